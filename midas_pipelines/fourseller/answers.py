@@ -1,0 +1,117 @@
+"""An HTTP answer sorted: into the JSON it holds, or into the error it means for this call."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pydantic_core
+
+from midas_pipelines.fourseller.calls import Call
+from midas_pipelines.fourseller.errors import (
+    Ambiguous,
+    BadCredentials,
+    BadItem,
+    Conflict,
+    ContractBroken,
+    FourSellerError,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
+from midas_pipelines.fourseller.retry_after import seconds_asked
+
+PAUSE_UNASKED = 1.0  # seconds to wait on a 429 that does not say how long
+LONGEST_WORDS = 300  # characters of the server's own words that an error quotes
+
+
+def sort(call: Call, status: int, body: bytes, retry_after: str | None) -> Any:
+    """The JSON of a good answer (None when it is empty). Raises the error of the family that the answer means."""
+    if 200 <= status < 300:
+        return _parsed(call, status, body)
+    if status >= 500 or status == 408:
+        raise lost(call, f"4Seller answered {status}", status=status)
+    code, words = _error_in(body)
+    if status == 429:
+        asked = seconds_asked(retry_after, datetime.now(UTC))
+        pause = PAUSE_UNASKED if asked is None else asked
+        raise RateLimited(
+            f"4Seller limits the rate: {call.subject} may be sent again in {pause:g} s.",
+            retry_after_seconds=pause,
+            item=call.item,
+            code=code,
+        )
+    raise _refusal(call, status, code, words)
+
+
+def lost(call: Call, what: str, *, status: int | None = None) -> FourSellerError:
+    """The error of a call that got no usable answer: ambiguous for a write, which may have been applied."""
+    if call.writes:
+        return Ambiguous(
+            f"{what} to {call.subject}: it may have been applied; look before sending it again.",
+            item=call.item,
+            status=status,
+        )
+    return Unavailable(f"{what} to {call.subject}; try again later.", item=call.item, status=status)
+
+
+def _parsed(call: Call, status: int, body: bytes) -> Any:
+    if not body and call.method == "DELETE":
+        return None
+    try:
+        return pydantic_core.from_json(body, allow_inf_nan=False)
+    except ValueError:
+        if call.method == "DELETE":
+            return None  # 200 without a JSON body is still "removed"
+        raise lost(call, f"4Seller answered {status} with a body that is not JSON", status=status) from None
+
+
+def _refusal(call: Call, status: int, code: str | None, words: str) -> FourSellerError:
+    if status in (400, 422):
+        return BadItem(
+            f"4Seller refused {call.subject}: {words or 'it gave no reason'}. Correct the item, then retry it.",
+            item=call.item,
+            status=status,
+            code=code,
+        )
+    if status in (401, 403):
+        return BadCredentials(
+            f"4Seller refused the credentials ({status}): check FOURSELLER_API_KEY and FOURSELLER_SELLER_ID.",
+            status=status,
+            code=code,
+        )
+    if status == 404:
+        return NotFound(
+            f"4Seller does not have what {call.subject} is about.", item=call.item, status=404, code=code
+        )
+    if status == 409:
+        return Conflict(
+            f"4Seller refused {call.subject} as a conflict: {words or 'it gave no reason'}. Read it back first.",
+            item=call.item,
+            status=status,
+            code=code,
+        )
+    return ContractBroken(
+        f"4Seller answered {call.subject} with status {status}, which the contract does not know.",
+        field="status",
+        item=call.item,
+        status=status,
+    )
+
+
+def _error_in(body: bytes) -> tuple[str | None, str]:
+    """The code and the words of an error body; whatever it is, never an exception."""
+    try:
+        error = pydantic_core.from_json(body)["error"]
+        code, message, details = error.get("code"), error.get("message"), error.get("details")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None, ""
+    said = [_plain(message), _plain(details)]
+    return (str(code)[:100] if code else None), ": ".join(part for part in said if part)[:LONGEST_WORDS]
+
+
+def _plain(value: Any) -> str:
+    """Details as words: a string, or `field: what` of a mapping or a list of them."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return "; ".join(_plain(inner) for inner in value)
+    return "" if value is None else str(value).rstrip(".")

@@ -1,0 +1,68 @@
+# ruff: noqa: N818 - the names are the words of the contract, and every one is an error by its root
+"""What can go wrong between us and 4Seller: a small family, each error one sentence fit for an operator.
+
+No message holds a key, a header or personal data: only the call, the item it was about, and the server's own words.
+"""
+
+
+class FourSellerError(Exception):
+    """The root of the family. `item` is the SKU or id the call was about, `status` the HTTP status if there was one,
+    `code` the server's own error code."""
+
+    def __init__(
+        self, message: str, *, item: str | None = None, status: int | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.item = item
+        self.status = status
+        self.code = code
+
+
+class BadItem(FourSellerError):
+    """4Seller refused the item itself (400, 422): sending it again changes nothing until it is corrected."""
+
+
+class BadCredentials(FourSellerError):
+    """4Seller refused the key or the seller id (401, 403): every further call would fail too."""
+
+
+class NotFound(FourSellerError):
+    """The product or order is not there (404)."""
+
+
+class Conflict(FourSellerError):
+    """The call contradicts what 4Seller holds (409): an illegal status move, or a SKU that exists."""
+
+
+class RateLimited(FourSellerError):
+    """4Seller asked for a pause longer than the call may take (429). Nothing was applied."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_seconds: float,
+        item: str | None = None,
+        status: int | None = 429,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, item=item, status=status, code=code)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(FourSellerError):
+    """4Seller could not be reached or failed, and nothing was changed by the call."""
+
+
+class Ambiguous(FourSellerError):
+    """A write whose answer was lost: it may have been applied. Look before sending it again."""
+
+
+class ContractBroken(FourSellerError):
+    """4Seller answered something the contract does not allow; `field` names where."""
+
+    def __init__(
+        self, message: str, *, field: str, item: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, item=item, status=status)
+        self.field = field

@@ -1,0 +1,139 @@
+"""Pages of products and orders, read row by row so that one bad row never hides the others."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from midas_pipelines.fourseller.errors import ContractBroken
+from midas_pipelines.fourseller.models import Order, Product
+
+Row = TypeVar("Row")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that could not be read: its id where it had one, why in words, and the row as it came."""
+
+    id: str | None
+    reason: str
+    raw: Any = field(repr=False)  # may hold personal data
+
+
+RejectedOrder = Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """One page: the rows that could be read, those that could not, and what the server declared."""
+
+    data: list[Row]
+    total: int
+    limit: int
+    offset: int
+    rejected: list[Rejected] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the page held, readable or not."""
+        return len(self.data) + len(self.rejected)
+
+
+ProductPage = Page[Product]
+OrderPage = Page[Order]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Every product the channel shows, read page by page.
+
+    `complete` is true only when every page was read, every row could be read, and the distinct ids number what
+    both the first and the last page declared; anything else must delete, zero or clear nothing.
+    """
+
+    products: list[Product]
+    total: int
+    complete: bool
+    rejected: list[Rejected] = field(default_factory=list)
+    reason: str = ""  # why it is not complete, in words
+
+
+def first_fault(error: ValidationError, *, within: str = "") -> tuple[str, str]:
+    """The field a row broke the contract in and what is wrong with it, without the value (it may be personal)."""
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = ".".join(str(part) for part in fault["loc"])
+    return ".".join(part for part in (within, path) if part) or "(body)", str(fault["msg"])
+
+
+def read_one(model: type[Model], row: Any, *, within: str = "") -> Model:
+    """The row as `model`. Raises ContractBroken naming the field."""
+    try:
+        return model.model_validate(row)
+    except ValidationError as error:
+        field_name, message = first_fault(error, within=within)
+        raise ContractBroken(
+            f"4Seller's answer breaks the contract in `{field_name}`: {message}.", field=field_name
+        ) from None  # the cause would quote the value
+
+
+def read_product(row: Any) -> Product:
+    """The row as a product. Raises ContractBroken naming the field."""
+    return read_one(Product, row)
+
+
+def read_order(row: Any) -> Order:
+    """The row as an order that keeps the JSON it came as. Raises ContractBroken naming the field."""
+    order = read_one(Order, row)
+    return order.model_copy(update={"raw": row})
+
+
+def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
+    """A page of `{"data", "total", "limit", "offset"}`; rows that break the contract are set aside.
+    Raises ContractBroken when the page itself cannot be read."""
+    envelope = body if isinstance(body, dict) else {}
+    rows = envelope.get("data")
+    if not isinstance(rows, list):
+        raise ContractBroken("4Seller's page breaks the contract in `data`: it is not a list.", field="data")
+    total, limit, offset = (_whole(envelope, name) for name in ("total", "limit", "offset"))
+    page: Page[Row] = Page(data=[], total=total, limit=limit, offset=offset)
+    for place, row in enumerate(rows):
+        try:
+            page.data.append(read_row(row))
+        except ContractBroken as broken:
+            page.rejected.append(Rejected(id=_id_of(row), reason=f"row {place}: {broken}", raw=row))
+    return page
+
+
+def _whole(envelope: dict[str, Any], name: str) -> int:
+    value = envelope.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ContractBroken(f"4Seller's page breaks the contract in `{name}`: it is no count.", field=name)
+    return value
+
+
+def _id_of(row: Any) -> str | None:
+    given = row.get("id") if isinstance(row, dict) else None
+    return str(given) if isinstance(given, str | int) else None
+
+
+def broken_row(rejected: Rejected) -> ContractBroken:
+    """The error of a page where every row has to be readable."""
+    return ContractBroken(f"4Seller listed a product that cannot be read: {rejected.reason}", field="data")
+
+
+def as_listing(read: list[ProductPage]) -> Listing:
+    """The pages as one listing; `complete` only when nothing can be missing from it."""
+    by_id = {product.id: product for page in read for product in page.data}
+    rejected = [row for page in read for row in page.rejected]
+    first, last = read[0], max(read, key=lambda page: page.offset)
+    if rejected:
+        reason = f"{len(rejected)} products could not be read"
+    elif any(page.total != first.total for page in (first, last)):
+        reason = f"the total moved from {first.total} to {last.total} while it was read"
+    elif len(by_id) != first.total:
+        reason = f"{len(by_id)} distinct products were read of {first.total} declared"
+    else:
+        reason = ""
+    return Listing(list(by_id.values()), first.total, not reason, rejected, reason)

@@ -1,0 +1,53 @@
+"""The states of a marketplace order, and the one table that maps 4Seller's words to them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from midas_pipelines.fourseller.contract import next_statuses
+
+
+class OrderStatus(StrEnum):
+    """Where a marketplace order stands."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    CANCELLED = "cancelled"
+    REFUNDED = "refunded"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusWord:
+    """A status as it came (`word`), the state it means, and whether the table knew the word."""
+
+    word: str
+    status: OrderStatus
+    known: bool
+
+
+# 4Seller's own pages say more than the API does; all of these are orders that wait to be worked on.
+WORDS: dict[str, OrderStatus] = {
+    **{status.value: status for status in OrderStatus},
+    "canceled": OrderStatus.CANCELLED,
+    "unmapped": OrderStatus.PENDING,
+    "out of stock": OrderStatus.PENDING,
+    "address invalid": OrderStatus.PENDING,
+    "unpaid": OrderStatus.PENDING,
+    "on hold": OrderStatus.PENDING,
+    "pending processing": OrderStatus.PENDING,
+    "in process": OrderStatus.PENDING,
+}
+
+
+def read_status(word: str | None) -> StatusWord:
+    """The state behind a word of 4Seller's: case, hyphens and underscores do not matter; an unknown or missing
+    word is pending and not `known`, so that the sale is taken and someone is told."""
+    folded = " ".join((word or "").replace("-", " ").replace("_", " ").lower().split())
+    status = WORDS.get(folded)
+    return StatusWord(word or "", status or OrderStatus.PENDING, status is not None)
+
+
+def may_follow(current: OrderStatus, following: OrderStatus) -> bool:
+    """Whether the contract lets an order go from `current` to `following`; staying is always allowed."""
+    return current is following or following.value in next_statuses()[current.value]

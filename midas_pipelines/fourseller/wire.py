@@ -1,0 +1,124 @@
+"""The one place that builds HTTP requests and sends them: headers, addresses, connections, one attempt."""
+
+import asyncio
+import ipaddress
+import ssl
+from urllib.parse import quote, urlencode
+
+import httpx
+from pydantic import SecretStr
+
+from midas_pipelines.fourseller.answers import lost
+from midas_pipelines.fourseller.calls import Call
+from midas_pipelines.fourseller.errors import Unavailable
+
+CONNECT_SECONDS = 5.0
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Wire:
+    """Keep-alive connections to one base URL, each request carrying the credentials in its headers alone."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr,
+        seller_id: str,
+        *,
+        connections: int,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._base = _checked(base_url)
+        self._headers = [
+            (b"Host", self._base.netloc),
+            (b"Authorization", b"Bearer " + _ascii(api_key.get_secret_value(), "the API key")),
+            (b"X-Seller-ID", _ascii(seller_id, "the seller id")),
+            (b"Accept", b"application/json"),
+            (b"Accept-Encoding", b"gzip, deflate"),
+            (b"User-Agent", b"midas-pipelines"),
+        ]
+        self._http = httpx.AsyncClient(
+            transport=transport,
+            verify=ssl.create_default_context() if self._base.scheme == "https" else True,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+            follow_redirects=False,  # a redirect could carry the key elsewhere
+        )
+        self._timeouts = {"connect": CONNECT_SECONDS}
+
+    def __repr__(self) -> str:
+        return f"Wire({str(self._base)!r})"
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._http.aclose()
+
+    async def send(self, call: Call, seconds: float) -> tuple[int, bytes, str | None]:
+        """Sends one request: status, body and Retry-After of the answer. `seconds` bounds the whole attempt.
+        Raises Unavailable when nothing was sent, Ambiguous (or Unavailable for a read) when the answer was lost."""
+        request = self._request(call)
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._http.send(request)
+        except NEVER_SENT as error:
+            raise Unavailable(
+                f"4Seller could not be reached for {call.subject} ({type(error).__name__}); try again later.",
+                item=call.item,
+            ) from None
+        except TimeoutError:
+            raise lost(call, f"4Seller gave no answer within {seconds:.1f} s") from None
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise lost(call, f"4Seller's answer was lost ({type(error).__name__})") from None
+        return response.status_code, response.content, response.headers.get("Retry-After")
+
+    def _request(self, call: Call) -> httpx.Request:
+        target = self._base.raw_path + call.path.encode()
+        if call.query:
+            target += b"?" + urlencode(call.query).encode()
+        headers = [*self._headers, *call.headers]
+        if call.body is not None:
+            headers.append((b"Content-Type", b"application/json"))
+        url = self._base.copy_with(raw_path=target)
+        return httpx.Request(
+            call.method, url, headers=headers, content=call.body, extensions={"timeout": self._timeouts}
+        )
+
+
+def segment(value: str) -> str:
+    """An id as one segment of a path, whatever is in it."""
+    return quote(value, safe="")
+
+
+def _ascii(value: str, what: str) -> bytes:
+    """A header's value. Raises ValueError, without quoting it, when it cannot be one."""
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"{what} is empty or holds characters that no HTTP header may carry; set it again.")
+    return value.encode("ascii")
+
+
+def _checked(base_url: str) -> httpx.URL:
+    """The base URL, without a slash at its end. Raises ValueError for one the key must not be sent to."""
+    url = httpx.URL(base_url.rstrip("/"))
+    if url.scheme not in ("https", "http") or not url.host:
+        raise ValueError(
+            "FOURSELLER_API_URL must be an https:// address, such as https://api.4seller.com/v1."
+        )
+    if url.userinfo or url.query or url.fragment:
+        raise ValueError(
+            "FOURSELLER_API_URL must hold no user, query or fragment; keys have settings of their own."
+        )
+    if url.scheme == "http" and not _is_loopback(url.host):
+        raise ValueError(
+            f"FOURSELLER_API_URL would send the API key in clear to {url.host}: use https://; "
+            "http:// is for a sandbox on this very machine (localhost, 127.0.0.1, ::1)."
+        )
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,55 @@
+"""The sandbox as one ASGI application: the API under /v1, its controls under /__sandbox, a page at /."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from midas_pipelines.fourseller.contract import BASE_PATH
+from midas_pipelines.sandbox.api import Api
+from midas_pipelines.sandbox.calls import CallLog
+from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines.sandbox.control import control_routes
+from midas_pipelines.sandbox.faults import Faults, RateLimit
+from midas_pipelines.sandbox.shoppers import Shoppers
+from midas_pipelines.sandbox.state import State
+from midas_pipelines.sandbox.webhooks import Webhooks
+
+
+class Sandbox:
+    """Everything one sandbox is made of; itself the ASGI application."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self.config = config
+        self.state = State(
+            honour_idempotency_key=config.honour_idempotency_key, unique_skus=config.unique_skus
+        )
+        if config.state_file:
+            self.state.open(config.state_file)
+        self.faults = Faults(config)
+        self.limit = RateLimit(config.rate_limit, config.burst)
+        self.calls = CallLog()
+        self.webhooks = Webhooks(config)
+        self.state.listeners.append(self.webhooks.tell)
+        self.shoppers = Shoppers(self.state, config.seed)
+        self._api = Api(config, self.state, self.faults, self.limit, self.calls)
+        self._rest: ASGIApp = control_routes(self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The API's calls go straight to it; the rest through the router."""
+        if scope["type"] == "http" and scope["path"].startswith(BASE_PATH + "/"):
+            await self._api(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+    async def start(self) -> None:
+        """Starts what runs by itself."""
+        self.shoppers.set_rate(self.config.shoppers_rate)
+
+    async def stop(self) -> None:
+        """Ends what runs by itself and lets the file go."""
+        self.shoppers.set_rate(0)
+        await self.webhooks.stop()
+        self.state.close()
+
+
+def create_app(config: SandboxConfig | None = None) -> Sandbox:
+    """The ASGI application of a sandbox."""
+    return Sandbox(config or SandboxConfig())

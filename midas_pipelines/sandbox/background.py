@@ -1,0 +1,153 @@
+"""A sandbox beside the code that uses it: in a thread of this process, or in a process of its own."""
+
+import asyncio
+import dataclasses
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+import uvloop
+
+from midas_pipelines.fourseller.contract import BASE_PATH
+from midas_pipelines.sandbox.app import Sandbox, create_app
+from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines.sandbox.server import listen, root_of, run, serve, server_of
+
+STOP_SECONDS = 10.0
+
+
+class BackgroundSandbox:
+    """`with BackgroundSandbox(config) as sandbox:` serves at `sandbox.url` (the API) on a free port.
+
+    In a thread `sandbox.app` is the running application, to look into. With `process=True` it runs in a process of
+    its own, which ends with the block, and also when this process dies in any way, SIGKILL included.
+    """
+
+    def __init__(
+        self,
+        config: SandboxConfig | None = None,
+        *,
+        process: bool = False,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.config = config or SandboxConfig()
+        self.app: Sandbox | None = None
+        self.root = ""
+        self._process = process
+        self._host, self._port = host, port
+        self._child: subprocess.Popen[str] | None = None
+        self._thread: threading.Thread | None = None
+        self._server: uvicorn.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL of the API, for the client."""
+        return self.root + BASE_PATH
+
+    @property
+    def control_url(self) -> str:
+        """The base URL of the controls."""
+        return self.root + "/__sandbox"
+
+    @property
+    def pid(self) -> int | None:
+        """The process it runs in, when that is another."""
+        return self._child.pid if self._child else None
+
+    def __enter__(self) -> Self:
+        if self._process:
+            self._start_process()
+        else:
+            self._start_thread()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join(STOP_SECONDS)
+        if self._child is not None:
+            self._end_child(self._child)
+
+    def _start_thread(self) -> None:
+        listening = listen(self._host, self._port)
+        self.root = root_of(listening)
+        self.app = app = create_app(self.config)
+        self._server = server = server_of(app)
+
+        def work() -> None:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(run(app, server, listening))
+
+        self._thread = threading.Thread(target=work, name="sandbox", daemon=True)
+        self._thread.start()
+
+    def _start_process(self) -> None:
+        order = {"config": dataclasses.asdict(self.config), "host": self._host, "port": self._port}
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "midas_pipelines.sandbox.background"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(json.dumps(order) + "\n")
+        self._child.stdin.flush()  # and left open: its end is how the child learns of ours
+        url = self._child.stdout.readline().strip()
+        if not url:
+            self._end_child(self._child)
+            raise RuntimeError("the sandbox's process did not start; its words are above")
+        self.root = url.removesuffix(BASE_PATH)
+
+    def _end_child(self, child: subprocess.Popen[str]) -> None:
+        child.terminate()
+        try:
+            child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._child = None
+
+
+def die_with_parent(parent: int) -> None:
+    """Ends this process when standard input closes or the parent is another one (both, since a sibling of ours may
+    have inherited the pipe's other end). Runs in a thread of its own."""
+    while os.getppid() == parent:
+        readable, _, _ = select.select([sys.stdin], [], [], 0.5)
+        if readable and not os.read(0, 1024):
+            break
+    os._exit(0)  # nothing to tidy: the journal is written as things happen
+
+
+def main() -> None:
+    """The child: reads what to serve from standard input, and serves it."""
+    parent = os.getppid()
+    order = json.loads(_first_line())
+    threading.Thread(target=die_with_parent, args=(parent,), daemon=True).start()
+    serve(SandboxConfig(**order["config"]), order["host"], order["port"])
+
+
+def _first_line() -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):  # unbuffered, so that the watch on the pipe sees what is left
+        given = os.read(0, 1)
+        if not given:
+            sys.exit(0)
+        line += given
+    return line
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What a sandbox is started with; most of it can be changed at run time through `/__sandbox`."""
+
+from dataclasses import dataclass, field
+
+FAULT_KINDS = (
+    "500",
+    "503",
+    "429",
+    "timeout",
+    "reset-before",
+    "reset-after-apply",
+    "slow",
+    "garbage",
+    "truncated",
+)
+
+# What `fault_rate` is shared among. Left out are 429 (a rate limit is its own knob, and one 429 rightly makes a
+# client pause everything) and timeout and slow (they measure patience, not recovery).
+MIX = ("500", "503", "reset-before", "reset-after-apply", "garbage", "truncated")
+
+
+@dataclass
+class SandboxConfig:
+    """How a sandbox behaves. Times are in the unit their name says; shares are between 0 and 1."""
+
+    api_key: str = "sandbox-key"
+    seller_id: str = "sandbox-seller"
+    latency_ms: float = 0.0
+    jitter_ms: float = 0.0
+    rate_limit: float | None = None  # requests a second; None for no limit
+    burst: int | None = None  # requests above the rate taken at once; None for a tenth of a second's worth
+    faults: dict[str, float] = field(default_factory=dict)  # share of calls by kind
+    fault_rate: float = 0.0  # shortcut: this share of calls, spread over MIX
+    slow_seconds: float = 2.0
+    timeout_seconds: float = 120.0  # how long a call that times out is left hanging
+    honour_idempotency_key: bool = True
+    unique_skus: bool = False  # 409 for a SKU that exists; 4Seller does not promise it
+    state_file: str | None = None
+    webhook_url: str | None = None
+    webhook_secret: str | None = None
+    webhook_duplicates: float = 0.0  # share of webhooks delivered twice
+    webhook_reorder: float = 0.0  # share of webhooks held back so that later ones overtake
+    webhook_retries: int = 5
+    shoppers_rate: float = 0.0  # actions a second; 0 for none
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        self.faults = checked_faults(self.faults)
+        if self.fault_rate:
+            for kind in MIX:
+                self.faults.setdefault(kind, self.fault_rate / len(MIX))
+        checked_faults(self.faults)
+
+
+def checked_faults(faults: dict[str, float]) -> dict[str, float]:
+    """The faults as given. Raises ValueError, in a sentence, for an unknown kind or shares beyond 1."""
+    for kind, share in faults.items():
+        if kind not in FAULT_KINDS:
+            raise ValueError(f"there is no fault {kind!r}; known are {', '.join(FAULT_KINDS)}")
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
+            raise ValueError(f"the share of {kind} must be between 0 and 1")
+    if sum(faults.values()) > 1 + 1e-9:
+        raise ValueError("the shares of all faults together must not pass 1")
+    return dict(faults)

@@ -1,0 +1,131 @@
+"""Shoppers who place, pay and cancel orders at a chosen rate. All of them are plainly invented."""
+
+import asyncio
+import random
+from decimal import Decimal
+from typing import Any
+
+from midas_pipelines.sandbox.state import Json, Refused, State
+
+NAMES = (
+    "Testa Sample",
+    "Fakir Example",
+    "Żółta Przykładowa",
+    "Пример Тестов",
+    "例 テスト子",
+    "样本 测试",
+    "مثال تجريبي",
+    "דוגמה בדיקה",
+    "Δοκιμή Παράδειγμα",
+    "O'Mock-Ünreal",
+)
+STREETS = ("1 Nowhere Lane", "22 Sample Street", "333 Placeholder Road", "4 Imaginary Avenue")
+CITIES = (("Faketown", "CA", "00000"), ("Mockville", "NY", "00001"), ("Testburgh", "TX", "00002"))
+CHANNELS = ("amazon", "ebay", "tiktok", "walmart", "shopify")
+WAITING = ("pending", "unpaid", "on-hold")
+
+
+class Shoppers:
+    """A generator of sales over what the sandbox has in stock."""
+
+    def __init__(self, state: State, seed: int | None) -> None:
+        self._state = state
+        self._random = random.Random(seed)
+        self._task: asyncio.Task[None] | None = None
+        self.rate = 0.0
+
+    def set_rate(self, rate: float) -> None:
+        """Actions a second from now on; 0 sends them home. Called within the event loop."""
+        self.rate = max(0.0, float(rate))
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if self.rate:
+            self._task = asyncio.get_running_loop().create_task(self._shop())
+
+    def order(self, lines: list[Json] | None = None) -> Json:
+        """An order by an invented person, of the lines given or of things in stock."""
+        items = [self._line(line) for line in lines] if lines is not None else self._basket()
+        total = sum(
+            (Decimal(str(item.get("price") or 0)) * (item.get("quantity") or 0) for item in items), Decimal(0)
+        )
+        shipping = Decimal("4.99")
+        return {
+            "currency": "USD",
+            "total": f"{total + shipping:.2f}",
+            "shipping_cost": f"{shipping:.2f}",
+            "sales_channel": self._random.choice(CHANNELS),
+            "customer": self._person(),
+            "shipping_address": self._address(),
+            "items": items,
+        }
+
+    async def _shop(self) -> None:
+        while True:
+            await asyncio.sleep(self._random.expovariate(self.rate))
+            self.act()
+
+    def act(self) -> None:
+        """One thing a shopper does: mostly a sale, else a payment or a cancellation."""
+        open_orders = [key for key, order in self._state.orders.items() if order.get("status") in WAITING]
+        drawn = self._random.random()
+        if drawn < 0.7 or not open_orders:
+            order = self.order()
+            if order["items"]:
+                self._state.place({**order, "status": self._random.choice(("pending", "pending", "unpaid"))})
+            return
+        key = self._random.choice(open_orders)
+        try:
+            self.pay(key) if drawn < 0.9 else self._state.move(key, "cancelled")
+        except Refused:
+            return
+
+    def pay(self, order_id: str) -> Json:
+        """The order paid for: one that waited is pending from now on."""
+        order = self._state.order(order_id)
+        if order.get("status") not in WAITING:
+            raise Refused(
+                409, "illegal_status", f"An order that is {order.get('status')} waits for no payment."
+            )
+        return self._state.edit_order(order_id, {"status": "pending"})
+
+    def _basket(self) -> list[Json]:
+        stocked = [
+            one
+            for one in self._state.products.values()
+            if (one.get("inventory") or {}).get("quantity", 0) > 0
+        ]
+        chosen = self._random.sample(stocked, k=min(len(stocked), self._random.choice((1, 1, 1, 2, 3))))
+        return [self._line({"product_id": one["id"]}) for one in chosen]
+
+    def _line(self, line: Json) -> Json:
+        product = self._state.products.get(line.get("product_id") or "")
+        if product is None:
+            product = next(iter(self._state.with_sku(line.get("sku") or "")), {})
+        known: dict[str, Any] = {
+            "sku": product.get("sku"),
+            "product_id": product.get("id"),
+            "title": product.get("title"),
+            "quantity": 1,
+            "price": product.get("price"),
+        }
+        return {**known, **line}
+
+    def _person(self) -> Json:
+        number = self._random.randrange(1000)
+        return {
+            "email": f"shopper{number}@example.com",
+            "name": self._random.choice(NAMES),
+            "phone": f"+1-555-0100-{number:03d}",
+        }
+
+    def _address(self) -> Json:
+        city, state, postal_code = self._random.choice(CITIES)
+        return {
+            "line1": self._random.choice(STREETS),
+            "line2": None,
+            "city": city,
+            "state": state,
+            "postal_code": postal_code,
+            "country": "US",
+        }

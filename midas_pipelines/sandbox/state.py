@@ -1,0 +1,296 @@
+"""What the sandbox holds: products, their stock, orders; and the rules 4Seller keeps about them.
+
+Nothing here waits, so that every call is one atomic step of the event loop. Each change is journalled and told to
+the listeners (webhooks).
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from midas_pipelines.fourseller.contract import next_statuses
+from midas_pipelines.sandbox.journal import Journal
+
+Json = dict[str, Any]
+Listener = Callable[[str, Json], None]
+
+TAKES_NO_STOCK = frozenset({"cancelled", "refunded"})
+CHANGED_BY_US = ("id", "created_at", "updated_at")
+
+
+class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
+    """The state says no: `status` and `code` as the contract words them."""
+
+    def __init__(self, status: int, code: str, message: str, details: Any = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.details = status, code, details
+
+
+class State:
+    """Everything one seller has on the sandbox."""
+
+    def __init__(self, *, honour_idempotency_key: bool = True, unique_skus: bool = False) -> None:
+        self.honour_idempotency_key = honour_idempotency_key
+        self.unique_skus = unique_skus
+        self.products: dict[str, Json] = {}
+        self.orders: dict[str, Json] = {}
+        self.listeners: list[Listener] = []
+        self._by_sku: dict[str, dict[str, None]] = {}
+        self._keys: dict[str, str] = {}
+        self._numbers = {"product": 0, "order": 0}
+        self._journal: Journal | None = None
+
+    # memory
+
+    def open(self, path: str) -> None:
+        """Takes up what the file holds, and keeps it there from now on."""
+        journal = Journal(path)
+        for kind, key, value in journal.read():
+            self._restore(kind, key, value)
+        journal.start(self._entries())
+        self._journal = journal
+
+    def clear(self) -> None:
+        """Forgets everything, on disk too; numbers go on, so that an old id never means something new."""
+        self.products.clear()
+        self.orders.clear()
+        self._by_sku.clear()
+        self._keys.clear()
+        if self._journal:
+            self._journal.start(self._entries())
+
+    def close(self) -> None:
+        """Lets the file go."""
+        if self._journal:
+            self._journal.close()
+
+    def _restore(self, kind: str, key: str, value: Any) -> None:
+        if kind == "number":
+            self._numbers[key] = value
+        elif kind == "key":
+            self._keys[key] = value
+        elif kind == "order":
+            self.orders[key] = value
+        elif value is None:
+            self._drop(key)
+        else:
+            self._keep(value)
+
+    def _entries(self) -> Iterator[tuple[str, str, Any]]:
+        yield from (("number", name, number) for name, number in self._numbers.items())
+        yield from (("key", key, product_id) for key, product_id in self._keys.items())
+        yield from (("product", key, product) for key, product in self.products.items())
+        yield from (("order", key, order) for key, order in self.orders.items())
+
+    # products
+
+    def create(self, draft: Json, key: str | None = None) -> Json:
+        """A new product; the one made before when the same idempotency key comes again."""
+        if key and self.honour_idempotency_key and (known := self._keys.get(key)) in self.products:
+            return self.products[known]
+        self._check_sku(draft.get("sku"), own_id=None)
+        product_id = self._number("product", "P")
+        now = now_text()
+        product = {**draft, "id": product_id, "created_at": now, "updated_at": now}
+        product["inventory"] = _stock(draft.get("inventory"), None)
+        if key and self.honour_idempotency_key:
+            self._keys[key] = product_id
+            self._note("key", key, product_id)
+        return self._changed("product.updated", product)
+
+    def replace(self, product_id: str, draft: Json) -> Json:
+        """The whole product anew; stock stays where the draft does not speak of it."""
+        current = self.product(product_id)
+        self._check_sku(draft.get("sku"), own_id=product_id)
+        product = {**draft, "id": product_id, "created_at": current["created_at"], "updated_at": now_text()}
+        product["inventory"] = _stock(draft.get("inventory"), current.get("inventory"))
+        return self._changed("product.updated", product)
+
+    def edit(self, product_id: str, fields: Json) -> Json:
+        """Some fields changed, as a person on the marketplace would."""
+        current = self.product(product_id)
+        kept = {name: value for name, value in fields.items() if name not in CHANGED_BY_US}
+        event = "inventory.updated" if set(kept) == {"inventory"} else "product.updated"
+        if "inventory" in kept:
+            kept["inventory"] = _stock(kept["inventory"], current.get("inventory"))
+        return self._changed(event, {**current, **kept, "updated_at": now_text()})
+
+    def remove(self, product_id: str) -> None:
+        """The product gone."""
+        gone = self.product(product_id)
+        self._drop(product_id)
+        self._note("product", product_id, None)
+        self._tell("product.deleted", gone)
+
+    def set_quantity(self, product_id: str, quantity: int) -> Json:
+        """The stock of a product, absolute."""
+        current = self.product(product_id)
+        stock = {**(current.get("inventory") or {"track_quantity": True}), "quantity": quantity}
+        return self._changed("inventory.updated", {**current, "inventory": stock, "updated_at": now_text()})
+
+    def product(self, product_id: str) -> Json:
+        """One product. Raises Refused (404)."""
+        if product_id not in self.products:
+            raise Refused(404, "not_found", "There is no such product.")
+        return self.products[product_id]
+
+    def find(self, *, sku: str | None, updated_from: datetime | None) -> list[Json]:
+        """The products asked for, in the order they were made."""
+        found = list(self.products.values()) if sku is None else self.with_sku(sku)
+        return (
+            found
+            if updated_from is None
+            else [row for row in found if moment(row["updated_at"]) >= updated_from]
+        )
+
+    def with_sku(self, sku: str) -> list[Json]:
+        """Every product with this SKU: more than one where the caller was careless."""
+        return [self.products[key] for key in self._by_sku.get(sku, ())]
+
+    # orders
+
+    def place(self, order: Json) -> Json:
+        """A sale: numbered, dated, its stock taken from what is on sale (never below zero)."""
+        now = now_text()
+        order_id = str(order.get("id") or self._number("order", "4S-"))
+        if order_id in self.orders:
+            raise Refused(409, "exists", f"Order {order_id} exists.")
+        placed = {"status": "pending", "created_at": now, "updated_at": now, **order, "id": order_id}
+        if placed["status"] not in TAKES_NO_STOCK:
+            self._move_stock(placed, -1)
+        return self._noted_order("order.created", placed)
+
+    def order(self, order_id: str) -> Json:
+        """One order. Raises Refused (404)."""
+        if order_id not in self.orders:
+            raise Refused(404, "not_found", "There is no such order.")
+        return self.orders[order_id]
+
+    def move(self, order_id: str, status: str, tracking: Json | None = None) -> Json:
+        """An order moved on. Raises Refused (409) for a move the contract does not know."""
+        order = self.order(order_id)
+        current = order.get("status")
+        known = current if current in next_statuses() else "pending"
+        if status != known and status not in next_statuses()[known]:
+            raise Refused(409, "illegal_status", f"An order that is {current} cannot become {status}.")
+        fields: Json = {"status": status}
+        if tracking is not None:
+            fields["tracking"] = tracking
+        return self.edit_order(order_id, fields)
+
+    def edit_order(self, order_id: str, fields: Json) -> Json:
+        """Some fields changed, whatever they are; a cancelled order gives its stock back, once."""
+        order = self.order(order_id)
+        changed = {**order, "updated_at": now_text(), **fields, "id": order_id}
+        cancelled = changed.get("status") == "cancelled" and order.get("status") != "cancelled"
+        if cancelled and order.get("status") not in TAKES_NO_STOCK:
+            self._move_stock(order, +1)
+        return self._noted_order("order.cancelled" if cancelled else "order.updated", changed)
+
+    def find_orders(
+        self,
+        *,
+        status: str | None = None,
+        date_from: datetime | None = None,
+        date_to: datetime | None = None,
+        updated_from: datetime | None = None,
+    ) -> list[Json]:
+        """The orders asked for, in the order they were placed."""
+        found: Iterator[Json] = iter(self.orders.values())
+        if status is not None:
+            found = (row for row in found if row.get("status") == status)
+        if date_from is not None:
+            found = (row for row in found if _since(row.get("created_at"), date_from))
+        if date_to is not None:
+            found = (row for row in found if row.get("created_at") and moment(row["created_at"]) <= date_to)
+        if updated_from is not None:
+            found = (row for row in found if _since(row.get("updated_at"), updated_from))
+        return list(found)
+
+    # steps
+
+    def _check_sku(self, sku: Any, own_id: str | None) -> None:
+        others = [key for key in self._by_sku.get(sku, ()) if key != own_id]
+        if self.unique_skus and sku and others:
+            raise Refused(409, "sku_exists", "A product with this SKU exists.", {"sku": sku, "id": others[0]})
+
+    def _move_stock(self, order: Json, sign: int) -> None:
+        for line in order.get("items") or []:
+            product = self._sold(line)
+            quantity = line.get("quantity")
+            if product is None or not isinstance(quantity, int):
+                continue
+            left = (product.get("inventory") or {}).get("quantity", 0)
+            self.set_quantity(product["id"], max(0, left + sign * quantity))
+
+    def _sold(self, line: Json) -> Json | None:
+        product_id = line.get("product_id")
+        if product_id in self.products:
+            return self.products[product_id]
+        return next(iter(self.with_sku(line.get("sku") or "")), None)
+
+    def _changed(self, event: str, product: Json) -> Json:
+        self._keep(product)
+        self._note("product", product["id"], product)
+        self._tell(event, product)
+        return product
+
+    def _noted_order(self, event: str, order: Json) -> Json:
+        self.orders[order["id"]] = order
+        self._note("order", order["id"], order)
+        self._tell(event, order)
+        return order
+
+    def _keep(self, product: Json) -> None:
+        before = self.products.get(product["id"])
+        if before is not None and before.get("sku") != product.get("sku"):
+            self._by_sku.get(before.get("sku") or "", {}).pop(product["id"], None)
+        self.products[product["id"]] = product
+        self._by_sku.setdefault(product.get("sku") or "", {})[product["id"]] = None
+
+    def _drop(self, product_id: str) -> None:
+        gone = self.products.pop(product_id, None)
+        if gone is not None:
+            self._by_sku.get(gone.get("sku") or "", {}).pop(product_id, None)
+
+    def _number(self, kind: str, prefix: str) -> str:
+        self._numbers[kind] += 1
+        self._note("number", kind, self._numbers[kind])
+        return f"{prefix}{self._numbers[kind]:06d}"
+
+    def _note(self, kind: str, key: str, value: Any) -> None:
+        if self._journal:
+            self._journal.note(kind, key, value)
+
+    def _tell(self, event: str, value: Json) -> None:
+        for listener in self.listeners:
+            listener(event, value)
+
+
+def now_text() -> str:
+    """Now, in UTC, as the contract writes it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> datetime:
+    """A time of the contract as an aware datetime."""
+    return datetime.fromisoformat(text)
+
+
+def page(rows: list[Json], limit: int, offset: int) -> Json:
+    """The rows as a page of the contract."""
+    return {
+        "data": list(itertools.islice(rows, offset, offset + limit)),
+        "total": len(rows),
+        "limit": limit,
+        "offset": offset,
+    }
+
+
+def _since(text: str | None, start: datetime) -> bool:
+    return text is not None and moment(text) >= start
+
+
+def _stock(given: Json | None, current: Json | None) -> Json:
+    return {"quantity": 0, "track_quantity": True, **(current or {}), **(given or {})}

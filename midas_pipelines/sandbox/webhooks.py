@@ -1,0 +1,135 @@
+"""Webhooks by the Standard Webhooks scheme: at least once, retried, and on demand twice or out of order."""
+
+import asyncio
+import json
+import random
+import secrets
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from standardwebhooks import Webhook
+
+from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines.sandbox.state import Json, now_text
+
+FIRST_BACK_OFF = 0.2  # seconds; doubles with each retry
+LONGEST_BACK_OFF = 30.0
+HELD_BACK = 0.3  # seconds at most that a webhook is held so that later ones overtake it
+SENDERS = 16  # deliveries at once
+
+
+@dataclass
+class Delivery:
+    """One event on its way: the same id and body on every attempt."""
+
+    id: str
+    body: str
+    held_seconds: float = 0.0
+
+
+class Webhooks:
+    """Sends the state's events to one address. Nothing is sent until both address and secret are set."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self.url = config.webhook_url
+        self.secret = config.webhook_secret
+        self.duplicates = config.webhook_duplicates
+        self.reorder = config.webhook_reorder
+        self.retries = config.webhook_retries
+        self.counts: Counter[str] = Counter()
+        self._random = random.Random(config.seed)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(SENDERS)
+        self._http: httpx.AsyncClient | None = None
+
+    def tell(self, event: str, data: Json) -> None:
+        """Puts an event on its way; called within the event loop, returns at once."""
+        if not (self.url and self.secret):
+            return
+        body = json.dumps({"type": event, "timestamp": now_text(), "data": data}, separators=(",", ":"))
+        delivery = Delivery(f"msg_{secrets.token_hex(12)}", body)
+        if self._random.random() < self.reorder:
+            delivery.held_seconds = self._random.uniform(0, HELD_BACK)
+        self.counts["events"] += 1
+        for _ in range(2 if self._random.random() < self.duplicates else 1):
+            self._start(delivery)
+
+    async def stop(self) -> None:
+        """Drops what is still on its way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries not yet accepted nor given up."""
+        return len(self._tasks)
+
+    def _start(self, delivery: Delivery) -> None:
+        task = asyncio.get_running_loop().create_task(self._deliver(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        await asyncio.sleep(delivery.held_seconds)
+        for attempt in range(self.retries + 1):
+            async with self._slots:
+                if await self._accepted(delivery):
+                    self.counts["delivered"] += 1
+                    return
+            await asyncio.sleep(min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2**attempt))
+        self.counts["given up"] += 1
+
+    async def _accepted(self, delivery: Delivery) -> bool:
+        self.counts["attempts"] += 1
+        with suppress(httpx.HTTPError):
+            response = await self._client().post(
+                self.url or "", content=delivery.body, headers=self._signed(delivery)
+            )
+            return response.is_success
+        return False
+
+    def _signed(self, delivery: Delivery) -> dict[str, str]:
+        now = datetime.now(UTC)
+        return {
+            "content-type": "application/json",
+            "webhook-id": delivery.id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(self.secret or "").sign(delivery.id, now, delivery.body),
+        }
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._http is None:
+            self._http = httpx.AsyncClient(timeout=10, trust_env=False)
+        return self._http
+
+    def configure(self, given: dict[str, Any]) -> None:
+        """Changes what is given. Raises ValueError, in a sentence, for what cannot be."""
+        for name in ("duplicates", "reorder"):
+            share = given.get(name, 0)
+            if not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise ValueError(f"{name} is a share between 0 and 1")
+        if given.get("secret"):
+            Webhook(given["secret"])  # raises ValueError for no base64
+        for name in ("url", "secret", "duplicates", "reorder", "retries"):
+            if name in given:
+                setattr(self, name, given[name])
+
+    def described(self) -> Json:
+        """The settings, without the secret, and the counts."""
+        return {
+            "url": self.url,
+            "secret_set": bool(self.secret),
+            "duplicates": self.duplicates,
+            "reorder": self.reorder,
+            "retries": self.retries,
+            "waiting": self.waiting,
+            "counts": dict(self.counts),
+        }
