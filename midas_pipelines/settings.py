@@ -1,0 +1,153 @@
+"""Everything the environment decides, read once into one typed model.
+
+Nothing below the edge (`defs`, `gateway`, `cli`) reads the environment: it is handed a `Settings`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+Minutes = Annotated[int, Field(ge=1, le=60)]
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message is one sentence for a person, without any secret."""
+
+
+class ChannelAccess(BaseSettings):
+    """What a client needs to speak to 4Seller; made by `Settings.channel`."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    url: str
+    api_key: SecretStr
+    seller_id: str
+
+
+class Settings(BaseSettings):
+    """The settings of one installation. Names in the environment are given in `docs/settings.md`."""
+
+    model_config = SettingsConfigDict(env_prefix="MIDAS_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    fourseller_api_url: str = Field(
+        "https://api.4seller.com/v1",
+        validation_alias=AliasChoices("FOURSELLER_API_URL", "fourseller_api_url"),
+    )
+    fourseller_api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("FOURSELLER_API_KEY", "fourseller_api_key")
+    )
+    fourseller_seller_id: str | None = Field(
+        None, validation_alias=AliasChoices("FOURSELLER_SELLER_ID", "fourseller_seller_id")
+    )
+    database_url: SecretStr | None = None
+
+    products_interval: Minutes = 5
+    inventory_interval: Minutes = 1
+    orders_interval: Minutes = 2
+    status_interval: Minutes = 5
+    full_sync_hour: int = Field(2, ge=0, le=23, description="UTC hour of the nightly full sync")
+    schedules: bool = Field(False, description="schedules start switched on; `midas dev` sets it")
+
+    in_flight: int = Field(50, ge=1, le=500, description="requests to 4Seller under way at once, per process")
+    batch: int = Field(500, ge=1, le=10_000, description="items claimed, or orders imported, per transaction")
+    lease_seconds: int = Field(120, ge=60, le=3600, description="how long a claim on an item holds")
+    most_attempts: int = Field(8, ge=1, le=100, description="runs an item may fail in before it is set aside")
+    failures_in_a_row: int = Field(20, ge=3, le=1000, description="after these 4Seller counts as down")
+    title_limit: int = Field(255, ge=1, le=1000, description="longest title 4Seller takes, in characters")
+    orders_overlap_minutes: int = Field(
+        15, ge=0, le=1440, description="how far before the watermark polling reads"
+    )
+    orders_since: datetime | None = Field(None, description="orders created before this are not imported")
+    payload_key: SecretStr | None = Field(None, description="Fernet key(s), newest first, comma separated")
+
+    @field_validator("fourseller_api_url")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http(s) URL such as https://api.4seller.com/v1")
+        if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+            raise ValueError("must begin with https:// (plain http is accepted for this machine alone)")
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _parse_database_url(value.get_secret_value())
+        return value
+
+    @field_validator("orders_since")
+    @classmethod
+    def _aware(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+    def database(self) -> URL:
+        """The database's address with its driver named; raises `SettingsError` when it is not set."""
+        if self.database_url is None:
+            raise SettingsError(
+                "MIDAS_DATABASE_URL is not set: give the shop's database, for example "
+                "sqlite:///midas.db or postgresql://user:password@host/shop."
+            )
+        return _parse_database_url(self.database_url.get_secret_value())
+
+    def channel(self) -> ChannelAccess:
+        """Where 4Seller is and who we are there; raises `SettingsError` naming what is not set."""
+        if self.fourseller_api_key is None:
+            raise SettingsError(
+                "FOURSELLER_API_KEY is not set: copy it from your 4Seller account's API page."
+            )
+        if not self.fourseller_seller_id:
+            raise SettingsError(
+                "FOURSELLER_SELLER_ID is not set: copy it from your 4Seller account's API page."
+            )
+        return ChannelAccess(
+            url=self.fourseller_api_url, api_key=self.fourseller_api_key, seller_id=self.fourseller_seller_id
+        )
+
+
+def _parse_database_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise ValueError("is not a database URL such as sqlite:///midas.db") from None
+    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+        if url.database in (None, "", ":memory:"):
+            raise ValueError("must name a file: several processes share the database")
+        return url.set(drivername="sqlite+pysqlite", database=str(Path(url.database or "").expanduser()))
+    raise ValueError("must begin with sqlite:/// or postgresql://")
+
+
+def load_settings() -> Settings:
+    """The settings of this process's environment; raises `SettingsError` with a sentence for each wrong one."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(
+            " ".join(_sentence(item["loc"], item["msg"]) for item in error.errors())
+        ) from None
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    name = str(location[0]) if location else "a setting"
+    variable = name if name.isupper() else name.upper()
+    if not variable.startswith(("FOURSELLER_", "MIDAS_")):
+        variable = f"MIDAS_{variable}"
+    return f"{variable} {_reworded(message)}."
+
+
+def _reworded(message: str) -> str:
+    text = message.removeprefix("Value error, ").rstrip(".")
+    if text.startswith("Input should be"):
+        return text.replace("Input should be", "must be", 1)
+    return text if text.startswith(("must", "is")) else f"is wrong: {text}"

@@ -1,0 +1,235 @@
+"""Claims: before an item is pushed a worker takes its mapping row for a while, so that no two push it at once.
+
+A claim is a lease: it ends by itself when its holder dies. Whoever claims reads the item afresh in the same
+transaction, so an old quantity never overwrites a newer one. An acknowledgement counts only for the claim's holder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.mappings import unlocked
+from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.types import utc_now
+
+LONGEST_DELAY_SECONDS = 3600
+FIRST_DELAY_SECONDS = 30
+
+
+FORGOTTEN = {"fourseller_product_id": None, "acked_hash": None, "acked_price": None, "acked_quantity": None}
+"""What a mapping is without a product on 4Seller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """An item's tie to its 4Seller product, and what 4Seller last confirmed."""
+
+    id: int
+    product_id: int
+    variant_id: int | None
+    sku: str | None
+    fourseller_product_id: str | None
+    state: str
+    version: int
+    acked_version: int
+    acked_hash: str | None
+    acked_price: Decimal | None
+    acked_quantity: int | None
+    acked_at: datetime | None
+    creating_since: datetime | None
+    attempts: int
+    reason: str | None
+    dirty_since: datetime | None
+
+    @property
+    def key(self) -> ItemKey:
+        """The item it is about."""
+        return (self.product_id, self.variant_id)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a change of the item waits to be pushed."""
+        return self.dirty_since is not None
+
+
+COLUMNS = [mappings.c[name] for name in Mapping.__slots__]
+
+
+class Fate(StrEnum):
+    """How a claimed item ended."""
+
+    LISTED = "listed"  # content and quantity are confirmed
+    QUANTITY = "quantity"  # the quantity is confirmed
+    REMOVED = "removed"  # 4Seller no longer has it
+    UNCHANGED = "unchanged"  # there was nothing to send
+    SET_ASIDE = "set_aside"  # waits for a person or for a change of the item
+    FAILED = "failed"  # will be tried again, later each time
+    RELEASED = "released"  # not tried; costs no attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one claimed item, to be written to its mapping."""
+
+    mapping: Mapping
+    fate: Fate
+    fourseller_product_id: str | None = None
+    content_hash: str | None = None
+    price: Decimal | None = None
+    quantity: int | None = None
+    reason: str | None = None
+    refused: bool = False  # set aside by 4Seller, not by our own rules
+    wait_seconds: float | None = None  # the earliest next attempt, where 4Seller named one
+    created: bool = False
+    adopted: bool = False
+    wrote: bool = False
+    settled: bool = True  # no create of unknown fate is left behind
+    vanished: bool = False  # 4Seller no longer has the product it was tied to
+    finished: bool = True  # nothing is left to send for this version of the item
+
+
+def claim(
+    connection: sa.Connection,
+    *,
+    worker: str,
+    lease_seconds: int,
+    limit: int,
+    after_id: int = 0,
+    ids: Sequence[int] | None = None,
+    listed_only: bool = False,
+    ignore_delays: bool = False,
+) -> list[Mapping]:
+    """Takes up to `limit` dirty items that nobody holds, in the order of their ids.
+
+    Args:
+        connection: in a writing transaction; the claim holds once it commits.
+        worker: the holder's name, unique among all processes.
+        lease_seconds: when the claim ends by itself.
+        after_id: only mappings behind this one, so that one run meets an item once.
+        ids: only these mappings.
+        listed_only: only items that 4Seller has.
+        ignore_delays: also those whose next attempt is not due yet.
+    """
+    conditions = [
+        mappings.c.dirty_since.is_not(None),
+        mappings.c.id > after_id,
+        sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now()),
+    ]
+    if not ignore_delays:
+        conditions.append(
+            sa.or_(mappings.c.next_attempt_at.is_(None), mappings.c.next_attempt_at <= utc_now())
+        )
+    if ids is not None:
+        conditions.append(mappings.c.id.in_(ids))
+    if listed_only:
+        conditions.append(mappings.c.fourseller_product_id.is_not(None))
+    query = sa.select(*COLUMNS).where(*conditions).order_by(mappings.c.id).limit(limit)
+    claimed = [Mapping(*row) for row in connection.execute(query.with_for_update(skip_locked=True))]
+    if claimed:
+        connection.execute(
+            sa.update(mappings)
+            .where(mappings.c.id.in_([mapping.id for mapping in claimed]))
+            .values(claimed_by=worker, claimed_until=utc_now(lease_seconds))
+        )
+    return claimed
+
+
+def acknowledge(
+    connection: sa.Connection, outcomes: Sequence[Outcome], *, worker: str, most_attempts: int
+) -> list[Outcome]:
+    """Writes each outcome to its mapping and ends the claim; returns those to be written a moment later.
+
+    A mapping row that the shop's own transaction holds is not waited for (see `mappings.unlocked`). An outcome
+    whose claim has passed to another worker is dropped: that worker has read the item afresh.
+    """
+    free = set(unlocked(connection, [outcome.mapping.id for outcome in outcomes]))
+    for outcome in outcomes:
+        if outcome.mapping.id in free:
+            connection.execute(_acknowledgement(outcome, worker, most_attempts))
+    return [outcome for outcome in outcomes if outcome.mapping.id not in free]
+
+
+def release(connection: sa.Connection, worker: str) -> int:
+    """Ends every claim that `worker` still holds, without an attempt; returns how many."""
+    held = list(connection.scalars(sa.select(mappings.c.id).where(mappings.c.claimed_by == worker)))
+    free = unlocked(connection, held)
+    if not free:
+        return 0
+    statement = sa.update(mappings).where(mappings.c.id.in_(free), mappings.c.claimed_by == worker)
+    return connection.execute(statement.values(claimed_by=None, claimed_until=None)).rowcount
+
+
+def delay_seconds(attempts: int) -> float:
+    """How long an item waits after its `attempts`-th failure: the next run first, then doubling up to an hour."""
+    if attempts <= 1:
+        return 0.0
+    return float(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(attempts - 2, 12)))
+
+
+def _acknowledgement(outcome: Outcome, worker: str, most_attempts: int) -> sa.Update:
+    mapping = outcome.mapping
+    values: dict[str, object] = {"claimed_by": None, "claimed_until": None}
+    if outcome.settled:
+        values["creating_since"] = None
+    if outcome.fate is Fate.FAILED:
+        values |= _failure(outcome, most_attempts)
+    elif outcome.fate is Fate.RELEASED:
+        if outcome.wait_seconds:
+            values["next_attempt_at"] = utc_now(int(outcome.wait_seconds) + 1)
+        if outcome.vanished:
+            values |= FORGOTTEN
+    else:
+        values |= _done(outcome)
+    return (
+        sa.update(mappings).where(mappings.c.id == mapping.id, mappings.c.claimed_by == worker).values(values)
+    )
+
+
+def _done(outcome: Outcome) -> dict[str, object]:
+    version = outcome.mapping.version
+    values: dict[str, object] = {"next_attempt_at": None, "attempts": 0}
+    if outcome.finished:
+        values["acked_version"] = sa.case(
+            (mappings.c.acked_version > version, mappings.c.acked_version), else_=version
+        )
+        values["dirty_since"] = sa.case(
+            (mappings.c.version == version, sa.null()), else_=mappings.c.dirty_since
+        )
+    if outcome.fate in (Fate.LISTED, Fate.QUANTITY):
+        values |= {"acked_quantity": outcome.quantity, "acked_at": utc_now()}
+    if outcome.fate in (Fate.LISTED, Fate.QUANTITY, Fate.UNCHANGED):
+        values |= {"state": "listed", "reason": None} if outcome.reason is None else {"state": "set_aside"}
+    if outcome.fate is Fate.LISTED:
+        values |= {
+            "fourseller_product_id": outcome.fourseller_product_id,
+            "acked_hash": outcome.content_hash,
+            "acked_price": outcome.price,
+        }
+    if outcome.fate is Fate.REMOVED:
+        values |= FORGOTTEN | {
+            "state": "removed",
+            "reason": outcome.reason,
+            "sku": None,
+            "acked_at": utc_now(),
+        }
+    if outcome.fate is Fate.SET_ASIDE:
+        values |= {"state": "set_aside", "attempts": outcome.mapping.attempts + 1 if outcome.refused else 0}
+    if outcome.reason is not None:
+        values["reason"] = outcome.reason
+    return values
+
+
+def _failure(outcome: Outcome, most_attempts: int) -> dict[str, object]:
+    attempts = outcome.mapping.attempts + 1
+    values: dict[str, object] = {"attempts": attempts, "reason": outcome.reason}
+    if attempts >= most_attempts:
+        return values | {"state": "set_aside", "dirty_since": None}
+    wait = max(delay_seconds(attempts), outcome.wait_seconds or 0.0)
+    return values | {"next_attempt_at": utc_now(int(wait)) if wait else None}

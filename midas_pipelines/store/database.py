@@ -1,0 +1,67 @@
+"""One door to the shop's database: engines, and transactions that read or write.
+
+SQLite runs in WAL mode; a writing transaction there takes the write lock when it begins (`BEGIN IMMEDIATE`),
+so that what it reads cannot change under it, as row locks give on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+BUSY_SECONDS = 30
+"""How long a SQLite writer waits for another one before it gives up."""
+
+
+class Database:
+    """An engine and its two kinds of transaction; safe to share between threads."""
+
+    def __init__(self, url: sa.URL) -> None:
+        self.engine = _make_engine(url)
+        self.is_postgresql = self.engine.dialect.name == "postgresql"
+        self._reader = self.engine.execution_options(midas_reads_only=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction, committed when the block ends well and rolled back when it raises."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One consistent read that never waits for a writer."""
+        with self._reader.connect() as connection:
+            yield connection
+            connection.rollback()
+
+    def close(self) -> None:
+        """Gives back every pooled connection."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _make_engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() == "postgresql":
+        return sa.create_engine(url, pool_pre_ping=True, connect_args={"application_name": "midas_pipelines"})
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    reads = connection.get_execution_options().get("midas_reads_only", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,64 @@
+"""Statements on `fourseller_product_mappings` that concern many items at once."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.tables import ITEM_KEY, mappings
+from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.storefront.types import utc_now
+
+
+def ensure_items(connection: sa.Connection) -> int:
+    """Adds a dirty mapping row for each sellable item that has none; returns how many.
+
+    The triggers do this for each new row; this finds what was there before them, or slipped past them.
+    """
+    has_variants = sa.exists().where(product_variants.c.product_id == products.c.id)
+    plain = sa.select(
+        products.c.id.label("product_id"), sa.cast(sa.null(), sa.Integer).label("variant_id")
+    ).where(
+        ~has_variants,
+        ~sa.exists().where(mappings.c.product_id == products.c.id, ITEM_KEY == 0),
+    )
+    variants = sa.select(product_variants.c.product_id, product_variants.c.id).where(
+        product_variants.c.product_id.is_not(None),
+        ~sa.exists().where(
+            mappings.c.product_id == product_variants.c.product_id, product_variants.c.id == ITEM_KEY
+        ),
+    )
+    added = 0
+    for missing in (plain, variants):
+        added += connection.execute(
+            sa.insert(mappings).from_select(["product_id", "variant_id"], missing)
+        ).rowcount
+    return added
+
+
+def unlocked(connection: sa.Connection, ids: list[int]) -> list[int]:
+    """Locks those of the mapping rows that nobody else holds and returns their ids.
+
+    The engine never waits for a mapping row: a transaction of the shop's that marks several items dirty could
+    otherwise deadlock with ours, and the shop's would be the one to fail.
+    """
+    query = sa.select(mappings.c.id).where(mappings.c.id.in_(ids)).order_by(mappings.c.id)
+    return list(connection.scalars(query.with_for_update(skip_locked=True)))
+
+
+def mark_dirty(connection: sa.Connection, ids: list[int]) -> None:
+    """Marks items dirty, as a change in the shop would; those being changed this very moment mark themselves."""
+    free = unlocked(connection, ids)
+    if free:
+        connection.execute(
+            sa.update(mappings)
+            .where(mappings.c.id.in_(free))
+            .values(
+                version=mappings.c.version + 1,
+                dirty_since=sa.func.coalesce(mappings.c.dirty_since, utc_now()),
+            )
+        )
+
+
+def count_dirty(connection: sa.Connection) -> int:
+    """How many items wait to be pushed, set-aside and backing-off ones included."""
+    return connection.scalar(sa.select(sa.func.count()).where(mappings.c.dirty_since.is_not(None))) or 0

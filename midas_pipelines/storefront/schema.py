@@ -1,0 +1,143 @@
+"""The shop's tables, as midastechnical.com runs them, for both databases.
+
+Only `sample.py` creates them, for a sample shop; a real shop has them already.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from midas_pipelines.storefront.types import Money, UtcDateTime, utc_now
+
+shop = sa.MetaData()
+Json = sa.JSON().with_variant(JSONB(), "postgresql")
+
+
+def _moment(name: str) -> sa.Column[datetime]:
+    return sa.Column(name, UtcDateTime(), server_default=utc_now())
+
+
+categories = sa.Table(
+    "categories",
+    shop,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("slug", sa.String(100), nullable=False, unique=True),
+    sa.Column("description", sa.Text),
+    sa.Column("parent_id", sa.ForeignKey("categories.id")),
+    _moment("created_at"),
+    _moment("updated_at"),
+)
+
+products = sa.Table(
+    "products",
+    shop,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("slug", sa.String(255), nullable=False, unique=True),
+    sa.Column("sku", sa.String(50), unique=True),
+    sa.Column("description", sa.Text),
+    sa.Column("price", Money, nullable=False),
+    sa.Column("discount_percentage", Money),
+    sa.Column("stock_quantity", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("is_featured", sa.Boolean, server_default=sa.false()),
+    sa.Column("is_new", sa.Boolean, server_default=sa.false()),
+    sa.Column("image_url", sa.String(255)),
+    sa.Column("weight", Money),
+    sa.Column("dimensions", sa.String(50)),
+    sa.Column("category_id", sa.ForeignKey("categories.id")),
+    sa.Column("brand", sa.String(100)),
+    sa.Column("status", sa.String(20), nullable=False, server_default="active"),
+    _moment("created_at"),
+    _moment("updated_at"),
+)
+
+product_images = sa.Table(
+    "product_images",
+    shop,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("product_id", sa.ForeignKey("products.id", ondelete="CASCADE")),
+    sa.Column("image_url", sa.String(255), nullable=False),
+    sa.Column("is_primary", sa.Boolean, server_default=sa.false()),
+    sa.Column("display_order", sa.Integer, server_default="0"),
+)
+
+product_variants = sa.Table(
+    "product_variants",
+    shop,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("product_id", sa.ForeignKey("products.id", ondelete="CASCADE")),
+    sa.Column("variant_type", sa.String(50), nullable=False),
+    sa.Column("variant_value", sa.String(50), nullable=False),
+    sa.Column("price_adjustment", Money, server_default="0.00"),
+    sa.Column("stock_quantity", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("sku", sa.String(50), unique=True),
+)
+
+orders = sa.Table(
+    "orders",
+    shop,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("user_id", sa.Integer),
+    sa.Column("order_number", sa.String(50), nullable=False, unique=True),
+    sa.Column("status", sa.String(20), nullable=False, server_default="pending"),
+    sa.Column("total_amount", Money, nullable=False),
+    sa.Column("shipping_address", Json, nullable=False),
+    sa.Column("billing_address", Json, nullable=False),
+    sa.Column("payment_method", Json),
+    sa.Column("payment_status", sa.String(50), nullable=False, server_default="pending"),
+    sa.Column("shipping_method", sa.String(50)),
+    sa.Column("shipping_cost", Money, server_default="0.00"),
+    sa.Column("notes", sa.Text),
+    _moment("created_at"),
+    _moment("updated_at"),
+)
+
+order_items = sa.Table(
+    "order_items",
+    shop,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("order_id", sa.ForeignKey("orders.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("product_id", sa.ForeignKey("products.id", ondelete="SET NULL")),
+    sa.Column("variant_id", sa.ForeignKey("product_variants.id", ondelete="SET NULL")),
+    sa.Column("product_name", sa.String(255), nullable=False),
+    sa.Column("quantity", sa.Integer, nullable=False),
+    sa.Column("price", Money, nullable=False),
+    sa.Column("total_price", Money, nullable=False),
+    _moment("created_at"),
+)
+
+order_status_history = sa.Table(
+    "order_status_history",
+    shop,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("order_id", sa.ForeignKey("orders.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("status", sa.String(50), nullable=False),
+    sa.Column("notes", sa.Text),
+    _moment("created_at"),
+)
+
+NEEDED = (
+    "categories",
+    "products",
+    "product_images",
+    "product_variants",
+    "orders",
+    "order_items",
+    "order_status_history",
+)
+"""The tables without which the integration cannot work."""
+
+
+def missing_tables(connection: sa.Connection) -> list[str]:
+    """The names of the shop's tables that this database does not have."""
+    present = set(sa.inspect(connection).get_table_names())
+    return [name for name in NEEDED if name not in present]
+
+
+def has_product_status(connection: sa.Connection) -> bool:
+    """Whether `products.status` exists; where it does not, every product counts as active."""
+    return any(column["name"] == "status" for column in sa.inspect(connection).get_columns("products"))

@@ -1,0 +1,94 @@
+"""Column types that mean the same on SQLite and PostgreSQL: money, and moments in UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+CENT = Decimal("0.01")
+
+
+def to_cents(amount: Decimal) -> Decimal:
+    """The amount rounded half-up to whole cents, as the shop rounds its selling prices."""
+    return amount.quantize(CENT, ROUND_HALF_UP)
+
+
+class Money(sa.types.TypeDecorator[Decimal]):
+    """DECIMAL(10,2) that is a Decimal in Python on both databases; SQLite keeps it as a number."""
+
+    impl = sa.Numeric(10, 2)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_SqliteNumber())
+        return dialect.type_descriptor(sa.Numeric(10, 2))
+
+    def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return str(value)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
+        if value is None:
+            return None
+        return value if isinstance(value, Decimal) else to_cents(Decimal(str(value)))
+
+
+class _SqliteNumber(sa.types.UserDefinedType[Any]):
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "DECIMAL(10, 2)"
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A moment: aware and in UTC in Python; TIMESTAMPTZ in PostgreSQL, ISO text in SQLite."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; moments are stored in UTC")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is
+    """The database's own clock, optionally moved by whole seconds; one clock for all processes."""
+
+    type = UtcDateTime()
+    inherit_cache = False
+    name = "utc_now"
+
+    def __init__(self, offset_seconds: int = 0) -> None:
+        super().__init__()
+        self.offset_seconds = int(offset_seconds)
+
+
+@compiles(utc_now, "postgresql")
+def _utc_now_postgresql(element: utc_now, compiler: SQLCompiler, **_: Any) -> str:
+    return f"(clock_timestamp() + interval '{element.offset_seconds} seconds')"
+
+
+@compiles(utc_now, "sqlite")
+def _utc_now_sqlite(element: utc_now, compiler: SQLCompiler, **_: Any) -> str:
+    return SQLITE_NOW.replace("'now'", f"'now', '{element.offset_seconds:+d} seconds'")
+
+
+SQLITE_NOW = "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+"""SQLite's clock in the very text form that SQLAlchemy reads back: six digits after the second."""

@@ -1,0 +1,58 @@
+"""What every sync is handed: settings, database, run, and a way to open the channel."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.journal import ErrorBook
+
+
+class ChannelDown(Exception):
+    """4Seller does not answer; the run ends early and the message says why."""
+
+
+def worker_name() -> str:
+    """A name for a claim's holder that no other process has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One run's hold on the shop's database and on 4Seller.
+
+    Args:
+        settings: as read at the edge.
+        database: the shop's, prepared by `migrate.upgrade`.
+        run_id: the Dagster run or other driver that this work is done for; written to every log row.
+    """
+
+    settings: Settings
+    database: Database
+    run_id: str | None = None
+    worker: str = field(default_factory=worker_name)
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[FourSeller]:
+        """An open client; every failed call it makes is written to `fourseller_api_errors`.
+
+        Raises:
+            SettingsError: the access to 4Seller is not set.
+        """
+        access = self.settings.channel()
+        with ErrorBook(self.database, self.run_id) as book:
+            async with FourSeller(
+                base_url=access.url,
+                api_key=access.api_key,
+                seller_id=access.seller_id,
+                in_flight=self.settings.in_flight,
+                on_failed_call=book.note,
+            ) as client:
+                yield client

@@ -1,0 +1,48 @@
+"""Inventory push: the quantities of dirty items that 4Seller has, absolute, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.push import Push
+from midas_pipelines.sync.record import recorded
+from midas_pipelines.sync.tally import Tally
+
+
+@dataclass
+class InventoryReport:
+    """What an inventory push did; counts of items."""
+
+    scanned: int = 0
+    pushed: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    problems: list[dict[str, str]] = field(default_factory=list)
+
+
+async def push_inventory(
+    engine: Engine, *, ignore_delays: bool = False, on_progress: Callable[[Tally], None] | None = None
+) -> InventoryReport:
+    """Sends the quantity of each dirty item that 4Seller lists; content waits for the product sync.
+
+    Raises:
+        BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
+    """
+    report = InventoryReport()
+    with recorded(engine, "inventory", "dirty", report) as clock:
+        async with engine.channel() as client:
+            clock.client = client
+            push = Push(
+                engine, client, quantities_only=True, ignore_delays=ignore_delays, on_progress=on_progress
+            )
+            try:
+                await push.run()
+            finally:
+                tally = push.tally
+                report.scanned, report.pushed, report.unchanged = tally.claimed, tally.pushed, tally.unchanged
+                report.failed, report.problems = tally.failed + tally.released, tally.problems
+    return report

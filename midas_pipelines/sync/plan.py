@@ -1,0 +1,90 @@
+"""Deciding what to do to one item on 4Seller: `plan` is pure, `push.py` carries it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from midas_pipelines.fourseller.models import ProductDraft
+from midas_pipelines.store.claims import Mapping
+from midas_pipelines.storefront.catalog import ShopItem
+from midas_pipelines.sync.listing import available, content_hash, draft, unlistable
+
+
+class Action(StrEnum):
+    """What a change does on 4Seller."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    QUANTITY = "quantity"
+    DELETE = "delete"
+    NOTHING = "nothing"
+    SET_ASIDE = "set_aside"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step from what 4Seller last confirmed to what it should show."""
+
+    mapping: Mapping
+    action: Action
+    draft: ProductDraft | None = None
+    content_hash: str | None = None
+    quantity: int | None = None
+    reason: str | None = None
+
+    @property
+    def sku(self) -> str | None:
+        """The SKU the item should have on 4Seller, or the one it has when it is taken off."""
+        return self.draft.sku if self.draft is not None else self.mapping.sku
+
+    @property
+    def writes(self) -> bool:
+        """Whether it sends anything to 4Seller."""
+        return self.action in (Action.CREATE, Action.UPDATE, Action.QUANTITY, Action.DELETE)
+
+    def with_mapping(self, mapping: Mapping) -> Change:
+        """The same intent for a mapping that has gained a 4Seller product: a create becomes an update."""
+        action = Action.UPDATE if self.action is Action.CREATE else self.action
+        return replace(self, mapping=mapping, action=action)
+
+
+def plan(mapping: Mapping, item: ShopItem | None, title_limit: int) -> Change:
+    """What brings 4Seller from what it last confirmed to what the shop's tables say.
+
+    Args:
+        mapping: the item's tie to 4Seller, with what was last confirmed.
+        item: as the shop has it, or None when it is gone or is now sold by variant.
+        title_limit: the longest title 4Seller takes, in characters.
+    """
+    if item is None or not item.active:
+        return _taken_off(mapping)
+    reason = unlistable(item, title_limit)
+    quantity = available(item.on_hand)
+    if reason is not None:
+        return _set_aside(mapping, reason, quantity)
+    wanted = draft(item, quantity)
+    digest = content_hash(wanted)
+    if mapping.fourseller_product_id is None:
+        action = Action.CREATE
+    elif mapping.acked_hash != digest:
+        action = Action.UPDATE
+    elif mapping.acked_quantity != quantity:
+        action = Action.QUANTITY
+    else:
+        action = Action.NOTHING
+    return Change(mapping, action, wanted, digest, quantity)
+
+
+def _taken_off(mapping: Mapping) -> Change:
+    listed = mapping.fourseller_product_id is not None or mapping.creating_since is not None
+    return Change(
+        mapping, Action.DELETE if listed else Action.NOTHING, reason="It is no longer sold in the shop."
+    )
+
+
+def _set_aside(mapping: Mapping, reason: str, quantity: int) -> Change:
+    """What is listed already stays as it is, but its quantity goes on being true, so that it cannot oversell."""
+    if mapping.fourseller_product_id is not None and mapping.acked_quantity != quantity:
+        return Change(mapping, Action.QUANTITY, quantity=quantity, reason=reason)
+    return Change(mapping, Action.SET_ASIDE, quantity=quantity, reason=reason)

@@ -1,0 +1,181 @@
+"""Product sync: the shop's catalogue on 4Seller, in full or only what changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.push import Push, known_by_sku
+from midas_pipelines.sync.record import recorded
+from midas_pipelines.sync.scan import Scanned, believe, chunks, scan
+from midas_pipelines.sync.send import Known
+from midas_pipelines.sync.tally import Tally
+
+
+class Mode(StrEnum):
+    """Which items a sync considers."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+
+
+class UnknownSku(Exception):
+    """A SKU was asked for that no item of the shop has."""
+
+
+@dataclass
+class ProductReport:
+    """What a product sync did. Each scanned item is in exactly one of the counts from `created` to `set_aside`."""
+
+    scanned: int = 0
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    set_aside: int = 0
+    adopted: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    push_seconds: float = 0.0
+    problems: list[dict[str, str]] = field(default_factory=list)
+    plan: list[dict[str, object]] = field(default_factory=list)  # only for a dry run
+
+
+async def sync_products(
+    engine: Engine,
+    mode: Mode = Mode.INCREMENTAL,
+    *,
+    skus: Sequence[str] = (),
+    dry_run: bool = False,
+    ignore_delays: bool = False,
+    on_progress: Callable[[Tally], None] | None = None,
+) -> ProductReport:
+    """Brings 4Seller's products to what the shop's tables say.
+
+    Args:
+        engine: settings, database and run.
+        mode: all items (reads 4Seller's listing first), or the dirty ones.
+        skus: only these items, whatever the mode.
+        dry_run: tells what would be done, in `plan`, and sends no write.
+        ignore_delays: tries also the items that are backing off; a full sync always does.
+        on_progress: called after each block of acknowledgements.
+
+    Raises:
+        UnknownSku: one of `skus` is no item's.
+        BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
+    """
+    scope = "dry run" if dry_run else ",".join(skus)[:200] if skus else mode.value
+    report = ProductReport()
+    with recorded(engine, "products", scope, report) as clock:
+        ids = _mapping_ids(engine, skus) if skus else None
+        if dry_run:
+            _plan_only(engine, mode, ids, report)
+            return report
+        async with engine.channel() as client:
+            clock.client = client
+            await _sync(engine, client, mode, ids, report, ignore_delays, on_progress)
+    return report
+
+
+async def _sync(
+    engine: Engine,
+    client: FourSeller,
+    mode: Mode,
+    ids: list[int] | None,
+    report: ProductReport,
+    ignore_delays: bool,
+    on_progress: Callable[[Tally], None] | None,
+) -> None:
+    full = mode is Mode.FULL or ids is not None
+    known = await _read_listing(engine, client) if mode is Mode.FULL and ids is None else None
+    scanned = scan(engine.database, title_limit=engine.settings.title_limit, ids=ids) if full else None
+    started = time.perf_counter()
+    push = Push(
+        engine, client, known=known, ids=ids, ignore_delays=full or ignore_delays, on_progress=on_progress
+    )
+    try:
+        await push.run()
+    finally:
+        report.push_seconds = round(time.perf_counter() - started, 3)
+        _fill(report, push.tally, scanned)
+
+
+async def _read_listing(engine: Engine, client: FourSeller) -> Known | None:
+    """What 4Seller lists now, by SKU, taken for its last word on each item; None when it could not be read whole."""
+    read_at = datetime.now(UTC)
+    listing = await client.listing()
+    believe(engine.database, listing, read_at)
+    return known_by_sku(listing.products) if listing.complete else None
+
+
+def _fill(report: ProductReport, tally: Tally, scanned: Scanned | None) -> None:
+    report.created, report.deleted, report.adopted = tally.created, tally.deleted, tally.adopted
+    report.updated = tally.updated + tally.pushed
+    report.failed = tally.failed + tally.released
+    report.problems = tally.problems
+    touched = tally.created + report.updated + tally.deleted + report.failed
+    if scanned is None:
+        report.scanned, report.unchanged, report.set_aside = tally.claimed, tally.unchanged, tally.set_aside
+    else:
+        report.scanned = scanned.items
+        report.set_aside = max(scanned.set_aside, tally.set_aside)
+        report.unchanged = max(0, scanned.items - touched - report.set_aside)
+
+
+def _plan_only(engine: Engine, mode: Mode, ids: list[int] | None, report: ProductReport) -> None:
+    limit = engine.settings.title_limit
+    found = Scanned()
+    if mode is Mode.FULL or ids is not None:
+        found = scan(engine.database, title_limit=limit, ids=ids, keep_changes=True)
+    else:
+        for changes in chunks(engine.database, title_limit=limit):
+            found.changes += [c for c in changes if c.mapping.dirty and (c.writes or c.reason is not None)]
+        found.items = len(found.changes)
+    for change in found.changes:
+        row: dict[str, object] = {
+            "action": change.action.value,
+            "sku": change.sku,
+            "quantity": change.quantity,
+            "reason": change.reason,
+        }
+        report.plan.append(row)
+    actions = [change.action.value for change in found.changes]
+    report.scanned, report.unchanged = found.items, found.unchanged
+    report.created, report.deleted = actions.count("create"), actions.count("delete")
+    report.updated = actions.count("update") + actions.count("quantity")
+    report.set_aside = actions.count("set_aside")
+
+
+def _mapping_ids(engine: Engine, skus: Sequence[str]) -> list[int]:
+    """The mappings of the items with these SKUs, as the shop spells them. Raises UnknownSku."""
+    wanted = list(dict.fromkeys(skus))
+    plain = sa.select(products.c.sku, mappings.c.id).join(
+        mappings, sa.and_(mappings.c.product_id == products.c.id, mappings.c.variant_id.is_(None))
+    )
+    variants = sa.select(product_variants.c.sku, mappings.c.id).join(
+        mappings,
+        sa.and_(
+            mappings.c.product_id == product_variants.c.product_id,
+            mappings.c.variant_id == product_variants.c.id,
+        ),
+    )
+    tied = sa.select(mappings.c.sku, mappings.c.id).where(mappings.c.sku.in_(wanted))
+    query = plain.where(products.c.sku.in_(wanted)).union(
+        variants.where(product_variants.c.sku.in_(wanted)), tied
+    )
+    with engine.database.reading() as connection:
+        found = connection.execute(query).all()
+    unknown = [sku for sku in wanted if sku not in {row.sku for row in found}]
+    if unknown:
+        raise UnknownSku(f"No item of the shop has the SKU {', '.join(unknown)}: check the spelling.")
+    return sorted({row.id for row in found})

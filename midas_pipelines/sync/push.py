@@ -1,0 +1,202 @@
+"""Pushing dirty items to 4Seller: claim, read afresh, send, acknowledge; many in flight, each on its own.
+
+One producer claims and plans, `in_flight` senders send, one writer acknowledges. They meet in two queues, so that
+the database is written in small batches while requests are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import BadCredentials
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.store import claims
+from midas_pipelines.store.claims import Fate, Outcome
+from midas_pipelines.storefront.catalog import read_items
+from midas_pipelines.storefront.schema import has_product_status
+from midas_pipelines.sync.engine import ChannelDown, Engine
+from midas_pipelines.sync.plan import Action, Change, plan
+from midas_pipelines.sync.send import Known, send
+from midas_pipelines.sync.sku_claims import take_skus
+from midas_pipelines.sync.tally import Tally
+
+CALL_SECONDS = 30
+"""The longest one call to 4Seller may take; nothing is sent when less of the claim is left."""
+
+
+@dataclass
+class Push:
+    """One pass over the dirty items, each met once.
+
+    Args:
+        engine: settings, database and run.
+        client: an open client.
+        known: listings read before this push began, for adoption without a look-up; None looks each one up.
+        ids: only these mappings; None for all.
+        quantities_only: leaves content alone and touches only what 4Seller has already.
+        ignore_delays: also items whose next attempt is not due.
+    """
+
+    engine: Engine
+    client: FourSeller
+    known: Known | None = None
+    ids: Sequence[int] | None = None
+    quantities_only: bool = False
+    ignore_delays: bool = False
+    on_progress: Callable[[Tally], None] | None = None
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        self._to_send: asyncio.Queue[tuple[Change, float] | None] = asyncio.Queue(
+            self.engine.settings.in_flight
+        )
+        self._to_write: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        self._misses = 0
+
+    async def run(self) -> Tally:
+        """Pushes until nothing is left. Raises BadCredentials or ChannelDown; what was not sent stays dirty."""
+        try:
+            async with asyncio.TaskGroup() as writing:
+                writing.create_task(self._write_outcomes())
+                try:
+                    async with asyncio.TaskGroup() as sending:
+                        sending.create_task(self._claim_and_plan())
+                        for _ in range(self.engine.settings.in_flight):
+                            sending.create_task(self._send_changes())
+                finally:
+                    self._to_write.put_nowait(None)
+        except* (BadCredentials, ChannelDown) as stopped:
+            raise _first(stopped) from None
+        finally:
+            await asyncio.to_thread(self._release)
+        return self.tally
+
+    async def _claim_and_plan(self) -> None:
+        after = 0
+        while changes := await asyncio.to_thread(self._claim_batch, after):
+            after = changes[-1].mapping.id
+            until = time.monotonic() + self.engine.settings.lease_seconds - CALL_SECONDS
+            for change in changes:
+                if change.writes:
+                    await self._to_send.put((change, until))
+                else:
+                    self._to_write.put_nowait(_without_sending(change))
+        for _ in range(self.engine.settings.in_flight):
+            await self._to_send.put(None)
+
+    def _claim_batch(self, after: int) -> list[Change]:
+        settings = self.engine.settings
+        with self.engine.database.writing() as connection:
+            claimed = claims.claim(
+                connection,
+                worker=self.engine.worker,
+                lease_seconds=settings.lease_seconds,
+                limit=min(settings.batch, settings.in_flight * 4),
+                after_id=after,
+                ids=self.ids,
+                listed_only=self.quantities_only,
+                ignore_delays=self.ignore_delays,
+            )
+            return self._plan(connection, claimed) if claimed else []
+
+    def _plan(self, connection: sa.Connection, claimed: list[claims.Mapping]) -> list[Change]:
+        has_status = has_product_status(connection)
+        items = read_items(connection, [mapping.key for mapping in claimed], has_status=has_status)
+        limit = self.engine.settings.title_limit
+        changes = [plan(mapping, items.get(mapping.key), limit) for mapping in claimed]
+        if self.quantities_only:
+            return [_only_quantity(change) for change in changes]
+        return take_skus(connection, changes, has_status=has_status)
+
+    async def _send_changes(self) -> None:
+        while (work := await self._to_send.get()) is not None:
+            change, until = work
+            if time.monotonic() > until:  # the claim could end while the call is under way
+                outcome = Outcome(change.mapping, Fate.RELEASED, settled=False)
+            else:
+                outcome = await send(change, self.client, self.engine, self.known)
+            self._to_write.put_nowait(outcome)
+            self._watch(outcome)
+
+    def _watch(self, outcome: Outcome) -> None:
+        """Stops the push when 4Seller seems to be down: a run of failures without one success."""
+        self._misses = self._misses + 1 if outcome.fate is Fate.FAILED else 0
+        if self._misses >= self.engine.settings.failures_in_a_row:
+            raise ChannelDown(
+                f"4Seller failed {self._misses} times in a row, the last time: {outcome.reason} "
+                "The run stops here; what was not sent stays dirty, and the next run tries again."
+            )
+
+    async def _write_outcomes(self) -> None:
+        waiting: list[Outcome] = []
+        open_ended = True
+        while open_ended or waiting:
+            arrived = [await self._to_write.get()] if open_ended else []
+            while not self._to_write.empty():
+                arrived.append(self._to_write.get_nowait())
+            open_ended = open_ended and None not in arrived
+            fresh = [outcome for outcome in arrived if outcome is not None]
+            for outcome in fresh:
+                self.tally.count(outcome)
+            waiting = await asyncio.to_thread(self._acknowledge, waiting + fresh)
+            if self.on_progress is not None and fresh:
+                self.on_progress(self.tally)
+            if waiting:  # rows that the shop's own transactions hold right now
+                await asyncio.sleep(0.02)
+
+    def _acknowledge(self, outcomes: list[Outcome]) -> list[Outcome]:
+        if not outcomes:
+            return []
+        with self.engine.database.writing() as connection:
+            return claims.acknowledge(
+                connection,
+                outcomes,
+                worker=self.engine.worker,
+                most_attempts=self.engine.settings.most_attempts,
+            )
+
+    def _release(self) -> None:
+        with self.engine.database.writing() as connection:
+            claims.release(connection, self.engine.worker)
+
+
+def _without_sending(change: Change) -> Outcome:
+    if change.action is Action.SET_ASIDE:
+        return Outcome(change.mapping, Fate.SET_ASIDE, reason=change.reason)
+    if change.reason is not None:  # nothing to take off
+        return Outcome(change.mapping, Fate.REMOVED, reason=change.reason)
+    finished = change.draft is not None and change.content_hash == change.mapping.acked_hash
+    return Outcome(change.mapping, Fate.UNCHANGED, finished=finished)
+
+
+def _only_quantity(change: Change) -> Change:
+    """The part of a change that an inventory push may send; the rest stays dirty for the product sync."""
+    if change.action in (Action.UPDATE, Action.QUANTITY):
+        same = change.quantity == change.mapping.acked_quantity
+        action = Action.NOTHING if same else Action.QUANTITY
+        return Change(
+            change.mapping, action, change.draft, change.content_hash, change.quantity, change.reason
+        )
+    if change.action is Action.DELETE:
+        return Change(change.mapping, Action.NOTHING)
+    return change
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def known_by_sku(products: Sequence[Product]) -> Known:
+    """Products of a complete listing by their SKU, the oldest first."""
+    found: Known = {}
+    for product in products:
+        if product.sku:
+            found.setdefault(product.sku, []).append(product)
+    return found

@@ -1,0 +1,56 @@
+"""Keeping a row in `fourseller_sync_logs` for a sync, however it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.store.journal import begin_sync, end_sync
+from midas_pipelines.sync.engine import Engine
+
+
+class Report(Protocol):
+    """What every sync's report has beside its counts; a dataclass."""
+
+    failed: int
+    requests: int
+    seconds: float
+
+
+@dataclass
+class Clock:
+    """Where a sync leaves its client, so that the requests it sent are counted even when it fails."""
+
+    client: FourSeller | None = None
+
+
+@contextmanager
+def recorded(engine: Engine, kind: str, scope: str, report: Report) -> Iterator[Clock]:
+    """Opens the sync's log row, fills `requests` and `seconds` of the report, and closes the row with the outcome."""
+    log_id = begin_sync(engine.database, kind, scope, engine.run_id)
+    clock = Clock()
+    started = time.perf_counter()
+    reason: str | None = "The run was stopped from outside."
+    try:
+        yield clock
+        reason = None
+    except Exception as error:
+        reason = str(error)
+        raise
+    finally:
+        report.seconds = round(time.perf_counter() - started, 3)
+        report.requests = clock.client.requests if clock.client is not None else 0
+        outcome = "failed" if reason is not None else "partial" if report.failed else "done"
+        end_sync(
+            engine.database,
+            log_id,
+            outcome=outcome,
+            counts=asdict(report),  # type: ignore[call-overload]
+            requests=report.requests,
+            seconds=report.seconds,
+            reason=reason,
+        )

