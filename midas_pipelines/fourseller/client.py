@@ -39,7 +39,7 @@ class FourSeller:
         transport: httpx.AsyncBaseTransport | None = None,
         deadline_seconds: float = 30.0,
     ) -> None:
-        self._wire = Wire(base_url, api_key, seller_id, connections=in_flight, transport=transport)
+        self._wire = Wire(base_url, api_key, seller_id, transport=transport)
         self._slots = asyncio.Semaphore(in_flight)
         self._pace: Pace = pace or AdaptivePace()
         self._on_failed_call = on_failed_call

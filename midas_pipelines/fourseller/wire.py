@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import ssl
+import urllib.request
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -11,8 +12,8 @@ from pydantic import SecretStr
 from midas_pipelines.fourseller.answers import lost
 from midas_pipelines.fourseller.calls import Call
 from midas_pipelines.fourseller.errors import Unavailable
+from midas_pipelines.fourseller.lines import CONNECT_SECONDS, Lines
 
-CONNECT_SECONDS = 5.0
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -25,7 +26,6 @@ class Wire:
         api_key: SecretStr,
         seller_id: str,
         *,
-        connections: int,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._base = _checked(base_url)
@@ -37,13 +37,7 @@ class Wire:
             (b"Accept-Encoding", b"gzip, deflate"),
             (b"User-Agent", b"midas-pipelines"),
         ]
-        self._http = httpx.AsyncClient(
-            transport=transport,
-            verify=ssl.create_default_context() if self._base.scheme == "https" else True,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-            follow_redirects=False,  # a redirect could carry the key elsewhere
-        )
+        self._transport = transport or _transport(self._base)
         self._timeouts = {"connect": CONNECT_SECONDS}
 
     def __repr__(self) -> str:
@@ -51,7 +45,7 @@ class Wire:
 
     async def close(self) -> None:
         """Closes every connection."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def send(self, call: Call, seconds: float) -> tuple[int, bytes, str | None]:
         """Sends one request: status, body and Retry-After of the answer. `seconds` bounds the whole attempt.
@@ -59,7 +53,8 @@ class Wire:
         request = self._request(call)
         try:
             async with asyncio.timeout(seconds):
-                response = await self._http.send(request)
+                response = await self._transport.handle_async_request(request)
+                body = await response.aread()
         except NEVER_SENT as error:
             raise Unavailable(
                 f"4Seller could not be reached for {call.subject} ({type(error).__name__}); try again later.",
@@ -69,7 +64,7 @@ class Wire:
             raise lost(call, f"4Seller gave no answer within {seconds:.1f} s") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise lost(call, f"4Seller's answer was lost ({type(error).__name__})") from None
-        return response.status_code, response.content, response.headers.get("Retry-After")
+        return response.status_code, body, response.headers.get("Retry-After")
 
     def _request(self, call: Call) -> httpx.Request:
         target = self._base.raw_path + call.path.encode()
@@ -113,6 +108,22 @@ def _checked(base_url: str) -> httpx.URL:
             "http:// is for a sandbox on this very machine (localhost, 127.0.0.1, ::1)."
         )
     return url
+
+
+def _transport(base: httpx.URL) -> httpx.AsyncBaseTransport:
+    """Connections straight to the server, or httpx's own where the environment names a proxy."""
+    tls = ssl.create_default_context() if base.scheme == "https" else None
+    proxy = _proxy(base)
+    if proxy is not None:
+        return httpx.AsyncHTTPTransport(verify=tls or False, proxy=proxy, trust_env=False)
+    return Lines(base, tls)
+
+
+def _proxy(base: httpx.URL) -> str | None:
+    """The proxy the environment names for this address, as httpx would find it; never one for this very machine."""
+    if _is_loopback(base.host) or urllib.request.proxy_bypass(base.host):
+        return None
+    return urllib.request.getproxies().get(base.scheme)
 
 
 def _is_loopback(host: str) -> bool:
