@@ -1,7 +1,8 @@
 """An HTTP answer sorted: into the JSON it holds, or into the error it means for this call."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic_core
 
@@ -18,6 +19,8 @@ from midas_pipelines.fourseller.errors import (
     Unavailable,
 )
 from midas_pipelines.fourseller.retry_after import seconds_asked
+
+Read = TypeVar("Read")
 
 PAUSE_UNASKED = 1.0  # seconds to wait on a 429 that does not say how long
 LONGEST_WORDS = 300  # characters of the server's own words that an error quotes
@@ -40,6 +43,19 @@ def sort(call: Call, status: int, body: bytes, retry_after: str | None) -> Any:
             code=code,
         )
     raise _refusal(call, status, code, words)
+
+
+def read(call: Call, reader: Callable[[Any], Read], answer: Any) -> Read:
+    """The answer as the reader types it. Raises ContractBroken naming the call and the field; Ambiguous in its place
+    where the call must not be sent twice, for something was made and only a look can tell what."""
+    try:
+        return reader(answer)
+    except ContractBroken as broken:
+        if not call.resend:
+            raise Ambiguous(
+                f"{call.subject} was answered, but {broken} Look before sending it again.", item=call.item
+            ) from None
+        raise ContractBroken(f"{call.subject}: {broken}", field=broken.field, item=call.item) from None
 
 
 def lost(call: Call, what: str, *, status: int | None = None) -> FourSellerError:

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, TypeVar, cast
 
 import httpx
 from pydantic import SecretStr
@@ -11,12 +13,22 @@ from pydantic import SecretStr
 from midas_pipelines.fourseller import answers, pages
 from midas_pipelines.fourseller.calls import Call, FailedCall, as_json, as_time
 from midas_pipelines.fourseller.contract import PAGE_LIMIT
-from midas_pipelines.fourseller.errors import FourSellerError, NotFound, RateLimited
+from midas_pipelines.fourseller.errors import (
+    ContractBroken,
+    FourSellerError,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
 from midas_pipelines.fourseller.models import InventoryLevel, Order, Product, ProductDraft, Tracking
 from midas_pipelines.fourseller.pace import AdaptivePace, Pace
-from midas_pipelines.fourseller.pages import Listing, OrderPage, ProductPage
+from midas_pipelines.fourseller.pages import Listing, OrderPage, Page, ProductPage
+from midas_pipelines.fourseller.reading import read_ahead
 from midas_pipelines.fourseller.retrying import Budget, send_until_settled
-from midas_pipelines.fourseller.wire import Wire, segment
+from midas_pipelines.fourseller.wire import Wire, ascii_value, segment
+
+Read = TypeVar("Read")
+Row = TypeVar("Row")
 
 
 class FourSeller:
@@ -56,85 +68,65 @@ class FourSeller:
 
     async def create_product(self, draft: ProductDraft, *, idempotency_key: str) -> Product:
         """Makes a product. Sent again only when it surely was not applied: raises Ambiguous when the answer was
-        lost, and the caller looks the SKU up before anything else."""
-        return pages.read_product(
-            await self._answer(
-                Call(
-                    "POST",
-                    "/products",
-                    "/products",
-                    item=draft.sku,
-                    body=draft.body(),
-                    headers=((b"Idempotency-Key", idempotency_key.encode("ascii")),),
-                    resend=False,
-                )
-            )
+        lost or cannot be read, and the caller looks the SKU up before anything else."""
+        key = (b"Idempotency-Key", ascii_value(idempotency_key, "the idempotency key"))
+        call = Call(
+            "POST", "/products", "/products", item=draft.sku, body=draft.body(), headers=(key,), resend=False
         )
+        return await self._answer(call, pages.read_product)
 
     async def find_by_sku(self, sku: str) -> list[Product]:
         """Every product with exactly this SKU; a row that cannot be read is an error, for it could be the one."""
-        found: list[Product] = []
-        offset = 0
-        while True:
-            page = await self._product_page(offset, ("sku", sku), item=sku)
+        read = [
+            page async for page in self._pages("/products", pages.read_product, (("sku", sku),), item=sku)
+        ]
+        for page in read:
             if page.rejected:
-                raise pages.broken_row(page.rejected[0])
-            found += [product for product in page.data if product.sku == sku]
-            offset += page.rows
-            if not page.rows or offset >= page.total:
-                return found
+                raise pages.broken_row(page.rejected[0], item=sku)
+        return list({one.id: one for page in read for one in page.data if one.sku == sku}.values())
 
     async def product(self, product_id: str) -> Product:
         """One product. Raises NotFound."""
-        return pages.read_product(await self._answer(_of_product("GET", product_id)))
+        return await self._answer(_of_product("GET", product_id), pages.read_product)
 
     async def update_product(self, product_id: str, draft: ProductDraft) -> Product:
         """Replaces the whole product; sent again after a lost answer, for it comes to the same."""
-        return pages.read_product(await self._answer(_of_product("PUT", product_id, body=draft.body())))
+        return await self._answer(_of_product("PUT", product_id, body=draft.body()), pages.read_product)
 
     async def delete_product(self, product_id: str) -> None:
         """Removes a product; one that is not there counts as done."""
-        try:
-            await self._answer(_of_product("DELETE", product_id))
-        except NotFound:
-            return
+        with suppress(NotFound):
+            await self._answer(_of_product("DELETE", product_id), lambda _: None)
 
     # stock
 
     async def set_quantity(self, product_id: str, quantity: int, at: datetime) -> InventoryLevel:
         """Sets the quantity on sale, as it stood `at` (aware); absolute, so sent again after a lost answer."""
         body = as_json({"quantity": quantity, "timestamp": as_time(at)})
-        return pages.read_one(
-            InventoryLevel, await self._answer(_of_product("PATCH", product_id, "/inventory", body=body))
-        )
+        return await self._answer(_of_product("PATCH", product_id, "/inventory", body=body), pages.read_level)
 
     async def quantity(self, product_id: str) -> InventoryLevel:
         """The quantity on sale. Raises NotFound."""
-        return pages.read_one(
-            InventoryLevel, await self._answer(_of_product("GET", product_id, "/inventory"))
-        )
+        return await self._answer(_of_product("GET", product_id, "/inventory"), pages.read_level)
 
     # pages
 
     async def product_pages(self, *, updated_from: datetime | None = None) -> AsyncIterator[ProductPage]:
-        """Every page of products, the first one first and the others as they come, fetched side by side."""
-        query = (("updated_from", as_time(updated_from)),) if updated_from else ()
-        first = await self._product_page(0, *query)
-        yield first
-        if not first.rows:
-            return
-        offsets = range(first.rows, first.total, first.rows)
-        rest = [asyncio.ensure_future(self._product_page(offset, *query)) for offset in offsets]
-        try:
-            for page in asyncio.as_completed(rest):
-                yield await page
-        finally:
-            for task in rest:
-                task.cancel()
+        """Every page of products in the channel's order, the next ones fetched while one is used."""
+        async for page in self._pages("/products", pages.read_product, _since(updated_from=updated_from)):
+            yield page
 
     async def listing(self) -> Listing:
-        """Every product, and whether it surely is every product; a page that fails ends it with its error."""
-        read = [page async for page in self.product_pages()]
+        """Every product, and whether it surely is every product. A page that fails after the first leaves what was
+        read before it, as not complete; bad credentials and a failing first page are raised."""
+        read: list[ProductPage] = []
+        try:
+            async for page in self.product_pages():
+                read.append(page)
+        except (Unavailable, RateLimited, ContractBroken) as failed:
+            if not read:
+                raise
+            return pages.as_listing(read, failed=str(failed))
         return pages.as_listing(read)
 
     async def order_pages(
@@ -145,26 +137,19 @@ class FourSeller:
         date_to: datetime | None = None,
         status: str | None = None,
     ) -> AsyncIterator[OrderPage]:
-        """Pages of orders, oldest first, one after the other; an order that cannot be read is in `rejected`."""
-        times = {"updated_from": updated_from, "date_from": date_from, "date_to": date_to}
-        query = [(name, as_time(moment)) for name, moment in times.items() if moment]
+        """Pages of orders in the channel's order, the next ones fetched while one is used; an order that cannot be
+        read is in `rejected`. A page that cannot be had is raised, so that no cursor moves past it."""
+        query = _since(updated_from=updated_from, date_from=date_from, date_to=date_to)
         if status:
-            query.append(("status", status))
-        offset = 0
-        while True:
-            call = Call("GET", "/orders", "/orders", query=(*_place(offset), *query))
-            page = pages.read_page(await self._answer(call), pages.read_order)
+            query = (*query, ("status", status))
+        async for page in self._pages("/orders", pages.read_order, query):
             yield page
-            offset += page.rows
-            if not page.rows or offset >= page.total:
-                return
 
     # orders
 
     async def order(self, order_id: str) -> Order:
         """One order. Raises NotFound."""
-        call = Call("GET", "/orders/{id}", f"/orders/{segment(order_id)}", item=order_id)
-        return pages.read_order(await self._answer(call))
+        return await self._answer(_of_order("GET", order_id), pages.read_order)
 
     async def update_order(
         self, order_id: str, *, status: str, at: datetime, tracking: Tracking | None = None
@@ -173,36 +158,58 @@ class FourSeller:
         body: dict[str, Any] = {"status": status, "updated_at": as_time(at)}
         if tracking is not None:
             body["tracking"] = tracking.model_dump(exclude_none=True)
-        call = Call(
-            "PATCH", "/orders/{id}", f"/orders/{segment(order_id)}", item=order_id, body=as_json(body)
-        )
-        return pages.read_order(await self._answer(call))
+        return await self._answer(_of_order("PATCH", order_id, body=as_json(body)), pages.read_order)
 
-    # one call
+    # how
 
-    async def _product_page(
-        self, offset: int, *query: tuple[str, str], item: str | None = None
-    ) -> ProductPage:
-        call = Call("GET", "/products", "/products", item=item, query=(*_place(offset), *query))
-        return pages.read_page(await self._answer(call), pages.read_product)
+    async def _pages(
+        self,
+        path: str,
+        read_row: Callable[[Any], Row],
+        query: tuple[tuple[str, str], ...] = (),
+        item: str | None = None,
+    ) -> AsyncIterator[Page[Row]]:
+        async def fetch(offset: int) -> Page[Row]:
+            place = (("limit", str(PAGE_LIMIT)), ("offset", str(offset)))
+            call = Call("GET", path, path, item=item, query=(*place, *query))
+            return await self._answer(call, lambda body: pages.read_page(body, read_row))
 
-    async def _answer(self, call: Call) -> Any:
+        async with aclosing(read_ahead(fetch)) as ahead:
+            async for page in ahead:
+                yield page
+
+    async def _answer(self, call: Call, read: Callable[[Any], Read]) -> Read:
         async with self._slots:
             budget = Budget(call, self._deadline_seconds)
-            return await send_until_settled(budget, self._attempt)
+            return cast("Read", await send_until_settled(budget, partial(self._attempt, read=read)))
 
-    async def _attempt(self, budget: Budget) -> Any:
-        await self._pace.take()
+    async def _attempt(self, budget: Budget, read: Callable[[Any], Read]) -> Read:
+        await self._turn(budget)
         seconds = budget.start_attempt()
         self.requests += 1
         try:
             status, body, retry_after = await self._wire.send(budget.call, seconds)
-            answer = answers.sort(budget.call, status, body, retry_after)
+            answer = answers.read(budget.call, read, answers.sort(budget.call, status, body, retry_after))
         except FourSellerError as error:
             await self._note(budget, error)
             raise
         await self._pace.succeeded()
         return answer
+
+    async def _turn(self, budget: Budget) -> None:
+        """Waits for the pace: as long as it takes before the first request, within the deadline after it."""
+        if not budget.sent:
+            await self._pace.take()
+            return
+        try:
+            async with asyncio.timeout(budget.remaining):
+                await self._pace.take()
+        except TimeoutError:
+            raise RateLimited(
+                f"{budget.call.subject} got no turn under the rate limit in time; try again later.",
+                retry_after_seconds=answers.PAUSE_UNASKED,
+                item=budget.call.item,
+            ) from None
 
     async def _note(self, budget: Budget, error: FourSellerError) -> None:
         budget.note(error)
@@ -225,14 +232,13 @@ class FourSeller:
 
 
 def _of_product(method: str, product_id: str, below: str = "", *, body: bytes | None = None) -> Call:
-    return Call(
-        method,
-        "/products/{id}" + below,
-        f"/products/{segment(product_id)}{below}",
-        item=product_id,
-        body=body,
-    )
+    path = f"/products/{segment(product_id)}{below}"
+    return Call(method, "/products/{id}" + below, path, item=product_id, body=body)
 
 
-def _place(offset: int) -> tuple[tuple[str, str], ...]:
-    return (("limit", str(PAGE_LIMIT)), ("offset", str(offset)))
+def _of_order(method: str, order_id: str, *, body: bytes | None = None) -> Call:
+    return Call(method, "/orders/{id}", f"/orders/{segment(order_id)}", item=order_id, body=body)
+
+
+def _since(**times: datetime | None) -> tuple[tuple[str, str], ...]:
+    return tuple((name, as_time(moment)) for name, moment in times.items() if moment)

@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - the names are the words of the contract, and every one is an error by its root
 """What can go wrong between us and 4Seller: a small family, each error one sentence fit for an operator.
 
 No message holds a key, a header or personal data: only the call, the item it was about, and the server's own words.

@@ -2,8 +2,11 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
+
+RECENT = 64  # requests over which the rate sent is judged
 
 
 class Pace(Protocol):
@@ -41,8 +44,7 @@ class AdaptivePace:
         self._rate: float | None = None
         self._next = 0.0  # when the next request may go
         self._blocked_until = 0.0
-        self._window_start = clock()
-        self._window_count = 0
+        self._sent: deque[float] = deque(maxlen=RECENT)
 
     @property
     def rate(self) -> float | None:
@@ -51,13 +53,13 @@ class AdaptivePace:
 
     async def take(self) -> None:
         """Waits for the pause and for this request's turn."""
-        self._window_count += 1
         while True:
             now = self._clock()
             if now < self._blocked_until:
                 await asyncio.sleep(self._blocked_until - now)
                 continue
             if self._rate is None:
+                self._sent.append(now)
                 return
             turn = max(self._next, now)
             self._next = turn + 1.0 / self._rate
@@ -70,9 +72,7 @@ class AdaptivePace:
         """Stops all sending for `seconds` and halves the rate, once for each pause."""
         now = self._clock()
         if now >= self._blocked_until:  # the other 429s of the same burst tell nothing new
-            seen = self._window_count / max(now - self._window_start, 0.05)
-            self._rate = max(self._floor, (self._rate or seen) / 2)
-            self._window_start, self._window_count = now, 0
+            self._rate = max(self._floor, (self._rate or self._seen()) / 2)
         self._blocked_until = max(self._blocked_until, now + seconds)
         self._next = max(self._next, self._blocked_until)
 
@@ -82,3 +82,9 @@ class AdaptivePace:
             self._rate += self._step
             if self._rate >= self._lift_at:
                 self._rate = None
+
+    def _seen(self) -> float:
+        """Requests a second as they were sent lately."""
+        if len(self._sent) < 2:
+            return self._floor
+        return (len(self._sent) - 1) / max(self._sent[-1] - self._sent[0], 0.05)

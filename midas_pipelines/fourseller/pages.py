@@ -1,13 +1,14 @@
 """Pages of products and orders, read row by row so that one bad row never hides the others."""
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from midas_pipelines.fourseller.errors import ContractBroken
-from midas_pipelines.fourseller.models import Order, Product
+from midas_pipelines.fourseller.models import InventoryLevel, Order, Product
 
 Row = TypeVar("Row")
 Model = TypeVar("Model", bound=BaseModel)
@@ -18,8 +19,9 @@ class Rejected:
     """A row that could not be read: its id where it had one, why in words, and the row as it came."""
 
     id: str | None
+    field: str
     reason: str
-    raw: Any = field(repr=False)  # may hold personal data
+    raw: Any = dataclasses.field(repr=False)  # may hold personal data
 
 
 RejectedOrder = Rejected
@@ -33,7 +35,7 @@ class Page(Generic[Row]):
     total: int
     limit: int
     offset: int
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: list[Rejected] = dataclasses.field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -56,7 +58,7 @@ class Listing:
     products: list[Product]
     total: int
     complete: bool
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: list[Rejected] = dataclasses.field(default_factory=list)
     reason: str = ""  # why it is not complete, in words
 
 
@@ -89,6 +91,11 @@ def read_order(row: Any) -> Order:
     return order.model_copy(update={"raw": row})
 
 
+def read_level(row: Any) -> InventoryLevel:
+    """The row as a quantity on sale. Raises ContractBroken naming the field."""
+    return read_one(InventoryLevel, row)
+
+
 def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
     """A page of `{"data", "total", "limit", "offset"}`; rows that break the contract are set aside.
     Raises ContractBroken when the page itself cannot be read."""
@@ -102,7 +109,9 @@ def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
         try:
             page.data.append(read_row(row))
         except ContractBroken as broken:
-            page.rejected.append(Rejected(id=_id_of(row), reason=f"row {place}: {broken}", raw=row))
+            page.rejected.append(
+                Rejected(id=_id_of(row), field=broken.field, reason=f"row {place}: {broken}", raw=row)
+            )
     return page
 
 
@@ -118,19 +127,26 @@ def _id_of(row: Any) -> str | None:
     return str(given) if isinstance(given, str | int) else None
 
 
-def broken_row(rejected: Rejected) -> ContractBroken:
+def broken_row(rejected: Rejected, *, item: str) -> ContractBroken:
     """The error of a page where every row has to be readable."""
-    return ContractBroken(f"4Seller listed a product that cannot be read: {rejected.reason}", field="data")
+    return ContractBroken(
+        f"4Seller listed a product for {item} that cannot be read: {rejected.reason}",
+        field=f"data.{rejected.field}",
+        item=item,
+    )
 
 
-def as_listing(read: list[ProductPage]) -> Listing:
-    """The pages as one listing; `complete` only when nothing can be missing from it."""
+def as_listing(read: list[ProductPage], failed: str = "") -> Listing:
+    """The pages as one listing; `complete` only when nothing can be missing from it. `failed` says why the reading
+    ended before the last page, if it did."""
     by_id = {product.id: product for page in read for product in page.data}
     rejected = [row for page in read for row in page.rejected]
-    first, last = read[0], max(read, key=lambda page: page.offset)
-    if rejected:
-        reason = f"{len(rejected)} products could not be read"
-    elif any(page.total != first.total for page in (first, last)):
+    first, last = read[0], read[-1]
+    if failed:
+        reason = failed
+    elif rejected:
+        reason = f"{len(rejected)} products could not be read, the first because of {rejected[0].reason}"
+    elif first.total != last.total:
         reason = f"the total moved from {first.total} to {last.total} while it was read"
     elif len(by_id) != first.total:
         reason = f"{len(by_id)} distinct products were read of {first.total} declared"

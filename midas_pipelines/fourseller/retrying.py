@@ -67,8 +67,9 @@ class Budget:
 
     def verdict(self, error: FourSellerError) -> FourSellerError:
         """The error to raise in the end: a write that may have happened stays one, whatever came after."""
-        hides_doubt = self._doubt is not None and isinstance(error, Unavailable | RateLimited)
-        return self._doubt if hides_doubt and self._doubt is not None else error
+        if self._doubt is not None and isinstance(error, Unavailable | RateLimited):
+            return self._doubt
+        return error
 
 
 async def send_until_settled(budget: Budget, attempt: Callable[[Budget], Awaitable[Any]]) -> Any:

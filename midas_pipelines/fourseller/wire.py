@@ -31,8 +31,8 @@ class Wire:
         self._base = _checked(base_url)
         self._headers = [
             (b"Host", self._base.netloc),
-            (b"Authorization", b"Bearer " + _ascii(api_key.get_secret_value(), "the API key")),
-            (b"X-Seller-ID", _ascii(seller_id, "the seller id")),
+            (b"Authorization", b"Bearer " + ascii_value(api_key.get_secret_value(), "the API key")),
+            (b"X-Seller-ID", ascii_value(seller_id, "the seller id")),
             (b"Accept", b"application/json"),
             (b"Accept-Encoding", b"gzip, deflate"),
             (b"User-Agent", b"midas-pipelines"),
@@ -84,7 +84,7 @@ def segment(value: str) -> str:
     return quote(value, safe="")
 
 
-def _ascii(value: str, what: str) -> bytes:
+def ascii_value(value: str, what: str) -> bytes:
     """A header's value. Raises ValueError, without quoting it, when it cannot be one."""
     if not value or not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError(f"{what} is empty or holds characters that no HTTP header may carry; set it again.")

@@ -19,7 +19,7 @@ TAKES_NO_STOCK = frozenset({"cancelled", "refunded"})
 CHANGED_BY_US = ("id", "created_at", "updated_at")
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
+class Refused(Exception):
     """The state says no: `status` and `code` as the contract words them."""
 
     def __init__(self, status: int, code: str, message: str, details: Any = None) -> None:
