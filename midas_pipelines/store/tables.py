@@ -78,7 +78,7 @@ marketplace_orders = sa.Table(
     store,
     sa.Column("id", BigId, primary_key=True),
     sa.Column("channel", sa.String(20), nullable=False, server_default="fourseller"),
-    sa.Column("marketplace_order_id", sa.String(100), nullable=False),
+    sa.Column("marketplace_order_id", sa.String(200), nullable=False),
     sa.Column("local_order_id", sa.Integer, unique=True),  # empty while the order is set aside
     sa.Column("sales_channel", sa.String(50)),
     sa.Column("status", sa.String(20), nullable=False),  # where it stands: the contract's five states
@@ -86,7 +86,7 @@ marketplace_orders = sa.Table(
     sa.Column("outcome", sa.String(20), nullable=False),  # what happened: imported|set_aside
     sa.Column("exception", sa.String(200)),  # comma separated: unmapped, oversold, ...
     sa.Column("reason", sa.Text),
-    sa.Column("currency", sa.String(3)),
+    sa.Column("currency", sa.String(10)),
     sa.Column("total", Money),
     sa.Column("lines_total", Money),
     sa.Column("shipping_cost", Money),
@@ -140,7 +140,7 @@ order_processing_logs = sa.Table(
     store,
     sa.Column("id", BigId, primary_key=True),
     sa.Column("channel", sa.String(20), nullable=False, server_default="fourseller"),
-    sa.Column("marketplace_order_id", sa.String(100), nullable=False),
+    sa.Column("marketplace_order_id", sa.String(200), nullable=False),
     sa.Column("step", sa.String(30), nullable=False),
     sa.Column("detail", sa.Text),
     sa.Column("run_id", sa.String(64)),

@@ -1,0 +1,68 @@
+"""Changing stock the one right way: lock the item, write its ledger row with source and cause, set the quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.tables import inventory_changes
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.stock import lock_stock, set_stock
+
+
+@dataclass(frozen=True, slots=True)
+class StockMove:
+    """A wish to move one item's stock.
+
+    `delta` is negative to take. A take that stock cannot cover takes what is there: stock never falls below zero.
+    `reference` names what it was for; one (cause, reference) moves stock once, by constraint.
+    """
+
+    item: ItemKey
+    delta: int
+    source: str
+    cause: str
+    reference: str
+
+
+def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[int]:
+    """Carries out the moves in their order, in the caller's transaction; returns what each really moved.
+
+    A move that found nothing to take, or whose item is gone, moved 0 and has no ledger row.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: a (cause, reference) has moved stock before.
+    """
+    stock = lock_stock(connection, {move.item for move in moves})
+    before = dict(stock)
+    moved: list[int] = []
+    rows: list[dict[str, object]] = []
+    for move in moves:
+        on_hand = stock.get(move.item)
+        delta = 0 if on_hand is None else max(move.delta, -max(0, on_hand))
+        moved.append(delta)
+        if on_hand is None or delta == 0:
+            continue
+        stock[move.item] = on_hand + delta
+        rows.append(_row(move, delta, on_hand + delta))
+    if rows:
+        connection.execute(sa.insert(inventory_changes), rows)
+        set_stock(
+            connection, {item: quantity for item, quantity in stock.items() if quantity != before[item]}
+        )
+    return moved
+
+
+def _row(move: StockMove, delta: int, quantity_after: int) -> dict[str, object]:
+    product_id, variant_id = move.item
+    return {
+        "product_id": product_id,
+        "variant_id": variant_id,
+        "delta": delta,
+        "quantity_after": quantity_after,
+        "source": move.source,
+        "cause": move.cause,
+        "reference": move.reference,
+    }

@@ -1,0 +1,63 @@
+"""Keeping what a marketplace sent, for replay and audit, without leaving personal data readable.
+
+With `MIDAS_PAYLOAD_KEY` a payload is kept whole, encrypted (Fernet, AES-128-CBC with HMAC-SHA256). Without a key
+it is kept readable with everything about the buyer cut out.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from pydantic import SecretStr
+
+PERSONAL = ("customer", "shipping_address", "billing_address", "buyer", "recipient", "email", "phone", "name")
+"""Parts of an order that say who bought it."""
+
+ENCRYPTED = "fernet:"
+PLAIN = "plain:"
+
+
+class Vault:
+    """Seals and opens payloads. Several keys, newest first, let keys be rotated: any of them opens."""
+
+    def __init__(self, keys: SecretStr | None) -> None:
+        """Raises ValueError, without the key, when a key is not a Fernet key."""
+        self._cipher: MultiFernet | None = None
+        if keys is not None:
+            try:
+                ciphers = [Fernet(key.strip()) for key in keys.get_secret_value().split(",")]
+            except ValueError:
+                raise ValueError(
+                    "MIDAS_PAYLOAD_KEY is not a Fernet key: 32 url-safe base64-encoded bytes."
+                ) from None
+            self._cipher = MultiFernet(ciphers)
+
+    def seal(self, payload: Any) -> str:
+        """The payload as one text for the database."""
+        if self._cipher is None:
+            return PLAIN + json.dumps(without_persons(payload), ensure_ascii=False)
+        return ENCRYPTED + self._cipher.encrypt(json.dumps(payload, ensure_ascii=False).encode()).decode()
+
+    def open(self, sealed: str) -> Any:
+        """The payload again. Raises ValueError when its key is missing."""
+        if sealed.startswith(PLAIN):
+            return json.loads(sealed.removeprefix(PLAIN))
+        try:
+            if self._cipher is None:
+                raise InvalidToken
+            return json.loads(self._cipher.decrypt(sealed.removeprefix(ENCRYPTED).encode()))
+        except InvalidToken:
+            raise ValueError(
+                "The payload was sealed with a key that MIDAS_PAYLOAD_KEY does not hold."
+            ) from None
+
+
+def without_persons(payload: Any) -> Any:
+    """The payload with every field that describes a person left out, at any depth."""
+    if isinstance(payload, dict):
+        return {name: without_persons(value) for name, value in payload.items() if name not in PERSONAL}
+    if isinstance(payload, list):
+        return [without_persons(value) for value in payload]
+    return payload

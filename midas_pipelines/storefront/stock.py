@@ -1,0 +1,48 @@
+"""Reading and setting the shop's stock counts under a lock, always in one order: products by id, then variants."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import sqlalchemy as sa
+
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.schema import product_variants, products
+
+
+def lock_stock(connection: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, int]:
+    """The stock on hand of these items, locked until the transaction ends; items that are gone are left out."""
+    found: dict[ItemKey, int] = {}
+    product_ids = sorted(product for product, variant in keys if variant is None)
+    variant_ids = sorted(variant for _, variant in keys if variant is not None)
+    if product_ids:
+        query = sa.select(products.c.id, products.c.stock_quantity).where(products.c.id.in_(product_ids))
+        for row in connection.execute(query.order_by(products.c.id).with_for_update()):
+            found[(row.id, None)] = row.stock_quantity
+    if variant_ids:
+        columns = product_variants.c
+        query = sa.select(columns.id, columns.product_id, columns.stock_quantity).where(
+            columns.id.in_(variant_ids)
+        )
+        for row in connection.execute(query.order_by(columns.id).with_for_update()):
+            found[(row.product_id, row.id)] = row.stock_quantity
+    return found
+
+
+def set_stock(connection: sa.Connection, quantities: Mapping[ItemKey, int]) -> None:
+    """Sets the stock on hand of items that `lock_stock` has locked; their ledger rows must be written before."""
+    for table, rows in (
+        (products, [(p, q) for (p, v), q in sorted(quantities.items(), key=_by_id) if v is None]),
+        (product_variants, [(v, q) for (_, v), q in sorted(quantities.items(), key=_by_id) if v is not None]),
+    ):
+        if rows:
+            statement = sa.update(table).where(table.c.id == sa.bindparam("row"))
+            connection.execute(
+                statement.values(stock_quantity=sa.bindparam("quantity")),
+                [{"row": row, "quantity": quantity} for row, quantity in rows],
+            )
+
+
+def _by_id(entry: tuple[ItemKey, int]) -> tuple[int, int]:
+    (product, variant), _ = entry
+    return (product, variant or 0)
