@@ -44,12 +44,14 @@ class Operation:
     body: str | None  # the schema of the body
 
     def read_query(self, raw: bytes) -> dict[str, Any]:
-        """The query's values, defaults filled in; parameters the document does not know are ignored."""
+        """The query's values, defaults filled in; parameters the document does not know
+        are refused, for they are a mistake of the client. Raises Refused (400)."""
         values = {name: parameter.default for name, parameter in self.query.items()}
         if raw:
             for name, text in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
-                if name in self.query:
-                    values[name] = self.query[name].read(text)
+                if name not in self.query:
+                    raise Refused(400, "bad_parameter", "The contract knows no such parameter.", name[:100])
+                values[name] = self.query[name].read(text)
         return values
 
     def read_body(self, raw: bytes, content_type: bytes) -> Any:

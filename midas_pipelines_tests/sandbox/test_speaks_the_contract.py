@@ -1,0 +1,48 @@
+"""The sandbox is held to the document by schemathesis: every operation, every check, and whole histories."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.config import SchemathesisConfig
+
+from midas_pipelines.fourseller.contract import document
+from midas_pipelines.sandbox.app import create_app
+from midas_pipelines.sandbox.config import SandboxConfig
+
+CREDENTIALS = {"openapi": {"bearer": {"bearer": "sandbox-key"}, "seller": {"api_key": "sandbox-seller"}}}
+QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+
+
+def load() -> schemathesis.BaseSchema:
+    """The document, tied to a fresh sandbox with some products and orders in it."""
+    app = create_app(SandboxConfig(seed=1))
+    for number in range(3):
+        app.state.create({"title": f"Part {number}", "sku": f"S-{number}", "price": "1.00"})
+        app.state.place(app.shoppers.order([{"sku": f"S-{number}", "quantity": 1}]))
+    config = SchemathesisConfig.from_dict({"seed": 1, "auth": CREDENTIALS})
+    schema = schemathesis.openapi.from_dict(document(), config=config)
+    schema.app = app
+    return schema
+
+
+schema = load()
+HOW = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": QUIET}
+
+
+@schema.parametrize()
+@settings(max_examples=12, **HOW)
+def test_every_operation_keeps_the_contract(case: schemathesis.Case) -> None:
+    case.call_and_validate()
+
+
+def test_histories_keep_the_contract() -> None:
+    """Create, read, replace, set stock, remove, use after removal: in the orders the document's links allow."""
+    load().as_state_machine().run(settings=settings(max_examples=12, stateful_step_count=8, **HOW))
+
+
+def test_the_checks_would_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks the sandbox on purpose: a proof without teeth proves nothing."""
+    broken = load()
+    monkeypatch.setattr(broken.app.state, "remove", lambda product_id: None)
+    with pytest.raises(BaseExceptionGroup):
+        broken.as_state_machine().run(settings=settings(max_examples=30, stateful_step_count=8, **HOW))
