@@ -7,7 +7,7 @@ RUNTIME := .venv/.runtime-installed
 DEV := .venv/.dev-installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	--no-header --python-version 3.11 pyproject.toml
+	--no-header --no-strip-extras --python-version 3.11 pyproject.toml
 
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory

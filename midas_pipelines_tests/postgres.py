@@ -25,7 +25,6 @@ class PrivatePostgres:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="midas-pg-", dir="/tmp"))
-        self.port = _free_port()
         self._user: dict[str, Any] = {}
         self._installed = INSTALLED
         if os.geteuid() == 0:
@@ -34,9 +33,20 @@ class PrivatePostgres:
             if not _open_to_all(INSTALLED):
                 self._installed = shutil.copytree(INSTALLED, self.folder / "pginstall")
         cluster = str(self.folder / "data")
-        self._run("initdb", "-D", cluster, "-U", "midas", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C.UTF-8")
-        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c max_connections=200 -c fsync=off"
-        self._run("pg_ctl", "-D", cluster, "-l", str(self.folder / "log"), "-w", "-o", options, "start")
+        self._run(
+            "initdb",
+            "-D",
+            cluster,
+            "-U",
+            "midas",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+            "--locale=C.UTF-8",
+        )
+        self._start(cluster)
 
     def url(self, database: str) -> str:
         """The address of one of its databases."""
@@ -46,6 +56,19 @@ class PrivatePostgres:
         """Stops the server at once and removes its folder."""
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop")
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _start(self, cluster: str) -> None:
+        for tries_left in (2, 1, 0):
+            self.port = _free_port()  # which another process may take before the server does
+            options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c max_connections=200 -c fsync=off"
+            try:
+                self._run(
+                    "pg_ctl", "-D", cluster, "-l", str(self.folder / "log"), "-w", "-o", options, "start"
+                )
+                return
+            except RuntimeError:
+                if not tries_left:
+                    raise
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(

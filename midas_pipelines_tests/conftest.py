@@ -1,0 +1,90 @@
+"""Databases for the tests: each test gets a fresh one, on SQLite and on PostgreSQL.
+
+`database` is empty, `bare_shop` has the shop's tables, `shop` has the shop's and ours. The shop on PostgreSQL is
+made by the shop's own DDL (`storefront/storefront.sql`), on SQLite by `create_shop_tables`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.migrate import upgrade
+from midas_pipelines.storefront.sample import create_shop_tables
+from midas_pipelines_tests.copies import Copies, PostgresCopies, Prepare, SqliteCopies, connect
+from midas_pipelines_tests.postgres import PrivatePostgres
+
+SHOP_DDL = Path(__file__).parent / "storefront" / "storefront.sql"
+
+
+@pytest.fixture(scope="session")
+def postgresql_copies() -> Iterator[PostgresCopies]:
+    """On the server of MIDAS_TEST_POSTGRES_URL, else on a private one of this process."""
+    url = os.environ.get("MIDAS_TEST_POSTGRES_URL")
+    server = None if url else PrivatePostgres()
+    copies = PostgresCopies(url or server.url("postgres") if server else str(url))
+    yield copies
+    if server is not None:
+        server.stop()
+    else:
+        copies.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteCopies]:
+    copies = SqliteCopies(tmp_path_factory.mktemp("sqlite"))
+    yield copies
+    copies.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def copies(request: pytest.FixtureRequest) -> Copies:
+    """Both kinds of database, one after the other."""
+    made: Copies = request.getfixturevalue(f"{request.param}_copies")
+    return made
+
+
+@pytest.fixture
+def database(copies: Copies) -> Iterator[Database]:
+    """An empty database."""
+    yield from _fresh(copies, empty)
+
+
+@pytest.fixture
+def bare_shop(copies: Copies) -> Iterator[Database]:
+    """The shop's tables, before the first upgrade."""
+    yield from _fresh(copies, create_shop)
+
+
+@pytest.fixture
+def shop(copies: Copies) -> Iterator[Database]:
+    """The shop's tables without rows, and ours with their triggers."""
+    yield from _fresh(copies, create_upgraded_shop)
+
+
+def _fresh(copies: Copies, prepare: Prepare) -> Iterator[Database]:
+    with connect(copies.fresh(prepare)) as database:
+        yield database
+
+
+def empty(database: Database) -> None:
+    """Leaves a database as it is."""
+
+
+def create_shop(database: Database) -> None:
+    """The shop's tables as the shop itself would have made them."""
+    with database.writing() as connection:
+        if database.is_postgresql:
+            connection.exec_driver_sql(SHOP_DDL.read_text())
+        else:
+            create_shop_tables(connection)
+
+
+def create_upgraded_shop(database: Database) -> None:
+    """The shop's tables, then ours."""
+    create_shop(database)
+    upgrade(database)

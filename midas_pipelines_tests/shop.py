@@ -1,0 +1,101 @@
+"""Building a shop in a test, one line for each thing in it, and doing to it what a shop's own code would do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.storefront.schema import (
+    categories,
+    order_items,
+    orders,
+    product_images,
+    product_variants,
+    products,
+)
+
+_numbers = count(1)
+
+
+def add_category(shop: Database, name: str = "Screens") -> int:
+    """A category; returns its id."""
+    return _insert(shop, categories, {"name": name, "slug": f"category-{next(_numbers)}"})
+
+
+def add_product(shop: Database, **columns: Any) -> int:
+    """A product at 10.00 with 5 in stock and a SKU of its own, but for what `columns` say; returns its id."""
+    number = next(_numbers)
+    row = {
+        "name": f"Part {number}",
+        "slug": f"part-{number}",
+        "sku": f"SKU-{number}",
+        "price": Decimal("10.00"),
+        "stock_quantity": 5,
+    }
+    return _insert(shop, products, row | columns)
+
+
+def add_variant(shop: Database, product_id: int | None, **columns: Any) -> int:
+    """A variant with 5 in stock and a SKU of its own, but for what `columns` say; returns its id."""
+    number = next(_numbers)
+    row = {
+        "product_id": product_id,
+        "variant_type": "Color",
+        "variant_value": f"Colour {number}",
+        "stock_quantity": 5,
+        "sku": f"SKU-V{number}",
+    }
+    return _insert(shop, product_variants, row | columns)
+
+
+def add_image(
+    shop: Database, product_id: int, url: str = "https://shop.example.com/1.jpg", **columns: Any
+) -> int:
+    """An image of a product; returns its id."""
+    return _insert(shop, product_images, {"product_id": product_id, "image_url": url} | columns)
+
+
+def add_order(shop: Database, **columns: Any) -> int:
+    """An order of the shop's own, pending, over 10.00; returns its id."""
+    row = {
+        "order_number": f"WEB-{next(_numbers)}",
+        "total_amount": Decimal("10.00"),
+        "shipping_address": {},
+        "billing_address": {},
+    }
+    return _insert(shop, orders, row | columns)
+
+
+def add_order_item(shop: Database, order_id: int, product_id: int, quantity: int = 1) -> int:
+    """A line of an order; returns its id."""
+    price = Decimal("10.00")
+    row = {"product_name": "Part", "quantity": quantity, "price": price, "total_price": price * quantity}
+    return _insert(shop, order_items, {"order_id": order_id, "product_id": product_id} | row)
+
+
+def run(database: Database, statement: str, **parameters: Any) -> None:
+    """Runs one statement in a transaction of its own, as the shop's code or a person at a console would."""
+    with database.writing() as connection:
+        connection.execute(sa.text(statement), parameters)
+
+
+def rows(database: Database, query: str, **parameters: Any) -> Sequence[sa.Row[Any]]:
+    """What a query finds."""
+    with database.reading() as connection:
+        return connection.execute(sa.text(query), parameters).all()
+
+
+def value(database: Database, query: str, **parameters: Any) -> Any:
+    """The first column of the first row that a query finds."""
+    return rows(database, query, **parameters)[0][0]
+
+
+def _insert(shop: Database, table: sa.Table, row: dict[str, Any]) -> int:
+    with shop.writing() as connection:
+        made: int = connection.execute(sa.insert(table).values(row).returning(table.c.id)).scalar_one()
+    return made
