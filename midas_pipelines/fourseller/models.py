@@ -5,16 +5,27 @@ Answers are read leniently (only an `id` is required), drafts are built strictly
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+)
 
 from midas_pipelines.fourseller.status import StatusWord, read_status
 
 
 def _in_utc(moment: datetime) -> datetime:
     """The moment in UTC; one without an offset is taken for UTC."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:  # year 1 or 9999, moved over its edge by the offset
+        raise ValueError("is no time anyone could mean") from None
 
 
 def _written(amount: Decimal) -> str:
@@ -31,11 +42,17 @@ def _a_text(value: Any) -> Any:
     raise ValueError("should be an ISO-8601 date and time")  # pydantic would take a number for seconds
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # JSON's 5.0 is a 5
+
+
 LARGEST = 2**31 - 1  # what the contract lets a quantity be
 
 Time = Annotated[datetime, BeforeValidator(_a_text), AfterValidator(_in_utc)]
-Whole = Annotated[int, Field(strict=True, ge=-LARGEST - 1, le=LARGEST)]  # strict: "5" or true is no quantity
-Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
+Whole = Annotated[
+    int, BeforeValidator(_whole), Field(strict=True, ge=-LARGEST - 1, le=LARGEST)
+]  # strict: "5" or true is no quantity
+Count = Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=0, le=LARGEST)]
 Money = Annotated[Decimal, Field(allow_inf_nan=False), PlainSerializer(_written, return_type=str)]
 
 
@@ -188,7 +205,17 @@ class Order(_Answer):
     shipping_address: Address | None = None
     items: Annotated[list[OrderItem], BeforeValidator(_of_null)] = Field(default_factory=list)
     tracking: Tracking | None = None
-    raw: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
+    _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The JSON as it came: personal data, never logged."""
+        return self._raw
+
+    def keeping(self, raw: dict[str, Any]) -> Self:
+        """This order, with the JSON it came as."""
+        self._raw = raw
+        return self
 
     @property
     def state(self) -> StatusWord:

@@ -87,8 +87,7 @@ def read_product(row: Any) -> Product:
 
 def read_order(row: Any) -> Order:
     """The row as an order that keeps the JSON it came as. Raises ContractBroken naming the field."""
-    order = read_one(Order, row)
-    return order.model_copy(update={"raw": row})
+    return read_one(Order, row).keeping(row)
 
 
 def read_level(row: Any) -> InventoryLevel:
@@ -103,7 +102,7 @@ def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
     rows = envelope.get("data")
     if not isinstance(rows, list):
         raise ContractBroken("4Seller's page breaks the contract in `data`: it is not a list.", field="data")
-    total, limit, offset = (_whole(envelope, name) for name in ("total", "limit", "offset"))
+    total, limit, offset = (_count(envelope, name) for name in ("total", "limit", "offset"))
     page: Page[Row] = Page(data=[], total=total, limit=limit, offset=offset)
     for place, row in enumerate(rows):
         try:
@@ -115,8 +114,10 @@ def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
     return page
 
 
-def _whole(envelope: dict[str, Any], name: str) -> int:
+def _count(envelope: dict[str, Any], name: str) -> int:
     value = envelope.get(name)
+    if isinstance(value, float) and value.is_integer():  # JSON's 5.0 is a 5
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ContractBroken(f"4Seller's page breaks the contract in `{name}`: it is no count.", field=name)
     return value
