@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.store.journal import begin_sync, end_sync
@@ -49,8 +49,13 @@ def recorded(engine: Engine, kind: str, scope: str, report: Report) -> Iterator[
             engine.database,
             log_id,
             outcome=outcome,
-            counts=asdict(report),  # type: ignore[call-overload]
+            counts=_kept(asdict(report)),  # type: ignore[call-overload]
             requests=report.requests,
             seconds=report.seconds,
             reason=reason,
         )
+
+
+def _kept(report: dict[str, Any]) -> dict[str, Any]:
+    """The report without what grows with the catalogue."""
+    return {name: value for name, value in report.items() if name != "plan"}

@@ -1,0 +1,80 @@
+"""The command line `midas`. Each command lives in its own file and is imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from midas_pipelines.settings import SettingsError
+
+COMMANDS = {
+    "db": ("midas_pipelines.cli.database", "db", "Prepare the shop's database, or say where it stands."),
+    "demo": (
+        "midas_pipelines.cli.demo",
+        "demo",
+        "Show the whole system at work on a sample shop, in a minute.",
+    ),
+    "dev": (
+        "midas_pipelines.cli.dev",
+        "dev",
+        "Run everything on this machine: sandbox, schedules, Dagster UI.",
+    ),
+    "sandbox": ("midas_pipelines.cli.sandbox", "sandbox", "Run a 4Seller of your own, for development."),
+    "status": (
+        "midas_pipelines.cli.status",
+        "status",
+        "Say what is in step, what waits and what needs a person.",
+    ),
+    "store": ("midas_pipelines.cli.store", "store", "Make a sample shop."),
+    "sync": ("midas_pipelines.cli.sync", "sync", "Bring products, stock and orders together, now."),
+}
+
+
+class Commands(click.Group):
+    """Finds a command by name and imports it then, so that `midas --help` answers at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, for the help."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="midas-pipelines", prog_name="midas")
+def cli() -> None:
+    """Keep a shop and its marketplaces telling the same truth: products, stock, orders and statuses.
+
+    \b
+    Settings come from the environment:
+      MIDAS_DATABASE_URL    the shop's database, e.g. postgresql://user@host/shop or sqlite:///shop.db
+      FOURSELLER_API_KEY    from your 4Seller account
+      FOURSELLER_SELLER_ID  from your 4Seller account
+      DAGSTER_HOME          where Dagster keeps its history; without it a sync leaves none there
+
+    \b
+    Exit codes: 0 done, 1 something failed, 2 wrong usage or settings.
+    Start with `midas demo`; on a real shop with `midas db upgrade`, then `midas sync products --full --dry-run`.
+    """
+
+
+def main() -> None:
+    """Runs the command line; a wrong setting is one sentence and exit code 2."""
+    try:
+        cli.main(prog_name="midas", standalone_mode=True)
+    except SettingsError as wrong:
+        click.echo(f"Error: {wrong}", err=True)
+        sys.exit(2)

@@ -1,0 +1,54 @@
+"""`midas db`: our tables and triggers in the shop's database."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.printing import json_option, print_json
+from midas_pipelines.store import migrate
+
+
+@click.group()
+def db() -> None:
+    """Prepare the shop's database, or say where it stands.
+
+    Our tables and triggers are added beside the shop's; no column of the shop's is altered.
+    """
+
+
+@db.command()
+@json_option
+def upgrade(as_json: bool) -> None:
+    """Create or renew our tables and triggers. Run twice, it changes nothing."""
+    with shop_database(upgraded=False) as (_, database):
+        _tell(migrate.upgrade(database), as_json)
+
+
+@db.command()
+@json_option
+def current(as_json: bool) -> None:
+    """Say which version the database is at, and what it lacks. Exits 1 when a sync could not run."""
+    with shop_database(upgraded=False) as (_, database):
+        at = migrate.version(database)
+        _tell(at, as_json)
+    if not at.ready:
+        raise SystemExit(1)
+
+
+def _tell(at: migrate.Version, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(at) | {"ready": at.ready})
+        return
+    click.echo(f"Version {at.current or 'none'} of {at.newest}.")
+    if at.shop_tables_missing:
+        click.echo(
+            f"The shop's tables are missing: {', '.join(at.shop_tables_missing)}. Our triggers wait for them: "
+            "make a sample shop with `midas store seed`, or run `midas db upgrade` again when they are there."
+        )
+    elif at.triggers_missing:
+        click.echo(f"Triggers are missing: {', '.join(at.triggers_missing)}. Run `midas db upgrade`.")
+    else:
+        click.echo("Tables and triggers are in place." if at.ready else "Run `midas db upgrade`.")

@@ -1,0 +1,42 @@
+"""Opening the shop's database for a command, with sentences instead of tracebacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from sqlalchemy.exc import DBAPIError
+
+from midas_pipelines.settings import Settings, SettingsError, load_settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.migrate import NotUpgraded, require_upgraded
+
+
+@contextmanager
+def shop_database(*, upgraded: bool = True) -> Iterator[tuple[Settings, Database]]:
+    """The settings and the database they name.
+
+    Args:
+        upgraded: ends the command unless the database is ready for a sync.
+
+    Raises:
+        SettingsError: a setting is missing or wrong, or the database cannot be reached.
+        click.ClickException: the database is not prepared.
+    """
+    settings = load_settings()
+    url = settings.database()
+    with Database(url) as database:
+        try:
+            with database.reading():
+                pass
+        except DBAPIError as error:
+            why = str(error.orig).strip().splitlines()[0]
+            shown = url.render_as_string(hide_password=True)
+            raise SettingsError(f"MIDAS_DATABASE_URL ({shown}) cannot be opened: {why}") from None
+        try:
+            if upgraded:
+                require_upgraded(database)
+        except NotUpgraded as why_not:
+            raise click.ClickException(str(why_not)) from None
+        yield settings, database

@@ -1,0 +1,39 @@
+"""What commands print: one JSON object for programs, a table for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."
+)
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """One JSON object on standard output."""
+    click.echo(json.dumps(record, default=_plain, ensure_ascii=False))
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as a table; numbers stand to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in rows[0] if rows else ():
+        number = all(isinstance(row.get(name), int | float | Decimal) for row in rows)
+        table.add_column(str(name), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

@@ -1,0 +1,83 @@
+"""`midas sandbox`: a stateful 4Seller on this machine."""
+
+from __future__ import annotations
+
+import click
+
+from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines.sandbox.server import serve
+
+
+@click.command()
+@click.option("--port", default=4400, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--latency-ms", default=0.0, show_default=True, help="How long each call takes, at least.")
+@click.option("--jitter-ms", default=0.0, show_default=True, help="How much longer it may take, by chance.")
+@click.option("--rate-limit", type=float, help="Calls a second, beyond which it answers 429.")
+@click.option(
+    "--fault-rate", default=0.0, show_default=True, help="Share of calls that fail, of mixed kinds (0 to 1)."
+)
+@click.option("--fault", "faults", multiple=True, metavar="KIND=SHARE", help="A kind of fault and its share.")
+@click.option("--state", "state_file", metavar="FILE", help="Keep the state in this file.")
+@click.option("--api-key", default="sandbox-key", show_default=True, help="The key that callers must send.")
+@click.option(
+    "--seller-id", default="sandbox-seller", show_default=True, help="The seller id that callers must send."
+)
+@click.option("--webhook-url", help="Where to send webhooks.")
+@click.option("--webhook-secret", envvar="FOURSELLER_WEBHOOK_SECRET", help="whsec_… that signs them.")
+@click.option(
+    "--shoppers", "shoppers_rate", default=0.0, show_default=True, help="Shoppers' actions a second."
+)
+@click.option("--seed", type=int, help="Makes chance repeatable.")
+def sandbox(
+    port: int,
+    host: str,
+    latency_ms: float,
+    jitter_ms: float,
+    rate_limit: float | None,
+    fault_rate: float,
+    faults: tuple[str, ...],
+    state_file: str | None,
+    api_key: str,
+    seller_id: str,
+    webhook_url: str | None,
+    webhook_secret: str | None,
+    shoppers_rate: float,
+    seed: int | None,
+) -> None:
+    """Run a 4Seller of your own: it keeps products and orders, and fails on demand.
+
+    Point FOURSELLER_API_URL at the address it prints. Its page shows what it holds; its controls are under
+    /__sandbox.
+    """
+    try:
+        config = SandboxConfig(
+            api_key=api_key,
+            seller_id=seller_id,
+            latency_ms=latency_ms,
+            jitter_ms=jitter_ms,
+            rate_limit=rate_limit,
+            fault_rate=fault_rate,
+            faults=dict(_fault(text) for text in faults),
+            state_file=state_file,
+            webhook_url=webhook_url,
+            webhook_secret=webhook_secret,
+            shoppers_rate=shoppers_rate,
+            seed=seed,
+        )
+    except ValueError as wrong:
+        raise click.UsageError(str(wrong)) from None
+    try:
+        serve(config, host=host, port=port)
+    except OSError as taken:
+        raise click.ClickException(f"Cannot listen on {host}:{port}: {taken.strerror or taken}.") from None
+
+
+def _fault(text: str) -> tuple[str, float]:
+    kind, _, share = text.partition("=")
+    try:
+        return kind, float(share)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not KIND=SHARE, for example 503=0.05", param_hint="--fault"
+        ) from None

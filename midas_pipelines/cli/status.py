@@ -1,0 +1,34 @@
+"""`midas status`: what is in step, what waits, what needs a person."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.store.overview import overview
+
+
+@click.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Say what is in step, what waits and what needs a person."""
+    with shop_database() as (_, database):
+        seen = overview(database)
+    if as_json:
+        print_json(asdict(seen))
+        return
+    waiting = f"{seen.dirty} wait" + (
+        f", the oldest since {seen.oldest_dirty:%H:%M:%S} UTC" if seen.oldest_dirty else ""
+    )
+    click.echo(
+        f"Items: {', '.join(f'{count} {state}' for state, count in seen.items.items()) or 'none'}; {waiting}."
+    )
+    click.echo(f"Orders: {seen.orders} imported, {seen.order_exceptions} need a person.")
+    click.echo(f"Failed calls in the last 24 hours: {seen.failed_calls}.")
+    if seen.last_syncs:
+        print_table("Last syncs", seen.last_syncs)
+    if seen.set_aside:
+        print_table("Set aside", seen.set_aside)

@@ -1,0 +1,126 @@
+"""`midas sync`: runs a workflow now, as the same Dagster job that the schedules run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.store.journal import sync_of_run
+
+WRONG_SETTINGS = ("SettingsError", "BadCredentials")
+"""Failures that a person mends in the settings: exit code 2."""
+
+
+@click.group()
+def sync() -> None:
+    """Bring products, stock and orders together, now.
+
+    Each command runs the Dagster job of that workflow in this process; with DAGSTER_HOME set the run is in the UI.
+    """
+
+
+@sync.command()
+@click.option("--full", is_flag=True, help="Consider every item, not only those that changed.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done and send nothing.")
+@click.option(
+    "--sku", "skus", multiple=True, metavar="SKU", help="Only this item; may be given several times."
+)
+@json_option
+def products(full: bool, dry_run: bool, skus: tuple[str, ...], as_json: bool) -> None:
+    """Create, update and take off products on 4Seller, so that it shows what the shop sells."""
+    if dry_run:
+        _plan(full, list(skus), as_json)
+        return
+    job = "full_sync" if full and not skus else "incremental_sync"
+    config = {"full": full, "skus": list(skus), "ignore_delays": True}
+    _run(job, {"fourseller_listings": config}, "products", PRODUCT_COUNTS, as_json)
+
+
+@sync.command()
+@json_option
+def inventory(as_json: bool) -> None:
+    """Push the quantities of items whose stock changed."""
+    _run(
+        "inventory_push",
+        {"inventory_levels": {"ignore_delays": True}},
+        "inventory",
+        INVENTORY_COUNTS,
+        as_json,
+    )
+
+
+@sync.command()
+@json_option
+def orders(as_json: bool) -> None:
+    """Import the sales that 4Seller has and the shop has not."""
+    _run("order_import", None, "orders", ORDER_COUNTS, as_json)
+
+
+@sync.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Bring order statuses together, both ways."""
+    _run("status_sync", None, "status", STATUS_COUNTS, as_json)
+
+
+PRODUCT_COUNTS = ("scanned", "created", "updated", "deleted", "unchanged", "failed", "set_aside", "adopted")
+INVENTORY_COUNTS = ("scanned", "pushed", "unchanged", "failed")
+ORDER_COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "moved_on")
+STATUS_COUNTS = ("scanned", "told", "refused", "moved_on", "failed")
+
+
+def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...], as_json: bool) -> None:
+    with shop_database() as (settings, database):
+        settings.channel()
+        from midas_pipelines.cli.running import run_job  # dagster takes two seconds to import
+
+        run = run_job(job, ops)
+        record = sync_of_run(database, kind, run.run_id)
+    shown = _shown(record, counts) | {"run_id": run.run_id}
+    if run.failure is not None:
+        shown |= {"outcome": "failed", "error": run.failure}
+    if as_json:
+        print_json(shown)
+    else:
+        problems = shown.pop("problems", [])
+        print_table(f"midas sync {kind}", [shown])
+        if problems:
+            print_table("Needs a look", problems)
+    if run.failure is not None:
+        click.echo(f"Error: {run.failure}", err=True)
+        sys.exit(2 if run.failure_kind in WRONG_SETTINGS else 1)
+    sys.exit(1 if shown.get("failed") else 0)
+
+
+def _shown(record: dict[str, Any] | None, counts: tuple[str, ...]) -> dict[str, Any]:
+    found = (record or {}).get("counts") or {}
+    shown: dict[str, Any] = {name: found.get(name, 0) for name in counts}
+    shown["requests"] = (record or {}).get("requests") or 0
+    shown["seconds"] = (record or {}).get("seconds") or 0.0
+    shown["outcome"] = (record or {}).get("outcome") or "failed"
+    if found.get("problems"):
+        shown["problems"] = found["problems"]
+    return shown
+
+
+def _plan(full: bool, skus: list[str], as_json: bool) -> None:
+    with shop_database() as (_, database):
+        from midas_pipelines.cli.running import run_job  # dagster takes two seconds to import
+
+        run = run_job("plan_sync", {"sync_plan": {"full": full, "skus": skus}})
+        record = sync_of_run(database, "products", run.run_id)
+    if run.failure is not None or run.result is None:
+        click.echo(f"Error: {run.failure}", err=True)
+        sys.exit(1)
+    steps: list[dict[str, Any]] = run.result.output_for_node("sync_plan")
+    shown = _shown(record, PRODUCT_COUNTS) | {"dry_run": True, "run_id": run.run_id}
+    if as_json:
+        print_json(shown | {"plan": steps})
+        return
+    if steps:
+        print_table("What a sync would do", steps)
+    print_table("Nothing was sent", [shown])

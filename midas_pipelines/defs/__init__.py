@@ -1,0 +1,1 @@
+"""What Dagster sees, by domain; thin: read the config, call the engine, return metadata."""

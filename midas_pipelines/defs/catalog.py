@@ -1,0 +1,70 @@
+"""The catalogue: what the shop sells right now."""
+
+import time
+
+import dagster as dg
+import pandas as pd
+
+from midas_pipelines.defs.metadata import OWNERS, columns, preview, table
+from midas_pipelines.defs.midas import Midas
+from midas_pipelines.sync.catalog import duplicate_skus, snapshot_rows
+
+GROUP = "catalog"
+
+storefront_products = dg.AssetSpec(
+    ["storefront", "products"],
+    group_name="storefront",
+    kinds={"postgres"},
+    owners=OWNERS,
+    description="The shop's own `products` and `product_variants`. Triggers note each change, whoever makes it.",
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "pandas"},
+    owners=OWNERS,
+    deps=[storefront_products],
+    metadata=columns(
+        sku="string: the shop's SKU; empty where the shop gave none",
+        title="string: as buyers see it",
+        price="decimal: selling price in USD, after adjustment and discount",
+        on_hand="int: stock in the shop",
+        available="int: what channels may show",
+        category="string",
+        brand="string",
+        state="string: new, listed, set_aside or removed",
+        reason="string: why it cannot be listed",
+    ),
+)
+def catalog_snapshot(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
+    """Every sellable item: a product without variants, or a variant, with its price and stock as they are now.
+
+    A record of one moment, for people and for analysis. Syncs never read it: they read the shop's tables afresh.
+    """
+    started = time.perf_counter()
+    with midas.engine(context) as engine:
+        frame = pd.DataFrame(snapshot_rows(engine.database, engine.settings.title_limit))
+    unlistable = frame[frame["reason"].notna()] if len(frame) else frame
+    return dg.MaterializeResult(
+        value=frame,
+        metadata={
+            "dagster/row_count": len(frame),
+            "units_on_hand": int(frame["on_hand"].sum()) if len(frame) else 0,
+            "out_of_stock": int((frame["available"] == 0).sum()) if len(frame) else 0,
+            "cannot_be_listed": len(unlistable),
+            "seconds": round(time.perf_counter() - started, 3),
+            "preview": preview(frame),
+            "cannot_be_listed_preview": preview(unlistable),
+        },
+    )
+
+
+@dg.asset_check(asset=catalog_snapshot, name="skus_unique")
+def skus_unique(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
+    """No two sellable items share a SKU: 4Seller could not tell them apart."""
+    with midas.engine(context) as engine:
+        shared = duplicate_skus(engine.database)
+    return dg.AssetCheckResult(
+        passed=not shared, metadata={"shared": len(shared), "offenders": table(shared[:20])}
+    )

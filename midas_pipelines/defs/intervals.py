@@ -1,0 +1,77 @@
+"""Schedules at the intervals that the settings ask for, one run of a workflow at a time."""
+
+from datetime import datetime
+
+import dagster as dg
+
+from midas_pipelines.settings import Settings
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def every(minutes: int) -> str:
+    """The cron line that ticks every so many minutes, or each minute where cron cannot say it (see `due`)."""
+    if minutes == 60:
+        return "0 * * * *"
+    return f"*/{minutes} * * * *" if 60 % minutes == 0 else "* * * * *"
+
+
+def due(minutes: int, at: datetime) -> bool:
+    """Whether a tick at that moment is one of every `minutes`; cron's own `*/7` would start anew each hour."""
+    return 60 % minutes == 0 or int(at.timestamp()) // 60 % minutes == 0
+
+
+def interval_schedule(
+    job_name: str, minutes: int, settings: Settings, description: str
+) -> dg.ScheduleDefinition:
+    """A schedule that starts that job every `minutes`, and skips with a reason while the last run is still going."""
+
+    @dg.schedule(
+        name=f"{job_name}_every_{minutes}_min",
+        job_name=job_name,
+        cron_schedule=every(minutes),
+        execution_timezone="UTC",
+        default_status=_status(settings),
+        description=description,
+    )
+    def at_interval(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if not due(minutes, context.scheduled_execution_time):
+            return dg.SkipReason(f"Not due yet: this workflow runs every {minutes} minutes.")
+        return unless_running(context, job_name)
+
+    return at_interval
+
+
+def daily_schedule(job_name: str, hour: int, settings: Settings, description: str) -> dg.ScheduleDefinition:
+    """A schedule that starts that job once a night at that hour, UTC."""
+
+    @dg.schedule(
+        name=f"{job_name}_nightly",
+        job_name=job_name,
+        cron_schedule=f"0 {hour} * * *",
+        execution_timezone="UTC",
+        default_status=_status(settings),
+        description=description,
+    )
+    def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return unless_running(context, job_name)
+
+    return nightly
+
+
+def unless_running(context: dg.ScheduleEvaluationContext, job_name: str) -> dg.RunRequest | dg.SkipReason:
+    """A run, unless one of that workflow is under way: a pile-up is skipped, not replayed."""
+    running = context.instance.get_runs_count(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED))
+    if running:
+        return dg.SkipReason(f"A run of {job_name} is still going; the next tick looks again.")
+    return dg.RunRequest()
+
+
+def _status(settings: Settings) -> dg.DefaultScheduleStatus:
+    return dg.DefaultScheduleStatus.RUNNING if settings.schedules else dg.DefaultScheduleStatus.STOPPED

@@ -1,0 +1,78 @@
+"""Inventory: the stock of each item, pushed to the channel and explained by the ledger."""
+
+import asyncio
+
+import dagster as dg
+from pydantic import Field
+
+from midas_pipelines.defs.listings import fourseller_listings
+from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
+from midas_pipelines.defs.midas import Midas
+from midas_pipelines.defs.orders import imported_orders
+from midas_pipelines.store.stock_checks import negative_stock, stock_totals, unexplained_stock
+from midas_pipelines.sync.inventory import push_inventory
+from midas_pipelines.sync.progress import tell
+
+GROUP = "inventory"
+
+
+class InventoryConfig(dg.Config):
+    """How eagerly to push."""
+
+    ignore_delays: bool = Field(default=False, description="Also the items that are backing off.")
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "api"},
+    owners=OWNERS,
+    deps=[fourseller_listings, imported_orders],
+    metadata=columns(
+        product_id="int: the shop's product",
+        variant_id="int: its variant, empty for a product without",
+        delta="int: units added or taken",
+        quantity_after="int: units on hand after it",
+        source="string: website, fourseller, operator or reconcile",
+        cause="string: why",
+    )
+    | {"dagster/table_name": "inventory_changes"},
+)
+def inventory_levels(
+    context: dg.AssetExecutionContext, config: InventoryConfig, midas: Midas
+) -> dg.MaterializeResult:
+    """The quantities on 4Seller: each item whose stock changed is pushed as an absolute number, never a delta."""
+    with midas.engine(context) as engine:
+        report = asyncio.run(
+            push_inventory(
+                engine, ignore_delays=config.ignore_delays, on_progress=tell(context.log.info, "quantities")
+            )
+        )
+        totals = stock_totals(engine.database)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": totals.items,
+            **numbers(report, "scanned", "pushed", "unchanged", "failed", "requests", "seconds"),
+            **numbers(totals, "units", "out_of_stock"),
+            "problems": table(report.problems),
+        }
+    )
+
+
+@dg.asset_check(asset=inventory_levels)
+def no_negative_stock(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
+    """No item has less than nothing on hand."""
+    with midas.engine(context) as engine:
+        offenders = negative_stock(engine.database)
+    return dg.AssetCheckResult(
+        passed=not offenders, metadata={"items": len(offenders), "offenders": table(offenders[:20])}
+    )
+
+
+@dg.asset_check(asset=inventory_levels)
+def ledger_explains_stock(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
+    """For each item the ledger's deltas add up to the stock the shop has."""
+    with midas.engine(context) as engine:
+        offenders = unexplained_stock(engine.database)
+    return dg.AssetCheckResult(
+        passed=not offenders, metadata={"items": len(offenders), "offenders": table(offenders[:20])}
+    )

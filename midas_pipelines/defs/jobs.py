@@ -1,0 +1,70 @@
+"""The workflows: what runs together, how often."""
+
+import dagster as dg
+
+from midas_pipelines.defs.catalog import catalog_snapshot
+from midas_pipelines.defs.intervals import daily_schedule, interval_schedule
+from midas_pipelines.defs.inventory import inventory_levels
+from midas_pipelines.defs.listings import ListingsConfig, fourseller_listings, listing_observation, sync_plan
+from midas_pipelines.defs.orders import imported_orders, order_statuses
+from midas_pipelines.settings import Settings
+
+full_sync = dg.define_asset_job(
+    "full_sync",
+    selection=dg.AssetSelection.assets(catalog_snapshot, fourseller_listings),
+    config=dg.RunConfig(ops={"fourseller_listings": ListingsConfig(full=True)}),
+    description="Considers every item: reads 4Seller's listing, pushes what differs.",
+)
+incremental_sync = dg.define_asset_job(
+    "incremental_sync",
+    selection=dg.AssetSelection.assets(fourseller_listings),
+    description="Pushes the items that changed since they were last confirmed.",
+)
+plan_sync = dg.define_asset_job(
+    "plan_sync",
+    selection=dg.AssetSelection.assets(sync_plan),
+    description="Says what a sync would do; sends nothing.",
+)
+inventory_push = dg.define_asset_job(
+    "inventory_push",
+    selection=dg.AssetSelection.assets(inventory_levels),
+    description="Pushes the quantities of items whose stock changed.",
+)
+order_import = dg.define_asset_job(
+    "order_import",
+    selection=dg.AssetSelection.assets(imported_orders),
+    description="Imports marketplace sales since the watermark.",
+)
+status_sync = dg.define_asset_job(
+    "status_sync",
+    selection=dg.AssetSelection.assets(order_statuses),
+    description="Brings order statuses together, both ways.",
+)
+consistency_check = dg.define_asset_job(
+    "consistency_check",
+    selection=dg.AssetSelection.assets(listing_observation),
+    description="Reads back what 4Seller shows and checks it against the shop.",
+)
+
+JOBS = [full_sync, incremental_sync, plan_sync, inventory_push, order_import, status_sync, consistency_check]
+
+
+def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """One schedule per workflow, at the intervals of the settings."""
+    return [
+        interval_schedule(
+            incremental_sync.name, settings.products_interval, settings, "Changed products to 4Seller."
+        ),
+        interval_schedule(
+            inventory_push.name, settings.inventory_interval, settings, "Changed quantities to 4Seller."
+        ),
+        interval_schedule(order_import.name, settings.orders_interval, settings, "New sales from 4Seller."),
+        interval_schedule(status_sync.name, settings.status_interval, settings, "Order statuses, both ways."),
+        daily_schedule(full_sync.name, settings.full_sync_hour, settings, "Every item, nightly."),
+        daily_schedule(
+            consistency_check.name,
+            (settings.full_sync_hour + 1) % 24,
+            settings,
+            "What 4Seller shows, an hour later.",
+        ),
+    ]

@@ -1,0 +1,43 @@
+"""Turning a report of the engine into the metadata that the UI plots and shows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+OWNERS = ["team:marketplaces"]
+
+
+def numbers(report: object, *names: str) -> dict[str, int | float]:
+    """The named counts of a report; the UI plots them over time."""
+    return {name: getattr(report, name) for name in names}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows as a table, every cell as text; an empty one says so in its single column."""
+    if not rows:
+        return dg.MetadataValue.table([dg.TableRecord({"": "nothing to show"})])
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    records = [dg.TableRecord({name: _cell(row.get(name)) for name in columns}) for row in rows]
+    return dg.MetadataValue.table(records)
+
+
+def preview(frame: pd.DataFrame, rows: int = 10) -> dg.TableMetadataValue:
+    """The first rows of a frame as a table."""
+    return table(
+        [{str(name): value for name, value in row.items()} for row in frame.head(rows).to_dict("records")]
+    )
+
+
+def columns(**described: str) -> dict[str, dg.TableSchema]:
+    """The column schema of a table: name="type: what it holds"."""
+    made = []
+    for name, text in described.items():
+        kind, _, description = text.partition(": ")
+        made.append(dg.TableColumn(name, kind, description=description))
+    return {"dagster/column_schema": dg.TableSchema(columns=made)}
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,78 @@
+"""One look at the whole: how many items stand where, what waits, what was last done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.journal import last_syncs
+from midas_pipelines.store.tables import api_errors, mappings, marketplace_orders
+from midas_pipelines.storefront.schema import products
+from midas_pipelines.storefront.types import utc_now
+
+MOST_SHOWN = 20
+
+
+@dataclass
+class Overview:
+    """Counts of items by state, the backlog, and what needs a person. Moments are in UTC."""
+
+    items: dict[str, int] = field(default_factory=dict)
+    dirty: int = 0
+    oldest_dirty: datetime | None = None
+    orders: int = 0
+    order_exceptions: int = 0
+    failed_calls: int = 0  # in the last 24 hours
+    last_syncs: list[dict[str, Any]] = field(default_factory=list)
+    set_aside: list[dict[str, Any]] = field(default_factory=list)
+
+
+def overview(database: Database) -> Overview:
+    """Reads it all in one consistent look."""
+    table, order = mappings.c, marketplace_orders.c
+    count = sa.func.count()
+    with database.reading() as connection:
+        states = connection.execute(
+            sa.select(table.state, count.label("count_")).group_by(table.state).order_by(table.state)
+        ).all()
+        dirty, oldest = connection.execute(
+            sa.select(count, sa.func.min(table.dirty_since, type_=table.dirty_since.type)).where(
+                table.dirty_since.is_not(None)
+            )
+        ).one()
+        orders = connection.scalar(sa.select(count).where(order.local_order_id.is_not(None)))
+        flawed = sa.or_(order.exception.is_not(None), order.outcome == "set_aside")
+        exceptions = connection.scalar(sa.select(count).select_from(marketplace_orders).where(flawed))
+        day = sa.select(count).select_from(api_errors).where(api_errors.c.created_at > utc_now(-86_400))
+        failed_calls = connection.scalar(day)
+        set_aside = connection.execute(_SET_ASIDE).mappings().all()
+    return Overview(
+        items={row.state: row.count_ for row in states},
+        dirty=dirty,
+        oldest_dirty=oldest,
+        orders=orders or 0,
+        order_exceptions=exceptions or 0,
+        failed_calls=failed_calls or 0,
+        last_syncs=[_short(row) for row in last_syncs(database)],
+        set_aside=[dict(row) for row in set_aside],
+    )
+
+
+_SET_ASIDE = (
+    sa.select(
+        sa.func.coalesce(mappings.c.sku, products.c.sku).label("sku"), products.c.name, mappings.c.reason
+    )
+    .select_from(mappings.outerjoin(products, products.c.id == mappings.c.product_id))
+    .where(mappings.c.state == "set_aside")
+    .order_by(mappings.c.id)
+    .limit(MOST_SHOWN)
+)
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    names = ("kind", "scope", "started_at", "outcome", "requests", "seconds", "reason")
+    return {name: row[name] for name in names}

@@ -1,0 +1,59 @@
+"""The catalogue as rows, for people who look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.claims import COLUMNS, Mapping
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.catalog import read_items
+from midas_pipelines.storefront.schema import has_product_status, product_variants, products
+from midas_pipelines.sync.listing import available, title, unlistable
+
+CHUNK = 1000
+
+
+def snapshot_rows(database: Database, title_limit: int) -> Iterator[dict[str, Any]]:
+    """One row per sellable item; `reason` says why it cannot be listed, None where it can."""
+    after = 0
+    while True:
+        query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
+        with database.reading() as connection:
+            rows = [Mapping(*row) for row in connection.execute(query)]
+            has_status = has_product_status(connection)
+            items = read_items(connection, [row.key for row in rows], has_status=has_status)
+        if not rows:
+            return
+        after = rows[-1].id
+        for row in rows:
+            item = items.get(row.key)
+            if item is None or not item.active:
+                continue
+            yield {
+                "sku": item.sku,
+                "title": title(item),
+                "price": item.price,
+                "on_hand": item.on_hand,
+                "available": available(item.on_hand),
+                "category": item.category,
+                "brand": item.brand,
+                "state": row.state,
+                "reason": unlistable(item, title_limit) or (row.reason if row.state == "set_aside" else None),
+            }
+
+
+def duplicate_skus(database: Database) -> list[dict[str, Any]]:
+    """SKUs that more than one sellable item has, with how many have it."""
+    has_variants = sa.exists().where(product_variants.c.product_id == products.c.id)
+    skus = sa.union_all(
+        sa.select(products.c.sku).where(products.c.sku.is_not(None), ~has_variants),
+        sa.select(product_variants.c.sku).where(product_variants.c.sku.is_not(None)),
+    ).subquery()
+    count = sa.func.count().label("items")
+    query = sa.select(skus.c.sku, count).group_by(skus.c.sku).having(count > 1).order_by(count.desc())
+    with database.reading() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
