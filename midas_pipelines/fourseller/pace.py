@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 RECENT = 64  # requests over which the rate sent is judged
+FEW = 8  # requests that are too few to judge by
+UNKNOWN = 20.0  # requests a second taken for the rate sent when it cannot be judged
 
 
 class Pace(Protocol):
@@ -33,7 +35,7 @@ class AdaptivePace:
         self,
         *,
         floor: float = 1.0,
-        step: float = 0.05,
+        step: float = 0.1,
         lift_at: float = 2000.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,6 +87,6 @@ class AdaptivePace:
 
     def _seen(self) -> float:
         """Requests a second as they were sent lately."""
-        if len(self._sent) < 2:
-            return self._floor
+        if len(self._sent) < FEW:
+            return UNKNOWN
         return (len(self._sent) - 1) / max(self._sent[-1] - self._sent[0], 0.05)

@@ -27,6 +27,7 @@ def control_routes(sandbox: Sandbox) -> Starlette:
         ("GET", "/settings", controls.settings),
         ("PUT", "/faults", controls.set_faults),
         ("GET", "/faults", controls.faults),
+        ("POST", "/faults/next", controls.script_faults),
         ("PUT", "/latency", controls.set_latency),
         ("PUT", "/rate-limit", controls.set_rate_limit),
         ("PUT", "/webhooks", controls.set_webhooks),
@@ -74,6 +75,14 @@ class Controls:
         """Replaces all shares: `{"500": 0.05}`."""
         self._sandbox.faults.set(body)
         return self._sandbox.faults.shares
+
+    def script_faults(self, body: Json, _: str) -> Json:
+        """`{"kinds": ["503", null]}`: what the next calls meet, one after the other."""
+        kinds = body.get("kinds")
+        if not isinstance(kinds, list) or not all(kind is None or isinstance(kind, str) for kind in kinds):
+            raise ValueError("kinds is a list of kinds of fault and nulls")
+        self._sandbox.faults.script(kinds)
+        return {"next": len(kinds)}
 
     def set_latency(self, body: Json, _: str) -> Json:
         """`latency_ms`, `jitter_ms`, `slow_seconds`, `timeout_seconds`."""

@@ -3,6 +3,7 @@
 import math
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 
 from midas_pipelines.sandbox.config import SandboxConfig, checked_faults
@@ -13,6 +14,7 @@ class Faults:
 
     def __init__(self, config: SandboxConfig) -> None:
         self._random = random.Random(config.seed)
+        self._next: deque[str | None] = deque()
         self.shares = dict(config.faults)
         self.latency_ms = config.latency_ms
         self.jitter_ms = config.jitter_ms
@@ -20,11 +22,20 @@ class Faults:
         self.timeout_seconds = config.timeout_seconds
 
     def set(self, shares: dict[str, float]) -> None:
-        """Replaces all shares. Raises ValueError for an unknown kind."""
+        """Replaces all shares and forgets what was scripted. Raises ValueError for an unknown kind."""
+        self._next.clear()
         self.shares = checked_faults(shares)
+
+    def script(self, kinds: list[str | None]) -> None:
+        """The next calls meet exactly these, None for no fault; the shares stand again after them.
+        Raises ValueError for an unknown kind."""
+        checked_faults({kind: 0.0 for kind in kinds if kind is not None})
+        self._next = deque(kinds)
 
     def draw(self) -> str | None:
         """The kind of fault this call meets, or None."""
+        if self._next:
+            return self._next.popleft()
         if not self.shares:
             return None
         drawn = self._random.random()

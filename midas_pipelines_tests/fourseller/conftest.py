@@ -7,11 +7,24 @@ from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 
 
-@pytest.fixture
-def sandbox() -> Iterator[BackgroundSandbox]:
-    """A fresh sandbox over real connections, in a thread of this process."""
+@pytest.fixture(scope="session")
+def one_sandbox() -> Iterator[BackgroundSandbox]:
+    """One server for all tests, for starting and stopping one takes longer than most of them."""
     with BackgroundSandbox(SandboxConfig(seed=1)) as running:
         yield running
+
+
+@pytest.fixture
+def sandbox(one_sandbox: BackgroundSandbox) -> BackgroundSandbox:
+    """An empty sandbox over real connections, in a thread of this process."""
+    app = one_sandbox.app
+    assert app is not None
+    app.state.clear()
+    app.calls.clear()
+    app.faults.set({})
+    app.faults.latency_ms, app.faults.slow_seconds = 0, 0.05
+    app.limit.set(None)
+    return one_sandbox
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+"""429: the pause in both forms, what it costs, and how the pace learns."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from midas_pipelines.fourseller.errors import RateLimited, Unavailable
+from midas_pipelines.fourseller.pace import AdaptivePace
+from midas_pipelines.fourseller.retry_after import LONGEST, seconds_asked
+from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines_tests.fourseller.channel import answering, channel, draft, use
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+PRODUCT = httpx.Response(200, json={"id": "P1", "sku": "S"})
+MADE = httpx.Response(201, json={"id": "P1", "sku": "S"})
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("0", 0.0),
+        ("7", 7.0),
+        (" 1.5 ", 1.5),
+        ("-3", 0.0),
+        ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
+        ("Sunday, 01-Mar-26 12:00:09 GMT", 9.0),
+        ("Sun Mar  1 12:00:05 2026", 5.0),
+        ("999999999", LONGEST),
+        ("inf", LONGEST),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after_in_both_forms(header: str | None, seconds: float | None) -> None:
+    assert seconds_asked(header, NOW) == seconds
+
+
+class Noting:
+    """A pace that lets everything pass and writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    async def take(self) -> None:
+        self.told.append("take")
+
+    async def blocked(self, seconds: float) -> None:
+        self.told.append(seconds)
+
+    async def succeeded(self) -> None:
+        self.told.append("ok")
+
+
+def limited(retry_after: str) -> httpx.Response:
+    return httpx.Response(
+        429, headers={"Retry-After": retry_after}, json={"error": {"code": "x", "message": "y"}}
+    )
+
+
+def test_a_429_costs_no_attempt_and_a_create_may_be_sent_again() -> None:
+    pace = Noting()
+    client = channel(transport=answering(*[limited("0.01")] * 5, MADE), pace=pace)
+    use(client, lambda c: c.create_product(draft(), idempotency_key="k"))
+    assert client.requests == 6
+    assert pace.told == ["take", 0.01] * 5 + ["take", "ok"]
+
+
+def test_failures_still_count_between_429s(quick: None) -> None:
+    answers = [
+        limited("0"),
+        httpx.Response(503),
+        limited("0"),
+        httpx.Response(503),
+        httpx.Response(503),
+        PRODUCT,
+    ]
+    client = channel(transport=answering(*answers))
+    with pytest.raises(Unavailable):
+        use(client, lambda c: c.product("P1"))
+    assert client.requests == 5
+
+
+@pytest.mark.parametrize("header", ["120", "Fri, 01 Jan 2100 00:00:00 GMT"])
+def test_a_pause_longer_than_the_budget_is_handed_up_at_once(header: str) -> None:
+    client = channel(transport=answering(limited(header)), deadline_seconds=5)
+    started = time.monotonic()
+    with pytest.raises(RateLimited, match="may be sent again in") as raised:
+        use(client, lambda c: c.product("P1"))
+    assert time.monotonic() - started < 1
+    assert raised.value.retry_after_seconds >= 120
+    assert client.requests == 1
+
+
+def test_a_pace_that_gives_no_turn_ends_with_the_deadline() -> None:
+    class Closing(Noting):
+        async def take(self) -> None:
+            if "blocked" in self.told:
+                await asyncio.sleep(60)
+
+        async def blocked(self, seconds: float) -> None:
+            self.told.append("blocked")
+
+    client = channel(transport=answering(limited("0")), pace=Closing(), deadline_seconds=0.3)
+    with pytest.raises(RateLimited, match="no turn"):
+        use(client, lambda c: c.product("P1"))
+
+
+def test_the_adaptive_pace_slows_on_429_and_recovers() -> None:
+    pace = AdaptivePace(step=50, lift_at=200)
+
+    async def run() -> None:
+        assert pace.rate is None
+        for _ in range(20):
+            await pace.take()
+        await pace.blocked(0.05)
+        await pace.blocked(0.05)  # the same burst: halved once
+        slowed = pace.rate
+        assert slowed is not None
+        assert slowed >= 100
+        started = time.monotonic()
+        await pace.take()
+        assert time.monotonic() - started >= 0.045
+        for _ in range(4):
+            await pace.succeeded()
+        assert pace.rate is None
+
+    asyncio.run(run())
+
+
+def test_without_a_configured_limit_all_items_pass_a_limited_server() -> None:
+    config = SandboxConfig(rate_limit=150, seed=1)
+    with BackgroundSandbox(config) as sandbox:
+
+        async def create_all(client: object) -> None:
+            assert isinstance(client, type(made_by))
+            await asyncio.gather(
+                *(client.create_product(draft(f"S-{n}"), idempotency_key=f"k{n}") for n in range(150))
+            )
+
+        made_by = channel(sandbox.url, in_flight=20)
+        use(made_by, create_all)
+        assert sandbox.app is not None
+        assert len(sandbox.app.state.products) == 150
+        assert sandbox.app.calls.counts["POST", 429] < 75
