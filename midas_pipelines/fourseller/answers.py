@@ -33,6 +33,8 @@ def sort(call: Call, status: int, body: bytes, retry_after: str | None) -> Any:
     if status >= 500 or status == 408:
         raise lost(call, f"4Seller answered {status}", status=status)
     code, words = _error_in(body)
+    if not call.template.startswith("/products"):
+        words = ""  # about an order they may name the buyer
     if status == 429:
         asked = seconds_asked(retry_after, datetime.now(UTC))
         pause = PAUSE_UNASKED if asked is None else asked

@@ -14,6 +14,7 @@ from midas_pipelines.fourseller.calls import Call
 from midas_pipelines.fourseller.errors import Unavailable
 from midas_pipelines.fourseller.lines import CONNECT_SECONDS, Lines
 
+SHORT_SECRET = 8  # letters; a shorter one cannot be blotted out without spoiling innocent words
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -29,10 +30,15 @@ class Wire:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._base = _checked(base_url)
+        key, seller = (
+            ascii_value(api_key.get_secret_value(), "the API key"),
+            ascii_value(seller_id, "the seller id"),
+        )
+        self._secrets = [secret for secret in (key, seller) if len(secret) >= SHORT_SECRET]
         self._headers = [
             (b"Host", self._base.netloc),
-            (b"Authorization", b"Bearer " + ascii_value(api_key.get_secret_value(), "the API key")),
-            (b"X-Seller-ID", ascii_value(seller_id, "the seller id")),
+            (b"Authorization", b"Bearer " + key),
+            (b"X-Seller-ID", seller),
             (b"Accept", b"application/json"),
             (b"Accept-Encoding", b"gzip, deflate"),
             (b"User-Agent", b"midas-pipelines"),
@@ -54,7 +60,7 @@ class Wire:
         try:
             async with asyncio.timeout(seconds):
                 response = await self._transport.handle_async_request(request)
-                body = await response.aread()
+                body = await _whole(response)
         except NEVER_SENT as error:
             raise Unavailable(
                 f"4Seller could not be reached for {call.subject} ({type(error).__name__}); try again later.",
@@ -64,6 +70,9 @@ class Wire:
             raise lost(call, f"4Seller gave no answer within {seconds:.1f} s") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise lost(call, f"4Seller's answer was lost ({type(error).__name__})") from None
+        if response.status_code >= 400:  # an error may echo what it was sent, and errors are written down
+            for secret in self._secrets:
+                body = body.replace(secret, b"***")
         return response.status_code, body, response.headers.get("Retry-After")
 
     def _request(self, call: Call) -> httpx.Request:
@@ -77,6 +86,15 @@ class Wire:
         return httpx.Request(
             call.method, url, headers=headers, content=call.body, extensions={"timeout": self._timeouts}
         )
+
+
+async def _whole(response: httpx.Response) -> bytes:
+    """The body, the connection given back whatever happens meanwhile."""
+    try:
+        return await response.aread()
+    except BaseException:
+        await response.aclose()
+        raise
 
 
 def segment(value: str) -> str:

@@ -1,0 +1,155 @@
+"""A listing is complete only when nothing can be missing: absence is not zero."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from midas_pipelines.fourseller.errors import ContractBroken, Unavailable
+from midas_pipelines_tests.fourseller.channel import channel, every, use
+
+pytestmark = pytest.mark.usefixtures("quick")
+COUNT = 250
+Turn = Callable[[int, dict[str, Any]], Any]
+
+
+def shelf(turn: Turn, cap: int = 100, count: int = COUNT) -> httpx.MockTransport:
+    """`count` products in pages; `turn(offset, page)` gives the page as it is answered."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params["offset"])
+        rows = [{"id": f"P{n}", "sku": f"S{n}"} for n in range(offset, min(count, offset + cap))]
+        page = turn(offset, {"data": rows, "total": count, "limit": cap, "offset": offset})
+        return page if isinstance(page, httpx.Response) else httpx.Response(200, json=page)
+
+    return httpx.MockTransport(handle)
+
+
+def as_it_is(_: int, page: dict[str, Any]) -> dict[str, Any]:
+    return page
+
+
+@pytest.mark.parametrize(("cap", "calls"), [(100, 3), (40, 7), (250, 1)])
+def test_a_whole_listing_is_complete(cap: int, calls: int) -> None:
+    client = channel(transport=shelf(as_it_is, cap))
+    listing = use(client, lambda c: c.listing())
+    assert (listing.complete, listing.reason, listing.total, len(listing.products)) == (
+        True,
+        "",
+        COUNT,
+        COUNT,
+    )
+    assert client.requests == calls
+
+
+def test_an_empty_listing_is_complete() -> None:
+    listing = use(channel(transport=shelf(as_it_is, count=0)), lambda c: c.listing())
+    assert (listing.complete, listing.products) == (True, [])
+
+
+def test_a_page_cut_short_is_followed_up_from_where_it_ended() -> None:
+    cut: list[int] = []
+
+    def turn(offset: int, page: dict[str, Any]) -> dict[str, Any]:
+        if offset == 100 and not cut:
+            cut.append(offset)
+            page["data"] = page["data"][:30]
+        return page
+
+    listing = use(channel(transport=shelf(turn)), lambda c: c.listing())
+    assert (listing.complete, len(listing.products)) == (True, COUNT)
+
+
+def dropped(offset: int, page: dict[str, Any]) -> Any:
+    return httpx.Response(503) if offset == 200 else page
+
+
+def emptied(offset: int, page: dict[str, Any]) -> Any:
+    return page | {"data": []} if offset == 100 else page
+
+
+def shrunk(offset: int, page: dict[str, Any]) -> Any:
+    return page | {"total": COUNT - 1} if offset == 200 else page
+
+
+def repeated(offset: int, page: dict[str, Any]) -> Any:
+    return page | {"data": [{"id": f"P{n}"} for n in range(100)]} if offset == 100 else page
+
+
+def unreadable(offset: int, page: dict[str, Any]) -> Any:
+    page["data"][0] = {"id": None}
+    return page
+
+
+def overstated(_: int, page: dict[str, Any]) -> Any:
+    return page | {"total": COUNT + 5}
+
+
+@pytest.mark.parametrize(
+    ("turn", "why"),
+    [
+        (dropped, "answered 503"),
+        (emptied, "is empty though"),
+        (shrunk, "total moved"),
+        (repeated, "distinct products"),
+        (unreadable, "could not be read"),
+        (overstated, "is empty though"),
+    ],
+)
+def test_anything_else_is_not_complete_and_says_why(turn: Turn, why: str) -> None:
+    listing = use(channel(transport=shelf(turn)), lambda c: c.listing())
+    assert not listing.complete
+    assert why in listing.reason
+    assert listing.products
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (httpx.Response(503), Unavailable),
+        (httpx.Response(200, json={"data": [], "total": 3, "limit": 1, "offset": 0}), ContractBroken),
+        (httpx.Response(200, json={"data": {}, "total": 0, "limit": 1, "offset": 0}), ContractBroken),
+        (httpx.Response(200, json={"data": [], "total": None, "limit": 1, "offset": 0}), ContractBroken),
+        (httpx.Response(200, json=[]), ContractBroken),
+    ],
+)
+def test_a_first_page_that_fails_is_an_error(answer: httpx.Response, kind: type) -> None:
+    with pytest.raises(kind):
+        use(channel(transport=shelf(lambda *_: answer)), lambda c: c.listing())
+
+
+def test_order_pages_raise_rather_than_skip() -> None:
+    seen: list[int] = []
+
+    async def read(client: Any) -> None:
+        async for page in client.order_pages():
+            seen.append(page.rows)
+
+    with pytest.raises(Unavailable):
+        use(channel(transport=shelf(dropped)), read)
+    assert seen == [100, 100]
+
+
+def test_pages_come_in_order_and_leaving_early_leaves_nothing_behind() -> None:
+    async def first_two(client: Any) -> list[int]:
+        offsets = []
+        async for page in client.product_pages():
+            offsets.append(page.offset)
+            if len(offsets) == 2:
+                break
+        return offsets
+
+    assert use(channel(transport=shelf(as_it_is, count=5000)), first_two) == [0, 100]
+    pages = use(channel(transport=shelf(as_it_is, count=5000)), lambda c: every(c.product_pages()))
+    assert [page.offset for page in pages] == list(range(0, 5000, 100))
+
+
+def test_a_sku_search_the_server_ignores_still_finds_only_that_sku() -> None:
+    found = use(channel(transport=shelf(as_it_is)), lambda c: c.find_by_sku("S123"))
+    assert [one.id for one in found] == ["P123"]
+
+
+def test_a_sku_search_with_an_unreadable_row_is_an_error() -> None:
+    with pytest.raises(ContractBroken, match="for S1 that cannot be read"):
+        use(channel(transport=shelf(unreadable)), lambda c: c.find_by_sku("S1"))
