@@ -30,7 +30,23 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(str(name), justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120  # a file or a pipe has no width of its own
+    console.print(table)
+
+
+def print_counts(what: str, shown: Mapping[str, Any]) -> None:
+    """A sync's result as one sentence: its counts that are not zero, what it cost, and its run."""
+    apart = ("requests", "seconds", "outcome", "run_id", "error", "problems", "dry_run")
+    counts = [
+        f"{value} {name.replace('_', ' ')}" for name, value in shown.items() if name not in apart and value
+    ]
+    run = str(shown["run_id"]).split("-")[0]
+    click.echo(
+        f"{what}: {', '.join(counts) or 'nothing to do'}. {shown['requests']} requests, "
+        f"{shown['seconds']:.2f} s, {shown['outcome']} (run {run})."
+    )
 
 
 def _plain(value: object) -> object:

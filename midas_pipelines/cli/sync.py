@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table
 from midas_pipelines.store.journal import sync_of_run
 
-WRONG_SETTINGS = ("SettingsError", "BadCredentials")
-"""Failures that a person mends in the settings: exit code 2."""
+WRONG_USAGE = ("SettingsError", "BadCredentials", "UnknownSku")
+"""Failures that a person mends in the settings or the call: exit code 2."""
 
 
 @click.group()
@@ -86,13 +86,12 @@ def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...
     if as_json:
         print_json(shown)
     else:
-        problems = shown.pop("problems", [])
-        print_table(f"midas sync {kind}", [shown])
-        if problems:
-            print_table("Needs a look", problems)
+        print_counts(kind.capitalize(), shown)
+        if shown.get("problems"):
+            print_table("Needs a look", shown["problems"])
     if run.failure is not None:
         click.echo(f"Error: {run.failure}", err=True)
-        sys.exit(2 if run.failure_kind in WRONG_SETTINGS else 1)
+        sys.exit(2 if run.failure_kind in WRONG_USAGE else 1)
     sys.exit(1 if shown.get("failed") else 0)
 
 
@@ -123,4 +122,4 @@ def _plan(full: bool, skus: list[str], as_json: bool) -> None:
         return
     if steps:
         print_table("What a sync would do", steps)
-    print_table("Nothing was sent", [shown])
+    print_counts("Planned, nothing sent", shown)

@@ -22,12 +22,12 @@ def unbalanced_orders(database: Database) -> list[dict[str, Any]]:
     """Orders whose total is not the sum of their items + shipping + tax - discount, to the cent."""
     table = marketplace_orders.c
     lines = (
-        sa.select(order_items.c.order_id, sa.func.sum(order_items.c.total_price).label("items"))
+        sa.select(order_items.c.order_id, sa.func.sum(order_items.c.total_price).label("goods"))
         .group_by(order_items.c.order_id)
         .subquery("lines")
     )
-    items = sa.func.coalesce(lines.c.items, 0)
-    expected = items + table.shipping_cost + table.tax - table.discount
+    goods = sa.func.coalesce(lines.c.goods, 0)
+    expected = goods + table.shipping_cost + table.tax - table.discount
     query = (
         sa.select(
             table.marketplace_order_id,
