@@ -22,7 +22,8 @@ NAMES = (
 STREETS = ("1 Nowhere Lane", "22 Sample Street", "333 Placeholder Road", "4 Imaginary Avenue")
 CITIES = (("Faketown", "CA", "00000"), ("Mockville", "NY", "00001"), ("Testburgh", "TX", "00002"))
 CHANNELS = ("amazon", "ebay", "tiktok", "walmart", "shopify")
-WAITING = ("pending", "unpaid", "on-hold")
+UNPAID = ("unpaid", "on-hold")
+OPEN = ("pending", *UNPAID)
 
 
 class Shoppers:
@@ -67,7 +68,7 @@ class Shoppers:
 
     def act(self) -> None:
         """One thing a shopper does: mostly a sale, else a payment or a cancellation."""
-        open_orders = [key for key, order in self._state.orders.items() if order.get("status") in WAITING]
+        open_orders = [key for key, one in self._state.orders.items() if one.get("status") in OPEN]
         drawn = self._random.random()
         if drawn < 0.7 or not open_orders:
             order = self.order()
@@ -83,7 +84,7 @@ class Shoppers:
     def pay(self, order_id: str) -> Json:
         """The order paid for: one that waited is pending from now on."""
         order = self._state.order(order_id)
-        if order.get("status") not in WAITING:
+        if order.get("status") not in UNPAID:
             raise Refused(
                 409, "illegal_status", f"An order that is {order.get('status')} waits for no payment."
             )

@@ -1,0 +1,186 @@
+"""The sandbox as others meet it: its controls, its page, its process, its memory."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines.sandbox.config import FAULT_KINDS, SandboxConfig
+from midas_pipelines.sandbox.faults import Faults, RateLimit
+from midas_pipelines_tests.sandbox.conftest import CREDENTIALS
+
+PRODUCT = {"title": "Screen", "sku": "S-1", "price": "9.99", "inventory": {"quantity": 4}}
+
+
+def test_the_controls_do_what_they_say(
+    sandbox: BackgroundSandbox, api: httpx.Client, control: httpx.Client
+) -> None:
+    made = api.post("/products", json=PRODUCT).json()
+    control.put(f"/products/{made['id']}", json={"title": "Changed there", "inventory": {"quantity": 1}})
+    assert api.get(f"/products/{made['id']}").json()["title"] == "Changed there"
+    orphan = control.post("/products", json={"sku": "S-1"}).json()
+    assert api.get("/products", params={"sku": "S-1"}).json()["total"] == 2
+    control.delete(f"/products/{orphan['id']}")
+    order = control.post("/orders", json={"items": [{"sku": "S-1"}], "status": "unpaid"}).json()
+    assert order["items"][0]["price"] == "9.99"
+    assert api.get(f"/products/{made['id']}/inventory").json()["quantity"] == 0
+    assert control.post(f"/orders/{order['id']}", json={"action": "pay"}).json()["status"] == "pending"
+    assert control.post(f"/orders/{order['id']}", json={"action": "pay"}).status_code == 409
+    assert control.post(f"/orders/{order['id']}", json={"action": "cancel"}).json()["status"] == "cancelled"
+    assert api.get(f"/products/{made['id']}/inventory").json()["quantity"] == 1
+    assert control.get("/counts").json()["GET"] == {"200": 4}
+    assert [one["method"] for one in control.get("/calls").json()][:2] == ["POST", "GET"]
+    control.put("/rate-limit", json={"per_second": 1, "burst": 1})
+    assert {api.get("/orders").status_code for _ in range(3)} == {200, 429}
+    control.put("/rate-limit", json={"per_second": 0})
+    control.put("/latency", json={"latency_ms": 30})
+    started = time.monotonic()
+    api.get("/orders")
+    assert time.monotonic() - started >= 0.03
+    control.post("/reset", json={})
+    assert api.get("/orders").json()["total"] == api.get("/products").json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/faults", {"gremlins": 0.1}),
+        ("PUT", "/faults", {"500": 2}),
+        ("PUT", "/faults", {"500": 0.7, "503": 0.7}),
+        ("POST", "/faults/next", {"kinds": ["gremlins"]}),
+        ("POST", "/faults/next", {}),
+        ("PUT", "/latency", {"latency_ms": "slow"}),
+        ("PUT", "/shoppers", {}),
+        ("PUT", "/webhooks", {"duplicates": 7}),
+        ("POST", "/orders/none", {"action": "cancel"}),
+        ("POST", "/orders/none", {"action": "burn"}),
+        ("DELETE", "/products/none", None),
+    ],
+)
+def test_a_control_that_makes_no_sense_is_refused_in_a_sentence(
+    control: httpx.Client, method: str, path: str, body: dict[str, object] | None
+) -> None:
+    response = control.request(method, path, json=body)
+    assert response.status_code in (400, 404)
+    assert " " in response.json()["error"]["message"]
+
+
+def test_scripted_faults_come_in_order_and_then_end(api: httpx.Client, control: httpx.Client) -> None:
+    control.post("/faults/next", json={"kinds": ["503", None, "429"]})
+    assert [api.get("/orders").status_code for _ in range(4)] == [503, 200, 429, 200]
+
+
+@pytest.mark.parametrize("kind", FAULT_KINDS)
+def test_every_kind_of_fault_can_be_drawn(kind: str) -> None:
+    assert Faults(SandboxConfig(faults={kind: 1.0})).draw() == kind
+    shares = Faults(SandboxConfig(faults={kind: 0.3}, seed=4))
+    drawn = sum(shares.draw() == kind for _ in range(2000)) / 2000
+    assert 0.26 < drawn < 0.34
+
+
+def test_the_rate_limit_lets_its_rate_pass_and_no_more() -> None:
+    now = [0.0]
+    limit = RateLimit(100, 5, clock=lambda: now[0])
+    passed = 0
+    for _ in range(10_000):
+        now[0] += 0.001
+        passed += limit.take() == 0
+    assert 1000 <= passed <= 1007
+
+
+def test_the_page_escapes_what_it_shows(
+    sandbox: BackgroundSandbox, api: httpx.Client, control: httpx.Client
+) -> None:
+    evil = "<script>alert(1)</script>"
+    api.post("/products", json=PRODUCT | {"title": evil, "sku": evil})
+    control.post(
+        "/orders",
+        json={"items": [{"title": evil, "quantity": 1}], "customer": {"name": evil}, "status": evil},
+    )
+    control.post("/orders", json={"items": None, "customer": None, "total": None})
+    api.get("/products", params={"sku": evil})
+    page = httpx.get(sandbox.root)
+    assert page.status_code == 200
+    assert "<script" not in page.text
+    assert page.text.count("&lt;script&gt;") >= 5
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "//" not in page.text.replace("<!doctype", "").split("</style>")[1]
+
+
+def test_the_people_are_plainly_invented(control: httpx.Client) -> None:
+    for _ in range(20):
+        customer = control.post("/orders", json={}).json()["customer"]
+        assert customer["email"].endswith("@example.com")
+        assert "555-0100" in customer["phone"]
+
+
+def test_shoppers_buy_pay_and_cancel(api: httpx.Client, control: httpx.Client) -> None:
+    for number in range(5):
+        api.post("/products", json=PRODUCT | {"sku": f"S-{number}", "inventory": {"quantity": 100}})
+    control.put("/shoppers", json={"rate": 400})
+    time.sleep(0.5)
+    control.put("/shoppers", json={"rate": 0})
+    orders = control.get("/orders").json()
+    taken = sum(line["quantity"] for one in orders if one["status"] != "cancelled" for line in one["items"])
+    stock = sum(one["inventory"]["quantity"] for one in control.get("/products").json())
+    assert len(orders) > 20
+    assert {one["status"] for one in orders} >= {"pending", "cancelled"}
+    assert stock == 500 - taken
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone_within(pid: int, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not alive(pid)
+
+
+def test_a_process_of_its_own_ends_with_the_block_and_keeps_its_state(tmp_path: Path) -> None:
+    config = SandboxConfig(state_file=str(tmp_path / "state.jsonl"))
+    with BackgroundSandbox(config, process=True) as sandbox:
+        pid = sandbox.pid
+        assert pid is not None
+        made = httpx.post(f"{sandbox.url}/products", json=PRODUCT, headers=CREDENTIALS).json()
+        os.kill(pid, signal.SIGKILL)
+        assert gone_within(pid, 5)
+    with BackgroundSandbox(config, process=True) as sandbox:
+        pid = sandbox.pid
+        assert httpx.get(f"{sandbox.url}/products/{made['id']}", headers=CREDENTIALS).json() == made
+    assert pid is not None
+    assert not alive(pid)
+
+
+def test_a_process_of_its_own_dies_with_a_killed_parent() -> None:
+    script = (
+        "import time; from midas_pipelines.sandbox.background import BackgroundSandbox as B\n"
+        "with B(process=True) as s: print(s.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert alive(pid)
+        parent.kill()
+    assert gone_within(pid, 5)
+
+
+def test_the_settings_can_be_read_back_without_the_secret(control: httpx.Client) -> None:
+    control.put("/webhooks", json={"url": "http://127.0.0.1:9/", "secret": "whsec_c2VjcmV0c2VjcmV0"})
+    settings = control.get("/settings")
+    assert settings.json()["webhooks"]["secret_set"] is True
+    assert "c2VjcmV0" not in settings.text
+    assert json.loads(settings.text)["faults"] == {}
