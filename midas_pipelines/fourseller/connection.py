@@ -83,6 +83,10 @@ class Connection(asyncio.Protocol):
 
     # what httptools tells
 
+    def on_message_begin(self) -> None:
+        if self._waiting is None or self._waiting.done():
+            self.close()  # a second answer: whose it is nobody could tell, so the connection is not used again
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import ssl
 import urllib.request
 from urllib.parse import quote, urlencode
 
@@ -130,7 +129,7 @@ def _checked(base_url: str) -> httpx.URL:
 
 def _transport(base: httpx.URL) -> httpx.AsyncBaseTransport:
     """Connections straight to the server, or httpx's own where the environment names a proxy."""
-    tls = ssl.create_default_context() if base.scheme == "https" else None
+    tls = httpx.create_ssl_context() if base.scheme == "https" else None  # verifies, by certifi's roots
     proxy = _proxy(base)
     if proxy is not None:
         return httpx.AsyncHTTPTransport(verify=tls or False, proxy=proxy, trust_env=False)
