@@ -10,7 +10,7 @@ from midas_pipelines.settings import load_settings
 DOMAINS = [catalog, listings, inventory, orders]
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules(DOMAINS),
+    assets=dg.load_assets_from_modules(DOMAINS, include_specs=True),
     asset_checks=dg.load_asset_checks_from_modules(DOMAINS),
     jobs=JOBS,
     schedules=schedules(load_settings()),
