@@ -35,8 +35,9 @@ def postgresql_copies() -> Iterator[PostgresCopies]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteCopies]:
-    copies = SqliteCopies(tmp_path_factory.mktemp("sqlite"))
+def sqlite_copies() -> Iterator[SqliteCopies]:
+    """In a folder of this process."""
+    copies = SqliteCopies()
     yield copies
     copies.close()
 
@@ -67,8 +68,10 @@ def shop(copies: Copies) -> Iterator[Database]:
 
 
 def _fresh(copies: Copies, prepare: Prepare) -> Iterator[Database]:
-    with connect(copies.fresh(prepare)) as database:
+    url = copies.fresh(prepare)
+    with connect(url) as database:
         yield database
+    copies.drop(url)
 
 
 def empty(database: Database) -> None:

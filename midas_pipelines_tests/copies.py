@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Protocol
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
+from midas_pipelines_tests.postgres import fast_folder
 
 Prepare = Callable[[Database], None]
 """Fills a new, empty database; a template is known by its function."""
@@ -36,16 +38,20 @@ class Copies(Protocol):
         """The URL of a new database that `prepare` has filled, now or in a template made earlier."""
         ...
 
+    def drop(self, url: str) -> None:
+        """Removes one of them."""
+        ...
+
     def close(self) -> None:
         """Removes all of them."""
         ...
 
 
 class SqliteCopies:
-    """Files in one folder."""
+    """Files in a folder of their own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
+        self._folder = Path(mkdtemp(prefix="midas-sqlite-", dir=fast_folder()))
         self._templates: dict[Prepare, Path] = {}
         self._numbers = count()
 
@@ -58,6 +64,10 @@ class SqliteCopies:
         if self._templates[prepare].exists():  # an empty database may have no file yet
             shutil.copyfile(self._templates[prepare], path)
         return f"sqlite:///{path}"
+
+    def drop(self, url: str) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            Path(url.removeprefix("sqlite:///") + suffix).unlink(missing_ok=True)
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -75,7 +85,7 @@ class PostgresCopies:
         self._prefix = f"midas_test_{os.getpid()}_{uuid4().hex[:8]}"
         self._templates: dict[Prepare, str] = {}
         self._numbers = count()
-        self._made: list[str] = []
+        self._made: set[str] = set()
 
     def fresh(self, prepare: Prepare) -> str:
         if prepare not in self._templates:
@@ -84,15 +94,22 @@ class PostgresCopies:
             self._templates[prepare] = name
         return self._address(self._create(self._templates[prepare]))
 
+    def drop(self, url: str) -> None:
+        self._drop(url.rpartition("/")[2].partition("?")[0])
+
     def close(self) -> None:
-        for name in self._made:
-            self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        for name in sorted(self._made):
+            self._drop(name)
         self._server.dispose()
+
+    def _drop(self, name: str) -> None:
+        self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._made.discard(name)
 
     def _create(self, template: str) -> str:
         name = f"{self._prefix}_{next(self._numbers)}"
         self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-        self._made.append(name)
+        self._made.add(name)
         return name
 
     def _address(self, name: str) -> str:

