@@ -6,11 +6,13 @@ transaction, so an old quantity never overwrites a newer one. An acknowledgement
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -93,6 +95,12 @@ class Outcome:
     settled: bool = True  # no create of unknown fate is left behind
     vanished: bool = False  # 4Seller no longer has the product it was tied to
     finished: bool = True  # nothing is left to send for this version of the item
+    shared: bool = False  # set aside because its SKU is another item's
+
+    @property
+    def unforeseen(self) -> bool:
+        """Whether it was set aside for what the item alone does not show."""
+        return self.refused or self.shared
 
 
 def claim(
@@ -182,7 +190,7 @@ def _acknowledgement(outcome: Outcome, worker: str, most_attempts: int) -> sa.Up
         values |= _failure(outcome, most_attempts)
     elif outcome.fate is Fate.RELEASED:
         if outcome.wait_seconds:
-            values["next_attempt_at"] = utc_now(int(outcome.wait_seconds) + 1)
+            values["next_attempt_at"] = utc_now(math.ceil(outcome.wait_seconds))
         if outcome.vanished:
             values |= FORGOTTEN
     else:
@@ -193,17 +201,13 @@ def _acknowledgement(outcome: Outcome, worker: str, most_attempts: int) -> sa.Up
 
 
 def _done(outcome: Outcome) -> dict[str, object]:
-    version = outcome.mapping.version
-    values: dict[str, object] = {"next_attempt_at": None, "attempts": 0}
-    if outcome.finished:
-        values["acked_version"] = sa.case(
-            (mappings.c.acked_version > version, mappings.c.acked_version), else_=version
-        )
-        values["dirty_since"] = sa.case(
-            (mappings.c.version == version, sa.null()), else_=mappings.c.dirty_since
-        )
+    values: dict[str, object] = {}
     if outcome.fate in (Fate.LISTED, Fate.QUANTITY):
         values |= {"acked_quantity": outcome.quantity, "acked_at": utc_now()}
+    if not outcome.finished:  # the rest has yet to be sent, and goes on backing off where it failed before
+        return values
+    attempts = outcome.mapping.attempts + 1 if outcome.refused else 0
+    values |= _dealt_with(outcome.mapping.version) | {"next_attempt_at": None, "attempts": attempts}
     if outcome.fate in (Fate.LISTED, Fate.QUANTITY, Fate.UNCHANGED):
         values |= {"state": "listed", "reason": None} if outcome.reason is None else {"state": "set_aside"}
     if outcome.fate is Fate.LISTED:
@@ -220,16 +224,28 @@ def _done(outcome: Outcome) -> dict[str, object]:
             "acked_at": utc_now(),
         }
     if outcome.fate is Fate.SET_ASIDE:
-        values |= {"state": "set_aside", "attempts": outcome.mapping.attempts + 1 if outcome.refused else 0}
+        values |= {"state": "set_aside"}
     if outcome.reason is not None:
         values["reason"] = outcome.reason
     return values
 
 
 def _failure(outcome: Outcome, most_attempts: int) -> dict[str, object]:
-    attempts = outcome.mapping.attempts + 1
-    values: dict[str, object] = {"attempts": attempts, "reason": outcome.reason}
-    if attempts >= most_attempts:
-        return values | {"state": "set_aside", "dirty_since": None}
+    mapping = outcome.mapping
+    # What was set aside and is pushed again was freed by a person or a change: its attempts begin anew.
+    attempts = 1 if mapping.state == "set_aside" else mapping.attempts + 1
+    state = "set_aside" if attempts >= most_attempts else "listed" if mapping.fourseller_product_id else "new"
+    values: dict[str, object] = {"attempts": attempts, "reason": outcome.reason, "state": state}
+    if state == "set_aside":
+        return values | _dealt_with(mapping.version)
     wait = max(delay_seconds(attempts), outcome.wait_seconds or 0.0)
-    return values | {"next_attempt_at": utc_now(int(wait)) if wait else None}
+    return values | {"next_attempt_at": utc_now(math.ceil(wait)) if wait else None}
+
+
+def _dealt_with(version: int) -> dict[str, sa.Case[Any]]:
+    """This version of the item waits no more; where it has changed since, it stays dirty."""
+    acked = mappings.c.acked_version
+    return {
+        "acked_version": sa.case((acked > version, acked), else_=version),
+        "dirty_since": sa.case((mappings.c.version == version, sa.null()), else_=mappings.c.dirty_since),
+    }

@@ -14,6 +14,9 @@ from midas_pipelines.storefront.catalog import ShopItem
 SOURCE = "midastechnical"
 """The mark the contract asks for in a product's metadata."""
 
+LONGEST_SKU, LONGEST_TITLE = 100, 500
+"""Characters that the contract lets a SKU and a title have."""
+
 VARIANT_ATTRIBUTES = {"color": "color", "colour": "color", "size": "size"}
 
 
@@ -31,10 +34,13 @@ def unlistable(item: ShopItem, title_limit: int) -> str | None:
     """
     if not item.sku:
         return "It has no SKU: give it one in the shop."
+    if len(item.sku) > LONGEST_SKU:
+        return f"Its SKU has {len(item.sku)} characters, 4Seller takes {LONGEST_SKU}: shorten it."
     if not item.name.strip():
         return "Its name is empty: give it one in the shop."
-    if len(title(item)) > title_limit:
-        return f"Its title has {len(title(item))} characters, 4Seller takes {title_limit}: shorten its name."
+    limit = min(title_limit, LONGEST_TITLE)
+    if len(title(item)) > limit:
+        return f"Its title has {len(title(item))} characters, 4Seller takes {limit}: shorten its name."
     if item.price <= 0:
         return f"Its selling price is {item.price} USD: set a price above zero, or a discount below 100 %."
     return None

@@ -20,6 +20,7 @@ class Action(StrEnum):
     DELETE = "delete"
     NOTHING = "nothing"
     SET_ASIDE = "set_aside"
+    WAIT = "wait"  # another worker holds what it needs; the next run tries again
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Change:
     content_hash: str | None = None
     quantity: int | None = None
     reason: str | None = None
+    shared: bool = False  # set aside because its SKU is another item's
 
     @property
     def sku(self) -> str | None:
@@ -85,6 +87,8 @@ def _taken_off(mapping: Mapping) -> Change:
 
 def _set_aside(mapping: Mapping, reason: str, quantity: int) -> Change:
     """What is listed already stays as it is, but its quantity goes on being true, so that it cannot oversell."""
+    if mapping.fourseller_product_id is not None and mapping.sku is None:
+        return Change(mapping, Action.DELETE, reason=reason)  # another item has its SKU now
     if mapping.fourseller_product_id is not None and mapping.acked_quantity != quantity:
         return Change(mapping, Action.QUANTITY, quantity=quantity, reason=reason)
     return Change(mapping, Action.SET_ASIDE, quantity=quantity, reason=reason)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import ContractBroken, RateLimited, Unavailable
+from midas_pipelines.store.mappings import ensure_items
+from midas_pipelines.store.presence import free_dead_claims
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
-from midas_pipelines.sync.engine import Engine
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.push import Push, known_by_sku
 from midas_pipelines.sync.record import recorded
 from midas_pipelines.sync.scan import Scanned, believe, chunks, scan
@@ -111,11 +116,24 @@ async def _sync(
 
 
 async def _read_listing(engine: Engine, client: FourSeller) -> Known | None:
-    """What 4Seller lists now, by SKU, taken for its last word on each item; None when it could not be read whole."""
-    read_at = datetime.now(UTC)
-    listing = await client.listing()
-    believe(engine.database, listing, read_at)
+    """What 4Seller lists now, by SKU, taken for its last word on each item; None when it could not be read whole.
+
+    Raises BadCredentials, or ChannelDown when not even the first page can be had.
+    """
+    read_at = await asyncio.to_thread(_database_now, engine)
+    try:
+        listing = await client.listing()
+    except (Unavailable, RateLimited, ContractBroken) as failed:
+        raise ChannelDown(f"4Seller's products could not be read: {failed} Nothing was changed.") from failed
+    await asyncio.to_thread(believe, engine.database, listing, read_at)
     return known_by_sku(listing.products) if listing.complete else None
+
+
+def _database_now(engine: Engine) -> datetime:
+    """The clock that acknowledgements are dated by: ours may differ from it, and the two will be compared."""
+    free_dead_claims(engine.database)
+    with engine.database.writing() as connection:
+        return connection.execute(sa.select(utc_now())).scalar_one()
 
 
 def _fill(report: ProductReport, tally: Tally, scanned: Scanned | None) -> None:
@@ -128,7 +146,7 @@ def _fill(report: ProductReport, tally: Tally, scanned: Scanned | None) -> None:
         report.scanned, report.unchanged, report.set_aside = tally.claimed, tally.unchanged, tally.set_aside
     else:
         report.scanned = scanned.items
-        report.set_aside = max(scanned.set_aside, tally.set_aside)
+        report.set_aside = scanned.set_aside + tally.unforeseen
         report.unchanged = max(0, scanned.items - touched - report.set_aside)
 
 
@@ -173,7 +191,8 @@ def _mapping_ids(engine: Engine, skus: Sequence[str]) -> list[int]:
     query = plain.where(products.c.sku.in_(wanted)).union(
         variants.where(product_variants.c.sku.in_(wanted)), tied
     )
-    with engine.database.reading() as connection:
+    with engine.database.writing() as connection:
+        ensure_items(connection)
         found = connection.execute(query).all()
     unknown = [sku for sku in wanted if sku not in {row.sku for row in found}]
     if unknown:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import BadCredentials
+from midas_pipelines.fourseller.errors import BadCredentials, ContractBroken, RateLimited, Unavailable
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store import claims
 from midas_pipelines.store.claims import Fate, Outcome
+from midas_pipelines.store.presence import Presence, free_dead_claims
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.sync.engine import ChannelDown, Engine
@@ -28,6 +30,11 @@ from midas_pipelines.sync.tally import Tally
 
 CALL_SECONDS = 30
 """The longest one call to 4Seller may take; nothing is sent when less of the claim is left."""
+
+MARGIN_SECONDS = 5
+"""How long before a claim ends nothing of it is under way any more."""
+
+CLAIM_TRIES = 5
 
 
 @dataclass
@@ -61,27 +68,48 @@ class Push:
 
     async def run(self) -> Tally:
         """Pushes until nothing is left. Raises BadCredentials or ChannelDown; what was not sent stays dirty."""
+        presence = Presence(self.engine.database, self.engine.worker)
         try:
+            await asyncio.to_thread(self._begin, presence)
             async with asyncio.TaskGroup() as writing:
                 writing.create_task(self._write_outcomes())
-                try:
-                    async with asyncio.TaskGroup() as sending:
-                        sending.create_task(self._claim_and_plan())
-                        for _ in range(self.engine.settings.in_flight):
-                            sending.create_task(self._send_changes())
-                finally:
-                    self._to_write.put_nowait(None)
-        except* (BadCredentials, ChannelDown) as stopped:
-            raise _first(stopped) from None
+                stopped = await self._send_all()
+                self._to_write.put_nowait(None)  # what was answered before the stop is written all the same
+        except ExceptionGroup as trouble:
+            raise _first(trouble) from None
         finally:
-            await asyncio.to_thread(self._release)
+            await asyncio.to_thread(self._end, presence)
+        if stopped is not None:
+            raise stopped
         return self.tally
+
+    def _begin(self, presence: Presence) -> None:
+        presence.begin()
+        free_dead_claims(self.engine.database)
+
+    def _end(self, presence: Presence) -> None:
+        try:
+            with self.engine.database.writing() as connection:
+                claims.release(connection, self.engine.worker)
+        finally:
+            presence.end()
+
+    async def _send_all(self) -> Exception | None:
+        """Claims and sends until nothing is left, and returns what stopped it before that."""
+        try:
+            async with asyncio.TaskGroup() as sending:
+                sending.create_task(self._claim_and_plan())
+                for _ in range(self.engine.settings.in_flight):
+                    sending.create_task(self._send_changes())
+        except ExceptionGroup as trouble:
+            return _first(trouble)
+        return None
 
     async def _claim_and_plan(self) -> None:
         after = 0
         while changes := await asyncio.to_thread(self._claim_batch, after):
             after = changes[-1].mapping.id
-            until = time.monotonic() + self.engine.settings.lease_seconds - CALL_SECONDS
+            until = time.monotonic() + self.engine.settings.lease_seconds - MARGIN_SECONDS
             for change in changes:
                 if change.writes:
                     await self._to_send.put((change, until))
@@ -91,6 +119,14 @@ class Push:
             await self._to_send.put(None)
 
     def _claim_batch(self, after: int) -> list[Change]:
+        for _ in range(CLAIM_TRIES - 1):
+            try:
+                return self._try_to_claim(after)
+            except IntegrityError:  # another worker has taken one of the SKUs this very moment
+                continue
+        return self._try_to_claim(after)
+
+    def _try_to_claim(self, after: int) -> list[Change]:
         settings = self.engine.settings
         with self.engine.database.writing() as connection:
             claimed = claims.claim(
@@ -112,26 +148,43 @@ class Push:
         changes = [plan(mapping, items.get(mapping.key), limit) for mapping in claimed]
         if self.quantities_only:
             return [_only_quantity(change) for change in changes]
-        return take_skus(connection, changes, has_status=has_status)
+        return take_skus(connection, changes, has_status=has_status, title_limit=limit)
 
     async def _send_changes(self) -> None:
         while (work := await self._to_send.get()) is not None:
-            change, until = work
-            if time.monotonic() > until:  # the claim could end while the call is under way
-                outcome = Outcome(change.mapping, Fate.RELEASED, settled=False)
-            else:
-                outcome = await send(change, self.client, self.engine, self.known)
+            outcome = await self._send_in_time(*work)
             self._to_write.put_nowait(outcome)
-            self._watch(outcome)
+            await self._watch(outcome)
 
-    def _watch(self, outcome: Outcome) -> None:
-        """Stops the push when 4Seller seems to be down: a run of failures without one success."""
+    async def _send_in_time(self, change: Change, until: float) -> Outcome:
+        """Sends it while the claim surely holds; what cannot end in time is left to the next run."""
+        left = until - time.monotonic()
+        try:
+            if left >= CALL_SECONDS:
+                async with asyncio.timeout(left):  # a create may take several calls
+                    return await send(change, self.client, self.engine, self.known)
+        except TimeoutError:
+            pass
+        reason = "4Seller is slow: the item's turn was over before it could be sent."
+        return Outcome(change.mapping, Fate.RELEASED, reason=reason, settled=False)
+
+    async def _watch(self, outcome: Outcome) -> None:
+        """Stops the push when 4Seller is down: a run of failures without one success, and no answer to a plain read.
+
+        Items that fail each for itself, many of them one behind the other, stop nobody.
+        """
         self._misses = self._misses + 1 if outcome.fate is Fate.FAILED else 0
-        if self._misses >= self.engine.settings.failures_in_a_row:
+        misses = self._misses
+        if misses < self.engine.settings.failures_in_a_row:
+            return
+        self._misses = 0
+        try:
+            await anext(self.client.product_pages())
+        except (Unavailable, RateLimited, ContractBroken):
             raise ChannelDown(
-                f"4Seller failed {self._misses} times in a row, the last time: {outcome.reason} "
+                f"4Seller failed {misses} times in a row, the last time: {outcome.reason} "
                 "The run stops here; what was not sent stays dirty, and the next run tries again."
-            )
+            ) from None
 
     async def _write_outcomes(self) -> None:
         waiting: list[Outcome] = []
@@ -161,14 +214,12 @@ class Push:
                 most_attempts=self.engine.settings.most_attempts,
             )
 
-    def _release(self) -> None:
-        with self.engine.database.writing() as connection:
-            claims.release(connection, self.engine.worker)
-
 
 def _without_sending(change: Change) -> Outcome:
     if change.action is Action.SET_ASIDE:
-        return Outcome(change.mapping, Fate.SET_ASIDE, reason=change.reason)
+        return Outcome(change.mapping, Fate.SET_ASIDE, reason=change.reason, shared=change.shared)
+    if change.action is Action.WAIT:
+        return Outcome(change.mapping, Fate.RELEASED, reason=change.reason, settled=False)
     if change.reason is not None:  # nothing to take off
         return Outcome(change.mapping, Fate.REMOVED, reason=change.reason)
     finished = change.draft is not None and change.content_hash == change.mapping.acked_hash
@@ -188,9 +239,11 @@ def _only_quantity(change: Change) -> Change:
     return change
 
 
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """The one to tell of several: bad credentials before all, for they explain the rest."""
+    found = group.subgroup(BadCredentials) or group
+    inner = found.exceptions[0]
+    return _first(inner) if isinstance(inner, ExceptionGroup) else inner
 
 
 def known_by_sku(products: Sequence[Product]) -> Known:

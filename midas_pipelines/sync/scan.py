@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 
 import sqlalchemy as sa
 
@@ -20,9 +21,10 @@ from midas_pipelines.store.mappings import ensure_items, mark_dirty
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import to_cents, utc_now
 from midas_pipelines.sync.listing import content_hash
 from midas_pipelines.sync.plan import Action, Change, plan
+from midas_pipelines.sync.sales import LARGEST_AMOUNT
 
 CHUNK = 1000
 
@@ -32,7 +34,7 @@ class Scanned:
     """What a scan saw."""
 
     items: int = 0
-    set_aside: int = 0
+    set_aside: int = 0  # by our own rules now, or by 4Seller before
     unchanged: int = 0
     to_push: int = 0
     changes: list[Change] = field(default_factory=list)  # kept only for a dry run
@@ -85,21 +87,27 @@ def _count(scanned: Scanned, change: Change) -> None:
     if change.action is Action.NOTHING and change.draft is None:
         return  # not sold any more, and not on 4Seller: no item
     scanned.items += 1
-    scanned.set_aside += change.action is Action.SET_ASIDE
+    aside = change.action is Action.SET_ASIDE or (change.writes and not _waits(change))
+    scanned.set_aside += aside
     scanned.unchanged += change.action is Action.NOTHING
-    scanned.to_push += change.writes
+    scanned.to_push += change.writes and not aside
 
 
 def _waits(change: Change) -> bool:
     """Whether the item has to go through a push: a write, or a set-aside that is not on record yet."""
     mapping = change.mapping
-    if mapping.state == "set_aside" and mapping.acked_version >= mapping.version and mapping.attempts:
-        return False  # 4Seller refused this very version, or failed too often: a person or a change frees it
+    if _given_up(mapping):  # its quantity goes on being true all the same
+        return mapping.fourseller_product_id is not None and mapping.acked_quantity != change.quantity
     if change.action is Action.SET_ASIDE:
         return mapping.state != "set_aside" or mapping.reason != change.reason
     if change.action is Action.NOTHING:
         return change.draft is not None and mapping.state != "listed"
     return True
+
+
+def _given_up(mapping: Mapping) -> bool:
+    """Whether 4Seller refused this very version, or failed too often: a person or a change frees it."""
+    return mapping.state == "set_aside" and mapping.acked_version >= mapping.version and mapping.attempts > 0
 
 
 def believe(database: Database, listing: Listing, read_at: datetime) -> int:
@@ -146,7 +154,12 @@ def _believable(connection: sa.Connection, after: int, read_at: datetime) -> lis
 def _seen(row: Mapping, product: Product) -> dict[str, object] | None:
     seen: dict[str, object] = {
         "acked_hash": content_hash(product),
-        "acked_price": product.price,
+        "acked_price": _storable(product.price),
         "acked_quantity": product.inventory.quantity if product.inventory is not None else None,
     }
     return seen if any(getattr(row, name) != value for name, value in seen.items()) else None
+
+
+def _storable(price: Decimal | None) -> Decimal | None:
+    """The price in cents; None for one that somebody on 4Seller made too large for our column."""
+    return to_cents(price) if price is not None and price < LARGEST_AMOUNT else None

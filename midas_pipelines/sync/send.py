@@ -42,7 +42,7 @@ async def send(change: Change, client: FourSeller, engine: Engine, known: Known 
             case Action.QUANTITY:
                 return await _set_quantity(change, client)
             case Action.DELETE:
-                return await _delete(change, client)
+                return await _delete(change, client, engine)
             case _:
                 raise AssertionError(f"{change.action} sends nothing")
     except BadCredentials:
@@ -50,8 +50,9 @@ async def send(change: Change, client: FourSeller, engine: Engine, known: Known 
     except RateLimited as limited:
         wait = limited.retry_after_seconds
         return Outcome(change.mapping, Fate.RELEASED, reason=str(limited), wait_seconds=wait, settled=False)
-    except BadItem as refused:
-        return Outcome(change.mapping, Fate.SET_ASIDE, reason=str(refused), refused=True)
+    except BadItem as refused:  # an earlier create of unknown fate is no clearer for it
+        settled = change.action is not Action.CREATE
+        return Outcome(change.mapping, Fate.SET_ASIDE, reason=str(refused), refused=True, settled=settled)
     except NotFound:
         return _vanished(change)
     except FourSellerError as failed:
@@ -89,9 +90,20 @@ async def _adopt(change: Change, product: Product, client: FourSeller) -> Outcom
 
 async def _update(change: Change, client: FourSeller) -> Outcome:
     assert change.draft is not None
-    assert change.mapping.fourseller_product_id is not None
-    await client.update_product(change.mapping.fourseller_product_id, change.draft)
-    return _listed(change, change.mapping.fourseller_product_id)
+    product_id = change.mapping.fourseller_product_id
+    assert product_id is not None
+    try:
+        await client.update_product(product_id, change.draft)
+    except BadItem as refused:
+        if change.quantity is None or change.quantity == change.mapping.acked_quantity:
+            raise
+        # The old content stays on sale, so its quantity has to be true.
+        await client.set_quantity(product_id, change.quantity, datetime.now(UTC))
+        reason, quantity = str(refused), change.quantity
+        return Outcome(
+            change.mapping, Fate.QUANTITY, quantity=quantity, reason=reason, refused=True, wrote=True
+        )
+    return _listed(change, product_id)
 
 
 async def _set_quantity(change: Change, client: FourSeller) -> Outcome:
@@ -109,11 +121,12 @@ async def _set_quantity(change: Change, client: FourSeller) -> Outcome:
     )
 
 
-async def _delete(change: Change, client: FourSeller) -> Outcome:
+async def _delete(change: Change, client: FourSeller, engine: Engine) -> Outcome:
     product_id = change.mapping.fourseller_product_id
-    if product_id is None:  # a create of unknown fate: it may be there under its SKU
-        found = await client.find_by_sku(change.mapping.sku) if change.mapping.sku else []
-        product_id = found[0].id if len(found) == 1 else None
+    if product_id is None and change.mapping.sku:  # a create of unknown fate: it may be there under its SKU
+        found = await client.find_by_sku(change.mapping.sku)
+        free = await asyncio.to_thread(_unmapped, engine, found, change.mapping.id) if found else []
+        product_id = free[0].id if len(free) == 1 else None
     if product_id is not None:
         await client.delete_product(product_id)
     return Outcome(change.mapping, Fate.REMOVED, reason=change.reason, wrote=product_id is not None)

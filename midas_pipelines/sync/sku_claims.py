@@ -1,96 +1,146 @@
 """One SKU, one item: before a SKU is sent to 4Seller its mapping row must hold it, by a unique constraint.
 
-The shop says who owns a SKU. A row that holds one its item no longer has lets it go; where that item is no
-longer sold, the new owner inherits its 4Seller product rather than making a second one of the same SKU.
+The shop says who owns a SKU. A row that holds one its item no longer has lets it go; where that item is no longer
+listed, the new owner inherits its 4Seller product rather than making a second one of the same SKU.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.claims import COLUMNS, Mapping
+from midas_pipelines.store.claims import COLUMNS, FORGOTTEN, Mapping
 from midas_pipelines.store.tables import mappings
-from midas_pipelines.storefront.catalog import read_items
+from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.plan import Action, Change
+from midas_pipelines.sync.plan import Action, Change, plan
 
 
-def take_skus(connection: sa.Connection, changes: list[Change], *, has_status: bool) -> list[Change]:
+def take_skus(
+    connection: sa.Connection, changes: list[Change], *, has_status: bool, title_limit: int
+) -> list[Change]:
     """The same changes, with their SKUs held by their mapping rows, or set aside where another item has the SKU.
 
-    Runs in the transaction that claimed the rows. Creates are noted as begun, so that a create whose answer is
-    lost is looked up before it is sent again.
+    Runs in the transaction that claimed the rows. A change waits where the row that holds its SKU is busy. Creates
+    are noted as begun, so that a create whose answer is lost is looked up before it is sent again.
     """
-    wanting = [c for c in changes if c.draft is not None and c.action in (Action.CREATE, Action.UPDATE)]
     moving = [
-        change for change in wanting if change.draft is not None and change.draft.sku != change.mapping.sku
+        change
+        for change in changes
+        if change.draft is not None
+        and change.action in (Action.CREATE, Action.UPDATE)
+        and change.draft.sku != change.mapping.sku
     ]
-    granted = _grant(connection, moving, has_status) if moving else {}
-    settled = [granted.get(change.mapping.id, change) for change in changes]
+    settled = changes
+    if moving:
+        grant = _read_grant(connection, changes, moving, has_status, title_limit)
+        for change in moving:
+            _decide(connection, grant, change)
+        _hold(connection, grant.taken)
+        settled = [grant.batch[change.mapping.id] for change in changes]
     _note_creates(connection, [change for change in settled if change.action is Action.CREATE])
     return settled
 
 
-def _grant(connection: sa.Connection, moving: list[Change], has_status: bool) -> dict[int, Change]:
-    holders = _holders(connection, moving)
-    owners = read_items(connection, [holder.key for holder in holders.values()], has_status=has_status)
-    granted: dict[int, Change] = {}
-    taken: dict[str, Change] = {}
-    moving_ids = {change.mapping.id for change in moving}
-    for change in moving:
-        sku = change.sku
-        assert sku is not None
-        holder = holders.get(sku)
-        item = owners.get(holder.key) if holder is not None else None
-        if sku in taken or (item is not None and item.sku == sku and holder and holder.id not in moving_ids):
-            granted[change.mapping.id] = replace(change, action=Action.SET_ASIDE, reason=_shared(sku))
-            continue
-        taken[sku] = change
-        if holder is not None and holder.id not in moving_ids:
-            change = _inherit(connection, change, holder, gone=item is None or not item.active)
-        granted[change.mapping.id] = change
-    _hold(connection, {change.mapping.id: sku for sku, change in taken.items()})
-    return granted
+@dataclass
+class _Grant:
+    """What is known while the SKUs of one batch are given out."""
+
+    batch: dict[int, Change]  # by mapping id, as decided so far
+    moving: frozenset[int]
+    holders: dict[str, Mapping]
+    items: dict[ItemKey, ShopItem]
+    free: set[int]  # holders outside the batch that nobody is pushing
+    title_limit: int
+    taken: dict[str, int] = field(default_factory=dict)  # SKU -> mapping id
 
 
-def _holders(connection: sa.Connection, moving: list[Change]) -> dict[str, Mapping]:
-    skus = [change.sku for change in moving]
-    rows = connection.execute(sa.select(*COLUMNS).where(mappings.c.sku.in_(skus)))
-    return {row.sku: Mapping(*row) for row in rows}
+def _read_grant(
+    connection: sa.Connection, changes: list[Change], moving: list[Change], has_status: bool, limit: int
+) -> _Grant:
+    batch = {change.mapping.id: change for change in changes}
+    rows = connection.execute(
+        sa.select(*COLUMNS).where(mappings.c.sku.in_([change.sku for change in moving]))
+    )
+    holders = {row.sku: Mapping(*row) for row in rows}
+    return _Grant(
+        batch=batch,
+        moving=frozenset(change.mapping.id for change in moving),
+        holders=holders,
+        items=read_items(connection, [holder.key for holder in holders.values()], has_status=has_status),
+        free=_free(connection, [holder.id for holder in holders.values() if holder.id not in batch]),
+        title_limit=limit,
+    )
 
 
-def _inherit(connection: sa.Connection, change: Change, holder: Mapping, *, gone: bool) -> Change:
-    """Frees the SKU of its holder; hands the holder's 4Seller product on when the shop no longer sells that item."""
-    freed: dict[str, object] = {"sku": None, "version": mappings.c.version + 1}
-    freed["dirty_since"] = sa.func.coalesce(mappings.c.dirty_since, utc_now())
-    inherits = gone and holder.fourseller_product_id is not None and change.action is Action.CREATE
-    if inherits:
-        freed |= {
-            "fourseller_product_id": None,
-            "acked_hash": None,
-            "acked_quantity": None,
-            "state": "removed",
-        }
+def _free(connection: sa.Connection, ids: list[int]) -> set[int]:
+    """Locks those of the rows that neither a worker nor a transaction of the shop's is busy with."""
+    claimed = sa.and_(mappings.c.claimed_until.is_not(None), mappings.c.claimed_until >= utc_now())
+    query = sa.select(mappings.c.id).where(mappings.c.id.in_(ids), ~claimed).order_by(mappings.c.id)
+    return set(connection.scalars(query.with_for_update(skip_locked=True)))
+
+
+def _decide(connection: sa.Connection, grant: _Grant, change: Change) -> None:
+    """Gives the change its SKU, sets it aside or lets it wait; the holder's change in this batch follows suit."""
+    sku, row = change.sku or "", change.mapping.id
+    holder = grant.holders.get(sku)
+    item = grant.items.get(holder.key) if holder is not None else None
+    keeps = item is not None and item.active and item.sku == sku
+    if sku in grant.taken or (holder is not None and holder.id not in grant.moving and keeps):
+        reason = f"Its SKU {sku} is another item's too: give each item in the shop a SKU of its own."
+        grant.batch[row] = replace(change, action=Action.SET_ASIDE, reason=reason, shared=True)
+    elif holder is not None and holder.id not in grant.batch and holder.id not in grant.free:
+        reason = f"The item that had its SKU {sku} is being pushed; the next run goes on."
+        grant.batch[row] = replace(change, action=Action.WAIT, reason=reason)
+    else:
+        grant.taken[sku] = row
+        if holder is not None and holder.id not in grant.moving:
+            grant.batch[row] = _inherit(connection, grant, change, holder, item)
+
+
+def _inherit(
+    connection: sa.Connection, grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None
+) -> Change:
+    """Frees the SKU of its holder; hands the holder's 4Seller product on when that item is to be listed no more."""
+    freed: dict[str, object] = {"sku": None}
+    left = replace(holder, sku=None)
+    heir = change.mapping
+    if change.action is Action.CREATE and plan(holder, item, grant.title_limit).draft is None:
+        freed |= FORGOTTEN | {"creating_since": None, "state": "removed"}
+        left = replace(left, fourseller_product_id=None, acked_quantity=None, creating_since=None)
+        # A create of the holder's whose answer was lost is the heir's to look up now.
+        heir = replace(
+            heir,
+            fourseller_product_id=holder.fourseller_product_id,
+            creating_since=heir.creating_since or holder.creating_since,
+        )
+    if holder.id in grant.batch:
+        grant.batch[holder.id] = plan(left, item, grant.title_limit)
+    else:
+        freed["version"] = mappings.c.version + 1
+        freed["dirty_since"] = sa.func.coalesce(mappings.c.dirty_since, utc_now())
     connection.execute(sa.update(mappings).where(mappings.c.id == holder.id).values(freed))
-    if not inherits:
+    if heir is change.mapping:
         return change
-    product_id = holder.fourseller_product_id
-    statement = sa.update(mappings).where(mappings.c.id == change.mapping.id)
-    connection.execute(statement.values(fourseller_product_id=product_id))
-    return change.with_mapping(replace(change.mapping, fourseller_product_id=product_id))
+    taken_over = {
+        "fourseller_product_id": heir.fourseller_product_id,
+        "creating_since": heir.creating_since,
+    }
+    connection.execute(sa.update(mappings).where(mappings.c.id == heir.id).values(taken_over))
+    moved = replace(change, mapping=heir)
+    return moved if heir.fourseller_product_id is None else moved.with_mapping(heir)
 
 
-def _hold(connection: sa.Connection, skus: dict[int, str]) -> None:
+def _hold(connection: sa.Connection, taken: dict[str, int]) -> None:
     # Two items may swap their SKUs: all let go first, then each takes its own.
-    if not skus:
+    if not taken:
         return
-    connection.execute(sa.update(mappings).where(mappings.c.id.in_(skus)).values(sku=None))
+    connection.execute(sa.update(mappings).where(mappings.c.id.in_(taken.values())).values(sku=None))
     statement = sa.update(mappings).where(mappings.c.id == sa.bindparam("row"))
     connection.execute(
         statement.values(sku=sa.bindparam("new_sku")),
-        [{"row": row, "new_sku": sku} for row, sku in skus.items()],
+        [{"row": row, "new_sku": sku} for sku, row in taken.items()],
     )
 
 
@@ -100,7 +150,3 @@ def _note_creates(connection: sa.Connection, creates: list[Change]) -> None:
         connection.execute(
             sa.update(mappings).where(mappings.c.id.in_(fresh)).values(creating_since=utc_now())
         )
-
-
-def _shared(sku: str) -> str:
-    return f"Its SKU {sku} is another item's too: give each item in the shop a SKU of its own."

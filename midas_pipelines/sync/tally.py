@@ -19,6 +19,7 @@ class Tally:
     deleted: int = 0
     unchanged: int = 0
     set_aside: int = 0
+    unforeseen: int = 0  # of those set aside, the ones that no scan could know: refused, or sharing a SKU
     failed: int = 0
     released: int = 0
     problems: list[dict[str, str]] = field(default_factory=list)  # a preview: the first of them
@@ -26,6 +27,7 @@ class Tally:
     def count(self, outcome: Outcome) -> None:
         """Adds one item's end."""
         self.claimed += 1
+        self.unforeseen += outcome.unforeseen
         match outcome.fate:
             case Fate.LISTED if outcome.created:
                 self.created += 1
@@ -33,6 +35,8 @@ class Tally:
                 self.adopted += outcome.adopted
                 self.updated += outcome.wrote
                 self.unchanged += not outcome.wrote
+            case Fate.QUANTITY if outcome.refused:
+                self.set_aside += 1
             case Fate.QUANTITY:
                 self.pushed += 1
             case Fate.REMOVED:
@@ -46,7 +50,8 @@ class Tally:
                 self.failed += 1
             case Fate.RELEASED:
                 self.released += 1
-        if outcome.reason and outcome.fate in (Fate.SET_ASIDE, Fate.FAILED) and len(self.problems) < PREVIEW:
+        told = outcome.refused or outcome.fate in (Fate.SET_ASIDE, Fate.FAILED)
+        if outcome.reason and told and len(self.problems) < PREVIEW:
             self.problems.append(
                 {"sku": outcome.mapping.sku or "", "fate": outcome.fate.value, "reason": outcome.reason}
             )

@@ -1,0 +1,56 @@
+"""The world of a sync: a fresh shop on both databases, and one sandbox per test process, emptied for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import tenacity
+
+from midas_pipelines.fourseller import retrying
+from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines.sandbox.state import State
+from midas_pipelines.store.database import Database
+from midas_pipelines_tests.sync.world import World
+
+
+@pytest.fixture(scope="session")
+def background_sandbox() -> Iterator[BackgroundSandbox]:
+    with BackgroundSandbox(SandboxConfig(seed=1)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def world(
+    shop: Database, background_sandbox: BackgroundSandbox, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """An empty shop and an empty 4Seller."""
+    monkeypatch.setattr(retrying, "_BACK_OFF", tenacity.wait_random(0, 0.005))
+    world = World(shop, background_sandbox)
+    state = _emptied(world)
+    for name in ("create", "replace"):
+        monkeypatch.setattr(state, name, _guarded(world, getattr(State, name), state))
+    yield world
+    _emptied(world)
+
+
+def _emptied(world: World) -> State:
+    sandbox = world.sandbox
+    sandbox.state.clear()
+    sandbox.state.honour_idempotency_key, sandbox.state.unique_skus = True, False
+    sandbox.faults.set({})
+    sandbox.faults.latency_ms = sandbox.faults.jitter_ms = 0.0
+    sandbox.limit.set(None)
+    sandbox.calls.clear()
+    return sandbox.state
+
+
+def _guarded(world: World, method: Any, state: State) -> Any:
+    def act(*given: Any) -> Any:
+        draft = next(part for part in given if isinstance(part, dict))
+        world.guard(draft.get("sku"))
+        return method(state, *given)
+
+    return act
