@@ -16,6 +16,7 @@ from starlette.types import Scope, Send
 from midas_pipelines.sandbox.faults import Faults
 
 TRANSPORT = "midas.transport"  # where the server's protocol leaves the connection in the ASGI scope
+TURNS = 3  # of the event loop between a reset and the server's noticing it
 GARBAGE = b"<html><body><h1>Bad gateway</h1></body></html>"
 Apply = Callable[[], tuple[int, bytes, list[tuple[bytes, bytes]]]]
 
@@ -49,7 +50,7 @@ async def meet(kind: str, faults: Faults, scope: Scope, send: Send, apply: Apply
         await asyncio.sleep(faults.timeout_seconds)
     elif kind == "reset-after-apply":
         apply()
-    cut(scope)
+    await cut(scope)
     return 0
 
 
@@ -61,7 +62,7 @@ def retry_after(as_date: bool) -> list[tuple[bytes, bytes]]:
     return [(b"retry-after", format_datetime(until, usegmt=True).encode())]
 
 
-def cut(scope: Scope) -> None:
+async def cut(scope: Scope) -> None:
     """Resets the connection. Without one (an application called in process) raises what a client would see."""
     connection: Connection | None = scope.get("extensions", {}).get(TRANSPORT)
     if connection is None:
@@ -71,6 +72,8 @@ def cut(scope: Scope) -> None:
         with suppress(OSError):  # lingering for no time makes the kernel send RST in place of FIN
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.abort()
+    for _ in range(TURNS):  # until the server has seen it; else it logs that no answer was given
+        await asyncio.sleep(0)
 
 
 async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> int:
@@ -92,7 +95,7 @@ async def _send_half(
     )
     await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
     await asyncio.sleep(0.01)  # let the half leave before the reset overtakes it
-    cut(scope)
+    await cut(scope)
     return 0
 
 

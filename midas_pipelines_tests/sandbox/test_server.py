@@ -85,6 +85,20 @@ def test_every_kind_of_fault_can_be_drawn(kind: str) -> None:
     assert 0.26 < drawn < 0.34
 
 
+def test_a_reset_is_no_line_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    kinds = ["reset-before", "reset-after-apply", "truncated"]
+    with (
+        BackgroundSandbox(SandboxConfig(), process=True) as sandbox,
+        httpx.Client(headers=CREDENTIALS) as client,
+    ):
+        client.post(f"{sandbox.control_url}/faults/next", json={"kinds": kinds})
+        for _ in kinds:
+            with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+                client.get(f"{sandbox.url}/orders")
+        assert client.get(f"{sandbox.url}/orders").status_code == 200
+    assert capfd.readouterr().err == ""
+
+
 def test_the_rate_limit_lets_its_rate_pass_and_no_more() -> None:
     now = [0.0]
     limit = RateLimit(100, 5, clock=lambda: now[0])
