@@ -8,7 +8,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json
-from midas_pipelines.store import migrate
+from midas_pipelines.store import migrate, version
 
 
 @click.group()
@@ -32,13 +32,13 @@ def upgrade(as_json: bool) -> None:
 def current(as_json: bool) -> None:
     """Say which version the database is at, and what it lacks. Exits 1 when a sync could not run."""
     with shop_database(upgraded=False) as (_, database):
-        at = migrate.version(database)
+        at = version.version(database)
         _tell(at, as_json)
     if not at.ready:
         raise SystemExit(1)
 
 
-def _tell(at: migrate.Version, as_json: bool) -> None:
+def _tell(at: version.Version, as_json: bool) -> None:
     if as_json:
         print_json(asdict(at) | {"ready": at.ready})
         return

@@ -3,7 +3,6 @@
 import time
 
 import dagster as dg
-import pandas as pd
 
 from midas_pipelines.defs.metadata import OWNERS, columns, preview, table
 from midas_pipelines.defs.midas import Midas
@@ -42,6 +41,8 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mate
 
     A record of one moment, for people and for analysis. Syncs never read it: they read the shop's tables afresh.
     """
+    import pandas as pd  # takes as long to load as half of dagster, and only this asset needs it
+
     started = time.perf_counter()
     with midas.engine(context) as engine:
         frame = pd.DataFrame(snapshot_rows(engine.database, engine.settings.title_limit))

@@ -1,10 +1,12 @@
 """Turning a report of the engine into the metadata that the UI plots and shows."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OWNERS = ["team:marketplaces"]
 
@@ -23,7 +25,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(records)
 
 
-def preview(frame: pd.DataFrame, rows: int = 10) -> dg.TableMetadataValue:
+def preview(frame: "pd.DataFrame", rows: int = 10) -> dg.TableMetadataValue:
     """The first rows of a frame as a table."""
     return table(
         [{str(name): value for name, value in row.items()} for row in frame.head(rows).to_dict("records")]

@@ -8,7 +8,7 @@ import dagster as dg
 from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.migrate import NotUpgraded, require_upgraded
+from midas_pipelines.store.version import NotUpgraded, require_upgraded
 from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.products import UnknownSku
 
