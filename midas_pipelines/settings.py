@@ -5,12 +5,13 @@ Nothing below the edge (`defs`, `gateway`, `cli`) reads the environment: it is h
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -22,10 +23,10 @@ class SettingsError(Exception):
     """A setting is missing or wrong; the message is one sentence for a person, without any secret."""
 
 
-class ChannelAccess(BaseSettings):
+class ChannelAccess(BaseModel):
     """What a client needs to speak to 4Seller; made by `Settings.channel`."""
 
-    model_config = SettingsConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     url: str
     api_key: SecretStr
@@ -71,8 +72,12 @@ class Settings(BaseSettings):
     @field_validator("fourseller_api_url")
     @classmethod
     def _http_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            well_formed = False
+        if not well_formed:
             raise ValueError("must be an http(s) URL such as https://api.4seller.com/v1")
         if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
             raise ValueError("must begin with https:// (plain http is accepted for this machine alone)")
@@ -83,6 +88,20 @@ class Settings(BaseSettings):
     def _database_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             _parse_database_url(value.get_secret_value())
+        return value
+
+    @field_validator("payload_key")
+    @classmethod
+    def _fernet_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        for key in value.get_secret_value().split(",") if value is not None else ():
+            try:
+                right = len(urlsafe_b64decode(key.strip())) == 32
+            except ValueError:
+                right = False
+            if not right:
+                raise ValueError(
+                    "must be one or more Fernet keys (32 url-safe base64-encoded bytes), comma separated"
+                )
         return value
 
     @field_validator("orders_since")
@@ -117,7 +136,7 @@ class Settings(BaseSettings):
 def _parse_database_url(text: str) -> URL:
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # which may quote a part of the password: it is not passed on
         raise ValueError("is not a database URL such as sqlite:///midas.db") from None
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return url.set(drivername="postgresql+psycopg")

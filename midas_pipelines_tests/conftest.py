@@ -67,6 +67,18 @@ def shop(copies: Copies) -> Iterator[Database]:
     yield from _fresh(copies, create_upgraded_shop)
 
 
+@pytest.fixture
+def postgresql_shop(postgresql_copies: PostgresCopies) -> Iterator[Database]:
+    """`shop` on PostgreSQL alone, for what SQLite does not have: roles, row locks, TRUNCATE."""
+    yield from _fresh(postgresql_copies, create_upgraded_shop)
+
+
+@pytest.fixture
+def sqlite_shop(sqlite_copies: SqliteCopies) -> Iterator[Database]:
+    """`shop` on SQLite alone, for what PostgreSQL does not have: ids used again, INSERT OR REPLACE."""
+    yield from _fresh(sqlite_copies, create_upgraded_shop)
+
+
 def _fresh(copies: Copies, prepare: Prepare) -> Iterator[Database]:
     url = copies.fresh(prepare)
     with connect(url) as database:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -84,10 +83,10 @@ def run(database: Database, statement: str, **parameters: Any) -> None:
         connection.execute(sa.text(statement), parameters)
 
 
-def rows(database: Database, query: str, **parameters: Any) -> Sequence[sa.Row[Any]]:
+def rows(database: Database, query: str, **parameters: Any) -> list[Any]:
     """What a query finds."""
     with database.reading() as connection:
-        return connection.execute(sa.text(query), parameters).all()
+        return list(connection.execute(sa.text(query), parameters))
 
 
 def value(database: Database, query: str, **parameters: Any) -> Any:

@@ -22,7 +22,8 @@ class Database:
     def __init__(self, url: sa.URL) -> None:
         self.engine = _make_engine(url)
         self.is_postgresql = self.engine.dialect.name == "postgresql"
-        self._reader = self.engine.execution_options(midas_reads_only=True)
+        one_moment = {"isolation_level": "REPEATABLE READ"} if self.is_postgresql else {}
+        self._reader = self.engine.execution_options(midas_reads_only=True, **one_moment)
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -32,7 +33,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """One consistent read that never waits for a writer."""
+        """A view of one moment, however many queries it takes; it never waits for a writer."""
         with self._reader.connect() as connection:
             yield connection
             connection.rollback()

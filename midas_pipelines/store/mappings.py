@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from midas_pipelines.store.tables import ITEM_KEY, mappings
 from midas_pipelines.storefront.schema import product_variants, products
@@ -27,11 +28,11 @@ def ensure_items(connection: sa.Connection) -> int:
             mappings.c.product_id == product_variants.c.product_id, product_variants.c.id == ITEM_KEY
         ),
     )
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     added = 0
     for missing in (plain, variants):
-        added += connection.execute(
-            sa.insert(mappings).from_select(["product_id", "variant_id"], missing)
-        ).rowcount
+        adding = insert(mappings).from_select(["product_id", "variant_id"], missing)
+        added += connection.execute(adding.on_conflict_do_nothing()).rowcount  # another process adds them too
     return added
 
 

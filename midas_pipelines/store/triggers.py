@@ -30,7 +30,7 @@ def install(connection: sa.Connection) -> bool:
     """
     if missing_tables(connection):
         return False
-    statements = _postgresql() if connection.dialect.name == "postgresql" else _sqlite()
+    statements = _postgresql(connection) if connection.dialect.name == "postgresql" else _sqlite()
     digest = hashlib.sha256("\n".join(statements).encode()).hexdigest()
     recorded = connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == "triggers"))
     if recorded == digest and not missing_triggers(connection):
@@ -60,18 +60,28 @@ def missing_triggers(connection: sa.Connection) -> list[str]:
 
 
 def open_ledger(connection: sa.Connection) -> None:
-    """Writes an opening row for each stock count that the ledger does not know yet."""
+    """Writes a row for each stock count that the ledger does not know yet, or that changed while triggers were away."""
     for table, product, variant in (
-        ("products", "s.id", "NULL"),
+        ("products", "s.id", "CAST(NULL AS integer)"),
         ("product_variants", "s.product_id", "s.id"),
     ):
         connection.exec_driver_sql(
             f"INSERT INTO {LEDGER} (product_id, variant_id, delta, quantity_after, source, cause) "
-            f"SELECT {product}, {variant}, s.stock_quantity, s.stock_quantity, 'website', 'opening' FROM {table} s "
-            f"WHERE s.{'product_id' if variant != 'NULL' else 'id'} IS NOT NULL AND NOT EXISTS "
-            f"(SELECT 1 FROM {LEDGER} l WHERE l.product_id = {product} "
-            f"AND coalesce(l.variant_id, 0) = coalesce({variant}, 0))"
+            "SELECT product, variant, quantity - coalesce(last, 0), quantity, 'website', "
+            "CASE WHEN last IS NULL THEN 'opening' ELSE 'changed' END FROM ("
+            f"SELECT {product} AS product, {variant} AS variant, s.stock_quantity AS quantity, "
+            f"(SELECT l.quantity_after FROM {LEDGER} l WHERE l.product_id = {product} "
+            f"AND coalesce(l.variant_id, 0) = coalesce({variant}, 0) ORDER BY l.id DESC LIMIT 1) AS last "
+            f"FROM {table} s) counts WHERE product IS NOT NULL AND (last IS NULL OR last <> quantity)"
         )
+
+
+MOVE_VARIANT = (
+    f"UPDATE {MAPPINGS} SET product_id = NEW.product_id WHERE NEW.product_id IS NOT NULL "
+    f"AND id = (SELECT max(id) FROM {MAPPINGS} WHERE variant_id = NEW.id) AND NOT EXISTS "
+    f"(SELECT 1 FROM {MAPPINGS} WHERE product_id = NEW.product_id AND coalesce(variant_id, 0) = NEW.id)"
+)
+"""A variant that moves to another product takes its mapping, and so its 4Seller product, along."""
 
 
 # --- SQLite -----------------------------------------------------------------------------------------------------
@@ -100,11 +110,17 @@ def _ledger(product: str, variant: str, cause: str) -> str:
     return (
         f"INSERT INTO {LEDGER} (product_id, variant_id, delta, quantity_after, source, cause) "
         f"SELECT {product}, {variant}, NEW.stock_quantity - {last.format(missing=0)}, NEW.stock_quantity, "
-        f"'website', '{cause}' WHERE {last.format(missing='NEW.stock_quantity - 1')} <> NEW.stock_quantity;"
+        f"'website', '{cause}' WHERE {product} IS NOT NULL "
+        f"AND {last.format(missing='NEW.stock_quantity - 1')} <> NEW.stock_quantity;"
     )
 
 
 SQLITE_TRIGGERS = {
+    # INSERT OR REPLACE takes away rows without a delete trigger: those of another id are marked before they go.
+    "midas_products_replace": "BEFORE INSERT ON products BEGIN "
+    + _mark("product_id IN (SELECT id FROM products WHERE slug = NEW.slug OR sku = NEW.sku)"),
+    "midas_variants_replace": "BEFORE INSERT ON product_variants BEGIN "
+    + _mark("product_id IN (SELECT product_id FROM product_variants WHERE sku = NEW.sku)"),
     "midas_products_insert": "AFTER INSERT ON products BEGIN "
     + _ensure("NEW.id", "NULL")
     + _mark("product_id = NEW.id")
@@ -112,21 +128,27 @@ SQLITE_TRIGGERS = {
     "midas_products_update": "AFTER UPDATE ON products BEGIN " + _mark("product_id IN (OLD.id, NEW.id)"),
     "midas_products_stock": "AFTER UPDATE OF stock_quantity ON products "
     "WHEN OLD.stock_quantity <> NEW.stock_quantity BEGIN " + _ledger("NEW.id", "NULL", "changed"),
+    "midas_products_renumber": "AFTER UPDATE OF id ON products WHEN OLD.id <> NEW.id BEGIN "
+    + _ensure("NEW.id", "NULL")
+    + _ledger("NEW.id", "NULL", "opening"),
     "midas_products_delete": "AFTER DELETE ON products BEGIN " + _mark("product_id = OLD.id"),
     "midas_variants_insert": "AFTER INSERT ON product_variants WHEN NEW.product_id IS NOT NULL BEGIN "
     + _ensure("NEW.product_id", "NEW.id")
     + _mark("product_id = NEW.product_id")
     + _ledger("NEW.product_id", "NEW.id", "opening"),
-    "midas_variants_update": "AFTER UPDATE ON product_variants BEGIN " + _mark("variant_id = OLD.id"),
+    "midas_variants_update": "AFTER UPDATE ON product_variants BEGIN "
+    + _mark("product_id = OLD.product_id AND coalesce(variant_id, 0) = OLD.id"),
     "midas_variants_stock": "AFTER UPDATE OF stock_quantity ON product_variants "
     "WHEN OLD.stock_quantity <> NEW.stock_quantity AND NEW.product_id IS NOT NULL BEGIN "
     + _ledger("NEW.product_id", "NEW.id", "changed"),
-    "midas_variants_move": "AFTER UPDATE OF product_id ON product_variants "
-    "WHEN OLD.product_id IS NOT NEW.product_id AND NEW.product_id IS NOT NULL BEGIN "
-    f"UPDATE {MAPPINGS} SET product_id = NEW.product_id WHERE variant_id = NEW.id;"
+    "midas_variants_move": "AFTER UPDATE OF id, product_id ON product_variants "
+    "WHEN OLD.id <> NEW.id OR OLD.product_id IS NOT NEW.product_id BEGIN "
+    + _mark("product_id = OLD.product_id")
+    + f"{MOVE_VARIANT};"
     + _ensure("NEW.product_id", "NEW.id")
     + _ensure("OLD.product_id", "NULL")
-    + _mark("product_id IN (OLD.product_id, NEW.product_id)"),
+    + _mark("product_id = NEW.product_id")
+    + _ledger("NEW.product_id", "NEW.id", "opening"),
     "midas_variants_delete": "AFTER DELETE ON product_variants BEGIN "
     + _ensure("OLD.product_id", "NULL")
     + _mark("product_id = OLD.product_id"),
@@ -134,7 +156,7 @@ SQLITE_TRIGGERS = {
     "midas_images_update": "AFTER UPDATE ON product_images BEGIN "
     + _mark("product_id IN (OLD.product_id, NEW.product_id)"),
     "midas_images_delete": "AFTER DELETE ON product_images BEGIN " + _mark("product_id = OLD.product_id"),
-    "midas_categories_update": "AFTER UPDATE OF name ON categories BEGIN "
+    "midas_categories_update": "AFTER UPDATE OF name ON categories WHEN OLD.name IS NOT NEW.name BEGIN "
     + _mark("product_id IN (SELECT id FROM products WHERE category_id = NEW.id)"),
     "midas_orders_status": "AFTER UPDATE OF status ON orders WHEN OLD.status <> NEW.status BEGIN "
     f"UPDATE marketplace_orders SET shop_status_since = coalesce(shop_status_since, {SQLITE_NOW}) "
@@ -176,6 +198,9 @@ POSTGRESQL_TRIGGERS = {
         "WHEN (OLD.name IS DISTINCT FROM NEW.name)",
         "midas_category_changed",
     ),
+    "midas_products_truncate": ("products", "TRUNCATE", "", "midas_table_emptied"),
+    "midas_variants_truncate": ("product_variants", "TRUNCATE", "", "midas_table_emptied"),
+    "midas_images_truncate": ("product_images", "TRUNCATE", "", "midas_table_emptied"),
     "midas_orders_status": (
         "orders",
         "UPDATE OF status",
@@ -216,39 +241,38 @@ END $$"""
 _PG_PRODUCT = """
 CREATE OR REPLACE FUNCTION midas_product_changed() RETURNS trigger LANGUAGE plpgsql {security} AS $$
 BEGIN
-  IF TG_OP = 'INSERT' THEN
-    PERFORM midas_ensure_item(NEW.id, NULL);
-    PERFORM midas_record_stock(NEW.id, NULL, NEW.stock_quantity, 'opening');
-  ELSIF TG_OP = 'UPDATE' AND OLD.stock_quantity IS DISTINCT FROM NEW.stock_quantity THEN
-    PERFORM midas_record_stock(NEW.id, NULL, NEW.stock_quantity, 'changed');
-  END IF;
   IF TG_OP <> 'INSERT' THEN PERFORM midas_mark_dirty(OLD.id, NULL, true); END IF;
+  IF TG_OP = 'UPDATE' AND OLD.id = NEW.id THEN
+    IF OLD.stock_quantity IS DISTINCT FROM NEW.stock_quantity THEN
+      PERFORM midas_record_stock(NEW.id, NULL, NEW.stock_quantity, 'changed');
+    END IF;
+  ELSIF TG_OP <> 'DELETE' THEN  -- a new id, or one that was used before: a restored row has its mapping still
+    PERFORM midas_ensure_item(NEW.id, NULL);
+    PERFORM midas_mark_dirty(NEW.id, NULL, true);
+    PERFORM midas_record_stock(NEW.id, NULL, NEW.stock_quantity, 'opening');
+  END IF;
   RETURN NULL;
 END $$"""
 
 _PG_VARIANT = f"""
 CREATE OR REPLACE FUNCTION midas_variant_changed() RETURNS trigger LANGUAGE plpgsql {{security}} AS $$
 BEGIN
-  IF TG_OP = 'DELETE' THEN
-    PERFORM midas_ensure_item(OLD.product_id, NULL);
-    PERFORM midas_mark_dirty(OLD.product_id, NULL, true);
-    RETURN NULL;
-  END IF;
-  IF NEW.product_id IS NULL THEN RETURN NULL; END IF;
-  IF TG_OP = 'UPDATE' AND OLD.product_id IS DISTINCT FROM NEW.product_id THEN
-    UPDATE {MAPPINGS} SET product_id = NEW.product_id WHERE variant_id = NEW.id;
-    PERFORM midas_ensure_item(OLD.product_id, NULL);
-    PERFORM midas_mark_dirty(OLD.product_id, NULL, true);
-  END IF;
-  PERFORM midas_ensure_item(NEW.product_id, NEW.id);
-  IF TG_OP = 'INSERT' THEN
-    PERFORM midas_record_stock(NEW.product_id, NEW.id, NEW.stock_quantity, 'opening');
-    PERFORM midas_mark_dirty(NEW.product_id, NULL, true);
-  ELSE
+  IF TG_OP = 'UPDATE' AND (OLD.product_id, OLD.id) IS NOT DISTINCT FROM (NEW.product_id, NEW.id) THEN
     PERFORM midas_mark_dirty(NEW.product_id, NEW.id, false);
-    IF OLD.stock_quantity IS DISTINCT FROM NEW.stock_quantity THEN
+    IF NEW.product_id IS NOT NULL AND OLD.stock_quantity IS DISTINCT FROM NEW.stock_quantity THEN
       PERFORM midas_record_stock(NEW.product_id, NEW.id, NEW.stock_quantity, 'changed');
     END IF;
+    RETURN NULL;
+  END IF;
+  IF TG_OP <> 'INSERT' THEN  -- it left its product, which may be sold without variants from now on
+    PERFORM midas_ensure_item(OLD.product_id, NULL);
+    PERFORM midas_mark_dirty(OLD.product_id, NULL, true);
+  END IF;
+  IF TG_OP <> 'DELETE' AND NEW.product_id IS NOT NULL THEN
+    {MOVE_VARIANT};
+    PERFORM midas_ensure_item(NEW.product_id, NEW.id);
+    PERFORM midas_mark_dirty(NEW.product_id, NULL, true);
+    PERFORM midas_record_stock(NEW.product_id, NEW.id, NEW.stock_quantity, 'opening');
   END IF;
   RETURN NULL;
 END $$"""
@@ -268,6 +292,14 @@ BEGIN
   RETURN NULL;
 END $$"""
 
+_PG_EMPTIED = f"""
+CREATE OR REPLACE FUNCTION midas_table_emptied() RETURNS trigger LANGUAGE plpgsql {{security}} AS $$
+BEGIN
+  UPDATE {MAPPINGS} SET version = version + 1, dirty_since = coalesce(dirty_since, clock_timestamp()),
+         next_attempt_at = NULL;
+  RETURN NULL;
+END $$"""
+
 _PG_ORDER = """
 CREATE OR REPLACE FUNCTION midas_order_status_changed() RETURNS trigger LANGUAGE plpgsql {security} AS $$
 BEGIN
@@ -277,14 +309,25 @@ BEGIN
 END $$"""
 
 
-def _postgresql() -> list[str]:
-    # The shop's own role need not own our tables: the functions run as the role that installed them.
-    security = "SECURITY DEFINER SET search_path FROM CURRENT"
-    bodies = (_PG_MARK, _PG_ENSURE, _PG_LEDGER, _PG_PRODUCT, _PG_VARIANT, _PG_IMAGE, _PG_CATEGORY, _PG_ORDER)
-    statements = [body.format(security=security) for body in bodies]
+_PG_HELPERS = (
+    "midas_mark_dirty(integer, integer, boolean)",
+    "midas_ensure_item(integer, integer)",
+    "midas_record_stock(integer, integer, integer, text)",
+)
+
+
+def _postgresql(connection: sa.Connection) -> list[str]:
+    # The shop's own role need not own our tables: the functions run as the role that installed them, and see the
+    # shop's schema alone, so that a temporary table of the same name changes nothing.
+    schema = connection.exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
+    security = f"SECURITY DEFINER SET search_path = {schema}, pg_temp"
+    bodies = (_PG_MARK, _PG_ENSURE, _PG_LEDGER, _PG_PRODUCT, _PG_VARIANT, _PG_IMAGE, _PG_CATEGORY)
+    statements = [body.format(security=security) for body in (*bodies, _PG_EMPTIED, _PG_ORDER)]
+    statements += [f"REVOKE EXECUTE ON FUNCTION {helper} FROM PUBLIC" for helper in _PG_HELPERS]
     for name, (table, event, condition, function) in POSTGRESQL_TRIGGERS.items():
+        each = "STATEMENT" if event == "TRUNCATE" else "ROW"
         statements.append(
-            f"CREATE OR REPLACE TRIGGER {name} AFTER {event} ON {table} FOR EACH ROW {condition} "
+            f"CREATE OR REPLACE TRIGGER {name} AFTER {event} ON {table} FOR EACH {each} {condition} "
             f"EXECUTE FUNCTION {function}()"
         )
     return statements

@@ -41,9 +41,13 @@ class ShopItem:
 
 
 def selling_price(price: Decimal, adjustment: Decimal | None, discount_percentage: Decimal | None) -> Decimal:
-    """(price + adjustment) less the discount, half-up to cents: the rule in the shop's own schema."""
+    """(price + adjustment) less the discount, half-up to cents: the rule in the shop's own schema.
+
+    A price that is no number, which both databases can hold, counts as 0.
+    """
     full = price + (adjustment or Decimal(0))
-    return to_cents(full * (1 - (discount_percentage or Decimal(0)) / 100))
+    amount = full * (1 - (discount_percentage or Decimal(0)) / 100)
+    return to_cents(amount) if amount.is_finite() else Decimal("0.00")
 
 
 def read_items(
@@ -132,7 +136,8 @@ def _images(connection: sa.Connection, product_ids: set[int]) -> dict[int, tuple
     )
     images: dict[int, tuple[str, ...]] = {}
     for product_id, url in connection.execute(query):
-        images[product_id] = (*images.get(product_id, ()), url)
+        if url:
+            images[product_id] = (*images.get(product_id, ()), url)
     return images
 
 
@@ -149,7 +154,7 @@ def _item(row: sa.Row[tuple[object, ...]], images: tuple[str, ...]) -> ShopItem:
         on_hand=row.on_hand,
         category=row.category,
         brand=row.brand,
-        weight=row.weight,
+        weight=row.weight if row.weight is not None and row.weight.is_finite() else None,
         dimensions=row.dimensions,
         images=images or ((row.image_url,) if row.image_url else ()),
         active=row.status == "active",

@@ -20,7 +20,10 @@ def to_cents(amount: Decimal) -> Decimal:
 
 
 class Money(sa.types.TypeDecorator[Decimal]):
-    """DECIMAL(10,2) that is a Decimal in Python on both databases; SQLite keeps it as a number."""
+    """DECIMAL(10,2) that is a Decimal in Python on both databases; SQLite keeps it as a number.
+
+    What is no number in the database comes out as NaN: one such row must not stop the reading of the others.
+    """
 
     impl = sa.Numeric(10, 2)
     cache_ok = True
@@ -38,7 +41,12 @@ class Money(sa.types.TypeDecorator[Decimal]):
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
         if value is None:
             return None
-        return value if isinstance(value, Decimal) else to_cents(Decimal(str(value)))
+        if isinstance(value, Decimal):
+            return value
+        try:
+            return to_cents(Decimal(str(value)))
+        except ArithmeticError:  # SQLite lets any text into a number column
+            return Decimal("NaN")
 
 
 class _SqliteNumber(sa.types.UserDefinedType[Any]):

@@ -1,0 +1,52 @@
+"""A database written out in full, so that two states of it can be compared."""
+
+from __future__ import annotations
+
+from midas_pipelines.store.database import Database
+from midas_pipelines_tests.shop import rows
+
+_POSTGRESQL = """
+SELECT 'column ' || c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod)
+       || a.attnotnull::text || coalesce(pg_get_expr(d.adbin, d.adrelid), '')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = current_schema()
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'r'
+LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+UNION ALL
+SELECT 'constraint ' || conname, pg_get_constraintdef(oid)
+FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
+UNION ALL
+SELECT 'index ' || indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()
+UNION ALL
+SELECT 'trigger ' || tgname, pg_get_triggerdef(oid)
+FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL
+SELECT 'function ' || proname, pg_get_functiondef(oid) || coalesce(proacl::text, '')
+FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
+"""
+_POSTGRESQL_WRITES = """
+SELECT oid, xmin::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+UNION ALL SELECT oid, xmin::text FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL SELECT oid, xmin::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
+"""
+_SQLITE = "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_master"
+
+
+def definitions(database: Database) -> dict[str, object]:
+    """Every column, constraint, index, trigger and function by its name, as the database itself describes it."""
+    query = _POSTGRESQL if database.is_postgresql else _SQLITE
+    return {str(name): text for name, text in rows(database, query)}
+
+
+def writes(database: Database) -> set[object]:
+    """What changes when anything is defined again, even in the same words."""
+    return set(rows(database, _POSTGRESQL_WRITES if database.is_postgresql else "PRAGMA schema_version"))
+
+
+def contents(database: Database) -> dict[str, object]:
+    """Every row of every table."""
+    tables = {
+        name.split(" ")[1].split(".")[0]
+        for name in definitions(database)
+        if name.startswith(("column", "table"))
+    }
+    return {table: rows(database, f"SELECT * FROM {table} ORDER BY 1") for table in tables}
