@@ -8,6 +8,7 @@ from typing import Protocol
 
 RECENT = 64  # requests over which the rate sent is judged
 FEW = 8  # requests that are too few to judge by
+GENTLY = 0.8  # what is left of a paced rate that met a 429; one that was never paced is halved
 UNKNOWN = 20.0  # requests a second taken for the rate sent when it cannot be judged
 
 
@@ -25,10 +26,10 @@ class Pace(Protocol):
 
 
 class AdaptivePace:
-    """Unlimited until the first 429; then it sends nothing for the pause asked, halves its rate, and recovers.
+    """Unlimited until the first 429; then it sends nothing for the pause asked, lowers its rate, and recovers.
 
-    The rate grows by a step for each answered call (additive increase, multiplicative decrease, as TCP does), and
-    the limit is lifted once it reaches `lift_at` requests a second.
+    The rate grows by a step for each answered call, by a fifth of it near the rate that met the last 429 (as TCP's
+    cubic does), and the limit is lifted once it reaches `lift_at` requests a second.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class AdaptivePace:
         self._lift_at = lift_at
         self._clock = clock
         self._rate: float | None = None
+        self._ceiling: float | None = None  # the paced rate that met the last 429
         self._next = 0.0  # when the next request may go
         self._blocked_until = 0.0
         self._sent: deque[float] = deque(maxlen=RECENT)
@@ -63,27 +65,33 @@ class AdaptivePace:
             if self._rate is None:
                 self._sent.append(now)
                 return
-            turn = max(self._next, now)
+            turn, pause = max(self._next, now), self._blocked_until
             self._next = turn + 1.0 / self._rate
             if turn > now:
                 await asyncio.sleep(turn - now)
-            if self._clock() >= self._blocked_until:
+            if self._blocked_until == pause:  # else a pause began meanwhile, and took the turn with it
                 return
 
     async def blocked(self, seconds: float) -> None:
-        """Stops all sending for `seconds` and halves the rate, once for each pause."""
+        """Stops all sending for `seconds` and lowers the rate, once for each pause."""
         now = self._clock()
         if now >= self._blocked_until:  # the other 429s of the same burst tell nothing new
-            self._rate = max(self._floor, (self._rate or self._seen()) / 2)
+            self._ceiling = self._rate
+            lower = self._seen() / 2 if self._rate is None else self._rate * GENTLY
+            self._rate = max(self._floor, lower)
         self._blocked_until = max(self._blocked_until, now + seconds)
-        self._next = max(self._next, self._blocked_until)
+        self._next = self._blocked_until  # who waits takes a new turn after the pause
 
     async def succeeded(self) -> None:
         """Lets the rate grow."""
         if self._rate is not None:
-            self._rate += self._step
+            self._rate += self._step / 5 if self._near_ceiling(self._rate) else self._step
             if self._rate >= self._lift_at:
                 self._rate = None
+
+    def _near_ceiling(self, rate: float) -> bool:
+        """Whether the rate is about where the last 429 came: there it feels its way."""
+        return self._ceiling is not None and self._ceiling * GENTLY <= rate <= self._ceiling / GENTLY
 
     def _seen(self) -> float:
         """Requests a second as they were sent lately."""
