@@ -21,6 +21,8 @@ from midas_pipelines.store.tables import mappings
 if sys.platform != "win32":
     import fcntl
 
+# A claimed item is dirty until its claim ends: the small index on dirty items finds it.
+CLAIMED = sa.and_(mappings.c.dirty_since.is_not(None), mappings.c.claimed_by.is_not(None))
 LOCK = "hashtext('midas_pipelines.worker'), hashtext(%(worker)s)"
 
 
@@ -58,11 +60,12 @@ def free_dead_claims(database: Database) -> int:
     """Ends the claims of workers that died without releasing them, without an attempt; returns how many."""
     freed = 0
     with database.writing() as connection:
-        query = sa.select(mappings.c.claimed_by).where(mappings.c.claimed_by.is_not(None)).distinct()
+        query = sa.select(mappings.c.claimed_by).where(CLAIMED).distinct()
         for worker in connection.scalars(query).all():
             if not _is_dead(database, worker, connection):
                 continue
-            held = list(connection.scalars(sa.select(mappings.c.id).where(mappings.c.claimed_by == worker)))
+            of_worker = sa.select(mappings.c.id).where(CLAIMED, mappings.c.claimed_by == worker)
+            held = list(connection.scalars(of_worker))
             statement = sa.update(mappings).where(mappings.c.id.in_(unlocked(connection, held)))
             freed += connection.execute(statement.values(claimed_by=None, claimed_until=None)).rowcount
     return freed
