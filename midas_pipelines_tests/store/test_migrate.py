@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
-from midas_pipelines.store.version import NotUpgraded, require_upgraded, version
 from midas_pipelines.store.stock_checks import unexplained_stock
 from midas_pipelines.store.tables import store
+from midas_pipelines.store.version import NotUpgraded, require_upgraded, version
 from midas_pipelines.storefront.schema import NEEDED, missing_tables
 from midas_pipelines_tests.conftest import create_shop
 from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value

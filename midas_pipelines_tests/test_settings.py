@@ -1,0 +1,196 @@
+"""A wrong or missing setting is told in one sentence that names its variable and shows no secret."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from midas_pipelines.settings import Settings, SettingsError, load_settings
+from midas_pipelines.store.payloads import Vault
+
+SECRET = "hunter2"
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without any of ours."""
+    for name in list(os.environ):
+        if name.startswith(("MIDAS_", "FOURSELLER_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("FOURSELLER_API_URL", "4seller.com", "must be an http(s) URL"),
+        ("FOURSELLER_API_URL", "ftp://4seller.com", "must be an http(s) URL"),
+        ("FOURSELLER_API_URL", "https://", "must be an http(s) URL"),
+        ("FOURSELLER_API_URL", "https://[::1", "must be an http(s) URL"),
+        ("FOURSELLER_API_URL", f"https://me:{SECRET}@host:port/v1", "must be an http(s) URL"),
+        ("FOURSELLER_API_URL", f"http://me:{SECRET}@4seller.com/v1", "must begin with https://"),
+        ("MIDAS_DATABASE_URL", SECRET, "is not a database URL"),
+        (
+            "MIDAS_DATABASE_URL",
+            f"mysql://me:{SECRET}@host/shop",
+            "must begin with sqlite:/// or postgresql://",
+        ),
+        ("MIDAS_DATABASE_URL", f"postgresql+psycopg2://me:{SECRET}@host/shop", "must begin with sqlite:///"),
+        ("MIDAS_DATABASE_URL", f"postgresql://me:{SECRET}@host:port/shop", "is not a database URL"),
+        ("MIDAS_DATABASE_URL", f"postgresql://me:{SECRET}/shop", "is not a database URL"),
+        ("MIDAS_DATABASE_URL", "sqlite://", "must name a file"),
+        ("MIDAS_DATABASE_URL", "sqlite:///:memory:", "must name a file"),
+        ("MIDAS_PRODUCTS_INTERVAL", "0", "must be greater than or equal to 1"),
+        ("MIDAS_PRODUCTS_INTERVAL", "61", "must be less than or equal to 60"),
+        ("MIDAS_INVENTORY_INTERVAL", "0", "must be greater than or equal to 1"),
+        ("MIDAS_ORDERS_INTERVAL", "1.5", "must be a valid integer"),
+        ("MIDAS_STATUS_INTERVAL", "soon", "must be a valid integer"),
+        ("MIDAS_FULL_SYNC_HOUR", "24", "must be less than or equal to 23"),
+        ("MIDAS_SCHEDULES", "perhaps", "must be a valid boolean"),
+        ("MIDAS_IN_FLIGHT", "0", "must be greater than or equal to 1"),
+        ("MIDAS_BATCH", "-1", "must be greater than or equal to 1"),
+        ("MIDAS_LEASE_SECONDS", "5", "must be greater than or equal to 60"),
+        ("MIDAS_MOST_ATTEMPTS", "0", "must be greater than or equal to 1"),
+        ("MIDAS_FAILURES_IN_A_ROW", "1", "must be greater than or equal to 3"),
+        ("MIDAS_TITLE_LIMIT", "0", "must be greater than or equal to 1"),
+        ("MIDAS_ORDERS_OVERLAP_MINUTES", "-1", "must be greater than or equal to 0"),
+        ("MIDAS_ORDERS_SINCE", "yesterday", "must be a valid datetime"),
+        ("MIDAS_PAYLOAD_KEY", SECRET, "must be one or more Fernet keys"),
+        (
+            "MIDAS_PAYLOAD_KEY",
+            f"{'A' * 43}=,{SECRET}",
+            "must be one or more Fernet keys",
+        ),
+        ("MIDAS_PAYLOAD_KEY", "ключ", "must be one or more Fernet keys"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_naming_the_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    message = str(refused.value)
+    assert message.startswith(f"{variable} {says}")
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert SECRET not in message
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+
+
+def test_each_wrong_value_has_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDAS_BATCH", "many")
+    monkeypatch.setenv("FOURSELLER_API_URL", "4seller.com")
+    with pytest.raises(SettingsError, match=r"FOURSELLER_API_URL must .*\. MIDAS_BATCH must .*\."):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("ask", "missing"),
+    [
+        (lambda settings: settings.database(), "MIDAS_DATABASE_URL is not set"),
+        (lambda settings: settings.channel(), "FOURSELLER_API_KEY is not set"),
+    ],
+)
+def test_what_is_missing_is_named_when_it_is_needed(ask: Callable[[Settings], object], missing: str) -> None:
+    with pytest.raises(SettingsError, match=missing):
+        ask(load_settings())
+
+
+@pytest.mark.parametrize("seller", [None, ""])
+def test_a_missing_seller_is_named_once_the_key_is_there(
+    monkeypatch: pytest.MonkeyPatch, seller: str | None
+) -> None:
+    monkeypatch.setenv("FOURSELLER_API_KEY", SECRET)
+    if seller is not None:
+        monkeypatch.setenv("FOURSELLER_SELLER_ID", seller)
+    with pytest.raises(SettingsError, match="FOURSELLER_SELLER_ID is not set"):
+        load_settings().channel()
+
+
+def test_an_empty_value_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDAS_PRODUCTS_INTERVAL", "")
+    monkeypatch.setenv("MIDAS_DATABASE_URL", "")
+    assert load_settings() == Settings()
+
+
+def test_the_intervals_are_the_promised_ones_unless_set() -> None:
+    settings = load_settings()
+    intervals = (settings.products_interval, settings.inventory_interval, settings.orders_interval)
+    assert (*intervals, settings.status_interval) == (5, 1, 2, 5)
+
+
+@pytest.mark.parametrize("minutes", [1, 60])
+def test_an_interval_may_be_one_to_sixty_minutes(monkeypatch: pytest.MonkeyPatch, minutes: int) -> None:
+    monkeypatch.setenv("MIDAS_ORDERS_INTERVAL", str(minutes))
+    assert load_settings().orders_interval == minutes
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgresql://me@host/shop", "postgresql+psycopg://me@host/shop"),
+        ("postgres://me@host/shop", "postgresql+psycopg://me@host/shop"),
+        ("postgresql+psycopg://me@host/shop", "postgresql+psycopg://me@host/shop"),
+        ("sqlite:///shop.db", "sqlite+pysqlite:///shop.db"),
+        ("sqlite:////srv/shop.db", "sqlite+pysqlite:////srv/shop.db"),
+    ],
+)
+def test_a_database_url_names_its_driver(monkeypatch: pytest.MonkeyPatch, given: str, used: str) -> None:
+    monkeypatch.setenv("MIDAS_DATABASE_URL", given)
+    assert load_settings().database().render_as_string() == used
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8090/v1/", "http://localhost:8090/v1", "https://4s.example.com"]
+)
+def test_plain_http_is_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("FOURSELLER_API_URL", url)
+    assert load_settings().fourseller_api_url == url.rstrip("/")
+
+
+def test_a_moment_without_a_zone_is_taken_as_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDAS_ORDERS_SINCE", "2026-01-02")
+    assert load_settings().orders_since == datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_a_channel_takes_its_address_from_the_settings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in [
+        ("FOURSELLER_API_KEY", SECRET),
+        ("FOURSELLER_SELLER_ID", "s-1"),
+        ("URL", "x"),
+        ("API_KEY", "y"),
+    ]:
+        monkeypatch.setenv(name, value)
+    access = load_settings().channel()
+    assert (access.url, access.api_key, access.seller_id) == (
+        "https://api.4seller.com/v1",
+        SecretStr(SECRET),
+        "s-1",
+    )
+
+
+def test_no_secret_shows_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = Fernet.generate_key().decode()
+    monkeypatch.setenv("FOURSELLER_API_KEY", SECRET)
+    monkeypatch.setenv("FOURSELLER_SELLER_ID", "s-1")
+    monkeypatch.setenv("MIDAS_DATABASE_URL", f"postgresql://me:{SECRET}@host/shop")
+    monkeypatch.setenv("MIDAS_PAYLOAD_KEY", key)
+    settings = load_settings()
+    shown = (
+        f"{settings!r} {settings} {settings.channel()!r} {settings.database()} {settings.model_dump_json()}"
+    )
+    assert SECRET not in shown
+    assert key not in shown
+
+
+def test_several_payload_keys_are_accepted_as_the_vault_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ", ".join(Fernet.generate_key().decode() for _ in range(2))
+    monkeypatch.setenv("MIDAS_PAYLOAD_KEY", keys)
+    vault = Vault(load_settings().payload_key)
+    assert vault.open(vault.seal({"id": 1})) == {"id": 1}
