@@ -53,8 +53,8 @@ clean: ## remove .venv, caches and what the demo made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
-	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
-	echo "Python 3.11, 3.12 or 3.13 is needed, and '$(PYTHON)' is not one of them: name one, as in" \
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || { \
+	echo "Python 3.11 to 3.14 is needed, and '$(PYTHON)' is not one of them: name one, as in" \
 	"'make PYTHON=python3.12 $(or $(firstword $(MAKECMDGOALS)),install)'." >&2; exit 1; }
 	@"$(PYTHON)" -m venv .venv || { rm -rf .venv; \
 	echo "'$(PYTHON)' could not make a virtual environment: on Debian and Ubuntu install its venv package," \

@@ -1,0 +1,18 @@
+"""`midas demo`: the main job, end to end, as a user's first minute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from midas_pipelines_tests.cli.conftest import Midas
+
+
+def test_the_demo_walks_through_every_workflow_and_leaves_its_runs(midas: Midas, tmp_path: Path) -> None:
+    ended = midas("demo", "--json")
+    assert (ended.code, ended.json["passed"]) == (0, True), ended.errors
+    runs = [step["run"] for step in ended.json["steps"] if step["run"]]
+    assert len(runs) == 6
+    with dg.DagsterInstance.local_temp(str(tmp_path / ".midas" / "dagster_home")) as instance:
+        assert {run.run_id for run in instance.get_runs()} == set(runs)

@@ -1,0 +1,58 @@
+"""Wrong settings and a database that is not ready: one sentence, the right exit code, no secret."""
+
+from __future__ import annotations
+
+import pytest
+
+from midas_pipelines.store.database import Database
+from midas_pipelines_tests.cli.conftest import Midas
+
+WRONG = {
+    "no database": ({}, "MIDAS_DATABASE_URL is not set"),
+    "other database": ({"MIDAS_DATABASE_URL": "mysql://me:s3cret@host/shop"}, "must begin with sqlite:///"),
+    "no server": ({"MIDAS_DATABASE_URL": "postgresql://me:s3cret@127.0.0.1:1/shop"}, "cannot be opened"),
+    "no folder": ({"MIDAS_DATABASE_URL": "sqlite:////no/such/folder/shop.db"}, "cannot be opened"),
+    "interval": ({"MIDAS_ORDERS_INTERVAL": "61"}, "MIDAS_ORDERS_INTERVAL must be less than or equal to 60"),
+    "plain http": (
+        {"FOURSELLER_API_URL": "http://api.example.com/v1"},
+        "FOURSELLER_API_URL must begin with https",
+    ),
+    "no url": ({"FOURSELLER_API_URL": "api.example.com"}, "FOURSELLER_API_URL must be an http(s) URL"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_setting_is_one_sentence_and_code_2(midas: Midas, case: str) -> None:
+    environment, sentence = WRONG[case]
+    ended = midas("status", **environment)
+    assert ended.code == 2
+    assert sentence in ended.errors
+    assert "s3cret" not in ended.errors
+    assert len(ended.errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize("missing", ["FOURSELLER_API_KEY", "FOURSELLER_SELLER_ID"])
+def test_a_sync_without_access_to_4seller_names_what_is_missing(
+    midas: Midas, settings: dict[str, str], missing: str
+) -> None:
+    ended = midas("sync", "orders", **(settings | {missing: ""}))
+    assert (ended.code, f"{missing} is not set" in ended.errors) == (2, True)
+
+
+def test_a_sync_on_an_unprepared_shop_says_what_to_run(
+    midas: Midas, bare_shop: Database, settings: dict[str, str]
+) -> None:
+    url = bare_shop.engine.url.render_as_string(hide_password=False)
+    ended = midas("sync", "orders", **(settings | {"MIDAS_DATABASE_URL": url}))
+    assert ended.code == 1
+    assert ended.errors == "Error: The database is not prepared for this version: run `midas db upgrade`.\n"
+
+
+def test_an_unknown_command_is_wrong_usage(midas: Midas) -> None:
+    assert midas("sync", "everything").code == 2
+
+
+def test_help_lists_each_command_with_what_it_does(midas: Midas) -> None:
+    told = midas("--help").output
+    for command in ("db", "demo", "dev", "sandbox", "status", "store", "sync"):
+        assert f"\n  {command} " in told

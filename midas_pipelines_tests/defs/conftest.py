@@ -1,0 +1,62 @@
+"""Assets run in this process, on a fresh shop and the sandbox, as the environment names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from midas_pipelines.cli.running import QUIET
+from midas_pipelines.definitions import defs
+from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
+from midas_pipelines_tests.sync.world import World
+
+Execute = Callable[..., dg.ExecuteInProcessResult]
+
+
+@pytest.fixture
+def environment(world: World, monkeypatch: pytest.MonkeyPatch) -> World:  # noqa: F811
+    """The environment as an operator would set it."""
+    settings = world.settings
+    channel = settings.channel()
+    monkeypatch.setenv("MIDAS_DATABASE_URL", world.database.engine.url.render_as_string(hide_password=False))
+    monkeypatch.setenv("FOURSELLER_API_URL", channel.url)
+    monkeypatch.setenv("FOURSELLER_API_KEY", channel.api_key.get_secret_value())
+    monkeypatch.setenv("FOURSELLER_SELLER_ID", channel.seller_id)
+    return world
+
+
+@pytest.fixture
+def execute(environment: World) -> Iterator[Execute]:
+    """Runs a job by name on an instance of its own; `ops` configures its assets."""
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def run(job: str, ops: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
+            config: dict[str, Any] = dict(QUIET)
+            config["ops"] = {name: {"config": given} for name, given in (ops or {}).items()}
+            return defs.resolve_job_def(job).execute_in_process(
+                instance=instance, run_config=config, raise_on_error=False
+            )
+
+        yield run
+
+
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    """What the asset's one materialization in that run tells, by name."""
+    (event,) = result.asset_materializations_for_node(asset)
+    return {name: found.value for name, found in event.metadata.items()}
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """The sentence with which the run failed."""
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    data = event.step_failure_data.user_failure_data
+    assert data is not None, event.step_failure_data.error
+    return str(data.description)
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """Which checks of the run passed."""
+    return {found.check_name: found.passed for found in result.get_asset_check_evaluations()}

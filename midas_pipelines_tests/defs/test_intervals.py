@@ -1,0 +1,67 @@
+"""Schedules keep the interval they were set to, and never start a second run of a workflow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from pydantic import ValidationError
+
+from midas_pipelines.definitions import defs
+from midas_pipelines.defs.intervals import due, every
+from midas_pipelines.defs.jobs import schedules
+from midas_pipelines.settings import Settings
+
+DAY = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute) for minute in range(24 * 60)]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "cron"), [(1, "*/1 * * * *"), (5, "*/5 * * * *"), (60, "0 * * * *"), (7, "* * * * *")]
+)
+def test_an_interval_has_its_cron_line(minutes: int, cron: str) -> None:
+    assert every(minutes) == cron
+
+
+@pytest.mark.parametrize("minutes", [7, 13, 25, 45, 59])
+def test_an_interval_that_cron_cannot_say_is_kept_across_the_hour(minutes: int) -> None:
+    ticks = [at for at in DAY if due(minutes, at)]
+    gaps = {later - earlier for earlier, later in pairwise(ticks)}
+    assert gaps == {timedelta(minutes=minutes)}
+
+
+@pytest.mark.parametrize("minutes", [0, 61, -5, "often"])
+@pytest.mark.parametrize("workflow", ["products", "inventory", "orders", "status"])
+def test_an_interval_outside_1_to_60_minutes_is_refused(workflow: str, minutes: object) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**{f"{workflow}_interval": minutes})  # type: ignore[arg-type]
+
+
+def test_the_defaults_are_those_of_the_readme() -> None:
+    lines = {schedule.job_name: schedule.cron_schedule for schedule in schedules(Settings())}
+    assert lines == {
+        "incremental_sync": "*/5 * * * *",
+        "inventory_push": "*/1 * * * *",
+        "order_import": "*/2 * * * *",
+        "status_sync": "*/5 * * * *",
+        "full_sync": "0 2 * * *",
+        "consistency_check": "0 3 * * *",
+    }
+
+
+@pytest.mark.parametrize(("on", "status"), [(True, "RUNNING"), (False, "STOPPED")])
+def test_schedules_start_as_the_settings_say(on: bool, status: str) -> None:
+    assert {schedule.default_status.value for schedule in schedules(Settings(schedules=on))} == {status}
+
+
+def test_a_tick_skips_with_a_reason_while_the_last_run_is_still_going(tmp_path: Path) -> None:
+    (schedule,) = [found for found in schedules(Settings()) if found.job_name == "order_import"]
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        context = dg.build_schedule_context(instance, scheduled_execution_time=DAY[2])
+        assert schedule.evaluate_tick(context).run_requests
+        instance.create_run_for_job(defs.resolve_job_def("order_import"), status=dg.DagsterRunStatus.STARTED)
+        tick = schedule.evaluate_tick(context)
+    assert not tick.run_requests
+    assert tick.skip_message == "A run of order_import is still going; the next tick looks again."

@@ -1,0 +1,134 @@
+"""The workflows as Dagster runs them: what their assets tell, what their checks find, how they fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from midas_pipelines.definitions import defs
+from midas_pipelines_tests.defs.conftest import Execute, checks, failure, metadata
+from midas_pipelines_tests.shop import add_product, add_variant, run
+from midas_pipelines_tests.sync.world import World
+
+
+def test_a_full_sync_tells_what_it_did(environment: World, execute: Execute) -> None:
+    add_product(environment.database)
+    add_product(environment.database, sku=None)
+    add_variant(environment.database, add_product(environment.database))
+    result = execute("full_sync")
+    told = metadata(result, "fourseller_listings")
+    assert result.success
+    assert (told["scanned"], told["created"], told["set_aside"], told["failed"]) == (3, 2, 1, 0)
+    assert "no SKU" in told["problems"].records[0].data["reason"]
+
+
+def test_the_snapshot_counts_every_sellable_item_and_says_what_cannot_be_listed(
+    environment: World, execute: Execute
+) -> None:
+    add_product(environment.database, stock_quantity=0)
+    add_product(environment.database, price=0, sku="FREE")
+    told = metadata(execute("full_sync"), "catalog_snapshot")
+    assert (told["dagster/row_count"], told["out_of_stock"], told["cannot_be_listed"]) == (2, 1, 1)
+
+
+def test_a_snapshot_of_an_empty_shop_has_no_rows(environment: World, execute: Execute) -> None:
+    assert metadata(execute("full_sync"), "catalog_snapshot")["dagster/row_count"] == 0
+
+
+def test_a_plan_sends_nothing(environment: World, execute: Execute) -> None:
+    add_product(environment.database, sku="A-1")
+    result = execute("plan_sync")
+    assert [(step["action"], step["sku"]) for step in result.output_for_node("sync_plan")] == [
+        ("create", "A-1")
+    ]
+    assert not environment.calls()
+
+
+def test_stock_travels_by_the_inventory_push(environment: World, execute: Execute) -> None:
+    product = add_product(environment.database, sku="A-1")
+    execute("full_sync")
+    environment.set(product, stock_quantity=2)
+    result = execute("inventory_push")
+    assert metadata(result, "inventory_levels")["pushed"] == 1
+    assert environment.shown["A-1"][2] == 2
+    assert checks(result) == {"no_negative_stock": True, "ledger_explains_stock": True}
+
+
+def test_sales_are_imported_with_their_totals_checked(environment: World, execute: Execute) -> None:
+    add_product(environment.database, sku="A-1", stock_quantity=5)
+    execute("full_sync")
+    environment.place(("A-1", 2))
+    result = execute("order_import")
+    assert metadata(result, "imported_orders")["imported"] == 1
+    assert checks(result) == {"order_totals_add_up": True}
+
+
+def test_what_4seller_shows_otherwise_fails_its_check_and_names_the_item(
+    environment: World, execute: Execute
+) -> None:
+    add_product(environment.database, sku="A-1")
+    execute("full_sync")
+    (product,) = environment.sandbox.state.products.values()
+    product["price"] = "99.00"
+    result = execute("consistency_check")
+    assert checks(result) == {
+        "every_active_item_listed": True,
+        "prices_match": False,
+        "quantities_match": True,
+        "content_matches": True,
+    }
+    assert metadata(result, "listing_observation")["worst"].records[0].data["4Seller"] == "99.00"
+
+
+BREAKAGES = {
+    "no_negative_stock": ("UPDATE products SET stock_quantity = -1", "inventory_push"),
+    "ledger_explains_stock": ("DELETE FROM inventory_changes", "inventory_push"),
+    "order_totals_add_up": ("UPDATE orders SET total_amount = total_amount + 1", "order_import"),
+}
+
+
+@pytest.mark.parametrize("check", BREAKAGES)
+def test_a_broken_invariant_fails_its_check(environment: World, execute: Execute, check: str) -> None:
+    statement, job = BREAKAGES[check]
+    add_product(environment.database, sku="A-1", stock_quantity=3)
+    execute("full_sync")
+    environment.place(("A-1", 1))
+    execute("order_import")
+    run(environment.database, statement)
+    assert checks(execute(job))[check] is False
+
+
+def test_two_items_of_one_sku_fail_the_check(environment: World, execute: Execute) -> None:
+    add_variant(environment.database, add_product(environment.database), sku="TWICE")
+    add_product(environment.database, sku="TWICE")
+    assert checks(execute("full_sync"))["skus_unique"] is False
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("FOURSELLER_API_KEY", "wrong-key", "refused the credentials"),
+        ("FOURSELLER_API_KEY", "", "FOURSELLER_API_KEY is not set"),
+        ("MIDAS_DATABASE_URL", "", "MIDAS_DATABASE_URL is not set"),
+    ],
+)
+def test_expected_trouble_fails_the_run_with_one_sentence(
+    environment: World,
+    execute: Execute,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    sentence: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    result = execute("order_import")
+    assert not result.success
+    assert sentence in failure(result)
+    assert "wrong-key" not in failure(result)
+
+
+def test_every_asset_says_whose_it_is_and_what_it_holds() -> None:
+    for spec in defs.resolve_all_asset_specs():
+        assert spec.group_name != "default"
+        assert spec.owners
+        assert spec.kinds
+        assert spec.description
