@@ -12,8 +12,12 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
-PERSONAL = ("customer", "shipping_address", "billing_address", "buyer", "recipient", "email", "phone", "name")
-"""Parts of an order that say who bought it."""
+IMPERSONAL = frozenset(
+    "id status created_at updated_at currency total shipping_cost sales_channel items "
+    "sku product_id title quantity price "
+    "tax tax_total total_tax sales_tax taxes discount discount_total total_discount discounts amount".split()
+)
+"""The parts of an order that say what was bought and not by whom; anything else could be personal, whatever its name."""
 
 ENCRYPTED = "fernet:"
 PLAIN = "plain:"
@@ -55,9 +59,13 @@ class Vault:
 
 
 def without_persons(payload: Any) -> Any:
-    """The payload with every field that describes a person left out, at any depth."""
+    """Of the payload what is known to describe no person: `IMPERSONAL` fields, at any depth."""
     if isinstance(payload, dict):
-        return {name: without_persons(value) for name, value in payload.items() if name not in PERSONAL}
+        return {
+            name: without_persons(value) if isinstance(value, dict | list) else value
+            for name, value in payload.items()
+            if name in IMPERSONAL
+        }
     if isinstance(payload, list):
-        return [without_persons(value) for value in payload]
-    return payload
+        return [without_persons(value) for value in payload if not isinstance(value, str)]
+    return None if isinstance(payload, str) else payload

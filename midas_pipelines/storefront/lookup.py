@@ -1,4 +1,4 @@
-"""Finding the item that a SKU names."""
+"""Finding the item that a SKU names, and whether an item is still there."""
 
 from __future__ import annotations
 
@@ -24,3 +24,19 @@ def items_by_sku(connection: sa.Connection, skus: Collection[str]) -> dict[str, 
     for row in connection.execute(by_variant):
         found.setdefault(row.sku, (row.product_id, row.id))
     return found
+
+
+def present_items(connection: sa.Connection, keys: Collection[ItemKey]) -> set[ItemKey]:
+    """Those of the keys that still name an item of the shop's, archived or not."""
+    product_ids = {product for product, variant in keys if variant is None}
+    variant_ids = {variant for _, variant in keys if variant is not None}
+    columns = product_variants.c
+    found: set[ItemKey] = set()
+    if product_ids:
+        has_variants = sa.exists().where(columns.product_id == products.c.id)
+        plain = sa.select(products.c.id).where(products.c.id.in_(product_ids), ~has_variants)
+        found |= {(product, None) for product in connection.scalars(plain)}
+    if variant_ids:
+        by_variant = sa.select(columns.product_id, columns.id).where(columns.id.in_(variant_ids))
+        found |= {(row.product_id, row.id) for row in connection.execute(by_variant)}
+    return found & set(keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,6 +44,12 @@ def set_order_status(
         values["payment_status"] = payment_status
     connection.execute(sa.update(orders).where(orders.c.id == order_id).values(values))
     insert_history(connection, [{"order_id": order_id, "status": status, "notes": notes}])
+
+
+def lock_orders(connection: sa.Connection, order_ids: Collection[int]) -> None:
+    """Locks shop orders until the transaction ends, as the shop's own change of a status would."""
+    query = sa.select(orders.c.id).where(orders.c.id.in_(order_ids)).order_by(orders.c.id)
+    connection.execute(query.with_for_update(key_share=True)).all()
 
 
 def order_status(connection: sa.Connection, order_id: int) -> str | None:

@@ -11,20 +11,24 @@ from midas_pipelines.storefront.schema import product_variants, products
 
 
 def lock_stock(connection: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, int]:
-    """The stock on hand of these items, locked until the transaction ends; items that are gone are left out."""
+    """The stock on hand of these items, locked until the transaction ends; items that are gone are left out.
+
+    Locked as an UPDATE would (FOR NO KEY UPDATE): two sales of one item may both have written their order lines,
+    which hold the item's key, and must not wait for one another.
+    """
     found: dict[ItemKey, int] = {}
     product_ids = sorted(product for product, variant in keys if variant is None)
     variant_ids = sorted(variant for _, variant in keys if variant is not None)
     if product_ids:
         query = sa.select(products.c.id, products.c.stock_quantity).where(products.c.id.in_(product_ids))
-        for row in connection.execute(query.order_by(products.c.id).with_for_update()):
+        for row in connection.execute(query.order_by(products.c.id).with_for_update(key_share=True)):
             found[(row.id, None)] = row.stock_quantity
     if variant_ids:
         columns = product_variants.c
         query = sa.select(columns.id, columns.product_id, columns.stock_quantity).where(
             columns.id.in_(variant_ids)
         )
-        for row in connection.execute(query.order_by(columns.id).with_for_update()):
+        for row in connection.execute(query.order_by(columns.id).with_for_update(key_share=True)):
             found[(row.product_id, row.id)] = row.stock_quantity
     return found
 

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.ledger import StockMove, move_stock
@@ -26,12 +26,14 @@ from midas_pipelines.store.tables import (
     order_processing_logs,
 )
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.lookup import items_by_sku
+from midas_pipelines.storefront.lookup import items_by_sku, present_items
 from midas_pipelines.storefront.orders import insert_history, insert_order_items, insert_orders
 from midas_pipelines.sync.order_status import follow_statuses, local_status, payment_status
-from midas_pipelines.sync.sales import Sale, SaleLine
+from midas_pipelines.sync.sales import Sale, SaleLine, storable
 
 CHANNEL = "fourseller"
+
+DEADLOCK, DEADLOCK_TRIES = "40P01", 5
 
 
 class Flaw(StrEnum):
@@ -93,16 +95,34 @@ def import_sales(database: Database, sales: Sequence[Sale], vault: Vault, run_id
         run_id: noted in each log row.
     """
     batch = list({sale.order_id: sale for sale in sorted(sales, key=_age)}.values())
+    result = Imported(duplicates=len(sales) - len(batch))
     try:
-        with database.writing() as connection:
-            return _import(connection, batch, vault, run_id)
-    except (IntegrityError, DataError) as trouble:
-        if len(batch) == 1:
-            return _set_aside(database, batch[0], vault, run_id, trouble)
-    result = Imported()
-    for sale in batch:
-        result.add(import_sales(database, [sale], vault, run_id))
+        result.add(_import_at_once(database, batch, vault, run_id))
+    except (IntegrityError, DataError):
+        for sale in batch:
+            result.add(_import_alone(database, sale, vault, run_id))
     return result
+
+
+def _import_alone(database: Database, sale: Sale, vault: Vault, run_id: str | None) -> Imported:
+    """Imports one sale, or sets it aside with the reason."""
+    try:
+        return _import_at_once(database, [sale], vault, run_id)
+    except (IntegrityError, DataError) as trouble:
+        return _set_aside(database, sale, vault, run_id, trouble)
+
+
+def _import_at_once(database: Database, sales: list[Sale], vault: Vault, run_id: str | None) -> Imported:
+    """Imports the sales in one transaction, begun again when PostgreSQL has ended it to part two that wait in a ring."""
+    for _ in range(DEADLOCK_TRIES - 1):
+        try:
+            with database.writing() as connection:
+                return _import(connection, sales, vault, run_id)
+        except OperationalError as trouble:
+            if getattr(trouble.orig, "sqlstate", None) != DEADLOCK:
+                raise
+    with database.writing() as connection:
+        return _import(connection, sales, vault, run_id)
 
 
 def _age(sale: Sale) -> tuple[float, float]:
@@ -114,9 +134,10 @@ def _import(connection: sa.Connection, sales: list[Sale], vault: Vault, run_id: 
     known = [sale for sale in sales if sale.order_id not in fresh]
     new = [sale for sale in sales if sale.order_id in fresh]
     result = Imported(imported=len(new), duplicates=len(known))
-    result.moved_on = follow_statuses(connection, known, run_id)
+    lines = _match_lines(connection, new)
+    selling = {line.item for line in lines if line.item is not None and line.wanted}
+    result.moved_on = follow_statuses(connection, known, run_id, selling=selling)
     if new:
-        lines = _match_lines(connection, new)
         local_ids = _write_orders(connection, new, lines)
         _take_stock(connection, lines)
         flaws = _finish(connection, new, fresh, local_ids, lines)
@@ -152,7 +173,12 @@ def _claim_orders(connection: sa.Connection, sales: list[Sale], vault: Vault) ->
         retried = sa.select(table.id, table.marketplace_order_id).where(
             table.id.in_(again), table.local_order_id.is_(None)
         )
-        claimed |= {row.marketplace_order_id: row.id for row in connection.execute(retried.with_for_update())}
+        freed = {row.marketplace_order_id: row.id for row in connection.execute(retried.with_for_update())}
+        for sale in sales:
+            if sale.order_id in freed:  # what is on record is only that it could not be read
+                update = sa.update(marketplace_orders).where(table.id == freed[sale.order_id])
+                connection.execute(update.values(_order_row(sale, vault)))
+        claimed |= freed
     return claimed
 
 
@@ -185,9 +211,9 @@ def _match_lines(connection: sa.Connection, sales: list[Sale]) -> list[_Line]:
     rows = (
         connection.execute(query.where(table.fourseller_product_id.in_(product_ids))) if product_ids else ()
     )
-    by_id: dict[str | None, ItemKey] = {
-        row.fourseller_product_id: (row.product_id, row.variant_id) for row in rows
-    }
+    tied = {row.fourseller_product_id: (row.product_id, row.variant_id) for row in rows}
+    present = present_items(connection, set(tied.values()))
+    by_id: dict[str | None, ItemKey] = {key: item for key, item in tied.items() if item in present}
     by_sku = items_by_sku(connection, {sku for sku in skus if sku})
     return [
         _Line(sale, line, by_id.get(line.fourseller_product_id) or by_sku.get(line.sku or ""))
@@ -413,13 +439,14 @@ def set_aside(
     database: Database, order_id: str, raw: Any, reason: str, vault: Vault, run_id: str | None
 ) -> Imported:
     """Keeps an order that cannot be imported, with its reason, so that it is neither lost nor in the way of others."""
+    order_id = storable(order_id)[:200]
     row = {
         "channel": CHANNEL,
-        "marketplace_order_id": order_id[:200],
+        "marketplace_order_id": order_id,
         "status": "pending",
         "outcome": "set_aside",
         "reason": reason,
-        "payload": vault.seal(raw),
+        "payload": vault.seal(storable(raw)),
     }
     with database.writing() as connection:
         insert = postgresql_insert if database.is_postgresql else sqlite_insert
@@ -427,7 +454,7 @@ def set_aside(
         new = connection.execute(statement, row).first() is not None
         if new:
             connection.execute(
-                sa.insert(order_processing_logs), [_log_row(order_id[:200], "failed", reason, run_id)]
+                sa.insert(order_processing_logs), [_log_row(order_id, "failed", reason, run_id)]
             )
     preview = [
         {"order": order_id, "channel": "", "total": "", "lines": "", "exception": f"set aside: {reason}"}

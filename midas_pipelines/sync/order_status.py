@@ -5,7 +5,7 @@ Marketplace and shop use the same five states; the shop writes a refund as a pay
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -14,7 +14,9 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.ledger import StockMove, move_stock
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders, order_processing_logs
-from midas_pipelines.storefront.orders import order_status, set_order_status
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
+from midas_pipelines.storefront.stock import lock_stock
 from midas_pipelines.sync.sales import Sale
 
 ORDER_OF_EVENTS = (OrderStatus.PENDING, OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
@@ -59,8 +61,18 @@ def payment_status(status: OrderStatus, *, paid: bool) -> str:
     return "paid" if paid else "pending"
 
 
-def follow_statuses(connection: sa.Connection, sales: Sequence[Sale], run_id: str | None) -> int:
-    """Moves known orders to the status the marketplace reports, where that is forward; returns how many moved."""
+def follow_statuses(
+    connection: sa.Connection,
+    sales: Sequence[Sale],
+    run_id: str | None,
+    *,
+    selling: Collection[ItemKey] = (),
+) -> int:
+    """Moves known orders to the status the marketplace reports, where that is forward; returns how many moved.
+
+    Locks in one order, so that importers do not wait for one another in a ring: the shop's orders, ours, then the
+    stock of all lines, together with that of the items that the caller is about to sell.
+    """
     if not sales:
         return 0
     reported = {sale.order_id: sale for sale in sales}
@@ -71,12 +83,24 @@ def follow_statuses(connection: sa.Connection, sales: Sequence[Sale], run_id: st
         .order_by(table.id)
     )
     behind = [
-        row.id for row in connection.execute(query) if reported[row.marketplace_order_id].status != row.status
+        row for row in connection.execute(query) if reported[row.marketplace_order_id].status != row.status
     ]
     if not behind:
         return 0
-    rows = connection.execute(query.where(table.id.in_(behind)).with_for_update()).all()
+    lock_orders(connection, [row.local_order_id for row in behind])
+    ids = [row.id for row in behind]
+    rows = connection.execute(query.where(table.id.in_(ids)).with_for_update()).all()
+    lock_stock(connection, {*selling, *_items_taken(connection, ids)})
     return sum(_follow(connection, row, reported[row.marketplace_order_id], run_id) for row in rows)
+
+
+def _items_taken(connection: sa.Connection, order_rows: Sequence[int]) -> list[ItemKey]:
+    """The items that these orders have taken and may give back."""
+    table = marketplace_order_lines.c
+    query = sa.select(table.product_id, table.variant_id).where(
+        table.order_id.in_(order_rows), table.taken > table.given_back
+    )
+    return [(row.product_id, row.variant_id) for row in connection.execute(query)]
 
 
 def _follow(connection: sa.Connection, row: sa.Row[Any], sale: Sale, run_id: str | None) -> bool:
@@ -102,12 +126,15 @@ def _advance(
     connection.execute(sa.update(marketplace_orders).where(marketplace_orders.c.id == row.id).values(values))
     note = f"4Seller: {sale.status_word}"
     refunded = sale.status is OrderStatus.REFUNDED
-    goods_left = standing in (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
-    if refunded and goods_left:  # the sale stands as it was, the money went back
+    goods_left = sale.shipped or standing in (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+    local = order_status(connection, row.local_order_id)
+    if local is None:
+        note += "; the shop has deleted its order"
+    elif refunded and goods_left:  # the sale stands as it was, the money went back
         set_order_status(
             connection, row.local_order_id, status=standing.value, notes=note, payment_status="refunded"
         )
-    elif order_status(connection, row.local_order_id) != local_status(sale.status):
+    elif local != local_status(sale.status):
         payment = "refunded" if refunded else None
         set_order_status(
             connection,
@@ -120,7 +147,7 @@ def _advance(
         connection,
         row.marketplace_order_id,
         sale.status.value,
-        f"{standing.value} → {sale.status.value}.",
+        f"{standing.value} → {sale.status.value}. {note}.",
         run_id,
     )
     if sale.status is OrderStatus.CANCELLED or (refunded and not goods_left):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.store.cursors import advance_cursor, read_cursor
@@ -69,13 +70,8 @@ async def import_orders(
             clock.client = client
             started = datetime.now(UTC)
             newest: datetime | None = None
-            pages = client.order_pages(
-                updated_from=_since(engine) if window.polls else None,
-                date_from=window.placed_from,
-                date_to=window.placed_to,
-            )
             vault = Vault(engine.settings.payload_key)
-            async for page in pages:
+            async for page in _pages(client, window, _since(engine) if window.polls else None):
                 await asyncio.to_thread(_import_page, engine, page, vault, report)
                 newest = max(
                     [moment for moment in (newest, _newest(page)) if moment is not None], default=None
@@ -85,6 +81,24 @@ async def import_orders(
         if window.polls and newest is not None:
             advance_cursor(engine.database, WATERMARK, min(newest, started))
     return report
+
+
+async def _pages(client: FourSeller, window: Window, since: datetime | None) -> AsyncIterator[OrderPage]:
+    """The pages to import, each order once. A poll asks for what changed since, and also for what was placed since:
+    an order may lack the one date, or have changed without moving it."""
+    if since is None:
+        async for page in client.order_pages(date_from=window.placed_from, date_to=window.placed_to):
+            yield page
+        return
+    seen: set[str] = set()
+    async for page in client.order_pages(updated_from=since):
+        seen.update(order.id for order in page.data)
+        seen.update(row.id for row in page.rejected if row.id)
+        yield page
+    async for page in client.order_pages(date_from=since):
+        fresh = [order for order in page.data if order.id not in seen]
+        rejected = [row for row in page.rejected if row.id not in seen]
+        yield replace(page, data=fresh, rejected=rejected)
 
 
 def _since(engine: Engine) -> datetime | None:

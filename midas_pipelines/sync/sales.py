@@ -108,7 +108,7 @@ def read_sale(order: Order) -> Sale:
     total = order.total if order.total is not None else goods + shipping + tax - discount
     _check_amounts((total, shipping, tax, discount, goods))
     return Sale(
-        order_id=_clean(order.id),
+        order_id=storable(order.id),
         sales_channel=_cut(order.sales_channel, "channel"),
         status=state.status,
         status_word=_cut(state.word, "word") or "",
@@ -124,7 +124,7 @@ def read_sale(order: Order) -> Sale:
         updated_at=order.updated_at,
         shipped=order.tracking is not None and order.tracking.number is not None,
         address=_address(order),
-        raw=_clean(order.raw),
+        raw=storable(order.raw),
     )
 
 
@@ -175,20 +175,20 @@ def _check_amounts(amounts: Iterable[Decimal]) -> None:
 def _address(order: Order) -> dict[str, Any]:
     who = order.customer.model_dump(mode="json") if order.customer else {}
     where = order.shipping_address.model_dump(mode="json") if order.shipping_address else {}
-    address: dict[str, Any] = _clean({**who, **where})
+    address: dict[str, Any] = storable({**who, **where})
     return address
 
 
 def _cut(text: str | None, field: str) -> str | None:
-    return None if text is None else str(_clean(text))[: MAY_BE_LONGER[field]]
+    return None if text is None else str(storable(text))[: MAY_BE_LONGER[field]]
 
 
-def _clean(value: Any) -> Any:
-    """The value without NUL characters, which PostgreSQL cannot store."""
+def storable(value: Any) -> Any:
+    """The value without NUL characters and half surrogates, which JSON may spell and a database cannot store."""
     if isinstance(value, str):
-        return value.replace("\x00", "")
+        return value.replace("\x00", "").encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {_clean(name): _clean(part) for name, part in value.items()}
+        return {storable(name): storable(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_clean(part) for part in value]
+        return [storable(part) for part in value]
     return value
