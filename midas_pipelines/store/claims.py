@@ -167,7 +167,9 @@ def acknowledge(
 def release(connection: sa.Connection, worker: str) -> int:
     """Ends every claim that `worker` still holds, without an attempt; returns how many."""
     # A claimed item is dirty until its claim ends: the small index on dirty items finds it.
-    query = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_not(None), mappings.c.claimed_by == worker)
+    query = sa.select(mappings.c.id).where(
+        mappings.c.dirty_since.is_not(None), mappings.c.claimed_by == worker
+    )
     held = list(connection.scalars(query))
     free = unlocked(connection, held)
     if not free:
