@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import urllib.request
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -11,7 +10,7 @@ from pydantic import SecretStr
 from midas_pipelines.fourseller.answers import lost
 from midas_pipelines.fourseller.calls import Call
 from midas_pipelines.fourseller.errors import Unavailable
-from midas_pipelines.fourseller.lines import CONNECT_SECONDS, Lines
+from midas_pipelines.fourseller.transport import AiohttpTransport
 
 SHORT_SECRET = 8  # letters; a shorter one cannot be blotted out without spoiling innocent words
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -43,7 +42,6 @@ class Wire:
             (b"User-Agent", b"midas-pipelines"),
         ]
         self._transport = transport or _transport(self._base)
-        self._timeouts = {"connect": CONNECT_SECONDS}
 
     def __repr__(self) -> str:
         return f"Wire({str(self._base)!r})"
@@ -82,9 +80,7 @@ class Wire:
         if call.body is not None:
             headers.append((b"Content-Type", b"application/json"))
         url = self._base.copy_with(raw_path=target)
-        return httpx.Request(
-            call.method, url, headers=headers, content=call.body, extensions={"timeout": self._timeouts}
-        )
+        return httpx.Request(call.method, url, headers=headers, content=call.body)
 
 
 async def _whole(response: httpx.Response) -> bytes:
@@ -128,19 +124,9 @@ def _checked(base_url: str) -> httpx.URL:
 
 
 def _transport(base: httpx.URL) -> httpx.AsyncBaseTransport:
-    """Connections straight to the server, or httpx's own where the environment names a proxy."""
-    tls = httpx.create_ssl_context() if base.scheme == "https" else None  # verifies, by certifi's roots
-    proxy = _proxy(base)
-    if proxy is not None:
-        return httpx.AsyncHTTPTransport(verify=tls or False, proxy=proxy, trust_env=False)
-    return Lines(base, tls)
-
-
-def _proxy(base: httpx.URL) -> str | None:
-    """The proxy the environment names for this address, as httpx would find it; never one for this very machine."""
-    if _is_loopback(base.host) or urllib.request.proxy_bypass(base.host):
-        return None
-    return urllib.request.getproxies().get(base.scheme)
+    """Straight to this very machine, else through the proxy where the environment names one; TLS is verified."""
+    tls = httpx.create_ssl_context() if base.scheme == "https" else None  # by certifi's roots
+    return AiohttpTransport(tls, proxied=not _is_loopback(base.host))
 
 
 def _is_loopback(host: str) -> bool:

@@ -109,7 +109,7 @@ def test_no_redirect_carries_the_key_elsewhere() -> None:
 
 def test_tls_is_verified() -> None:
     wire = Wire("https://x.com", SecretStr(KEY), SELLER)
-    context = wire._transport._tls  # type: ignore[attr-defined]
+    context = wire._transport.tls  # type: ignore[attr-defined]
     assert context.check_hostname
     assert context.verify_mode.name == "CERT_REQUIRED"
     assert KEY not in repr(wire)
