@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     )
     orders_since: datetime | None = Field(None, description="orders created before this are not imported")
     payload_key: SecretStr | None = Field(None, description="Fernet key(s), newest first, comma separated")
+    notify_urls: SecretStr | None = Field(
+        None, description="where staff are told: apprise addresses, separated by white space"
+    )
 
     @field_validator("fourseller_api_url")
     @classmethod

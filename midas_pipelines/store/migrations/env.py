@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from midas_pipelines.store import alert_tables  # noqa: F401 - its tables belong to the metadata
 from midas_pipelines.store.tables import store
 
 connection = context.config.attributes["connection"]

@@ -1,0 +1,122 @@
+"""Sending the outbox: what waits goes to each target as one message; what a target did not take is tried again.
+
+Never part of a sync's own success: a dead target leaves alerts waiting, each time longer, and raises nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.notify.targets import Target, TargetFailed
+from midas_pipelines.store.alert_tables import alerts
+from midas_pipelines.store.database import Database
+from midas_pipelines.storefront.types import utc_now
+
+AT_ONCE = 50
+"""Alerts told in one message at most; the rest follow in the next."""
+LEASE_SECONDS = 300
+FIRST_DELAY_SECONDS = 60
+LONGEST_DELAY_SECONDS = 3600
+
+
+@dataclass
+class Delivered:
+    """What one delivery did; counts of alerts."""
+
+    sent: int = 0
+    waiting: int = 0  # at least one target has not taken them
+    problems: list[str] = field(default_factory=list)  # sentences, no addresses
+
+
+def deliver(database: Database, targets: Sequence[Target]) -> Delivered:
+    """Sends every alert that is due to every target that has not taken it yet; raises nothing for a dead target.
+
+    Each alert reaches each target at least once: one that dies after taking it and before we note it gets it twice.
+    Without targets alerts stay in the outbox and `midas alerts list` shows them.
+    """
+    result = Delivered()
+    while targets and (due := _take(database)):
+        took: dict[int, set[str]] = {row["id"]: set(row["sent_to"] or []) for row in due}
+        reasons = [reason for target in targets if (reason := _tell(target, due, took)) is not None]
+        _note(database, due, took, {target.fingerprint for target in targets}, reasons, result)
+        result.problems += [reason for reason in reasons if reason not in result.problems]
+    return result
+
+
+def something_due(database: Database) -> bool:
+    """Whether an alert waits to be sent now."""
+    with database.reading() as connection:
+        return connection.execute(_due().limit(1)).first() is not None
+
+
+def delay_seconds(attempts: int) -> int:
+    """How long an alert waits after its `attempts`-th failure: a minute, doubling up to an hour."""
+    return int(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(max(0, attempts - 1), 10)))
+
+
+def _due() -> sa.Select[Any]:
+    return (
+        sa.select(alerts)
+        .where(alerts.c.sent_at.is_(None), alerts.c.cleared_at.is_(None))
+        .where(alerts.c.next_attempt_at <= utc_now())
+        .order_by(alerts.c.id)
+    )
+
+
+def _take(database: Database) -> list[dict[str, Any]]:
+    """Some alerts that are due, held for a while so that no other process tells them at the same time."""
+    with database.writing() as connection:
+        query = _due().limit(AT_ONCE).with_for_update(skip_locked=True)
+        due = [dict(row) for row in connection.execute(query).mappings()]
+        if due:
+            held = sa.update(alerts).where(alerts.c.id.in_([row["id"] for row in due]))
+            connection.execute(held.values(next_attempt_at=utc_now(LEASE_SECONDS)))
+    return due
+
+
+def _tell(target: Target, due: list[dict[str, Any]], took: dict[int, set[str]]) -> str | None:
+    fresh = [row for row in due if target.fingerprint not in took[row["id"]]]
+    if not fresh:
+        return None
+    try:
+        target.send(*message([(row["kind"], row["text"]) for row in fresh]))
+    except TargetFailed as failed:
+        return str(failed)
+    for row in fresh:
+        took[row["id"]].add(target.fingerprint)
+    return None
+
+
+def message(told: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Title and body for some alerts, each a kind and its text: one is told alone, several as a list."""
+    if len(told) == 1:
+        kind, text = told[0]
+        return f"midas: {kind.replace('_', ' ')}", text
+    kinds = ", ".join(sorted({kind.replace("_", " ") for kind, _ in told}))
+    return f"midas: {len(told)} alerts ({kinds})", "\n".join(f"- {text}" for _, text in told)
+
+
+def _note(
+    database: Database,
+    due: list[dict[str, Any]],
+    took: dict[int, set[str]],
+    wanted: set[str],
+    reasons: list[str],
+    result: Delivered,
+) -> None:
+    with database.writing() as connection:
+        for row in due:
+            done = wanted <= took[row["id"]]
+            result.sent += done
+            result.waiting += not done
+            values: dict[str, Any] = {"sent_to": sorted(took[row["id"]]), "attempts": row["attempts"] + 1}
+            if done:
+                values |= {"sent_at": utc_now(), "reason": None}
+            else:
+                wait = delay_seconds(row["attempts"] + 1)
+                values |= {"next_attempt_at": utc_now(wait), "reason": " ".join(reasons)}
+            connection.execute(sa.update(alerts).where(alerts.c.id == row["id"]).values(values))

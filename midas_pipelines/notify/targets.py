@@ -1,0 +1,66 @@
+"""The places staff read: each an apprise address of `MIDAS_NOTIFY_URLS`, reached on its own."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+
+class TargetFailed(Exception):
+    """A target did not take a message; the text names the kind of target and never its address."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One address; it may hold a password, so it is never shown.
+
+    Args:
+        url: as apprise writes it, such as `mailtos://user:password@example.com`.
+    """
+
+    url: str = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name of the address that gives nothing of it away."""
+        return hashlib.sha256(self.url.encode()).hexdigest()[:16]
+
+    @property
+    def kind(self) -> str:
+        """The scheme, for people: `mailtos`, `slack`, `json`."""
+        return self.url.partition("://")[0] or "unknown"
+
+    def send(self, title: str, body: str) -> None:
+        """Hands a message over and waits until it is taken. Raises TargetFailed."""
+        import apprise  # takes half a second, and most runs have nothing to tell
+
+        logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings quote addresses
+        service = apprise.Apprise()
+        if not service.add(self.url):
+            raise TargetFailed(
+                f"MIDAS_NOTIFY_URLS has a {self.kind}:// address that is not understood: check its spelling."
+            )
+        try:
+            taken = service.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
+        except Exception as trouble:  # whatever a plug-in of apprise lets through
+            raise TargetFailed(f"The {self.kind}:// target failed: {type(trouble).__name__}.") from None
+        if not taken:
+            raise TargetFailed(f"The {self.kind}:// target did not take the message; it will be tried again.")
+
+
+def read_targets(urls: SecretStr | None) -> list[Target]:
+    """The targets of a list of addresses separated by white space or commas between addresses; none where unset."""
+    if urls is None:
+        return []
+    words = urls.get_secret_value().replace(", ", " ").replace(",\n", " ").split()
+    parts: list[str] = []
+    for word in words:  # a comma may belong to an address: only one before a new scheme parts two addresses
+        for piece in word.split(","):
+            if "://" in piece or not parts:
+                parts.append(piece)
+            else:
+                parts[-1] += f",{piece}"
+    return [Target(part.strip(",")) for part in parts if part.strip(",")]
