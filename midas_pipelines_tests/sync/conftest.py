@@ -29,14 +29,15 @@ def world(
     """An empty shop and an empty 4Seller."""
     monkeypatch.setattr(retrying, "_BACK_OFF", tenacity.wait_random(0, 0.005))
     world = World(shop, background_sandbox)
-    state = _emptied(world)
+    state = emptied(world)
     for name in ("create", "replace"):
         monkeypatch.setattr(state, name, _guarded(world, getattr(State, name), state))
     yield world
-    _emptied(world)
+    emptied(world)
 
 
-def _emptied(world: World) -> State:
+def emptied(world: World) -> State:
+    """The sandbox as new: nothing on it, nothing wrong with it."""
     sandbox = world.sandbox
     sandbox.state.clear()
     sandbox.state.honour_idempotency_key, sandbox.state.unique_skus = True, False

@@ -19,7 +19,6 @@ from midas_pipelines.store.cursors import read_cursor
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders, store
-from midas_pipelines.storefront.schema import order_items, orders
 from midas_pipelines.sync.order_import import import_sales
 from midas_pipelines.sync.orders import WATERMARK, Window
 from midas_pipelines.sync.sales import read_sale
@@ -666,7 +665,7 @@ def test_an_order_that_the_shop_has_deleted_still_follows_4seller(world: World, 
 
 # persons
 
-PERSON = {
+PERSON: dict[str, Any] = {
     "customer": {"email": "secret-mail@example.com", "name": "Secret Name", "phone": "secret-phone"},
     "shipping_address": {"line1": "secret-street 1", "city": "secret-city", "postal_code": "secret-zip"},
     "billing_address": {"line1": "secret-bill"},
