@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     schedules: bool = Field(False, description="schedules start switched on; `midas dev` sets it")
 
     in_flight: int = Field(50, ge=1, le=500, description="requests to 4Seller under way at once, per process")
+    rate_limit: float | None = Field(
+        None, gt=0, le=10_000, description="requests to 4Seller a second, all processes together; unset, it adapts"
+    )
     batch: int = Field(500, ge=1, le=10_000, description="items claimed, or orders imported, per transaction")
     lease_seconds: int = Field(120, ge=60, le=3600, description="how long a claim on an item holds")
     most_attempts: int = Field(8, ge=1, le=100, description="runs an item may fail in before it is set aside")

@@ -13,9 +13,32 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 IMPERSONAL = frozenset(
-    "id status created_at updated_at currency total shipping_cost sales_channel items "
-    "sku product_id title quantity price "
-    "tax tax_total total_tax sales_tax taxes discount discount_total total_discount discounts amount".split()
+    [
+        "id",
+        "status",
+        "created_at",
+        "updated_at",
+        "currency",
+        "total",
+        "shipping_cost",
+        "sales_channel",
+        "items",
+        "sku",
+        "product_id",
+        "title",
+        "quantity",
+        "price",
+        "tax",
+        "tax_total",
+        "total_tax",
+        "sales_tax",
+        "taxes",
+        "discount",
+        "discount_total",
+        "total_discount",
+        "discounts",
+        "amount",
+    ]
 )
 """The parts of an order that say what was bought and not by whom; anything else could be personal, whatever its name."""
 

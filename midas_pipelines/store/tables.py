@@ -183,6 +183,15 @@ api_errors = sa.Table(
 )
 sa.Index("fourseller_api_errors_when", api_errors.c.created_at)
 
+# When the next call to a rate-limited channel may be sent, shared by all processes; moments in seconds since 1970.
+rate_limits = sa.Table(
+    "midas_rate_limits",
+    store,
+    sa.Column("name", sa.String(50), primary_key=True),
+    sa.Column("next_slot", sa.Double, nullable=False, server_default="0"),
+    sa.Column("blocked_until", sa.Double, nullable=False, server_default="0"),
+)
+
 # Where each incremental read stands, and the few facts that belong to the whole installation.
 cursors = sa.Table(
     "midas_cursors",

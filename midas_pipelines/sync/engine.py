@@ -13,6 +13,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.journal import ErrorBook
+from midas_pipelines.store.pace import SharedPace
 
 
 class ChannelDown(Exception):
@@ -47,12 +48,15 @@ class Engine:
             SettingsError: the access to 4Seller is not set.
         """
         access = self.settings.channel()
+        rate = self.settings.rate_limit
+        pace = SharedPace(self.database, rate) if rate is not None else None
         with ErrorBook(self.database, self.run_id) as book:
             async with FourSeller(
                 base_url=access.url,
                 api_key=access.api_key,
                 seller_id=access.seller_id,
                 in_flight=self.settings.in_flight,
+                pace=pace,
                 on_failed_call=book.note,
             ) as client:
                 yield client

@@ -160,6 +160,12 @@ def upgrade() -> None:
     )
     op.create_index("fourseller_api_errors_when", "fourseller_api_errors", ["created_at"])
     op.create_table(
+        "midas_rate_limits",
+        sa.Column("name", sa.String(50), primary_key=True),
+        sa.Column("next_slot", sa.Double, nullable=False, server_default="0"),
+        sa.Column("blocked_until", sa.Double, nullable=False, server_default="0"),
+    )
+    op.create_table(
         "midas_cursors",
         sa.Column("name", sa.String(50), primary_key=True),
         sa.Column("moment", UtcDateTime),

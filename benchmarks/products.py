@@ -1,0 +1,91 @@
+"""Product sync: the first, an unchanged one, and under faults; as ratios to what the API allows at best."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import statistics
+
+import httpx
+
+from benchmarks.measuring import Result, sample_shop, sandbox, settings_of
+from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines.storefront.sample import CATALOGUE_SIZE
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.products import Mode, ProductReport, sync_products
+
+LATENCY_MS = 50.0
+IN_FLIGHT = 50
+TRIES = 5
+PAGES = math.ceil(CATALOGUE_SIZE / 100)
+LIMIT_SECONDS = math.ceil(CATALOGUE_SIZE / IN_FLIGHT) * LATENCY_MS / 1000
+"""Twelve rounds of fifty: no client can be faster."""
+
+
+def measure() -> list[Result]:
+    """First sync on both databases, unchanged sync, faults of 1, 5 and 20 %."""
+    results = [_first("postgresql"), _first("sqlite"), _unchanged()]
+    return results + [_faulty(share) for share in (0.01, 0.05, 0.20)]
+
+
+def _first(kind: str) -> Result:
+    seconds: list[float] = []
+    writes: list[int] = []
+    for _ in range(TRIES):
+        with sample_shop(kind) as database, sandbox(latency_ms=LATENCY_MS) as channel:
+            report = _full(Engine(settings_of(database, channel), database))
+            seconds.append(report.push_seconds)
+            writes.append(report.requests - 1)  # one reads the empty listing
+    ratio = statistics.median(seconds) / LIMIT_SECONDS
+    return Result(
+        f"first full sync, {CATALOGUE_SIZE} items, {LATENCY_MS:.0f} ms API, {IN_FLIGHT} in flight, {kind}",
+        f"{ratio:.2f} x limit, {max(writes) / CATALOGUE_SIZE:.2f} writes an item",
+        f"push phase <= 1.25 x {LIMIT_SECONDS:.1f} s, one write an item",
+        ratio <= 1.25 and max(writes) == CATALOGUE_SIZE,
+        "push seconds: " + ", ".join(f"{one:.2f}" for one in sorted(seconds)),
+    )
+
+
+def _unchanged() -> Result:
+    with sample_shop("postgresql") as database, sandbox(latency_ms=LATENCY_MS) as channel:
+        engine = Engine(settings_of(database, channel), database)
+        _full(engine)
+        before = _counts(channel)
+        _full(Engine(settings_of(database, channel), database))
+        after = _counts(channel)
+    reads = after.get("GET", 0) - before.get("GET", 0)
+    writes = sum(after.values()) - sum(before.values()) - reads
+    return Result(
+        f"full sync, nothing changed, {CATALOGUE_SIZE} items",
+        f"{reads} reads, {writes} writes",
+        f"{PAGES} reads, 0 writes",
+        (reads, writes) == (PAGES, 0),
+    )
+
+
+def _faulty(share: float) -> Result:
+    """Two full syncs under faults, idempotency keys ignored, then one without: nothing twice, nothing missing."""
+    config = {"latency_ms": LATENCY_MS, "fault_rate": share, "honour_idempotency_key": False, "seed": 1}
+    with sample_shop("postgresql") as database, sandbox(**config) as channel:
+        first = _full(Engine(settings_of(database, channel), database))
+        second = _full(Engine(settings_of(database, channel), database))
+        products = httpx.get(f"{channel.control_url}/products").json()
+    skus = [product["sku"] for product in products]
+    twice = len(skus) - len(set(skus))
+    missing = CATALOGUE_SIZE - len(set(skus))
+    return Result(
+        f"two full syncs, {share:.0%} of calls failing",
+        f"{twice} twice, {missing} missing; {first.failed} then {second.failed} left for a later run",
+        "0 twice, 0 missing",
+        twice == 0 and missing == 0,
+        f"first sync {first.push_seconds / LIMIT_SECONDS:.2f} x limit, {first.requests} requests",
+    )
+
+
+def _full(engine: Engine) -> ProductReport:
+    return asyncio.run(sync_products(engine, Mode.FULL))
+
+
+def _counts(channel: BackgroundSandbox) -> dict[str, int]:
+    found = httpx.get(f"{channel.control_url}/counts").json()
+    return {method: sum(by_status.values()) for method, by_status in found.items()}
