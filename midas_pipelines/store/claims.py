@@ -56,6 +56,11 @@ class Mapping:
         return (self.product_id, self.variant_id)
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether a create under its SKU may have happened without our knowing."""
+        return self.creating_since is not None and self.fourseller_product_id is None
+
+    @property
     def dirty(self) -> bool:
         """Whether a change of the item waits to be pushed."""
         return self.dirty_since is not None
@@ -197,6 +202,8 @@ def _acknowledgement(outcome: Outcome, worker: str, most_attempts: int) -> sa.Up
             values["next_attempt_at"] = utc_now(math.ceil(outcome.wait_seconds))
         if outcome.vanished:
             values |= FORGOTTEN
+        if outcome.fourseller_product_id is not None:  # found to be there; the rest is for the next run
+            values["fourseller_product_id"] = outcome.fourseller_product_id
     else:
         values |= _done(outcome)
     return (

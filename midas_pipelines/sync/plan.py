@@ -20,6 +20,7 @@ class Action(StrEnum):
     DELETE = "delete"
     NOTHING = "nothing"
     SET_ASIDE = "set_aside"
+    SETTLE = "settle"  # finds out what became of a create under the SKU the item had then
     WAIT = "wait"  # another worker holds what it needs; the next run tries again
 
 
@@ -43,7 +44,13 @@ class Change:
     @property
     def writes(self) -> bool:
         """Whether it sends anything to 4Seller."""
-        return self.action in (Action.CREATE, Action.UPDATE, Action.QUANTITY, Action.DELETE)
+        return self.action in (
+            Action.CREATE,
+            Action.UPDATE,
+            Action.QUANTITY,
+            Action.DELETE,
+            Action.SETTLE,
+        )
 
     def with_mapping(self, mapping: Mapping) -> Change:
         """The same intent for a mapping that has gained a 4Seller product: a create becomes an update."""
@@ -79,7 +86,7 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int) -> Change:
 
 
 def _taken_off(mapping: Mapping) -> Change:
-    listed = mapping.fourseller_product_id is not None or mapping.creating_since is not None
+    listed = mapping.fourseller_product_id is not None or mapping.in_doubt
     return Change(
         mapping, Action.DELETE if listed else Action.NOTHING, reason="It is no longer sold in the shop."
     )
@@ -87,8 +94,9 @@ def _taken_off(mapping: Mapping) -> Change:
 
 def _set_aside(mapping: Mapping, reason: str, quantity: int) -> Change:
     """What is listed already stays as it is, but its quantity goes on being true, so that it cannot oversell."""
-    if mapping.fourseller_product_id is not None and mapping.sku is None:
-        return Change(mapping, Action.DELETE, reason=reason)  # another item has its SKU now
+    sku_lost = mapping.fourseller_product_id is not None and mapping.sku is None  # another item has it now
+    if sku_lost or mapping.in_doubt:
+        return Change(mapping, Action.DELETE, reason=reason)
     if mapping.fourseller_product_id is not None and mapping.acked_quantity != quantity:
         return Change(mapping, Action.QUANTITY, quantity=quantity, reason=reason)
     return Change(mapping, Action.SET_ASIDE, quantity=quantity, reason=reason)

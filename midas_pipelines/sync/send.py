@@ -43,6 +43,8 @@ async def send(change: Change, client: FourSeller, engine: Engine, known: Known 
                 return await _set_quantity(change, client)
             case Action.DELETE:
                 return await _delete(change, client, engine)
+            case Action.SETTLE:
+                return await _settle(change, client, engine)
             case _:
                 raise AssertionError(f"{change.action} sends nothing")
     except BadCredentials:
@@ -56,7 +58,7 @@ async def send(change: Change, client: FourSeller, engine: Engine, known: Known 
     except NotFound:
         return _vanished(change)
     except FourSellerError as failed:
-        settled = change.action is not Action.CREATE
+        settled = not change.mapping.in_doubt and change.action is not Action.CREATE
         return Outcome(change.mapping, Fate.FAILED, reason=str(failed), settled=settled)
 
 
@@ -77,6 +79,23 @@ async def _create(change: Change, client: FourSeller, engine: Engine, known: Kno
             continue
         return _listed(change, product.id, created=True)
     return Outcome(change.mapping, Fate.FAILED, reason=str(last), settled=False)
+
+
+async def _settle(change: Change, client: FourSeller, engine: Engine) -> Outcome:
+    """Ties the item to what its earlier create made under its earlier SKU, if it made anything; the next run goes on."""
+    found = await _unowned(change, client, engine)
+    return Outcome(
+        change.mapping,
+        Fate.RELEASED,
+        fourseller_product_id=found[0].id if found else None,
+        reason="Its SKU changed while its create was in doubt; that is settled, and the next run goes on.",
+    )
+
+
+async def _unowned(change: Change, client: FourSeller, engine: Engine) -> list[Product]:
+    """The products under the mapping's SKU that are no other item's."""
+    found = await client.find_by_sku(change.mapping.sku) if change.mapping.sku else []
+    return await asyncio.to_thread(_unmapped, engine, found, change.mapping.id) if found else []
 
 
 async def _adopt(change: Change, product: Product, client: FourSeller) -> Outcome:
@@ -123,10 +142,9 @@ async def _set_quantity(change: Change, client: FourSeller) -> Outcome:
 
 async def _delete(change: Change, client: FourSeller, engine: Engine) -> Outcome:
     product_id = change.mapping.fourseller_product_id
-    if product_id is None and change.mapping.sku:  # a create of unknown fate: it may be there under its SKU
-        found = await client.find_by_sku(change.mapping.sku)
-        free = await asyncio.to_thread(_unmapped, engine, found, change.mapping.id) if found else []
-        product_id = free[0].id if len(free) == 1 else None
+    if product_id is None:  # a create of unknown fate: it may be there under its SKU
+        found = await _unowned(change, client, engine)
+        product_id = found[0].id if len(found) == 1 else None
     if product_id is not None:
         await client.delete_product(product_id)
     return Outcome(change.mapping, Fate.REMOVED, reason=change.reason, wrote=product_id is not None)

@@ -23,7 +23,8 @@ def take_skus(
     """The same changes, with their SKUs held by their mapping rows, or set aside where another item has the SKU.
 
     Runs in the transaction that claimed the rows. A change waits where the row that holds its SKU is busy. Creates
-    are noted as begun, so that a create whose answer is lost is looked up before it is sent again.
+    are noted as begun, so that a create whose answer is lost is looked up before it is sent again; an item in doubt
+    keeps its SKU until that is done.
     """
     moving = [
         change
@@ -32,6 +33,9 @@ def take_skus(
         and change.action in (Action.CREATE, Action.UPDATE)
         and change.draft.sku != change.mapping.sku
     ]
+    unsettled = {c.mapping.id for c in moving if c.mapping.in_doubt and c.mapping.sku is not None}
+    changes = [replace(c, action=Action.SETTLE) if c.mapping.id in unsettled else c for c in changes]
+    moving = [change for change in moving if change.mapping.id not in unsettled]
     settled = changes
     if moving:
         grant = _read_grant(connection, changes, moving, has_status, title_limit)
@@ -90,13 +94,25 @@ def _decide(connection: sa.Connection, grant: _Grant, change: Change) -> None:
     if sku in grant.taken or (holder is not None and holder.id not in grant.moving and keeps):
         reason = f"Its SKU {sku} is another item's too: give each item in the shop a SKU of its own."
         grant.batch[row] = replace(change, action=Action.SET_ASIDE, reason=reason, shared=True)
-    elif holder is not None and holder.id not in grant.batch and holder.id not in grant.free:
+    elif holder is not None and _is_busy(grant, change, holder, item):
         reason = f"The item that had its SKU {sku} is being pushed; the next run goes on."
         grant.batch[row] = replace(change, action=Action.WAIT, reason=reason)
     else:
         grant.taken[sku] = row
         if holder is not None and holder.id not in grant.moving:
             grant.batch[row] = _inherit(connection, grant, change, holder, item)
+
+
+def _is_busy(grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None) -> bool:
+    """Whether the holder is being pushed elsewhere, or has yet to find out what it made under the SKU."""
+    if holder.id not in grant.batch and holder.id not in grant.free:
+        return True
+    return holder.in_doubt and not _hands_over(grant, change, holder, item)
+
+
+def _hands_over(grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None) -> bool:
+    """Whether the new owner, which has no product yet, takes over what the holder's item needs no more."""
+    return change.action is Action.CREATE and plan(holder, item, grant.title_limit).draft is None
 
 
 def _inherit(
@@ -106,7 +122,7 @@ def _inherit(
     freed: dict[str, object] = {"sku": None}
     left = replace(holder, sku=None)
     heir = change.mapping
-    if change.action is Action.CREATE and plan(holder, item, grant.title_limit).draft is None:
+    if _hands_over(grant, change, holder, item):
         freed |= FORGOTTEN | {"creating_since": None, "state": "removed"}
         left = replace(left, fourseller_product_id=None, acked_quantity=None, creating_since=None)
         # A create of the holder's whose answer was lost is the heir's to look up now.

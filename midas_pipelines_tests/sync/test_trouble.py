@@ -14,7 +14,7 @@ from midas_pipelines.sandbox.state import Json
 from midas_pipelines.settings import Settings
 from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.products import sync_products
-from midas_pipelines_tests.shop import add_product, rows, run, value
+from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
 
@@ -355,3 +355,38 @@ def test_an_inventory_push_of_a_removed_product_lists_it_anew_later(world: World
     world.inventory()
     world.incremental()
     assert world.shown == world.wanted
+
+
+RENAMES: dict[str, Callable[[World, int], None]] = {
+    "renamed": lambda world, product: world.set(product, sku="NEW"),
+    "without a SKU": lambda world, product: world.set(product, sku=None),
+    "without a price": lambda world, product: world.set(product, price=Decimal(0)),
+    "removed": lambda world, product: world.remove(product),
+    "sold by variant": lambda world, product: add_variants(world, product),
+}
+
+
+def add_variants(world: World, product: int) -> None:
+    """One variant, under a SKU of its own."""
+    add_variant(world.database, product, sku="VARIANT")
+
+
+@pytest.mark.parametrize("handed_on", [False, True], ids=["", "and its SKU handed on"])
+@pytest.mark.parametrize("change", RENAMES.values(), ids=RENAMES)
+def test_an_item_that_changes_while_its_create_is_in_doubt_leaves_no_orphan(
+    world: World, change: Callable[[World, int], None], handed_on: bool
+) -> None:
+    (product,) = stock_up(world, 1)
+    fates: list[str | None] = [None, "reset-after-apply", *["503"] * 9]
+    world.sandbox.faults.script(fates)
+    world.incremental()
+    world.faults()
+    assert (len(world.listed), world.mapping(product).fourseller_product_id) == (1, None)
+    change(world, product)
+    if handed_on and change is not RENAMES["without a price"]:
+        world.set(product, sku=None) if change is RENAMES["sold by variant"] else None
+        add_product(world.database, sku="S00")
+    for _ in range(3):
+        world.full()
+    assert world.shown == world.wanted
+    assert world.dirty == 0

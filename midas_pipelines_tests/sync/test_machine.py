@@ -1,0 +1,82 @@
+"""The state machine, short in the suite and long under `soak`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tenacity
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from midas_pipelines.fourseller import retrying
+from midas_pipelines.fourseller.wire import Wire
+from midas_pipelines.sandbox import api
+from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines_tests.conftest import create_upgraded_shop
+from midas_pipelines_tests.copies import Copies, connect
+from midas_pipelines_tests.sync.conftest import emptied
+from midas_pipelines_tests.sync.machine import Life, SyncMachine
+from midas_pipelines_tests.sync.world import World
+
+
+@pytest.fixture
+def life(monkeypatch: pytest.MonkeyPatch) -> Life:
+    """A process that may die before and after each call to 4Seller."""
+    life = Life()
+    send = Wire.send
+
+    async def send_or_die(wire: Wire, *given: Any) -> Any:
+        life.event()
+        answer = await send(wire, *given)
+        life.event()
+        return answer
+
+    monkeypatch.setattr(Wire, "send", send_or_die)
+    monkeypatch.setattr(retrying, "_BACK_OFF", tenacity.wait_random(0, 0.002))
+    return life
+
+
+def explore(
+    copies: Copies,
+    background: BackgroundSandbox,
+    life: Life,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    examples: int,
+    steps: int,
+) -> None:
+    """So many histories of so many steps, the same ones each time."""
+
+    def machine() -> SyncMachine:
+        world = World(connect(copies.fresh(create_upgraded_shop)), background)
+        emptied(world).honour_idempotency_key = False
+        made = SyncMachine(world, life)
+        monkeypatch.setattr(api, "page", made.page)
+        return made
+
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        machine,  # type: ignore[arg-type]
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_every_history_ends_equal(
+    copies: Copies, background_sandbox: BackgroundSandbox, life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explore(copies, background_sandbox, life, monkeypatch, examples=10, steps=25)
+
+
+@pytest.mark.soak
+def test_many_long_histories_end_equal(
+    copies: Copies, background_sandbox: BackgroundSandbox, life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explore(copies, background_sandbox, life, monkeypatch, examples=150, steps=50)
