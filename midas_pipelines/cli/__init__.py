@@ -21,6 +21,7 @@ COMMANDS = {
         "dev",
         "Run everything on this machine: sandbox, schedules, Dagster UI.",
     ),
+    "items": ("midas_pipelines.cli.items", "items", "See what was set aside, and give it another try."),
     "sandbox": ("midas_pipelines.cli.sandbox", "sandbox", "Run a 4Seller of your own, for development."),
     "status": (
         "midas_pipelines.cli.status",

@@ -30,5 +30,5 @@ def status(as_json: bool) -> None:
     click.echo(f"Failed calls in the last 24 hours: {seen.failed_calls}.")
     if seen.last_syncs:
         print_table("Last syncs", seen.last_syncs)
-    if seen.set_aside:
-        print_table("Set aside", seen.set_aside)
+    if seen.waiting:
+        print_table("Set aside or backing off (midas items retry)", seen.waiting)

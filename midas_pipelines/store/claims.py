@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
+from enum import Enum, StrEnum
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -163,9 +164,14 @@ def acknowledge(
     whose claim has passed to another worker is dropped: that worker has read the item afresh.
     """
     free = set(unlocked(connection, [outcome.mapping.id for outcome in outcomes]))
+    alike: dict[Shape, list[dict[str, object]]] = {}
     for outcome in outcomes:
         if outcome.mapping.id in free:
-            connection.execute(_acknowledgement(outcome, worker, most_attempts))
+            shape, row = _split(_acknowledgement(outcome, most_attempts))
+            row |= {"row": outcome.mapping.id, "worker": worker, "pushed_version": outcome.mapping.version}
+            alike.setdefault(shape, []).append(row)
+    for shape, rows in alike.items():
+        connection.execute(_statement(shape), rows)
     return [outcome for outcome in outcomes if outcome.mapping.id not in free]
 
 
@@ -190,8 +196,54 @@ def delay_seconds(attempts: int) -> float:
     return float(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(attempts - 2, 12)))
 
 
-def _acknowledgement(outcome: Outcome, worker: str, most_attempts: int) -> sa.Update:
-    mapping = outcome.mapping
+class Dealt(Enum):
+    """What is written where this version of the item waits no more; one that changed since stays dirty."""
+
+    VERSION = "acked_version"
+    DIRTY = "dirty_since"
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A moment by the database's clock, so many seconds from now."""
+
+    seconds: int = 0
+
+
+DEALT_WITH = {"acked_version": Dealt.VERSION, "dirty_since": Dealt.DIRTY}
+Shape = tuple[tuple[str, Dealt | Later | None], ...]
+"""Which columns an acknowledgement writes, and which of them by an expression: those alike go in one statement."""
+
+
+def _split(values: dict[str, object]) -> tuple[Shape, dict[str, object]]:
+    shape = tuple(
+        (name, value if isinstance(value, Dealt | Later) else None) for name, value in values.items()
+    )
+    return shape, {f"new_{name}": values[name] for name, expression in shape if expression is None}
+
+
+@lru_cache(maxsize=256)
+def _statement(shape: Shape) -> sa.Update:
+    statement = sa.update(mappings).where(
+        mappings.c.id == sa.bindparam("row"), mappings.c.claimed_by == sa.bindparam("worker")
+    )
+    return statement.values({name: _expression(name, expression) for name, expression in shape})
+
+
+def _expression(name: str, expression: Dealt | Later | None) -> sa.ColumnElement[Any] | utc_now:
+    pushed = sa.bindparam("pushed_version", type_=sa.BigInteger)
+    match expression:
+        case None:
+            return sa.bindparam(f"new_{name}", type_=mappings.c[name].type)
+        case Later(seconds):
+            return utc_now(seconds)
+        case Dealt.VERSION:
+            return sa.case((mappings.c.acked_version > pushed, mappings.c.acked_version), else_=pushed)
+        case Dealt.DIRTY:
+            return sa.case((mappings.c.version == pushed, sa.null()), else_=mappings.c.dirty_since)
+
+
+def _acknowledgement(outcome: Outcome, most_attempts: int) -> dict[str, object]:
     values: dict[str, object] = {"claimed_by": None, "claimed_until": None}
     if outcome.settled:
         values["creating_since"] = None
@@ -199,26 +251,24 @@ def _acknowledgement(outcome: Outcome, worker: str, most_attempts: int) -> sa.Up
         values |= _failure(outcome, most_attempts)
     elif outcome.fate is Fate.RELEASED:
         if outcome.wait_seconds:
-            values["next_attempt_at"] = utc_now(math.ceil(outcome.wait_seconds))
+            values["next_attempt_at"] = Later(math.ceil(outcome.wait_seconds))
         if outcome.vanished:
             values |= FORGOTTEN
         if outcome.fourseller_product_id is not None:  # found to be there; the rest is for the next run
             values["fourseller_product_id"] = outcome.fourseller_product_id
     else:
         values |= _done(outcome)
-    return (
-        sa.update(mappings).where(mappings.c.id == mapping.id, mappings.c.claimed_by == worker).values(values)
-    )
+    return values
 
 
 def _done(outcome: Outcome) -> dict[str, object]:
     values: dict[str, object] = {}
     if outcome.fate in (Fate.LISTED, Fate.QUANTITY):
-        values |= {"acked_quantity": outcome.quantity, "acked_at": utc_now()}
+        values |= {"acked_quantity": outcome.quantity, "acked_at": Later()}
     if not outcome.finished:  # the rest has yet to be sent, and goes on backing off where it failed before
         return values
     attempts = outcome.mapping.attempts + 1 if outcome.refused else 0
-    values |= _dealt_with(outcome.mapping.version) | {"next_attempt_at": None, "attempts": attempts}
+    values |= DEALT_WITH | {"next_attempt_at": None, "attempts": attempts}
     if outcome.fate in (Fate.LISTED, Fate.QUANTITY, Fate.UNCHANGED):
         values |= {"state": "listed", "reason": None} if outcome.reason is None else {"state": "set_aside"}
     if outcome.fate is Fate.LISTED:
@@ -232,7 +282,7 @@ def _done(outcome: Outcome) -> dict[str, object]:
             "state": "removed",
             "reason": outcome.reason,
             "sku": None,
-            "acked_at": utc_now(),
+            "acked_at": Later(),
         }
     if outcome.fate is Fate.SET_ASIDE:
         values |= {"state": "set_aside"}
@@ -248,15 +298,6 @@ def _failure(outcome: Outcome, most_attempts: int) -> dict[str, object]:
     state = "set_aside" if attempts >= most_attempts else "listed" if mapping.fourseller_product_id else "new"
     values: dict[str, object] = {"attempts": attempts, "reason": outcome.reason, "state": state}
     if state == "set_aside":
-        return values | _dealt_with(mapping.version)
+        return values | DEALT_WITH
     wait = max(delay_seconds(attempts), outcome.wait_seconds or 0.0)
-    return values | {"next_attempt_at": utc_now(math.ceil(wait)) if wait else None}
-
-
-def _dealt_with(version: int) -> dict[str, sa.Case[Any]]:
-    """This version of the item waits no more; where it has changed since, it stays dirty."""
-    acked = mappings.c.acked_version
-    return {
-        "acked_version": sa.case((acked > version, acked), else_=version),
-        "dirty_since": sa.case((mappings.c.version == version, sa.null()), else_=mappings.c.dirty_since),
-    }
+    return values | {"next_attempt_at": Later(math.ceil(wait)) if wait else None}

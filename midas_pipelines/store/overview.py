@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.journal import last_syncs
 from midas_pipelines.store.tables import api_errors, mappings, marketplace_orders
-from midas_pipelines.storefront.schema import products
+from midas_pipelines.store.waiting import waiting_items
 from midas_pipelines.storefront.types import utc_now
 
 MOST_SHOWN = 20
@@ -28,7 +28,7 @@ class Overview:
     order_exceptions: int = 0
     failed_calls: int = 0  # in the last 24 hours
     last_syncs: list[dict[str, Any]] = field(default_factory=list)
-    set_aside: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[dict[str, Any]] = field(default_factory=list)  # set aside or backing off
 
 
 def overview(database: Database) -> Overview:
@@ -49,7 +49,6 @@ def overview(database: Database) -> Overview:
         exceptions = connection.scalar(sa.select(count).select_from(marketplace_orders).where(flawed))
         day = sa.select(count).select_from(api_errors).where(api_errors.c.created_at > utc_now(-86_400))
         failed_calls = connection.scalar(day)
-        set_aside = connection.execute(_SET_ASIDE).mappings().all()
     return Overview(
         items={row.state: row.count_ for row in states},
         dirty=dirty,
@@ -58,19 +57,8 @@ def overview(database: Database) -> Overview:
         order_exceptions=exceptions or 0,
         failed_calls=failed_calls or 0,
         last_syncs=[_short(row) for row in last_syncs(database)],
-        set_aside=[dict(row) for row in set_aside],
+        waiting=waiting_items(database, MOST_SHOWN),
     )
-
-
-_SET_ASIDE = (
-    sa.select(
-        sa.func.coalesce(mappings.c.sku, products.c.sku).label("sku"), products.c.name, mappings.c.reason
-    )
-    .select_from(mappings.outerjoin(products, products.c.id == mappings.c.product_id))
-    .where(mappings.c.state == "set_aside")
-    .order_by(mappings.c.id)
-    .limit(MOST_SHOWN)
-)
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
