@@ -9,8 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import FourSellerError
+from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.store.journal import begin_sync, end_sync
-from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.engine import ChannelDown, Engine
+
+CHANNEL_DOWN = "channel_down"
 
 
 class Report(Protocol):
@@ -40,10 +44,14 @@ def recorded(engine: Engine, kind: str, scope: str, report: Report) -> Iterator[
         reason = None
     except Exception as error:
         reason = str(error)
+        if isinstance(error, FourSellerError | ChannelDown):
+            _alert(engine, f"{kind.capitalize()} sync stopped. {reason}")
         raise
     finally:
         report.seconds = round(time.perf_counter() - started, 3)
         report.requests = clock.client.requests if clock.client is not None else 0
+        if reason is None and report.requests > report.failed:
+            _all_clear(engine)
         outcome = "failed" if reason is not None else "partial" if report.failed else "done"
         end_sync(
             engine.database,
@@ -54,6 +62,21 @@ def recorded(engine: Engine, kind: str, scope: str, report: Report) -> Iterator[
             seconds=report.seconds,
             reason=reason,
         )
+
+
+def _alert(engine: Engine, text: str) -> None:
+    """One alert for one outage: while it is open, no run raises another."""
+    with engine.database.writing() as connection:
+        raise_alert(connection, kind=CHANNEL_DOWN, subject="fourseller", text=text)
+
+
+def _all_clear(engine: Engine) -> None:
+    """Ends the outage, if there was one; looks before it writes, for mostly there was none."""
+    with engine.database.reading() as connection:
+        down = open_subjects(connection, CHANNEL_DOWN)
+    if down:
+        with engine.database.writing() as connection:
+            clear_alert(connection, kind=CHANNEL_DOWN, subject="fourseller")
 
 
 def _kept(report: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""When 4Seller is down: the run ends early, staff is told once, and the end of the outage closes the alert."""
+
+from __future__ import annotations
+
+import pytest
+
+from midas_pipelines.fourseller.errors import BadCredentials
+from midas_pipelines.notify.alerts import open_subjects
+from midas_pipelines.sync.engine import ChannelDown
+from midas_pipelines_tests.shop import add_product, value
+from midas_pipelines_tests.sync.world import World
+
+
+def _open(world: World) -> set[str]:
+    with world.database.reading() as connection:
+        return open_subjects(connection, "channel_down")
+
+
+def test_an_outage_stops_the_run_and_is_told_once(world: World) -> None:
+    world.changes["failures_in_a_row"] = 3
+    for _ in range(12):
+        add_product(world.database)
+    world.faults(s503=1.0)
+    for _ in range(2):
+        with pytest.raises(ChannelDown):
+            world.incremental(ignore_delays=True)
+    assert _open(world) == {"fourseller"}
+    assert value(world.database, "SELECT count(*) FROM alerts WHERE kind = 'channel_down'") == 1
+    assert world.dirty == 12
+
+
+def test_the_next_good_run_ends_the_outage(world: World) -> None:
+    add_product(world.database)
+    world.faults(s503=1.0)
+    with pytest.raises(ChannelDown):
+        world.full()
+    world.faults()
+    assert world.full().created == 1
+    assert _open(world) == set()
+
+
+def test_a_refused_key_is_told_too(world: World) -> None:
+    world.changes["fourseller_api_key"] = "another-key"
+    with pytest.raises(BadCredentials):
+        world.full()
+    assert _open(world) == {"fourseller"}
