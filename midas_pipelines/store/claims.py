@@ -155,6 +155,20 @@ def claim(
     return claimed
 
 
+def doubt(connection: sa.Connection, *, content: Sequence[int], quantity: Sequence[int]) -> None:
+    """Forgets what 4Seller confirmed of what is about to be sent: all of it, or the quantity alone, of these mappings.
+
+    A write that is never acknowledged may have been applied. Were the old confirmation kept, an item that the shop
+    changes back meanwhile would seem to need no push.
+    """
+    for ids, values in (
+        (content, {"acked_hash": None, "acked_quantity": None}),
+        (quantity, {"acked_quantity": None}),
+    ):
+        if ids:
+            connection.execute(sa.update(mappings).where(mappings.c.id.in_(ids)).values(values))
+
+
 def acknowledge(
     connection: sa.Connection, outcomes: Sequence[Outcome], *, worker: str, most_attempts: int
 ) -> list[Outcome]:
@@ -286,6 +300,10 @@ def _done(outcome: Outcome) -> dict[str, object]:
         }
     if outcome.fate is Fate.SET_ASIDE:
         values |= {"state": "set_aside"}
+    if outcome.refused:  # surely not applied: what was confirmed before holds still
+        values["acked_hash"] = outcome.mapping.acked_hash
+        if outcome.fate is Fate.SET_ASIDE:
+            values["acked_quantity"] = outcome.mapping.acked_quantity
     if outcome.reason is not None:
         values["reason"] = outcome.reason
     return values

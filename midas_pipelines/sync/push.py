@@ -35,6 +35,9 @@ MARGIN_SECONDS = 5
 """How long before a claim ends nothing of it is under way any more."""
 
 CLAIM_TRIES = 5
+GATHER_SECONDS = 0.02
+
+CHANGES_CONTENT = (Action.UPDATE, Action.DELETE)
 
 
 @dataclass
@@ -133,7 +136,7 @@ class Push:
                 connection,
                 worker=self.engine.worker,
                 lease_seconds=settings.lease_seconds,
-                limit=min(settings.batch, settings.in_flight * 4),
+                limit=min(settings.batch, settings.in_flight * (1 if after == 0 else 4)),  # the first soon
                 after_id=after,
                 ids=self.ids,
                 listed_only=self.quantities_only,
@@ -147,8 +150,15 @@ class Push:
         limit = self.engine.settings.title_limit
         changes = [plan(mapping, items.get(mapping.key), limit) for mapping in claimed]
         if self.quantities_only:
-            return [_only_quantity(change) for change in changes]
-        return take_skus(connection, changes, has_status=has_status, title_limit=limit)
+            changes = [_only_quantity(change) for change in changes]
+        else:
+            changes = take_skus(connection, changes, has_status=has_status, title_limit=limit)
+        claims.doubt(
+            connection,
+            content=[change.mapping.id for change in changes if change.action in CHANGES_CONTENT],
+            quantity=[change.mapping.id for change in changes if change.action is Action.QUANTITY],
+        )
+        return changes
 
     async def _send_changes(self) -> None:
         while (work := await self._to_send.get()) is not None:
@@ -191,17 +201,18 @@ class Push:
         open_ended = True
         while open_ended or waiting:
             arrived = [await self._to_write.get()] if open_ended else []
+            if arrived[:1] != [None]:
+                await asyncio.sleep(GATHER_SECONDS)  # outcomes that arrive together go in one transaction
             while not self._to_write.empty():
                 arrived.append(self._to_write.get_nowait())
             open_ended = open_ended and None not in arrived
             fresh = [outcome for outcome in arrived if outcome is not None]
             for outcome in fresh:
                 self.tally.count(outcome)
+            # What comes back was not written: the shop's own transactions hold those rows right now.
             waiting = await asyncio.to_thread(self._acknowledge, waiting + fresh)
             if self.on_progress is not None and fresh:
                 self.on_progress(self.tally)
-            if waiting:  # rows that the shop's own transactions hold right now
-                await asyncio.sleep(0.02)
 
     def _acknowledge(self, outcomes: list[Outcome]) -> list[Outcome]:
         if not outcomes:

@@ -263,7 +263,9 @@ class SyncMachine(RuleBasedStateMachine):
                 continue
             shown = state.products[row.fourseller_product_id]
             found = (shown["sku"], shown["title"], Decimal(shown["price"]), shown["inventory"]["quantity"])
-            assert found == (sku, title, price, quantity)
+            assert found == (sku, title, price, quantity), (
+                f"{found} is not {(sku, title, price, quantity)}: {row}"
+            )
 
     @invariant()
     def nothing_is_removed_that_is_for_sale(self) -> None:

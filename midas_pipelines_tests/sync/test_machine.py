@@ -55,7 +55,7 @@ def explore(
         monkeypatch.setattr(api, "page", made.page)
         return made
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,  # type: ignore[arg-type]
         settings=settings(
             max_examples=examples,

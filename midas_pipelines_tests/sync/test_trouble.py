@@ -390,3 +390,33 @@ def test_an_item_that_changes_while_its_create_is_in_doubt_leaves_no_orphan(
         world.full()
     assert world.shown == world.wanted
     assert world.dirty == 0
+
+
+REVERTED: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "the quantity": ({"stock_quantity": 9}, {"stock_quantity": 5}),
+    "the price": ({"price": Decimal("9.00")}, {"price": Decimal("10.00")}),
+    "the SKU": ({"sku": "OTHER"}, {"sku": "S00"}),
+    "whether it is sold": ({"status": "archived"}, {"status": "active"}),
+}
+
+
+@pytest.mark.parametrize(("there", "back"), REVERTED.values(), ids=REVERTED)
+@pytest.mark.parametrize("push", [World.incremental, World.inventory], ids=["products", "inventory"])
+def test_a_change_whose_answer_was_lost_and_that_is_taken_back_is_pushed_back(
+    world: World,
+    push: Callable[[World], None],
+    there: dict[str, object],
+    back: dict[str, object],
+) -> None:
+    (product,) = stock_up(world, 1)
+    world.full()
+    world.set(product, **there)
+    world.sandbox.faults.script(["reset-after-apply"] * 3)
+    world.incremental()
+    world.faults()
+    world.set(product, **back)
+    push(world)
+    for _ in range(2):
+        world.incremental()
+    assert world.shown == world.wanted
+    assert world.dirty == 0
