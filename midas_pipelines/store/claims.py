@@ -102,6 +102,7 @@ class Outcome:
     vanished: bool = False  # 4Seller no longer has the product it was tied to
     finished: bool = True  # nothing is left to send for this version of the item
     shared: bool = False  # set aside because its SKU is another item's
+    aside: bool = False  # removed from 4Seller, yet for sale in the shop: it counts as set aside
 
     @property
     def unforeseen(self) -> bool:
@@ -293,7 +294,7 @@ def _done(outcome: Outcome) -> dict[str, object]:
         }
     if outcome.fate is Fate.REMOVED:
         values |= FORGOTTEN | {
-            "state": "removed",
+            "state": "set_aside" if outcome.aside else "removed",
             "reason": outcome.reason,
             "sku": None,
             "acked_at": Later(),

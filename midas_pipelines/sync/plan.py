@@ -35,6 +35,7 @@ class Change:
     quantity: int | None = None
     reason: str | None = None
     shared: bool = False  # set aside because its SKU is another item's
+    aside: bool = False  # taken off 4Seller, yet for sale in the shop: it counts as set aside
 
     @property
     def sku(self) -> str | None:
@@ -96,7 +97,7 @@ def _set_aside(mapping: Mapping, reason: str, quantity: int) -> Change:
     """What is listed already stays as it is, but its quantity goes on being true, so that it cannot oversell."""
     sku_lost = mapping.fourseller_product_id is not None and mapping.sku is None  # another item has it now
     if sku_lost or mapping.in_doubt:
-        return Change(mapping, Action.DELETE, reason=reason)
+        return Change(mapping, Action.DELETE, reason=reason, aside=True)
     if mapping.fourseller_product_id is not None and mapping.acked_quantity != quantity:
         return Change(mapping, Action.QUANTITY, quantity=quantity, reason=reason)
     return Change(mapping, Action.SET_ASIDE, quantity=quantity, reason=reason)

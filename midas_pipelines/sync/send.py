@@ -147,7 +147,8 @@ async def _delete(change: Change, client: FourSeller, engine: Engine) -> Outcome
         product_id = found[0].id if len(found) == 1 else None
     if product_id is not None:
         await client.delete_product(product_id)
-    return Outcome(change.mapping, Fate.REMOVED, reason=change.reason, wrote=product_id is not None)
+    wrote = product_id is not None
+    return Outcome(change.mapping, Fate.REMOVED, reason=change.reason, wrote=wrote, aside=change.aside)
 
 
 def _listed(

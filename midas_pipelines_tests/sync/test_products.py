@@ -455,3 +455,16 @@ def test_each_scanned_item_is_counted_once(world: World) -> None:
     assert (report.scanned, report.unchanged, report.updated, report.set_aside) == (4, 1, 1, 2)
     again = world.full()
     assert (again.scanned, again.unchanged, again.updated, again.set_aside) == (4, 2, 0, 2)
+
+
+def test_an_item_whose_sku_went_to_another_and_that_has_no_price_is_taken_off_and_set_aside(
+    world: World,
+) -> None:
+    one, two = add_product(world.database, sku="A"), add_product(world.database, sku="B")
+    world.full()
+    world.set(one, sku=None, price=Decimal(0))
+    world.set(two, sku="A")
+    for _ in range(2):
+        world.incremental()
+    assert world.shown == world.wanted
+    assert (world.mapping(one).state, world.dirty) == ("set_aside", 0)
