@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from midas_pipelines.sync.record import recorded
 from midas_pipelines.sync.scan import Scanned, believe, chunks, scan
 from midas_pipelines.sync.send import Known
 from midas_pipelines.sync.tally import Tally
+from midas_pipelines.sync.threads import in_thread
 
 
 class Mode(StrEnum):
@@ -120,12 +120,12 @@ async def _read_listing(engine: Engine, client: FourSeller) -> Known | None:
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
-    read_at = await asyncio.to_thread(_database_now, engine)
+    read_at = await in_thread(_database_now, engine)
     try:
         listing = await client.listing()
     except (Unavailable, RateLimited, ContractBroken) as failed:
         raise ChannelDown(f"4Seller's products could not be read: {failed} Nothing was changed.") from failed
-    await asyncio.to_thread(believe, engine.database, listing, read_at)
+    await in_thread(believe, engine.database, listing, read_at)
     return known_by_sku(listing.products) if listing.complete else None
 
 

@@ -27,6 +27,7 @@ from midas_pipelines.sync.plan import Action, Change, plan
 from midas_pipelines.sync.send import Known, send
 from midas_pipelines.sync.sku_claims import take_skus
 from midas_pipelines.sync.tally import Tally
+from midas_pipelines.sync.threads import in_thread
 
 CALL_SECONDS = 30
 """The longest one call to 4Seller may take; nothing is sent when less of the claim is left."""
@@ -73,7 +74,7 @@ class Push:
         """Pushes until nothing is left. Raises BadCredentials or ChannelDown; what was not sent stays dirty."""
         presence = Presence(self.engine.database, self.engine.worker)
         try:
-            await asyncio.to_thread(self._begin, presence)
+            await in_thread(self._begin, presence)
             async with asyncio.TaskGroup() as writing:
                 writing.create_task(self._write_outcomes())
                 stopped = await self._send_all()
@@ -81,7 +82,7 @@ class Push:
         except ExceptionGroup as trouble:
             raise _first(trouble) from None
         finally:
-            await asyncio.to_thread(self._end, presence)
+            await in_thread(self._end, presence)
         if stopped is not None:
             raise stopped
         return self.tally
@@ -110,7 +111,7 @@ class Push:
 
     async def _claim_and_plan(self) -> None:
         after = 0
-        while changes := await asyncio.to_thread(self._claim_batch, after):
+        while changes := await in_thread(self._claim_batch, after):
             after = changes[-1].mapping.id
             until = time.monotonic() + self.engine.settings.lease_seconds - MARGIN_SECONDS
             for change in changes:
@@ -210,7 +211,7 @@ class Push:
             for outcome in fresh:
                 self.tally.count(outcome)
             # What comes back was not written: the shop's own transactions hold those rows right now.
-            waiting = await asyncio.to_thread(self._acknowledge, waiting + fresh)
+            waiting = await in_thread(self._acknowledge, waiting + fresh)
             if self.on_progress is not None and fresh:
                 self.on_progress(self.tally)
 

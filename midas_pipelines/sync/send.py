@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -23,6 +22,7 @@ from midas_pipelines.store.tables import mappings
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.listing import content_hash
 from midas_pipelines.sync.plan import Action, Change
+from midas_pipelines.sync.threads import in_thread
 
 Known = dict[str, list[Product]]
 """SKU -> the products 4Seller lists under it, the oldest first."""
@@ -69,7 +69,7 @@ async def _create(change: Change, client: FourSeller, engine: Engine, known: Kno
     uncertain = known is None or change.mapping.creating_since is not None
     for _ in range(SENDS_OF_A_CREATE):
         found = await client.find_by_sku(sku) if uncertain or known is None else known.get(sku, [])
-        free = await asyncio.to_thread(_unmapped, engine, found, change.mapping.id) if found else []
+        free = await in_thread(_unmapped, engine, found, change.mapping.id) if found else []
         if free:
             return await _adopt(change, free[0], client)
         try:
@@ -95,7 +95,7 @@ async def _settle(change: Change, client: FourSeller, engine: Engine) -> Outcome
 async def _unowned(change: Change, client: FourSeller, engine: Engine) -> list[Product]:
     """The products under the mapping's SKU that are no other item's."""
     found = await client.find_by_sku(change.mapping.sku) if change.mapping.sku else []
-    return await asyncio.to_thread(_unmapped, engine, found, change.mapping.id) if found else []
+    return await in_thread(_unmapped, engine, found, change.mapping.id) if found else []
 
 
 async def _adopt(change: Change, product: Product, client: FourSeller) -> Outcome:
