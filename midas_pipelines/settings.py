@@ -41,25 +41,36 @@ class Settings(BaseSettings):
     fourseller_api_url: str = Field(
         "https://api.4seller.com/v1",
         validation_alias=AliasChoices("FOURSELLER_API_URL", "fourseller_api_url"),
+        description="where 4Seller's API is; plain http is accepted for this machine alone",
     )
     fourseller_api_key: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("FOURSELLER_API_KEY", "fourseller_api_key")
+        None,
+        validation_alias=AliasChoices("FOURSELLER_API_KEY", "fourseller_api_key"),
+        description="the key of your 4Seller account; needed by every sync",
     )
     fourseller_seller_id: str | None = Field(
-        None, validation_alias=AliasChoices("FOURSELLER_SELLER_ID", "fourseller_seller_id")
+        None,
+        validation_alias=AliasChoices("FOURSELLER_SELLER_ID", "fourseller_seller_id"),
+        description="the seller id of your 4Seller account; needed by every sync",
     )
-    database_url: SecretStr | None = None
+    database_url: SecretStr | None = Field(
+        None,
+        description="the shop's database: sqlite:///shop.db or postgresql://user:password@host/shop; always needed",
+    )
 
-    products_interval: Minutes = 5
-    inventory_interval: Minutes = 1
-    orders_interval: Minutes = 2
-    status_interval: Minutes = 5
+    products_interval: Minutes = Field(5, description="minutes between two syncs of changed products")
+    inventory_interval: Minutes = Field(1, description="minutes between two pushes of changed quantities")
+    orders_interval: Minutes = Field(2, description="minutes between two imports of new sales")
+    status_interval: Minutes = Field(5, description="minutes between two syncs of order statuses")
     full_sync_hour: int = Field(2, ge=0, le=23, description="UTC hour of the nightly full sync")
     schedules: bool = Field(False, description="schedules start switched on; `midas dev` sets it")
 
     in_flight: int = Field(50, ge=1, le=500, description="requests to 4Seller under way at once, per process")
     rate_limit: float | None = Field(
-        None, gt=0, le=10_000, description="requests to 4Seller a second, all processes together; unset, it adapts"
+        None,
+        gt=0,
+        le=10_000,
+        description="requests to 4Seller a second, all processes together; unset, it adapts",
     )
     batch: int = Field(500, ge=1, le=10_000, description="items claimed, or orders imported, per transaction")
     lease_seconds: int = Field(120, ge=60, le=3600, description="how long a claim on an item holds")

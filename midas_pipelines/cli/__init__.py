@@ -23,6 +23,11 @@ COMMANDS = {
     ),
     "items": ("midas_pipelines.cli.items", "items", "See what was set aside, and give it another try."),
     "sandbox": ("midas_pipelines.cli.sandbox", "sandbox", "Run a 4Seller of your own, for development."),
+    "settings": (
+        "midas_pipelines.cli.settings",
+        "settings",
+        "Show every setting, its value and its default.",
+    ),
     "status": (
         "midas_pipelines.cli.status",
         "status",

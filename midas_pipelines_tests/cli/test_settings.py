@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from midas_pipelines.store.database import Database
@@ -56,3 +58,19 @@ def test_help_lists_each_command_with_what_it_does(midas: Midas) -> None:
     told = midas("--help").output
     for command in ("db", "demo", "dev", "sandbox", "status", "store", "sync"):
         assert f"\n  {command} " in told
+
+
+def test_the_page_of_the_settings_is_what_the_code_says(midas: Midas) -> None:
+    page = Path(__file__).parents[2] / "docs" / "settings.md"
+    assert midas("settings", "--markdown").output == page.read_text(), (
+        "run `midas settings --markdown > docs/settings.md`"
+    )
+
+
+def test_secrets_are_not_shown(midas: Midas) -> None:
+    told = midas(
+        "settings", MIDAS_DATABASE_URL="postgresql://me:s3cret@host/shop", FOURSELLER_API_KEY="k3y-secret"
+    )
+    assert told.code == 0
+    assert "s3cret" not in told.output
+    assert "k3y-secret" not in told.output
