@@ -7,6 +7,7 @@ locked file beside the database on SQLite. The lease remains for what this canno
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -42,8 +43,7 @@ class Presence:
             self._session = engine.connect()
             self._session.exec_driver_sql(f"SELECT pg_advisory_lock_shared({LOCK})", {"worker": self._worker})
         elif sys.platform != "win32":
-            self._file = _path(self._database, self._worker).open("ab")
-            fcntl.flock(self._file, fcntl.LOCK_SH)
+            self._file = _locked(_path(self._database, self._worker))
 
     def end(self) -> None:
         """Ends it; what the worker has still claimed is anybody's."""
@@ -86,6 +86,17 @@ def _is_dead(database: Database, worker: str, connection: sa.Connection | None =
             return False
         path.unlink(missing_ok=True)
     return True
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The worker's file, open and locked; opened anew where another has just taken the old one away."""
+    while True:
+        file = path.open("ab")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        file.close()
 
 
 def _path(database: Database, worker: str) -> Path:
