@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.mappings import unlocked
@@ -48,6 +49,12 @@ class Presence:
     def end(self) -> None:
         """Ends it; what the worker has still claimed is anybody's."""
         if self._session is not None:
+            with suppress(
+                DBAPIError
+            ):  # at once; else it ends when the server notices that the session is gone
+                self._session.exec_driver_sql(
+                    f"SELECT pg_advisory_unlock_shared({LOCK})", {"worker": self._worker}
+                )
             # Not given back to the pool: with the session goes the lock, whatever state the connection is in.
             self._session.invalidate()
             self._session.close()
