@@ -7,8 +7,8 @@ import dagster as dg
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.store.order_checks import order_count, unbalanced_orders
-from midas_pipelines.sync.orders import import_orders
-from midas_pipelines.sync.status import sync_statuses
+from midas_pipelines.sync.orders.polling import import_orders
+from midas_pipelines.sync.orders.status_sync import sync_statuses
 
 GROUP = "orders"
 

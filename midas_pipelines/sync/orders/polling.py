@@ -15,9 +15,9 @@ from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.store.cursors import advance_cursor, read_cursor
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.order_import import Imported, import_sales, set_aside
+from midas_pipelines.sync.orders.importing import Imported, import_sales, set_aside
+from midas_pipelines.sync.orders.sales import Sale, UnreadableSaleError, read_sale
 from midas_pipelines.sync.record import recorded
-from midas_pipelines.sync.sales import Sale, UnreadableSaleError, read_sale
 
 WATERMARK = "orders"
 

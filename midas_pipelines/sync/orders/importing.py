@@ -28,8 +28,8 @@ from midas_pipelines.store.tables import (
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.lookup import items_by_sku, present_items
 from midas_pipelines.storefront.orders import insert_history, insert_order_items, insert_orders
-from midas_pipelines.sync.order_status import follow_statuses, local_status, payment_status
-from midas_pipelines.sync.sales import Sale, SaleLine, storable
+from midas_pipelines.sync.orders.sales import Sale, SaleLine, storable
+from midas_pipelines.sync.orders.statuses import follow_statuses, local_status, payment_status
 
 CHANNEL = "fourseller"
 

@@ -17,7 +17,7 @@ from midas_pipelines.store.tables import marketplace_order_lines, marketplace_or
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
 from midas_pipelines.storefront.stock import lock_stock
-from midas_pipelines.sync.sales import Sale
+from midas_pipelines.sync.orders.sales import Sale
 
 ORDER_OF_EVENTS = (OrderStatus.PENDING, OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
 

@@ -15,8 +15,8 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.order_status import ORDER_OF_EVENTS, Step, give_back, log_step, step
-from midas_pipelines.sync.orders import import_orders
+from midas_pipelines.sync.orders.polling import import_orders
+from midas_pipelines.sync.orders.statuses import ORDER_OF_EVENTS, Step, give_back, log_step, step
 from midas_pipelines.sync.record import recorded
 
 
