@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import Order
-from midas_pipelines.fourseller.pages import OrderPage
+from midas_pipelines.fourseller.pages import OrderPage, Rejected
 from midas_pipelines.store.cursors import advance_cursor, read_cursor
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders.importing import Imported, import_sales, set_aside
+from midas_pipelines.sync.orders.mail_rules import mail_rules
 from midas_pipelines.sync.orders.sales import Sale, UnreadableSaleError, read_sale
 from midas_pipelines.sync.record import recorded
 
@@ -114,23 +115,40 @@ def _newest(page: OrderPage) -> datetime | None:
 
 def _import_page(engine: Engine, page: OrderPage, vault: Vault, report: OrderReport) -> None:
     report.fetched += page.rows
+    result = take_in(engine, page.data, page.rejected, vault)
+    for name in ("imported", "duplicates", "exceptions", "failed", "moved_on"):
+        setattr(report, name, getattr(report, name) + getattr(result, name))
+    report.preview = (report.preview + result.preview)[:20]
+
+
+def take_in(
+    engine: Engine, orders: Sequence[Order], rejected: Sequence[Rejected] = (), vault: Vault | None = None
+) -> Imported:
+    """Imports orders however they came, by polling or as an event, in one transaction; a bad one is set aside.
+
+    Args:
+        engine: the shop's database and settings.
+        orders: as the client read them.
+        rejected: those it could not read.
+        vault: seals the payloads; made from the settings when it is not given.
+    """
+    vault = vault or Vault(engine.settings.payload_key)
     result = Imported()
     sales: list[Sale] = []
-    for order in page.data:
+    for order in orders:
         if _too_old(engine, order):
             continue
         try:
             sales.append(read_sale(order))
         except UnreadableSaleError as why:
             result.add(set_aside(engine.database, order.id, order.raw, str(why), vault, engine.run_id))
-    for row in page.rejected:
+    for row in rejected:
         order_id = row.id or f"unreadable-{_digest(row.raw)}"
         result.add(set_aside(engine.database, order_id, row.raw, row.reason, vault, engine.run_id))
     if sales:
-        result.add(import_sales(engine.database, sales, vault, engine.run_id))
-    for name in ("imported", "duplicates", "exceptions", "failed", "moved_on"):
-        setattr(report, name, getattr(report, name) + getattr(result, name))
-    report.preview = (report.preview + result.preview)[:20]
+        mail = mail_rules(engine.settings)
+        result.add(import_sales(engine.database, sales, vault, engine.run_id, mail=mail))
+    return result
 
 
 def _too_old(engine: Engine, order: Order) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,6 +77,16 @@ class Sale:
     def adds_up(self) -> bool:
         """Whether lines + shipping + tax - discount = total, to the cent."""
         return self.lines_total + self.shipping_cost + self.tax - self.discount == self.total
+
+    @property
+    def content_hash(self) -> str:
+        """A digest of what the buyer may still change: lines, amounts and where the parcel goes."""
+        lines = [
+            (one.line, one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in self.lines
+        ]
+        amounts = [str(amount) for amount in (self.total, self.shipping_cost, self.tax, self.discount)]
+        content = json.dumps([lines, amounts, self.address], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def order_number(self) -> str:

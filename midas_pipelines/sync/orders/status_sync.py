@@ -15,8 +15,10 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.giving_back import give_back
 from midas_pipelines.sync.orders.polling import import_orders
-from midas_pipelines.sync.orders.statuses import ORDER_OF_EVENTS, Step, give_back, log_step, step
+from midas_pipelines.sync.orders.statuses import path
 from midas_pipelines.sync.record import recorded
 
 
@@ -62,15 +64,6 @@ async def sync_statuses(engine: Engine) -> StatusReport:
             await asyncio.gather(*(_tell(engine, client, order, slots, report) for order in waiting))
     report.requests += polled.requests
     return report
-
-
-def path(standing: OrderStatus, goal: OrderStatus) -> list[OrderStatus]:
-    """The moves that lead from one status to another, each one that the contract allows; empty when none does."""
-    if step(standing, goal) is not Step.FORWARD:
-        return []
-    if goal in ORDER_OF_EVENTS:
-        return list(ORDER_OF_EVENTS[ORDER_OF_EVENTS.index(standing) + 1 : ORDER_OF_EVENTS.index(goal) + 1])
-    return [goal]
 
 
 def _waiting(engine: Engine) -> list[Waiting]:
@@ -120,7 +113,7 @@ async def _tell(
 
 def _settle(engine: Engine, order: Waiting, reached: OrderStatus | None, why: str | None = None) -> None:
     """Takes the mark off, unless the shop has changed the order again meanwhile, and notes what happened."""
-    table = marketplace_orders.c
+    table, clerk = marketplace_orders.c, Clerk(engine.run_id)
     with engine.database.writing() as connection:
         now = connection.scalar(
             sa.select(orders.c.status)
@@ -132,9 +125,9 @@ def _settle(engine: Engine, order: Waiting, reached: OrderStatus | None, why: st
             values |= {"status": reached.value, "status_word": reached.value}
         if values:
             connection.execute(sa.update(marketplace_orders).where(table.id == order.row_id).values(values))
-        log_step(connection, order.order_id, *_story(order, reached, why), engine.run_id)
+        clerk.log(connection, order.order_id, *_story(order, reached, why))
         if reached is OrderStatus.CANCELLED:
-            give_back(connection, order.row_id, order.order_id, "cancelled", engine.run_id)
+            give_back(connection, order.row_id, order.order_id, "cancelled", clerk)
 
 
 def _story(order: Waiting, reached: OrderStatus | None, why: str | None) -> tuple[str, str]:
