@@ -17,7 +17,9 @@ from midas_pipelines.store.payloads import Vault
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders.importing import Imported, import_sales, set_aside
 from midas_pipelines.sync.orders.mail_rules import mail_rules
+from midas_pipelines.sync.orders.oversold import allocate_backorders
 from midas_pipelines.sync.orders.sales import Sale, UnreadableSaleError, read_sale
+from midas_pipelines.sync.orders.unmapped import map_known_lines
 from midas_pipelines.sync.record import recorded
 
 WATERMARK = "orders"
@@ -33,6 +35,8 @@ class OrderReport:
     exceptions: int = 0
     failed: int = 0
     moved_on: int = 0
+    mapped: int = 0  # lines that were unmapped and have an item now
+    allocated: int = 0  # units given to backorders
     requests: int = 0
     seconds: float = 0.0
     preview: list[dict[str, str]] = field(default_factory=list)
@@ -79,6 +83,7 @@ async def import_orders(
                 )
                 if on_progress is not None:
                     on_progress(report)
+        await asyncio.to_thread(_settle_open_lines, engine, report)
         if window.polls and newest is not None:
             advance_cursor(engine.database, WATERMARK, min(newest, started))
     return report
@@ -100,6 +105,12 @@ async def _pages(client: FourSeller, window: Window, since: datetime | None) -> 
         fresh = [order for order in page.data if order.id not in seen]
         rejected = [row for row in page.rejected if row.id not in seen]
         yield replace(page, data=fresh, rejected=rejected)
+
+
+def _settle_open_lines(engine: Engine, report: OrderReport) -> None:
+    """What waited for a mapping or for stock, and need not wait any more."""
+    report.mapped = map_known_lines(engine.database, engine.run_id)
+    report.allocated = allocate_backorders(engine.database, engine.run_id)
 
 
 def _since(engine: Engine) -> datetime | None:
