@@ -42,7 +42,9 @@ def sound_alarm(connection: sa.Connection, lines: Sequence[SoldLine]) -> None:
 def push_anew(connection: sa.Connection, item: ItemKey) -> None:
     """Has the item's quantity sent again whatever 4Seller confirmed last; one being pushed now marks itself."""
     product_id, variant_id = item
-    query = sa.select(mappings.c.id).where(mappings.c.product_id == product_id, (variant_id or 0) == ITEM_KEY)
+    query = sa.select(mappings.c.id).where(
+        mappings.c.product_id == product_id, ITEM_KEY.in_([variant_id or 0])
+    )
     free = unlocked(connection, list(connection.scalars(query)))
     values = {
         "acked_quantity": None,

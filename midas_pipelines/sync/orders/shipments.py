@@ -124,6 +124,11 @@ def lock_order(connection: sa.Connection, order_row: int) -> sa.Row[Any]:
     return connection.execute(query.with_for_update(key_share=True)).one()
 
 
+def line_quantities(connection: sa.Connection, order_row: int) -> dict[int, int]:
+    """The units left to ship of each line of an order; those of a line that has left whole are all it sold."""
+    return {line.line: left_to_ship(line) or max(0, line.quantity) for line in _lines(connection, order_row)}
+
+
 def left_to_ship(line: sa.Row[Any]) -> int:
     """The units of a line that are there and have not left yet."""
     left: int = max(0, line.quantity) - line.given_back - line.owed - line.shipped
