@@ -59,7 +59,10 @@ class Settings(BaseSettings):
 
     in_flight: int = Field(50, ge=1, le=500, description="requests to 4Seller under way at once, per process")
     rate_limit: float | None = Field(
-        None, gt=0, le=10_000, description="requests to 4Seller a second, all processes together; unset, it adapts"
+        None,
+        gt=0,
+        le=10_000,
+        description="requests to 4Seller a second, all processes together; unset, it adapts",
     )
     batch: int = Field(500, ge=1, le=10_000, description="items claimed, or orders imported, per transaction")
     lease_seconds: int = Field(120, ge=60, le=3600, description="how long a claim on an item holds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,8 @@ from midas_pipelines.sync.orders.unmapped import map_known_lines
 from midas_pipelines.sync.record import recorded
 
 WATERMARK = "orders"
+AT_ONCE = 2000
+"""Orders imported in one transaction: the shop waits for the stock of their items half a second at most."""
 
 
 @dataclass
@@ -39,6 +42,7 @@ class OrderReport:
     allocated: int = 0  # units given to backorders
     requests: int = 0
     seconds: float = 0.0
+    days: Counter[str] = field(default_factory=Counter)  # imported orders by the day they were placed, in UTC
     preview: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -74,19 +78,63 @@ async def import_orders(
         async with engine.channel() as client:
             clock.client = client
             started = datetime.now(UTC)
-            newest: datetime | None = None
-            vault = Vault(engine.settings.payload_key)
-            async for page in _pages(client, window, _since(engine) if window.polls else None):
-                await asyncio.to_thread(_import_page, engine, page, vault, report)
-                newest = max(
-                    [moment for moment in (newest, _newest(page)) if moment is not None], default=None
-                )
-                if on_progress is not None:
-                    on_progress(report)
+            intake = Intake(engine, report, on_progress)
+            try:
+                async for page in _pages(client, window, _since(engine) if window.polls else None):
+                    await intake.add(page)
+            finally:
+                await intake.finish()
         await asyncio.to_thread(_settle_open_lines, engine, report)
-        if window.polls and newest is not None:
-            advance_cursor(engine.database, WATERMARK, min(newest, started))
+        if window.polls and intake.newest is not None:
+            advance_cursor(engine.database, WATERMARK, min(intake.newest, started))
     return report
+
+
+class Intake:
+    """Imports pages as they are read: many in one transaction, the next ones being read meanwhile."""
+
+    def __init__(
+        self, engine: Engine, report: OrderReport, on_progress: Callable[[OrderReport], None] | None = None
+    ) -> None:
+        self.newest: datetime | None = None
+        self._engine = engine
+        self._report = report
+        self._on_progress = on_progress
+        self._vault = Vault(engine.settings.payload_key)
+        self._pages: list[OrderPage] = []
+        self._running: asyncio.Task[Imported] | None = None
+
+    async def add(self, page: OrderPage) -> None:
+        """Takes one page; waits only while a whole batch before it is being imported."""
+        self._pages.append(page)
+        dates = [order.updated_at for order in page.data if order.updated_at is not None]
+        self.newest = max([*dates, *([self.newest] if self.newest else [])], default=None)
+        if sum(len(one.data) for one in self._pages) >= AT_ONCE:
+            await self._start()
+
+    async def finish(self) -> None:
+        """Imports what is left and waits for all of it."""
+        if self._pages:
+            await self._start()
+        await self._end()
+
+    async def _start(self) -> None:
+        await self._end()
+        pages, self._pages = self._pages, []
+        self._report.fetched += sum(page.rows for page in pages)
+        orders = [order for page in pages for order in page.data]
+        rejected = [row for page in pages for row in page.rejected]
+        self._running = asyncio.create_task(
+            asyncio.to_thread(take_in, self._engine, orders, rejected, self._vault)
+        )
+
+    async def _end(self) -> None:
+        if self._running is None:
+            return
+        running, self._running = self._running, None
+        _add(self._report, await running)
+        if self._on_progress is not None:
+            self._on_progress(self._report)
 
 
 async def _pages(client: FourSeller, window: Window, since: datetime | None) -> AsyncIterator[OrderPage]:
@@ -120,15 +168,10 @@ def _since(engine: Engine) -> datetime | None:
     return watermark - timedelta(minutes=engine.settings.orders_overlap_minutes)
 
 
-def _newest(page: OrderPage) -> datetime | None:
-    return max((order.updated_at for order in page.data if order.updated_at is not None), default=None)
-
-
-def _import_page(engine: Engine, page: OrderPage, vault: Vault, report: OrderReport) -> None:
-    report.fetched += page.rows
-    result = take_in(engine, page.data, page.rejected, vault)
+def _add(report: OrderReport, result: Imported) -> None:
     for name in ("imported", "duplicates", "exceptions", "failed", "moved_on"):
         setattr(report, name, getattr(report, name) + getattr(result, name))
+    report.days += result.days
     report.preview = (report.preview + result.preview)[:20]
 
 

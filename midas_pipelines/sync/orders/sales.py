@@ -157,8 +157,11 @@ def _line(number: int, item: OrderItem) -> SaleLine:
 
 def _extra(order: Order, names: Iterable[str]) -> Decimal:
     """The first of these fields that holds an amount, or a list of amounts; 0 without one."""
+    raw = order.raw
     for name in names:
-        value = order.raw.get(name)
+        value = raw.get(name)
+        if value is None:
+            continue
         parts = value if isinstance(value, list) else [value]
         amounts = [_amount(part.get("amount") if isinstance(part, dict) else part) for part in parts]
         if any(amount is not None for amount in amounts):
@@ -197,9 +200,16 @@ def _cut(text: str | None, field: str) -> str | None:
 def storable(value: Any) -> Any:
     """The value without NUL characters and half surrogates, which JSON may spell and a database cannot store."""
     if isinstance(value, str):
+        return value if value.isascii() and "\x00" not in value else _cleaned(value)
+    spelled = json.dumps(value, default=str)
+    return _cleaned(value) if "\\u0000" in spelled or "\\ud" in spelled else value
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
         return value.replace("\x00", "").encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {storable(name): storable(part) for name, part in value.items()}
+        return {_cleaned(name): _cleaned(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [storable(part) for part in value]
+        return [_cleaned(part) for part in value]
     return value

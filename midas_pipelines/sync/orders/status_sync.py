@@ -80,14 +80,18 @@ async def sync_statuses(engine: Engine) -> StatusReport:
     return report
 
 
-async def tell_marketplace(engine: Engine) -> StatusReport:
+async def tell_marketplace(engine: Engine, *, kind: str = "status") -> StatusReport:
     """Tells 4Seller of every status that the shop changed and every parcel that left.
+
+    Args:
+        engine: the shop's database, settings and channel.
+        kind: under which it is written to `fourseller_sync_logs`.
 
     Raises:
         BadCredentials: the key or the seller id is wrong.
     """
     report = StatusReport()
-    with recorded(engine, "status", "both ways", report) as clock:
+    with recorded(engine, kind, "to 4Seller", report) as clock:
         await asyncio.to_thread(count_shipments, engine.database, _clerk(engine))
         waiting = await asyncio.to_thread(_waiting, engine)
         report.scanned = len(waiting)
