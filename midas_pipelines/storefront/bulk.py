@@ -45,7 +45,7 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], 
         return set()
     if connection.dialect.name == "postgresql":
         statement = f"{_insert_sql(table, tuple(rows[0]))} ON CONFLICT DO NOTHING RETURNING {key}"
-        return set(connection.exec_driver_sql(statement, (as_json(rows),)).scalars())
+        return set(connection.exec_driver_sql(statement, (as_json(rows),)).scalars().all())
     statement_ = sqlite_insert(table).on_conflict_do_nothing().returning(table.c[key])
     return set(connection.execute(statement_, [dict(row) for row in rows]).scalars())
 
@@ -77,8 +77,8 @@ def reserve_ids(connection: sa.Connection, table: sa.Table, number: int, *, abov
     if number == 0:
         return []
     if connection.dialect.name == "postgresql":
-        query = "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
-        return list(connection.exec_driver_sql(query, (table.name, number)).scalars())
+        query = "SELECT array_agg(nextval(pg_get_serial_sequence(%s, 'id'))) FROM generate_series(1, %s)"
+        return list(connection.exec_driver_sql(query, (table.name, number)).scalar_one())
     last = connection.scalar(sa.select(sa.func.max(table.c.id))) or 0
     start = max(last, above) + 1
     return list(range(start, start + number))

@@ -147,7 +147,7 @@ def _resize_lines(
 ) -> None:
     for sold, line in lines:
         item = _item(line)
-        sold.item = item or sold.item
+        sold.name(item or sold.item)
         wanted = sold.wanted if item is not None else 0
         sold.taken = _book(connection, row, line, item=item, wanted=wanted) if item is not None else 0
         flaw = sold.flaw.value if sold.flaw and (item is not None or sold.line.odd) else line.exception

@@ -24,13 +24,14 @@ class SoldLine:
     sale: Sale
     line: SaleLine
     item: ItemKey | None
+    wanted: int = 0  # the units that leave the shop for it
     order_item_id: int = 0
     taken: int = 0
 
-    @property
-    def wanted(self) -> int:
-        """The units that leave the shop for it."""
-        return max(0, self.line.quantity) if self.sale.takes_stock and self.item is not None else 0
+    def name(self, item: ItemKey | None) -> None:
+        """Says which item it sold."""
+        self.item = item
+        self.wanted = max(0, self.line.quantity) if item is not None and self.sale.takes_stock else 0
 
     @property
     def owed(self) -> int:
@@ -67,11 +68,14 @@ def reference(order_id: str, line: int, already: int = 0) -> str:
 def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLine]:
     """Each line with the item it sold."""
     found = find_items(connection, (line for sale in sales for line in sale.lines))
-    return [
-        SoldLine(sale, line, found.get((line.fourseller_product_id, line.sku)))
-        for sale in sales
-        for line in sale.lines
-    ]
+    sold = []
+    for sale in sales:
+        takes_stock = sale.takes_stock
+        for line in sale.lines:
+            item = found.get((line.fourseller_product_id, line.sku))
+            wanted = max(0, line.quantity) if item is not None and takes_stock else 0
+            sold.append(SoldLine(sale, line, item, wanted))
+    return sold
 
 
 Named = tuple[str | None, str | None]

@@ -39,11 +39,7 @@ class SaleLine:
     quantity: int
     price: Decimal
     odd: bool
-
-    @property
-    def total(self) -> Decimal:
-        """Price times quantity, in the order's currency; a quantity below one counts for nothing."""
-        return to_cents(self.price * max(0, self.quantity))
+    total: Decimal  # price times quantity; a quantity below one counts for nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +63,7 @@ class Sale:
     shipped: bool
     address: dict[str, Any]
     raw: dict[str, Any]
-
-    @property
-    def lines_total(self) -> Decimal:
-        """The sum of the lines."""
-        return sum((line.total for line in self.lines), Decimal(0))
+    lines_total: Decimal
 
     @property
     def adds_up(self) -> bool:
@@ -136,6 +128,7 @@ def read_sale(order: Order) -> Sale:
         shipped=order.tracking is not None and order.tracking.number is not None,
         address=_address(order),
         raw=storable(order.raw),
+        lines_total=goods,
     )
 
 
@@ -144,14 +137,17 @@ def _line(number: int, item: OrderItem) -> SaleLine:
     price = item.price or Decimal(0)
     if abs(price) >= LARGEST_AMOUNT:
         raise UnreadableSaleError(f"The price on line {number} is too large for the shop's tables.")
+    price = to_cents(price)
+    sku = _cut(item.sku, "sku") or ""
     return SaleLine(
         line=number,
-        sku=(_cut(item.sku, "sku") or "").strip() or None,
+        sku=sku.strip() or None,
         fourseller_product_id=_cut(item.product_id, "product_id"),
-        title=_cut(item.title, "title") or _cut(item.sku, "title") or f"Line {number}",
+        title=_cut(item.title, "title") or sku or f"Line {number}",
         quantity=quantity,
-        price=to_cents(price),
+        price=price,
         odd=item.quantity is None or item.quantity < 1,
+        total=to_cents(price * max(0, quantity)),
     )
 
 
