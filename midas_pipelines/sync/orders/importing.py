@@ -46,14 +46,14 @@ class Imported:
     exceptions: int = 0
     failed: int = 0
     moved_on: int = 0  # known orders whose status or content changed
-    days: Counter[str] = field(default_factory=Counter)  # imported orders by the day they were placed, in UTC
+    days: dict[str, int] = field(default_factory=dict)  # imported orders by the day they were placed, in UTC
     preview: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, other: Imported) -> None:
         """Counts another batch in."""
         for name in ("imported", "duplicates", "exceptions", "failed", "moved_on"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.days += other.days
+        self.days = dict(Counter(self.days) + Counter(other.days))
         self.preview = (self.preview + other.preview)[:20]
 
 
@@ -124,7 +124,7 @@ def _import(connection: sa.Connection, sales: list[Sale], clerk: Clerk) -> Impor
         sound_alarm(connection, lines)
         queue_received(connection, [(claims[sale.order_id].row_id, sale) for sale in new], clerk.mail)
         result.exceptions = len(flawed)
-        result.days = Counter(f"{sale.placed_at:%Y-%m-%d}" for sale in new)
+        result.days = dict(Counter(f"{sale.placed_at:%Y-%m-%d}" for sale in new))
         result.preview = [rows.preview(sale, flawed.get(sale.order_id)) for sale in new[:20]]
     return result
 

@@ -42,7 +42,7 @@ class OrderReport:
     allocated: int = 0  # units given to backorders
     requests: int = 0
     seconds: float = 0.0
-    days: Counter[str] = field(default_factory=Counter)  # imported orders by the day they were placed, in UTC
+    days: dict[str, int] = field(default_factory=dict)  # imported orders by the day they were placed, in UTC
     preview: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -171,7 +171,7 @@ def _since(engine: Engine) -> datetime | None:
 def _add(report: OrderReport, result: Imported) -> None:
     for name in ("imported", "duplicates", "exceptions", "failed", "moved_on"):
         setattr(report, name, getattr(report, name) + getattr(result, name))
-    report.days += result.days
+    report.days = dict(Counter(report.days) + Counter(result.days))
     report.preview = (report.preview + result.preview)[:20]
 
 
