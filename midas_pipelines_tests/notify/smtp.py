@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import socket
 from email.message import EmailMessage
 from typing import Any
 
@@ -20,7 +21,8 @@ class Mailbox:
         self.answers: list[str] = []  # to the next letters; taken when empty
         self.refused: dict[str, str] = {}  # address -> answer to RCPT
         self.hang_up = False  # take the letter and die before saying so
-        self._controller = Controller(self, hostname="127.0.0.1", port=0)
+        self._port = _free_port()
+        self._controller = Controller(self, hostname="127.0.0.1", port=self._port)
 
     def __enter__(self) -> Mailbox:
         self._controller.start()
@@ -32,8 +34,7 @@ class Mailbox:
     @property
     def url(self) -> str:
         """Its address as the settings take it."""
-        port = self._controller.server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-        return f"smtp://127.0.0.1:{port}"
+        return f"smtp://127.0.0.1:{self._port}"
 
     async def handle_RCPT(  # noqa: N802 - the name that the server asks for
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[Any]
@@ -57,3 +58,9 @@ class Mailbox:
             assert server.transport is not None
             server.transport.abort()
         return answer
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
