@@ -2,12 +2,12 @@
 
 import dagster as dg
 
-from midas_pipelines.defs import catalog, inventory, listings, orders
+from midas_pipelines.defs import catalog, inventory, listings, order_checks, orders
 from midas_pipelines.defs.jobs import JOBS, schedules
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.settings import load_settings
 
-DOMAINS = [catalog, listings, inventory, orders]
+DOMAINS = [catalog, listings, inventory, orders, order_checks]
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(DOMAINS, include_specs=True),

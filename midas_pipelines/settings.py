@@ -81,6 +81,24 @@ class Settings(BaseSettings):
         15, ge=0, le=1440, description="how far before the watermark polling reads"
     )
     orders_since: datetime | None = Field(None, description="orders created before this are not imported")
+    orders_age_limit_days: int = Field(
+        14, ge=1, le=365, description="an order still open after so many days fails a check"
+    )
+    smtp_url: SecretStr | None = Field(
+        None, description="where mail to customers goes: smtp://user:password@host:587 or smtps://...:465"
+    )
+    mail_from: str = Field("", description="the sender, as in Midas Technical <orders@example.com>")
+    mail_shop_name: str = Field("our shop", description="the shop's name in messages to customers")
+    mail_templates: Path | None = Field(None, description="a folder with templates that replace ours")
+    mail_channels_on: list[str] = Field(
+        [], description="sales channels whose customers are written to, relay address or not (JSON list)"
+    )
+    mail_channels_off: list[str] = Field(
+        [], description="sales channels whose customers are never written to (JSON list)"
+    )
+    mail_newest_hours: int = Field(
+        48, ge=1, le=8760, description="an order placed longer ago is not confirmed any more"
+    )
     payload_key: SecretStr | None = Field(None, description="Fernet key(s), newest first, comma separated")
     notify_urls: SecretStr | None = Field(
         None, description="where staff are told: apprise addresses, separated by white space"

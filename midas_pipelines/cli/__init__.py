@@ -22,6 +22,11 @@ COMMANDS = {
         "Run everything on this machine: sandbox, schedules, Dagster UI.",
     ),
     "items": ("midas_pipelines.cli.items", "items", "See what was set aside, and give it another try."),
+    "orders": (
+        "midas_pipelines.cli.orders",
+        "orders",
+        "Look at marketplace orders, ship them, settle what needs a person.",
+    ),
     "sandbox": ("midas_pipelines.cli.sandbox", "sandbox", "Run a 4Seller of your own, for development."),
     "settings": (
         "midas_pipelines.cli.settings",

@@ -8,7 +8,7 @@ from pydantic import Field
 from midas_pipelines.defs.listings import fourseller_listings
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
-from midas_pipelines.defs.orders import imported_orders
+from midas_pipelines.defs.orders import order_poll
 from midas_pipelines.store.stock_checks import negative_stock, stock_totals, unexplained_stock
 from midas_pipelines.sync.inventory import push_inventory
 from midas_pipelines.sync.progress import tell
@@ -26,7 +26,7 @@ class InventoryConfig(dg.Config):
     group_name=GROUP,
     kinds={"python", "api"},
     owners=OWNERS,
-    deps=[fourseller_listings, imported_orders],
+    deps=[fourseller_listings, order_poll],
     metadata=columns(
         product_id="int: the shop's product",
         variant_id="int: its variant, empty for a product without",

@@ -6,7 +6,13 @@ from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.intervals import daily_schedule, interval_schedule
 from midas_pipelines.defs.inventory import inventory_levels
 from midas_pipelines.defs.listings import ListingsConfig, fourseller_listings, listing_observation, sync_plan
-from midas_pipelines.defs.orders import imported_orders, order_statuses
+from midas_pipelines.defs.orders import (
+    customer_messages,
+    imported_orders,
+    order_fulfilment,
+    order_poll,
+    order_statuses,
+)
 from midas_pipelines.settings import Settings
 
 full_sync = dg.define_asset_job(
@@ -32,13 +38,18 @@ inventory_push = dg.define_asset_job(
 )
 order_import = dg.define_asset_job(
     "order_import",
+    selection=dg.AssetSelection.assets(order_poll, customer_messages),
+    description="Imports marketplace sales since the watermark, and confirms them to customers.",
+)
+order_backfill = dg.define_asset_job(
+    "order_backfill",
     selection=dg.AssetSelection.assets(imported_orders),
-    description="Imports marketplace sales since the watermark.",
+    description="Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
 )
 status_sync = dg.define_asset_job(
     "status_sync",
-    selection=dg.AssetSelection.assets(order_statuses),
-    description="Brings order statuses together, both ways.",
+    selection=dg.AssetSelection.assets(order_statuses, order_fulfilment, customer_messages),
+    description="Brings order statuses together, both ways, with parcels and messages to customers.",
 )
 consistency_check = dg.define_asset_job(
     "consistency_check",
@@ -46,7 +57,16 @@ consistency_check = dg.define_asset_job(
     description="Reads back what 4Seller shows and checks it against the shop.",
 )
 
-JOBS = [full_sync, incremental_sync, plan_sync, inventory_push, order_import, status_sync, consistency_check]
+JOBS = [
+    full_sync,
+    incremental_sync,
+    plan_sync,
+    inventory_push,
+    order_import,
+    order_backfill,
+    status_sync,
+    consistency_check,
+]
 
 
 def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:

@@ -1,16 +1,20 @@
 """Orders: marketplace sales in the shop's own tables, and their status both ways."""
 
 import asyncio
+from typing import Any
 
 import dagster as dg
 
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
-from midas_pipelines.store.order_checks import order_count, unbalanced_orders
-from midas_pipelines.sync.orders import import_orders
-from midas_pipelines.sync.status import sync_statuses
+from midas_pipelines.defs.order_days import is_a_day, order_days, window_of
+from midas_pipelines.store.order_checks import open_work, order_count
+from midas_pipelines.sync.orders.mailing import send_mails
+from midas_pipelines.sync.orders.polling import OrderReport, import_orders
+from midas_pipelines.sync.orders.status_sync import sync_statuses, tell_marketplace
 
 GROUP = "orders"
+COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "moved_on", "mapped", "allocated")
 
 fourseller_orders = dg.AssetSpec(
     ["fourseller", "orders"],
@@ -26,52 +30,92 @@ fourseller_orders = dg.AssetSpec(
     kinds={"python", "api"},
     owners=OWNERS,
     deps=[fourseller_orders],
+    partitions_def=order_days,
     metadata=columns(
         marketplace_order_id="string: unique within its channel",
         local_order_id="int: the shop's order, one for each",
         status="string: pending, processing, shipped, delivered, cancelled or refunded",
-        exception="string: unmapped, oversold, quantity, total_mismatch, unknown_status",
+        exception="string: unmapped, oversold, quantity, total_mismatch, unknown_status, conflict, edited",
         total="decimal: as the marketplace gave it, in `currency`",
         placed_at="timestamp: UTC",
     )
     | {"dagster/table_name": "marketplace_orders"},
 )
 def imported_orders(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
-    """Marketplace sales as orders of the shop: each once, with its stock taken in the same transaction.
+    """Marketplace sales as orders of the shop, by the day they were placed: each once, with its stock taken.
+
+    Materialize a day, or backfill many, to read those days from 4Seller again: what is imported already stays as it
+    is. `order_poll` does the same for what is new, all day, and notes here the days it touched.
+    """
+    span = context.partition_time_window
+    with midas.engine(context) as engine:
+        report = asyncio.run(import_orders(engine, window_of(span)))
+        known = order_count(engine.database, span.start, span.end)
+    return dg.MaterializeResult(metadata={"dagster/row_count": known, **_told(report)})
+
+
+@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, deps=[fourseller_orders])
+def order_poll(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
+    """New and changed marketplace sales since the last look, imported within minutes of being placed.
 
     A line that no item matches, or that stock cannot cover, is imported with an exception; a sale is never refused.
     """
     with midas.engine(context) as engine:
         report = asyncio.run(import_orders(engine))
         known = order_count(engine.database)
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": known,
-            **numbers(report, "fetched", "imported", "duplicates", "exceptions", "failed", "moved_on"),
-            **numbers(report, "requests", "seconds"),
-            "preview": table(report.preview),
-        }
-    )
+    for day, count in sorted(report.days.items()):
+        if is_a_day(day):
+            context.log_event(
+                dg.AssetMaterialization(imported_orders.key, partition=day, metadata={"imported": count})
+            )
+    return dg.MaterializeResult(metadata={"dagster/row_count": known, **_told(report)})
 
 
-@dg.asset_check(asset=imported_orders)
-def order_totals_add_up(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
-    """Each order's total is the sum of its items, plus shipping and tax, less discounts, to the cent."""
-    with midas.engine(context) as engine:
-        offenders = unbalanced_orders(engine.database)
-    return dg.AssetCheckResult(
-        passed=not offenders, metadata={"orders": len(offenders), "offenders": table(offenders[:20])}
-    )
+def _told(report: OrderReport) -> dict[str, Any]:
+    return {
+        **numbers(report, *COUNTS),
+        **numbers(report, "requests", "seconds"),
+        "preview": table(report.preview),
+    }
 
 
-@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, deps=[imported_orders])
+@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, deps=[imported_orders, order_poll])
 def order_statuses(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """Where each order stands, the same in the shop and on its marketplace; a status never goes back."""
     with midas.engine(context) as engine:
         report = asyncio.run(sync_statuses(engine))
     return dg.MaterializeResult(
         metadata={
-            **numbers(report, "scanned", "told", "refused", "moved_on", "failed", "requests", "seconds"),
+            **numbers(report, "scanned", "told", "parcels", "refused", "moved_on", "failed"),
+            **numbers(report, "requests", "seconds"),
             "preview": table(report.preview[:20]),
         }
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, deps=[order_statuses])
+def order_fulfilment(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
+    """Parcels that left since, with their tracking numbers on the marketplace; and what is still to be shipped."""
+    with midas.engine(context) as engine:
+        report = asyncio.run(tell_marketplace(engine, kind="fulfilment"))
+        work = open_work(engine.database)
+    return dg.MaterializeResult(
+        metadata={
+            **numbers(report, "parcels", "told", "refused", "failed", "requests", "seconds"),
+            **work,
+            "preview": table(report.preview[:20]),
+        }
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[order_poll, order_fulfilment])
+def customer_messages(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
+    """Messages to customers whose orders arrived, left or were cancelled, by mail, each once.
+
+    A mail server that is down leaves them waiting and fails nothing else.
+    """
+    with midas.engine(context) as engine:
+        report = send_mails(engine.database, engine.settings, engine.run_id)
+    return dg.MaterializeResult(
+        metadata={**numbers(report, "sent", "waiting", "failed"), "problems": table(report.problems[:20])}
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from midas_pipelines.store.tables import inventory_changes
+from midas_pipelines.storefront.bulk import insert_rows
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.stock import lock_stock, set_stock
 
@@ -48,7 +49,7 @@ def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[in
         stock[move.item] = on_hand + delta
         rows.append(_row(move, delta, on_hand + delta))
     if rows:
-        connection.execute(sa.insert(inventory_changes), rows)
+        insert_rows(connection, inventory_changes, rows)
         set_stock(
             connection, {item: quantity for item, quantity in stock.items() if quantity != before[item]}
         )

@@ -93,6 +93,9 @@ marketplace_orders = sa.Table(
     sa.Column("tax", Money),
     sa.Column("discount", Money),
     sa.Column("payload", sa.Text),
+    sa.Column(
+        "content_hash", sa.String(64)
+    ),  # of lines and amounts: tells an edited order from a repeated one
     sa.Column("placed_at", UtcDateTime),
     sa.Column("source_updated_at", UtcDateTime),
     sa.Column("shop_status_since", UtcDateTime),  # the shop changed the status; 4Seller is not told yet
@@ -125,8 +128,12 @@ marketplace_order_lines = sa.Table(
     sa.Column("taken", sa.Integer, nullable=False, server_default="0"),
     sa.Column("given_back", sa.Integer, nullable=False, server_default="0"),
     sa.Column("exception", sa.String(30)),  # unmapped|oversold|quantity
+    sa.Column("owed", sa.Integer, nullable=False, server_default="0"),  # sold and not there: the backorder
+    sa.Column("shipped", sa.Integer, nullable=False, server_default="0"),
     sa.UniqueConstraint("order_id", "line", name="marketplace_order_lines_once"),
     sa.CheckConstraint("given_back >= 0 AND given_back <= taken", name="marketplace_order_lines_given_back"),
+    sa.CheckConstraint("owed >= 0", name="marketplace_order_lines_owed"),
+    sa.CheckConstraint("shipped >= 0", name="marketplace_order_lines_shipped"),
 )
 sa.Index(
     "marketplace_order_lines_open",
@@ -134,6 +141,14 @@ sa.Index(
     postgresql_where=marketplace_order_lines.c.exception.is_not(None),
     sqlite_where=marketplace_order_lines.c.exception.is_not(None),
 )
+
+sa.Index(
+    "marketplace_order_lines_owed",
+    marketplace_order_lines.c.id,
+    postgresql_where=marketplace_order_lines.c.owed > 0,
+    sqlite_where=marketplace_order_lines.c.owed > 0,
+)
+sa.Index("marketplace_order_lines_item", marketplace_order_lines.c.order_item_id)
 
 order_processing_logs = sa.Table(
     "order_processing_logs",

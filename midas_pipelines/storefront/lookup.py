@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
+from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import product_variants, products
 
@@ -15,11 +16,13 @@ def items_by_sku(connection: sa.Connection, skus: Collection[str]) -> dict[str, 
     if not skus:
         return {}
     has_variants = sa.exists().where(product_variants.c.product_id == products.c.id)
-    plain = sa.select(products.c.sku, products.c.id).where(products.c.sku.in_(skus), ~has_variants)
+    plain = sa.select(products.c.sku, products.c.id).where(
+        any_of(connection, products.c.sku, skus), ~has_variants
+    )
     found: dict[str, ItemKey] = {row.sku: (row.id, None) for row in connection.execute(plain)}
     columns = product_variants.c
     by_variant = sa.select(columns.sku, columns.product_id, columns.id).where(
-        columns.sku.in_(skus), columns.product_id.is_not(None)
+        any_of(connection, columns.sku, skus), columns.product_id.is_not(None)
     )
     for row in connection.execute(by_variant):
         found.setdefault(row.sku, (row.product_id, row.id))
@@ -34,9 +37,11 @@ def present_items(connection: sa.Connection, keys: Collection[ItemKey]) -> set[I
     found: set[ItemKey] = set()
     if product_ids:
         has_variants = sa.exists().where(columns.product_id == products.c.id)
-        plain = sa.select(products.c.id).where(products.c.id.in_(product_ids), ~has_variants)
+        plain = sa.select(products.c.id).where(any_of(connection, products.c.id, product_ids), ~has_variants)
         found |= {(product, None) for product in connection.scalars(plain)}
     if variant_ids:
-        by_variant = sa.select(columns.product_id, columns.id).where(columns.id.in_(variant_ids))
+        by_variant = sa.select(columns.product_id, columns.id).where(
+            any_of(connection, columns.id, variant_ids)
+        )
         found |= {(row.product_id, row.id) for row in connection.execute(by_variant)}
     return found & set(keys)

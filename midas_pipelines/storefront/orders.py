@@ -7,43 +7,50 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.storefront.bulk import insert_rows, update_rows
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.storefront.types import utc_now
 
 
-def insert_orders(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """Inserts shop orders; returns their ids by order number.
+def insert_orders(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Inserts shop orders under the ids that they bring.
 
     Raises:
         sqlalchemy.exc.IntegrityError: an order number is taken.
     """
-    made = connection.execute(sa.insert(orders).returning(orders.c.order_number, orders.c.id), list(rows))
-    return {row.order_number: row.id for row in made}
+    insert_rows(connection, orders, rows)
 
 
-def insert_order_items(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
-    """Inserts order lines; returns their ids in the order of `rows`."""
-    if not rows:
-        return []
-    statement = sa.insert(order_items).returning(order_items.c.id, sort_by_parameter_order=True)
-    return list(connection.scalars(statement, list(rows)))
+def insert_order_items(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Inserts order lines under the ids that they bring."""
+    insert_rows(connection, order_items, rows)
 
 
 def insert_history(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Notes the status each order has reached, as the shop's own code does."""
-    if rows:
-        connection.execute(sa.insert(order_status_history), list(rows))
+    insert_rows(connection, order_status_history, rows)
+
+
+def update_order(connection: sa.Connection, order_id: int, **columns: Any) -> None:
+    """Changes columns of a shop order."""
+    values = {**columns, "updated_at": utc_now()}
+    connection.execute(sa.update(orders).where(orders.c.id == order_id).values(values))
+
+
+def update_order_items(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Changes order lines; each row names its `id`."""
+    update_rows(connection, order_items, rows)
 
 
 def set_order_status(
     connection: sa.Connection, order_id: int, *, status: str, notes: str, payment_status: str | None = None
 ) -> None:
-    """Moves a shop order to `status` and notes it in its history."""
-    values: dict[str, Any] = {"status": status, "updated_at": utc_now()}
-    if payment_status is not None:
-        values["payment_status"] = payment_status
-    connection.execute(sa.update(orders).where(orders.c.id == order_id).values(values))
-    insert_history(connection, [{"order_id": order_id, "status": status, "notes": notes}])
+    """Moves a shop order to `status` and notes it in its history; an order that the shop has deleted stays so."""
+    changes = {"status": status} | ({} if payment_status is None else {"payment_status": payment_status})
+    update_order(connection, order_id, **changes)
+    there = sa.select(orders.c.id, sa.literal(status), sa.literal(notes)).where(orders.c.id == order_id)
+    names = ["order_id", "status", "notes"]
+    connection.execute(sa.insert(order_status_history).from_select(names, there))
 
 
 def lock_orders(connection: sa.Connection, order_ids: Collection[int]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
+from midas_pipelines.storefront.bulk import any_of, update_rows
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import product_variants, products
 
@@ -20,13 +21,15 @@ def lock_stock(connection: sa.Connection, keys: Collection[ItemKey]) -> dict[Ite
     product_ids = sorted(product for product, variant in keys if variant is None)
     variant_ids = sorted(variant for _, variant in keys if variant is not None)
     if product_ids:
-        query = sa.select(products.c.id, products.c.stock_quantity).where(products.c.id.in_(product_ids))
+        query = sa.select(products.c.id, products.c.stock_quantity).where(
+            any_of(connection, products.c.id, product_ids)
+        )
         for row in connection.execute(query.order_by(products.c.id).with_for_update(key_share=True)):
             found[(row.id, None)] = row.stock_quantity
     if variant_ids:
         columns = product_variants.c
         query = sa.select(columns.id, columns.product_id, columns.stock_quantity).where(
-            columns.id.in_(variant_ids)
+            any_of(connection, columns.id, variant_ids)
         )
         for row in connection.execute(query.order_by(columns.id).with_for_update(key_share=True)):
             found[(row.product_id, row.id)] = row.stock_quantity
@@ -35,18 +38,7 @@ def lock_stock(connection: sa.Connection, keys: Collection[ItemKey]) -> dict[Ite
 
 def set_stock(connection: sa.Connection, quantities: Mapping[ItemKey, int]) -> None:
     """Sets the stock on hand of items that `lock_stock` has locked; their ledger rows must be written before."""
-    for table, rows in (
-        (products, [(p, q) for (p, v), q in sorted(quantities.items(), key=_by_id) if v is None]),
-        (product_variants, [(v, q) for (_, v), q in sorted(quantities.items(), key=_by_id) if v is not None]),
-    ):
-        if rows:
-            statement = sa.update(table).where(table.c.id == sa.bindparam("row"))
-            connection.execute(
-                statement.values(stock_quantity=sa.bindparam("quantity")),
-                [{"row": row, "quantity": quantity} for row, quantity in rows],
-            )
-
-
-def _by_id(entry: tuple[ItemKey, int]) -> tuple[int, int]:
-    (product, variant), _ = entry
-    return (product, variant or 0)
+    plain = [{"id": p, "stock_quantity": q} for (p, v), q in quantities.items() if v is None]
+    variants = [{"id": v, "stock_quantity": q} for (_, v), q in quantities.items() if v is not None]
+    update_rows(connection, products, plain)
+    update_rows(connection, product_variants, variants)

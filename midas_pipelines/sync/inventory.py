@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.orders.oversold import allocate_backorders
 from midas_pipelines.sync.push import Push
 from midas_pipelines.sync.record import recorded
 from midas_pipelines.sync.tally import Tally
@@ -36,6 +38,8 @@ async def push_inventory(
     with recorded(engine, "inventory", "dirty", report) as clock:
         async with engine.channel() as client:
             clock.client = client
+            # Stock that came back belongs to those who wait for it, before anyone can buy it again.
+            await asyncio.to_thread(allocate_backorders, engine.database, engine.run_id)
             push = Push(
                 engine, client, quantities_only=True, ignore_delays=ignore_delays, on_progress=on_progress
             )

@@ -23,8 +23,8 @@ from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import to_cents, utc_now
 from midas_pipelines.sync.listing import content_hash
+from midas_pipelines.sync.orders.sales import LARGEST_AMOUNT
 from midas_pipelines.sync.plan import Action, Change, plan
-from midas_pipelines.sync.sales import LARGEST_AMOUNT
 
 CHUNK = 1000
 

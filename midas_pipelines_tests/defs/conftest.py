@@ -45,8 +45,9 @@ def execute(environment: World) -> Iterator[Execute]:
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """What the asset's one materialization in that run tells, by name."""
-    (event,) = result.asset_materializations_for_node(asset)
-    return {name: found.value for name, found in event.metadata.items()}
+    found = result.asset_materializations_for_node(asset)
+    (event,) = [event for event in found if event.asset_key.path == [asset]]
+    return {name: told.value for name, told in event.metadata.items()}
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:

@@ -58,8 +58,8 @@ def test_sales_are_imported_with_their_totals_checked(environment: World, execut
     execute("full_sync")
     environment.place(("A-1", 2))
     result = execute("order_import")
-    assert metadata(result, "imported_orders")["imported"] == 1
-    assert checks(result) == {"order_totals_add_up": True}
+    assert metadata(result, "order_poll")["imported"] == 1
+    assert checks(result) == dict.fromkeys(ORDER_CHECKS, True)
 
 
 def test_what_4seller_shows_otherwise_fails_its_check_and_names_the_item(
@@ -79,10 +79,23 @@ def test_what_4seller_shows_otherwise_fails_its_check_and_names_the_item(
     assert metadata(result, "listing_observation")["worst"].records[0].data["4Seller"] == "99.00"
 
 
+ORDER_CHECKS = (
+    "order_totals_add_up",
+    "one_shop_order_each",
+    "deductions_equal_items",
+    "no_order_open_too_long",
+    "orders_are_fresh",
+)
 BREAKAGES = {
     "no_negative_stock": ("UPDATE products SET stock_quantity = -1", "inventory_push"),
     "ledger_explains_stock": ("DELETE FROM inventory_changes", "inventory_push"),
     "order_totals_add_up": ("UPDATE orders SET total_amount = total_amount + 1", "order_import"),
+    "one_shop_order_each": ("DELETE FROM marketplace_orders", "order_import"),
+    "deductions_equal_items": ("UPDATE marketplace_order_lines SET taken = taken + 1", "order_import"),
+    "no_order_open_too_long": (
+        "UPDATE marketplace_orders SET placed_at = '2020-01-01 00:00:00+00:00'",
+        "order_import",
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.inventory import push_inventory
-from midas_pipelines.sync.orders import import_orders
+from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.products import Mode, sync_products
 
 _context = get_context("forkserver")

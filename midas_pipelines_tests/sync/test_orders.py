@@ -19,9 +19,9 @@ from midas_pipelines.store.cursors import read_cursor
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders, store
-from midas_pipelines.sync.order_import import import_sales
-from midas_pipelines.sync.orders import WATERMARK, Window
-from midas_pipelines.sync.sales import read_sale
+from midas_pipelines.sync.orders.importing import import_sales
+from midas_pipelines.sync.orders.polling import WATERMARK, Window
+from midas_pipelines.sync.orders.sales import read_sale
 from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
@@ -202,7 +202,7 @@ def test_dying_in_the_middle_of_an_import_leaves_nothing_half_done(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("midas_pipelines.sync.order_import._log", die)
+        patch.setattr("midas_pipelines.sync.orders.importing._log", die)
         with pytest.raises(KeyboardInterrupt):
             world.import_orders()
     assert (stock_of(world, product), value(world.database, "SELECT count(*) FROM orders")) == (10, 0)

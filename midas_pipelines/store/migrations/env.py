@@ -2,7 +2,10 @@
 
 from alembic import context
 
-from midas_pipelines.store import alert_tables  # noqa: F401 - its tables belong to the metadata
+from midas_pipelines.store import (  # noqa: F401 - their tables belong to the metadata
+    alert_tables,
+    shipment_tables,
+)
 from midas_pipelines.store.tables import store
 
 connection = context.config.attributes["connection"]

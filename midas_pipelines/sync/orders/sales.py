@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,11 +39,7 @@ class SaleLine:
     quantity: int
     price: Decimal
     odd: bool
-
-    @property
-    def total(self) -> Decimal:
-        """Price times quantity, in the order's currency; a quantity below one counts for nothing."""
-        return to_cents(self.price * max(0, self.quantity))
+    total: Decimal  # price times quantity; a quantity below one counts for nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +63,22 @@ class Sale:
     shipped: bool
     address: dict[str, Any]
     raw: dict[str, Any]
-
-    @property
-    def lines_total(self) -> Decimal:
-        """The sum of the lines."""
-        return sum((line.total for line in self.lines), Decimal(0))
+    lines_total: Decimal
 
     @property
     def adds_up(self) -> bool:
         """Whether lines + shipping + tax - discount = total, to the cent."""
         return self.lines_total + self.shipping_cost + self.tax - self.discount == self.total
+
+    @property
+    def content_hash(self) -> str:
+        """A digest of what the buyer may still change: lines, amounts and where the parcel goes."""
+        lines = [
+            (one.line, one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in self.lines
+        ]
+        amounts = [str(amount) for amount in (self.total, self.shipping_cost, self.tax, self.discount)]
+        content = json.dumps([lines, amounts, self.address], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def order_number(self) -> str:
@@ -125,6 +128,7 @@ def read_sale(order: Order) -> Sale:
         shipped=order.tracking is not None and order.tracking.number is not None,
         address=_address(order),
         raw=storable(order.raw),
+        lines_total=goods,
     )
 
 
@@ -133,21 +137,27 @@ def _line(number: int, item: OrderItem) -> SaleLine:
     price = item.price or Decimal(0)
     if abs(price) >= LARGEST_AMOUNT:
         raise UnreadableSaleError(f"The price on line {number} is too large for the shop's tables.")
+    price = to_cents(price)
+    sku = _cut(item.sku, "sku") or ""
     return SaleLine(
         line=number,
-        sku=(_cut(item.sku, "sku") or "").strip() or None,
+        sku=sku.strip() or None,
         fourseller_product_id=_cut(item.product_id, "product_id"),
-        title=_cut(item.title, "title") or _cut(item.sku, "title") or f"Line {number}",
+        title=_cut(item.title, "title") or sku or f"Line {number}",
         quantity=quantity,
-        price=to_cents(price),
+        price=price,
         odd=item.quantity is None or item.quantity < 1,
+        total=to_cents(price * max(0, quantity)),
     )
 
 
 def _extra(order: Order, names: Iterable[str]) -> Decimal:
     """The first of these fields that holds an amount, or a list of amounts; 0 without one."""
+    raw = order.raw
     for name in names:
-        value = order.raw.get(name)
+        value = raw.get(name)
+        if value is None:
+            continue
         parts = value if isinstance(value, list) else [value]
         amounts = [_amount(part.get("amount") if isinstance(part, dict) else part) for part in parts]
         if any(amount is not None for amount in amounts):
@@ -186,9 +196,16 @@ def _cut(text: str | None, field: str) -> str | None:
 def storable(value: Any) -> Any:
     """The value without NUL characters and half surrogates, which JSON may spell and a database cannot store."""
     if isinstance(value, str):
+        return value if value.isascii() and "\x00" not in value else _cleaned(value)
+    spelled = json.dumps(value, default=str)
+    return _cleaned(value) if "\\u0000" in spelled or "\\ud" in spelled else value
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
         return value.replace("\x00", "").encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {storable(name): storable(part) for name, part in value.items()}
+        return {_cleaned(name): _cleaned(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [storable(part) for part in value]
+        return [_cleaned(part) for part in value]
     return value

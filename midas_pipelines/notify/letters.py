@@ -1,0 +1,59 @@
+"""Writing letters from Jinja2 templates: for each kind `<kind>.txt`, whose first line is the subject, and `<kind>.html`.
+
+A shop replaces any of them, and `layout.html`, by a file of the same name in its own folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import SandboxedEnvironment
+
+from midas_pipelines.notify.mail import Letter
+
+KINDS = ("received", "shipped", "cancelled")
+OURS = Path(__file__).parent / "templates"
+
+
+class BadTemplate(Exception):
+    """A template is missing or wrong; the message names it and the line."""
+
+
+def write_letter(kind: str, to: str, facts: Mapping[str, Any], *, folder: Path | None, key: str) -> Letter:
+    """The letter of that kind.
+
+    Args:
+        kind: received, shipped or cancelled.
+        to: the customer's address.
+        facts: what the templates may name; see docs/orders.md.
+        folder: the shop's own templates, which come first.
+        key: names the letter, for the Message-ID.
+
+    Raises:
+        BadTemplate: a template is missing or wrong.
+    """
+    templates = _environment(folder)
+    try:
+        text = templates.get_template(f"{kind}.txt").render(facts)
+        html = templates.get_template(f"{kind}.html").render(facts)
+    except jinja2.TemplateError as error:
+        where = f"{getattr(error, 'name', None) or kind}, line {getattr(error, 'lineno', '?')}"
+        raise BadTemplate(f"The mail template {where} is wrong: {error.message}.") from None
+    subject, _, body = text.strip().partition("\n")
+    return Letter(to, subject.strip(), body.strip() + "\n", html, key)
+
+
+@lru_cache(maxsize=8)
+def _environment(folder: Path | None) -> SandboxedEnvironment:
+    folders = ([folder] if folder is not None else []) + [OURS]
+    return SandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(folders),
+        autoescape=lambda name: bool(name and name.endswith(".html")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,124 @@
+"""Statements over many rows at once: one statement for a table and a batch, on both databases.
+
+PostgreSQL takes the rows as one JSON text (`json_to_recordset`): a single parameter whatever the number of rows, and
+an ordinary INSERT or UPDATE, so that the shop's triggers, defaults and row security hold as ever. SQLite prepares the
+statement once and runs it for each row, which costs it no round trip.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+Row = Mapping[str, Any]
+_POSTGRESQL = postgresql_dialect()  # type: ignore[no-untyped-call]
+
+
+def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
+    """Inserts the rows, which all have the same columns.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError, sqlalchemy.exc.DataError: one of them breaks a rule of the table.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(_insert_sql(table, tuple(rows[0])), (as_json(rows),))
+    else:
+        connection.execute(sa.insert(table), [dict(row) for row in rows])
+
+
+def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], key: str) -> set[Any]:
+    """Inserts the rows that no unique key of the table speaks against; returns the `key` of each that went in.
+
+    Of two transactions that insert the same row one waits for the other's end, and then finds it there. They wait in
+    the order of `rows`, which must therefore be sorted alike everywhere.
+    """
+    if not rows:
+        return set()
+    if connection.dialect.name == "postgresql":
+        statement = f"{_insert_sql(table, tuple(rows[0]))} ON CONFLICT DO NOTHING RETURNING {key}"
+        return set(connection.exec_driver_sql(statement, (as_json(rows),)).scalars().all())
+    statement_ = sqlite_insert(table).on_conflict_do_nothing().returning(table.c[key])
+    return set(connection.execute(statement_, [dict(row) for row in rows]).scalars())
+
+
+def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], key: str = "id") -> None:
+    """Sets the other columns of the rows that `key` names."""
+    if not rows:
+        return
+    names = tuple(rows[0])
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(_update_sql(table, names, key), (as_json(rows),))
+        return
+    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names if name != key}
+    statement = sa.update(table).where(table.c[key] == sa.bindparam("row_key")).values(values)
+    parameters = [
+        {"row_key": row[key]} | {f"new_{name}": row[name] for name in names if name != key} for row in rows
+    ]
+    connection.execute(statement, parameters)
+
+
+def reserve_ids(connection: sa.Connection, table: sa.Table, number: int, *, above: int = 0) -> list[int]:
+    """Ids that rows of this table may be given, so that what points at them can be written in the same breath.
+
+    Args:
+        connection: in a writing transaction.
+        number: how many.
+        above: ids up to this one are taken too (SQLite gives the id of a deleted last row again).
+    """
+    if number == 0:
+        return []
+    if connection.dialect.name == "postgresql":
+        query = "SELECT array_agg(nextval(pg_get_serial_sequence(%s, 'id'))) FROM generate_series(1, %s)"
+        return list(connection.exec_driver_sql(query, (table.name, number)).scalar_one())
+    last = connection.scalar(sa.select(sa.func.max(table.c.id))) or 0
+    start = max(last, above) + 1
+    return list(range(start, start + number))
+
+
+def any_of(
+    connection: sa.Connection, column: sa.ColumnElement[Any], values: Collection[Any]
+) -> sa.ColumnElement[bool]:
+    """Whether the column is one of the values, which go to the database as one parameter however many there are."""
+    if connection.dialect.name == "postgresql":
+        listed = sa.bindparam(None, list(values), type_=ARRAY(column.type))
+        return column == sa.any_(listed)
+    listed_json = sa.func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(sa.select(listed_json.c.value))
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """The rows as PostgreSQL reads them back: amounts and moments as text."""
+    return json.dumps(rows, default=str, separators=(",", ":"))
+
+
+@lru_cache(maxsize=200)
+def _insert_sql(table: sa.Table, names: tuple[str, ...]) -> str:
+    listed = ", ".join(names)
+    return f"INSERT INTO {table.name} ({listed}) SELECT {listed} FROM {_recordset(table, names)}"
+
+
+@lru_cache(maxsize=200)
+def _update_sql(table: sa.Table, names: tuple[str, ...], key: str) -> str:
+    changes = ", ".join(f"{name} = given.{name}" for name in names if name != key)
+    return (
+        f"UPDATE {table.name} SET {changes} FROM {_recordset(table, names)} "
+        f"WHERE {table.name}.{key} = given.{key}"
+    )
+
+
+def _recordset(table: sa.Table, names: tuple[str, ...]) -> str:
+    columns = ", ".join(f"{name} {_column_type(table.c[name])}" for name in names)
+    return f"json_to_recordset(%s) AS given({columns})"
+
+
+def _column_type(column: sa.Column[Any]) -> str:
+    return str(column.type.compile(dialect=_POSTGRESQL))

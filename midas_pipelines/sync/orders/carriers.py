@@ -1,0 +1,151 @@
+"""Tracking numbers: what each carrier's look like, their check digits, and the page that follows a parcel. Pure.
+
+Formats: UPS 1Z numbers, USPS IMpb, FedEx Express and Ground, DHL Express waybills, and the postal S10 form of
+UPU standard S10. A carrier that is not in the table is taken as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from midas_pipelines.fourseller.models import Tracking
+
+LONGEST_NUMBER = 100
+S10 = re.compile(r"[A-Z]{2}[0-9]{9}[A-Z]{2}")
+S10_WEIGHTS = (8, 6, 4, 2, 3, 5, 9, 7)
+
+
+class BadTracking(Exception):
+    """The number cannot be this carrier's; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """A carrier with public formats: each a pattern and, where the last digit is a check digit, its rule."""
+
+    name: str
+    page: str
+    formats: tuple[tuple[re.Pattern[str], Callable[[str], bool] | None], ...]
+
+
+def tracking(carrier: str, number: str, *, url: str | None = None, anyway: bool = False) -> Tracking:
+    """The parcel as 4Seller is told of it: the carrier's proper name, the bare number, the page that follows it.
+
+    Args:
+        carrier: as a person writes it.
+        number: spaces and hyphens do not matter.
+        url: takes the place of the carrier's own page.
+        anyway: accepts a number that the carrier's formats do not know.
+
+    Raises:
+        BadTracking: the number cannot be right.
+    """
+    bare = re.sub(r"[\s-]+", "", number).upper()
+    known = CARRIERS.get(re.sub(r"[^a-z]", "", carrier.lower()))
+    if not carrier.strip() or not bare:
+        raise BadTracking("A parcel needs a carrier and a tracking number.")
+    if len(bare) > LONGEST_NUMBER or not bare.isascii() or not bare.isprintable():
+        raise BadTracking(f"“{number[:120]}” is no tracking number: up to {LONGEST_NUMBER} plain characters.")
+    if known is None:
+        return Tracking(carrier=carrier.strip()[:50], number=bare, url=url)
+    if not anyway:
+        _check(known, bare)
+    return Tracking(carrier=known.name, number=bare, url=url or known.page + quote(bare))
+
+
+def _check(carrier: Carrier, number: str) -> None:
+    matching = [rule for pattern, rule in carrier.formats if pattern.fullmatch(number)]
+    if not matching:
+        raise BadTracking(
+            f"{number} does not look like a number of {carrier.name}; compare it with the label."
+        )
+    if not any(rule is None or rule(number) for rule in matching):
+        raise BadTracking(
+            f"{number} is mistyped: the check digit of {carrier.name} does not fit; look again."
+        )
+
+
+def ups_check(number: str) -> bool:
+    """UPS: letters count from A = 2, every second character twice, the last makes a multiple of ten."""
+    values = [int(char) if char.isdigit() else (ord(char) - 63) % 10 for char in number[2:]]
+    total = sum(value * (2 if place % 2 else 1) for place, value in enumerate(values[:-1]))
+    return (10 - total % 10) % 10 == values[-1]
+
+
+def mod10_check(number: str) -> bool:
+    """USPS and FedEx Ground: digits weighted 3 and 1 from the right, the last makes a multiple of ten."""
+    digits = [int(char) for char in reversed(number)]
+    total = sum(digit * (3 if place % 2 == 0 else 1) for place, digit in enumerate(digits[1:]))
+    return (10 - total % 10) % 10 == digits[0]
+
+
+def fedex_express_check(number: str) -> bool:
+    """FedEx Express: weights 3, 1, 7; the rest by 11, 10 counting as 0."""
+    weights = (3, 1, 7) * 4
+    total = sum(int(char) * weight for char, weight in zip(number[:-1], weights, strict=False))
+    return total % 11 % 10 == int(number[-1])
+
+
+def dhl_check(number: str) -> bool:
+    """DHL Express: the rest of the first nine digits by seven."""
+    return int(number[:-1]) % 7 == int(number[-1])
+
+
+def s10_check(number: str) -> bool:
+    """Posts of the world: weights 8 6 4 2 3 5 9 7, 11 less the rest by 11; 10 counts as 0 and 11 as 5."""
+    total = sum(int(char) * weight for char, weight in zip(number[2:10], S10_WEIGHTS, strict=True))
+    wanted = 11 - total % 11
+    return {10: 0, 11: 5}.get(wanted, wanted) == int(number[10])
+
+
+_S10 = (S10, s10_check)
+_UPS = Carrier(
+    "UPS", "https://www.ups.com/track?tracknum=", ((re.compile(r"1Z[0-9A-Z]{15}[0-9]"), ups_check),)
+)
+_USPS = Carrier(
+    "USPS",
+    "https://tools.usps.com/go/TrackConfirmAction?tLabels=",
+    (
+        (re.compile(r"[0-9]{20}|9[1-5][0-9]{20}"), mod10_check),
+        (re.compile(r"420[0-9]{5}([0-9]{4})?9[1-5][0-9]{20}"), lambda number: mod10_check(number[-22:])),
+        _S10,
+    ),
+)
+_FEDEX = Carrier(
+    "FedEx",
+    "https://www.fedex.com/fedextrack/?trknbr=",
+    (
+        (re.compile(r"[0-9]{12}"), fedex_express_check),
+        (re.compile(r"[0-9]{15}"), mod10_check),
+        (re.compile(r"[0-9]{20}|[0-9]{22}|[0-9]{34}"), None),
+    ),
+)
+_DHL = Carrier(
+    "DHL",
+    "https://www.dhl.com/en/express/tracking.html?AWB=",
+    ((re.compile(r"[0-9]{10}"), dhl_check), (re.compile(r"JJ?D[0-9A-Z]{9,28}|GM[0-9]{16,20}"), None)),
+)
+_POSTS = {
+    "royalmail": Carrier(
+        "Royal Mail", "https://www.royalmail.com/track-your-item#/tracking-results/", (_S10,)
+    ),
+    "chinapost": Carrier("China Post", "https://www.17track.net/en/track?nums=", (_S10,)),
+    "canadapost": Carrier(
+        "Canada Post",
+        "https://www.canadapost-postescanada.ca/track-reperage/en#/search?searchFor=",
+        ((re.compile(r"[0-9]{16}"), None), _S10),
+    ),
+}
+CARRIERS: dict[str, Carrier] = {
+    "ups": _UPS,
+    "usps": _USPS,
+    "fedex": _FEDEX,
+    "federalexpress": _FEDEX,
+    "dhl": _DHL,
+    "dhlexpress": _DHL,
+    **_POSTS,
+}
+"""By the letters of their names, in lower case."""

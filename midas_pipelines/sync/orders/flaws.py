@@ -1,0 +1,55 @@
+"""Why an imported order needs a person, in one word for programs and one sentence for the operator. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from midas_pipelines.sync.orders.sales import Sale
+
+
+class Flaw(StrEnum):
+    """One of the words in an order's `exception`."""
+
+    UNMAPPED = "unmapped"
+    OVERSOLD = "oversold"
+    QUANTITY = "quantity"
+    TOTAL = "total_mismatch"
+    STATUS = "unknown_status"
+    CONFLICT = "conflict"
+    EDITED = "edited"
+
+
+def sale_flaws(sale: Sale) -> list[Flaw]:
+    """What is wrong with the sale as a whole."""
+    flaws = [] if sale.adds_up else [Flaw.TOTAL]
+    return flaws if sale.known_status else [*flaws, Flaw.STATUS]
+
+
+def explain_sale(sale: Sale, flaw: Flaw) -> str:
+    """The sentence for a flaw of the whole sale."""
+    if flaw is Flaw.STATUS:
+        return f"4Seller's status “{sale.status_word}” is not known; the order counts as pending."
+    return (
+        f"Lines {sale.lines_total} + shipping {sale.shipping_cost} + tax {sale.tax} - discount {sale.discount} "
+        f"is not the total {sale.total} {sale.currency} that the marketplace gave; the total is kept."
+    )
+
+
+def explain_line(line: int, sku: str | None, flaw: Flaw, *, wanted: int, taken: int, quantity: int) -> str:
+    """The sentence for a flaw of one line."""
+    named = f"Line {line}, {sku or 'no SKU'}: "
+    if flaw is Flaw.UNMAPPED:
+        return f"{named}no item of the shop has this SKU; no stock was taken. Map it to an item."
+    if flaw is Flaw.OVERSOLD:
+        return f"{named}{wanted} were sold and {taken} were there; {wanted - taken} are owed."
+    return f"{named}the quantity is {quantity}; check the order on the marketplace."
+
+
+def written(flaws: set[str]) -> str | None:
+    """The flaws as the `exception` column holds them; None without any."""
+    return ",".join(sorted(flaws)) or None
+
+
+def read(exception: str | None) -> set[str]:
+    """The flaws of an `exception` column."""
+    return set(filter(None, (exception or "").split(",")))

@@ -1,0 +1,282 @@
+"""Importing marketplace sales: order, lines, stock deduction, ledger and log in one transaction, once each.
+
+Polling and pushed events come through `import_sales` alike. A batch is one statement for each table; when one sale
+in it breaks a rule of the shop's tables the batch is rolled back and its sales go one at a time, so that only the
+bad one is set aside.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.ledger import StockMove, move_stock
+from midas_pipelines.store.payloads import Vault
+from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders, order_processing_logs
+from midas_pipelines.storefront.bulk import any_of, insert_new, insert_rows, reserve_ids, update_rows
+from midas_pipelines.storefront.orders import insert_history, insert_order_items, insert_orders
+from midas_pipelines.storefront.schema import order_items, orders
+from midas_pipelines.sync.orders import rows
+from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.confirmations import queue_received
+from midas_pipelines.sync.orders.flaws import explain_sale, sale_flaws, written
+from midas_pipelines.sync.orders.following import follow_sales
+from midas_pipelines.sync.orders.lines import CHANNEL, SoldLine, match_lines, reference
+from midas_pipelines.sync.orders.mail_rules import SILENT, MailRules
+from midas_pipelines.sync.orders.oversold import sound_alarm
+from midas_pipelines.sync.orders.sales import Sale, storable
+
+DEADLOCK, DEADLOCK_TRIES = "40P01", 5
+
+
+@dataclass
+class Imported:
+    """What became of a batch; counts of orders, and the first few by name."""
+
+    imported: int = 0
+    duplicates: int = 0
+    exceptions: int = 0
+    failed: int = 0
+    moved_on: int = 0  # known orders whose status or content changed
+    days: dict[str, int] = field(default_factory=dict)  # imported orders by the day they were placed, in UTC
+    preview: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, other: Imported) -> None:
+        """Counts another batch in."""
+        for name in ("imported", "duplicates", "exceptions", "failed", "moved_on"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.days = dict(Counter(self.days) + Counter(other.days))
+        self.preview = (self.preview + other.preview)[:20]
+
+
+def import_sales(
+    database: Database, sales: Sequence[Sale], vault: Vault, run_id: str | None, *, mail: MailRules = SILENT
+) -> Imported:
+    """Imports the sales that are new and moves the known ones on; raises nothing for a bad sale.
+
+    Args:
+        database: the shop's.
+        sales: any number; the caller chooses the size of a transaction.
+        vault: seals the payloads.
+        run_id: noted in each log row.
+        mail: which customers get a confirmation.
+    """
+    clerk = Clerk(run_id, vault, mail)
+    batch = list({sale.order_id: sale for sale in sorted(sales, key=_age)}.values())
+    result = Imported(duplicates=len(sales) - len(batch))
+    try:
+        result.add(_import_at_once(database, batch, clerk))
+    except (IntegrityError, DataError):
+        for sale in batch:
+            result.add(_import_alone(database, sale, clerk))
+    return result
+
+
+def _import_alone(database: Database, sale: Sale, clerk: Clerk) -> Imported:
+    """Imports one sale, or sets it aside with the reason."""
+    try:
+        return _import_at_once(database, [sale], clerk)
+    except (IntegrityError, DataError) as trouble:
+        # The driver's text can hold values of the order: only the kind of the rule is kept.
+        kind = type(trouble.orig).__name__
+        reason = f"The shop's tables refused it: {kind}. Check its order number and amounts."
+        return set_aside(database, sale.order_id, sale.raw, reason, clerk.vault, clerk.run_id)
+
+
+def _import_at_once(database: Database, sales: list[Sale], clerk: Clerk) -> Imported:
+    """Imports the sales in one transaction, begun again when PostgreSQL has ended it to part two that wait in a ring."""
+    for _ in range(DEADLOCK_TRIES - 1):
+        try:
+            with database.writing() as connection:
+                return _import(connection, sales, clerk)
+        except OperationalError as trouble:
+            if getattr(trouble.orig, "sqlstate", None) != DEADLOCK:
+                raise
+    with database.writing() as connection:
+        return _import(connection, sales, clerk)
+
+
+def _age(sale: Sale) -> tuple[float, float]:
+    return (sale.placed_at.timestamp(), (sale.updated_at or sale.placed_at).timestamp())
+
+
+def _import(connection: sa.Connection, sales: list[Sale], clerk: Clerk) -> Imported:
+    claims = _claim(connection, sales, clerk.vault)
+    known = [sale for sale in sales if sale.order_id not in claims]
+    new = [sale for sale in sales if sale.order_id in claims]
+    result = Imported(imported=len(new), duplicates=len(known))
+    lines = match_lines(connection, new)
+    selling = {line.item for line in lines if line.item is not None and line.wanted}
+    result.moved_on = follow_sales(connection, known, clerk, selling=selling)
+    if new:
+        _write_shop_orders(connection, new, lines, claims)
+        _take_stock(connection, lines)
+        flawed = _write_lines(connection, new, lines, claims)
+        _log(connection, new, lines, clerk)
+        sound_alarm(connection, lines)
+        queue_received(connection, [(claims[sale.order_id].row_id, sale) for sale in new], clerk.mail)
+        result.exceptions = len(flawed)
+        result.days = dict(Counter(f"{sale.placed_at:%Y-%m-%d}" for sale in new))
+        result.preview = [rows.preview(sale, flawed.get(sale.order_id)) for sale in new[:20]]
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    row_id: int  # of marketplace_orders
+    local_id: int  # of the shop's order, reserved
+
+
+def _claim(connection: sa.Connection, sales: list[Sale], vault: Vault) -> dict[str, _Claim]:
+    """The orders that this transaction may import: new ones, and ones that were set aside before.
+
+    The unique key decides, not a look beforehand: of two importers one gets the row, the other waits and finds it.
+    """
+    table = marketplace_orders.c
+    mine = any_of(connection, table.marketplace_order_id, [sale.order_id for sale in sales])
+    query = sa.select(table.id, table.marketplace_order_id, table.local_order_id, table.outcome)
+    query = query.where(table.channel == CHANNEL, mine)
+    present = {row.marketplace_order_id: row for row in connection.execute(query)}
+    fresh = sorted((sale for sale in sales if sale.order_id not in present), key=lambda sale: sale.order_id)
+    claims = _insert_claims(connection, fresh, vault)
+    aside = {row.id for row in present.values() if row.outcome == "set_aside" and row.local_order_id is None}
+    if aside:
+        claims |= _take_up(connection, aside, {sale.order_id: sale for sale in sales}, vault)
+    return claims
+
+
+def _insert_claims(connection: sa.Connection, sales: list[Sale], vault: Vault) -> dict[str, _Claim]:
+    row_ids = reserve_ids(connection, marketplace_orders, len(sales))
+    local_ids = _reserve_local_ids(connection, len(sales))
+    claims = {
+        sale.order_id: _Claim(row_id, local_id)
+        for sale, row_id, local_id in zip(sales, row_ids, local_ids, strict=True)
+    }
+    made = [
+        {"id": claim.row_id} | rows.marketplace_order(sale, claim.local_id, vault)
+        for sale, claim in zip(sales, claims.values(), strict=True)
+    ]
+    won = insert_new(connection, marketplace_orders, made, key="marketplace_order_id")
+    return {order_id: claim for order_id, claim in claims.items() if order_id in won}
+
+
+def _take_up(
+    connection: sa.Connection, row_ids: set[int], by_id: dict[str, Sale], vault: Vault
+) -> dict[str, _Claim]:
+    """Set-aside orders, written anew: what is on record of them is only that they could not be read."""
+    table = marketplace_orders.c
+    query = sa.select(table.id, table.marketplace_order_id).where(
+        table.id.in_(row_ids), table.local_order_id.is_(None)
+    )
+    freed = connection.execute(query.order_by(table.id).with_for_update()).all()
+    local_ids = _reserve_local_ids(connection, len(freed))
+    claims = {
+        row.marketplace_order_id: _Claim(row.id, local_id)
+        for row, local_id in zip(freed, local_ids, strict=True)
+    }
+    cleared = {"reason": None, "exception": None}
+    update_rows(
+        connection,
+        marketplace_orders,
+        [
+            {"id": claim.row_id} | rows.marketplace_order(by_id[order_id], claim.local_id, vault) | cleared
+            for order_id, claim in claims.items()
+        ],
+    )
+    return claims
+
+
+def _reserve_local_ids(connection: sa.Connection, number: int) -> list[int]:
+    if connection.dialect.name == "postgresql":
+        return reserve_ids(connection, orders, number)
+    known = connection.scalar(sa.select(sa.func.max(marketplace_orders.c.local_order_id)))
+    return reserve_ids(connection, orders, number, above=known or 0)
+
+
+def _write_shop_orders(
+    connection: sa.Connection, sales: list[Sale], lines: list[SoldLine], claims: dict[str, _Claim]
+) -> None:
+    local = {sale.order_id: claims[sale.order_id].local_id for sale in sales}
+    insert_orders(connection, [rows.shop_order(sale, local[sale.order_id]) for sale in sales])
+    for line, item_id in zip(lines, reserve_ids(connection, order_items, len(lines)), strict=True):
+        line.order_item_id = item_id
+    insert_order_items(connection, [rows.shop_item(line, local[line.sale.order_id]) for line in lines])
+    insert_history(connection, [rows.shop_history(sale, local[sale.order_id]) for sale in sales])
+
+
+def _take_stock(connection: sa.Connection, lines: list[SoldLine]) -> None:
+    """First come, first served: the oldest order takes first, and what is not there is left owing."""
+    taking = [line for line in lines if line.wanted]
+    moves = [
+        StockMove(line.item, -line.wanted, CHANNEL, "sale", reference(line.sale.order_id, line.line.line))
+        for line in taking
+        if line.item is not None
+    ]
+    for line, delta in zip(taking, move_stock(connection, moves), strict=True):
+        line.taken = -delta
+
+
+def _write_lines(
+    connection: sa.Connection, sales: list[Sale], lines: list[SoldLine], claims: dict[str, _Claim]
+) -> dict[str, str]:
+    """Writes our lines, and on the orders what a person must see; returns that by order."""
+    made = [rows.marketplace_line(line, claims[line.sale.order_id].row_id) for line in lines]
+    insert_rows(connection, marketplace_order_lines, made)
+    found = {sale.order_id: {flaw.value for flaw in sale_flaws(sale)} for sale in sales}
+    for line in lines:
+        if line.flaw is not None:
+            found[line.sale.order_id].add(line.flaw.value)
+    flawed = {order_id: text for order_id, flaws in found.items() if (text := written(flaws)) is not None}
+    marks = [{"id": claims[order_id].row_id, "exception": text} for order_id, text in flawed.items()]
+    update_rows(connection, marketplace_orders, marks)
+    return flawed
+
+
+def _log(connection: sa.Connection, sales: list[Sale], lines: list[SoldLine], clerk: Clerk) -> None:
+    steps = [rows.log_row(sale.order_id, "imported", rows.summary(sale), clerk.run_id) for sale in sales]
+    taken: dict[str, list[SoldLine]] = {}
+    for line in lines:
+        if line.taken:
+            taken.setdefault(line.sale.order_id, []).append(line)
+    for order_id, of_order in taken.items():
+        steps.append(rows.log_row(order_id, "deducted", rows.deduction(of_order), clerk.run_id))
+    for line in lines:
+        if (flaw := line.flaw) is not None:
+            steps.append(rows.log_row(line.sale.order_id, flaw.value, line.explain(flaw), clerk.run_id))
+    for sale in sales:
+        for flaw in sale_flaws(sale):
+            steps.append(rows.log_row(sale.order_id, flaw.value, explain_sale(sale, flaw), clerk.run_id))
+    insert_rows(connection, order_processing_logs, steps)
+
+
+def set_aside(
+    database: Database, order_id: str, raw: Any, reason: str, vault: Vault, run_id: str | None
+) -> Imported:
+    """Keeps an order that cannot be imported, with its reason, so that it is neither lost nor in the way of others."""
+    order_id = storable(order_id)[:200]
+    row = {
+        "channel": CHANNEL,
+        "marketplace_order_id": order_id,
+        "status": "pending",
+        "outcome": "set_aside",
+        "reason": reason,
+        "payload": vault.seal(storable(raw)),
+    }
+    with database.writing() as connection:
+        insert = postgresql_insert if database.is_postgresql else sqlite_insert
+        statement = insert(marketplace_orders).on_conflict_do_nothing().returning(marketplace_orders.c.id)
+        new = connection.execute(statement, row).first() is not None
+        if new:
+            Clerk(run_id).log(connection, order_id, "failed", reason)
+    preview = [
+        {"order": order_id, "channel": "", "total": "", "lines": "", "exception": f"set aside: {reason}"}
+    ]
+    return Imported(failed=int(new), duplicates=int(not new), preview=preview if new else [])

@@ -1,0 +1,107 @@
+"""Which item each sold line names, and what the line takes from stock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.bulk import any_of
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.lookup import items_by_sku, present_items
+from midas_pipelines.sync.orders.flaws import Flaw, explain_line
+from midas_pipelines.sync.orders.sales import Sale, SaleLine
+
+CHANNEL = "fourseller"
+
+
+@dataclass(slots=True)
+class SoldLine:
+    """A line of a sale on its way into the shop: the item it sold, its row ids, the units it took."""
+
+    sale: Sale
+    line: SaleLine
+    item: ItemKey | None
+    wanted: int = 0  # the units that leave the shop for it
+    order_item_id: int = 0
+    taken: int = 0
+
+    def name(self, item: ItemKey | None) -> None:
+        """Says which item it sold."""
+        self.item = item
+        self.wanted = max(0, self.line.quantity) if item is not None and self.sale.takes_stock else 0
+
+    @property
+    def owed(self) -> int:
+        """The units that were sold and were not there."""
+        return self.wanted - self.taken
+
+    @property
+    def flaw(self) -> Flaw | None:
+        """What a person must see about it."""
+        if self.line.odd:
+            return Flaw.QUANTITY
+        if self.item is None:
+            return Flaw.UNMAPPED
+        return Flaw.OVERSOLD if self.owed else None
+
+    def explain(self, flaw: Flaw) -> str:
+        """The flaw in a sentence."""
+        line = self.line
+        return explain_line(
+            line.line, line.sku, flaw, wanted=self.wanted, taken=self.taken, quantity=line.quantity
+        )
+
+
+def reference(order_id: str, line: int, already: int = 0) -> str:
+    """The ledger's name for one line of an order; `already` tells later movements of the same kind apart.
+
+    `already` is the number of units moved before, so that the same step, repeated, has the same name and the
+    ledger's unique key refuses it.
+    """
+    name = f"{CHANNEL}:{order_id}:{line}"
+    return f"{name}+{already}" if already else name
+
+
+def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLine]:
+    """Each line with the item it sold."""
+    found = find_items(connection, (line for sale in sales for line in sale.lines))
+    sold = []
+    for sale in sales:
+        takes_stock = sale.takes_stock
+        for line in sale.lines:
+            item = found.get((line.fourseller_product_id, line.sku))
+            wanted = max(0, line.quantity) if item is not None and takes_stock else 0
+            sold.append(SoldLine(sale, line, item, wanted))
+    return sold
+
+
+Named = tuple[str | None, str | None]
+"""What a line says it sold: 4Seller's product id, and the SKU."""
+
+
+def find_items(connection: sa.Connection, lines: Iterable[SaleLine]) -> dict[Named, ItemKey]:
+    """The items that lines name: by 4Seller's product id first, for a SKU may have been renamed since."""
+    names = {(line.fourseller_product_id, line.sku) for line in lines}
+    return items_named(connection, names)
+
+
+def items_named(connection: sa.Connection, names: Iterable[Named]) -> dict[Named, ItemKey]:
+    """The item behind each pair of product id and SKU that the shop knows."""
+    names = set(names)
+    product_ids = {product_id for product_id, _ in names if product_id}
+    by_id: dict[str, ItemKey] = {}
+    if product_ids:
+        table = mappings.c
+        query = sa.select(table.fourseller_product_id, table.product_id, table.variant_id)
+        query = query.where(any_of(connection, table.fourseller_product_id, product_ids))
+        tied = {
+            row.fourseller_product_id: (row.product_id, row.variant_id) for row in connection.execute(query)
+        }
+        present = present_items(connection, set(tied.values()))
+        by_id = {product_id: item for product_id, item in tied.items() if item in present}
+    by_sku = items_by_sku(connection, {sku for _, sku in names if sku})
+    found = {name: by_id.get(name[0] or "") or by_sku.get(name[1] or "") for name in names}
+    return {name: item for name, item in found.items() if item is not None}

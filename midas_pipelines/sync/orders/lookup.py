@@ -1,0 +1,84 @@
+"""Finding an order by what a person has at hand, and listing orders that need one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.tables import marketplace_orders
+from midas_pipelines.storefront.schema import orders
+
+LARGEST_LOCAL_ID = 2**31 - 1
+_TABLE = marketplace_orders.c
+
+
+class NoSuchOrder(Exception):
+    """No order, or more than one, has this id; the message says what to do."""
+
+
+def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
+    """Our row of the order with this id: the marketplace's, else the shop's order number, else the shop's own id.
+
+    Raises:
+        NoSuchOrder: nothing has it.
+    """
+    name = text.strip()
+    tries = [_TABLE.marketplace_order_id == name, orders.c.order_number == name]
+    if name.isascii() and name.isdigit() and int(name) <= LARGEST_LOCAL_ID:
+        tries.append(_TABLE.local_order_id == int(name))
+    query = (
+        sa.select(marketplace_orders, orders.c.order_number, orders.c.status.label("shop_status"))
+        .select_from(marketplace_orders.outerjoin(orders, orders.c.id == _TABLE.local_order_id))
+        .order_by(_TABLE.id)
+    )
+    for condition in tries:
+        found = connection.execute(query.where(condition).limit(1)).first()
+        if found is not None:
+            return found
+    raise NoSuchOrder(
+        f"No imported order has the id {name[:100]}: give the marketplace's id, the order number or the shop's id. "
+        "`midas sync orders` imports what is new."
+    )
+
+
+def list_orders(
+    database: Database, *, exception: str | None = None, status: str | None = None, limit: int = 50
+) -> list[dict[str, Any]]:
+    """Orders, the newest first, without their buyers.
+
+    Args:
+        database: the shop's.
+        exception: only those with this word; `any` for all that need a person, `set_aside` for those not imported.
+        status: only those that stand there.
+        limit: at most so many.
+    """
+    query = sa.select(
+        _TABLE.marketplace_order_id.label("order"),
+        orders.c.order_number.label("number"),
+        _TABLE.local_order_id.label("local_id"),
+        _TABLE.sales_channel.label("channel"),
+        _TABLE.status,
+        orders.c.status.label("shop_status"),
+        _TABLE.total,
+        _TABLE.currency,
+        _TABLE.placed_at,
+        sa.func.coalesce(_TABLE.exception, sa.case((_TABLE.outcome == "set_aside", "set_aside"))).label(
+            "exception"
+        ),
+        _TABLE.reason,
+    ).select_from(marketplace_orders.outerjoin(orders, orders.c.id == _TABLE.local_order_id))
+    aside = _TABLE.outcome == "set_aside"
+    if exception == "any":
+        query = query.where(sa.or_(_TABLE.exception.is_not(None), aside))
+    elif exception == "set_aside":
+        query = query.where(aside)
+    elif exception is not None:
+        listed = sa.literal(",") + _TABLE.exception + ","
+        query = query.where(listed.contains(f",{exception},", autoescape=True))
+    if status is not None:
+        query = query.where(_TABLE.status == status)
+    with database.reading() as connection:
+        found = connection.execute(query.order_by(_TABLE.id.desc()).limit(limit))
+        return [dict(row) for row in found.mappings()]

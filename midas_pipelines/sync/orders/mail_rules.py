@@ -1,0 +1,70 @@
+"""Which customers are written to, and about what. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from midas_pipelines.settings import Settings
+
+RELAYS = (
+    "marketplace.amazon.",  # buyers' aliases, one domain for each country
+    "members.ebay.",
+    "relay.walmart.com",
+    "scs.tiktokw.us",
+    "scs2.tiktok.com",
+    "chat-seller.tiktok.com",
+    "etsy.com",
+    "example.invalid",
+)
+"""Beginnings of domains behind which a marketplace passes mail on: it confirms orders itself and limits what sellers write."""
+
+DATED = ("received",)
+"""Mail that is out of place for an order placed long ago, as on the first import."""
+
+
+@dataclass(frozen=True)
+class MailRules:
+    """Args:
+    enabled: whether any mail is sent at all.
+    on: sales channels whose customers are written to, relay address or not.
+    off: sales channels whose customers are never written to.
+    newest_hours: an order placed longer ago is not confirmed any more.
+    """
+
+    enabled: bool = False
+    on: frozenset[str] = frozenset()
+    off: frozenset[str] = frozenset()
+    newest_hours: int = 48
+
+    def wants(
+        self, kind: str, sales_channel: str | None, email: str | None, placed_at: datetime | None
+    ) -> bool:
+        """Whether a message of that kind goes to this customer."""
+        channel = (sales_channel or "").lower()
+        if not self.enabled or not email or "@" not in email or channel in self.off:
+            return False
+        if kind in DATED and placed_at is not None:
+            age = datetime.now(UTC) - placed_at
+            if age > timedelta(hours=self.newest_hours):
+                return False
+        return channel in self.on or not is_relay(email)
+
+
+SILENT = MailRules()
+
+
+def is_relay(email: str) -> bool:
+    """Whether the address is a marketplace's alias for a buyer."""
+    domain = email.rsplit("@", 1)[-1].strip().lower()
+    return any(domain.startswith(relay) or domain.endswith(f".{relay}") for relay in RELAYS)
+
+
+def mail_rules(settings: Settings) -> MailRules:
+    """The rules that the settings ask for; silent without an SMTP server."""
+    return MailRules(
+        enabled=settings.smtp_url is not None,
+        on=frozenset(name.lower() for name in settings.mail_channels_on),
+        off=frozenset(name.lower() for name in settings.mail_channels_off),
+        newest_hours=settings.mail_newest_hours,
+    )

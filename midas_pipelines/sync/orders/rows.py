@@ -1,0 +1,140 @@
+"""The rows that a sale becomes, table by table. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from midas_pipelines.store.payloads import Vault
+from midas_pipelines.sync.orders.lines import CHANNEL, SoldLine
+from midas_pipelines.sync.orders.sales import Sale
+from midas_pipelines.sync.orders.statuses import local_status, payment_status
+
+Row = dict[str, Any]
+
+
+def marketplace_order(sale: Sale, local_id: int, vault: Vault) -> Row:
+    """Our row of an imported order."""
+    return {
+        "channel": CHANNEL,
+        "marketplace_order_id": sale.order_id,
+        "local_order_id": local_id,
+        "sales_channel": sale.sales_channel,
+        "status": sale.status.value,
+        "status_word": sale.status_word,
+        "outcome": "imported",
+        "currency": sale.currency,
+        "total": sale.total,
+        "lines_total": sale.lines_total,
+        "shipping_cost": sale.shipping_cost,
+        "tax": sale.tax,
+        "discount": sale.discount,
+        "payload": vault.seal(sale.raw),
+        "content_hash": sale.content_hash,
+        "placed_at": sale.placed_at,
+        "source_updated_at": sale.updated_at,
+    }
+
+
+def marketplace_line(line: SoldLine, order_row: int) -> Row:
+    """Our row of a line: what it asked for and what it took."""
+    product_id, variant_id = line.item or (None, None)
+    return {
+        "order_id": order_row,
+        "line": line.line.line,
+        "sku": line.line.sku,
+        "fourseller_product_id": line.line.fourseller_product_id,
+        "title": line.line.title,
+        "quantity": line.line.quantity,
+        "price": line.line.price,
+        "order_item_id": line.order_item_id,
+        "product_id": product_id,
+        "variant_id": variant_id,
+        "taken": line.taken,
+        "owed": line.owed,
+        "exception": line.flaw.value if line.flaw else None,
+    }
+
+
+def shop_order(sale: Sale, local_id: int) -> Row:
+    """The shop's row of the order."""
+    return {
+        "id": local_id,
+        "order_number": sale.order_number,
+        "status": local_status(sale.status),
+        "total_amount": sale.total,
+        "shipping_address": sale.address,
+        "billing_address": sale.address,
+        "payment_method": {"type": "marketplace", "channel": sale.sales_channel or CHANNEL},
+        "payment_status": payment_status(sale.status, paid=sale.paid),
+        "shipping_cost": sale.shipping_cost,
+        "notes": f"{origin(sale)}, paid in {sale.currency}",
+        "created_at": sale.placed_at,
+        "updated_at": sale.updated_at or sale.placed_at,
+    }
+
+
+def shop_item(line: SoldLine, local_id: int) -> Row:
+    """The shop's row of a line."""
+    product_id, variant_id = line.item or (None, None)
+    return {
+        "id": line.order_item_id,
+        "order_id": local_id,
+        "product_id": product_id,
+        "variant_id": variant_id,
+        "product_name": line.line.title,
+        "quantity": line.line.quantity,
+        "price": line.line.price,
+        "total_price": line.line.total,
+        "created_at": line.sale.placed_at,
+    }
+
+
+def shop_history(sale: Sale, local_id: int) -> Row:
+    """The shop's first entry in the order's status history."""
+    return {"order_id": local_id, "status": local_status(sale.status), "notes": origin(sale)}
+
+
+def log_row(order_id: str, step: str, detail: str, run_id: str | None) -> Row:
+    """One step of an order's story."""
+    return {
+        "channel": CHANNEL,
+        "marketplace_order_id": order_id,
+        "step": step,
+        "detail": detail,
+        "run_id": run_id,
+    }
+
+
+def origin(sale: Sale) -> str:
+    """Where the order came from, in words."""
+    return f"{sale.sales_channel or 'marketplace'} order {sale.order_id} through 4Seller"
+
+
+def summary(sale: Sale) -> str:
+    """The order in one sentence, without the buyer."""
+    return (
+        f"{sale.sales_channel or 'Marketplace'} order of {sale.placed_at:%Y-%m-%d %H:%M} UTC, "
+        f"{sale.status_word or 'no status'}, {len(sale.lines)} lines, {sale.total} {sale.currency}, "
+        f"as {sale.order_number}."
+    )
+
+
+def deduction(lines: list[SoldLine]) -> str:
+    """What an order's lines took from stock, in one sentence."""
+    parts = (
+        f"{line.taken} of {line.line.sku or line.line.title} (line {line.line.line})"
+        for line in lines
+        if line.taken
+    )
+    return f"Took {', '.join(parts)} from stock."
+
+
+def preview(sale: Sale, exception: str | None) -> dict[str, str]:
+    """The order as a line of a table, without the buyer."""
+    return {
+        "order": sale.order_id,
+        "channel": sale.sales_channel or "",
+        "total": f"{sale.total} {sale.currency}",
+        "lines": str(len(sale.lines)),
+        "exception": (exception or "").replace(",", ", "),
+    }

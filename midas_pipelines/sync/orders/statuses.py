@@ -1,0 +1,64 @@
+"""Order status as one state machine: forward only, late and illegal moves noted and ignored. Pure.
+
+Marketplace and shop use the same five states; the shop writes a refund as a payment status.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from midas_pipelines.fourseller.status import OrderStatus
+
+ORDER_OF_EVENTS = (OrderStatus.PENDING, OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+
+
+class Step(StrEnum):
+    """What a reported status means for an order that stands somewhere already."""
+
+    SAME = "same"
+    FORWARD = "forward"
+    LATE = "late"  # it was there before, or has passed it
+    ILLEGAL = "illegal"  # no way leads there; a person decides
+
+
+def step(standing: OrderStatus, reported: OrderStatus) -> Step:
+    """How `reported` follows `standing`. Steps in between may have been missed: pending -> delivered is forward."""
+    if reported is standing:
+        return Step.SAME
+    if standing is OrderStatus.REFUNDED:
+        return Step.LATE
+    if reported is OrderStatus.REFUNDED:
+        return Step.FORWARD
+    if standing is OrderStatus.CANCELLED:
+        shipped = reported in (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+        return Step.ILLEGAL if shipped else Step.LATE
+    if reported is OrderStatus.CANCELLED:
+        open_still = standing in (OrderStatus.PENDING, OrderStatus.PROCESSING)
+        return Step.FORWARD if open_still else Step.ILLEGAL
+    ahead = ORDER_OF_EVENTS.index(reported) > ORDER_OF_EVENTS.index(standing)
+    return Step.FORWARD if ahead else Step.LATE
+
+
+def local_status(status: OrderStatus) -> str:
+    """The shop's word for a marketplace status; a refunded order counts as cancelled there."""
+    return "cancelled" if status is OrderStatus.REFUNDED else status.value
+
+
+def payment_status(status: OrderStatus, *, paid: bool) -> str:
+    """The shop's payment status for a marketplace order."""
+    if status is OrderStatus.REFUNDED:
+        return "refunded"
+    return "paid" if paid else "pending"
+
+
+def path(standing: OrderStatus, goal: OrderStatus) -> list[OrderStatus]:
+    """The moves that lead from one status to another, each one that the contract allows; empty when none does."""
+    if step(standing, goal) is not Step.FORWARD:
+        return []
+    if goal in ORDER_OF_EVENTS:
+        return list(ORDER_OF_EVENTS[ORDER_OF_EVENTS.index(standing) + 1 : ORDER_OF_EVENTS.index(goal) + 1])
+    return [goal]
+
+
+GOODS_LEFT = (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+OPEN = (OrderStatus.PENDING, OrderStatus.PROCESSING)

@@ -1,0 +1,131 @@
+"""Acting on orders in a test as an operator, the shop's code or a marketplace would, and looking at both sides."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.models import Tracking
+from midas_pipelines.store.shipment_tables import order_shipments
+from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.sync.orders.carriers import tracking
+from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.shipments import Shipped, ship
+from midas_pipelines.sync.orders.status_sync import StatusReport, sync_statuses, tell_marketplace
+from midas_pipelines_tests.shop import rows, run, value
+from midas_pipelines_tests.sync.world import World
+
+UPS = "1Z999AA10123456784"
+FEDEX = "986578788855"
+
+
+def order(world: World, order_id: str) -> sa.Row[Any]:
+    """Our row of an order."""
+    query = sa.select(marketplace_orders).where(marketplace_orders.c.marketplace_order_id == order_id)
+    with world.database.reading() as connection:
+        return connection.execute(query).one()
+
+
+def lines(world: World, order_id: str) -> list[sa.Row[Any]]:
+    """Our rows of its lines."""
+    query = sa.select(marketplace_order_lines).join(marketplace_orders)
+    query = query.where(marketplace_orders.c.marketplace_order_id == order_id)
+    with world.database.reading() as connection:
+        return list(connection.execute(query.order_by(marketplace_order_lines.c.line)))
+
+
+def stock(world: World, product: int) -> int:
+    """The stock on hand."""
+    found: int = value(world.database, "SELECT stock_quantity FROM products WHERE id = :id", id=product)
+    return found
+
+
+def steps(world: World, order_id: str) -> list[str]:
+    """The steps of its story."""
+    query = "SELECT step FROM order_processing_logs WHERE marketplace_order_id = :id ORDER BY id"
+    return [step for (step,) in rows(world.database, query, id=order_id)]
+
+
+def alerts(world: World) -> list[str]:
+    """The kinds of the alerts that are open."""
+    query = "SELECT kind FROM alerts WHERE cleared_at IS NULL ORDER BY id"
+    return [kind for (kind,) in rows(world.database, query)]
+
+
+def shop_status(world: World, order_id: str) -> str:
+    """Where the shop's order stands."""
+    query = "SELECT status FROM orders WHERE id = :id"
+    return str(value(world.database, query, id=order(world, order_id).local_order_id))
+
+
+def shop_sets(world: World, order_id: str, status: str) -> None:
+    """The shop's own code moves its order."""
+    local = order(world, order_id).local_order_id
+    run(world.database, "UPDATE orders SET status = :status WHERE id = :id", status=status, id=local)
+
+
+def sync(world: World) -> StatusReport:
+    """A status sync, both ways."""
+    return asyncio.run(sync_statuses(world.engine()))
+
+
+def tell(world: World) -> StatusReport:
+    """Only the way to 4Seller."""
+    return asyncio.run(tell_marketplace(world.engine()))
+
+
+def pack(
+    world: World,
+    order_id: str,
+    number: str = UPS,
+    carrier: str = "ups",
+    units: dict[int, int] | None = None,
+    clerk: Clerk | None = None,
+) -> Shipped:
+    """An operator records a parcel."""
+    parcel: Tracking = tracking(carrier, number)
+    return ship(world.database, order(world, order_id).id, parcel, clerk or Clerk(), units=units)
+
+
+def shop_packs(world: World, order_id: str, number: str | None, carrier: str | None = "UPS") -> int:
+    """The shop's own code records a parcel in the table."""
+    row = {
+        "order_id": order(world, order_id).local_order_id,
+        "carrier": carrier,
+        "tracking_number": number,
+    }
+    with world.database.writing() as connection:
+        made = connection.execute(sa.insert(order_shipments).values(row).returning(order_shipments.c.id))
+        return int(made.scalar_one())
+
+
+def at_4seller(world: World, order_id: str) -> tuple[str, str | None]:
+    """Where the order stands on 4Seller, and the tracking number it has there."""
+    found = world.sandbox.state.orders[order_id]
+    return found["status"], (found.get("tracking") or {}).get("number")
+
+
+def edit(world: World, order_id: str, *items: tuple[str, int], **fields: Any) -> None:
+    """The marketplace changes the order's lines, at 10.00 each with 4.99 shipping, and other fields."""
+    if items:
+        fields["items"] = [{"sku": sku, "quantity": count, "price": "10.00"} for sku, count in items]
+        fields["total"] = str(Decimal("10.00") * sum(count for _, count in items) + Decimal("4.99"))
+    world.sandbox.state.edit_order(order_id, fields)
+
+
+def assert_whole(world: World) -> None:
+    """The ledger explains the stock and the lines; nothing is negative."""
+    from midas_pipelines.store.order_checks import unbalanced_orders, unexplained_deductions, unpaired_orders
+    from midas_pipelines.store.stock_checks import negative_stock, unexplained_stock
+
+    for find in (
+        unexplained_stock,
+        negative_stock,
+        unexplained_deductions,
+        unpaired_orders,
+        unbalanced_orders,
+    ):
+        assert find(world.database) == [], find.__name__
