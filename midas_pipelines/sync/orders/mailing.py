@@ -29,6 +29,13 @@ from midas_pipelines.sync.orders.clerk import Clerk
 
 LEASE_SECONDS = 300
 MOST_ATTEMPTS = 10
+CHANNEL_NAMES = {
+    "ebay": "eBay",
+    "tiktok": "TikTok Shop",
+    "aliexpress": "AliExpress",
+    "mercadolibre": "Mercado Libre",
+}
+"""As the marketplaces write themselves, where a capital letter is not enough."""
 _MAILS = customer_mails.c
 
 
@@ -171,10 +178,12 @@ def letter_facts(connection: sa.Connection, mail: sa.Row[Any], shop_name: str) -
         "order": {
             "number": order.marketplace_order_id,
             "local_number": order.order_number,
-            "channel": (order.sales_channel or "").capitalize(),
+            "channel": CHANNEL_NAMES.get(order.sales_channel or "", (order.sales_channel or "").capitalize()),
             "placed": f"{order.placed_at:%Y-%m-%d}" if order.placed_at else "",
             "currency": order.currency or "",
             "shipping": order.shipping_cost,
+            "tax": order.tax,
+            "discount": order.discount,
             "total": order.total,
         },
         "lines": lines,
