@@ -100,6 +100,15 @@ class Settings(BaseSettings):
         48, ge=1, le=8760, description="an order placed longer ago is not confirmed any more"
     )
     payload_key: SecretStr | None = Field(None, description="Fernet key(s), newest first, comma separated")
+    brake_percent: int = Field(
+        20, ge=0, le=100, description="share of the listed items that a sync may zero, remove or reprice unasked"
+    )
+    brake_items: int = Field(10, ge=1, description="up to one fewer than this many never engage the brake")
+    low_stock: int = Field(5, ge=0, description="units on hand at which an item without a rule is low")
+    cover_days: int = Field(0, ge=0, le=365, description="days that stock should last; 0 does not ask")
+    read_back_grace_seconds: float = Field(
+        10.0, ge=0, le=3600, description="how long 4Seller may show an old quantity after it took a new one"
+    )
     notify_urls: SecretStr | None = Field(
         None, description="where staff are told: apprise addresses, separated by white space"
     )

@@ -10,6 +10,11 @@ import click
 from midas_pipelines.settings import SettingsError
 
 COMMANDS = {
+    "conflicts": (
+        "midas_pipelines.cli.conflicts",
+        "conflicts",
+        "See and settle what shop and 4Seller disagree on.",
+    ),
     "db": ("midas_pipelines.cli.database", "db", "Prepare the shop's database, or say where it stands."),
     "demo": (
         "midas_pipelines.cli.demo",
@@ -27,6 +32,12 @@ COMMANDS = {
         "orders",
         "Look at marketplace orders, ship them, settle what needs a person.",
     ),
+    "reconcile": (
+        "midas_pipelines.cli.reconcile",
+        "reconcile",
+        "Read back what 4Seller shows, and settle what differs.",
+    ),
+    "rules": ("midas_pipelines.cli.rules", "rules", "Shape what a channel shows of the shop's stock."),
     "sandbox": ("midas_pipelines.cli.sandbox", "sandbox", "Run a 4Seller of your own, for development."),
     "settings": (
         "midas_pipelines.cli.settings",

@@ -8,9 +8,9 @@ from pydantic import Field
 from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
-from midas_pipelines.sync.observe import ObservationReport, observe
 from midas_pipelines.sync.products import Mode, sync_products
 from midas_pipelines.sync.progress import tell
+from midas_pipelines.sync.reconcile import ReconcileReport, reconcile
 
 GROUP = "listings"
 PROMISED_CONSISTENCY = 0.999
@@ -118,7 +118,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
     counted apart, as `changing`.
     """
     with midas.engine(context) as engine:
-        report = asyncio.run(observe(engine))
+        report = asyncio.run(reconcile(engine))
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.listed,
@@ -131,7 +131,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
     )
 
 
-def _check(name: str, field: str, report: ObservationReport) -> dg.AssetCheckResult:
+def _check(name: str, field: str, report: ReconcileReport) -> dg.AssetCheckResult:
     settled = report.equal + report.discrepancies
     differing = report.differing.get(field, 0)
     share = 1 - differing / settled if settled else 1.0
