@@ -10,6 +10,7 @@ import click
 from midas_pipelines.settings import SettingsError
 
 COMMANDS = {
+    "alerts": ("midas_pipelines.cli.alerts", "alerts", "See what staff were told of, and send what waits."),
     "conflicts": (
         "midas_pipelines.cli.conflicts",
         "conflicts",
@@ -32,6 +33,7 @@ COMMANDS = {
         "orders",
         "Look at marketplace orders, ship them, settle what needs a person.",
     ),
+    "explain": ("midas_pipelines.cli.explain", "explain", "Say why 4Seller shows what it shows of an item."),
     "reconcile": (
         "midas_pipelines.cli.reconcile",
         "reconcile",
@@ -49,6 +51,7 @@ COMMANDS = {
         "status",
         "Say what is in step, what waits and what needs a person.",
     ),
+    "stock": ("midas_pipelines.cli.stock", "stock", "See what runs out and what sells."),
     "store": ("midas_pipelines.cli.store", "store", "Make a sample shop."),
     "sync": ("midas_pipelines.cli.sync", "sync", "Bring products, stock and orders together, now."),
 }

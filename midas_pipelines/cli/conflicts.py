@@ -59,7 +59,9 @@ def show(conflict_id: int, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print_table(f"Conflict {conflict_id}", [{"what": k, "value": v} for k, v in found.items() if v is not None])
+        print_table(
+            f"Conflict {conflict_id}", [{"what": k, "value": v} for k, v in found.items() if v is not None]
+        )
 
 
 @conflicts.command("resolve")

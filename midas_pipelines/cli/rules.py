@@ -20,7 +20,7 @@ MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
 Command = Callable[..., Any]
 
 
-class Amount(click.ParamType):
+class Amount(click.ParamType[Decimal]):
     """An amount of money in USD."""
 
     name = "usd"

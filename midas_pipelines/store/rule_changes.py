@@ -46,7 +46,7 @@ def put_rule(
         ).scalar_one()
     else:
         connection.execute(sa.update(channel_rules).where(channel_rules.c.id == row_id).values(given))
-    _put_on_agenda(connection, scope, [None, valid_from, valid_until])
+    _put_on_agenda(connection, scope, valid_from, valid_until)
     return int(row_id)
 
 
@@ -55,15 +55,14 @@ def drop_rules(connection: sa.Connection, scope: Scope, *, channel: str = FOURSE
     same = sa.and_(channel_rules.c.channel == channel, scope.matches(channel_rules))
     gone = connection.execute(sa.delete(channel_rules).where(same)).rowcount
     if gone:
-        _put_on_agenda(connection, scope, [None])
+        _put_on_agenda(connection, scope)
     return gone
 
 
-def _put_on_agenda(connection: sa.Connection, scope: Scope, moments: list[datetime | None]) -> None:
-    for moment in moments:
-        if moment == BEGINNING:
-            continue
-        due: Any = utc_now() if moment is None else moment
+def _put_on_agenda(connection: sa.Connection, scope: Scope, *moments: datetime | None) -> None:
+    """Now, and at each of the moments that is one."""
+    due_at: list[Any] = [utc_now(), *(one for one in moments if one not in (None, BEGINNING))]
+    for due in due_at:
         connection.execute(sa.insert(rule_agenda).values(scope.columns | {"due_at": due}))
 
 

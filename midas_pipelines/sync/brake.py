@@ -66,7 +66,9 @@ def harm_of(change: Change, *, quantities_only: bool = False) -> str | None:
     if change.quantity == 0 and (mapping.acked_quantity or 0) > 0:
         return "zeroed"
     price = change.draft.price if change.draft is not None else None
-    repriced = change.action is Action.UPDATE and mapping.acked_price is not None and price != mapping.acked_price
+    repriced = (
+        change.action is Action.UPDATE and mapping.acked_price is not None and price != mapping.acked_price
+    )
     return "repriced" if repriced and not quantities_only else None
 
 

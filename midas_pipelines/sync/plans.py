@@ -111,5 +111,7 @@ def only_agreed(change: Change, agreed: dict[int, Step]) -> Change:
     if not change.writes or agreed.get(change.mapping.id) == step_of(change):
         return change
     return Change(
-        change.mapping, Action.WAIT, reason="It changed while the plan was being applied; the next sync sees to it."
+        change.mapping,
+        Action.WAIT,
+        reason="It changed while the plan was being applied; the next sync sees to it.",
     )

@@ -84,7 +84,15 @@ async def sync_products(
         BrakeEngaged: it would zero, remove or reprice more than it may; nothing was sent.
         BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
     """
-    scope = "dry run" if dry_run else f"plan {agreed.hash[:12]}" if agreed else ",".join(skus)[:200] if skus else mode.value
+    scope = (
+        "dry run"
+        if dry_run
+        else f"plan {agreed.hash[:12]}"
+        if agreed
+        else ",".join(skus)[:200]
+        if skus
+        else mode.value
+    )
     report = ProductReport()
     with recorded(engine, "products", scope, report) as clock:
         ids = mapping_ids(engine, skus) if skus else None

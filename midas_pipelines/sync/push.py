@@ -24,11 +24,11 @@ from midas_pipelines.store.rule_changes import mark_due
 from midas_pipelines.store.rules import NO_RULE, read_rules
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
-from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.brake import Harm, check, enough_dirty
+from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.plan import Action, Change, plan
 from midas_pipelines.sync.plans import Step, only_agreed
-from midas_pipelines.sync.scan import chunks
+from midas_pipelines.sync.scan import chunks, slices
 from midas_pipelines.sync.send import Known, send
 from midas_pipelines.sync.sku_claims import take_skus
 from midas_pipelines.sync.tally import Tally
@@ -140,27 +140,28 @@ class Push:
         return None
 
     async def _claim_and_plan(self) -> None:
-        after = 0
-        while changes := await in_thread(self._claim_batch, after):
-            after = changes[-1].mapping.id
-            until = time.monotonic() + self.engine.settings.lease_seconds - MARGIN_SECONDS
-            for change in changes:
-                if change.writes:
-                    await self._to_send.put((change, until))
-                else:
-                    self._to_write.put_nowait(_without_sending(change))
+        for ids in slices(self.ids):
+            after = 0
+            while changes := await in_thread(self._claim_batch, after, ids):
+                after = changes[-1].mapping.id
+                until = time.monotonic() + self.engine.settings.lease_seconds - MARGIN_SECONDS
+                for change in changes:
+                    if change.writes:
+                        await self._to_send.put((change, until))
+                    else:
+                        self._to_write.put_nowait(_without_sending(change))
         for _ in range(self.engine.settings.in_flight):
             await self._to_send.put(None)
 
-    def _claim_batch(self, after: int) -> list[Change]:
+    def _claim_batch(self, after: int, ids: Sequence[int] | None) -> list[Change]:
         for _ in range(CLAIM_TRIES - 1):
             try:
-                return self._try_to_claim(after)
+                return self._try_to_claim(after, ids)
             except IntegrityError:  # another worker has taken one of the SKUs this very moment
                 continue
-        return self._try_to_claim(after)
+        return self._try_to_claim(after, ids)
 
-    def _try_to_claim(self, after: int) -> list[Change]:
+    def _try_to_claim(self, after: int, ids: Sequence[int] | None) -> list[Change]:
         settings = self.engine.settings
         with self.engine.database.writing() as connection:
             claimed = claims.claim(
@@ -169,7 +170,7 @@ class Push:
                 lease_seconds=settings.lease_seconds,
                 limit=min(settings.batch, settings.in_flight * (1 if after == 0 else 4)),  # the first soon
                 after_id=after,
-                ids=self.ids,
+                ids=ids,
                 listed_only=self.quantities_only,
                 ignore_delays=self.ignore_delays,
             )

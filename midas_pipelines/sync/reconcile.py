@@ -7,7 +7,7 @@ discrepancy; then each item is judged (`verdicts.py`) and what the judgement ask
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -97,10 +97,10 @@ def settle_listing(
     Args:
         engine: settings, database and run.
         listing: as read; one that is not complete lets nothing count as missing.
-        read_at: before the read began. What was confirmed later, or within the grace before it, is left alone.
+        read_at: before the read began. What was confirmed later is left alone.
         grace_seconds: how long 4Seller may go on showing an old quantity after it confirmed the new one.
     """
-    settling = Settling(engine, listing, read_at - timedelta(seconds=grace_seconds), read_at)
+    settling = Settling(engine, listing, read_at, grace_seconds)
     while settling.next_chunk():
         pass
     settle_orphans(settling)

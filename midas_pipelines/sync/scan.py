@@ -75,24 +75,49 @@ def chunks(
         dirty_only: only items that wait to be pushed.
         listed_only: only items that 4Seller has.
     """
-    after = 0
-    while True:
-        query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
-        if ids is not None:
-            query = query.where(mappings.c.id.in_(ids))
-        if dirty_only:
-            query = query.where(mappings.c.dirty_since.is_not(None))
-        if listed_only:
-            query = query.where(mappings.c.fourseller_product_id.is_not(None))
-        with database.reading() as connection:
-            rows = [Mapping(*row) for row in connection.execute(query)]
-            if not rows:
-                return
-            has_status = has_product_status(connection)
-            items = read_items(connection, [row.key for row in rows], has_status=has_status)
-            rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
-        after = rows[-1].id
-        yield [plan(row, items.get(row.key), title_limit, rules.get(row.key, NO_RULE)) for row in rows]
+    for part in slices(ids):
+        after = 0
+        while rows := read_chunk(database, after, part, dirty_only=dirty_only, listed_only=listed_only):
+            after = rows[-1].id
+            with database.reading() as connection:
+                planned = _planned(connection, rows, title_limit)
+            yield planned
+
+
+def slices(ids: Sequence[int] | None) -> Iterator[Sequence[int] | None]:
+    """The mappings a thousand at a time: a statement takes only so many parameters."""
+    if ids is None:
+        yield None
+        return
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), CHUNK):
+        yield ordered[start : start + CHUNK]
+
+
+def read_chunk(
+    database: Database,
+    after: int,
+    ids: Sequence[int] | None = None,
+    *,
+    dirty_only: bool = False,
+    listed_only: bool = False,
+) -> list[Mapping]:
+    """The next thousand mappings behind `after`, narrowed as for `chunks`."""
+    query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
+    if ids is not None:
+        query = query.where(mappings.c.id.in_(ids))
+    if dirty_only:
+        query = query.where(mappings.c.dirty_since.is_not(None))
+    if listed_only:
+        query = query.where(mappings.c.fourseller_product_id.is_not(None))
+    with database.reading() as connection:
+        return [Mapping(*row) for row in connection.execute(query)]
+
+
+def _planned(connection: sa.Connection, rows: list[Mapping], title_limit: int) -> list[Change]:
+    items = read_items(connection, [row.key for row in rows], has_status=has_product_status(connection))
+    rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
+    return [plan(row, items.get(row.key), title_limit, rules.get(row.key, NO_RULE)) for row in rows]
 
 
 def _count(scanned: Scanned, change: Change) -> None:

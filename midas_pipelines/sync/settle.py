@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,14 +42,14 @@ class Settling:
     Args:
         engine: settings, database and run.
         listing: what 4Seller showed.
-        before: only what was confirmed before this moment is settled.
-        read_at: when the read began.
+        read_at: when the read began; what was confirmed later is left alone.
+        grace_seconds: how long before that a quantity may have been confirmed and still be read back old.
     """
 
     engine: Engine
     listing: Listing
-    before: datetime
     read_at: datetime
+    grace_seconds: float = 0.0
     scanned: int = 0
     equal: int = 0
     changing: int = 0
@@ -64,6 +64,7 @@ class Settling:
         self.shown = {product.id: product for product in self.listing.products}
         self.ours: set[str] = set()
         self._after = 0
+        self._recent = self.read_at - timedelta(seconds=self.grace_seconds)
 
     def next_chunk(self) -> bool:
         """Settles the next thousand items; False when there are none left."""
@@ -95,6 +96,7 @@ class Settling:
                 title_limit=limit,
                 complete=self.listing.complete,
                 free=stale.id in free,
+                recent=row.acked_at is not None and row.acked_at > self._recent,
             )
             verdicts.append((row, verdict))
         return verdicts
@@ -105,7 +107,7 @@ class Settling:
             sa.select(*COLUMNS)
             .where(
                 mappings.c.id.in_(ids),
-                sa.or_(mappings.c.acked_at.is_(None), mappings.c.acked_at < self.before),
+                sa.or_(mappings.c.acked_at.is_(None), mappings.c.acked_at < self.read_at),
                 sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now()),
             )
             .order_by(mappings.c.id)

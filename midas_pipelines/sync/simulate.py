@@ -86,7 +86,7 @@ def simulate(
     result = Simulated(days)
     with database.reading() as connection:
         scope = find_scope(connection, sku=sku, category=category)
-        for key, sales, on_hand, name, rule in _items(connection, scope, channel, days):
+        for sales, on_hand, name, rule in _items(connection, scope, channel, days):
             changed = _changed(rule, given)
             _add(result, name, sales, on_hand, rule, changed)
     result.items.sort(key=lambda row: -row["avoided"] - row["turned_away"])
@@ -108,9 +108,7 @@ def outcome(sold: Sold, rule: Rule) -> tuple[int, int]:
     return min(short, refused), max(0, min(refused - short, sold.taken))
 
 
-def _add(
-    result: Simulated, name: str, sales: list[Sold], on_hand: int, rule: Rule, changed: Rule
-) -> None:
+def _add(result: Simulated, name: str, sales: list[Sold], on_hand: int, rule: Rule, changed: Rule) -> None:
     avoided = turned_away = 0
     for sold in sales:
         saved, lost = outcome(sold, changed)
@@ -129,7 +127,7 @@ def _add(
 
 def _items(
     connection: sa.Connection, scope: Scope, channel: str, days: int
-) -> Iterator[tuple[ItemKey, list[Sold], int, str, Rule]]:
+) -> Iterator[tuple[list[Sold], int, str, Rule]]:
     sales = _sales(connection, scope, days)
     keys = list(sales)
     for start in range(0, len(keys), 1000):
@@ -137,14 +135,14 @@ def _items(
         items = read_items(connection, part, has_status=has_product_status(connection))
         rules = read_rules(connection, {k: item.category_id for k, item in items.items()}, channel=channel)
         for key, item in items.items():
-            yield key, sales[key], item.on_hand, item.sku or "", rules.get(key, NO_RULE)
+            yield sales[key], item.on_hand, item.sku or "", rules.get(key, NO_RULE)
 
 
 def _sales(connection: sa.Connection, scope: Scope, days: int) -> dict[ItemKey, list[Sold]]:
     """The marketplace's sales in the scope with the stock that was shown for each, from order lines and the ledger."""
     line, order = marketplace_order_lines.c, marketplace_orders.c
     query = (
-        sa.select(line, order.marketplace_order_id, order.imported_at)
+        sa.select(marketplace_order_lines, order.marketplace_order_id, order.imported_at)
         .join(marketplace_orders, order.id == line.order_id)
         .where(line.product_id.is_not(None), line.quantity > 0, order.imported_at > utc_now(-86_400 * days))
         .where(*_within(connection, scope, line.product_id, line.variant_id))

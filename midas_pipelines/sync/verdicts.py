@@ -48,6 +48,7 @@ def judge(
     title_limit: int,
     complete: bool = True,
     free: bool = True,
+    recent: bool = False,
 ) -> Verdict:
     """What to make of one item.
 
@@ -59,6 +60,7 @@ def judge(
         title_limit: the longest title 4Seller takes.
         complete: whether the listing was read whole; absence means nothing otherwise.
         free: whether the row is ours to settle: not claimed, not confirmed since the read began.
+        recent: whether it was confirmed so shortly before the read that the quantity read may be the old one.
     """
     if "listing" in (mapping.pinned_fields or {}) and product is None:
         return _kept_off(mapping, item, rule, title_limit)
@@ -73,8 +75,18 @@ def judge(
     found = differences(change, product)
     if not free:
         return Verdict(change, CHANGING if found else EQUAL, differences=tuple(found))
+    stale = [one for one in found if recent and one.field == "quantity"]
+    found = [one for one in found if one not in stale]
     verdict = _settle_fields(decided, change, product, found, rule, set(held))
-    return _believing(mapping, verdict, product)
+    believed = _believing(mapping, verdict, product)
+    return _left_open(believed) if stale else believed
+
+
+def _left_open(verdict: Verdict) -> Verdict:
+    """The same without believing the quantity, which the next read will show anew."""
+    values = {name: value for name, value in verdict.values.items() if name != "acked_quantity"}
+    standing = CHANGING if verdict.standing == EQUAL else verdict.standing
+    return replace(verdict, standing=standing, values=values)
 
 
 def _settle_fields(
