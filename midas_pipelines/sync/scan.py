@@ -80,7 +80,7 @@ def chunks(
         while rows := read_chunk(database, after, part, dirty_only=dirty_only, listed_only=listed_only):
             after = rows[-1].id
             with database.reading() as connection:
-                planned = _planned(connection, rows, title_limit)
+                planned = planned(connection, rows, title_limit)
             yield planned
 
 
@@ -114,7 +114,7 @@ def read_chunk(
         return [Mapping(*row) for row in connection.execute(query)]
 
 
-def _planned(connection: sa.Connection, rows: list[Mapping], title_limit: int) -> list[Change]:
+def planned(connection: sa.Connection, rows: list[Mapping], title_limit: int) -> list[Change]:
     items = read_items(connection, [row.key for row in rows], has_status=has_product_status(connection))
     rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
     return [plan(row, items.get(row.key), title_limit, rules.get(row.key, NO_RULE)) for row in rows]
