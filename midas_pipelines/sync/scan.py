@@ -80,8 +80,8 @@ def chunks(
         while rows := read_chunk(database, after, part, dirty_only=dirty_only, listed_only=listed_only):
             after = rows[-1].id
             with database.reading() as connection:
-                planned = planned(connection, rows, title_limit)
-            yield planned
+                changes = planned(connection, rows, title_limit)
+            yield changes
 
 
 def slices(ids: Sequence[int] | None) -> Iterator[Sequence[int] | None]:
@@ -115,6 +115,7 @@ def read_chunk(
 
 
 def planned(connection: sa.Connection, rows: list[Mapping], title_limit: int) -> list[Change]:
+    """What each of these items needs; its item and rules are read together, whatever their number."""
     items = read_items(connection, [row.key for row in rows], has_status=has_product_status(connection))
     rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
     return [plan(row, items.get(row.key), title_limit, rules.get(row.key, NO_RULE)) for row in rows]
