@@ -42,4 +42,6 @@ def reconcile(as_json: bool) -> None:
     if run.failure is not None:
         click.echo(f"Error: {run.failure}", err=True)
         sys.exit(1)
+    if counts.get("stopped"):
+        click.echo(f"Error: {counts['stopped']}", err=True)
     sys.exit(1 if counts.get("failed") else 0)

@@ -11,7 +11,7 @@ from midas_pipelines.defs.listings import fourseller_listings
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.orders import order_poll
-from midas_pipelines.store.movement import top_movers
+from midas_pipelines.store.movement import oversold_lines, top_movers
 from midas_pipelines.store.stock_checks import negative_stock, stock_totals, unexplained_stock
 from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.inventory import push_inventory
@@ -56,7 +56,7 @@ def inventory_levels(
             yield brake_engaged(stopped)
             raise
         totals = stock_totals(engine.database)
-        movers = top_movers(engine.database)
+        movers, oversold = top_movers(engine.database), oversold_lines(engine.database)
     yield dg.MaterializeResult(
         check_results=[brake_held()],
         metadata={
@@ -65,6 +65,7 @@ def inventory_levels(
             **numbers(totals, "units", "out_of_stock"),
             "problems": table(report.problems),
             "top_movers": table(movers),
+            "oversold": table(oversold),
         },
     )
 

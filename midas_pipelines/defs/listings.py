@@ -145,6 +145,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
             **numbers(report, "scanned", "listed", "equal", "changing", "discrepancies", "unknown"),
             **numbers(report, "settled", "waiting", "pushed", "consistency", "requests", "seconds"),
             "complete": report.complete,
+            "stopped": report.stopped or "",
             "worst": table(report.worst),
         },
         check_results=[

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from midas_pipelines.store.mappings import MOST_AT_ONCE
 from midas_pipelines.store.rule_tables import sync_conflicts
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.types import utc_now
@@ -67,9 +68,22 @@ def settle_pushed(connection: sa.Connection) -> list[sa.Row[Any]]:
     return settle(connection, won, taken="shop", by="policy")
 
 
-def settle_unseen(connection: sa.Connection, since: datetime) -> list[sa.Row[Any]]:
-    """Closes what a complete read no longer found: both sides agree by now, or the product is gone."""
-    return settle(connection, sync_conflicts.c.seen_at < since, taken="gone", by="reconcile")
+def settle_unseen(connection: sa.Connection, since: datetime, busy: set[str]) -> list[sa.Row[Any]]:
+    """Closes what a complete read no longer found: both sides agree by now, or the product is gone.
+
+    Args:
+        since: when the read began.
+        busy: subjects that could not be judged, for somebody was pushing them.
+    """
+    query = sa.select(sync_conflicts.c.id, sync_conflicts.c.subject).where(
+        OPEN, sync_conflicts.c.seen_at < since
+    )
+    unseen = [row.id for row in connection.execute(query) if row.subject not in busy]
+    closed: list[sa.Row[Any]] = []
+    for start in range(0, len(unseen), MOST_AT_ONCE):
+        which = sync_conflicts.c.id.in_(unseen[start : start + MOST_AT_ONCE])
+        closed += settle(connection, which, taken="gone", by="reconcile")
+    return closed
 
 
 def open_conflicts(connection: sa.Connection, **equal: Any) -> list[dict[str, Any]]:

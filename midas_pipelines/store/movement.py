@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.tables import inventory_changes
+from midas_pipelines.store.tables import inventory_changes, marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
@@ -37,6 +37,26 @@ def units_sold(
     )
     rows = connection.execute(query)
     return {(row.product_id, row.variant_id): int(row.units) for row in rows if row.units > 0}
+
+
+def oversold_lines(database: Database, limit: int = 20) -> list[dict[str, Any]]:
+    """The marketplace lines that stock could not cover, the newest first, with the units owed."""
+    line = marketplace_order_lines.c
+    query = (
+        sa.select(
+            marketplace_orders.c.marketplace_order_id.label("order"),
+            line.sku,
+            line.quantity.label("sold"),
+            line.taken,
+            (line.quantity - line.taken).label("owed"),
+        )
+        .join(marketplace_orders, marketplace_orders.c.id == line.order_id)
+        .where(line.exception == "oversold")
+        .order_by(line.id.desc())
+        .limit(limit)
+    )
+    with database.reading() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def top_movers(database: Database, days: int = 7, limit: int = 10) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import clear_alerts
 from midas_pipelines.store.claims import COLUMNS, Mapping
-from midas_pipelines.store.conflicts import OPEN, open_conflicts, read_conflict, settle
+from midas_pipelines.store.conflicts import OPEN, open_conflicts, read_conflict, settle, settle_pushed
 from midas_pipelines.store.ledger import StockMove, move_stock
 from midas_pipelines.store.rule_tables import sync_conflicts
 from midas_pipelines.store.tables import inventory_changes, mappings
@@ -54,6 +54,12 @@ def _take_quantity(engine: Engine, conflict: dict[str, Any], *, by: str) -> None
             move_stock(connection, [move])
         _repin(connection, row, without_pins(row.pinned_fields, ["quantity"]))
         settle(connection, sync_conflicts.c.id == conflict["id"], taken="marketplace", by=by)
+
+
+def close_pushed(engine: Engine) -> None:
+    """Closes the conflicts that the shop won and that a push has settled."""
+    with engine.database.writing() as connection:
+        close_alerts(connection, settle_pushed(connection))
 
 
 def close_alerts(connection: sa.Connection, closed: Sequence[sa.Row[Any]]) -> int:

@@ -14,7 +14,7 @@ from midas_pipelines.store.mappings import ensure_items, mark_dirty
 from midas_pipelines.store.rules import quantities_guarded
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
-from midas_pipelines.sync.conflicts import take_marketplace_quantities
+from midas_pipelines.sync.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders import import_orders
 from midas_pipelines.sync.plans import Plan, still_holds
@@ -126,6 +126,8 @@ async def _sync(
     )
     try:
         await push.run()
+        if known is not None:
+            await in_thread(close_pushed, engine)
     finally:
         report.push_seconds = round(time.perf_counter() - started, 3)
         _fill(report, push.tally, scanned)

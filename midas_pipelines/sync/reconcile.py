@@ -17,6 +17,7 @@ from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.conflicts import settle_pushed, settle_unseen
 from midas_pipelines.store.presence import free_dead_claims
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.conflicts import close_alerts, take_marketplace_quantities
 from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.orders import import_orders
@@ -46,6 +47,7 @@ class ReconcileReport:
     requests: int = 0
     seconds: float = 0.0
     worst: list[dict[str, str]] = field(default_factory=list)
+    stopped: str | None = None  # why what the shop wins was not pushed: the brake
 
 
 async def reconcile(engine: Engine, *, push: bool = True) -> ReconcileReport:
@@ -58,7 +60,6 @@ async def reconcile(engine: Engine, *, push: bool = True) -> ReconcileReport:
     Raises:
         ChannelDown: the listing could not be read.
         BadCredentials: the key or the seller id is wrong.
-        BrakeEngaged: what would be pushed is more than a person has agreed to.
     """
     report = ReconcileReport()
     with recorded(engine, "reconcile", "all", report) as clock:
@@ -118,7 +119,10 @@ async def _push(engine: Engine, client: FourSeller, ids: list[int], report: Reco
     push = Push(engine, client, ids=ids, ignore_delays=True)
     try:
         await push.run()
-    finally:
+    except BrakeEngaged as engaged:  # what was seen is worth telling all the same
+        report.stopped = str(engaged)
+        report.failed = len(ids)
+    else:
         tally = push.tally
         report.pushed = tally.created + tally.updated + tally.pushed + tally.deleted
         report.failed = tally.failed + tally.released
@@ -140,6 +144,6 @@ def _close(
     with engine.database.writing() as connection:
         closed = settle_pushed(connection)
         if listing.complete:
-            closed += settle_unseen(connection, read_at)
+            closed += settle_unseen(connection, read_at, settling.busy)
         report.waiting = close_alerts(connection, closed)
     report.settled = len(closed) + moved + settling.settled

@@ -63,6 +63,7 @@ class Settling:
     def __post_init__(self) -> None:
         self.shown = {product.id: product for product in self.listing.products}
         self.ours: set[str] = set()
+        self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
         self._after = 0
         self._recent = self.read_at - timedelta(seconds=self.grace_seconds)
 
@@ -86,6 +87,7 @@ class Settling:
         rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
         limit = self.engine.settings.title_limit
         verdicts = []
+        self.busy |= {item_subject(row.id) for row in rows if row.id not in free}
         for stale in rows:
             row = free.get(stale.id, stale)
             verdict = judge(
