@@ -11,7 +11,6 @@ import os
 import statistics
 import subprocess
 import sys
-from typing import Any
 
 import httpx
 import sqlalchemy as sa
@@ -22,8 +21,9 @@ from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
+from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.sample import create_shop_tables
-from midas_pipelines.sync.scan import planned, read_chunk
+from midas_pipelines.sync.scan import chunks
 from midas_pipelines_tests.postgres import PrivatePostgres
 
 SMALL, LARGE, DIRTY, ROUNDS = 10_000, 1_000_000, 1_000, 5
@@ -104,21 +104,24 @@ def _confirm(database: Database, size: int, products: list[str]) -> None:
             ),
             [{"product": one, "item": 1 + place * (size // DIRTY)} for place, one in enumerate(products)],
         )
-    after = 0
-    while rows := read_chunk(database, after):
-        after = rows[-1].id
-        _confirm_content(database, rows)
+    ids = _confirm_content(database)
+    assert len(ids) == DIRTY
     with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
 
 
-def _confirm_content(database: Database, rows: list[Any]) -> None:
+def _confirm_content(database: Database) -> list[int]:
+    """The content of those items that will change; nobody asks for that of the others."""
+    listed = sa.select(mappings.c.id).where(mappings.c.fourseller_product_id.not_like("X%"))
     with database.writing() as connection:
-        changes = planned(connection, rows, 255)
-        connection.execute(
-            sa.text("UPDATE fourseller_product_mappings SET acked_hash = :hash WHERE id = :id"),
-            [{"hash": change.content_hash, "id": change.mapping.id} for change in changes],
-        )
+        ids = sorted(connection.scalars(listed))
+    for changes in chunks(database, title_limit=255, ids=ids):
+        with database.writing() as connection:
+            connection.execute(
+                sa.text("UPDATE fourseller_product_mappings SET acked_hash = :hash WHERE id = :id"),
+                [{"hash": change.content_hash, "id": change.mapping.id} for change in changes],
+            )
+    return ids
 
 
 def _push(url: str, sandbox_url: str, size: int, number: int) -> dict[str, float]:
