@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from pydantic import ValidationError
+
 from midas_pipelines.fourseller.models import Inventory, Product, ProductDraft
 
 CONTENT = (
@@ -56,23 +58,29 @@ def followed(pins: Pins | None, product: Product) -> dict[str, Any] | None:
 
 
 def overlaid(draft: ProductDraft, pins: Pins | None) -> ProductDraft:
-    """The draft with each pinned field as it was pinned."""
-    if not pins:
-        return draft
-    given = draft.model_dump()
-    for name, kept in pins.items():
-        value = kept.get("value")
-        if name == "price":
-            given["price"] = given["price"] if value is None else Decimal(str(value))
-        elif name == "quantity":
-            given["inventory"] = Inventory(quantity=pinned_quantity(pins, draft_quantity(draft)))
-        elif name == "content":
-            given |= {part: (value or {}).get(part) for part in CONTENT}
-        elif name in CONTENT:
-            given[name] = value
-    for name in ("title", "currency"):  # 4Seller takes no product without them
-        given[name] = given.get(name) or getattr(draft, name)
-    return ProductDraft.model_validate(given)
+    """The draft with each pinned field as it was pinned; a value that 4Seller itself would not take is passed over."""
+    for name, kept in (pins or {}).items():
+        try:
+            draft = ProductDraft.model_validate(draft.model_dump() | _given(draft, name, kept.get("value")))
+        except ValidationError:
+            continue
+    return draft
+
+
+def _given(draft: ProductDraft, name: str, value: Any) -> dict[str, Any]:
+    """The parts of a draft that a pinned value stands for."""
+    if name == "price":
+        return {} if value is None else {"price": Decimal(str(value))}
+    if name == "quantity":
+        return {} if value is None else {"inventory": Inventory(quantity=value)}
+    if name == "content":
+        return {part: _part(draft, part, (value or {}).get(part)) for part in CONTENT}
+    return {name: _part(draft, name, value)} if name in CONTENT else {}
+
+
+def _part(draft: ProductDraft, name: str, value: Any) -> Any:
+    """A part as pinned, but for those without which 4Seller takes no product."""
+    return value or getattr(draft, name) if name in ("title", "currency") else value
 
 
 def pinned_quantity(pins: Pins | None, otherwise: int) -> int:
