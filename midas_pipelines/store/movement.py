@@ -18,9 +18,7 @@ RATE_DAYS = 28
 
 DAY_SECONDS = 86_400
 _ROW = inventory_changes.c
-_GONE_OUT = sa.or_(
-    _ROW.cause.in_(("sale", "cancellation", "refund")), sa.and_(_ROW.cause == "changed", _ROW.delta < 0)
-)
+_GONE_OUT = sa.or_(_ROW.source == "fourseller", sa.and_(_ROW.cause == "changed", _ROW.delta < 0))
 """What counts as sold: marketplace sales less what came back, and whatever the shop's own code took."""
 
 

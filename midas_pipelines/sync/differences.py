@@ -13,9 +13,9 @@ from midas_pipelines.fourseller.models import Product, ProductDraft
 from midas_pipelines.store.claims import Mapping
 from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.sync.listing import content, content_hash
+from midas_pipelines.sync.orders.sales import LARGEST_AMOUNT
 from midas_pipelines.sync.pins import draft_quantity, followed, overlaid, pin
 from midas_pipelines.sync.plan import Change
-from midas_pipelines.sync.sales import LARGEST_AMOUNT
 
 LONGEST_SHOWN = 60
 
@@ -40,7 +40,8 @@ def differences(change: Change, product: Product) -> list[Difference]:
         found.append(Difference("price", str(draft.price), str(product.price), edited))
     quantity = shown_quantity(product)
     if quantity != change.quantity:
-        edited = quantity != mapping.acked_quantity
+        known = mapping.acked_quantity is not None  # forgotten where it has to be sent anew
+        edited = known and quantity != mapping.acked_quantity
         found.append(Difference("quantity", str(change.quantity), str(quantity), edited))
     if content_hash(_priced(product, draft.price)) != change.content_hash:
         shop, fourseller = _parts(draft, product)

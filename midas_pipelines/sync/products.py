@@ -16,7 +16,7 @@ from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.orders import import_orders
+from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.plans import Plan, still_holds
 from midas_pipelines.sync.push import Push, known_by_sku
 from midas_pipelines.sync.reconcile import read_listing, settle_listing

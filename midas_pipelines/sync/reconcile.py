@@ -20,7 +20,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.conflicts import close_alerts, take_marketplace_quantities
 from midas_pipelines.sync.engine import ChannelDown, Engine
-from midas_pipelines.sync.orders import import_orders
+from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.push import Push
 from midas_pipelines.sync.record import recorded
 from midas_pipelines.sync.settle import Settling, settle_orphans

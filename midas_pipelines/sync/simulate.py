@@ -21,7 +21,7 @@ from midas_pipelines.storefront.catalog import ItemKey, read_items
 from midas_pipelines.storefront.schema import has_product_status, products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.availability import available, wrong_with
-from midas_pipelines.sync.order_import import line_reference
+from midas_pipelines.sync.orders.lines import reference as line_reference
 from midas_pipelines.sync.rules import BadRule, find_scope
 
 SHOWN = 10

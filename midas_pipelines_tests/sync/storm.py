@@ -21,8 +21,8 @@ from midas_pipelines.store.ledger import StockMove, move_stock
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.inventory import push_inventory
-from midas_pipelines.sync.order_import import import_sales
-from midas_pipelines.sync.sales import read_sale
+from midas_pipelines.sync.orders.importing import import_sales
+from midas_pipelines.sync.orders.sales import read_sale
 
 ORDERS = 200
 """Ids that orders are drawn from: few enough that processes meet on the same one."""
