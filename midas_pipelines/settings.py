@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     inventory_interval: Minutes = Field(1, description="minutes between two pushes of changed quantities")
     orders_interval: Minutes = Field(2, description="minutes between two imports of new sales")
     status_interval: Minutes = Field(5, description="minutes between two syncs of order statuses")
+    stock_watch_interval: Minutes = Field(15, description="minutes between two looks for low stock")
+    digest_hour: int = Field(7, ge=0, le=23, description="UTC hour of the daily digest to staff")
     full_sync_hour: int = Field(2, ge=0, le=23, description="UTC hour of the nightly full sync")
     schedules: bool = Field(False, description="schedules start switched on; `midas dev` sets it")
 
@@ -100,6 +102,18 @@ class Settings(BaseSettings):
         48, ge=1, le=8760, description="an order placed longer ago is not confirmed any more"
     )
     payload_key: SecretStr | None = Field(None, description="Fernet key(s), newest first, comma separated")
+    brake_percent: int = Field(
+        20,
+        ge=0,
+        le=100,
+        description="share of the listed items that a sync may zero, remove or reprice unasked",
+    )
+    brake_items: int = Field(10, ge=1, description="up to one fewer than this many never engage the brake")
+    low_stock: int = Field(5, ge=0, description="units on hand at which an item without a rule is low")
+    cover_days: int = Field(0, ge=0, le=365, description="days that stock should last; 0 does not ask")
+    read_back_grace_seconds: float = Field(
+        10.0, ge=0, le=3600, description="how long 4Seller may show an old quantity after it took a new one"
+    )
     notify_urls: SecretStr | None = Field(
         None, description="where staff are told: apprise addresses, separated by white space"
     )

@@ -10,6 +10,12 @@ import click
 from midas_pipelines.settings import SettingsError
 
 COMMANDS = {
+    "alerts": ("midas_pipelines.cli.alerts", "alerts", "See what staff were told of, and send what waits."),
+    "conflicts": (
+        "midas_pipelines.cli.conflicts",
+        "conflicts",
+        "See and settle what shop and 4Seller disagree on.",
+    ),
     "db": ("midas_pipelines.cli.database", "db", "Prepare the shop's database, or say where it stands."),
     "demo": (
         "midas_pipelines.cli.demo",
@@ -27,6 +33,13 @@ COMMANDS = {
         "orders",
         "Look at marketplace orders, ship them, settle what needs a person.",
     ),
+    "explain": ("midas_pipelines.cli.explain", "explain", "Say why 4Seller shows what it shows of an item."),
+    "reconcile": (
+        "midas_pipelines.cli.reconcile",
+        "reconcile",
+        "Read back what 4Seller shows, and settle what differs.",
+    ),
+    "rules": ("midas_pipelines.cli.rules", "rules", "Shape what a channel shows of the shop's stock."),
     "sandbox": ("midas_pipelines.cli.sandbox", "sandbox", "Run a 4Seller of your own, for development."),
     "settings": (
         "midas_pipelines.cli.settings",
@@ -38,6 +51,7 @@ COMMANDS = {
         "status",
         "Say what is in step, what waits and what needs a person.",
     ),
+    "stock": ("midas_pipelines.cli.stock", "stock", "See what runs out and what sells."),
     "store": ("midas_pipelines.cli.store", "store", "Make a sample shop."),
     "sync": ("midas_pipelines.cli.sync", "sync", "Bring products, stock and orders together, now."),
 }

@@ -89,7 +89,7 @@ def _walk(place: Workplace, *, quiet: bool) -> list[Step]:
             steps.append(workflow("Import the orders", "order_import", "orders"))
             steps.append(workflow("Push the new stock", "inventory_push", "inventory"))
             steps.append(workflow("Full sync, nothing changed", "full_sync", "products"))
-            steps.append(workflow("Read back and check", "consistency_check", "observe"))
+            steps.append(workflow("Read back and check", "consistency_check", "reconcile"))
     return steps
 
 

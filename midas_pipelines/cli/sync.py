@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,7 +13,9 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table
 from midas_pipelines.store.journal import sync_of_run
 
-WRONG_USAGE = ("SettingsError", "BadCredentials", "UnknownSku")
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+OLD_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
+WRONG_USAGE = ("SettingsError", "BadCredentials", "UnknownSku", "PlanRefused")
 """Failures that a person mends in the settings or the call: exit code 2."""
 
 
@@ -29,9 +33,30 @@ def sync() -> None:
 @click.option(
     "--sku", "skus", multiple=True, metavar="SKU", help="Only this item; may be given several times."
 )
+@click.option("--plan", "plan_file", type=NEW_FILE, help="Write what would be done to FILE and send nothing.")
+@click.option(
+    "--apply", "apply_file", type=OLD_FILE, help="Send the steps of a plan's FILE, if they still hold."
+)
 @json_option
-def products(full: bool, dry_run: bool, skus: tuple[str, ...], as_json: bool) -> None:
-    """Create, update and take off products on 4Seller, so that it shows what the shop sells."""
+def products(
+    full: bool,
+    dry_run: bool,
+    skus: tuple[str, ...],
+    plan_file: Path | None,
+    apply_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Create, update and take off products on 4Seller, so that it shows what the shop sells.
+
+    What would zero, remove or reprice too much of the catalogue at once is stopped before the first write: write it
+    with --plan, read it, and send it with --apply, which refuses when anything in it has changed since.
+    """
+    if plan_file is not None:
+        _write_plan(plan_file, full, list(skus), as_json)
+        return
+    if apply_file is not None:
+        config: dict[str, Any] = {"apply_plan": str(apply_file.resolve())}
+        _run("incremental_sync", {"fourseller_listings": config}, "products", PRODUCT_COUNTS, as_json)
     if dry_run:
         _plan(full, list(skus), as_json)
         return
@@ -104,6 +129,28 @@ def _shown(record: dict[str, Any] | None, counts: tuple[str, ...]) -> dict[str, 
     if found.get("problems"):
         shown["problems"] = found["problems"]
     return shown
+
+
+def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
+    from midas_pipelines.sync.engine import Engine
+    from midas_pipelines.sync.plans import make_plan
+    from midas_pipelines.sync.products import UnknownSku, mapping_ids
+
+    with shop_database() as (settings, database):
+        engine = Engine(settings, database)
+        try:
+            plan = make_plan(
+                engine, dirty_only=not (full or skus), ids=mapping_ids(engine, skus) if skus else None
+            )
+        except UnknownSku as unknown:
+            raise click.UsageError(str(unknown)) from None
+        plan.write(path)
+    counts = Counter(step.action for step in plan.steps)
+    if as_json:
+        print_json({"plan": str(path), "hash": plan.hash, "steps": len(plan.steps), **counts})
+    else:
+        told = ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to do"
+        click.echo(f"{path}: {told}. Nothing was sent. Apply it with `midas sync products --apply {path}`.")
 
 
 def _plan(full: bool, skus: list[str], as_json: bool) -> None:

@@ -1,15 +1,19 @@
 """Inventory: the stock of each item, pushed to the channel and explained by the ledger."""
 
 import asyncio
+from collections.abc import Iterator
 
 import dagster as dg
 from pydantic import Field
 
+from midas_pipelines.defs.braking import brake_engaged, brake_held, brake_spec
 from midas_pipelines.defs.listings import fourseller_listings
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.orders import order_poll
+from midas_pipelines.store.movement import oversold_lines, top_movers
 from midas_pipelines.store.stock_checks import negative_stock, stock_totals, unexplained_stock
+from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.inventory import push_inventory
 from midas_pipelines.sync.progress import tell
 
@@ -27,6 +31,7 @@ class InventoryConfig(dg.Config):
     kinds={"python", "api"},
     owners=OWNERS,
     deps=[fourseller_listings, order_poll],
+    check_specs=[brake_spec("inventory_levels")],
     metadata=columns(
         product_id="int: the shop's product",
         variant_id="int: its variant, empty for a product without",
@@ -39,22 +44,29 @@ class InventoryConfig(dg.Config):
 )
 def inventory_levels(
     context: dg.AssetExecutionContext, config: InventoryConfig, midas: Midas
-) -> dg.MaterializeResult:
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """The quantities on 4Seller: each item whose stock changed is pushed as an absolute number, never a delta."""
     with midas.engine(context) as engine:
-        report = asyncio.run(
-            push_inventory(
-                engine, ignore_delays=config.ignore_delays, on_progress=tell(context.log.info, "quantities")
-            )
+        work = push_inventory(
+            engine, ignore_delays=config.ignore_delays, on_progress=tell(context.log.info, "quantities")
         )
+        try:
+            report = asyncio.run(work)
+        except BrakeEngaged as stopped:
+            yield brake_engaged(stopped)
+            raise
         totals = stock_totals(engine.database)
-    return dg.MaterializeResult(
+        movers, oversold = top_movers(engine.database), oversold_lines(engine.database)
+    yield dg.MaterializeResult(
+        check_results=[brake_held()],
         metadata={
             "dagster/row_count": totals.items,
             **numbers(report, "scanned", "pushed", "unchanged", "failed", "requests", "seconds"),
             **numbers(totals, "units", "out_of_stock"),
             "problems": table(report.problems),
-        }
+            "top_movers": table(movers),
+            "oversold": table(oversold),
+        },
     )
 
 

@@ -13,6 +13,7 @@ from midas_pipelines.defs.orders import (
     order_poll,
     order_statuses,
 )
+from midas_pipelines.defs.stock import channel_availability, daily_digest, low_stock
 from midas_pipelines.settings import Settings
 
 full_sync = dg.define_asset_job(
@@ -57,6 +58,17 @@ consistency_check = dg.define_asset_job(
     description="Reads back what 4Seller shows and checks it against the shop.",
 )
 
+stock_watch = dg.define_asset_job(
+    "stock_watch",
+    selection=dg.AssetSelection.assets(channel_availability, low_stock),
+    description="Finds what runs out and tells staff, once per crossing.",
+)
+digest = dg.define_asset_job(
+    "digest",
+    selection=dg.AssetSelection.assets(daily_digest),
+    description="Writes and sends the day's digest to staff.",
+)
+
 JOBS = [
     full_sync,
     incremental_sync,
@@ -66,6 +78,8 @@ JOBS = [
     order_backfill,
     status_sync,
     consistency_check,
+    stock_watch,
+    digest,
 ]
 
 
@@ -87,4 +101,8 @@ def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
             settings,
             "What 4Seller shows, an hour later.",
         ),
+        interval_schedule(
+            stock_watch.name, settings.stock_watch_interval, settings, "What runs out, told to staff."
+        ),
+        daily_schedule(digest.name, settings.digest_hour, settings, "The day's digest to staff."),
     ]

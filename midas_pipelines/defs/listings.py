@@ -1,16 +1,21 @@
 """Listings: the shop's items on 4Seller, and what 4Seller really shows."""
 
 import asyncio
+from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
+from midas_pipelines.defs.braking import brake_engaged, brake_held, brake_spec
 from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
-from midas_pipelines.sync.observe import ObservationReport, observe
+from midas_pipelines.sync.brake import BrakeEngaged
+from midas_pipelines.sync.plans import read_plan
 from midas_pipelines.sync.products import Mode, sync_products
 from midas_pipelines.sync.progress import tell
+from midas_pipelines.sync.reconcile import ReconcileReport, reconcile
 
 GROUP = "listings"
 PROMISED_CONSISTENCY = 0.999
@@ -23,6 +28,7 @@ class ListingsConfig(dg.Config):
     full: bool = Field(default=False, description="Consider every item, not only those that changed.")
     skus: list[str] = Field(default=[], description="Only these items, whether they changed or not.")
     ignore_delays: bool = Field(default=False, description="Also the items that are backing off.")
+    apply_plan: str = Field(default="", description="A plan's file: its steps are sent, and nothing else.")
 
 
 @dg.asset(
@@ -30,6 +36,7 @@ class ListingsConfig(dg.Config):
     kinds={"python", "api"},
     owners=OWNERS,
     deps=[catalog_snapshot],
+    check_specs=[brake_spec("fourseller_listings")],
     metadata=columns(
         sku="string: held by one item, by constraint",
         fourseller_product_id="string: one item's, by constraint",
@@ -41,29 +48,34 @@ class ListingsConfig(dg.Config):
 )
 def fourseller_listings(
     context: dg.AssetExecutionContext, config: ListingsConfig, midas: Midas
-) -> dg.MaterializeResult:
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """The shop's items on 4Seller: created, updated, taken off; adopted where 4Seller had the SKU already.
 
     An item that cannot be listed is set aside with its reason and never holds up another.
     """
     with midas.engine(context) as engine:
-        report = asyncio.run(
-            sync_products(
-                engine,
-                Mode.FULL if config.full else Mode.INCREMENTAL,
-                skus=config.skus,
-                ignore_delays=config.ignore_delays,
-                on_progress=tell(context.log.info, "items"),
-            )
+        work = sync_products(
+            engine,
+            Mode.FULL if config.full else Mode.INCREMENTAL,
+            skus=config.skus,
+            agreed=read_plan(Path(config.apply_plan)) if config.apply_plan else None,
+            ignore_delays=config.ignore_delays,
+            on_progress=tell(context.log.info, "items"),
         )
-    return dg.MaterializeResult(
+        try:
+            report = asyncio.run(work)
+        except BrakeEngaged as stopped:
+            yield brake_engaged(stopped)
+            raise
+    yield dg.MaterializeResult(
+        check_results=[brake_held()],
         metadata={
             "dagster/row_count": report.scanned,
             **numbers(report, "scanned", "created", "updated", "deleted", "unchanged", "adopted"),
             **numbers(report, "failed", "set_aside", "requests", "seconds", "push_seconds"),
             "scope": ", ".join(config.skus) or ("full" if config.full else "incremental"),
             "problems": table(report.problems),
-        }
+        },
     )
 
 
@@ -99,6 +111,7 @@ CHECKS = {
         "At least 99.9 % of the listings show the shop's words, pictures and measures.",
     ),
 }
+CONSISTENT = "consistent"
 
 
 @dg.asset(
@@ -109,29 +122,51 @@ CHECKS = {
     check_specs=[
         dg.AssetCheckSpec(name, asset="listing_observation", description=description)
         for name, (_, description) in CHECKS.items()
+    ]
+    + [
+        dg.AssetCheckSpec(
+            CONSISTENT,
+            asset="listing_observation",
+            description="At least 99.9 % of the items were shown on 4Seller as they should be.",
+        )
     ],
 )
 def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
-    """What 4Seller really shows, read back page by page and held against the shop.
+    """What 4Seller really shows, read back page by page, held against the shop and settled by policy.
 
     `consistency` is the share of items shown as the shop has them; items that changed and are not pushed yet are
     counted apart, as `changing`.
     """
     with midas.engine(context) as engine:
-        report = asyncio.run(observe(engine))
+        report = asyncio.run(reconcile(engine))
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.listed,
             **numbers(report, "scanned", "listed", "equal", "changing", "discrepancies", "unknown"),
-            **numbers(report, "consistency", "requests", "seconds"),
+            **numbers(report, "settled", "waiting", "pushed", "consistency", "requests", "seconds"),
             "complete": report.complete,
+            "stopped": report.stopped or "",
             "worst": table(report.worst),
         },
-        check_results=[_check(name, field, report) for name, (field, _) in CHECKS.items()],
+        check_results=[
+            *(_check(name, field, report) for name, (field, _) in CHECKS.items()),
+            _consistent(report),
+        ],
     )
 
 
-def _check(name: str, field: str, report: ObservationReport) -> dg.AssetCheckResult:
+def _consistent(report: ReconcileReport) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=CONSISTENT,
+        passed=report.complete and report.consistency >= PROMISED_CONSISTENCY,
+        metadata={
+            **numbers(report, "consistency", "scanned", "discrepancies", "settled", "waiting"),
+            "offenders": table(report.worst),
+        },
+    )
+
+
+def _check(name: str, field: str, report: ReconcileReport) -> dg.AssetCheckResult:
     settled = report.equal + report.discrepancies
     differing = report.differing.get(field, 0)
     share = 1 - differing / settled if settled else 1.0

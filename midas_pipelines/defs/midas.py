@@ -9,10 +9,12 @@ from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.version import NotUpgraded, require_upgraded
+from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.engine import ChannelDown, Engine
+from midas_pipelines.sync.plans import PlanRefused
 from midas_pipelines.sync.products import UnknownSku
 
-EXPECTED = (SettingsError, NotUpgraded, FourSellerError, ChannelDown, UnknownSku)
+EXPECTED = (SettingsError, NotUpgraded, FourSellerError, ChannelDown, UnknownSku, BrakeEngaged, PlanRefused)
 """Trouble that a person can act on; its message is the whole story, so no traceback is shown for it."""
 
 

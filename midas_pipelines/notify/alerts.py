@@ -6,6 +6,7 @@ An alert is one crossing: while it is open the same trouble raises no second one
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -58,3 +59,12 @@ def open_subjects(connection: sa.Connection, kind: str) -> set[str]:
     """What alerts of this kind are open about."""
     query = sa.select(alerts.c.subject).where(alerts.c.kind == kind, alerts.c.cleared_at.is_(None))
     return set(connection.scalars(query))
+
+
+def recent_alerts(connection: sa.Connection, *, only_open: bool, limit: int = 100) -> list[dict[str, Any]]:
+    """The newest alerts, for people."""
+    names = ("id", "kind", "subject", "text", "created_at", "sent_at", "cleared_at", "reason")
+    query = sa.select(*(alerts.c[name] for name in names)).order_by(alerts.c.id.desc()).limit(limit)
+    if only_open:
+        query = query.where(alerts.c.cleared_at.is_(None))
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -50,6 +50,8 @@ class Mapping:
     attempts: int
     reason: str | None
     dirty_since: datetime | None
+    pinned_fields: dict[str, Any] | None = None  # what syncs leave alone, as 4Seller has it
+    policy_override: str | None = None
 
     @property
     def key(self) -> ItemKey:
@@ -103,6 +105,7 @@ class Outcome:
     finished: bool = True  # nothing is left to send for this version of the item
     shared: bool = False  # set aside because its SKU is another item's
     aside: bool = False  # removed from 4Seller, yet for sale in the shop: it counts as set aside
+    pinned_fields: dict[str, Any] | None = None  # read afresh before the write, where something is pinned
 
     @property
     def unforeseen(self) -> bool:
@@ -292,6 +295,11 @@ def _done(outcome: Outcome) -> dict[str, object]:
             "acked_hash": outcome.content_hash,
             "acked_price": outcome.price,
         }
+    if outcome.pinned_fields is not None:
+        # What a person has pinned or released meanwhile stands: it has raised the version.
+        pins = sa.literal(outcome.pinned_fields, mappings.c.pinned_fields.type)
+        same = mappings.c.version == outcome.mapping.version
+        values["pinned_fields"] = sa.case((same, pins), else_=mappings.c.pinned_fields)
     if outcome.fate is Fate.REMOVED:
         values |= FORGOTTEN | {
             "state": "set_aside" if outcome.aside else "removed",

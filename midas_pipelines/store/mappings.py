@@ -9,6 +9,9 @@ from midas_pipelines.store.tables import ITEM_KEY, mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
 
+MOST_AT_ONCE = 5000
+"""Ids in one statement; databases take only so many parameters."""
+
 
 def ensure_items(connection: sa.Connection) -> int:
     """Adds a dirty mapping row for each sellable item that has none; returns how many.
@@ -48,8 +51,8 @@ def unlocked(connection: sa.Connection, ids: list[int]) -> list[int]:
 
 def mark_dirty(connection: sa.Connection, ids: list[int]) -> None:
     """Marks items dirty, as a change in the shop would; those being changed this very moment mark themselves."""
-    free = unlocked(connection, ids)
-    if free:
+    for start in range(0, len(ids), MOST_AT_ONCE):
+        free = unlocked(connection, ids[start : start + MOST_AT_ONCE])
         connection.execute(
             sa.update(mappings)
             .where(mappings.c.id.in_(free))

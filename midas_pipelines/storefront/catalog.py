@@ -34,6 +34,7 @@ class ShopItem:
     dimensions: str | None
     images: tuple[str, ...]
     active: bool
+    category_id: int | None = None
 
     @property
     def key(self) -> ItemKey:
@@ -83,6 +84,7 @@ def _product_columns(has_status: bool) -> list[sa.ColumnElement[Any]]:
         products.c.dimensions,
         products.c.brand,
         categories.c.name.label("category"),
+        products.c.category_id,
         (products.c.status if has_status else sa.literal("active")).label("status"),
     ]
 
@@ -158,4 +160,5 @@ def _item(row: sa.Row[tuple[object, ...]], images: tuple[str, ...]) -> ShopItem:
         dimensions=row.dimensions,
         images=images or ((row.image_url,) if row.image_url else ()),
         active=row.status == "active",
+        category_id=row.category_id,
     )

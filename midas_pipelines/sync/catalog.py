@@ -9,10 +9,12 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.claims import COLUMNS, Mapping
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.rules import NO_RULE, read_rules
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status, product_variants, products
-from midas_pipelines.sync.listing import available, title, unlistable
+from midas_pipelines.sync.availability import available
+from midas_pipelines.sync.listing import title, unlistable
 
 CHUNK = 1000
 
@@ -26,6 +28,7 @@ def snapshot_rows(database: Database, title_limit: int) -> Iterator[dict[str, An
             rows = [Mapping(*row) for row in connection.execute(query)]
             has_status = has_product_status(connection)
             items = read_items(connection, [row.key for row in rows], has_status=has_status)
+            rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
         if not rows:
             return
         after = rows[-1].id
@@ -38,7 +41,7 @@ def snapshot_rows(database: Database, title_limit: int) -> Iterator[dict[str, An
                 "title": title(item),
                 "price": item.price,
                 "on_hand": item.on_hand,
-                "available": available(item.on_hand),
+                "available": available(item.on_hand, rules.get(row.key, NO_RULE)),
                 "category": item.category,
                 "brand": item.brand,
                 "state": row.state,

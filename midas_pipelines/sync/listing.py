@@ -20,11 +20,6 @@ LONGEST_SKU, LONGEST_TITLE = 100, 500
 VARIANT_ATTRIBUTES = {"color": "color", "colour": "color", "size": "size"}
 
 
-def available(on_hand: int) -> int:
-    """The quantity a channel may show for what is on hand; never below zero."""
-    return max(0, on_hand)
-
-
 def unlistable(item: ShopItem, title_limit: int) -> str | None:
     """Why 4Seller cannot list the item, in words for the operator; None when it can.
 
@@ -52,15 +47,15 @@ def title(item: ShopItem) -> str:
     return f"{name} ({item.option})" if item.option else name
 
 
-def draft(item: ShopItem, quantity: int) -> ProductDraft:
-    """The whole product as 4Seller should hold it; `item` must be listable."""
+def draft(item: ShopItem, quantity: int, price: Decimal) -> ProductDraft:
+    """The whole product as 4Seller should hold it, with what the rules made of quantity and price (USD)."""
     assert item.sku is not None
     weight = None if item.weight is None else format(item.weight, "f")
     option = _option_attribute(item)
     return ProductDraft(
         title=title(item),
         sku=item.sku,
-        price=item.price,
+        price=price,
         description=item.description or "",
         currency="USD",
         category=item.category,
@@ -89,7 +84,12 @@ def content_hash(product: ProductDraft | Product) -> str:
     The same for a draft and for that draft read back: a field that is missing, null or empty counts as the same,
     and so do `8.5` and `"8.50"`.
     """
-    content = {
+    return hashlib.sha256(json.dumps(content(product), sort_keys=True).encode()).hexdigest()
+
+
+def content(product: ProductDraft | Product) -> dict[str, Any]:
+    """What a buyer sees of the product, its quantity left out, in one form whoever wrote it."""
+    fields = {
         "title": product.title,
         "sku": product.sku,
         "price": _plain(product.price),
@@ -103,7 +103,7 @@ def content_hash(product: ProductDraft | Product) -> str:
         "shipping": _measures(product.shipping, ("weight", "dimensions")),
         "status": product.status,
     }
-    return hashlib.sha256(json.dumps(_without_nothing(content), sort_keys=True).encode()).hexdigest()
+    return _without_nothing(fields)
 
 
 def _plain(number: object) -> str | None:

@@ -7,8 +7,11 @@ from enum import StrEnum
 
 from midas_pipelines.fourseller.models import ProductDraft
 from midas_pipelines.store.claims import Mapping
+from midas_pipelines.store.rules import NO_RULE, Rule
 from midas_pipelines.storefront.catalog import ShopItem
-from midas_pipelines.sync.listing import available, content_hash, draft, unlistable
+from midas_pipelines.sync.availability import available, channel_price
+from midas_pipelines.sync.listing import content_hash, draft, unlistable
+from midas_pipelines.sync.pins import overlaid, pinned_quantity
 
 
 class Action(StrEnum):
@@ -36,6 +39,7 @@ class Change:
     reason: str | None = None
     shared: bool = False  # set aside because its SKU is another item's
     aside: bool = False  # taken off 4Seller, yet for sale in the shop: it counts as set aside
+    guarded: frozenset[str] = frozenset()  # where 4Seller's own edits are not to be written over unread
 
     @property
     def sku(self) -> str | None:
@@ -59,21 +63,26 @@ class Change:
         return replace(self, mapping=mapping, action=action)
 
 
-def plan(mapping: Mapping, item: ShopItem | None, title_limit: int) -> Change:
-    """What brings 4Seller from what it last confirmed to what the shop's tables say.
+def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule = NO_RULE) -> Change:
+    """What brings 4Seller from what it last confirmed to what the shop's tables and the channel's rules say.
 
     Args:
         mapping: the item's tie to 4Seller, with what was last confirmed.
         item: as the shop has it, or None when it is gone or is now sold by variant.
         title_limit: the longest title 4Seller takes, in characters.
+        rule: what the rules say of the item on this channel, merged.
     """
     if item is None or not item.active:
-        return _taken_off(mapping)
+        return _taken_off(mapping, "It is no longer sold in the shop.")
+    if rule.exclude:
+        return _taken_off(mapping, "A rule says never to list it here: see `midas rules explain`.")
+    if "listing" in (mapping.pinned_fields or {}) and mapping.fourseller_product_id is None:
+        return Change(mapping, Action.NOTHING, reason="It was taken off on 4Seller, and that was accepted.")
     reason = unlistable(item, title_limit)
-    quantity = available(item.on_hand)
+    quantity = pinned_quantity(mapping.pinned_fields, available(item.on_hand, rule))
     if reason is not None:
         return _set_aside(mapping, reason, quantity)
-    wanted = draft(item, quantity)
+    wanted = overlaid(draft(item, quantity, channel_price(item.price, rule)), mapping.pinned_fields)
     digest = content_hash(wanted)
     if mapping.fourseller_product_id is None:
         action = Action.CREATE
@@ -83,14 +92,18 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int) -> Change:
         action = Action.QUANTITY
     else:
         action = Action.NOTHING
-    return Change(mapping, action, wanted, digest, quantity)
+    return Change(mapping, action, wanted, digest, quantity, guarded=_guarded(mapping, rule))
 
 
-def _taken_off(mapping: Mapping) -> Change:
+def _guarded(mapping: Mapping, rule: Rule) -> frozenset[str]:
+    fields = ("price", "content")
+    own = {field for field in fields if rule.policy(field, mapping.policy_override) != "source_wins"}
+    return frozenset(own | set(mapping.pinned_fields or {}))
+
+
+def _taken_off(mapping: Mapping, reason: str) -> Change:
     listed = mapping.fourseller_product_id is not None or mapping.in_doubt
-    return Change(
-        mapping, Action.DELETE if listed else Action.NOTHING, reason="It is no longer sold in the shop."
-    )
+    return Change(mapping, Action.DELETE if listed else Action.NOTHING, reason=reason)
 
 
 def _set_aside(mapping: Mapping, reason: str, quantity: int) -> Change:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import ContractBroken, RateLimited, Unavailable
-from midas_pipelines.store.mappings import ensure_items
-from midas_pipelines.store.presence import free_dead_claims
+from midas_pipelines.store.mappings import ensure_items, mark_dirty
+from midas_pipelines.store.rules import quantities_guarded
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
-from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.engine import ChannelDown, Engine
+from midas_pipelines.sync.conflicts import close_pushed, take_marketplace_quantities
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.orders.polling import import_orders
+from midas_pipelines.sync.plans import Plan, still_holds
 from midas_pipelines.sync.push import Push, known_by_sku
+from midas_pipelines.sync.reconcile import read_listing, settle_listing
 from midas_pipelines.sync.record import recorded
-from midas_pipelines.sync.scan import Scanned, believe, chunks, scan
+from midas_pipelines.sync.scan import Scanned, chunks, scan
 from midas_pipelines.sync.send import Known
 from midas_pipelines.sync.tally import Tally
 from midas_pipelines.sync.threads import in_thread
@@ -62,6 +63,7 @@ async def sync_products(
     *,
     skus: Sequence[str] = (),
     dry_run: bool = False,
+    agreed: Plan | None = None,
     ignore_delays: bool = False,
     on_progress: Callable[[Tally], None] | None = None,
 ) -> ProductReport:
@@ -71,23 +73,37 @@ async def sync_products(
         engine: settings, database and run.
         mode: all items (reads 4Seller's listing first), or the dirty ones.
         skus: only these items, whatever the mode.
+        agreed: a plan that a person has read: its steps are sent, if they still hold, and nothing else.
         dry_run: tells what would be done, in `plan`, and sends no write.
         ignore_delays: tries also the items that are backing off; a full sync always does.
         on_progress: called after each block of acknowledgements.
 
     Raises:
         UnknownSku: one of `skus` is no item's.
+        PlanRefused: the plan no longer holds; nothing was sent.
+        BrakeEngaged: it would zero, remove or reprice more than it may; nothing was sent.
         BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
     """
-    scope = "dry run" if dry_run else ",".join(skus)[:200] if skus else mode.value
+    scope = (
+        "dry run"
+        if dry_run
+        else f"plan {agreed.hash[:12]}"
+        if agreed
+        else ",".join(skus)[:200]
+        if skus
+        else mode.value
+    )
     report = ProductReport()
     with recorded(engine, "products", scope, report) as clock:
-        ids = _mapping_ids(engine, skus) if skus else None
+        ids = mapping_ids(engine, skus) if skus else None
         if dry_run:
             _plan_only(engine, mode, ids, report)
             return report
         async with engine.channel() as client:
             clock.client = client
+            if agreed is not None:
+                await _apply(engine, client, agreed, report, on_progress)
+                return report
             await _sync(engine, client, mode, ids, report, ignore_delays, on_progress)
     return report
 
@@ -110,30 +126,48 @@ async def _sync(
     )
     try:
         await push.run()
+        if known is not None:
+            await in_thread(close_pushed, engine)
     finally:
         report.push_seconds = round(time.perf_counter() - started, 3)
         _fill(report, push.tally, scanned)
 
 
+async def _apply(
+    engine: Engine,
+    client: FourSeller,
+    agreed: Plan,
+    report: ProductReport,
+    on_progress: Callable[[Tally], None] | None,
+) -> None:
+    await in_thread(still_holds, engine, agreed)
+    steps = {step.item: step for step in agreed.steps}
+    ids = sorted(steps)
+    with engine.database.writing() as connection:
+        mark_dirty(connection, ids)
+    push = Push(engine, client, ids=ids, ignore_delays=True, agreed=steps, on_progress=on_progress)
+    try:
+        await push.run()
+    finally:
+        _fill(report, push.tally, None)
+
+
 async def _read_listing(engine: Engine, client: FourSeller) -> Known | None:
-    """What 4Seller lists now, by SKU, taken for its last word on each item; None when it could not be read whole.
+    """What 4Seller lists now, by SKU, settled item by item under its policies; None when it could not be read whole.
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
-    read_at = await in_thread(_database_now, engine)
-    try:
-        listing = await client.listing()
-    except (Unavailable, RateLimited, ContractBroken) as failed:
-        raise ChannelDown(f"4Seller's products could not be read: {failed} Nothing was changed.") from failed
-    await in_thread(believe, engine.database, listing, read_at)
+    read_at, listing = await read_listing(engine, client)
+    if await in_thread(_quantities_guarded, engine):  # a sale not yet imported is nobody's edit
+        await import_orders(engine)
+    await in_thread(settle_listing, engine, listing, read_at)
+    await in_thread(take_marketplace_quantities, engine)
     return known_by_sku(listing.products) if listing.complete else None
 
 
-def _database_now(engine: Engine) -> datetime:
-    """The clock that acknowledgements are dated by: ours may differ from it, and the two will be compared."""
-    free_dead_claims(engine.database)
-    with engine.database.writing() as connection:
-        return connection.execute(sa.select(utc_now())).scalar_one()
+def _quantities_guarded(engine: Engine) -> bool:
+    with engine.database.reading() as connection:
+        return quantities_guarded(connection)
 
 
 def _fill(report: ProductReport, tally: Tally, scanned: Scanned | None) -> None:
@@ -174,7 +208,7 @@ def _plan_only(engine: Engine, mode: Mode, ids: list[int] | None, report: Produc
     report.set_aside = actions.count("set_aside")
 
 
-def _mapping_ids(engine: Engine, skus: Sequence[str]) -> list[int]:
+def mapping_ids(engine: Engine, skus: Sequence[str]) -> list[int]:
     """The mappings of the items with these SKUs, as the shop spells them. Raises UnknownSku."""
     wanted = list(dict.fromkeys(skus))
     plain = sa.select(products.c.sku, mappings.c.id).join(

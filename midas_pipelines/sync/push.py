@@ -20,10 +20,15 @@ from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store import claims
 from midas_pipelines.store.claims import Fate, Outcome
 from midas_pipelines.store.presence import Presence, free_dead_claims
+from midas_pipelines.store.rule_changes import mark_due
+from midas_pipelines.store.rules import NO_RULE, read_rules
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
+from midas_pipelines.sync.brake import Harm, check, enough_dirty
 from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.plan import Action, Change, plan
+from midas_pipelines.sync.plans import Step, only_agreed
+from midas_pipelines.sync.scan import chunks, slices
 from midas_pipelines.sync.send import Known, send
 from midas_pipelines.sync.sku_claims import take_skus
 from midas_pipelines.sync.tally import Tally
@@ -52,6 +57,7 @@ class Push:
         ids: only these mappings; None for all.
         quantities_only: leaves content alone and touches only what 4Seller has already.
         ignore_delays: also items whose next attempt is not due.
+        agreed: the steps of a plan that a person has agreed to, by mapping; nothing else is sent then, and no brake.
     """
 
     engine: Engine
@@ -60,6 +66,7 @@ class Push:
     ids: Sequence[int] | None = None
     quantities_only: bool = False
     ignore_delays: bool = False
+    agreed: dict[int, Step] | None = None
     on_progress: Callable[[Tally], None] | None = None
     tally: Tally = field(default_factory=Tally)
 
@@ -71,7 +78,12 @@ class Push:
         self._misses = 0
 
     async def run(self) -> Tally:
-        """Pushes until nothing is left. Raises BadCredentials or ChannelDown; what was not sent stays dirty."""
+        """Pushes until nothing is left.
+
+        Raises:
+            BrakeEngaged: it would do more harm than it may; nothing was sent.
+            BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
+        """
         presence = Presence(self.engine.database, self.engine.worker)
         try:
             await in_thread(self._begin, presence)
@@ -90,6 +102,24 @@ class Push:
     def _begin(self, presence: Presence) -> None:
         presence.begin()
         free_dead_claims(self.engine.database)
+        mark_due(self.engine.database)
+        if self.agreed is None:
+            self._brake()
+
+    def _brake(self) -> None:
+        """Plans what is dirty once more than needed, so that nothing is sent before all of it is known."""
+        settings, harm = self.engine.settings, Harm()
+        if not enough_dirty(self.engine.database, settings.brake_items):
+            return
+        for changes in chunks(
+            self.engine.database,
+            title_limit=settings.title_limit,
+            ids=self.ids,
+            dirty_only=True,
+            listed_only=True,
+        ):
+            harm.add(changes, quantities_only=self.quantities_only)
+        check(self.engine.database, settings, harm)
 
     def _end(self, presence: Presence) -> None:
         try:
@@ -110,27 +140,28 @@ class Push:
         return None
 
     async def _claim_and_plan(self) -> None:
-        after = 0
-        while changes := await in_thread(self._claim_batch, after):
-            after = changes[-1].mapping.id
-            until = time.monotonic() + self.engine.settings.lease_seconds - MARGIN_SECONDS
-            for change in changes:
-                if change.writes:
-                    await self._to_send.put((change, until))
-                else:
-                    self._to_write.put_nowait(_without_sending(change))
+        for ids in slices(self.ids):
+            after = 0
+            while changes := await in_thread(self._claim_batch, after, ids):
+                after = changes[-1].mapping.id
+                until = time.monotonic() + self.engine.settings.lease_seconds - MARGIN_SECONDS
+                for change in changes:
+                    if change.writes:
+                        await self._to_send.put((change, until))
+                    else:
+                        self._to_write.put_nowait(_without_sending(change))
         for _ in range(self.engine.settings.in_flight):
             await self._to_send.put(None)
 
-    def _claim_batch(self, after: int) -> list[Change]:
+    def _claim_batch(self, after: int, ids: Sequence[int] | None) -> list[Change]:
         for _ in range(CLAIM_TRIES - 1):
             try:
-                return self._try_to_claim(after)
+                return self._try_to_claim(after, ids)
             except IntegrityError:  # another worker has taken one of the SKUs this very moment
                 continue
-        return self._try_to_claim(after)
+        return self._try_to_claim(after, ids)
 
-    def _try_to_claim(self, after: int) -> list[Change]:
+    def _try_to_claim(self, after: int, ids: Sequence[int] | None) -> list[Change]:
         settings = self.engine.settings
         with self.engine.database.writing() as connection:
             claimed = claims.claim(
@@ -139,7 +170,7 @@ class Push:
                 lease_seconds=settings.lease_seconds,
                 limit=min(settings.batch, settings.in_flight * (1 if after == 0 else 4)),  # the first soon
                 after_id=after,
-                ids=self.ids,
+                ids=ids,
                 listed_only=self.quantities_only,
                 ignore_delays=self.ignore_delays,
             )
@@ -149,7 +180,13 @@ class Push:
         has_status = has_product_status(connection)
         items = read_items(connection, [mapping.key for mapping in claimed], has_status=has_status)
         limit = self.engine.settings.title_limit
-        changes = [plan(mapping, items.get(mapping.key), limit) for mapping in claimed]
+        rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
+        changes = [
+            plan(mapping, items.get(mapping.key), limit, rules.get(mapping.key, NO_RULE))
+            for mapping in claimed
+        ]
+        if self.agreed is not None:
+            changes = [only_agreed(change, self.agreed) for change in changes]
         if self.quantities_only:
             changes = [_only_quantity(change) for change in changes]
         else:

@@ -1,29 +1,23 @@
 """The scan: finds every item whose desired state differs from what 4Seller confirmed, in chunks of flat memory.
 
-Triggers miss nothing they can see; the scan finds the rest: changes made while triggers were away, edits made on
-4Seller itself, products that vanished there. It marks such items dirty and leaves the pushing to `push.py`.
+Triggers miss nothing they can see; the scan finds the rest: changes made while triggers were away. It marks such
+items dirty and leaves the pushing to `push.py`. What changed on 4Seller itself `reconcile.py` finds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal
 
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.models import Product
-from midas_pipelines.fourseller.pages import Listing
-from midas_pipelines.store.claims import COLUMNS, FORGOTTEN, Mapping
+from midas_pipelines.store.claims import COLUMNS, Mapping
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.mappings import ensure_items, mark_dirty
+from midas_pipelines.store.rules import NO_RULE, read_rules
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
-from midas_pipelines.storefront.types import to_cents, utc_now
-from midas_pipelines.sync.listing import content_hash
-from midas_pipelines.sync.orders.sales import LARGEST_AMOUNT
 from midas_pipelines.sync.plan import Action, Change, plan
 
 CHUNK = 1000
@@ -65,22 +59,66 @@ def scan(
 
 
 def chunks(
-    database: Database, *, title_limit: int, ids: Sequence[int] | None = None
+    database: Database,
+    *,
+    title_limit: int,
+    ids: Sequence[int] | None = None,
+    dirty_only: bool = False,
+    listed_only: bool = False,
 ) -> Iterator[list[Change]]:
-    """The change that each item needs, a thousand items at a time, in the order of their mappings."""
-    after = 0
-    while True:
-        query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
-        if ids is not None:
-            query = query.where(mappings.c.id.in_(ids))
-        with database.reading() as connection:
-            rows = [Mapping(*row) for row in connection.execute(query)]
-            if not rows:
-                return
-            has_status = has_product_status(connection)
-            items = read_items(connection, [row.key for row in rows], has_status=has_status)
-        after = rows[-1].id
-        yield [plan(row, items.get(row.key), title_limit) for row in rows]
+    """The change that each item needs, a thousand items at a time, in the order of their mappings.
+
+    Args:
+        database: the shop's.
+        title_limit: the longest title 4Seller takes.
+        ids: only these mappings.
+        dirty_only: only items that wait to be pushed.
+        listed_only: only items that 4Seller has.
+    """
+    for part in slices(ids):
+        after = 0
+        while rows := read_chunk(database, after, part, dirty_only=dirty_only, listed_only=listed_only):
+            after = rows[-1].id
+            with database.reading() as connection:
+                changes = planned(connection, rows, title_limit)
+            yield changes
+
+
+def slices(ids: Sequence[int] | None) -> Iterator[Sequence[int] | None]:
+    """The mappings a thousand at a time: a statement takes only so many parameters."""
+    if ids is None:
+        yield None
+        return
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), CHUNK):
+        yield ordered[start : start + CHUNK]
+
+
+def read_chunk(
+    database: Database,
+    after: int,
+    ids: Sequence[int] | None = None,
+    *,
+    dirty_only: bool = False,
+    listed_only: bool = False,
+) -> list[Mapping]:
+    """The next thousand mappings behind `after`, narrowed as for `chunks`."""
+    query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
+    if ids is not None:
+        query = query.where(mappings.c.id.in_(ids))
+    if dirty_only:
+        query = query.where(mappings.c.dirty_since.is_not(None))
+    if listed_only:
+        query = query.where(mappings.c.fourseller_product_id.is_not(None))
+    with database.reading() as connection:
+        return [Mapping(*row) for row in connection.execute(query)]
+
+
+def planned(connection: sa.Connection, rows: list[Mapping], title_limit: int) -> list[Change]:
+    """What each of these items needs; its item and rules are read together, whatever their number."""
+    items = read_items(connection, [row.key for row in rows], has_status=has_product_status(connection))
+    rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
+    return [plan(row, items.get(row.key), title_limit, rules.get(row.key, NO_RULE)) for row in rows]
 
 
 def _count(scanned: Scanned, change: Change) -> None:
@@ -96,7 +134,7 @@ def _count(scanned: Scanned, change: Change) -> None:
 def _waits(change: Change) -> bool:
     """Whether the item has to go through a push: a write, or a set-aside that is not on record yet."""
     mapping = change.mapping
-    if _given_up(mapping):  # its quantity goes on being true all the same
+    if given_up(mapping):  # its quantity goes on being true all the same
         return mapping.fourseller_product_id is not None and mapping.acked_quantity != change.quantity
     if change.action is Action.SET_ASIDE:
         return mapping.state != "set_aside" or mapping.reason != change.reason
@@ -105,61 +143,6 @@ def _waits(change: Change) -> bool:
     return True
 
 
-def _given_up(mapping: Mapping) -> bool:
+def given_up(mapping: Mapping) -> bool:
     """Whether 4Seller refused this very version, or failed too often: a person or a change frees it."""
     return mapping.state == "set_aside" and mapping.acked_version >= mapping.version and mapping.attempts > 0
-
-
-def believe(database: Database, listing: Listing, read_at: datetime) -> int:
-    """Takes what 4Seller really shows for what it confirmed; returns how many items turned out different.
-
-    Only for items that were not pushed since the read began and that nobody holds. A product missing from the
-    listing counts as gone only when the listing is complete: absence is not zero.
-    """
-    shown = {product.id: product for product in listing.products}
-    changed = 0
-    after = 0
-    while True:
-        with database.writing() as connection:
-            rows = _believable(connection, after, read_at)
-            for row in rows:
-                product = shown.get(row.fourseller_product_id or "")
-                values = (
-                    _seen(row, product) if product is not None else FORGOTTEN if listing.complete else None
-                )
-                if values is not None:
-                    connection.execute(sa.update(mappings).where(mappings.c.id == row.id).values(values))
-                    changed += 1
-        if not rows:
-            return changed
-        after = rows[-1].id
-
-
-def _believable(connection: sa.Connection, after: int, read_at: datetime) -> list[Mapping]:
-    query = (
-        sa.select(*COLUMNS)
-        .where(
-            mappings.c.id > after,
-            mappings.c.fourseller_product_id.is_not(None),
-            sa.or_(mappings.c.acked_at.is_(None), mappings.c.acked_at < read_at),
-            sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now()),
-        )
-        .order_by(mappings.c.id)
-        .limit(CHUNK)
-        .with_for_update(skip_locked=True)
-    )
-    return [Mapping(*row) for row in connection.execute(query)]
-
-
-def _seen(row: Mapping, product: Product) -> dict[str, object] | None:
-    seen: dict[str, object] = {
-        "acked_hash": content_hash(product),
-        "acked_price": _storable(product.price),
-        "acked_quantity": product.inventory.quantity if product.inventory is not None else None,
-    }
-    return seen if any(getattr(row, name) != value for name, value in seen.items()) else None
-
-
-def _storable(price: Decimal | None) -> Decimal | None:
-    """The price in cents; None for one that somebody on 4Seller made too large for our column."""
-    return to_cents(price) if price is not None and price < LARGEST_AMOUNT else None

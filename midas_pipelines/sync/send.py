@@ -19,6 +19,7 @@ from midas_pipelines.fourseller.errors import (
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.claims import Fate, Outcome
 from midas_pipelines.store.tables import mappings
+from midas_pipelines.sync.differences import keep_edits
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.listing import content_hash
 from midas_pipelines.sync.plan import Action, Change
@@ -108,9 +109,11 @@ async def _adopt(change: Change, product: Product, client: FourSeller) -> Outcom
 
 
 async def _update(change: Change, client: FourSeller) -> Outcome:
-    assert change.draft is not None
     product_id = change.mapping.fourseller_product_id
     assert product_id is not None
+    if change.guarded:
+        change = keep_edits(change, await client.product(product_id))
+    assert change.draft is not None
     try:
         await client.update_product(product_id, change.draft)
     except BadItem as refused:
@@ -165,6 +168,7 @@ def _listed(
         created=created,
         adopted=adopted,
         wrote=wrote,
+        pinned_fields=change.mapping.pinned_fields if change.guarded else None,
     )
 
 

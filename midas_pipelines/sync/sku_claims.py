@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import sqlalchemy as sa
 
 from midas_pipelines.store.claims import COLUMNS, FORGOTTEN, Mapping
+from midas_pipelines.store.rules import NO_RULE, Rule, read_rules
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items
 from midas_pipelines.storefront.types import utc_now
@@ -57,7 +58,12 @@ class _Grant:
     items: dict[ItemKey, ShopItem]
     free: set[int]  # holders outside the batch that nobody is pushing
     title_limit: int
+    rules: dict[ItemKey, Rule]
     taken: dict[str, int] = field(default_factory=dict)  # SKU -> mapping id
+
+    def plan(self, mapping: Mapping, item: ShopItem | None) -> Change:
+        """What the holder of a SKU needs."""
+        return plan(mapping, item, self.title_limit, self.rules.get(mapping.key, NO_RULE))
 
 
 def _read_grant(
@@ -68,11 +74,13 @@ def _read_grant(
         sa.select(*COLUMNS).where(mappings.c.sku.in_([change.sku for change in moving]))
     )
     holders = {row.sku: Mapping(*row) for row in rows}
+    items = read_items(connection, [holder.key for holder in holders.values()], has_status=has_status)
     return _Grant(
         batch=batch,
         moving=frozenset(change.mapping.id for change in moving),
         holders=holders,
-        items=read_items(connection, [holder.key for holder in holders.values()], has_status=has_status),
+        items=items,
+        rules=read_rules(connection, {key: item.category_id for key, item in items.items()}),
         free=_free(connection, [holder.id for holder in holders.values() if holder.id not in batch]),
         title_limit=limit,
     )
@@ -112,7 +120,7 @@ def _is_busy(grant: _Grant, change: Change, holder: Mapping, item: ShopItem | No
 
 def _hands_over(grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None) -> bool:
     """Whether the new owner, which has no product yet, takes over what the holder's item needs no more."""
-    return change.action is Action.CREATE and plan(holder, item, grant.title_limit).draft is None
+    return change.action is Action.CREATE and grant.plan(holder, item).draft is None
 
 
 def _inherit(
@@ -132,7 +140,7 @@ def _inherit(
             creating_since=heir.creating_since or holder.creating_since,
         )
     if holder.id in grant.batch:
-        grant.batch[holder.id] = plan(left, item, grant.title_limit)
+        grant.batch[holder.id] = grant.plan(left, item)
     else:
         freed["version"] = mappings.c.version + 1
         freed["dirty_since"] = sa.func.coalesce(mappings.c.dirty_since, utc_now())

@@ -50,7 +50,11 @@ def test_stock_travels_by_the_inventory_push(environment: World, execute: Execut
     result = execute("inventory_push")
     assert metadata(result, "inventory_levels")["pushed"] == 1
     assert environment.shown["A-1"][2] == 2
-    assert checks(result) == {"no_negative_stock": True, "ledger_explains_stock": True}
+    assert checks(result) == {
+        "no_negative_stock": True,
+        "ledger_explains_stock": True,
+        "within_the_brake": True,
+    }
 
 
 def test_sales_are_imported_with_their_totals_checked(environment: World, execute: Execute) -> None:
@@ -75,6 +79,7 @@ def test_what_4seller_shows_otherwise_fails_its_check_and_names_the_item(
         "prices_match": False,
         "quantities_match": True,
         "content_matches": True,
+        "consistent": False,
     }
     assert metadata(result, "listing_observation")["worst"].records[0].data["4Seller"] == "99.00"
 

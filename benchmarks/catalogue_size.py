@@ -1,0 +1,173 @@
+"""What a push of a thousand changed items costs in a large catalogue, against the same in a small one; PostgreSQL.
+
+The push runs in a process of its own against a sandbox in another, so that its peak memory is its own. Each size is
+pushed several times, in turns, and the medians are compared: the target is 1.5 x and 300 MB.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+import httpx
+import sqlalchemy as sa
+
+from benchmarks.measuring import Result
+from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.migrate import upgrade
+from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.sample import create_shop_tables
+from midas_pipelines.sync.scan import chunks
+from midas_pipelines_tests.postgres import PrivatePostgres
+
+SMALL, LARGE, DIRTY, ROUNDS = 10_000, 1_000_000, 1_000, 5
+RATIO_TARGET, MEMORY_TARGET_MB = 1.5, 300.0
+KEY, SELLER = "bench-key", "bench-seller"
+
+
+def measure(large: int = LARGE, rounds: int = ROUNDS) -> list[Result]:
+    """The promise of the design: what a push costs does not grow with the catalogue."""
+    server = PrivatePostgres()
+    config = SandboxConfig(api_key=KEY, seller_id=SELLER, seed=1)
+    try:
+        with BackgroundSandbox(config, process=True) as sandbox:
+            products = _products(sandbox.url)
+            urls = {size: _catalogue(server, size, products) for size in (SMALL, large)}
+            runs: dict[int, list[dict[str, float]]] = {SMALL: [], large: []}
+            for number in range(rounds + 1):
+                for size, url in urls.items():
+                    run = _push(url, sandbox.url, size, number)
+                    if number:  # the first of each warms the caches
+                        runs[size].append(run)
+    finally:
+        server.stop()
+    return _results(runs, large)
+
+
+def _products(url: str) -> list[str]:
+    """As many products at the sandbox as items will change; the rest of the catalogue need not be there."""
+    headers = {"Authorization": f"Bearer {KEY}", "X-Seller-ID": SELLER}
+    with httpx.Client(headers=headers) as client:
+        answers = [
+            client.post(f"{url}/products", json={"title": "Part", "sku": f"SKU-{n}", "price": "10.00"})
+            for n in range(DIRTY)
+        ]
+    return [answer.json()["id"] for answer in answers]
+
+
+def _catalogue(server: PrivatePostgres, size: int, products: list[str]) -> str:
+    """A database of that many items, all of them listed and confirmed."""
+    admin = sa.create_engine(
+        Settings(database_url=server.url("postgres")).database(), isolation_level="AUTOCOMMIT"
+    )
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE items_{size}")
+    admin.dispose()
+    url = server.url(f"items_{size}")
+    with Database(Settings(database_url=url).database()) as database:
+        with database.writing() as connection:
+            _fill_shop(connection, size)
+        upgrade(database)
+        _confirm(database, size, products)
+    return url
+
+
+def _fill_shop(connection: sa.Connection, size: int) -> None:
+    create_shop_tables(connection)
+    connection.exec_driver_sql(
+        "INSERT INTO categories (name, slug) SELECT 'Category ' || n, 'category-' || n FROM generate_series(1, 20) n"
+    )
+    connection.exec_driver_sql(
+        "INSERT INTO products (name, slug, sku, price, stock_quantity, category_id, status) "
+        "SELECT 'Part ' || n, 'part-' || n, 'SKU-' || n, 10, 5, 1 + mod(n, 20), 'active' "
+        f"FROM generate_series(1, {size}) n"
+    )
+
+
+def _confirm(database: Database, size: int, products: list[str]) -> None:
+    """As after a first full sync: every item tied to a product, nothing dirty, and statistics up to date."""
+    with database.writing() as connection:
+        connection.exec_driver_sql(
+            "UPDATE fourseller_product_mappings m SET sku = p.sku, fourseller_product_id = 'X' || p.id, "
+            "state = 'listed', acked_quantity = p.stock_quantity, acked_price = p.price, "
+            "acked_version = m.version, acked_at = now(), dirty_since = NULL FROM products p WHERE p.id = m.product_id"
+        )
+        connection.execute(
+            sa.text(
+                "UPDATE fourseller_product_mappings SET fourseller_product_id = :product WHERE product_id = :item"
+            ),
+            [{"product": one, "item": 1 + place * (size // DIRTY)} for place, one in enumerate(products)],
+        )
+    ids = _confirm_content(database)
+    assert len(ids) == DIRTY
+    with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE")
+
+
+def _confirm_content(database: Database) -> list[int]:
+    """The content of those items that will change; nobody asks for that of the others."""
+    listed = sa.select(mappings.c.id).where(mappings.c.fourseller_product_id.not_like("X%"))
+    with database.writing() as connection:
+        ids = sorted(connection.scalars(listed))
+    for changes in chunks(database, title_limit=255, ids=ids):
+        with database.writing() as connection:
+            connection.execute(
+                sa.text("UPDATE fourseller_product_mappings SET acked_hash = :hash WHERE id = :id"),
+                [{"hash": change.content_hash, "id": change.mapping.id} for change in changes],
+            )
+    return ids
+
+
+def _push(url: str, sandbox_url: str, size: int, number: int) -> dict[str, float]:
+    """Changes the stock of a thousand items spread over the catalogue, and pushes from a fresh process."""
+    with Database(Settings(database_url=url).database()) as database, database.writing() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE products SET stock_quantity = {10 + number} WHERE mod(id, {size // DIRTY}) = 1"
+        )
+    environment = os.environ | {
+        "MIDAS_DATABASE_URL": url,
+        "FOURSELLER_API_URL": sandbox_url,
+        "FOURSELLER_API_KEY": KEY,
+        "FOURSELLER_SELLER_ID": SELLER,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.push_once"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def _results(runs: dict[int, list[dict[str, float]]], large: int) -> list[Result]:
+    seconds = {size: statistics.median(run["seconds"] for run in found) for size, found in runs.items()}
+    peak = max(run["peak_mb"] for run in runs[large])
+    ratio = seconds[large] / seconds[SMALL]
+    return [
+        Result(
+            f"pushing {DIRTY:,} changed items among {large:,}, PostgreSQL",
+            f"{ratio:.2f} x the same among {SMALL:,}",
+            f"<= {RATIO_TARGET} x",
+            ratio <= RATIO_TARGET,
+            f"{seconds[large]:.2f} s and {seconds[SMALL]:.2f} s, medians of {len(runs[large])}",
+        ),
+        Result(
+            f"peak memory of that push among {large:,}",
+            f"{peak:.0f} MB",
+            f"<= {MEMORY_TARGET_MB:.0f} MB",
+            peak <= MEMORY_TARGET_MB,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    for result in measure(*(int(argument) for argument in sys.argv[1:])):
+        print(result)  # noqa: T201

@@ -1,0 +1,51 @@
+"""`midas alerts`: what staff were told, and what waits to be told."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.notify.alerts import recent_alerts
+from midas_pipelines.notify.delivery import deliver
+from midas_pipelines.notify.targets import read_targets
+
+
+@click.group()
+def alerts() -> None:
+    """See what staff were told of, and send what waits. Targets are the apprise addresses in MIDAS_NOTIFY_URLS."""
+
+
+@alerts.command("list")
+@click.option("--all", "everything", is_flag=True, help="Also those that are over.")
+@json_option
+def show(everything: bool, as_json: bool) -> None:
+    """The open alerts, the newest first."""
+    with shop_database() as (_, database), database.reading() as connection:
+        found = recent_alerts(connection, only_open=not everything)
+    if as_json:
+        print_json({"alerts": found})
+    elif found:
+        print_table("Alerts", found)
+    else:
+        click.echo("No alert is open.")
+
+
+@alerts.command()
+@json_option
+def send(as_json: bool) -> None:
+    """Send the alerts that are due. Exits 1 when a target did not take them; they stay in the outbox."""
+    with shop_database() as (settings, database):
+        targets = read_targets(settings.notify_urls)
+        if not targets:
+            raise click.UsageError(
+                "MIDAS_NOTIFY_URLS is not set: give apprise addresses, such as mailtos://..."
+            )
+        done = deliver(database, targets)
+    if as_json:
+        print_json(vars(done))
+    else:
+        click.echo(f"{done.sent} alerts sent, {done.waiting} wait. {' '.join(done.problems)}".strip())
+    sys.exit(1 if done.waiting else 0)

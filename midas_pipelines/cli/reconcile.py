@@ -1,0 +1,47 @@
+"""`midas reconcile`: read back what 4Seller shows, and settle what differs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table
+from midas_pipelines.store.journal import sync_of_run
+
+COUNTS = ("scanned", "discrepancies", "settled", "waiting", "consistency", "unknown", "complete")
+
+
+@click.command()
+@json_option
+def reconcile(as_json: bool) -> None:
+    """Read every listing back, compare it with the shop, and settle what differs by policy.
+
+    Runs the Dagster job `consistency_check` in this process. Consistency is the share of items that 4Seller showed as
+    they should be, before anything was settled. Exits 1 when it failed, 2 for wrong settings.
+    """
+    with shop_database() as (settings, database):
+        settings.channel()
+        from midas_pipelines.cli.running import run_job  # dagster takes two seconds to import
+
+        run = run_job("consistency_check")
+        record = sync_of_run(database, "reconcile", run.run_id) or {}
+    counts = record.get("counts") or {}
+    shown = {name: counts.get(name, 0) for name in COUNTS}
+    shown |= {name: record.get(name) or 0 for name in ("requests", "seconds")}
+    shown |= {"outcome": record.get("outcome") or "failed", "run_id": run.run_id}
+    if run.failure is not None:
+        shown["error"] = run.failure
+    if as_json:
+        print_json(shown | {"worst": counts.get("worst", [])})
+    else:
+        print_counts("Reconciled", shown)
+        if counts.get("worst"):
+            print_table("What differed", counts["worst"])
+    if run.failure is not None:
+        click.echo(f"Error: {run.failure}", err=True)
+        sys.exit(1)
+    if counts.get("stopped"):
+        click.echo(f"Error: {counts['stopped']}", err=True)
+    sys.exit(1 if counts.get("failed") else 0)

@@ -1,0 +1,132 @@
+"""What runs out, what the channel may show, and what staff are told."""
+
+from typing import Any
+
+import dagster as dg
+
+from midas_pipelines.defs.inventory import inventory_levels
+from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
+from midas_pipelines.defs.midas import Midas
+from midas_pipelines.defs.plots import bars
+from midas_pipelines.notify.delivery import Delivered, deliver, something_due
+from midas_pipelines.notify.targets import read_targets
+from midas_pipelines.settings import load_settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.sync.digest import write_digest
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.levels import channel_levels
+from midas_pipelines.sync.low_stock import LowStockReport, watch_stock
+
+GROUP = "inventory"
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python"},
+    owners=OWNERS,
+    deps=[inventory_levels],
+    metadata=columns(
+        sku="string: the shop's SKU",
+        on_hand="int: stock in the shop",
+        available="int: what the rules let 4Seller show",
+        withheld="int: the difference",
+        rules="string: which fields of rules touch it",
+    ),
+)
+def channel_availability(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
+    """What 4Seller may show of the stock once the channel's rules are applied."""
+    with midas.engine(context) as engine:
+        levels = channel_levels(engine.database)
+    return dg.MaterializeResult(
+        metadata={
+            **numbers(
+                levels, "items", "units_on_hand", "units_available", "out_of_stock", "excluded", "ruled"
+            ),
+            "dagster/row_count": levels.items,
+            "withheld_most": table(levels.withheld_most),
+        }
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[inventory_levels])
+def low_stock(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
+    """The items that run out, by threshold and by days of cover; staff are told once per crossing."""
+    with midas.engine(context) as engine:
+        report = watch_stock(engine)
+        delivered = _deliver(engine)
+    return dg.MaterializeResult(metadata=_shown(report, delivered))
+
+
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[low_stock])
+def daily_digest(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
+    """One message a day to staff: what is low, what waits for a person, how consistent 4Seller was."""
+    with midas.engine(context) as engine:
+        digest = write_digest(engine, watch_stock(engine))
+        delivered = _deliver(engine)
+    return dg.MaterializeResult(
+        metadata={
+            "text": dg.MetadataValue.md(digest.text),
+            "new": digest.new,
+            **numbers(delivered, "sent", "waiting"),
+        }
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS)
+def staff_alerts(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
+    """The outbox of alerts, delivered to the targets in MIDAS_NOTIFY_URLS; a dead target leaves them waiting."""
+    with midas.engine(context) as engine:
+        delivered = _deliver(engine)
+    return dg.MaterializeResult(
+        metadata={
+            **numbers(delivered, "sent", "waiting"),
+            "problems": table([{"problem": text} for text in delivered.problems]),
+        }
+    )
+
+
+@dg.asset_check(asset=low_stock)
+def nothing_sold_out_that_sells(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
+    """No item that sold in the last four weeks has nothing left."""
+    with midas.engine(context) as engine:
+        gone = [row for row in watch_stock(engine).low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
+    return dg.AssetCheckResult(
+        passed=not gone,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"items": len(gone), "offenders": table(gone)},
+    )
+
+
+@dg.sensor(
+    name="alerts_waiting",
+    target=dg.AssetSelection.assets(staff_alerts),
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING
+    if load_settings().schedules
+    else dg.DefaultSensorStatus.STOPPED,
+    description="Sends alerts that no other run has sent.",
+)
+def alerts_waiting(_context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Asks for a delivery when an alert is due."""
+    settings = load_settings()
+    if not read_targets(settings.notify_urls):
+        return dg.SkipReason("MIDAS_NOTIFY_URLS is not set: alerts stay in the outbox (`midas alerts list`).")
+    with Database(settings.database()) as database:
+        if not something_due(database):
+            return dg.SkipReason("No alert waits.")
+    return dg.RunRequest()
+
+
+def _deliver(engine: Engine) -> Delivered:
+    return deliver(engine.database, read_targets(engine.settings.notify_urls))
+
+
+def _shown(report: LowStockReport, delivered: Delivered) -> dict[str, Any]:
+    bars_of = [(row["sku"], float(row["on_hand"]), float(row["threshold"])) for row in report.low]
+    return {
+        "dagster/row_count": report.scanned,
+        **numbers(report, "low_items", "out_of_stock", "raised", "cleared"),
+        **numbers(delivered, "sent", "waiting"),
+        "low": table(report.low),
+        "plot": bars(bars_of, "units on hand"),
+    }

@@ -1,0 +1,121 @@
+"""Holding a listing against what it should be, field by field, and telling who moved away from what was agreed. Pure.
+
+The base of the comparison is what 4Seller last confirmed: a field that differs from it was edited on 4Seller; one that
+does not is a change of the shop's that is still on its way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from midas_pipelines.fourseller.models import Product, ProductDraft
+from midas_pipelines.store.claims import Mapping
+from midas_pipelines.storefront.types import to_cents
+from midas_pipelines.sync.listing import content, content_hash
+from midas_pipelines.sync.orders.sales import LARGEST_AMOUNT
+from midas_pipelines.sync.pins import draft_quantity, followed, overlaid, pin
+from midas_pipelines.sync.plan import Change
+
+LONGEST_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field that 4Seller shows otherwise than the shop says; `edited` where 4Seller's side moved."""
+
+    field: str  # listing|price|quantity|content
+    shop: str
+    fourseller: str
+    edited: bool
+
+
+def differences(change: Change, product: Product) -> list[Difference]:
+    """What the product shows otherwise than the change would have it; the change must have a draft."""
+    draft, mapping = change.draft, change.mapping
+    assert draft is not None
+    found = []
+    if product.price is None or product.price != draft.price:
+        edited = product.price != mapping.acked_price
+        found.append(Difference("price", str(draft.price), str(product.price), edited))
+    quantity = shown_quantity(product)
+    if quantity != change.quantity:
+        known = mapping.acked_quantity is not None  # forgotten where it has to be sent anew
+        edited = known and quantity != mapping.acked_quantity
+        found.append(Difference("quantity", str(change.quantity), str(quantity), edited))
+    if content_hash(_priced(product, draft.price)) != change.content_hash:
+        shop, fourseller = _parts(draft, product)
+        found.append(Difference("content", shop, fourseller, content_edited(mapping, product)))
+    return found
+
+
+def content_edited(mapping: Mapping, product: Product) -> bool:
+    """Whether somebody on 4Seller changed what buyers see of it, price and quantity apart."""
+    return mapping.acked_hash != content_hash(_priced(product, mapping.acked_price))
+
+
+def shown_quantity(product: Product) -> int | None:
+    """The quantity the product shows, or None where it has none."""
+    return product.inventory.quantity if product.inventory is not None else None
+
+
+def seen(mapping: Mapping, product: Product) -> dict[str, object]:
+    """What the product shows, as the columns that hold what 4Seller confirmed, where it differs from them."""
+    shown: dict[str, object] = {
+        "acked_hash": content_hash(product),
+        "acked_price": storable(product.price),
+        "acked_quantity": shown_quantity(product),
+    }
+    return {name: value for name, value in shown.items() if getattr(mapping, name) != value}
+
+
+def storable(price: Decimal | None) -> Decimal | None:
+    """The price in cents; None for one that somebody on 4Seller made too large for our column."""
+    return to_cents(price) if price is not None and price < LARGEST_AMOUNT else None
+
+
+def keep_edits(change: Change, product: Product) -> Change:
+    """The change with every guarded field as the product shows it now; edits found on the way are held for reconcile.
+
+    Args:
+        change: an update whose `guarded` fields are not to be written over unread.
+        product: as 4Seller has it this moment.
+    """
+    assert change.draft is not None
+    mapping = change.mapping
+    pins = followed(mapping.pinned_fields, product) or {}
+    if "price" in change.guarded - pins.keys() and product.price != mapping.acked_price:
+        pins["price"] = pin(product, "price", held=True)
+    if "content" in change.guarded - pins.keys() and content_edited(mapping, product):
+        pins["content"] = pin(product, "content", held=True)
+    draft = overlaid(change.draft, pins)
+    return replace(
+        change,
+        mapping=replace(mapping, pinned_fields=pins or None),
+        draft=draft,
+        content_hash=content_hash(draft),
+        quantity=draft_quantity(draft),
+    )
+
+
+def _priced(product: Product, price: Decimal | None) -> Product:
+    return product.model_copy(update={"price": price})
+
+
+def _parts(draft: ProductDraft, product: Product) -> tuple[str, str]:
+    """The parts that differ, each side's in short."""
+    ours, theirs = content(draft), content(product)
+    names = [
+        name
+        for name in sorted({*ours, *theirs} - {"price"})
+        if _same(ours.get(name)) != _same(theirs.get(name))
+    ]
+    return _shown(names, ours), _shown(names, theirs)
+
+
+def _same(value: object) -> str:
+    return str(value)
+
+
+def _shown(names: list[str], values: dict[str, object]) -> str:
+    return "; ".join(f"{name}: {str(values.get(name, '(none)'))[:LONGEST_SHOWN]}" for name in names)

@@ -1,0 +1,151 @@
+"""The lineage of what 4Seller shows of one item: the number, the rule, the ledger row, its cause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.claims import COLUMNS, Mapping
+from midas_pipelines.store.conflicts import open_conflicts
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.rules import Rule
+from midas_pipelines.store.tables import (
+    inventory_changes,
+    mappings,
+    marketplace_order_lines,
+    marketplace_orders,
+)
+from midas_pipelines.storefront.catalog import ItemKey, ShopItem
+from midas_pipelines.sync.availability import arithmetic, available, channel_price
+from midas_pipelines.sync.plan import plan
+from midas_pipelines.sync.rules import item_and_rule, price_steps
+
+LEDGER_ROWS = 5
+
+
+def explain(database: Database, sku: str, title_limit: int = 255) -> dict[str, Any]:
+    """Everything that leads to what 4Seller shows of the item.
+
+    Raises:
+        BadRule: no item has the SKU.
+    """
+    with database.reading() as connection:
+        item, rule = item_and_rule(connection, sku)
+        row = connection.execute(
+            sa.select(
+                *COLUMNS, mappings.c.observed_quantity, mappings.c.observed_price, mappings.c.observed_at
+            )
+            .where(mappings.c.product_id == item.product_id)
+            .where(sa.func.coalesce(mappings.c.variant_id, 0) == (item.variant_id or 0))
+        ).first()
+        mapping = Mapping(*row[: len(COLUMNS)]) if row is not None else None
+        ledger = _ledger(connection, item.key)
+        conflicts = open_conflicts(connection, mapping_id=mapping.id) if mapping is not None else []
+    told = _shop_side(item, rule) | {"ledger": ledger, "conflicts": conflicts}
+    return told | _channel_side(row, mapping, item, rule, title_limit)
+
+
+def _shop_side(item: ShopItem, rule: Rule) -> dict[str, Any]:
+    return {
+        "sku": item.sku,
+        "on_hand": item.on_hand,
+        "available": available(item.on_hand, rule),
+        "price": str(channel_price(item.price, rule)),
+        "arithmetic": arithmetic(item.on_hand, rule) + price_steps(item, rule),
+    }
+
+
+def _channel_side(
+    row: sa.Row[Any] | None, mapping: Mapping | None, item: ShopItem, rule: Rule, title_limit: int
+) -> dict[str, Any]:
+    if row is None or mapping is None:
+        return {"state": "unknown", "next": "It has never been looked at: the next full sync lists it."}
+    return {
+        "state": mapping.state,
+        "reason": mapping.reason,
+        "fourseller_product_id": mapping.fourseller_product_id,
+        "confirmed": {
+            "quantity": mapping.acked_quantity,
+            "price": mapping.acked_price,
+            "at": mapping.acked_at,
+        },
+        "observed": {"quantity": row.observed_quantity, "price": row.observed_price, "at": row.observed_at},
+        "pinned": dict(mapping.pinned_fields or {}),
+        "next": _next(mapping, plan(mapping, item, title_limit, rule).action.value),
+    }
+
+
+def _next(mapping: Mapping, action: str) -> str:
+    if action == "nothing":
+        return "Nothing is to be sent."
+    return f"The next sync will send: {action}." + ("" if mapping.dirty else " It is not marked yet.")
+
+
+def _ledger(connection: sa.Connection, key: ItemKey) -> list[dict[str, Any]]:
+    """The last rows of the item's ledger, the newest first, each with the order it was for."""
+    table = inventory_changes.c
+    query = (
+        sa.select(inventory_changes)
+        .where(table.product_id == key[0], sa.func.coalesce(table.variant_id, 0) == (key[1] or 0))
+        .order_by(table.id.desc())
+        .limit(LEDGER_ROWS)
+    )
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    for row in rows:
+        row["because"] = _because(connection, row)
+    return rows
+
+
+def _because(connection: sa.Connection, row: dict[str, Any]) -> str:
+    """A ledger row's cause in words, down to the order."""
+    reference = row["reference"] or ""
+    if reference.startswith("conflict:"):
+        return f"conflict {reference.removeprefix('conflict:')} was settled for the marketplace"
+    parts = reference.split(":")
+    if len(parts) < 3:
+        return f"{row['cause']} by {row['source']}" + (f" ({reference})" if reference else "")
+    order_id, line = ":".join(parts[1:-1]), parts[-1]
+    order = connection.execute(
+        sa.select(
+            marketplace_orders.c.sales_channel,
+            marketplace_orders.c.local_order_id,
+            marketplace_order_lines.c.id,
+        )
+        .join(marketplace_order_lines, marketplace_order_lines.c.order_id == marketplace_orders.c.id)
+        .where(marketplace_orders.c.marketplace_order_id == order_id)
+        .limit(1)
+    ).first()
+    where = f"{order.sales_channel} " if order is not None and order.sales_channel else ""
+    shop = f", the shop's order {order.local_order_id}" if order is not None else ""
+    return f"{row['cause']}: {where}order {order_id}, line {line}{shop}"
+
+
+def lineage(told: dict[str, Any]) -> list[str]:
+    """The same in lines for people, from what 4Seller shows down to the cause."""
+    observed, confirmed = told.get("observed") or {}, told.get("confirmed") or {}
+    lines = []
+    if observed.get("at") is not None:
+        lines.append(
+            f"4Seller showed {observed['quantity']} at {observed['price']} USD, read {observed['at']:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    if confirmed.get("at") is not None:
+        lines.append(
+            f"<- it confirmed {confirmed['quantity']} at {confirmed['price']} USD, "
+            f"{confirmed['at']:%Y-%m-%d %H:%M:%S} UTC (product {told['fourseller_product_id']})"
+        )
+    for name, kept in told.get("pinned", {}).items():
+        lines.append(
+            f"<- pinned: {name} stays {kept.get('value')}" + (", until decided" if kept.get("held") else "")
+        )
+    lines += [f"<- rule: {line}" for line in told["arithmetic"]]
+    lines += [
+        f"<- ledger {row['id']}: {row['delta']:+d} → {row['quantity_after']}, {row['because']}, "
+        f"{row['created_at']:%Y-%m-%d %H:%M:%S} UTC"
+        for row in told["ledger"]
+    ]
+    return [
+        *lines,
+        *([f"It is {told['state']}: {told['reason']}"] if told.get("reason") else []),
+        told["next"],
+    ]

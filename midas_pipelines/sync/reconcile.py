@@ -1,0 +1,149 @@
+"""Reconciliation: reading back what 4Seller really shows, and settling by policy what differs from the shop.
+
+The listing is read page by page; then new sales are imported, so that stock that a marketplace has sold is no
+discrepancy; then each item is judged (`verdicts.py`) and what the judgement asks for is written, a thousand at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import ContractBroken, RateLimited, Unavailable
+from midas_pipelines.fourseller.pages import Listing
+from midas_pipelines.store.conflicts import settle_pushed, settle_unseen
+from midas_pipelines.store.presence import free_dead_claims
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.brake import BrakeEngaged
+from midas_pipelines.sync.conflicts import close_alerts, take_marketplace_quantities
+from midas_pipelines.sync.engine import ChannelDown, Engine
+from midas_pipelines.sync.orders.polling import import_orders
+from midas_pipelines.sync.push import Push
+from midas_pipelines.sync.record import recorded
+from midas_pipelines.sync.settle import Settling, settle_orphans
+from midas_pipelines.sync.threads import in_thread
+
+
+@dataclass
+class ReconcileReport:
+    """What a reconciliation saw and did. `consistency` is the share of items that 4Seller showed as they should be."""
+
+    scanned: int = 0
+    listed: int = 0  # products that 4Seller has, ours or not
+    equal: int = 0
+    changing: int = 0  # changed in the shop, or confirmed since the read; no discrepancy
+    discrepancies: int = 0  # items
+    settled: int = 0  # conflicts
+    waiting: int = 0  # conflicts that are open still
+    differing: dict[str, int] = field(default_factory=dict)  # items by the field that differs
+    unknown: int = 0  # on 4Seller under no item's name
+    consistency: float = 1.0
+    complete: bool = True
+    pushed: int = 0
+    failed: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    worst: list[dict[str, str]] = field(default_factory=list)
+    stopped: str | None = None  # why what the shop wins was not pushed: the brake
+
+
+async def reconcile(engine: Engine, *, push: bool = True) -> ReconcileReport:
+    """Reads every listing, writes what was observed, records conflicts, and settles them by policy.
+
+    Args:
+        engine: settings, database and run.
+        push: whether what the shop wins is sent at once; otherwise the next sync sends it.
+
+    Raises:
+        ChannelDown: the listing could not be read.
+        BadCredentials: the key or the seller id is wrong.
+    """
+    report = ReconcileReport()
+    with recorded(engine, "reconcile", "all", report) as clock:
+        async with engine.channel() as client:
+            clock.client = client
+            await in_thread(take_marketplace_quantities, engine)
+            read_at, listing = await read_listing(engine, client)
+            imported = await import_orders(engine)
+            grace = engine.settings.read_back_grace_seconds
+            settling = await in_thread(settle_listing, engine, listing, read_at, grace)
+            _fill(report, settling, listing)
+            if push and settling.to_push:
+                await _push(engine, client, settling.to_push, report)
+        await in_thread(_close, engine, listing, read_at, settling, report)
+    report.requests += imported.requests
+    return report
+
+
+async def read_listing(engine: Engine, client: FourSeller) -> tuple[datetime, Listing]:
+    """The moment before the read by the database's clock, and everything 4Seller lists.
+
+    Raises BadCredentials, or ChannelDown when not even the first page can be had.
+    """
+    read_at = await in_thread(_database_now, engine)
+    try:
+        return read_at, await client.listing()
+    except (Unavailable, RateLimited, ContractBroken) as failed:
+        raise ChannelDown(f"4Seller's products could not be read: {failed} Nothing was changed.") from failed
+
+
+def settle_listing(
+    engine: Engine, listing: Listing, read_at: datetime, grace_seconds: float = 0.0
+) -> Settling:
+    """Judges every item against the listing and writes what that asks for; marks dirty what the shop wins.
+
+    Args:
+        engine: settings, database and run.
+        listing: as read; one that is not complete lets nothing count as missing.
+        read_at: before the read began. What was confirmed later is left alone.
+        grace_seconds: how long 4Seller may go on showing an old quantity after it confirmed the new one.
+    """
+    settling = Settling(engine, listing, read_at, grace_seconds)
+    while settling.next_chunk():
+        pass
+    settle_orphans(settling)
+    return settling
+
+
+def _database_now(engine: Engine) -> datetime:
+    """The clock that acknowledgements are dated by: ours may differ from it, and the two will be compared."""
+    free_dead_claims(engine.database)
+    with engine.database.writing() as connection:
+        return connection.execute(sa.select(utc_now())).scalar_one()
+
+
+async def _push(engine: Engine, client: FourSeller, ids: list[int], report: ReconcileReport) -> None:
+    push = Push(engine, client, ids=ids, ignore_delays=True)
+    try:
+        await push.run()
+    except BrakeEngaged as engaged:  # what was seen is worth telling all the same
+        report.stopped = str(engaged)
+        report.failed = len(ids)
+    else:
+        tally = push.tally
+        report.pushed = tally.created + tally.updated + tally.pushed + tally.deleted
+        report.failed = tally.failed + tally.released
+
+
+def _fill(report: ReconcileReport, settling: Settling, listing: Listing) -> None:
+    report.listed, report.complete = len(listing.products), listing.complete
+    for name in ("scanned", "equal", "changing", "discrepancies", "unknown", "differing", "worst"):
+        setattr(report, name, getattr(settling, name))
+    judged = report.equal + report.discrepancies
+    report.consistency = round(report.equal / judged, 6) if judged else 1.0
+
+
+def _close(
+    engine: Engine, listing: Listing, read_at: datetime, settling: Settling, report: ReconcileReport
+) -> None:
+    """Closes what is settled by now, and counts what is not."""
+    moved = take_marketplace_quantities(engine)
+    with engine.database.writing() as connection:
+        closed = settle_pushed(connection)
+        if listing.complete:
+            closed += settle_unseen(connection, read_at, settling.busy)
+        report.waiting = close_alerts(connection, closed)
+    report.settled = len(closed) + moved + settling.settled

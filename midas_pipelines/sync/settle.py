@@ -1,0 +1,270 @@
+"""Writing what a read-back means: observed columns, conflicts, pins, dirty marks; a thousand items a transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.fourseller.pages import Listing
+from midas_pipelines.notify.alerts import raise_alerts
+from midas_pipelines.store.claims import COLUMNS, Mapping
+from midas_pipelines.store.conflicts import (
+    item_subject,
+    left_alone,
+    orphan_subject,
+    record_conflicts,
+    settle,
+)
+from midas_pipelines.store.rule_tables import sync_conflicts
+from midas_pipelines.store.rules import NO_RULE, read_rules
+from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.catalog import read_items
+from midas_pipelines.storefront.schema import has_product_status
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.differences import Difference, shown_quantity, storable
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.listing import content_hash
+from midas_pipelines.sync.scan import CHUNK, given_up
+from midas_pipelines.sync.tally import PREVIEW
+from midas_pipelines.sync.verdicts import CHANGING, DIFFERING, EQUAL, NO_ITEM, Conflict, Verdict, judge
+
+ALERT = "conflict"
+
+
+@dataclass
+class Settling:
+    """One pass over all items with one listing; its counts grow with each chunk.
+
+    Args:
+        engine: settings, database and run.
+        listing: what 4Seller showed.
+        read_at: when the read began; what was confirmed later is left alone.
+        grace_seconds: how long before that a quantity may have been confirmed and still be read back old.
+    """
+
+    engine: Engine
+    listing: Listing
+    read_at: datetime
+    grace_seconds: float = 0.0
+    scanned: int = 0
+    equal: int = 0
+    changing: int = 0
+    discrepancies: int = 0
+    settled: int = 0
+    unknown: int = 0
+    differing: dict[str, int] = field(default_factory=dict)
+    worst: list[dict[str, str]] = field(default_factory=list)
+    to_push: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.shown = {product.id: product for product in self.listing.products}
+        self.ours: set[str] = set()
+        self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
+        self._after = 0
+        self._recent = self.read_at - timedelta(seconds=self.grace_seconds)
+
+    def next_chunk(self) -> bool:
+        """Settles the next thousand items; False when there are none left."""
+        with self.engine.database.writing() as connection:
+            rows = _read_chunk(connection, self._after)
+            if not rows:
+                return False
+            self._after = rows[-1].id
+            verdicts = self._judge(connection, rows)
+            for row, verdict in verdicts:
+                self._count(row, verdict)
+            self._write(connection, verdicts)
+        return True
+
+    def _judge(self, connection: sa.Connection, rows: list[Mapping]) -> list[tuple[Mapping, Verdict]]:
+        self.ours |= {row.fourseller_product_id for row in rows if row.fourseller_product_id}
+        free = self._free(connection, [row.id for row in rows])
+        items = read_items(connection, [row.key for row in rows], has_status=has_product_status(connection))
+        rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
+        limit = self.engine.settings.title_limit
+        verdicts = []
+        self.busy |= {item_subject(row.id) for row in rows if row.id not in free}
+        for stale in rows:
+            row = free.get(stale.id, stale)
+            verdict = judge(
+                row,
+                items.get(row.key),
+                self.shown.get(row.fourseller_product_id or ""),
+                rules.get(row.key, NO_RULE),
+                title_limit=limit,
+                complete=self.listing.complete,
+                free=stale.id in free,
+                recent=row.acked_at is not None and row.acked_at > self._recent,
+            )
+            verdicts.append((row, verdict))
+        return verdicts
+
+    def _free(self, connection: sa.Connection, ids: list[int]) -> dict[int, Mapping]:
+        """Locks the rows that nobody holds and that were not confirmed since, and reads them as they are now."""
+        query = (
+            sa.select(*COLUMNS)
+            .where(
+                mappings.c.id.in_(ids),
+                sa.or_(mappings.c.acked_at.is_(None), mappings.c.acked_at < self.read_at),
+                sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now()),
+            )
+            .order_by(mappings.c.id)
+            .with_for_update(skip_locked=True)
+        )
+        return {row.id: Mapping(*row) for row in connection.execute(query)}
+
+    def _count(self, row: Mapping, verdict: Verdict) -> None:
+        if verdict.standing == NO_ITEM:
+            return
+        self.scanned += 1
+        self.equal += verdict.standing == EQUAL
+        self.changing += verdict.standing == CHANGING
+        if verdict.standing == DIFFERING:
+            self.discrepancies += 1
+            for one in verdict.differences:
+                self.differing[one.field] = self.differing.get(one.field, 0) + 1
+                if len(self.worst) < PREVIEW:
+                    self.worst.append(shown_row(row, verdict, one))
+
+    def _write(self, connection: sa.Connection, verdicts: list[tuple[Mapping, Verdict]]) -> None:
+        observed = [
+            self._observed(row)
+            for row, _ in verdicts
+            if self.listing.complete or self._product(row) is not None
+        ]
+        if observed:
+            connection.execute(_WRITE_OBSERVED, observed)
+        conflicts = [
+            self._conflict_row(row, verdict, one) for row, verdict in verdicts for one in verdict.conflicts
+        ]
+        record_conflicts(connection, conflicts)
+        self._alert(connection, [row for row in conflicts if row["policy"] == "manual"])
+        for row, verdict in verdicts:
+            values = dict(verdict.values)
+            if verdict.push and not given_up(row):
+                self.to_push.append(row.id)
+                if not row.dirty:
+                    values |= {"version": mappings.c.version + 1, "dirty_since": utc_now()}
+            if values:
+                connection.execute(sa.update(mappings).where(mappings.c.id == row.id).values(values))
+            self._settle_at_once(connection, row, verdict)
+
+    def _settle_at_once(self, connection: sa.Connection, row: Mapping, verdict: Verdict) -> None:
+        for one in verdict.conflicts:
+            if one.taken is not None:
+                which = sa.and_(
+                    sync_conflicts.c.subject == item_subject(row.id),
+                    sync_conflicts.c.field == one.difference.field,
+                )
+                self.settled += len(settle(connection, which, taken=one.taken, by="policy"))
+
+    def _product(self, row: Mapping) -> Product | None:
+        return self.shown.get(row.fourseller_product_id or "")
+
+    def _observed(self, row: Mapping) -> dict[str, Any]:
+        product = self._product(row)
+        values: dict[str, Any] = {"row": row.id, "at": self.read_at}
+        if product is None:
+            return values | {"hash": None, "price": None, "quantity": None}
+        return values | {
+            "hash": content_hash(product),
+            "price": storable(product.price),
+            "quantity": shown_quantity(product),
+        }
+
+    def _conflict_row(self, row: Mapping, verdict: Verdict, one: Conflict) -> dict[str, Any]:
+        return {
+            "subject": item_subject(row.id),
+            "mapping_id": row.id,
+            "sku": verdict.change.sku or row.sku,
+            "fourseller_product_id": row.fourseller_product_id,
+            "field": one.difference.field,
+            "shop_value": one.difference.shop,
+            "fourseller_value": one.difference.fourseller,
+            "policy": one.policy,
+            "delta": one.delta,
+            "run_id": self.engine.run_id,
+        }
+
+    def _alert(self, connection: sa.Connection, waiting: list[dict[str, Any]]) -> None:
+        texts = {
+            f"{row['subject']}:{row['field']}": (
+                f"{row['sku']}: the {row['field']} is {row['fourseller_value']} on 4Seller and "
+                f"{row['shop_value']} in the shop. Settle it with `midas conflicts list`."
+            )
+            for row in waiting
+        }
+        raise_alerts(connection, kind=ALERT, texts=texts)
+
+
+_WRITE_OBSERVED = (
+    sa.update(mappings)
+    .where(mappings.c.id == sa.bindparam("row"))
+    .values(
+        observed_hash=sa.bindparam("hash"),
+        observed_price=sa.bindparam("price"),
+        observed_quantity=sa.bindparam("quantity"),
+        observed_at=sa.bindparam("at"),
+    )
+)
+
+
+def _read_chunk(connection: sa.Connection, after: int) -> list[Mapping]:
+    query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
+    return [Mapping(*row) for row in connection.execute(query)]
+
+
+def settle_orphans(settling: Settling) -> None:
+    """Records the products that are no item's; nothing deletes them but a person's word."""
+    orphans = [product for key, product in settling.shown.items() if key not in settling.ours]
+    settling.unknown = len(orphans)
+    with settling.engine.database.writing() as connection:
+        alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])
+        wanted = [one for one in orphans if orphan_subject(one.id) not in alone]
+        record_conflicts(connection, [_orphan_row(settling, one) for one in wanted])
+        if settling.listing.complete:  # adopted by an item since
+            known = [orphan_subject(key) for key in settling.shown if key in settling.ours]
+            for start in range(0, len(known), CHUNK):
+                which = sync_conflicts.c.subject.in_(known[start : start + CHUNK])
+                settling.settled += len(settle(connection, which, taken="gone", by="reconcile"))
+
+
+def _orphan_row(settling: Settling, product: Product) -> dict[str, Any]:
+    return {
+        "subject": orphan_subject(product.id),
+        "mapping_id": None,
+        "sku": (product.sku or "")[:255] or None,
+        "fourseller_product_id": product.id,
+        "field": "unknown",
+        "shop_value": "no item",
+        "fourseller_value": (product.title or "")[:200],
+        "policy": "manual",
+        "delta": None,
+        "run_id": settling.engine.run_id,
+    }
+
+
+def shown_row(row: Mapping, verdict: Verdict, one: Difference) -> dict[str, str]:
+    """One difference for a table, with what becomes of it."""
+    return {
+        "sku": verdict.change.sku or row.sku or "",
+        "field": one.field,
+        "shop": one.shop,
+        "4Seller": one.fourseller,
+        "hint": _hint(verdict, one),
+    }
+
+
+def _hint(verdict: Verdict, one: Difference) -> str:
+    policies = {found.policy for found in verdict.conflicts if found.difference.field == one.field}
+    if "manual" in policies:
+        return "Waits for a person: `midas conflicts list`."
+    if "marketplace_wins" in policies:
+        return "4Seller's word is taken, by policy."
+    if "source_wins" in policies:
+        return "Somebody changed it on 4Seller: the shop's word is pushed again, by policy."
+    return "A push is overdue: it is sent now. See `midas status` when it stays."

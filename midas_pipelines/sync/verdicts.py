@@ -1,0 +1,170 @@
+"""Deciding what becomes of an item whose listing was read back: `judge` is pure, `reconcile.py` carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.store.claims import FORGOTTEN, Mapping
+from midas_pipelines.store.rules import NO_RULE, Rule
+from midas_pipelines.storefront.catalog import ShopItem
+from midas_pipelines.sync.differences import Difference, differences, seen, shown_quantity
+from midas_pipelines.sync.pins import followed, held_fields, pin, with_pins, without_pins
+from midas_pipelines.sync.plan import Action, Change, plan
+
+EQUAL, CHANGING, DIFFERING, NO_ITEM = "equal", "changing", "differing", "no item"
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A difference that somebody other than us made, the policy for it, and whose word it takes."""
+
+    difference: Difference
+    policy: str
+    taken: str | None = None  # marketplace, where the policy settles it at once
+    delta: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a read-back means for one item."""
+
+    change: Change
+    standing: str = EQUAL
+    conflicts: tuple[Conflict, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    push: bool = False
+    values: Dict[str, Any] = field(default_factory=dict)  # for the mapping row, beside what was observed
+
+
+def judge(
+    mapping: Mapping,
+    item: ShopItem | None,
+    product: Product | None,
+    rule: Rule = NO_RULE,
+    *,
+    title_limit: int,
+    complete: bool = True,
+    free: bool = True,
+    recent: bool = False,
+) -> Verdict:
+    """What to make of one item.
+
+    Args:
+        mapping: its row; `pinned_fields` as they were before this read.
+        item: as the shop has it now, None when it is gone.
+        product: as 4Seller showed it; None when it was not in the listing.
+        rule: the merged rules.
+        title_limit: the longest title 4Seller takes.
+        complete: whether the listing was read whole; absence means nothing otherwise.
+        free: whether the row is ours to settle: not claimed, not confirmed since the read began.
+        recent: whether it was confirmed so shortly before the read that the quantity read may be the old one.
+    """
+    if "listing" in (mapping.pinned_fields or {}) and product is None:
+        return _kept_off(mapping, item, rule, title_limit)
+    if product is None:
+        return _missing(mapping, item, rule, title_limit, complete=complete, free=free)
+    pins = followed(mapping.pinned_fields, product) or {}
+    held = held_fields(pins)
+    decided = replace(mapping, pinned_fields=without_pins(pins, held))
+    change = plan(decided, item, title_limit, rule)
+    if change.draft is None:
+        return Verdict(change, NO_ITEM)
+    found = differences(change, product)
+    if not free:
+        return Verdict(change, CHANGING if found else EQUAL, differences=tuple(found))
+    stale = [one for one in found if recent and one.field == "quantity"]
+    found = [one for one in found if one not in stale]
+    verdict = _settle_fields(decided, change, product, found, rule, set(held))
+    believed = _believing(mapping, verdict, product)
+    return _left_open(believed) if stale else believed
+
+
+def _left_open(verdict: Verdict) -> Verdict:
+    """The same without believing the quantity, which the next read will show anew."""
+    values = {name: value for name, value in verdict.values.items() if name != "acked_quantity"}
+    standing = CHANGING if verdict.standing == EQUAL else verdict.standing
+    return replace(verdict, standing=standing, values=values)
+
+
+def _settle_fields(
+    mapping: Mapping, change: Change, product: Product, found: list[Difference], rule: Rule, held: set[str]
+) -> Verdict:
+    conflicts: list[Conflict] = []
+    pins: dict[str, Any] = {}
+    push = False
+    for one in found:
+        policy = rule.policy(one.field, mapping.policy_override)
+        if not one.edited and one.field not in held:  # the shop's own change, on its way or overdue
+            push = True
+        elif policy == "source_wins":
+            conflicts.append(Conflict(one, policy))
+            push = True
+        elif policy == "manual":
+            conflicts.append(Conflict(one, policy, delta=_delta(mapping, product, one)))
+            pins[one.field] = pin(product, one.field, held=True)
+        elif one.field == "quantity":
+            conflicts.append(Conflict(one, policy, delta=_delta(mapping, product, one)))
+        else:
+            conflicts.append(Conflict(one, policy, taken="marketplace"))
+            pins[one.field] = pin(product, one.field)
+    waiting = push and not conflicts and mapping.dirty
+    standing = EQUAL if not found else CHANGING if waiting else DIFFERING
+    values = {"pinned_fields": with_pins(mapping.pinned_fields, pins) or None}
+    return Verdict(change, standing, tuple(conflicts), tuple(found), push, values)
+
+
+def _delta(mapping: Mapping, product: Product, one: Difference) -> int | None:
+    """How many units 4Seller has more than we last put there."""
+    if one.field != "quantity":
+        return None
+    base = mapping.acked_quantity if mapping.acked_quantity is not None else int(one.shop)
+    return (shown_quantity(product) or 0) - base
+
+
+def _believing(mapping: Mapping, verdict: Verdict, product: Product) -> Verdict:
+    """Takes what 4Seller shows for what it confirmed, so that a push sends what is needed and no more."""
+    pins_changed = verdict.values["pinned_fields"] != (mapping.pinned_fields or None)
+    values: dict[str, Any] = dict(seen(mapping, product))
+    if pins_changed:
+        values["pinned_fields"] = verdict.values["pinned_fields"]
+    return replace(verdict, values=values)
+
+
+def _kept_off(mapping: Mapping, item: ShopItem | None, rule: Rule, title_limit: int) -> Verdict:
+    pins = mapping.pinned_fields or {}
+    change = plan(mapping, item, title_limit, rule)
+    if not pins["listing"].get("held") or item is None or not item.active:
+        return Verdict(change, NO_ITEM)
+    gone = Difference("listing", "listed", "missing", edited=True)
+    policy = rule.policy("listing", mapping.policy_override)
+    if policy == "manual":
+        return Verdict(change, DIFFERING, (Conflict(gone, policy),), (gone,))
+    kept = without_pins(pins, ["listing"]) if policy == "source_wins" else with_pins(pins, {"listing": {}})
+    push = policy == "source_wins"
+    return Verdict(change, DIFFERING, (), (gone,), push=push, values={"pinned_fields": kept})
+
+
+def _missing(
+    mapping: Mapping, item: ShopItem | None, rule: Rule, title_limit: int, *, complete: bool, free: bool
+) -> Verdict:
+    change = plan(mapping, item, title_limit, rule)
+    if change.draft is None and change.action is not Action.DELETE:
+        return Verdict(change, NO_ITEM)
+    if change.draft is None:  # to be taken off, and off already
+        return Verdict(change, NO_ITEM, push=complete and free, values=FORGOTTEN if complete and free else {})
+    if not complete:
+        return Verdict(change, EQUAL if mapping.fourseller_product_id else CHANGING)
+    gone = Difference("listing", "listed", "missing", edited=mapping.fourseller_product_id is not None)
+    if not gone.edited or not free:
+        standing = CHANGING if mapping.dirty or not free else DIFFERING
+        return Verdict(change, standing, (), (gone,), push=free)
+    policy = rule.policy("listing", mapping.policy_override)
+    conflict = Conflict(gone, policy, taken="marketplace" if policy == "marketplace_wins" else None)
+    values: dict[str, Any] = dict(FORGOTTEN)
+    if policy != "source_wins":
+        listing = {"listing": {"value": None, "held": policy == "manual"}}
+        values["pinned_fields"] = with_pins(mapping.pinned_fields, listing)
+    return Verdict(change, DIFFERING, (conflict,), (gone,), push=policy == "source_wins", values=values)

@@ -1,0 +1,93 @@
+"""The lineage of a number, and a changed rule run over the past."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from midas_pipelines.store.rules import Rule
+from midas_pipelines.sync.explain import explain, lineage
+from midas_pipelines.sync.rules import BadRule, set_rule
+from midas_pipelines.sync.simulate import Sold, outcome, simulate
+from midas_pipelines_tests.shop import add_product, run
+from midas_pipelines_tests.sync.world import World
+
+
+def test_the_lineage_goes_from_what_4seller_shows_to_the_order(world: World) -> None:
+    add_product(world.database, sku="A-1", stock_quantity=9)
+    set_rule(world.database, {"buffer": 2})
+    world.full()
+    order = world.place(("A-1", 3))
+    world.import_orders()
+    world.inventory()
+    told = explain(world.database, "A-1")
+    assert (told["on_hand"], told["available"], told["confirmed"]["quantity"]) == (6, 4, 4)
+    lines = "\n".join(lineage(told))
+    for words in (
+        "it confirmed 4",
+        "- buffer 2 = 4",
+        "-3 → 6, sale:",
+        f"order {order}, line 1",
+        "+9 → 9, opening",
+    ):
+        assert words in lines
+    assert lines.endswith("Nothing is to be sent.")
+
+
+def test_an_unknown_sku_is_a_sentence(world: World) -> None:
+    with pytest.raises(BadRule, match="No item of the shop has the SKU NOPE"):
+        explain(world.database, "NOPE")
+
+
+CASES = [
+    (Sold(wanted=1, taken=0, shown_of=1), Rule(buffer=1), (1, 0)),
+    (Sold(wanted=1, taken=0, shown_of=1), Rule(), (0, 0)),
+    (Sold(wanted=1, taken=1, shown_of=1), Rule(buffer=1), (0, 1)),
+    (Sold(wanted=3, taken=1, shown_of=5), Rule(cap=1), (2, 0)),
+    (Sold(wanted=3, taken=1, shown_of=5), Rule(cap=0), (2, 1)),
+]
+
+
+@pytest.mark.parametrize(("sold", "rule", "wanted"), CASES)
+def test_a_rule_avoids_what_was_short_before_it_turns_good_sales_away(
+    sold: Sold, rule: Rule, wanted: tuple[int, int]
+) -> None:
+    assert outcome(sold, rule) == wanted
+
+
+def race(world: World) -> None:
+    """The shop sells its last unit, and 4Seller, a moment behind, sells it again."""
+    add_product(world.database, sku="A-1", stock_quantity=1)
+    add_product(world.database, sku="A-2", stock_quantity=5)
+    world.full()
+    world.place(("A-2", 1))
+    world.import_orders()
+    run(world.database, "UPDATE products SET stock_quantity = 0 WHERE sku = 'A-1'")
+    world.place(("A-1", 1))
+    world.import_orders()
+
+
+SIMULATED: list[tuple[dict[str, Any], tuple[int, int]]] = [
+    ({"buffer": 1}, (1, 0)),
+    ({"buffer": 5}, (1, 1)),
+    ({"cap": 5}, (0, 0)),
+]
+
+
+@pytest.mark.parametrize(("values", "wanted"), SIMULATED)
+def test_a_changed_rule_runs_over_the_ledgers_past(
+    world: World, values: dict[str, Any], wanted: tuple[int, int]
+) -> None:
+    race(world)
+    told = simulate(world.database, values)
+    assert (told.sales, told.oversold) == (2, 1)
+    assert (told.oversells_avoided, told.sales_turned_away) == wanted
+
+
+def test_a_simulation_of_one_item_looks_at_that_item(world: World) -> None:
+    race(world)
+    told = simulate(world.database, {"buffer": 5}, sku="A-1")
+    assert (told.sales, told.oversells_avoided, told.sales_turned_away) == (1, 1, 0)
+    with pytest.raises(BadRule, match="buffer is -1"):
+        simulate(world.database, {"buffer": -1})
