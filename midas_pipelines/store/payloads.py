@@ -61,6 +61,11 @@ class Vault:
                 ) from None
             self._cipher = MultiFernet(ciphers)
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether a sealed payload comes out whole; without a key it comes out without persons."""
+        return self._cipher is not None
+
     def seal(self, payload: Any) -> str:
         """The payload as one text for the database."""
         if self._cipher is None:

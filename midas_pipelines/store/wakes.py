@@ -85,9 +85,9 @@ class Wakes:
 def _own_connection(database: Database) -> psycopg.Connection[Any]:
     """A connection outside the pool, made the way the pool makes its own."""
     pooled = database.engine.raw_connection()
-    pooled.detach()
     connection = pooled.driver_connection
     assert isinstance(connection, psycopg.Connection)
+    pooled.detach()
     return connection
 
 

@@ -16,7 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.presence import is_dead
 from midas_pipelines.storefront.types import utc_now
 
 FIRST_DELAY_SECONDS = 2
@@ -247,3 +249,14 @@ def listed(connection: sa.Connection, *, state: str, limit: int) -> list[dict[st
     elif state != "all":
         query = query.where(table.outcome == state)
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def free_dead(database: Database) -> int:
+    """Ends the claims of workers that died without releasing them, without an attempt; returns how many."""
+    claimed = sa.and_(table.processed_at.is_(None), table.claimed_by.is_not(None))
+    freed = 0
+    with database.writing() as connection:
+        for worker in connection.scalars(sa.select(table.claimed_by).where(claimed).distinct()).all():
+            if is_dead(database, worker, connection):
+                freed += release(connection, worker)
+    return freed

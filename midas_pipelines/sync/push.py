@@ -111,18 +111,19 @@ class Push:
 
     async def _claim_and_plan(self) -> None:
         after = 0
-        while changes := await in_thread(self._claim_batch, after):
+        while changes := await in_thread(self.claim_batch, after):
             after = changes[-1].mapping.id
             until = time.monotonic() + self.engine.settings.lease_seconds - MARGIN_SECONDS
             for change in changes:
                 if change.writes:
                     await self._to_send.put((change, until))
                 else:
-                    self._to_write.put_nowait(_without_sending(change))
+                    self._to_write.put_nowait(without_sending(change))
         for _ in range(self.engine.settings.in_flight):
             await self._to_send.put(None)
 
-    def _claim_batch(self, after: int) -> list[Change]:
+    def claim_batch(self, after: int = 0) -> list[Change]:
+        """Claims the next items behind a mapping's id and plans each afresh; empty when nothing is left."""
         for _ in range(CLAIM_TRIES - 1):
             try:
                 return self._try_to_claim(after)
@@ -163,11 +164,11 @@ class Push:
 
     async def _send_changes(self) -> None:
         while (work := await self._to_send.get()) is not None:
-            outcome = await self._send_in_time(*work)
+            outcome = await self.send_in_time(*work)
             self._to_write.put_nowait(outcome)
             await self._watch(outcome)
 
-    async def _send_in_time(self, change: Change, until: float) -> Outcome:
+    async def send_in_time(self, change: Change, until: float) -> Outcome:
         """Sends it while the claim surely holds; what cannot end in time is left to the next run."""
         left = until - time.monotonic()
         try:
@@ -211,11 +212,12 @@ class Push:
             for outcome in fresh:
                 self.tally.count(outcome)
             # What comes back was not written: the shop's own transactions hold those rows right now.
-            waiting = await in_thread(self._acknowledge, waiting + fresh)
+            waiting = await in_thread(self.acknowledge, waiting + fresh)
             if self.on_progress is not None and fresh:
                 self.on_progress(self.tally)
 
-    def _acknowledge(self, outcomes: list[Outcome]) -> list[Outcome]:
+    def acknowledge(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Writes how items ended; returns those to be written a moment later."""
         if not outcomes:
             return []
         with self.engine.database.writing() as connection:
@@ -227,7 +229,8 @@ class Push:
             )
 
 
-def _without_sending(change: Change) -> Outcome:
+def without_sending(change: Change) -> Outcome:
+    """How a change ends that sends nothing."""
     if change.action is Action.SET_ASIDE:
         return Outcome(change.mapping, Fate.SET_ASIDE, reason=change.reason, shared=change.shared)
     if change.action is Action.WAIT:

@@ -125,7 +125,7 @@ def believe(database: Database, listing: Listing, read_at: datetime) -> int:
             for row in rows:
                 product = shown.get(row.fourseller_product_id or "")
                 values = (
-                    _seen(row, product) if product is not None else FORGOTTEN if listing.complete else None
+                    as_seen(row, product) if product is not None else FORGOTTEN if listing.complete else None
                 )
                 if values is not None:
                     connection.execute(sa.update(mappings).where(mappings.c.id == row.id).values(values))
@@ -151,7 +151,7 @@ def _believable(connection: sa.Connection, after: int, read_at: datetime) -> lis
     return [Mapping(*row) for row in connection.execute(query)]
 
 
-def _seen(row: Mapping, product: Product) -> dict[str, object] | None:
+def as_seen(row: Mapping, product: Product) -> dict[str, object] | None:
     seen: dict[str, object] = {
         "acked_hash": content_hash(product),
         "acked_price": _storable(product.price),
