@@ -115,10 +115,10 @@ class Settings(BaseSettings):
     )
     gateway_host: str = Field("127.0.0.1", description="the address that the gateway listens on")
     gateway_port: int = Field(8700, ge=0, le=65_535, description="its port; 0 takes a free one")
-    gateway_rate: float = Field(50.0, gt=0, description="calls a second that one caller of the gateway may make")
-    gateway_largest_body: int = Field(
-        1_000_000, ge=1000, description="bytes; a larger body is answered 413"
+    gateway_rate: float = Field(
+        50.0, gt=0, description="calls a second that one caller of the gateway may make"
     )
+    gateway_largest_body: int = Field(1_000_000, ge=1000, description="bytes; a larger body is answered 413")
     notify_urls: SecretStr | None = Field(
         None, description="where staff are told: apprise addresses, separated by white space"
     )

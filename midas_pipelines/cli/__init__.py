@@ -21,13 +21,16 @@ COMMANDS = {
         "dev",
         "Run everything on this machine: sandbox, schedules, Dagster UI.",
     ),
+    "gateway": (
+        "midas_pipelines.cli.gateway",
+        "gateway",
+        "Serve webhooks and the shop's calls, in real time.",
+    ),
     "items": ("midas_pipelines.cli.items", "items", "See what was set aside, and give it another try."),
+    "keys": ("midas_pipelines.cli.keys", "keys", "Make, list, rotate and revoke keys for the gateway."),
     "orders": (
         "midas_pipelines.cli.orders",
-        "orders",
-        "Look at marketplace orders, ship them, settle what needs a person.",
-    ),
-    "sandbox": ("midas_pipelines.cli.sandbox", "sandbox", "Run a 4Seller of your own, for development."),
+        "sandbox": ("midas_pipelines.cli.sandbox", "sandbox", "Run a 4Seller of your own, for development."),
     "settings": (
         "midas_pipelines.cli.settings",
         "settings",
@@ -39,6 +42,12 @@ COMMANDS = {
         "Say what is in step, what waits and what needs a person.",
     ),
     "store": ("midas_pipelines.cli.store", "store", "Make a sample shop."),
+    "webhooks": ("midas_pipelines.cli.webhooks", "webhooks", "List and replay the events that 4Seller sent."),
+    "worker": (
+        "midas_pipelines.cli.gateway",
+        "worker",
+        "Work off webhooks and changes, without serving HTTP.",
+    ),
     "sync": ("midas_pipelines.cli.sync", "sync", "Bring products, stock and orders together, now."),
 }
 

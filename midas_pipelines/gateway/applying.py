@@ -110,7 +110,9 @@ class Applier:
         self._batches.discard(batch)
         self._woken.set()
         if not batch.cancelled() and batch.exception() is not None:
-            log.error("Webhooks could not be settled; they are claimed again later", exc_info=batch.exception())
+            log.error(
+                "Webhooks could not be settled; they are claimed again later", exc_info=batch.exception()
+            )
 
     def _claim(self) -> list[Webhook]:
         database = self._engine.database
@@ -145,7 +147,9 @@ class Applier:
 
     async def _apply_orders(self, claimed: list[Webhook]) -> list[Settled]:
         opened = await asyncio.gather(*(self._open_order(webhook) for webhook in claimed))
-        ready = [(webhook, data) for webhook, data in zip(claimed, opened, strict=True) if isinstance(data, dict)]
+        ready = [
+            (webhook, data) for webhook, data in zip(claimed, opened, strict=True) if isinstance(data, dict)
+        ]
         failed = [one for one in opened if isinstance(one, Settled)]
         return failed + await asyncio.to_thread(self._import, ready)
 
@@ -179,7 +183,9 @@ class Applier:
 
     async def _apply_other(self, webhook: Webhook) -> Settled:
         if webhook.type not in PRODUCT_TYPES:
-            reason = f"Its type {webhook.type} is none that the contract names; it is kept, and nothing was done."
+            reason = (
+                f"Its type {webhook.type} is none that the contract names; it is kept, and nothing was done."
+            )
             return Settled(webhook, Outcome.SET_ASIDE, reason)
         try:
             data = await asyncio.to_thread(self._vault.open, webhook.payload)

@@ -84,7 +84,9 @@ class _Backlogs(Collector):
         yield GaugeMetricFamily("midas_items_oldest_seconds", "Age of the oldest", value=_age(oldest_item))
         yield GaugeMetricFamily("midas_items_set_aside", "Items that need a person", value=aside or 0)
         yield GaugeMetricFamily("midas_webhooks_pending", "Webhooks that wait", value=inbox.pending)
-        yield GaugeMetricFamily("midas_webhooks_oldest_seconds", "Age of the oldest", value=_age(inbox.oldest))
+        yield GaugeMetricFamily(
+            "midas_webhooks_oldest_seconds", "Age of the oldest", value=_age(inbox.oldest)
+        )
         yield GaugeMetricFamily("midas_webhooks_set_aside", "Webhooks set aside", value=inbox.set_aside)
 
 

@@ -40,17 +40,25 @@ class Verifier:
         """The webhook's id. Raises BadSignature for any that no secret signed within the last five minutes."""
         given = {name: headers.get(name, "") for name in HEADERS}
         if not all(given.values()):
-            raise BadSignature("A webhook needs the headers webhook-id, webhook-timestamp and webhook-signature.")
+            raise BadSignature(
+                "A webhook needs the headers webhook-id, webhook-timestamp and webhook-signature."
+            )
         if len(given["webhook-id"]) > LONGEST_ID or not given["webhook-id"].isprintable():
             raise BadSignature(f"Its webhook-id is longer than {LONGEST_ID} characters, or not printable.")
         if not any(_signed(hook, body, given) for hook in self._hooks):
-            raise BadSignature("Its signature does not match, or its timestamp is more than five minutes away.")
+            raise BadSignature(
+                "Its signature does not match, or its timestamp is more than five minutes away."
+            )
         return given["webhook-id"]
 
 
 def _signed(hook: Webhook, body: bytes, headers: dict[str, str]) -> bool:
     try:
         hook.verify(body, headers, json_parse=False)
-    except (WebhookVerificationError, ValueError, ArithmeticError):  # ValueError: not base64, not UTF-8, no number
+    except (
+        WebhookVerificationError,
+        ValueError,
+        ArithmeticError,
+    ):  # ValueError: not base64, not UTF-8, no number
         return False
     return True

@@ -30,7 +30,9 @@ def note_asked(connection: sa.Connection, deed: Deed) -> None:
 
 def note_answered(connection: sa.Connection, deed: Deed, status: int | None = None) -> None:
     """Writes down how it ended."""
-    connection.execute(sa.insert(gateway_audit).values(asdict(deed) | {"event": "answered", "status": status}))
+    connection.execute(
+        sa.insert(gateway_audit).values(asdict(deed) | {"event": "answered", "status": status})
+    )
 
 
 def read_audit(connection: sa.Connection, *, before: int | None, limit: int) -> list[dict[str, Any]]:

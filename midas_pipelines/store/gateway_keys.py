@@ -80,7 +80,8 @@ def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
     columns = (table.key_id, table.name, table.role, table.created_at, table.valid_until)
     valid = sa.case((_valid(), "valid"), else_="revoked").label("state")
     return [
-        dict(row) for row in connection.execute(sa.select(*columns, valid).order_by(table.id.desc())).mappings()
+        dict(row)
+        for row in connection.execute(sa.select(*columns, valid).order_by(table.id.desc())).mappings()
     ]
 
 
@@ -109,5 +110,3 @@ def _valid() -> sa.ColumnElement[bool]:
 def _hash(secret: str) -> str:
     # A plain hash is enough: nobody guesses 256 random bits, so there is nothing that slowness would protect.
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
-
-

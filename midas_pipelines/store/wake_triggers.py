@@ -15,9 +15,7 @@ ITEMS, WEBHOOKS = "items", "webhooks"
 
 
 def _ready(row: str) -> str:
-    return (
-        f"({row}.dirty_since IS NOT NULL AND {row}.claimed_by IS NULL AND {row}.next_attempt_at IS NULL)"
-    )
+    return f"({row}.dirty_since IS NOT NULL AND {row}.claimed_by IS NULL AND {row}.next_attempt_at IS NULL)"
 
 
 POSTGRESQL = {
@@ -45,7 +43,9 @@ BEGIN
 END $$""",
 )
 
-_REFUSE = "BEGIN SELECT RAISE(ABORT, 'The audit log is append-only: its rows are neither changed nor deleted.');"
+_REFUSE = (
+    "BEGIN SELECT RAISE(ABORT, 'The audit log is append-only: its rows are neither changed nor deleted.');"
+)
 SQLITE = {
     "midas_audit_unchanged": f"BEFORE UPDATE ON {gateway_audit.name} {_REFUSE}",
     "midas_audit_undeleted": f"BEFORE DELETE ON {gateway_audit.name} {_REFUSE}",

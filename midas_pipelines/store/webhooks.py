@@ -152,7 +152,9 @@ def _free_subjects(connection: sa.Connection, subjects: set[str]) -> set[str]:
         return subjects
     given = sa.values(sa.column("subject", sa.Text), name="given").data([(one,) for one in sorted(subjects)])
     lock = sa.func.pg_try_advisory_xact_lock(sa.func.hashtextextended(given.c.subject, 4))
-    return {row.subject for row in connection.execute(sa.select(given.c.subject, lock.label("got"))) if row.got}
+    return {
+        row.subject for row in connection.execute(sa.select(given.c.subject, lock.label("got"))) if row.got
+    }
 
 
 def settle(connection: sa.Connection, ended: Sequence[Settled], *, worker: str) -> None:
@@ -232,9 +234,9 @@ class Backlog:
 
 def backlog(connection: sa.Connection) -> Backlog:
     """Counts what waits."""
-    waiting = sa.select(
-        sa.func.count(), sa.func.min(table.received_at, type_=table.received_at.type)
-    ).where(table.processed_at.is_(None))
+    waiting = sa.select(sa.func.count(), sa.func.min(table.received_at, type_=table.received_at.type)).where(
+        table.processed_at.is_(None)
+    )
     pending, oldest = connection.execute(waiting).one()
     aside = connection.scalar(sa.select(sa.func.count()).where(table.outcome == Outcome.SET_ASIDE.value))
     return Backlog(pending, oldest, aside or 0)
@@ -242,7 +244,16 @@ def backlog(connection: sa.Connection) -> Backlog:
 
 def listed(connection: sa.Connection, *, state: str, limit: int) -> list[dict[str, Any]]:
     """The newest events in a state: `pending`, an outcome, or `all`; without their payloads."""
-    names = ("webhook_id", "type", "subject", "received_at", "attempts", "next_attempt_at", "outcome", "reason")
+    names = (
+        "webhook_id",
+        "type",
+        "subject",
+        "received_at",
+        "attempts",
+        "next_attempt_at",
+        "outcome",
+        "reason",
+    )
     query = sa.select(*(table[name] for name in names)).order_by(table.id.desc()).limit(limit)
     if state == "pending":
         query = query.where(table.processed_at.is_(None))

@@ -95,14 +95,18 @@ class Express:
 
     async def _look(self) -> float:
         """Starts what may be pushed now; returns the seconds until it should look again, unless woken before."""
-        free = min(self._engine.settings.in_flight - len(self._sending), self.trouble.allowance(time.monotonic()))
+        free = min(
+            self._engine.settings.in_flight - len(self._sending), self.trouble.allowance(time.monotonic())
+        )
         if free <= 0:
             return POLL_SECONDS
         try:
             ready = await asyncio.to_thread(self._ready)
             due, wait = self._pacing.sort(ready, time.monotonic())
             changes = await asyncio.to_thread(self._claim, due[:free]) if due else []
-        except sa.exc.DBAPIError as failed:  # the database is away for a while: everything is still there later
+        except (
+            sa.exc.DBAPIError
+        ) as failed:  # the database is away for a while: everything is still there later
             log.warning("The database did not answer: %s", type(failed.orig).__name__)
             return POLL_SECONDS
         self._start(changes)

@@ -99,7 +99,9 @@ def _believe(engine: Engine, product_id: str, shown: Product | None, read_at: da
             "dirty_since": sa.func.coalesce(mappings.c.dirty_since, utc_now()),
         }
         connection.execute(
-            sa.update(mappings).where(mappings.c.id == mapping.id).values({**seen, **again, **_observed(shown)})
+            sa.update(mappings)
+            .where(mappings.c.id == mapping.id)
+            .values({**seen, **again, **_observed(shown)})
         )
     return Verdict.GONE if shown is None else Verdict.DIFFERS
 

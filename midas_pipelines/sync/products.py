@@ -14,12 +14,13 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import ContractBroken, RateLimited, Unavailable
 from midas_pipelines.store.mappings import ensure_items
 from midas_pipelines.store.presence import free_dead_claims
+from midas_pipelines.store.mappings import count_dirty
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.push import Push, known_by_sku
-from midas_pipelines.sync.record import recorded
+from midas_pipelines.sync.record import Clock, recorded
 from midas_pipelines.sync.scan import Scanned, believe, chunks, scan
 from midas_pipelines.sync.send import Known
 from midas_pipelines.sync.tally import Tally
@@ -82,13 +83,13 @@ async def sync_products(
     scope = "dry run" if dry_run else ",".join(skus)[:200] if skus else mode.value
     report = ProductReport()
     with recorded(engine, "products", scope, report) as clock:
-        ids = _mapping_ids(engine, skus) if skus else None
+        ids = mapping_ids(engine, skus) if skus else None
         if dry_run:
             _plan_only(engine, mode, ids, report)
             return report
         async with engine.channel() as client:
             clock.client = client
-            await _sync(engine, client, mode, ids, report, ignore_delays, on_progress)
+            await _sync(engine, client, mode, ids, report, ignore_delays, on_progress, clock)
     return report
 
 
@@ -100,19 +101,26 @@ async def _sync(
     report: ProductReport,
     ignore_delays: bool,
     on_progress: Callable[[Tally], None] | None,
+    clock: Clock,
 ) -> None:
     full = mode is Mode.FULL or ids is not None
     known = await _read_listing(engine, client) if mode is Mode.FULL and ids is None else None
     scanned = scan(engine.database, title_limit=engine.settings.title_limit, ids=ids) if full else None
     started = time.perf_counter()
+    progress = clock.follow(scanned.to_push if scanned is not None else _dirty(engine), on_progress)
     push = Push(
-        engine, client, known=known, ids=ids, ignore_delays=full or ignore_delays, on_progress=on_progress
+        engine, client, known=known, ids=ids, ignore_delays=full or ignore_delays, on_progress=progress
     )
     try:
         await push.run()
     finally:
         report.push_seconds = round(time.perf_counter() - started, 3)
         _fill(report, push.tally, scanned)
+
+
+def _dirty(engine: Engine) -> int:
+    with engine.database.reading() as connection:
+        return count_dirty(connection)
 
 
 async def _read_listing(engine: Engine, client: FourSeller) -> Known | None:
@@ -174,7 +182,7 @@ def _plan_only(engine: Engine, mode: Mode, ids: list[int] | None, report: Produc
     report.set_aside = actions.count("set_aside")
 
 
-def _mapping_ids(engine: Engine, skus: Sequence[str]) -> list[int]:
+def mapping_ids(engine: Engine, skus: Sequence[str]) -> list[int]:
     """The mappings of the items with these SKUs, as the shop spells them. Raises UnknownSku."""
     wanted = list(dict.fromkeys(skus))
     plain = sa.select(products.c.sku, mappings.c.id).join(
