@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.015
 """How often SQLite is asked whether another connection has committed: a read of shared memory, some 10 µs."""
 
 RECONNECT_SECONDS = 1.0
-LISTEN_SECONDS = 0.5
+LISTEN_SECONDS = 0.2
 
 
 class Wakes:

@@ -12,9 +12,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import ContractBroken, RateLimited, Unavailable
-from midas_pipelines.store.mappings import ensure_items
+from midas_pipelines.store.mappings import count_dirty, ensure_items
 from midas_pipelines.store.presence import free_dead_claims
-from midas_pipelines.store.mappings import count_dirty
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
