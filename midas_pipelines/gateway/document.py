@@ -58,6 +58,7 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
     found = dict(ANY) | OWN.get((method, path), {})
+    operation.pop("security", None)
     if ROLES[method, path] is not None:
         found |= GUARDED
         operation["security"] = [{"HTTPBearer": []}]

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
@@ -117,10 +117,22 @@ class Shipment(BaseModel):
     url: Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")] | None = None
 
 
+STATUS_ALONE: dict[str, JsonValue] = {
+    "required": ["status"],
+    "properties": {"status": {"type": "string"}, "shipment": {"type": "null"}},
+}
+WITH_SHIPMENT: dict[str, JsonValue] = {
+    "required": ["shipment"],
+    "properties": {"shipment": {"type": "object"}, "status": {"enum": [None, "shipped", "delivered"]}},
+}
+
+
 class Move(BaseModel):
     """Where an order should go: a status, a parcel, or both. A parcel alone means shipped."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"oneOf": [STATUS_ALONE, WITH_SHIPMENT]}
+    )
 
     status: Literal["processing", "shipped", "delivered", "cancelled", "refunded"] | None = None
     shipment: Shipment | None = None

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from midas_pipelines.gateway.access import PREFIX, GuardedRoute
 from midas_pipelines.gateway.problems import Refused
@@ -34,10 +35,23 @@ Sku = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x
 Kind = Literal["products", "inventory"]
 
 
+NONE: dict[str, JsonValue] = {"type": "null"}
+MODE_ALONE: dict[str, JsonValue] = {
+    "required": ["mode"],
+    "properties": {"mode": {"type": "string"}, "skus": NONE},
+}
+SKUS_ALONE: dict[str, JsonValue] = {
+    "required": ["skus"],
+    "properties": {"skus": {"type": "array"}, "mode": NONE},
+}
+
+
 class SyncWish(BaseModel):
     """What to sync: `mode`, or `skus`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"oneOf": [MODE_ALONE, SKUS_ALONE]}
+    )
 
     mode: Literal["full", "incremental"] | None = Field(
         None, description="full: every item. incremental: those that changed."
@@ -133,12 +147,12 @@ def get_inventory(request: Request) -> dict[str, Any]:
 
 
 @router.post("/sync/products", summary="Sync products", response_model=SyncDone, responses=LAUNCHED)
-async def post_products(request: Request, response: Response, wish: SyncWish) -> object:
+async def post_products(request: Request, wish: SyncWish) -> object:
     """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
     service = service_of(request)
     ids = await asyncio.to_thread(_few, service, wish)
     if ids is None:
-        return await _launch(service, response, "products", wish)
+        return await _launch(service, "products", wish)
     engine = service.engine(request.state.request_id)
     report = await sync_products(engine, Mode.INCREMENTAL, skus=wish.skus or (), dry_run=wish.dry_run)
     names = ("scanned", "created", "updated", "deleted", "unchanged", "failed", "set_aside", "adopted")
@@ -148,12 +162,12 @@ async def post_products(request: Request, response: Response, wish: SyncWish) ->
 
 
 @router.post("/sync/inventory", summary="Push quantities", response_model=SyncDone, responses=LAUNCHED)
-async def post_inventory(request: Request, response: Response, wish: SyncWish) -> object:
+async def post_inventory(request: Request, wish: SyncWish) -> object:
     """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
     service = service_of(request)
     ids = await asyncio.to_thread(_few, service, wish)
     if ids is None:
-        return await _launch(service, response, "inventory", wish)
+        return await _launch(service, "inventory", wish)
     engine = service.engine(request.state.request_id)
     if wish.dry_run:
         planned = await sync_products(engine, Mode.INCREMENTAL, skus=wish.skus or (), dry_run=True)
@@ -191,7 +205,7 @@ def _mark(service: Service, ids: list[int]) -> None:
         mark_dirty(connection, ids)
 
 
-async def _launch(service: Service, response: Response, kind: Kind, wish: SyncWish) -> SyncLaunched:
+async def _launch(service: Service, kind: Kind, wish: SyncWish) -> Response:
     config: dict[str, Any] = {"full": wish.mode == "full", "skus": wish.skus or []}
     if wish.dry_run:
         launched = await service.orchestrator.launch("plan_sync", {"sync_plan": config})
@@ -200,10 +214,9 @@ async def _launch(service: Service, response: Response, kind: Kind, wish: SyncWi
     else:
         job = "full_sync" if wish.mode == "full" else "incremental_sync"
         launched = await service.orchestrator.launch(job, {"fourseller_listings": config})
-    response.status_code = 202
     progress = f"{PREFIX}/sync/{kind}"
-    response.headers["Location"] = progress
-    return SyncLaunched(run_id=launched.run_id, url=launched.url, progress=progress)
+    told = SyncLaunched(run_id=launched.run_id, url=launched.url, progress=progress)
+    return JSONResponse(told.model_dump(), 202, {"Location": progress})
 
 
 async def _done(

@@ -43,5 +43,3 @@ def door(start: Start) -> Gateway:
 def keys(gateway: Gateway) -> dict[Role, str]:
     """A key of each role."""
     return {role: gateway.key(role) for role in Role}
-
-

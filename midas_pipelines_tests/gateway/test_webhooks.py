@@ -177,7 +177,9 @@ def test_without_a_payload_key_the_buyer_is_asked_for_anew(start: Start) -> None
     assert order["customer"]["email"] in str(address)
 
 
-def test_an_event_that_fails_waits_and_goes_on_later(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_fails_waits_and_goes_on_later(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> list[object]:
         raise RuntimeError("no")
 
