@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -88,9 +91,21 @@ def require_keys(service: Service, host: str) -> None:
             )
 
 
+class Server(uvicorn.Server):
+    """Ends well when it is told to: uvicorn's own would send itself the signal again afterwards."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Takes SIGINT and SIGTERM for the wish to end, in a main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for name in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(name, self.handle_exit, name, None)
+        yield
+
+
 def server_of(service: Service) -> uvicorn.Server:
     """The HTTP server over a service."""
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             create_app(service),
             loop="uvloop",

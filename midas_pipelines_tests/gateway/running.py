@@ -26,7 +26,8 @@ from midas_pipelines_tests.sync.world import World
 
 SECRET = "whsec_" + "bWlkYXMtZ2F0ZXdheS1zZWNyZXQtMDEyMzQ1"
 HOOK = "/api/marketplace/webhooks"
-WAIT_SECONDS = 10.0
+PAYLOAD_KEY = Fernet.generate_key().decode()
+WAIT_SECONDS = 30.0
 
 
 @dataclass
@@ -107,7 +108,7 @@ def running_gateway(world: World, *, with_worker: bool = True, **changes: Any) -
     """A gateway on a free port; `changes` are settings."""
     given = {
         "fourseller_webhook_secret": SECRET,
-        "payload_key": Fernet.generate_key().decode(),
+        "payload_key": PAYLOAD_KEY,
         "gateway_rate": 10_000,
     }
     world.changes |= given | changes
