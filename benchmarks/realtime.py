@@ -353,7 +353,7 @@ def _expect(status: int) -> None:
 
 def measure(kind: str, seconds: float) -> dict[str, dict[str, Any]]:
     """All parts on one kind of database."""
-    with (postgresql() if kind == "postgresql" else sqlite()) as url, place(url) as at:
+    with postgresql() if kind == "postgresql" else sqlite() as url, place(url) as at:
         return {
             "stock change -> channel": stock_changes(at),
             "order webhook -> channel": order_webhooks(at),
@@ -383,7 +383,9 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, dict[str, An
         for what, numbers in parts.items():
             name, limit = TARGETS[what]
             shown = ", ".join(f"{key} {value}" for key, value in numbers.items())
-            table.add_row(kind, what, shown, f"{name} <= {limit}" if kind == "postgresql" else "for information")
+            table.add_row(
+                kind, what, shown, f"{name} <= {limit}" if kind == "postgresql" else "for information"
+            )
     Console(width=150).print(table)
     return results
 

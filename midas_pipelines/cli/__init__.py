@@ -30,7 +30,10 @@ COMMANDS = {
     "keys": ("midas_pipelines.cli.keys", "keys", "Make, list, rotate and revoke keys for the gateway."),
     "orders": (
         "midas_pipelines.cli.orders",
-        "sandbox": ("midas_pipelines.cli.sandbox", "sandbox", "Run a 4Seller of your own, for development."),
+        "orders",
+        "Look at marketplace orders, ship them, settle what needs a person.",
+    ),
+    "sandbox": ("midas_pipelines.cli.sandbox", "sandbox", "Run a 4Seller of your own, for development."),
     "settings": (
         "midas_pipelines.cli.settings",
         "settings",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -10,7 +9,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.access import PREFIX, GuardedRoute
 from midas_pipelines.gateway.paging import Cursor, next_cursor, read_cursor
@@ -18,15 +16,23 @@ from midas_pipelines.gateway.problems import Refused
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.listing_orders import Filters, list_orders, order_story
-from midas_pipelines.sync.moving import IllegalMove, UnknownOrder, move_order
-from midas_pipelines.sync.orders import import_orders
+from midas_pipelines.sync.moving import IllegalMove, move_order
+from midas_pipelines.sync.orders.carriers import BadTracking, tracking
+from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
+from midas_pipelines.sync.orders.polling import import_orders
+from midas_pipelines.sync.orders.shipments import CannotShip
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 OrderId = Annotated[
     str,
-    Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", description="The marketplace's id."),
+    Path(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="The marketplace's id, the order number, or the shop's own id.",
+    ),
 ]
 
 
@@ -191,23 +197,24 @@ def get_order(request: Request, order_id: OrderId) -> dict[str, Any]:
 @router.patch("/orders/{order_id}", summary="Move an order on", response_model=MovedOrder)
 async def patch_order(request: Request, order_id: OrderId, move: Move) -> dict[str, Any]:
     """Sets the shop's order and tells 4Seller. A move that no step leads to changes nothing and is answered 409."""
-    service = service_of(request)
-    await asyncio.to_thread(_story, service.database, order_id)
-    engine = service.engine(request.state.request_id)
-    parcel = Tracking(**move.shipment.model_dump()) if move.shipment is not None else None
+    engine = service_of(request).engine(request.state.request_id)
+    goal = OrderStatus(move.status) if move.status is not None else None
     try:
-        async with engine.channel() as client:
-            moved = await move_order(engine, client, order_id, OrderStatus(move.status or "shipped"), parcel)
-    except UnknownOrder as unknown:
+        parcel = tracking(**move.shipment.model_dump()) if move.shipment is not None else None
+        return vars(await move_order(engine, order_id, goal, parcel))
+    except BadTracking as bad:
+        raise Refused(422, str(bad)) from None
+    except NoSuchOrder as unknown:
         raise Refused(404, str(unknown)) from None
-    except IllegalMove as illegal:
+    except (IllegalMove, CannotShip) as illegal:
         raise Refused(409, str(illegal)) from None
-    return {"marketplace_order_id": order_id, **vars(moved)}
 
 
 def _story(database: Database, order_id: str) -> dict[str, Any]:
     with database.reading() as connection:
-        story = order_story(connection, order_id)
-    if story is None:
-        raise Refused(404, "No order of this id has been imported: see the list of orders.")
+        try:
+            story = order_story(connection, find_order(connection, order_id).marketplace_order_id)
+        except NoSuchOrder as unknown:
+            raise Refused(404, str(unknown)) from None
+    assert story is not None
     return story

@@ -14,8 +14,9 @@ from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.order_import import import_sales, set_aside
-from midas_pipelines.sync.sales import Sale, UnreadableSaleError, read_sale
+from midas_pipelines.sync.orders.importing import import_sales, set_aside
+from midas_pipelines.sync.orders.mail_rules import mail_rules
+from midas_pipelines.sync.orders.sales import Sale, UnreadableSaleError, read_sale
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def import_told(engine: Engine, orders: Sequence[dict[str, Any]], vault: Vault) 
         told[place] = Told("superseded", "A newer state of the order is known.")
     chosen = sorted(newest.values())
     if chosen:
-        import_sales(engine.database, [sales[place] for place in chosen], vault, engine.run_id)
+        new = [sales[place] for place in chosen]
+        import_sales(engine.database, new, vault, engine.run_id, mail=mail_rules(engine.settings))
     return [one or Told("applied") for one in told]
 
 

@@ -160,7 +160,7 @@ def test_an_order_is_moved_on_and_4seller_told_of_the_parcel(door: Gateway, oper
     add_product(door.world.database, sku="A-1")
     order_id = door.world.place(("A-1", 1), status="pending")
     door.call("POST", "orders", operator)
-    move = {"status": "shipped", "shipment": {"carrier": "UPS", "number": "1Z999"}}
+    move = {"status": "shipped", "shipment": {"carrier": "UPS", "number": "1Z999AA10123456784"}}
     answer = door.call("PATCH", f"orders/{order_id}", operator, json=move)
     assert answer.json() == {
         "marketplace_order_id": order_id,
@@ -169,7 +169,7 @@ def test_an_order_is_moved_on_and_4seller_told_of_the_parcel(door: Gateway, oper
         "reason": None,
     }
     order = door.world.sandbox.state.orders[order_id]
-    assert (order["status"], order["tracking"]["number"]) == ("shipped", "1Z999")
+    assert (order["status"], order["tracking"]["number"]) == ("shipped", "1Z999AA10123456784")
     assert value(door.world.database, "SELECT status FROM orders") == "shipped"
     back = door.call("PATCH", f"orders/{order_id}", operator, json={"status": "processing"})
     assert back.status_code == 409

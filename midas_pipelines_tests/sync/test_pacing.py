@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from midas_pipelines.sync.pacing import Pacing, Ready
@@ -30,7 +32,7 @@ def test_a_lone_change_goes_at_once() -> None:
 
 
 def test_a_second_change_is_on_its_way_within_a_fifth_of_a_second() -> None:
-    first, second = play([1.0, 1.5])
+    _, second = play([1.0, 1.5])
     assert second - 1.5 < 0.2
 
 
@@ -46,7 +48,7 @@ def test_a_burst_of_fifty_changes_costs_three_pushes(seconds: float) -> None:
 
 def test_an_item_that_never_rests_is_pushed_at_last() -> None:
     pushes = play([number / 10 for number in range(1200)])
-    assert max(later - earlier for earlier, later in zip(pushes, pushes[1:], strict=False)) <= 31
+    assert max(later - earlier for earlier, later in pairwise(pushes)) <= 31
 
 
 def test_what_would_sell_what_is_not_there_goes_at_once() -> None:
