@@ -114,6 +114,25 @@ class Settings(BaseSettings):
     read_back_grace_seconds: float = Field(
         10.0, ge=0, le=3600, description="how long 4Seller may show an old quantity after it took a new one"
     )
+    fourseller_webhook_secret: SecretStr | None = Field(
+        None,
+        description="whsec_…; while a secret is changed two of them, newest first, comma separated",
+        validation_alias=AliasChoices("FOURSELLER_WEBHOOK_SECRET", "fourseller_webhook_secret"),
+    )
+    dagster_home: str | None = Field(
+        None,
+        description="Dagster's folder; what the gateway does is told to the Dagster that lives there",
+        validation_alias=AliasChoices("DAGSTER_HOME", "dagster_home"),
+    )
+    dagster_url: str | None = Field(
+        None, description="a Dagster webserver, such as http://127.0.0.1:3000; big syncs are launched there"
+    )
+    gateway_host: str = Field("127.0.0.1", description="the address that the gateway listens on")
+    gateway_port: int = Field(8700, ge=0, le=65_535, description="its port; 0 takes a free one")
+    gateway_rate: float = Field(
+        50.0, gt=0, description="calls a second that one caller of the gateway may make"
+    )
+    gateway_largest_body: int = Field(1_000_000, ge=1000, description="bytes; a larger body is answered 413")
     notify_urls: SecretStr | None = Field(
         None, description="where staff are told: apprise addresses, separated by white space"
     )
@@ -131,6 +150,14 @@ class Settings(BaseSettings):
         if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
             raise ValueError("must begin with https:// (plain http is accepted for this machine alone)")
         return value.rstrip("/")
+
+    @field_validator("dagster_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "")
+        if value is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("must be the address of a Dagster webserver, such as http://127.0.0.1:3000")
+        return value.rstrip("/") if value else None
 
     @field_validator("database_url")
     @classmethod

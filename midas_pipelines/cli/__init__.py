@@ -27,7 +27,13 @@ COMMANDS = {
         "dev",
         "Run everything on this machine: sandbox, schedules, Dagster UI.",
     ),
+    "gateway": (
+        "midas_pipelines.cli.gateway",
+        "gateway",
+        "Serve webhooks and the shop's calls, in real time.",
+    ),
     "items": ("midas_pipelines.cli.items", "items", "See what was set aside, and give it another try."),
+    "keys": ("midas_pipelines.cli.keys", "keys", "Make, list, rotate and revoke keys for the gateway."),
     "orders": (
         "midas_pipelines.cli.orders",
         "orders",
@@ -53,6 +59,12 @@ COMMANDS = {
     ),
     "stock": ("midas_pipelines.cli.stock", "stock", "See what runs out and what sells."),
     "store": ("midas_pipelines.cli.store", "store", "Make a sample shop."),
+    "webhooks": ("midas_pipelines.cli.webhooks", "webhooks", "List and replay the events that 4Seller sent."),
+    "worker": (
+        "midas_pipelines.cli.gateway",
+        "worker",
+        "Work off webhooks and changes, without serving HTTP.",
+    ),
     "sync": ("midas_pipelines.cli.sync", "sync", "Bring products, stock and orders together, now."),
 }
 

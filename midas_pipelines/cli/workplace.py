@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,25 @@ class Workplace:
         """Dagster's history: every run of demo and dev."""
         return self.root / "dagster_home"
 
+    @property
+    def webhook_secret(self) -> str:
+        """What the sandbox signs its webhooks with; made once."""
+        return self._secret(
+            "webhook-secret", lambda: "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+        )
+
+    @property
+    def payload_key(self) -> str:
+        """What orders and webhooks are sealed with; made once."""
+        return self._secret("payload-key", lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+
+    def _secret(self, name: str, make: Callable[[], str]) -> str:
+        path = self.root / name
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(make())
+        return path.read_text()
+
     def prepare(self) -> None:
         """Makes the folders and gives Dagster its settings."""
         self.dagster_home.mkdir(parents=True, exist_ok=True)
@@ -73,6 +94,8 @@ class Workplace:
             "FOURSELLER_API_URL": api_url,
             "FOURSELLER_API_KEY": API_KEY,
             "FOURSELLER_SELLER_ID": SELLER_ID,
+            "FOURSELLER_WEBHOOK_SECRET": self.webhook_secret,
+            "MIDAS_PAYLOAD_KEY": self.payload_key,
             "DAGSTER_HOME": str(self.dagster_home.resolve()),
         }
         return Settings()

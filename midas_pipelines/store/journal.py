@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -74,6 +74,14 @@ def begin_sync(database: Database, kind: str, scope: str, run_id: str | None) ->
         return log_id
 
 
+def note_progress(database: Database, log_id: int, done: int, total: int) -> None:
+    """Writes how far a running sync has come, for those who look from another process."""
+    counts = {"done": done, "total": total, "at": datetime.now(UTC).isoformat()}
+    running = sa.and_(sync_logs.c.id == log_id, sync_logs.c.outcome == "running")
+    with database.writing() as connection:
+        connection.execute(sa.update(sync_logs).where(running).values(counts=counts))
+
+
 def end_sync(
     database: Database,
     log_id: int,
@@ -96,6 +104,15 @@ def end_sync(
 def sync_of_run(database: Database, kind: str, run_id: str) -> dict[str, Any] | None:
     """The newest row of that kind written by a run, as a dictionary."""
     query = sa.select(sync_logs).where(sync_logs.c.kind == kind, sync_logs.c.run_id == run_id)
+    with database.reading() as connection:
+        row = connection.execute(query.order_by(sync_logs.c.id.desc()).limit(1)).mappings().first()
+    return dict(row) if row is not None else None
+
+
+def newest_sync(database: Database, kind: str, *, running: bool) -> dict[str, Any] | None:
+    """The newest row of that kind that is running, or that has ended."""
+    state = sync_logs.c.outcome == "running" if running else sync_logs.c.outcome != "running"
+    query = sa.select(sync_logs).where(sync_logs.c.kind == kind, state)
     with database.reading() as connection:
         row = connection.execute(query.order_by(sync_logs.c.id.desc()).limit(1)).mappings().first()
     return dict(row) if row is not None else None

@@ -61,10 +61,16 @@ class Vault:
                 ) from None
             self._cipher = MultiFernet(ciphers)
 
-    def seal(self, payload: Any) -> str:
-        """The payload as one text for the database."""
+    @property
+    def keeps_all(self) -> bool:
+        """Whether a sealed payload comes out whole; without a key it comes out without persons."""
+        return self._cipher is not None
+
+    def seal(self, payload: Any, *, personal: bool = True) -> str:
+        """The payload as one text for the database; `personal` is False for what surely names no buyer."""
         if self._cipher is None:
-            return PLAIN + json.dumps(without_persons(payload), ensure_ascii=False)
+            kept = without_persons(payload) if personal else payload
+            return PLAIN + json.dumps(kept, ensure_ascii=False)
         return ENCRYPTED + self._cipher.encrypt(json.dumps(payload, ensure_ascii=False).encode()).decode()
 
     def open(self, sealed: str) -> Any:

@@ -60,7 +60,7 @@ class Presence:
             self._session.close()
         if self._file is not None:
             self._file.close()
-            _is_dead(self._database, self._worker)  # takes the file away, unless another needs it
+            is_dead(self._database, self._worker)  # takes the file away, unless another needs it
 
 
 def free_dead_claims(database: Database) -> int:
@@ -69,7 +69,7 @@ def free_dead_claims(database: Database) -> int:
     with database.writing() as connection:
         query = sa.select(mappings.c.claimed_by).where(CLAIMED).distinct()
         for worker in connection.scalars(query).all():
-            if not _is_dead(database, worker, connection):
+            if not is_dead(database, worker, connection):
                 continue
             of_worker = sa.select(mappings.c.id).where(CLAIMED, mappings.c.claimed_by == worker)
             held = list(connection.scalars(of_worker))
@@ -78,7 +78,7 @@ def free_dead_claims(database: Database) -> int:
     return freed
 
 
-def _is_dead(database: Database, worker: str, connection: sa.Connection | None = None) -> bool:
+def is_dead(database: Database, worker: str, connection: sa.Connection | None = None) -> bool:
     """Whether nobody holds the worker's lock; on SQLite the file of a dead one is removed."""
     if connection is not None and database.is_postgresql:
         query = f"SELECT pg_try_advisory_xact_lock({LOCK})"

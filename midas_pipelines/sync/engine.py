@@ -41,8 +41,11 @@ class Engine:
     worker: str = field(default_factory=worker_name)
 
     @asynccontextmanager
-    async def channel(self) -> AsyncIterator[FourSeller]:
+    async def channel(self, book: ErrorBook | None = None) -> AsyncIterator[FourSeller]:
         """An open client; every failed call it makes is written to `fourseller_api_errors`.
+
+        Args:
+            book: where failed calls are noted, for a client that lives long; its owner flushes it.
 
         Raises:
             SettingsError: the access to 4Seller is not set.
@@ -50,13 +53,13 @@ class Engine:
         access = self.settings.channel()
         rate = self.settings.rate_limit
         pace = SharedPace(self.database, rate) if rate is not None else None
-        with ErrorBook(self.database, self.run_id) as book:
+        with ErrorBook(self.database, self.run_id) as own:
             async with FourSeller(
                 base_url=access.url,
                 api_key=access.api_key,
                 seller_id=access.seller_id,
                 in_flight=self.settings.in_flight,
                 pace=pace,
-                on_failed_call=book.note,
+                on_failed_call=(book or own).note,
             ) as client:
                 yield client

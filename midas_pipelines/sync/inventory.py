@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from midas_pipelines.store.mappings import count_dirty
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders.oversold import allocate_backorders
 from midas_pipelines.sync.push import Push
@@ -27,9 +28,16 @@ class InventoryReport:
 
 
 async def push_inventory(
-    engine: Engine, *, ignore_delays: bool = False, on_progress: Callable[[Tally], None] | None = None
+    engine: Engine,
+    *,
+    ids: Sequence[int] | None = None,
+    ignore_delays: bool = False,
+    on_progress: Callable[[Tally], None] | None = None,
 ) -> InventoryReport:
     """Sends the quantity of each dirty item that 4Seller lists; content waits for the product sync.
+
+    Args:
+        ids: only these mappings.
 
     Raises:
         BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
@@ -40,8 +48,15 @@ async def push_inventory(
             clock.client = client
             # Stock that came back belongs to those who wait for it, before anyone can buy it again.
             await asyncio.to_thread(allocate_backorders, engine.database, engine.run_id)
+            with engine.database.reading() as connection:
+                progress = clock.follow(count_dirty(connection), on_progress)
             push = Push(
-                engine, client, quantities_only=True, ignore_delays=ignore_delays, on_progress=on_progress
+                engine,
+                client,
+                ids=ids,
+                quantities_only=True,
+                ignore_delays=ignore_delays,
+                on_progress=progress,
             )
             try:
                 await push.run()

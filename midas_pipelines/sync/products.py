@@ -10,7 +10,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.store.mappings import ensure_items, mark_dirty
+from midas_pipelines.store.mappings import count_dirty, ensure_items, mark_dirty
 from midas_pipelines.store.rules import quantities_guarded
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
@@ -20,7 +20,7 @@ from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.plans import Plan, still_holds
 from midas_pipelines.sync.push import Push, known_by_sku
 from midas_pipelines.sync.reconcile import read_listing, settle_listing
-from midas_pipelines.sync.record import recorded
+from midas_pipelines.sync.record import Clock, recorded
 from midas_pipelines.sync.scan import Scanned, chunks, scan
 from midas_pipelines.sync.send import Known
 from midas_pipelines.sync.tally import Tally
@@ -104,7 +104,7 @@ async def sync_products(
             if agreed is not None:
                 await _apply(engine, client, agreed, report, on_progress)
                 return report
-            await _sync(engine, client, mode, ids, report, ignore_delays, on_progress)
+            await _sync(engine, client, mode, ids, report, ignore_delays, on_progress, clock)
     return report
 
 
@@ -116,13 +116,15 @@ async def _sync(
     report: ProductReport,
     ignore_delays: bool,
     on_progress: Callable[[Tally], None] | None,
+    clock: Clock,
 ) -> None:
     full = mode is Mode.FULL or ids is not None
     known = await _read_listing(engine, client) if mode is Mode.FULL and ids is None else None
     scanned = scan(engine.database, title_limit=engine.settings.title_limit, ids=ids) if full else None
     started = time.perf_counter()
+    progress = clock.follow(scanned.to_push if scanned is not None else _dirty(engine), on_progress)
     push = Push(
-        engine, client, known=known, ids=ids, ignore_delays=full or ignore_delays, on_progress=on_progress
+        engine, client, known=known, ids=ids, ignore_delays=full or ignore_delays, on_progress=progress
     )
     try:
         await push.run()
@@ -150,6 +152,11 @@ async def _apply(
         await push.run()
     finally:
         _fill(report, push.tally, None)
+
+
+def _dirty(engine: Engine) -> int:
+    with engine.database.reading() as connection:
+        return count_dirty(connection)
 
 
 async def _read_listing(engine: Engine, client: FourSeller) -> Known | None:

@@ -142,18 +142,20 @@ class Push:
     async def _claim_and_plan(self) -> None:
         for ids in slices(self.ids):
             after = 0
-            while changes := await in_thread(self._claim_batch, after, ids):
+            while changes := await in_thread(self.claim_batch, after, ids):
                 after = changes[-1].mapping.id
                 until = time.monotonic() + self.engine.settings.lease_seconds - MARGIN_SECONDS
                 for change in changes:
                     if change.writes:
                         await self._to_send.put((change, until))
                     else:
-                        self._to_write.put_nowait(_without_sending(change))
+                        self._to_write.put_nowait(without_sending(change))
         for _ in range(self.engine.settings.in_flight):
             await self._to_send.put(None)
 
-    def _claim_batch(self, after: int, ids: Sequence[int] | None) -> list[Change]:
+    def claim_batch(self, after: int = 0, ids: Sequence[int] | None = None) -> list[Change]:
+        """Claims the next items behind a mapping's id, of `ids` alone where given, and plans each afresh."""
+        ids = self.ids if ids is None else ids
         for _ in range(CLAIM_TRIES - 1):
             try:
                 return self._try_to_claim(after, ids)
@@ -200,11 +202,11 @@ class Push:
 
     async def _send_changes(self) -> None:
         while (work := await self._to_send.get()) is not None:
-            outcome = await self._send_in_time(*work)
+            outcome = await self.send_in_time(*work)
             self._to_write.put_nowait(outcome)
             await self._watch(outcome)
 
-    async def _send_in_time(self, change: Change, until: float) -> Outcome:
+    async def send_in_time(self, change: Change, until: float) -> Outcome:
         """Sends it while the claim surely holds; what cannot end in time is left to the next run."""
         left = until - time.monotonic()
         try:
@@ -248,11 +250,12 @@ class Push:
             for outcome in fresh:
                 self.tally.count(outcome)
             # What comes back was not written: the shop's own transactions hold those rows right now.
-            waiting = await in_thread(self._acknowledge, waiting + fresh)
+            waiting = await in_thread(self.acknowledge, waiting + fresh)
             if self.on_progress is not None and fresh:
                 self.on_progress(self.tally)
 
-    def _acknowledge(self, outcomes: list[Outcome]) -> list[Outcome]:
+    def acknowledge(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Writes how items ended; returns those to be written a moment later."""
         if not outcomes:
             return []
         with self.engine.database.writing() as connection:
@@ -264,7 +267,8 @@ class Push:
             )
 
 
-def _without_sending(change: Change) -> Outcome:
+def without_sending(change: Change) -> Outcome:
+    """How a change ends that sends nothing."""
     if change.action is Action.SET_ASIDE:
         return Outcome(change.mapping, Fate.SET_ASIDE, reason=change.reason, shared=change.shared)
     if change.action is Action.WAIT:

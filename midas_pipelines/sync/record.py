@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -11,9 +12,11 @@ from typing import Any, Protocol
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
-from midas_pipelines.store.journal import begin_sync, end_sync
+from midas_pipelines.store.journal import begin_sync, end_sync, note_progress
 from midas_pipelines.sync.engine import ChannelDown, Engine
+from midas_pipelines.sync.tally import Tally
 
+PROGRESS_SECONDS = 1.0
 CHANNEL_DOWN = "channel_down"
 
 
@@ -30,13 +33,30 @@ class Clock:
     """Where a sync leaves its client, so that the requests it sent are counted even when it fails."""
 
     client: FourSeller | None = None
+    engine: Engine | None = None
+    log_id: int = 0
+    _told_at: float = 0.0
+
+    def follow(self, total: int, on_progress: Callable[[Tally], None] | None) -> Callable[[Tally], None]:
+        """A callback for a push of `total` items that also keeps its progress in the log, once a second."""
+
+        def progress(tally: Tally) -> None:
+            if on_progress is not None:
+                on_progress(tally)
+            now = time.monotonic()
+            if self.engine is not None and now - self._told_at >= PROGRESS_SECONDS:
+                self._told_at = now
+                known = (self.engine.database, self.log_id, tally.claimed, max(total, tally.claimed))
+                asyncio.get_running_loop().run_in_executor(None, note_progress, *known)
+
+        return progress
 
 
 @contextmanager
 def recorded(engine: Engine, kind: str, scope: str, report: Report) -> Iterator[Clock]:
     """Opens the sync's log row, fills `requests` and `seconds` of the report, and closes the row with the outcome."""
     log_id = begin_sync(engine.database, kind, scope, engine.run_id)
-    clock = Clock()
+    clock = Clock(engine=engine, log_id=log_id)
     started = time.perf_counter()
     reason: str | None = "The run was stopped from outside."
     try:

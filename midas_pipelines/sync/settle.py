@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,12 +45,14 @@ class Settling:
         listing: what 4Seller showed.
         read_at: when the read began; what was confirmed later is left alone.
         grace_seconds: how long before that a quantity may have been confirmed and still be read back old.
+        ids: only these mappings, and a listing of their products alone; None for all.
     """
 
     engine: Engine
     listing: Listing
     read_at: datetime
     grace_seconds: float = 0.0
+    ids: Sequence[int] | None = None
     scanned: int = 0
     equal: int = 0
     changing: int = 0
@@ -70,7 +73,7 @@ class Settling:
     def next_chunk(self) -> bool:
         """Settles the next thousand items; False when there are none left."""
         with self.engine.database.writing() as connection:
-            rows = _read_chunk(connection, self._after)
+            rows = _read_chunk(connection, self._after, self.ids)
             if not rows:
                 return False
             self._after = rows[-1].id
@@ -213,8 +216,10 @@ _WRITE_OBSERVED = (
 )
 
 
-def _read_chunk(connection: sa.Connection, after: int) -> list[Mapping]:
+def _read_chunk(connection: sa.Connection, after: int, ids: Sequence[int] | None) -> list[Mapping]:
     query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
+    if ids is not None:
+        query = query.where(mappings.c.id.in_(ids))
     return [Mapping(*row) for row in connection.execute(query)]
 
 

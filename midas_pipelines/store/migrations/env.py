@@ -4,6 +4,7 @@ from alembic import context
 
 from midas_pipelines.store import (  # noqa: F401 - their tables belong to the metadata
     alert_tables,
+    gateway_tables,
     rule_tables,
     shipment_tables,
 )

@@ -1,0 +1,62 @@
+"""`midas gateway` and `midas worker`: the second clock, in milliseconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.store.database import Database
+
+if TYPE_CHECKING:
+    from midas_pipelines.gateway.service import Service
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; MIDAS_GATEWAY_HOST, else 127.0.0.1.")
+@click.option("--port", type=int, help="Port to listen on, 0 for a free one; MIDAS_GATEWAY_PORT, else 8700.")
+@click.option("--worker/--no-worker", default=True, help="Whether this process also applies and pushes.")
+def gateway(host: str | None, port: int | None, worker: bool) -> None:
+    """Serve webhooks and the shop's calls, and push changes as they happen. Ctrl-C finishes what is under way.
+
+    Several may run on one database. Without a key of `midas keys create` nobody can call it, and it listens on no
+    address but this machine's own. The API is described at /docs.
+    """
+    with shop_database() as (settings, database):
+        from midas_pipelines.gateway import server  # fastapi takes half a second to import
+
+        service = _service(settings, database, worker=worker)
+        address = host or settings.gateway_host
+        server.require_keys(service, address)
+        try:
+            listening = server.listen(address, settings.gateway_port if port is None else port)
+        except OSError as taken:
+            raise click.ClickException(
+                f"Cannot listen on {address}:{port or settings.gateway_port}: {taken.strerror or taken}."
+            ) from None
+        click.echo(f"The gateway listens at {server.address_of(listening)}; its API is described at /docs.")
+        server.serve(service, listening)
+
+
+@click.command()
+def worker() -> None:
+    """Work off webhooks and changes beside a gateway, without serving HTTP. Ctrl-C finishes what is under way."""
+    with shop_database() as (settings, database):
+        from midas_pipelines.gateway import server
+
+        service = _service(settings, database, worker=True)
+        click.echo("The worker is at work.")
+        server.work(service)
+
+
+def _service(settings: Settings, database: Database, *, worker: bool) -> Service:
+    from midas_pipelines.gateway.service import Service
+
+    if worker:
+        settings.channel()  # says at once what is not set
+    try:
+        return Service(settings, database, with_worker=worker)
+    except ValueError as wrong:
+        raise SettingsError(str(wrong)) from None

@@ -1,0 +1,126 @@
+"""`midas keys`: who may call the gateway."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import click
+import sqlalchemy as sa
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.store.audit import Deed, note_answered
+from midas_pipelines.store.gateway_keys import (
+    Caller,
+    Role,
+    UnknownKey,
+    create_key,
+    list_keys,
+    revoke_key,
+    rotate_key,
+)
+
+Found = TypeVar("Found")
+
+ROLES = click.Choice([role.value for role in Role])
+
+
+@click.group()
+def keys() -> None:
+    """Make, list, rotate and revoke keys for the gateway.
+
+    \b
+    viewer    may look
+    operator  may also start syncs and move orders on
+    admin     may also read the audit log
+    """
+
+
+@keys.command()
+@click.option("--role", type=ROLES, required=True, help="What its holder may do.")
+@click.option("--name", required=True, help="Whose it is, such as shop or grafana.")
+@json_option
+def create(role: str, name: str, as_json: bool) -> None:
+    """Make a key and show it, once; only a hash of it is kept."""
+    if not name.isprintable() or not 0 < len(name) <= 100:
+        raise click.BadParameter("give 1 to 100 printable characters", param_hint="--name")
+    with shop_database() as (_, database), database.writing() as connection:
+        caller, key = create_key(connection, name=name, role=Role(role))
+        _note(connection, "keys create", caller)
+    _show(caller, key, as_json)
+
+
+@keys.command(name="list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List every key there ever was, without its secret."""
+    with shop_database() as (_, database), database.reading() as connection:
+        rows = list_keys(connection)
+    if as_json:
+        print_json({"keys": rows})
+    elif rows:
+        print_table("Keys", rows)
+    else:
+        click.echo("There is no key yet: make one with `midas keys create --role operator --name shop`.")
+
+
+@keys.command()
+@click.argument("key_id")
+@json_option
+def revoke(key_id: str, as_json: bool) -> None:
+    """End a key at once."""
+    with shop_database() as (_, database), database.writing() as connection:
+        caller = _known(lambda: revoke_key(connection, key_id))
+        _note(connection, "keys revoke", caller)
+    if as_json:
+        print_json({"id": caller.key_id, "name": caller.name, "role": caller.role.value, "state": "revoked"})
+    else:
+        click.echo(f"The key {caller.key_id} ({caller.name}) is revoked.")
+
+
+@keys.command()
+@click.argument("key_id")
+@click.option(
+    "--grace",
+    "grace_minutes",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 10_080),
+    help="Minutes for which the old key still works.",
+)
+@json_option
+def rotate(key_id: str, grace_minutes: int, as_json: bool) -> None:
+    """Replace a key by a new one of the same name and role, and show that, once."""
+    with shop_database() as (_, database), database.writing() as connection:
+        caller, key = _known(lambda: rotate_key(connection, key_id, grace_minutes=grace_minutes))
+        _note(connection, "keys rotate", caller)
+    _show(caller, key, as_json)
+
+
+def _known(act: Callable[[], Found]) -> Found:
+    try:
+        return act()
+    except UnknownKey as unknown:
+        raise click.ClickException(str(unknown)) from None
+
+
+def _note(connection: sa.Connection, action: str, caller: Caller) -> None:
+    who = "someone"
+    with suppress(OSError, KeyError):  # a user without a name, as in some containers
+        who = getpass.getuser()
+    detail = {"name": caller.name, "role": caller.role.value}
+    note_answered(
+        connection,
+        Deed(f"command line, {who}"[:120], action, target=caller.key_id, detail=detail, remote="local"),
+    )
+
+
+def _show(caller: Caller, key: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"id": caller.key_id, "name": caller.name, "role": caller.role.value, "key": key})
+        return
+    click.echo(f"Key {caller.key_id} for {caller.name}, {caller.role.value}. It is shown this once:")
+    click.echo(key)

@@ -1,0 +1,68 @@
+"""`midas webhooks`: the events that 4Seller sent, and what became of them."""
+
+from __future__ import annotations
+
+import click
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.store import webhooks as inbox
+from midas_pipelines.store.wake_triggers import WEBHOOKS
+from midas_pipelines.store.wakes import wake
+
+STATES = click.Choice(["pending", "applied", "superseded", "set_aside", "all"])
+
+
+@click.group()
+def webhooks() -> None:
+    """List and replay the events that 4Seller sent."""
+
+
+@webhooks.command(name="list")
+@click.option(
+    "--state",
+    type=STATES,
+    default="set_aside",
+    show_default=True,
+    help="set_aside: a person has to look. pending: not applied yet.",
+)
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="The newest so many."
+)
+@json_option
+def list_(state: str, limit: int, as_json: bool) -> None:
+    """List events with what became of them and why."""
+    with shop_database() as (_, database), database.reading() as connection:
+        rows = inbox.listed(connection, state=state, limit=limit)
+        left = inbox.backlog(connection)
+    if as_json:
+        print_json({"webhooks": rows, "pending": left.pending, "set_aside": left.set_aside})
+        return
+    if rows:
+        print_table(f"Webhooks, {state.replace('_', ' ')}", rows)
+    click.echo(f"{left.pending} wait, {left.set_aside} are set aside.")
+
+
+@webhooks.command()
+@click.argument("ids", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All that were set aside.")
+@json_option
+def replay(ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """Put events back to be applied anew, by their webhook id; a running gateway or worker does it at once.
+
+    An event that was applied before has no second effect.
+    """
+    if bool(ids) == everything:
+        raise click.UsageError("Name webhook ids, or give --all for those that were set aside.")
+    with shop_database() as (_, database), database.writing() as connection:
+        put_back = inbox.replay(connection, list(ids) if ids else None)
+        wake(connection, WEBHOOKS)
+    unknown = sorted(set(ids) - set(put_back))
+    if as_json:
+        print_json({"replayed": put_back, "unknown_or_pending": unknown})
+    else:
+        click.echo(f"{len(put_back)} events are put back.")
+        if unknown:
+            click.echo(f"Not known, or waiting anyway: {', '.join(unknown)}.")
+    if unknown:
+        raise SystemExit(1)

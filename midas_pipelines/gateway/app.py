@@ -1,0 +1,57 @@
+"""The gateway as one ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import Depends, FastAPI
+
+from midas_pipelines.gateway import orders_api, problems, status_api, sync_api, webhooks_api
+from midas_pipelines.gateway.access import PREFIX, bearer
+from midas_pipelines.gateway.document import describe
+from midas_pipelines.gateway.limits import Limits, Rate
+from midas_pipelines.gateway.service import Service
+
+DESCRIPTION = """
+What the shop's own code and 4Seller call. Keys come from `midas keys create`; each endpoint says which role it needs.
+Errors are problem details (RFC 9457); every answer has an `X-Request-ID`.
+"""
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application over a service, which it starts and stops with itself."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(
+        title="midas gateway",
+        version=version("midas-pipelines"),
+        description=DESCRIPTION.strip(),
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.include_router(webhooks_api.router)
+    app.include_router(status_api.router, dependencies=[Depends(bearer)])
+    app.include_router(sync_api.router, dependencies=[Depends(bearer)])
+    app.include_router(orders_api.router, dependencies=[Depends(bearer)])
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    problems.install(app)
+
+    def count(method: str, route: str, status: int, seconds: float) -> None:
+        service.metrics.calls.labels(method, route, str(status)).inc()
+        service.metrics.call_seconds.labels(method, route).observe(seconds)
+
+    app.add_middleware(
+        Limits,
+        rate=Rate(service.settings.gateway_rate),
+        largest_body=service.settings.gateway_largest_body,
+        free=frozenset({f"{PREFIX}/webhooks", "/healthz"}),
+        count=count,
+    )
+    return app

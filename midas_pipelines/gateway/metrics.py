@@ -1,0 +1,94 @@
+"""What the gateway measures of itself, for Prometheus; backlogs are read from the database when it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from midas_pipelines.store import webhooks
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.tables import mappings
+
+LATENCIES = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+
+
+class Metrics:
+    """The counters and histograms of one process."""
+
+    def __init__(self, database: Database) -> None:
+        self.registry = CollectorRegistry()
+        self.calls = Counter(
+            "midas_http_requests", "Calls answered", ["method", "route", "status"], registry=self.registry
+        )
+        self.call_seconds = Histogram(
+            "midas_http_request_seconds",
+            "From a call's arrival to its answer",
+            ["method", "route"],
+            buckets=LATENCIES,
+            registry=self.registry,
+        )
+        self.received = Counter(
+            "midas_webhooks_received", "Webhooks accepted", ["new"], registry=self.registry
+        )
+        self.settled = Counter(
+            "midas_webhooks_settled", "Webhooks settled, by outcome", ["outcome"], registry=self.registry
+        )
+        self.webhook_seconds = Histogram(
+            "midas_webhook_seconds",
+            "From a webhook's arrival to its outcome",
+            buckets=LATENCIES,
+            registry=self.registry,
+        )
+        self.pushes = Counter("midas_pushes", "Items acknowledged, by fate", ["fate"], registry=self.registry)
+        self.push_seconds = Histogram(
+            "midas_push_seconds",
+            "From a change in the shop to 4Seller's confirmation",
+            buckets=LATENCIES,
+            registry=self.registry,
+        )
+        self.registry.register(_Backlogs(database))
+
+    def text(self) -> bytes:
+        """Everything, as Prometheus reads it; asks the database."""
+        return generate_latest(self.registry)
+
+
+class _Backlogs(Collector):
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing: what there is, is only known when it is asked."""
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The backlogs as they are now; none when the database does not answer."""
+        try:
+            yield from self._read()
+        except sa.exc.SQLAlchemyError:
+            return
+
+    def _read(self) -> Iterator[GaugeMetricFamily]:
+        dirty = mappings.c.dirty_since
+        query = sa.select(sa.func.count(), sa.func.min(dirty, type_=dirty.type)).where(dirty.is_not(None))
+        with self._database.reading() as connection:
+            items, oldest_item = connection.execute(query).one()
+            inbox = webhooks.backlog(connection)
+            aside = connection.scalar(sa.select(sa.func.count()).where(mappings.c.state == "set_aside"))
+        yield GaugeMetricFamily("midas_items_dirty", "Items that wait to be pushed", value=items)
+        yield GaugeMetricFamily("midas_items_oldest_seconds", "Age of the oldest", value=_age(oldest_item))
+        yield GaugeMetricFamily("midas_items_set_aside", "Items that need a person", value=aside or 0)
+        yield GaugeMetricFamily("midas_webhooks_pending", "Webhooks that wait", value=inbox.pending)
+        yield GaugeMetricFamily(
+            "midas_webhooks_oldest_seconds", "Age of the oldest", value=_age(inbox.oldest)
+        )
+        yield GaugeMetricFamily("midas_webhooks_set_aside", "Webhooks set aside", value=inbox.set_aside)
+
+
+def _age(moment: datetime | None) -> float:
+    return 0.0 if moment is None else max(0.0, (datetime.now(UTC) - moment).total_seconds())

@@ -1,0 +1,220 @@
+"""`/api/marketplace/orders`: list, look, import now, move on. Nothing here says who bought."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.gateway.access import PREFIX, GuardedRoute
+from midas_pipelines.gateway.paging import Cursor, next_cursor, read_cursor
+from midas_pipelines.gateway.problems import Refused
+from midas_pipelines.gateway.service import service_of
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.listing_orders import Filters, list_orders, order_story
+from midas_pipelines.sync.moving import IllegalMove, move_order
+from midas_pipelines.sync.orders.carriers import BadTracking, tracking
+from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
+from midas_pipelines.sync.orders.polling import import_orders
+from midas_pipelines.sync.orders.shipments import CannotShip
+
+router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])
+
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+OrderId = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="The marketplace's id, the order number, or the shop's own id.",
+    ),
+]
+
+
+class OrderRow(BaseModel):
+    """A marketplace order as it stands."""
+
+    marketplace_order_id: str
+    local_order_id: int | None
+    order_number: str | None = Field(description="The shop's own number.")
+    sales_channel: str | None
+    status: str
+    outcome: str = Field(description="imported, or set_aside")
+    exception: str | None = Field(description="What a person has to look at.")
+    reason: str | None
+    currency: str | None
+    total: Decimal | None
+    placed_at: datetime | None
+    imported_at: datetime
+
+
+class OrderPage(BaseModel):
+    """Orders, the newest first."""
+
+    data: list[OrderRow]
+    next: str | None = Field(description="Give it as `cursor` for the next page; null on the last.")
+
+
+class Line(BaseModel):
+    """A line, and the stock it took."""
+
+    line: int
+    sku: str | None
+    title: str | None
+    quantity: int
+    price: Decimal
+    taken: int
+    given_back: int
+    exception: str | None
+
+
+class StoryStep(BaseModel):
+    """One thing that happened to the order."""
+
+    created_at: datetime
+    step: str
+    detail: str | None
+
+
+class StockMove(BaseModel):
+    """One row of the stock ledger that the order caused."""
+
+    created_at: datetime
+    cause: str
+    delta: int
+    quantity_after: int
+
+
+class OrderStory(OrderRow):
+    """An order with everything that happened to it."""
+
+    lines: list[Line]
+    steps: list[StoryStep]
+    stock: list[StockMove]
+
+
+class Imported(BaseModel):
+    """What an import did; counts of orders."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    fetched: int
+    imported: int
+    duplicates: int
+    exceptions: int
+    failed: int
+    moved_on: int
+    requests: int
+    seconds: float
+
+
+class Shipment(BaseModel):
+    """A parcel."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    carrier: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    number: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\x21-\x7e]+$")]
+    url: Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")] | None = None
+
+
+STATUS_ALONE: dict[str, JsonValue] = {
+    "required": ["status"],
+    "properties": {"status": {"type": "string"}, "shipment": {"type": "null"}},
+}
+WITH_SHIPMENT: dict[str, JsonValue] = {
+    "required": ["shipment"],
+    "properties": {"shipment": {"type": "object"}, "status": {"enum": [None, "shipped", "delivered"]}},
+}
+
+
+class Move(BaseModel):
+    """Where an order should go: a status, a parcel, or both. A parcel alone means shipped."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"oneOf": [STATUS_ALONE, WITH_SHIPMENT]}
+    )
+
+    status: Literal["processing", "shipped", "delivered", "cancelled", "refunded"] | None = None
+    shipment: Shipment | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Move:
+        if self.status is None and self.shipment is None:
+            raise ValueError("give a status, a shipment, or both")
+        if self.shipment is not None and self.status not in (None, "shipped", "delivered"):
+            raise ValueError("a shipment goes with the status shipped or delivered")
+        return self
+
+
+class MovedOrder(BaseModel):
+    """Where the order stands now."""
+
+    marketplace_order_id: str
+    status: str
+    told: bool = Field(description="Whether 4Seller knows; if not, the next status sync tells it.")
+    reason: str | None
+
+
+@router.get("/orders", summary="List marketplace orders", response_model=OrderPage)
+def get_orders(
+    request: Request,
+    status: Annotated[OrderStatus | None, Query()] = None,
+    sales_channel: Annotated[Text | None, Query(description="amazon, ebay, ...")] = None,
+    exception: Annotated[
+        bool | None, Query(description="Those that need a person, or those that do not.")
+    ] = None,
+    placed_from: Annotated[AwareDatetime | None, Query()] = None,
+    placed_to: Annotated[AwareDatetime | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """The newest first; `cursor` goes on where a page ended, whatever was imported meanwhile."""
+    filters = Filters(status.value if status else None, sales_channel, exception, placed_from, placed_to)
+    with service_of(request).database.reading() as connection:
+        rows = list_orders(connection, filters, before=read_cursor(cursor), limit=limit)
+    return {"data": rows, "next": next_cursor(rows, limit)}
+
+
+@router.post("/orders", summary="Import orders now", response_model=Imported)
+async def post_orders(request: Request) -> object:
+    """Reads what changed on 4Seller since the watermark and imports it, each order once."""
+    service = service_of(request)
+    return await import_orders(service.engine(request.state.request_id))
+
+
+@router.get("/orders/{order_id}", summary="One order with its story", response_model=OrderStory)
+def get_order(request: Request, order_id: OrderId) -> dict[str, Any]:
+    """Every step, and every unit of stock that it took or gave back."""
+    return _story(service_of(request).database, order_id)
+
+
+@router.patch("/orders/{order_id}", summary="Move an order on", response_model=MovedOrder)
+async def patch_order(request: Request, order_id: OrderId, move: Move) -> dict[str, Any]:
+    """Sets the shop's order and tells 4Seller. A move that no step leads to changes nothing and is answered 409."""
+    engine = service_of(request).engine(request.state.request_id)
+    goal = OrderStatus(move.status) if move.status is not None else None
+    try:
+        parcel = tracking(**move.shipment.model_dump()) if move.shipment is not None else None
+        return vars(await move_order(engine, order_id, goal, parcel))
+    except BadTracking as bad:
+        raise Refused(422, str(bad)) from None
+    except NoSuchOrder as unknown:
+        raise Refused(404, str(unknown)) from None
+    except (IllegalMove, CannotShip) as illegal:
+        raise Refused(409, str(illegal)) from None
+
+
+def _story(database: Database, order_id: str) -> dict[str, Any]:
+    with database.reading() as connection:
+        try:
+            story = order_story(connection, find_order(connection, order_id).marketplace_order_id)
+        except NoSuchOrder as unknown:
+            raise Refused(404, str(unknown)) from None
+    assert story is not None
+    return story

@@ -1,0 +1,144 @@
+"""Serving the gateway, or a worker alone, in the foreground, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from midas_pipelines.gateway.app import create_app
+from midas_pipelines.gateway.service import Service
+from midas_pipelines.settings import SettingsError
+from midas_pipelines.store.gateway_keys import any_valid_key
+
+HEADER_SECONDS = 10.0
+"""How long a caller may take to send the head of a request."""
+
+STOP_SECONDS = 25
+
+
+class PatientOnce(HttpToolsProtocol):
+    """Closes a connection that does not finish the head of a request in time: uvicorn itself waits for ever."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        self._forget()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        self._forget()
+        self._timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    listening.listen(2048)
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """Where a socket listens, as a URL."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def require_keys(service: Service, host: str) -> None:
+    """Raises SettingsError when others could reach the gateway and nobody has a key."""
+    with service.database.reading() as connection:
+        if not is_loopback(host) and not any_valid_key(connection):
+            raise SettingsError(
+                f"The gateway would listen on {host}, where others can reach it, and there is no API key: "
+                "make one with `midas keys create --role operator --name shop`, or listen on 127.0.0.1."
+            )
+
+
+class Server(uvicorn.Server):
+    """Ends well when it is told to: uvicorn's own would send itself the signal again afterwards."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Takes SIGINT and SIGTERM for the wish to end, in a main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for name in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(name, self.handle_exit, name, None)
+        yield
+
+
+def server_of(service: Service) -> uvicorn.Server:
+    """The HTTP server over a service."""
+    return Server(
+        uvicorn.Config(
+            create_app(service),
+            loop="uvloop",
+            http=PatientOnce,
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            backlog=2048,
+        )
+    )
+
+
+def serve(service: Service, listening: socket.socket) -> None:
+    """Serves until it is told to stop. Raises SettingsError when the worker cannot begin."""
+    server = server_of(service)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.serve(sockets=[listening]))
+    if not server.started:
+        raise SettingsError("The gateway could not start; why stands above.")
+
+
+def work(service: Service) -> None:
+    """Runs the service's worker without HTTP until it is told to stop."""
+
+    async def until_told() -> None:
+        told = asyncio.Event()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(name, told.set)
+        async with service.running():
+            await told.wait()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_told())

@@ -1,0 +1,76 @@
+"""What the endpoints work with: one of each in a process, started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+from fastapi import Request
+
+from midas_pipelines.gateway.inbox import Inbox
+from midas_pipelines.gateway.lineage import Lineage
+from midas_pipelines.gateway.metrics import Metrics
+from midas_pipelines.gateway.runs import Orchestrator
+from midas_pipelines.gateway.signatures import Verifier
+from midas_pipelines.gateway.worker import Worker
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.payloads import Vault
+from midas_pipelines.sync.engine import Engine, worker_name
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """The gateway's parts. `with_worker` is whether this process also applies and pushes.
+
+    Raises:
+        SettingsError: a webhook secret is no secret.
+        ValueError: a payload key is no key.
+    """
+
+    def __init__(self, settings: Settings, database: Database, *, with_worker: bool = True) -> None:
+        self.settings = settings
+        self.database = database
+        self.started_at = datetime.now(UTC)
+        self.vault = Vault(settings.payload_key)
+        self.verifier = Verifier(settings.fourseller_webhook_secret)
+        self.metrics = Metrics(database)
+        self.lineage = Lineage(settings.dagster_home)
+        self.orchestrator = Orchestrator(settings.dagster_url)
+        self.worker: Worker | None = None
+        if with_worker:
+            self.worker = Worker(self.engine("gateway"), self.metrics, self.lineage)
+        self.inbox = Inbox(database, self._stored)
+
+    def engine(self, run_id: str) -> Engine:
+        """An engine of its own for one call, named in every log row by `run_id`."""
+        return Engine(self.settings, self.database, run_id=run_id[:64], worker=worker_name())
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Everything at work while the block runs."""
+        taking_in = asyncio.create_task(self.inbox.run())
+        self.lineage.start()
+        try:
+            async with AsyncExitStack() as stack:
+                if self.worker is not None:
+                    await stack.enter_async_context(self.worker.running())
+                yield
+        finally:
+            taking_in.cancel()
+            await self.orchestrator.close()
+            await asyncio.to_thread(self.lineage.stop)
+
+    def _stored(self) -> None:
+        if self.worker is not None:
+            self.worker.wake_webhooks()
+
+
+def service_of(request: Request) -> Service:
+    """The service behind an endpoint."""
+    service: Service = request.app.state.service
+    return service

@@ -1,0 +1,141 @@
+"""How things stand: for people and programs, for probes, for Prometheus; and the audit log."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
+
+from midas_pipelines.gateway.access import PREFIX, GuardedRoute
+from midas_pipelines.gateway.paging import Cursor, next_cursor, read_cursor
+from midas_pipelines.gateway.problems import Refused
+from midas_pipelines.gateway.service import service_of
+from midas_pipelines.gateway.standing import standing
+from midas_pipelines.store.audit import read_audit
+from midas_pipelines.store.version import NotUpgraded, require_upgraded
+
+router = APIRouter(route_class=GuardedRoute, tags=["status"])
+
+
+class Backlog(BaseModel):
+    """What waits, and for how long."""
+
+    waiting: int
+    oldest: datetime | None
+    oldest_seconds: float
+    set_aside: int
+
+
+class Workflow(BaseModel):
+    """One workflow: how it last went, and when Dagster is due to run it."""
+
+    name: str
+    last_started_at: datetime | None
+    last_outcome: str | None
+    last_seconds: float | None
+    next_at: datetime | None = Field(description="Null while schedules are not switched on.")
+
+
+class Channel(BaseModel):
+    """A place that sells."""
+
+    name: str
+    listed: int = Field(description="Items it lists.")
+    healthy: bool
+    trouble: str | None
+    failed_calls_last_day: int
+
+
+class Standing(BaseModel):
+    """How everything stands."""
+
+    channels: list[Channel]
+    items: Backlog
+    webhooks: Backlog
+    orders: int
+    order_exceptions: int
+    consistency: float | None = Field(
+        description="The share of items shown as the shop has them, last read back."
+    )
+    consistency_at: datetime | None
+    workflows: list[Workflow]
+    versions: dict[str, str]
+    worker: str = Field(description="running, stopped, or elsewhere")
+    up_since: datetime
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: str
+
+
+class AuditRow(BaseModel):
+    """One thing somebody asked for, or how it was answered."""
+
+    at: datetime
+    event: str
+    actor: str
+    role: str | None
+    action: str
+    target: str | None
+    detail: dict[str, Any] | None
+    status: int | None
+    remote: str | None
+    request_id: str | None
+
+
+class AuditPage(BaseModel):
+    """The audit log, the newest first."""
+
+    data: list[AuditRow]
+    next: str | None
+
+
+@router.get(f"{PREFIX}/status", summary="How everything stands", response_model=Standing)
+def get_status(request: Request) -> dict[str, Any]:
+    """Channels, workflows, backlogs and their age, consistency, 4Seller's health, versions."""
+    return standing(service_of(request), datetime.now(UTC))
+
+
+@router.get(f"{PREFIX}/audit", summary="Who changed what", response_model=AuditPage)
+def get_audit(
+    request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 50, cursor: Cursor = None
+) -> dict[str, Any]:
+    """Every call that changed something, and every change at the command line: when, by whom, from where."""
+    with service_of(request).database.reading() as connection:
+        rows = read_audit(connection, before=read_cursor(cursor), limit=limit)
+    return {"data": rows, "next": next_cursor(rows, limit)}
+
+
+@router.get("/healthz", summary="Does the process answer?", response_model=Alive)
+async def healthz() -> dict[str, str]:
+    """Always, while it lives."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", summary="Can it do its work?", response_model=Alive)
+def readyz(request: Request) -> dict[str, str]:
+    """503 while the database does not answer or is not prepared, or the worker has ended."""
+    service = service_of(request)
+    try:
+        require_upgraded(service.database)
+    except NotUpgraded as why:
+        raise Refused(503, str(why), {"Retry-After": "5"}) from None
+    if service.worker is not None and not service.worker.alive:
+        raise Refused(503, "The worker is not running.", {"Retry-After": "5"})
+    return {"status": "ready"}
+
+
+@router.get(
+    "/metrics",
+    summary="For Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def metrics(request: Request) -> Response:
+    """Counters, histograms of latency, backlogs."""
+    return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)

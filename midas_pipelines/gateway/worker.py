@@ -1,0 +1,154 @@
+"""The worker: applies webhooks and pushes items as soon as they are there, beside the HTTP service or alone.
+
+Several workers, in one process or many, share one database: each claims what no other has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import sqlalchemy as sa
+
+from midas_pipelines.gateway.applying import Applier
+from midas_pipelines.gateway.lineage import Lineage
+from midas_pipelines.gateway.metrics import Metrics
+from midas_pipelines.store import webhooks
+from midas_pipelines.store.claims import Fate, Outcome
+from midas_pipelines.store.journal import ErrorBook
+from midas_pipelines.store.payloads import Vault
+from midas_pipelines.store.presence import Presence, free_dead_claims
+from midas_pipelines.store.wake_triggers import ITEMS
+from midas_pipelines.store.wakes import Wakes
+from midas_pipelines.store.webhooks import Settled
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.express import Express
+
+KEEP_SECONDS = 5.0
+"""How often failed calls are written down and the claims of dead workers are freed."""
+
+ASSETS = {
+    Fate.QUANTITY: "inventory_levels",
+    Fate.LISTED: "fourseller_listings",
+    Fate.REMOVED: "fourseller_listings",
+}
+"""The Dagster asset that a push is a part of."""
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One worker, running within `async with worker.running():`.
+
+    Args:
+        engine: settings, database, and a name that no other worker has.
+        metrics: where it counts.
+        lineage: what Dagster is told through; the caller starts and stops it.
+    """
+
+    def __init__(self, engine: Engine, metrics: Metrics, lineage: Lineage) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._lineage = lineage
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._express: Express | None = None
+        self._applier: Applier | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with 4Seller as this worker sees it; None while all is well."""
+        return self._express.trouble.reason if self._express is not None else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is at work."""
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+    def wake_webhooks(self) -> None:
+        """Says that a webhook was stored; called in the worker's event loop."""
+        if self._applier is not None:
+            self._applier.wake()
+
+    @asynccontextmanager
+    async def running(self, *, patience: float = 20.0) -> AsyncIterator[None]:
+        """Works while the block runs, then finishes what is under way, `patience` seconds at most, and releases the rest.
+
+        Raises:
+            SettingsError: the access to 4Seller, or a key, is not set as it should be.
+        """
+        engine = self._engine
+        self._loop = asyncio.get_running_loop()
+        book = ErrorBook(engine.database, engine.run_id, block=sys.maxsize)
+        presence = Presence(engine.database, engine.worker)
+        async with engine.channel(book) as client:
+            self._express = Express(engine, client, self._pushed)
+            self._applier = Applier(engine, client, Vault(engine.settings.payload_key), self._settled)
+            await asyncio.to_thread(presence.begin)
+            try:
+                with Wakes(engine.database, self._wake_from_thread):
+                    await self._work(self._express, self._applier, book, patience)
+                    try:
+                        yield
+                    finally:
+                        await self._stop(self._express, self._applier)
+            finally:
+                await asyncio.to_thread(presence.end)
+                await asyncio.to_thread(book.flush)
+
+    async def _work(self, express: Express, applier: Applier, book: ErrorBook, patience: float) -> None:
+        self._tasks = [
+            asyncio.create_task(express.run(patience=patience), name="push items"),
+            asyncio.create_task(applier.run(patience=patience), name="apply webhooks"),
+        ]
+        self._keeper = asyncio.create_task(self._keep(book), name="keep house")
+
+    async def _stop(self, express: Express, applier: Applier) -> None:
+        self._keeper.cancel()
+        express.stop()
+        applier.stop()
+        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(ended, BaseException):
+                log.error("The worker ended in a way nobody foresaw", exc_info=ended)
+        self._tasks = []
+
+    async def _keep(self, book: ErrorBook) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._keep_house, book)
+            except sa.exc.SQLAlchemyError as failed:
+                log.warning("Keeping house failed: %s", type(failed).__name__)
+            await asyncio.sleep(KEEP_SECONDS)
+
+    def _keep_house(self, book: ErrorBook) -> None:
+        book.flush()
+        if free_dead_claims(self._engine.database) + webhooks.free_dead(self._engine.database):
+            self._wake_from_thread("")
+
+    def _wake_from_thread(self, what: str) -> None:
+        express, applier = self._express, self._applier
+        assert self._loop is not None
+        assert express is not None
+        assert applier is not None
+        try:
+            self._loop.call_soon_threadsafe(express.wake if what == ITEMS else applier.wake)
+        except RuntimeError:  # the loop is closed: we are on the way out
+            return
+
+    def _pushed(self, outcome: Outcome, seconds: float) -> None:
+        self._metrics.pushes.labels(outcome.fate.value).inc()
+        asset = ASSETS.get(outcome.fate)
+        if asset is not None:
+            self._metrics.push_seconds.observe(max(0.0, seconds))
+            self._lineage.note(asset, "pushed", seconds)
+
+    def _settled(self, settled: Settled, seconds: float) -> None:
+        if settled.outcome is None:
+            return
+        self._metrics.settled.labels(settled.outcome.value).inc()
+        self._metrics.webhook_seconds.observe(max(0.0, seconds))
+        if settled.webhook.type.startswith("order."):
+            self._lineage.note("imported_orders", settled.outcome.value, seconds)

@@ -1,0 +1,104 @@
+"""What to do when 4Seller says that a product changed: nothing where it was our own push, else look and set it right.
+
+What somebody changed on 4Seller is settled by the policy of its item and field, as a reconciliation settles it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import NotFound
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.fourseller.pages import Listing
+from midas_pipelines.store.claims import COLUMNS, Mapping
+from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.conflicts import take_marketplace_quantities
+from midas_pipelines.sync.differences import shown_quantity
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.listing import content_hash
+from midas_pipelines.sync.settle import Settling
+from midas_pipelines.sync.threads import in_thread
+
+
+class Verdict(StrEnum):
+    """What a reported product turned out to be."""
+
+    STRANGER = "stranger"  # no item is tied to it
+    ECHO = "echo"  # 4Seller shows what it confirmed to us
+    BUSY = "busy"  # its item is being pushed; ask again when that is over
+    DIFFERS = "differs"  # somebody changed it there; its policy says what follows
+    GONE = "gone"  # it is no longer there; the item is dirty now
+
+
+async def judge_product(
+    engine: Engine, client: FourSeller, product_id: str, reported: Product | None
+) -> Verdict:
+    """Compares what was reported with what 4Seller last confirmed, and where they differ with what it shows now.
+
+    A report may be late, so a difference alone proves nothing: 4Seller is asked before anything is believed.
+
+    Args:
+        engine: settings, database.
+        client: an open client.
+        product_id: 4Seller's.
+        reported: the product as the event had it; None for one that was deleted.
+
+    Raises:
+        FourSellerError: it could not be asked.
+    """
+    mapping, read_at = await in_thread(_find, engine, product_id)
+    if mapping is None:
+        return Verdict.STRANGER
+    if _held(mapping):
+        return Verdict.BUSY
+    if reported is not None and _confirmed(mapping[0], reported):
+        return Verdict.ECHO
+    try:
+        shown = await client.product(product_id)
+    except NotFound:
+        shown = None
+    return await in_thread(_settle, engine, mapping[0], shown, read_at)
+
+
+Found = tuple[Mapping, bool]
+
+
+def _find(engine: Engine, product_id: str) -> tuple[Found | None, datetime]:
+    with engine.database.reading() as connection:
+        now = connection.execute(sa.select(utc_now())).scalar_one()
+        return _read(connection, product_id), now
+
+
+def _read(connection: sa.Connection, product_id: str) -> Found | None:
+    held = sa.func.coalesce(mappings.c.claimed_until > utc_now(), sa.false()).label("held")
+    query = sa.select(*COLUMNS, held).where(mappings.c.fourseller_product_id == product_id)
+    row = connection.execute(query).first()
+    return None if row is None else (Mapping(*row[:-1]), bool(row.held))
+
+
+def _held(found: Found) -> bool:
+    return found[1]
+
+
+def _confirmed(mapping: Mapping, product: Product) -> bool:
+    """Whether the product is what 4Seller last confirmed to us."""
+    return (mapping.acked_hash, mapping.acked_quantity) == (content_hash(product), shown_quantity(product))
+
+
+def _settle(engine: Engine, mapping: Mapping, shown: Product | None, read_at: datetime) -> Verdict:
+    """Settles this one item as a reconciliation would: by its policy, its pins, and who pushed since it was asked."""
+    products = [] if shown is None else [shown]
+    listing = Listing(products=products, total=len(products), complete=True)
+    settling = Settling(engine, listing, read_at, engine.settings.read_back_grace_seconds, ids=[mapping.id])
+    settling.next_chunk()
+    take_marketplace_quantities(engine)
+    if settling.busy:
+        return Verdict.BUSY
+    if settling.equal:
+        return Verdict.ECHO
+    return Verdict.GONE if shown is None else Verdict.DIFFERS

@@ -1,0 +1,134 @@
+"""A gateway in a thread of the test's process, and what a caller and 4Seller do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import uvloop
+from cryptography.fernet import Fernet
+from standardwebhooks import Webhook
+
+from midas_pipelines.gateway.server import address_of, listen, server_of
+from midas_pipelines.gateway.service import Service
+from midas_pipelines.store.gateway_keys import Role, create_key
+from midas_pipelines_tests.shop import value
+from midas_pipelines_tests.sync.world import World
+
+SECRET = "whsec_" + "bWlkYXMtZ2F0ZXdheS1zZWNyZXQtMDEyMzQ1"
+HOOK = "/api/marketplace/webhooks"
+PAYLOAD_KEY = Fernet.generate_key().decode()
+WAIT_SECONDS = 30.0
+
+
+@dataclass
+class Gateway:
+    """A running gateway."""
+
+    world: World
+    service: Service
+    url: str
+    client: httpx.Client
+
+    def key(self, role: Role) -> str:
+        """A new key."""
+        with self.world.database.writing() as connection:
+            return create_key(connection, name=f"the {role.value}", role=role)[1]
+
+    def call(self, method: str, path: str, key: str | None = None, **options: Any) -> httpx.Response:
+        """A call; paths that begin with no slash are below /api/marketplace."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers |= options.pop("headers", {})
+        path = path if path.startswith("/") else f"/api/marketplace/{path}"
+        return self.client.request(method, path, headers=headers, **options)
+
+    def tell(self, kind: str, data: dict[str, Any], **how: Any) -> httpx.Response:
+        """Sends an event as 4Seller would."""
+        body, headers = signed({"type": kind, "timestamp": "2026-11-23T12:00:00Z", "data": data}, **how)
+        return self.client.post(HOOK, content=body, headers=headers)
+
+    def wait(self, seen: Callable[[], Any], what: str = "what was waited for") -> Any:
+        """Looks until it is there. Raises AssertionError when it does not come."""
+        until = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < until:
+            found = seen()
+            if found:
+                return found
+            time.sleep(0.01)
+        raise AssertionError(f"{what} did not come within {WAIT_SECONDS} s")
+
+    def settled(self) -> None:
+        """Waits until no webhook and no item waits."""
+        waiting = (
+            "SELECT (SELECT count(*) FROM marketplace_webhooks WHERE processed_at IS NULL) + "
+            "(SELECT count(*) FROM fourseller_product_mappings WHERE dirty_since IS NOT NULL)"
+        )
+        self.wait(lambda: value(self.world.database, waiting) == 0, "rest")
+
+
+def signed(
+    event: object,
+    *,
+    webhook_id: str | None = None,
+    age: timedelta = timedelta(),
+    secret: str = SECRET,
+) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of an event."""
+    body = event if isinstance(event, bytes) else json.dumps(event).encode()
+    key, at = webhook_id or f"msg_{uuid.uuid4().hex}", datetime.now(UTC) - age
+    return body, {
+        "content-type": "application/json",
+        "webhook-id": key,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign(key, at, body.decode("utf-8", "surrogateescape"))
+        if _is_text(body)
+        else "v1,AAAA",
+    }
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@contextmanager
+def running_gateway(world: World, *, with_worker: bool = True, **changes: Any) -> Iterator[Gateway]:
+    """A gateway on a free port; `changes` are settings."""
+    given = {
+        "fourseller_webhook_secret": SECRET,
+        "payload_key": PAYLOAD_KEY,
+        "gateway_rate": 10_000,
+    }
+    world.changes |= given | changes
+    service = Service(world.settings, world.database, with_worker=with_worker)
+    listening = listen("127.0.0.1", 0)
+    server = server_of(service)
+
+    def work() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(server.serve(sockets=[listening]))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    with httpx.Client(base_url=address_of(listening), timeout=20, trust_env=False) as client:
+        gateway = Gateway(world, service, address_of(listening), client)
+        gateway.wait(lambda: server.started or not thread.is_alive(), "the gateway's start")
+        assert server.started
+        try:
+            yield gateway
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            assert not thread.is_alive()

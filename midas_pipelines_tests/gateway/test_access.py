@@ -1,0 +1,109 @@
+"""Who may do what: every endpoint, every role, no key, a revoked key; and what is left in the audit log."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from midas_pipelines.gateway.access import PREFIX, ROLES
+from midas_pipelines.gateway.server import require_keys
+from midas_pipelines.settings import SettingsError
+from midas_pipelines.store.gateway_keys import Role, find_caller, revoke_key, rotate_key
+from midas_pipelines_tests.gateway.conftest import Start
+from midas_pipelines_tests.gateway.running import Gateway
+from midas_pipelines_tests.shop import rows, run
+
+DONE = (200, 202, 404, 422)
+"""What an endpoint answers to an empty request that was let through."""
+
+
+def test_the_table_names_every_endpoint_and_nothing_else(door: Gateway) -> None:
+    document = door.call("GET", "/openapi.json").json()
+    served = {(method.upper(), path) for path, found in document["paths"].items() for method in found}
+    assert served == set(ROLES)
+
+
+def test_every_endpoint_with_every_role_no_key_and_a_revoked_key(door: Gateway) -> None:
+    held = {role: door.key(role) for role in Role}
+    revoked = door.key(Role.ADMIN)
+    with door.world.database.writing() as connection:
+        revoke_key(connection, revoked.split("_")[1])
+    for (method, path), needed in ROLES.items():
+        if path == f"{PREFIX}/webhooks":
+            continue  # signed, not keyed
+        address = path.replace("{order_id}", "A-1")
+        for name, key in {"none": None, "revoked": revoked, "nonsense": "midas_x_y", **held}.items():
+            status = door.call(method, address, key).status_code
+            if needed is None:
+                assert status in DONE, (method, path, name)
+            elif not isinstance(name, Role):
+                assert status == 401, (method, path, name)
+            elif name.covers(needed):
+                assert status in DONE, (method, path, name)
+            else:
+                assert status == 403, (method, path, name)
+
+
+def test_a_rotated_key_works_on_for_its_grace(door: Gateway) -> None:
+    old = door.key(Role.VIEWER)
+    with door.world.database.writing() as connection:
+        _, new = rotate_key(connection, old.split("_")[1], grace_minutes=1)
+    assert [door.call("GET", "status", key).status_code for key in (old, new)] == [200, 200]
+    run(door.world.database, "UPDATE gateway_keys SET valid_until = created_at WHERE valid_until IS NOT NULL")
+    assert [door.call("GET", "status", key).status_code for key in (old, new)] == [401, 200]
+
+
+def test_no_secret_is_stored(door: Gateway) -> None:
+    key = door.key(Role.VIEWER)
+    stored = str(rows(door.world.database, "SELECT * FROM gateway_keys"))
+    assert key.split("_", 2)[2] not in stored
+
+
+@pytest.mark.parametrize(
+    "key", ["", "_", "midas__", "midas_' OR 1=1 --_x", "midas_\x00_x", "x" * 9000, "midas_é_ü", "sidam_a_b"]
+)
+def test_a_strange_key_is_nobodys(door: Gateway, key: str) -> None:
+    with door.world.database.reading() as connection:
+        assert find_caller(connection, key) is None
+
+
+def test_each_change_is_in_the_audit_log_before_and_after(door: Gateway) -> None:
+    admin = door.key(Role.ADMIN)
+    door.call("POST", "sync/products", admin, json={"skus": ["NONE"]}, headers={"X-Request-ID": "mine-1"})
+    rows_ = door.call("GET", "audit", admin).json()["data"]
+    assert [(row["event"], row["status"]) for row in rows_] == [("answered", 404), ("asked", None)]
+    assert rows_[0]["actor"].endswith("the admin")
+    assert rows_[0]["request_id"] == "mine-1"
+    assert rows_[0]["remote"] == "127.0.0.1"
+    assert rows_[1]["detail"] == {"body": '{"skus":["NONE"]}'}
+
+
+def test_the_audit_log_cannot_be_changed(door: Gateway) -> None:
+    door.call("POST", "sync/products", door.key(Role.ADMIN), json={"skus": ["NONE"]})
+    for statement in ("UPDATE gateway_audit SET actor = 'nobody'", "DELETE FROM gateway_audit"):
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"):
+            run(door.world.database, statement)
+
+
+def test_without_keys_it_listens_only_to_this_machine(door: Gateway) -> None:
+    require_keys(door.service, "127.0.0.1")
+    with pytest.raises(SettingsError, match="midas keys create"):
+        require_keys(door.service, "0.0.0.0")
+    door.key(Role.VIEWER)
+    require_keys(door.service, "0.0.0.0")
+
+
+def test_a_caller_who_calls_too_often_is_told_to_wait(start: Start) -> None:
+    gateway = start(with_worker=False, gateway_rate=5)
+    key = gateway.key(Role.VIEWER)
+    answers = [gateway.call("GET", "status", key) for _ in range(15)]
+    late = [answer for answer in answers if answer.status_code == 429]
+    assert late
+    assert int(late[0].headers["retry-after"]) >= 1
+    assert gateway.call("GET", "status", gateway.key(Role.VIEWER)).status_code == 200  # others may go on
+
+
+@pytest.mark.parametrize("given", ["a\tb", "x" * 65, "<script>", ""])
+def test_a_strange_request_id_is_replaced(door: Gateway, given: str) -> None:
+    answer = door.call("GET", "/healthz", headers={"X-Request-ID": given})
+    assert answer.headers["x-request-id"] not in (given, "")

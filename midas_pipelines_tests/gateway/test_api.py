@@ -1,0 +1,206 @@
+"""The shop's calls: sync a few items, follow a sync, look at orders, move one on, ask how things stand."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from midas_pipelines.store.gateway_keys import Role
+from midas_pipelines_tests.gateway.conftest import Start
+from midas_pipelines_tests.gateway.running import Gateway
+from midas_pipelines_tests.shop import add_product, run, value
+
+
+@pytest.fixture
+def operator(door: Gateway) -> str:
+    return door.key(Role.OPERATOR)
+
+
+def test_a_few_skus_are_done_at_once_and_answered_with_what_happened(door: Gateway, operator: str) -> None:
+    add_product(door.world.database, sku="A-1", stock_quantity=7)
+    add_product(door.world.database, sku="A-2", name="")
+    answer = door.call("POST", "sync/products", operator, json={"skus": ["A-1", "A-2"]}).json()
+    assert answer["outcome"] == "done"
+    assert answer["counts"]["created"] == 1
+    first, second = answer["items"]
+    assert (first["sku"], first["state"], first["quantity"], first["waits"]) == ("A-1", "listed", 7, False)
+    assert second["state"] == "set_aside"
+    assert "name is empty" in second["reason"]
+
+
+def test_beside_a_worker_the_answer_is_the_same(gateway: Gateway) -> None:
+    add_product(gateway.world.database, sku="A-1", stock_quantity=7)
+    answer = gateway.call("POST", "sync/products", gateway.key(Role.OPERATOR), json={"skus": ["A-1"]}).json()
+    assert [(item["state"], item["quantity"]) for item in answer["items"]] == [("listed", 7)]
+    assert len(gateway.world.sandbox.state.products) == 1
+
+
+def test_a_dry_run_tells_and_sends_nothing(door: Gateway, operator: str) -> None:
+    add_product(door.world.database, sku="A-1")
+    answer = door.call("POST", "sync/products", operator, json={"skus": ["A-1"], "dry_run": True}).json()
+    assert answer["outcome"] == "planned"
+    assert [(row["action"], row["sku"]) for row in answer["plan"]] == [("create", "A-1")]
+    assert not door.world.sandbox.state.products
+
+
+def test_quantities_are_pushed_alone(door: Gateway, operator: str) -> None:
+    product = add_product(door.world.database, sku="A-1", stock_quantity=7)
+    door.call("POST", "sync/products", operator, json={"mode": "incremental"})
+    door.world.set(product, stock_quantity=3, name="Another")
+    answer = door.call("POST", "sync/inventory", operator, json={"skus": ["A-1"]}).json()
+    assert (answer["counts"]["pushed"], answer["items"][0]["quantity"]) == (1, 3)
+    assert answer["items"][0]["waits"]  # its name is left to the product sync
+
+
+WRONG: dict[str, Any] = {
+    "nothing": {},
+    "both": {"mode": "full", "skus": ["A"]},
+    "an unknown mode": {"mode": "quick"},
+    "an unknown field": {"mode": "full", "force": True},
+    "a number for a SKU": {"skus": [1]},
+    "no SKU": {"skus": []},
+    "text for a flag": {"mode": "full", "dry_run": "yes"},
+}
+
+
+def test_a_wish_that_is_wrong_is_422_with_the_field(door: Gateway, operator: str) -> None:
+    for case, wish in WRONG.items():
+        answer = door.call("POST", "sync/products", operator, json=wish)
+        assert answer.status_code == 422, case
+        assert answer.json()["errors"], case
+
+
+def test_too_much_for_a_call_says_what_to_set(door: Gateway, operator: str) -> None:
+    answer = door.call("POST", "sync/products", operator, json={"mode": "full"})
+    assert answer.status_code == 409
+    assert "MIDAS_DAGSTER_URL" in answer.json()["detail"]
+
+
+class Webserver(BaseHTTPRequestHandler):
+    """What a Dagster webserver answers to the two questions that are asked of it."""
+
+    asked: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        question = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        type(self).asked.append(question)
+        nodes = [{"name": "__repository__", "location": {"name": "ours"}, "jobs": [{"name": "full_sync"}]}]
+        data = (
+            {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}}}
+            if question["query"].lstrip().startswith("mutation")
+            else {"repositoriesOrError": {"nodes": nodes}}
+        )
+        body = json.dumps({"data": data}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def test_a_full_sync_is_launched_as_a_dagster_run(start: Start) -> None:
+    Webserver.asked = []
+    server = HTTPServer(("127.0.0.1", 0), Webserver)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    gateway = start(with_worker=False, dagster_url=url)
+    answer = gateway.call("POST", "sync/products", gateway.key(Role.OPERATOR), json={"mode": "full"})
+    server.shutdown()
+    server.server_close()
+    assert answer.status_code == 202
+    assert answer.json()["url"] == f"{url}/runs/run-1"
+    assert answer.headers["location"] == "/api/marketplace/sync/products"
+    config = Webserver.asked[1]["variables"]["config"]
+    assert config == {"ops": {"fourseller_listings": {"config": {"full": True, "skus": []}}}}
+
+
+def test_a_running_sync_tells_how_far_it_has_come(door: Gateway, operator: str) -> None:
+    counts = '{"done": 30, "total": 120, "at": "2999-01-01T00:00:00+00:00"}'
+    run(
+        door.world.database,
+        "INSERT INTO fourseller_sync_logs (kind, scope, counts) VALUES ('products', 'full', :counts)",
+        counts=counts,
+    )
+    add_product(door.world.database, sku="A-1")
+    door.call("POST", "sync/products", operator, json={"skus": ["A-1"]})
+    state = door.call("GET", "sync/products", operator).json()
+    assert (state["running"]["done"], state["running"]["total"]) == (30, 120)
+    assert state["running"]["rate"] > 0
+    assert (state["last"]["outcome"], state["last"]["counts"]["created"]) == ("done", 1)
+
+
+def test_orders_are_imported_listed_page_by_page_and_told_whole(door: Gateway, operator: str) -> None:
+    add_product(door.world.database, sku="A-1", stock_quantity=50)
+    placed = [door.world.place(("A-1", 1)) for _ in range(5)] + [door.world.place(("NONE", 1))]
+    assert door.call("POST", "orders", operator).json()["imported"] == 6
+    seen, cursor = [], None
+    while True:
+        query = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = door.call("GET", "orders", operator, params=query).json()
+        seen += [row["marketplace_order_id"] for row in page["data"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(placed)
+    flawed = door.call("GET", "orders", operator, params={"exception": True}).json()["data"]
+    assert [row["exception"] for row in flawed] == ["unmapped"]
+    story = door.call("GET", f"orders/{placed[0]}", operator)
+    assert [step["step"] for step in story.json()["steps"]] == ["imported", "deducted"]
+    assert [move["delta"] for move in story.json()["stock"]] == [-1]
+    assert "@example.com" not in story.text
+
+
+def test_an_order_is_moved_on_and_4seller_told_of_the_parcel(door: Gateway, operator: str) -> None:
+    add_product(door.world.database, sku="A-1")
+    order_id = door.world.place(("A-1", 1), status="pending")
+    door.call("POST", "orders", operator)
+    move = {"status": "shipped", "shipment": {"carrier": "UPS", "number": "1Z999AA10123456784"}}
+    answer = door.call("PATCH", f"orders/{order_id}", operator, json=move)
+    assert answer.json() == {
+        "marketplace_order_id": order_id,
+        "status": "shipped",
+        "told": True,
+        "reason": None,
+    }
+    order = door.world.sandbox.state.orders[order_id]
+    assert (order["status"], order["tracking"]["number"]) == ("shipped", "1Z999AA10123456784")
+    assert value(door.world.database, "SELECT status FROM orders") == "shipped"
+    back = door.call("PATCH", f"orders/{order_id}", operator, json={"status": "processing"})
+    assert back.status_code == 409
+    assert door.call("PATCH", "orders/none", operator, json={"status": "shipped"}).status_code == 404
+
+
+def test_the_status_says_how_everything_stands(gateway: Gateway) -> None:
+    add_product(gateway.world.database, sku="A-1")
+    gateway.settled()
+    seen = gateway.call("GET", "status", gateway.key(Role.VIEWER)).json()
+    assert seen["worker"] == "running"
+    assert seen["items"] == {"waiting": 0, "oldest": None, "oldest_seconds": 0.0, "set_aside": 0}
+    assert [(channel["name"], channel["listed"]) for channel in seen["channels"]] == [
+        ("website", 1),
+        ("fourseller", 1),
+    ]
+    assert {"products", "orders"} <= {workflow["name"] for workflow in seen["workflows"]}
+
+
+def test_prometheus_reads_counters_latencies_and_backlogs(gateway: Gateway) -> None:
+    add_product(gateway.world.database, sku="A-1")
+    gateway.settled()
+    text = gateway.call("GET", "/metrics", gateway.key(Role.VIEWER)).text
+    assert 'midas_pushes_total{fate="listed"} 1.0' in text
+    assert "midas_items_dirty 0.0" in text
+    assert "midas_push_seconds_bucket" in text
+
+
+def test_it_is_ready_while_the_database_is(gateway: Gateway) -> None:
+    assert gateway.call("GET", "/readyz").status_code == 200
+    run(gateway.world.database, "UPDATE midas_alembic_version SET version_num = '0001'")
+    answer = gateway.call("GET", "/readyz")
+    assert answer.status_code == 503
+    assert "midas db upgrade" in answer.json()["detail"]

@@ -1,0 +1,172 @@
+"""The API attacked by machine, by the document and beyond it: no server error, no undocumented answer."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+from unittest import SkipTest
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi.checks import status_code_conformance as conforms
+
+from midas_pipelines.gateway import limits, server
+from midas_pipelines.gateway.access import ROLES
+from midas_pipelines.store.gateway_keys import Role
+from midas_pipelines_tests.conftest import create_upgraded_shop
+from midas_pipelines_tests.copies import SqliteCopies, connect
+from midas_pipelines_tests.gateway.running import Gateway, running_gateway
+from midas_pipelines_tests.shop import add_product
+from midas_pipelines_tests.sync.conftest import background_sandbox  # noqa: F401 - a fixture
+from midas_pipelines_tests.sync.world import World
+
+QUIET = list(HealthCheck)
+HOW: dict[str, Any] = {
+    "deadline": None,
+    "derandomize": True,
+    "database": None,
+    "suppress_health_check": QUIET,
+    "max_examples": 12,
+}
+
+
+@pytest.fixture(scope="module")
+def attacked(sqlite_copies: SqliteCopies, background_sandbox: Any) -> Iterator[Gateway]:  # noqa: F811
+    """One gateway for all attacks, with an item and an order in it; after them all it still has to work."""
+    with connect(sqlite_copies.fresh(create_upgraded_shop)) as database:
+        world = World(database, background_sandbox)
+        add_product(database, sku="A-1")
+        world.place(("A-1", 1), id="A-1")
+        with running_gateway(world) as gateway:
+            yield gateway
+
+
+def load(gateway: Gateway, key: str | None) -> Any:
+    auth = {"openapi": {"HTTPBearer": {"bearer": key}}} if key else {}
+    config = SchemathesisConfig.from_dict({"seed": 1, "auth": auth})
+    document = gateway.call("GET", "/openapi.json").json()
+    schema = schemathesis.openapi.from_dict(document, config=config)
+    schema.config.update(base_url=gateway.url)
+    return schema
+
+
+@pytest.fixture(scope="module")
+def with_key(attacked: Gateway) -> Any:
+    return load(attacked, attacked.key(Role.ADMIN))
+
+
+@pytest.fixture(scope="module")
+def without_key(attacked: Gateway) -> Any:
+    return load(attacked, None)
+
+
+MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+@pytest.mark.parametrize(("method", "path"), ROLES)
+def test_with_a_key_every_answer_is_a_documented_one(
+    with_key: Any, method: str, path: str, mode: GenerationMode
+) -> None:
+    attack(with_key[path][method], mode)
+
+
+@pytest.mark.parametrize(("method", "path"), ROLES)
+def test_without_a_key_every_answer_is_a_documented_one(without_key: Any, method: str, path: str) -> None:
+    attack(without_key[path][method], GenerationMode.POSITIVE, checks=[not_a_server_error, conforms])
+
+
+def attack(operation: Any, mode: GenerationMode, **how: Any) -> None:
+    try:
+        strategy = operation.as_strategy(generation_mode=mode)
+
+        @given(case=strategy)
+        @settings(**HOW)
+        def call(case: Any) -> None:
+            case.call_and_validate(**how)
+
+        call()
+    except (Unsatisfiable, SkipTest):
+        pytest.skip("nothing about it can be wrong")
+
+
+SQL = (
+    "' OR 1=1 --",
+    "1; DROP TABLE orders",
+    "%27%20OR%201=1",
+    "\\'; SELECT pg_sleep(9) --",
+    "A-1%00",
+    "../../x",
+)
+
+
+def test_sql_in_every_place_finds_nothing_and_breaks_nothing(attacked: Gateway) -> None:
+    key = attacked.key(Role.ADMIN)
+    for text in SQL:
+        assert attacked.call("GET", f"orders/{text}", key).status_code in (404, 422), text
+        found = attacked.call("GET", "orders", key, params={"sales_channel": text})
+        assert found.status_code == 422 or found.json()["data"] == [], text
+        assert attacked.call("GET", "orders", key, params={"cursor": text}).status_code == 422
+        assert attacked.call("POST", "sync/products", key, json={"skus": [text]}).status_code in (404, 422)
+    assert attacked.call("GET", "/readyz").status_code == 200
+
+
+def test_a_header_cannot_be_smuggled_into_an_answer(attacked: Gateway) -> None:
+    answer = attacked.call("GET", "/healthz", headers={"X-Request-ID": "a%0d%0aSet-Cookie: x=1"})
+    assert "set-cookie" not in answer.headers
+    raw = exchange(attacked, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\rSet-Cookie: x\r\n\r\n")
+    assert b"set-cookie" not in raw.lower()
+
+
+def test_a_client_that_sends_its_head_too_slowly_is_dropped(
+    attacked: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.2)
+    started = time.monotonic()
+    assert exchange(attacked, b"GET /healthz HTTP/1.1\r\nHost: ") == b""
+    assert time.monotonic() - started < 5
+
+
+def test_a_client_that_sends_its_body_too_slowly_is_told_so(
+    attacked: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
+    head = b"POST /api/marketplace/webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{"
+    assert exchange(attacked, head).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_declares_no_length_is_measured_as_it_comes(attacked: Gateway) -> None:
+    head = b"POST /api/marketplace/webhooks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    assert exchange(attacked, head + chunk * 17).startswith(b"HTTP/1.1 413 ")
+
+
+def test_many_slow_clients_hold_nobody_up(attacked: Gateway) -> None:
+    host, port = attacked.url.removeprefix("http://").split(":")
+    slow = [socket.create_connection((host, int(port))) for _ in range(200)]
+    for one in slow:
+        one.sendall(b"GET /healthz HTTP/1.1\r\n")
+    assert attacked.call("GET", "/healthz").status_code == 200
+    for one in slow:
+        one.close()
+
+
+def exchange(gateway: Gateway, sent: bytes) -> bytes:
+    """What comes back on a connection of its own until it is closed or idle for a while."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=3) as connection:
+        received = b""
+        try:
+            connection.sendall(sent)
+            while part := connection.recv(65536):
+                received += part
+        except (TimeoutError, ConnectionError):
+            pass
+        return received

@@ -1,0 +1,227 @@
+"""Webhooks from 4Seller to their effect: once each, whatever order or shape they come in."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from midas_pipelines.store import webhooks
+from midas_pipelines_tests.gateway.conftest import Start
+from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, signed
+from midas_pipelines_tests.shop import add_product, rows, value
+
+OTHER = "whsec_" + "b3RoZXItc2VjcmV0LW90aGVyLXNlY3JldC0wMQ"
+STOCK = "SELECT stock_quantity FROM products WHERE id = :id"
+
+
+def sale(sku: str, **fields: Any) -> dict[str, Any]:
+    order = {
+        "id": "A-1",
+        "status": "pending",
+        "created_at": "2026-11-23T10:00:00Z",
+        "updated_at": "2026-11-23T10:00:00Z",
+        "currency": "USD",
+        "total": "20.00",
+        "sales_channel": "amazon",
+        "customer": {"email": "buyer@example.com", "name": "Sample Buyer"},
+        "shipping_address": {"line1": "1 Sample Street", "city": "Faketown"},
+        "items": [{"sku": sku, "quantity": 2, "price": "10.00"}],
+    }
+    return order | fields
+
+
+def outcomes(gateway: Gateway) -> list[str]:
+    query = "SELECT outcome FROM marketplace_webhooks ORDER BY id"
+    return [row.outcome for row in rows(gateway.world.database, query)]
+
+
+def test_an_order_event_becomes_an_order_takes_stock_and_shows_on_the_channel(gateway: Gateway) -> None:
+    product = add_product(gateway.world.database, sku="W-1", stock_quantity=9)
+    gateway.settled()
+    assert gateway.tell("order.created", sale("W-1")).status_code == 202
+    gateway.settled()
+    assert outcomes(gateway) == ["applied"]
+    assert value(gateway.world.database, STOCK, id=product) == 7
+    assert value(gateway.world.database, "SELECT count(*) FROM orders") == 1
+    listed = next(iter(gateway.world.sandbox.state.products.values()))
+    assert listed["inventory"]["quantity"] == 7
+
+
+def test_a_known_id_is_answered_200_and_has_no_second_effect(gateway: Gateway) -> None:
+    product = add_product(gateway.world.database, sku="W-1", stock_quantity=9)
+    first = gateway.tell("order.created", sale("W-1"), webhook_id="msg_1")
+    again = gateway.tell("order.created", sale("W-1", id="A-2"), webhook_id="msg_1")
+    assert (first.status_code, first.json()) == (202, {"id": "msg_1", "new": True})
+    assert (again.status_code, again.json()) == (200, {"id": "msg_1", "new": False})
+    gateway.settled()
+    assert value(gateway.world.database, STOCK, id=product) == 7
+
+
+def test_a_thousand_parallel_identical_webhooks_have_one_effect(gateway: Gateway) -> None:
+    product = add_product(gateway.world.database, sku="W-1", stock_quantity=9)
+    body, headers = signed({"type": "order.created", "data": sale("W-1")})
+    with ThreadPoolExecutor(25) as pool:
+        answers = list(
+            pool.map(lambda _: gateway.client.post(HOOK, content=body, headers=headers), range(1000))
+        )
+    codes = [answer.status_code for answer in answers]
+    assert (codes.count(202), codes.count(200)) == (1, 999)
+    gateway.settled()
+    assert value(gateway.world.database, STOCK, id=product) == 7
+    assert value(gateway.world.database, "SELECT count(*) FROM inventory_changes WHERE cause = 'sale'") == 1
+
+
+def test_events_in_any_order_end_in_the_newest_state(gateway: Gateway) -> None:
+    product = add_product(gateway.world.database, sku="W-1", stock_quantity=9)
+    states = [("pending", 0), ("processing", 1), ("cancelled", 2)]
+    told = [
+        sale("W-1", status=status, updated_at=f"2026-11-23T10:0{minute}:00Z") for status, minute in states
+    ]
+    for order in reversed(told):
+        gateway.tell("order.updated", order)
+    gateway.settled()
+    assert value(gateway.world.database, "SELECT status FROM marketplace_orders") == "cancelled"
+    assert value(gateway.world.database, STOCK, id=product) == 9
+    assert outcomes(gateway)[0] == "applied"
+    assert set(outcomes(gateway)) <= {"applied", "superseded"}
+
+
+def test_two_secrets_at_once_let_one_be_changed(start: Start) -> None:
+    gateway = start(fourseller_webhook_secret=f"{OTHER},{SECRET}")
+    assert gateway.tell("order.created", sale("X"), secret=SECRET).status_code == 202
+    assert gateway.tell("order.updated", sale("X"), secret=OTHER).status_code == 202
+
+
+BAD = {
+    "a wrong secret": ({"secret": OTHER}, 401),
+    "a right signature too old": ({"age": timedelta(minutes=6)}, 401),
+    "a right signature from the future": ({"age": timedelta(minutes=-6)}, 401),
+}
+
+
+def test_what_4seller_did_not_sign_in_time_is_401_and_not_kept(door: Gateway) -> None:
+    for case, (how, status) in BAD.items():
+        answer = door.tell("order.created", sale("X"), **how)  # type: ignore[arg-type]
+        assert answer.status_code == status, case
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert value(door.world.database, "SELECT count(*) FROM marketplace_webhooks") == 0
+
+
+BODIES = {
+    "cut short": (b'{"type": "order.created", "data": {"id"', 400),
+    "a list": (b"[]", 400),
+    "without a type": (b'{"data": {}}', 400),
+    "with data that is text": (b'{"type": "order.created", "data": "x"}', 400),
+    "half a surrogate pair": (b'{"type": "order.created", "data": {"id": "\\ud800"}}', 400),
+    "nested without end": (b'{"type": "x", "data": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001, 400),
+    "an endless number": (b'{"type": "x", "data": {"n": ' + b"9" * 5000 + b"}}", 400),
+    "not a number": (b'{"type": "x", "data": {"n": NaN}}', 400),
+    "too large": (b'{"type": "x", "data": {"n": "' + b"x" * 1_000_000 + b'"}}', 413),
+    "not UTF-8": (b'{"type": "\xff"}', 401),
+    "empty": (b"", 400),
+    "a NUL": (b'{"type": "a\\u0000b", "data": {"id": "\\u0000"}}', 202),
+}
+
+
+def test_a_signed_body_that_is_no_event_is_refused_and_never_a_server_error(door: Gateway) -> None:
+    for case, (body, status) in BODIES.items():
+        _, headers = signed(body)
+        assert door.client.post(HOOK, content=body, headers=headers).status_code == status, case
+
+
+@pytest.mark.parametrize("missing", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+def test_every_header_is_needed(door: Gateway, missing: str) -> None:
+    body, headers = signed({"type": "order.created", "data": sale("X")})
+    del headers[missing]
+    assert door.client.post(HOOK, content=body, headers=headers).status_code == 401
+
+
+def test_a_strange_signature_is_401(door: Gateway) -> None:
+    body, headers = signed({"type": "order.created", "data": sale("X")})
+    for strange in (b"v1,", b"v1", b"v2,AAAA", b"v1,AAAA v1,####", b",", b"v1,\xff", b"v1,a,b"):
+        sent = {**headers, "webhook-signature": strange}
+        assert door.client.post(HOOK, content=body, headers=sent).status_code == 401, strange  # type: ignore[arg-type]
+
+
+def test_an_unknown_type_is_kept_and_marked(gateway: Gateway) -> None:
+    assert gateway.tell("shop.exploded", {"id": "1"}).status_code == 202
+    gateway.settled()
+    found = rows(gateway.world.database, "SELECT outcome, reason FROM marketplace_webhooks")[0]
+    assert found.outcome == "set_aside"
+    assert "shop.exploded" in found.reason
+
+
+def test_an_order_that_cannot_be_read_is_set_aside_and_can_be_replayed(gateway: Gateway) -> None:
+    gateway.tell("order.created", sale("X", total="many"), webhook_id="msg_bad")
+    gateway.settled()
+    assert outcomes(gateway) == ["set_aside"]
+    with gateway.world.database.writing() as connection:
+        assert webhooks.replay(connection, None) == ["msg_bad"]
+    gateway.settled()
+    assert outcomes(gateway) == ["set_aside"]
+
+
+def test_without_a_payload_key_the_buyer_is_asked_for_anew(start: Start) -> None:
+    gateway = start(payload_key=None)
+    add_product(gateway.world.database, sku="W-1")
+    order_id = gateway.world.place(("W-1", 1))
+    order = gateway.world.sandbox.state.orders[order_id]
+    gateway.tell("order.created", order)
+    gateway.settled()
+    kept = value(gateway.world.database, "SELECT payload FROM marketplace_webhooks")
+    assert "@example.com" not in kept
+    address = value(gateway.world.database, "SELECT shipping_address FROM orders")
+    assert order["customer"]["email"] in str(address)
+
+
+def test_an_event_that_fails_waits_and_goes_on_later(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> list[object]:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("midas_pipelines.gateway.applying.import_told", fail)
+    gateway.tell("order.created", sale("X"))
+    query = "SELECT attempts, reason, next_attempt_at FROM marketplace_webhooks"
+    found = gateway.wait(lambda: [row for row in rows(gateway.world.database, query) if row.attempts])[0]
+    assert found.reason == "RuntimeError while it was applied."
+    assert found.next_attempt_at is not None
+    monkeypatch.undo()
+    gateway.settled()
+    assert outcomes(gateway) == ["applied"]
+
+
+def test_our_own_push_echoed_back_changes_nothing(gateway: Gateway) -> None:
+    add_product(gateway.world.database, sku="W-1")
+    gateway.settled()
+    product = next(iter(gateway.world.sandbox.state.products.values()))
+    before = gateway.world.calls(lambda: None)
+    gateway.tell("product.updated", product)
+    gateway.tell("inventory.updated", product)
+    gateway.settled()
+    assert outcomes(gateway) == ["applied", "applied"]
+    assert gateway.world.calls() == before
+
+
+def test_a_change_made_on_the_channel_is_set_right(gateway: Gateway) -> None:
+    add_product(gateway.world.database, sku="W-1", stock_quantity=5)
+    gateway.settled()
+    product_id = next(iter(gateway.world.sandbox.state.products))
+    edited = gateway.world.sandbox.state.set_quantity(product_id, 99)
+    gateway.tell("inventory.updated", edited)
+    gateway.settled()
+    assert gateway.world.sandbox.state.products[product_id]["inventory"]["quantity"] == 5
+
+
+def test_a_product_deleted_on_the_channel_is_listed_anew(gateway: Gateway) -> None:
+    add_product(gateway.world.database, sku="W-1", stock_quantity=5)
+    gateway.settled()
+    product_id, product = next(iter(gateway.world.sandbox.state.products.items()))
+    gateway.world.sandbox.state.remove(product_id)
+    gateway.tell("product.deleted", product)
+    gateway.settled()
+    skus = [one["sku"] for one in gateway.world.sandbox.state.products.values()]
+    assert skus == ["W-1"]

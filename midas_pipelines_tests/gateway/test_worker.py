@@ -1,0 +1,250 @@
+"""Workers: several on one database, stopped gently, killed, with a channel or a Dagster that is down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from midas_pipelines.gateway.lineage import Lineage
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.wakes import Wakes
+from midas_pipelines_tests.gateway.conftest import Start
+from midas_pipelines_tests.gateway.running import SECRET, Gateway
+from midas_pipelines_tests.gateway.test_webhooks import sale
+from midas_pipelines_tests.shop import add_product, rows, run, value
+from midas_pipelines_tests.sync.world import World
+
+COMMAND = "from midas_pipelines.cli import main; main()"
+
+
+def shown(world: World) -> dict[str, int]:
+    return {one["sku"]: one["inventory"]["quantity"] for one in world.sandbox.state.products.values()}
+
+
+def test_a_change_by_plain_sql_is_on_the_channel_in_a_moment(gateway: Gateway) -> None:
+    product = add_product(gateway.world.database, sku="A-1", stock_quantity=5)
+    gateway.settled()
+    run(gateway.world.database, "UPDATE products SET stock_quantity = 4 WHERE id = :id", id=product)
+    gateway.wait(lambda: shown(gateway.world) == {"A-1": 4}, "the quantity")
+
+
+def test_a_burst_on_few_items_costs_few_pushes(gateway: Gateway) -> None:
+    ids = [add_product(gateway.world.database, stock_quantity=100_000) for _ in range(5)]
+    gateway.settled()
+    time.sleep(1.1)
+    gateway.world.sandbox.calls.clear()
+    for number in range(250):
+        run(
+            gateway.world.database,
+            "UPDATE products SET stock_quantity = stock_quantity - 1 WHERE id = :id",
+            id=ids[number % 5],
+        )
+    gateway.settled()
+    assert sorted(shown(gateway.world).values()) == [99_950] * 5
+    assert gateway.world.calls()["PATCH"] <= 5 * 6
+
+
+def test_a_stock_that_falls_to_nothing_is_not_held_back(gateway: Gateway) -> None:
+    product = add_product(gateway.world.database, sku="A-1", stock_quantity=100)
+    gateway.settled()
+    for quantity in (99, 98, 97, 96, 0):
+        run(gateway.world.database, f"UPDATE products SET stock_quantity = {quantity} WHERE id = {product}")
+        time.sleep(0.02)
+    gateway.wait(lambda: shown(gateway.world) == {"A-1": 0}, "nothing")
+
+
+def test_two_gateways_share_the_work_and_never_collide(start: Start) -> None:
+    first, second = start(), start()
+    world = first.world
+    ids = [add_product(world.database, sku=f"A-{number}", stock_quantity=100) for number in range(10)]
+    first.settled()
+    keys = [f"A-{number}" for number in range(10)]
+    threads = [
+        threading.Thread(
+            target=lambda gateway, part: [
+                gateway.tell("order.created", sale(keys[number % 10], id=f"O-{part}-{number}"))
+                for number in range(20)
+            ],
+            args=(gateway, part),
+        )
+        for part, gateway in enumerate((first, second))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first.settled()
+    assert value(world.database, "SELECT count(*) FROM orders") == 40
+    assert {row.stock_quantity for row in rows(world.database, "SELECT stock_quantity FROM products")} == {92}
+    assert set(shown(world).values()) == {92}
+    assert len(ids) == len(world.sandbox.state.products)
+
+
+def test_a_gentle_stop_leaves_no_claim_behind(start: Start, world: World) -> None:
+    world.sandbox.faults.latency_ms = 300
+    gateway = start()
+    for _ in range(10):
+        add_product(world.database)
+    gateway.wait(
+        lambda: value(
+            world.database, "SELECT count(*) FROM fourseller_product_mappings WHERE claimed_by > ''"
+        ),
+        "a claim",
+    )
+    stop(gateway)
+    held = "SELECT count(*) FROM fourseller_product_mappings WHERE claimed_by IS NOT NULL"
+    assert value(world.database, held) == 0
+    assert len(world.sandbox.state.products) == len(
+        {one["sku"] for one in world.sandbox.state.products.values()}
+    )
+
+
+def stop(gateway: Gateway) -> None:
+    """Ends the worker as a SIGTERM would, and waits for it."""
+    worker = gateway.service.worker
+    assert worker is not None
+    assert worker._loop is not None
+    assert worker._express is not None
+    assert worker._applier is not None
+    worker._loop.call_soon_threadsafe(worker._express.stop)
+    worker._loop.call_soon_threadsafe(worker._applier.stop)
+    gateway.wait(lambda: all(task.done() for task in worker._tasks), "the stop")
+
+
+@pytest.fixture
+def process(world: World) -> Any:
+    """Starts `midas gateway` as a process of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin() -> tuple[subprocess.Popen[str], str]:
+        environment = os.environ | {
+            "MIDAS_DATABASE_URL": world.database.engine.url.render_as_string(hide_password=False),
+            "FOURSELLER_API_URL": world.background.url,
+            "FOURSELLER_API_KEY": world.background.config.api_key,
+            "FOURSELLER_SELLER_ID": world.background.config.seller_id,
+            "FOURSELLER_WEBHOOK_SECRET": SECRET,
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = [sys.executable, "-c", COMMAND, "gateway", "--port", "0"]
+        child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        started.append(child)
+        assert child.stdout is not None
+        words = child.stdout.readline().split()
+        return child, next(word for word in words if word.startswith("http")).rstrip(";")
+
+    yield begin
+    for child in started:
+        child.kill()
+        child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
+
+
+def test_a_sigkill_loses_nothing(world: World, start: Start, process: Callable[[], Any]) -> None:
+    world.sandbox.faults.latency_ms = 40
+    for number in range(20):
+        add_product(world.database, sku=f"A-{number}", stock_quantity=50)
+    child, url = process()
+    door = start(with_worker=False, payload_key=None)
+    door.client.base_url = url
+    for number in range(20):
+        placed = world.place((f"A-{number}", 1))
+        assert door.tell("order.created", world.sandbox.state.orders[placed]).status_code == 202
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    waiting = "SELECT count(*) FROM marketplace_webhooks"
+    assert value(world.database, waiting) == 20
+    child, _ = process()
+    door.settled()
+    assert value(world.database, "SELECT count(*) FROM orders") == 20
+    assert set(shown(world).values()) == {49}
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(30) == 0
+
+
+def test_a_channel_that_is_down_costs_no_item_an_attempt_for_long(gateway: Gateway) -> None:
+    gateway.world.faults(s503=1.0)
+    for _ in range(8):
+        add_product(gateway.world.database)
+    gateway.wait(lambda: gateway.service.worker and gateway.service.worker.trouble, "the trouble")
+    assert value(gateway.world.database, "SELECT max(attempts) FROM fourseller_product_mappings") <= 2
+    gateway.world.faults()
+    gateway.settled()
+    assert len(gateway.world.sandbox.state.products) == 8
+    assert gateway.service.worker is not None
+    assert gateway.service.worker.trouble is None
+
+
+def test_workers_are_woken_by_a_commit_of_anyone(shop: Database) -> None:
+    woken = threading.Event()
+    with Wakes(shop, lambda what: woken.set()):
+        time.sleep(0.3)
+        woken.clear()
+        add_product(shop)
+        assert woken.wait(0.5)
+
+
+class History:
+    """A Dagster that can be slow or down."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.down = False
+
+    def report_runless_asset_event(self, asset_event: Any) -> None:
+        if self.down:
+            raise ConnectionError("down")
+        self.events.append(asset_event)
+
+
+def test_dagster_hears_one_sum_for_an_asset_and_second() -> None:
+    history = History()
+    lineage = Lineage(None, history)
+    lineage.start()
+    for _ in range(1000):
+        lineage.note("inventory_levels", "pushed", 0.04)
+    lineage.note("imported_orders", "applied")
+    lineage.stop(patience=60)
+    told = {event.asset_key.to_user_string(): event.metadata for event in history.events}
+    assert len(history.events) == 2
+    assert told["inventory_levels"]["pushed"].value == 1000
+    assert told["inventory_levels"]["p99_seconds"].value == 0.04
+
+
+def test_what_dagster_could_not_hear_is_told_later_and_nobody_waits() -> None:
+    history = History()
+    history.down = True
+    lineage = Lineage(None, history)
+    lineage.start()
+    started = time.monotonic()
+    lineage.note("inventory_levels", "pushed")
+    assert time.monotonic() - started < 0.1
+    while not lineage.failures:
+        time.sleep(0.01)
+    history.down = False
+    lineage.note("inventory_levels", "pushed")
+    lineage.stop(patience=60)
+    assert [event.metadata["pushed"].value for event in history.events] == [2]
+
+
+def test_a_real_dagster_shows_it_in_the_assets_history(tmp_path: Any) -> None:
+    import dagster as dg
+
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    lineage = Lineage(str(tmp_path))
+    lineage.start()
+    lineage.note("inventory_levels", "pushed", 0.05)
+    lineage.stop(patience=30)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("inventory_levels"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["pushed"].value == 1
