@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum, StrEnum
@@ -228,16 +228,30 @@ class Later:
     seconds: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """Pins as they were read afresh; what a person has pinned or released meanwhile stands, having raised the version."""
+
+    fields: dict[str, Any] | None = field(default=None, hash=False, compare=False)
+
+
 DEALT_WITH = {"acked_version": Dealt.VERSION, "dirty_since": Dealt.DIRTY}
-Shape = tuple[tuple[str, Dealt | Later | None], ...]
+Expression = Dealt | Later | Pinned | None
+Shape = tuple[tuple[str, Expression], ...]
 """Which columns an acknowledgement writes, and which of them by an expression: those alike go in one statement."""
 
 
 def _split(values: dict[str, object]) -> tuple[Shape, dict[str, object]]:
-    shape = tuple(
-        (name, value if isinstance(value, Dealt | Later) else None) for name, value in values.items()
-    )
-    return shape, {f"new_{name}": values[name] for name, expression in shape if expression is None}
+    shape = tuple((name, _expression_of(value)) for name, value in values.items())
+    plain = {f"new_{name}": values[name] for name, expression in shape if expression is None}
+    pins = values.get("pinned_fields")
+    return shape, plain | ({"new_pins": pins.fields} if isinstance(pins, Pinned) else {})
+
+
+def _expression_of(value: object) -> Expression:
+    if isinstance(value, Pinned):
+        return Pinned()  # its fields are a parameter
+    return value if isinstance(value, Dealt | Later) else None
 
 
 @lru_cache(maxsize=256)
@@ -248,13 +262,16 @@ def _statement(shape: Shape) -> sa.Update:
     return statement.values({name: _expression(name, expression) for name, expression in shape})
 
 
-def _expression(name: str, expression: Dealt | Later | None) -> sa.ColumnElement[Any] | utc_now:
+def _expression(name: str, expression: Expression) -> sa.ColumnElement[Any] | utc_now:
     pushed = sa.bindparam("pushed_version", type_=sa.BigInteger)
     match expression:
         case None:
             return sa.bindparam(f"new_{name}", type_=mappings.c[name].type)
         case Later(seconds):
             return utc_now(seconds)
+        case Pinned():
+            pins = sa.bindparam("new_pins", type_=mappings.c.pinned_fields.type)
+            return sa.case((mappings.c.version == pushed, pins), else_=mappings.c.pinned_fields)
         case Dealt.VERSION:
             return sa.case((mappings.c.acked_version > pushed, mappings.c.acked_version), else_=pushed)
         case Dealt.DIRTY:
@@ -296,10 +313,7 @@ def _done(outcome: Outcome) -> dict[str, object]:
             "acked_price": outcome.price,
         }
     if outcome.pinned_fields is not None:
-        # What a person has pinned or released meanwhile stands: it has raised the version.
-        pins = sa.literal(outcome.pinned_fields, mappings.c.pinned_fields.type)
-        same = mappings.c.version == outcome.mapping.version
-        values["pinned_fields"] = sa.case((same, pins), else_=mappings.c.pinned_fields)
+        values["pinned_fields"] = Pinned(outcome.pinned_fields)
     if outcome.fate is Fate.REMOVED:
         values |= FORGOTTEN | {
             "state": "set_aside" if outcome.aside else "removed",

@@ -1,7 +1,8 @@
 """Holding a listing against what it should be, field by field, and telling who moved away from what was agreed. Pure.
 
 The base of the comparison is what 4Seller last confirmed: a field that differs from it was edited on 4Seller; one that
-does not is a change of the shop's that is still on its way.
+does not is a change of the shop's that is still on its way. Where the last word is unknown, for a write of ours may or may
+not have arrived, nobody is taken to have edited anything.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ def differences(change: Change, product: Product) -> list[Difference]:
     assert draft is not None
     found = []
     if product.price is None or product.price != draft.price:
-        edited = product.price != mapping.acked_price
-        found.append(Difference("price", str(draft.price), str(product.price), edited))
+        found.append(
+            Difference("price", str(draft.price), str(product.price), price_edited(mapping, product))
+        )
     quantity = shown_quantity(product)
     if quantity != change.quantity:
         known = mapping.acked_quantity is not None  # forgotten where it has to be sent anew
@@ -51,7 +53,13 @@ def differences(change: Change, product: Product) -> list[Difference]:
 
 def content_edited(mapping: Mapping, product: Product) -> bool:
     """Whether somebody on 4Seller changed what buyers see of it, price and quantity apart."""
-    return mapping.acked_hash != content_hash(_priced(product, mapping.acked_price))
+    known = mapping.acked_hash is not None
+    return known and mapping.acked_hash != content_hash(_priced(product, mapping.acked_price))
+
+
+def price_edited(mapping: Mapping, product: Product) -> bool:
+    """Whether somebody on 4Seller changed its price."""
+    return mapping.acked_price is not None and product.price != mapping.acked_price
 
 
 def shown_quantity(product: Product) -> int | None:
@@ -84,7 +92,7 @@ def keep_edits(change: Change, product: Product) -> Change:
     assert change.draft is not None
     mapping = change.mapping
     pins = followed(mapping.pinned_fields, product) or {}
-    if "price" in change.guarded - pins.keys() and product.price != mapping.acked_price:
+    if "price" in change.guarded - pins.keys() and price_edited(mapping, product):
         pins["price"] = pin(product, "price", held=True)
     if "content" in change.guarded - pins.keys() and content_edited(mapping, product):
         pins["content"] = pin(product, "content", held=True)

@@ -261,3 +261,15 @@ def test_observed_is_written_for_each_item(two: World) -> None:
         "SELECT observed_quantity, acked_quantity FROM fourseller_product_mappings WHERE observed_at IS NOT NULL",
     )
     assert [tuple(row) for row in found] == [(5, 5), (5, 5)]
+
+
+def test_a_write_of_unknown_fate_is_no_edit_of_anybodys(two: World) -> None:
+    set_rule(two.database, {"policy": "manual"})
+    two.incremental()
+    run(two.database, "UPDATE products SET name = 'Renamed', stock_quantity = 3 WHERE sku = 'A-1'")
+    run(  # as a process leaves it that died while it was sending
+        two.database,
+        "UPDATE fourseller_product_mappings SET acked_hash = NULL, acked_quantity = NULL WHERE sku = 'A-1'",
+    )
+    assert reconciled(two).waiting == 0
+    assert two.shown == two.wanted
