@@ -48,7 +48,7 @@ def measure() -> list[Result]:
         with sample_shop("postgresql") as database, tempfile.TemporaryDirectory() as folder:
             skus = _stocked_skus(database)
             path = Path(folder) / "orders.json"
-            path.write_text(json.dumps(orders_json(skus, ORDERS, seed=number)))
+            _write_pages(path, orders_json(skus, ORDERS, seed=number))
             if peer is not None:
                 theirs.append(_land(peer, database, path))
             ours.append(_import(database, path))
@@ -81,17 +81,24 @@ def _import(database: Database, path: Path) -> float:
         import_sales(database, [read_sale(order) for order in orders], vault, "bench")
 
     started = time.perf_counter()
-    raw = json.loads(path.read_text())
-    with ThreadPoolExecutor(1) as importer:  # as polling does it: the next pages are read meanwhile
+    with ThreadPoolExecutor(1) as importer, path.open() as pages:
         running: Future[None] | None = None
-        for start in range(0, len(raw), BATCH):
-            orders = [read_order(row) for row in raw[start : start + BATCH]]
-            if running is not None:
-                running.result()
-            running = importer.submit(take_in, orders)
-        if running is not None:
-            running.result()
+        orders: list[Order] = []
+        for page in pages:  # as polling does it: the next pages are read while a batch is imported
+            orders += [read_order(row) for row in json.loads(page)]
+            if len(orders) >= BATCH:
+                if running is not None:
+                    running.result()
+                running, orders = importer.submit(take_in, orders), []
+        for last in filter(None, (running, importer.submit(take_in, orders) if orders else None)):
+            last.result()
     return time.perf_counter() - started
+
+
+def _write_pages(path: Path, orders: list[dict[str, Any]]) -> None:
+    """One page of 100 orders a line, as the API answers them."""
+    pages = (orders[start : start + 100] for start in range(0, len(orders), 100))
+    path.write_text("".join(json.dumps(page) + "\n" for page in pages))
 
 
 def _land(python: Path, database: Database, path: Path) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.shop import rows
 
@@ -28,13 +30,33 @@ SELECT oid, xmin::text FROM pg_class WHERE relnamespace = current_schema()::regn
 UNION ALL SELECT oid, xmin::text FROM pg_trigger WHERE NOT tgisinternal
 UNION ALL SELECT oid, xmin::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
 """
-_SQLITE = "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_master"
+# Column by column, since a column added later stands last in the text of its table.
+_SQLITE = """
+SELECT 'column ' || m.name || '.' || c.name, c.type || ' ' || c."notnull" || ' ' || coalesce(c.dflt_value, '') || ' ' || c.pk
+FROM sqlite_master m, pragma_table_xinfo(m.name) c WHERE m.type = 'table'
+UNION ALL
+SELECT 'foreign key ' || m.name || '.' || f."from", f."table" || '.' || f."to" || ' ' || f.on_delete
+FROM sqlite_master m, pragma_foreign_key_list(m.name) f WHERE m.type = 'table'
+UNION ALL
+SELECT 'unique ' || m.name || ' ' || group_concat(c.name), i.origin
+FROM sqlite_master m, pragma_index_list(m.name) i, pragma_index_info(i.name) c
+WHERE m.type = 'table' AND i.origin <> 'c' GROUP BY m.name, i.name
+UNION ALL
+SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_master WHERE type IN ('index', 'trigger', 'view')
+AND name NOT LIKE 'sqlite_autoindex%'
+"""
+_SQLITE_TABLES = "SELECT name, sql FROM sqlite_master WHERE type = 'table'"
+_CHECK = re.compile(r"(?:CONSTRAINT (\w+) )?CHECK \(([^()]*)\)")
 
 
 def definitions(database: Database) -> dict[str, object]:
     """Every column, constraint, index, trigger and function by its name, as the database itself describes it."""
-    query = _POSTGRESQL if database.is_postgresql else _SQLITE
-    return {str(name): text for name, text in rows(database, query)}
+    if database.is_postgresql:
+        return {str(name): text for name, text in rows(database, _POSTGRESQL)}
+    found: dict[str, object] = {str(name): text for name, text in rows(database, _SQLITE)}
+    for table, text in rows(database, _SQLITE_TABLES):
+        found[f"checks {table}"] = sorted(_CHECK.findall(text))
+    return found
 
 
 def writes(database: Database) -> set[object]:

@@ -110,6 +110,7 @@ def read_sale(order: Order) -> Sale:
     goods = sum((line.total for line in lines), Decimal(0))
     total = order.total if order.total is not None else goods + shipping + tax - discount
     _check_amounts((total, shipping, tax, discount, goods))
+    raw = storable(order.raw)
     return Sale(
         order_id=storable(order.id),
         sales_channel=_cut(order.sales_channel, "channel"),
@@ -117,7 +118,7 @@ def read_sale(order: Order) -> Sale:
         status_word=_cut(state.word, "word") or "",
         known_status=state.known,
         paid=state.word.strip().lower() != "unpaid",
-        currency=(order.currency or "USD").upper()[:10],
+        currency=storable(order.currency or "USD").upper()[:10],
         total=to_cents(total),
         shipping_cost=to_cents(shipping),
         tax=to_cents(tax),
@@ -126,8 +127,8 @@ def read_sale(order: Order) -> Sale:
         placed_at=order.created_at or order.updated_at or datetime.now(UTC),
         updated_at=order.updated_at,
         shipped=order.tracking is not None and order.tracking.number is not None,
-        address=_address(order),
-        raw=storable(order.raw),
+        address=_address(order) if raw is order.raw else storable(_address(order)),
+        raw=raw,
         lines_total=goods,
     )
 
@@ -185,8 +186,7 @@ def _check_amounts(amounts: Iterable[Decimal]) -> None:
 def _address(order: Order) -> dict[str, Any]:
     who = order.customer.model_dump(mode="json") if order.customer else {}
     where = order.shipping_address.model_dump(mode="json") if order.shipping_address else {}
-    address: dict[str, Any] = storable({**who, **where})
-    return address
+    return {**who, **where}
 
 
 def _cut(text: str | None, field: str) -> str | None:

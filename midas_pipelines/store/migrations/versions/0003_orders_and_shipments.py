@@ -18,7 +18,7 @@ def upgrade() -> None:
     op.add_column("marketplace_orders", sa.Column("content_hash", sa.String(64)))
     for name in ("owed", "shipped"):  # SQLite takes a constraint only together with its column
         op.execute(
-            f"ALTER TABLE marketplace_order_lines ADD COLUMN {name} INTEGER DEFAULT 0 NOT NULL "
+            f"ALTER TABLE marketplace_order_lines ADD COLUMN {name} INTEGER DEFAULT '0' NOT NULL "
             f"CONSTRAINT marketplace_order_lines_{name} CHECK ({name} >= 0)"
         )
     _partial_index("marketplace_order_lines_owed", "marketplace_order_lines", ["id"], "owed > 0")
