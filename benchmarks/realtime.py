@@ -369,7 +369,9 @@ def measure() -> list[Result]:
     found = on("postgresql", SECONDS)
     results = [_result(what, numbers) for what, numbers in found.items()]
     for what, numbers in on("sqlite", SECONDS).items():
-        results.append(replace(_result(f"{what}, SQLite", numbers, what), target="for information", kept=True))
+        results.append(
+            replace(_result(f"{what}, SQLite", numbers, what), target="for information", kept=True)
+        )
     return results
 
 
