@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 
 from pydantic import SecretStr
@@ -12,6 +13,7 @@ from midas_pipelines.settings import SettingsError
 
 HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 LONGEST_ID = 200
+SHORTEST_KEY = 16  # bytes
 
 
 class BadSignature(Exception):
@@ -25,8 +27,8 @@ class Verifier:
         """Raises SettingsError, without the secret, for one that is no secret."""
         texts = [] if secrets is None else [text.strip() for text in secrets.get_secret_value().split(",")]
         try:
-            self._hooks = [Webhook(text) for text in texts if text]
-        except (ValueError, RuntimeError):
+            self._hooks = [Webhook(_key(text)) for text in texts if text]
+        except ValueError:
             raise SettingsError(
                 "FOURSELLER_WEBHOOK_SECRET is no webhook secret: whsec_ followed by base64, as 4Seller shows it."
             ) from None
@@ -50,6 +52,15 @@ class Verifier:
                 "Its signature does not match, or its timestamp is more than five minutes away."
             )
         return given["webhook-id"]
+
+
+def _key(text: str) -> bytes:
+    """The bytes of a secret. Raises ValueError for what is not base64, or too short to be a secret."""
+    given = text.removeprefix("whsec_")
+    key = base64.b64decode(given + "=" * (-len(given) % 4), validate=True)
+    if len(key) < SHORTEST_KEY:
+        raise ValueError("too short")
+    return key
 
 
 def _signed(hook: Webhook, body: bytes, headers: dict[str, str]) -> bool:
