@@ -149,7 +149,21 @@ class Settings(BaseSettings):
             raise ValueError("must be an http(s) URL such as https://api.4seller.com/v1")
         if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
             raise ValueError("must begin with https:// (plain http is accepted for this machine alone)")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError(
+                "must hold no user, query or fragment; the key and the seller id have settings of their own"
+            )
         return value.rstrip("/")
+
+    @field_validator("fourseller_api_key", "fourseller_seller_id")
+    @classmethod
+    def _header_value(cls, value: SecretStr | str | None) -> SecretStr | str | None:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if text is not None and not (text.isascii() and text.isprintable() and " " not in text):
+            raise ValueError(
+                "is not a key as 4Seller gives them: it holds a space or a character no HTTP header may carry"
+            )
+        return value
 
     @field_validator("dagster_url")
     @classmethod

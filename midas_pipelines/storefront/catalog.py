@@ -12,6 +12,9 @@ import sqlalchemy as sa
 from midas_pipelines.storefront.schema import categories, product_images, product_variants, products
 from midas_pipelines.storefront.types import Money, to_cents
 
+LARGEST_STOCK = 2**31 - 1
+"""What the shop's own INTEGER column holds, and the contract's quantity."""
+
 ItemKey = tuple[int, int | None]
 """(product_id, variant_id); variant_id is None for a product sold without variants."""
 
@@ -35,6 +38,7 @@ class ShopItem:
     images: tuple[str, ...]
     active: bool
     category_id: int | None = None
+    stock_odd: bool = False  # the column holds no whole number that a channel could show; SQLite lets it
 
     @property
     def key(self) -> ItemKey:
@@ -143,17 +147,26 @@ def _images(connection: sa.Connection, product_ids: set[int]) -> dict[int, tuple
     return images
 
 
+def _text(value: object) -> str:
+    """A cell as text: SQLite keeps whatever was written, bytes and numbers too."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
+
+
 def _item(row: sa.Row[tuple[object, ...]], images: tuple[str, ...]) -> ShopItem:
     option = f"{row.variant_type}: {row.variant_value}" if row.variant_id is not None else None
+    whole = isinstance(row.on_hand, int) and abs(row.on_hand) <= LARGEST_STOCK
     return ShopItem(
         product_id=row.product_id,
         variant_id=row.variant_id,
-        sku=(row.sku or "").strip() or None,
-        name=row.name or "",
+        sku=_text(row.sku).strip() or None,
+        name=_text(row.name),
         option=option,
-        description=row.description,
+        description=_text(row.description) or None,
         price=selling_price(row.price, row.price_adjustment, row.discount_percentage),
-        on_hand=row.on_hand,
+        on_hand=row.on_hand if whole else 0,
+        stock_odd=not whole,
         category=row.category,
         brand=row.brand,
         weight=row.weight if row.weight is not None and row.weight.is_finite() else None,

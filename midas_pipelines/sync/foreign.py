@@ -97,8 +97,12 @@ def _settle(engine: Engine, mapping: Mapping, shown: Product | None, read_at: da
     settling = Settling(engine, listing, read_at, engine.settings.read_back_grace_seconds, ids=[mapping.id])
     settling.next_chunk()
     take_marketplace_quantities(engine)
-    if settling.busy:
-        return Verdict.BUSY
-    if settling.equal:
+    if (
+        settling.equal or not settling.scanned
+    ):  # the shop does not sell it, or cannot list it: nothing to settle
         return Verdict.ECHO
+    if (
+        not settling.discrepancies
+    ):  # being pushed, or pushed so lately that 4Seller may still show what was before
+        return Verdict.BUSY
     return Verdict.GONE if shown is None else Verdict.DIFFERS

@@ -36,6 +36,8 @@ def unlistable(item: ShopItem, title_limit: int) -> str | None:
     limit = min(title_limit, LONGEST_TITLE)
     if len(title(item)) > limit:
         return f"Its title has {len(title(item))} characters, 4Seller takes {limit}: shorten its name."
+    if item.stock_odd:
+        return "Its stock is not a whole number below 2,147,483,648: set it right in the shop."
     if item.price <= 0:
         return f"Its selling price is {item.price} USD: set a price above zero, or a discount below 100 %."
     return None

@@ -10,7 +10,7 @@ from midas_pipelines.store.claims import Mapping
 from midas_pipelines.store.rules import NO_RULE, Rule
 from midas_pipelines.storefront.catalog import ShopItem
 from midas_pipelines.sync.availability import available, channel_price
-from midas_pipelines.sync.listing import content_hash, draft, unlistable
+from midas_pipelines.sync.listing import content_hash, draft, title, unlistable
 from midas_pipelines.sync.pins import overlaid, pinned_quantity
 
 
@@ -37,6 +37,9 @@ class Change:
     content_hash: str | None = None
     quantity: int | None = None
     reason: str | None = None
+    shop_sku: str | None = (
+        None  # the SKU, or else the name, that the shop gives an item which cannot be listed
+    )
     shared: bool = False  # set aside because its SKU is another item's
     aside: bool = False  # taken off 4Seller, yet for sale in the shop: it counts as set aside
     guarded: frozenset[str] = frozenset()  # where 4Seller's own edits are not to be written over unread
@@ -44,7 +47,7 @@ class Change:
     @property
     def sku(self) -> str | None:
         """The SKU the item should have on 4Seller, or the one it has when it is taken off."""
-        return self.draft.sku if self.draft is not None else self.mapping.sku
+        return self.draft.sku if self.draft is not None else self.mapping.sku or self.shop_sku
 
     @property
     def writes(self) -> bool:
@@ -81,7 +84,7 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
     reason = unlistable(item, title_limit)
     quantity = pinned_quantity(mapping.pinned_fields, available(item.on_hand, rule))
     if reason is not None:
-        return _set_aside(mapping, reason, quantity)
+        return replace(_set_aside(mapping, reason, quantity), shop_sku=item.sku or title(item))
     wanted = overlaid(draft(item, quantity, channel_price(item.price, rule)), mapping.pinned_fields)
     digest = content_hash(wanted)
     if mapping.fourseller_product_id is None:

@@ -28,6 +28,7 @@ from midas_pipelines.sync.brake import Harm, check, enough_dirty
 from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.plan import Action, Change, plan
 from midas_pipelines.sync.plans import Step, only_agreed
+from midas_pipelines.sync.record import channel_is_down
 from midas_pipelines.sync.scan import chunks, slices
 from midas_pipelines.sync.send import Known, send
 from midas_pipelines.sync.sku_claims import take_skus
@@ -76,6 +77,7 @@ class Push:
         )
         self._to_write: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._misses = 0
+        self._skus: dict[int, str | None] = {}  # of what is under way
 
     async def run(self) -> Tally:
         """Pushes until nothing is left.
@@ -86,6 +88,7 @@ class Push:
         """
         presence = Presence(self.engine.database, self.engine.worker)
         try:
+            await self._probe()
             await in_thread(self._begin, presence)
             async with asyncio.TaskGroup() as writing:
                 writing.create_task(self._write_outcomes())
@@ -98,6 +101,17 @@ class Push:
         if stopped is not None:
             raise stopped
         return self.tally
+
+    async def _probe(self) -> None:
+        """While 4Seller counts as down one read decides, so that an outage costs each item no more attempts."""
+        if not await in_thread(channel_is_down, self.engine.database):
+            return
+        try:
+            await anext(self.client.product_pages())
+        except (Unavailable, RateLimited, ContractBroken) as still:
+            raise ChannelDown(
+                f"4Seller is still down: {still} Nothing was tried; everything stays dirty."
+            ) from None
 
     def _begin(self, presence: Presence) -> None:
         presence.begin()
@@ -187,6 +201,7 @@ class Push:
             plan(mapping, items.get(mapping.key), limit, rules.get(mapping.key, NO_RULE))
             for mapping in claimed
         ]
+        self._skus |= {change.mapping.id: change.sku for change in changes}
         if self.agreed is not None:
             changes = [only_agreed(change, self.agreed) for change in changes]
         if self.quantities_only:
@@ -248,7 +263,7 @@ class Push:
             open_ended = open_ended and None not in arrived
             fresh = [outcome for outcome in arrived if outcome is not None]
             for outcome in fresh:
-                self.tally.count(outcome)
+                self.tally.count(outcome, self._skus.pop(outcome.mapping.id, None))
             # What comes back was not written: the shop's own transactions hold those rows right now.
             waiting = await in_thread(self.acknowledge, waiting + fresh)
             if self.on_progress is not None and fresh:

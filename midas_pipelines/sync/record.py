@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.journal import begin_sync, end_sync, note_progress
 from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.tally import Tally
@@ -90,11 +91,15 @@ def _alert(engine: Engine, text: str) -> None:
         raise_alert(connection, kind=CHANNEL_DOWN, subject="fourseller", text=text)
 
 
+def channel_is_down(database: Database) -> bool:
+    """Whether the last run found 4Seller down, and none has reached it since."""
+    with database.reading() as connection:
+        return bool(open_subjects(connection, CHANNEL_DOWN))
+
+
 def _all_clear(engine: Engine) -> None:
     """Ends the outage, if there was one; looks before it writes, for mostly there was none."""
-    with engine.database.reading() as connection:
-        down = open_subjects(connection, CHANNEL_DOWN)
-    if down:
+    if channel_is_down(engine.database):
         with engine.database.writing() as connection:
             clear_alert(connection, kind=CHANNEL_DOWN, subject="fourseller")
 

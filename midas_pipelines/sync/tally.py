@@ -24,8 +24,8 @@ class Tally:
     released: int = 0
     problems: list[dict[str, str]] = field(default_factory=list)  # a preview: the first of them
 
-    def count(self, outcome: Outcome) -> None:
-        """Adds one item's end."""
+    def count(self, outcome: Outcome, sku: str | None = None) -> None:
+        """Adds one item's end; `sku` names it where its mapping holds none yet."""
         self.claimed += 1
         self.unforeseen += outcome.unforeseen
         match outcome.fate:
@@ -53,7 +53,11 @@ class Tally:
         told = outcome.refused or outcome.fate in (Fate.SET_ASIDE, Fate.FAILED)
         if outcome.reason and told and len(self.problems) < PREVIEW:
             self.problems.append(
-                {"sku": outcome.mapping.sku or "", "fate": outcome.fate.value, "reason": outcome.reason}
+                {
+                    "sku": sku or outcome.mapping.sku or "",
+                    "fate": outcome.fate.value,
+                    "reason": outcome.reason,
+                }
             )
 
 

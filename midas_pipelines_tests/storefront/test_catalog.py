@@ -70,6 +70,7 @@ def test_a_product_without_variants_is_an_item(shop: Database) -> None:
             dimensions="5x3x1 cm",
             images=(),
             active=True,
+            category_id=category,
         )
     }
 

@@ -44,3 +44,19 @@ def test_a_refused_key_is_told_too(world: World) -> None:
     with pytest.raises(BadCredentials):
         world.full()
     assert _open(world) == {"fourseller"}
+
+
+def test_while_4seller_is_down_one_read_decides_and_no_item_pays(world: World) -> None:
+    world.changes["failures_in_a_row"] = 3
+    for _ in range(12):
+        add_product(world.database)
+    world.faults(s503=1.0)
+    with pytest.raises(ChannelDown):
+        world.incremental()
+    attempts = "SELECT sum(attempts) FROM fourseller_product_mappings"
+    before = value(world.database, attempts)
+    world.calls()
+    with pytest.raises(ChannelDown, match="still down"):
+        world.incremental()
+    assert world.calls() == {"GET": 3}
+    assert value(world.database, attempts) == before

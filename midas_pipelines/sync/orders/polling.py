@@ -85,7 +85,7 @@ async def import_orders(
             finally:
                 await intake.finish()
         await asyncio.to_thread(_settle_open_lines, engine, report)
-        if window.polls and intake.newest is not None:
+        if window.polls and intake.newest is not None and intake.read_all:
             advance_cursor(engine.database, WATERMARK, min(intake.newest, started))
     return report
 
@@ -97,6 +97,9 @@ class Intake:
         self, engine: Engine, report: OrderReport, on_progress: Callable[[OrderReport], None] | None = None
     ) -> None:
         self.newest: datetime | None = None
+        self._seen: set[str] = set()
+        self._without_id = 0
+        self._declared = 0
         self._engine = engine
         self._report = report
         self._on_progress = on_progress
@@ -106,11 +109,24 @@ class Intake:
 
     async def add(self, page: OrderPage) -> None:
         """Takes one page; waits only while a whole batch before it is being imported."""
+        self._note(page)
         self._pages.append(page)
         dates = [order.updated_at for order in page.data if order.updated_at is not None]
         self.newest = max([*dates, *([self.newest] if self.newest else [])], default=None)
         if sum(len(one.data) for one in self._pages) >= AT_ONCE:
             await self._start()
+
+    @property
+    def read_all(self) -> bool:
+        """Whether as many orders were read as were declared: one that changes while pages are read may push another
+        over a page's edge, and the watermark must not move past what was never seen."""
+        return len(self._seen) + self._without_id >= self._declared
+
+    def _note(self, page: OrderPage) -> None:
+        self._seen.update(order.id for order in page.data)
+        self._seen.update(row.id for row in page.rejected if row.id)
+        self._without_id += sum(1 for row in page.rejected if not row.id)
+        self._declared = max(self._declared, page.total)
 
     async def finish(self) -> None:
         """Imports what is left and waits for all of it."""
