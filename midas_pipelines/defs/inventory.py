@@ -5,7 +5,7 @@ import asyncio
 import dagster as dg
 from pydantic import Field
 
-from midas_pipelines.defs.listings import fourseller_listings
+from midas_pipelines.defs.listings import fourseller_listings, waiting
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.orders import order_poll
@@ -27,6 +27,7 @@ class InventoryConfig(dg.Config):
     kinds={"python", "api"},
     owners=OWNERS,
     deps=[fourseller_listings, order_poll],
+    pool="inventory",
     metadata=columns(
         product_id="int: the shop's product",
         variant_id="int: its variant, empty for a product without",
@@ -42,11 +43,8 @@ def inventory_levels(
 ) -> dg.MaterializeResult:
     """The quantities on 4Seller: each item whose stock changed is pushed as an absolute number, never a delta."""
     with midas.engine(context) as engine:
-        report = asyncio.run(
-            push_inventory(
-                engine, ignore_delays=config.ignore_delays, on_progress=tell(context.log.info, "quantities")
-            )
-        )
+        progress = tell(context.log.info, "quantities", lambda: waiting(engine, None))
+        report = asyncio.run(push_inventory(engine, ignore_delays=config.ignore_delays, on_progress=progress))
         totals = stock_totals(engine.database)
     return dg.MaterializeResult(
         metadata={

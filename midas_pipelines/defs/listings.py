@@ -8,6 +8,10 @@ from pydantic import Field
 from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
+from midas_pipelines.defs.shards import SHARDS, shards_of
+from midas_pipelines.store.mappings import count_dirty
+from midas_pipelines.store.shards import Shards
+from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.observe import ObservationReport, observe
 from midas_pipelines.sync.products import Mode, sync_products
 from midas_pipelines.sync.progress import tell
@@ -20,7 +24,7 @@ PROMISED_CONSISTENCY = 0.999
 class ListingsConfig(dg.Config):
     """Which items to bring to 4Seller."""
 
-    full: bool = Field(default=False, description="Consider every item, not only those that changed.")
+    full: bool = Field(default=True, description="Consider every item, not only those that changed.")
     skus: list[str] = Field(default=[], description="Only these items, whether they changed or not.")
     ignore_delays: bool = Field(default=False, description="Also the items that are backing off.")
 
@@ -30,6 +34,8 @@ class ListingsConfig(dg.Config):
     kinds={"python", "api"},
     owners=OWNERS,
     deps=[catalog_snapshot],
+    partitions_def=SHARDS,
+    pool="listings",
     metadata=columns(
         sku="string: held by one item, by constraint",
         fourseller_product_id="string: one item's, by constraint",
@@ -46,6 +52,7 @@ def fourseller_listings(
 
     An item that cannot be listed is set aside with its reason and never holds up another.
     """
+    shards = shards_of(context)
     with midas.engine(context) as engine:
         report = asyncio.run(
             sync_products(
@@ -53,7 +60,8 @@ def fourseller_listings(
                 Mode.FULL if config.full else Mode.INCREMENTAL,
                 skus=config.skus,
                 ignore_delays=config.ignore_delays,
-                on_progress=tell(context.log.info, "items"),
+                shards=shards,
+                on_progress=tell(context.log.info, "items", lambda: waiting(engine, shards)),
             )
         )
     return dg.MaterializeResult(
@@ -61,10 +69,17 @@ def fourseller_listings(
             "dagster/row_count": report.scanned,
             **numbers(report, "scanned", "created", "updated", "deleted", "unchanged", "adopted"),
             **numbers(report, "failed", "set_aside", "requests", "seconds", "push_seconds"),
+            "shards": len(context.partition_keys),
             "scope": ", ".join(config.skus) or ("full" if config.full else "incremental"),
             "problems": table(report.problems),
         }
     )
+
+
+def waiting(engine: Engine, shards: Shards | None) -> int:
+    """How many items of those shards are yet to be pushed."""
+    with engine.database.reading() as connection:
+        return count_dirty(connection, shards)
 
 
 class PlanConfig(dg.Config):

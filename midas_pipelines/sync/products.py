@@ -14,6 +14,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import ContractBroken, RateLimited, Unavailable
 from midas_pipelines.store.mappings import ensure_items
 from midas_pipelines.store.presence import free_dead_claims
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
@@ -63,6 +64,7 @@ async def sync_products(
     skus: Sequence[str] = (),
     dry_run: bool = False,
     ignore_delays: bool = False,
+    shards: Shards | None = None,
     on_progress: Callable[[Tally], None] | None = None,
 ) -> ProductReport:
     """Brings 4Seller's products to what the shop's tables say.
@@ -73,6 +75,7 @@ async def sync_products(
         skus: only these items, whatever the mode.
         dry_run: tells what would be done, in `plan`, and sends no write.
         ignore_delays: tries also the items that are backing off; a full sync always does.
+        shards: only the items of these; None for all.
         on_progress: called after each block of acknowledgements.
 
     Raises:
@@ -80,6 +83,8 @@ async def sync_products(
         BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
     """
     scope = "dry run" if dry_run else ",".join(skus)[:200] if skus else mode.value
+    if shards is not None:
+        scope += f", {shards}"[:150]
     report = ProductReport()
     with recorded(engine, "products", scope, report) as clock:
         ids = _mapping_ids(engine, skus) if skus else None
@@ -88,7 +93,7 @@ async def sync_products(
             return report
         async with engine.channel() as client:
             clock.client = client
-            await _sync(engine, client, mode, ids, report, ignore_delays, on_progress)
+            await _sync(engine, client, mode, ids, report, ignore_delays, shards, on_progress)
     return report
 
 
@@ -99,14 +104,22 @@ async def _sync(
     ids: list[int] | None,
     report: ProductReport,
     ignore_delays: bool,
+    shards: Shards | None,
     on_progress: Callable[[Tally], None] | None,
 ) -> None:
     full = mode is Mode.FULL or ids is not None
     known = await _read_listing(engine, client) if mode is Mode.FULL and ids is None else None
-    scanned = scan(engine.database, title_limit=engine.settings.title_limit, ids=ids) if full else None
+    limit = engine.settings.title_limit
+    scanned = scan(engine.database, title_limit=limit, ids=ids, shards=shards) if full else None
     started = time.perf_counter()
     push = Push(
-        engine, client, known=known, ids=ids, ignore_delays=full or ignore_delays, on_progress=on_progress
+        engine,
+        client,
+        known=known,
+        ids=ids,
+        ignore_delays=full or ignore_delays,
+        shards=shards,
+        on_progress=on_progress,
     )
     try:
         await push.run()

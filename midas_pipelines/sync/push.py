@@ -20,6 +20,7 @@ from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store import claims
 from midas_pipelines.store.claims import Fate, Outcome
 from midas_pipelines.store.presence import Presence, free_dead_claims
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.sync.engine import ChannelDown, Engine
@@ -52,6 +53,7 @@ class Push:
         ids: only these mappings; None for all.
         quantities_only: leaves content alone and touches only what 4Seller has already.
         ignore_delays: also items whose next attempt is not due.
+        shards: only the items of these; None for all.
     """
 
     engine: Engine
@@ -60,6 +62,7 @@ class Push:
     ids: Sequence[int] | None = None
     quantities_only: bool = False
     ignore_delays: bool = False
+    shards: Shards | None = None
     on_progress: Callable[[Tally], None] | None = None
     tally: Tally = field(default_factory=Tally)
 
@@ -142,6 +145,7 @@ class Push:
                 ids=self.ids,
                 listed_only=self.quantities_only,
                 ignore_delays=self.ignore_delays,
+                shards=self.shards,
             )
             return self._plan(connection, claimed) if claimed else []
 

@@ -18,6 +18,7 @@ from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.claims import COLUMNS, FORGOTTEN, Mapping
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.mappings import ensure_items, mark_dirty
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
@@ -41,14 +42,19 @@ class Scanned:
 
 
 def scan(
-    database: Database, *, title_limit: int, ids: Sequence[int] | None = None, keep_changes: bool = False
+    database: Database,
+    *,
+    title_limit: int,
+    ids: Sequence[int] | None = None,
+    keep_changes: bool = False,
+    shards: Shards | None = None,
 ) -> Scanned:
-    """Compares every item, or those of `ids`, and marks dirty what differs; with `keep_changes` it only tells."""
+    """Compares every item, or those of `ids` or `shards`, and marks dirty what differs; with `keep_changes` it only tells."""
     scanned = Scanned()
     if not keep_changes:
         with database.writing() as connection:
             ensure_items(connection)
-    for changes in chunks(database, title_limit=title_limit, ids=ids):
+    for changes in chunks(database, title_limit=title_limit, ids=ids, shards=shards):
         for change in changes:
             _count(scanned, change)
         differing = [change for change in changes if _waits(change)]
@@ -65,7 +71,7 @@ def scan(
 
 
 def chunks(
-    database: Database, *, title_limit: int, ids: Sequence[int] | None = None
+    database: Database, *, title_limit: int, ids: Sequence[int] | None = None, shards: Shards | None = None
 ) -> Iterator[list[Change]]:
     """The change that each item needs, a thousand items at a time, in the order of their mappings."""
     after = 0
@@ -73,6 +79,8 @@ def chunks(
         query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
         if ids is not None:
             query = query.where(mappings.c.id.in_(ids))
+        if shards is not None:
+            query = query.where(shards.condition)
         with database.reading() as connection:
             rows = [Mapping(*row) for row in connection.execute(query)]
             if not rows:
