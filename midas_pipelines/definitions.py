@@ -9,6 +9,7 @@ from midas_pipelines.defs.frames import Frames
 from midas_pipelines.defs.freshness import with_freshness
 from midas_pipelines.defs.jobs import JOBS, schedules
 from midas_pipelines.defs.midas import Midas
+from midas_pipelines.defs.retention import forgetting
 from midas_pipelines.defs.run_alerts import run_alert_sensors
 from midas_pipelines.defs.sensors import left_over_sensors
 from midas_pipelines.settings import load_settings
@@ -22,7 +23,7 @@ defs = dg.Definitions(
     ),
     asset_checks=dg.load_asset_checks_from_modules(DOMAINS),
     jobs=JOBS,
-    schedules=schedules(SETTINGS),
+    schedules=[*schedules(SETTINGS), forgetting(SETTINGS)],
     sensors=[
         *left_over_sensors(SETTINGS),
         *run_alert_sensors(SETTINGS),

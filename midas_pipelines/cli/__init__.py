@@ -21,6 +21,11 @@ COMMANDS = {
         "dev",
         "Run everything on this machine: sandbox, schedules, Dagster UI.",
     ),
+    "instance": (
+        "midas_pipelines.cli.instance",
+        "instance",
+        "Prepare Dagster's own settings and storage.",
+    ),
     "items": ("midas_pipelines.cli.items", "items", "See what was set aside, and give it another try."),
     "orders": (
         "midas_pipelines.cli.orders",
@@ -40,6 +45,8 @@ COMMANDS = {
     ),
     "store": ("midas_pipelines.cli.store", "store", "Make a sample shop."),
     "sync": ("midas_pipelines.cli.sync", "sync", "Bring products, stock and orders together, now."),
+    "worker": ("midas_pipelines.cli.worker", "worker", "Execute steps for the Celery executor."),
+    "workflows": ("midas_pipelines.cli.workflows", "workflows", "Say what runs by itself, and how often."),
 }
 
 

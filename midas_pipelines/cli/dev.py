@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import httpx
 
+from midas_pipelines.cli.dagster_home import limit_pools
 from midas_pipelines.cli.processes import Children
 from midas_pipelines.cli.workplace import API_KEY, SELLER_ID, Workplace, workplace_option
 from midas_pipelines.sandbox.background import BackgroundSandbox
@@ -59,6 +60,7 @@ def _run(place: Workplace, port: int, sandbox_port: int, shoppers: float) -> Non
         settings = place.enter(sandbox.url)
         with Database(settings.database()) as database:
             _seed(database)
+        limit_pools(settings)
         log = place.root / "dagster.log"
         dagster = children.start(_dagster(port), log)
         click.echo(f"Starting Dagster (its log is {log}) ...")

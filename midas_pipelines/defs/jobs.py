@@ -1,6 +1,7 @@
 """The workflows as jobs: what runs together, and what a person who starts one should know."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -9,28 +10,29 @@ from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.intervals import daily_schedule, interval_schedule
 from midas_pipelines.defs.inventory import inventory_levels
 from midas_pipelines.defs.listings import fourseller_listings, listing_observation, sync_plan
-from midas_pipelines.defs.orders import (
-    customer_messages,
-    imported_orders,
-    order_fulfilment,
-    order_poll,
-    order_statuses,
-)
+from midas_pipelines.defs.orders import imported_orders, order_statuses
+from midas_pipelines.defs.retention import forget_old_runs
+from midas_pipelines.defs.timetable import timetable
 from midas_pipelines.defs.workflows import ops_config
 from midas_pipelines.settings import Settings, load_settings
 
-LONGEST_RUN = str(load_settings().longest_run_minutes * 60)
+SETTINGS = load_settings()
+LONGEST_RUN = str(SETTINGS.longest_run_minutes * 60)
 
 
 def _job(name: str, assets: Sequence[Any], description: str) -> Any:
     """A job over these assets; a run that takes longer than it may is ended, and tried again by a new one."""
     config = ops_config(name)
+    planned = {entry.workflow: entry for entry in timetable(SETTINGS)}.get(name)
     return dg.define_asset_job(
         name,
         selection=dg.AssetSelection.assets(*assets),
         config=config if config["ops"] else None,
         tags={"dagster/max_runtime": LONGEST_RUN},
-        description=description,
+        description=f"{description}\n\n{planned.in_words}" if planned else description,
+        metadata={name: value for name, value in asdict(planned).items() if value is not None}
+        if planned
+        else None,
     )
 
 
@@ -48,28 +50,24 @@ plan_sync = _job("plan_sync", [sync_plan], "Says what a sync would do; sends not
 inventory_push = _job(
     "inventory_push", [inventory_levels], "Pushes the quantities of items whose stock changed."
 )
-order_import = _job(
-    "order_import",
-    [order_poll, customer_messages],
-    "Imports marketplace sales since the watermark, and confirms them to customers.",
-)
-order_backfill = _job(
-    "order_backfill",
-    [imported_orders],
-    "Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
-)
-status_sync = _job(
-    "status_sync",
-    [order_statuses, order_fulfilment, customer_messages],
-    "Brings order statuses together, both ways, with parcels and messages to customers.",
-)
+order_import = _job("order_import", [imported_orders], "Imports marketplace sales since the watermark.")
+status_sync = _job("status_sync", [order_statuses], "Brings order statuses together, both ways.")
 consistency_check = _job(
     "consistency_check",
     [listing_observation],
     "Reads back what 4Seller shows and checks it against the shop.",
 )
 
-JOBS = [full_sync, incremental_sync, plan_sync, inventory_push, order_import, order_backfill, status_sync, consistency_check]
+JOBS: list[Any] = [
+    full_sync,
+    incremental_sync,
+    plan_sync,
+    inventory_push,
+    order_import,
+    status_sync,
+    consistency_check,
+    forget_old_runs,
+]
 
 
 def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
