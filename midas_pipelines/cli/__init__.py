@@ -45,7 +45,11 @@ COMMANDS = {
     ),
     "store": ("midas_pipelines.cli.store", "store", "Make a sample shop."),
     "sync": ("midas_pipelines.cli.sync", "sync", "Bring products, stock and orders together, now."),
-    "worker": ("midas_pipelines.cli.worker", "worker", "Execute steps for the Celery executor."),
+    "step-worker": (
+        "midas_pipelines.cli.step_worker",
+        "step_worker",
+        "Execute steps for the Celery executor.",
+    ),
     "workflows": ("midas_pipelines.cli.workflows", "workflows", "Say what runs by itself, and how often."),
 }
 

@@ -17,7 +17,7 @@ storage:
       env: MIDAS_DAGSTER_POSTGRES_URL
 """
 
-PRODUCT_POOL = "listings"
+ONE_AT_ONCE, PRODUCT_POOL = ("inventory", "orders"), "listings"
 
 
 def dagster_yaml(settings: Settings) -> str:
@@ -35,8 +35,10 @@ def write_dagster_yaml(home: Path, settings: Settings) -> Path:
 
 
 def limit_pools(settings: Settings) -> None:
-    """Lets as many product syncs run at once as the settings say; DAGSTER_HOME must be set."""
+    """Lets as many product syncs run at once as the settings say, and one of all else; DAGSTER_HOME must be set."""
     import dagster as dg  # takes a second to load
 
     with dg.DagsterInstance.get() as instance:
-        instance.event_log_storage.set_concurrency_slots(PRODUCT_POOL, settings.shards_at_once)
+        limits = dict.fromkeys(ONE_AT_ONCE, 1) | {PRODUCT_POOL: settings.shards_at_once}
+        for pool, limit in limits.items():
+            instance.event_log_storage.set_concurrency_slots(pool, limit)

@@ -33,6 +33,6 @@ def _linked(asset: Any, code_url: str | None) -> Any:
 
 def _reference(path: Path, line: int, code_url: str | None) -> Any:
     if code_url is None:
-        return dg.LocalFileCodeReference(file_path=str(path), line_number=line, label="open in the editor")
+        return dg.LocalFileCodeReference(file_path=str(path), line_number=line, label=path.name)
     inside = path.relative_to(ROOT).as_posix()
     return dg.UrlCodeReference(url=f"{code_url.rstrip('/')}/{inside}#L{line}", label=path.name)

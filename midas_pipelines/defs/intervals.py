@@ -66,15 +66,15 @@ def daily_schedule(job_name: str, hour: int, settings: Settings, description: st
         found = unless_running(context, job_name)
         if isinstance(found, dg.SkipReason):
             return found
-        return one_run_a_shard(job_name) if spread else [found]
+        return one_run_a_shard(job_name, context.scheduled_execution_time) if spread else [found]
 
     return nightly
 
 
-def one_run_a_shard(job_name: str) -> list[dg.RunRequest]:
-    """A run for each shard, for as many workers as there are."""
+def one_run_a_shard(job_name: str, at: datetime) -> list[dg.RunRequest]:
+    """A run for each shard, for as many workers as there are; asked for once for that moment."""
     return [
-        dg.RunRequest(partition_key=name, run_config=ops_config(job_name))
+        dg.RunRequest(run_key=f"{at.isoformat()}:{name}", partition_key=name, run_config=ops_config(job_name))
         for name in SHARDS.get_partition_keys()
     ]
 

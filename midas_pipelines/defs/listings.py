@@ -66,7 +66,7 @@ def fourseller_listings(
         )
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": report.scanned,
+            **({"dagster/row_count": report.scanned} if config.full and not config.skus else {}),
             **numbers(report, "scanned", "created", "updated", "deleted", "unchanged", "adopted"),
             **numbers(report, "failed", "set_aside", "requests", "seconds", "push_seconds"),
             "shards": len(context.partition_keys),

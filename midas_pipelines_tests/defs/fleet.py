@@ -58,12 +58,17 @@ class Fleet:
         )
 
     def start_worker(self, name: str) -> None:
-        """One more `midas worker`."""
-        self.workers.append(self._start(name, sys.executable, "-c", MIDAS, "worker", "--name", name))
+        """One more `midas step-worker`."""
+        self.workers.append(self._start(name, sys.executable, "-c", MIDAS, "step-worker", "--name", name))
 
     def kill_worker(self, number: int) -> None:
         """Takes a worker away with all its processes, as a lost machine would be."""
         _signal(self.workers[number], signal.SIGKILL)
+
+    def busy(self, number: int) -> bool:
+        """Whether a worker has a step in hand."""
+        log = (self.home / f"worker{number}.log").read_text()
+        return log.count("received") > log.count(" succeeded in ")
 
     def backfill(self, job: str) -> None:
         """A run for each shard."""
@@ -81,13 +86,17 @@ class Fleet:
         runs = self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]))
         return {run.tags["dagster/partition"] for run in runs}
 
+    def tried_again(self) -> int:
+        """How many runs were started in place of one that was lost."""
+        return sum("dagster/retry_number" in run.tags for run in self.instance.get_runs())
+
     def wait(self, until: Callable[[], bool], seconds: float) -> None:
         """Returns once that holds. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while not until():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"Not done after {seconds:.0f} s; done: {sorted(self.done())}.")
-            time.sleep(0.5)
+            time.sleep(0.1)
 
     def _start(self, log: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.home / f"{log}.log").open("ab") as output:

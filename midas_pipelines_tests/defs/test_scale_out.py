@@ -29,7 +29,7 @@ def test_a_lost_worker_loses_no_shard(
         world = World(database, background_sandbox)
         for _ in range(4 * SHARDS):
             add_product(database)
-        world.sandbox.faults.latency_ms = 50.0
+        world.sandbox.faults.latency_ms = 300.0
         environment = {
             **_settings(world, shop),
             "MIDAS_DAGSTER_POSTGRES_URL": history.replace("+psycopg", ""),
@@ -38,6 +38,7 @@ def test_a_lost_worker_loses_no_shard(
             "MIDAS_CELERY_BACKEND": f"db+{queue}",
             "MIDAS_LONGEST_RUN_MINUTES": "2",
             "MIDAS_SHARDS": str(SHARDS),
+            "MIDAS_IN_FLIGHT": "1",
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
@@ -46,9 +47,10 @@ def test_a_lost_worker_loses_no_shard(
                 fleet.start_worker(f"worker{number}")
             fleet.start_daemon()
             fleet.backfill("full_sync")
-            fleet.wait(lambda: len(fleet.done()) >= SHARDS // 4, 300)
+            fleet.wait(lambda: len(fleet.done()) >= SHARDS // 4 and fleet.busy(0), 300)
             fleet.kill_worker(0)
             fleet.wait(lambda: len(fleet.done()) == SHARDS, 600)
+            assert fleet.tried_again() >= 1
         assert world.shown == world.wanted
         assert world.dirty == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -98,6 +99,10 @@ def test_the_nightly_full_sync_may_be_one_run_a_shard(tmp_path: Path) -> None:
     settings = Settings(spread_full_sync=True)
     schedule = daily_schedule("full_sync", 2, settings, "")
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        context = dg.build_schedule_context(instance, repository_def=defs.get_repository_def())
+        context = dg.build_schedule_context(
+            instance,
+            scheduled_execution_time=datetime(2026, 1, 1, 2, tzinfo=UTC),
+            repository_def=defs.get_repository_def(),
+        )
         requests = schedule.evaluate_tick(context).run_requests or []
     assert [request.partition_key for request in requests] == EVERY

@@ -1,4 +1,4 @@
-"""`midas worker`: executes steps that the Celery executor hands out."""
+"""`midas step-worker`: executes steps that the Celery executor hands out."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import click
 from midas_pipelines.settings import SettingsError, load_settings
 
 
-@click.command()
+@click.command(name="step-worker")
 @click.option("--concurrency", default=1, show_default=True, help="Steps at once, each in its own process.")
 @click.option("--name", default=None, help="A name that no other worker has; made up if not given.")
-def worker(concurrency: int, name: str | None) -> None:
+def step_worker(concurrency: int, name: str | None) -> None:
     """Execute steps for runs of the Celery executor until it is stopped; start as many as there are machines.
 
     \b
