@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from midas_pipelines.settings import Settings
@@ -22,7 +23,8 @@ ONE_AT_ONCE, PRODUCT_POOL = ("inventory", "orders"), "listings"
 
 def dagster_yaml(settings: Settings) -> str:
     """The text of `dagster.yaml`: YAML cannot choose by the environment, so it is written for it."""
-    text = DAGSTER_SETTINGS.read_text()
+    longest = f"max_runtime_seconds: {settings.longest_run_minutes * 60}"
+    text = re.sub(r"max_runtime_seconds: \d+", longest, DAGSTER_SETTINGS.read_text())
     return text + ON_POSTGRESQL if settings.dagster_postgres_url is not None else text
 
 

@@ -17,18 +17,16 @@ from midas_pipelines.defs.workflows import ops_config
 from midas_pipelines.settings import Settings, load_settings
 
 SETTINGS = load_settings()
-LONGEST_RUN = str(SETTINGS.longest_run_minutes * 60)
 
 
 def _job(name: str, assets: Sequence[Any], description: str) -> Any:
-    """A job over these assets; a run that takes longer than it may is ended, and tried again by a new one."""
+    """A job over these assets, that says of itself how often it runs."""
     config = ops_config(name)
     planned = {entry.workflow: entry for entry in timetable(SETTINGS)}.get(name)
     return dg.define_asset_job(
         name,
         selection=dg.AssetSelection.assets(*assets),
         config=config if config["ops"] else None,
-        tags={"dagster/max_runtime": LONGEST_RUN},
         description=f"{description}\n\n{planned.in_words}" if planned else description,
         metadata={name: value for name, value in asdict(planned).items() if value is not None}
         if planned

@@ -22,7 +22,7 @@ def run_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     )
     def tell_of_failures(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         run = context.dagster_run
-        if run.tags.get(WILL_RETRY) == "true":
+        if is_tried_again(context.instance, run):
             return dg.SkipReason(f"Run {run.run_id} of {run.job_name} is tried again by Dagster.")
         with shop() as database:
             if isinstance(database, dg.SkipReason):
@@ -51,6 +51,17 @@ def run_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         return None
 
     return [tell_of_failures, tell_of_recovery]
+
+
+def is_tried_again(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether Dagster starts another run in place of this one.
+
+    The tag alone does not say so: of a backfill that has ended, no run is tried again, whatever its tags.
+    """
+    backfill_id = run.tags.get("dagster/backfill")
+    backfill = instance.get_backfill(backfill_id) if backfill_id else None
+    over = backfill is not None and backfill.status.value != "REQUESTED"
+    return run.tags.get(WILL_RETRY) == "true" and not over
 
 
 def _story(context: dg.RunFailureSensorContext) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,7 +33,7 @@ class Stock:
     """The catalogue and its queue now: counts of items, and how long the oldest waits in seconds."""
 
     items: int
-    new_in_30_days: int
+    new_in_30_days: int  # at the pace since the first day, on which everything was new
     waiting: int
     oldest_seconds: float
 
@@ -67,11 +67,25 @@ def stock(database: Database) -> Stock:
     oldest = sa.func.min(table.dirty_since, type_=table.dirty_since.type)
     with database.reading() as connection:
         items = connection.scalar(sa.select(sa.func.count()).where(kept)) or 0
-        new = connection.scalar(sa.select(sa.func.count()).where(kept, table.created_at > utc_now(-30 * DAY)))
+        new = _growth(connection)
         waiting, since, now = connection.execute(
             sa.select(sa.func.count(), oldest, utc_now()).where(table.dirty_since.is_not(None))
         ).one()
-    return Stock(items, new or 0, waiting, _age(since, now))
+    return Stock(items, new, waiting, _age(since, now))
+
+
+def _growth(connection: sa.Connection) -> int:
+    """New items in thirty days, from those that came after the first day of the installation."""
+    table = mappings.c
+    first, now = connection.execute(
+        sa.select(sa.func.min(table.created_at, type_=table.created_at.type), utc_now())
+    ).one()
+    if first is None or now - first < timedelta(days=2):
+        return 0
+    since = max(first + timedelta(days=1), now - timedelta(days=30))
+    query = sa.select(sa.func.count()).where(table.state != "removed", table.created_at > since)
+    seconds: float = (now - since).total_seconds()
+    return round((connection.scalar(query) or 0) * 30 * DAY / seconds)
 
 
 def _age(since: datetime | None, now: datetime) -> float:

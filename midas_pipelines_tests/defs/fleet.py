@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,9 +14,14 @@ from pathlib import Path
 import dagster as dg
 
 from midas_pipelines.cli.dagster_home import write_dagster_yaml
+from midas_pipelines.defs.shards import shard_names
 from midas_pipelines.settings import Settings
 
 MIDAS = "from midas_pipelines.cli import main; main()"
+LAUNCH = """
+mutation Launch($asked: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $asked) { __typename ... on PythonError { message } }
+}"""
 SCRIPTS = Path(sys.executable).parent
 
 
@@ -70,11 +76,15 @@ class Fleet:
         log = (self.home / f"worker{number}.log").read_text()
         return log.count("received") > log.count(" succeeded in ")
 
-    def backfill(self, job: str) -> None:
-        """A run for each shard."""
-        command = ["job", "backfill", "-j", job, "--all", "--noprompt", "-m", "midas_pipelines.definitions"]
+    def backfill(self, *assets: str) -> None:
+        """Asks for a run for each shard, as the UI does; the daemon launches them."""
+        asked = {
+            "assetSelection": [{"path": [asset]} for asset in assets],
+            "partitionNames": shard_names(Settings().shards),
+        }
+        command = ["-m", "midas_pipelines.definitions", "-t", LAUNCH, "-v", json.dumps({"asked": asked})]
         subprocess.run(
-            [str(SCRIPTS / "dagster"), *command],
+            [str(SCRIPTS / "dagster-graphql"), *command],
             env=os.environ | self.environment,
             check=True,
             capture_output=True,

@@ -18,8 +18,10 @@ from midas_pipelines.defs.operations import capacity_plan, sync_performance, syn
 from midas_pipelines.defs.retention import forget, forget_old_runs
 from midas_pipelines.defs.timetable import timetable
 from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.store import measures
+from midas_pipelines.store.database import Database
 from midas_pipelines_tests.defs.conftest import metadata
-from midas_pipelines_tests.shop import add_product, rows
+from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.world import World
 
 
@@ -50,6 +52,16 @@ def test_the_capacity_plan_shows_its_arithmetic(environment: World) -> None:
     told = operate(capacity_plan)
     assert told["raise_first"] == "nothing"
     assert "25 writes + 1 pages" in told["arithmetic"].records[0].data["how"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("days", "grown"), [(1, 0), (11, 30), (400, 10)])
+def test_what_was_there_on_the_first_day_is_no_growth(shop: Database, days: int, grown: int) -> None:
+    for _ in range(20):
+        add_product(shop)
+    ago = f"- interval '{days} days'" if shop.is_postgresql else f"'-{days} days'"
+    moment = f"now() {ago}" if shop.is_postgresql else f"datetime('now', {ago})"
+    run(shop, f"UPDATE fourseller_product_mappings SET created_at = {moment} WHERE id <= 10")
+    assert measures.stock(shop).new_in_30_days == grown
 
 
 def test_a_shop_that_never_synced_has_no_plan_yet(environment: World) -> None:

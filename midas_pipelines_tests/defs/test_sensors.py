@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.run_alerts import run_alert_sensors
+from midas_pipelines.defs.run_alerts import is_tried_again, run_alert_sensors
 from midas_pipelines.defs.sensors import left_over_sensors
 from midas_pipelines.settings import Settings
 from midas_pipelines_tests.shop import add_product, rows, run
@@ -161,3 +162,16 @@ def test_the_alert_says_which_workflow_and_why(
     ((text,),) = rows(environment.database, "SELECT text FROM alerts WHERE kind = 'run_failed'")
     assert text.startswith("The workflow order_import failed. ")
     assert "refused the credentials" in text
+
+
+@pytest.mark.parametrize(
+    ("status", "tried"), [(BulkActionStatus.REQUESTED, True), (BulkActionStatus.COMPLETED, False)]
+)
+def test_a_run_of_a_backfill_that_has_ended_is_not_tried_again(
+    instance: dg.DagsterInstance, status: BulkActionStatus, tried: bool
+) -> None:
+    backfill = PartitionBackfill("b", status=status, from_failure=False, tags={}, backfill_timestamp=0.0)
+    instance.add_backfill(backfill)
+    tags = {"dagster/will_retry": "true", "dagster/backfill": "b"}
+    job = defs.resolve_job_def("order_import")
+    assert is_tried_again(instance, instance.create_run_for_job(job, tags=tags)) is tried
