@@ -10,7 +10,13 @@ from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.intervals import daily_schedule, interval_schedule
 from midas_pipelines.defs.inventory import inventory_levels
 from midas_pipelines.defs.listings import fourseller_listings, listing_observation, sync_plan
-from midas_pipelines.defs.orders import imported_orders, order_statuses
+from midas_pipelines.defs.orders import (
+    customer_messages,
+    imported_orders,
+    order_fulfilment,
+    order_poll,
+    order_statuses,
+)
 from midas_pipelines.defs.retention import forget_old_runs
 from midas_pipelines.defs.timetable import timetable
 from midas_pipelines.defs.workflows import ops_config
@@ -48,8 +54,21 @@ plan_sync = _job("plan_sync", [sync_plan], "Says what a sync would do; sends not
 inventory_push = _job(
     "inventory_push", [inventory_levels], "Pushes the quantities of items whose stock changed."
 )
-order_import = _job("order_import", [imported_orders], "Imports marketplace sales since the watermark.")
-status_sync = _job("status_sync", [order_statuses], "Brings order statuses together, both ways.")
+order_import = _job(
+    "order_import",
+    [order_poll, customer_messages],
+    "Imports marketplace sales since the watermark, and confirms them to customers.",
+)
+order_backfill = _job(
+    "order_backfill",
+    [imported_orders],
+    "Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
+)
+status_sync = _job(
+    "status_sync",
+    [order_statuses, order_fulfilment, customer_messages],
+    "Brings order statuses together, both ways, with parcels and messages to customers.",
+)
 consistency_check = _job(
     "consistency_check",
     [listing_observation],
@@ -62,6 +81,7 @@ JOBS: list[Any] = [
     plan_sync,
     inventory_push,
     order_import,
+    order_backfill,
     status_sync,
     consistency_check,
     forget_old_runs,

@@ -79,7 +79,13 @@ def _told(report: OrderReport) -> dict[str, Any]:
     }
 
 
-@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, deps=[imported_orders, order_poll], pool="orders")
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "api"},
+    owners=OWNERS,
+    deps=[imported_orders, order_poll],
+    pool="orders",
+)
 def order_statuses(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """Where each order stands, the same in the shop and on its marketplace; a status never goes back."""
     with midas.engine(context) as engine:
