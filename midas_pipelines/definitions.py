@@ -2,19 +2,34 @@
 
 import dagster as dg
 
-from midas_pipelines.defs import catalog, inventory, listings, order_checks, orders, stock
+from midas_pipelines.defs import catalog, inventory, listings, operations, order_checks, orders, stock
+from midas_pipelines.defs.code import with_code
+from midas_pipelines.defs.executors import executor
+from midas_pipelines.defs.frames import Frames
+from midas_pipelines.defs.freshness import with_freshness
 from midas_pipelines.defs.jobs import JOBS, schedules
 from midas_pipelines.defs.midas import Midas
+from midas_pipelines.defs.retention import forgetting
+from midas_pipelines.defs.run_alerts import run_alert_sensors
+from midas_pipelines.defs.sensors import left_over_sensors
 from midas_pipelines.settings import load_settings
 
-DOMAINS = [catalog, listings, inventory, orders, order_checks, stock]
+DOMAINS = [catalog, listings, inventory, orders, order_checks, stock, operations]
+SETTINGS = load_settings()
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules(DOMAINS, include_specs=True),
+    assets=with_freshness(
+        with_code(dg.load_assets_from_modules(DOMAINS, include_specs=True), SETTINGS), SETTINGS
+    ),
     asset_checks=dg.load_asset_checks_from_modules(DOMAINS),
     jobs=JOBS,
-    schedules=schedules(load_settings()),
-    sensors=[stock.alerts_waiting],
-    resources={"midas": Midas()},
-    executor=dg.in_process_executor,
+    schedules=[*schedules(SETTINGS), forgetting(SETTINGS)],
+    sensors=[
+        *left_over_sensors(SETTINGS),
+        *run_alert_sensors(SETTINGS),
+        operations.automation(SETTINGS),
+        stock.alerts_waiting,
+    ],
+    resources={"midas": Midas(), "frames": Frames()},
+    executor=executor(SETTINGS),
 )

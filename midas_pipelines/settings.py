@@ -8,7 +8,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -65,7 +65,43 @@ class Settings(BaseSettings):
     stock_watch_interval: Minutes = Field(15, description="minutes between two looks for low stock")
     digest_hour: int = Field(7, ge=0, le=23, description="UTC hour of the daily digest to staff")
     full_sync_hour: int = Field(2, ge=0, le=23, description="UTC hour of the nightly full sync")
-    schedules: bool = Field(False, description="schedules start switched on; `midas dev` sets it")
+    schedules: bool = Field(False, description="schedules and sensors start switched on; `midas dev` sets it")
+    paused: str = Field(
+        "", description="workflows that do not run by themselves, comma separated, such as order_import"
+    )
+    shards: int = Field(16, ge=1, le=1000, description="parts that a full sync may be shared out in")
+    shards_at_once: int = Field(4, ge=1, le=1000, description="runs of product syncs at once")
+    spread_full_sync: bool = Field(
+        False, description="the nightly full sync is one run for each shard, for many workers"
+    )
+    longest_run_minutes: int = Field(
+        120, ge=1, le=1440, description="a run that takes longer is ended and tried again"
+    )
+    keep_runs_days: int = Field(90, ge=1, le=3650, description="how long Dagster remembers a run")
+    left_over_seconds: int = Field(
+        60, ge=10, le=3600, description="what the gateway has left undone for so long, Dagster takes up"
+    )
+    executor: Literal["in_process", "multiprocess", "celery"] = Field(
+        "in_process", description="where the steps of a run are executed"
+    )
+    celery_broker: SecretStr | None = Field(
+        None, description="for the celery executor: redis://... or sqla+postgresql+psycopg://..."
+    )
+    celery_backend: SecretStr | None = Field(
+        None, description="where celery keeps results: redis://... or db+postgresql+psycopg://..."
+    )
+    dagster_postgres_url: SecretStr | None = Field(
+        None, description="postgresql://..., Dagster's own history; unset, SQLite files in DAGSTER_HOME"
+    )
+    code_url: str | None = Field(
+        None, description="where the code can be read, such as https://host/owner/name/blob/main"
+    )
+    shop_url: str | None = Field(None, description="the shop's own site, for links in Dagster")
+    fourseller_web_url: str = Field(
+        "https://www.4seller.com",
+        description="4Seller's own site, for links in Dagster",
+        validation_alias=AliasChoices("FOURSELLER_WEB_URL", "fourseller_web_url"),
+    )
 
     in_flight: int = Field(50, ge=1, le=500, description="requests to 4Seller under way at once, per process")
     rate_limit: float | None = Field(
@@ -180,6 +216,14 @@ class Settings(BaseSettings):
             _parse_database_url(value.get_secret_value())
         return value
 
+    @field_validator("dagster_postgres_url")
+    @classmethod
+    def _dagster_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+        schemes = ("postgresql://", "postgresql+psycopg2://")
+        if value is not None and not value.get_secret_value().startswith(schemes):
+            raise ValueError("must begin with postgresql:// (Dagster reaches PostgreSQL by psycopg2)")
+        return value
+
     @field_validator("payload_key")
     @classmethod
     def _fernet_keys(cls, value: SecretStr | None) -> SecretStr | None:
@@ -207,6 +251,10 @@ class Settings(BaseSettings):
                 "sqlite:///midas.db or postgresql://user:password@host/shop."
             )
         return _parse_database_url(self.database_url.get_secret_value())
+
+    def runs_by_itself(self, workflow: str) -> bool:
+        """Whether schedules and sensors start that workflow: they are on, and it is not paused."""
+        return self.schedules and workflow not in {name.strip() for name in self.paused.split(",")}
 
     def channel(self) -> ChannelAccess:
         """Where 4Seller is and who we are there; raises `SettingsError` naming what is not set."""

@@ -32,6 +32,11 @@ COMMANDS = {
         "gateway",
         "Serve webhooks and the shop's calls, in real time.",
     ),
+    "instance": (
+        "midas_pipelines.cli.instance",
+        "instance",
+        "Prepare Dagster's own settings and storage.",
+    ),
     "items": ("midas_pipelines.cli.items", "items", "See what was set aside, and give it another try."),
     "keys": ("midas_pipelines.cli.keys", "keys", "Make, list, rotate and revoke keys for the gateway."),
     "orders": (
@@ -66,6 +71,12 @@ COMMANDS = {
         "Work off webhooks and changes, without serving HTTP.",
     ),
     "sync": ("midas_pipelines.cli.sync", "sync", "Bring products, stock and orders together, now."),
+    "step-worker": (
+        "midas_pipelines.cli.step_worker",
+        "step_worker",
+        "Execute steps for the Celery executor.",
+    ),
+    "workflows": ("midas_pipelines.cli.workflows", "workflows", "Say what runs by itself, and how often."),
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import httpx
 
+from midas_pipelines.cli.dagster_home import limit_pools
 from midas_pipelines.cli.processes import Children
 from midas_pipelines.cli.workplace import API_KEY, SELLER_ID, Workplace, workplace_option
 from midas_pipelines.sandbox.background import BackgroundSandbox
@@ -100,6 +101,7 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
         with Database(settings.database()) as database:
             _seed(database)
             key = _new_key(database)
+        limit_pools(settings)
         gateway_url = f"http://127.0.0.1:{gateway_port}"
         parts = [
             Part("The gateway", f"{gateway_url}/readyz", _gateway(gateway_port), place.root / "gateway.log"),

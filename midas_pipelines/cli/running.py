@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from midas_pipelines.definitions import defs
+from midas_pipelines.defs.workflows import ops_config, run_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's own event log belongs in its UI; a command prints its result alone."""
@@ -34,11 +35,11 @@ def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
         ops: the configuration of its assets, by name.
     """
     job = defs.resolve_job_def(name)
-    run_config: dict[str, Any] = dict(QUIET)
-    if ops:
-        run_config["ops"] = {asset: {"config": config} for asset, config in ops.items()}
+    run_config: dict[str, Any] = QUIET | ops_config(name, ops)
     with _instance() as instance:
-        result = job.execute_in_process(instance=instance, run_config=run_config, raise_on_error=False)
+        result = job.execute_in_process(
+            instance=instance, run_config=run_config, tags=run_tags(name), raise_on_error=False
+        )
     failure, kind = _failure(result)
     return Run(result.run_id, result.success, failure, kind, _checks(result), result)
 

@@ -8,6 +8,8 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.workflows import row
+from midas_pipelines.defs.timetable import timetable
 from midas_pipelines.store.overview import overview
 
 
@@ -15,10 +17,11 @@ from midas_pipelines.store.overview import overview
 @json_option
 def status(as_json: bool) -> None:
     """Say what is in step, what waits and what needs a person."""
-    with shop_database() as (_, database):
+    with shop_database() as (settings, database):
         seen = overview(database)
+    workflows = timetable(settings)
     if as_json:
-        print_json(asdict(seen))
+        print_json(asdict(seen) | {"workflows": [asdict(entry) for entry in workflows]})
         return
     waiting = f"{seen.dirty} wait" + (
         f", the oldest since {seen.oldest_dirty:%H:%M:%S} UTC" if seen.oldest_dirty else ""
@@ -28,6 +31,7 @@ def status(as_json: bool) -> None:
     )
     click.echo(f"Orders: {seen.orders} imported, {seen.order_exceptions} need a person.")
     click.echo(f"Failed calls in the last 24 hours: {seen.failed_calls}.")
+    print_table("Workflows", [row(entry) for entry in workflows])
     if seen.last_syncs:
         print_table("Last syncs", seen.last_syncs)
     if seen.waiting:

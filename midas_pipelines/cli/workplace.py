@@ -13,13 +13,11 @@ from pathlib import Path
 
 import click
 
-from midas_pipelines.settings import Settings
+from midas_pipelines.cli.dagster_home import write_dagster_yaml
+from midas_pipelines.settings import Settings, load_settings
 
 API_KEY = "sandbox-key"
 SELLER_ID = "sandbox-seller"
-
-DAGSTER_SETTINGS = Path(__file__).parent.parent / "dagster.yaml"
-"""The repository's `dagster.yaml` is a link to this file, so that the installed package has it too."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,7 @@ class Workplace:
 
     def prepare(self) -> None:
         """Makes the folders and gives Dagster its settings."""
-        self.dagster_home.mkdir(parents=True, exist_ok=True)
-        (self.dagster_home / "dagster.yaml").write_text(DAGSTER_SETTINGS.read_text())
+        write_dagster_yaml(self.dagster_home, load_settings())
 
     def clear_shop(self) -> None:
         """Forgets the sample shop and what the sandbox holds; Dagster's history stays."""

@@ -1,12 +1,17 @@
 """The catalogue: what the shop sells right now."""
 
 import time
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from midas_pipelines.defs.metadata import OWNERS, columns, preview, table
 from midas_pipelines.defs.midas import Midas
+from midas_pipelines.defs.shards import SHARDS, shards_of
 from midas_pipelines.sync.catalog import duplicate_skus, snapshot_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GROUP = "catalog"
 
@@ -24,6 +29,8 @@ storefront_products = dg.AssetSpec(
     kinds={"python", "pandas"},
     owners=OWNERS,
     deps=[storefront_products],
+    partitions_def=SHARDS,
+    io_manager_key="frames",
     metadata=columns(
         sku="string: the shop's SKU; empty where the shop gave none",
         title="string: as buyers see it",
@@ -34,6 +41,7 @@ storefront_products = dg.AssetSpec(
         brand="string",
         state="string: new, listed, set_aside or removed",
         reason="string: why it cannot be listed",
+        shard="string: the part of the catalogue that a backfill takes it in",
     ),
 )
 def catalog_snapshot(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
@@ -45,7 +53,8 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mate
 
     started = time.perf_counter()
     with midas.engine(context) as engine:
-        frame = pd.DataFrame(snapshot_rows(engine.database, engine.settings.title_limit))
+        frame = pd.DataFrame(snapshot_rows(engine.database, engine.settings.title_limit, shards_of(context)))
+    frame = _with_shards(frame)
     unlistable = frame[frame["reason"].notna()] if len(frame) else frame
     return dg.MaterializeResult(
         value=frame,
@@ -59,6 +68,14 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mate
             "cannot_be_listed_preview": preview(unlistable),
         },
     )
+
+
+def _with_shards(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The frame with each row's shard in place of its mapping's id."""
+    if not len(frame):
+        return frame
+    names = SHARDS.get_partition_keys()
+    return frame.assign(shard=[names[row % len(names)] for row in frame["mapping"]]).drop(columns="mapping")
 
 
 @dg.asset_check(asset=catalog_snapshot, name="skus_unique")

@@ -4,6 +4,8 @@ from datetime import datetime
 
 import dagster as dg
 
+from midas_pipelines.defs.shards import SHARDS
+from midas_pipelines.defs.workflows import ops_config, whole_run
 from midas_pipelines.settings import Settings
 
 UNFINISHED = [
@@ -37,7 +39,7 @@ def interval_schedule(
         job_name=job_name,
         cron_schedule=every(minutes),
         execution_timezone="UTC",
-        default_status=_status(settings),
+        default_status=_status(settings, job_name),
         description=description,
     )
     def at_interval(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -50,28 +52,43 @@ def interval_schedule(
 
 def daily_schedule(job_name: str, hour: int, settings: Settings, description: str) -> dg.ScheduleDefinition:
     """A schedule that starts that job once a night at that hour, UTC."""
+    spread = settings.spread_full_sync and job_name == "full_sync"
 
     @dg.schedule(
         name=f"{job_name}_nightly",
         job_name=job_name,
         cron_schedule=f"0 {hour} * * *",
         execution_timezone="UTC",
-        default_status=_status(settings),
+        default_status=_status(settings, job_name),
         description=description,
     )
-    def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return unless_running(context, job_name)
+    def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        found = unless_running(context, job_name)
+        if isinstance(found, dg.SkipReason):
+            return found
+        return one_run_a_shard(job_name, context.scheduled_execution_time) if spread else [found]
 
     return nightly
 
 
-def unless_running(context: dg.ScheduleEvaluationContext, job_name: str) -> dg.RunRequest | dg.SkipReason:
+def one_run_a_shard(job_name: str, at: datetime) -> list[dg.RunRequest]:
+    """A run for each shard, for as many workers as there are; asked for once for that moment."""
+    return [
+        dg.RunRequest(run_key=f"{at.isoformat()}:{name}", partition_key=name, run_config=ops_config(job_name))
+        for name in SHARDS.get_partition_keys()
+    ]
+
+
+def unless_running(
+    context: dg.ScheduleEvaluationContext | dg.SensorEvaluationContext, job_name: str
+) -> dg.RunRequest | dg.SkipReason:
     """A run, unless one of that workflow is under way: a pile-up is skipped, not replayed."""
     running = context.instance.get_runs_count(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED))
     if running:
         return dg.SkipReason(f"A run of {job_name} is still going; the next tick looks again.")
-    return dg.RunRequest()
+    return whole_run(job_name)
 
 
-def _status(settings: Settings) -> dg.DefaultScheduleStatus:
-    return dg.DefaultScheduleStatus.RUNNING if settings.schedules else dg.DefaultScheduleStatus.STOPPED
+def _status(settings: Settings, job_name: str) -> dg.DefaultScheduleStatus:
+    on = settings.runs_by_itself(job_name)
+    return dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from midas_pipelines.defs.braking import brake_engaged, brake_held, brake_spec
-from midas_pipelines.defs.listings import fourseller_listings
+from midas_pipelines.defs.listings import fourseller_listings, waiting
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.orders import order_poll
@@ -32,6 +32,7 @@ class InventoryConfig(dg.Config):
     owners=OWNERS,
     deps=[fourseller_listings, order_poll],
     check_specs=[brake_spec("inventory_levels")],
+    pool="inventory",
     metadata=columns(
         product_id="int: the shop's product",
         variant_id="int: its variant, empty for a product without",
@@ -47,9 +48,8 @@ def inventory_levels(
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """The quantities on 4Seller: each item whose stock changed is pushed as an absolute number, never a delta."""
     with midas.engine(context) as engine:
-        work = push_inventory(
-            engine, ignore_delays=config.ignore_delays, on_progress=tell(context.log.info, "quantities")
-        )
+        progress = tell(context.log.info, "quantities", lambda: waiting(engine, None))
+        work = push_inventory(engine, ignore_delays=config.ignore_delays, on_progress=progress)
         try:
             report = asyncio.run(work)
         except BrakeEngaged as stopped:

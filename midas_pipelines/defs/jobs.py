@@ -1,11 +1,15 @@
-"""The workflows: what runs together, how often."""
+"""The workflows as jobs: what runs together, and what a person who starts one should know."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 
 from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.intervals import daily_schedule, interval_schedule
 from midas_pipelines.defs.inventory import inventory_levels
-from midas_pipelines.defs.listings import ListingsConfig, fourseller_listings, listing_observation, sync_plan
+from midas_pipelines.defs.listings import fourseller_listings, listing_observation, sync_plan
 from midas_pipelines.defs.orders import (
     customer_messages,
     imported_orders,
@@ -13,63 +17,73 @@ from midas_pipelines.defs.orders import (
     order_poll,
     order_statuses,
 )
+from midas_pipelines.defs.retention import forget_old_runs
 from midas_pipelines.defs.stock import channel_availability, daily_digest, low_stock
-from midas_pipelines.settings import Settings
+from midas_pipelines.defs.timetable import timetable
+from midas_pipelines.defs.workflows import ops_config
+from midas_pipelines.settings import Settings, load_settings
 
-full_sync = dg.define_asset_job(
+SETTINGS = load_settings()
+
+
+def _job(name: str, assets: Sequence[Any], description: str) -> Any:
+    """A job over these assets, that says of itself how often it runs."""
+    config = ops_config(name)
+    planned = {entry.workflow: entry for entry in timetable(SETTINGS)}.get(name)
+    return dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.assets(*assets),
+        config=config if config["ops"] else None,
+        description=f"{description}\n\n{planned.in_words}" if planned else description,
+        metadata={name: value for name, value in asdict(planned).items() if value is not None}
+        if planned
+        else None,
+    )
+
+
+full_sync = _job(
     "full_sync",
-    selection=dg.AssetSelection.assets(catalog_snapshot, fourseller_listings),
-    config=dg.RunConfig(ops={"fourseller_listings": ListingsConfig(full=True)}),
-    description="Considers every item: reads 4Seller's listing, pushes what differs.",
+    [catalog_snapshot, fourseller_listings],
+    "Considers every item: reads 4Seller's listing, pushes what differs. Backfill it to share it out by shards.",
 )
-incremental_sync = dg.define_asset_job(
+incremental_sync = _job(
     "incremental_sync",
-    selection=dg.AssetSelection.assets(fourseller_listings),
-    description="Pushes the items that changed since they were last confirmed.",
+    [fourseller_listings],
+    "Pushes the items that changed since they were last confirmed.",
 )
-plan_sync = dg.define_asset_job(
-    "plan_sync",
-    selection=dg.AssetSelection.assets(sync_plan),
-    description="Says what a sync would do; sends nothing.",
+plan_sync = _job("plan_sync", [sync_plan], "Says what a sync would do; sends nothing.")
+inventory_push = _job(
+    "inventory_push", [inventory_levels], "Pushes the quantities of items whose stock changed."
 )
-inventory_push = dg.define_asset_job(
-    "inventory_push",
-    selection=dg.AssetSelection.assets(inventory_levels),
-    description="Pushes the quantities of items whose stock changed.",
-)
-order_import = dg.define_asset_job(
+order_import = _job(
     "order_import",
-    selection=dg.AssetSelection.assets(order_poll, customer_messages),
-    description="Imports marketplace sales since the watermark, and confirms them to customers.",
+    [order_poll, customer_messages],
+    "Imports marketplace sales since the watermark, and confirms them to customers.",
 )
-order_backfill = dg.define_asset_job(
+order_backfill = _job(
     "order_backfill",
-    selection=dg.AssetSelection.assets(imported_orders),
-    description="Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
+    [imported_orders],
+    "Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
 )
-status_sync = dg.define_asset_job(
+status_sync = _job(
     "status_sync",
-    selection=dg.AssetSelection.assets(order_statuses, order_fulfilment, customer_messages),
-    description="Brings order statuses together, both ways, with parcels and messages to customers.",
+    [order_statuses, order_fulfilment, customer_messages],
+    "Brings order statuses together, both ways, with parcels and messages to customers.",
 )
-consistency_check = dg.define_asset_job(
+consistency_check = _job(
     "consistency_check",
-    selection=dg.AssetSelection.assets(listing_observation),
-    description="Reads back what 4Seller shows and checks it against the shop.",
+    [listing_observation],
+    "Reads back what 4Seller shows and checks it against the shop.",
 )
 
-stock_watch = dg.define_asset_job(
+stock_watch = _job(
     "stock_watch",
-    selection=dg.AssetSelection.assets(channel_availability, low_stock),
-    description="Finds what runs out and tells staff, once per crossing.",
+    [channel_availability, low_stock],
+    "Finds what runs out and tells staff, once per crossing.",
 )
-digest = dg.define_asset_job(
-    "digest",
-    selection=dg.AssetSelection.assets(daily_digest),
-    description="Writes and sends the day's digest to staff.",
-)
+digest = _job("digest", [daily_digest], "Writes and sends the day's digest to staff.")
 
-JOBS = [
+JOBS: list[Any] = [
     full_sync,
     incremental_sync,
     plan_sync,
@@ -80,6 +94,7 @@ JOBS = [
     consistency_check,
     stock_watch,
     digest,
+    forget_old_runs,
 ]
 
 

@@ -11,7 +11,11 @@ from midas_pipelines.defs.braking import brake_engaged, brake_held, brake_spec
 from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
+from midas_pipelines.defs.shards import SHARDS, shards_of
+from midas_pipelines.store.mappings import count_dirty
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.sync.brake import BrakeEngaged
+from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.plans import read_plan
 from midas_pipelines.sync.products import Mode, sync_products
 from midas_pipelines.sync.progress import tell
@@ -25,7 +29,7 @@ PROMISED_CONSISTENCY = 0.999
 class ListingsConfig(dg.Config):
     """Which items to bring to 4Seller."""
 
-    full: bool = Field(default=False, description="Consider every item, not only those that changed.")
+    full: bool = Field(default=True, description="Consider every item, not only those that changed.")
     skus: list[str] = Field(default=[], description="Only these items, whether they changed or not.")
     ignore_delays: bool = Field(default=False, description="Also the items that are backing off.")
     apply_plan: str = Field(default="", description="A plan's file: its steps are sent, and nothing else.")
@@ -37,6 +41,8 @@ class ListingsConfig(dg.Config):
     owners=OWNERS,
     deps=[catalog_snapshot],
     check_specs=[brake_spec("fourseller_listings")],
+    partitions_def=SHARDS,
+    pool="listings",
     metadata=columns(
         sku="string: held by one item, by constraint",
         fourseller_product_id="string: one item's, by constraint",
@@ -53,6 +59,7 @@ def fourseller_listings(
 
     An item that cannot be listed is set aside with its reason and never holds up another.
     """
+    shards = shards_of(context)
     with midas.engine(context) as engine:
         work = sync_products(
             engine,
@@ -60,7 +67,8 @@ def fourseller_listings(
             skus=config.skus,
             agreed=read_plan(Path(config.apply_plan)) if config.apply_plan else None,
             ignore_delays=config.ignore_delays,
-            on_progress=tell(context.log.info, "items"),
+            shards=shards,
+            on_progress=tell(context.log.info, "items", lambda: waiting(engine, shards)),
         )
         try:
             report = asyncio.run(work)
@@ -70,13 +78,20 @@ def fourseller_listings(
     yield dg.MaterializeResult(
         check_results=[brake_held()],
         metadata={
-            "dagster/row_count": report.scanned,
+            **({"dagster/row_count": report.scanned} if config.full and not config.skus else {}),
             **numbers(report, "scanned", "created", "updated", "deleted", "unchanged", "adopted"),
             **numbers(report, "failed", "set_aside", "requests", "seconds", "push_seconds"),
+            "shards": len(context.partition_keys),
             "scope": ", ".join(config.skus) or ("full" if config.full else "incremental"),
             "problems": table(report.problems),
         },
     )
+
+
+def waiting(engine: Engine, shards: Shards | None) -> int:
+    """How many items of those shards are yet to be pushed."""
+    with engine.database.reading() as connection:
+        return count_dirty(connection, shards)
 
 
 class PlanConfig(dg.Config):

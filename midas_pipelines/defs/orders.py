@@ -54,7 +54,7 @@ def imported_orders(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mater
     return dg.MaterializeResult(metadata={"dagster/row_count": known, **_told(report)})
 
 
-@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, deps=[fourseller_orders])
+@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, deps=[fourseller_orders], pool="orders")
 def order_poll(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """New and changed marketplace sales since the last look, imported within minutes of being placed.
 
@@ -79,7 +79,13 @@ def _told(report: OrderReport) -> dict[str, Any]:
     }
 
 
-@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, deps=[imported_orders, order_poll])
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "api"},
+    owners=OWNERS,
+    deps=[imported_orders, order_poll],
+    pool="orders",
+)
 def order_statuses(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """Where each order stands, the same in the shop and on its marketplace; a status never goes back."""
     with midas.engine(context) as engine:

@@ -10,16 +10,18 @@ import httpx
 from midas_pipelines.gateway.problems import Refused
 
 SECONDS = 10.0
+DRIVER = {"midas/driver": "gateway"}
 
 _WHERE = """
 { repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } jobs { name } } } } }
 """
 
 _LAUNCH = """
-mutation Launch($job: String!, $repository: String!, $location: String!, $config: RunConfigData!) {
+mutation Launch($job: String!, $repository: String!, $location: String!, $config: RunConfigData!,
+  $tags: [ExecutionTag!]!) {
   launchRun(executionParams: {
     selector: {jobName: $job, repositoryName: $repository, repositoryLocationName: $location},
-    runConfigData: $config, executionMetadata: {tags: [{key: "midas/driver", value: "gateway"}]}
+    runConfigData: $config, executionMetadata: {tags: $tags}
   }) {
     __typename
     ... on LaunchRunSuccess { run { runId } }
@@ -50,7 +52,9 @@ class Orchestrator:
         """Whether there is one at all."""
         return self._url is not None
 
-    async def launch(self, job: str, ops: dict[str, dict[str, Any]]) -> Launched:
+    async def launch(
+        self, job: str, ops: dict[str, dict[str, Any]], tags: dict[str, str] | None = None
+    ) -> Launched:
         """Launches a job with the configuration of its assets.
 
         Raises:
@@ -64,9 +68,9 @@ class Orchestrator:
             )
         repository, location = await self._place(job)
         config = {"ops": {name: {"config": value} for name, value in ops.items()}}
-        answer = await self._ask(
-            _LAUNCH, {"job": job, "repository": repository, "location": location, "config": config}
-        )
+        marks = [{"key": key, "value": value} for key, value in {**DRIVER, **(tags or {})}.items()]
+        named = {"job": job, "repository": repository, "location": location}
+        answer = await self._ask(_LAUNCH, {**named, "config": config, "tags": marks})
         launched = answer.get("launchRun") or {}
         if launched.get("__typename") != "LaunchRunSuccess":
             raise Refused(

@@ -16,6 +16,7 @@ from midas_pipelines.gateway.problems import Refused
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.store.journal import newest_sync
 from midas_pipelines.store.mappings import count_dirty, mark_dirty
+from midas_pipelines.store.shards import range_tags
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.sync.inventory import push_inventory
 from midas_pipelines.sync.products import Mode, UnknownSku, mapping_ids, sync_products
@@ -213,7 +214,8 @@ async def _launch(service: Service, kind: Kind, wish: SyncWish) -> Response:
         launched = await service.orchestrator.launch("inventory_push", {"inventory_levels": {}})
     else:
         job = "full_sync" if wish.mode == "full" else "incremental_sync"
-        launched = await service.orchestrator.launch(job, {"fourseller_listings": config})
+        every = range_tags(service.settings.shards)
+        launched = await service.orchestrator.launch(job, {"fourseller_listings": config}, every)
     progress = f"{PREFIX}/sync/{kind}"
     told = SyncLaunched(run_id=launched.run_id, url=launched.url, progress=progress)
     return JSONResponse(told.model_dump(), 202, {"Location": progress})

@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.mappings import unlocked
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.types import utc_now
@@ -123,6 +124,7 @@ def claim(
     ids: Sequence[int] | None = None,
     listed_only: bool = False,
     ignore_delays: bool = False,
+    shards: Shards | None = None,
 ) -> list[Mapping]:
     """Takes up to `limit` dirty items that nobody holds, in the order of their ids.
 
@@ -134,6 +136,7 @@ def claim(
         ids: only these mappings.
         listed_only: only items that 4Seller has.
         ignore_delays: also those whose next attempt is not due yet.
+        shards: only the items of these.
     """
     conditions = [
         mappings.c.dirty_since.is_not(None),
@@ -146,6 +149,8 @@ def claim(
         )
     if ids is not None:
         conditions.append(mappings.c.id.in_(ids))
+    if shards is not None:
+        conditions.append(shards.condition)
     if listed_only:
         conditions.append(mappings.c.fourseller_product_id.is_not(None))
     query = sa.select(*COLUMNS).where(*conditions).order_by(mappings.c.id).limit(limit)

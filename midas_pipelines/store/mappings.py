@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import ITEM_KEY, mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
@@ -63,6 +64,7 @@ def mark_dirty(connection: sa.Connection, ids: list[int]) -> None:
         )
 
 
-def count_dirty(connection: sa.Connection) -> int:
-    """How many items wait to be pushed, set-aside and backing-off ones included."""
-    return connection.scalar(sa.select(sa.func.count()).where(mappings.c.dirty_since.is_not(None))) or 0
+def count_dirty(connection: sa.Connection, shards: Shards | None = None) -> int:
+    """How many items, of those shards or of all, wait to be pushed, set-aside and backing-off ones included."""
+    query = sa.select(sa.func.count()).where(mappings.c.dirty_since.is_not(None))
+    return connection.scalar(query if shards is None else query.where(shards.condition)) or 0

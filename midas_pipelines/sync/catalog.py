@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.claims import COLUMNS, Mapping
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.rules import NO_RULE, read_rules
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status, product_variants, products
@@ -19,11 +20,18 @@ from midas_pipelines.sync.listing import title, unlistable
 CHUNK = 1000
 
 
-def snapshot_rows(database: Database, title_limit: int) -> Iterator[dict[str, Any]]:
-    """One row per sellable item; `reason` says why it cannot be listed, None where it can."""
+def snapshot_rows(
+    database: Database, title_limit: int, shards: Shards | None = None
+) -> Iterator[dict[str, Any]]:
+    """One row per sellable item, of those shards or of all.
+
+    `reason` says why it cannot be listed, None where it can; `mapping` is the id that its shard follows from.
+    """
     after = 0
     while True:
         query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
+        if shards is not None:
+            query = query.where(shards.condition)
         with database.reading() as connection:
             rows = [Mapping(*row) for row in connection.execute(query)]
             has_status = has_product_status(connection)
@@ -37,6 +45,7 @@ def snapshot_rows(database: Database, title_limit: int) -> Iterator[dict[str, An
             if item is None or not item.active:
                 continue
             yield {
+                "mapping": row.id,
                 "sku": item.sku,
                 "title": title(item),
                 "price": item.price,

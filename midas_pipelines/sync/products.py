@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.store.mappings import count_dirty, ensure_items, mark_dirty
 from midas_pipelines.store.rules import quantities_guarded
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.conflicts import close_pushed, take_marketplace_quantities
@@ -65,6 +66,7 @@ async def sync_products(
     dry_run: bool = False,
     agreed: Plan | None = None,
     ignore_delays: bool = False,
+    shards: Shards | None = None,
     on_progress: Callable[[Tally], None] | None = None,
 ) -> ProductReport:
     """Brings 4Seller's products to what the shop's tables say.
@@ -76,6 +78,7 @@ async def sync_products(
         agreed: a plan that a person has read: its steps are sent, if they still hold, and nothing else.
         dry_run: tells what would be done, in `plan`, and sends no write.
         ignore_delays: tries also the items that are backing off; a full sync always does.
+        shards: only the items of these; None for all.
         on_progress: called after each block of acknowledgements.
 
     Raises:
@@ -93,6 +96,8 @@ async def sync_products(
         if skus
         else mode.value
     )
+    if shards is not None:
+        scope += f", {shards}"[:150]
     report = ProductReport()
     with recorded(engine, "products", scope, report) as clock:
         ids = mapping_ids(engine, skus) if skus else None
@@ -104,7 +109,7 @@ async def sync_products(
             if agreed is not None:
                 await _apply(engine, client, agreed, report, on_progress)
                 return report
-            await _sync(engine, client, mode, ids, report, ignore_delays, on_progress, clock)
+            await _sync(engine, client, mode, ids, report, ignore_delays, shards, on_progress, clock)
     return report
 
 
@@ -115,16 +120,24 @@ async def _sync(
     ids: list[int] | None,
     report: ProductReport,
     ignore_delays: bool,
+    shards: Shards | None,
     on_progress: Callable[[Tally], None] | None,
     clock: Clock,
 ) -> None:
     full = mode is Mode.FULL or ids is not None
     known = await _read_listing(engine, client) if mode is Mode.FULL and ids is None else None
-    scanned = scan(engine.database, title_limit=engine.settings.title_limit, ids=ids) if full else None
+    limit = engine.settings.title_limit
+    scanned = scan(engine.database, title_limit=limit, ids=ids, shards=shards) if full else None
     started = time.perf_counter()
     progress = clock.follow(scanned.to_push if scanned is not None else _dirty(engine), on_progress)
     push = Push(
-        engine, client, known=known, ids=ids, ignore_delays=full or ignore_delays, on_progress=progress
+        engine,
+        client,
+        known=known,
+        ids=ids,
+        ignore_delays=full or ignore_delays,
+        shards=shards,
+        on_progress=progress,
     )
     try:
         await push.run()

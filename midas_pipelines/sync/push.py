@@ -22,6 +22,7 @@ from midas_pipelines.store.claims import Fate, Outcome
 from midas_pipelines.store.presence import Presence, free_dead_claims
 from midas_pipelines.store.rule_changes import mark_due
 from midas_pipelines.store.rules import NO_RULE, read_rules
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.sync.brake import Harm, check, enough_dirty
@@ -59,6 +60,7 @@ class Push:
         quantities_only: leaves content alone and touches only what 4Seller has already.
         ignore_delays: also items whose next attempt is not due.
         agreed: the steps of a plan that a person has agreed to, by mapping; nothing else is sent then, and no brake.
+        shards: only the items of these; None for all.
     """
 
     engine: Engine
@@ -68,6 +70,7 @@ class Push:
     quantities_only: bool = False
     ignore_delays: bool = False
     agreed: dict[int, Step] | None = None
+    shards: Shards | None = None
     on_progress: Callable[[Tally], None] | None = None
     tally: Tally = field(default_factory=Tally)
 
@@ -131,6 +134,7 @@ class Push:
             ids=self.ids,
             dirty_only=True,
             listed_only=True,
+            shards=self.shards,
         ):
             harm.add(changes, quantities_only=self.quantities_only)
         check(self.engine.database, settings, harm)
@@ -189,6 +193,7 @@ class Push:
                 ids=ids,
                 listed_only=self.quantities_only,
                 ignore_delays=self.ignore_delays,
+                shards=self.shards,
             )
             return self._plan(connection, claimed) if claimed else []
 

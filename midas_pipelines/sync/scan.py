@@ -15,6 +15,7 @@ from midas_pipelines.store.claims import COLUMNS, Mapping
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.mappings import ensure_items, mark_dirty
 from midas_pipelines.store.rules import NO_RULE, read_rules
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
@@ -35,14 +36,19 @@ class Scanned:
 
 
 def scan(
-    database: Database, *, title_limit: int, ids: Sequence[int] | None = None, keep_changes: bool = False
+    database: Database,
+    *,
+    title_limit: int,
+    ids: Sequence[int] | None = None,
+    keep_changes: bool = False,
+    shards: Shards | None = None,
 ) -> Scanned:
-    """Compares every item, or those of `ids`, and marks dirty what differs; with `keep_changes` it only tells."""
+    """Compares every item, or those of `ids` or `shards`, and marks dirty what differs; with `keep_changes` it only tells."""
     scanned = Scanned()
     if not keep_changes:
         with database.writing() as connection:
             ensure_items(connection)
-    for changes in chunks(database, title_limit=title_limit, ids=ids):
+    for changes in chunks(database, title_limit=title_limit, ids=ids, shards=shards):
         for change in changes:
             _count(scanned, change)
         differing = [change for change in changes if _waits(change)]
@@ -65,6 +71,7 @@ def chunks(
     ids: Sequence[int] | None = None,
     dirty_only: bool = False,
     listed_only: bool = False,
+    shards: Shards | None = None,
 ) -> Iterator[list[Change]]:
     """The change that each item needs, a thousand items at a time, in the order of their mappings.
 
@@ -74,10 +81,13 @@ def chunks(
         ids: only these mappings.
         dirty_only: only items that wait to be pushed.
         listed_only: only items that 4Seller has.
+        shards: only the items of these.
     """
     for part in slices(ids):
         after = 0
-        while rows := read_chunk(database, after, part, dirty_only=dirty_only, listed_only=listed_only):
+        while rows := read_chunk(
+            database, after, part, dirty_only=dirty_only, listed_only=listed_only, shards=shards
+        ):
             after = rows[-1].id
             with database.reading() as connection:
                 changes = planned(connection, rows, title_limit)
@@ -101,6 +111,7 @@ def read_chunk(
     *,
     dirty_only: bool = False,
     listed_only: bool = False,
+    shards: Shards | None = None,
 ) -> list[Mapping]:
     """The next thousand mappings behind `after`, narrowed as for `chunks`."""
     query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
@@ -110,6 +121,8 @@ def read_chunk(
         query = query.where(mappings.c.dirty_since.is_not(None))
     if listed_only:
         query = query.where(mappings.c.fourseller_product_id.is_not(None))
+    if shards is not None:
+        query = query.where(shards.condition)
     with database.reading() as connection:
         return [Mapping(*row) for row in connection.execute(query)]
 

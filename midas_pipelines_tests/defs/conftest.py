@@ -10,6 +10,7 @@ import pytest
 
 from midas_pipelines.cli.running import QUIET
 from midas_pipelines.definitions import defs
+from midas_pipelines.defs.workflows import ops_config, run_tags
 from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
 from midas_pipelines_tests.sync.world import World
 
@@ -30,14 +31,18 @@ def environment(world: World, monkeypatch: pytest.MonkeyPatch) -> World:  # noqa
 
 @pytest.fixture
 def execute(environment: World) -> Iterator[Execute]:
-    """Runs a job by name on an instance of its own; `ops` configures its assets."""
+    """Runs a job by name on an instance of its own, over every shard or one; `ops` configures its assets."""
     with dg.DagsterInstance.ephemeral() as instance:
 
-        def run(job: str, ops: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
-            config: dict[str, Any] = dict(QUIET)
-            config["ops"] = {name: {"config": given} for name, given in (ops or {}).items()}
+        def run(
+            job: str, ops: dict[str, Any] | None = None, shard: str | None = None
+        ) -> dg.ExecuteInProcessResult:
             return defs.resolve_job_def(job).execute_in_process(
-                instance=instance, run_config=config, raise_on_error=False
+                instance=instance,
+                run_config=QUIET | ops_config(job, ops),
+                partition_key=shard,
+                tags=None if shard else run_tags(job),
+                raise_on_error=False,
             )
 
         yield run
@@ -46,7 +51,7 @@ def execute(environment: World) -> Iterator[Execute]:
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """What the asset's one materialization in that run tells, by name."""
     found = result.asset_materializations_for_node(asset)
-    (event,) = [event for event in found if event.asset_key.path == [asset]]
+    event = next(event for event in found if event.asset_key.path == [asset])  # one a shard, all alike
     return {name: told.value for name, told in event.metadata.items()}
 
 

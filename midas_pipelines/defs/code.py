@@ -1,0 +1,38 @@
+"""A link from each asset in the UI to the lines that make it: on this machine, or where the code is published."""
+
+import inspect
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from midas_pipelines.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+KEY = "dagster/code_references"
+
+
+def with_code(assets: Iterable[Any], settings: Settings) -> list[Any]:
+    """The assets, each with its reference; what is only declared here has none."""
+    return [_linked(asset, settings.code_url) for asset in assets]
+
+
+def _linked(asset: Any, code_url: str | None) -> Any:
+    if not isinstance(asset, dg.AssetsDefinition) or not asset.is_executable:
+        return asset
+    function = inspect.unwrap(asset.op.compute_fn.decorated_fn)  # type: ignore[union-attr]
+    path, line = Path(function.__code__.co_filename), function.__code__.co_firstlineno
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        reference = _reference(path, line, code_url)
+        found = dg.CodeReferencesMetadataValue(code_references=[reference])
+    return asset.map_asset_specs(lambda spec: spec.merge_attributes(metadata={KEY: found}))
+
+
+def _reference(path: Path, line: int, code_url: str | None) -> Any:
+    if code_url is None:
+        return dg.LocalFileCodeReference(file_path=str(path), line_number=line, label=path.name)
+    inside = path.relative_to(ROOT).as_posix()
+    return dg.UrlCodeReference(url=f"{code_url.rstrip('/')}/{inside}#L{line}", label=path.name)

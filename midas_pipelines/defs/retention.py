@@ -1,0 +1,49 @@
+"""Forgetting runs that nobody looks at any more, with their logs; Dagster itself keeps them for ever."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from midas_pipelines.settings import Settings, load_settings
+
+BLOCK = 500
+FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+@dg.op(description="Removes finished runs, their events and their logs, once they are old enough.")
+def remove_old_runs(context: dg.OpExecutionContext) -> int:
+    """How many were removed; those of the last `MIDAS_KEEP_RUNS_DAYS` days stay."""
+    days = load_settings().keep_runs_days
+    removed = forget(context.instance, datetime.now(UTC) - timedelta(days=days))
+    context.log.info(f"{removed} runs older than {days} days were removed.")
+    return removed
+
+
+def forget(instance: dg.DagsterInstance, before: datetime) -> int:
+    """Removes every finished run that was created before that moment; returns how many."""
+    old = dg.RunsFilter(statuses=FINISHED, created_before=before)
+    removed = 0
+    while runs := instance.get_runs(filters=old, limit=BLOCK):
+        for run in runs:
+            instance.compute_log_manager.delete_logs(prefix=[run.run_id])
+            instance.delete_run(run.run_id)
+        removed += len(runs)
+    return removed
+
+
+@dg.job(executor_def=dg.in_process_executor, description="Keeps Dagster's history to what is looked at.")
+def forget_old_runs() -> None:
+    """One step."""
+    remove_old_runs()
+
+
+def forgetting(settings: Settings) -> dg.ScheduleDefinition:
+    """Once a night, before the full sync."""
+    on = settings.runs_by_itself(forget_old_runs.name)
+    return dg.ScheduleDefinition(
+        name="forget_old_runs_nightly",
+        job=forget_old_runs,
+        cron_schedule=f"30 {(settings.full_sync_hour - 1) % 24} * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
+    )

@@ -1,0 +1,92 @@
+"""What the syncs of the last hours measured: the rows that performance, report and capacity plan are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.tables import api_errors, mappings, sync_logs
+from midas_pipelines.storefront.types import utc_now
+
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class SyncRow:
+    """One finished sync."""
+
+    kind: str
+    scope: str
+    outcome: str
+    requests: int
+    seconds: float
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stock:
+    """The catalogue and its queue now: counts of items, and how long the oldest waits in seconds."""
+
+    items: int
+    new_in_30_days: int  # at the pace since the first day, on which everything was new
+    waiting: int
+    oldest_seconds: float
+
+
+def finished_syncs(database: Database, seconds: int = DAY) -> list[SyncRow]:
+    """The syncs that began so recently and have ended, oldest first."""
+    table = sync_logs.c
+    query = (
+        sa.select(table.kind, table.scope, table.outcome, table.requests, table.seconds, table.counts)
+        .where(table.started_at > utc_now(-seconds), table.outcome != "running")
+        .order_by(table.id)
+    )
+    with database.reading() as connection:
+        return [
+            SyncRow(row.kind, row.scope, row.outcome, row.requests or 0, row.seconds or 0.0, row.counts or {})
+            for row in connection.execute(query)
+        ]
+
+
+def failed_calls(database: Database, seconds: int = DAY) -> int:
+    """How many calls to 4Seller failed so recently."""
+    query = sa.select(sa.func.count()).where(api_errors.c.created_at > utc_now(-seconds))
+    with database.reading() as connection:
+        return connection.scalar(query) or 0
+
+
+def stock(database: Database) -> Stock:
+    """Counts of the mappings, and the age of the queue by the database's own clock."""
+    table = mappings.c
+    kept = table.state != "removed"
+    oldest = sa.func.min(table.dirty_since, type_=table.dirty_since.type)
+    with database.reading() as connection:
+        items = connection.scalar(sa.select(sa.func.count()).where(kept)) or 0
+        new = _growth(connection)
+        waiting, since, now = connection.execute(
+            sa.select(sa.func.count(), oldest, utc_now()).where(table.dirty_since.is_not(None))
+        ).one()
+    return Stock(items, new, waiting, _age(since, now))
+
+
+def _growth(connection: sa.Connection) -> int:
+    """New items in thirty days, from those that came after the first day of the installation."""
+    table = mappings.c
+    first, now = connection.execute(
+        sa.select(sa.func.min(table.created_at, type_=table.created_at.type), utc_now())
+    ).one()
+    if first is None or now - first < timedelta(days=2):
+        return 0
+    since = max(first + timedelta(days=1), now - timedelta(days=30))
+    query = sa.select(sa.func.count()).where(table.state != "removed", table.created_at > since)
+    seconds: float = (now - since).total_seconds()
+    return round((connection.scalar(query) or 0) * 30 * DAY / seconds)
+
+
+def _age(since: datetime | None, now: datetime) -> float:
+    return round(max(0.0, (now - since).total_seconds()), 1) if since is not None else 0.0

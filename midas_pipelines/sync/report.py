@@ -1,0 +1,54 @@
+"""The daily report in Markdown: what was synced, what waits, what needs a person. Pure: numbers in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from midas_pipelines.store.overview import Overview
+from midas_pipelines.sync.performance import Performance
+
+MOST_LINES = 10
+
+
+def markdown(seen: Overview, day: Performance, kinds: Sequence[Mapping[str, Any]]) -> str:
+    """The report as one page."""
+    parts = [
+        "## The last 24 hours",
+        f"{day.syncs} syncs, {day.failed_syncs} of them failed; {day.requests} calls to 4Seller, "
+        f"{day.failed_calls} failed ({day.error_rate:.2%}).",
+        _table(kinds, ("sync", "syncs", "failed_syncs", "items", "requests", "seconds")),
+        "## Now",
+        f"Items: {', '.join(f'{count} {state}' for state, count in seen.items.items()) or 'none'}; "
+        f"{seen.dirty} wait to be pushed.",
+        f"Orders: {seen.orders} imported, {seen.order_exceptions} need a person.",
+    ]
+    if seen.waiting:
+        parts += [
+            "## Needs a look",
+            _table(seen.waiting[:MOST_LINES], ("sku", "state", "reason")),
+            "Free an item with `midas items retry SKU` when its reason is mended.",
+        ]
+    return "\n\n".join(parts)
+
+
+def short(seen: Overview, day: Performance) -> str:
+    """The report in a few sentences, for a message to staff."""
+    return (
+        f"Daily sync report: {day.syncs} syncs, {day.failed_syncs} failed; {day.requests} calls, "
+        f"{day.error_rate:.2%} failed. {seen.dirty} items wait, {len(seen.waiting)} need a look, "
+        f"{seen.order_exceptions} orders need a person."
+    )
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    if not rows:
+        return "Nothing was synced."
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    lines += [" | ".join(_cell(row.get(name)) for name in columns) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,57 @@
+"""Dagster's own settings and storage: the right file for the environment, and the whole demo on PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import sqlalchemy as sa
+import yaml
+
+from midas_pipelines_tests.cli.conftest import Midas
+from midas_pipelines_tests.conftest import empty
+from midas_pipelines_tests.copies import PostgresCopies, connect
+
+
+def test_history_is_kept_in_files_unless_postgresql_is_named(midas: Midas, tmp_path: Path) -> None:
+    ended = midas(
+        "instance", "prepare", "--json", DAGSTER_HOME=str(tmp_path / "home"), MIDAS_SHARDS_AT_ONCE="7"
+    )
+    assert ended.code == 0, ended.errors
+    assert ended.json["storage"] == "sqlite"
+    written = yaml.safe_load(Path(ended.json["file"]).read_text())
+    assert "storage" not in written
+    assert written["run_retries"] == {
+        "enabled": True,
+        "max_retries": 2,
+        "retry_on_asset_or_op_failure": False,
+    }
+
+
+def test_without_a_home_it_says_what_to_set(midas: Midas) -> None:
+    ended = midas("instance", "prepare")
+    assert (ended.code, "DAGSTER_HOME is not set" in ended.errors) == (2, True)
+
+
+def test_another_driver_than_dagsters_is_refused(midas: Midas, tmp_path: Path) -> None:
+    url = "postgresql+psycopg://dagster:secret@host/dagster"
+    ended = midas("instance", "prepare", DAGSTER_HOME=str(tmp_path), MIDAS_DAGSTER_POSTGRES_URL=url)
+    assert ended.code == 2
+    assert "MIDAS_DAGSTER_POSTGRES_URL must begin with postgresql://" in ended.errors
+    assert "secret" not in ended.errors
+
+
+def test_the_demo_leaves_its_runs_in_postgresql(midas: Midas, postgresql_copies: PostgresCopies) -> None:
+    history = postgresql_copies.fresh(empty)
+    ended = midas("demo", "--json", MIDAS_DAGSTER_POSTGRES_URL=history.replace("+psycopg", ""))
+    assert ended.code == 0, ended.errors
+    runs = {step["run"] for step in json.loads(ended.output)["steps"] if step["run"]}
+    with connect(history) as database, database.reading() as connection:
+        kept = set(connection.scalars(sa.text("SELECT run_id FROM runs WHERE status = 'SUCCESS'")))
+    assert kept == runs
+
+
+def test_workflows_say_what_runs_by_itself(midas: Midas) -> None:
+    ended = midas("workflows", "--json", MIDAS_SCHEDULES="true", MIDAS_PAUSED="full_sync")
+    on = {entry["workflow"]: entry["on"] for entry in ended.json["workflows"]}
+    assert (on["full_sync"], on["order_import"]) == (False, True)

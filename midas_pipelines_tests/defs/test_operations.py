@@ -1,0 +1,127 @@
+"""Operations assets, freshness, retention, executors and code links: what they tell and what they refuse."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from midas_pipelines.definitions import defs
+from midas_pipelines.defs.code import KEY, with_code
+from midas_pipelines.defs.executors import executor
+from midas_pipelines.defs.freshness import policies
+from midas_pipelines.defs.inventory import inventory_levels
+from midas_pipelines.defs.midas import Midas
+from midas_pipelines.defs.operations import capacity_plan, sync_performance, sync_report
+from midas_pipelines.defs.retention import forget, forget_old_runs
+from midas_pipelines.defs.timetable import timetable
+from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.store import measures
+from midas_pipelines.store.database import Database
+from midas_pipelines_tests.defs.conftest import metadata
+from midas_pipelines_tests.shop import add_product, rows, run
+from midas_pipelines_tests.sync.world import World
+
+
+def operate(asset: dg.AssetsDefinition) -> dict[str, object]:
+    """Materializes it and returns what it tells."""
+    result = dg.materialize([asset], resources={"midas": Midas()})
+    return metadata(result, asset.key.to_user_string())
+
+
+def test_performance_sums_up_the_hour(environment: World) -> None:
+    for _ in range(3):
+        add_product(environment.database)
+    environment.full()
+    add_product(environment.database)
+    told = operate(sync_performance)
+    assert (told["syncs"], told["items"], told["requests"], told["queue"]) == (1, 3, 4, 1)
+
+
+def test_performance_of_an_idle_hour_is_nothing(environment: World) -> None:
+    told = operate(sync_performance)
+    assert (told["syncs"], told["error_rate"], told["seconds_per_request"]) == (0, 0.0, 0.0)
+
+
+def test_the_capacity_plan_shows_its_arithmetic(environment: World) -> None:
+    for _ in range(25):
+        add_product(environment.database)
+    environment.full()
+    told = operate(capacity_plan)
+    assert told["raise_first"] == "nothing"
+    assert "25 writes + 1 pages" in told["arithmetic"].records[0].data["how"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("days", "grown"), [(1, 0), (11, 30), (400, 10)])
+def test_what_was_there_on_the_first_day_is_no_growth(shop: Database, days: int, grown: int) -> None:
+    for _ in range(20):
+        add_product(shop)
+    ago = f"- interval '{days} days'" if shop.is_postgresql else f"'-{days} days'"
+    moment = f"now() {ago}" if shop.is_postgresql else f"datetime('now', {ago})"
+    run(shop, f"UPDATE fourseller_product_mappings SET created_at = {moment} WHERE id <= 10")
+    assert measures.stock(shop).new_in_30_days == grown
+
+
+def test_a_shop_that_never_synced_has_no_plan_yet(environment: World) -> None:
+    assert "Too few calls" in str(operate(capacity_plan)["advice"])
+
+
+def test_the_report_is_markdown_and_is_sent_once_a_day(environment: World) -> None:
+    add_product(environment.database, sku=None, name="No | SKU")
+    environment.full()
+    told = str(operate(sync_report)["report"])
+    operate(sync_report)
+    assert "## The last 24 hours" in told
+    assert "It has no SKU" in told
+    assert len(rows(environment.database, "SELECT id FROM alerts WHERE kind = 'daily_report'")) == 1
+
+
+def test_an_asset_may_miss_one_renewal_and_not_four() -> None:
+    policy = policies(Settings(orders_interval=10))["order_poll"]
+    assert policy == dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(minutes=22), fail_window=timedelta(minutes=42)
+    )
+
+
+def test_every_asset_that_runs_has_a_freshness_policy_and_a_link_to_its_code() -> None:
+    for definition in defs.resolve_asset_graph().assets_defs:
+        for spec in definition.specs:
+            if definition.is_executable and spec.key.to_user_string() not in ("sync_plan", "imported_orders"):
+                assert spec.freshness_policy is not None, spec.key
+            assert (KEY in spec.metadata) == definition.is_executable, spec.key
+
+
+def test_a_link_leads_to_where_the_code_is_published() -> None:
+    settings = Settings(code_url="https://example.com/midas/blob/main")
+    (linked,) = with_code([inventory_levels], settings)
+    (reference,) = linked.specs_by_key[inventory_levels.key].metadata[KEY].code_references
+    assert reference.url.startswith("https://example.com/midas/blob/main/midas_pipelines/defs/inventory.py#L")
+
+
+def test_runs_are_forgotten_with_their_events_once_they_are_old(tmp_path: Path) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        old = forget_old_runs.execute_in_process(instance=instance).run_id
+        assert forget(instance, datetime.now(UTC) - timedelta(days=1)) == 0
+        assert forget(instance, datetime.now(UTC) + timedelta(days=1)) == 1
+        assert instance.get_run_by_id(old) is None
+
+
+@pytest.mark.parametrize("kind", ["in_process", "multiprocess"])
+def test_the_executor_is_the_one_of_the_settings(kind: str) -> None:
+    assert kind in executor(Settings(executor=kind)).name  # type: ignore[arg-type]
+
+
+def test_celery_has_to_be_told_its_broker() -> None:
+    with pytest.raises(SettingsError, match="MIDAS_CELERY_BROKER"):
+        executor(Settings(executor="celery"))
+    chosen = executor(Settings(executor="celery", celery_broker="redis://h/0", celery_backend="redis://h/0"))  # type: ignore[arg-type]
+    assert chosen.name == "celery"
+
+
+def test_single_workflows_are_paused_by_name() -> None:
+    found = {
+        entry.workflow: entry.on for entry in timetable(Settings(schedules=True, paused="order_import, x"))
+    }
+    assert (found["order_import"], found["status_sync"]) == (False, True)

@@ -1,0 +1,177 @@
+"""The safety net: it takes up what the gateway left, asks once for it, and launches nothing when there is nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+
+from midas_pipelines.definitions import defs
+from midas_pipelines.defs.run_alerts import is_tried_again, run_alert_sensors
+from midas_pipelines.defs.sensors import left_over_sensors
+from midas_pipelines.settings import Settings
+from midas_pipelines_tests.shop import add_product, rows, run
+from midas_pipelines_tests.sync.world import World
+
+LONG_AGO = {
+    "sqlite": "datetime('now', '-1 hour')",
+    "postgresql": "now() - interval '1 hour'",
+}
+DIRTY, WEBHOOKS = left_over_sensors(Settings())
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as found:
+        yield found
+
+
+def tick(
+    sensor: dg.SensorDefinition, instance: dg.DagsterInstance, cursor: str | None = None
+) -> dg.SensorExecutionData:
+    context = dg.build_sensor_context(instance, cursor=cursor, repository_def=defs.get_repository_def())
+    return sensor.evaluate_tick(context)
+
+
+def wait_an_hour(world: World) -> None:
+    moment = LONG_AGO["postgresql" if world.database.is_postgresql else "sqlite"]
+    run(world.database, f"UPDATE fourseller_product_mappings SET dirty_since = {moment}")
+
+
+def test_nothing_dirty_launches_nothing(environment: World, instance: dg.DagsterInstance) -> None:
+    found = tick(DIRTY, instance)
+    assert not found.run_requests
+    assert found.skip_message == "No item has waited for longer than 60 s."
+
+
+def test_an_item_just_changed_is_left_to_the_gateway(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    add_product(environment.database)
+    assert not tick(DIRTY, instance).run_requests
+
+
+def test_an_item_left_over_is_taken_up_once(environment: World, instance: dg.DagsterInstance) -> None:
+    add_product(environment.database)
+    wait_an_hour(environment)
+    first = tick(DIRTY, instance)
+    again = tick(DIRTY, instance, first.cursor)
+    assert [request.job_name for request in first.run_requests or []] == ["incremental_sync"]
+    assert not again.run_requests
+    assert "1 items wait that a run has tried already" in str(again.skip_message)
+
+
+def test_a_run_under_way_is_not_joined_by_another(environment: World, instance: dg.DagsterInstance) -> None:
+    add_product(environment.database)
+    wait_an_hour(environment)
+    job = defs.resolve_job_def("incremental_sync")
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    found = tick(DIRTY, instance)
+    assert (found.run_requests, found.cursor) == ([], None)
+
+
+def test_an_item_that_backs_off_is_not_taken_up(environment: World, instance: dg.DagsterInstance) -> None:
+    add_product(environment.database)
+    wait_an_hour(environment)
+    run(
+        environment.database, "UPDATE fourseller_product_mappings SET next_attempt_at = '2999-01-01 00:00:00'"
+    )
+    assert not tick(DIRTY, instance).run_requests
+
+
+def test_without_a_gateway_there_are_no_webhooks(environment: World, instance: dg.DagsterInstance) -> None:
+    run(environment.database, "DROP TABLE IF EXISTS marketplace_webhooks")
+    assert "0 webhooks are unprocessed" in str(tick(WEBHOOKS, instance).skip_message)
+
+
+def test_unprocessed_webhooks_are_healed_by_the_workflow_of_their_kind(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    run(environment.database, "DROP TABLE IF EXISTS marketplace_webhooks")
+    moment = "TIMESTAMPTZ" if environment.database.is_postgresql else "TEXT"
+    run(
+        environment.database,
+        f"CREATE TABLE marketplace_webhooks (type TEXT, received_at {moment}, processed_at {moment})",
+    )
+    for kind, day in (("order.created", 1), ("product.deleted", 2)):
+        run(
+            environment.database,
+            f"INSERT INTO marketplace_webhooks VALUES ('{kind}', '2026-01-0{day} 00:00:00', NULL)",
+        )
+    first = tick(WEBHOOKS, instance)
+    second = tick(WEBHOOKS, instance, first.cursor)
+    third = tick(WEBHOOKS, instance, second.cursor)
+    asked = [[request.job_name for request in found.run_requests or []] for found in (first, second, third)]
+    assert asked == [["order_import"], ["consistency_check"], []]
+
+
+def test_a_shop_that_is_not_set_up_is_a_reason_to_skip(
+    monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
+) -> None:
+    monkeypatch.delenv("MIDAS_DATABASE_URL", raising=False)
+    assert "MIDAS_DATABASE_URL is not set" in str(tick(DIRTY, instance).skip_message)
+
+
+def tell(world: World, instance: dg.DagsterInstance, job: str) -> None:
+    """Runs the job and lets the sensor of its end see it."""
+    result = defs.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False)
+    failed, recovered = run_alert_sensors(Settings())
+    if result.success:
+        recovered(_status_context(recovered, result, instance))
+    else:
+        failed(_status_context(failed, result, instance).for_run_failure())
+
+
+def _status_context(
+    sensor: dg.SensorDefinition, result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance
+) -> dg.RunStatusSensorContext:
+    event = result.get_run_success_event() if result.success else result.get_run_failure_event()
+    return dg.build_run_status_sensor_context(
+        sensor.name, dagster_instance=instance, dagster_run=result.dagster_run, dagster_event=event
+    )
+
+
+def alerts(world: World) -> list[tuple[str, str, bool]]:
+    found = rows(world.database, "SELECT kind, subject, cleared_at IS NULL FROM alerts ORDER BY id")
+    return [(kind, subject, bool(is_open)) for kind, subject, is_open in found if kind != "channel_down"]
+
+
+def test_a_workflow_that_fails_twice_is_told_once_and_so_is_its_recovery(
+    environment: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOURSELLER_API_KEY", "wrong-key")
+    tell(environment, instance, "order_import")
+    tell(environment, instance, "order_import")
+    assert alerts(environment) == [("run_failed", "order_import", True)]
+    monkeypatch.setenv("FOURSELLER_API_KEY", environment.background.config.api_key)
+    tell(environment, instance, "order_import")
+    tell(environment, instance, "order_import")
+    assert alerts(environment) == [
+        ("run_failed", "order_import", False),
+        ("run_recovered", "order_import", True),
+    ]
+
+
+def test_the_alert_says_which_workflow_and_why(
+    environment: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOURSELLER_API_KEY", "wrong-key")
+    tell(environment, instance, "order_import")
+    ((text,),) = rows(environment.database, "SELECT text FROM alerts WHERE kind = 'run_failed'")
+    assert text.startswith("The workflow order_import failed. ")
+    assert "refused the credentials" in text
+
+
+@pytest.mark.parametrize(
+    ("status", "tried"), [(BulkActionStatus.REQUESTED, True), (BulkActionStatus.COMPLETED, False)]
+)
+def test_a_run_of_a_backfill_that_has_ended_is_not_tried_again(
+    instance: dg.DagsterInstance, status: BulkActionStatus, tried: bool
+) -> None:
+    backfill = PartitionBackfill("b", status=status, from_failure=False, tags={}, backfill_timestamp=0.0)
+    instance.add_backfill(backfill)
+    tags = {"dagster/will_retry": "true", "dagster/backfill": "b"}
+    job = defs.resolve_job_def("order_import")
+    assert is_tried_again(instance, instance.create_run_for_job(job, tags=tags)) is tried

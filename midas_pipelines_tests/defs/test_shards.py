@@ -1,0 +1,108 @@
+"""Shards: each item in exactly one, a backfill over all of them a full sync, one of them alone nothing more."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from midas_pipelines.definitions import defs
+from midas_pipelines.defs.catalog import catalog_snapshot
+from midas_pipelines.defs.frames import Frames
+from midas_pipelines.defs.intervals import daily_schedule
+from midas_pipelines.defs.midas import Midas
+from midas_pipelines.defs.shards import SHARDS, every_shard, shard_names
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.shards import Shards
+from midas_pipelines_tests.defs.conftest import Execute, metadata
+from midas_pipelines_tests.shop import add_product, rows
+from midas_pipelines_tests.sync.world import World
+
+EVERY = SHARDS.get_partition_keys()
+
+
+@pytest.mark.parametrize(("count", "last"), [(1, "00"), (16, "15"), (100, "99"), (1000, "999")])
+def test_names_sort_as_numbers_do(count: int, last: str) -> None:
+    names = shard_names(count)
+    assert (names[-1], len(names), sorted(names)) == (last, count, names)
+
+
+def test_shards_run_one_by_one_make_a_full_sync(environment: World, execute: Execute) -> None:
+    for _ in range(len(EVERY) + 3):
+        add_product(environment.database)
+    created = [metadata(execute("full_sync", shard=name), "fourseller_listings")["created"] for name in EVERY]
+    assert sorted(created) == [1] * (len(EVERY) - 3) + [2] * 3
+    assert environment.shown == environment.wanted
+
+
+def test_a_shard_leaves_the_items_of_others_alone(environment: World, execute: Execute) -> None:
+    for _ in range(5):
+        add_product(environment.database)
+    execute("full_sync", shard="01")
+    (row,) = rows(
+        environment.database,
+        "SELECT id FROM fourseller_product_mappings WHERE fourseller_product_id IS NOT NULL",
+    )
+    assert row[0] % len(EVERY) == 1
+
+
+def test_one_run_over_every_shard_materializes_each(environment: World, execute: Execute) -> None:
+    add_product(environment.database)
+    result = execute("full_sync")
+    for asset in ("catalog_snapshot", "fourseller_listings"):
+        events = result.asset_materializations_for_node(asset)
+        assert sorted(str(event.partition) for event in events) == EVERY
+
+
+def test_a_shard_that_failed_is_tried_alone(
+    environment: World, execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        add_product(environment.database)
+    monkeypatch.setenv("FOURSELLER_API_KEY", "wrong-key")
+    assert not execute("full_sync", shard="02").success
+    monkeypatch.setenv("FOURSELLER_API_KEY", environment.background.config.api_key)
+    assert execute("full_sync", shard="02").success
+    assert len(environment.listed) == 1
+
+
+def test_a_sync_of_shards_says_so_in_its_log(environment: World) -> None:
+    add_product(environment.database)
+    environment.incremental(shards=Shards({0, 3}, 16))
+    assert rows(environment.database, "SELECT scope FROM fourseller_sync_logs")[0][0] == (
+        "incremental, shard 0, 3 of 16"
+    )
+
+
+def test_a_snapshot_is_kept_by_shard_and_loaded_as_one_frame(environment: World) -> None:
+    for _ in range(4):
+        add_product(environment.database)
+
+    @dg.asset(ins={"catalog_snapshot": dg.AssetIn(input_manager_key="frames")})
+    def skus(catalog_snapshot) -> dg.MaterializeResult:  # type: ignore[no-untyped-def]
+        return dg.MaterializeResult(metadata={"skus": sorted(catalog_snapshot["sku"])})
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        resources = {"midas": Midas(), "frames": Frames()}
+        tags = every_shard()
+        assert dg.materialize([catalog_snapshot], instance=instance, resources=resources, tags=tags).success
+        result = dg.materialize(
+            [skus, catalog_snapshot], instance=instance, resources=resources, selection=[skus]
+        )
+    (event,) = result.asset_materializations_for_node("skus")
+    assert event.metadata["skus"].value == sorted(environment.wanted)
+
+
+def test_the_nightly_full_sync_may_be_one_run_a_shard(tmp_path: Path) -> None:
+    settings = Settings(spread_full_sync=True)
+    schedule = daily_schedule("full_sync", 2, settings, "")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        context = dg.build_schedule_context(
+            instance,
+            scheduled_execution_time=datetime(2026, 1, 1, 2, tzinfo=UTC),
+            repository_def=defs.get_repository_def(),
+        )
+        requests = schedule.evaluate_tick(context).run_requests or []
+    assert [request.partition_key for request in requests] == EVERY
