@@ -151,4 +151,4 @@ class Worker:
         self._metrics.settled.labels(settled.outcome.value).inc()
         self._metrics.webhook_seconds.observe(max(0.0, seconds))
         if settled.webhook.type.startswith("order."):
-            self._lineage.note("imported_orders", settled.outcome.value, seconds)
+            self._lineage.note("order_poll", settled.outcome.value, seconds)

@@ -211,7 +211,7 @@ def test_dagster_hears_one_sum_for_an_asset_and_second() -> None:
     lineage.start()
     for _ in range(1000):
         lineage.note("inventory_levels", "pushed", 0.04)
-    lineage.note("imported_orders", "applied")
+    lineage.note("order_poll", "applied")
     lineage.stop(patience=60)
     told = {event.asset_key.to_user_string(): event.metadata for event in history.events}
     assert len(history.events) == 2
