@@ -41,6 +41,7 @@ def run_until_equal(world: World, most: int) -> int:
 @pytest.mark.parametrize("honoured", [True, False], ids=["idempotency key honoured", "key ignored"])
 @pytest.mark.parametrize("share", [0.05, 0.20])
 def test_faults_of_every_kind_converge_without_duplicates(world: World, share: float, honoured: bool) -> None:
+    world.changes["brake_percent"] = 100  # half of the items are repriced below
     products = stock_up(world, 30)
     world.sandbox.state.honour_idempotency_key = honoured
     kinds = ("s500", "s503", "reset_before", "reset_after_apply", "garbage", "truncated")
