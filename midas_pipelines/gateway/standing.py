@@ -24,7 +24,7 @@ def standing(service: Service, now: datetime) -> dict[str, Any]:
     with service.database.reading() as connection:
         inbox = webhooks.backlog(connection)
     syncs = {row["kind"]: row for row in last_syncs(service.database)}
-    observed = syncs.get("observe")
+    observed = syncs.get("reconcile")
     return {
         "channels": [_website(seen), _fourseller(service, seen)],
         "items": _backlog(seen.dirty, seen.oldest_dirty, seen.items.get("set_aside", 0), now),
@@ -43,7 +43,7 @@ def standing(service: Service, now: datetime) -> dict[str, Any]:
     }
 
 
-REST = ("inventory", "orders", "status", "observe")
+REST = ("inventory", "orders", "status", "reconcile")
 
 
 def _website(seen: Overview) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _workflow(kind: str, last: dict[str, Any] | None, settings: Settings, now: d
 
 def next_run(kind: str, settings: Settings, now: datetime) -> datetime:
     """When the schedule of a workflow ticks next."""
-    if kind == "observe":
+    if kind == "reconcile":
         hour = (settings.full_sync_hour + 1) % 24
         today = now.replace(hour=hour, minute=0, second=0, microsecond=0)
         return today if today > now else today + timedelta(days=1)

@@ -15,12 +15,14 @@ from midas_pipelines.fourseller.errors import NotFound
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.claims import COLUMNS, Mapping
+from midas_pipelines.store.rules import quantities_guarded
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.conflicts import take_marketplace_quantities
 from midas_pipelines.sync.differences import shown_quantity
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.listing import content_hash
+from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.settle import Settling
 from midas_pipelines.sync.threads import in_thread
 
@@ -62,7 +64,14 @@ async def judge_product(
         shown = await client.product(product_id)
     except NotFound:
         shown = None
+    if await in_thread(_quantities_guarded, engine):  # a sale not yet imported is nobody's edit
+        await import_orders(engine)
     return await in_thread(_settle, engine, mapping[0], shown, read_at)
+
+
+def _quantities_guarded(engine: Engine) -> bool:
+    with engine.database.reading() as connection:
+        return quantities_guarded(connection)
 
 
 Found = tuple[Mapping, bool]

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.stock_checks import unexplained_stock
 from midas_pipelines.sync.conflicts import NoSuchConflict, pin_field, release, resolve
+from midas_pipelines.sync.foreign import Verdict, judge_product
 from midas_pipelines.sync.reconcile import ReconcileReport, reconcile
 from midas_pipelines.sync.rules import set_rule
 from midas_pipelines_tests.shop import add_product, rows, run, value
@@ -273,3 +275,19 @@ def test_a_write_of_unknown_fate_is_no_edit_of_anybodys(two: World) -> None:
     )
     assert reconciled(two).waiting == 0
     assert two.shown == two.wanted
+
+
+def test_an_event_of_a_sale_that_is_not_imported_yet_is_nobodys_edit(two: World) -> None:
+    set_rule(two.database, {"quantity_policy": "marketplace_wins"})
+    two.incremental()
+    two.place(("A-1", 2))  # the sandbox takes the stock, as 4Seller does
+    reported = Product.model_validate(two.listed["A-1"])
+
+    async def hear() -> Verdict:
+        engine = two.engine(read_back_grace_seconds=0)
+        async with engine.channel() as client:
+            return await judge_product(engine, client, reported.id, reported)
+
+    asyncio.run(hear())
+    two.import_orders()
+    assert value(two.database, "SELECT stock_quantity FROM products WHERE sku = 'A-1'") == 3

@@ -47,6 +47,7 @@ def test_faults_of_every_kind_converge_without_duplicates(world: World, share: f
     kinds = ("s500", "s503", "reset_before", "reset_after_apply", "garbage", "truncated")
     world.faults(**dict.fromkeys(kinds, share / len(kinds)))
     run_until_equal(world, most=4)
+    world.changes |= {"brake_percent": 100}  # half of the prices move on purpose
     for product in products[::2]:
         world.set(product, stock_quantity=1, price=Decimal("3.00"))
     world.remove(products[1])
