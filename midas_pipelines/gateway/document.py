@@ -64,6 +64,8 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
         operation["security"] = [{"HTTPBearer": []}]
     if (method, path) in CHECKED or (method in CHANGES and not path.endswith("/webhooks")):
         found[422] = "The request is not as described."
+        if method in CHANGES:
+            found[400] = "The body cannot be read."
     for status, description in sorted(found.items()):
         schema = {"$ref": "#/components/schemas/Problem"}
         responses[str(status)] = {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}

@@ -81,24 +81,18 @@ def test_an_item_that_backs_off_is_not_taken_up(environment: World, instance: dg
     assert not tick(DIRTY, instance).run_requests
 
 
-def test_without_a_gateway_there_are_no_webhooks(environment: World, instance: dg.DagsterInstance) -> None:
-    run(environment.database, "DROP TABLE IF EXISTS marketplace_webhooks")
+def test_without_webhooks_there_is_nothing_to_heal(environment: World, instance: dg.DagsterInstance) -> None:
     assert "0 webhooks are unprocessed" in str(tick(WEBHOOKS, instance).skip_message)
 
 
 def test_unprocessed_webhooks_are_healed_by_the_workflow_of_their_kind(
     environment: World, instance: dg.DagsterInstance
 ) -> None:
-    run(environment.database, "DROP TABLE IF EXISTS marketplace_webhooks")
-    moment = "TIMESTAMPTZ" if environment.database.is_postgresql else "TEXT"
-    run(
-        environment.database,
-        f"CREATE TABLE marketplace_webhooks (type TEXT, received_at {moment}, processed_at {moment})",
-    )
     for kind, day in (("order.created", 1), ("product.deleted", 2)):
         run(
             environment.database,
-            f"INSERT INTO marketplace_webhooks VALUES ('{kind}', '2026-01-0{day} 00:00:00', NULL)",
+            "INSERT INTO marketplace_webhooks (webhook_id, type, payload, received_at) "
+            f"VALUES ('msg_{day}', '{kind}', 'plain:{{}}', '2026-01-0{day} 00:00:00')",
         )
     first = tick(WEBHOOKS, instance)
     second = tick(WEBHOOKS, instance, first.cursor)
