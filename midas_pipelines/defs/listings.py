@@ -173,7 +173,8 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
 def _consistent(report: ReconcileReport) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=CONSISTENT,
-        passed=report.complete and report.consistency >= PROMISED_CONSISTENCY,
+        passed=_unjudged(report) is None and report.consistency >= PROMISED_CONSISTENCY,
+        description=_unjudged(report),
         metadata={
             **numbers(report, "consistency", "scanned", "discrepancies", "settled", "waiting"),
             "offenders": table(report.worst),
@@ -181,18 +182,25 @@ def _consistent(report: ReconcileReport) -> dg.AssetCheckResult:
     )
 
 
+def _unjudged(report: ReconcileReport) -> str | None:
+    """Why nothing can be concluded from a read-back; None when something can."""
+    if not report.complete:
+        return "4Seller's listing could not be read whole; nothing was concluded."
+    if report.scanned and not report.equal + report.discrepancies:
+        return "Every item waits to be pushed; nothing that 4Seller shows could be judged. Run a sync first."
+    return None
+
+
 def _check(name: str, field: str, report: ReconcileReport) -> dg.AssetCheckResult:
     settled = report.equal + report.discrepancies
     differing = report.differing.get(field, 0)
     share = 1 - differing / settled if settled else 1.0
-    passed = report.complete and share >= PROMISED_CONSISTENCY
+    promised = 1.0 if field == "listing" else PROMISED_CONSISTENCY
     offenders = [row for row in report.worst if row["field"] == field]
     return dg.AssetCheckResult(
         check_name=name,
-        passed=passed,
-        description=None
-        if report.complete
-        else "4Seller's listing could not be read whole; nothing was concluded.",
+        passed=_unjudged(report) is None and share >= promised,
+        description=_unjudged(report),
         metadata={
             "share": round(share, 6),
             "differing": differing,

@@ -150,3 +150,8 @@ def test_every_asset_says_whose_it_is_and_what_it_holds() -> None:
         assert spec.owners
         assert spec.kinds
         assert spec.description
+
+
+def test_a_shop_of_which_nothing_is_listed_passes_no_check(environment: World, execute: Execute) -> None:
+    add_product(environment.database)
+    assert set(checks(execute("consistency_check")).values()) == {False}
