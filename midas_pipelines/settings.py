@@ -96,12 +96,6 @@ class Settings(BaseSettings):
     code_url: str | None = Field(
         None, description="where the code can be read, such as https://host/owner/name/blob/main"
     )
-    shop_url: str | None = Field(None, description="the shop's own site, for links in Dagster")
-    fourseller_web_url: str = Field(
-        "https://www.4seller.com",
-        description="4Seller's own site, for links in Dagster",
-        validation_alias=AliasChoices("FOURSELLER_WEB_URL", "fourseller_web_url"),
-    )
 
     in_flight: int = Field(50, ge=1, le=500, description="requests to 4Seller under way at once, per process")
     rate_limit: float | None = Field(

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.tables import api_errors, sync_logs
-
-
-class FailedCall(Protocol):
-    """What the client tells of a call that failed (`fourseller.client.FailedCall`)."""
-
-    endpoint: str
-    status: int | None
-    code: str | None
-    attempt: int
-    message: str
-    item: str | None
-    at: datetime
 
 
 class ErrorBook:
@@ -41,7 +29,7 @@ class ErrorBook:
         self.flush()
 
     def note(self, call: Any) -> None:
-        """Takes one failed call."""
+        """Takes one failed call, as the client tells of it (`fourseller.calls.FailedCall`)."""
         self._rows.append(
             {
                 "endpoint": call.endpoint,
