@@ -6,7 +6,7 @@ seen and agreed to goes through with a plan (`plans.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -75,19 +75,20 @@ def harm_of(change: Change, *, quantities_only: bool = False) -> str | None:
 def check(database: Database, settings: Settings, harm: Harm) -> None:
     """Raises BrakeEngaged when the harm is at least `brake_items` items and more than `brake_percent` of what is listed."""
     worst = harm.worst
-    if worst < settings.brake_items or not _exceeds(database, worst, settings.brake_percent):
+    if worst < settings.brake_items or not exceeds(database, worst, settings.brake_percent):
         return
-    parts = [
-        f"{count} would be {what}"
-        for what, count in (("zeroed", harm.zeroed), ("removed", harm.removed), ("repriced", harm.repriced))
-        if count
-    ]
+    counts = {"zeroed": harm.zeroed, "removed": harm.removed, "repriced": harm.repriced}
     raise BrakeEngaged(
-        f"The brake is on: of the items on 4Seller {', '.join(parts)}, more than {settings.brake_percent} % of them. "
+        f"The brake is on: of the items on 4Seller {in_words(counts)}, more than {settings.brake_percent} % of them. "
         "Nothing was sent. If that is right, write the plan with `midas sync products --full --plan FILE`, read it, "
         "and apply it with `midas sync products --apply FILE`.",
         harm.steps,
     )
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """Counts of harmed items as part of a sentence: `12 would be zeroed, 3 would be repriced`."""
+    return ", ".join(f"{count} would be {what}" for what, count in counts.items() if count)
 
 
 def enough_dirty(database: Database, items: int) -> bool:
@@ -99,7 +100,7 @@ def enough_dirty(database: Database, items: int) -> bool:
         return connection.execute(dirty.offset(items - 1).limit(1)).first() is not None
 
 
-def _exceeds(database: Database, worst: int, percent: int) -> bool:
+def exceeds(database: Database, worst: int, percent: int) -> bool:
     """Whether `worst` items are more than that share of the listed ones; counts no further than it must."""
     enough = worst * 100 // max(1, percent) + 1
     listed = sa.select(mappings.c.id).where(mappings.c.fourseller_product_id.is_not(None)).limit(enough)

@@ -27,6 +27,7 @@ from midas_pipelines.sync.orders.oversold import allocate_backorders
 from midas_pipelines.sync.pacing import Pacing, Ready
 from midas_pipelines.sync.plan import Change
 from midas_pipelines.sync.push import MARGIN_SECONDS, Push, without_sending
+from midas_pipelines.sync.rolling_brake import HELD_SECONDS, REASON, RollingBrake
 from midas_pipelines.sync.trouble import Trouble
 
 POLL_SECONDS = 1.0
@@ -66,6 +67,7 @@ class Express:
         self._woken = asyncio.Event()
         self._stopping = False
         self._pacing = Pacing()
+        self._brake = RollingBrake(engine.database, engine.settings)
         self._sending: set[asyncio.Task[None]] = set()
         self._to_write: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self.trouble = Trouble(engine.settings.failures_in_a_row)
@@ -112,7 +114,8 @@ class Express:
         try:
             ready = await asyncio.to_thread(self._ready)
             due, wait = self._pacing.sort(ready, time.monotonic())
-            changes = await asyncio.to_thread(self._claim, due[:free]) if due else []
+            idle = not due and self._brake.at_rest
+            changes = [] if idle else await asyncio.to_thread(self._claim, ready, due, free)
         except (
             sa.exc.DBAPIError
         ) as failed:  # the database is away for a while: everything is still there later
@@ -128,11 +131,20 @@ class Express:
         with self._engine.database.reading() as connection:
             return [_ready(row) for row in read_ready(connection, limit=PEEK)]
 
-    def _claim(self, ids: list[int]) -> list[Change]:
+    def _claim(self, ready: list[Ready], due: list[int], free: int) -> list[Change]:
+        may_go = set(due)
+        versions = {item.id: item.version for item in ready if item.id in may_go}
+        self._brake.look_ahead(versions, time.monotonic(), more=len(ready) >= PEEK)
+        self._brake.tell()
+        return self._claim_due(due[:free]) if due else []
+
+    def _claim_due(self, ids: list[int]) -> list[Change]:
         # Stock that came back belongs to those who wait for it, before anyone can buy it again.
         if self._anyone_waits():
             allocate_backorders(self._engine.database, self._engine.run_id)
-        return self._push(ids).claim_batch()
+        push = self._push(ids)
+        push.brake = lambda changes: self._brake.hold(changes, time.monotonic())
+        return push.claim_batch()
 
     def _anyone_waits(self) -> bool:
         lines = marketplace_order_lines.c
@@ -149,7 +161,7 @@ class Express:
         until = time.monotonic() + self._engine.settings.lease_seconds - MARGIN_SECONDS
         for change in changes:
             if not change.writes:
-                self._to_write.put_nowait(_spaced(without_sending(change)))
+                self._to_write.put_nowait(_spaced(_unsent(change)))
                 continue
             task = asyncio.create_task(self._send(change, until))
             self._sending.add(task)
@@ -222,6 +234,12 @@ class Express:
 def _ready(row: ReadyRow) -> Ready:
     fallen = row.shown is not None and row.on_hand is not None and max(0, row.on_hand) * 2 < row.shown
     return Ready(row.id, row.version, row.pushed_ago, fallen)
+
+
+def _unsent(change: Change) -> Outcome:
+    """How a change ends that sends nothing; one that the brake holds is looked at again later."""
+    outcome = without_sending(change)
+    return replace(outcome, wait_seconds=HELD_SECONDS) if change.reason == REASON else outcome
 
 
 def _spaced(outcome: Outcome) -> Outcome:

@@ -61,6 +61,7 @@ class Push:
         ignore_delays: also items whose next attempt is not due.
         agreed: the steps of a plan that a person has agreed to, by mapping; nothing else is sent then, and no brake.
         shards: only the items of these; None for all.
+        brake: turns what may not be sent now into waits, as items are claimed; None for `run`, which weighs them before.
     """
 
     engine: Engine
@@ -71,6 +72,7 @@ class Push:
     ignore_delays: bool = False
     agreed: dict[int, Step] | None = None
     shards: Shards | None = None
+    brake: Callable[[list[Change]], list[Change]] | None = None
     on_progress: Callable[[Tally], None] | None = None
     tally: Tally = field(default_factory=Tally)
 
@@ -207,6 +209,8 @@ class Push:
             for mapping in claimed
         ]
         self._skus |= {change.mapping.id: change.sku for change in changes}
+        if self.brake is not None:
+            changes = self.brake(changes)
         if self.agreed is not None:
             changes = [only_agreed(change, self.agreed) for change in changes]
         if self.quantities_only:

@@ -1,0 +1,93 @@
+"""The brake in the gateway: a large change waits for a person, whoever makes it and however slowly, and sales go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from midas_pipelines.sync.plans import make_plan
+from midas_pipelines.sync.products import sync_products
+from midas_pipelines_tests.gateway.conftest import Start
+from midas_pipelines_tests.gateway.running import Gateway
+from midas_pipelines_tests.shop import add_product, rows, run, value
+from midas_pipelines_tests.sync.test_brake import HARM
+from midas_pipelines_tests.sync.world import World
+
+OPEN_ALERTS = "SELECT count(*) FROM alerts WHERE kind = 'brake' AND cleared_at IS NULL"
+
+
+@pytest.fixture
+def stocked(start: Start) -> Gateway:
+    """A gateway, and twenty items on 4Seller."""
+    gateway = start()
+    for number in range(20):
+        add_product(gateway.world.database, sku=f"A-{number}")
+    gateway.settled()
+    return gateway
+
+
+def held(gateway: Gateway) -> int:
+    return int(
+        value(
+            gateway.world.database,
+            "SELECT count(*) FROM fourseller_product_mappings WHERE dirty_since IS NOT NULL AND claimed_by IS NULL",
+        )
+    )
+
+
+def alarmed(gateway: Gateway) -> bool:
+    return bool(value(gateway.world.database, OPEN_ALERTS) == 1)
+
+
+@pytest.mark.parametrize("what", HARM)
+def test_too_much_harm_at_once_sends_nothing_and_tells_staff(stocked: Gateway, what: str) -> None:
+    world, before = stocked.world, stocked.world.shown
+    run(world.database, HARM[what], most=12)
+    stocked.wait(lambda: alarmed(stocked) and held(stocked) == 12, "the brake")
+    assert world.shown == before
+    (alert,) = rows(world.database, "SELECT text FROM alerts WHERE kind = 'brake'")
+    assert f"12 would be {what}" in alert.text
+    assert "--plan FILE" in alert.text
+
+
+def test_everything_else_goes_on_meanwhile(stocked: Gateway) -> None:
+    world = stocked.world
+    run(world.database, HARM["zeroed"], most=12)
+    stocked.wait(lambda: alarmed(stocked), "the brake")
+    run(world.database, "UPDATE products SET stock_quantity = 3 WHERE sku = 'A-19'")
+    stocked.wait(lambda: world.listed["A-19"]["inventory"]["quantity"] == 3, "a sale")
+    assert sum(one["inventory"]["quantity"] == 0 for one in world.listed.values()) == 0
+
+
+def test_harm_item_by_item_is_harm_all_the_same(stocked: Gateway) -> None:
+    world = stocked.world
+    for number in range(20):
+        run(world.database, f"UPDATE products SET stock_quantity = 0 WHERE sku = 'A-{number}'")
+        time.sleep(0.05)
+    stocked.wait(lambda: alarmed(stocked), "the brake")
+    time.sleep(0.5)
+    zeroed = sum(one["inventory"]["quantity"] == 0 for one in world.listed.values())
+    assert zeroed == 9  # one fewer than the brake's first step
+
+
+def test_what_a_person_agreed_to_goes_through(stocked: Gateway) -> None:
+    world: World = stocked.world
+    run(world.database, HARM["zeroed"], most=12)
+    stocked.wait(lambda: alarmed(stocked) and held(stocked) == 12, "the brake")
+    engine = world.engine()
+    asyncio.run(sync_products(engine, agreed=make_plan(engine)))
+    assert sum(one["inventory"]["quantity"] == 0 for one in world.listed.values()) == 12
+    assert held(stocked) == 0
+
+
+def test_what_is_taken_back_needs_nobody(stocked: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, before = stocked.world, stocked.world.shown
+    monkeypatch.setattr("midas_pipelines.sync.express.HELD_SECONDS", 1)
+    prices = "UPDATE products SET price = price {} 1 WHERE id <= 12"
+    run(world.database, prices.format("+"))
+    stocked.wait(lambda: alarmed(stocked) and held(stocked) == 12, "the brake")
+    run(world.database, prices.format("-"))
+    stocked.wait(lambda: held(stocked) == 0 and not alarmed(stocked), "rest")
+    assert world.shown == before
