@@ -21,7 +21,6 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from benchmarks.measuring import Result, sample_shop
-from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.order_checks import unbalanced_orders, unexplained_deductions
@@ -30,7 +29,7 @@ from midas_pipelines.store.stock_checks import negative_stock, unexplained_stock
 from midas_pipelines.storefront.schema import products
 from midas_pipelines.sync.orders.importing import import_sales
 from midas_pipelines.sync.orders.polling import AT_ONCE
-from midas_pipelines.sync.orders.sales import read_sale
+from midas_pipelines.sync.orders.sales import Sale, read_sale
 
 ORDERS = 10_000
 ROUNDS = 3
@@ -77,20 +76,20 @@ def _import(database: Database, path: Path) -> float:
     """Seconds from the text of the JSON to the last commit."""
     vault = Vault(SecretStr(Fernet.generate_key().decode()))
 
-    def take_in(orders: list[Order]) -> None:
-        import_sales(database, [read_sale(order) for order in orders], vault, "bench")
+    def take_in(sales: list[Sale]) -> None:
+        import_sales(database, sales, vault, "bench")
 
     started = time.perf_counter()
     with ThreadPoolExecutor(1) as importer, path.open() as pages:
         running: Future[None] | None = None
-        orders: list[Order] = []
+        sales: list[Sale] = []
         for page in pages:  # as polling does it: the next pages are read while a batch is imported
-            orders += [read_order(row) for row in json.loads(page)]
-            if len(orders) >= BATCH:
+            sales += [read_sale(read_order(row), vault) for row in json.loads(page)]
+            if len(sales) >= BATCH:
                 if running is not None:
                     running.result()
-                running, orders = importer.submit(take_in, orders), []
-        for last in filter(None, (running, importer.submit(take_in, orders) if orders else None)):
+                running, sales = importer.submit(take_in, sales), []
+        for last in filter(None, (running, importer.submit(take_in, sales) if sales else None)):
             last.result()
     return time.perf_counter() - started
 

@@ -12,6 +12,9 @@ from midas_pipelines.storefront.bulk import insert_rows
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.stock import lock_stock, set_stock
 
+Stock = dict[ItemKey, int]
+"""Units on hand of locked items."""
+
 
 @dataclass(frozen=True, slots=True)
 class StockMove:
@@ -36,7 +39,17 @@ def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[in
     Raises:
         sqlalchemy.exc.IntegrityError: a (cause, reference) has moved stock before.
     """
-    stock = lock_stock(connection, {move.item for move in moves})
+    return book_moves(connection, moves, lock_stock(connection, {move.item for move in moves}))
+
+
+def book_moves(connection: sa.Connection, moves: Sequence[StockMove], stock: Stock) -> list[int]:
+    """As `move_stock`, for items that are locked: it reads nothing, so that it may be a part of a pipeline.
+
+    Args:
+        connection: the transaction that holds the locks.
+        moves: in their order.
+        stock: what `lock_stock` gave; an item that is gone is not in it. It is moved along.
+    """
     before = dict(stock)
     moved: list[int] = []
     rows: list[dict[str, object]] = []

@@ -12,6 +12,8 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
+from midas_pipelines.storefront.json_text import to_json
+
 IMPERSONAL = frozenset(
     [
         "id",
@@ -70,8 +72,8 @@ class Vault:
         """The payload as one text for the database; `personal` is False for what surely names no buyer."""
         if self._cipher is None:
             kept = without_persons(payload) if personal else payload
-            return PLAIN + json.dumps(kept, ensure_ascii=False)
-        return ENCRYPTED + self._cipher.encrypt(json.dumps(payload, ensure_ascii=False).encode()).decode()
+            return PLAIN + to_json(kept)
+        return ENCRYPTED + self._cipher.encrypt(to_json(payload).encode()).decode()
 
     def open(self, sealed: str) -> Any:
         """The payload again. Raises ValueError when its key is missing."""

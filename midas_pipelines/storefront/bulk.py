@@ -8,7 +8,8 @@ statement once and runs it for each row, which costs it no round trip.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from midas_pipelines.storefront.json_text import to_json
 
 Row = Mapping[str, Any]
 _POSTGRESQL = postgresql_dialect()  # type: ignore[no-untyped-call]
@@ -33,6 +36,27 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row])
         connection.exec_driver_sql(_insert_sql(table, tuple(rows[0])), (as_json(rows),))
     else:
         connection.execute(sa.insert(table), [dict(row) for row in rows])
+
+
+@contextmanager
+def pipelined(connection: sa.Connection) -> Iterator[None]:
+    """Lets writes follow one another without waiting for each answer: PostgreSQL works on one while we write the next.
+
+    Nothing may be read inside. What went wrong with any of them is raised at the end of the block.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: one of them failed, as it would have alone.
+    """
+    driver = connection.connection.driver_connection
+    if connection.dialect.name != "postgresql" or driver is None:
+        yield
+        return
+    base = connection.dialect.loaded_dbapi.Error
+    try:
+        with driver.pipeline():
+            yield
+    except base as error:
+        raise sa.exc.DBAPIError.instance(None, None, error, base, dialect=connection.dialect) from error
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], key: str) -> set[Any]:
@@ -77,7 +101,11 @@ def reserve_ids(connection: sa.Connection, table: sa.Table, number: int, *, abov
     if number == 0:
         return []
     if connection.dialect.name == "postgresql":
-        query = "SELECT array_agg(nextval(pg_get_serial_sequence(%s, 'id'))) FROM generate_series(1, %s)"
+        query = (
+            "SELECT array_agg(nextval(ids.name)) "
+            "FROM (SELECT CAST(pg_get_serial_sequence(%s, 'id') AS regclass) AS name OFFSET 0) AS ids, "
+            "generate_series(1, %s)"
+        )
         return list(connection.exec_driver_sql(query, (table.name, number)).scalar_one())
     last = connection.scalar(sa.select(sa.func.max(table.c.id))) or 0
     start = max(last, above) + 1
@@ -97,7 +125,7 @@ def any_of(
 
 def as_json(rows: Sequence[Row]) -> str:
     """The rows as PostgreSQL reads them back: amounts and moments as text."""
-    return json.dumps(rows, default=str, separators=(",", ":"))
+    return to_json(rows)
 
 
 @lru_cache(maxsize=200)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import Order
@@ -104,16 +105,17 @@ class Intake:
         self._report = report
         self._on_progress = on_progress
         self._vault = Vault(engine.settings.payload_key)
-        self._pages: list[OrderPage] = []
+        self._batch = Batch()
         self._running: asyncio.Task[Imported] | None = None
 
     async def add(self, page: OrderPage) -> None:
         """Takes one page; waits only while a whole batch before it is being imported."""
         self._note(page)
-        self._pages.append(page)
+        self._report.fetched += page.rows
+        self._batch.add(read_batch(self._engine, page.data, page.rejected, self._vault))
         dates = [order.updated_at for order in page.data if order.updated_at is not None]
         self.newest = max([*dates, *([self.newest] if self.newest else [])], default=None)
-        if sum(len(one.data) for one in self._pages) >= AT_ONCE:
+        if len(self._batch.sales) >= AT_ONCE:
             await self._start()
 
     @property
@@ -130,19 +132,14 @@ class Intake:
 
     async def finish(self) -> None:
         """Imports what is left and waits for all of it."""
-        if self._pages:
+        if self._batch.sales or self._batch.unreadable:
             await self._start()
         await self._end()
 
     async def _start(self) -> None:
         await self._end()
-        pages, self._pages = self._pages, []
-        self._report.fetched += sum(page.rows for page in pages)
-        orders = [order for page in pages for order in page.data]
-        rejected = [row for page in pages for row in page.rejected]
-        self._running = asyncio.create_task(
-            asyncio.to_thread(take_in, self._engine, orders, rejected, self._vault)
-        )
+        batch, self._batch = self._batch, Batch()
+        self._running = asyncio.create_task(asyncio.to_thread(import_batch, self._engine, batch, self._vault))
 
     async def _end(self) -> None:
         if self._running is None:
@@ -203,21 +200,45 @@ def take_in(
         vault: seals the payloads; made from the settings when it is not given.
     """
     vault = vault or Vault(engine.settings.payload_key)
-    result = Imported()
-    sales: list[Sale] = []
+    return import_batch(engine, read_batch(engine, orders, rejected, vault), vault)
+
+
+@dataclass
+class Batch:
+    """Orders on their way into the shop: those that can be imported, and id, content and reason of those that cannot."""
+
+    sales: list[Sale] = field(default_factory=list)
+    unreadable: list[tuple[str, Any, str]] = field(default_factory=list)
+
+    def add(self, other: Batch) -> None:
+        """Takes in another."""
+        self.sales += other.sales
+        self.unreadable += other.unreadable
+
+
+def read_batch(engine: Engine, orders: Sequence[Order], rejected: Sequence[Rejected], vault: Vault) -> Batch:
+    """The orders as sales, sealed; nothing is written, so that it can be done while an earlier batch is imported."""
+    batch = Batch()
     for order in orders:
         if _too_old(engine, order):
             continue
         try:
-            sales.append(read_sale(order))
+            batch.sales.append(read_sale(order, vault))
         except UnreadableSaleError as why:
-            result.add(set_aside(engine.database, order.id, order.raw, str(why), vault, engine.run_id))
+            batch.unreadable.append((order.id, order.raw, str(why)))
     for row in rejected:
-        order_id = row.id or f"unreadable-{_digest(row.raw)}"
-        result.add(set_aside(engine.database, order_id, row.raw, row.reason, vault, engine.run_id))
-    if sales:
+        batch.unreadable.append((row.id or f"unreadable-{_digest(row.raw)}", row.raw, row.reason))
+    return batch
+
+
+def import_batch(engine: Engine, batch: Batch, vault: Vault) -> Imported:
+    """Imports the sales in one transaction, and keeps what could not be read, each with its reason."""
+    result = Imported()
+    for order_id, raw, reason in batch.unreadable:
+        result.add(set_aside(engine.database, order_id, raw, reason, vault, engine.run_id))
+    if batch.sales:
         mail = mail_rules(engine.settings)
-        result.add(import_sales(engine.database, sales, vault, engine.run_id, mail=mail))
+        result.add(import_sales(engine.database, batch.sales, vault, engine.run_id, mail=mail))
     return result
 
 

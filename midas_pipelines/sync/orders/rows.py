@@ -28,7 +28,7 @@ def marketplace_order(sale: Sale, local_id: int, vault: Vault) -> Row:
         "shipping_cost": sale.shipping_cost,
         "tax": sale.tax,
         "discount": sale.discount,
-        "payload": vault.seal(sale.raw),
+        "payload": sale.sealed or vault.seal(sale.raw),
         "content_hash": sale.content_hash,
         "placed_at": sale.placed_at,
         "source_updated_at": sale.updated_at,
