@@ -32,15 +32,18 @@ def due(minutes: int, at: datetime) -> bool:
 def interval_schedule(
     job_name: str, minutes: int, settings: Settings, description: str
 ) -> dg.ScheduleDefinition:
-    """A schedule that starts that job every `minutes`, and skips with a reason while the last run is still going."""
+    """A schedule that starts that job every `minutes`, and skips with a reason while the last run is still going.
+
+    Its name does not tell the interval: a switch set in the UI is remembered by name, and outlives a new interval.
+    """
 
     @dg.schedule(
-        name=f"{job_name}_every_{minutes}_min",
+        name=f"{job_name}_schedule",
         job_name=job_name,
         cron_schedule=every(minutes),
         execution_timezone="UTC",
         default_status=_status(settings, job_name),
-        description=description,
+        description=f"{description} Every {minutes} minutes." if minutes > 1 else f"{description} Every minute.",
     )
     def at_interval(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if not due(minutes, context.scheduled_execution_time):

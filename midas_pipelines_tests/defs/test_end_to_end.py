@@ -75,7 +75,7 @@ def test_a_schedule_and_a_sensor_do_their_work(graphql: str) -> None:
     pushed = first_run(graphql, "dagster/sensor_name", "dirty_items_left_over")
     assert pushed["jobName"] == "incremental_sync"
     assert len({event["partition"] for event in pushed["assetMaterializations"]}) == 16
-    ticked = first_run(graphql, "dagster/schedule_name", "inventory_push_every_1_min")
+    ticked = first_run(graphql, "dagster/schedule_name", "inventory_push_schedule")
     assert ticked["jobName"] == "inventory_push"
     (repository,) = ask(graphql, AUTOMATION)["repositoriesOrError"]["nodes"]
     states = {one["name"]: one["scheduleState"]["status"] for one in repository["schedules"]}
