@@ -8,13 +8,14 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+
+if TYPE_CHECKING:  # the settings are read before, and often without, the database
+    from sqlalchemy.engine import URL
 
 Minutes = Annotated[int, Field(ge=1, le=60)]
 
@@ -207,7 +208,7 @@ class Settings(BaseSettings):
     @classmethod
     def _database_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            _parse_database_url(value.get_secret_value())
+            _check_database_url(value.get_secret_value())
         return value
 
     @field_validator("dagster_postgres_url")
@@ -265,18 +266,31 @@ class Settings(BaseSettings):
         )
 
 
-def _parse_database_url(text: str) -> URL:
+def _check_database_url(text: str) -> str:
+    """The backend that an address names. Raises ValueError without the address, which may hold a password."""
     try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):  # which may quote a part of the password: it is not passed on
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
         raise ValueError("is not a database URL such as sqlite:///midas.db") from None
-    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+    if "://" not in text or not parts.scheme:
+        raise ValueError("is not a database URL such as sqlite:///midas.db")
+    if parts.scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        return "postgresql"
+    if parts.scheme not in ("sqlite", "sqlite+pysqlite"):
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    if parts.path in ("", "/", "/:memory:"):
+        raise ValueError("must name a file: several processes share the database")
+    return "sqlite"
+
+
+def _parse_database_url(text: str) -> URL:
+    from sqlalchemy.engine import make_url
+
+    backend, url = _check_database_url(text), make_url(text)
+    if backend == "postgresql":
         return url.set(drivername="postgresql+psycopg")
-    if url.drivername in ("sqlite", "sqlite+pysqlite"):
-        if url.database in (None, "", ":memory:"):
-            raise ValueError("must name a file: several processes share the database")
-        return url.set(drivername="sqlite+pysqlite", database=str(Path(url.database or "").expanduser()))
-    raise ValueError("must begin with sqlite:/// or postgresql://")
+    return url.set(drivername="sqlite+pysqlite", database=str(Path(url.database or "").expanduser()))
 
 
 def load_settings() -> Settings:

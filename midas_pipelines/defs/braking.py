@@ -1,9 +1,13 @@
 """The brake in Dagster: a blocking check on what a sync would do, told before anything is sent."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from midas_pipelines.defs.metadata import table
-from midas_pipelines.sync.brake import BrakeEngaged
+
+if TYPE_CHECKING:
+    from midas_pipelines.sync.brake import BrakeEngaged
 
 NAME = "within_the_brake"
 
@@ -23,7 +27,7 @@ def brake_held() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(check_name=NAME, passed=True)
 
 
-def brake_engaged(stopped: BrakeEngaged) -> dg.AssetCheckResult:
+def brake_engaged(stopped: "BrakeEngaged") -> dg.AssetCheckResult:
     """The check of a push that was stopped, with what it would have done."""
     return dg.AssetCheckResult(
         check_name=NAME,

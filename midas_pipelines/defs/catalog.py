@@ -8,7 +8,6 @@ import dagster as dg
 from midas_pipelines.defs.metadata import OWNERS, columns, preview, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.shards import SHARDS, shards_of
-from midas_pipelines.sync.catalog import duplicate_skus, snapshot_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +50,8 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mate
     """
     import pandas as pd  # takes as long to load as half of dagster, and only this asset needs it
 
+    from midas_pipelines.sync.catalog import snapshot_rows
+
     started = time.perf_counter()
     with midas.engine(context) as engine:
         frame = pd.DataFrame(snapshot_rows(engine.database, engine.settings.title_limit, shards_of(context)))
@@ -81,6 +82,8 @@ def _with_shards(frame: "pd.DataFrame") -> "pd.DataFrame":
 @dg.asset_check(asset=catalog_snapshot, name="skus_unique")
 def skus_unique(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
     """No two sellable items share a SKU: 4Seller could not tell them apart."""
+    from midas_pipelines.sync.catalog import duplicate_skus
+
     with midas.engine(context) as engine:
         shared = duplicate_skus(engine.database)
     return dg.AssetCheckResult(

@@ -43,7 +43,9 @@ def interval_schedule(
         cron_schedule=every(minutes),
         execution_timezone="UTC",
         default_status=_status(settings, job_name),
-        description=f"{description} Every {minutes} minutes." if minutes > 1 else f"{description} Every minute.",
+        description=f"{description} Every {minutes} minutes."
+        if minutes > 1
+        else f"{description} Every minute.",
     )
     def at_interval(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if not due(minutes, context.scheduled_execution_time):

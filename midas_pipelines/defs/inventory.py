@@ -11,11 +11,6 @@ from midas_pipelines.defs.listings import fourseller_listings, waiting
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.orders import order_poll
-from midas_pipelines.store.movement import oversold_lines, top_movers
-from midas_pipelines.store.stock_checks import negative_stock, stock_totals, unexplained_stock
-from midas_pipelines.sync.brake import BrakeEngaged
-from midas_pipelines.sync.inventory import push_inventory
-from midas_pipelines.sync.progress import tell
 
 GROUP = "inventory"
 
@@ -47,6 +42,12 @@ def inventory_levels(
     context: dg.AssetExecutionContext, config: InventoryConfig, midas: Midas
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """The quantities on 4Seller: each item whose stock changed is pushed as an absolute number, never a delta."""
+    from midas_pipelines.store.movement import oversold_lines, top_movers
+    from midas_pipelines.store.stock_checks import stock_totals
+    from midas_pipelines.sync.brake import BrakeEngaged
+    from midas_pipelines.sync.inventory import push_inventory
+    from midas_pipelines.sync.progress import tell
+
     with midas.engine(context) as engine:
         progress = tell(context.log.info, "quantities", lambda: waiting(engine, None))
         work = push_inventory(engine, ignore_delays=config.ignore_delays, on_progress=progress)
@@ -73,6 +74,8 @@ def inventory_levels(
 @dg.asset_check(asset=inventory_levels)
 def no_negative_stock(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
     """No item has less than nothing on hand."""
+    from midas_pipelines.store.stock_checks import negative_stock
+
     with midas.engine(context) as engine:
         offenders = negative_stock(engine.database)
     return dg.AssetCheckResult(
@@ -83,6 +86,8 @@ def no_negative_stock(context: dg.AssetCheckExecutionContext, midas: Midas) -> d
 @dg.asset_check(asset=inventory_levels)
 def ledger_explains_stock(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
     """For each item the ledger's deltas add up to the stock the shop has."""
+    from midas_pipelines.store.stock_checks import unexplained_stock
+
     with midas.engine(context) as engine:
         offenders = unexplained_stock(engine.database)
     return dg.AssetCheckResult(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -12,14 +13,11 @@ from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.shards import SHARDS, shards_of
-from midas_pipelines.store.mappings import count_dirty
 from midas_pipelines.store.shards import Shards
-from midas_pipelines.sync.brake import BrakeEngaged
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.plans import read_plan
-from midas_pipelines.sync.products import Mode, sync_products
-from midas_pipelines.sync.progress import tell
-from midas_pipelines.sync.reconcile import ReconcileReport, reconcile
+
+if TYPE_CHECKING:
+    from midas_pipelines.sync.engine import Engine
+    from midas_pipelines.sync.reconcile import ReconcileReport
 
 GROUP = "listings"
 PROMISED_CONSISTENCY = 0.999
@@ -59,6 +57,11 @@ def fourseller_listings(
 
     An item that cannot be listed is set aside with its reason and never holds up another.
     """
+    from midas_pipelines.sync.brake import BrakeEngaged
+    from midas_pipelines.sync.plans import read_plan
+    from midas_pipelines.sync.products import Mode, sync_products
+    from midas_pipelines.sync.progress import tell
+
     shards = shards_of(context)
     with midas.engine(context) as engine:
         work = sync_products(
@@ -88,8 +91,10 @@ def fourseller_listings(
     )
 
 
-def waiting(engine: Engine, shards: Shards | None) -> int:
+def waiting(engine: "Engine", shards: Shards | None) -> int:
     """How many items of those shards are yet to be pushed."""
+    from midas_pipelines.store.mappings import count_dirty
+
     with engine.database.reading() as connection:
         return count_dirty(connection, shards)
 
@@ -104,6 +109,8 @@ class PlanConfig(dg.Config):
 @dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[catalog_snapshot])
 def sync_plan(context: dg.AssetExecutionContext, config: PlanConfig, midas: Midas) -> dg.MaterializeResult:
     """What a sync would do to each item, and nothing done: no request is sent."""
+    from midas_pipelines.sync.products import Mode, sync_products
+
     with midas.engine(context) as engine:
         mode = Mode.FULL if config.full else Mode.INCREMENTAL
         report = asyncio.run(sync_products(engine, mode, skus=config.skus, dry_run=True))
@@ -152,6 +159,8 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
     `consistency` is the share of items shown as the shop has them; items that changed and are not pushed yet are
     counted apart, as `changing`.
     """
+    from midas_pipelines.sync.reconcile import reconcile
+
     with midas.engine(context) as engine:
         report = asyncio.run(reconcile(engine))
     return dg.MaterializeResult(
@@ -170,7 +179,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
     )
 
 
-def _consistent(report: ReconcileReport) -> dg.AssetCheckResult:
+def _consistent(report: "ReconcileReport") -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=CONSISTENT,
         passed=_unjudged(report) is None and report.consistency >= PROMISED_CONSISTENCY,
@@ -182,7 +191,7 @@ def _consistent(report: ReconcileReport) -> dg.AssetCheckResult:
     )
 
 
-def _unjudged(report: ReconcileReport) -> str | None:
+def _unjudged(report: "ReconcileReport") -> str | None:
     """Why nothing can be concluded from a read-back; None when something can."""
     if not report.complete:
         return "4Seller's listing could not be read whole; nothing was concluded."
@@ -191,7 +200,7 @@ def _unjudged(report: ReconcileReport) -> str | None:
     return None
 
 
-def _check(name: str, field: str, report: ReconcileReport) -> dg.AssetCheckResult:
+def _check(name: str, field: str, report: "ReconcileReport") -> dg.AssetCheckResult:
     settled = report.equal + report.discrepancies
     differing = report.differing.get(field, 0)
     share = 1 - differing / settled if settled else 1.0

@@ -2,37 +2,47 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.settings import SettingsError, load_settings
-from midas_pipelines.store.database import Database
-from midas_pipelines.store.version import NotUpgraded, require_upgraded
-from midas_pipelines.sync.brake import BrakeEngaged
-from midas_pipelines.sync.engine import ChannelDown, Engine
-from midas_pipelines.sync.plans import PlanRefused
-from midas_pipelines.sync.products import UnknownSku
 
-EXPECTED = (SettingsError, NotUpgraded, FourSellerError, ChannelDown, UnknownSku, BrakeEngaged, PlanRefused)
-"""Trouble that a person can act on; its message is the whole story, so no traceback is shown for it."""
+if TYPE_CHECKING:
+    from midas_pipelines.sync.engine import Engine
+
+
+def expected() -> tuple[type[Exception], ...]:
+    """Trouble that a person can act on; its message is the whole story, so no traceback is shown for it."""
+    from midas_pipelines.fourseller.errors import FourSellerError
+    from midas_pipelines.store.version import NotUpgraded
+    from midas_pipelines.sync.brake import BrakeEngaged
+    from midas_pipelines.sync.engine import ChannelDown
+    from midas_pipelines.sync.plans import PlanRefused
+    from midas_pipelines.sync.products import UnknownSku
+
+    return (SettingsError, NotUpgraded, FourSellerError, ChannelDown, UnknownSku, BrakeEngaged, PlanRefused)
 
 
 class Midas(dg.ConfigurableResource):
     """The shop and its channel, as this process's environment names them."""
 
     @contextmanager
-    def engine(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[Engine]:
+    def engine(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> "Iterator[Engine]":
         """An engine for the run of `context`.
 
         Raises:
             dagster.Failure: for expected trouble, with its sentence; it is not retried, the next tick tries anew.
         """
+        from midas_pipelines.store.database import Database
+        from midas_pipelines.store.version import require_upgraded
+        from midas_pipelines.sync.engine import Engine
+
         try:
             settings = load_settings()
             with Database(settings.database()) as database:
                 require_upgraded(database)
                 yield Engine(settings, database, run_id=context.run.run_id)
-        except EXPECTED as trouble:
+        except expected() as trouble:
             kind = {"kind": type(trouble).__name__}
             raise dg.Failure(description=str(trouble), metadata=kind, allow_retries=False) from None

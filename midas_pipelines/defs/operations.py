@@ -1,6 +1,7 @@
 """Operations: how well the syncs run, what they will need, and a daily report."""
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -8,14 +9,11 @@ from midas_pipelines.defs.inventory import inventory_levels
 from midas_pipelines.defs.listings import fourseller_listings
 from midas_pipelines.defs.metadata import OWNERS, numbers, table
 from midas_pipelines.defs.midas import Midas
-from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import Settings
-from midas_pipelines.store import measures
-from midas_pipelines.store.overview import overview
-from midas_pipelines.sync import capacity
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.performance import by_kind, sum_up
-from midas_pipelines.sync.report import markdown, short
+
+if TYPE_CHECKING:
+    from midas_pipelines.sync import capacity
+    from midas_pipelines.sync.engine import Engine
 
 GROUP = "operations"
 REPORT = "daily_report"
@@ -35,6 +33,9 @@ def sync_performance(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mate
 
     `requests_per_second` counts the seconds in which a sync was at work, not those between two syncs.
     """
+    from midas_pipelines.store import measures
+    from midas_pipelines.sync.performance import by_kind, sum_up
+
     with midas.engine(context) as engine:
         rows = measures.finished_syncs(engine.database, seconds=3600)
         hour = sum_up(rows, measures.failed_calls(engine.database, seconds=3600))
@@ -63,6 +64,8 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materia
 
     Worst case: every item has to be written. Growth is that of the last 30 days, the pace that of the last day.
     """
+    from midas_pipelines.sync import capacity
+
     with midas.engine(context) as engine:
         measured = _measured(engine)
     found = capacity.plan(measured)
@@ -84,7 +87,10 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materia
     )
 
 
-def _measured(engine: Engine) -> capacity.Measured:
+def _measured(engine: "Engine") -> "capacity.Measured":
+    from midas_pipelines.store import measures
+    from midas_pipelines.sync import capacity
+
     settings = engine.settings
     pushes = [row for row in measures.finished_syncs(engine.database) if row.kind in PUSHES]
     busy = [row for row in pushes if row.requests]
@@ -113,6 +119,11 @@ def _measured(engine: Engine) -> capacity.Measured:
 )
 def sync_report(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """The day in one page: what was synced, what waits, what needs a person. Its short form is sent to staff."""
+    from midas_pipelines.store import measures
+    from midas_pipelines.store.overview import overview
+    from midas_pipelines.sync.performance import by_kind, sum_up
+    from midas_pipelines.sync.report import markdown, short
+
     with midas.engine(context) as engine:
         rows = measures.finished_syncs(engine.database)
         day = sum_up(rows, measures.failed_calls(engine.database))
@@ -129,8 +140,10 @@ def sync_report(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materiali
     )
 
 
-def _send(engine: Engine, text: str) -> None:
+def _send(engine: "Engine", text: str) -> None:
     """One message a day, however often the report is made; yesterday's is closed, sent or not."""
+    from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
+
     today = datetime.now(UTC).date().isoformat()
     with engine.database.writing() as connection:
         for subject in open_subjects(connection, REPORT) - {today}:

@@ -7,13 +7,6 @@ import dagster as dg
 from midas_pipelines.defs.metadata import table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.orders import order_poll
-from midas_pipelines.store.order_checks import (
-    last_import,
-    stale_orders,
-    unbalanced_orders,
-    unexplained_deductions,
-    unpaired_orders,
-)
 
 MISSED_POLLS = 3
 """So many intervals may pass without a poll before it counts as late."""
@@ -22,6 +15,8 @@ MISSED_POLLS = 3
 @dg.asset_check(asset=order_poll)
 def order_totals_add_up(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
     """Each order's total is the sum of its items, plus shipping and tax, less discounts, to the cent."""
+    from midas_pipelines.store.order_checks import unbalanced_orders
+
     with midas.engine(context) as engine:
         return _verdict(unbalanced_orders(engine.database), "orders")
 
@@ -29,6 +24,8 @@ def order_totals_add_up(context: dg.AssetCheckExecutionContext, midas: Midas) ->
 @dg.asset_check(asset=order_poll)
 def one_shop_order_each(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
     """Each imported marketplace order has one order in the shop, and each of those one marketplace order."""
+    from midas_pipelines.store.order_checks import unpaired_orders
+
     with midas.engine(context) as engine:
         return _verdict(unpaired_orders(engine.database), "orders")
 
@@ -36,6 +33,8 @@ def one_shop_order_each(context: dg.AssetCheckExecutionContext, midas: Midas) ->
 @dg.asset_check(asset=order_poll)
 def deductions_equal_items(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
     """The units that order lines hold are the units that the ledger says were taken for them."""
+    from midas_pipelines.store.order_checks import unexplained_deductions
+
     with midas.engine(context) as engine:
         return _verdict(unexplained_deductions(engine.database), "items")
 
@@ -43,6 +42,8 @@ def deductions_equal_items(context: dg.AssetCheckExecutionContext, midas: Midas)
 @dg.asset_check(asset=order_poll)
 def no_order_open_too_long(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
     """No order is pending or processing longer than MIDAS_ORDERS_AGE_LIMIT_DAYS."""
+    from midas_pipelines.store.order_checks import stale_orders
+
     with midas.engine(context) as engine:
         days = engine.settings.orders_age_limit_days
         stale = stale_orders(engine.database, days)
@@ -53,6 +54,8 @@ def no_order_open_too_long(context: dg.AssetCheckExecutionContext, midas: Midas)
 @dg.asset_check(asset=order_poll)
 def orders_are_fresh(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
     """Orders were read from 4Seller within the last few intervals."""
+    from midas_pipelines.store.order_checks import last_import
+
     with midas.engine(context) as engine:
         last = last_import(engine.database)
         limit = timedelta(minutes=MISSED_POLLS * engine.settings.orders_interval)

@@ -1,17 +1,16 @@
 """Orders: marketplace sales in the shop's own tables, and their status both ways."""
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.order_days import is_a_day, order_days, window_of
-from midas_pipelines.store.order_checks import open_work, order_count
-from midas_pipelines.sync.orders.mailing import send_mails
-from midas_pipelines.sync.orders.polling import OrderReport, import_orders
-from midas_pipelines.sync.orders.status_sync import sync_statuses, tell_marketplace
+
+if TYPE_CHECKING:
+    from midas_pipelines.sync.orders.polling import OrderReport
 
 GROUP = "orders"
 COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "moved_on", "mapped", "allocated")
@@ -47,6 +46,9 @@ def imported_orders(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mater
     Materialize a day, or backfill many, to read those days from 4Seller again: what is imported already stays as it
     is. `order_poll` does the same for what is new, all day, and notes here the days it touched.
     """
+    from midas_pipelines.store.order_checks import order_count
+    from midas_pipelines.sync.orders.polling import import_orders
+
     span = context.partition_time_window
     with midas.engine(context) as engine:
         report = asyncio.run(import_orders(engine, window_of(span)))
@@ -60,6 +62,9 @@ def order_poll(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materializ
 
     A line that no item matches, or that stock cannot cover, is imported with an exception; a sale is never refused.
     """
+    from midas_pipelines.store.order_checks import order_count
+    from midas_pipelines.sync.orders.polling import import_orders
+
     with midas.engine(context) as engine:
         report = asyncio.run(import_orders(engine))
         known = order_count(engine.database)
@@ -71,7 +76,7 @@ def order_poll(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materializ
     return dg.MaterializeResult(metadata={"dagster/row_count": known, **_told(report)})
 
 
-def _told(report: OrderReport) -> dict[str, Any]:
+def _told(report: "OrderReport") -> dict[str, Any]:
     return {
         **numbers(report, *COUNTS),
         **numbers(report, "requests", "seconds"),
@@ -88,6 +93,8 @@ def _told(report: OrderReport) -> dict[str, Any]:
 )
 def order_statuses(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """Where each order stands, the same in the shop and on its marketplace; a status never goes back."""
+    from midas_pipelines.sync.orders.status_sync import sync_statuses
+
     with midas.engine(context) as engine:
         report = asyncio.run(sync_statuses(engine))
     return dg.MaterializeResult(
@@ -102,6 +109,9 @@ def order_statuses(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materi
 @dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, deps=[order_statuses])
 def order_fulfilment(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """Parcels that left since, with their tracking numbers on the marketplace; and what is still to be shipped."""
+    from midas_pipelines.store.order_checks import open_work
+    from midas_pipelines.sync.orders.status_sync import tell_marketplace
+
     with midas.engine(context) as engine:
         report = asyncio.run(tell_marketplace(engine, kind="fulfilment"))
         work = open_work(engine.database)
@@ -120,6 +130,8 @@ def customer_messages(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mat
 
     A mail server that is down leaves them waiting and fails nothing else.
     """
+    from midas_pipelines.sync.orders.mailing import send_mails
+
     with midas.engine(context) as engine:
         report = send_mails(engine.database, engine.settings, engine.run_id)
     return dg.MaterializeResult(

@@ -3,7 +3,6 @@
 import dagster as dg
 
 from midas_pipelines.defs.sensors import shop
-from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.settings import Settings
 
 RUN_FAILED, RECOVERED = "run_failed", "run_recovered"
@@ -21,6 +20,8 @@ def run_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Raises one alert when a workflow fails and no retry is to come, until it has worked again.",
     )
     def tell_of_failures(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+        from midas_pipelines.notify.alerts import clear_alert, raise_alert
+
         run = context.dagster_run
         if is_tried_again(context.instance, run):
             return dg.SkipReason(f"Run {run.run_id} of {run.job_name} is tried again by Dagster.")
@@ -40,6 +41,8 @@ def run_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Closes the alert of a workflow that works again, and tells it.",
     )
     def tell_of_recovery(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
+        from midas_pipelines.notify.alerts import clear_alert, raise_alert
+
         workflow = context.dagster_run.job_name
         with shop() as database:
             if isinstance(database, dg.SkipReason):

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from sqlalchemy.exc import DatabaseError
 
 from midas_pipelines.defs.intervals import unless_running
 from midas_pipelines.defs.jobs import consistency_check, order_import
 from midas_pipelines.defs.workflows import whole_run
 from midas_pipelines.settings import Settings, SettingsError, load_settings
-from midas_pipelines.store import left_over
-from midas_pipelines.store.database import Database
-from midas_pipelines.store.version import NotUpgraded, require_upgraded
+
+if TYPE_CHECKING:
+    from midas_pipelines.store.database import Database
 
 HEALED_BY = {"order": "order_import", "inventory": "consistency_check", "product": "consistency_check"}
 """The workflow that makes good an event that was never processed: the engine asks what is, not what was told."""
@@ -30,6 +30,8 @@ def left_over_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description=f"Pushes items that wait longer than {seconds} s, should the gateway be away or stuck.",
     )
     def dirty_items(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        from midas_pipelines.store import left_over
+
         with shop() as database:
             if isinstance(database, dg.SkipReason):
                 return database
@@ -51,6 +53,8 @@ def left_over_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description=f"Heals what webhooks told that are still unprocessed after {seconds} s.",
     )
     def webhooks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        from midas_pipelines.store import left_over
+
         with shop() as database:
             if isinstance(database, dg.SkipReason):
                 return database
@@ -82,8 +86,13 @@ def _start(
 
 
 @contextmanager
-def shop() -> Iterator[Database | dg.SkipReason]:
+def shop() -> "Iterator[Database | dg.SkipReason]":
     """The shop's database for one look, or the reason why there is none to look at."""
+    from sqlalchemy.exc import DatabaseError
+
+    from midas_pipelines.store.database import Database
+    from midas_pipelines.store.version import NotUpgraded, require_upgraded
+
     try:
         with Database(load_settings().database()) as database:
             require_upgraded(database)

@@ -1,6 +1,6 @@
 """What runs out, what the channel may show, and what staff are told."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -8,14 +8,12 @@ from midas_pipelines.defs.inventory import inventory_levels
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.plots import bars
-from midas_pipelines.notify.delivery import Delivered, deliver, something_due
-from midas_pipelines.notify.targets import read_targets
 from midas_pipelines.settings import load_settings
-from midas_pipelines.store.database import Database
-from midas_pipelines.sync.digest import write_digest
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.levels import channel_levels
-from midas_pipelines.sync.low_stock import LowStockReport, watch_stock
+
+if TYPE_CHECKING:
+    from midas_pipelines.notify.delivery import Delivered
+    from midas_pipelines.sync.engine import Engine
+    from midas_pipelines.sync.low_stock import LowStockReport
 
 GROUP = "inventory"
 
@@ -35,6 +33,8 @@ GROUP = "inventory"
 )
 def channel_availability(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """What 4Seller may show of the stock once the channel's rules are applied."""
+    from midas_pipelines.sync.levels import channel_levels
+
     with midas.engine(context) as engine:
         levels = channel_levels(engine.database)
     return dg.MaterializeResult(
@@ -51,6 +51,8 @@ def channel_availability(context: dg.AssetExecutionContext, midas: Midas) -> dg.
 @dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[inventory_levels])
 def low_stock(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """The items that run out, by threshold and by days of cover; staff are told once per crossing."""
+    from midas_pipelines.sync.low_stock import watch_stock
+
     with midas.engine(context) as engine:
         report = watch_stock(engine)
         delivered = _deliver(engine)
@@ -60,6 +62,9 @@ def low_stock(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materialize
 @dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[low_stock])
 def daily_digest(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """One message a day to staff: what is low, what waits for a person, how consistent 4Seller was."""
+    from midas_pipelines.sync.digest import write_digest
+    from midas_pipelines.sync.low_stock import watch_stock
+
     with midas.engine(context) as engine:
         digest = write_digest(engine, watch_stock(engine))
         delivered = _deliver(engine)
@@ -88,6 +93,8 @@ def staff_alerts(context: dg.AssetExecutionContext, midas: Midas) -> dg.Material
 @dg.asset_check(asset=low_stock)
 def nothing_sold_out_that_sells(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
     """No item that sold in the last four weeks has nothing left."""
+    from midas_pipelines.sync.low_stock import watch_stock
+
     with midas.engine(context) as engine:
         gone = [row for row in watch_stock(engine).low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
     return dg.AssetCheckResult(
@@ -108,6 +115,10 @@ def nothing_sold_out_that_sells(context: dg.AssetCheckExecutionContext, midas: M
 )
 def alerts_waiting(_context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Asks for a delivery when an alert is due."""
+    from midas_pipelines.notify.delivery import something_due
+    from midas_pipelines.notify.targets import read_targets
+    from midas_pipelines.store.database import Database
+
     settings = load_settings()
     if not read_targets(settings.notify_urls):
         return dg.SkipReason("MIDAS_NOTIFY_URLS is not set: alerts stay in the outbox (`midas alerts list`).")
@@ -117,11 +128,14 @@ def alerts_waiting(_context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.S
     return dg.RunRequest()
 
 
-def _deliver(engine: Engine) -> Delivered:
+def _deliver(engine: "Engine") -> "Delivered":
+    from midas_pipelines.notify.delivery import deliver
+    from midas_pipelines.notify.targets import read_targets
+
     return deliver(engine.database, read_targets(engine.settings.notify_urls))
 
 
-def _shown(report: LowStockReport, delivered: Delivered) -> dict[str, Any]:
+def _shown(report: "LowStockReport", delivered: "Delivered") -> dict[str, Any]:
     bars_of = [(row["sku"], float(row["on_hand"]), float(row["threshold"])) for row in report.low]
     return {
         "dagster/row_count": report.scanned,

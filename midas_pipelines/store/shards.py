@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
-from midas_pipelines.store.tables import mappings
+if TYPE_CHECKING:  # Dagster's definitions need the names of the shards, and should load nothing for them
+    import sqlalchemy as sa
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
@@ -43,6 +43,8 @@ class Shards:
     @property
     def condition(self) -> sa.ColumnElement[bool]:
         """True for the mappings of the chosen parts."""
+        from midas_pipelines.store.tables import mappings
+
         return (mappings.c.id % self.of).in_(sorted(self.chosen))
 
     def __str__(self) -> str:
