@@ -79,6 +79,12 @@ class Settings(BaseSettings):
         120, ge=1, le=1440, description="a run that takes longer is ended and tried again"
     )
     keep_runs_days: int = Field(90, ge=1, le=3650, description="how long Dagster remembers a run")
+    keep_webhooks_days: int = Field(
+        30,
+        ge=1,
+        le=3650,
+        description="how long a webhook that is done with is kept; one that is not, for ever",
+    )
     left_over_seconds: int = Field(
         60, ge=10, le=3600, description="what the gateway has left undone for so long, Dagster takes up"
     )

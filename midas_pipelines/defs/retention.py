@@ -1,9 +1,13 @@
-"""Forgetting runs that nobody looks at any more, with their logs; Dagster itself keeps them for ever."""
+"""Forgetting what nobody looks at any more: Dagster's runs with their logs, and webhooks that are done with.
+
+The audit log of the gateway is not among it: the database lets nobody remove a row of it.
+"""
 
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from midas_pipelines.defs.shop import shop
 from midas_pipelines.settings import Settings, load_settings
 
 BLOCK = 500
@@ -31,10 +35,26 @@ def forget(instance: dg.DagsterInstance, before: datetime) -> int:
     return removed
 
 
+@dg.op(description="Removes webhooks that were applied or superseded, once they are old enough.")
+def remove_old_webhooks(context: dg.OpExecutionContext) -> int:
+    """How many were removed; those of the last `MIDAS_KEEP_WEBHOOKS_DAYS` days stay, and all that are not done with."""
+    from midas_pipelines.store import webhooks
+
+    days = load_settings().keep_webhooks_days
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            context.log.info(f"No webhook was removed. {database.skip_message}")
+            return 0
+        removed = webhooks.forget(database, days=days)
+    context.log.info(f"{removed} webhooks older than {days} days were removed.")
+    return removed
+
+
 @dg.job(executor_def=dg.in_process_executor, description="Keeps Dagster's history to what is looked at.")
 def forget_old_runs() -> None:
-    """One step."""
+    """Two steps, neither of which needs the other."""
     remove_old_runs()
+    remove_old_webhooks()
 
 
 def forgetting(settings: Settings) -> dg.ScheduleDefinition:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from midas_pipelines.defs.sensors import shop
+from midas_pipelines.defs.shop import shop
 from midas_pipelines.settings import Settings
 
 RUN_FAILED, RECOVERED = "run_failed", "run_recovered"

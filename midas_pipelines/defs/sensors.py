@@ -1,18 +1,12 @@
 """The safety net under the gateway: what it left undone is found here, and taken up by a workflow."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 import dagster as dg
 
 from midas_pipelines.defs.intervals import unless_running
 from midas_pipelines.defs.jobs import consistency_check, order_import
+from midas_pipelines.defs.shop import shop
 from midas_pipelines.defs.workflows import whole_run
-from midas_pipelines.settings import Settings, SettingsError, load_settings
-
-if TYPE_CHECKING:
-    from midas_pipelines.store.database import Database
+from midas_pipelines.settings import Settings
 
 HEALED_BY = {"order": "order_import", "inventory": "consistency_check", "product": "consistency_check"}
 """The workflow that makes good an event that was never processed: the engine asks what is, not what was told."""
@@ -83,24 +77,6 @@ def _start(
     if isinstance(allowed, dg.SkipReason):
         return allowed
     return dg.SensorResult(run_requests=[whole_run(workflow, run_key=f"{workflow}:{newest}")], cursor=newest)
-
-
-@contextmanager
-def shop() -> "Iterator[Database | dg.SkipReason]":
-    """The shop's database for one look, or the reason why there is none to look at."""
-    from sqlalchemy.exc import DatabaseError
-
-    from midas_pipelines.store.database import Database
-    from midas_pipelines.store.version import NotUpgraded, require_upgraded
-
-    try:
-        with Database(load_settings().database()) as database:
-            require_upgraded(database)
-            yield database
-    except (SettingsError, NotUpgraded) as trouble:
-        yield dg.SkipReason(str(trouble))
-    except DatabaseError as trouble:
-        raise RuntimeError(f"The shop's database does not answer: {type(trouble.orig).__name__}.") from None
 
 
 def _status(settings: Settings, workflow: str) -> dg.DefaultSensorStatus:

@@ -7,12 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
-from starlette.exceptions import HTTPException
 
-from midas_pipelines.gateway.problems import Refused
+from midas_pipelines.gateway.problems import Refused, status_of
 from midas_pipelines.store.audit import Deed, note_answered, note_asked
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway_keys import Caller, Role, find_caller
@@ -105,14 +103,8 @@ async def _audited(database: Database, deed: Deed, handler: Handler, request: Re
     try:
         response = await handler(request)
         status = response.status_code
-    except Refused as refused:
-        status = refused.status
-        raise
-    except HTTPException as refused:
-        status = refused.status_code
-        raise
-    except RequestValidationError:
-        status = 422
+    except Exception as error:
+        status = status_of(error)
         raise
     finally:
         await asyncio.to_thread(_note, database, deed, status)

@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.settings import SettingsError
+from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.engine import ChannelDown
 
 MEDIA_TYPE = "application/problem+json"
@@ -71,12 +72,30 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(SettingsError, _settings)
+    app.add_exception_handler(SettingsError, _needs_a_person)
     app.add_exception_handler(FourSellerError, _channel)
     app.add_exception_handler(ChannelDown, _channel)
+    app.add_exception_handler(BrakeEngaged, _needs_a_person)
     app.add_exception_handler(sa.exc.DBAPIError, _database)
     app.add_exception_handler(sa.exc.TimeoutError, _database)
     app.add_exception_handler(Exception, _unforeseen)
+
+
+def status_of(error: Exception) -> int:
+    """The status that a call ends with whose handler raised this; what `install` answers, for the audit log."""
+    match error:
+        case Refused():
+            return error.status
+        case HTTPException():
+            return error.status_code
+        case RequestValidationError():
+            return 422
+        case SettingsError() | BrakeEngaged():
+            return 409
+        case FourSellerError() | ChannelDown() | sa.exc.DBAPIError() | sa.exc.TimeoutError():
+            return 503
+        case _:
+            return 500
 
 
 def _id(request: Request) -> str | None:
@@ -104,7 +123,7 @@ async def _invalid(request: Request, error: Any) -> Response:
     return problem(422, detail, _id(request), errors=found)
 
 
-async def _settings(request: Request, error: Any) -> Response:
+async def _needs_a_person(request: Request, error: Any) -> Response:
     return problem(409, str(error), _id(request))
 
 

@@ -271,3 +271,24 @@ def free_dead(database: Database) -> int:
             if is_dead(database, worker, connection):
                 freed += release(connection, worker)
     return freed
+
+
+def forget(database: Database, *, days: int, block: int = 1000) -> int:
+    """Removes events that were applied or superseded so many days ago; returns how many. What waits or was set aside stays.
+
+    A sender that repeats such an event is not recognised by its id any more. That changes nothing: its signature is
+    too old by then, and an order has its one effect however often it is told.
+    """
+    done = sa.select(table.id).where(
+        table.outcome.in_([Outcome.APPLIED, Outcome.SUPERSEDED]),
+        table.processed_at < utc_now(-days * 24 * 3600),
+    )
+    forgotten = 0
+    while True:
+        with database.writing() as connection:
+            removed = connection.execute(
+                sa.delete(marketplace_webhooks).where(table.id.in_(done.limit(block)))
+            ).rowcount
+        forgotten += removed
+        if removed < block:
+            return forgotten

@@ -11,7 +11,7 @@ from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.gateway_keys import Role, find_caller, revoke_key, rotate_key
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
-from midas_pipelines_tests.shop import rows, run
+from midas_pipelines_tests.shop import add_product, rows, run
 
 DONE = (200, 202, 404, 422)
 """What an endpoint answers to an empty request that was let through."""
@@ -107,3 +107,16 @@ def test_a_caller_who_calls_too_often_is_told_to_wait(start: Start) -> None:
 def test_a_strange_request_id_is_replaced(door: Gateway, given: str) -> None:
     answer = door.call("GET", "/healthz", headers={"X-Request-ID": given})
     assert answer.headers["x-request-id"] not in (given, "")
+
+
+def test_the_audit_log_tells_the_status_that_the_caller_got(start: Start) -> None:
+    door = start(with_worker=False, fourseller_api_key=None)
+    operator, admin = door.key(Role.OPERATOR), door.key(Role.ADMIN)
+    add_product(door.world.database, sku="A-1")
+    answer = door.call("POST", "sync/products", operator, json={"skus": ["A-1"]})
+    assert answer.status_code == 409
+    assert "FOURSELLER_API_KEY" in answer.json()["detail"]
+    (answered,) = [
+        row for row in door.call("GET", "audit", admin).json()["data"] if row["event"] == "answered"
+    ]
+    assert answered["status"] == 409

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from midas_pipelines.store.gateway_keys import Role
 from midas_pipelines.sync.plans import make_plan
 from midas_pipelines.sync.products import sync_products
 from midas_pipelines_tests.gateway.conftest import Start
@@ -91,3 +92,18 @@ def test_what_is_taken_back_needs_nobody(stocked: Gateway, monkeypatch: pytest.M
     run(world.database, prices.format("-"))
     stocked.wait(lambda: held(stocked) == 0 and not alarmed(stocked), "rest")
     assert world.shown == before
+
+
+def test_a_call_that_would_harm_too_much_is_refused_with_the_way_out(start: Start) -> None:
+    door = start(with_worker=False)
+    skus = [f"A-{number}" for number in range(20)]
+    for sku in skus:
+        add_product(door.world.database, sku=sku)
+    door.world.full()
+    before = door.world.shown
+    run(door.world.database, HARM["zeroed"], most=12)
+    for path in ("sync/products", "sync/inventory"):
+        answer = door.call("POST", path, door.key(Role.OPERATOR), json={"skus": skus})
+        assert answer.status_code == 409
+        assert "12 would be zeroed" in answer.json()["detail"]
+    assert door.world.shown == before
