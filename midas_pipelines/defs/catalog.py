@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from midas_pipelines.defs.metadata import OWNERS, columns, preview, table
+from midas_pipelines.defs.metadata import OWNERS, columns, preview
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.shards import SHARDS, shards_of
+from midas_pipelines.defs.verdicts import WARN, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +87,10 @@ def skus_unique(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.Asse
 
     with midas.engine(context) as engine:
         shared = duplicate_skus(engine.database)
-    return dg.AssetCheckResult(
-        passed=not shared, metadata={"shared": len(shared), "offenders": table(shared[:20])}
+    return verdict(
+        shared,
+        counted="shared",
+        severity=WARN,
+        hint="Give each of them a SKU of its own in the shop; until then the later ones are set aside: "
+        "`midas items list`.",
     )

@@ -11,6 +11,7 @@ from midas_pipelines.defs.listings import fourseller_listings, waiting
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.orders import order_poll
+from midas_pipelines.defs.verdicts import verdict
 
 GROUP = "inventory"
 
@@ -78,8 +79,10 @@ def no_negative_stock(context: dg.AssetCheckExecutionContext, midas: Midas) -> d
 
     with midas.engine(context) as engine:
         offenders = negative_stock(engine.database)
-    return dg.AssetCheckResult(
-        passed=not offenders, metadata={"items": len(offenders), "offenders": table(offenders[:20])}
+    return verdict(
+        offenders,
+        hint="The shop's own code took more than was there: count the item and correct its `stock_quantity`; "
+        "4Seller shows it as sold out meanwhile.",
     )
 
 
@@ -90,6 +93,8 @@ def ledger_explains_stock(context: dg.AssetCheckExecutionContext, midas: Midas) 
 
     with midas.engine(context) as engine:
         offenders = unexplained_stock(engine.database)
-    return dg.AssetCheckResult(
-        passed=not offenders, metadata={"items": len(offenders), "offenders": table(offenders[:20])}
+    return verdict(
+        offenders,
+        hint="Its stock was changed while the triggers were away, or the ledger was: `midas explain SKU` shows the last row "
+        "that explains it, `midas db upgrade` puts the triggers back; then count the item and correct its `stock_quantity`.",
     )

@@ -13,6 +13,7 @@ from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.shards import SHARDS, shards_of
+from midas_pipelines.defs.verdicts import ERROR, WARN, verdict
 from midas_pipelines.store.shards import Shards
 
 if TYPE_CHECKING:
@@ -133,6 +134,15 @@ CHECKS = {
         "At least 99.9 % of the listings show the shop's words, pictures and measures.",
     ),
 }
+HINTS = {
+    "listing": "`midas items list` tells why one cannot be listed; `midas sync products --full` lists the rest.",
+    "price": "`midas conflicts list` shows who moved a price; `midas conflicts resolve ID --take shop` puts the shop's back.",
+    "quantity": "`midas explain SKU` shows where a quantity comes from; `midas sync inventory` pushes what the shop says.",
+    "content": "`midas conflicts list` shows what was edited on 4Seller; `midas conflicts pin SKU FIELD` keeps an edit.",
+}
+SEVERITY = {"content": WARN}
+"""Words and pictures cost no sale; a wrong price or quantity does."""
+
 CONSISTENT = "consistent"
 
 
@@ -180,14 +190,13 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
 
 
 def _consistent(report: "ReconcileReport") -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=CONSISTENT,
+    return verdict(
+        report.worst,
+        name=CONSISTENT,
         passed=_unjudged(report) is None and report.consistency >= PROMISED_CONSISTENCY,
         description=_unjudged(report),
-        metadata={
-            **numbers(report, "consistency", "scanned", "discrepancies", "settled", "waiting"),
-            "offenders": table(report.worst),
-        },
+        hint="`midas reconcile` looks again and settles by policy; `midas conflicts list` shows what waits for a person.",
+        more=numbers(report, "consistency", "scanned", "discrepancies", "settled", "waiting"),
     )
 
 
@@ -206,14 +215,12 @@ def _check(name: str, field: str, report: "ReconcileReport") -> dg.AssetCheckRes
     share = 1 - differing / settled if settled else 1.0
     promised = 1.0 if field == "listing" else PROMISED_CONSISTENCY
     offenders = [row for row in report.worst if row["field"] == field]
-    return dg.AssetCheckResult(
-        check_name=name,
+    return verdict(
+        offenders,
+        name=name,
+        severity=SEVERITY.get(field, ERROR),
         passed=_unjudged(report) is None and share >= promised,
         description=_unjudged(report),
-        metadata={
-            "share": round(share, 6),
-            "differing": differing,
-            "of": settled,
-            "offenders": table(offenders),
-        },
+        hint=HINTS[field],
+        more={"share": round(share, 6), "differing": differing, "of": settled},
     )

@@ -8,6 +8,7 @@ from midas_pipelines.defs.inventory import inventory_levels
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.plots import bars
+from midas_pipelines.defs.verdicts import WARN, verdict
 from midas_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
@@ -97,10 +98,10 @@ def nothing_sold_out_that_sells(context: dg.AssetCheckExecutionContext, midas: M
 
     with midas.engine(context) as engine:
         gone = [row for row in watch_stock(engine).low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
-    return dg.AssetCheckResult(
-        passed=not gone,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"items": len(gone), "offenders": table(gone)},
+    return verdict(
+        gone,
+        severity=WARN,
+        hint="Reorder them; `midas stock low` lists all that runs out, the fastest seller first.",
     )
 
 

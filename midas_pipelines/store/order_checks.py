@@ -14,7 +14,7 @@ from midas_pipelines.store.tables import (
     marketplace_orders,
     sync_logs,
 )
-from midas_pipelines.storefront.schema import order_items, orders
+from midas_pipelines.storefront.schema import order_items, orders, product_variants, products
 from midas_pipelines.storefront.types import utc_now
 
 DAY = 86_400
@@ -84,7 +84,7 @@ def unpaired_orders(database: Database) -> list[dict[str, Any]]:
 
 
 def unexplained_deductions(database: Database) -> list[dict[str, Any]]:
-    """Items whose order lines took other units than the ledger says their orders did."""
+    """Items whose order lines took other units than the ledger says their orders did, the widest apart first."""
     item = [_LINES.product_id, sa.func.coalesce(_LINES.variant_id, 0).label("variant")]
     taken = (
         sa.select(*item, sa.func.sum(_LINES.taken - _LINES.given_back).label("units"))
@@ -104,13 +104,19 @@ def unexplained_deductions(database: Database) -> list[dict[str, Any]]:
     booked = sa.func.coalesce(ledger.c.units, 0)
     query = (
         sa.select(
+            sa.func.coalesce(product_variants.c.sku, products.c.sku).label("sku"),
             taken.c.product_id,
-            taken.c.variant.label("variant_id"),
+            sa.func.nullif(taken.c.variant, 0).label("variant_id"),
             taken.c.units.label("lines_hold"),
             booked.label("ledger_says"),
         )
-        .select_from(taken.outerjoin(ledger, same))
+        .select_from(
+            taken.outerjoin(ledger, same)
+            .outerjoin(products, products.c.id == taken.c.product_id)
+            .outerjoin(product_variants, product_variants.c.id == taken.c.variant)
+        )
         .where(taken.c.units != booked)
+        .order_by(sa.func.abs(taken.c.units - booked).desc())
     )
     return _rows(database, query)
 

@@ -1,0 +1,83 @@
+"""Every check, broken once: it fails with the severity that is meant, names who is wrong, and says what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+
+from midas_pipelines.definitions import defs
+from midas_pipelines_tests.defs.conftest import Execute
+from midas_pipelines_tests.defs.test_jobs import BREAKAGES
+from midas_pipelines_tests.shop import add_product, add_variant, run
+from midas_pipelines_tests.sync.world import World
+
+WARNINGS = {"skus_unique", "content_matches", "no_order_open_too_long", "nothing_sold_out_that_sells"}
+COMMANDS = re.compile(r"`midas [a-z]+( [a-z]+)?")
+
+
+def by_sql(statement: str) -> Callable[[World], None]:
+    return lambda world: run(world.database, statement)
+
+
+def on_4seller(field: str, value: object) -> Callable[[World], None]:
+    def edit(world: World) -> None:
+        (product,) = world.sandbox.state.products.values()
+        product[field] = value
+
+    return edit
+
+
+def taken_off(world: World) -> None:
+    world.sandbox.state.products.clear()
+
+
+def of_one_sku(world: World) -> None:
+    add_variant(world.database, add_product(world.database), sku="A-1")
+
+
+BROKEN: dict[str, tuple[Callable[[World], None], str]] = {
+    name: (by_sql(statement), job) for name, (statement, job) in BREAKAGES.items()
+} | {
+    "skus_unique": (of_one_sku, "full_sync"),
+    "every_active_item_listed": (taken_off, "consistency_check"),
+    "prices_match": (on_4seller("price", "99.00"), "consistency_check"),
+    "quantities_match": (on_4seller("inventory", {"quantity": 77}), "consistency_check"),
+    "content_matches": (on_4seller("title", "Another"), "consistency_check"),
+    "consistent": (on_4seller("price", "99.00"), "consistency_check"),
+    "nothing_sold_out_that_sells": (by_sql("UPDATE products SET stock_quantity = 0"), "stock_watch"),
+}
+
+
+def evaluation(result: dg.ExecuteInProcessResult, check: str) -> dg.AssetCheckEvaluation:
+    (found,) = [one for one in result.get_asset_check_evaluations() if one.check_name == check]
+    return found
+
+
+@pytest.mark.parametrize("check", BROKEN)
+def test_a_failed_check_names_the_worst_and_says_what_to_do(
+    environment: World, execute: Execute, check: str
+) -> None:
+    break_it, job = BROKEN[check]
+    add_product(environment.database, sku="A-1", stock_quantity=3)
+    execute("full_sync")
+    environment.place(("A-1", 1))
+    execute("order_import")
+    execute("inventory_push")
+    break_it(environment)
+    found = evaluation(execute(job), check)
+    assert not found.passed
+    assert (found.severity == dg.AssetCheckSeverity.WARN) == (check in WARNINGS)
+    hint, offenders = found.metadata["hint"].value, found.metadata["offenders"]
+    assert isinstance(hint, str)
+    assert isinstance(offenders, dg.TableMetadataValue)
+    assert COMMANDS.search(hint) or "stock_quantity" in hint
+    named = {str(cell) for row in offenders.records for cell in row.data.values()}
+    assert "A-1" in named or any("4S-" in cell for cell in named)
+
+
+def test_no_check_is_left_out() -> None:
+    names = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
+    assert names - set(BROKEN) == {"within_the_brake", "orders_are_fresh"}  # they have tests of their own
