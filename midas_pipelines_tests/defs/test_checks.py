@@ -58,8 +58,9 @@ def evaluation(result: dg.ExecuteInProcessResult, check: str) -> dg.AssetCheckEv
 
 @pytest.mark.parametrize("check", BROKEN)
 def test_a_failed_check_names_the_worst_and_says_what_to_do(
-    environment: World, execute: Execute, check: str
+    environment: World, execute: Execute, monkeypatch: pytest.MonkeyPatch, check: str
 ) -> None:
+    monkeypatch.setenv("MIDAS_READ_BACK_GRACE_SECONDS", "0")
     break_it, job = BROKEN[check]
     add_product(environment.database, sku="A-1", stock_quantity=3)
     execute("full_sync")
