@@ -85,11 +85,16 @@ def fourseller_listings(
             **({"dagster/row_count": report.scanned} if config.full and not config.skus else {}),
             **numbers(report, "scanned", "created", "updated", "deleted", "unchanged", "adopted"),
             **numbers(report, "failed", "set_aside", "requests", "seconds", "push_seconds"),
-            "shards": len(context.partition_keys),
-            "scope": ", ".join(config.skus) or ("full" if config.full else "incremental"),
+            "scope": _scope(config, len(context.partition_keys)),
             "problems": table(report.problems),
         },
     )
+
+
+def _scope(config: ListingsConfig, shards: int) -> str:
+    """What the numbers are about: Dagster shows those of one run with each shard that the run was for."""
+    what = ", ".join(config.skus) or ("full" if config.full else "incremental")
+    return f"{what}, {shards} shards in one run" if shards > 1 else f"{what}, this shard alone"
 
 
 def waiting(engine: "Engine", shards: Shards | None) -> int:
