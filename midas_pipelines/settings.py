@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         le=3650,
         description="how long a webhook that is done with is kept; one that is not, for ever",
     )
+    keep_audit_days: int = Field(
+        400, ge=90, le=3650, description="how long the audit log is kept; never under 90 days"
+    )
     left_over_seconds: int = Field(
         60, ge=10, le=3600, description="what the gateway has left undone for so long, Dagster takes up"
     )

@@ -1,7 +1,4 @@
-"""Forgetting what nobody looks at any more: Dagster's runs with their logs, and webhooks that are done with.
-
-The audit log of the gateway is not among it: the database lets nobody remove a row of it.
-"""
+"""Forgetting what nobody looks at any more: Dagster's runs with their logs, webhooks done with, old audit rows."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +16,7 @@ def remove_old_runs(context: dg.OpExecutionContext) -> int:
     """How many were removed; those of the last `MIDAS_KEEP_RUNS_DAYS` days stay."""
     days = load_settings().keep_runs_days
     removed = forget(context.instance, datetime.now(UTC) - timedelta(days=days))
+    context.add_output_metadata({"runs": removed})
     context.log.info(f"{removed} runs older than {days} days were removed.")
     return removed
 
@@ -46,15 +44,33 @@ def remove_old_webhooks(context: dg.OpExecutionContext) -> int:
             context.log.info(f"No webhook was removed. {database.skip_message}")
             return 0
         removed = webhooks.forget(database, days=days)
+    context.add_output_metadata({"webhooks": removed})
     context.log.info(f"{removed} webhooks older than {days} days were removed.")
+    return removed
+
+
+@dg.op(description="Removes rows of the gateway's audit log, once they are old enough.")
+def remove_old_audit_rows(context: dg.OpExecutionContext) -> int:
+    """How many were removed; those of the last `MIDAS_KEEP_AUDIT_DAYS` days stay."""
+    from midas_pipelines.store import audit
+
+    days = load_settings().keep_audit_days
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            context.log.info(f"No audit row was removed. {database.skip_message}")
+            return 0
+        removed = audit.forget(database, days=days)
+    context.add_output_metadata({"audit_rows": removed})
+    context.log.info(f"{removed} audit rows older than {days} days were removed.")
     return removed
 
 
 @dg.job(executor_def=dg.in_process_executor, description="Keeps Dagster's history to what is looked at.")
 def forget_old_runs() -> None:
-    """Two steps, neither of which needs the other."""
+    """Three steps, none of which needs another."""
     remove_old_runs()
     remove_old_webhooks()
+    remove_old_audit_rows()
 
 
 def forgetting(settings: Settings) -> dg.ScheduleDefinition:

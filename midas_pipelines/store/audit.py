@@ -1,4 +1,7 @@
-"""The audit log: who changed what, when, from where. Rows are added, never changed: the database itself refuses."""
+"""The audit log: who changed what, when, from where. Rows are added, never changed: the database itself refuses.
+
+It also refuses to delete one before it is `wake_triggers.AUDIT_KEPT_DAYS` old.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway_tables import gateway_audit
+from midas_pipelines.storefront.types import utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +46,20 @@ def read_audit(connection: sa.Connection, *, before: int | None, limit: int) -> 
     if before is not None:
         query = query.where(gateway_audit.c.id < before)
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def forget(database: Database, *, days: int, block: int = 1000) -> int:
+    """Removes rows older than so many days; returns how many.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: for a row that the database still guards; nothing of its block is removed.
+    """
+    table = gateway_audit.c
+    old = sa.select(table.id).where(table.at < utc_now(-days * 24 * 3600)).order_by(table.at).limit(block)
+    forgotten = 0
+    while True:
+        with database.writing() as connection:
+            removed = connection.execute(sa.delete(gateway_audit).where(table.id.in_(old))).rowcount
+        forgotten += removed
+        if removed < block:
+            return forgotten

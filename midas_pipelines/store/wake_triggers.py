@@ -1,5 +1,7 @@
 """Triggers on our own tables: they tell workers that there is work, and keep the audit log append-only.
 
+No row of that log is ever changed, and none is deleted before it is `AUDIT_KEPT_DAYS` old, whoever asks.
+
 PostgreSQL's NOTIFY takes one lock for the whole server when its transaction commits. So an item is announced only
 when it becomes ready to be claimed, not for each change to one that waits already: a hundred changes cost one.
 """
@@ -8,10 +10,14 @@ from __future__ import annotations
 
 from midas_pipelines.store.gateway_tables import gateway_audit, marketplace_webhooks
 from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.types import SQLITE_NOW
 
 CHANNEL = "midas_work"
 ITEMS, WEBHOOKS = "items", "webhooks"
 """The channel that workers listen on, and what is said on it."""
+
+AUDIT_KEPT_DAYS = 90
+"""The setting MIDAS_KEEP_AUDIT_DAYS cannot be less."""
 
 
 def _ready(row: str) -> str:
@@ -25,10 +31,17 @@ POSTGRESQL = {
     f"WHEN ({_ready('NEW')} AND NOT {_ready('OLD')}) EXECUTE FUNCTION midas_announce('{ITEMS}')",
     "midas_webhooks_new": f"AFTER INSERT ON {marketplace_webhooks.name} FOR EACH STATEMENT "
     f"EXECUTE FUNCTION midas_announce('{WEBHOOKS}')",
-    "midas_audit_kept": f"BEFORE UPDATE OR DELETE ON {gateway_audit.name} FOR EACH ROW "
+    "midas_audit_unchanged": f"BEFORE UPDATE ON {gateway_audit.name} FOR EACH ROW "
+    "EXECUTE FUNCTION midas_refuse_change()",
+    "midas_audit_young_kept": f"BEFORE DELETE ON {gateway_audit.name} FOR EACH ROW "
+    f"WHEN (OLD.at >= clock_timestamp() - interval '{AUDIT_KEPT_DAYS} days') "
     "EXECUTE FUNCTION midas_refuse_change()",
 }
 
+_REFUSAL = (
+    "The audit log is append-only: no row is changed, "
+    f"and none deleted before it is {AUDIT_KEPT_DAYS} days old."
+)
 _FUNCTIONS = (
     f"""
 CREATE OR REPLACE FUNCTION midas_announce() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -36,29 +49,28 @@ BEGIN
   PERFORM pg_notify('{CHANNEL}', TG_ARGV[0]);
   RETURN NULL;
 END $$""",
-    """
+    f"""
 CREATE OR REPLACE FUNCTION midas_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  RAISE EXCEPTION 'The audit log is append-only: its rows are neither changed nor deleted.';
+  RAISE EXCEPTION '{_REFUSAL}';
 END $$""",
 )
 
-_REFUSE = (
-    "BEGIN SELECT RAISE(ABORT, 'The audit log is append-only: its rows are neither changed nor deleted.');"
-)
+_REFUSE = f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}');"
+_YOUNG = SQLITE_NOW.replace("'now'", f"'now', '-{AUDIT_KEPT_DAYS} days'")
 SQLITE = {
     "midas_audit_unchanged": f"BEFORE UPDATE ON {gateway_audit.name} {_REFUSE}",
-    "midas_audit_undeleted": f"BEFORE DELETE ON {gateway_audit.name} {_REFUSE}",
+    "midas_audit_young_kept": f"BEFORE DELETE ON {gateway_audit.name} WHEN OLD.at >= {_YOUNG} {_REFUSE}",
 }
 """SQLite tells nobody: workers there look at `PRAGMA data_version`."""
 
 
 def statements(dialect: str) -> list[str]:
-    """What installs them; run again it changes nothing."""
+    """What installs them, and takes away those of before that kept old rows; run again it changes nothing."""
     if dialect == "postgresql":
         made = [f"CREATE OR REPLACE TRIGGER {name} {body}" for name, body in POSTGRESQL.items()]
-        return [*_FUNCTIONS, *made]
-    made = []
+        return [*_FUNCTIONS, f"DROP TRIGGER IF EXISTS midas_audit_kept ON {gateway_audit.name}", *made]
+    made = ["DROP TRIGGER IF EXISTS midas_audit_undeleted"]
     for name, body in SQLITE.items():
         made += [f"DROP TRIGGER IF EXISTS {name}", f"CREATE TRIGGER {name} {body} END"]
     return made

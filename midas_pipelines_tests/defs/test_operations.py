@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.code import KEY, with_code
@@ -20,6 +21,7 @@ from midas_pipelines.defs.timetable import timetable
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store import measures
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway_tables import gateway_audit, marketplace_webhooks
 from midas_pipelines_tests.defs.conftest import metadata
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.world import World
@@ -110,6 +112,23 @@ def test_runs_are_forgotten_with_their_events_once_they_are_old(tmp_path: Path) 
         assert forget(instance, datetime.now(UTC) - timedelta(days=1)) == 0
         assert forget(instance, datetime.now(UTC) + timedelta(days=1)) == 1
         assert instance.get_run_by_id(old) is None
+
+
+def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
+    old = datetime.now(UTC) - timedelta(days=500)
+    with environment.database.writing() as connection:
+        connection.execute(sa.insert(gateway_audit).values(at=old, event="asked", actor="x", action="POST"))
+        event = {"webhook_id": "x", "type": "order.created", "payload": "-"}
+        ended = {"processed_at": old, "outcome": "applied"}
+        connection.execute(sa.insert(marketplace_webhooks).values(event | ended))
+    result = forget_old_runs.execute_in_process()
+    told = {
+        name: found.value
+        for one in result.all_events
+        if one.is_successful_output
+        for name, found in one.step_output_data.metadata.items()
+    }
+    assert told == {"runs": 0, "webhooks": 1, "audit_rows": 1}
 
 
 @pytest.mark.parametrize("kind", ["in_process", "multiprocess"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 import sqlalchemy as sa
 
@@ -9,9 +11,10 @@ from midas_pipelines.gateway.access import PREFIX, ROLES
 from midas_pipelines.gateway.server import require_keys
 from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.gateway_keys import Role, find_caller, revoke_key, rotate_key
+from midas_pipelines.sync.engine import ChannelDown
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
-from midas_pipelines_tests.shop import add_product, rows, run
+from midas_pipelines_tests.shop import add_product, rows, run, value
 
 DONE = (200, 202, 404, 422)
 """What an endpoint answers to an empty request that was let through."""
@@ -120,3 +123,13 @@ def test_the_audit_log_tells_the_status_that_the_caller_got(start: Start) -> Non
         row for row in door.call("GET", "audit", admin).json()["data"] if row["event"] == "answered"
     ]
     assert answered["status"] == 409
+
+
+def test_the_audit_log_tells_of_a_channel_that_is_down(
+    door: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door.service, "engine", Mock(side_effect=ChannelDown("4Seller does not answer.")))
+    answer = door.call("POST", "sync/products", door.key(Role.OPERATOR), json={"skus": ["A-1"]})
+    assert answer.status_code == 503
+    last = "SELECT status FROM gateway_audit ORDER BY id DESC LIMIT 1"
+    assert value(door.world.database, last) == 503

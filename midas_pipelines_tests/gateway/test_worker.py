@@ -121,10 +121,10 @@ def stop(gateway: Gateway) -> None:
 
 @pytest.fixture
 def process(world: World) -> Any:
-    """Starts `midas gateway` as a process of its own."""
+    """Starts `midas gateway`, or another command, as a process of its own; gives it with its first line."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin() -> tuple[subprocess.Popen[str], str]:
+    def begin(*command: str) -> tuple[subprocess.Popen[str], str]:
         environment = os.environ | {
             "MIDAS_DATABASE_URL": world.database.engine.url.render_as_string(hide_password=False),
             "FOURSELLER_API_URL": world.background.url,
@@ -133,12 +133,11 @@ def process(world: World) -> Any:
             "FOURSELLER_WEBHOOK_SECRET": SECRET,
             "PYTHONUNBUFFERED": "1",
         }
-        command = [sys.executable, "-c", COMMAND, "gateway", "--port", "0"]
-        child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        called = [sys.executable, "-c", COMMAND, *(command or ("gateway", "--port", "0"))]
+        child = subprocess.Popen(called, env=environment, stdout=subprocess.PIPE, text=True)
         started.append(child)
         assert child.stdout is not None
-        words = child.stdout.readline().split()
-        return child, next(word for word in words if word.startswith("http")).rstrip(";")
+        return child, child.stdout.readline()
 
     yield begin
     for child in started:
@@ -148,13 +147,13 @@ def process(world: World) -> Any:
             child.stdout.close()
 
 
-def test_a_sigkill_loses_nothing(world: World, start: Start, process: Callable[[], Any]) -> None:
+def test_a_sigkill_loses_nothing(world: World, start: Start, process: Callable[..., Any]) -> None:
     world.sandbox.faults.latency_ms = 40
     for number in range(20):
         add_product(world.database, sku=f"A-{number}", stock_quantity=50)
-    child, url = process()
+    child, told = process()
     door = start(with_worker=False, payload_key=None)
-    door.client.base_url = url
+    door.client.base_url = next(word for word in told.split() if word.startswith("http")).rstrip(";")
     for number in range(20):
         placed = world.place((f"A-{number}", 1))
         assert door.tell("order.created", world.sandbox.state.orders[placed]).status_code == 202
@@ -168,6 +167,48 @@ def test_a_sigkill_loses_nothing(world: World, start: Start, process: Callable[[
     assert set(shown(world).values()) == {49}
     child.send_signal(signal.SIGTERM)
     assert child.wait(30) == 0
+
+
+HELD = "SELECT count(*) FROM fourseller_product_mappings WHERE claimed_by IS NOT NULL"
+
+
+def test_a_worker_alone_brings_changes_to_the_channel_and_stops_gently(
+    world: World, start: Start, process: Callable[..., Any]
+) -> None:
+    door = start(with_worker=False)
+    ids = [add_product(world.database, sku=f"A-{number}", stock_quantity=5) for number in range(10)]
+    child, told = process("worker")
+    assert told == "The worker is at work.\n"
+    door.settled()
+    run(world.database, "UPDATE products SET stock_quantity = 4 WHERE id = :id", id=ids[0])
+    door.wait(lambda: shown(world)["A-0"] == 4, "the quantity")
+    world.sandbox.faults.latency_ms = 300
+    run(world.database, "UPDATE products SET stock_quantity = 3")
+    door.wait(lambda: value(world.database, HELD), "a claim")
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(30) == 0
+    assert value(world.database, HELD) == 0
+
+
+def test_a_worker_alone_that_is_killed_loses_nothing(
+    world: World, start: Start, process: Callable[..., Any]
+) -> None:
+    door = start(with_worker=False)
+    for number in range(20):
+        add_product(world.database, sku=f"A-{number}", stock_quantity=50)
+    child, _ = process("worker")
+    door.settled()
+    world.sandbox.faults.latency_ms = 300
+    run(world.database, "UPDATE products SET stock_quantity = 49")
+    door.wait(lambda: value(world.database, HELD), "a claim")
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert value(world.database, HELD) > 0
+    world.sandbox.faults.latency_ms = 0
+    process("worker")
+    door.settled()
+    assert set(shown(world).values()) == {49}
+    assert len(world.sandbox.state.products) == 20
 
 
 def test_a_channel_that_is_down_costs_no_item_an_attempt_for_long(gateway: Gateway) -> None:
