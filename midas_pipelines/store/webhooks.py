@@ -279,15 +279,16 @@ def forget(database: Database, *, days: int, block: int = 1000) -> int:
     A sender that repeats such an event is not recognised by its id any more. That changes nothing: its signature is
     too old by then, and an order has its one effect however often it is told.
     """
-    done = sa.select(table.id).where(
+    done = sa.and_(
         table.outcome.in_([Outcome.APPLIED, Outcome.SUPERSEDED]),
         table.processed_at < utc_now(-days * 24 * 3600),
     )
+    oldest = sa.select(table.id).where(done).order_by(table.id).limit(block)
     forgotten = 0
     while True:
-        with database.writing() as connection:
+        with database.writing() as connection:  # `done` once more: somebody may be replaying one of them
             removed = connection.execute(
-                sa.delete(marketplace_webhooks).where(table.id.in_(done.limit(block)))
+                sa.delete(marketplace_webhooks).where(table.id.in_(oldest), done)
             ).rowcount
         forgotten += removed
         if removed < block:
