@@ -139,4 +139,6 @@ async def _database(request: Request, error: Any) -> Response:
 
 
 async def _unforeseen(request: Request, error: Any) -> Response:
-    return problem(500, "Something went wrong that nobody foresaw; it is in the gateway's log.", _id(request))
+    # The server closes the connection after it has told its log of the error: the caller should know.
+    text = "Something went wrong that nobody foresaw; it is in the gateway's log."
+    return problem(500, text, _id(request), headers={"Connection": "close"})
