@@ -122,6 +122,11 @@ def cli() -> None:
 def main() -> None:
     """Runs the command line; a wrong setting is one sentence and exit code 2."""
     try:
+        " ".join(sys.argv).encode()
+    except UnicodeEncodeError:
+        click.echo("Error: The command holds bytes that are no UTF-8 text: type it again.", err=True)
+        sys.exit(2)
+    try:
         cli.main(prog_name="midas", standalone_mode=True)
     except SettingsError as wrong:
         click.echo(f"Error: {wrong}", err=True)

@@ -22,6 +22,7 @@ from midas_pipelines.sync.pins import FIELDS
 from midas_pipelines.sync.products import UnknownSku, mapping_ids
 
 Result = TypeVar("Result")
+CONFLICT_ID = click.IntRange(1, 2**63 - 1)
 SHOWN = ("id", "sku", "field", "shop_value", "fourseller_value", "policy", "found_at")
 
 
@@ -48,7 +49,7 @@ def show_all(everything: bool, as_json: bool) -> None:
 
 
 @conflicts.command()
-@click.argument("conflict_id", type=int, metavar="ID")
+@click.argument("conflict_id", type=CONFLICT_ID, metavar="ID")
 @json_option
 def show(conflict_id: int, as_json: bool) -> None:
     """Everything on record about one conflict."""
@@ -65,7 +66,7 @@ def show(conflict_id: int, as_json: bool) -> None:
 
 
 @conflicts.command("resolve")
-@click.argument("conflict_id", type=int, metavar="ID")
+@click.argument("conflict_id", type=CONFLICT_ID, metavar="ID")
 @click.option("--take", type=click.Choice(SIDES), required=True, help="Whose value counts.")
 @json_option
 def settle(conflict_id: int, take: str, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.store.rule_changes import list_rules
 from midas_pipelines.store.rules import BEGINNING, FOURSELLER, VALUES
-from midas_pipelines.sync.rules import BadRule, clear_rule, explain_rule, set_rule
+from midas_pipelines.sync.rules import CHANNELS, BadRule, clear_rule, explain_rule, set_rule
 from midas_pipelines.sync.simulate import simulate
 
 MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
@@ -47,7 +47,7 @@ def _scope(command: Command) -> Command:
     for option in (
         click.option("--category", metavar="SLUG", help="A category and those below it."),
         click.option("--sku", metavar="SKU", help="One item."),
-        click.option("--channel", default=FOURSELLER, show_default=True),
+        click.option("--channel", type=click.Choice(CHANNELS), default=FOURSELLER, show_default=True),
     ):
         command = option(command)
     return command
@@ -65,7 +65,7 @@ def _quantities(command: Command) -> Command:
 
 
 @rules.command("list")
-@click.option("--channel", help="Only this channel's.")
+@click.option("--channel", type=click.Choice(CHANNELS), help="Only this channel's.")
 @json_option
 def show(channel: str | None, as_json: bool) -> None:
     """Every rule with its scope, the widest first."""
@@ -140,7 +140,7 @@ def clear(channel: str, sku: str | None, category: str | None, as_json: bool) ->
 
 @rules.command()
 @click.argument("sku")
-@click.option("--channel", default=FOURSELLER, show_default=True)
+@click.option("--channel", type=click.Choice(CHANNELS), default=FOURSELLER, show_default=True)
 @json_option
 def explain(sku: str, channel: str, as_json: bool) -> None:
     """Print the arithmetic from stock on hand to what the channel shows."""

@@ -144,7 +144,10 @@ def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
             )
         except UnknownSku as unknown:
             raise click.UsageError(str(unknown)) from None
-        plan.write(path)
+        try:
+            plan.write(path)
+        except OSError as failed:
+            raise click.UsageError(f"The plan cannot be written to {path}: {failed.strerror}.") from None
     counts = Counter(step.action for step in plan.steps)
     if as_json:
         print_json({"plan": str(path), "hash": plan.hash, "steps": len(plan.steps), **counts})

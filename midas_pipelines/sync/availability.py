@@ -78,6 +78,8 @@ def wrong_with(values: dict[str, Any]) -> str | None:
     price = values.get("minimum_price")
     if price is not None and not (price.is_finite() and 0 < price < LARGEST_PRICE):
         return f"The minimum price is {price}: give an amount in USD above 0 and below {LARGEST_PRICE:,}."
+    if price is not None and price != round(price, 2):
+        return f"The minimum price is {price}: give whole cents, such as 9.90."
     for name in ("policy", "price_policy", "quantity_policy", "content_policy"):
         if values.get(name) not in (None, *POLICIES):
             return f"The policy {values[name]} is none: give {', '.join(POLICIES)}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,15 +35,23 @@ def take_marketplace_quantities(engine: Engine) -> int:
     with engine.database.reading() as connection:
         won = open_conflicts(connection, policy="marketplace_wins", field="quantity")
     for conflict in won:
-        _take_quantity(engine, conflict, by="policy")
+        with suppress(NoSuchConflict):  # a person, or another reconciliation, was faster
+            _take_quantity(engine, conflict, by="policy")
     return len(won)
 
 
 def _take_quantity(engine: Engine, conflict: dict[str, Any], *, by: str) -> None:
+    try:
+        _move_quantity(engine, conflict, by=by)
+    except sa.exc.IntegrityError:  # the ledger takes a cause once
+        raise _no_longer_open(conflict["id"]) from None
+
+
+def _move_quantity(engine: Engine, conflict: dict[str, Any], *, by: str) -> None:
     with engine.database.writing() as connection:
         row = _mapping(connection, conflict["mapping_id"])
         if row is None:
-            settle(connection, sync_conflicts.c.id == conflict["id"], taken="gone", by=by)
+            _close(connection, conflict, taken="gone", by=by)
             return
         reference = f"conflict:{conflict['id']}"
         source = "reconcile" if by == "policy" else "operator"
@@ -53,7 +62,17 @@ def _take_quantity(engine: Engine, conflict: dict[str, Any], *, by: str) -> None
         if connection.execute(done).first() is None:
             move_stock(connection, [move])
         _repin(connection, row, without_pins(row.pinned_fields, ["quantity"]))
-        settle(connection, sync_conflicts.c.id == conflict["id"], taken="marketplace", by=by)
+        _close(connection, conflict, taken="marketplace", by=by)
+
+
+def _close(connection: sa.Connection, conflict: dict[str, Any], *, taken: str, by: str) -> None:
+    """Settles it, or takes back the whole transaction where somebody settled it first: raises NoSuchConflict."""
+    if not settle(connection, sync_conflicts.c.id == conflict["id"], taken=taken, by=by):
+        raise _no_longer_open(conflict["id"])
+
+
+def _no_longer_open(conflict_id: int) -> NoSuchConflict:
+    return NoSuchConflict(f"No conflict {conflict_id} is open: `midas conflicts list` shows those that are.")
 
 
 def close_pushed(engine: Engine) -> None:
@@ -85,9 +104,7 @@ async def resolve(engine: Engine, conflict_id: int, take: str, by: str) -> dict[
     with engine.database.reading() as connection:
         conflict = read_conflict(connection, conflict_id)
     if conflict is None or conflict["settled_at"] is not None:
-        raise NoSuchConflict(
-            f"No conflict {conflict_id} is open: `midas conflicts list` shows those that are."
-        )
+        raise _no_longer_open(conflict_id)
     if conflict["field"] == "unknown":
         await _settle_orphan(engine, conflict, take, by)
     elif take == "marketplace" and conflict["field"] == "quantity":
@@ -105,7 +122,7 @@ async def _settle_orphan(engine: Engine, conflict: dict[str, Any], take: str, by
         async with engine.channel() as client:
             await client.delete_product(conflict["fourseller_product_id"])
     with engine.database.writing() as connection:
-        settle(connection, sync_conflicts.c.id == conflict["id"], taken=take, by=by)
+        _close(connection, conflict, taken=take, by=by)
 
 
 def _settle_field(engine: Engine, conflict: dict[str, Any], take: str, by: str) -> None:
@@ -120,7 +137,7 @@ def _settle_field(engine: Engine, conflict: dict[str, Any], take: str, by: str) 
                 else with_pins(row.pinned_fields, {name: kept | {"held": False}})
             )
             _repin(connection, row, pins)
-        settle(connection, sync_conflicts.c.id == conflict["id"], taken=take, by=by)
+        _close(connection, conflict, taken=take, by=by)
 
 
 async def pin_field(engine: Engine, mapping_id: int, name: str) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from midas_pipelines_tests.cli.conftest import Midas
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
@@ -30,6 +32,30 @@ def test_a_bad_rule_is_one_sentence_and_exit_2(midas: Midas, settings: Settings)
     ended = midas("rules", "set", "--allocation", "120", **settings)
     assert ended.code == 2
     assert "The allocation is 120 %: give a whole percentage from 0 to 100." in ended.errors
+    assert "Traceback" not in ended.errors
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("rules", "set", "--minimum-price", "0.001"), "The minimum price is 0.001: give whole cents"),
+        (("rules", "explain", "A-1", "--channel", "ebay"), "'ebay' is not one of 'fourseller', 'website'"),
+        (("rules", "simulate", "--cap", "1", "--channel", "ebay"), "'ebay' is not one of"),
+        (("rules", "clear", "--channel", "ebay"), "'ebay' is not one of"),
+        (("rules", "list", "--channel", "ebay"), "'ebay' is not one of"),
+        (("rules", "explain", "\udce9"), "bytes that are no UTF-8 text"),
+        (("conflicts", "show", "99999999999999999999"), "is not in the range"),
+        (("conflicts", "resolve", "99999999999999999999", "--take", "shop"), "is not in the range"),
+        (("sync", "products", "--plan", "/no/such/folder/plan.json"), "cannot be written to /no/such/folder"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_sentence(
+    midas: Midas, world: World, settings: Settings, command: tuple[str, ...], sentence: str
+) -> None:
+    add_product(world.database, sku="A-1")
+    ended = midas(*command, **settings)
+    assert ended.code == 2
+    assert sentence in ended.errors
     assert "Traceback" not in ended.errors
 
 
