@@ -4,12 +4,16 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from midas_pipelines.defs.metadata import table
+from midas_pipelines.defs.verdicts import verdict
 
 if TYPE_CHECKING:
     from midas_pipelines.sync.brake import BrakeEngaged
 
 NAME = "within_the_brake"
+HINT = (
+    "If this is right, write it down with `midas sync products --full --plan FILE`, read it, and send it with "
+    "`midas sync products --apply FILE`; if not, put the shop right."
+)
 
 
 def brake_spec(asset: str) -> dg.AssetCheckSpec:
@@ -24,14 +28,9 @@ def brake_spec(asset: str) -> dg.AssetCheckSpec:
 
 def brake_held() -> dg.AssetCheckResult:
     """The check of a push that went through."""
-    return dg.AssetCheckResult(check_name=NAME, passed=True)
+    return verdict([], name=NAME, hint=HINT)
 
 
 def brake_engaged(stopped: "BrakeEngaged") -> dg.AssetCheckResult:
     """The check of a push that was stopped, with what it would have done."""
-    return dg.AssetCheckResult(
-        check_name=NAME,
-        passed=False,
-        description=str(stopped),
-        metadata={"items": len(stopped.steps), "would_do": table(stopped.steps)},
-    )
+    return verdict(stopped.steps, name=NAME, passed=False, description=str(stopped), hint=HINT)

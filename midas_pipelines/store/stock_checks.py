@@ -60,7 +60,7 @@ def negative_stock(database: Database) -> list[dict[str, Any]]:
 
 
 def unexplained_stock(database: Database) -> list[dict[str, Any]]:
-    """Items whose ledger does not add up to their stock, with both numbers."""
+    """Items whose ledger does not add up to their stock, with both numbers, the largest gap first."""
     rows = inventory_changes.c
     key = sa.func.coalesce(rows.variant_id, 0)
     explained = (
@@ -81,7 +81,7 @@ def unexplained_stock(database: Database) -> list[dict[str, Any]]:
             )
         )
         .where(total != _STOCK.c.on_hand)
-        .order_by(_STOCK.c.sku)
+        .order_by(sa.func.abs(total - _STOCK.c.on_hand).desc(), _STOCK.c.sku)
     )
     with database.reading() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]

@@ -59,13 +59,23 @@ def snapshot_rows(
 
 
 def duplicate_skus(database: Database) -> list[dict[str, Any]]:
-    """SKUs that more than one sellable item has, with how many have it."""
+    """SKUs that more than one sellable item has, with how many have it and two of their products' ids."""
     has_variants = sa.exists().where(product_variants.c.product_id == products.c.id)
     skus = sa.union_all(
-        sa.select(products.c.sku).where(products.c.sku.is_not(None), ~has_variants),
-        sa.select(product_variants.c.sku).where(product_variants.c.sku.is_not(None)),
+        sa.select(products.c.sku, products.c.id.label("product")).where(
+            products.c.sku.is_not(None), ~has_variants
+        ),
+        sa.select(product_variants.c.sku, product_variants.c.product_id).where(
+            product_variants.c.sku.is_not(None)
+        ),
     ).subquery()
     count = sa.func.count().label("items")
-    query = sa.select(skus.c.sku, count).group_by(skus.c.sku).having(count > 1).order_by(count.desc())
+    first, last = sa.func.min(skus.c.product), sa.func.max(skus.c.product)
+    query = (
+        sa.select(skus.c.sku, count, first.label("first_product"), last.label("last_product"))
+        .group_by(skus.c.sku)
+        .having(count > 1)
+        .order_by(count.desc(), skus.c.sku)
+    )
     with database.reading() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]

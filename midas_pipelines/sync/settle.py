@@ -130,7 +130,7 @@ class Settling:
             self.discrepancies += 1
             for one in verdict.differences:
                 self.differing[one.field] = self.differing.get(one.field, 0) + 1
-                if len(self.worst) < PREVIEW:
+                if self.differing[one.field] <= PREVIEW:  # so that no kind crowds out another
                     self.worst.append(shown_row(row, verdict, one))
 
     def _write(self, connection: sa.Connection, verdicts: list[tuple[Mapping, Verdict]]) -> None:

@@ -68,7 +68,8 @@ def test_the_brake_is_a_blocking_check_that_lists_what_would_be_done(
             one for one in result.get_asset_check_evaluations() if one.check_name == "within_the_brake"
         ]
         assert found.asset_key == dg.AssetKey(asset)
-        assert len(found.metadata["would_do"].value.records) == 12
+        assert len(found.metadata["offenders"].value.records) == 12
+        assert "midas sync products --apply" in str(found.metadata["hint"].value)
     assert {one[2] for one in environment.shown.values()} == {5}
 
 

@@ -18,6 +18,7 @@ from midas_pipelines.sync.conflicts import NoSuchConflict, pin_field, release, r
 from midas_pipelines.sync.foreign import Verdict, judge_product
 from midas_pipelines.sync.reconcile import ReconcileReport, reconcile
 from midas_pipelines.sync.rules import set_rule
+from midas_pipelines.sync.tally import PREVIEW
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
@@ -56,6 +57,17 @@ EDITS: dict[str, tuple[str, Edit]] = {
     "title": ("content", lambda world: edit(world, "A-1", title="Better screen")),
     "missing": ("listing", lambda world: drop(world, "A-1")),
 }
+
+
+def test_many_differences_of_one_kind_leave_room_for_another(world: World) -> None:
+    for number in range(PREVIEW + 2):
+        add_product(world.database, sku=f"A-{number}")
+    world.full()
+    for number in range(PREVIEW + 1):
+        edit(world, f"A-{number}", price="99.00")
+    edit(world, f"A-{PREVIEW + 1}", quantity=77)
+    told = [row["field"] for row in reconciled(world).worst]
+    assert (told.count("price"), told.count("quantity")) == (PREVIEW, 1)
 
 
 def test_both_in_step_is_all_equal_and_costs_a_read_and_an_order_poll(two: World) -> None:
