@@ -28,8 +28,9 @@ from midas_pipelines_tests.sync.world import World
 
 
 def operate(asset: dg.AssetsDefinition) -> dict[str, object]:
-    """Materializes it and returns what it tells."""
-    result = dg.materialize([asset], resources={"midas": Midas()})
+    """Materializes it on an instance of its own, whatever other tests have left behind, and returns what it tells."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([asset], resources={"midas": Midas()}, instance=instance)
     return metadata(result, asset.key.to_user_string())
 
 
