@@ -91,7 +91,9 @@ def show(channel: str | None, as_json: bool) -> None:
 @click.option("--low-stock", type=int, metavar="N", help="Alert when N or fewer are left.")
 @click.option("--cover-days", type=int, metavar="DAYS", help="Alert when stock lasts fewer days.")
 @click.option("--from", "valid_from", type=MOMENTS, help="When it begins to hold, UTC.")
-@click.option("--until", "valid_until", type=MOMENTS, help="When it ceases to hold, UTC.")
+@click.option(
+    "--until", "valid_until", type=MOMENTS, help="When it ceases to hold, UTC; an end that is set stays."
+)
 @json_option
 def put(
     channel: str,

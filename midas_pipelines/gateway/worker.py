@@ -21,6 +21,7 @@ from midas_pipelines.store.claims import Fate, Outcome
 from midas_pipelines.store.journal import ErrorBook
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.store.presence import Presence, free_dead_claims
+from midas_pipelines.store.rule_changes import mark_due
 from midas_pipelines.store.wake_triggers import ITEMS
 from midas_pipelines.store.wakes import Wakes
 from midas_pipelines.store.webhooks import Settled
@@ -28,7 +29,7 @@ from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.express import Express
 
 KEEP_SECONDS = 5.0
-"""How often failed calls are written down and the claims of dead workers are freed."""
+"""How often failed calls are written down, the claims of dead workers freed, and rules looked at that begin or end."""
 
 ASSETS = {
     Fate.QUANTITY: "inventory_levels",
@@ -127,6 +128,8 @@ class Worker:
         book.flush()
         if free_dead_claims(self._engine.database) + webhooks.free_dead(self._engine.database):
             self._wake_from_thread("")
+        if mark_due(self._engine.database):  # a rule has begun or ended
+            self._wake_from_thread(ITEMS)
 
     def _wake_from_thread(self, what: str) -> None:
         express, applier = self._express, self._applier

@@ -12,10 +12,13 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.mappings import unlocked
 from midas_pipelines.store.rule_tables import channel_rules, rule_agenda
-from midas_pipelines.store.rules import BEGINNING, FOURSELLER, Scope
+from midas_pipelines.store.rules import BEGINNING, FOURSELLER, VALUES, Scope
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import categories, product_variants, products
 from midas_pipelines.storefront.types import utc_now
+
+EMPTY = dict.fromkeys((*(name for name in VALUES if name != "listing_policy"), "policy", "valid_until"))
+"""The fields of a rule that says nothing."""
 
 BLOCK = 5000
 WAIT_SECONDS = 2.0
@@ -31,21 +34,31 @@ def put_rule(
     valid_from: datetime = BEGINNING,
     valid_until: datetime | None = None,
 ) -> int:
-    """Sets these fields of the scope's rule, keeping its others, and puts what it touches on the agenda."""
+    """Sets these fields of the scope's rule, keeping its others and its end, and puts what it touches on the agenda.
+
+    A rule that has ended is none any more: nothing of it is kept.
+    """
     same = sa.and_(
         channel_rules.c.channel == channel,
         scope.matches(channel_rules),
         channel_rules.c.valid_from == valid_from,
     )
-    row_id = connection.scalar(sa.select(channel_rules.c.id).where(same).with_for_update())
-    given = values | {"valid_until": valid_until, "updated_at": utc_now()}
-    if row_id is None:
+    ended = channel_rules.c.valid_until <= utc_now()
+    row = connection.execute(
+        sa.select(channel_rules.c.id, ended.label("ended")).where(same).with_for_update()
+    ).first()
+    given = values | {"updated_at": utc_now()}
+    if valid_until is not None:
+        given["valid_until"] = valid_until
+    if row is None:
         whole = given | scope.columns | {"channel": channel, "valid_from": valid_from}
         row_id = connection.execute(
             sa.insert(channel_rules).values(whole).returning(channel_rules.c.id)
         ).scalar_one()
     else:
-        connection.execute(sa.update(channel_rules).where(channel_rules.c.id == row_id).values(given))
+        row_id = row.id
+        whole = (EMPTY if row.ended else {}) | given
+        connection.execute(sa.update(channel_rules).where(channel_rules.c.id == row_id).values(whole))
     _put_on_agenda(connection, scope, valid_from, valid_until)
     return int(row_id)
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.settings import Settings
+from midas_pipelines.store import claims
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.brake import exceeds, harm_of, in_words
 from midas_pipelines.sync.plan import Action, Change
@@ -27,7 +29,17 @@ HELD_SECONDS = 30
 REASON = "The brake is on: too many items at once would be zeroed, removed or repriced."
 ALERT, SUBJECT = "brake", "gateway"
 
+SHOWN = {"zeroed": "acked_quantity", "removed": "fourseller_product_id", "repriced": "acked_price"}
+"""By kind of harm, the column of what 4Seller shows that the harm changes once it is sent."""
+
 log = logging.getLogger(__name__)
+
+
+class _Met(NamedTuple):
+    """A harmful change: when it was last met, and what 4Seller showed then."""
+
+    at: float
+    shown: object
 
 
 class RollingBrake:
@@ -36,10 +48,10 @@ class RollingBrake:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._harm: dict[int, tuple[str, float]] = {}
+        self._harm: dict[tuple[int, str], _Met] = {}  # by item and kind of harm
         self._weighed: dict[int, int] = {}
         self._last_whole = -WINDOW_SECONDS
-        self._told: Counter[str] | None = Counter()  # so that an alert of an earlier worker is closed
+        self._told: bool | None = None  # whether staff know it to be on; an earlier worker may have told them
         self._excess: Counter[str] | None = None
 
     @property
@@ -50,7 +62,7 @@ class RollingBrake:
     @property
     def at_rest(self) -> bool:
         """Whether it is off, and staff know."""
-        return self._excess is None and self._told is None
+        return not self.engaged and self._told is False
 
     def look_ahead(self, versions: Mapping[int, int], now: float, *, more: bool) -> None:
         """Weighs what is about to be claimed, so that nothing of a large change is sent before all of it is known.
@@ -67,6 +79,8 @@ class RollingBrake:
         elif len(fresh := self._unweighed(versions)) >= self._settings.brake_items:
             self._weigh(fresh, now)
         self._weighed = dict(versions)
+        if self._told is not False and self._too_much() is None:
+            self._weigh(None, now)  # before an alert is closed: another worker may hold what it is about
         self._excess = self._too_much()
 
     def hold(self, changes: list[Change], now: float) -> list[Change]:
@@ -88,18 +102,23 @@ class RollingBrake:
     def _note(self, changes: Iterable[Change], now: float) -> None:
         for change in changes:
             what = harm_of(change)
+            if change.action is not Action.WAIT:
+                self._take_back(change.mapping, but=what)
             if what is not None:
-                self._harm[change.mapping.id] = (what, now)
-            elif change.action is not Action.WAIT:
-                self._harm.pop(change.mapping.id, None)  # taken back before anyone agreed
+                self._harm[change.mapping.id, what] = _Met(now, getattr(change.mapping, SHOWN[what]))
+
+    def _take_back(self, mapping: claims.Mapping, *, but: str | None) -> None:
+        """Forgets the harm that the item is not to suffer any more and that was never sent; what was sent counts on."""
+        for what, column in SHOWN.items():
+            met = self._harm.get((mapping.id, what))
+            if what != but and met is not None and met.shown == getattr(mapping, column):
+                del self._harm[mapping.id, what]
 
     def _forget(self, now: float) -> None:
-        self._harm = {
-            item: (what, met) for item, (what, met) in self._harm.items() if now - met < WINDOW_SECONDS
-        }
+        self._harm = {key: met for key, met in self._harm.items() if now - met.at < WINDOW_SECONDS}
 
     def _too_much(self) -> Counter[str] | None:
-        counts = Counter(what for what, _ in self._harm.values())
+        counts = Counter(what for _, what in self._harm)
         worst = max(counts.values(), default=0)
         if worst < self._settings.brake_items:
             return None
@@ -107,7 +126,7 @@ class RollingBrake:
 
     def tell(self) -> None:
         """Tells staff when the brake went on, once, and closes the alert when it is off again."""
-        if (self._excess is None) == (self._told is None):
+        if self.engaged is self._told:
             return
         if self._excess is not None:
             text = (
@@ -122,7 +141,7 @@ class RollingBrake:
                 clear_alert(connection, kind=ALERT, subject=SUBJECT)
             else:
                 raise_alert(connection, kind=ALERT, subject=SUBJECT, text=text)
-        self._told = self._excess
+        self._told = self.engaged
 
     def _held(self, change: Change) -> Change:
         return Change(change.mapping, Action.WAIT, reason=REASON) if harm_of(change) else change

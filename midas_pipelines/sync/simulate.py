@@ -16,7 +16,12 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.rule_changes import categories_below
 from midas_pipelines.store.rules import FOURSELLER, NO_RULE, Rule, Scope, read_rules
-from midas_pipelines.store.tables import inventory_changes, marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.tables import (
+    inventory_changes,
+    mappings,
+    marketplace_order_lines,
+    marketplace_orders,
+)
 from midas_pipelines.storefront.catalog import ItemKey, read_items
 from midas_pipelines.storefront.schema import has_product_status, products
 from midas_pipelines.storefront.types import utc_now
@@ -25,6 +30,7 @@ from midas_pipelines.sync.orders.lines import reference as line_reference
 from midas_pipelines.sync.rules import BadRule, find_scope
 
 SHOWN = 10
+CHUNK = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +134,27 @@ def _add(result: Simulated, name: str, sales: list[Sold], on_hand: int, rule: Ru
 def _items(
     connection: sa.Connection, scope: Scope, channel: str, days: int
 ) -> Iterator[tuple[list[Sold], int, str, Rule]]:
+    """Every item of the scope that is for sale, with its sales: what is withheld is withheld of those that sold nothing too."""
     sales = _sales(connection, scope, days)
-    keys = list(sales)
-    for start in range(0, len(keys), 1000):
-        part = keys[start : start + 1000]
-        items = read_items(connection, part, has_status=has_product_status(connection))
+    status = has_product_status(connection)
+    after = 0
+    while keys := _keys(connection, scope, after):
+        after = max(keys)
+        items = read_items(connection, list(keys.values()), has_status=status)
         rules = read_rules(connection, {k: item.category_id for k, item in items.items()}, channel=channel)
         for key, item in items.items():
-            yield sales[key], item.on_hand, item.sku or "", rules.get(key, NO_RULE)
+            if item.active or key in sales:
+                yield sales.get(key, []), item.on_hand, item.sku or "", rules.get(key, NO_RULE)
+
+
+def _keys(connection: sa.Connection, scope: Scope, after: int) -> dict[int, ItemKey]:
+    """The next items of the scope behind a mapping's id, by that id."""
+    table = mappings.c
+    query = sa.select(table.id, table.product_id, table.variant_id).where(
+        table.id > after, *_within(connection, scope, table.product_id, table.variant_id)
+    )
+    rows = connection.execute(query.order_by(table.id).limit(CHUNK))
+    return {row.id: (row.product_id, row.variant_id) for row in rows}
 
 
 def _sales(connection: sa.Connection, scope: Scope, days: int) -> dict[ItemKey, list[Sold]]:

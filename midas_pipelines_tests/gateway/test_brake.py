@@ -73,6 +73,29 @@ def test_harm_item_by_item_is_harm_all_the_same(stocked: Gateway) -> None:
     assert zeroed == 9  # one fewer than the brake's first step
 
 
+def test_harm_that_was_sent_counts_however_often_the_item_changes_after_it(stocked: Gateway) -> None:
+    world = stocked.world
+    for number in range(20):
+        run(world.database, f"UPDATE products SET stock_quantity = 0 WHERE sku = 'A-{number}'")
+        stocked.wait(lambda: alarmed(stocked) or not held(stocked), "the push")
+        run(world.database, f"UPDATE products SET name = name || '!' WHERE sku = 'A-{number}'")
+        stocked.wait(lambda: alarmed(stocked) or not held(stocked), "the name")
+    stocked.wait(lambda: alarmed(stocked), "the brake")
+    assert sum(one["inventory"]["quantity"] == 0 for one in world.listed.values()) == 9
+
+
+def test_a_second_worker_leaves_the_alert_open_while_anything_is_held(stocked: Gateway, start: Start) -> None:
+    world = stocked.world
+    run(world.database, HARM["zeroed"], most=12)
+    stocked.wait(lambda: alarmed(stocked) and held(stocked) == 12, "the brake")
+    second = start()
+    run(world.database, "UPDATE products SET stock_quantity = 3 WHERE sku = 'A-19'")
+    second.wait(lambda: world.listed["A-19"]["inventory"]["quantity"] == 3, "a sale")
+    time.sleep(2)  # each worker has looked
+    assert value(world.database, "SELECT count(*) FROM alerts WHERE kind = 'brake'") == 1
+    assert alarmed(stocked)
+
+
 def test_what_a_person_agreed_to_goes_through(stocked: Gateway) -> None:
     world: World = stocked.world
     run(world.database, HARM["zeroed"], most=12)

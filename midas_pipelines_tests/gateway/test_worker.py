@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from midas_pipelines.gateway.lineage import Lineage
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.wakes import Wakes
+from midas_pipelines.sync.rules import set_rule
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import SECRET, Gateway
 from midas_pipelines_tests.gateway.test_webhooks import sale
@@ -34,6 +36,20 @@ def test_a_change_by_plain_sql_is_on_the_channel_in_a_moment(gateway: Gateway) -
     gateway.settled()
     run(gateway.world.database, "UPDATE products SET stock_quantity = 4 WHERE id = :id", id=product)
     gateway.wait(lambda: shown(gateway.world) == {"A-1": 4}, "the quantity")
+
+
+def test_a_rule_begins_and_ends_with_nobody_but_the_worker(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("midas_pipelines.gateway.worker.KEEP_SECONDS", 0.2)
+    gateway = start()
+    add_product(gateway.world.database, sku="A-1", stock_quantity=5)
+    gateway.settled()
+    now = datetime.now(UTC)
+    dates = {"valid_from": now + timedelta(seconds=1), "valid_until": now + timedelta(seconds=3)}
+    set_rule(gateway.world.database, {"cap": 2}, sku="A-1", **dates)
+    gateway.wait(lambda: shown(gateway.world) == {"A-1": 2}, "the beginning")
+    gateway.wait(lambda: shown(gateway.world) == {"A-1": 5}, "the end")
 
 
 def test_a_burst_on_few_items_costs_few_pushes(gateway: Gateway) -> None:

@@ -85,6 +85,14 @@ def test_a_changed_rule_runs_over_the_ledgers_past(
     assert (told.oversells_avoided, told.sales_turned_away) == wanted
 
 
+def test_what_is_withheld_counts_items_that_sold_nothing(world: World) -> None:
+    add_product(world.database, sku="A-1", stock_quantity=5)
+    add_product(world.database, sku="A-2", stock_quantity=1)
+    add_product(world.database, sku="A-3", stock_quantity=9, status="archived")
+    told = simulate(world.database, {"buffer": 2})
+    assert (told.sales, told.units_withheld, told.units_withheld_before) == (0, 3, 0)
+
+
 def test_a_simulation_of_one_item_looks_at_that_item(world: World) -> None:
     race(world)
     told = simulate(world.database, {"buffer": 5}, sku="A-1")

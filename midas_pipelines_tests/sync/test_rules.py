@@ -134,6 +134,23 @@ def test_a_rule_begins_and_ends_by_itself(world: World) -> None:
     assert world.shown["A-1"][2] == 10
 
 
+def test_another_field_leaves_the_rule_its_end(world: World) -> None:
+    add_product(world.database, sku="A-1", stock_quantity=10)
+    set_rule(world.database, {"cap": 1}, sku="A-1", valid_until=datetime.now(UTC) + timedelta(hours=1))
+    set_rule(world.database, {"buffer": 2}, sku="A-1")
+    assert explain_rule(world.database, "A-1")["available"] == 1
+    shift_rules(world.database, seconds=-7200)
+    assert explain_rule(world.database, "A-1")["available"] == 10
+
+
+def test_nothing_of_a_rule_that_has_ended_comes_back_with_a_new_one(world: World) -> None:
+    add_product(world.database, sku="A-1", stock_quantity=10)
+    set_rule(world.database, {"cap": 1}, sku="A-1", valid_until=datetime.now(UTC) + timedelta(hours=1))
+    shift_rules(world.database, seconds=-7200)
+    set_rule(world.database, {"buffer": 2}, sku="A-1")
+    assert explain_rule(world.database, "A-1")["available"] == 8
+
+
 def shift_rules(shop: Database, seconds: int) -> None:
     """Moves every rule's dates, as if time went by."""
     for table, names in (
