@@ -295,8 +295,13 @@ def _check_database_url(text: str) -> str:
 
 def _parse_database_url(text: str) -> URL:
     from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
-    backend, url = _check_database_url(text), make_url(text)
+    backend = _check_database_url(text)
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):  # which may quote a part of the password: it is not passed on
+        raise SettingsError("MIDAS_DATABASE_URL is not a database URL such as sqlite:///midas.db.") from None
     if backend == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     return url.set(drivername="sqlite+pysqlite", database=str(Path(url.database or "").expanduser()))
