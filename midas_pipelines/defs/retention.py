@@ -1,11 +1,15 @@
 """Forgetting what nobody looks at any more: Dagster's runs with their logs, webhooks done with, old audit rows."""
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
 
 import dagster as dg
 
 from midas_pipelines.defs.shop import shop
 from midas_pipelines.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from midas_pipelines.store.database import Database
 
 BLOCK = 500
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -38,15 +42,7 @@ def remove_old_webhooks(context: dg.OpExecutionContext) -> int:
     """How many were removed; those of the last `MIDAS_KEEP_WEBHOOKS_DAYS` days stay, and all that are not done with."""
     from midas_pipelines.store import webhooks
 
-    days = load_settings().keep_webhooks_days
-    with shop() as database:
-        if isinstance(database, dg.SkipReason):
-            context.log.info(f"No webhook was removed. {database.skip_message}")
-            return 0
-        removed = webhooks.forget(database, days=days)
-    context.add_output_metadata({"webhooks": removed})
-    context.log.info(f"{removed} webhooks older than {days} days were removed.")
-    return removed
+    return _forget_rows(context, "webhooks", load_settings().keep_webhooks_days, webhooks.forget)
 
 
 @dg.op(description="Removes rows of the gateway's audit log, once they are old enough.")
@@ -54,14 +50,21 @@ def remove_old_audit_rows(context: dg.OpExecutionContext) -> int:
     """How many were removed; those of the last `MIDAS_KEEP_AUDIT_DAYS` days stay."""
     from midas_pipelines.store import audit
 
-    days = load_settings().keep_audit_days
+    return _forget_rows(context, "audit_rows", load_settings().keep_audit_days, audit.forget)
+
+
+class _Forget(Protocol):
+    def __call__(self, database: "Database", *, days: int) -> int: ...
+
+
+def _forget_rows(context: dg.OpExecutionContext, what: str, days: int, forget_rows: _Forget) -> int:
     with shop() as database:
         if isinstance(database, dg.SkipReason):
-            context.log.info(f"No audit row was removed. {database.skip_message}")
+            context.log.info(f"No {what} were removed. {database.skip_message}")
             return 0
-        removed = audit.forget(database, days=days)
-    context.add_output_metadata({"audit_rows": removed})
-    context.log.info(f"{removed} audit rows older than {days} days were removed.")
+        removed = forget_rows(database, days=days)
+    context.add_output_metadata({what: removed})
+    context.log.info(f"{removed} {what} older than {days} days were removed.")
     return removed
 
 

@@ -103,7 +103,7 @@ def _id(request: Request) -> str | None:
 
 
 async def _refused(request: Request, error: Any) -> Response:
-    return problem(error.status, error.detail, _id(request), headers=error.headers)
+    return problem(status_of(error), error.detail, _id(request), headers=error.headers)
 
 
 async def _http(request: Request, error: Any) -> Response:
@@ -111,7 +111,7 @@ async def _http(request: Request, error: Any) -> Response:
         404: "There is nothing at this address; see /docs.",
         405: "This address does not know that method; see /docs.",
     }.get(error.status_code, str(error.detail))
-    return problem(error.status_code, detail, _id(request), headers=error.headers)
+    return problem(status_of(error), detail, _id(request), headers=error.headers)
 
 
 async def _invalid(request: Request, error: Any) -> Response:
@@ -120,25 +120,28 @@ async def _invalid(request: Request, error: Any) -> Response:
         for item in error.errors()[:MOST_SHOWN]
     ]
     detail = "The request is not as /docs describes it: see `errors`."
-    return problem(422, detail, _id(request), errors=found)
+    return problem(status_of(error), detail, _id(request), errors=found)
 
 
 async def _needs_a_person(request: Request, error: Any) -> Response:
-    return problem(409, str(error), _id(request))
+    return problem(status_of(error), str(error), _id(request))
 
 
 async def _channel(request: Request, error: Any) -> Response:
-    return problem(503, str(error), _id(request), headers={"Retry-After": "30"})
+    return problem(status_of(error), str(error), _id(request), headers={"Retry-After": "30"})
 
 
 async def _database(request: Request, error: Any) -> Response:
     log.warning("The database failed a call: %s", type(getattr(error, "orig", error)).__name__)
     return problem(
-        503, "The database does not answer; try again shortly.", _id(request), headers={"Retry-After": "5"}
+        status_of(error),
+        "The database does not answer; try again shortly.",
+        _id(request),
+        headers={"Retry-After": "5"},
     )
 
 
 async def _unforeseen(request: Request, error: Any) -> Response:
     # The server closes the connection after it has told its log of the error: the caller should know.
     text = "Something went wrong that nobody foresaw; it is in the gateway's log."
-    return problem(500, text, _id(request), headers={"Connection": "close"})
+    return problem(status_of(error), text, _id(request), headers={"Connection": "close"})
