@@ -2,7 +2,16 @@
 
 import dagster as dg
 
-from midas_pipelines.defs import catalog, inventory, listings, operations, order_checks, orders, stock
+from midas_pipelines.defs import (
+    catalog,
+    inventory,
+    listings,
+    observation,
+    operations,
+    order_checks,
+    orders,
+    stock,
+)
 from midas_pipelines.defs.code import with_code
 from midas_pipelines.defs.executors import executor
 from midas_pipelines.defs.frames import Frames
@@ -15,12 +24,14 @@ from midas_pipelines.defs.sensors import left_over_sensors
 from midas_pipelines.settings import load_settings
 
 DOMAINS = [catalog, listings, inventory, orders, order_checks, stock, operations]
+ASSETS = [
+    *dg.load_assets_from_modules(DOMAINS, include_specs=True),
+    *dg.load_assets_from_modules([observation], backfill_policy=observation.READ_ONCE),
+]
 SETTINGS = load_settings()
 
 defs = dg.Definitions(
-    assets=with_freshness(
-        with_code(dg.load_assets_from_modules(DOMAINS, include_specs=True), SETTINGS), SETTINGS
-    ),
+    assets=with_freshness(with_code(ASSETS, SETTINGS), SETTINGS),
     asset_checks=dg.load_asset_checks_from_modules(DOMAINS),
     jobs=JOBS,
     schedules=[*schedules(SETTINGS), forgetting(SETTINGS)],

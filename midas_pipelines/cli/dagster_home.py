@@ -18,7 +18,7 @@ storage:
       env: MIDAS_DAGSTER_POSTGRES_URL
 """
 
-ONE_AT_ONCE, PRODUCT_POOL = ("inventory", "orders"), "listings"
+ONE_AT_ONCE, PRODUCT_POOL = ("inventory", "orders", "reconciliation"), "listings"
 
 
 def dagster_yaml(settings: Settings) -> str:

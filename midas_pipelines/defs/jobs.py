@@ -9,7 +9,8 @@ import dagster as dg
 from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.intervals import daily_schedule, interval_schedule
 from midas_pipelines.defs.inventory import inventory_levels
-from midas_pipelines.defs.listings import fourseller_listings, listing_observation, sync_plan
+from midas_pipelines.defs.listings import fourseller_listings, sync_plan
+from midas_pipelines.defs.observation import listing_observation
 from midas_pipelines.defs.orders import (
     customer_messages,
     imported_orders,

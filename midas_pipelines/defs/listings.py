@@ -1,4 +1,4 @@
-"""Listings: the shop's items on 4Seller, and what 4Seller really shows."""
+"""Listings: the shop's items on 4Seller, and what a sync would do to them."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,17 +12,13 @@ from midas_pipelines.defs.braking import brake_engaged, brake_held, brake_spec
 from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
-from midas_pipelines.defs.shards import SHARDS, shards_of
-from midas_pipelines.defs.verdicts import ERROR, WARN, verdict
+from midas_pipelines.defs.shards import SHARDS, shards_of, shards_told
 from midas_pipelines.store.shards import Shards
 
 if TYPE_CHECKING:
     from midas_pipelines.sync.engine import Engine
-    from midas_pipelines.sync.reconcile import ReconcileReport
 
 GROUP = "listings"
-PROMISED_CONSISTENCY = 0.999
-"""The share of items that 4Seller shows as the shop has them; the promise of the design."""
 
 
 class ListingsConfig(dg.Config):
@@ -85,16 +81,14 @@ def fourseller_listings(
             **({"dagster/row_count": report.scanned} if config.full and not config.skus else {}),
             **numbers(report, "scanned", "created", "updated", "deleted", "unchanged", "adopted"),
             **numbers(report, "failed", "set_aside", "requests", "seconds", "push_seconds"),
-            "scope": _scope(config, len(context.partition_keys)),
+            "scope": f"{_items_of(config)}, {shards_told(context)}",
             "problems": table(report.problems),
         },
     )
 
 
-def _scope(config: ListingsConfig, shards: int) -> str:
-    """What the numbers are about: Dagster shows those of one run with each shard that the run was for."""
-    what = ", ".join(config.skus) or ("full" if config.full else "incremental")
-    return f"{what}, {shards} shards in one run" if shards > 1 else f"{what}, this shard alone"
+def _items_of(config: ListingsConfig) -> str:
+    return ", ".join(config.skus) or ("full" if config.full else "incremental")
 
 
 def waiting(engine: "Engine", shards: Shards | None) -> int:
@@ -124,108 +118,4 @@ def sync_plan(context: dg.AssetExecutionContext, config: PlanConfig, midas: Mida
     return dg.MaterializeResult(
         value=report.plan,
         metadata={**counts, "preview": table(report.plan[:20])},
-    )
-
-
-CHECKS = {
-    "every_active_item_listed": ("listing", "Every active item that can be listed is on 4Seller."),
-    "prices_match": ("price", "At least 99.9 % of the prices on 4Seller are the shop's selling prices."),
-    "quantities_match": (
-        "quantity",
-        "At least 99.9 % of the quantities on 4Seller are what the shop and its rules say.",
-    ),
-    "content_matches": (
-        "content",
-        "At least 99.9 % of the listings show the shop's words, pictures and measures.",
-    ),
-}
-HINTS = {
-    "listing": "`midas items list` tells why one cannot be listed; `midas sync products --full` lists the rest.",
-    "price": "`midas conflicts list` shows who moved a price; `midas conflicts resolve ID --take shop` puts the shop's back.",
-    "quantity": "`midas explain SKU` shows where a quantity comes from; `midas sync inventory` pushes what the shop says.",
-    "content": "`midas conflicts list` shows what was edited on 4Seller; `midas conflicts pin SKU FIELD` keeps an edit.",
-}
-SEVERITY = {"content": WARN}
-"""Words and pictures cost no sale; a wrong price or quantity does."""
-
-CONSISTENT = "consistent"
-
-
-@dg.asset(
-    group_name=GROUP,
-    kinds={"python", "api"},
-    owners=OWNERS,
-    deps=[fourseller_listings],
-    check_specs=[
-        dg.AssetCheckSpec(name, asset="listing_observation", description=description)
-        for name, (_, description) in CHECKS.items()
-    ]
-    + [
-        dg.AssetCheckSpec(
-            CONSISTENT,
-            asset="listing_observation",
-            description="At least 99.9 % of the items were shown on 4Seller as they should be.",
-        )
-    ],
-)
-def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
-    """What 4Seller really shows, read back page by page, held against the shop and settled by policy.
-
-    `consistency` is the share of items shown as the shop has them; items that changed and are not pushed yet are
-    counted apart, as `changing`.
-    """
-    from midas_pipelines.sync.reconcile import reconcile
-
-    with midas.engine(context) as engine:
-        report = asyncio.run(reconcile(engine))
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": report.listed,
-            **numbers(report, "scanned", "listed", "equal", "changing", "discrepancies", "unknown"),
-            **numbers(report, "settled", "waiting", "pushed", "consistency", "requests", "seconds"),
-            "complete": report.complete,
-            "stopped": report.stopped or "",
-            "worst": table(report.worst),
-        },
-        check_results=[
-            *(_check(name, field, report) for name, (field, _) in CHECKS.items()),
-            _consistent(report),
-        ],
-    )
-
-
-def _consistent(report: "ReconcileReport") -> dg.AssetCheckResult:
-    return verdict(
-        report.worst,
-        name=CONSISTENT,
-        passed=_unjudged(report) is None and report.consistency >= PROMISED_CONSISTENCY,
-        description=_unjudged(report),
-        hint="`midas reconcile` looks again and settles by policy; `midas conflicts list` shows what waits for a person.",
-        more=numbers(report, "consistency", "scanned", "discrepancies", "settled", "waiting"),
-    )
-
-
-def _unjudged(report: "ReconcileReport") -> str | None:
-    """Why nothing can be concluded from a read-back; None when something can."""
-    if not report.complete:
-        return "4Seller's listing could not be read whole; nothing was concluded."
-    if report.scanned and not report.equal + report.discrepancies:
-        return "Every item waits to be pushed; nothing that 4Seller shows could be judged. Run a sync first."
-    return None
-
-
-def _check(name: str, field: str, report: "ReconcileReport") -> dg.AssetCheckResult:
-    settled = report.equal + report.discrepancies
-    differing = report.differing.get(field, 0)
-    share = 1 - differing / settled if settled else 1.0
-    promised = 1.0 if field == "listing" else PROMISED_CONSISTENCY
-    offenders = [row for row in report.worst if row["field"] == field]
-    return verdict(
-        offenders,
-        name=name,
-        severity=SEVERITY.get(field, ERROR),
-        passed=_unjudged(report) is None and share >= promised,
-        description=_unjudged(report),
-        hint=HINTS[field],
-        more={"share": round(share, 6), "differing": differing, "of": settled},
     )

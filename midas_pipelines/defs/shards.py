@@ -19,3 +19,11 @@ def shards_of(context: dg.AssetExecutionContext) -> Shards | None:
     every = SHARDS.get_partition_keys()
     chosen = context.partition_keys
     return None if len(chosen) == len(every) else Shards({int(name) for name in chosen}, len(every))
+
+
+def shards_told(context: dg.AssetExecutionContext) -> str:
+    """What the numbers of a run are about: Dagster shows them with each shard that the run was for."""
+    every, chosen = SHARDS.get_partition_keys(), context.partition_keys
+    if len(chosen) == len(every):
+        return f"all {len(every)} shards in one run"
+    return f"{len(chosen)} shards in one run" if len(chosen) > 1 else "this shard alone"

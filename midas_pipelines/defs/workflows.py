@@ -7,7 +7,7 @@ import dagster as dg
 
 from midas_pipelines.defs.shards import every_shard
 
-SHARDED = {"full_sync", "incremental_sync"}
+SHARDED = {"full_sync", "incremental_sync", "consistency_check"}
 """Workflows whose runs say which shards they are for."""
 
 LISTINGS_CONFIG = {"full_sync": {"full": True}, "incremental_sync": {"full": False}}

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.store.mappings import MOST_AT_ONCE
 from midas_pipelines.store.rule_tables import sync_conflicts
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 
@@ -68,16 +69,21 @@ def settle_pushed(connection: sa.Connection) -> list[sa.Row[Any]]:
     return settle(connection, won, taken="shop", by="policy")
 
 
-def settle_unseen(connection: sa.Connection, since: datetime, busy: set[str]) -> list[sa.Row[Any]]:
+def settle_unseen(
+    connection: sa.Connection, since: datetime, busy: set[str], shards: Shards | None = None
+) -> list[sa.Row[Any]]:
     """Closes what a complete read no longer found: both sides agree by now, or the product is gone.
 
     Args:
         since: when the read began.
         busy: subjects that could not be judged, for somebody was pushing them.
+        shards: whose items alone were judged; None for all, and for products that are no item's.
     """
     query = sa.select(sync_conflicts.c.id, sync_conflicts.c.subject).where(
         OPEN, sync_conflicts.c.seen_at < since
     )
+    if shards is not None:
+        query = query.where(shards.holds(sync_conflicts.c.mapping_id))
     unseen = [row.id for row in connection.execute(query) if row.subject not in busy]
     closed: list[sa.Row[Any]] = []
     for start in range(0, len(unseen), MOST_AT_ONCE):

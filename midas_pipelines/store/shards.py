@@ -45,7 +45,11 @@ class Shards:
         """True for the mappings of the chosen parts."""
         from midas_pipelines.store.tables import mappings
 
-        return (mappings.c.id % self.of).in_(sorted(self.chosen))
+        return self.holds(mappings.c.id)
+
+    def holds(self, mapping_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+        """True where that column names a mapping of the chosen parts."""
+        return (mapping_id % self.of).in_(sorted(self.chosen))
 
     def __str__(self) -> str:
         return f"shard {', '.join(str(number) for number in sorted(self.chosen))} of {self.of}"

@@ -125,7 +125,7 @@ async def _sync(
     clock: Clock,
 ) -> None:
     full = mode is Mode.FULL or ids is not None
-    known = await _read_listing(engine, client) if mode is Mode.FULL and ids is None else None
+    known = await _read_listing(engine, client, shards) if mode is Mode.FULL and ids is None else None
     limit = engine.settings.title_limit
     scanned = scan(engine.database, title_limit=limit, ids=ids, shards=shards) if full else None
     started = time.perf_counter()
@@ -172,15 +172,15 @@ def _dirty(engine: Engine) -> int:
         return count_dirty(connection)
 
 
-async def _read_listing(engine: Engine, client: FourSeller) -> Known | None:
-    """What 4Seller lists now, by SKU, settled item by item under its policies; None when it could not be read whole.
+async def _read_listing(engine: Engine, client: FourSeller, shards: Shards | None) -> Known | None:
+    """What 4Seller lists now, by SKU, the items of the shards settled by policy; None when it could not be read whole.
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
     read_at, listing = await read_listing(engine, client)
     if await in_thread(_quantities_guarded, engine):  # a sale not yet imported is nobody's edit
         await import_orders(engine)
-    await in_thread(settle_listing, engine, listing, read_at)
+    await in_thread(settle_listing, engine, listing, read_at, shards=shards)
     await in_thread(take_marketplace_quantities, engine)
     return known_by_sku(listing.products) if listing.complete else None
 

@@ -16,6 +16,7 @@ from midas_pipelines.fourseller.errors import ContractBroken, RateLimited, Unava
 from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.conflicts import settle_pushed, settle_unseen
 from midas_pipelines.store.presence import free_dead_claims
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.conflicts import close_alerts, take_marketplace_quantities
@@ -50,26 +51,28 @@ class ReconcileReport:
     stopped: str | None = None  # why what the shop wins was not pushed: the brake
 
 
-async def reconcile(engine: Engine, *, push: bool = True) -> ReconcileReport:
+async def reconcile(engine: Engine, *, push: bool = True, shards: Shards | None = None) -> ReconcileReport:
     """Reads every listing, writes what was observed, records conflicts, and settles them by policy.
 
     Args:
         engine: settings, database and run.
         push: whether what the shop wins is sent at once; otherwise the next sync sends it.
+        shards: judges the items of these alone, and no product that is no item's; None for all. 4Seller can only be
+            read whole.
 
     Raises:
         ChannelDown: the listing could not be read.
         BadCredentials: the key or the seller id is wrong.
     """
     report = ReconcileReport()
-    with recorded(engine, "reconcile", "all", report) as clock:
+    with recorded(engine, "reconcile", str(shards or "all")[:200], report) as clock:
         async with engine.channel() as client:
             clock.client = client
             await in_thread(take_marketplace_quantities, engine)
             read_at, listing = await read_listing(engine, client)
             imported = await import_orders(engine)
             grace = engine.settings.read_back_grace_seconds
-            settling = await in_thread(settle_listing, engine, listing, read_at, grace)
+            settling = await in_thread(settle_listing, engine, listing, read_at, grace, shards)
             _fill(report, settling, listing)
             if push and settling.to_push:
                 await _push(engine, client, settling.to_push, report)
@@ -91,7 +94,11 @@ async def read_listing(engine: Engine, client: FourSeller) -> tuple[datetime, Li
 
 
 def settle_listing(
-    engine: Engine, listing: Listing, read_at: datetime, grace_seconds: float = 0.0
+    engine: Engine,
+    listing: Listing,
+    read_at: datetime,
+    grace_seconds: float = 0.0,
+    shards: Shards | None = None,
 ) -> Settling:
     """Judges every item against the listing and writes what that asks for; marks dirty what the shop wins.
 
@@ -100,11 +107,13 @@ def settle_listing(
         listing: as read; one that is not complete lets nothing count as missing.
         read_at: before the read began. What was confirmed later is left alone.
         grace_seconds: how long 4Seller may go on showing an old quantity after it confirmed the new one.
+        shards: only the items of these; None for all, and for products that are no item's.
     """
-    settling = Settling(engine, listing, read_at, grace_seconds)
+    settling = Settling(engine, listing, read_at, grace_seconds, shards=shards)
     while settling.next_chunk():
         pass
-    settle_orphans(settling)
+    if shards is None:
+        settle_orphans(settling)
     return settling
 
 
@@ -144,6 +153,6 @@ def _close(
     with engine.database.writing() as connection:
         closed = settle_pushed(connection)
         if listing.complete:
-            closed += settle_unseen(connection, read_at, settling.busy)
+            closed += settle_unseen(connection, read_at, settling.busy, settling.shards)
         report.waiting = close_alerts(connection, closed)
     report.settled = len(closed) + moved + settling.settled

@@ -22,6 +22,7 @@ from midas_pipelines.store.conflicts import (
 )
 from midas_pipelines.store.rule_tables import sync_conflicts
 from midas_pipelines.store.rules import NO_RULE, read_rules
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
@@ -46,6 +47,7 @@ class Settling:
         read_at: when the read began; what was confirmed later is left alone.
         grace_seconds: how long before that a quantity may have been confirmed and still be read back old.
         ids: only these mappings, and a listing of their products alone; None for all.
+        shards: only the items of these; None for all.
     """
 
     engine: Engine
@@ -53,6 +55,7 @@ class Settling:
     read_at: datetime
     grace_seconds: float = 0.0
     ids: Sequence[int] | None = None
+    shards: Shards | None = None
     scanned: int = 0
     equal: int = 0
     changing: int = 0
@@ -73,7 +76,7 @@ class Settling:
     def next_chunk(self) -> bool:
         """Settles the next thousand items; False when there are none left."""
         with self.engine.database.writing() as connection:
-            rows = _read_chunk(connection, self._after, self.ids)
+            rows = self._read_chunk(connection)
             if not rows:
                 return False
             self._after = rows[-1].id
@@ -82,6 +85,14 @@ class Settling:
                 self._count(row, verdict)
             self._write(connection, verdicts)
         return True
+
+    def _read_chunk(self, connection: sa.Connection) -> list[Mapping]:
+        query = sa.select(*COLUMNS).where(mappings.c.id > self._after)
+        if self.ids is not None:
+            query = query.where(mappings.c.id.in_(self.ids))
+        if self.shards is not None:
+            query = query.where(self.shards.condition)
+        return [Mapping(*row) for row in connection.execute(query.order_by(mappings.c.id).limit(CHUNK))]
 
     def _judge(self, connection: sa.Connection, rows: list[Mapping]) -> list[tuple[Mapping, Verdict]]:
         self.ours |= {row.fourseller_product_id for row in rows if row.fourseller_product_id}
@@ -216,15 +227,11 @@ _WRITE_OBSERVED = (
 )
 
 
-def _read_chunk(connection: sa.Connection, after: int, ids: Sequence[int] | None) -> list[Mapping]:
-    query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
-    if ids is not None:
-        query = query.where(mappings.c.id.in_(ids))
-    return [Mapping(*row) for row in connection.execute(query)]
-
-
 def settle_orphans(settling: Settling) -> None:
-    """Records the products that are no item's; nothing deletes them but a person's word."""
+    """Records the products that are no item's; nothing deletes them but a person's word.
+
+    Only after all items were judged: whose a product is, some of them alone cannot tell.
+    """
     orphans = [product for key, product in settling.shown.items() if key not in settling.ours]
     settling.unknown = len(orphans)
     with settling.engine.database.writing() as connection:

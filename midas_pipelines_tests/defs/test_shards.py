@@ -13,14 +13,16 @@ from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.frames import Frames
 from midas_pipelines.defs.intervals import daily_schedule
 from midas_pipelines.defs.midas import Midas
+from midas_pipelines.defs.observation import listing_observation
 from midas_pipelines.defs.shards import SHARDS, every_shard, shard_names
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.shards import Shards
+from midas_pipelines.store.shards import RANGE_END, RANGE_START, Shards
 from midas_pipelines_tests.defs.conftest import Execute, metadata
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
 
 EVERY = SHARDS.get_partition_keys()
+SHARDED_ASSETS = ("catalog_snapshot", "fourseller_listings", "listing_observation")
 
 
 @pytest.mark.parametrize(("count", "last"), [(1, "00"), (16, "15"), (100, "99"), (1000, "999")])
@@ -68,6 +70,37 @@ def test_a_shard_that_failed_is_tried_alone(
     assert len(environment.listed) == 1
 
 
+def test_one_shard_is_read_back_alone(environment: World, execute: Execute) -> None:
+    for _ in range(len(EVERY) + 1):
+        add_product(environment.database)
+    execute("full_sync")
+    for product in environment.listed.values():
+        product["price"] = "99.00"
+    told = [
+        metadata(execute("consistency_check", shard=name), "listing_observation") for name in ("01", "02")
+    ]
+    assert [(one["scanned"], one["discrepancies"], one["listed"]) for one in told] == [(2, 2, 17), (1, 1, 17)]
+    assert {one["scope"] for one in told} == {"this shard alone"}
+
+
+def test_several_shards_are_read_back_in_one_run(environment: World) -> None:
+    for _ in range(len(EVERY)):
+        add_product(environment.database)
+    environment.full()
+    environment.calls()
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [listing_observation],
+            instance=instance,
+            resources={"midas": Midas()},
+            tags={RANGE_START: "03", RANGE_END: "06"},
+        )
+    events = result.asset_materializations_for_node("listing_observation")
+    assert sorted(str(event.partition) for event in events) == ["03", "04", "05", "06"]
+    assert metadata(result, "listing_observation")["scanned"] == 4
+    assert environment.calls()["GET"] <= 3  # one page of products, two questions for orders
+
+
 def test_a_sync_of_shards_says_so_in_its_log(environment: World) -> None:
     add_product(environment.database)
     environment.incremental(shards=Shards({0, 3}, 16))
@@ -106,3 +139,13 @@ def test_the_nightly_full_sync_may_be_one_run_a_shard(tmp_path: Path) -> None:
         )
         requests = schedule.evaluate_tick(context).run_requests or []
     assert [request.partition_key for request in requests] == EVERY
+
+
+def test_a_backfill_reads_back_once() -> None:
+    graph = defs.resolve_asset_graph()
+    policies = {key: graph.get(dg.AssetKey(key)).backfill_policy for key in SHARDED_ASSETS}
+    assert policies == {
+        "catalog_snapshot": None,
+        "fourseller_listings": None,
+        "listing_observation": dg.BackfillPolicy.single_run(),
+    }

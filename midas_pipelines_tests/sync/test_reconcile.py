@@ -13,6 +13,7 @@ import pytest
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import Listing
+from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.stock_checks import unexplained_stock
 from midas_pipelines.sync.conflicts import NoSuchConflict, pin_field, release, resolve
 from midas_pipelines.sync.foreign import Verdict, judge_product
@@ -303,3 +304,28 @@ def test_an_event_of_a_sale_that_is_not_imported_yet_is_nobodys_edit(two: World)
     asyncio.run(hear())
     two.import_orders()
     assert value(two.database, "SELECT stock_quantity FROM products WHERE sku = 'A-1'") == 3
+
+
+def test_shards_are_judged_by_themselves(two: World) -> None:
+    ids = [row[0] for row in rows(two.database, "SELECT id FROM fourseller_product_mappings ORDER BY id")]
+    set_rule(two.database, {"price_policy": "manual"})
+    for sku in ("A-1", "A-2"):
+        edit(two, sku, price="99.00")
+    first, second = (Shards({one % 2}, 2) for one in ids)
+    reports = [reconciled(two, shards=one) for one in (first, second)]
+    assert [(report.scanned, report.discrepancies, report.listed) for report in reports] == [(1, 1, 2)] * 2
+    assert rows(two.database, "SELECT count(*) FROM sync_conflicts WHERE settled_at IS NULL") == [(2,)]
+    edit(two, "A-1", price="10.00")
+    edit(two, "A-2", price="10.00")
+    reconciled(two, shards=first)  # which says nothing of the other's conflict
+    assert rows(two.database, "SELECT sku FROM sync_conflicts WHERE settled_at IS NULL") == [("A-2",)]
+
+
+def test_a_product_of_another_shard_is_nobodys_orphan(two: World) -> None:
+    two.sandbox.state.create({"sku": "Z-9", "title": "Stranger", "price": "1.00"})
+    assert [reconciled(two, shards=Shards({one}, 2)).unknown for one in (0, 1)] == [0, 0]
+    assert reconciled(two).unknown == 1
+    reconciled(two, shards=Shards({0}, 2))
+    assert rows(two.database, "SELECT fourseller_value FROM sync_conflicts WHERE settled_at IS NULL") == [
+        ("Stranger",)
+    ]
