@@ -5,14 +5,16 @@ Nothing below the edge (`defs`, `gateway`, `cli`) reads the environment: it is h
 
 from __future__ import annotations
 
+import json
 from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
+from email.utils import parseaddr
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 if TYPE_CHECKING:  # the settings are read before, and often without, the database
     from sqlalchemy.engine import URL
@@ -122,6 +124,9 @@ class Settings(BaseSettings):
     orders_overlap_minutes: int = Field(
         15, ge=0, le=1440, description="how far before the watermark polling reads"
     )
+    orders_look_back_hours: int = Field(
+        48, ge=0, le=8760, description="how far back the poll reads once an hour; 0 for never"
+    )
     orders_since: datetime | None = Field(None, description="orders created before this are not imported")
     orders_age_limit_days: int = Field(
         14, ge=1, le=365, description="an order still open after so many days fails a check"
@@ -132,11 +137,11 @@ class Settings(BaseSettings):
     mail_from: str = Field("", description="the sender, as in Midas Technical <orders@example.com>")
     mail_shop_name: str = Field("our shop", description="the shop's name in messages to customers")
     mail_templates: Path | None = Field(None, description="a folder with templates that replace ours")
-    mail_channels_on: list[str] = Field(
-        [], description="sales channels whose customers are written to, relay address or not (JSON list)"
+    mail_channels_on: Annotated[list[str], NoDecode] = Field(
+        [], description="sales channels whose customers are written to, relay address or not; comma separated"
     )
-    mail_channels_off: list[str] = Field(
-        [], description="sales channels whose customers are never written to (JSON list)"
+    mail_channels_off: Annotated[list[str], NoDecode] = Field(
+        [], description="sales channels whose customers are never written to; comma separated"
     )
     mail_newest_hours: int = Field(
         48, ge=1, le=8760, description="an order placed longer ago is not confirmed any more"
@@ -204,6 +209,51 @@ class Settings(BaseSettings):
                 "is not a key as 4Seller gives them: it holds a space or a character no HTTP header may carry"
             )
         return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            parts = urlsplit(value.get_secret_value() if value is not None else "smtp://unset")
+            sound = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+            sound = sound and not (parts.path.strip("/") or parts.query or parts.fragment)
+        except ValueError:  # whose text may quote the password
+            sound = False
+        if not sound:
+            raise ValueError(
+                "must be smtp://user:password@host:587 or smtps://user:password@host:465; write a special character of "
+                "the password as % and its code, such as %2F for a slash"
+            )
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        name, address = parseaddr(value)
+        written = f"{name} <{address}>" if name else address
+        local, at, domain = address.rpartition("@")
+        sound = bool(at and local and domain) and not any(c.isspace() for c in address)
+        if value and not (sound and value.count("@") == written.count("@")):
+            raise ValueError(
+                "must be a sender such as Midas Technical <orders@example.com>; put a name with a comma in quotes"
+            )
+        return value
+
+    @field_validator("mail_channels_on", "mail_channels_off", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        """Names with commas between, or a JSON list of them."""
+        if not isinstance(value, str):
+            return value
+        text = value.strip()
+        if text.startswith("["):
+            try:
+                listed = json.loads(text)
+            except ValueError:
+                listed = text.strip("[]").split(",")
+        else:
+            listed = text.split(",")
+        return [str(name).strip() for name in listed if str(name).strip()]
 
     @field_validator("dagster_url")
     @classmethod

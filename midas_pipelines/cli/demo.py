@@ -100,9 +100,9 @@ def _workflows(database: Database, say: Callable[[str], None]) -> Callable[[str,
         say(f"{step} ...")
         run = run_job(job)
         record = sync_of_run(database, kind, run.run_id) or {}
-        checks_failed = [check["check"] for check in run.checks if not check["passed"]]
-        passed = run.succeeded and record.get("outcome") == "done" and not checks_failed
-        told = run.failure or _told(record.get("counts") or {}, len(run.checks), checks_failed)
+        failed = [check for check in run.checks if not check["passed"] and check["severity"] == "ERROR"]
+        passed = run.succeeded and record.get("outcome") == "done" and not failed
+        told = run.failure or _told(record.get("counts") or {}, run.checks)
         return Step(
             step, told, record.get("requests"), round(record.get("seconds") or 0.0, 2), run.run_id, passed
         )
@@ -127,11 +127,15 @@ SHOWN = [
 ]
 
 
-def _told(counts: dict[str, Any], checks: int, checks_failed: list[str]) -> str:
+def _told(counts: dict[str, Any], checks: list[dict[str, Any]]) -> str:
     parts = [f"{counts[name]} {name.replace('_', ' ')}" for name in SHOWN if counts.get(name)]
     if checks:
-        failed = f", FAILED: {', '.join(checks_failed)}" if checks_failed else ""
-        parts.append(f"{checks - len(checks_failed)} of {checks} checks passed{failed}")
+        parts.append(f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed")
+        parts += [
+            f"{'FAILED' if check['severity'] == 'ERROR' else 'to look at'}: {check['check']}"
+            for check in checks
+            if not check["passed"]
+        ]
     return ", ".join(parts)
 
 

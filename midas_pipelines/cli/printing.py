@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."
@@ -27,13 +28,18 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold")
     for name in rows[0] if rows else ():
         number = all(isinstance(row.get(name), int | float | Decimal) for row in rows)
-        table.add_column(str(name), justify="right" if number else "left", overflow="fold")
+        table.add_column(_cell(name), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*("" if value is None else _cell(value) for value in row.values()))
     console = Console()
     if not console.is_terminal:
         console.width = 120  # a file or a pipe has no width of its own
     console.print(table)
+
+
+def _cell(value: object) -> Text:
+    """The value as it is: brackets are no markup, and nothing in it moves the terminal's cursor."""
+    return Text("".join(c if c.isprintable() or c == "\n" else " " for c in str(value)))
 
 
 def print_counts(what: str, shown: Mapping[str, Any]) -> None:

@@ -63,6 +63,11 @@ def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, str | None]
 
 def _checks(result: dg.ExecuteInProcessResult) -> list[dict[str, Any]]:
     return [
-        {"check": found.check_name, "asset": found.asset_key.to_user_string(), "passed": found.passed}
+        {
+            "check": found.check_name,
+            "asset": found.asset_key.to_user_string(),
+            "passed": found.passed,
+            "severity": found.severity.value,
+        }
         for found in result.get_asset_check_evaluations()
     ]

@@ -11,6 +11,7 @@ from midas_pipelines.defs.intervals import daily_schedule, interval_schedule
 from midas_pipelines.defs.inventory import inventory_levels
 from midas_pipelines.defs.listings import fourseller_listings, sync_plan
 from midas_pipelines.defs.observation import listing_observation
+from midas_pipelines.defs.order_checks import orders_are_fresh
 from midas_pipelines.defs.orders import (
     customer_messages,
     imported_orders,
@@ -27,13 +28,16 @@ from midas_pipelines.settings import Settings, load_settings
 SETTINGS = load_settings()
 
 
-def _job(name: str, assets: Sequence[Any], description: str) -> Any:
-    """A job over these assets, that says of itself how often it runs."""
+def _job(name: str, assets: Sequence[Any], description: str, checks: Sequence[Any] = ()) -> Any:
+    """A job over these assets and their checks, and over checks of others, that says of itself how often it runs."""
+    selection: dg.AssetSelection = dg.AssetSelection.assets(*assets)
+    if checks:
+        selection = selection | dg.AssetSelection.checks(*checks)
     config = ops_config(name)
     planned = {entry.workflow: entry for entry in timetable(SETTINGS)}.get(name)
     return dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.assets(*assets),
+        selection=selection,
         config=config if config["ops"] else None,
         description=f"{description}\n\n{planned.in_words}" if planned else description,
         metadata={name: value for name, value in asdict(planned).items() if value is not None}
@@ -80,7 +84,8 @@ consistency_check = _job(
 stock_watch = _job(
     "stock_watch",
     [channel_availability, low_stock],
-    "Finds what runs out and tells staff, once per crossing.",
+    "Finds what runs out and tells staff, once per crossing; and whether orders are read at all.",
+    checks=[orders_are_fresh],  # which the poll cannot tell of itself while it does not run
 )
 digest = _job("digest", [daily_digest], "Writes and sends the day's digest to staff.")
 

@@ -41,14 +41,15 @@ def one_shop_order_each(context: dg.AssetCheckExecutionContext, midas: Midas) ->
 
 @dg.asset_check(asset=order_poll)
 def deductions_equal_items(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
-    """The units that order lines hold are the units that the ledger says were taken for them."""
+    """Each order line holds the units that the ledger says it took, and they are the units that were sold."""
     from midas_pipelines.store.order_checks import unexplained_deductions
 
     with midas.engine(context) as engine:
         return verdict(
             unexplained_deductions(engine.database),
-            hint="`midas explain SKU` shows the ledger of the item, `midas orders show ID` what an order took: correct "
-            "the `stock_quantity` of what you counted.",
+            counted="lines",
+            hint="`midas orders show ID` tells what the order took, `midas explain SKU` the ledger of the item: somebody "
+            "changed a row by hand. Put it back, and correct the `stock_quantity` of what you counted.",
         )
 
 
@@ -70,6 +71,20 @@ def no_order_open_too_long(context: dg.AssetCheckExecutionContext, midas: Midas)
 
 
 @dg.asset_check(asset=order_poll)
+def no_order_waits_for_a_person(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
+    """No order was set aside, and none has an exception that a person has to settle."""
+    from midas_pipelines.store.order_checks import waiting_for_a_person
+
+    with midas.engine(context) as engine:
+        return verdict(
+            waiting_for_a_person(engine.database),
+            counted="orders",
+            severity=WARN,
+            hint="`midas orders list --exception any` shows all; docs/orders.md says what to do about each word.",
+        )
+
+
+@dg.asset_check(asset=order_poll)
 def orders_are_fresh(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
     """Orders were read from 4Seller within the last few intervals."""
     from midas_pipelines.store.order_checks import last_import
@@ -78,15 +93,13 @@ def orders_are_fresh(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg
         last = last_import(engine.database)
         limit = timedelta(minutes=MISSED_POLLS * engine.settings.orders_interval)
     age = datetime.now(UTC) - last if last is not None else None
+    told = "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S} UTC"
+    late = age is None or age > limit
     return verdict(
-        [],
-        passed=age is not None and age <= limit,
-        counted="orders",
+        [{"last read": told, "at the latest": f"{limit.total_seconds() / 60:g} minutes ago"}] if late else [],
+        counted="polls late",
         severity=WARN,
         hint="See why `order_import` does not run: `midas status`, or its schedule and last run in this UI; "
         "`midas sync orders` reads them now.",
-        more={
-            "last_read": "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S} UTC",
-            "limit_minutes": limit.total_seconds() / 60,
-        },
+        more={"last_read": told, "limit_minutes": limit.total_seconds() / 60},
     )

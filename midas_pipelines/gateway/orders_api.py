@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.access import PREFIX, GuardedRoute
@@ -15,12 +15,13 @@ from midas_pipelines.gateway.paging import Cursor, next_cursor, read_cursor
 from midas_pipelines.gateway.problems import Refused
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.listing_orders import Filters, list_orders, order_story
+from midas_pipelines.store.listing_orders import SHOWN, Filters, list_orders
 from midas_pipelines.sync.moving import IllegalMove, move_order
 from midas_pipelines.sync.orders.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.orders.shipments import CannotShip
+from midas_pipelines.sync.orders.story import read_story
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])
 
@@ -70,32 +71,34 @@ class Line(BaseModel):
     price: Decimal
     taken: int
     given_back: int
+    returned: int
+    owed: int
+    shipped: int
     exception: str | None
 
 
-class StoryStep(BaseModel):
-    """One thing that happened to the order."""
+class StoryEntry(BaseModel):
+    """One thing that happened to the order: a step, a movement of stock, a parcel, a message."""
 
-    created_at: datetime
-    step: str
-    detail: str | None
+    at: datetime
+    what: str = Field(description="The step; `stock: CAUSE`, `parcel` or `message: KIND` for the others.")
+    detail: str
+    cause: str = Field(description="The run or the party behind it.")
+    facts: dict[str, JsonValue] = Field(description="The same in fields.")
 
-
-class StockMove(BaseModel):
-    """One row of the stock ledger that the order caused."""
-
-    created_at: datetime
-    cause: str
-    delta: int
-    quantity_after: int
+    @field_validator("facts", mode="before")
+    @classmethod
+    def _as_json(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value for name, value in facts.items()
+        }
 
 
 class OrderStory(OrderRow):
     """An order with everything that happened to it."""
 
     lines: list[Line]
-    steps: list[StoryStep]
-    stock: list[StockMove]
+    entries: list[StoryEntry]
 
 
 class Imported(BaseModel):
@@ -119,7 +122,7 @@ class Shipment(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     carrier: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
-    number: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\x21-\x7e]+$")]
+    number: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\x20-\x7e]+$")]
     url: Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")] | None = None
 
 
@@ -190,7 +193,7 @@ async def post_orders(request: Request) -> object:
 
 @router.get("/orders/{order_id}", summary="One order with its story", response_model=OrderStory)
 def get_order(request: Request, order_id: OrderId) -> dict[str, Any]:
-    """Every step, and every unit of stock that it took or gave back."""
+    """Every step, every unit of stock that it took or gave back, every parcel and message, in time."""
     return _story(service_of(request).database, order_id)
 
 
@@ -213,8 +216,13 @@ async def patch_order(request: Request, order_id: OrderId, move: Move) -> dict[s
 def _story(database: Database, order_id: str) -> dict[str, Any]:
     with database.reading() as connection:
         try:
-            story = order_story(connection, find_order(connection, order_id).marketplace_order_id)
+            row = find_order(connection, order_id)
         except NoSuchOrder as unknown:
             raise Refused(404, str(unknown)) from None
-    assert story is not None
-    return story
+        story = read_story(connection, row)
+    told = [vars(entry) for entry in story.entries]
+    return {
+        **{name: getattr(row, name) for name in (*SHOWN, "order_number")},
+        "lines": story.lines,
+        "entries": told,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import smtplib
 import ssl
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 SECONDS = 20.0
+NOT_THIS_LETTERS_FAULT = (b"5.7.", b"relay", b"auth")
+"""What servers say, in any case, when they refuse whoever sends rather than the one who is written to (RFC 3463)."""
 
 
 class MailError(Exception):
@@ -26,6 +29,10 @@ class MailRefused(MailError):
 
 class MailFailed(MailError):
     """The server did not take it now; trying again may help."""
+
+
+class MailDown(MailFailed):
+    """The server does not answer, or takes nothing from us: no other letter would fare better now."""
 
 
 class MailUnsure(MailError):
@@ -55,14 +62,29 @@ class SmtpServer:
 
     @classmethod
     def from_url(cls, url: str) -> SmtpServer:
-        """Raises ValueError, without the URL, when it is none."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-            raise ValueError("MIDAS_SMTP_URL must be smtp://host:port or smtps://host:port.")
+        """Raises ValueError, without any part of the URL, when it is none."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:  # whose own text may quote the password
+            parts, port = urlsplit(""), None
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.path.strip("/"):
+            raise ValueError(
+                "MIDAS_SMTP_URL must be smtp://user:password@host:587 or smtps://user:password@host:465; "
+                "write a special character of the password as % and its code, such as %2F for a slash."
+            )
         tls = parts.scheme == "smtps"
         user = unquote(parts.username) if parts.username else None
         password = unquote(parts.password) if parts.password else None
-        return cls(parts.hostname, parts.port or (465 if tls else 587), user, password, tls)
+        return cls(parts.hostname, port or (465 if tls else 587), user, password, tls)
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether what is sent there stays on this machine."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 class Post:
@@ -82,27 +104,26 @@ class Post:
         self._hang_up()
 
     def send(self, letter: Letter) -> None:
-        """Hands the letter over. Raises MailRefused, MailFailed or MailUnsure."""
-        message = compose(letter, self._sender)
+        """Hands the letter over. Raises MailRefused, MailFailed, MailDown or MailUnsure."""
+        to, message = compose(letter, self._sender)
         try:
             line = self._line or self._connect()
-            sender = parseaddr(self._sender)[1]
-            _expect(line.mail(sender), "the sender")
-            _expect(line.rcpt(letter.to), "the customer's address")
-        except (OSError, smtplib.SMTPException) as trouble:
-            self._hang_up()
-            raise _failure(trouble) from None
+            _expect(line.mail(parseaddr(self._sender)[1]), "the sender", everyone=True)
+            _expect(line.rcpt(to), "the customer's address")
         except MailError:
             self._hang_up()
             raise
+        except Exception as trouble:  # also what smtplib makes of an odd host or password
+            self._hang_up()
+            raise _down(trouble) from None
         try:
-            _expect(line.data(message.as_bytes(policy=SMTP)), "the letter")
+            _expect(line.data(message), "the letter")
         except MailError:
             self._hang_up()
             raise
         except smtplib.SMTPDataError as refused:  # said no to DATA itself, before the letter
             self._hang_up()
-            raise _failure(refused) from None
+            raise _down(refused) from None
         except (OSError, smtplib.SMTPException):
             self._hang_up()
             raise MailUnsure(
@@ -119,10 +140,17 @@ class Post:
             line = smtplib.SMTP(server.host, server.port, timeout=SECONDS)
         try:
             line.ehlo_or_helo_if_needed()
-            if not server.tls and line.has_extn("starttls"):
+            sealed = server.tls
+            if not sealed and line.has_extn("starttls"):
                 line.starttls(context=context)
                 line.ehlo()
+                sealed = True
             if server.user is not None:
+                if not (sealed or server.is_this_machine):
+                    raise MailDown(
+                        "The mail server offers no encryption, and the password of MIDAS_SMTP_URL is not sent without: "
+                        "use smtps://, or a server with STARTTLS."
+                    )
                 line.login(server.user, server.password or "")
         except BaseException:
             line.close()
@@ -139,35 +167,49 @@ class Post:
                 line.close()
 
 
-def compose(letter: Letter, sender: str) -> EmailMessage:
-    """The letter as a message with a text and an HTML part. Raises MailRefused when it cannot be addressed."""
+def compose(letter: Letter, sender: str) -> tuple[str, bytes]:
+    """The customer's address as servers take it, and the letter with a text and an HTML part.
+
+    Raises MailRefused when it cannot be addressed; nothing of the address is in its message.
+    """
     name, address = parseaddr(sender)
     message = EmailMessage()
     try:
+        to = in_ascii(letter.to)
         message["From"] = Address(name, addr_spec=address)
-        message["To"] = Address(addr_spec=letter.to)
+        message["To"] = Address(addr_spec=to)
         message["Subject"] = " ".join(letter.subject.split())
-    except ValueError:
+        message["Date"] = formatdate()
+        message["Message-ID"] = f"<{letter.key}@{address.rsplit('@', 1)[-1]}>"
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(letter.text, cte="quoted-printable")
+        message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
+        return to, message.as_bytes(policy=SMTP)
+    except Exception:  # the parser of addresses fails in many ways, and its words quote the address
         raise MailRefused("The customer's or the sender's address is not one that mail can go to.") from None
-    message["Date"] = formatdate()
-    message["Message-ID"] = f"<{letter.key}@{address.rsplit('@', 1)[-1]}>"
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(letter.text)
-    message.add_alternative(letter.html, subtype="html")
-    return message
 
 
-def _expect(answer: tuple[int, bytes], what: str) -> None:
-    code, _ = answer
+def in_ascii(address: str) -> str:
+    """The address with its domain as DNS has it. Raises ValueError for one that no server takes."""
+    local, at, domain = address.strip().rpartition("@")
+    if not (at and local and domain) or not local.isascii() or any(c.isspace() for c in address.strip()):
+        raise ValueError("no address")
+    return f"{local}@{domain if domain.isascii() else domain.encode('idna').decode()}"
+
+
+def _expect(answer: tuple[int, bytes], what: str, *, everyone: bool = False) -> None:
+    code, words = answer
     if 500 <= code < 600:
+        if everyone or any(sign in words.lower() for sign in NOT_THIS_LETTERS_FAULT):
+            raise MailDown(f"The mail server refused {what} ({code}): see its rules for who may send.")
         raise MailRefused(f"The mail server refused {what} ({code}).")
     if not 200 <= code < 300:
         raise MailFailed(f"The mail server did not take {what} now ({code}).")
 
 
-def _failure(trouble: Exception) -> MailError:
+def _down(trouble: Exception) -> MailDown:
     code = getattr(trouble, "smtp_code", None)
     if isinstance(trouble, smtplib.SMTPAuthenticationError):
-        return MailFailed(f"The mail server refused the user or password of MIDAS_SMTP_URL ({code}).")
+        return MailDown(f"The mail server refused the user or password of MIDAS_SMTP_URL ({code}).")
     reason = f"{type(trouble).__name__}" + (f", {code}" if code else "")
-    return MailFailed(f"The mail server could not be reached or did not answer as it should ({reason}).")
+    return MailDown(f"The mail server could not be reached or did not answer as it should ({reason}).")

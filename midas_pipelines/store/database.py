@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+
+from midas_pipelines.storefront.types import utc_now
 
 BUSY_SECONDS = 30
 """How long a SQLite writer waits for another one before it gives up."""
@@ -37,6 +40,11 @@ class Database:
         with self._reader.connect() as connection:
             yield connection
             connection.rollback()
+
+    def now(self) -> datetime:
+        """The database's own clock: what was written is dated by it, and ours may differ."""
+        with self.reading() as connection:
+            return connection.execute(sa.select(utc_now())).scalar_one()
 
     def close(self) -> None:
         """Gives back every pooled connection."""

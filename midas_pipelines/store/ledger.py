@@ -51,16 +51,18 @@ def book_moves(connection: sa.Connection, moves: Sequence[StockMove], stock: Sto
         stock: what `lock_stock` gave; an item that is gone is not in it. It is moved along.
     """
     before = dict(stock)
+    variants: dict[int | None, ItemKey] = {key[1]: key for key in stock if key[1] is not None}
     moved: list[int] = []
     rows: list[dict[str, object]] = []
     for move in moves:
-        on_hand = stock.get(move.item)
+        item = variants.get(move.item[1], move.item)  # a variant may have moved to another product
+        on_hand = stock.get(item)
         delta = 0 if on_hand is None else max(move.delta, -max(0, on_hand))
         moved.append(delta)
         if on_hand is None or delta == 0:
             continue
-        stock[move.item] = on_hand + delta
-        rows.append(_row(move, delta, on_hand + delta))
+        stock[item] = on_hand + delta
+        rows.append(_row(move, item, delta, on_hand + delta))
     if rows:
         insert_rows(connection, inventory_changes, rows)
         set_stock(
@@ -69,8 +71,8 @@ def book_moves(connection: sa.Connection, moves: Sequence[StockMove], stock: Sto
     return moved
 
 
-def _row(move: StockMove, delta: int, quantity_after: int) -> dict[str, object]:
-    product_id, variant_id = move.item
+def _row(move: StockMove, item: ItemKey, delta: int, quantity_after: int) -> dict[str, object]:
+    product_id, variant_id = item
     return {
         "product_id": product_id,
         "variant_id": variant_id,

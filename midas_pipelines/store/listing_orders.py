@@ -1,4 +1,4 @@
-"""Marketplace orders as rows for those who look at them: filtered, by page, and one with its whole story."""
+"""Marketplace orders as rows for those who look at them: filtered, by page."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.tables import (
-    inventory_changes,
-    marketplace_order_lines,
-    marketplace_orders,
-    order_processing_logs,
-)
+from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.storefront.schema import orders
 
 SHOWN = (
@@ -30,7 +25,6 @@ SHOWN = (
     "placed_at",
     "imported_at",
 )
-LINES = ("line", "sku", "title", "quantity", "price", "taken", "given_back", "exception")
 
 table = marketplace_orders.c
 
@@ -72,42 +66,3 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
     if filters.placed_to is not None:
         found.append(table.placed_at < filters.placed_to)
     return found
-
-
-def order_story(connection: sa.Connection, order_id: str) -> dict[str, Any] | None:
-    """One order by its marketplace's id: its row, lines, what happened step by step, what it moved; None if unknown."""
-    query = sa.select(*(table[name] for name in SHOWN), orders.c.order_number).outerjoin(
-        orders, orders.c.id == table.local_order_id
-    )
-    row = connection.execute(query.where(table.marketplace_order_id == order_id)).mappings().first()
-    if row is None:
-        return None
-    lines = marketplace_order_lines.c
-    steps = order_processing_logs.c
-    moves = inventory_changes.c
-    prefix = f"fourseller:{order_id}:"
-    return {
-        **row,
-        "lines": _rows(
-            connection,
-            sa.select(*(lines[name] for name in LINES))
-            .where(lines.order_id == row["id"])
-            .order_by(lines.line),
-        ),
-        "steps": _rows(
-            connection,
-            sa.select(steps.created_at, steps.step, steps.detail)
-            .where(steps.marketplace_order_id == order_id)
-            .order_by(steps.id),
-        ),
-        "stock": _rows(
-            connection,
-            sa.select(moves.created_at, moves.cause, moves.delta, moves.quantity_after)
-            .where(moves.reference.startswith(prefix, autoescape=True))
-            .order_by(moves.id),
-        ),
-    }
-
-
-def _rows(connection: sa.Connection, query: sa.Select[Any]) -> list[dict[str, Any]]:
-    return [dict(row) for row in connection.execute(query).mappings()]

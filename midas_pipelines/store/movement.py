@@ -46,10 +46,10 @@ def oversold_lines(database: Database, limit: int = 20) -> list[dict[str, Any]]:
             line.sku,
             line.quantity.label("sold"),
             line.taken,
-            (line.quantity - line.taken).label("owed"),
+            line.owed,
         )
         .join(marketplace_orders, marketplace_orders.c.id == line.order_id)
-        .where(line.exception == "oversold")
+        .where(line.owed > 0)
         .order_by(line.id.desc())
         .limit(limit)
     )

@@ -7,6 +7,7 @@ it is kept readable with everything about the buyer cut out.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -89,14 +90,63 @@ class Vault:
             ) from None
 
 
+MONEY_WORDS = frozenset(
+    [
+        "tax",
+        "vat",
+        "gst",
+        "duty",
+        "discount",
+        "coupon",
+        "promo",
+        "promotion",
+        "rebate",
+        "fee",
+        "total",
+        "subtotal",
+        "amount",
+        "price",
+        "cost",
+        "rate",
+    ]
+)
+MONEY = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,6})?")
+"""Fields that the contract does not have, and whose names speak of money, are kept where they hold some, and nothing else."""
+
+
 def without_persons(payload: Any) -> Any:
-    """Of the payload what is known to describe no person: `IMPERSONAL` fields, at any depth."""
+    """Of the payload what is known to describe no person: `IMPERSONAL` fields, at any depth, and amounts."""
     if isinstance(payload, dict):
         return {
-            name: without_persons(value) if isinstance(value, dict | list) else value
+            name: kept
             for name, value in payload.items()
-            if name in IMPERSONAL
+            if (kept := _kept(name, value)) is not None or (name in IMPERSONAL and value is None)
         }
     if isinstance(payload, list):
         return [without_persons(value) for value in payload if not isinstance(value, str)]
     return None if isinstance(payload, str) else payload
+
+
+def _kept(name: str, value: Any) -> Any:
+    if _speaks_of_money(name) and not (name in IMPERSONAL and isinstance(value, str)):
+        return _amounts(value)
+    if name not in IMPERSONAL:
+        return None
+    return without_persons(value) if isinstance(value, dict | list) else value
+
+
+def _speaks_of_money(name: str) -> bool:
+    words = {word.lower().removesuffix("s") for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+    return not words.isdisjoint(MONEY_WORDS) or "taxe" in words
+
+
+def _amounts(value: Any) -> Any:
+    """What of a field that sounds like money is a number; None when nothing is."""
+    if isinstance(value, dict):
+        inside = {name: kept for name, part in value.items() if (kept := _amounts(part)) is not None}
+        return inside or None
+    if isinstance(value, list):
+        return [kept for part in value if (kept := _amounts(part)) is not None]
+    if isinstance(value, str):
+        return value if MONEY.fullmatch(value) else None
+    return value if isinstance(value, int | float) else None

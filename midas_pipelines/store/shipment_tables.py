@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from midas_pipelines.store.tables import BigId, store
+from midas_pipelines.storefront.schema import Json
 from midas_pipelines.storefront.types import UtcDateTime, utc_now
 
 # One row per parcel. The shop's own code may insert here: the order, the carrier and the number are enough.
@@ -23,6 +24,7 @@ order_shipments = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", UtcDateTime),
     sa.Column("reason", sa.Text),  # why it waits or was refused, in words for the operator
+    sa.Column("contents", Json),  # the units that were booked for it, by the shop's order line
 )
 sa.Index(
     "order_shipments_once",
@@ -39,7 +41,7 @@ sa.Index(
     sqlite_where=order_shipments.c.told_at.is_(None),
 )
 
-# What a parcel holds; a parcel without lines holds everything that was left to ship.
+# What the shop's own code says a parcel holds; one without lines holds everything that was left to ship.
 order_shipment_lines = sa.Table(
     "order_shipment_lines",
     store,

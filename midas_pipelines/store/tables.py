@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from midas_pipelines.storefront.schema import Json
-from midas_pipelines.storefront.types import Money, UtcDateTime, utc_now
+from midas_pipelines.storefront.types import Amount, Money, UtcDateTime, utc_now
 
 store = sa.MetaData()
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -87,19 +87,21 @@ marketplace_orders = sa.Table(
     sa.Column("exception", sa.String(200)),  # comma separated: unmapped, oversold, ...
     sa.Column("reason", sa.Text),
     sa.Column("currency", sa.String(10)),
-    sa.Column("total", Money),
-    sa.Column("lines_total", Money),
-    sa.Column("shipping_cost", Money),
-    sa.Column("tax", Money),
-    sa.Column("discount", Money),
+    sa.Column("total", Amount),
+    sa.Column("lines_total", Amount),
+    sa.Column("shipping_cost", Amount),
+    sa.Column("tax", Amount),
+    sa.Column("discount", Amount),
     sa.Column("payload", sa.Text),
-    sa.Column(
-        "content_hash", sa.String(64)
-    ),  # of lines and amounts: tells an edited order from a repeated one
+    sa.Column("content_hash", sa.String(64)),  # of its parts: tells an edited order from a repeated one
     sa.Column("placed_at", UtcDateTime),
     sa.Column("source_updated_at", UtcDateTime),
     sa.Column("shop_status_since", UtcDateTime),  # the shop changed the status; 4Seller is not told yet
     sa.Column("imported_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("content_at", UtcDateTime),  # when its content was last taken over, by the database's clock
+    sa.Column("disputed_at", UtcDateTime),  # 4Seller's date of the report that a person was asked about
+    sa.Column("tell_attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("tell_after", UtcDateTime),  # 4Seller is not told of the shop's status before
     sa.UniqueConstraint("channel", "marketplace_order_id", name="marketplace_orders_once"),
 )
 sa.Index("marketplace_orders_placed", marketplace_orders.c.placed_at)
@@ -121,19 +123,21 @@ marketplace_order_lines = sa.Table(
     sa.Column("fourseller_product_id", sa.String(100)),
     sa.Column("title", sa.Text),
     sa.Column("quantity", sa.Integer, nullable=False),
-    sa.Column("price", Money, nullable=False),
+    sa.Column("price", Amount, nullable=False),
     sa.Column("order_item_id", sa.Integer),
     sa.Column("product_id", sa.Integer),
     sa.Column("variant_id", sa.Integer),
     sa.Column("taken", sa.Integer, nullable=False, server_default="0"),
     sa.Column("given_back", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("exception", sa.String(30)),  # unmapped|oversold|quantity
+    sa.Column("exception", sa.String(30)),  # comma separated: unmapped, oversold, quantity
     sa.Column("owed", sa.Integer, nullable=False, server_default="0"),  # sold and not there: the backorder
     sa.Column("shipped", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("returned", sa.Integer, nullable=False, server_default="0"),  # given back after they had left
     sa.UniqueConstraint("order_id", "line", name="marketplace_order_lines_once"),
     sa.CheckConstraint("given_back >= 0 AND given_back <= taken", name="marketplace_order_lines_given_back"),
     sa.CheckConstraint("owed >= 0", name="marketplace_order_lines_owed"),
     sa.CheckConstraint("shipped >= 0", name="marketplace_order_lines_shipped"),
+    sa.CheckConstraint("returned >= 0", name="marketplace_order_lines_returned"),
 )
 sa.Index(
     "marketplace_order_lines_open",
@@ -148,7 +152,6 @@ sa.Index(
     postgresql_where=marketplace_order_lines.c.owed > 0,
     sqlite_where=marketplace_order_lines.c.owed > 0,
 )
-sa.Index("marketplace_order_lines_item", marketplace_order_lines.c.order_item_id)
 
 order_processing_logs = sa.Table(
     "order_processing_logs",

@@ -117,6 +117,20 @@ def _ledger(product: str, variant: str, cause: str) -> str:
     )
 
 
+def _tell(condition: str) -> str:
+    return (
+        f"UPDATE marketplace_orders SET shop_status_since = coalesce(shop_status_since, {SQLITE_NOW}) "
+        f"WHERE {condition};"
+    )
+
+
+def _detach(condition: str) -> str:
+    return (
+        "UPDATE marketplace_order_lines SET product_id = NULL, variant_id = NULL "
+        f"WHERE {condition} AND sku IS NOT NEW.sku;"
+    )
+
+
 SQLITE_TRIGGERS = {
     # INSERT OR REPLACE takes away rows without a delete trigger: those of another id are marked before they go.
     "midas_products_replace": "BEFORE INSERT ON products BEGIN "
@@ -161,8 +175,19 @@ SQLITE_TRIGGERS = {
     "midas_categories_update": "AFTER UPDATE OF name ON categories WHEN OLD.name IS NOT NEW.name BEGIN "
     + _mark("product_id IN (SELECT id FROM products WHERE category_id = NEW.id)"),
     "midas_orders_status": "AFTER UPDATE OF status ON orders WHEN OLD.status <> NEW.status BEGIN "
-    f"UPDATE marketplace_orders SET shop_status_since = coalesce(shop_status_since, {SQLITE_NOW}) "
-    "WHERE local_order_id = NEW.id AND status <> NEW.status;",
+    + _tell("local_order_id = NEW.id AND status <> NEW.status"),
+    "midas_orders_replace": "BEFORE INSERT ON orders WHEN EXISTS (SELECT 1 FROM orders WHERE id = NEW.id) BEGIN "
+    + _tell("local_order_id = NEW.id AND status <> NEW.status"),
+    "midas_orders_delete": "AFTER DELETE ON orders BEGIN "
+    "UPDATE marketplace_orders SET local_order_id = NULL, shop_status_since = NULL, "
+    "exception = coalesce(exception || ',', '') || 'deleted' WHERE local_order_id = OLD.id;",
+    # SQLite gives the id of a deleted last row again: what was sold under it before was another item.
+    "midas_products_reuse": "AFTER INSERT ON products "
+    f"WHEN EXISTS (SELECT 1 FROM {LEDGER} WHERE product_id = NEW.id) BEGIN "
+    + _detach("product_id = NEW.id AND variant_id IS NULL"),
+    "midas_variants_reuse": "AFTER INSERT ON product_variants "
+    f"WHEN EXISTS (SELECT 1 FROM {MAPPINGS} WHERE variant_id = NEW.id) BEGIN "
+    + _detach("variant_id = NEW.id"),
 }
 
 
@@ -209,6 +234,7 @@ POSTGRESQL_TRIGGERS = {
         "WHEN (OLD.status IS DISTINCT FROM NEW.status)",
         "midas_order_status_changed",
     ),
+    "midas_orders_delete": ("orders", "DELETE", "", "midas_order_deleted"),
 }
 
 _PG_MARK = f"""
@@ -310,6 +336,15 @@ BEGIN
   RETURN NULL;
 END $$"""
 
+_PG_ORDER_GONE = """
+CREATE OR REPLACE FUNCTION midas_order_deleted() RETURNS trigger LANGUAGE plpgsql {security} AS $$
+BEGIN
+  UPDATE marketplace_orders SET local_order_id = NULL, shop_status_since = NULL,
+         exception = concat_ws(',', exception, 'deleted')
+  WHERE local_order_id = OLD.id;
+  RETURN NULL;
+END $$"""
+
 
 _PG_HELPERS = (
     "midas_mark_dirty(integer, integer, boolean)",
@@ -324,7 +359,8 @@ def _postgresql(connection: sa.Connection) -> list[str]:
     schema = connection.exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
     security = f"SECURITY DEFINER SET search_path = {schema}, pg_temp"
     bodies = (_PG_MARK, _PG_ENSURE, _PG_LEDGER, _PG_PRODUCT, _PG_VARIANT, _PG_IMAGE, _PG_CATEGORY)
-    statements = [body.format(security=security) for body in (*bodies, _PG_EMPTIED, _PG_ORDER)]
+    others = (_PG_EMPTIED, _PG_ORDER, _PG_ORDER_GONE)
+    statements = [body.format(security=security) for body in (*bodies, *others)]
     statements += [f"REVOKE EXECUTE ON FUNCTION {helper} FROM PUBLIC" for helper in _PG_HELPERS]
     for name, (table, event, condition, function) in POSTGRESQL_TRIGGERS.items():
         each = "STATEMENT" if event == "TRUNCATE" else "ROW"

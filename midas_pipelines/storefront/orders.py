@@ -37,9 +37,11 @@ def update_order(connection: sa.Connection, order_id: int, **columns: Any) -> No
     connection.execute(sa.update(orders).where(orders.c.id == order_id).values(values))
 
 
-def update_order_items(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Changes order lines; each row names its `id`."""
-    update_rows(connection, order_items, rows)
+def update_order_items(connection: sa.Connection, order_id: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Changes lines of a shop order; each row names its `id`. A line that is not this order's any more stays as it is."""
+    mine = sa.select(order_items.c.id).where(order_items.c.order_id == order_id)
+    present = set(connection.scalars(mine)) if rows else set()
+    update_rows(connection, order_items, [row for row in rows if row["id"] in present])
 
 
 def set_order_status(
@@ -59,6 +61,18 @@ def lock_orders(connection: sa.Connection, order_ids: Collection[int]) -> None:
     connection.execute(query.with_for_update(key_share=True)).all()
 
 
-def order_status(connection: sa.Connection, order_id: int) -> str | None:
+def set_paid(connection: sa.Connection, order_id: int | None) -> None:
+    """Notes that an order which waited for its payment is paid."""
+    waits = sa.and_(orders.c.id == order_id, orders.c.payment_status == "pending")
+    connection.execute(sa.update(orders).where(waits).values(payment_status="paid"))
+
+
+def order_status(connection: sa.Connection, order_id: int | None) -> str | None:
     """The status of a shop order; None when the shop has deleted it."""
     return connection.scalar(sa.select(orders.c.status).where(orders.c.id == order_id))
+
+
+def order_address(connection: sa.Connection, order_id: int | None) -> dict[str, Any] | None:
+    """Who bought and where it goes, as the shop keeps it; None when the shop has deleted the order."""
+    found = connection.scalar(sa.select(orders.c.shipping_address).where(orders.c.id == order_id))
+    return found if isinstance(found, dict) else None

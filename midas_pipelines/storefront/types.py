@@ -49,6 +49,35 @@ class Money(sa.types.TypeDecorator[Decimal]):
             return Decimal("NaN")
 
 
+class Amount(Money):
+    """DECIMAL(18,4): money as a marketplace gives it, in a currency of its own, which may have a thousandth.
+
+    Comes out with two digits after the point, and more only where they say something.
+    """
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_SqliteNumber())
+        return dialect.type_descriptor(sa.Numeric(18, 4))
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
+        if value is None:
+            return None
+        try:
+            return shortest(Decimal(str(value)))
+        except ArithmeticError:
+            return Decimal("NaN")
+
+
+def shortest(amount: Decimal) -> Decimal:
+    """The amount to four digits after the point, without zeros at its end beyond the cents."""
+    exact = amount.quantize(Decimal("0.0001"), ROUND_HALF_UP)
+    cents = to_cents(exact)
+    return cents if cents == exact else exact.normalize()
+
+
 class _SqliteNumber(sa.types.UserDefinedType[Any]):
     cache_ok = True
 

@@ -14,7 +14,7 @@ from midas_pipelines.fourseller.models import Product, ProductDraft
 from midas_pipelines.store.claims import Mapping
 from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.sync.listing import content, content_hash
-from midas_pipelines.sync.orders.sales import LARGEST_AMOUNT
+from midas_pipelines.sync.orders.amounts import LARGEST_AMOUNT
 from midas_pipelines.sync.pins import draft_quantity, followed, overlaid, pin
 from midas_pipelines.sync.plan import Change
 

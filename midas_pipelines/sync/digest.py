@@ -74,7 +74,9 @@ def _numbers(connection: sa.Connection) -> dict[str, int]:
         "conflicts": sa.select(count).select_from(sync_conflicts).where(OPEN),
         "orders": sa.select(count)
         .select_from(marketplace_orders)
-        .where(marketplace_orders.c.exception.is_not(None)),
+        .where(
+            sa.or_(marketplace_orders.c.exception.is_not(None), marketplace_orders.c.outcome == "set_aside")
+        ),
         "set_aside": sa.select(count).select_from(mappings).where(mappings.c.state == "set_aside"),
         "alerts": sa.select(count)
         .select_from(alerts)

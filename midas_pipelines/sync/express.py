@@ -20,10 +20,8 @@ from midas_pipelines.fourseller.errors import BadCredentials
 from midas_pipelines.store import claims
 from midas_pipelines.store.claims import Fate, Outcome
 from midas_pipelines.store.ready import ReadyRow, read_ready
-from midas_pipelines.store.tables import marketplace_order_lines
 from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.orders.flaws import Flaw
-from midas_pipelines.sync.orders.oversold import allocate_backorders
+from midas_pipelines.sync.orders.open_lines import any_open, settle_open_lines
 from midas_pipelines.sync.pacing import Pacing, Ready
 from midas_pipelines.sync.plan import Change
 from midas_pipelines.sync.push import MARGIN_SECONDS, Push, without_sending
@@ -140,19 +138,11 @@ class Express:
 
     def _claim_due(self, ids: list[int]) -> list[Change]:
         # Stock that came back belongs to those who wait for it, before anyone can buy it again.
-        if self._anyone_waits():
-            allocate_backorders(self._engine.database, self._engine.run_id)
+        if any_open(self._engine.database):
+            settle_open_lines(self._engine.database, self._engine.run_id)
         push = self._push(ids)
         push.brake = lambda changes: self._brake.hold(changes, time.monotonic())
         return push.claim_batch()
-
-    def _anyone_waits(self) -> bool:
-        lines = marketplace_order_lines.c
-        query = sa.select(lines.id).where(
-            lines.exception.is_not(None), lines.exception == Flaw.OVERSOLD.value
-        )
-        with self._engine.database.reading() as connection:
-            return connection.execute(query.limit(1)).first() is not None
 
     def _push(self, ids: Iterable[int] = ()) -> Push:
         return Push(self._engine, self._client, ids=list(ids))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from midas_pipelines.store.mappings import count_dirty
 from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.orders.oversold import allocate_backorders
+from midas_pipelines.sync.orders.open_lines import settle_open_lines
 from midas_pipelines.sync.push import Push
 from midas_pipelines.sync.record import recorded
 from midas_pipelines.sync.tally import Tally
@@ -47,7 +47,7 @@ async def push_inventory(
         async with engine.channel() as client:
             clock.client = client
             # Stock that came back belongs to those who wait for it, before anyone can buy it again.
-            await asyncio.to_thread(allocate_backorders, engine.database, engine.run_id)
+            await asyncio.to_thread(settle_open_lines, engine.database, engine.run_id)
             with engine.database.reading() as connection:
                 progress = clock.follow(count_dirty(connection), on_progress)
             push = Push(

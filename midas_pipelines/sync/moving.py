@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.tables import marketplace_orders
-from midas_pipelines.storefront.orders import set_order_status
+from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.flaws import Flaw
+from midas_pipelines.sync.orders.leaving import goods_have_left
+from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.mail_rules import mail_rules
-from midas_pipelines.sync.orders.shipments import lock_order, ship
-from midas_pipelines.sync.orders.status_sync import tell_marketplace
+from midas_pipelines.sync.orders.polling import take_in
+from midas_pipelines.sync.orders.shipments import ship_locked
+from midas_pipelines.sync.orders.status_sync import StatusReport, tell_marketplace
 from midas_pipelines.sync.orders.statuses import Step, local_status, step
+from midas_pipelines.sync.orders.telling import objection
 
 
 class IllegalMove(Exception):
@@ -52,52 +60,85 @@ async def move_order(
         BadCredentials: the shop's order is changed; the next status sync tells 4Seller.
     """
     row = await asyncio.to_thread(_find, engine, order_id)
-    if parcel is not None:
-        clerk = Clerk(engine.run_id, mail=mail_rules(engine.settings))
-        await asyncio.to_thread(ship, engine.database, row.id, parcel, clerk, source="gateway")
-    if goal is not None:
-        await asyncio.to_thread(_set, engine, row, goal)
-    report = await tell_marketplace(engine)
-    told = {one["order"]: one["outcome"] for one in report.preview}
-    return await asyncio.to_thread(_standing, engine, row, told.get(row.marketplace_order_id))
+    if goal is OrderStatus.REFUNDED:
+        return await _refund(engine, row)
+    await asyncio.to_thread(_move, engine, row.id, goal, parcel)
+    report = await tell_marketplace(engine, only=row.id)
+    return await asyncio.to_thread(_standing, engine, row, _said(report))
 
 
 def _find(engine: Engine, order_id: str) -> sa.Row[Any]:
     with engine.database.reading() as connection:
         row = find_order(connection, order_id)
-    if row.local_order_id is None:
+    if row.outcome != "imported":
         raise NoSuchOrder("The order was set aside and is no order of the shop yet: `midas orders retry` it.")
     return row
 
 
-def _set(engine: Engine, row: sa.Row[Any], goal: OrderStatus) -> None:
-    """Moves the shop's order; the trigger on it marks it to be told."""
+def _move(engine: Engine, order_row: int, goal: OrderStatus | None, parcel: Tracking | None) -> None:
+    """Moves the shop's order, parcel and status together or not at all; the trigger on it marks it to be told."""
+    clerk = Clerk(engine.run_id, mail=mail_rules(engine.settings))
     with engine.database.writing() as connection:
-        lock_order(connection, row.id)
-        now = connection.scalar(sa.select(orders.c.status).where(orders.c.id == row.local_order_id))
-        standing = OrderStatus(now) if now in list(OrderStatus) else OrderStatus.PENDING
-        way = step(standing, goal)
-        if way in (Step.LATE, Step.ILLEGAL):
-            raise IllegalMove(f"The order is {standing.value}; no step leads from there to {goal.value}.")
-        if way is Step.FORWARD:
-            set_order_status(
-                connection,
-                row.local_order_id,
-                status=local_status(goal),
-                notes="Through the gateway",
-                payment_status="refunded" if goal is OrderStatus.REFUNDED else None,
+        row = lock_order(connection, order_row)
+        if parcel is not None:
+            ship_locked(connection, row, parcel, clerk, source="gateway")
+        if goal is not None:
+            _set(connection, row, goal)
+
+
+def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None:
+    if Flaw.CONFLICT.value in flaws.read(row.exception):
+        raise IllegalMove("The order is in a conflict: `midas orders settle` it first.")
+    now = order_status(connection, row.local_order_id)
+    if now is None:
+        raise IllegalMove("The shop has deleted its order: nothing can be set.")
+    standing = OrderStatus(now) if now in list(OrderStatus) else OrderStatus.PENDING
+    way = step(standing, goal)
+    if way in (Step.LATE, Step.ILLEGAL):
+        raise IllegalMove(f"The order is {standing.value}; no step leads from there to {goal.value}.")
+    left = goods_have_left(connection, row, now)
+    against = objection(OrderStatus(row.status), local_status(goal), left=left)
+    if against is not None:
+        raise IllegalMove(f"The order cannot be {goal.value}: {against.why}.")
+    if way is Step.FORWARD:
+        set_order_status(
+            connection, row.local_order_id, status=local_status(goal), notes="Through the gateway"
+        )
+
+
+async def _refund(engine: Engine, row: sa.Row[Any]) -> Moved:
+    """Told to 4Seller first: the shop has no word for it but a payment status, and follows what 4Seller answers."""
+    if step(OrderStatus(row.status), OrderStatus.REFUNDED) is not Step.FORWARD:
+        raise IllegalMove(f"The order is {row.status} already.")
+    reason = None
+    read_at = engine.database.now()
+    try:
+        async with engine.channel() as client:
+            now = datetime.now(UTC)
+            answer = await client.update_order(
+                row.marketplace_order_id, status=OrderStatus.REFUNDED.value, at=now
             )
+        await asyncio.to_thread(take_in, engine, [answer], read_at=read_at)
+    except BadCredentials:
+        raise
+    except FourSellerError as failed:
+        reason = str(failed)
+    return await asyncio.to_thread(_standing, engine, row, reason)
 
 
-def _standing(engine: Engine, row: sa.Row[Any], outcome: str | None) -> Moved:
+def _said(report: StatusReport) -> str | None:
+    return report.problems[0]["outcome"] if report.problems else None
+
+
+def _standing(engine: Engine, row: sa.Row[Any], problem: str | None) -> Moved:
     table = marketplace_orders.c
     query = (
         sa.select(orders.c.status, table.shop_status_since)
-        .join(marketplace_orders, table.local_order_id == orders.c.id)
+        .select_from(marketplace_orders.outerjoin(orders, table.local_order_id == orders.c.id))
         .where(table.id == row.id)
     )
     with engine.database.reading() as connection:
         now = connection.execute(query).one()
-    told = now.shop_status_since is None and outcome in (None, "told")
-    reason = None if told else outcome or "4Seller did not take it; see the order's story."
-    return Moved(row.marketplace_order_id, now.status, told, reason)
+    told = now.shop_status_since is None and problem is None
+    reason = None if told else problem or "4Seller did not take it; see the order's story."
+    return Moved(row.marketplace_order_id, now.status or row.status, told, reason)

@@ -17,6 +17,7 @@ from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.orders.open_lines import settle_open_lines
 from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.plans import Plan, still_holds
 from midas_pipelines.sync.push import Push, known_by_sku
@@ -125,6 +126,8 @@ async def _sync(
     clock: Clock,
 ) -> None:
     full = mode is Mode.FULL or ids is not None
+    # Stock that came back belongs to those who wait for it, before anyone can buy it again.
+    await in_thread(settle_open_lines, engine.database, engine.run_id)
     known = await _read_listing(engine, client, shards) if mode is Mode.FULL and ids is None else None
     limit = engine.settings.title_limit
     scanned = scan(engine.database, title_limit=limit, ids=ids, shards=shards) if full else None

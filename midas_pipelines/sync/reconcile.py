@@ -9,15 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import sqlalchemy as sa
-
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import ContractBroken, RateLimited, Unavailable
 from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.conflicts import settle_pushed, settle_unseen
 from midas_pipelines.store.presence import free_dead_claims
 from midas_pipelines.store.shards import Shards
-from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.conflicts import close_alerts, take_marketplace_quantities
 from midas_pipelines.sync.engine import ChannelDown, Engine
@@ -120,8 +117,7 @@ def settle_listing(
 def _database_now(engine: Engine) -> datetime:
     """The clock that acknowledgements are dated by: ours may differ from it, and the two will be compared."""
     free_dead_claims(engine.database)
-    with engine.database.writing() as connection:
-        return connection.execute(sa.select(utc_now())).scalar_one()
+    return engine.database.now()
 
 
 async def _push(engine: Engine, client: FourSeller, ids: list[int], report: ReconcileReport) -> None:

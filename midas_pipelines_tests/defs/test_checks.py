@@ -14,7 +14,13 @@ from midas_pipelines_tests.defs.test_jobs import BREAKAGES
 from midas_pipelines_tests.shop import add_product, add_variant, run
 from midas_pipelines_tests.sync.world import World
 
-WARNINGS = {"skus_unique", "content_matches", "no_order_open_too_long", "nothing_sold_out_that_sells"}
+WARNINGS = {
+    "skus_unique",
+    "content_matches",
+    "no_order_open_too_long",
+    "no_order_waits_for_a_person",
+    "nothing_sold_out_that_sells",
+}
 COMMANDS = re.compile(r"`midas [a-z]+( [a-z]+)?")
 
 

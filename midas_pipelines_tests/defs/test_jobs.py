@@ -89,6 +89,7 @@ ORDER_CHECKS = (
     "one_shop_order_each",
     "deductions_equal_items",
     "no_order_open_too_long",
+    "no_order_waits_for_a_person",
     "orders_are_fresh",
 )
 BREAKAGES = {
@@ -97,6 +98,7 @@ BREAKAGES = {
     "order_totals_add_up": ("UPDATE orders SET total_amount = total_amount + 1", "order_import"),
     "one_shop_order_each": ("DELETE FROM marketplace_orders", "order_import"),
     "deductions_equal_items": ("UPDATE marketplace_order_lines SET taken = taken + 1", "order_import"),
+    "no_order_waits_for_a_person": ("UPDATE marketplace_orders SET exception = 'quantity'", "order_import"),
     "no_order_open_too_long": (
         "UPDATE marketplace_orders SET placed_at = '2020-01-01 00:00:00+00:00'",
         "order_import",

@@ -151,8 +151,9 @@ def test_orders_are_imported_listed_page_by_page_and_told_whole(door: Gateway, o
     flawed = door.call("GET", "orders", operator, params={"exception": True}).json()["data"]
     assert [row["exception"] for row in flawed] == ["unmapped"]
     story = door.call("GET", f"orders/{placed[0]}", operator)
-    assert [step["step"] for step in story.json()["steps"]] == ["imported", "deducted"]
-    assert [move["delta"] for move in story.json()["stock"]] == [-1]
+    entries = story.json()["entries"]
+    assert {entry["what"] for entry in entries} == {"imported", "deducted", "stock: sale"}
+    assert [entry["facts"]["delta"] for entry in entries if entry["what"] == "stock: sale"] == [-1]
     assert "@example.com" not in story.text
 
 

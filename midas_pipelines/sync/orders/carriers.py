@@ -1,7 +1,7 @@
 """Tracking numbers: what each carrier's look like, their check digits, and the page that follows a parcel. Pure.
 
-Formats: UPS 1Z numbers, USPS IMpb, FedEx Express and Ground, DHL Express waybills, and the postal S10 form of
-UPU standard S10. A carrier that is not in the table is taken as it is.
+Formats: UPS 1Z numbers, USPS IMpb, FedEx Express, Ground and SSCC-18, DHL Express waybills, Canada Post, and the postal
+form of UPU standard S10. A carrier that is not in the table is taken as it is.
 """
 
 from __future__ import annotations
@@ -9,17 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from midas_pipelines.fourseller.models import Tracking
 
-LONGEST_NUMBER = 100
+LONGEST_NUMBER, LONGEST_PAGE = 100, 500
+"""Characters; the contract's and our columns'."""
 S10 = re.compile(r"[A-Z]{2}[0-9]{9}[A-Z]{2}")
 S10_WEIGHTS = (8, 6, 4, 2, 3, 5, 9, 7)
 
 
 class BadTracking(Exception):
-    """The number cannot be this carrier's; the message says why."""
+    """The parcel cannot be told like this; the message says why.
+
+    Args:
+        why: a sentence.
+        doubtful: whether only the carrier's public formats speak against it, which a person may know better.
+    """
+
+    def __init__(self, why: str, *, doubtful: bool = False) -> None:
+        super().__init__(why)
+        self.doubtful = doubtful
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +51,58 @@ def tracking(carrier: str, number: str, *, url: str | None = None, anyway: bool 
         anyway: accepts a number that the carrier's formats do not know.
 
     Raises:
-        BadTracking: the number cannot be right.
+        BadTracking: the number or the page cannot be right.
     """
-    bare = re.sub(r"[\s-]+", "", number).upper()
-    known = CARRIERS.get(re.sub(r"[^a-z]", "", carrier.lower()))
+    bare, known = bare_number(number), find_carrier(carrier)
     if not carrier.strip() or not bare:
         raise BadTracking("A parcel needs a carrier and a tracking number.")
     if len(bare) > LONGEST_NUMBER or not bare.isascii() or not bare.isprintable():
         raise BadTracking(f"“{number[:120]}” is no tracking number: up to {LONGEST_NUMBER} plain characters.")
+    if url is not None and usable_page(url) is None:
+        raise BadTracking(
+            f"The page that follows a parcel is an address with https://, of up to {LONGEST_PAGE} characters."
+        )
     if known is None:
-        return Tracking(carrier=carrier.strip()[:50], number=bare, url=url)
+        return Tracking(carrier=carrier.strip()[:50], number=number.strip()[:LONGEST_NUMBER], url=url)
     if not anyway:
         _check(known, bare)
     return Tracking(carrier=known.name, number=bare, url=url or known.page + quote(bare))
+
+
+def bare_number(number: str) -> str:
+    """The number without spaces and hyphens, in capitals: the same for the same parcel, however it is spelled."""
+    return re.sub(r"[\s-]+", "", number).upper()
+
+
+def find_carrier(name: str) -> Carrier | None:
+    """The carrier of that name, with or without the name of a service behind it, as in UPS Ground."""
+    letters = re.sub(r"[^a-z]", "", name.lower())
+    first = re.sub(r"[^a-z]", "", (name.lower().split() or [""])[0])
+    return CARRIERS.get(letters) or CARRIERS.get(first)
+
+
+def usable_page(url: str | None) -> str | None:
+    """The address where it is one that a browser may be sent to; None otherwise: no `javascript:`, no half of one."""
+    if not url or len(url) > LONGEST_PAGE or not url.isascii() or not url.isprintable() or " " in url:
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return url if parts.scheme in ("http", "https") and parts.netloc else None
 
 
 def _check(carrier: Carrier, number: str) -> None:
     matching = [rule for pattern, rule in carrier.formats if pattern.fullmatch(number)]
     if not matching:
         raise BadTracking(
-            f"{number} does not look like a number of {carrier.name}; compare it with the label."
+            f"{number} does not look like a number of {carrier.name}; compare it with the label.",
+            doubtful=True,
         )
     if not any(rule is None or rule(number) for rule in matching):
         raise BadTracking(
-            f"{number} is mistyped: the check digit of {carrier.name} does not fit; look again."
+            f"{number} is mistyped: the check digit of {carrier.name} does not fit; look again.",
+            doubtful=True,
         )
 
 
@@ -109,7 +147,8 @@ _USPS = Carrier(
     "USPS",
     "https://tools.usps.com/go/TrackConfirmAction?tLabels=",
     (
-        (re.compile(r"[0-9]{20}|9[1-5][0-9]{20}"), mod10_check),
+        (re.compile(r"[0-9]{20}"), lambda number: mod10_check(number) or mod10_check("91" + number)),
+        (re.compile(r"9[1-5][0-9]{20}|9[2-5][0-9]{24}"), mod10_check),
         (re.compile(r"420[0-9]{5}([0-9]{4})?9[1-5][0-9]{20}"), lambda number: mod10_check(number[-22:])),
         _S10,
     ),
@@ -119,14 +158,19 @@ _FEDEX = Carrier(
     "https://www.fedex.com/fedextrack/?trknbr=",
     (
         (re.compile(r"[0-9]{12}"), fedex_express_check),
-        (re.compile(r"[0-9]{15}"), mod10_check),
-        (re.compile(r"[0-9]{20}|[0-9]{22}|[0-9]{34}"), None),
+        (re.compile(r"[0-9]{15}|[0-9]{18}|92[0-9]{20}"), mod10_check),
+        (re.compile(r"96[0-9]{20}"), lambda number: mod10_check(number[-15:])),
+        (re.compile(r"[0-9]{34}"), lambda number: fedex_express_check(number[-12:])),
+        (re.compile(r"[0-9]{20}"), None),
     ),
 )
 _DHL = Carrier(
     "DHL",
     "https://www.dhl.com/en/express/tracking.html?AWB=",
-    ((re.compile(r"[0-9]{10}"), dhl_check), (re.compile(r"JJ?D[0-9A-Z]{9,28}|GM[0-9]{16,20}"), None)),
+    (
+        (re.compile(r"[0-9]{10,11}"), dhl_check),
+        (re.compile(r"JJ?D[0-9A-Z]{9,28}|J[A-Z]GL[0-9]{10}|GM[0-9]{16,20}"), None),
+    ),
 )
 _POSTS = {
     "royalmail": Carrier(
@@ -136,12 +180,15 @@ _POSTS = {
     "canadapost": Carrier(
         "Canada Post",
         "https://www.canadapost-postescanada.ca/track-reperage/en#/search?searchFor=",
-        ((re.compile(r"[0-9]{16}"), None), _S10),
+        ((re.compile(r"[0-9]{16}"), mod10_check), _S10),
     ),
 }
 CARRIERS: dict[str, Carrier] = {
     "ups": _UPS,
+    "unitedparcelservice": _UPS,
     "usps": _USPS,
+    "uspostalservice": _USPS,
+    "unitedstatespostalservice": _USPS,
     "fedex": _FEDEX,
     "federalexpress": _FEDEX,
     "dhl": _DHL,

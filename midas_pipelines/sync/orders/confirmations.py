@@ -14,6 +14,7 @@ from midas_pipelines.storefront.bulk import insert_new
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders.mail_rules import MailRules
 from midas_pipelines.sync.orders.sales import Sale
+from midas_pipelines.sync.orders.statuses import OPEN
 
 
 def queue_received(connection: sa.Connection, imported: Sequence[tuple[int, Sale]], rules: MailRules) -> None:
@@ -29,7 +30,7 @@ def queue_received(connection: sa.Connection, imported: Sequence[tuple[int, Sale
     due = [
         {"order_id": row_id, "kind": "received"}
         for row_id, sale in imported
-        if sale.takes_stock
+        if sale.status in OPEN
         and rules.wants("received", sale.sales_channel, sale.address.get("email"), sale.placed_at)
     ]
     insert_new(connection, customer_mails, due, key="order_id")
@@ -45,7 +46,7 @@ def queue_mail(
         order: our row, with `id`, `local_order_id`, `sales_channel` and `placed_at`.
         kind: received, shipped or cancelled.
         rules: who is written to.
-        about: the parcel, where an order has several.
+        about: the parcel (`about_parcel`), where there is one.
     """
     if not rules.enabled:
         return False
@@ -59,3 +60,14 @@ def queue_mail(
     statement = insert(customer_mails).values(order_id=order.id, kind=kind, about=about)
     made = connection.execute(statement.on_conflict_do_nothing().returning(customer_mails.c.id))
     return made.first() is not None
+
+
+def about_parcel(shipment_id: int, *, last: bool) -> str:
+    """What a message about a parcel is about, and whether nothing is left to ship after it."""
+    return f"{shipment_id}:last" if last else str(shipment_id)
+
+
+def parcel_of(about: str) -> tuple[int | None, bool]:
+    """The parcel that a message is about, and whether it is the last one; None for a message about none."""
+    number, _, last = about.partition(":")
+    return (int(number), bool(last)) if number else (None, True)

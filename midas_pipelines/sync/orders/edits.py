@@ -1,12 +1,13 @@
-"""An order that the marketplace changed after it was imported: lines, amounts, address.
+"""An order that the marketplace changed after it was imported: lines, amounts, buyer, address.
 
 While nothing has left the shop the change is carried out; afterwards a person has to see it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,28 +19,28 @@ from midas_pipelines.storefront.bulk import insert_rows, reserve_ids
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import (
     insert_order_items,
+    order_address,
     order_status,
     update_order,
     update_order_items,
 )
 from midas_pipelines.storefront.schema import order_items
-from midas_pipelines.sync.orders import rows
+from midas_pipelines.storefront.types import to_cents, utc_now
+from midas_pipelines.sync.orders import flaws, rows
 from midas_pipelines.sync.orders.clerk import Clerk, mark
-from midas_pipelines.sync.orders.conflicts import shop_has_shipped
-from midas_pipelines.sync.orders.flaws import Flaw, sale_flaws
+from midas_pipelines.sync.orders.content import read_content
+from midas_pipelines.sync.orders.flaws import Flaw, explain_sale, sale_flaws
+from midas_pipelines.sync.orders.forgetting import is_forgotten
+from midas_pipelines.sync.orders.giving_back import order_lines
+from midas_pipelines.sync.orders.leaving import goods_have_left
 from midas_pipelines.sync.orders.lines import CHANNEL, SoldLine, match_lines, reference
-from midas_pipelines.sync.orders.oversold import sound_alarm
+from midas_pipelines.sync.orders.oversold import quiet_alarm, sound_alarm
 from midas_pipelines.sync.orders.sales import Sale
 from midas_pipelines.sync.orders.statuses import OPEN
+from midas_pipelines.sync.orders.units import held
 
-_LINES = marketplace_order_lines.c
-_BY_LINE = {
-    Flaw.UNMAPPED.value,
-    Flaw.OVERSOLD.value,
-    Flaw.QUANTITY.value,
-    Flaw.TOTAL.value,
-    Flaw.STATUS.value,
-}
+_ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
+_FOLLOWS_LINES = {Flaw.UNMAPPED.value, Flaw.OVERSOLD.value, Flaw.QUANTITY.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,128 +53,204 @@ class Shift:
 
 def shift(*, wanted: int, taken: int, given_back: int, owed: int, shipped: int = 0) -> Shift:
     """How a line comes to hold `wanted` units: what it still owes goes first, then what it took, never what left."""
-    held = taken - given_back
-    missing = wanted - held - owed
+    has = taken - given_back
+    missing = wanted - has - owed
     if missing >= 0:
         return Shift(take=missing)
     owe_less = min(owed, -missing)
-    return Shift(take=-min(-missing - owe_less, held - shipped), owe_less=owe_less)
+    return Shift(take=-min(-missing - owe_less, has - shipped), owe_less=owe_less)
 
 
-def apply_edit(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk) -> bool:
+@dataclass
+class Pairing:
+    """Which of our lines each line of the edited order is."""
+
+    kept: list[tuple[SoldLine, sa.Row[Any]]] = field(default_factory=list)
+    added: list[SoldLine] = field(default_factory=list)
+    dropped: list[sa.Row[Any]] = field(default_factory=list)
+
+    @property
+    def changes(self) -> bool:
+        """Whether any line has another number of units, another price or another item than before."""
+        return bool(self.added or self.dropped) or any(
+            (sold.line.quantity, sold.line.price) != (row.quantity, row.price)
+            or (row.product_id is None and not row.taken and sold.item is not None)
+            for sold, row in self.kept
+        )
+
+
+def pair(sold: Sequence[SoldLine], standing: Sequence[sa.Row[Any]]) -> Pairing:
+    """Pairs the lines of an edited order with ours: by what they say of themselves, by the item, then by their place.
+
+    A line may have moved, or have got the SKU or the product id that it lacked; a line of another item is another line.
+    """
+    free = {row.line: row for row in standing}
+    left = list(sold)
+    found = Pairing()
+    for same in (_same_words_and_place, _same_words, _same_item, _same_place_and_part):
+        for line in list(left):
+            row = next((row for row in free.values() if same(line, row)), None)
+            if row is not None:
+                found.kept.append((line, free.pop(row.line)))
+                left.remove(line)
+    found.added = left
+    found.dropped = [row for row in free.values() if row.quantity != 0 or held(row) or row.owed]
+    for line, row in found.kept:
+        line.number, line.order_item_id = row.line, row.order_item_id
+    last = max((row.line for row in standing), default=0)
+    for number, line in enumerate(found.added, start=last + 1):
+        line.number = number
+    return found
+
+
+def _same_words_and_place(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    return _same_words(sold, row) and sold.line.line == row.line
+
+
+def _same_words(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    return sold.named == (row.fourseller_product_id, row.sku)
+
+
+def _same_item(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    return row.product_id is not None and sold.item == (row.product_id, row.variant_id)
+
+
+def _same_place_and_part(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    """The same line with words added: it names no other item than before."""
+    product_id, sku = sold.named
+    agrees = all(
+        before is None or before == now
+        for before, now in ((row.sku, sku), (row.fourseller_product_id, product_id))
+    )
+    return sold.line.line == row.line and agrees and (row.product_id is None or sold.item is None)
+
+
+def apply_edit(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: Clerk
+) -> bool:
     """Brings the shop's order to what the marketplace says now; True when it did.
 
     Args:
         connection: holds the rows of the order and the stock of its items.
         row: our row of the order.
-        sale: newer than what is on record.
+        sale: the later word.
+        parts: which of lines, amounts, buyer and address it changes.
+        clerk: writes the story.
     """
-    standing = {
-        line.line: line
-        for line in connection.execute(
-            sa.select(marketplace_order_lines).where(_LINES.order_id == row.id).order_by(_LINES.line)
-        )
-    }
-    left = shop_has_shipped(connection, row.id, order_status(connection, row.local_order_id))
-    open_still = OrderStatus(row.status) in OPEN and not left
-    swapped = [line.line for line in sale.lines if _swapped(standing.get(line.line), line)]
-    same_lines = _facts(sale) == {number: (line.quantity, line.price) for number, line in standing.items()}
-    if (not open_still and not same_lines) or swapped:
-        _leave_to_a_person(connection, row, sale, clerk)
+    shop = order_status(connection, row.local_order_id)
+    open_still = OrderStatus(row.status) in OPEN and not goods_have_left(connection, row, shop)
+    standing = order_lines(connection, row.id)
+    pairing = pair(match_lines(connection, [sale]), standing) if "lines" in parts else Pairing()
+    if not open_still and pairing.changes:
+        what = f"to {len(sale.lines)} lines, {sale.total} {sale.currency}, after goods have left"
+        leave_to_a_person(connection, row, f"The marketplace changed the order {what}.", clerk)
+        _note_content(connection, row, sale, clerk)
         return False
-    if not same_lines:
-        _change_lines(connection, row, sale, standing, clerk)
-    _change_order(connection, row, sale, clerk, with_address=open_still)
+    if "lines" in parts:
+        _change_lines(connection, row, pairing, clerk)
+    _change_amounts(connection, row, sale, parts, clerk)
+    if open_still:
+        _change_address(connection, row, sale, parts, clerk)
+    _note_content(connection, row, sale, clerk)
+    _renew_flaws(connection, row, sale, parts, clerk)
     return True
 
 
-def _facts(sale: Sale) -> dict[int, tuple[int, Any]]:
-    return {line.line: (line.quantity, line.price) for line in sale.lines}
+def leave_to_a_person(connection: sa.Connection, row: sa.Row[Any], why: str, clerk: Clerk) -> None:
+    """Marks an order whose change cannot be carried out here."""
+    detail = f"{why} Compare the two by hand; `midas orders dismiss` when you have."
+    if clerk.log_once(connection, row.marketplace_order_id, "edited", detail):
+        mark(connection, row.id, add=(Flaw.EDITED.value,))
 
 
-def _swapped(row: sa.Row[Any] | None, line: Any) -> bool:
-    """Whether the line sells something else now."""
-    if row is None:
-        return False
-    return (row.sku, row.fourseller_product_id) != (line.sku, line.fourseller_product_id)
-
-
-def _leave_to_a_person(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk) -> None:
-    detail = (
-        f"The marketplace changed the order to {len(sale.lines)} lines, {sale.total} {sale.currency}, in a way that "
-        "cannot be carried out here: goods have left, or a line sells another item now. Compare the two by hand."
-    )
-    clerk.log_once(connection, row.marketplace_order_id, "edited", detail)
-    mark(connection, row.id, add=(Flaw.EDITED.value,))
-    _note_content(connection, row, sale, clerk, {})
-
-
-def _change_lines(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, standing: dict[int, sa.Row[Any]], clerk: Clerk
-) -> None:
-    sold = {line.line.line: line for line in match_lines(connection, [sale])}
-    _drop_lines(connection, row, [line for number, line in standing.items() if number not in sold], clerk)
-    kept = [(sold[number], line) for number, line in standing.items() if number in sold]
-    _resize_lines(connection, row, kept)
-    added = [line for number, line in sold.items() if number not in standing]
-    _add_lines(connection, row, added)
-    before = ", ".join(f"{line.line}: {line.quantity}" for line in standing.values())
-    after = ", ".join(f"{line.line}: {line.quantity}" for line in sale.lines)
-    clerk.log(
-        connection,
-        row.marketplace_order_id,
-        "edited",
-        f"The marketplace changed the lines from ({before}) to ({after}).",
-    )
-    sound_alarm(connection, [line for line in sold.values() if line.owed and line.taken >= 0])
-
-
-def _drop_lines(
-    connection: sa.Connection, row: sa.Row[Any], lines: Sequence[sa.Row[Any]], clerk: Clerk
-) -> None:
-    del clerk
-    for line in lines:
-        _book(connection, row, line, item=_item(line), wanted=0)
-    gone = [line.id for line in lines]
+def _change_lines(connection: sa.Connection, row: sa.Row[Any], pairing: Pairing, clerk: Clerk) -> None:
+    for line in pairing.dropped:
+        _book(connection, row, line, _item(line), wanted=0)
+    gone = [line.id for line in pairing.dropped]
     values = {"quantity": 0, "exception": None}
     connection.execute(sa.update(marketplace_order_lines).where(_LINES.id.in_(gone)).values(values))
-    update_order_items(
-        connection, [{"id": line.order_item_id, "quantity": 0, "total_price": "0.00"} for line in lines]
-    )
+    for sold, line in pairing.kept:
+        _resize(connection, row, sold, line)
+    if row.local_order_id is not None:
+        kept = [_shop_line(sold) for sold, _ in pairing.kept]
+        mapped = [_shop_item(sold) for sold, line in pairing.kept if sold.item and line.product_id is None]
+        dropped = [
+            {"id": line.order_item_id, "quantity": 0, "total_price": "0.00"} for line in pairing.dropped
+        ]
+        for changes in (kept, mapped, dropped):
+            update_order_items(connection, row.local_order_id, changes)
+    _add_lines(connection, row, pairing.added)
+    if pairing.changes:
+        clerk.log(connection, row.marketplace_order_id, "edited", _told(pairing))
+    now = [*(sold for sold, _ in pairing.kept), *pairing.added]
+    for sold in now:
+        for flaw in sold.flaws:
+            clerk.log_once(connection, row.marketplace_order_id, flaw.value, sold.explain(flaw))
+    sound_alarm(connection, filter(None, (sold.short for sold in now)))
+    before = [line for line in [*pairing.dropped, *(line for _, line in pairing.kept)] if line.owed]
+    quiet_alarm(connection, {(line.product_id, line.variant_id) for line in before})
 
 
-def _resize_lines(
-    connection: sa.Connection, row: sa.Row[Any], lines: Sequence[tuple[SoldLine, sa.Row[Any]]]
-) -> None:
-    for sold, line in lines:
-        item = _item(line)
-        sold.name(item or sold.item)
-        wanted = sold.wanted if item is not None else 0
-        sold.taken = _book(connection, row, line, item=item, wanted=wanted) if item is not None else 0
-        flaw = sold.flaw.value if sold.flaw and (item is not None or sold.line.odd) else line.exception
-        values = {"quantity": sold.line.quantity, "price": sold.line.price, "exception": flaw}
-        connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
-    changes = [
-        {
-            "id": line.order_item_id,
-            "quantity": sold.line.quantity,
-            "price": sold.line.price,
-            "total_price": sold.line.total,
-        }
-        for sold, line in lines
+def _told(pairing: Pairing) -> str:
+    parts = [
+        f"line {row.line} from {row.quantity} at {row.price} to {sold.line.quantity} at {sold.line.price}"
+        for sold, row in pairing.kept
+        if (sold.line.quantity, sold.line.price) != (row.quantity, row.price)
     ]
-    update_order_items(connection, changes)
+    parts += [
+        f"line {row.line} is {sold.line.sku or sold.line.title} now"
+        for sold, row in pairing.kept
+        if row.product_id is None and not row.taken and sold.item is not None
+    ]
+    parts += [f"line {row.line} ({row.sku or row.title}) is gone" for row in pairing.dropped]
+    parts += [
+        f"line {sold.number} is new: {sold.line.quantity} of {sold.line.sku or sold.line.title} at {sold.line.price}"
+        for sold in pairing.added
+    ]
+    return f"The marketplace changed the order: {'; '.join(parts)}."
+
+
+def _resize(connection: sa.Connection, row: sa.Row[Any], sold: SoldLine, line: sa.Row[Any]) -> None:
+    item = _item(line) or (sold.item if not line.taken else None)
+    sold.name(item)
+    if item is not None:
+        sold.taken = _book(connection, row, line, item, wanted=sold.wanted)
+    values = {
+        "sku": sold.line.sku,
+        "fourseller_product_id": sold.line.fourseller_product_id,
+        "title": sold.line.title,
+        "quantity": sold.line.quantity,
+        "price": sold.line.price,
+        "product_id": item[0] if item else None,
+        "variant_id": item[1] if item else None,
+        "exception": sold.exception,
+    }
+    connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
+
+
+def _shop_item(sold: SoldLine) -> dict[str, Any]:
+    assert sold.item is not None
+    return {"id": sold.order_item_id, "product_id": sold.item[0], "variant_id": sold.item[1]}
+
+
+def _shop_line(sold: SoldLine) -> dict[str, Any]:
+    return {
+        "id": sold.order_item_id,
+        "quantity": sold.line.quantity,
+        "price": to_cents(sold.line.price),
+        "total_price": to_cents(sold.line.total),
+    }
 
 
 def _add_lines(connection: sa.Connection, row: sa.Row[Any], lines: Sequence[SoldLine]) -> None:
-    for line, item_id in zip(lines, reserve_ids(connection, order_items, len(lines)), strict=True):
-        line.order_item_id = item_id
-    insert_order_items(connection, [rows.shop_item(line, row.local_order_id) for line in lines])
+    if row.local_order_id is not None:
+        item_ids = reserve_ids(connection, order_items, len(lines))
+        for line, item_id in zip(lines, item_ids, strict=True):
+            line.order_item_id = item_id
+        insert_order_items(connection, [rows.shop_item(line, row.local_order_id) for line in lines])
     taking = [line for line in lines if line.wanted]
     moves = [
-        StockMove(
-            line.item, -line.wanted, CHANNEL, "sale", reference(row.marketplace_order_id, line.line.line)
-        )
+        StockMove(line.item, -line.wanted, CHANNEL, "sale", reference(row.marketplace_order_id, line.number))
         for line in taking
         if line.item is not None
     ]
@@ -187,7 +264,7 @@ def _item(line: sa.Row[Any]) -> ItemKey | None:
 
 
 def _book(
-    connection: sa.Connection, row: sa.Row[Any], line: sa.Row[Any], *, item: ItemKey | None, wanted: int
+    connection: sa.Connection, row: sa.Row[Any], line: sa.Row[Any], item: ItemKey | None, *, wanted: int
 ) -> int:
     """Moves the stock of one line to `wanted` units; returns the units that it holds then."""
     change = shift(
@@ -204,29 +281,69 @@ def _book(
     return int(taken - given_back)
 
 
-def _change_order(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk, *, with_address: bool
+def _change_amounts(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: Clerk
 ) -> None:
-    columns: dict[str, Any] = {"total_amount": sale.total, "shipping_cost": sale.shipping_cost}
-    if with_address:
-        columns |= {"shipping_address": sale.address, "billing_address": sale.address}
-    update_order(connection, row.local_order_id, **columns)
-    amounts = ("total", "lines_total", "shipping_cost", "tax", "discount")
-    _note_content(connection, row, sale, clerk, {name: getattr(sale, name) for name in amounts})
-    found = connection.scalars(
-        sa.select(_LINES.exception).where(_LINES.order_id == row.id, _LINES.exception.is_not(None))
-    )
-    flaws = {*found, *(flaw.value for flaw in sale_flaws(sale))}
-    mark(connection, row.id, drop=tuple(_BY_LINE - flaws), add=tuple(flaws))
+    values: dict[str, Any] = {"lines_total": sale.lines_total} if "lines" in parts else {}
+    if "amounts" in parts:
+        names = ("total", "shipping_cost", "tax", "discount")
+        values |= {name: getattr(sale, name) for name in names}
+        changed = [
+            f"{name.replace('_', ' ')} {getattr(row, name)} → {value}"
+            for name, value in values.items()
+            if name in names and (getattr(row, name) or Decimal(0)) != value
+        ]
+        if changed:
+            detail = f"The marketplace changed the amounts: {', '.join(changed)} {sale.currency}."
+            clerk.log(connection, row.marketplace_order_id, "edited", detail)
+        if row.local_order_id is not None:
+            total, shipping = to_cents(sale.total), to_cents(sale.shipping_cost)
+            update_order(connection, row.local_order_id, total_amount=total, shipping_cost=shipping)
+    if values:
+        connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))
 
 
-def _note_content(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk, amounts: dict[str, Any]
+def _change_address(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: Clerk
 ) -> None:
-    values = {
-        "content_hash": sale.content_hash,
-        "payload": clerk.vault.seal(sale.raw),
-        "source_updated_at": sale.updated_at,
-        **amounts,
-    }
-    connection.execute(sa.update(marketplace_orders).where(marketplace_orders.c.id == row.id).values(values))
+    """Who bought and where it goes, as far as the message says; a person who was forgotten stays so."""
+    told = (sale.buyer if "buyer" in parts else {}) | (sale.ship_to if "address" in parts else {})
+    known = order_address(connection, row.local_order_id) if told else None
+    if known is None or is_forgotten(known):
+        return
+    address = known | told
+    if address != known:
+        update_order(connection, row.local_order_id, shipping_address=address, billing_address=address)
+        what = " and ".join(part for part in ("buyer", "address") if part in parts)
+        detail = f"The marketplace changed the {what}."
+        clerk.log(connection, row.marketplace_order_id, "edited", detail)
+
+
+def _note_content(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk) -> None:
+    known = read_content(row.content_hash)
+    values: dict[str, Any] = {"content_hash": sale.content.over(known).written(), "content_at": utc_now()}
+    whole = sale.content == sale.content.over(known)
+    if whole and not is_forgotten(order_address(connection, row.local_order_id)):
+        values["payload"] = sale.sealed or clerk.vault.seal(sale.raw)
+    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))
+
+
+def _renew_flaws(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: Clerk
+) -> None:
+    """The order's flaws are those of its lines and its amounts now; the others are none of an edit's business."""
+    add: set[str] = set()
+    drop: set[str] = set()
+    if "lines" in parts:
+        of_lines = sa.select(_LINES.exception).where(_LINES.order_id == row.id, _LINES.exception.is_not(None))
+        add = set().union(*(flaws.read(found) for found in connection.scalars(of_lines)))
+        drop = _FOLLOWS_LINES - add
+    if sale.content.lines is not None and sale.content.amounts is not None:
+        if Flaw.TOTAL in sale_flaws(sale):
+            add |= {Flaw.TOTAL.value}
+            clerk.log_once(
+                connection, row.marketplace_order_id, Flaw.TOTAL.value, explain_sale(sale, Flaw.TOTAL)
+            )
+        else:
+            drop |= {Flaw.TOTAL.value}
+    mark(connection, row.id, add=tuple(add), drop=tuple(drop))

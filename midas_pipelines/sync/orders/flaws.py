@@ -17,6 +17,12 @@ class Flaw(StrEnum):
     STATUS = "unknown_status"
     CONFLICT = "conflict"
     EDITED = "edited"
+    REFUSED = "refused"
+    DELETED = "deleted"
+
+
+SEEN_BY_A_PERSON = (Flaw.QUANTITY, Flaw.TOTAL, Flaw.STATUS, Flaw.EDITED, Flaw.REFUSED, Flaw.DELETED)
+"""Flaws that end when a person has looked; the others end when their cause does."""
 
 
 def sale_flaws(sale: Sale) -> list[Flaw]:
@@ -53,3 +59,9 @@ def written(flaws: set[str]) -> str | None:
 def read(exception: str | None) -> set[str]:
     """The flaws of an `exception` column."""
     return set(filter(None, (exception or "").split(",")))
+
+
+def owing(exception: str | None, owed: int) -> str | None:
+    """The `exception` column of a line that is owed so many units now."""
+    word = {Flaw.OVERSOLD.value}
+    return written(read(exception) | word if owed else read(exception) - word)

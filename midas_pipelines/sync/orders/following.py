@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,153 +11,236 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
-from midas_pipelines.storefront.stock import lock_stock
-from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.storefront.orders import order_status, set_order_status, set_paid
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.confirmations import queue_mail
-from midas_pipelines.sync.orders.conflicts import raise_conflict, shop_has_shipped
-from midas_pipelines.sync.orders.edits import apply_edit
-from midas_pipelines.sync.orders.giving_back import give_back
-from midas_pipelines.sync.orders.lines import CHANNEL, find_items
+from midas_pipelines.sync.orders.conflicts import dispute, end_conflict
+from midas_pipelines.sync.orders.content import read_content
+from midas_pipelines.sync.orders.edits import apply_edit, leave_to_a_person
+from midas_pipelines.sync.orders.flaws import Flaw
+from midas_pipelines.sync.orders.giving_back import release
+from midas_pipelines.sync.orders.leaving import goods_have_left, parcels_on_record
+from midas_pipelines.sync.orders.lines import CHANNEL
 from midas_pipelines.sync.orders.sales import Sale
-from midas_pipelines.sync.orders.statuses import GOODS_LEFT, Step, local_status, step
+from midas_pipelines.sync.orders.set_aside import tell_of_unknown_word
+from midas_pipelines.sync.orders.shipments import count_parcels
+from midas_pipelines.sync.orders.statuses import (
+    ENDED,
+    GOODS_LEFT,
+    OPEN,
+    Answer,
+    Step,
+    agree,
+    answer,
+    local_status,
+    step,
+)
 
-_COLUMNS = [
-    marketplace_orders.c[name]
-    for name in (
-        "id",
-        "marketplace_order_id",
-        "local_order_id",
-        "sales_channel",
-        "status",
-        "content_hash",
-        "placed_at",
-        "source_updated_at",
-    )
-]
+_ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
 
 
-def follow_sales(
-    connection: sa.Connection, sales: Sequence[Sale], clerk: Clerk, *, selling: Collection[ItemKey] = ()
-) -> int:
-    """Moves known orders to the status and the content that the marketplace reports; returns how many changed.
-
-    Locks in one order, so that importers do not wait for one another in a ring: the shop's orders, ours, then the
-    stock of all lines, together with that of the items that the caller is about to sell.
-    """
+def orders_behind(connection: sa.Connection, sales: Sequence[Sale]) -> dict[int, Sale]:
+    """The known orders of which these sales tell something new, by our row; nothing is locked."""
     if not sales:
-        return 0
+        return {}
     reported = {sale.order_id: sale for sale in sales}
-    table = marketplace_orders.c
-    mine = any_of(connection, table.marketplace_order_id, list(reported))
-    query = sa.select(*_COLUMNS).where(table.channel == CHANNEL, mine, table.local_order_id.is_not(None))
-    behind = [row for row in connection.execute(query) if _differs(row, reported[row.marketplace_order_id])]
-    if not behind:
-        return 0
-    lock_orders(connection, [row.local_order_id for row in behind])
-    ids = [row.id for row in behind]
-    locked = sa.select(*_COLUMNS).where(table.id.in_(ids)).order_by(table.id)
-    rows = connection.execute(locked.with_for_update(key_share=True)).all()
-    changed = [reported[row.marketplace_order_id] for row in behind]
-    named = set(find_items(connection, (line for sale in changed for line in sale.lines)).values())
-    lock_stock(connection, {*selling, *named, *_items_taken(connection, ids)})
-    return sum(_follow(connection, row, reported[row.marketplace_order_id], clerk) for row in rows)
+    mine = any_of(connection, _ORDERS.marketplace_order_id, list(reported))
+    query = sa.select(marketplace_orders).where(
+        _ORDERS.channel == CHANNEL, mine, _ORDERS.outcome == "imported"
+    )
+    rows = connection.execute(query).all()
+    return {
+        row.id: reported[row.marketplace_order_id]
+        for row in rows
+        if _tells_something(row, reported[row.marketplace_order_id])
+    }
 
 
-def _differs(row: sa.Row[Any], sale: Sale) -> bool:
-    return sale.status != row.status or _edited(row, sale)
-
-
-def _edited(row: sa.Row[Any], sale: Sale) -> bool:
-    """Whether the sale is newer than what is on record and says something else; an older one came late."""
-    if row.content_hash is None or row.content_hash == sale.content_hash:
-        return False
-    known, given = row.source_updated_at, sale.updated_at
-    return known is None or (given is not None and given >= known)
-
-
-def _items_taken(connection: sa.Connection, order_rows: Sequence[int]) -> list[ItemKey]:
+def items_held(connection: sa.Connection, order_rows: Sequence[int]) -> list[ItemKey]:
     """The items that these orders have taken and may give back."""
-    table = marketplace_order_lines.c
-    query = sa.select(table.product_id, table.variant_id).where(
-        table.order_id.in_(order_rows), table.taken > table.given_back
+    if not order_rows:
+        return []
+    query = sa.select(_LINES.product_id, _LINES.variant_id).where(
+        _LINES.order_id.in_(order_rows), _LINES.taken > _LINES.given_back, _LINES.product_id.is_not(None)
     )
     return [(row.product_id, row.variant_id) for row in connection.execute(query)]
 
 
-def _follow(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk) -> bool:
-    edited = _edited(row, sale) and apply_edit(connection, row, sale, clerk)
+def follow(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk) -> bool:
+    """Moves a known order to the content and the status that the marketplace reports; True when it changed.
+
+    Args:
+        connection: holds the order's rows, and the stock of its items.
+        row: our row of the order.
+        sale: what is reported.
+        clerk: writes the story.
+    """
+    edited = False
+    if sale.trouble is not None:
+        leave_to_a_person(connection, row, sale.trouble, clerk)
+    elif parts := _edited_parts(row, sale):
+        edited = apply_edit(connection, row, sale, parts, clerk)
+    moved = _follow_status(connection, row, sale, clerk)
+    _note_word(connection, row, sale, clerk, moved=moved)
+    return moved or edited
+
+
+def _tells_something(row: sa.Row[Any], sale: Sale) -> bool:
+    return (
+        sale.status != row.status
+        or sale.trouble is not None
+        or sale.status_word != (row.status_word or "")
+        or (sale.updated_at is not None and row.source_updated_at is None)
+        or (sale.updated_at is not None and sale.updated_at > row.source_updated_at)
+        or bool(_edited_parts(row, sale))
+    )
+
+
+def _edited_parts(row: sa.Row[Any], sale: Sale) -> frozenset[str]:
+    """The parts of the order that differ from what is on record, where the sale is the later word of the two."""
+    changed = sale.content.changed(read_content(row.content_hash))
+    return changed if changed and _later(row, sale) else frozenset()
+
+
+def _later(row: sa.Row[Any], sale: Sale) -> bool:
+    """Whether the sale was seen after what is on record was.
+
+    What was polled after that is later whatever it is dated: it is what 4Seller has now. Of an event only its date tells.
+    """
+    if sale.read_at is not None:
+        return bool(sale.read_at >= (row.content_at or row.imported_at))
+    known, given = row.source_updated_at, sale.updated_at
+    return known is None or (given is not None and given >= known)
+
+
+def _follow_status(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk) -> bool:
     standing = OrderStatus(row.status)
     match step(standing, sale.status):
         case Step.FORWARD:
-            return _advance(connection, row, standing, sale, clerk) or edited
+            return _advance(connection, row, standing, sale, clerk)
         case Step.ILLEGAL:
-            _refuse(connection, row, standing, sale.status, clerk)
+            detail = f"4Seller reports {sale.status.value}, but the order is {standing.value}: a person has to decide."
+            dispute(connection, row, sale, "refused_transition", detail, clerk)
+        case Step.LATE if standing is OrderStatus.CANCELLED and sale.status in OPEN and _later(row, sale):
+            detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: settle it."
+            dispute(connection, row, sale, "conflict", detail, clerk)
         case Step.LATE:
             detail = f"4Seller reports {sale.status.value} again or late; the order stays {standing.value}."
             clerk.log_once(connection, row.marketplace_order_id, "late", detail)
-    return edited
+        case _:
+            _agree_again(connection, row, standing, sale)
+    return False
 
 
-def _refuse(
-    connection: sa.Connection, row: sa.Row[Any], standing: OrderStatus, reported: OrderStatus, clerk: Clerk
-) -> None:
-    detail = f"4Seller reports {reported.value}, but the order is {standing.value}: a person has to decide."
-    new = clerk.log_once(connection, row.marketplace_order_id, "refused_transition", detail)
-    if new and reported is OrderStatus.CANCELLED:  # it is on its way already
-        raise_conflict(connection, row.id, row.marketplace_order_id, detail)
+def _agree_again(connection: sa.Connection, row: sa.Row[Any], standing: OrderStatus, sale: Sale) -> None:
+    """4Seller stands where we think it does: a conflict over what it said earlier is over."""
+    after = sale.updated_at is not None and (row.disputed_at is None or sale.updated_at > row.disputed_at)
+    if row.exception is None or not after:
+        return
+    shop = order_status(connection, row.local_order_id)
+    if shop is None or agree(shop, standing):
+        end_conflict(connection, row)
+    elif answer(shop, standing, left=False) is Answer.AHEAD:  # such as a cancellation that was withdrawn
+        end_conflict(connection, row)
+        _set(connection, row, shop_status_since=row.shop_status_since or utc_now(), tell_after=None)
 
 
 def _advance(
     connection: sa.Connection, row: sa.Row[Any], standing: OrderStatus, sale: Sale, clerk: Clerk
 ) -> bool:
-    local = order_status(connection, row.local_order_id)
-    cancelled = sale.status is OrderStatus.CANCELLED
-    if cancelled and shop_has_shipped(connection, row.id, local):
+    count_parcels(connection, row, clerk)
+    shop = order_status(connection, row.local_order_id)
+    left = goods_have_left(connection, row, shop) or (sale.status is OrderStatus.REFUNDED and sale.shipped)
+    reply = answer(shop, sale.status, left=left)
+    if reply is Answer.CONFLICT and sale.status is OrderStatus.CANCELLED:
         detail = (
             "The marketplace cancelled the order, but the shop has shipped it: get the parcel back or have the "
             "cancellation withdrawn, then settle the order."
         )
-        if clerk.log_once(connection, row.marketplace_order_id, "conflict", detail):
-            raise_conflict(connection, row.id, row.marketplace_order_id, detail)
+        dispute(connection, row, sale, "conflict", detail, clerk)
         return False
     # Ours first: the trigger on the shop's order then sees that 4Seller knows this status already.
-    values = {
-        "status": sale.status.value,
-        "status_word": sale.status_word,
-        "source_updated_at": sale.updated_at,
-    }
-    connection.execute(sa.update(marketplace_orders).where(marketplace_orders.c.id == row.id).values(values))
-    refunded = sale.status is OrderStatus.REFUNDED
-    goods_left = sale.shipped or standing in GOODS_LEFT
-    note = _move_shop_order(connection, row, standing, sale, local, goods_left=goods_left)
+    _set(connection, row, status=sale.status.value, status_word=sale.status_word)
+    note = _move_shop_order(connection, row, sale, shop, reply)
     detail = f"{standing.value} → {sale.status.value}. {note}."
     clerk.log(connection, row.marketplace_order_id, sale.status.value, detail)
-    if cancelled or (refunded and not goods_left):
-        give_back(connection, row.id, row.marketplace_order_id, sale.status.value, clerk)
-    if cancelled:
-        queue_mail(connection, row, "cancelled", clerk.mail)
+    if reply is Answer.CONFLICT:
+        detail = f"The shop has cancelled the order, and the marketplace reports {sale.status.value}: settle the order."
+        dispute(connection, row, sale, "conflict", detail, clerk)
+    if sale.status in ENDED:
+        _end(connection, row, standing, sale, shop, clerk)
+    if sale.status is OrderStatus.SHIPPED and not parcels_on_record(connection, row.local_order_id):
+        queue_mail(connection, row, "shipped", clerk.mail)
     return True
 
 
-def _move_shop_order(
+def _end(
     connection: sa.Connection,
     row: sa.Row[Any],
     standing: OrderStatus,
     sale: Sale,
-    local: str | None,
-    *,
-    goods_left: bool,
+    shop: str | None,
+    clerk: Clerk,
+) -> None:
+    """The sale is off, or paid back: what has not left is free again."""
+    packed = parcels_on_record(connection, row.local_order_id)
+    all_left = standing in GOODS_LEFT or shop in GOODS_LEFT or (sale.shipped and not packed)
+    release(connection, row, sale.status.value, clerk, all_left=all_left)
+    if not all_left:
+        of_order = sa.update(marketplace_order_lines).where(_LINES.order_id == row.id)
+        connection.execute(of_order.values(exception=None))
+        mark(connection, row.id, drop=(Flaw.UNMAPPED.value, Flaw.QUANTITY.value))
+    _set(connection, row, shop_status_since=None, tell_after=None, tell_attempts=0)
+    if sale.status is OrderStatus.CANCELLED:
+        queue_mail(connection, row, "cancelled", clerk.mail)
+
+
+def _move_shop_order(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, shop: str | None, reply: Answer
 ) -> str:
-    """Moves the shop's order along; returns where the move came from, in words."""
+    """Moves the shop's order along, or has 4Seller told of where it is; returns the source of the move, in words."""
     note = f"4Seller: {sale.status_word}"
-    refunded = sale.status is OrderStatus.REFUNDED
-    payment = "refunded" if refunded else None
-    if local is None:
+    if shop is None:
         return note + "; the shop has deleted its order"
-    wanted = local_status(sale.status)
-    if refunded and goods_left:  # the sale stands as it was, the money went back
-        wanted = local if local in GOODS_LEFT else standing.value
-    if refunded or local != wanted:
-        set_order_status(connection, row.local_order_id, status=wanted, notes=note, payment_status=payment)
+    payment = "refunded" if sale.status is OrderStatus.REFUNDED else None
+    if reply is Answer.FOLLOW:
+        set_order_status(
+            connection,
+            row.local_order_id,
+            status=local_status(sale.status),
+            notes=note,
+            payment_status=payment,
+        )
+        _set(connection, row, shop_status_since=None, tell_after=None)
+    elif payment is not None:  # of what has left in part the rest is not sent any more
+        stands = OrderStatus.SHIPPED.value if shop in OPEN else shop
+        set_order_status(connection, row.local_order_id, status=stands, notes=note, payment_status=payment)
+    elif reply is Answer.AHEAD:
+        _set(connection, row, shop_status_since=row.shop_status_since or utc_now())
+        return note + f"; the shop is further, at {shop}"
     return note
+
+
+def _note_word(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk, *, moved: bool) -> None:
+    """Keeps the newest date and, where the order stands as reported, the marketplace's own word for it."""
+    known = row.source_updated_at
+    if sale.updated_at is not None and (known is None or sale.updated_at > known):
+        _set(connection, row, source_updated_at=sale.updated_at)
+    if sale.status_word != (row.status_word or "") and (moved or sale.status == row.status):
+        _set(connection, row, status_word=sale.status_word)
+        word = (Flaw.STATUS.value,)
+        if sale.known_status:
+            mark(connection, row.id, drop=word)
+        else:
+            mark(connection, row.id, add=word)
+            tell_of_unknown_word(connection, sale.status_word, sale.order_id)
+        if not moved:
+            detail = f"4Seller calls it {sale.status_word} now."
+            clerk.log(connection, row.marketplace_order_id, "status_word", detail)
+    if sale.paid and sale.known_status and sale.status is not OrderStatus.REFUNDED:
+        set_paid(connection, row.local_order_id)
+
+
+def _set(connection: sa.Connection, row: sa.Row[Any], **values: Any) -> None:
+    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))

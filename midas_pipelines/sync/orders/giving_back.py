@@ -10,91 +10,119 @@ import sqlalchemy as sa
 from midas_pipelines.store.ledger import StockMove, move_stock
 from midas_pipelines.store.tables import marketplace_order_lines
 from midas_pipelines.storefront.bulk import update_rows
-from midas_pipelines.sync.orders.clerk import Clerk, mark
-from midas_pipelines.sync.orders.flaws import Flaw
+from midas_pipelines.sync.orders import flaws
+from midas_pipelines.sync.orders.backorders import mark_owing
+from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.lines import CHANNEL, reference
+from midas_pipelines.sync.orders.oversold import quiet_alarm
+from midas_pipelines.sync.orders.units import away, on_shelf
 
 _LINES = marketplace_order_lines.c
 
 
-def give_back(
-    connection: sa.Connection,
-    order_row: int,
-    order_id: str,
-    cause: str,
-    clerk: Clerk,
-    *,
-    units: Mapping[int, int] | None = None,
-    source: str = CHANNEL,
+def release(
+    connection: sa.Connection, order: sa.Row[Any], cause: str, clerk: Clerk, *, all_left: bool = False
 ) -> int:
-    """Returns to stock what the lines took and have not given back yet; the same again gives back nothing.
-
-    A whole order also stops owing what it waited for.
+    """The order will not be shipped, or no further: what is on the shelf for it is free again, and it waits for
+    nothing. The same again changes nothing.
 
     Args:
         connection: holds the order's row.
-        order_row: the id of our row.
-        order_id: the marketplace's.
-        cause: `cancelled`, `refunded`, `returned`; the ledger's word for it.
-        units: by line number, at most so many; None for everything.
-        source: who does it.
+        order: our row.
+        cause: `cancelled` or `refunded`; the ledger's word for it.
+        clerk: writes the story.
+        all_left: whether everything has left, with or without a parcel on record.
 
     Returns:
         The units given back.
     """
-    query = sa.select(marketplace_order_lines).where(
-        _LINES.order_id == order_row, _LINES.taken > _LINES.given_back
-    )
-    if units is not None:
-        query = query.where(_LINES.line.in_(list(units)))
-    lines = connection.execute(query.order_by(_LINES.line).with_for_update(key_share=True)).all()
+    lines = order_lines(connection, order.id)
+    units = {line.line: on_shelf(line, all_left=all_left) for line in lines}
+    given = _give_back(connection, order, lines, units, cause, clerk, source=CHANNEL)
+    _forget_owed(connection, order.id, lines)
+    return given
+
+
+def take_back(
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    cause: str,
+    clerk: Clerk,
+    *,
+    units: Mapping[int, int] | None = None,
+    all_left: bool = False,
+) -> int:
+    """Goods that had left are on the shelf again: never more than left and were not returned yet.
+
+    Args:
+        connection: holds the order's row.
+        order: our row.
+        cause: `returned` or `cancelled`; the ledger's word for it.
+        clerk: writes the story.
+        units: by line number, at most so many; None for all that left.
+        all_left: whether everything has left, with or without a parcel on record.
+
+    Returns:
+        The units given back.
+    """
+    lines = order_lines(connection, order.id)
+    left = {line.line: away(line, all_left=all_left) for line in lines}
+    wanted = left if units is None else {number: min(left.get(number, 0), units[number]) for number in units}
+    return _give_back(connection, order, lines, wanted, cause, clerk, source="operator", had_left=True)
+
+
+def order_lines(connection: sa.Connection, order_row: int) -> Sequence[sa.Row[Any]]:
+    """Our rows of an order's lines, by number."""
+    query = sa.select(marketplace_order_lines).where(_LINES.order_id == order_row)
+    return connection.execute(query.order_by(_LINES.line)).all()
+
+
+def _give_back(
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    lines: Sequence[sa.Row[Any]],
+    units: Mapping[int, int],
+    cause: str,
+    clerk: Clerk,
+    *,
+    source: str,
+    had_left: bool = False,
+) -> int:
+    giving = [line for line in lines if units.get(line.line, 0) > 0 and line.product_id is not None]
     moves = [
         StockMove(
             (line.product_id, line.variant_id),
-            _units(line, units),
+            units[line.line],
             source,
             cause,
-            reference(order_id, line.line, line.given_back),
+            reference(order.marketplace_order_id, line.line, line.given_back),
         )
-        for line in lines
+        for line in giving
     ]
     moved = move_stock(connection, moves)
     changes = [
-        {"id": line.id, "given_back": line.given_back + count}
-        for line, count in zip(lines, moved, strict=True)
+        {
+            "id": line.id,
+            "given_back": line.given_back + count,
+            "returned": line.returned + (count if had_left else 0),
+        }
+        for line, count in zip(giving, moved, strict=True)
     ]
     update_rows(connection, marketplace_order_lines, changes)
-    _log(connection, order_id, lines, moved, clerk)
-    if units is None:
-        forget_owed(connection, order_row)
+    for line, count in zip(giving, moved, strict=True):
+        told = f"{count} back in stock" if count else "nothing went back, the shop no longer has the item"
+        clerk.log(
+            connection, order.marketplace_order_id, "given_back", f"Line {line.line}, {line.sku}: {told}."
+        )
     return sum(moved)
 
 
-def forget_owed(connection: sa.Connection, order_row: int) -> None:
+def _forget_owed(connection: sa.Connection, order_row: int, lines: Sequence[sa.Row[Any]]) -> None:
     """The order waits for no stock any more."""
-    owing = sa.and_(_LINES.order_id == order_row, _LINES.owed > 0)
-    released = sa.update(marketplace_order_lines).where(owing).values(owed=0, exception=None)
-    if connection.execute(released).rowcount:
-        mark(connection, order_row, drop=(Flaw.OVERSOLD.value,))
-
-
-def _units(line: sa.Row[Any], units: Mapping[int, int] | None) -> int:
-    left: int = line.taken - line.given_back
-    return left if units is None else max(0, min(left, units[line.line]))
-
-
-def _log(
-    connection: sa.Connection,
-    order_id: str,
-    lines: Sequence[sa.Row[Any]],
-    moved: Sequence[int],
-    clerk: Clerk,
-) -> None:
-    for line, count in zip(lines, moved, strict=True):
-        if count:
-            detail = f"Line {line.line}, {line.sku}: {count} back in stock."
-        elif _units(line, None):
-            detail = f"Line {line.line}, {line.sku}: nothing went back, the shop no longer has the item."
-        else:
-            continue
-        clerk.log(connection, order_id, "given_back", detail)
+    owing = [line for line in lines if line.owed]
+    if not owing:
+        return
+    changes = [{"id": line.id, "owed": 0, "exception": flaws.owing(line.exception, 0)} for line in owing]
+    update_rows(connection, marketplace_order_lines, changes)
+    mark_owing(connection, order_row)
+    quiet_alarm(connection, {(line.product_id, line.variant_id) for line in owing})

@@ -11,10 +11,13 @@ from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.lookup import items_by_sku, present_items
-from midas_pipelines.sync.orders.flaws import Flaw, explain_line
+from midas_pipelines.sync.orders.flaws import Flaw, explain_line, written
+from midas_pipelines.sync.orders.oversold import Short
 from midas_pipelines.sync.orders.sales import Sale, SaleLine
 
 CHANNEL = "fourseller"
+Named = tuple[str | None, str | None]
+"""What a line says it sold: 4Seller's product id, and the SKU."""
 
 
 @dataclass(slots=True)
@@ -25,6 +28,7 @@ class SoldLine:
     line: SaleLine
     item: ItemKey | None
     wanted: int = 0  # the units that leave the shop for it
+    number: int = 0  # our number of the line: the marketplace's at first, and its own for ever
     order_item_id: int = 0
     taken: int = 0
 
@@ -34,24 +38,46 @@ class SoldLine:
         self.wanted = max(0, self.line.quantity) if item is not None and self.sale.takes_stock else 0
 
     @property
+    def named(self) -> Named:
+        """What it says of itself: 4Seller's product id, and the SKU."""
+        return (self.line.fourseller_product_id, self.line.sku)
+
+    @property
     def owed(self) -> int:
         """The units that were sold and were not there."""
         return self.wanted - self.taken
 
     @property
-    def flaw(self) -> Flaw | None:
-        """What a person must see about it."""
-        if self.line.odd:
-            return Flaw.QUANTITY
-        if self.item is None:
-            return Flaw.UNMAPPED
-        return Flaw.OVERSOLD if self.owed else None
+    def flaws(self) -> tuple[Flaw, ...]:
+        """What a person must see about it; of a sale that takes nothing, nothing."""
+        if (self.item is not None and self.taken == self.wanted and not self.line.odd) or (
+            not self.sale.takes_stock
+        ):
+            return ()
+        found = [Flaw.QUANTITY] if self.line.odd else []
+        if self.item is None and self.line.quantity > 0:
+            found.append(Flaw.UNMAPPED)
+        elif self.owed > 0:
+            found.append(Flaw.OVERSOLD)
+        return tuple(found)
+
+    @property
+    def short(self) -> Short | None:
+        """What it oversold; None when everything was there."""
+        if self.item is None or self.owed <= 0:
+            return None
+        return Short(self.item, self.line.sku or self.line.title, self.sale.order_id, self.owed)
+
+    @property
+    def exception(self) -> str | None:
+        """The flaws as the column `exception` holds them."""
+        return written({flaw.value for flaw in self.flaws})
 
     def explain(self, flaw: Flaw) -> str:
         """The flaw in a sentence."""
         line = self.line
         return explain_line(
-            line.line, line.sku, flaw, wanted=self.wanted, taken=self.taken, quantity=line.quantity
+            self.number, line.sku, flaw, wanted=self.wanted, taken=self.taken, quantity=line.quantity
         )
 
 
@@ -74,12 +100,8 @@ def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLi
         for line in sale.lines:
             item = found.get((line.fourseller_product_id, line.sku))
             wanted = max(0, line.quantity) if item is not None and takes_stock else 0
-            sold.append(SoldLine(sale, line, item, wanted))
+            sold.append(SoldLine(sale, line, item, wanted, line.line))
     return sold
-
-
-Named = tuple[str | None, str | None]
-"""What a line says it sold: 4Seller's product id, and the SKU."""
 
 
 def find_items(connection: sa.Connection, lines: Iterable[SaleLine]) -> dict[Named, ItemKey]:
@@ -104,4 +126,18 @@ def items_named(connection: sa.Connection, names: Iterable[Named]) -> dict[Named
         by_id = {product_id: item for product_id, item in tied.items() if item in present}
     by_sku = items_by_sku(connection, {sku for _, sku in names if sku})
     found = {name: by_id.get(name[0] or "") or by_sku.get(name[1] or "") for name in names}
+    lost = {sku for (_, sku), item in found.items() if item is None and sku}
+    if lost:
+        listed = _items_listed_as(connection, lost)
+        found = {name: item or listed.get(name[1] or "") for name, item in found.items()}
     return {name: item for name, item in found.items() if item is not None}
+
+
+def _items_listed_as(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
+    """The items that 4Seller has under these SKUs, where the shop spells them otherwise, or has renamed them since."""
+    table = mappings.c
+    query = sa.select(table.sku, table.product_id, table.variant_id)
+    query = query.where(any_of(connection, table.sku, skus))
+    tied = {row.sku: (row.product_id, row.variant_id) for row in connection.execute(query)}
+    present = present_items(connection, set(tied.values()))
+    return {sku: item for sku, item in tied.items() if item in present}

@@ -10,7 +10,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.storefront.schema import orders
 
-LARGEST_LOCAL_ID = 2**31 - 1
+LARGEST_LOCAL_ID, LOCAL_ID_DIGITS = 2**31 - 1, 10
 _TABLE = marketplace_orders.c
 
 
@@ -19,24 +19,33 @@ class NoSuchOrder(Exception):
 
 
 def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
-    """Our row of the order with this id: the marketplace's, else the shop's order number, else the shop's own id.
+    """Our row of the order with this id: the marketplace's, the shop's order number, or the shop's own id.
 
     Raises:
-        NoSuchOrder: nothing has it.
+        NoSuchOrder: nothing has it, or one order by one kind of id and another by another.
     """
     name = text.strip()
-    tries = [_TABLE.marketplace_order_id == name, orders.c.order_number == name]
-    if name.isascii() and name.isdigit() and int(name) <= LARGEST_LOCAL_ID:
-        tries.append(_TABLE.local_order_id == int(name))
+    which = [_TABLE.marketplace_order_id.in_([text, name]), orders.c.order_number == name]
+    if name.isascii() and name.isdigit() and len(name) <= LOCAL_ID_DIGITS and int(name) <= LARGEST_LOCAL_ID:
+        which.append(_TABLE.local_order_id == int(name))
     query = (
         sa.select(marketplace_orders, orders.c.order_number, orders.c.status.label("shop_status"))
         .select_from(marketplace_orders.outerjoin(orders, orders.c.id == _TABLE.local_order_id))
+        .where(sa.or_(*which))
         .order_by(_TABLE.id)
+        .limit(4)
     )
-    for condition in tries:
-        found = connection.execute(query.where(condition).limit(1)).first()
-        if found is not None:
-            return found
+    found = list(connection.execute(query))
+    if any(row.marketplace_order_id == text for row in found):  # before the same without its spaces
+        found = [row for row in found if row.marketplace_order_id == text or row.marketplace_order_id != name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        numbers = " or ".join(str(row.order_number or row.marketplace_order_id) for row in found)
+        raise NoSuchOrder(
+            f"{name[:100]} is the marketplace's id of one order and the shop's id of another: give the order number, "
+            f"{numbers}."
+        )
     raise NoSuchOrder(
         f"No imported order has the id {name[:100]}: give the marketplace's id, the order number or the shop's id. "
         "`midas sync orders` imports what is new."

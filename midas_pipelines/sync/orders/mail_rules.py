@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from midas_pipelines.settings import Settings
 
 RELAYS = (
-    "marketplace.amazon.",  # buyers' aliases, one domain for each country
-    "members.ebay.",
+    "members.ebay.com",
     "relay.walmart.com",
     "scs.tiktokw.us",
+    "scs.tiktokw.eu",
+    "scs.tiktok.com",
     "scs2.tiktok.com",
     "chat-seller.tiktok.com",
     "etsy.com",
+    "mail.mercadolibre.com",
+    "mail.mercadolivre.com",
+    "allegromail.pl",
     "example.invalid",
 )
-"""Beginnings of domains behind which a marketplace passes mail on: it confirms orders itself and limits what sellers write."""
+"""Domains behind which a marketplace passes mail on: it confirms orders itself and limits what sellers write."""
+
+AMAZON = re.compile(r"marketplace\.amazon\.(com|[a-z]{2}|com?\.[a-z]{2})")
+"""Amazon's aliases for buyers, one domain for each country."""
 
 DATED = ("received",)
 """Mail that is out of place for an order placed long ago, as on the first import."""
@@ -57,7 +65,8 @@ SILENT = MailRules()
 def is_relay(email: str) -> bool:
     """Whether the address is a marketplace's alias for a buyer."""
     domain = email.rsplit("@", 1)[-1].strip().lower()
-    return any(domain.startswith(relay) or domain.endswith(f".{relay}") for relay in RELAYS)
+    known = any(domain == relay or domain.endswith(f".{relay}") for relay in RELAYS)
+    return known or AMAZON.fullmatch(domain) is not None
 
 
 def mail_rules(settings: Settings) -> MailRules:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.notify.letters import BadTemplate, write_letter
 from midas_pipelines.notify.mail import (
     Letter,
+    MailDown,
     MailError,
     MailFailed,
     MailRefused,
@@ -21,22 +24,26 @@ from midas_pipelines.notify.mail import (
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.claims import delay_seconds
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.shipment_tables import customer_mails, order_shipment_lines, order_shipments
-from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.schema import orders
-from midas_pipelines.storefront.types import to_cents, utc_now
+from midas_pipelines.store.shipment_tables import customer_mails
+from midas_pipelines.store.tables import marketplace_orders
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.letter_facts import letter_facts
+from midas_pipelines.sync.orders.mail_rules import MailRules, mail_rules
+from midas_pipelines.sync.orders.statuses import ENDED
 
 LEASE_SECONDS = 300
-MOST_ATTEMPTS = 10
-CHANNEL_NAMES = {
-    "ebay": "eBay",
-    "tiktok": "TikTok Shop",
-    "aliexpress": "AliExpress",
-    "mercadolibre": "Mercado Libre",
-}
-"""As the marketplaces write themselves, where a capital letter is not enough."""
+ROUND_SECONDS = 60.0
+"""No letter is begun later in a round: others wait for its end."""
+GIVE_UP_AFTER = timedelta(days=3)
+"""What could not be sent for so long is given up, and a person is told."""
+
+ALERT, DOWN_ALERT = "customer_mail", "mail_server"
 _MAILS = customer_mails.c
+
+
+class NotWanted(Exception):
+    """The message is out of place by now; the text says why."""
 
 
 @dataclass
@@ -46,11 +53,12 @@ class MailReport:
     sent: int = 0
     waiting: int = 0  # could not be sent now; tried again later
     failed: int = 0  # will not be sent without a person
+    superseded: int = 0  # out of place by the time they were to be sent
     problems: list[dict[str, str]] = field(default_factory=list)
 
 
 def send_mails(database: Database, settings: Settings, run_id: str | None = None) -> MailReport:
-    """Sends every message that is due; a server that is down leaves them waiting and raises nothing.
+    """Sends every message that is due; a server that is down leaves them waiting, ends the round and raises nothing.
 
     Each is claimed before it is sent. When this process dies in between nobody knows whether it went out, and a
     message is rather reported to a person than sent twice.
@@ -61,23 +69,25 @@ def send_mails(database: Database, settings: Settings, run_id: str | None = None
     report = MailReport()
     if settings.smtp_url is None:
         return report
-    if "@" not in settings.mail_from:
+    if not settings.mail_from:
         raise SettingsError("MIDAS_MAIL_FROM is not set: give the sender, as in Shop <orders@example.com>.")
     try:
         server = SmtpServer.from_url(settings.smtp_url.get_secret_value())
     except ValueError as wrong:
         raise SettingsError(str(wrong)) from None
-    clerk = Clerk(run_id)
-    _give_up_on_the_lost(database, clerk, report)
+    post_round = _Round(database, settings, Clerk(run_id), mail_rules(settings), report)
+    post_round.give_up_on_the_lost()
+    started, ends = database.now(), time.monotonic() + ROUND_SECONDS
     with Post(server, settings.mail_from) as post:
-        while (mail := _claim(database)) is not None:
-            _send(database, settings, post, mail, clerk, report)
+        while time.monotonic() < ends and (mail := _claim(database, started)) is not None:
+            if not post_round.send(post, mail):
+                break
     return report
 
 
-def _claim(database: Database) -> sa.Row[Any] | None:
-    """The next message that is due, ours alone from now on."""
-    due = sa.or_(_MAILS.next_attempt_at.is_(None), _MAILS.next_attempt_at <= utc_now())
+def _claim(database: Database, due_at: datetime) -> sa.Row[Any] | None:
+    """The next message that was due at that moment, ours alone from now on."""
+    due = sa.or_(_MAILS.next_attempt_at.is_(None), _MAILS.next_attempt_at <= due_at)
     query = sa.select(customer_mails).where(_MAILS.state == "waiting", due).order_by(_MAILS.id).limit(1)
     with database.writing() as connection:
         mail = connection.execute(query.with_for_update(skip_locked=True)).first()
@@ -86,61 +96,152 @@ def _claim(database: Database) -> sa.Row[Any] | None:
     return mail
 
 
-def _give_up_on_the_lost(database: Database, clerk: Clerk, report: MailReport) -> None:
-    """Messages whose sender died while it sent them: a person looks whether they went out."""
-    query = sa.select(customer_mails).where(_MAILS.state == "sending", _MAILS.next_attempt_at < utc_now())
-    with database.reading() as connection:
-        lost = connection.execute(query).all()
-    why = MailUnsure(
-        "The process that sent it died: it may have gone out. `midas orders retry ID --mail` sends it."
-    )
-    for mail in lost:
-        _note(database, mail, why, clerk, report)
+@dataclass
+class _Round:
+    """One round of the post: what it is done with, and what it has done."""
 
+    database: Database
+    settings: Settings
+    clerk: Clerk
+    rules: MailRules
+    report: MailReport
 
-def _send(
-    database: Database, settings: Settings, post: Post, mail: sa.Row[Any], clerk: Clerk, report: MailReport
-) -> None:
-    try:
-        letter = _write(database, settings, mail)
-        post.send(letter)
-    except MailError as trouble:
-        _note(database, mail, trouble, clerk, report)
-    except BadTemplate as wrong:
-        _note(database, mail, MailFailed(str(wrong)), clerk, report)
-    else:
-        _note(database, mail, None, clerk, report)
-
-
-def _note(
-    database: Database, mail: sa.Row[Any], trouble: MailError | None, clerk: Clerk, report: MailReport
-) -> None:
-    attempts = mail.attempts + 1
-    values: dict[str, Any] = {"attempts": attempts, "reason": str(trouble) if trouble else None}
-    if trouble is None:
-        report.sent += 1
-        values |= {"state": "sent", "sent_at": utc_now(), "next_attempt_at": None}
-    elif isinstance(trouble, MailFailed) and attempts < MOST_ATTEMPTS:
-        report.waiting += 1
-        wait = max(60, int(delay_seconds(attempts + 1)))
-        values |= {"state": "waiting", "next_attempt_at": utc_now(wait)}
-    else:
-        report.failed += 1
-        values["state"] = "unsure" if isinstance(trouble, MailUnsure) else "failed"
-    with database.writing() as connection:
-        order_id = connection.scalar(
-            sa.select(marketplace_orders.c.marketplace_order_id).where(
-                marketplace_orders.c.id == mail.order_id
-            )
-        )
-        changed = _set(connection, mail.id, state_before=("waiting", "sending"), **values)
-        if order_id is None or not changed:
-            return
-        if trouble is None:
-            clerk.log(connection, order_id, "confirmed", f"The customer was told: {mail.kind}.")
+    def send(self, post: Post, mail: sa.Row[Any]) -> bool:
+        """Sends one message and notes how that ended; False when the server takes none now."""
+        try:
+            post.send(self._write(mail))
+        except NotWanted as why:
+            self._note_superseded(mail, str(why))
+        except MailDown as down:
+            self._note(mail, down)
+            self._tell_of_server(str(down))
+            return False
+        except MailError as trouble:
+            self._note(mail, trouble)
+        except BadTemplate as wrong:
+            self._note(mail, MailFailed(str(wrong)))
+        except sa.exc.SQLAlchemyError:
+            raise
+        except Exception as unforeseen:  # its words may quote the customer
+            self._note(mail, MailFailed(f"The message could not be written: {type(unforeseen).__name__}."))
         else:
-            report.problems.append({"order": order_id, "mail": mail.kind, "reason": str(trouble)})
-            clerk.log_once(connection, order_id, "not_confirmed", f"Message “{mail.kind}”: {trouble}")
+            self._note(mail, None)
+            self._tell_of_server(None)
+        return True
+
+    def give_up_on_the_lost(self) -> None:
+        """Messages whose sender died while it sent them: a person looks whether they went out."""
+        query = sa.select(customer_mails).where(_MAILS.state == "sending", _MAILS.next_attempt_at < utc_now())
+        with self.database.reading() as connection:
+            lost = connection.execute(query).all()
+        why = MailUnsure(
+            "The process that sent it died: it may have gone out. `midas orders retry ID --mail` sends it."
+        )
+        for mail in lost:
+            self._note(mail, why)
+
+    def _write(self, mail: sa.Row[Any]) -> Letter:
+        with self.database.reading() as connection:
+            order = connection.execute(
+                sa.select(marketplace_orders).where(marketplace_orders.c.id == mail.order_id)
+            ).one()
+            facts = letter_facts(connection, mail, order, self.settings.mail_shop_name)
+        email = facts["customer"]["email"]
+        if not email:
+            raise MailRefused("The order has no e-mail address any more.")
+        if not self.rules.wants(mail.kind, order.sales_channel, email, order.placed_at):
+            raise NotWanted("The settings, or the order's age, speak against it by now.")
+        if mail.kind == "received" and order.status in ENDED:
+            raise NotWanted(f"The order is {order.status} by now.")
+        key = f"midas-{mail.order_id}-{mail.kind}-{(mail.about or '0').replace(':', '-')}"
+        return write_letter(mail.kind, email, facts, folder=self.settings.mail_templates, key=key)
+
+    def _note_superseded(self, mail: sa.Row[Any], why: str) -> None:
+        self.report.superseded += 1
+        with self.database.writing() as connection:
+            if _set(connection, mail.id, state_before=("sending",), state="superseded", reason=why):
+                detail = f"Message “{mail.kind}” was not sent: {why}"
+                self.clerk.log(connection, _order_id(connection, mail), "not_confirmed", detail)
+
+    def _note(self, mail: sa.Row[Any], trouble: MailError | None) -> None:
+        attempts = mail.attempts + 1
+        values: dict[str, Any] = {"attempts": attempts, "reason": str(trouble) if trouble else None}
+        too_late = datetime.now(UTC) - mail.created_at > GIVE_UP_AFTER
+        if trouble is None:
+            self.report.sent += 1
+            values |= {"state": "sent", "sent_at": utc_now(), "next_attempt_at": None}
+        elif isinstance(trouble, MailFailed) and not too_late:
+            self.report.waiting += 1
+            wait = max(60, int(delay_seconds(attempts + 1)))
+            values |= {"state": "waiting", "next_attempt_at": utc_now(wait)}
+        else:
+            self.report.failed += 1
+            values["state"] = "unsure" if isinstance(trouble, MailUnsure) else "failed"
+        with self.database.writing() as connection:
+            if not _set(connection, mail.id, state_before=("waiting", "sending"), **values):
+                return
+            order_id = _order_id(connection, mail)
+            if trouble is None:
+                self.clerk.log(connection, order_id, "confirmed", f"The customer was told: {mail.kind}.")
+                clear_alert(connection, kind=ALERT, subject=_subject(order_id))
+                return
+            self.report.problems.append({"order": order_id, "mail": mail.kind, "reason": str(trouble)})
+            detail = f"Message “{mail.kind}”: {trouble}"
+            self.clerk.log_once(connection, order_id, "not_confirmed", detail)
+            if values["state"] != "waiting":
+                text = (
+                    f"Order {order_id}, message “{mail.kind}”: {trouble} `midas orders messages` lists all."
+                )
+                raise_alert(connection, kind=ALERT, subject=_subject(order_id), text=text)
+
+    def _tell_of_server(self, trouble: str | None) -> None:
+        """Staff are told once when the mail server takes nothing, and need not look any more when it does."""
+        with self.database.writing() as connection:
+            if trouble is None:
+                clear_alert(connection, kind=DOWN_ALERT, subject="smtp")
+            else:
+                text = f"Messages to customers wait. {trouble}"
+                raise_alert(connection, kind=DOWN_ALERT, subject="smtp", text=text)
+
+
+def unsent_messages(database: Database, *, state: str | None = None) -> list[dict[str, Any]]:
+    """Messages that have not gone out, or may not have, the oldest first.
+
+    Args:
+        database: the shop's.
+        state: only those that are waiting, sending, failed or unsure.
+    """
+    states = [state] if state else ["waiting", "sending", "failed", "unsure"]
+    query = (
+        sa.select(
+            marketplace_orders.c.marketplace_order_id.label("order"),
+            _MAILS.kind.label("message"),
+            _MAILS.state,
+            _MAILS.attempts,
+            _MAILS.created_at.label("since"),
+            _MAILS.reason,
+        )
+        .join(marketplace_orders, marketplace_orders.c.id == _MAILS.order_id)
+        .where(_MAILS.state.in_(states))
+        .order_by(_MAILS.id)
+    )
+    with database.reading() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def send_again(database: Database, states: list[str]) -> int:
+    """Puts messages in these states back to be sent; returns how many."""
+    query = (
+        sa.select(marketplace_orders.c.marketplace_order_id)
+        .join(customer_mails, marketplace_orders.c.id == _MAILS.order_id)
+        .where(_MAILS.state.in_(states))
+    )
+    put_back = sa.update(customer_mails).where(_MAILS.state.in_(states))
+    values = {"state": "waiting", "next_attempt_at": None, "attempts": 0, "created_at": utc_now()}
+    with database.writing() as connection:
+        for order_id in set(connection.scalars(query)):
+            clear_alert(connection, kind=ALERT, subject=_subject(order_id))
+        return connection.execute(put_back.values(values)).rowcount
 
 
 def _set(
@@ -152,76 +253,10 @@ def _set(
     return connection.execute(statement.values(values)).rowcount
 
 
-def _write(database: Database, settings: Settings, mail: sa.Row[Any]) -> Letter:
-    with database.reading() as connection:
-        facts = letter_facts(connection, mail, settings.mail_shop_name)
-    email = facts["customer"]["email"]
-    if not email:
-        raise MailRefused("The order has no e-mail address any more.")
-    key = f"midas-{mail.order_id}-{mail.kind}-{mail.about or '0'}"
-    return write_letter(mail.kind, email, facts, folder=settings.mail_templates, key=key)
+def _order_id(connection: sa.Connection, mail: sa.Row[Any]) -> str:
+    table = marketplace_orders.c
+    return str(connection.scalar(sa.select(table.marketplace_order_id).where(table.id == mail.order_id)))
 
 
-def letter_facts(connection: sa.Connection, mail: sa.Row[Any], shop_name: str) -> dict[str, Any]:
-    """What a template may name, as the order stands now."""
-    order = connection.execute(
-        sa.select(marketplace_orders, orders.c.order_number, orders.c.shipping_address)
-        .outerjoin(orders, orders.c.id == marketplace_orders.c.local_order_id)
-        .where(marketplace_orders.c.id == mail.order_id)
-    ).one()
-    address = order.shipping_address if isinstance(order.shipping_address, dict) else {}
-    parcel = _parcel(connection, mail)
-    lines = _lines(connection, mail.order_id, parcel)
-    return {
-        "shop": {"name": shop_name},
-        "customer": {"name": address.get("name") or "", "email": address.get("email") or ""},
-        "order": {
-            "number": order.marketplace_order_id,
-            "local_number": order.order_number,
-            "channel": CHANNEL_NAMES.get(order.sales_channel or "", (order.sales_channel or "").capitalize()),
-            "placed": f"{order.placed_at:%Y-%m-%d}" if order.placed_at else "",
-            "currency": order.currency or "",
-            "shipping": order.shipping_cost,
-            "tax": order.tax,
-            "discount": order.discount,
-            "total": order.total,
-        },
-        "lines": lines,
-        "parcel": parcel,
-    }
-
-
-def _parcel(connection: sa.Connection, mail: sa.Row[Any]) -> dict[str, Any]:
-    if not mail.about:
-        return {}
-    parcel = order_shipments.c
-    row = connection.execute(sa.select(order_shipments).where(parcel.id == int(mail.about))).first()
-    if row is None:
-        raise MailRefused("The parcel that it tells of is no longer on record.")
-    held = order_shipment_lines.c
-    query = sa.select(held.order_item_id, held.quantity).where(held.shipment_id == row.id)
-    units = {one.order_item_id: one.quantity for one in connection.execute(query)}
-    lines = marketplace_order_lines.c
-    open_lines = sa.select(lines.id).where(
-        lines.order_id == mail.order_id, lines.quantity - lines.given_back > lines.shipped
-    )
-    complete = connection.execute(open_lines.limit(1)).first() is None
-    number, url = row.tracking_number, row.tracking_url
-    return {"carrier": row.carrier, "number": number, "url": url, "complete": complete, "units": units}
-
-
-def _lines(connection: sa.Connection, order_row: int, parcel: Mapping[str, Any]) -> list[dict[str, Any]]:
-    table = marketplace_order_lines.c
-    query = sa.select(marketplace_order_lines).where(table.order_id == order_row, table.quantity > 0)
-    units = parcel.get("units") or {}
-    return [
-        {
-            "title": line.title,
-            "sku": line.sku,
-            "quantity": units.get(line.order_item_id, line.quantity),
-            "owed": line.owed,
-            "total": to_cents(line.price * line.quantity),
-        }
-        for line in connection.execute(query.order_by(table.line))
-        if not units or line.order_item_id in units
-    ]
+def _subject(order_id: str) -> str:
+    return f"order:{order_id}"[:200]

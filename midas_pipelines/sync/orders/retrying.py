@@ -10,29 +10,42 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.errors import NotFound
 from midas_pipelines.store.shipment_tables import customer_mails, order_shipments
 from midas_pipelines.store.tables import marketplace_orders
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.orders import flaws
+from midas_pipelines.sync.orders.clerk import Clerk, mark
+from midas_pipelines.sync.orders.flaws import SEEN_BY_A_PERSON, Flaw
 from midas_pipelines.sync.orders.importing import Imported
+from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.lookup import find_order
-from midas_pipelines.sync.orders.oversold import allocate_backorders
+from midas_pipelines.sync.orders.open_lines import settle_open_lines
 from midas_pipelines.sync.orders.polling import take_in
-from midas_pipelines.sync.orders.unmapped import map_known_lines
+from midas_pipelines.sync.orders.set_aside import take_up
+
+UNSENT = ("waiting", "sending", "failed", "unsure")
 
 
 class CannotRetry(Exception):
     """4Seller cannot give the order again; the message says what to do."""
 
 
+class NothingToDismiss(Exception):
+    """Nothing about the order waits for a person's look; the message says what does."""
+
+
 @dataclass(frozen=True)
 class Retried:
-    """What trying again changed."""
+    """What trying again changed, and what is open still."""
 
     order: str
     imported: bool
     moved_on: bool
     mapped: int
     allocated: int
-    exception: str | None
+    exception: str | None  # or `set_aside`
+    reason: str | None
     messages: int  # put back to be sent
+    unsent: int  # messages that have not gone out, or may not have
 
     @property
     def record(self) -> dict[str, Any]:
@@ -46,7 +59,7 @@ async def retry_order(engine: Engine, text: str, *, mail: bool = False) -> Retri
     Args:
         engine: the shop's database, settings and channel.
         text: the order's id, any of the three.
-        mail: also sends messages that may have gone out already, or were given up.
+        mail: also puts back messages that may have gone out already, or were given up.
 
     Raises:
         NoSuchOrder: nothing has this id.
@@ -56,33 +69,83 @@ async def retry_order(engine: Engine, text: str, *, mail: bool = False) -> Retri
     with engine.database.reading() as connection:
         row = find_order(connection, text)
     order_id = row.marketplace_order_id
+    read_at = engine.database.now()
     async with engine.channel() as client:
         try:
             order = await client.order(order_id)
         except NotFound:
             raise CannotRetry(
-                f"4Seller has no order {order_id}: it cannot be read again. Enter it in the shop by hand."
+                f"4Seller has no order {order_id}: it cannot be read again. Enter it in the shop by hand, "
+                "and `midas orders dismiss` it here."
             ) from None
-    result: Imported = take_in(engine, [order])
-    mapped = map_known_lines(engine.database, engine.run_id)
-    allocated = allocate_backorders(engine.database, engine.run_id)
+    result: Imported = take_in(engine, [order], read_at=read_at)
+    opened = settle_open_lines(engine.database, engine.run_id)
     with engine.database.writing() as connection:
-        messages = _put_back(connection, row.id, row.local_order_id, mail)
-        exception = connection.scalar(
-            sa.select(marketplace_orders.c.exception).where(marketplace_orders.c.id == row.id)
+        messages = _put_back(connection, lock_order(connection, row.id), mail)
+        now = connection.execute(sa.select(marketplace_orders).where(marketplace_orders.c.id == row.id)).one()
+        unsent = connection.scalar(
+            sa.select(sa.func.count()).where(
+                customer_mails.c.order_id == row.id, customer_mails.c.state.in_(UNSENT)
+            )
         )
-    imported, moved = bool(result.imported), bool(result.moved_on)
-    return Retried(order_id, imported, moved, mapped, allocated, exception, messages)
+    aside = now.outcome == "set_aside"
+    return Retried(
+        order_id,
+        bool(result.imported),
+        bool(result.moved_on),
+        opened.mapped,
+        opened.allocated,
+        "set_aside" if aside else now.exception,
+        now.reason if aside else None,
+        messages,
+        unsent or 0,
+    )
 
 
-def _put_back(connection: sa.Connection, order_row: int, local_id: int | None, mail: bool) -> int:
-    """Parcels and messages that wait for their next attempt are due now; returns the messages."""
+def _put_back(connection: sa.Connection, order: sa.Row[Any], mail: bool) -> int:
+    """What waits for its next attempt, or was refused, is due now; returns the messages."""
     parcels = sa.update(order_shipments).where(
-        order_shipments.c.order_id == local_id, order_shipments.c.told_at.is_(None)
+        order_shipments.c.order_id == order.local_order_id, order_shipments.c.told_at.is_(None)
     )
     connection.execute(parcels.values(next_attempt_at=None))
+    table = marketplace_orders.c
+    values: dict[str, Any] = {"tell_after": None, "tell_attempts": 0}
+    if Flaw.REFUSED.value in flaws.read(order.exception):
+        values["shop_status_since"] = sa.func.coalesce(table.shop_status_since, utc_now())
+    connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
     states = ["waiting", "failed", "unsure"] if mail else ["waiting"]
     mails = sa.update(customer_mails).where(
-        customer_mails.c.order_id == order_row, customer_mails.c.state.in_(states)
+        customer_mails.c.order_id == order.id, customer_mails.c.state.in_(states)
     )
     return connection.execute(mails.values(state="waiting", next_attempt_at=None, attempts=0)).rowcount
+
+
+def dismiss(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk) -> list[str]:
+    """A person has looked at what is odd about an order and takes it as it is; returns what that was.
+
+    Args:
+        connection: a writing transaction.
+        order: our row, locked.
+        clerk: writes the story.
+
+    Raises:
+        NothingToDismiss: nothing waits for a look, or what does has another way out.
+    """
+    name = order.marketplace_order_id
+    if order.outcome == "set_aside":
+        seen = ["set_aside"]
+        statement = sa.update(marketplace_orders).where(marketplace_orders.c.id == order.id)
+        connection.execute(statement.values(outcome="dismissed"))
+        take_up(connection, name)
+    else:
+        standing = flaws.read(order.exception)
+        seen = sorted(standing & {flaw.value for flaw in SEEN_BY_A_PERSON})
+        if not seen:
+            left = ", ".join(sorted(standing)) or "nothing"
+            raise NothingToDismiss(
+                f"Order {name}: {left} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
+                "`midas orders settle`, an oversold one when stock comes back."
+            )
+        mark(connection, order.id, drop=tuple(seen))
+    clerk.log(connection, name, "dismissed", f"An operator has looked at it: {', '.join(seen)}.")
+    return seen

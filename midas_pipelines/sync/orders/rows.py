@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from midas_pipelines.store.payloads import Vault
+from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.sync.orders.lines import CHANNEL, SoldLine
 from midas_pipelines.sync.orders.sales import Sale
 from midas_pipelines.sync.orders.statuses import local_status, payment_status
@@ -29,7 +30,7 @@ def marketplace_order(sale: Sale, local_id: int, vault: Vault) -> Row:
         "tax": sale.tax,
         "discount": sale.discount,
         "payload": sale.sealed or vault.seal(sale.raw),
-        "content_hash": sale.content_hash,
+        "content_hash": sale.content.written(),
         "placed_at": sale.placed_at,
         "source_updated_at": sale.updated_at,
     }
@@ -40,7 +41,7 @@ def marketplace_line(line: SoldLine, order_row: int) -> Row:
     product_id, variant_id = line.item or (None, None)
     return {
         "order_id": order_row,
-        "line": line.line.line,
+        "line": line.number,
         "sku": line.line.sku,
         "fourseller_product_id": line.line.fourseller_product_id,
         "title": line.line.title,
@@ -51,22 +52,23 @@ def marketplace_line(line: SoldLine, order_row: int) -> Row:
         "variant_id": variant_id,
         "taken": line.taken,
         "owed": line.owed,
-        "exception": line.flaw.value if line.flaw else None,
+        "exception": line.exception,
     }
 
 
 def shop_order(sale: Sale, local_id: int) -> Row:
-    """The shop's row of the order."""
+    """The shop's row of the order; its amounts are in whole cents."""
+    address = sale.address
     return {
         "id": local_id,
         "order_number": sale.order_number,
         "status": local_status(sale.status),
-        "total_amount": sale.total,
-        "shipping_address": sale.address,
-        "billing_address": sale.address,
+        "total_amount": to_cents(sale.total),
+        "shipping_address": address,
+        "billing_address": address,
         "payment_method": {"type": "marketplace", "channel": sale.sales_channel or CHANNEL},
         "payment_status": payment_status(sale.status, paid=sale.paid),
-        "shipping_cost": sale.shipping_cost,
+        "shipping_cost": to_cents(sale.shipping_cost),
         "notes": f"{origin(sale)}, paid in {sale.currency}",
         "created_at": sale.placed_at,
         "updated_at": sale.updated_at or sale.placed_at,
@@ -83,8 +85,8 @@ def shop_item(line: SoldLine, local_id: int) -> Row:
         "variant_id": variant_id,
         "product_name": line.line.title,
         "quantity": line.line.quantity,
-        "price": line.line.price,
-        "total_price": line.line.total,
+        "price": to_cents(line.line.price),
+        "total_price": to_cents(line.line.total),
         "created_at": line.sale.placed_at,
     }
 
@@ -122,7 +124,7 @@ def summary(sale: Sale) -> str:
 def deduction(lines: list[SoldLine]) -> str:
     """What an order's lines took from stock, in one sentence."""
     parts = (
-        f"{line.taken} of {line.line.sku or line.line.title} (line {line.line.line})"
+        f"{line.taken} of {line.line.sku or line.line.title} (line {line.number})"
         for line in lines
         if line.taken
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -13,20 +13,21 @@ from midas_pipelines.fourseller.models import Order, OrderItem
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.storefront.json_text import to_json
-from midas_pipelines.storefront.types import to_cents
+from midas_pipelines.sync.orders.amounts import (
+    DISCOUNT_FIELDS,
+    TAX_FIELDS,
+    UnreadableSaleError,
+    extra,
+    in_minor_units,
+    sound,
+)
+from midas_pipelines.sync.orders.content import Content, digest, digest_of_fields, digest_of_lines
+from midas_pipelines.sync.orders.statuses import GOODS_LEFT, Step, step
 
-LARGEST_AMOUNT = Decimal(10) ** 8
-"""The shop's amounts are DECIMAL(10,2): below a hundred million."""
-
-TAX_FIELDS = ("tax", "tax_total", "total_tax", "sales_tax", "taxes")
-DISCOUNT_FIELDS = ("discount", "discount_total", "total_discount", "discounts")
-"""Names marketplaces use for what the contract does not have; the whole payload is kept anyway."""
+LONGEST_ID = 170
+"""Characters of an order's id: our names for its stock movements add a line's number, and have 200."""
 
 MAY_BE_LONGER = {"title": 255, "sku": 255, "product_id": 100, "channel": 50, "word": 50}
-
-
-class UnreadableSaleError(Exception):
-    """The order cannot be put into the shop's tables; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class SaleLine:
     quantity: int
     price: Decimal
     odd: bool
-    total: Decimal  # price times quantity; a quantity below one counts for nothing
+    total: Decimal  # price times quantity, exact; a quantity below one counts for nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +63,27 @@ class Sale:
     placed_at: datetime
     updated_at: datetime | None
     shipped: bool
-    address: dict[str, Any]
+    buyer: dict[str, Any]
+    ship_to: dict[str, Any]
     raw: dict[str, Any]
     lines_total: Decimal
-    content_hash: str  # of what the buyer may still change: lines, amounts and where the parcel goes
-    sealed: str | None  # `raw`, where it was sealed when it was read
+    content: Content  # of what the buyer may still change
+    sealed: str | None = None  # `raw`, where it was sealed when it was read
+    read_at: datetime | None = None  # before 4Seller was asked, by the database's clock; None for an event
+    trouble: str | None = None  # why its content could not be read; its status could
 
     @property
     def adds_up(self) -> bool:
-        """Whether lines + shipping + tax - discount = total, to the cent."""
-        return self.lines_total + self.shipping_cost + self.tax - self.discount == self.total
+        """Whether lines + shipping + tax - discount = total, to the smallest unit of the currency."""
+        expected = self.lines_total + self.shipping_cost + self.tax - self.discount
+        return expected == self.total or in_minor_units(expected, self.currency) == in_minor_units(
+            self.total, self.currency
+        )
+
+    @property
+    def address(self) -> dict[str, Any]:
+        """Who bought and where the parcel goes, as the shop keeps it."""
+        return {**self.buyer, **self.ship_to}
 
     @property
     def order_number(self) -> str:
@@ -89,62 +101,123 @@ class Sale:
         return self.status is not OrderStatus.REFUNDED or self.shipped
 
 
-def read_sale(order: Order, vault: Vault | None = None) -> Sale:
-    """The sale behind an order as it came, sealed at once with a `vault`: whoever imports it has one thing less to do.
+def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None = None) -> Sale:
+    """The sale behind an order as it came.
+
+    Args:
+        order: as the client read it.
+        vault: seals it at once, so that whoever imports it has one thing less to do.
+        read_at: before 4Seller was asked for it, by the database's clock; None for an event.
 
     Raises:
         UnreadableSaleError: the shop's tables cannot hold it.
     """
-    if len(order.id) > 200:
-        raise UnreadableSaleError("Its id is longer than 200 characters.")
     state, came = order.state, order.raw
+    order_id = _order_id(order)
     lines = tuple(_line(number, item) for number, item in enumerate(order.items, start=1))
-    shipping, tax, discount = (
-        order.shipping_cost or Decimal(0),
-        _extra(came, TAX_FIELDS),
-        _extra(came, DISCOUNT_FIELDS),
-    )
-    goods = sum((line.total for line in lines), Decimal(0))
-    total = order.total if order.total is not None else goods + shipping + tax - discount
-    _check_amounts((total, shipping, tax, discount, goods))
+    shipping = sound(order.shipping_cost) if order.shipping_cost else Decimal("0.00")
+    tax, discount = extra(came, TAX_FIELDS), extra(came, DISCOUNT_FIELDS)
+    goods = sound(sum((line.total for line in lines), Decimal(0)))
+    total = sound(order.total) if order.total is not None else goods + shipping + tax - discount
     raw = storable(came)
-    address = _address(order) if raw is came else storable(_address(order))
-    amounts = (to_cents(total), to_cents(shipping), to_cents(tax), to_cents(discount))
+    buyer, ship_to = _fields(order.customer, raw is came), _fields(order.shipping_address, raw is came)
     return Sale(
-        order_id=storable(order.id),
+        order_id=order_id,
         sales_channel=_cut(order.sales_channel, "channel"),
         status=state.status,
         status_word=_cut(state.word, "word") or "",
         known_status=state.known,
         paid=state.word.strip().lower() != "unpaid",
         currency=storable(order.currency or "USD").upper()[:10],
-        total=amounts[0],
-        shipping_cost=amounts[1],
-        tax=amounts[2],
-        discount=amounts[3],
+        total=total,
+        shipping_cost=shipping,
+        tax=tax,
+        discount=discount,
         lines=lines,
         placed_at=order.created_at or order.updated_at or datetime.now(UTC),
         updated_at=order.updated_at,
-        shipped=order.tracking is not None and order.tracking.number is not None,
-        address=address,
+        shipped=_shipped(order, state.status),
+        buyer=buyer,
+        ship_to=ship_to,
         raw=raw,
         lines_total=goods,
-        content_hash=_digest(lines, amounts, address),
+        content=Content(
+            lines=digest_of_lines(
+                (one.sku or "", one.fourseller_product_id or "", one.quantity, str(one.price))
+                for one in lines
+            ),
+            amounts=digest((total, shipping, tax, discount)) if order.total is not None else None,
+            buyer=digest_of_fields(buyer),
+            address=digest_of_fields(ship_to),
+        ),
         sealed=vault.seal(raw) if vault is not None else None,
+        read_at=read_at,
     )
 
 
-def _digest(lines: Iterable[SaleLine], amounts: Iterable[Decimal], address: dict[str, Any]) -> str:
-    sold = [(one.line, one.sku, one.fourseller_product_id, one.quantity, one.price) for one in lines]
-    return hashlib.sha256(to_json([sold, amounts, sorted(address.items())]).encode()).hexdigest()
+def read_status_alone(order: Order, trouble: str, read_at: datetime | None = None) -> Sale:
+    """The sale behind an order whose content cannot be read: only where it stands. For an order that is known.
+
+    Args:
+        order: as the client read it.
+        trouble: why its content cannot be read.
+        read_at: as for `read_sale`.
+    """
+    bare = Order.model_validate({"id": order.id, "status": order.status}).keeping({})
+    sale = read_sale(bare, read_at=read_at)
+    return replace(
+        sale,
+        updated_at=order.updated_at,
+        shipped=_shipped(order, sale.status),
+        content=Content(),
+        trouble=trouble,
+    )
+
+
+def newest_states(sales: Sequence[Sale]) -> list[Sale]:
+    """One sale for each order, the first placed first: the newest content, and the furthest that any of them stands.
+
+    Events come in any order, and clocks differ: a status that was reached is not taken back by another's date.
+    """
+    newest: dict[str, Sale] = {}
+    for sale in sorted(sales, key=_updated):
+        before = newest.get(sale.order_id)
+        newest[sale.order_id] = sale if before is None else _joined(before, sale)
+    return sorted(newest.values(), key=lambda sale: (sale.placed_at, _updated(sale)))
+
+
+def _joined(earlier: Sale, later: Sale) -> Sale:
+    content = later if later.trouble is None else replace(earlier, trouble=later.trouble)
+    ahead = earlier if step(later.status, earlier.status) is Step.FORWARD else later
+    return replace(
+        content,
+        status=ahead.status,
+        status_word=ahead.status_word,
+        known_status=ahead.known_status,
+        paid=earlier.paid or later.paid,
+        shipped=earlier.shipped or later.shipped,
+        placed_at=min(earlier.placed_at, later.placed_at),
+        updated_at=later.updated_at or earlier.updated_at,
+    )
+
+
+def _updated(sale: Sale) -> datetime:
+    return sale.updated_at or sale.placed_at
+
+
+def _shipped(order: Order, status: OrderStatus) -> bool:
+    return status in GOODS_LEFT or (order.tracking is not None and order.tracking.number is not None)
+
+
+def _order_id(order: Order) -> str:
+    if len(order.id) > LONGEST_ID:
+        raise UnreadableSaleError(f"Its id is longer than {LONGEST_ID} characters.")
+    return str(storable(order.id))
 
 
 def _line(number: int, item: OrderItem) -> SaleLine:
     quantity = 1 if item.quantity is None else item.quantity
-    price = item.price or Decimal(0)
-    if abs(price) >= LARGEST_AMOUNT:
-        raise UnreadableSaleError(f"The price on line {number} is too large for the shop's tables.")
-    price = to_cents(price)
+    price = sound(item.price) if item.price else Decimal("0.00")
     sku = _cut(item.sku, "sku") or ""
     return SaleLine(
         line=number,
@@ -154,44 +227,15 @@ def _line(number: int, item: OrderItem) -> SaleLine:
         quantity=quantity,
         price=price,
         odd=item.quantity is None or item.quantity < 1,
-        total=to_cents(price * max(0, quantity)),
+        total=sound(price * max(0, quantity)),
     )
 
 
-def _extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
-    """The first of these fields that holds an amount, or a list of amounts; 0 without one."""
-    for name in names:
-        value = raw.get(name)
-        if value is None:
-            continue
-        parts = value if isinstance(value, list) else [value]
-        amounts = [_amount(part.get("amount") if isinstance(part, dict) else part) for part in parts]
-        if any(amount is not None for amount in amounts):
-            return sum((amount for amount in amounts if amount is not None), Decimal(0))
-    return Decimal(0)
-
-
-def _amount(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        amount = Decimal(str(value))
-    except ArithmeticError:
-        return None
-    return abs(amount) if amount.is_finite() else None
-
-
-def _check_amounts(amounts: Iterable[Decimal]) -> None:
-    if any(abs(amount) >= LARGEST_AMOUNT for amount in amounts):
-        raise UnreadableSaleError(
-            "An amount is too large for the shop's tables, which hold less than 100,000,000."
-        )
-
-
-def _address(order: Order) -> dict[str, Any]:
-    who = order.customer.model_dump(mode="json") if order.customer else {}
-    where = order.shipping_address.model_dump(mode="json") if order.shipping_address else {}
-    return {**who, **where}
+def _fields(part: Any, clean: bool) -> dict[str, Any]:
+    if part is None:
+        return {}
+    fields: dict[str, Any] = part.model_dump(mode="json")
+    return fields if clean else storable(fields)
 
 
 def _cut(text: str | None, field: str) -> str | None:

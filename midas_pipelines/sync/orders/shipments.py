@@ -7,24 +7,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.fourseller.models import Tracking
-from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.shipment_tables import order_shipment_lines, order_shipments
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.bulk import insert_rows, update_rows
-from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
+from midas_pipelines.storefront.bulk import update_rows
+from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders import flaws
+from midas_pipelines.sync.orders.carriers import bare_number
 from midas_pipelines.sync.orders.clerk import Clerk
-from midas_pipelines.sync.orders.confirmations import queue_mail
+from midas_pipelines.sync.orders.confirmations import about_parcel, queue_mail
 from midas_pipelines.sync.orders.conflicts import raise_conflict
-from midas_pipelines.sync.orders.statuses import GOODS_LEFT, OPEN
+from midas_pipelines.sync.orders.flaws import Flaw
+from midas_pipelines.sync.orders.giving_back import order_lines
+from midas_pipelines.sync.orders.locking import lock_order
+from midas_pipelines.sync.orders.statuses import ENDED
+from midas_pipelines.sync.orders.units import left_to_ship
 
-_LINES = marketplace_order_lines.c
 _PARCELS = order_shipments.c
+_HELD = order_shipment_lines.c
 
 
 class CannotShip(Exception):
@@ -60,88 +63,154 @@ def ship(
         source: operator or gateway.
 
     Raises:
-        CannotShip: the order is cancelled, has nothing left to ship, or less than that.
+        CannotShip: the order is cancelled or in a conflict, has nothing left to ship, or less than that.
     """
     with database.writing() as connection:
-        order = lock_order(connection, order_row)
-        if OrderStatus(order.status) not in (*OPEN, *GOODS_LEFT):
-            raise CannotShip(
-                f"Order {order.marketplace_order_id} is {order.status}: nothing of it may leave."
-            )
-        shipment_id = _record(connection, order, parcel, source)
-        if shipment_id is None:
-            return Shipped(new=False)
-        lines = _lines(connection, order.id)
-        wanted = _checked(order, lines, units)
-        held = [
-            {"shipment_id": shipment_id, "order_item_id": line.order_item_id, "quantity": wanted[line.line]}
-            for line in lines
-            if wanted.get(line.line)
-        ]
-        insert_rows(connection, order_shipment_lines, held)
-        complete = _count(connection, order, shipment_id, parcel, lines, wanted, clerk)
+        return ship_locked(
+            connection, lock_order(connection, order_row), parcel, clerk, units=units, source=source
+        )
+
+
+def ship_locked(
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    parcel: Tracking,
+    clerk: Clerk,
+    *,
+    units: Mapping[int, int] | None = None,
+    source: str = "operator",
+) -> Shipped:
+    """As `ship`, within a transaction that holds the order."""
+    count_parcels(connection, order, clerk)
+    if _known_parcel(connection, order, parcel.number) is not None:
+        return Shipped(new=False)
+    _require_shippable(connection, order)
+    lines = order_lines(connection, order.id)
+    wanted = _checked(order, lines, units)
+    shipment_id = _insert(connection, order, parcel, source)
+    complete = _count(connection, order, shipment_id, parcel, lines, wanted, clerk)
     return Shipped(new=True, complete=complete, units=sum(wanted.values()))
 
 
-def count_shipments(database: Database, clerk: Clerk) -> int:
-    """Books the parcels that the shop's own code has recorded; returns how many there were."""
-    waiting = (
-        sa.select(order_shipments.c.id, marketplace_orders.c.id.label("order_row"))
-        .join(marketplace_orders, marketplace_orders.c.local_order_id == _PARCELS.order_id)
-        .where(_PARCELS.told_at.is_(None), _PARCELS.counted_at.is_(None))
-        .order_by(_PARCELS.id)
-    )
-    with database.reading() as connection:
-        found = connection.execute(waiting).all()
-    return sum(_count_one(database, row.id, row.order_row, clerk) for row in found)
+def correct(database: Database, order_row: int, number: str, parcel: Tracking, clerk: Clerk) -> None:
+    """Gives a parcel that is on record another carrier or number; 4Seller is told of it anew.
 
+    Args:
+        database: the shop's.
+        order_row: our row of the order.
+        number: the one that is on record.
+        parcel: what it should have been.
+        clerk: writes the story.
 
-def _count_one(database: Database, shipment_id: int, order_row: int, clerk: Clerk) -> bool:
+    Raises:
+        CannotShip: no parcel of the order has that number, or another has the new one.
+    """
     with database.writing() as connection:
         order = lock_order(connection, order_row)
-        query = sa.select(order_shipments).where(_PARCELS.id == shipment_id, _PARCELS.counted_at.is_(None))
-        parcel = connection.execute(query).first()
-        if parcel is None:  # another process was faster
-            return False
-        lines = _lines(connection, order.id)
-        wanted = _named_units(connection, shipment_id, lines)
-        tracking = Tracking(carrier=parcel.carrier, number=parcel.tracking_number, url=parcel.tracking_url)
-        if OrderStatus(order.status) is OrderStatus.CANCELLED:
-            detail = "The shop shipped an order that the marketplace has cancelled: get the parcel back or settle it."
-            if clerk.log_once(connection, order.marketplace_order_id, "conflict", detail):
-                raise_conflict(connection, order.id, order.marketplace_order_id, detail)
-        _count(connection, order, shipment_id, tracking, lines, wanted, clerk)
-    return True
+        known = _known_parcel(connection, order, number)
+        if known is None:
+            raise CannotShip(f"Order {order.marketplace_order_id} has no parcel {number} on record.")
+        if _known_parcel(connection, order, parcel.number) not in (None, known):
+            raise CannotShip(f"Order {order.marketplace_order_id} has another parcel {parcel.number}.")
+        values = {
+            "carrier": parcel.carrier,
+            "tracking_number": parcel.number,
+            "tracking_url": parcel.url,
+            "source": "operator",
+            "told_at": None,
+            "next_attempt_at": None,
+            "reason": None,
+        }
+        connection.execute(sa.update(order_shipments).where(_PARCELS.id == known).values(values))
+        detail = f"The parcel {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
+        clerk.log(connection, order.marketplace_order_id, "corrected", detail)
+        connection.execute(
+            sa.update(marketplace_orders)
+            .where(marketplace_orders.c.id == order.id)
+            .values(tell_after=None, tell_attempts=0)
+        )
 
 
-def lock_order(connection: sa.Connection, order_row: int) -> sa.Row[Any]:
-    """Our row of an order, held until the transaction ends, with the shop's: always the shop's first."""
-    table = marketplace_orders.c
-    local = connection.scalar(sa.select(table.local_order_id).where(table.id == order_row))
-    if local is not None:
-        lock_orders(connection, [local])
-    query = sa.select(marketplace_orders).where(table.id == order_row)
-    return connection.execute(query.with_for_update(key_share=True)).one()
+def count_shipments(database: Database, clerk: Clerk) -> int:
+    """Books the parcels that the shop's own code has recorded; returns of how many orders there were some."""
+    waiting = (
+        sa.select(marketplace_orders.c.id)
+        .join(order_shipments, marketplace_orders.c.local_order_id == _PARCELS.order_id)
+        .where(_PARCELS.counted_at.is_(None), _PARCELS.told_at.is_(None))
+        .distinct()
+        .order_by(marketplace_orders.c.id)
+    )
+    with database.reading() as connection:
+        found = connection.scalars(waiting).all()
+    for order_row in found:
+        with database.writing() as connection:
+            count_parcels(connection, lock_order(connection, order_row), clerk)
+    return len(found)
 
 
-def line_quantities(connection: sa.Connection, order_row: int) -> dict[int, int]:
-    """The units left to ship of each line of an order; those of a line that has left whole are all it sold."""
-    return {line.line: left_to_ship(line) or max(0, line.quantity) for line in _lines(connection, order_row)}
+def count_parcels(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk) -> None:
+    """Books the parcels of a locked order that nobody has booked yet, in the order in which they were recorded."""
+    query = sa.select(order_shipments).where(
+        _PARCELS.order_id == order.local_order_id, _PARCELS.counted_at.is_(None)
+    )
+    for parcel in connection.execute(query.order_by(_PARCELS.id)).all():
+        _count_recorded(connection, order, parcel, clerk)
 
 
-def left_to_ship(line: sa.Row[Any]) -> int:
-    """The units of a line that are there and have not left yet."""
-    left: int = max(0, line.quantity) - line.given_back - line.owed - line.shipped
-    return max(0, left)
+def _count_recorded(connection: sa.Connection, order: sa.Row[Any], parcel: sa.Row[Any], clerk: Clerk) -> None:
+    twin = _known_parcel(connection, order, parcel.tracking_number, but=parcel.id)
+    if twin is not None:
+        reason = f"The same parcel as number {twin} of this table."
+        values = {"counted_at": utc_now(), "told_at": utc_now(), "reason": reason}
+        connection.execute(sa.update(order_shipments).where(_PARCELS.id == parcel.id).values(values))
+        return
+    lines = order_lines(connection, order.id)
+    wanted, odd = _recorded_units(connection, order, parcel.id, lines)
+    if order.status in ENDED:
+        detail = (
+            f"The shop shipped an order that is {order.status} on the marketplace: "
+            "get the parcel back, or settle it."
+        )
+        if clerk.log_once(
+            connection, order.marketplace_order_id, "conflict", f"{detail} Parcel {parcel.id}."
+        ):
+            raise_conflict(connection, order, detail)
+    if odd:
+        clerk.log(connection, order.marketplace_order_id, "parcel_odd", odd)
+    tracking = Tracking(carrier=parcel.carrier, number=parcel.tracking_number, url=parcel.tracking_url)
+    _count(connection, order, parcel.id, tracking, lines, wanted, clerk)
 
 
-def _lines(connection: sa.Connection, order_row: int) -> Sequence[sa.Row[Any]]:
-    query = sa.select(marketplace_order_lines).where(_LINES.order_id == order_row).order_by(_LINES.line)
-    return connection.execute(query).all()
+def _known_parcel(
+    connection: sa.Connection, order: sa.Row[Any], number: str | None, *, but: int | None = None
+) -> int | None:
+    """The parcel of the order with this number, however it is spelled; not the one that is asked about."""
+    if not number:
+        return None
+    query = sa.select(_PARCELS.id, _PARCELS.tracking_number).where(
+        _PARCELS.order_id == order.local_order_id, _PARCELS.counted_at.is_not(None)
+    )
+    for row in connection.execute(query):
+        if row.id != but and bare_number(row.tracking_number or "") == bare_number(number):
+            return int(row.id)
+    return None
 
 
-def _record(connection: sa.Connection, order: sa.Row[Any], parcel: Tracking, source: str) -> int | None:
-    insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
+def _require_shippable(connection: sa.Connection, order: sa.Row[Any]) -> None:
+    name = f"Order {order.marketplace_order_id}"
+    if order.outcome != "imported":
+        raise CannotShip(f"{name} was set aside and is no order of the shop yet: `midas orders retry` it.")
+    if order.local_order_id is None:
+        raise CannotShip(f"{name}: the shop has deleted its order; nothing of it may leave.")
+    if Flaw.CONFLICT.value in flaws.read(order.exception):
+        raise CannotShip(f"{name} is in a conflict: `midas orders settle` it first.")
+    shop = order_status(connection, order.local_order_id)
+    for stands in (order.status, shop):
+        if stands in ENDED:
+            raise CannotShip(f"{name} is {stands}: nothing of it may leave.")
+
+
+def _insert(connection: sa.Connection, order: sa.Row[Any], parcel: Tracking, source: str) -> int:
     row = {
         "order_id": order.local_order_id,
         "carrier": parcel.carrier,
@@ -149,18 +218,15 @@ def _record(connection: sa.Connection, order: sa.Row[Any], parcel: Tracking, sou
         "tracking_url": parcel.url,
         "source": source,
     }
-    statement = insert(order_shipments).values(row).on_conflict_do_nothing().returning(_PARCELS.id)
-    return connection.scalar(statement)
+    made = connection.execute(sa.insert(order_shipments).values(row).returning(_PARCELS.id))
+    return int(made.scalar_one())
 
 
 def _checked(
     order: sa.Row[Any], lines: Sequence[sa.Row[Any]], units: Mapping[int, int] | None
 ) -> dict[int, int]:
     left = {line.line: left_to_ship(line) for line in lines}
-    if units is None:
-        wanted = {number: count for number, count in left.items() if count}
-    else:
-        wanted = {number: count for number, count in units.items() if count}
+    wanted = {number: count for number, count in (left if units is None else units).items() if count}
     for number, count in wanted.items():
         if count > left.get(number, 0):
             raise CannotShip(
@@ -168,24 +234,41 @@ def _checked(
             )
     if not wanted and lines:
         raise CannotShip(
-            f"Order {order.marketplace_order_id} has nothing left to ship: everything left, or is owed."
+            f"Order {order.marketplace_order_id} has nothing left to ship: everything left, or is owed. "
+            "`--instead NUMBER` corrects a parcel."
         )
     return wanted
 
 
-def _named_units(connection: sa.Connection, shipment_id: int, lines: Sequence[sa.Row[Any]]) -> dict[int, int]:
-    """What the shop's own code says is in the parcel, never more than is left; everything where it says nothing."""
-    held = order_shipment_lines.c
-    query = sa.select(held.order_item_id, held.quantity).where(held.shipment_id == shipment_id)
+def _recorded_units(
+    connection: sa.Connection, order: sa.Row[Any], shipment_id: int, lines: Sequence[sa.Row[Any]]
+) -> tuple[dict[int, int], str]:
+    """What the shop's own code says is in the parcel, never more than is left; everything where it says nothing.
+
+    Returns:
+        The units by line number, and in words what could not be as the shop says.
+    """
+    ended = order.status in ENDED  # its units are free again: what left is told to whoever settles it
+    left = {
+        line.line: max(0, line.quantity - line.shipped) if ended else left_to_ship(line) for line in lines
+    }
+    query = sa.select(_HELD.order_item_id, _HELD.quantity).where(_HELD.shipment_id == shipment_id)
     named = {row.order_item_id: row.quantity for row in connection.execute(query)}
-    left = {line.line: left_to_ship(line) for line in lines}
     if not named:
-        return {number: count for number, count in left.items() if count}
-    return {
+        return {number: count for number, count in left.items() if count}, ""
+    wanted = {
         line.line: min(left[line.line], named[line.order_item_id])
         for line in lines
         if line.order_item_id in named
     }
+    odd = [
+        f"line {line.line}: {named[line.order_item_id]} named, {wanted[line.line]} were left to ship"
+        for line in lines
+        if line.line in wanted and wanted[line.line] < named[line.order_item_id]
+    ]
+    strangers = len(named.keys() - {line.order_item_id for line in lines})
+    odd += [f"{strangers} lines named are not this order's"] if strangers else []
+    return wanted, f"The shop's parcel {shipment_id} cannot be as it says: {'; '.join(odd)}." if odd else ""
 
 
 def _count(
@@ -198,30 +281,34 @@ def _count(
     clerk: Clerk,
 ) -> bool:
     """Books a parcel's units on the order's lines, and moves the shop's order; True when everything has left."""
-    booked = [
-        {"id": line.id, "shipped": line.shipped + wanted[line.line]}
-        for line in lines
-        if wanted.get(line.line)
-    ]
-    update_rows(connection, marketplace_order_lines, booked)
+    booked = [line for line in lines if wanted.get(line.line)]
+    update_rows(
+        connection,
+        marketplace_order_lines,
+        [{"id": line.id, "shipped": line.shipped + wanted[line.line]} for line in booked],
+    )
+    units = {str(line.order_item_id): wanted[line.line] for line in booked}
     counted = sa.update(order_shipments).where(_PARCELS.id == shipment_id)
-    connection.execute(counted.values(counted_at=utc_now()))
+    connection.execute(counted.values(counted_at=utc_now(), contents=units))
     waiting = [line for line in lines if left_to_ship(line) > wanted.get(line.line, 0) or line.owed]
     _move(connection, order, complete=not waiting)
     contents = ", ".join(
-        f"{wanted[line.line]} of {line.sku or line.title} (line {line.line})"
-        for line in lines
-        if wanted.get(line.line)
+        f"{wanted[line.line]} of {line.sku or line.title} (line {line.line})" for line in booked
     )
     named = " ".join(filter(None, (parcel.carrier, parcel.number))) or "no tracking number"
     step = "partly_shipped" if waiting else "shipped"
     clerk.log(connection, order.marketplace_order_id, step, f"Parcel, {named}: {contents or 'no units'}.")
-    queue_mail(connection, order, "shipped", clerk.mail, about=str(shipment_id))
+    if booked and order.status not in ENDED:
+        queue_mail(
+            connection, order, "shipped", clerk.mail, about=about_parcel(shipment_id, last=not waiting)
+        )
     return not waiting
 
 
 def _move(connection: sa.Connection, order: sa.Row[Any], *, complete: bool) -> None:
     """The shop's order follows its parcels; the trigger on it has 4Seller told."""
+    if order.status in ENDED:
+        return
     standing = order_status(connection, order.local_order_id)
     wanted = "shipped" if complete else "processing"
     if standing == "pending" or (complete and standing == "processing"):

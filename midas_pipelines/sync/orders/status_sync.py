@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,18 +19,25 @@ from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.orders.carriers import BadTracking, tracking
-from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders import flaws
+from midas_pipelines.sync.orders.carriers import BadTracking, tracking, usable_page
+from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.confirmations import queue_mail
-from midas_pipelines.sync.orders.giving_back import give_back
+from midas_pipelines.sync.orders.conflicts import raise_conflict
+from midas_pipelines.sync.orders.flaws import Flaw
+from midas_pipelines.sync.orders.giving_back import release
+from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.mail_rules import mail_rules
 from midas_pipelines.sync.orders.polling import import_orders
-from midas_pipelines.sync.orders.shipments import count_shipments, lock_order
-from midas_pipelines.sync.orders.statuses import Step, step
-from midas_pipelines.sync.orders.telling import Message, Parcel, messages
+from midas_pipelines.sync.orders.shipments import count_shipments
+from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT, Step, agree, step
+from midas_pipelines.sync.orders.telling import Message, Objection, Parcel, messages, objection
 from midas_pipelines.sync.record import recorded
 
-REFUSED_WAIT_SECONDS = 86_400
+A_DAY = 86_400
+"""What 4Seller has refused is told again after so many seconds, should nobody have mended it."""
+
+PREVIEW = 50
 _ORDERS, _PARCELS = marketplace_orders.c, order_shipments.c
 
 
@@ -47,6 +54,14 @@ class StatusReport:
     requests: int = 0
     seconds: float = 0.0
     preview: list[dict[str, str]] = field(default_factory=list)
+    problems: list[dict[str, str]] = field(default_factory=list)
+
+    def note(self, order: Waiting, outcome: str, *, problem: bool = False) -> None:
+        """Adds a line to the preview, or to what needs a look."""
+        row = {"order": order.order_id, "status": order.shop_status or "", "outcome": outcome}
+        shown = self.problems if problem else self.preview
+        if len(shown) < PREVIEW:
+            shown.append(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +73,15 @@ class Waiting:
     standing: OrderStatus
     shop_status: str | None
     moved: bool  # the shop changed the status; else there are only parcels
+    left: bool = False  # goods of it have left
+    flagged: bool = False  # it was refused before
     parcels: tuple[Parcel, ...] = ()
+    unsound: tuple[tuple[int, str], ...] = ()  # parcels whose number cannot be right, and why
+
+    @property
+    def open(self) -> bool:
+        """Whether there is something to be told; else it is only looked at whether a refusal is over."""
+        return bool(self.moved or self.parcels or self.unsound)
 
     @property
     def goal(self) -> OrderStatus | None:
@@ -74,31 +97,35 @@ async def sync_statuses(engine: Engine) -> StatusReport:
         FourSellerError: 4Seller's orders could not be read.
     """
     polled = await import_orders(engine)
-    report = await tell_marketplace(engine)
-    report.moved_on = polled.moved_on
+    report = await tell_marketplace(engine, moved_on=polled.moved_on)
     report.requests += polled.requests
     return report
 
 
-async def tell_marketplace(engine: Engine, *, kind: str = "status") -> StatusReport:
+async def tell_marketplace(
+    engine: Engine, *, kind: str = "status", only: int | None = None, moved_on: int = 0
+) -> StatusReport:
     """Tells 4Seller of every status that the shop changed and every parcel that left.
 
     Args:
         engine: the shop's database, settings and channel.
         kind: under which it is written to `fourseller_sync_logs`.
+        only: our row of the one order to tell of, at once; None for all that are due.
+        moved_on: how many orders the marketplace moved on just before, for the report.
 
     Raises:
         BadCredentials: the key or the seller id is wrong.
     """
-    report = StatusReport()
+    report = StatusReport(moved_on=moved_on)
     with recorded(engine, kind, "to 4Seller", report) as clock:
         await asyncio.to_thread(count_shipments, engine.database, _clerk(engine))
-        waiting = await asyncio.to_thread(_waiting, engine)
-        report.scanned = len(waiting)
         async with engine.channel() as client:
             clock.client = client
-            slots = asyncio.Semaphore(engine.settings.in_flight)
-            await asyncio.gather(*(_tell(engine, client, order, slots, report) for order in waiting))
+            slots, after = asyncio.Semaphore(engine.settings.in_flight), 0
+            while found := await asyncio.to_thread(_waiting, engine, after, only):
+                after = found[-1].row_id
+                report.scanned += sum(order.open for order in found)
+                await asyncio.gather(*(_tell(engine, client, order, slots, report) for order in found))
     return report
 
 
@@ -106,101 +133,137 @@ def _clerk(engine: Engine) -> Clerk:
     return Clerk(engine.run_id, mail=mail_rules(engine.settings))
 
 
-def _waiting(engine: Engine) -> list[Waiting]:
+def _waiting(engine: Engine, after: int, only: int | None) -> list[Waiting]:
+    """The next orders of which 4Seller has to be told something, by our row."""
     due = sa.or_(_PARCELS.next_attempt_at.is_(None), _PARCELS.next_attempt_at <= utc_now())
     untold = sa.and_(_PARCELS.told_at.is_(None), _PARCELS.counted_at.is_not(None), due)
-    has_parcels = sa.exists().where(_PARCELS.order_id == _ORDERS.local_order_id, untold)
+    mine = _PARCELS.order_id == _ORDERS.local_order_id
+    has_untold = sa.and_(sa.exists().where(mine, untold), _ORDERS.status.not_in(ENDED))
+    flagged = _ORDERS.exception.contains(Flaw.REFUSED.value)
     query = (
         sa.select(
             _ORDERS.id,
             _ORDERS.marketplace_order_id,
             _ORDERS.local_order_id,
             _ORDERS.status,
+            _ORDERS.exception,
             _ORDERS.shop_status_since,
             orders.c.status.label("shop_status"),
+            sa.exists().where(mine).label("left"),
         )
-        .join(orders, orders.c.id == _ORDERS.local_order_id)
-        .where(sa.or_(_ORDERS.shop_status_since.is_not(None), has_parcels))
+        .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
+        .where(_ORDERS.id > after, sa.or_(_ORDERS.shop_status_since.is_not(None), has_untold, flagged))
         .order_by(_ORDERS.id)
         .limit(engine.settings.batch)
     )
+    if only is None:
+        due_now = sa.or_(_ORDERS.tell_after.is_(None), _ORDERS.tell_after <= utc_now())
+        in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(Flaw.CONFLICT.value)
+        query = query.where(due_now, ~in_conflict)  # which a person has to settle first
+    else:
+        query = query.where(_ORDERS.id == only)
     with engine.database.reading() as connection:
         found = connection.execute(query).all()
         parcels = sa.select(order_shipments).where(
             _PARCELS.order_id.in_([row.local_order_id for row in found]), untold
         )
         rows = connection.execute(parcels.order_by(_PARCELS.id)).all()
-    sound = _sound_parcels(engine, found, rows)
-    return [
-        Waiting(
-            row.id,
-            row.marketplace_order_id,
-            OrderStatus(row.status),
-            row.shop_status,
-            row.shop_status_since is not None,
-            tuple(sound.get(row.local_order_id, ())),
-        )
-        for row in found
-        if row.shop_status_since is not None or row.local_order_id in sound
-    ]
+    return [_as_waiting(row, [one for one in rows if one.order_id == row.local_order_id]) for row in found]
 
 
-def _sound_parcels(
-    engine: Engine, found: Sequence[sa.Row[Any]], rows: Sequence[sa.Row[Any]]
-) -> dict[int, list[Parcel]]:
-    """The parcels by shop order; one whose number cannot be right stays untold, and the order says why."""
-    names = {row.local_order_id: row.marketplace_order_id for row in found}
-    sound: dict[int, list[Parcel]] = {}
-    for row in rows:
+def _as_waiting(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Waiting:
+    sound: list[Parcel] = []
+    unsound: list[tuple[int, str]] = []
+    for one in rows if row.status not in ENDED else ():
         try:
-            anyway = row.source != "shop"  # whoever recorded it has been asked already
+            anyway = one.source != "shop"  # whoever recorded it has been asked already
             parcel = tracking(
-                row.carrier or "", row.tracking_number or "", url=row.tracking_url, anyway=anyway
+                one.carrier or "",
+                one.tracking_number or "",
+                url=usable_page(one.tracking_url),
+                anyway=anyway,
             )
         except BadTracking as bad:
-            with engine.database.writing() as connection:
-                _delay(connection, row.id, str(bad), 0)
-                clerk = _clerk(engine)
-                clerk.log_once(connection, names[row.order_id], "tracking_refused", str(bad))
+            unsound.append((one.id, str(bad)))
         else:
-            sound.setdefault(row.order_id, []).append(Parcel(row.id, parcel))
-    return sound
+            sound.append(Parcel(one.id, parcel))
+    return Waiting(
+        row.id,
+        row.marketplace_order_id,
+        OrderStatus(row.status),
+        row.shop_status,
+        row.shop_status_since is not None,
+        bool(row.left),
+        Flaw.REFUSED.value in flaws.read(row.exception),
+        tuple(sound),
+        tuple(unsound),
+    )
 
 
 async def _tell(
     engine: Engine, client: FourSeller, order: Waiting, slots: asyncio.Semaphore, report: StatusReport
 ) -> None:
-    calls = messages(order.standing, order.goal if order.moved else None, order.parcels)
-    late = order.goal is None or step(order.standing, order.goal) not in (Step.FORWARD, Step.SAME)
-    if order.moved and late:
+    for shipment_id, why in order.unsound:
         report.refused += 1
-        await asyncio.to_thread(_note_refusal, engine, order, "no step leads there")
-    async with slots:
-        try:
-            for call in calls:
-                parcel = call.parcel.tracking if call.parcel is not None else None
-                now = datetime.now(UTC)
-                await client.update_order(order.order_id, status=call.status.value, at=now, tracking=parcel)
-                await asyncio.to_thread(_note_told, engine, order, call)
-                report.parcels += parcel is not None
-        except BadCredentials:
-            raise
-        except (Conflict, NotFound, BadItem) as refused:
-            report.refused += 1
-            await asyncio.to_thread(_note_refusal, engine, order, str(refused))
-        except FourSellerError as failed:  # stays marked; the next run tells it again
-            report.failed += 1
-            await asyncio.to_thread(_note_failure, engine, order, str(failed))
-            report.preview.append(_row(order, str(failed)))
-        else:
-            if calls:
-                report.told += 1
-                report.preview.append(_row(order, "told"))
-            await asyncio.to_thread(_take_mark_off, engine, order)
+        report.note(order, why, problem=True)
+        await asyncio.to_thread(_note_bad_parcel, engine, order, shipment_id, why)
+    against = objection(order.standing, order.shop_status, left=order.left) if order.moved else None
+    if against is not None:
+        report.refused += 1
+        report.note(order, against.why, problem=True)
+        await asyncio.to_thread(_note_objection, engine, order, against)
+    if against is None or not against.conflict:  # in a conflict nothing is told before a person has decided
+        calls = messages(order.standing, order.goal if order.moved and not against else None, order.parcels)
+        async with slots:
+            await _call(engine, client, order, calls, report)
+    if against is None and not order.unsound:
+        await asyncio.to_thread(_close, engine, order)
 
 
-def _row(order: Waiting, outcome: str) -> dict[str, str]:
-    return {"order": order.order_id, "status": order.shop_status or "", "outcome": outcome}
+async def _call(
+    engine: Engine, client: FourSeller, order: Waiting, calls: Sequence[Message], report: StatusReport
+) -> None:
+    call: Message | None = None
+    try:
+        for call in calls:
+            parcel = call.parcel.tracking if call.parcel is not None else None
+            now = datetime.now(UTC)
+            await client.update_order(order.order_id, status=call.status.value, at=now, tracking=parcel)
+            await asyncio.to_thread(_note_told, engine, order, call)
+            report.parcels += parcel is not None
+    except BadCredentials:
+        raise
+    except BadItem as bad:
+        report.refused += 1
+        report.note(order, str(bad), problem=True)
+        if call is None or call.parcel is None:
+            await asyncio.to_thread(_note_refusal, engine, order, str(bad))
+            return
+        refused = call.parcel.shipment_id  # the status and the other parcels are told all the same
+        await asyncio.to_thread(_note_bad_parcel, engine, order, refused, str(bad), wait=A_DAY)
+        rest = tuple(one for one in order.parcels if one.shipment_id != refused)
+        done = calls[: calls.index(call)]
+        standing = done[-1].status if done else order.standing
+        told = {one.parcel.shipment_id for one in done if one.parcel is not None}
+        left = replace(
+            order,
+            standing=standing,
+            parcels=tuple(one for one in rest if one.shipment_id not in told),
+        )
+        goal = left.goal if left.moved else None
+        await _call(engine, client, left, messages(standing, goal, left.parcels), report)
+    except (Conflict, NotFound) as refused_by:
+        report.refused += 1
+        report.note(order, str(refused_by), problem=True)
+        await asyncio.to_thread(_note_refusal, engine, order, str(refused_by))
+    except FourSellerError as failed:  # stays marked; a later run tells it again
+        report.failed += 1
+        report.note(order, str(failed), problem=True)
+        await asyncio.to_thread(_note_failure, engine, order)
+    else:
+        if calls:
+            report.told += 1
+            report.note(order, "told")
 
 
 def _note_told(engine: Engine, order: Waiting, call: Message) -> None:
@@ -210,60 +273,93 @@ def _note_told(engine: Engine, order: Waiting, call: Message) -> None:
         row = lock_order(connection, order.row_id)
         standing = OrderStatus(row.status)
         if step(standing, call.status) is Step.FORWARD:
-            values = {"status": call.status.value, "status_word": call.status.value}
-            connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == order.row_id).values(values))
+            _set(connection, order, status=call.status.value, status_word=call.status.value)
             detail = f"The shop's {standing.value} → {call.status.value} was told to 4Seller."
             clerk.log(connection, order.order_id, call.status.value, detail)
+            if call.status in ENDED:
+                release(connection, row, call.status.value, clerk, all_left=standing in GOODS_LEFT)
             if call.status is OrderStatus.CANCELLED:
-                give_back(connection, order.row_id, order.order_id, "cancelled", clerk)
                 queue_mail(connection, row, "cancelled", clerk.mail)
+            if call.status is OrderStatus.SHIPPED and not order.left:  # shipped without a parcel on record
+                queue_mail(connection, row, "shipped", clerk.mail)
         if call.parcel is not None:
-            told = sa.update(order_shipments).where(_PARCELS.id == call.parcel.shipment_id)
-            connection.execute(told.values(told_at=utc_now(), reason=None))
-            number = f"{call.parcel.tracking.carrier} {call.parcel.tracking.number}"
-            clerk.log(connection, order.order_id, "tracking_told", f"4Seller knows the parcel {number}.")
+            untold = sa.and_(_PARCELS.id == call.parcel.shipment_id, _PARCELS.told_at.is_(None))
+            told = sa.update(order_shipments).where(untold)
+            if connection.execute(told.values(told_at=utc_now(), reason=None)).rowcount:
+                number = f"{call.parcel.tracking.carrier} {call.parcel.tracking.number}"
+                clerk.log(connection, order.order_id, "tracking_told", f"4Seller knows the parcel {number}.")
 
 
-def _take_mark_off(engine: Engine, order: Waiting) -> None:
-    """The shop's status is settled, unless the shop has changed it again meanwhile."""
-    if not order.moved:
+def _close(engine: Engine, order: Waiting) -> None:
+    """Nothing is open between the two sides any more, unless the shop has changed its order again meanwhile."""
+    if not (order.moved or order.flagged):
         return
     with engine.database.writing() as connection:
-        _unmark(connection, order)
+        row = lock_order(connection, order.row_id)
+        now = connection.scalar(sa.select(orders.c.status).where(orders.c.id == row.local_order_id))
+        if now is not None and not agree(now, OrderStatus(row.status)):
+            return
+        _set(connection, order, shop_status_since=None, tell_after=None, tell_attempts=0)
+        refused = sa.and_(_PARCELS.order_id == row.local_order_id, _PARCELS.reason.is_not(None))
+        waiting = sa.select(_PARCELS.id).where(refused, _PARCELS.told_at.is_(None))
+        if connection.execute(waiting.limit(1)).first() is None:
+            mark(connection, order.row_id, drop=(Flaw.REFUSED.value,))
 
 
-def _unmark(connection: sa.Connection, order: Waiting) -> None:
-    same = sa.exists().where(orders.c.id == _ORDERS.local_order_id, orders.c.status == order.shop_status)
-    statement = sa.update(marketplace_orders).where(_ORDERS.id == order.row_id, same)
-    connection.execute(statement.values(shop_status_since=None))
+def _still_as_seen(connection: sa.Connection, order: Waiting) -> sa.Row[Any] | None:
+    """Our row, held; None when somebody else has moved the order on since it was read."""
+    row = lock_order(connection, order.row_id)
+    return row if row.status == order.standing.value else None
+
+
+def _note_objection(engine: Engine, order: Waiting, against: Objection) -> None:
+    """What the shop wants cannot be told: its mark is taken off, and a person sees it."""
+    with engine.database.writing() as connection:
+        row = _still_as_seen(connection, order)
+        if row is None:
+            return
+        detail = f"The shop says {order.shop_status}, 4Seller has {order.standing.value}: {against.why}."
+        same = sa.exists().where(orders.c.id == _ORDERS.local_order_id, orders.c.status == order.shop_status)
+        statement = sa.update(marketplace_orders).where(_ORDERS.id == order.row_id, same)
+        connection.execute(statement.values(shop_status_since=None))
+        step_name = "conflict" if against.conflict else "refused_transition"
+        _clerk(engine).log(connection, order.order_id, step_name, f"{detail} A person has to decide.")
+        if against.conflict:
+            raise_conflict(connection, row, f"{detail} Settle the order.")
+        else:
+            mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
 
 
 def _note_refusal(engine: Engine, order: Waiting, why: str) -> None:
-    detail = (
-        f"The shop says {order.shop_status}, 4Seller has {order.standing.value}: {why.rstrip('.')}. "
-        "A person has to decide."
-    )
+    """4Seller would not take the status: it is told again after a day, and a person sees it meanwhile."""
     with engine.database.writing() as connection:
-        if order.moved:
-            _unmark(connection, order)
-        for parcel in order.parcels:
-            _delay(connection, parcel.shipment_id, why, REFUSED_WAIT_SECONDS)
+        if _still_as_seen(connection, order) is None:
+            return
+        detail = (
+            f"4Seller did not take the shop's {order.shop_status}: {why.rstrip('.')}. A person has to look."
+        )
         _clerk(engine).log_once(connection, order.order_id, "refused_transition", detail)
+        _set(connection, order, tell_after=utc_now(A_DAY))
+        mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
 
 
-def _note_failure(engine: Engine, order: Waiting, why: str) -> None:
+def _note_bad_parcel(engine: Engine, order: Waiting, shipment_id: int, why: str, *, wait: int = 0) -> None:
+    """The parcel is not told; what 4Seller refused waits, what we refused is looked at again in the next run."""
     with engine.database.writing() as connection:
-        for parcel in order.parcels:
-            query = sa.select(_PARCELS.attempts).where(
-                _PARCELS.id == parcel.shipment_id, _PARCELS.told_at.is_(None)
-            )
-            attempts = connection.scalar(query)
-            if attempts is not None:
-                _delay(connection, parcel.shipment_id, why, int(delay_seconds(attempts + 1)))
+        mine = sa.and_(_PARCELS.id == shipment_id, _PARCELS.told_at.is_(None))
+        values: dict[str, Any] = {"reason": why, "attempts": _PARCELS.attempts + 1}
+        values["next_attempt_at"] = utc_now(wait) if wait else None
+        connection.execute(sa.update(order_shipments).where(mine).values(values))
+        _clerk(engine).log_once(connection, order.order_id, "tracking_refused", why)
+        mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
 
 
-def _delay(connection: sa.Connection, shipment_id: int, why: str, seconds: int) -> None:
-    values: dict[str, Any] = {"reason": why, "attempts": _PARCELS.attempts + 1}
-    values["next_attempt_at"] = utc_now(seconds) if seconds else None
-    statement = sa.update(order_shipments).where(_PARCELS.id == shipment_id, _PARCELS.told_at.is_(None))
-    connection.execute(statement.values(values))
+def _note_failure(engine: Engine, order: Waiting) -> None:
+    with engine.database.writing() as connection:
+        attempts = connection.scalar(sa.select(_ORDERS.tell_attempts).where(_ORDERS.id == order.row_id))
+        wait = int(delay_seconds((attempts or 0) + 1))
+        _set(connection, order, tell_attempts=_ORDERS.tell_attempts + 1, tell_after=utc_now(wait))
+
+
+def _set(connection: sa.Connection, order: Waiting, **values: Any) -> None:
+    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == order.row_id).values(values))

@@ -62,3 +62,45 @@ def path(standing: OrderStatus, goal: OrderStatus) -> list[OrderStatus]:
 
 GOODS_LEFT = (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
 OPEN = (OrderStatus.PENDING, OrderStatus.PROCESSING)
+ENDED = (OrderStatus.CANCELLED, OrderStatus.REFUNDED)
+
+
+class Answer(StrEnum):
+    """What the shop's order makes of a step that the marketplace took."""
+
+    FOLLOW = "follow"  # it takes the step too
+    STAY = "stay"  # it is there, or the step is none of its own
+    AHEAD = "ahead"  # it has gone further: the marketplace is to be told
+    CONFLICT = "conflict"  # it went another way; a person decides
+
+
+def answer(shop: str | None, reported: OrderStatus, *, left: bool) -> Answer:
+    """How the shop's order follows the marketplace, which stands at `reported` now.
+
+    Args:
+        shop: the shop's own word; None when it has deleted its order.
+        reported: where the marketplace's order has come to.
+        left: whether goods of the order have left.
+    """
+    if shop is None:
+        return Answer.STAY
+    if reported is OrderStatus.REFUNDED:
+        return Answer.STAY if left or shop == local_status(reported) else Answer.FOLLOW
+    if reported is OrderStatus.CANCELLED and left:
+        return Answer.CONFLICT
+    if shop not in list(OrderStatus):
+        return Answer.FOLLOW
+    match step(OrderStatus(shop), reported):
+        case Step.FORWARD:
+            return Answer.FOLLOW
+        case Step.SAME:
+            return Answer.STAY
+        case Step.LATE:
+            return Answer.AHEAD
+        case _:
+            return Answer.CONFLICT
+
+
+def agree(shop: str | None, standing: OrderStatus) -> bool:
+    """Whether the shop's word and the marketplace's mean the same."""
+    return shop in (standing.value, local_status(standing))

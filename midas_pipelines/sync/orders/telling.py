@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.sync.orders.statuses import GOODS_LEFT, ORDER_OF_EVENTS, path
+from midas_pipelines.sync.orders.statuses import (
+    ENDED,
+    GOODS_LEFT,
+    ORDER_OF_EVENTS,
+    Step,
+    agree,
+    path,
+    step,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +32,36 @@ class Message:
 
     status: OrderStatus
     parcel: Parcel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why the shop's move is not told; in a `conflict` goods and money may be at odds, and a person decides."""
+
+    why: str
+    conflict: bool = False
+
+
+def objection(standing: OrderStatus, shop: str | None, *, left: bool) -> Objection | None:
+    """What speaks against telling 4Seller of the shop's status; None when nothing does.
+
+    Args:
+        standing: where 4Seller has the order.
+        shop: the shop's own word.
+        left: whether goods of the order have left.
+    """
+    if shop is None or agree(shop, standing):
+        return None
+    if shop not in list(OrderStatus):
+        return Objection(f"the shop calls it {shop}, which is none of the marketplace's words")
+    goal = OrderStatus(shop)
+    if goal in GOODS_LEFT and standing in ENDED:
+        return Objection(f"the shop has sent what is {standing.value} on the marketplace", conflict=True)
+    if goal is OrderStatus.CANCELLED and (left or standing in GOODS_LEFT):
+        return Objection("the shop cancelled an order of which goods have left", conflict=True)
+    if step(standing, goal) not in (Step.FORWARD, Step.SAME):
+        return Objection(f"no step leads from {standing.value} to {goal.value}")
+    return None
 
 
 def messages(

@@ -9,12 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Tracking
+from midas_pipelines.store.payloads import Vault
 from midas_pipelines.store.shipment_tables import order_shipments
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.sync.orders.carriers import tracking
 from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.shipments import Shipped, ship
 from midas_pipelines.sync.orders.status_sync import StatusReport, sync_statuses, tell_marketplace
+from midas_pipelines.sync.sold import import_told
 from midas_pipelines_tests.shop import rows, run, value
 from midas_pipelines_tests.sync.world import World
 
@@ -75,6 +77,12 @@ def sync(world: World) -> StatusReport:
 def tell(world: World) -> StatusReport:
     """Only the way to 4Seller."""
     return asyncio.run(tell_marketplace(world.engine()))
+
+
+def told(world: World, *events: dict[str, Any]) -> list[str]:
+    """4Seller tells of orders by webhook; how each of them ended."""
+    found = import_told(world.engine(), list(events), Vault(None))
+    return [one.ended for one in found]
 
 
 def pack(

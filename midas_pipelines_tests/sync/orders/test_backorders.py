@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from midas_pipelines.sync.orders.oversold import allocate_backorders
+from midas_pipelines.sync.orders.backorders import allocate_backorders
 from midas_pipelines_tests.shop import add_product, add_variant
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World

@@ -57,7 +57,7 @@ def test_a_digit_mistyped_in_a_ups_number_is_noticed(place: int) -> None:
 
 def test_an_unknown_carrier_is_taken_as_it_is() -> None:
     parcel = tracking("Kurier Müller", "AB-12", url="https://k.example/AB12")
-    assert (parcel.carrier, parcel.number, parcel.url) == ("Kurier Müller", "AB12", "https://k.example/AB12")
+    assert (parcel.carrier, parcel.number, parcel.url) == ("Kurier Müller", "AB-12", "https://k.example/AB12")
 
 
 def test_a_person_may_insist() -> None:

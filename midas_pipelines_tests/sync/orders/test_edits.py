@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-import sqlalchemy as sa
 
 from midas_pipelines.sync.orders import unmapped
 from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.edits import Shift, shift
-from midas_pipelines.sync.orders.giving_back import give_back
-from midas_pipelines.sync.orders.shipments import lock_order
+from midas_pipelines.sync.orders.giving_back import take_back
+from midas_pipelines.sync.orders.leaving import all_has_left
+from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines_tests.shop import add_product, rows, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
@@ -86,7 +86,7 @@ def test_an_older_word_that_comes_late_changes_nothing(world: World) -> None:
     order_id = world.place(("A", 3))
     world.import_orders()
     desk.edit(world, order_id, ("A", 9), updated_at="2020-01-01T00:00:00Z")
-    world.import_orders()
+    assert desk.told(world, world.sandbox.state.orders[order_id]) == ["superseded"]
     assert desk.stock(world, product) == 7
 
 
@@ -133,9 +133,12 @@ def test_returns_by_line_give_back_no_more_than_was_taken(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=10)
     order_id = world.place(("A", 4))
     world.import_orders()
+    assert _return(world, order_id, None) == 0  # nothing has left yet
+    desk.pack(world, order_id)
+    desk.sync(world)
     back = [_return(world, order_id, units) for units in ({1: 1}, {1: 2}, {1: 9}, None)]
     assert back == [1, 2, 1, 0]
-    world.sandbox.state.move(order_id, "cancelled")
+    world.sandbox.state.move(order_id, "refunded")
     world.import_orders()
     assert desk.stock(world, product) == 10
     desk.assert_whole(world)
@@ -157,5 +160,6 @@ def test_a_refund_after_shipping_restocks_nothing_but_a_return_does(world: World
 def _return(world: World, order_id: str, units: dict[int, int] | None) -> int:
     row = desk.order(world, order_id).id
     with world.database.writing() as connection:
-        assert isinstance(lock_order(connection, row), sa.Row)
-        return give_back(connection, row, order_id, "returned", Clerk(), units=units, source="operator")
+        order = lock_order(connection, row)
+        whole = all_has_left(connection, order, desk.shop_status(world, order_id))
+        return take_back(connection, order, "returned", Clerk(), units=units, all_left=whole)

@@ -75,7 +75,7 @@ def test_each_parcel_and_a_cancellation_are_told(shop_with_mail: World, box: Mai
     world.import_orders()
     send(world)
     texts = [mail.get_body(("plain",)).get_content() for mail in box.mails]  # type: ignore[union-attr]
-    assert len(texts) == 5
+    assert len(texts) == 4  # who is told of a cancellation need not be thanked any more
     assert sum(desk.UPS in text for text in texts) == 1
     assert sum("is cancelled" in str(mail["Subject"]) for mail in box.mails) == 1
 
@@ -193,10 +193,9 @@ def test_a_wrong_template_waits_to_be_mended(shop_with_mail: World, box: Mailbox
     assert "template" in report.problems[0]["reason"]
 
 
-@pytest.mark.parametrize("change", [{"mail_from": ""}, {"smtp_url": "http://nowhere"}])
-def test_a_wrong_setting_is_said(shop_with_mail: World, change: dict[str, str]) -> None:
-    shop_with_mail.changes |= change
-    with pytest.raises(SettingsError, match="MIDAS_"):
+def test_a_missing_sender_is_said(shop_with_mail: World) -> None:
+    shop_with_mail.changes["mail_from"] = ""
+    with pytest.raises(SettingsError, match="MIDAS_MAIL_FROM"):
         send(shop_with_mail)
 
 

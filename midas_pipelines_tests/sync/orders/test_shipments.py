@@ -108,7 +108,7 @@ def test_a_failed_call_is_tried_again_and_the_parcel_told_once(world: World, sol
     world.faults(reset_after_apply=0.5)
     for _ in range(4):
         desk.tell(world)
-    run(world.database, "UPDATE order_shipments SET next_attempt_at = NULL")
+    run(world.database, "UPDATE marketplace_orders SET tell_after = NULL")
     world.faults()
     desk.tell(world)
     assert desk.at_4seller(world, sold) == ("shipped", desk.UPS)

@@ -1,0 +1,8 @@
+"""`midas orders`: look at marketplace orders, ship them, and settle what needs a person."""
+
+from __future__ import annotations
+
+from midas_pipelines.cli.orders import handling, looking, settling
+from midas_pipelines.cli.orders.group import orders
+
+__all__ = ["handling", "looking", "orders", "settling"]

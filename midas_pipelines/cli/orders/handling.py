@@ -1,0 +1,144 @@
+"""`midas orders ship | map | return`: goods that leave, are named, and come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+
+from midas_pipelines.cli.orders.group import (
+    BY_HAND,
+    Mistaken,
+    line_option,
+    opened,
+    order_argument,
+    orders,
+    parse_lines,
+)
+from midas_pipelines.cli.printing import json_option, print_json
+from midas_pipelines.storefront.lookup import items_by_sku
+from midas_pipelines.storefront.orders import order_status
+from midas_pipelines.sync.orders import carriers, shipments, unmapped
+from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.giving_back import order_lines, take_back
+from midas_pipelines.sync.orders.leaving import all_has_left
+from midas_pipelines.sync.orders.locking import lock_order
+from midas_pipelines.sync.orders.mail_rules import mail_rules
+from midas_pipelines.sync.orders.units import away, left_to_ship
+
+
+@orders.command()
+@order_argument
+@click.option("--carrier", required=True, help="UPS, USPS, FedEx, DHL, or any other name.")
+@click.option("--number", required=True, help="The tracking number as on the label.")
+@click.option("--url", help="The page that follows the parcel; known for the usual carriers.")
+@click.option("--anyway", is_flag=True, help="Take a number that the carrier's formats do not know.")
+@click.option("--instead", metavar="NUMBER", help="Correct a parcel that is on record under this number.")
+@line_option
+@json_option
+def ship(
+    order_id: str,
+    carrier: str,
+    number: str,
+    url: str | None,
+    anyway: bool,
+    instead: str | None,
+    lines: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Record a parcel: everything that is left to ship, or the given lines.
+
+    The shop's order moves on at once; 4Seller is told, with the tracking number, by the next `midas sync status`.
+    The same parcel recorded again changes nothing.
+    """
+    if instead and lines:
+        raise Mistaken("--instead corrects a parcel as it is: it takes no --line.")
+    with opened(order_id) as (settings, database, row):
+        clerk = Clerk(f"{BY_HAND} ship", mail=mail_rules(settings))
+        try:
+            parcel = carriers.tracking(carrier, number, url=url, anyway=anyway)
+            if instead:
+                shipments.correct(database, row.id, instead, parcel, clerk)
+                shipped = shipments.Shipped(new=False)
+            else:
+                with database.reading() as connection:
+                    standing = order_lines(connection, row.id)
+                units = parse_lines(
+                    lines, {line.line: left_to_ship(line) or line.quantity for line in standing}
+                )
+                shipped = shipments.ship(database, row.id, parcel, clerk, units=units)
+        except carriers.BadTracking as bad:
+            hint = " `--anyway` takes it as it is." if bad.doubtful else ""
+            raise Mistaken(f"{bad}{hint}") from None
+        except shipments.CannotShip as why:
+            raise Mistaken(str(why)) from None
+    told = {"order": row.marketplace_order_id, **asdict(shipped), **parcel.model_dump()}
+    named = f"{parcel.carrier} {parcel.number}"
+    if as_json:
+        print_json(told | {"corrected": bool(instead)})
+    elif instead:
+        click.echo(
+            f"Order {row.marketplace_order_id}: the parcel {instead} is {named} now; 4Seller is told anew."
+        )
+    elif not shipped.new:
+        click.echo(f"Order {row.marketplace_order_id}: this parcel is on record already; nothing changed.")
+    else:
+        rest = "everything has left" if shipped.complete else "the rest is still to ship"
+        click.echo(f"Order {row.marketplace_order_id}: {shipped.units} units in {named}; {rest}.")
+        click.echo(parcel.url or "No page is known that follows this parcel.")
+
+
+@orders.command("map")
+@order_argument
+@click.option(
+    "--line",
+    "number",
+    type=click.IntRange(1, 2**31 - 1),
+    required=True,
+    help="The line, as `midas orders show` numbers it.",
+)
+@click.option("--sku", required=True, help="The SKU of the shop's item that was sold.")
+@json_option
+def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
+    """Say which item an unmapped line sold; its stock is taken now, once."""
+    with opened(order_id) as (_, database, row):
+        with database.reading() as connection:
+            item = items_by_sku(connection, [sku]).get(sku)
+        if item is None:
+            raise Mistaken(f"The shop has no item with the SKU {sku}.")
+        try:
+            done = unmapped.map_line(database, row.id, number, item, Clerk(f"{BY_HAND} map"))
+        except unmapped.CannotMap as why:
+            raise Mistaken(f"Order {row.marketplace_order_id}: {why}") from None
+    told = {"order": row.marketplace_order_id, "line": number, "sku": sku, "mapped": done}
+    if as_json:
+        print_json(told)
+    else:
+        result = f"is {sku} now" if done else f"is {sku} already; nothing changed"
+        click.echo(f"Order {row.marketplace_order_id}: line {number} {result}.")
+
+
+@orders.command("return")
+@order_argument
+@line_option
+@json_option
+def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
+    """Put returned goods back in stock: all that has left, or the given lines; never more than has left.
+
+    A refund without a return needs no command: it puts nothing back.
+    """
+    with opened(order_id) as (_, database, found), database.writing() as connection:
+        row = lock_order(connection, found.id)
+        whole = all_has_left(connection, row, order_status(connection, row.local_order_id))
+        left = {line.line: away(line, all_left=whole) for line in order_lines(connection, row.id)}
+        units = parse_lines(lines, left)
+        for number, count in (units or {}).items():
+            if count > left[number]:
+                raise Mistaken(f"Line {number} has {left[number]} units that have left and not come back.")
+        clerk = Clerk(f"{BY_HAND} return")
+        back = take_back(connection, row, "returned", clerk, units=units, all_left=whole)
+    if as_json:
+        print_json({"order": row.marketplace_order_id, "units": back})
+    else:
+        click.echo(f"Order {row.marketplace_order_id}: {back} units back in stock.")

@@ -1,0 +1,115 @@
+"""`midas orders list | show | messages`: what there is, what happened, what could not be sent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.orders.group import opened, order_argument, orders
+from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.sync.orders.flaws import Flaw
+from midas_pipelines.sync.orders.lookup import list_orders
+from midas_pipelines.sync.orders.mailing import send_again, unsent_messages
+from midas_pipelines.sync.orders.story import Story, read_story
+
+EXCEPTIONS = ["any", "set_aside", *(flaw.value for flaw in Flaw)]
+STATUSES = ["pending", "processing", "shipped", "delivered", "cancelled", "refunded"]
+MESSAGE_STATES = ["waiting", "sending", "failed", "unsure"]
+SHOWN = ("order", "local_id", "channel", "status", "shop_status", "total", "placed", "exception")
+"""What fits on a screen of 80 columns; `--json` has everything."""
+
+
+@orders.command("list")
+@click.option(
+    "--exception", type=click.Choice(EXCEPTIONS), help="Only orders that need a person for this reason."
+)
+@click.option("--status", type=click.Choice(STATUSES), help="Only orders that stand there.")
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="At most so many."
+)
+@json_option
+def list_(exception: str | None, status: str | None, limit: int, as_json: bool) -> None:
+    """List orders, the newest first."""
+    with shop_database() as (_, database):
+        found = list_orders(database, exception=exception, status=status, limit=limit + 1)
+    shown = found[:limit]
+    if as_json:
+        print_json({"orders": shown, "more": len(found) > limit})
+        return
+    if not shown:
+        click.echo("No such orders.")
+        return
+    print_table("Orders", [_in_short(row) for row in shown])
+    if len(found) > limit:
+        click.echo(f"There are more; --limit {limit * 2} shows the next ones too.")
+
+
+def _in_short(row: dict[str, Any]) -> dict[str, Any]:
+    placed = row["placed_at"]
+    whole = row | {
+        "placed": f"{placed:%Y-%m-%d}" if placed else "",
+        "total": f"{row['total']} {row['currency']}" if row["total"] is not None else "",
+        "exception": (row["exception"] or "").replace(",", ", "),
+    }
+    return {name: whole[name] for name in SHOWN}
+
+
+@orders.command()
+@order_argument
+@json_option
+def show(order_id: str, as_json: bool) -> None:
+    """Tell an order's whole story: steps, stock, parcels and messages, with times and causes."""
+    with opened(order_id) as (_, database, row), database.reading() as connection:
+        story = read_story(connection, row)
+    if as_json:
+        print_json(asdict(story))
+    else:
+        _print_story(story)
+
+
+@orders.command()
+@click.option("--state", type=click.Choice(MESSAGE_STATES), help="Only messages in this state.")
+@click.option("--send-again", is_flag=True, help="Put those that were given up, or may have gone out, back.")
+@json_option
+def messages(state: str | None, send_again: bool, as_json: bool) -> None:
+    """List messages to customers that have not gone out, or may not have."""
+    with shop_database() as (_, database):
+        put_back = _put_back(database, state) if send_again else 0
+        found = unsent_messages(database, state=state)
+    if as_json:
+        print_json({"messages": found, "put_back": put_back})
+        return
+    if put_back:
+        click.echo(f"{put_back} messages are sent again with the next round.")
+    if found:
+        print_table("Messages that wait", found)
+    elif not put_back:
+        click.echo("Every message has gone out.")
+
+
+def _put_back(database: Any, state: str | None) -> int:
+    return send_again(database, [state] if state in ("failed", "unsure") else ["failed", "unsure"])
+
+
+def _print_story(story: Story) -> None:
+    order = story.order
+    click.echo(
+        f"Order {order['marketplace_order_id']} on {order['sales_channel'] or 'a marketplace'}, "
+        f"{order['order_number'] or 'no order of the shop'} (id {order['local_order_id'] or 'none'}): "
+        f"{order['status']} there, {order['shop_status'] or 'unknown'} in the shop; "
+        f"{order['total']} {order['currency']}."
+    )
+    if order["exception"] or order["reason"]:
+        click.echo(f"Needs a person: {order['exception'] or 'set aside'}. {order['reason'] or ''}".rstrip())
+    if story.lines:
+        names = ("line", "sku", "title", "quantity", "taken", "given_back", "owed", "shipped")
+        print_table("Lines", [{name: line[name] for name in names} for line in story.lines])
+    entries = [
+        {"UTC": f"{one.at:%m-%d %H:%M:%S}", "what": one.what, "detail": one.detail, "cause": one.cause}
+        for one in story.entries
+    ]
+    if entries:
+        print_table(f"What happened, from {story.entries[0].at:%Y-%m-%d}", entries)

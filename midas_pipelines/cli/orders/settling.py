@@ -1,0 +1,134 @@
+"""`midas orders settle | dismiss | retry | forget`: what a person decides."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.orders.group import BY_HAND, Mistaken, opened, order_argument, orders
+from midas_pipelines.cli.printing import json_option, print_json
+from midas_pipelines.fourseller.errors import FourSellerError
+from midas_pipelines.store.payloads import Vault
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.orders import conflicts
+from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.forgetting import forget_buyer
+from midas_pipelines.sync.orders.locking import lock_order
+from midas_pipelines.sync.orders.lookup import NoSuchOrder
+from midas_pipelines.sync.orders.mail_rules import mail_rules
+from midas_pipelines.sync.orders.retrying import CannotRetry, NothingToDismiss, Retried, dismiss, retry_order
+
+
+@orders.command()
+@order_argument
+@click.option(
+    "--as",
+    "decision",
+    required=True,
+    type=click.Choice(["shipped", "cancelled"]),
+    help="Whether the sale stands.",
+)
+@click.option("--restock", is_flag=True, help="With `cancelled`: what had left is back on the shelf.")
+@json_option
+def settle(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
+    """Decide a conflict: a cancellation that met a shipment.
+
+    As shipped: the sale stands, takes its stock again, and 4Seller is told where the shop's order is. As cancelled: what is
+    on the shelf is free again; what had left comes back with --restock.
+    """
+    if restock and decision != "cancelled":
+        raise Mistaken("--restock goes with --as cancelled.")
+    with opened(order_id) as (settings, database, found), database.writing() as connection:
+        row = lock_order(connection, found.id)
+        clerk = Clerk(f"{BY_HAND} settle", mail=mail_rules(settings))
+        try:
+            conflicts.settle(connection, row, decision, clerk, restock=restock)
+        except conflicts.NoConflict as why:
+            raise Mistaken(str(why)) from None
+    if as_json:
+        print_json({"order": row.marketplace_order_id, "settled": decision, "restock": restock})
+    else:
+        click.echo(f"Order {row.marketplace_order_id} counts as {decision}.")
+
+
+@orders.command("dismiss")
+@order_argument
+@json_option
+def dismiss_(order_id: str, as_json: bool) -> None:
+    """Say that you have looked at an order and take it as it is: odd quantities, totals, statuses, edits, refusals.
+
+    A set-aside order stays on record and is not tried again.
+    """
+    with opened(order_id) as (_, database, found), database.writing() as connection:
+        row = lock_order(connection, found.id)
+        try:
+            seen = dismiss(connection, row, Clerk(f"{BY_HAND} dismiss"))
+        except NothingToDismiss as why:
+            raise Mistaken(str(why)) from None
+    if as_json:
+        print_json({"order": row.marketplace_order_id, "dismissed": seen})
+    else:
+        click.echo(f"Order {row.marketplace_order_id}: {', '.join(seen)} dismissed.")
+
+
+@orders.command()
+@order_argument
+@click.option(
+    "--mail", is_flag=True, help="Also send messages again that were given up, or may have gone out."
+)
+@json_option
+def retry(order_id: str, mail: bool, as_json: bool) -> None:
+    """Read the order from 4Seller again and do everything that is open on it.
+
+    Exits 1 when it is still set aside.
+    """
+    with shop_database() as (settings, database):
+        settings.channel()
+        engine = Engine(settings, database, run_id=f"{BY_HAND} retry")
+        try:
+            done = asyncio.run(retry_order(engine, order_id, mail=mail))
+        except (NoSuchOrder, CannotRetry) as why:
+            raise Mistaken(str(why)) from None
+        except FourSellerError as failed:
+            raise click.ClickException(str(failed)) from None
+    if as_json:
+        print_json(done.record)
+    else:
+        click.echo(_told(done))
+    if done.exception == "set_aside":
+        raise SystemExit(1)
+
+
+def _told(done: Retried) -> str:
+    if done.exception == "set_aside":
+        return f"Order {done.order} is still set aside: {done.reason}"
+    news = "imported" if done.imported else "moved on" if done.moved_on else "nothing new from 4Seller"
+    left = [f"still open: {done.exception}"] if done.exception else []
+    if done.messages:
+        left.append(f"{done.messages} messages are sent with the next round")
+    if done.unsent > done.messages:
+        left.append(f"{done.unsent - done.messages} messages wait for `--mail`")
+    return f"Order {done.order}: {news}; {'; '.join(left) or 'nothing is open on it'}."
+
+
+@orders.command()
+@order_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def forget(order_id: str, yes: bool, as_json: bool) -> None:
+    """Erase who bought an order: name, addresses, phone and what the marketplace sent. The sale itself stays.
+
+    What the buyer changes on the marketplace later is not written down again. 4Seller keeps its own copy.
+    """
+    with opened(order_id) as (settings, database, found):
+        if not yes and not as_json:
+            click.confirm(f"Erase the buyer of order {found.marketplace_order_id} for good?", abort=True)
+        with database.writing() as connection:
+            row = lock_order(connection, found.id)
+            forget_buyer(connection, row, Clerk(f"{BY_HAND} forget", Vault(settings.payload_key)))
+    if as_json:
+        print_json({"order": row.marketplace_order_id, "forgotten": True})
+    else:
+        click.echo(f"Order {row.marketplace_order_id}: its buyer is forgotten; amounts and stock stay.")

@@ -1,0 +1,73 @@
+"""The amounts of a marketplace order: exact, in its own currency, compared to that currency's smallest unit. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from midas_pipelines.storefront.types import CENT, shortest
+
+LARGEST_AMOUNT = Decimal(10) ** 8
+"""The shop's amounts are DECIMAL(10,2): below a hundred million."""
+
+MINOR_UNITS = {
+    **dict.fromkeys(
+        ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "XAF", "XOF"), 0
+    ),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}
+"""Digits after the point of currencies that do not have two, by ISO 4217."""
+
+TAX_FIELDS = ("tax", "tax_total", "total_tax", "sales_tax", "taxes")
+DISCOUNT_FIELDS = ("discount", "discount_total", "total_discount", "discounts")
+"""Names marketplaces use for what the contract does not have; the whole payload is kept anyway."""
+
+
+class UnreadableSaleError(Exception):
+    """The order cannot be put into the shop's tables; the message says why."""
+
+
+def sound(amount: Decimal) -> Decimal:
+    """The amount to four digits after the point. Raises UnreadableSaleError when the shop's tables cannot hold it."""
+    if not amount:
+        return Decimal("0.00")
+    if amount.adjusted() < 8:  # asked first: what is larger can be too large to be worked with at all
+        cents = amount.quantize(CENT, ROUND_HALF_UP)
+        if abs(cents) < LARGEST_AMOUNT:
+            return cents if cents == amount else shortest(amount)
+    raise UnreadableSaleError(
+        "An amount is too large for the shop's tables, which hold less than 100,000,000."
+    )
+
+
+def in_minor_units(amount: Decimal, currency: str) -> Decimal:
+    """The amount rounded half-up to the smallest unit of its currency."""
+    return amount.quantize(Decimal(1).scaleb(-MINOR_UNITS.get(currency, 2)), ROUND_HALF_UP)
+
+
+def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
+    """The first of these fields that holds an amount other than 0, or a list of amounts; 0 without one.
+
+    A discount may be written with a minus or without: its size counts.
+    """
+    for name in names:
+        value = raw.get(name)
+        if value is None:
+            continue
+        parts = value if isinstance(value, list) else [value]
+        amounts = [_amount(part.get("amount") if isinstance(part, dict) else part) for part in parts]
+        total = sum((sound(amount) for amount in amounts if amount is not None), Decimal(0))
+        if total:
+            return sound(total.copy_abs())
+    return Decimal("0.00")
+
+
+def _amount(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        amount = Decimal(str(value))
+    except (ArithmeticError, ValueError):
+        return None
+    return amount if amount.is_finite() else None

@@ -1,0 +1,70 @@
+"""What of an order a buyer may still change, digested by its parts, so that an edit is told from a repetition. Pure.
+
+A part that a message does not have is as it was: absence says nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from midas_pipelines.storefront.json_text import to_json
+
+DIGITS = 15
+ABSENT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A digest of each part; None for one that was not there."""
+
+    lines: str | None = None
+    amounts: str | None = None
+    buyer: str | None = None
+    address: str | None = None
+
+    def written(self) -> str:
+        """As the column `content_hash` holds it: at most 64 characters."""
+        return ".".join(getattr(self, part) or ABSENT for part in PARTS)
+
+    def changed(self, known: Content) -> frozenset[str]:
+        """The parts that say something else than is known."""
+        return frozenset(
+            part
+            for part in PARTS
+            if getattr(self, part) is not None and getattr(self, part) != getattr(known, part)
+        )
+
+    def over(self, known: Content) -> Content:
+        """Everything that is known now: these parts, and for those that were not there the ones of before."""
+        return Content(*(getattr(self, part) or getattr(known, part) for part in PARTS))
+
+
+PARTS = tuple(field.name for field in fields(Content))
+
+
+def read_content(written: str | None) -> Content:
+    """The digests of a `content_hash`; of one in another form, nothing is known."""
+    parts = (written or "").split(".")
+    if len(parts) != len(PARTS):
+        return Content()
+    return Content(*(None if part == ABSENT else part for part in parts))
+
+
+def digest(part: Any) -> str:
+    """A digest of what can be written as JSON."""
+    return hashlib.sha256(to_json(part).encode()).hexdigest()[:DIGITS]
+
+
+def digest_of_fields(part: dict[str, Any]) -> str | None:
+    """A digest of the fields that hold something; None when none does."""
+    held = sorted(item for item in part.items() if item[1] is not None)
+    return digest(held) if held else None
+
+
+def digest_of_lines(lines: Iterable[tuple[Any, ...]]) -> str | None:
+    """A digest of lines whatever their order; None without any."""
+    listed = sorted(lines, key=repr)
+    return digest(listed) if listed else None

@@ -1,0 +1,86 @@
+"""Orders that cannot be imported as they came: kept with their reason, told to staff, and tried again."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from midas_pipelines.notify.alerts import clear_alert, raise_alert
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.payloads import Vault
+from midas_pipelines.store.tables import marketplace_orders
+from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.lines import CHANNEL
+from midas_pipelines.sync.orders.sales import storable
+
+SET_ASIDE, UNKNOWN_WORD = "order_set_aside", "unknown_status"
+LONGEST_ID = 200
+_ORDERS = marketplace_orders.c
+
+
+def keep(
+    database: Database, order_id: str, raw: Any, reason: str, vault: Vault, run_id: str | None
+) -> str | None:
+    """Keeps an order that cannot be imported, so that it is neither lost nor in the way of others.
+
+    Returns:
+        `new` when it was not on record, `still` when it was set aside before, None when it is imported, or a person has
+        dismissed it: then nothing is written.
+    """
+    name = short_id(order_id)
+    row = {
+        "channel": CHANNEL,
+        "marketplace_order_id": name,
+        "status": "pending",
+        "outcome": "set_aside",
+        "reason": reason,
+        "payload": vault.seal(storable(raw)),
+    }
+    insert = postgresql_insert if database.is_postgresql else sqlite_insert
+    statement = insert(marketplace_orders).on_conflict_do_nothing().returning(_ORDERS.id)
+    with database.writing() as connection:
+        new = connection.execute(statement, row).first() is not None
+        if not new and not _renew(connection, name, reason, row["payload"]):
+            return None
+        Clerk(run_id).log_once(connection, name, "failed", reason)
+        text = f"Order {name} was set aside. {reason} `midas orders retry` it when it is mended, or `dismiss` it."
+        raise_alert(connection, kind=SET_ASIDE, subject=_subject(name), text=text)
+    return "new" if new else "still"
+
+
+def _renew(connection: sa.Connection, name: str, reason: str, payload: str) -> bool:
+    mine = sa.and_(
+        _ORDERS.channel == CHANNEL, _ORDERS.marketplace_order_id == name, _ORDERS.outcome == "set_aside"
+    )
+    statement = sa.update(marketplace_orders).where(mine).values(reason=reason, payload=payload)
+    return connection.execute(statement).rowcount > 0
+
+
+def take_up(connection: sa.Connection, order_id: str) -> None:
+    """The order is imported, or a person has dismissed it: staff need not look any more."""
+    clear_alert(connection, kind=SET_ASIDE, subject=_subject(order_id))
+
+
+def tell_of_unknown_word(connection: sa.Connection, word: str, order_id: str) -> None:
+    """Tells staff of a status that 4Seller uses and our table does not know, once for each word."""
+    text = (
+        f"4Seller calls the status of order {order_id} “{word}”, which is none of the known words: the order counts as "
+        "pending. Look at it on 4Seller; `midas orders dismiss` it when you have."
+    )
+    raise_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200], text=text)
+
+
+def short_id(order_id: str) -> str:
+    """The id as the column holds it: one that is too long is cut, and told apart by a digest."""
+    name = str(storable(order_id))
+    if len(name) <= LONGEST_ID:
+        return name
+    return f"{name[:150]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def _subject(order_id: str) -> str:
+    return f"order:{order_id}"[:200]
