@@ -10,7 +10,7 @@ from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.order_days import is_a_day, order_days, window_of
 
 if TYPE_CHECKING:
-    from midas_pipelines.sync.orders.polling import OrderReport
+    from midas_pipelines.sync.orders.intake import OrderReport
 
 GROUP = "orders"
 COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "moved_on", "mapped", "allocated")

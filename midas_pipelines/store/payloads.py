@@ -69,12 +69,18 @@ class Vault:
         """Whether a sealed payload comes out whole; without a key it comes out without persons."""
         return self._cipher is not None
 
-    def seal(self, payload: Any, *, personal: bool = True) -> str:
-        """The payload as one text for the database; `personal` is False for what surely names no buyer."""
+    def seal(self, payload: Any, *, personal: bool = True, spelled: str | None = None) -> str:
+        """The payload as one text for the database.
+
+        Args:
+            payload: what was sent.
+            personal: False for what surely names no buyer.
+            spelled: the payload as JSON, where the caller has it already.
+        """
         if self._cipher is None:
             kept = without_persons(payload) if personal else payload
             return PLAIN + to_json(kept)
-        return ENCRYPTED + self._cipher.encrypt(to_json(payload).encode()).decode()
+        return ENCRYPTED + self._cipher.encrypt((spelled or to_json(payload)).encode()).decode()
 
     def open(self, sealed: str) -> Any:
         """The payload again. Raises ValueError when its key is missing."""

@@ -23,10 +23,10 @@ from midas_pipelines.sync.orders.leaving import goods_have_left
 from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.mail_rules import mail_rules
-from midas_pipelines.sync.orders.polling import take_in
 from midas_pipelines.sync.orders.shipments import ship_locked
 from midas_pipelines.sync.orders.status_sync import StatusReport, tell_marketplace
 from midas_pipelines.sync.orders.statuses import Step, local_status, step
+from midas_pipelines.sync.orders.taking_in import take_in
 from midas_pipelines.sync.orders.telling import objection
 
 

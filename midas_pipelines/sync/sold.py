@@ -16,9 +16,9 @@ from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders.importing import import_sales
 from midas_pipelines.sync.orders.mail_rules import mail_rules
-from midas_pipelines.sync.orders.polling import Unreadable, read_batch, rejected_order, too_old
 from midas_pipelines.sync.orders.sales import Sale
 from midas_pipelines.sync.orders.set_aside import keep
+from midas_pipelines.sync.orders.taking_in import Unreadable, read_batch, rejected_order, too_old
 
 TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
 

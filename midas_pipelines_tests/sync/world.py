@@ -20,7 +20,8 @@ from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import has_product_status, product_variants, products
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.inventory import InventoryReport, push_inventory
-from midas_pipelines.sync.orders.polling import OrderReport, Window, import_orders
+from midas_pipelines.sync.orders.intake import OrderReport
+from midas_pipelines.sync.orders.polling import Window, import_orders
 from midas_pipelines.sync.products import Mode, ProductReport, sync_products
 from midas_pipelines_tests.shop import rows, run
 

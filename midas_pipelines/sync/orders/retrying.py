@@ -15,12 +15,12 @@ from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.flaws import SEEN_BY_A_PERSON, Flaw
-from midas_pipelines.sync.orders.importing import Imported
+from midas_pipelines.sync.orders.imported import Imported
 from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.lookup import find_order
 from midas_pipelines.sync.orders.open_lines import settle_open_lines
-from midas_pipelines.sync.orders.polling import take_in
 from midas_pipelines.sync.orders.set_aside import take_up
+from midas_pipelines.sync.orders.taking_in import take_in
 
 UNSENT = ("waiting", "sending", "failed", "unsure")
 

@@ -119,7 +119,8 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
     tax, discount = extra(came, TAX_FIELDS), extra(came, DISCOUNT_FIELDS)
     goods = sound(sum((line.total for line in lines), Decimal(0)))
     total = sound(order.total) if order.total is not None else goods + shipping + tax - discount
-    raw = storable(came)
+    spelled = to_json(came)
+    raw = _cleaned(came) if _unstorable(spelled) else came
     buyer, ship_to = _fields(order.customer, raw is came), _fields(order.shipping_address, raw is came)
     return Sale(
         order_id=order_id,
@@ -150,7 +151,7 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
             buyer=digest_of_fields(buyer),
             address=digest_of_fields(ship_to),
         ),
-        sealed=vault.seal(raw) if vault is not None else None,
+        sealed=vault.seal(raw, spelled=spelled if raw is came else None) if vault is not None else None,
         read_at=read_at,
     )
 
@@ -246,8 +247,11 @@ def storable(value: Any) -> Any:
     """The value without NUL characters and half surrogates, which JSON may spell and a database cannot store."""
     if isinstance(value, str):
         return value if value.isascii() and "\x00" not in value else _cleaned(value)
-    spelled = to_json(value)
-    return _cleaned(value) if "\\u0000" in spelled or "\\ud" in spelled else value
+    return _cleaned(value) if _unstorable(to_json(value)) else value
+
+
+def _unstorable(spelled: str) -> bool:
+    return "\\u0000" in spelled or "\\ud" in spelled
 
 
 def _cleaned(value: Any) -> Any:

@@ -1,0 +1,36 @@
+"""What became of a batch of sales, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+PREVIEW = 20
+
+
+@dataclass
+class Imported:
+    """What became of a batch; counts of orders, and the first few by name."""
+
+    imported: int = 0
+    duplicates: int = 0
+    exceptions: int = 0
+    failed: int = 0
+    moved_on: int = 0  # known orders whose status or content changed
+    days: dict[str, int] = field(default_factory=dict)  # imported orders by the day they were placed, in UTC
+    preview: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, other: Imported) -> None:
+        """Counts another batch in."""
+        for name in ("imported", "duplicates", "exceptions", "failed", "moved_on"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.days = dict(Counter(self.days) + Counter(other.days))
+        self.preview = (self.preview + other.preview)[:PREVIEW]
+
+
+def left_aside(order_id: str, reason: str, *, new: bool) -> Imported:
+    """The result of an order that was set aside, now or before."""
+    preview = [
+        {"order": order_id, "channel": "", "total": "", "lines": "", "exception": f"set aside: {reason}"}
+    ]
+    return Imported(failed=int(new), duplicates=int(not new), preview=preview if new else [])

@@ -1,0 +1,156 @@
+"""Taking pages of orders in as they are read: many orders in one transaction, the next ones being read meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from midas_pipelines.fourseller.pages import OrderPage
+from midas_pipelines.store.payloads import Vault
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.orders.imported import Imported
+from midas_pipelines.sync.orders.taking_in import Batch, import_batch, read_batch
+
+AT_ONCE = 2000
+"""Orders imported in one transaction: the shop waits for the stock of their items half a second at most."""
+SOON = 500
+"""So many are enough to begin with while nothing else is being imported."""
+
+
+@dataclass
+class OrderReport:
+    """What an order import did; counts of orders. `exceptions` are imported but need a person."""
+
+    fetched: int = 0
+    imported: int = 0
+    duplicates: int = 0
+    exceptions: int = 0
+    failed: int = 0
+    moved_on: int = 0
+    mapped: int = 0  # lines that were unmapped and have an item now
+    allocated: int = 0  # units given to backorders
+    requests: int = 0
+    seconds: float = 0.0
+    days: dict[str, int] = field(default_factory=dict)  # imported orders by the day they were placed, in UTC
+    preview: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, result: Imported) -> None:
+        """Counts a batch in."""
+        for name in ("imported", "duplicates", "exceptions", "failed", "moved_on"):
+            setattr(self, name, getattr(self, name) + getattr(result, name))
+        self.days = dict(Counter(self.days) + Counter(result.days))
+        self.preview = (self.preview + result.preview)[:20]
+
+
+class Intake:
+    """Imports pages as they are read: many in one transaction, the next ones being read meanwhile.
+
+    Args:
+        engine: the shop's database and settings.
+        report: counts what happens.
+        on_progress: told of it after each batch.
+        read_at: before 4Seller was asked, by the database's clock.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        report: OrderReport,
+        on_progress: Callable[[OrderReport], None] | None = None,
+        *,
+        read_at: datetime,
+    ) -> None:
+        self.newest: datetime | None = None  # the newest `updated_at` that is not in the future
+        self.read_all = True
+        self._listing = Listing()
+        self._seen: set[str] = set()
+        self._engine = engine
+        self._report = report
+        self._on_progress = on_progress
+        self._read_at = read_at
+        self._vault = Vault(engine.settings.payload_key)
+        self._batch = Batch()
+        self._running: asyncio.Task[Imported] | None = None
+        self._free = asyncio.Event()  # nobody is busy making rows of the batch before
+        self._free.set()
+
+    def next_listing(self) -> None:
+        """The pages from here on answer another question."""
+        self.read_all = self.read_all and self._listing.whole
+        self._listing = Listing()
+
+    async def add(self, page: OrderPage) -> None:
+        """Takes one page; waits while the rows of the batch before it are made, or a whole batch waits to be imported.
+
+        Both need this processor: a page that is read while rows are made only keeps the database waiting for them.
+        """
+        await self._free.wait()
+        self._listing.add(page)
+        fresh = [order for order in page.data if order.id not in self._seen]
+        rejected = [row for row in page.rejected if row.id not in self._seen]
+        self._seen.update(order.id for order in fresh)
+        self._seen.update(row.id for row in rejected if row.id)
+        self._report.fetched += len(fresh) + len(rejected)
+        self._batch.add(read_batch(self._engine, fresh, rejected, self._vault, self._read_at))
+        dates = [order.updated_at for order in page.data if order.updated_at is not None]
+        known = [date for date in dates if date <= self._read_at] + ([self.newest] if self.newest else [])
+        self.newest = max(known, default=None)
+        idle = self._running is None or self._running.done()
+        if len(self._batch.sales) >= (SOON if idle else AT_ONCE):
+            await self._start()
+
+    async def finish(self) -> None:
+        """Imports what is left and waits for all of it."""
+        self.next_listing()
+        if self._batch.sales or self._batch.unreadable:
+            await self._start()
+        await self._end()
+
+    async def _start(self) -> None:
+        await self._end()
+        batch, self._batch = self._batch, Batch()
+        self._free.clear()
+        loop = asyncio.get_running_loop()
+
+        def sent() -> None:
+            loop.call_soon_threadsafe(self._free.set)
+
+        work = asyncio.to_thread(import_batch, self._engine, batch, self._vault, on_sent=sent)
+        self._running = asyncio.create_task(work)
+        self._running.add_done_callback(lambda _: self._free.set())
+
+    async def _end(self) -> None:
+        if self._running is None:
+            return
+        running, self._running = self._running, None
+        self._report.add(await running)
+        if self._on_progress is not None:
+            self._on_progress(self._report)
+
+
+class Listing:
+    """Whether the answers to one question held everything that they declared.
+
+    An order that changes while pages are read may push another over a page's edge, and the watermark must not move past
+    what was never seen.
+    """
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._without_id = 0
+        self._totals: set[int] = set()
+
+    def add(self, page: OrderPage) -> None:
+        """Counts a page in."""
+        self._totals.add(page.total)
+        self._ids.update(order.id for order in page.data)
+        self._ids.update(row.id for row in page.rejected if row.id)
+        self._without_id += sum(1 for row in page.rejected if not row.id)
+
+    @property
+    def whole(self) -> bool:
+        """Whether as many orders were read as were declared, each time the same number."""
+        return not self._totals or self._totals == {len(self._ids) + self._without_id}

@@ -1,0 +1,257 @@
+"""One batch of sales in one transaction: who is new, what is locked, and one statement for each table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.ledger import Stock, StockMove, book_moves
+from midas_pipelines.store.payloads import Vault
+from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders, order_processing_logs
+from midas_pipelines.storefront.bulk import (
+    any_of,
+    insert_rows,
+    pipelined,
+    reserve_ids,
+    reserve_ids_of,
+    update_rows,
+)
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.orders import insert_history, insert_order_items, insert_orders
+from midas_pipelines.storefront.schema import order_items, orders
+from midas_pipelines.storefront.stock import lock_stock
+from midas_pipelines.sync.orders import rows, set_aside
+from midas_pipelines.sync.orders.backorders import orders_waiting, serve
+from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.confirmations import queue_received
+from midas_pipelines.sync.orders.flaws import explain_sale, sale_flaws, written
+from midas_pipelines.sync.orders.following import follow, items_held, orders_behind
+from midas_pipelines.sync.orders.imported import PREVIEW, Imported
+from midas_pipelines.sync.orders.lines import CHANNEL, SoldLine, find_items, match_lines, reference
+from midas_pipelines.sync.orders.locking import lock_rows
+from midas_pipelines.sync.orders.oversold import sound_alarm
+from midas_pipelines.sync.orders.sales import Sale
+
+
+def write_batch(
+    connection: sa.Connection, sales: Sequence[Sale], clerk: Clerk, on_sent: Callable[[], None]
+) -> Imported:
+    """Imports the sales that are new and moves the known ones on.
+
+    Args:
+        connection: a writing transaction.
+        sales: one for each order, the first placed first.
+        clerk: writes the story, seals payloads, knows who gets mail.
+        on_sent: called when all has been handed to the database, which is still at work on it.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError, sqlalchemy.exc.DataError: one of the sales cannot be written; or another importer was
+            faster with one of them, by the constraint `marketplace_orders_once`.
+    """
+    batch = _sort_out(connection, sales)
+    lines = match_lines(connection, batch.new)
+    selling = {line.item for line in lines if line.item is not None and line.wanted}
+    held = _lock(connection, batch, selling)
+    moved = _follow_and_serve(connection, batch, held, clerk)
+    result = Imported(imported=len(batch.new), duplicates=len(sales) - len(batch.new), moved_on=moved)
+    if batch.new:
+        ids = {sale.order_id for sale in batch.new}
+        mine = [line for line in lines if line.sale.order_id in ids]
+        stock = lock_stock(connection, selling)
+        _write(connection, batch, mine, stock, clerk, result, on_sent)
+    return result
+
+
+@dataclass
+class _Sorted:
+    """A batch as this transaction finds it. The unique key decides who imports an order, not this look: whoever comes
+    second is begun again, and finds it there."""
+
+    new: list[Sale]  # to be imported
+    aside: dict[str, int]  # our rows of those of them that were set aside before
+    behind: dict[int, Sale]  # known orders of which something new is told, by our row
+
+
+def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
+    table = marketplace_orders.c
+    mine = any_of(connection, table.marketplace_order_id, [sale.order_id for sale in sales])
+    query = sa.select(table.id, table.marketplace_order_id, table.outcome)
+    query = query.where(table.channel == CHANNEL, mine)
+    present = {row.marketplace_order_id: row for row in connection.execute(query)}
+    readable = {sale.order_id for sale in sales if sale.trouble is None}
+    aside = {
+        order_id: row.id
+        for order_id, row in present.items()
+        if row.outcome == "set_aside" and order_id in readable
+    }
+    new = [
+        sale
+        for sale in sales
+        if sale.order_id in readable and (sale.order_id not in present or sale.order_id in aside)
+    ]
+    known = [sale for sale in sales if sale.order_id in present and sale.order_id not in aside]
+    return _Sorted(new, aside, orders_behind(connection, known))
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Our rows that the transaction holds, and those of them that wait for stock which it holds too."""
+
+    rows: Sequence[sa.Row[Any]]
+    waiting: set[int]
+
+
+def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey]) -> _Held:
+    """Locks the orders that will be written, then the stock of everything that they or the new ones may move."""
+    touched = set(selling)
+    if batch.behind:
+        named = find_items(connection, (line for sale in batch.behind.values() for line in sale.lines))
+        touched |= set(named.values()) | set(items_held(connection, list(batch.behind)))
+    waiting = orders_waiting(connection, touched)
+    rows_ = lock_rows(connection, {*batch.behind, *waiting, *batch.aside.values()})
+    if rows_:
+        lock_stock(connection, touched)
+    taken_up = {row.marketplace_order_id for row in rows_ if row.outcome != "set_aside"} & batch.aside.keys()
+    batch.new = [sale for sale in batch.new if sale.order_id not in taken_up]  # by another importer meanwhile
+    return _Held(rows_, waiting)
+
+
+def _follow_and_serve(connection: sa.Connection, batch: _Sorted, held: _Held, clerk: Clerk) -> int:
+    """Moves known orders on, and serves whoever waits for an item before anybody new may take it; counts the moved."""
+    serve(connection, held.waiting, clerk)
+    moved = 0
+    for row in held.rows:
+        if row.id in batch.behind:
+            moved += follow(connection, row, batch.behind[row.id], clerk)
+    if moved:
+        serve(connection, held.waiting, clerk)  # what a cancellation has just freed
+    return moved
+
+
+def _write(
+    connection: sa.Connection,
+    batch: _Sorted,
+    lines: list[SoldLine],
+    stock: Stock,
+    clerk: Clerk,
+    result: Imported,
+    on_sent: Callable[[], None],
+) -> None:
+    sales = batch.new
+    claims = _reserve(connection, batch, lines)
+    with pipelined(connection):
+        _take_stock(
+            connection, lines, stock
+        )  # first: its rows are made soonest, and the database begins with them
+        _write_ours(connection, batch, claims, clerk.vault)
+        _write_shop_orders(connection, sales, lines, claims)
+        flawed = _write_lines(connection, sales, lines, claims)
+        _log(connection, sales, lines, clerk)
+        on_sent()
+    sound_alarm(connection, filter(None, (line.short for line in lines)))
+    for sale in sales:
+        if not sale.known_status:
+            set_aside.tell_of_unknown_word(connection, sale.status_word, sale.order_id)
+    for order_id in batch.aside:
+        set_aside.take_up(connection, order_id)
+    queue_received(connection, [(claims[sale.order_id].row_id, sale) for sale in sales], clerk.mail)
+    result.exceptions = len(flawed)
+    result.days = dict(Counter(sale.placed_at.date().isoformat() for sale in sales))
+    result.preview = [rows.preview(sale, flawed.get(sale.order_id)) for sale in sales[:PREVIEW]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    row_id: int  # of marketplace_orders
+    local_id: int  # of the shop's order
+
+
+def _reserve(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -> dict[str, _Claim]:
+    """Ids for everything that will be written, so that rows can point at one another before they are there."""
+    fresh = [sale for sale in batch.new if sale.order_id not in batch.aside]
+    wanted = {marketplace_orders: len(fresh), orders: len(batch.new), order_items: len(lines)}
+    ids = reserve_ids_of(connection, wanted)
+    if connection.dialect.name != "postgresql":  # where the id of a deleted last order is given again
+        known = connection.scalar(sa.select(sa.func.max(marketplace_orders.c.local_order_id)))
+        ids[orders] = reserve_ids(connection, orders, len(batch.new), above=known or 0)
+    for line, item_id in zip(lines, ids[order_items], strict=True):
+        line.order_item_id = item_id
+    ours = {sale.order_id: row_id for sale, row_id in zip(fresh, ids[marketplace_orders], strict=True)}
+    row_ids = batch.aside | ours
+    return {
+        sale.order_id: _Claim(row_ids[sale.order_id], local_id)
+        for sale, local_id in zip(batch.new, ids[orders], strict=True)
+    }
+
+
+def _write_ours(connection: sa.Connection, batch: _Sorted, claims: dict[str, _Claim], vault: Vault) -> None:
+    """Our rows of the orders. In the order of their ids, as everywhere: of two importers of the same ones, one waits."""
+    made: list[rows.Row] = []
+    anew: list[rows.Row] = []
+    for sale in sorted(batch.new, key=lambda sale: sale.order_id):
+        claim = claims[sale.order_id]
+        row = rows.marketplace_order(sale, claim.local_id, vault)
+        row["id"] = claim.row_id
+        if sale.order_id in batch.aside:  # what is on record of it is only that it could not be read
+            anew.append(row | {"reason": None, "exception": None})
+        else:
+            made.append(row)
+    insert_rows(connection, marketplace_orders, made)
+    update_rows(connection, marketplace_orders, anew)
+
+
+def _write_shop_orders(
+    connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], claims: dict[str, _Claim]
+) -> None:
+    local = {sale.order_id: claims[sale.order_id].local_id for sale in sales}
+    insert_orders(connection, [rows.shop_order(sale, local[sale.order_id]) for sale in sales])
+    insert_order_items(connection, [rows.shop_item(line, local[line.sale.order_id]) for line in lines])
+    insert_history(connection, [rows.shop_history(sale, local[sale.order_id]) for sale in sales])
+
+
+def _take_stock(connection: sa.Connection, lines: list[SoldLine], stock: Stock) -> None:
+    """First come, first served: the oldest order takes first, and what is not there is left owing."""
+    taking = [line for line in lines if line.wanted]
+    moves = [
+        StockMove(line.item, -line.wanted, CHANNEL, "sale", reference(line.sale.order_id, line.number))
+        for line in taking
+        if line.item is not None
+    ]
+    for line, delta in zip(taking, book_moves(connection, moves, stock), strict=True):
+        line.taken = -delta
+
+
+def _write_lines(
+    connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], claims: dict[str, _Claim]
+) -> dict[str, str]:
+    """Writes our lines, and on the orders what a person must see; returns that by order."""
+    made = [rows.marketplace_line(line, claims[line.sale.order_id].row_id) for line in lines]
+    insert_rows(connection, marketplace_order_lines, made)
+    found = {sale.order_id: {flaw.value for flaw in sale_flaws(sale)} for sale in sales}
+    for line in lines:
+        found[line.sale.order_id].update(flaw.value for flaw in line.flaws)
+    flawed = {order_id: text for order_id, flaws in found.items() if (text := written(flaws)) is not None}
+    marks = [{"id": claims[order_id].row_id, "exception": text} for order_id, text in flawed.items()]
+    update_rows(connection, marketplace_orders, marks)
+    return flawed
+
+
+def _log(connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], clerk: Clerk) -> None:
+    steps = [rows.log_row(sale.order_id, "imported", rows.summary(sale), clerk.run_id) for sale in sales]
+    taken: dict[str, list[SoldLine]] = {}
+    for line in lines:
+        if line.taken:
+            taken.setdefault(line.sale.order_id, []).append(line)
+    for order_id, of_order in taken.items():
+        steps.append(rows.log_row(order_id, "deducted", rows.deduction(of_order), clerk.run_id))
+    for line in lines:
+        for flaw in line.flaws:
+            steps.append(rows.log_row(line.sale.order_id, flaw.value, line.explain(flaw), clerk.run_id))
+    for sale in sales:
+        for wrong in sale_flaws(sale):
+            steps.append(rows.log_row(sale.order_id, wrong.value, explain_sale(sale, wrong), clerk.run_id))
+    insert_rows(connection, order_processing_logs, steps)
