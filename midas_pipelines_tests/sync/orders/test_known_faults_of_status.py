@@ -6,12 +6,14 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+from click.testing import CliRunner
 
+from midas_pipelines.cli import cli
 from midas_pipelines.sync.moving import IllegalMove, move_order
 from midas_pipelines.sync.orders.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.shipments import CannotShip, correct
-from midas_pipelines_tests.shop import run
+from midas_pipelines_tests.shop import run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
@@ -198,6 +200,23 @@ def test_a_parcel_that_fails_again_and_again_waits_longer_each_time(world: World
             assert desk.tell(world).failed == 1
             desk.a_day_later(world)
     assert desk.order(world, order_id).tell_attempts == 3
+
+
+# on the screen
+
+
+@fault(
+    "only tables are cleaned: the line above them writes the marketplace's words to the terminal as they came"
+)
+@pytest.mark.parametrize("field", ["id", "sales_channel"])
+def test_no_word_of_the_marketplaces_moves_the_cursor(world: World, field: str) -> None:
+    world.place(("A", 1), **{field: "X\x1b[2J"})
+    world.import_orders()
+    url = {"MIDAS_DATABASE_URL": world.settings.database().render_as_string(hide_password=False)}
+    local = str(value(world.database, "SELECT local_order_id FROM marketplace_orders"))
+    shown = CliRunner().invoke(cli, ["orders", "show", local], env=url, color=True)
+    assert shown.exit_code == 0
+    assert "\x1b" not in shown.output
 
 
 # parcels
