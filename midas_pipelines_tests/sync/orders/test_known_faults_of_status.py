@@ -12,6 +12,7 @@ from midas_pipelines.cli import cli
 from midas_pipelines.sync.moving import IllegalMove, move_order
 from midas_pipelines.sync.orders.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.conflicts import NoConflict
 from midas_pipelines.sync.orders.shipments import CannotShip, correct
 from midas_pipelines_tests.shop import run, value
 from midas_pipelines_tests.sync.orders import desk
@@ -53,6 +54,32 @@ def test_a_withdrawal_after_the_conflict_was_settled_is_answered_at_once(world: 
     desk.market(world, order_id, "processing")
     desk.sync(world)
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
+
+
+@fault("`both sides say cancelled` ends the conflict, though what it is about is a parcel that has left")
+@pytest.mark.parametrize("ended", ["cancelled", "refunded"])
+def test_a_parcel_of_an_ended_order_is_not_forgotten_when_4seller_touches_the_order(
+    world: World, ended: str
+) -> None:
+    order_id = desk.sold(world, A=3)
+    desk.market(world, order_id, ended)
+    desk.sync(world)
+    desk.shop_packs(world, order_id, desk.UPS)
+    desk.sync(world)
+    desk.market(world, order_id, ended, note="touched")
+    desk.sync(world)
+    assert desk.order(world, order_id).exception == "conflict"
+
+
+@fault("`the shop has sent what is refunded`, though it had left before the refund, as everybody knew")
+def test_a_delivery_that_the_shop_notes_after_a_refund_asks_nobody(world: World) -> None:
+    order_id = desk.sold(world, A=3)
+    for status in ("shipped", "refunded"):
+        desk.market(world, order_id, status)
+        desk.sync(world)
+    desk.shop_sets(world, order_id, "delivered")
+    desk.sync(world)
+    assert (desk.order(world, order_id).exception, desk.alerts(world)) == (None, [])
 
 
 # what settling does
@@ -120,6 +147,26 @@ def test_settled_as_cancelled_without_restock_what_left_is_not_on_the_shelf(worl
     desk.sync(world)
     desk.settle(world, order_id, "cancelled")
     assert desk.on_shelf(world) == {"A": 7}
+
+
+@fault(
+    "of an ended order all that no parcel names goes back, though it has left; after a return it even crashes"
+)
+@pytest.mark.parametrize("returned", [0, 1])
+def test_settled_as_cancelled_what_left_before_it_was_paid_back_stays_away(
+    world: World, returned: int
+) -> None:
+    order_id = desk.sold(world, A=3)
+    desk.shop_sets(world, order_id, "shipped")
+    desk.sync(world)
+    desk.come_back(world, order_id, {1: returned})
+    desk.market(world, order_id, "refunded")
+    desk.sync(world)
+    desk.shop_sets(world, order_id, "delivered")
+    desk.sync(world)
+    with suppress(NoConflict):
+        desk.settle(world, order_id, "cancelled")
+    assert desk.on_shelf(world) == {"A": 7 + returned}
 
 
 @fault("the check of the units is red from then on: the line holds less than was sold, and is owed nothing")

@@ -247,6 +247,18 @@ def test_a_refused_number_that_an_operator_corrects_is_told_at_once(world: World
     assert desk.order(world, order_id).exception is None
 
 
+def test_a_correction_makes_an_order_due_that_waits_after_failures(world: World) -> None:
+    order_id = desk.sold(world, A=3)
+    desk.pack(world, order_id, desk.FEDEX, "fedex")
+    with desk.refused(world, 500, orders=[order_id]):
+        for _ in range(3):
+            desk.tell(world)
+    assert desk.tell(world).scanned == 0
+    corrects(world, order_id, desk.FEDEX, "ups", desk.UPS)
+    desk.tell(world)
+    assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
+
+
 def test_a_correction_names_a_parcel_of_the_order_and_takes_no_others_number(world: World) -> None:
     order_id = desk.sold(world, A=3)
     desk.pack(world, order_id, units={1: 1})

@@ -15,9 +15,10 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.sandbox.state import Refused
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders.carriers import ups_check
+from midas_pipelines.sync.orders.conflicts import NoConflict
 from midas_pipelines.sync.orders.shipments import CannotShip
 from midas_pipelines.sync.orders.status_sync import sync_statuses
-from midas_pipelines.sync.orders.statuses import ENDED, Step, agree, step
+from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT, OPEN, Step, agree, step
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.machine import Killed, Life, MortalDatabase
 from midas_pipelines_tests.sync.orders import desk
@@ -54,17 +55,21 @@ class Walk:
         self.stood = dict.fromkeys(self.orders, OrderStatus.PENDING)
         self.done: dict[str, list[str]] = {order_id: [] for order_id in self.orders}
         self.returned: Counter[str] = Counter()
+        self.gone: set[str] = set()  # both sides have known that all of it has left
 
     def act(self, order_id: str) -> None:
-        """Somebody does something to an order, if it can be done."""
-        act = self.random.choice(ACTS)
+        """Somebody does something to an order that can be done to it."""
+        while not self.done_to(order_id, self.random.choice(ACTS)):
+            pass
+
+    def done_to(self, order_id: str, act: str) -> bool:
+        """Does it, if it can be done."""
         who, _, what = act.partition(" ")
-        conflict = "conflict" in (desk.order(self.world, order_id).exception or "")
-        if who == "settle" and not conflict:
-            return
-        with suppress(CannotShip, Refused):
+        with suppress(CannotShip, NoConflict, Refused):
             match who:
                 case "market":
+                    if desk.at_4seller(self.world, order_id)[0] == what:
+                        return False
                     self.world.sandbox.state.move(order_id, what)
                 case "shop" if what == "packs":
                     desk.shop_packs(self.world, order_id, next(self.numbers))
@@ -73,11 +78,20 @@ class Walk:
                 case "pack":
                     desk.pack(self.world, order_id, next(self.numbers), units={1: 1} if what else None)
                 case "return":
-                    self.returned[order_id] += desk.come_back(self.world, order_id, {1: 1})
+                    back = desk.come_back(self.world, order_id, {1: 1})
+                    self.returned[order_id] += back
+                    if not back:
+                        return False
+                case "settle" if what != "shipped" and {"pack one", "market refunded"} & {
+                    *self.done[order_id]
+                }:
+                    return False  # see test_known_faults_of_status.py: its units would not add up
                 case "settle":
                     decision = "shipped" if what == "shipped" else "cancelled"
                     desk.settle(self.world, order_id, decision, restock=what == "restock")
             self.done[order_id].append(act)
+            return True
+        return False
 
     def sync(self) -> None:
         """A status sync whose calls fail now and then, and whose process may die."""
@@ -98,6 +112,8 @@ class Walk:
         way = step(self.stood[order_id], status)
         assert way in (Step.SAME, Step.FORWARD) or self.settled(order_id), (status, self.done[order_id])
         self.stood[order_id] = status
+        if status in GOODS_LEFT:
+            self.gone.add(order_id)
 
     def settled(self, order_id: str) -> bool:
         return any(act.startswith("settle") for act in self.done[order_id])
@@ -111,21 +127,23 @@ class Walk:
         )
         if self.settled(order_id):
             return
-        paid_back = there is OrderStatus.REFUNDED and shop in ("shipped", "delivered")
+        paid_back = there is OrderStatus.REFUNDED and shop not in OPEN  # its own word stays
         assert row.exception or (row.status == there and (agree(shop, there) or paid_back)), done
         untold = "SELECT 1 FROM order_shipments WHERE order_id = :id AND told_at IS NULL"
         waits = rows(self.world.database, untold, id=row.local_order_id)
         assert not waits or row.exception or there in ENDED, done
+        if row.exception:
+            return
         back = sum(line.given_back for line in desk.lines(self.world, order_id))
         taken = sum(line.taken for line in desk.lines(self.world, order_id))
-        left = any(act.startswith("pack") or act in SHIPS for act in done)
-        if there in ENDED and not left:
-            assert back == taken, done
-        if there not in ENDED:
+        whole_parcel = {"pack", "shop packs"} & set(done)
+        if there not in ENDED or whole_parcel or order_id in self.gone:
             assert back == self.returned[order_id], done
+        elif not {*SHIPPED, "pack one"} & set(done):
+            assert back == taken, done
 
 
-SHIPS = {"shop packs", "shop shipped", "shop delivered", "market shipped", "market delivered"}
+SHIPPED = {"shop shipped", "shop delivered", "market shipped", "market delivered"}
 
 
 @pytest.mark.parametrize("seed", [1, 2])
