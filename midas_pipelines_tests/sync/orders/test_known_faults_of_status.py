@@ -193,6 +193,19 @@ def test_settled_as_shipped_what_was_sold_to_others_meanwhile_the_lines_add_up(w
     desk.assert_whole(world)
 
 
+@fault("an edit that comes to what we have is carried out, and of a cancelled order it wants nothing")
+def test_during_a_conflict_an_edit_and_its_opposite_free_no_stock(world: World) -> None:
+    order_id = desk.sold(world, A=3)
+    desk.pack(world, order_id, units={1: 2})
+    desk.market(world, order_id, "cancelled")
+    desk.sync(world)
+    for units in (5, 3):
+        desk.edit(world, order_id, ("A", units))
+        desk.sync(world)
+    assert desk.order(world, order_id).exception == "conflict,edited"
+    assert desk.on_shelf(world) == {"A": 7}
+
+
 # refusals
 
 
