@@ -31,6 +31,8 @@ ACTS = [
     *(f"shop {word}" for word in [*WORDS, "odd"]),
     *("pack", "pack one", "shop packs", "return", "settle shipped", "settle cancelled", "settle restock"),
 ]
+UNEVEN = {"pack one", "market refunded"}
+"""Settled as cancelled after these, an order's units do not add up: see `test_known_faults_of_status.py`."""
 
 
 def ups_numbers() -> Iterator[str]:
@@ -82,10 +84,8 @@ class Walk:
                     self.returned[order_id] += back
                     if not back:
                         return False
-                case "settle" if what != "shipped" and {"pack one", "market refunded"} & {
-                    *self.done[order_id]
-                }:
-                    return False  # see test_known_faults_of_status.py: its units would not add up
+                case "settle" if what != "shipped" and UNEVEN & {*self.done[order_id]}:
+                    return False
                 case "settle":
                     decision = "shipped" if what == "shipped" else "cancelled"
                     desk.settle(self.world, order_id, decision, restock=what == "restock")
@@ -94,7 +94,8 @@ class Walk:
         return False
 
     def sync(self) -> None:
-        """A status sync whose calls fail now and then, and whose process may die."""
+        """A status sync whose calls fail now and then, and whose process may die; it takes the shop nowhere back."""
+        before = {order_id: desk.shop_status(self.world, order_id) for order_id in self.orders}
         life = Life()
         mortal = MortalDatabase(self.world.database.engine.url)
         mortal.life = life
@@ -105,6 +106,10 @@ class Walk:
         life.end_after(None)
         mortal.close()
         self.world.faults()
+        for order_id, was in before.items():
+            now = desk.shop_status(self.world, order_id)
+            forward = was == "odd" or step(OrderStatus(was), OrderStatus(now)) is Step.FORWARD
+            assert now == was or forward, (was, now, self.done[order_id])
 
     def stands_forward(self, order_id: str) -> None:
         """Our row has not gone back since the last look, but by a person's word."""
@@ -121,10 +126,8 @@ class Walk:
     def comes_to_rest(self, order_id: str) -> None:
         """Both sides agree, or the order is shown to a person; each parcel was told; stock is where it belongs."""
         row, done = desk.order(self.world, order_id), self.done[order_id]
-        there, shop = (
-            OrderStatus(desk.at_4seller(self.world, order_id)[0]),
-            desk.shop_status(self.world, order_id),
-        )
+        there = OrderStatus(desk.at_4seller(self.world, order_id)[0])
+        shop = desk.shop_status(self.world, order_id)
         if self.settled(order_id):
             return
         paid_back = there is OrderStatus.REFUNDED and shop not in OPEN  # its own word stays
