@@ -81,6 +81,24 @@ def test_each_parcel_and_a_cancellation_are_told(shop_with_mail: World, box: Mai
 
 
 @pytest.mark.parametrize(
+    ("page", "trace"), [("javascript:alert(1)", "alert"), ("https://parcels.example/a b", "parcels.example")]
+)
+def test_a_page_that_no_browser_should_be_sent_to_is_in_no_letter(
+    shop_with_mail: World, box: Mailbox, page: str, trace: str
+) -> None:
+    world = shop_with_mail
+    order_id = world.place(("A", 2), sales_channel="ebay", customer={"email": "ann@home.example"})
+    world.import_orders()
+    desk.shop_packs(world, order_id, "P-1", "Pigeon")
+    run(world.database, "UPDATE order_shipments SET tracking_url = :page", page=page)
+    desk.sync(world)
+    send(world)
+    letter = box.mails[-1].as_string()
+    assert "P-1" in letter
+    assert trace not in letter
+
+
+@pytest.mark.parametrize(
     ("channel", "email", "age", "rules", "wanted"),
     [
         ("ebay", "a@home.example", 0, MailRules(enabled=True), True),
