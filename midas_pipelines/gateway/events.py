@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from midas_pipelines.store.webhooks import ORDER
+from midas_pipelines.sync.orders.set_aside import short_id
+
 ORDER_TYPES = frozenset({"order.created", "order.updated", "order.cancelled"})
 PRODUCT_TYPES = frozenset({"inventory.updated", "product.updated", "product.deleted"})
 LONGEST_TYPE = 100
@@ -67,5 +70,7 @@ def _subject(kind: str, data: dict[str, Any]) -> str | None:
     if not isinstance(given, str | int) or isinstance(given, bool):
         return None
     what = kind.partition(".")[0]
+    if what == "order":
+        return f"{ORDER}{short_id(str(given))}"
     named = "product" if what == "inventory" else what
     return f"{named[:10]}:{str(given)[:LONGEST_SUBJECT]}"

@@ -47,6 +47,9 @@ IMPERSONAL = frozenset(
 
 ENCRYPTED = "fernet:"
 PLAIN = "plain:"
+FORGOTTEN = {"forgotten": True}
+"""What is kept in the place of a buyer who was erased."""
+FORGOTTEN_PAYLOAD = PLAIN + to_json(FORGOTTEN)
 
 
 class Vault:
@@ -94,6 +97,11 @@ class Vault:
             raise ValueError(
                 "The payload was sealed with a key that MIDAS_PAYLOAD_KEY does not hold."
             ) from None
+
+
+def of_nobody(payload: Any) -> str:
+    """The payload of an order whose buyer was erased, as it is kept: readable, and without persons."""
+    return PLAIN + to_json(without_persons(payload))
 
 
 MONEY_WORDS = frozenset(

@@ -18,13 +18,19 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.payloads import FORGOTTEN_PAYLOAD
 from midas_pipelines.store.presence import is_dead
+from midas_pipelines.store.rules import FOURSELLER
+from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.storefront.types import utc_now
 
 FIRST_DELAY_SECONDS = 2
 LONGEST_DELAY_SECONDS = 1800
 MOST_ATTEMPTS = 10
 """With these an event that keeps failing is tried for about an hour before it is set aside."""
+
+ORDER = "order:"
+"""How the subject of an event on an order begins; its id follows."""
 
 table = marketplace_webhooks.c
 
@@ -174,9 +180,39 @@ def settle(connection: sa.Connection, ended: Sequence[Settled], *, worker: str) 
         )
     )
     connection.execute(statement, [_values(one) for one in sorted(ended, key=lambda one: one.webhook.id)])
+    _empty(connection, [one.webhook for one in ended if one.outcome is not None])
     for one in ended:
         if one.outcome is None and one.wait_seconds > 0:
             connection.execute(_wait(one))
+
+
+def empty_settled(connection: sa.Connection, order_id: str) -> None:
+    """Takes everything out of the settled events of an order whose buyer is forgotten.
+
+    Those that wait are held meanwhile: whoever settles one of them at this moment is either seen to have done so here, or
+    sees that the buyer is forgotten.
+    """
+    of_order = table.subject == f"{ORDER}{order_id}"
+    connection.execute(sa.select(table.id).where(of_order).order_by(table.id).with_for_update())
+    settled = sa.and_(of_order, table.processed_at.is_not(None))
+    connection.execute(sa.update(marketplace_webhooks).where(settled).values(payload=FORGOTTEN_PAYLOAD))
+
+
+def _empty(connection: sa.Connection, settled: Sequence[Webhook]) -> None:
+    """Takes everything out of those of these events whose order has a buyer who is forgotten; once they are settled."""
+    subjects = {one.id: one.subject or "" for one in settled}
+    orders = {row: name.removeprefix(ORDER) for row, name in subjects.items() if name.startswith(ORDER)}
+    known = marketplace_orders.c
+    query = sa.select(known.marketplace_order_id).where(
+        known.channel == FOURSELLER,
+        known.marketplace_order_id.in_(set(orders.values())),
+        known.forgotten_at.is_not(None),
+    )
+    forgotten = set(connection.scalars(query)) if orders else set()
+    rows = [row for row, order_id in orders.items() if order_id in forgotten]
+    if rows:
+        emptied = sa.update(marketplace_webhooks).where(table.id.in_(rows))
+        connection.execute(emptied.values(payload=FORGOTTEN_PAYLOAD))
 
 
 def _values(one: Settled) -> dict[str, Any]:

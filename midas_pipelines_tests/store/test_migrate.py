@@ -61,6 +61,30 @@ def test_the_migrated_tables_are_the_tables_the_code_knows(shop: Database, datab
     assert {name: migrated.get(name) for name in made} == made
 
 
+def test_who_was_forgotten_before_there_was_a_mark_is_marked(shop: Database) -> None:
+    for name in ("forgotten_at", "settled_as"):
+        run(shop, f"ALTER TABLE marketplace_orders DROP COLUMN {name}")
+    run(shop, "UPDATE midas_alembic_version SET version_num = '0005'")
+    for order, step in {"A": "forgotten", "B": "imported"}.items():
+        run(
+            shop,
+            "INSERT INTO marketplace_orders (marketplace_order_id, status, outcome) "
+            "VALUES (:order, 'pending', 'imported')",
+            order=order,
+        )
+        run(
+            shop,
+            "INSERT INTO order_processing_logs (marketplace_order_id, step) VALUES (:order, :step)",
+            order=order,
+            step=step,
+        )
+    upgrade(shop)
+    with shop.reading() as connection:
+        found = connection.execute(sa.select(store.tables["marketplace_orders"])).all()
+    marked = {row.marketplace_order_id: row.forgotten_at is not None for row in found}
+    assert marked == {"A": True, "B": False}
+
+
 @pytest.mark.parametrize(
     ("prepare", "says"),
     [

@@ -12,7 +12,7 @@ from midas_pipelines.cli.orders.group import opened, order_argument, orders
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.lookup import list_orders
-from midas_pipelines.sync.orders.mailing import send_again, unsent_messages
+from midas_pipelines.sync.orders.mailing import GIVEN_UP, send_again, unsent_messages
 from midas_pipelines.sync.orders.story import Story, read_story
 
 EXCEPTIONS = ["any", "set_aside", *(flaw.value for flaw in Flaw)]
@@ -91,7 +91,7 @@ def messages(state: str | None, send_again: bool, as_json: bool) -> None:
 
 
 def _put_back(database: Any, state: str | None) -> int:
-    return send_again(database, [state] if state in ("failed", "unsure") else ["failed", "unsure"])
+    return send_again(database, [state] if state in GIVEN_UP else GIVEN_UP)
 
 
 def _print_story(story: Story) -> None:

@@ -30,7 +30,7 @@ from midas_pipelines.sync.orders import flaws, rows
 from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.content import read_content
 from midas_pipelines.sync.orders.flaws import Flaw, explain_sale, sale_flaws
-from midas_pipelines.sync.orders.forgetting import is_forgotten
+from midas_pipelines.sync.orders.forgetting import without_buyer
 from midas_pipelines.sync.orders.giving_back import order_lines
 from midas_pipelines.sync.orders.leaving import goods_have_left
 from midas_pipelines.sync.orders.lines import CHANNEL, SoldLine, match_lines, reference
@@ -307,9 +307,11 @@ def _change_address(
     connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: Clerk
 ) -> None:
     """Who bought and where it goes, as far as the message says; a person who was forgotten stays so."""
+    if row.forgotten_at is not None:
+        return
     told = (sale.buyer if "buyer" in parts else {}) | (sale.ship_to if "address" in parts else {})
     known = order_address(connection, row.local_order_id) if told else None
-    if known is None or is_forgotten(known):
+    if known is None:
         return
     address = known | told
     if address != known:
@@ -322,9 +324,9 @@ def _change_address(
 def _note_content(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk) -> None:
     known = read_content(row.content_hash)
     values: dict[str, Any] = {"content_hash": sale.content.over(known).written(), "content_at": utc_now()}
-    whole = sale.content == sale.content.over(known)
-    if whole and not is_forgotten(order_address(connection, row.local_order_id)):
-        values["payload"] = sale.sealed or clerk.vault.seal(sale.raw)
+    if sale.content == sale.content.over(known):  # the whole order, of which nothing is left out
+        kept = sale if row.forgotten_at is None else without_buyer(sale)
+        values["payload"] = kept.sealed or clerk.vault.seal(kept.raw)
     connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))
 
 

@@ -1,29 +1,28 @@
-"""Erasing who bought an order, and nothing of what was bought: amounts, stock and story stay as they are."""
+"""Erasing who bought an order, and nothing of what was bought: amounts, stock and story stay as they are.
+
+The mark is `forgotten_at` of our row: whatever is written of that order afterwards is written without its buyer.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.gateway_tables import marketplace_webhooks
-from midas_pipelines.store.payloads import Vault, without_persons
+from midas_pipelines.store.payloads import FORGOTTEN, FORGOTTEN_PAYLOAD, Vault, of_nobody
 from midas_pipelines.store.shipment_tables import customer_mails
 from midas_pipelines.store.tables import marketplace_orders
+from midas_pipelines.store.webhooks import empty_settled
 from midas_pipelines.storefront.orders import update_order
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.clerk import Clerk
-
-FORGOTTEN = {"forgotten": True}
-"""What the shop's address columns hold of a buyer who is forgotten; later edits leave it alone."""
-
-
-def is_forgotten(address: dict[str, Any] | None) -> bool:
-    """Whether the buyer at this address was forgotten."""
-    return bool(address) and address is not None and address.get("forgotten") is True
+from midas_pipelines.sync.orders.mailing import clear_mail_alert
+from midas_pipelines.sync.orders.sales import Sale
 
 
 def forget_buyer(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk) -> None:
-    """Erases the buyer from the shop's order, from what the marketplace sent, and from its webhooks.
+    """Erases the buyer from the shop's order, from what the marketplace sent, and from its webhooks, for good.
 
     Args:
         connection: a writing transaction.
@@ -32,20 +31,20 @@ def forget_buyer(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk) ->
     """
     if order.local_order_id is not None:
         update_order(connection, order.local_order_id, shipping_address=FORGOTTEN, billing_address=FORGOTTEN)
-    table = marketplace_orders.c
-    kept = _without_buyer(order.payload, clerk.vault)
-    connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(payload=kept))
-    webhooks = marketplace_webhooks.c
-    told = sa.and_(
-        webhooks.subject == f"order:{order.marketplace_order_id}", webhooks.processed_at.is_not(None)
-    )
-    connection.execute(
-        sa.update(marketplace_webhooks).where(told).values(payload=Vault(None).seal({"forgotten": True}))
-    )
+    values = {"forgotten_at": utc_now(), "payload": _without_buyer(order.payload, clerk.vault)}
+    mine = marketplace_orders.c.id == order.id
+    connection.execute(sa.update(marketplace_orders).where(mine).values(values))
+    empty_settled(connection, order.marketplace_order_id)
     mails = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
-    values = {"state": "superseded", "reason": "The buyer is forgotten."}
-    connection.execute(sa.update(customer_mails).where(mails).values(values))
+    superseded = {"state": "superseded", "reason": "The buyer is forgotten."}
+    connection.execute(sa.update(customer_mails).where(mails).values(superseded))
+    clear_mail_alert(connection, order.id)
     clerk.log(connection, order.marketplace_order_id, "forgotten", "The buyer was erased.")
+
+
+def without_buyer(sale: Sale) -> Sale:
+    """The sale as it is written down once its buyer is forgotten."""
+    return replace(sale, buyer=FORGOTTEN, ship_to={}, sealed=of_nobody(sale.raw))
 
 
 def _without_buyer(sealed: str | None, vault: Vault) -> str | None:
@@ -53,6 +52,6 @@ def _without_buyer(sealed: str | None, vault: Vault) -> str | None:
     if sealed is None:
         return None
     try:
-        return Vault(None).seal(without_persons(vault.open(sealed)))
+        return of_nobody(vault.open(sealed))
     except ValueError:
-        return Vault(None).seal({"forgotten": True})
+        return FORGOTTEN_PAYLOAD

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,6 +40,9 @@ GIVE_UP_AFTER = timedelta(days=3)
 """What could not be sent for so long is given up, and a person is told."""
 
 ALERT, DOWN_ALERT = "customer_mail", "mail_server"
+GIVEN_UP = ("failed", "unsure")
+"""Where messages stand that a person has to look at."""
+
 _MAILS = customer_mails.c
 
 
@@ -183,7 +187,7 @@ class _Round:
             order_id = _order_id(connection, mail)
             if trouble is None:
                 self.clerk.log(connection, order_id, "confirmed", f"The customer was told: {mail.kind}.")
-                clear_alert(connection, kind=ALERT, subject=_subject(order_id))
+                clear_mail_alert(connection, mail.order_id)
                 return
             self.report.problems.append({"order": order_id, "mail": mail.kind, "reason": str(trouble)})
             detail = f"Message “{mail.kind}”: {trouble}"
@@ -229,19 +233,40 @@ def unsent_messages(database: Database, *, state: str | None = None) -> list[dic
         return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def send_again(database: Database, states: list[str]) -> int:
+def send_again(database: Database, states: Sequence[str]) -> int:
     """Puts messages in these states back to be sent; returns how many."""
-    query = (
-        sa.select(marketplace_orders.c.marketplace_order_id)
-        .join(customer_mails, marketplace_orders.c.id == _MAILS.order_id)
-        .where(_MAILS.state.in_(states))
-    )
-    put_back = sa.update(customer_mails).where(_MAILS.state.in_(states))
-    values = {"state": "waiting", "next_attempt_at": None, "attempts": 0, "created_at": utc_now()}
     with database.writing() as connection:
-        for order_id in set(connection.scalars(query)):
-            clear_alert(connection, kind=ALERT, subject=_subject(order_id))
-        return connection.execute(put_back.values(values)).rowcount
+        return put_back(connection, states)
+
+
+def put_back(connection: sa.Connection, states: Sequence[str], *, order_row: int | None = None) -> int:
+    """Makes messages due as if they were new: they have their three days again, and nobody need look at them.
+
+    Args:
+        connection: a writing transaction.
+        states: those of messages that are put back.
+        order_row: our row of the only order whose messages are meant; None for those of all.
+
+    Returns:
+        How many they are.
+    """
+    mine = sa.true() if order_row is None else _MAILS.order_id == order_row
+    chosen = sa.and_(_MAILS.state.in_(states), mine)
+    values = {"state": "waiting", "next_attempt_at": None, "attempts": 0, "created_at": utc_now()}
+    renewed = sa.update(customer_mails).where(chosen).values(values).returning(_MAILS.order_id)
+    rows = list(connection.scalars(renewed))
+    for row in sorted(set(rows)):
+        clear_mail_alert(connection, row)
+    return len(rows)
+
+
+def clear_mail_alert(connection: sa.Connection, order_row: int) -> None:
+    """Nobody need look at the messages of this order any more, unless one of them is given up still."""
+    given_up = sa.select(_MAILS.id).where(_MAILS.order_id == order_row, _MAILS.state.in_(GIVEN_UP))
+    if connection.execute(given_up.limit(1)).first() is None:
+        table = marketplace_orders.c
+        order_id = connection.scalar(sa.select(table.marketplace_order_id).where(table.id == order_row))
+        clear_alert(connection, kind=ALERT, subject=_subject(str(order_id)))
 
 
 def _set(

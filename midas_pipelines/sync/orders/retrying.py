@@ -18,11 +18,12 @@ from midas_pipelines.sync.orders.flaws import SEEN_BY_A_PERSON, Flaw
 from midas_pipelines.sync.orders.imported import Imported
 from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.lookup import find_order
+from midas_pipelines.sync.orders.mailing import GIVEN_UP, put_back
 from midas_pipelines.sync.orders.open_lines import settle_open_lines
 from midas_pipelines.sync.orders.set_aside import take_up
 from midas_pipelines.sync.orders.taking_in import take_in
 
-UNSENT = ("waiting", "sending", "failed", "unsure")
+UNSENT = ("waiting", "sending", *GIVEN_UP)
 
 
 class CannotRetry(Exception):
@@ -113,11 +114,7 @@ def _put_back(connection: sa.Connection, order: sa.Row[Any], mail: bool) -> int:
     if Flaw.REFUSED.value in flaws.read(order.exception):
         values["shop_status_since"] = sa.func.coalesce(table.shop_status_since, utc_now())
     connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
-    states = ["waiting", "failed", "unsure"] if mail else ["waiting"]
-    mails = sa.update(customer_mails).where(
-        customer_mails.c.order_id == order.id, customer_mails.c.state.in_(states)
-    )
-    return connection.execute(mails.values(state="waiting", next_attempt_at=None, attempts=0)).rowcount
+    return put_back(connection, ["waiting", *(GIVEN_UP if mail else ())], order_row=order.id)
 
 
 def dismiss(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk) -> list[str]:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.payloads import Vault
+from midas_pipelines.store.payloads import Vault, of_nobody
 from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.lines import CHANNEL
@@ -32,19 +32,20 @@ def keep(
         dismissed it: then nothing is written.
     """
     name = short_id(order_id)
+    storable_raw = storable(raw)
     row = {
         "channel": CHANNEL,
         "marketplace_order_id": name,
         "status": "pending",
         "outcome": "set_aside",
         "reason": reason,
-        "payload": vault.seal(storable(raw)),
+        "payload": vault.seal(storable_raw),
     }
     insert = postgresql_insert if database.is_postgresql else sqlite_insert
     statement = insert(marketplace_orders).on_conflict_do_nothing().returning(_ORDERS.id)
     with database.writing() as connection:
         new = connection.execute(statement, row).first() is not None
-        if not new and not _renew(connection, name, reason, row["payload"]):
+        if not new and not _renew(connection, name, reason, row["payload"], of_nobody(storable_raw)):
             return None
         Clerk(run_id).log_once(connection, name, "failed", reason)
         text = f"Order {name} was set aside. {reason} `midas orders retry` it when it is mended, or `dismiss` it."
@@ -52,11 +53,13 @@ def keep(
     return "new" if new else "still"
 
 
-def _renew(connection: sa.Connection, name: str, reason: str, payload: str) -> bool:
+def _renew(connection: sa.Connection, name: str, reason: str, payload: str, bare: str) -> bool:
+    """Keeps it as it came this time, `bare` where its buyer is forgotten; False when it is not set aside any more."""
     mine = sa.and_(
         _ORDERS.channel == CHANNEL, _ORDERS.marketplace_order_id == name, _ORDERS.outcome == "set_aside"
     )
-    statement = sa.update(marketplace_orders).where(mine).values(reason=reason, payload=payload)
+    kept = sa.case((_ORDERS.forgotten_at.is_not(None), bare), else_=payload)
+    statement = sa.update(marketplace_orders).where(mine).values(reason=reason, payload=kept)
     return connection.execute(statement).rowcount > 0
 
 

@@ -30,6 +30,7 @@ from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.confirmations import queue_received
 from midas_pipelines.sync.orders.flaws import explain_sale, sale_flaws, written
 from midas_pipelines.sync.orders.following import follow, items_held, orders_behind
+from midas_pipelines.sync.orders.forgetting import without_buyer
 from midas_pipelines.sync.orders.imported import PREVIEW, Imported
 from midas_pipelines.sync.orders.lines import CHANNEL, SoldLine, find_items, match_lines, reference
 from midas_pipelines.sync.orders.locking import lock_rows
@@ -117,6 +118,9 @@ def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey]) -> _
         lock_stock(connection, touched)
     taken_up = {row.marketplace_order_id for row in rows_ if row.outcome != "set_aside"} & batch.aside.keys()
     batch.new = [sale for sale in batch.new if sale.order_id not in taken_up]  # by another importer meanwhile
+    nameless = {row.marketplace_order_id for row in rows_ if row.forgotten_at is not None}
+    if nameless:  # only what was set aside can be both new and forgotten
+        batch.new = [without_buyer(sale) if sale.order_id in nameless else sale for sale in batch.new]
     return _Held(rows_, waiting)
 
 

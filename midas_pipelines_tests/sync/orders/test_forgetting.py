@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
@@ -10,15 +11,19 @@ import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
+from midas_pipelines.store import webhooks
 from midas_pipelines.store.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.payloads import ENCRYPTED, Vault
+from midas_pipelines.store.webhooks import Outcome, Settled
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.forgetting import forget_buyer
 from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.polling import Window
 from midas_pipelines.sync.orders.retrying import retry_order
+from midas_pipelines.sync.orders.set_aside import short_id
 from midas_pipelines.sync.sold import import_told
+from midas_pipelines_tests.gateway.running import PAYLOAD_KEY, running_gateway
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.sync.orders import desk
@@ -30,6 +35,7 @@ PERSON = {
     "shipping_address": {"line1": "77 Hiddenstreet", "city": "Secretville", "postal_code": "Q9Q 9Q9"},
     "buyer_note": "Leave it with Zyxwvu at the Personname door",
 }
+UNREADABLE = "999999999999"
 SIGNS = ("zyxwvu", "personname", "555-0987", "hiddenstreet", "secretville", "q9q 9q9")
 
 
@@ -237,3 +243,106 @@ def test_a_person_forgotten_while_the_letter_is_on_its_way_stays_so(world: World
     box.meanwhile = lambda: None
     due_again(world)
     assert (send(world).sent, box.mails) == (0, [])
+
+
+def test_an_order_that_is_set_aside_is_polled_again(world: World) -> None:
+    order = sold(world, total=UNREADABLE)
+    forget(world, order)
+    assert left_of_the_person(world) == set()
+    polls(world, order)
+    assert left_of_the_person(world) == set()
+
+
+def test_an_order_that_was_set_aside_is_mended_and_imported(world: World) -> None:
+    order = sold(world, total=UNREADABLE)
+    forget(world, order)
+    changes_lines(world, order)
+    assert desk.order(world, order).outcome == "imported"
+    assert left_of_the_person(world) == set()
+
+
+def test_an_order_that_the_shop_deleted_is_edited(world: World) -> None:
+    order = sold(world)
+    forget(world, order)
+    run(world.database, "DELETE FROM orders")
+    changes_lines(world, order)
+    assert left_of_the_person(world) == set()
+
+
+def test_an_event_that_waited_is_applied(world: World) -> None:
+    world.changes["payload_key"] = PAYLOAD_KEY
+    order = sold(world)
+    receive(world, order, processed=False)
+    forget(world, order)
+    with running_gateway(world) as gateway:
+        gateway.settled()
+    assert left_of_the_person(world) == set()
+
+
+def test_an_event_comes_later(world: World) -> None:
+    world.changes["payload_key"] = PAYLOAD_KEY
+    order = sold(world)
+    forget(world, order)
+    with running_gateway(world) as gateway:
+        gateway.tell("order.updated", world.sandbox.state.orders[order])
+        gateway.settled()
+    assert left_of_the_person(world) == set()
+
+
+def test_an_alert_about_a_message_that_was_given_up(world: World, box: Mailbox) -> None:
+    box.answers = ["550 spam"]
+    order = sold(world)
+    send(world)
+    forget(world, order)
+    assert desk.alerts(world) == []
+
+
+def test_an_event_that_was_set_aside_says_nothing_of_the_person_either(world: World) -> None:
+    world.changes["payload_key"] = PAYLOAD_KEY
+    order = sold(world)
+    forget(world, order)
+    with running_gateway(world) as gateway:
+        gateway.tell("order.archived", world.sandbox.state.orders[order])  # a type that the contract lacks
+        gateway.settled()
+    assert rows(world.database, "SELECT outcome FROM marketplace_webhooks") == [("set_aside",)]
+    assert left_of_the_person(world) == set()
+
+
+def test_an_event_of_an_order_with_an_endless_id_is_found(world: World) -> None:
+    world.changes["payload_key"] = PAYLOAD_KEY
+    order = "A-" + "7" * 300
+    world.place(("A", 2), id=order, **PERSON)
+    with running_gateway(world) as gateway:
+        gateway.tell("order.updated", world.sandbox.state.orders[order])
+        gateway.settled()
+    assert left_of_the_person(world) == {"marketplace_orders", "marketplace_webhooks"}
+    forget(world, short_id(order))
+    assert left_of_the_person(world) == set()
+
+
+@pytest.mark.parametrize("first", ["forgotten", "settled"])
+def test_an_event_is_settled_at_the_very_moment_of_forgetting(world: World, first: str) -> None:
+    order = sold(world)
+    receive(world, order, processed=False)
+    with world.database.writing() as connection:
+        (event,) = webhooks.claim(connection, worker="w", lease_seconds=60, limit=1)
+
+    def forgotten(connection: sa.Connection) -> None:
+        forget_buyer(connection, lock_order(connection, desk.order(world, order).id), clerk(world))
+
+    def settled(connection: sa.Connection) -> None:
+        webhooks.settle(connection, [Settled(event, Outcome.APPLIED)], worker="w")
+
+    def in_a_transaction_of_its_own(step: Callable[[sa.Connection], None]) -> None:
+        with world.database.writing() as connection:
+            step(connection)
+
+    one, other = (forgotten, settled) if first == "forgotten" else (settled, forgotten)
+    second = threading.Thread(target=in_a_transaction_of_its_own, args=[other])
+    with world.database.writing() as connection:
+        one(connection)
+        second.start()
+        second.join(timeout=0.3)  # it has seen nothing of the first, and waits for it
+        assert second.is_alive()
+    second.join()
+    assert left_of_the_person(world) == set()
