@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
-from email.utils import parseaddr
 from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,6 +24,8 @@ from pydantic import (
     field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from midas_pipelines.mail_address import read_sender
 
 if TYPE_CHECKING:  # the settings are read before, and often without, the database
     from sqlalchemy.engine import URL
@@ -257,20 +258,19 @@ class Settings(BaseSettings):
     @field_validator("mail_from")
     @classmethod
     def _sender(cls, value: str) -> str:
-        name, address = parseaddr(value)
-        written = f"{name} <{address}>" if name else address
-        local, at, domain = address.rpartition("@")
-        sound = bool(at and local and domain) and not any(c.isspace() for c in address)
-        if value and not (sound and value.count("@") == written.count("@")):
+        try:
+            if value:
+                read_sender(value)
+        except ValueError:
             raise ValueError(
                 "must be a sender such as Midas Technical <orders@example.com>; put a name with a comma in quotes"
-            )
+            ) from None
         return value
 
     @field_validator("mail_channels_on", "mail_channels_off", mode="before")
     @classmethod
     def _names(cls, value: object) -> object:
-        """Names with commas between, or a JSON list of them."""
+        """Names with commas between, in quotes or not, or a JSON list of them."""
         if not isinstance(value, str):
             return value
         text = value.strip()
@@ -281,7 +281,8 @@ class Settings(BaseSettings):
                 listed = text.strip("[]").split(",")
         else:
             listed = text.split(",")
-        return [str(name).strip() for name in listed if str(name).strip()]
+        names = (str(name).strip(" \t\r\n\"'") for name in listed)
+        return [name for name in names if name]
 
     @field_validator("shop_page", "fourseller_page", "shop_order_page", "fourseller_order_page")
     @classmethod

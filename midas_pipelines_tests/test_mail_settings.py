@@ -107,7 +107,9 @@ def test_a_sender_can_write(monkeypatch: pytest.MonkeyPatch, sender: str) -> Non
             "a@shop.example, b@shop.example",
             "Midas @ home <a@shop.example>",
         ),
-        *("Midas <orders@@shop.example>", "orders shop.example"),
+        *("Midas <orders@@shop.example>", "orders shop.example", "müller@shop.example"),
+        *("Midas <orders@shop..example>", ".orders@shop.example", "orders.@shop.example"),
+        *("or..ders@shop.example", "orders@.shop.example", "orders@shop.example.", "orders@müller..example"),
     ],
 )
 def test_a_sender_that_cannot_write_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, sender: str) -> None:
@@ -128,6 +130,10 @@ LISTS = {
     "[]": [],
     "": [],
     "TikTok Shop": ["TikTok Shop"],
+    '"ebay"': ["ebay"],
+    "'ebay', \"TikTok Shop\"": ["ebay", "TikTok Shop"],
+    "['ebay']": ["ebay"],
+    "''": [],
 }
 
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import smtplib
 import ssl
+from base64 import b64encode
 from dataclasses import dataclass
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import formatdate, parseaddr
+from email.utils import formatdate
 from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
+from midas_pipelines.mail_address import in_ascii, read_sender
+
 SECONDS = 20.0
-NOT_THIS_LETTERS_FAULT = (b"5.7.", b"relay", b"auth")
-"""What servers say, in any case, when they refuse whoever sends rather than the one who is written to (RFC 3463)."""
+LOGGED_IN, GO_ON, GO_AHEAD = 235, 334, 354
+NOT_THIS_LETTERS_FAULT = re.compile(
+    r"(?<![\w.])5\.7\.\d|\brelay(s|ed|ing)?\b|\b(un)?auth(enticat\w*|ori[sz]\w*)?\b", re.IGNORECASE
+)
+"""What servers say when they refuse whoever sends rather than the one who is written to (RFC 3463)."""
+QUOTED = re.compile(r"\S*@\S*|\b[\w-]+(\.[\w-]+)*\.[a-z]{2,}\b", re.IGNORECASE)
+"""Addresses and hosts in what servers say: they may be called anything."""
 
 
 class MailError(Exception):
@@ -107,29 +116,26 @@ class Post:
         """Hands the letter over. Raises MailRefused, MailFailed, MailDown or MailUnsure."""
         to, message = compose(letter, self._sender)
         try:
-            line = self._line or self._connect()
-            _expect(line.mail(parseaddr(self._sender)[1]), "the sender", everyone=True)
-            _expect(line.rcpt(to), "the customer's address")
+            line = self._announce(to)
+            _expect(_hand_over(line, message), "the letter")
         except MailError:
             self._hang_up()
+            raise
+
+    def _announce(self, to: str) -> smtplib.SMTP:
+        """The line, on which the server waits for the letter; whatever goes wrong before has surely sent nothing."""
+        try:
+            line = self._line or self._connect()
+            _expect(line.mail(read_sender(self._sender).addr_spec), "the sender", everyone=True)
+            _expect(line.rcpt(to), "the customer's address")
+            code, words = line.docmd("data")
+            if code != GO_AHEAD:
+                raise smtplib.SMTPDataError(code, words)
+        except MailError:
             raise
         except Exception as trouble:  # also what smtplib makes of an odd host or password
-            self._hang_up()
             raise _down(trouble) from None
-        try:
-            _expect(line.data(message), "the letter")
-        except MailError:
-            self._hang_up()
-            raise
-        except smtplib.SMTPDataError as refused:  # said no to DATA itself, before the letter
-            self._hang_up()
-            raise _down(refused) from None
-        except (OSError, smtplib.SMTPException):
-            self._hang_up()
-            raise MailUnsure(
-                "The mail server was lost while it took the letter: it may have been sent. "
-                "`midas orders retry ID --mail` sends it again."
-            ) from None
+        return line
 
     def _connect(self) -> smtplib.SMTP:
         context = ssl.create_default_context()
@@ -151,7 +157,7 @@ class Post:
                         "The mail server offers no encryption, and the password of MIDAS_SMTP_URL is not sent without: "
                         "use smtps://, or a server with STARTTLS."
                     )
-                line.login(server.user, server.password or "")
+                _log_in(line, server.user, server.password or "")
         except BaseException:
             line.close()
             raise
@@ -172,15 +178,14 @@ def compose(letter: Letter, sender: str) -> tuple[str, bytes]:
 
     Raises MailRefused when it cannot be addressed; nothing of the address is in its message.
     """
-    name, address = parseaddr(sender)
     message = EmailMessage()
     try:
-        to = in_ascii(letter.to)
-        message["From"] = Address(name, addr_spec=address)
+        to, author = in_ascii(letter.to), read_sender(sender)
+        message["From"] = author
         message["To"] = Address(addr_spec=to)
         message["Subject"] = " ".join(letter.subject.split())
         message["Date"] = formatdate()
-        message["Message-ID"] = f"<{letter.key}@{address.rsplit('@', 1)[-1]}>"
+        message["Message-ID"] = f"<{letter.key}@{author.domain}>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(letter.text, cte="quoted-printable")
         message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
@@ -189,18 +194,55 @@ def compose(letter: Letter, sender: str) -> tuple[str, bytes]:
         raise MailRefused("The customer's or the sender's address is not one that mail can go to.") from None
 
 
-def in_ascii(address: str) -> str:
-    """The address with its domain as DNS has it. Raises ValueError for one that no server takes."""
-    local, at, domain = address.strip().rpartition("@")
-    if not (at and local and domain) or not local.isascii() or any(c.isspace() for c in address.strip()):
-        raise ValueError("no address")
-    return f"{local}@{domain if domain.isascii() else domain.encode('idna').decode()}"
+def _log_in(line: smtplib.SMTP, user: str, password: str) -> None:
+    """Logs in, with UTF-8 where ASCII does not do (RFC 4616), of which smtplib knows nothing."""
+    if (user + password).isascii():
+        line.login(user, password)
+        return
+    offered = line.esmtp_features.get("auth", "").upper().split()
+    if "PLAIN" in offered:
+        answer = line.docmd("AUTH", "PLAIN " + _in_base64(f"\0{user}\0{password}"))
+    elif "LOGIN" in offered:
+        answer = line.docmd("AUTH", "LOGIN " + _in_base64(user))
+        if answer[0] == GO_ON:
+            answer = line.docmd(_in_base64(password))
+    else:
+        raise MailDown(
+            "The mail server takes no user or password with other letters than ASCII ones: "
+            "change those of MIDAS_SMTP_URL."
+        )
+    if answer[0] != LOGGED_IN:
+        raise smtplib.SMTPAuthenticationError(*answer)
+
+
+def _in_base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+def _hand_over(line: smtplib.SMTP, message: bytes) -> tuple[int, bytes]:
+    """Sends the letter itself and returns the answer. Raises MailUnsure when the line is lost meanwhile.
+
+    Args:
+        line: on which the server waits for it.
+        message: with CRLF at the end of each line.
+    """
+    # A dot alone on a line would end the letter (RFC 5321, 4.5.2).
+    stuffed = re.sub(rb"(?m)^\.", b"..", message)
+    try:
+        line.send(stuffed.removesuffix(b"\r\n") + b"\r\n.\r\n")
+        return line.getreply()
+    except (OSError, smtplib.SMTPException):
+        raise MailUnsure(
+            "The mail server was lost while it took the letter: it may have been sent. "
+            "`midas orders retry ID --mail` sends it again."
+        ) from None
 
 
 def _expect(answer: tuple[int, bytes], what: str, *, everyone: bool = False) -> None:
     code, words = answer
     if 500 <= code < 600:
-        if everyone or any(sign in words.lower() for sign in NOT_THIS_LETTERS_FAULT):
+        said = QUOTED.sub(" ", words.decode("utf-8", "replace"))
+        if everyone or NOT_THIS_LETTERS_FAULT.search(said):
             raise MailDown(f"The mail server refused {what} ({code}): see its rules for who may send.")
         raise MailRefused(f"The mail server refused {what} ({code}).")
     if not 200 <= code < 300:

@@ -8,7 +8,7 @@ import email.policy
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -30,12 +30,16 @@ class Mailbox:
     Args:
         tls: offers STARTTLS with this certificate.
         password: the one that it lets in, sealed or not; None offers no login.
+        without: ways to log in that it does not offer, of PLAIN and LOGIN.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, password: str | None = None) -> None:
+    def __init__(
+        self, *, tls: ssl.SSLContext | None = None, password: str | None = None, without: Sequence[str] = ()
+    ) -> None:
         self.mails: list[EmailMessage] = []
         self.raw: list[bytes] = []  # the same letters as they came over the line
         self.recipients: list[str] = []
+        self.senders: list[str] = []  # of each letter that was taken
         self.answers: list[str] = []  # to the next letters; taken when empty
         self.refused: dict[str, str] = {}  # address -> answer to RCPT
         self.hang_up = False  # take the letter and die before saying so
@@ -45,7 +49,10 @@ class Mailbox:
         self.passwords: list[str] = []  # as they were heard
         self._password = password
         self._port = _free_port()
-        login = {"authenticator": self._let_in, "auth_require_tls": False} if password is not None else {}
+        login: dict[str, Any] = {}
+        if password is not None:
+            login = {"authenticator": self._let_in, "auth_require_tls": False}
+            login["auth_exclude_mechanism"] = list(without)
         self._controller = _Doors(self, hostname="127.0.0.1", port=self._port, tls_context=tls, **login)
 
     def __enter__(self) -> Mailbox:
@@ -103,6 +110,7 @@ class Mailbox:
             self.mails.append(mail)
             self.raw.append(content)
             self.recipients += envelope.rcpt_tos
+            self.senders.append(str(envelope.mail_from))
         if self.hang_up:
             assert server.transport is not None
             server.transport.abort()

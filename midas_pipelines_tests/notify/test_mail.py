@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from midas_pipelines.mail_address import in_ascii
 from midas_pipelines.notify import mail
 from midas_pipelines.notify.mail import (
     Letter,
@@ -21,8 +22,8 @@ from midas_pipelines.notify.mail import (
     Post,
     SmtpServer,
     compose,
-    in_ascii,
 )
+from midas_pipelines.settings import Settings
 from midas_pipelines_tests.notify.smtp import DROP, HANG, Mailbox, self_signed
 
 SENDER = "Midas <orders@shop.example>"
@@ -92,6 +93,13 @@ def test_a_refusal_shows_nothing_of_the_address_either_when_the_server_quotes_it
         assert "zo" not in str(post(box.url, letter("zoe@home.example")))
 
 
+@pytest.mark.parametrize("address", ["author@home.example", "x1@relay.walmart.com", "auth@home.example"])
+def test_a_refused_address_is_not_the_servers_fault_because_of_what_it_is_called(address: str) -> None:
+    with Mailbox() as box:
+        box.refused[address] = f"550 5.1.1 <{address}>: nobody here"
+        assert type(post(box.url, letter(address))) is MailRefused
+
+
 def test_a_header_is_one_line_whatever_is_in_it() -> None:
     with Mailbox() as box:
         assert post(box.url, letter(subject="Order X\r\nBcc: all@home.example\n\nPay again")) is None
@@ -112,6 +120,16 @@ def test_a_letter_says_who_writes_when_and_that_no_answer_is_wanted() -> None:
     assert box.connections == 1
 
 
+def test_a_sender_of_a_domain_with_umlauts_writes_as_dns_has_it() -> None:
+    sender = Settings(mail_from="Müller <orders@müller.example>").mail_from
+    with Mailbox() as box:
+        assert post(box.url, sender=sender) is None
+    assert box.mails[0]["From"].addresses[0].display_name == "Müller"
+    assert box.mails[0]["From"].addresses[0].addr_spec == "orders@xn--mller-kva.example"
+    assert box.mails[0]["Message-ID"].endswith("@xn--mller-kva.example>")
+    assert box.senders == ["orders@xn--mller-kva.example"]
+
+
 def test_whatever_it_says_goes_over_a_line_of_seven_bits() -> None:
     text, html = "Grüße, 山田 太郎 😀 " * 90 + "\n.\n=20\n", "<p>" + "ä" * 3000 + "</p>"
     with Mailbox() as box:
@@ -125,6 +143,18 @@ def test_whatever_it_says_goes_over_a_line_of_seven_bits() -> None:
     assert plain["Content-Transfer-Encoding"] == rich["Content-Transfer-Encoding"] == "quoted-printable"
     assert quopri.decodestring(str(rich.get_payload())).decode().strip() == html
     assert plain.get_content().replace("\r\n", "\n") == text
+
+
+def test_lines_arrive_as_they_were_written_also_those_that_begin_with_a_dot() -> None:
+    text = ".\n..\n.hidden\n" + "x" * 75 + ".\n . \nends\n."
+    with Mailbox() as box:
+        post(box.url, letter(text=text), letter(text=text))
+    assert len(box.mails) == 2  # neither was cut short, and nothing was left over for the next
+    assert box.raw[0].count(b"\n") == box.raw[0].count(b"\r\n") == box.raw[0].count(b"\r")
+    for arrived in box.mails:
+        plain = arrived.get_body(("plain",))
+        assert plain is not None
+        assert plain.get_content().replace("\r\n", "\n").removesuffix("\n") == text
 
 
 ANSWERS = [
@@ -141,6 +171,8 @@ ANSWERS = [
     ("RCPT", "550 5.7.1 not from you", MailDown),
     ("RCPT", "550 Relaying denied", MailDown),
     ("RCPT", "550 Authentication required", MailDown),
+    ("RCPT", "550 You are not authorised to relay", MailDown),
+    ("RCPT", "550 5.1.1 The author is gone, says [10.5.7.1] of relay.home.example", MailRefused),
     ("DATA", "451 4.3.0 later", MailDown),
     ("DATA", "554 no recipients", MailDown),
     ("LETTER", "421 shutting down", MailFailed),
@@ -164,7 +196,10 @@ def test_what_the_server_says_is_sorted(place: str, answer: str, meaning: type[M
 @pytest.mark.parametrize("how", [HANG, DROP])
 @pytest.mark.parametrize(
     ("place", "meaning"),
-    [("CONNECT", MailDown), ("MAIL", MailDown), ("RCPT", MailDown), ("LETTER", MailUnsure)],
+    [
+        *(("CONNECT", MailDown), ("MAIL", MailDown), ("RCPT", MailDown), ("DATA", MailDown)),
+        ("LETTER", MailUnsure),
+    ],
 )
 def test_a_line_that_is_lost_is_unsure_only_once_the_letter_is_over(
     monkeypatch: pytest.MonkeyPatch, how: str, place: str, meaning: type[MailError]
@@ -233,6 +268,22 @@ def test_a_wrong_password_is_said_and_not_shown() -> None:
     assert type(trouble) is MailDown
     assert "refused the user or password of MIDAS_SMTP_URL" in str(trouble)
     assert SECRET not in str(trouble)
+
+
+@pytest.mark.parametrize("without", [[], ["LOGIN"], ["PLAIN"]])
+def test_a_password_may_have_any_letter(without: list[str]) -> None:
+    with Mailbox(password="pässwort", without=without) as box:
+        assert post(box.url_as("me:p%C3%A4sswort")) is None
+        assert type(post(box.url_as("m%C3%A4:passwort"))) is MailDown
+    assert box.passwords == ["pässwort", "passwort"]
+
+
+def test_a_password_that_the_server_has_no_way_to_take_is_said_to_be_so() -> None:
+    with Mailbox(password="pässwort", without=["PLAIN", "LOGIN"]) as box:
+        trouble = post(box.url_as("me:p%C3%A4sswort"))
+    assert type(trouble) is MailDown
+    assert "change those of MIDAS_SMTP_URL" in str(trouble)
+    assert box.passwords == []
 
 
 URLS = [

@@ -38,6 +38,7 @@ ROUND_SECONDS = 60.0
 """No letter is begun later in a round: others wait for its end."""
 GIVE_UP_AFTER = timedelta(days=3)
 """What could not be sent for so long is given up, and a person is told."""
+LOST = "The mail server was lost while it took a letter."
 
 ALERT, DOWN_ALERT = "customer_mail", "mail_server"
 GIVEN_UP = ("failed", "unsure")
@@ -62,7 +63,8 @@ class MailReport:
 
 
 def send_mails(database: Database, settings: Settings, run_id: str | None = None) -> MailReport:
-    """Sends every message that is due; a server that is down leaves them waiting, ends the round and raises nothing.
+    """Sends every message that is due; a server that is down or lost leaves the others waiting, ends the round and raises
+    nothing.
 
     Each is claimed before it is sent. When this process dies in between nobody knows whether it went out, and a
     message is rather reported to a person than sent twice.
@@ -116,9 +118,10 @@ class _Round:
             post.send(self._write(mail))
         except NotWanted as why:
             self._note_superseded(mail, str(why))
-        except MailDown as down:
-            self._note(mail, down)
-            self._tell_of_server(str(down))
+        except (MailDown, MailUnsure) as trouble:
+            # A server that was lost over this letter may be so over the next.
+            self._note(mail, trouble)
+            self._tell_of_server(LOST if isinstance(trouble, MailUnsure) else str(trouble))
             return False
         except MailError as trouble:
             self._note(mail, trouble)

@@ -76,6 +76,17 @@ def test_a_server_that_is_down_is_told_once_and_no_more_when_it_is_back(
     assert value(world.database, "SELECT count(*) FROM alerts") == 1
 
 
+def test_a_server_that_dies_over_each_letter_costs_one_of_them(shop_with_mail: World, box: Mailbox) -> None:
+    buy(shop_with_mail, "ann", "bob", "eve")
+    box.at["LETTER"] = DROP
+    send(shop_with_mail)
+    assert states(shop_with_mail) == ["unsure", "waiting", "waiting"]
+    assert sorted(desk.alerts(shop_with_mail)) == ["customer_mail", "mail_server"]
+    box.at.clear()
+    assert send(shop_with_mail).sent == 2
+    assert desk.alerts(shop_with_mail) == ["customer_mail"]  # of the one that was lost
+
+
 def test_one_who_is_refused_for_who_sends_holds_the_others_up_for_one_round(
     shop_with_mail: World, box: Mailbox
 ) -> None:
@@ -162,6 +173,37 @@ def test_what_was_given_up_is_sent_when_a_person_asks_for_it(shop_with_mail: Wor
     assert send(world).waiting == 1  # it is as young as on its first day
     due_again(world)
     assert (send(world).sent, unsent_messages(world.database)) == (1, [])
+
+
+def test_what_a_person_sends_again_has_its_three_days_anew(shop_with_mail: World, box: Mailbox) -> None:
+    world = shop_with_mail
+    (order,) = buy(world, "ann")
+    aged(world, 4)
+    box.answers = ["550 spam", "451 greylisted"]
+    send(world)
+    asyncio.run(retry_order(world.engine(), order, mail=True))
+    send(world)
+    assert states(world) == ["waiting"]
+
+
+def test_what_a_person_sends_again_need_not_be_looked_at(shop_with_mail: World, box: Mailbox) -> None:
+    world = shop_with_mail
+    (order,) = buy(world, "ann")
+    box.answers = ["550 spam"]
+    send(world)
+    asyncio.run(retry_order(world.engine(), order, mail=True))
+    assert desk.alerts(world) == []
+
+
+def test_a_message_that_is_given_up_still_stays_to_be_looked_at(shop_with_mail: World, box: Mailbox) -> None:
+    world = shop_with_mail
+    (order,) = buy(world, "ann")
+    box.answers = ["550 spam"]
+    send(world)
+    desk.pack(world, order, clerk=clerk(world))
+    assert (send(world).sent, states(world), desk.alerts(world)) == (1, ["failed", "sent"], ["customer_mail"])
+    asyncio.run(retry_order(world.engine(), order))
+    assert desk.alerts(world) == ["customer_mail"]
 
 
 def test_a_failing_message_waits_longer_each_time(shop_with_mail: World, box: Mailbox) -> None:

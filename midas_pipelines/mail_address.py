@@ -1,0 +1,29 @@
+"""Mail addresses as servers take them: the part before the @ in ASCII, the domain as DNS has it. Pure."""
+
+from __future__ import annotations
+
+from email.headerregistry import Address
+from email.utils import parseaddr
+
+
+def in_ascii(address: str) -> str:
+    """The address with its domain as DNS has it. Raises ValueError for one that no server takes."""
+    local, at, domain = address.strip().rpartition("@")
+    if not (at and local and domain) or not local.isascii() or any(c.isspace() for c in address.strip()):
+        raise ValueError("no address")
+    return f"{local}@{domain if domain.isascii() else domain.encode('idna').decode()}"
+
+
+def read_sender(text: str) -> Address:
+    """The sender that a text such as `Midas Technical <orders@example.com>` names.
+
+    Raises ValueError, without any part of the text, when it names none that a letter can have.
+    """
+    name, address = parseaddr(text)
+    written = f"{name} <{address}>" if name else address
+    try:
+        if text.count("@") != written.count("@"):  # something of it was not read
+            raise ValueError("more than one address")
+        return Address(name, addr_spec=in_ascii(address))
+    except Exception:  # the parser of addresses fails in many ways, and its words quote the address
+        raise ValueError("no sender") from None
