@@ -127,3 +127,27 @@ def test_what_a_sparse_message_left_out_is_known_still_when_it_comes_again(world
     edited = {"items": [paper.line("A", 4)], "total": "46.00", "updated_at": now_text()}
     paper.polled(world, WHOLE | {"status": "processing"} | edited)
     assert (desk.stock(world, product), desk.order(world, "X-1").exception) == (5, None)
+
+
+def test_an_edit_of_the_lines_alone_leaves_the_rest_known(world: World) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=9)
+    paper.polled(world, WHOLE)
+    edited = {"items": [paper.line("A", 4)], "total": "46.00", "shipping_cost": "4.99", "tax": "1.01"}
+    paper.polled(world, {"id": "X-1", "status": "pending", "updated_at": now_text()} | edited)
+    assert (desk.stock(world, product), str(desk.order(world, "X-1").total)) == (5, "46.00")
+    paper.put(world, WHOLE | edited | {"updated_at": now_text()})
+    assert world.import_orders().moved_on == 0
+    desk.assert_whole(world)
+
+
+@BOTH_WAYS
+def test_a_new_address_leaves_the_buyer_and_a_new_buyer_the_address(world: World, report: Report) -> None:
+    add_product(world.database, sku="A", stock_quantity=9)
+    report(world, WHOLE)
+    address = {"shipping_address": {"line1": "New street 1"}, "customer": None}
+    report(world, WHOLE | address | {"updated_at": now_text()})
+    buyer = {"customer": {"name": "Bea"}, "shipping_address": None}
+    report(world, WHOLE | buyer | {"updated_at": now_text()})
+    ((kept,),) = rows(world.database, "SELECT shipping_address FROM orders")
+    assert all(part in str(kept) for part in ("New street 1", "Bea"))
+    assert not any(part in str(kept) for part in ("Old street 1", "Bonn", "Ann"))

@@ -50,6 +50,11 @@ EVENTS: dict[str, tuple[list[Raw], int, list[str]]] = {
     "a change without a date": ([at(9), at(None, 7)], 2, ["applied", "applied"]),
     "a date at last": ([at(None), at(5, 7)], 7, ["applied", "applied"]),
     "never a date": ([at(None), at(None, 7)], 7, ["applied", "applied"]),
+    "the third older than the first, not than the second": (
+        [at(9), at(5, status="processing"), at(7, 7)],
+        2,
+        ["applied", "superseded", "superseded"],
+    ),
     "an edit taken back": ([at(4), at(5, 7), at(6)], 2, ["applied", "applied", "applied"]),
     "late, and told again": ([at(9), at(5, 7), at(5, 7)], 2, ["applied", "superseded", "superseded"]),
 }

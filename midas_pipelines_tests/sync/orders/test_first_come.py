@@ -94,6 +94,16 @@ def test_a_line_that_the_poll_maps_waits_behind_who_waits_already(world: World) 
     desk.assert_whole(world)
 
 
+@BOTH_WAYS
+def test_the_day_it_was_placed_counts_and_not_the_day_it_came(world: World, report: Report) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=0)
+    for name, day in (("YOUNG", 9), ("OLD", 1), ("MIDDLE", 5)):
+        report(world, sale(name, 2, day=day))
+    world.set(product, stock_quantity=3)
+    assert allocate_backorders(world.database) == 3
+    assert took(world, "OLD", "MIDDLE", "YOUNG") == [2, 1, 0]
+
+
 @pytest.mark.parametrize("publish", [World.inventory, World.incremental, World.full])
 def test_what_is_owed_is_never_published(world: World, publish: Callable[[World], object]) -> None:
     product = add_product(world.database, sku="A", stock_quantity=0)
@@ -146,6 +156,15 @@ def test_more_lines_than_one_transaction_serves_are_all_served(world: World) -> 
     world.set(product, stock_quantity=500)
     assert (allocate_backorders(world.database), desk.stock(world, product)) == (410, 90)
     desk.assert_whole(world)
+
+
+def test_unmapped_lines_beyond_the_first_five_hundred_are_mapped(world: World) -> None:
+    paper.polled(
+        world, sale("MANY", 1, day=1, items=[line("U", 1)] * 502), sale("LAST", 1, day=2, items=[line("L")])
+    )
+    product = add_product(world.database, sku="L")
+    assert [world.import_orders().mapped for _ in range(2)] == [1, 0]
+    assert desk.stock(world, product) == 4
 
 
 def test_whoever_has_some_has_all_or_nobody_after_them_has_any(world: World) -> None:

@@ -111,6 +111,13 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[Ours], dict[int, int], list[in
     ),
     "one that is gone stays so": ([line("B")], [ours(1, "A", 0, taken=1, given_back=1), B], {1: 2}, [], []),
     "one that is gone and holds units still": ([line("B")], [ours(1, "A", 0, taken=1), B], {1: 2}, [], [1]),
+    "one of two of one item, of which the other is gone": (
+        [line("B"), line("A", 2)],
+        [ours(1, "A", 0, taken=1, given_back=1), ours(2, "A", 2)],
+        {2: 2},
+        [1],
+        [],
+    ),
     "no lines at all": ([], [A, B], {}, [], [1, 2]),
 }
 
