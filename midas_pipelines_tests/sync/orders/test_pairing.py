@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midas_pipelines.fourseller.pages import read_order
@@ -163,6 +163,7 @@ SOLD = st.builds(
 )
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(now=st.lists(SOLD, max_size=6), before=st.lists(SOLD, max_size=6))
 def test_each_line_is_paired_once_and_numbers_stay_their_own(
     now: list[dict[str, Any]], before: list[dict[str, Any]]
@@ -183,6 +184,7 @@ def test_each_line_is_paired_once_and_numbers_stay_their_own(
     assert all(not row.quantity and not row.taken for row in standing if row.line in left)
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(before=st.lists(SOLD, max_size=6), order=st.randoms(use_true_random=False))
 def test_lines_that_only_moved_are_all_found(before: list[dict[str, Any]], order: Any) -> None:
     standing = [

@@ -50,17 +50,17 @@ def no_more_than_99(world: World) -> None:
 
 
 @BOTH_WAYS
-@pytest.mark.parametrize(("fields", "why"), UNREADABLE.values(), ids=UNREADABLE)
-def test_it_is_kept_with_its_reason_and_stops_no_other(
-    world: World, fields: Raw, why: str, report: Report
-) -> None:
-    product = add_product(world.database, sku="A")
-    report(world, order_json(order_id="X-0"), order_json(**fields), order_json(order_id="X-2"))
-    order = desk.order(world, "X-1")
-    assert (order.outcome, order.local_order_id) == ("set_aside", None)
-    assert why in order.reason
-    assert (desk.stock(world, product), value(world.database, "SELECT count(*) FROM orders")) == (3, 2)
-    assert desk.alerts(world) == ["order_set_aside"]
+def test_each_is_kept_with_its_reason_and_stops_no_other(world: World, report: Report) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=9)
+    bad = [order_json(order_id=name, **fields) for name, (fields, _) in UNREADABLE.items()]
+    report(world, order_json(order_id="FIRST"), *bad, order_json(order_id="LAST"))
+    for name, (_, why) in UNREADABLE.items():
+        order = desk.order(world, name)
+        assert (order.outcome, order.local_order_id) == ("set_aside", None)
+        assert why in order.reason
+    assert paper.took(world, "FIRST", "LAST") == [1, 1]
+    assert desk.stock(world, product) == 7
+    assert desk.alerts(world) == ["order_set_aside"] * len(UNREADABLE)
 
 
 def test_told_again_it_is_the_same_one_with_its_newest_reason(world: World) -> None:
@@ -123,19 +123,19 @@ def test_one_without_an_id_is_kept_once_and_cannot_be_read_again(world: World) -
 
 
 @BOTH_WAYS
-@pytest.mark.parametrize(("fields", "why"), UNREADABLE.values(), ids=UNREADABLE)
-def test_a_known_order_that_cannot_be_read_any_more_follows_its_status(
-    world: World, fields: Raw, why: str, report: Report
-) -> None:
-    product = add_product(world.database, sku="A")
-    report(world, order_json(quantity=2))
-    report(world, order_json(status="cancelled", updated_at=now_text(), **fields))
-    order = desk.order(world, "X-1")
-    assert (order.outcome, order.status, order.exception) == ("imported", "cancelled", "edited")
-    assert (desk.stock(world, product), str(order.total)) == (5, "20.00")
-    assert desk.shop_status(world, "X-1") == "cancelled"
-    detail = value(world.database, "SELECT detail FROM order_processing_logs WHERE step = 'edited'")
-    assert why in detail
+def test_known_orders_that_cannot_be_read_any_more_follow_their_status(world: World, report: Report) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=20)
+    report(world, *(order_json(quantity=2, order_id=name) for name in UNREADABLE))
+    assert desk.stock(world, product) == 10
+    off = {"status": "cancelled", "updated_at": now_text()}
+    report(world, *(order_json(order_id=name, **off, **fields) for name, (fields, _) in UNREADABLE.items()))
+    for name, (_, why) in UNREADABLE.items():
+        order = desk.order(world, name)
+        assert (order.outcome, order.status, order.exception) == ("imported", "cancelled", "edited")
+        assert (str(order.total), desk.shop_status(world, name)) == ("20.00", "cancelled")
+        told = "SELECT detail FROM order_processing_logs WHERE step = 'edited' AND marketplace_order_id = :id"
+        assert why in value(world.database, told, id=name)
+    assert desk.stock(world, product) == 20
     desk.assert_whole(world)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import permutations, product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midas_pipelines.sync.orders.content import (
@@ -160,6 +160,7 @@ def test_a_field_that_is_null_is_a_field_that_is_not_there() -> None:
 FIELDS = st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=5) | st.integers(), max_size=4)
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(FIELDS, FIELDS)
 def test_fields_have_one_digest_exactly_when_they_say_the_same(
     one: dict[str, object], other: dict[str, object]
@@ -168,6 +169,7 @@ def test_fields_have_one_digest_exactly_when_they_say_the_same(
     assert (digest_of_fields(one) == digest_of_fields(other)) is (said[0] == said[1])
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.text() | st.integers() | st.lists(st.text()))
 def test_any_part_has_a_digest_without_the_marks_between_digests(part: object) -> None:
     assert len(digest(part)) == 15
