@@ -140,6 +140,7 @@ CHANGES: dict[str, tuple[list[dict[str, Any]], list[Ours], bool]] = {
     "nothing": ([line("A"), line("B")], [A, B], False),
     "the order of lines": ([line("B"), line("A")], [A, B], False),
     "a product id filled in": ([line("A", product_id="P-A")], [A], False),
+    "spaces around the SKU": ([line(" A ")], [A], False),
     "a title": ([line("A", title="Another")], [A], False),
     "a quantity": ([line("A", 2)], [A], True),
     "a price": ([line("A", price="9.99")], [A], True),
