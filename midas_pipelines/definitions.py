@@ -4,6 +4,7 @@ import dagster as dg
 
 from midas_pipelines.defs import (
     catalog,
+    gateway,
     inventory,
     listings,
     observation,
@@ -23,7 +24,7 @@ from midas_pipelines.defs.run_alerts import run_alert_sensors
 from midas_pipelines.defs.sensors import left_over_sensors
 from midas_pipelines.settings import load_settings
 
-DOMAINS = [catalog, listings, inventory, orders, order_checks, stock, operations]
+DOMAINS = [catalog, gateway, listings, inventory, orders, order_checks, stock, operations]
 ASSETS = [
     *dg.load_assets_from_modules(DOMAINS, include_specs=True),
     *dg.load_assets_from_modules([observation], backfill_policy=observation.READ_ONCE),

@@ -10,14 +10,27 @@ from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
 from email.utils import parseaddr
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 if TYPE_CHECKING:  # the settings are read before, and often without, the database
     from sqlalchemy.engine import URL
+
+ITEM_PAGE_NAMES = {"sku", "slug", "product_id", "fourseller_id"}
+ORDER_PAGE_NAMES = {"order", "number", "order_id"}
 
 Minutes = Annotated[int, Field(ge=1, le=60)]
 
@@ -107,6 +120,21 @@ class Settings(BaseSettings):
     )
     code_url: str | None = Field(
         None, description="where the code can be read, such as https://host/owner/name/blob/main"
+    )
+
+    shop_page: str | None = Field(
+        None,
+        description="an item's page in the shop, for links in the UI, such as https://shop.example/products/{slug}; knows "
+        "{slug}, {sku} and {product_id}",
+    )
+    fourseller_page: str | None = Field(
+        None, description="an item's page at 4Seller; knows {fourseller_id} and {sku}"
+    )
+    shop_order_page: str | None = Field(
+        None, description="an order's page in the shop's back office; knows {order_id}, {number} and {order}"
+    )
+    fourseller_order_page: str | None = Field(
+        None, description="an order's page at 4Seller; knows {order}, the marketplace's number"
     )
 
     in_flight: int = Field(50, ge=1, le=500, description="requests to 4Seller under way at once, per process")
@@ -255,6 +283,22 @@ class Settings(BaseSettings):
             listed = text.split(",")
         return [str(name).strip() for name in listed if str(name).strip()]
 
+    @field_validator("shop_page", "fourseller_page", "shop_order_page", "fourseller_order_page")
+    @classmethod
+    def _page(cls, value: str | None, info: ValidationInfo) -> str | None:
+        known = ORDER_PAGE_NAMES if "order" in str(info.field_name) else ITEM_PAGE_NAMES
+        try:
+            web = urlsplit(value or "http://unset")
+            sound = web.scheme in ("http", "https") and bool(web.hostname)
+            parts = [part for part in Formatter().parse(value or "") if part[1] is not None]
+            named = {name if not spec and not turned else "" for _, name, spec, turned in parts}
+        except ValueError:
+            sound, named = False, set()
+        if not sound or not named <= known:
+            braces = ", ".join("{" + name + "}" for name in sorted(known))
+            raise ValueError(f"must be an http(s) address, with none but {braces} in braces")
+        return value
+
     @field_validator("dagster_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
@@ -369,9 +413,9 @@ def load_settings() -> Settings:
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0]) if location else "a setting"
-    variable = name if name.isupper() else name.upper()
-    if not variable.startswith(("FOURSELLER_", "MIDAS_")):
-        variable = f"MIDAS_{variable}"
+    field = Settings.model_fields.get(name)
+    alias = field.validation_alias if field is not None else name
+    variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else alias or f"MIDAS_{name.upper()}"
     return f"{variable} {_reworded(message)}."
 
 

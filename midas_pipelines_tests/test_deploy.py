@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -67,6 +68,12 @@ def test_kubernetes_runs_each_run_as_a_job_with_the_same_code_and_secrets() -> N
     assert deployment["includeConfigInLaunchedRuns"] == {"enabled": True}
     assert VALUES["ingress"]["dagsterWebserver"]["tls"]["enabled"] is True
     assert any("auth-url" in name for name in VALUES["ingress"]["annotations"])
+
+
+@pytest.mark.parametrize("part", GATEWAY, ids=lambda part: part["kind"])
+def test_kubernetes_knows_what_is_asked_of_it(part: dict[str, Any]) -> None:
+    for version in ("1.31", "1.37"):
+        kubernetes_validate.validate(part, version, strict=True)
 
 
 def test_the_gateway_is_routed_to_its_own_pods() -> None:

@@ -65,6 +65,12 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             f"{'A' * 43}=,{SECRET}",
             "must be one or more Fernet keys",
         ),
+        ("MIDAS_SHOP_PAGE", "shop.example/{sku}", "must be an http(s) address"),
+        ("MIDAS_SHOP_PAGE", "https://shop.example/{order}", "must be an http(s) address"),
+        ("MIDAS_SHOP_PAGE", "https://shop.example/{sku.__class__}", "must be an http(s) address"),
+        ("MIDAS_FOURSELLER_PAGE", "https://4seller.example/{sku:>9999999}", "must be an http(s) address"),
+        ("MIDAS_SHOP_ORDER_PAGE", "https://shop.example/{", "must be an http(s) address"),
+        ("MIDAS_FOURSELLER_ORDER_PAGE", "https://4seller.example/{sku}", "must be an http(s) address"),
         ("MIDAS_PAYLOAD_KEY", "ключ", "must be one or more Fernet keys"),
     ],
 )

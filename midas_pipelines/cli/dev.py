@@ -96,7 +96,12 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
         webhook_secret=place.webhook_secret,
     )
     with BackgroundSandbox(config, process=True, port=sandbox_port) as sandbox, Children() as children:
-        os.environ |= {"MIDAS_SCHEDULES": "true", "MIDAS_DAGSTER_URL": f"http://127.0.0.1:{port}"}
+        os.environ |= {
+            "MIDAS_SCHEDULES": "true",
+            "MIDAS_DAGSTER_URL": f"http://127.0.0.1:{port}",
+            "MIDAS_FOURSELLER_PAGE": sandbox.root + "/?id={fourseller_id}",
+            "MIDAS_FOURSELLER_ORDER_PAGE": sandbox.root + "/?order={order}",
+        }
         settings = place.enter(sandbox.url)
         with Database(settings.database()) as database:
             _seed(database)

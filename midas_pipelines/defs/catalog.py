@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from midas_pipelines.defs.links import links
 from midas_pipelines.defs.metadata import OWNERS, columns, preview
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.shards import SHARDS, shards_of
@@ -87,8 +88,10 @@ def skus_unique(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.Asse
 
     with midas.engine(context) as engine:
         shared = duplicate_skus(engine.database)
+        where = links(engine, shared)
     return verdict(
         shared,
+        links=where,
         counted="shared",
         severity=WARN,
         hint="Give each of them a SKU of its own in the shop; until then the later ones are set aside: "

@@ -43,7 +43,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         )
     broker = settings.celery_broker.get_secret_value()
     late = {"task_acks_late": True, "task_reject_on_worker_lost": True, "worker_prefetch_multiplier": 1}
-    redelivery = {"visibility_timeout": settings.longest_run_minutes * 60} if "redis" in broker else {}
+    redelivery = {"visibility_timeout": settings.longest_run_minutes * 60} if broker.startswith("redis") else {}
     return {
         "broker": broker,
         "backend": settings.celery_backend.get_secret_value(),

@@ -7,8 +7,9 @@ import dagster as dg
 from pydantic import Field
 
 from midas_pipelines.defs.braking import brake_engaged, brake_held, brake_spec
+from midas_pipelines.defs.links import links
 from midas_pipelines.defs.listings import fourseller_listings, waiting
-from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
+from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.orders import order_poll
 from midas_pipelines.defs.verdicts import verdict
@@ -26,6 +27,7 @@ class InventoryConfig(dg.Config):
     group_name=GROUP,
     kinds={"python", "api"},
     owners=OWNERS,
+    tags=FOURSELLER,
     deps=[fourseller_listings, order_poll],
     check_specs=[brake_spec("inventory_levels")],
     pool="inventory",
@@ -59,6 +61,7 @@ def inventory_levels(
             raise
         totals = stock_totals(engine.database)
         movers, oversold = top_movers(engine.database), oversold_lines(engine.database)
+        where = links(engine, [*report.problems, *oversold, *movers])
     yield dg.MaterializeResult(
         check_results=[brake_held()],
         metadata={
@@ -68,6 +71,7 @@ def inventory_levels(
             "problems": table(report.problems),
             "top_movers": table(movers),
             "oversold": table(oversold),
+            **where,
         },
     )
 
@@ -79,8 +83,10 @@ def no_negative_stock(context: dg.AssetCheckExecutionContext, midas: Midas) -> d
 
     with midas.engine(context) as engine:
         offenders = negative_stock(engine.database)
+        where = links(engine, offenders)
     return verdict(
         offenders,
+        links=where,
         hint="The shop's own code took more than was there: count the item and correct its `stock_quantity`; "
         "4Seller shows it as sold out meanwhile.",
     )
@@ -93,8 +99,10 @@ def ledger_explains_stock(context: dg.AssetCheckExecutionContext, midas: Midas) 
 
     with midas.engine(context) as engine:
         offenders = unexplained_stock(engine.database)
+        where = links(engine, offenders)
     return verdict(
         offenders,
+        links=where,
         hint="Its stock was changed while the triggers were away, or the ledger was: `midas explain SKU` shows the last row "
         "that explains it, `midas db upgrade` puts the triggers back; then count the item and correct its `stock_quantity`.",
     )

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from midas_pipelines.defs.braking import brake_engaged, brake_held, brake_spec
 from midas_pipelines.defs.catalog import catalog_snapshot
-from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
+from midas_pipelines.defs.links import links
+from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.shards import SHARDS, shards_of, shards_told
 from midas_pipelines.store.shards import Shards
@@ -34,6 +35,7 @@ class ListingsConfig(dg.Config):
     group_name=GROUP,
     kinds={"python", "api"},
     owners=OWNERS,
+    tags=FOURSELLER,
     deps=[catalog_snapshot],
     check_specs=[brake_spec("fourseller_listings")],
     partitions_def=SHARDS,
@@ -75,6 +77,7 @@ def fourseller_listings(
         except BrakeEngaged as stopped:
             yield brake_engaged(stopped)
             raise
+        where = links(engine, report.problems)
     yield dg.MaterializeResult(
         check_results=[brake_held()],
         metadata={
@@ -83,6 +86,7 @@ def fourseller_listings(
             **numbers(report, "failed", "set_aside", "requests", "seconds", "push_seconds"),
             "scope": f"{_items_of(config)}, {shards_told(context)}",
             "problems": table(report.problems),
+            **where,
         },
     )
 
@@ -114,8 +118,9 @@ def sync_plan(context: dg.AssetExecutionContext, config: PlanConfig, midas: Mida
     with midas.engine(context) as engine:
         mode = Mode.FULL if config.full else Mode.INCREMENTAL
         report = asyncio.run(sync_products(engine, mode, skus=config.skus, dry_run=True))
+        where = links(engine, report.plan[:20])
     counts = numbers(report, "scanned", "created", "updated", "deleted", "unchanged", "set_aside", "seconds")
     return dg.MaterializeResult(
         value=report.plan,
-        metadata={**counts, "preview": table(report.plan[:20])},
+        metadata={**counts, "preview": table(report.plan[:20]), **where},
     )

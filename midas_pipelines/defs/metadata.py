@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWNERS = ["team:marketplaces"]
+SHOP, FOURSELLER, PEOPLE = {"writes/shop": ""}, {"writes/fourseller": ""}, {"writes/people": ""}
+"""Tags that tell what an asset changes, or whom it writes to; search for them as `tag:"writes/fourseller"`."""
+PERSONAL = {"data/personal": ""}
+"""The tag of what handles names and addresses of customers."""
 
 
 def numbers(report: object, *names: str) -> dict[str, int | float]:
@@ -16,16 +20,16 @@ def numbers(report: object, *names: str) -> dict[str, int | float]:
     return {name: getattr(report, name) for name in names}
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """Rows as a table, every cell as text; an empty one says so in its single column."""
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextMetadataValue:
+    """Rows as a table, every cell as text; "none" where there are none."""
     if not rows:
-        return dg.MetadataValue.table([dg.TableRecord({"": "nothing to show"})])
+        return dg.MetadataValue.text("none")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     records = [dg.TableRecord({name: _cell(row.get(name)) for name in columns}) for row in rows]
     return dg.MetadataValue.table(records)
 
 
-def preview(frame: "pd.DataFrame", rows: int = 10) -> dg.TableMetadataValue:
+def preview(frame: "pd.DataFrame", rows: int = 10) -> dg.TableMetadataValue | dg.TextMetadataValue:
     """The first rows of a frame as a table."""
     return table(
         [{str(name): value for name, value in row.items()} for row in frame.head(rows).to_dict("records")]

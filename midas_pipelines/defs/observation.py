@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from midas_pipelines.defs.metadata import OWNERS, numbers, table
+from midas_pipelines.defs.gateway import gateway_inventory, gateway_listings
+from midas_pipelines.defs.links import Shown, links
+from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.shards import SHARDS, shards_of, shards_told
 from midas_pipelines.defs.verdicts import ERROR, WARN, verdict
@@ -47,7 +49,13 @@ CONSISTENT = "consistent"
     group_name="listings",
     kinds={"python", "api"},
     owners=OWNERS,
-    deps=["fourseller_listings"],  # by name: what this module holds is loaded with a policy of its own
+    tags=FOURSELLER,
+    deps=[
+        "fourseller_listings",
+        "inventory_levels",
+        gateway_listings,
+        gateway_inventory,
+    ],  # by name: what this module holds is loaded with a policy of its own
     partitions_def=SHARDS,
     pool="reconciliation",
     check_specs=[
@@ -73,6 +81,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
 
     with midas.engine(context) as engine:
         report = asyncio.run(reconcile(engine, shards=shards_of(context)))
+        where = links(engine, report.worst)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.listed,
@@ -82,21 +91,23 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
             "scope": shards_told(context),
             "stopped": report.stopped or "",
             "worst": table(report.worst),
+            **where,
         },
         check_results=[
-            *(_check(name, field, report) for name, (field, _) in CHECKS.items()),
-            _consistent(report),
+            *(_check(name, field, report, where) for name, (field, _) in CHECKS.items()),
+            _consistent(report, where),
         ],
     )
 
 
-def _consistent(report: "ReconcileReport") -> dg.AssetCheckResult:
+def _consistent(report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
     return verdict(
         report.worst,
         name=CONSISTENT,
         passed=_unjudged(report) is None and report.consistency >= PROMISED_CONSISTENCY,
         description=_unjudged(report),
         hint="`midas reconcile` looks again and settles by policy; `midas conflicts list` shows what waits for a person.",
+        links=where,
         more=numbers(report, "consistency", "scanned", "discrepancies", "settled", "waiting"),
     )
 
@@ -110,7 +121,7 @@ def _unjudged(report: "ReconcileReport") -> str | None:
     return None
 
 
-def _check(name: str, field: str, report: "ReconcileReport") -> dg.AssetCheckResult:
+def _check(name: str, field: str, report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
     settled = report.equal + report.discrepancies
     differing = report.differing.get(field, 0)
     share = 1 - differing / settled if settled else 1.0
@@ -123,5 +134,6 @@ def _check(name: str, field: str, report: "ReconcileReport") -> dg.AssetCheckRes
         passed=_unjudged(report) is None and share >= promised,
         description=_unjudged(report),
         hint=HINTS[field],
+        links=where if offenders else None,
         more={"share": round(share, 6), "differing": differing, "of": settled},
     )

@@ -7,7 +7,7 @@ import dagster as dg
 
 from midas_pipelines.defs.inventory import inventory_levels
 from midas_pipelines.defs.listings import fourseller_listings
-from midas_pipelines.defs.metadata import OWNERS, numbers, table
+from midas_pipelines.defs.metadata import OWNERS, PEOPLE, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.settings import Settings
 
@@ -114,6 +114,7 @@ def _measured(engine: "Engine") -> "capacity.Measured":
     group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
+    tags=PEOPLE,
     deps=[sync_performance],
     automation_condition=dg.AutomationCondition.on_cron("0 6 * * *"),
 )

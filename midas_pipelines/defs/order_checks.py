@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from midas_pipelines.defs.links import links
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.orders import order_poll
 from midas_pipelines.defs.verdicts import WARN, verdict
@@ -18,8 +19,10 @@ def order_totals_add_up(context: dg.AssetCheckExecutionContext, midas: Midas) ->
     from midas_pipelines.store.order_checks import unbalanced_orders
 
     with midas.engine(context) as engine:
+        found = unbalanced_orders(engine.database)
         return verdict(
-            unbalanced_orders(engine.database),
+            found,
+            links=links(engine, found),
             counted="orders",
             hint="`midas orders show ID` tells how each came to be; a tax or discount under a name we do not know is the "
             "usual cause.",
@@ -32,8 +35,10 @@ def one_shop_order_each(context: dg.AssetCheckExecutionContext, midas: Midas) ->
     from midas_pipelines.store.order_checks import unpaired_orders
 
     with midas.engine(context) as engine:
+        found = unpaired_orders(engine.database)
         return verdict(
-            unpaired_orders(engine.database),
+            found,
+            links=links(engine, found),
             counted="orders",
             hint="Somebody deleted or copied a row of `orders`: `midas orders show ID` tells which; restore it from a backup.",
         )
@@ -45,8 +50,10 @@ def deductions_equal_items(context: dg.AssetCheckExecutionContext, midas: Midas)
     from midas_pipelines.store.order_checks import unexplained_deductions
 
     with midas.engine(context) as engine:
+        found = unexplained_deductions(engine.database)
         return verdict(
-            unexplained_deductions(engine.database),
+            found,
+            links=links(engine, found),
             counted="lines",
             hint="`midas orders show ID` tells what the order took, `midas explain SKU` the ledger of the item: somebody "
             "changed a row by hand. Put it back, and correct the `stock_quantity` of what you counted.",
@@ -61,8 +68,10 @@ def no_order_open_too_long(context: dg.AssetCheckExecutionContext, midas: Midas)
     with midas.engine(context) as engine:
         days = engine.settings.orders_age_limit_days
         stale = stale_orders(engine.database, days)
+        where = links(engine, stale)
     return verdict(
         stale,
+        links=where,
         counted="orders",
         severity=WARN,
         hint="Ship them (`midas orders ship ID --carrier C --number N`) or cancel them on the marketplace.",
@@ -76,8 +85,10 @@ def no_order_waits_for_a_person(context: dg.AssetCheckExecutionContext, midas: M
     from midas_pipelines.store.order_checks import waiting_for_a_person
 
     with midas.engine(context) as engine:
+        found = waiting_for_a_person(engine.database)
         return verdict(
-            waiting_for_a_person(engine.database),
+            found,
+            links=links(engine, found),
             counted="orders",
             severity=WARN,
             hint="`midas orders list --exception any` shows all; docs/orders.md says what to do about each word.",

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
+from midas_pipelines.defs.gateway import gateway_orders
+from midas_pipelines.defs.links import links
+from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, PEOPLE, PERSONAL, SHOP, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.order_days import is_a_day, order_days, window_of
 
@@ -28,6 +30,7 @@ fourseller_orders = dg.AssetSpec(
     group_name=GROUP,
     kinds={"python", "api"},
     owners=OWNERS,
+    tags=SHOP | PERSONAL,
     deps=[fourseller_orders],
     partitions_def=order_days,
     metadata=columns(
@@ -53,10 +56,18 @@ def imported_orders(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mater
     with midas.engine(context) as engine:
         report = asyncio.run(import_orders(engine, window_of(span)))
         known = order_count(engine.database, span.start, span.end)
-    return dg.MaterializeResult(metadata={"dagster/row_count": known, **_told(report)})
+        where = links(engine, report.preview)
+    return dg.MaterializeResult(metadata={"dagster/row_count": known, **_told(report), **where})
 
 
-@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, deps=[fourseller_orders], pool="orders")
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "api"},
+    owners=OWNERS,
+    tags=SHOP | PERSONAL,
+    deps=[fourseller_orders],
+    pool="orders",
+)
 def order_poll(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """New and changed marketplace sales since the last look, imported within minutes of being placed.
 
@@ -68,12 +79,13 @@ def order_poll(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materializ
     with midas.engine(context) as engine:
         report = asyncio.run(import_orders(engine))
         known = order_count(engine.database)
+        where = links(engine, report.preview)
     for day, count in sorted(report.days.items()):
         if is_a_day(day):
             context.log_event(
                 dg.AssetMaterialization(imported_orders.key, partition=day, metadata={"imported": count})
             )
-    return dg.MaterializeResult(metadata={"dagster/row_count": known, **_told(report)})
+    return dg.MaterializeResult(metadata={"dagster/row_count": known, **_told(report), **where})
 
 
 def _told(report: "OrderReport") -> dict[str, Any]:
@@ -88,7 +100,8 @@ def _told(report: "OrderReport") -> dict[str, Any]:
     group_name=GROUP,
     kinds={"python", "api"},
     owners=OWNERS,
-    deps=[imported_orders, order_poll],
+    tags=SHOP | FOURSELLER,
+    deps=[imported_orders, order_poll, gateway_orders],
     pool="orders",
 )
 def order_statuses(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
@@ -106,7 +119,7 @@ def order_statuses(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materi
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, deps=[order_statuses])
+@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, tags=FOURSELLER, deps=[order_statuses])
 def order_fulfilment(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """Parcels that left since, with their tracking numbers on the marketplace; and what is still to be shipped."""
     from midas_pipelines.store.order_checks import open_work
@@ -124,7 +137,13 @@ def order_fulfilment(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mate
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[order_poll, order_fulfilment])
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python"},
+    owners=OWNERS,
+    tags=PEOPLE | PERSONAL,
+    deps=[order_poll, order_fulfilment],
+)
 def customer_messages(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """Messages to customers whose orders arrived, left or were cancelled, by mail, each once.
 

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from midas_pipelines.defs.inventory import inventory_levels
-from midas_pipelines.defs.metadata import OWNERS, columns, numbers, table
+from midas_pipelines.defs.links import links
+from midas_pipelines.defs.metadata import OWNERS, PEOPLE, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.plots import bars
+from midas_pipelines.defs.shop import shop
 from midas_pipelines.defs.verdicts import WARN, verdict
 from midas_pipelines.settings import load_settings
 
@@ -38,6 +40,7 @@ def channel_availability(context: dg.AssetExecutionContext, midas: Midas) -> dg.
 
     with midas.engine(context) as engine:
         levels = channel_levels(engine.database)
+        where = links(engine, levels.withheld_most)
     return dg.MaterializeResult(
         metadata={
             **numbers(
@@ -45,11 +48,12 @@ def channel_availability(context: dg.AssetExecutionContext, midas: Midas) -> dg.
             ),
             "dagster/row_count": levels.items,
             "withheld_most": table(levels.withheld_most),
+            **where,
         }
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[inventory_levels])
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[inventory_levels])
 def low_stock(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """The items that run out, by threshold and by days of cover; staff are told once per crossing."""
     from midas_pipelines.sync.low_stock import watch_stock
@@ -57,10 +61,11 @@ def low_stock(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materialize
     with midas.engine(context) as engine:
         report = watch_stock(engine)
         delivered = _deliver(engine)
-    return dg.MaterializeResult(metadata=_shown(report, delivered))
+        where = links(engine, report.low)
+    return dg.MaterializeResult(metadata=_shown(report, delivered) | where)
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[low_stock])
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[low_stock])
 def daily_digest(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """One message a day to staff: what is low, what waits for a person, how consistent 4Seller was."""
     from midas_pipelines.sync.digest import write_digest
@@ -78,7 +83,7 @@ def daily_digest(context: dg.AssetExecutionContext, midas: Midas) -> dg.Material
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS)
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE)
 def staff_alerts(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """The outbox of alerts, delivered to the targets in MIDAS_NOTIFY_URLS; a dead target leaves them waiting."""
     with midas.engine(context) as engine:
@@ -98,8 +103,10 @@ def nothing_sold_out_that_sells(context: dg.AssetCheckExecutionContext, midas: M
 
     with midas.engine(context) as engine:
         gone = [row for row in watch_stock(engine).low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
+        where = links(engine, gone)
     return verdict(
         gone,
+        links=where,
         severity=WARN,
         hint="Reorder them; `midas stock low` lists all that runs out, the fastest seller first.",
     )
@@ -118,12 +125,14 @@ def alerts_waiting(_context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.S
     """Asks for a delivery when an alert is due."""
     from midas_pipelines.notify.delivery import something_due
     from midas_pipelines.notify.targets import read_targets
-    from midas_pipelines.store.database import Database
 
-    settings = load_settings()
-    if not read_targets(settings.notify_urls):
-        return dg.SkipReason("MIDAS_NOTIFY_URLS is not set: alerts stay in the outbox (`midas alerts list`).")
-    with Database(settings.database()) as database:
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            return database
+        if not read_targets(load_settings().notify_urls):
+            return dg.SkipReason(
+                "MIDAS_NOTIFY_URLS is not set: alerts stay in the outbox (`midas alerts list`)."
+            )
         if not something_due(database):
             return dg.SkipReason("No alert waits.")
     return dg.RunRequest()

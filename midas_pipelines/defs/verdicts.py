@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from midas_pipelines.defs.links import Shown
 from midas_pipelines.defs.metadata import table
 
 MOST_SHOWN = 20
@@ -24,6 +25,7 @@ def verdict(
     passed: bool | None = None,
     name: str | None = None,
     description: str | None = None,
+    links: Shown | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> dg.AssetCheckResult:
     """A check's result.
@@ -36,6 +38,7 @@ def verdict(
         passed: where it is not simply whether there are offenders.
         name: of the check, for an asset that has several.
         description: why nothing could be judged.
+        links: where to look at them, as `links.links` makes them.
         more: other numbers.
     """
     well = not offenders if passed is None else passed
@@ -48,6 +51,7 @@ def verdict(
             counted: len(offenders),
             "offenders": table(offenders[:MOST_SHOWN]),
             **({} if well else {"hint": dg.MetadataValue.md(hint)}),
+            **(links or {}),
             **(more or {}),
         },
     )

@@ -31,12 +31,8 @@ from midas_pipelines.sync.express import Express
 KEEP_SECONDS = 5.0
 """How often failed calls are written down, the claims of dead workers freed, and rules looked at that begin or end."""
 
-ASSETS = {
-    Fate.QUANTITY: "inventory_levels",
-    Fate.LISTED: "fourseller_listings",
-    Fate.REMOVED: "fourseller_listings",
-}
-"""The Dagster asset that a push is a part of."""
+ASSETS = {Fate.QUANTITY: "inventory", Fate.LISTED: "listings", Fate.REMOVED: "listings"}
+"""The asset of the gateway (`midas_pipelines.defs.gateway`) that a push is told as."""
 
 log = logging.getLogger(__name__)
 
@@ -154,4 +150,4 @@ class Worker:
         self._metrics.settled.labels(settled.outcome.value).inc()
         self._metrics.webhook_seconds.observe(max(0.0, seconds))
         if settled.webhook.type.startswith("order."):
-            self._lineage.note("order_poll", settled.outcome.value, seconds)
+            self._lineage.note("orders", settled.outcome.value, seconds)

@@ -33,25 +33,33 @@ def page_routes(sandbox: Sandbox) -> list[Route]:
     text = resources.files(__package__ or "").joinpath("page.html").read_text(encoding="utf-8")
     template = environment.from_string(text)
 
-    async def show(_: Request) -> HTMLResponse:
-        return HTMLResponse(template.render(_shown(sandbox)), headers={"content-security-policy": POLICY})
+    async def show(request: Request) -> HTMLResponse:
+        only = {name: request.query_params[name] for name in ("id", "order") if name in request.query_params}
+        shown = _shown(sandbox, only.get("id"), only.get("order")) | {"only": ", ".join(only.values())}
+        return HTMLResponse(template.render(shown), headers={"content-security-policy": POLICY})
 
     return [Route("/", show)]
 
 
-def _shown(sandbox: Sandbox) -> dict[str, Any]:
+def _shown(sandbox: Sandbox, product_id: str | None, order_id: str | None) -> dict[str, Any]:
+    """What the page shows; of one product or order alone where an address asks for it."""
     state = sandbox.state
+    products, orders = _chosen(state.products, product_id), _chosen(state.orders, order_id)
     return {
         "cards": _cards(sandbox),
-        "products": _last(state.products.values()),
-        "product_count": len(state.products),
-        "orders": _last(state.orders.values()),
-        "order_count": len(state.orders),
+        "products": _last(products.values()),
+        "product_count": len(products),
+        "orders": _last(orders.values()),
+        "order_count": len(orders),
         "calls": _last(sandbox.calls.last),
         "refresh_seconds": REFRESH_SECONDS,
         "clock": _clock,
         "tone_of": lambda status: TONES.get(status, "warn"),
     }
+
+
+def _chosen(rows: dict[str, Any], key: str | None) -> dict[str, Any]:
+    return rows if key is None else {key: rows[key]} if key in rows else {}
 
 
 def _cards(sandbox: Sandbox) -> list[tuple[str, object, str]]:

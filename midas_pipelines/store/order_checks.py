@@ -51,7 +51,7 @@ def unbalanced_orders(database: Database) -> list[dict[str, Any]]:
     expected = goods + _ORDERS.shipping_cost + _ORDERS.tax - _ORDERS.discount
     query = (
         sa.select(
-            _ORDERS.marketplace_order_id,
+            _ORDERS.marketplace_order_id.label("order"),
             orders.c.order_number,
             orders.c.total_amount,
             sa.func.round(expected, 2).label("items_and_extras"),
@@ -77,7 +77,7 @@ def unpaired_orders(database: Database) -> list[dict[str, Any]]:
     """
     stray = (
         sa.select(
-            sa.null().label("marketplace_order_id"),
+            sa.null().label("order"),
             orders.c.order_number,
             sa.literal("a shop order that no marketplace order explains").label("problem"),
         )
@@ -86,7 +86,7 @@ def unpaired_orders(database: Database) -> list[dict[str, Any]]:
     )
     lost = (
         sa.select(
-            _ORDERS.marketplace_order_id,
+            _ORDERS.marketplace_order_id.label("order"),
             sa.null().label("order_number"),
             sa.literal("imported, and the shop's order is gone").label("problem"),
         )
@@ -95,7 +95,7 @@ def unpaired_orders(database: Database) -> list[dict[str, Any]]:
     )
     twice = (
         sa.select(
-            _ORDERS.marketplace_order_id,
+            _ORDERS.marketplace_order_id.label("order"),
             sa.null().label("order_number"),
             sa.literal("imported more than once").label("problem"),
         )
@@ -196,7 +196,12 @@ def waiting_for_a_person(database: Database) -> list[dict[str, Any]]:
 def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
     """Orders that are pending or processing still, so many days after they were placed; the oldest first."""
     query = (
-        sa.select(_ORDERS.marketplace_order_id, _ORDERS.sales_channel, _ORDERS.status, _ORDERS.placed_at)
+        sa.select(
+            _ORDERS.marketplace_order_id.label("order"),
+            _ORDERS.sales_channel,
+            _ORDERS.status,
+            _ORDERS.placed_at,
+        )
         .where(
             _ORDERS.status.in_(["pending", "processing"]),
             _ORDERS.local_order_id.is_not(None),

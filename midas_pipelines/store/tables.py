@@ -100,6 +100,8 @@ marketplace_orders = sa.Table(
     sa.Column("imported_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("content_at", UtcDateTime),  # when its content was last taken over, by the database's clock
     sa.Column("disputed_at", UtcDateTime),  # 4Seller's date of the report that a person was asked about
+    sa.Column("settled_as", sa.String(20)),  # what a person decided of the last conflict: shipped|cancelled
+    sa.Column("forgotten_at", UtcDateTime),  # its buyer was erased, and stays so
     sa.Column("tell_attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("tell_after", UtcDateTime),  # 4Seller is not told of the shop's status before
     sa.UniqueConstraint("channel", "marketplace_order_id", name="marketplace_orders_once"),

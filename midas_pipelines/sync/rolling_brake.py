@@ -65,10 +65,10 @@ class RollingBrake:
         return not self.engaged and self._told is False
 
     def look_ahead(self, versions: Mapping[int, int], now: float, *, more: bool) -> None:
-        """Weighs what is about to be claimed, so that nothing of a large change is sent before all of it is known.
+        """Weighs what waits before any of it is claimed, so that nothing of a large change is sent before all of it is known.
 
         Args:
-            versions: the items that may be pushed now, each with its version.
+            versions: the items that wait, each with its version.
             now: the moment.
             more: whether others wait behind them: then everything that waits is weighed, once per window.
         """

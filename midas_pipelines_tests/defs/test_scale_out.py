@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +20,37 @@ from midas_pipelines_tests.sync.world import World
 SHARDS = 16
 
 
+@pytest.fixture(params=["postgresql", "redis"])
+def queue(
+    request: pytest.FixtureRequest, postgresql_copies: PostgresCopies, tmp_path: Path
+) -> Iterator[dict[str, str]]:
+    """The settings of a broker and a result store of its own."""
+    if request.param == "postgresql":
+        database = postgresql_copies.fresh(empty)
+        yield {"MIDAS_CELERY_BROKER": f"sqla+{database}", "MIDAS_CELERY_BACKEND": f"db+{database}"}
+        return
+    server = shutil.which("redis-server")
+    if server is None:
+        pytest.skip("redis-server is not installed")
+    socket = tmp_path / "redis.sock"
+    command = [server, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        yield {
+            "MIDAS_CELERY_BROKER": f"redis+socket://{socket}",
+            "MIDAS_CELERY_BACKEND": f"redis+socket://{socket}?virtual_host=1",
+        }
+        process.terminate()
+
+
 @pytest.mark.soak
 def test_a_lost_worker_loses_no_shard(
     postgresql_copies: PostgresCopies,
+    queue: dict[str, str],
     background_sandbox: BackgroundSandbox,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shop, history, queue = (postgresql_copies.fresh(kind) for kind in (create_upgraded_shop, empty, empty))
+    shop, history = (postgresql_copies.fresh(kind) for kind in (create_upgraded_shop, empty))
     with connect(shop) as database:
         world = World(database, background_sandbox)
         for _ in range(4 * SHARDS):
@@ -34,8 +60,7 @@ def test_a_lost_worker_loses_no_shard(
             **_settings(world, shop),
             "MIDAS_DAGSTER_POSTGRES_URL": history.replace("+psycopg", ""),
             "MIDAS_EXECUTOR": "celery",
-            "MIDAS_CELERY_BROKER": f"sqla+{queue}",
-            "MIDAS_CELERY_BACKEND": f"db+{queue}",
+            **queue,
             "MIDAS_LONGEST_RUN_MINUTES": "2",
             "MIDAS_SHARDS": str(SHARDS),
             "MIDAS_IN_FLIGHT": "1",

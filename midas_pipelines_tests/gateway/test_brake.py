@@ -8,6 +8,7 @@ import time
 import pytest
 
 from midas_pipelines.store.gateway_keys import Role
+from midas_pipelines.sync.pacing import RECENT_SECONDS
 from midas_pipelines.sync.plans import make_plan
 from midas_pipelines.sync.products import sync_products
 from midas_pipelines_tests.gateway.conftest import Start
@@ -53,6 +54,17 @@ def test_too_much_harm_at_once_sends_nothing_and_tells_staff(stocked: Gateway, w
     assert "--plan FILE" in alert.text
 
 
+def test_harm_is_weighed_whole_though_a_part_of_it_is_paced(stocked: Gateway) -> None:
+    world = stocked.world
+    time.sleep(RECENT_SECONDS)
+    run(world.database, "UPDATE products SET name = name || '!' WHERE id <= 6")
+    stocked.settled()
+    before = world.shown
+    run(world.database, HARM["repriced"], most=12)  # six of them were pushed just now, and go a moment later
+    stocked.wait(lambda: alarmed(stocked) and held(stocked) == 12, "the brake")
+    assert world.shown == before
+
+
 def test_everything_else_goes_on_meanwhile(stocked: Gateway) -> None:
     world = stocked.world
     run(world.database, HARM["zeroed"], most=12)
@@ -66,7 +78,7 @@ def test_harm_item_by_item_is_harm_all_the_same(stocked: Gateway) -> None:
     world = stocked.world
     for number in range(20):
         run(world.database, f"UPDATE products SET stock_quantity = 0 WHERE sku = 'A-{number}'")
-        time.sleep(0.05)
+        stocked.wait(lambda: alarmed(stocked) or not held(stocked), "the push")
     stocked.wait(lambda: alarmed(stocked), "the brake")
     time.sleep(0.5)
     zeroed = sum(one["inventory"]["quantity"] == 0 for one in world.listed.values())

@@ -10,6 +10,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines_tests.conftest import create_shop, empty
 from midas_pipelines_tests.copies import PostgresCopies, connect
 from midas_pipelines_tests.shop import run
+from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
 
 
 @pytest.fixture

@@ -187,6 +187,26 @@ def test_a_status_the_shop_gives_a_marketplace_order_waits_to_be_told(
     assert value(shop, "SELECT shop_status_since IS NOT NULL FROM marketplace_orders") == told
 
 
+def test_an_order_that_the_shop_deletes_is_let_go_and_shown(shop: Database) -> None:
+    for order_id, exception in (("M-1", None), ("M-2", "unmapped")):
+        run(
+            shop,
+            "INSERT INTO marketplace_orders "
+            "(marketplace_order_id, local_order_id, status, outcome, exception, shop_status_since) "
+            "VALUES (:id, :order, 'pending', 'imported', :exception, CURRENT_TIMESTAMP)",
+            id=order_id,
+            order=add_order(shop),
+            exception=exception,
+        )
+    run(shop, "DELETE FROM orders")
+    query = "SELECT local_order_id, shop_status_since, exception FROM marketplace_orders ORDER BY id"
+    assert rows(shop, query) == [(None, None, "deleted"), (None, None, "unmapped,deleted")]
+    run(
+        shop, "UPDATE orders SET status = 'shipped' WHERE id = :id", id=add_order(shop)
+    )  # SQLite: an old id again
+    assert [row.shop_status_since for row in rows(shop, query)] == [None, None]
+
+
 def test_a_status_of_the_shops_own_order_concerns_nobody_else(shop: Database) -> None:
     run(shop, "UPDATE orders SET status = 'shipped' WHERE id = :id", id=add_order(shop))
     assert rows(shop, "SELECT * FROM marketplace_orders") == []
@@ -231,6 +251,28 @@ def test_a_variant_replaced_by_its_sku_marks_the_product_it_had(sqlite_shop: Dat
         "VALUES (2, 'Color', 'Red', 'V')",
     )
     assert {A, (1, 1), B, (2, 2)} == _dirty(sqlite_shop)
+
+
+@pytest.mark.parametrize(("status", "told"), [("shipped", True), ("pending", False)])
+def test_an_order_that_an_insert_replaces_is_told_by_its_new_status(
+    sqlite_shop: Database, status: str, told: bool
+) -> None:
+    order = add_order(sqlite_shop)
+    run(
+        sqlite_shop,
+        "INSERT INTO marketplace_orders (marketplace_order_id, local_order_id, status, outcome) "
+        "VALUES ('M-1', :order, 'pending', 'imported')",
+        order=order,
+    )
+    run(
+        sqlite_shop,
+        "INSERT OR REPLACE INTO orders (id, order_number, total_amount, shipping_address, billing_address, status) "
+        "VALUES (:order, 'WEB-R', 1, '{}', '{}', :status)",
+        order=order,
+        status=status,
+    )
+    query = "SELECT local_order_id, shop_status_since IS NOT NULL, exception FROM marketplace_orders"
+    assert rows(sqlite_shop, query) == [(order, told, None)]
 
 
 def test_an_id_that_sqlite_gives_again_continues_the_ledger(sqlite_shop: Database) -> None:

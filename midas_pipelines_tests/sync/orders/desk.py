@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Tracking
+from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.store.shipment_tables import order_shipments
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.sync.orders import conflicts
 from midas_pipelines.sync.orders.carriers import tracking
 from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.giving_back import take_back
+from midas_pipelines.sync.orders.leaving import all_has_left
+from midas_pipelines.sync.orders.locking import lock_order
+from midas_pipelines.sync.orders.retrying import Retried, dismiss, retry_order
 from midas_pipelines.sync.orders.shipments import Shipped, ship
 from midas_pipelines.sync.orders.status_sync import StatusReport, sync_statuses, tell_marketplace
 from midas_pipelines.sync.sold import import_told
-from midas_pipelines_tests.shop import rows, run, value
+from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
 UPS = "1Z999AA10123456784"
 FEDEX = "986578788855"
+
+
+def sold(world: World, **quantities: int) -> str:
+    """An imported order for so many of each of these SKUs, which are new; the shop had 10 of each."""
+    for sku in quantities:
+        add_product(world.database, sku=sku, stock_quantity=10)
+    order_id = world.place(*quantities.items())
+    world.import_orders()
+    return order_id
 
 
 def order(world: World, order_id: str) -> sa.Row[Any]:
@@ -108,6 +125,74 @@ def shop_packs(world: World, order_id: str, number: str | None, carrier: str | N
     with world.database.writing() as connection:
         made = connection.execute(sa.insert(order_shipments).values(row).returning(order_shipments.c.id))
         return int(made.scalar_one())
+
+
+def market(world: World, order_id: str, status: str, **fields: Any) -> None:
+    """From now on the marketplace has the order there, whatever it was before."""
+    world.sandbox.state.edit_order(order_id, {"status": status, **fields})
+
+
+def sides(world: World, order_id: str) -> tuple[str, str, str]:
+    """Where the order stands by our row, in the shop, and on 4Seller."""
+    return order(world, order_id).status, shop_status(world, order_id), at_4seller(world, order_id)[0]
+
+
+def on_shelf(world: World) -> dict[str, int]:
+    """The stock on hand, by SKU."""
+    return dict(map(tuple, rows(world.database, "SELECT sku, stock_quantity FROM products ORDER BY sku")))
+
+
+def settle(world: World, order_id: str, decision: str, *, restock: bool = False) -> None:
+    """An operator decides a conflict."""
+    row = order(world, order_id).id
+    with world.database.writing() as connection:
+        conflicts.settle(connection, lock_order(connection, row), decision, Clerk(), restock=restock)
+
+
+def dismissed(world: World, order_id: str) -> list[str]:
+    """An operator takes the order as it is; what was odd about it."""
+    row = order(world, order_id).id
+    with world.database.writing() as connection:
+        return dismiss(connection, lock_order(connection, row), Clerk())
+
+
+def come_back(world: World, order_id: str, units: dict[int, int] | None = None) -> int:
+    """A parcel comes back, or some of its units by line; how many went back in stock."""
+    row = order(world, order_id).id
+    with world.database.writing() as connection:
+        found = lock_order(connection, row)
+        whole = all_has_left(connection, found, shop_status(world, order_id))
+        return take_back(connection, found, "returned", Clerk(), units=units, all_left=whole)
+
+
+def retry(world: World, order_id: str) -> Retried:
+    """An operator has an order tried again."""
+    return asyncio.run(retry_order(world.engine(), order_id))
+
+
+def a_day_later(world: World) -> None:
+    """What waits for its next attempt is due."""
+    run(world.database, "UPDATE marketplace_orders SET tell_after = NULL")
+    run(world.database, "UPDATE order_shipments SET next_attempt_at = NULL")
+
+
+@contextmanager
+def refused(
+    world: World, status: int, *, carrier: str | None = None, orders: Collection[str] = ()
+) -> Iterator[None]:
+    """4Seller answers with `status` what it is told of these orders, or of parcels with this carrier."""
+    state = world.sandbox.state
+
+    def move(order_id: str, word: str, tracking: Json | None = None) -> Json:
+        if order_id in orders or (carrier is not None and (tracking or {}).get("carrier") == carrier):
+            raise Refused(status, "refused_by_test", "Not this one.")
+        return State.move(state, order_id, word, tracking)
+
+    state.move = move  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del state.move  # type: ignore[method-assign]
 
 
 def at_4seller(world: World, order_id: str) -> tuple[str, str | None]:

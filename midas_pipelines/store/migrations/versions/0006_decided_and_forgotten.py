@@ -1,0 +1,17 @@
+"""What a person decided about an order stands until the two sides contradict each other anew; who is forgotten stays so.
+
+Revision: 0006
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from midas_pipelines.storefront.types import UtcDateTime
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    op.add_column("marketplace_orders", sa.Column("settled_as", sa.String(20)))
+    op.add_column("marketplace_orders", sa.Column("forgotten_at", UtcDateTime))

@@ -1,0 +1,71 @@
+"""What commands print: text as it is, whatever a marketplace writes into it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from midas_pipelines.cli.printing import print_json, print_table
+
+TITLES = [
+    "LCD [black] for [iphone 12]",
+    "Cable 3.5mm [/aux]",
+    "[red]X[/red]",
+    "[link=https://evil.example]here[/link]",
+    ":smile: \\[x]",
+    "スクリーン",
+    "x" * 400,
+]
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_brackets_are_no_markup_and_nothing_is_cut_off(
+    capsys: pytest.CaptureFixture[str], title: str
+) -> None:
+    print_table("T", [{"line": 1, "title": title}])
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    cells = [line.split("│")[2].strip() for line in printed]
+    assert "".join(cells).replace(" ", "") == title.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    "odd", ["\x1b[31mred", "\x1b]0;owned\x07", "a\rb", "a\x08b", "\u202egnp.exe", "\x9b2J", "\x00"]
+)
+def test_nothing_moves_the_terminals_cursor(capsys: pytest.CaptureFixture[str], odd: str) -> None:
+    print_table("T", [{odd: odd, "n": 1}])
+    printed = capsys.readouterr().out
+    assert all(character.isprintable() or character == "\n" for character in printed)
+
+
+def test_what_is_not_known_is_left_empty_and_numbers_stand_to_the_right(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table("T", [{"name": None, "count": 5}, {"name": "b", "count": 12345}])
+    printed = capsys.readouterr().out
+    assert "None" not in printed
+    assert "│     5 │" in printed
+
+
+def test_a_pipe_is_120_columns_wide_and_no_wider(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("T", [{"name": "word " * 100}])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 120
+
+
+def test_programs_get_one_object_with_moments_and_amounts_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    print_json(
+        {"at": moment, "total": Decimal("1.50"), "title": "ä\x1b\n", "none": None, "rows": [{"x": moment}]}
+    )
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 1
+    assert "\x1b" not in printed
+    assert json.loads(printed) == {
+        "at": "2026-01-02T03:04:05+00:00",
+        "total": "1.50",
+        "title": "ä\x1b\n",
+        "none": None,
+        "rows": [{"x": "2026-01-02T03:04:05+00:00"}],
+    }

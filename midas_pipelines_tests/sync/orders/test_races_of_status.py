@@ -1,0 +1,133 @@
+"""Two at the same order at the same moment: one of them is first, and what follows is the same as one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.orders.carriers import tracking
+from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.polling import import_orders
+from midas_pipelines.sync.orders.shipments import CannotShip, Shipped, ship
+from midas_pipelines.sync.orders.status_sync import StatusReport, tell_marketplace
+from midas_pipelines_tests.sync.orders import desk
+from midas_pipelines_tests.sync.world import World
+
+Work = Callable[[Engine], object]
+
+
+def at_once(world: World, *works: Work) -> list[object]:
+    """What each of them comes to, begun at the same moment with a database of its own; CannotShip is an end too."""
+    barrier = threading.Barrier(len(works))
+    ends: list[object] = [None] * len(works)
+
+    def do(place: int, work: Work) -> None:
+        with Database(world.database.engine.url) as database:
+            barrier.wait()
+            try:
+                ends[place] = work(Engine(world.settings, database))
+            except Exception as end:
+                ends[place] = end
+
+    threads = [threading.Thread(target=do, args=one) for one in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    strange = [end for end in ends if isinstance(end, Exception) and not isinstance(end, CannotShip)]
+    assert strange == []
+    return ends
+
+
+def shipping(row: int, number: str, carrier: str, units: dict[int, int] | None = None) -> Work:
+    return lambda engine: ship(engine.database, row, tracking(carrier, number), Clerk(), units=units)
+
+
+def polling(engine: Engine) -> object:
+    return asyncio.run(import_orders(engine))
+
+
+def telling(engine: Engine) -> StatusReport:
+    return asyncio.run(tell_marketplace(engine))
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_three_shippers_of_one_parcel_record_it_once(world: World, turn: int) -> None:
+    order_id = desk.sold(world, A=3)
+    one = shipping(desk.order(world, order_id).id, desk.UPS, "ups")
+    ends = at_once(world, one, one, one)
+    assert sorted(isinstance(end, Shipped) and end.new for end in ends) == [False, False, True]
+    assert [line.shipped for line in desk.lines(world, order_id)] == [3]
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_two_parcels_for_the_same_units_one_is_refused(world: World, turn: int) -> None:
+    order_id = desk.sold(world, A=3)
+    row = desk.order(world, order_id).id
+    ends = at_once(
+        world,
+        shipping(row, desk.UPS, "ups", {1: 2}),
+        shipping(row, desk.FEDEX, "fedex", {1: 2}),
+    )
+    assert {type(end) for end in ends} == {Shipped, CannotShip}
+    assert [line.shipped for line in desk.lines(world, order_id)] == [2]
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_a_cancellation_and_a_parcel_end_in_the_one_or_in_a_conflict(world: World, turn: int) -> None:
+    order_id = desk.sold(world, A=3)
+    desk.market(world, order_id, "cancelled")
+    row = desk.order(world, order_id).id
+    _, shipped = at_once(world, polling, shipping(row, desk.UPS, "ups"))
+    desk.sync(world)
+    if isinstance(shipped, Shipped):
+        assert (desk.order(world, order_id).exception, desk.on_shelf(world)) == ("conflict", {"A": 7})
+        assert desk.shop_status(world, order_id) == "shipped"
+    else:
+        assert (desk.order(world, order_id).exception, desk.on_shelf(world)) == (None, {"A": 10})
+        assert set(desk.sides(world, order_id)) == {"cancelled"}
+    desk.assert_whole(world)
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_a_cancellation_and_the_shops_own_status_end_in_a_conflict(world: World, turn: int) -> None:
+    order_id = desk.sold(world, A=3)
+    desk.market(world, order_id, "cancelled")
+    at_once(world, polling, lambda _: desk.shop_sets(world, order_id, "shipped"))
+    desk.sync(world)
+    followed = desk.order(world, order_id).status == "cancelled"
+    if (
+        followed and desk.shop_status(world, order_id) == "cancelled"
+    ):  # the shop's word came first, and was overtaken
+        pytest.fail("the shop's shipment was forgotten")
+    assert desk.order(world, order_id).exception == "conflict"
+    assert desk.on_shelf(world) == {"A": 10 if followed else 7}
+    desk.assert_whole(world)
+
+
+def test_three_tellers_tell_each_parcel_and_give_back_each_unit_once(world: World) -> None:
+    packed, shops, cancelled, delivered = (desk.sold(world, **{sku: 3}) for sku in "ABCD")
+    desk.pack(world, packed)
+    desk.shop_packs(world, shops, desk.UPS)
+    desk.shop_sets(world, cancelled, "cancelled")
+    desk.shop_sets(world, delivered, "delivered")
+    world.sandbox.faults.latency_ms = 20
+    at_once(world, telling, telling, telling)
+    world.sandbox.faults.latency_ms = 0
+    desk.a_day_later(world)
+    desk.sync(world)
+    assert [desk.at_4seller(world, one) for one in (packed, shops)] == [("shipped", desk.UPS)] * 2
+    assert [desk.at_4seller(world, one)[0] for one in (cancelled, delivered)] == ["cancelled", "delivered"]
+    for order_id in (packed, shops, cancelled, delivered):
+        assert desk.order(world, order_id).exception is None
+        told = desk.steps(world, order_id)
+        assert all(
+            told.count(step) <= 1 for step in ("tracking_told", "given_back", "cancelled", "delivered")
+        )
+    assert desk.on_shelf(world) == {"A": 7, "B": 7, "C": 10, "D": 7}
+    desk.assert_whole(world)
