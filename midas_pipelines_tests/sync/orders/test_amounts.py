@@ -78,8 +78,8 @@ def test_the_total_is_kept_as_it_came_and_in_whole_cents_in_the_shop(world: Worl
         name: (Decimal(total), Decimal(shop), None if adds_up else "total_mismatch")
         for name, (_, total, shop, adds_up) in KEPT.items()
     }
-    unbalanced = {str(row["marketplace_order_id"]) for row in unbalanced_orders(world.database)}
-    assert unbalanced <= {name for name, (_, _, _, adds_up) in KEPT.items() if not adds_up}
+    unbalanced = {row["order_number"] for row in unbalanced_orders(world.database)}
+    assert unbalanced <= {f"4S-{name}" for name, (_, _, _, adds_up) in KEPT.items() if not adds_up}
 
 
 EXTRAS: dict[str, tuple[Raw, str, str]] = {  # tax, discount
