@@ -51,7 +51,9 @@ def test_every_setting_that_is_named_exists() -> None:
 
 def test_every_command_that_is_run_exists() -> None:
     text = "\n".join(path.read_text() for path in DEPLOY.rglob("*.yaml"))
-    commands = set(re.findall(r'"midas", "([a-z-]+)"', text)) | set(re.findall(r"&& midas ([a-z-]+)", text))
+    commands = set(re.findall(r'"midas", "([a-z-]+)"', text)) | set(
+        re.findall(r"&& (?:exec )?midas ([a-z-]+)", text)
+    )
     assert commands <= set(COMMANDS)
 
 

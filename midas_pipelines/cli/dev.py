@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -26,6 +27,8 @@ from midas_pipelines.store.gateway_keys import Role, create_key, list_keys, revo
 from midas_pipelines.storefront import sample
 
 READY_SECONDS = 120
+ORDERS_KEPT = timedelta(days=30)
+"""So many days of orders, that a sample shop may be looked at by day."""
 
 
 KEY_NAME = "midas dev"
@@ -96,6 +99,7 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
         webhook_secret=place.webhook_secret,
     )
     with BackgroundSandbox(config, process=True, port=sandbox_port) as sandbox, Children() as children:
+        os.environ.setdefault("MIDAS_ORDERS_SINCE", (datetime.now(UTC) - ORDERS_KEPT).date().isoformat())
         os.environ |= {
             "MIDAS_SCHEDULES": "true",
             "MIDAS_DAGSTER_URL": f"http://127.0.0.1:{port}",

@@ -115,7 +115,10 @@ def unexplained_deductions(database: Database) -> list[dict[str, Any]]:
     booked = sa.func.coalesce(ledger.c.units, 0)
     meant = has + _LINES.owed + _LINES.returned
     live = sa.and_(
-        _ORDERS.status.not_in(["cancelled", "refunded"]), _LINES.product_id.is_not(None), _LINES.quantity > 0
+        _ORDERS.status.not_in(["cancelled", "refunded"]),
+        sa.func.coalesce(_ORDERS.settled_as, "") != "cancelled",
+        _LINES.product_id.is_not(None),
+        _LINES.quantity > 0,
     )
     mine = sa.and_(order_items.c.id == _LINES.order_item_id, order_items.c.order_id == _ORDERS.local_order_id)
     wrong = [

@@ -29,6 +29,8 @@ from midas_pipelines.sync.orders.statuses import Step, local_status, step
 from midas_pipelines.sync.orders.taking_in import take_in
 from midas_pipelines.sync.orders.telling import objection
 
+IN_CONFLICT = "The order is in a conflict: `midas orders settle` it first."
+
 
 class IllegalMove(Exception):
     """No way leads from where the order stands to where it should go."""
@@ -88,7 +90,7 @@ def _move(engine: Engine, order_row: int, goal: OrderStatus | None, parcel: Trac
 
 def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None:
     if Flaw.CONFLICT.value in flaws.read(row.exception):
-        raise IllegalMove("The order is in a conflict: `midas orders settle` it first.")
+        raise IllegalMove(IN_CONFLICT)
     now = order_status(connection, row.local_order_id)
     if now is None:
         raise IllegalMove("The shop has deleted its order: nothing can be set.")
@@ -133,12 +135,14 @@ def _said(report: StatusReport) -> str | None:
 def _standing(engine: Engine, row: sa.Row[Any], problem: str | None) -> Moved:
     table = marketplace_orders.c
     query = (
-        sa.select(orders.c.status, table.shop_status_since)
+        sa.select(orders.c.status, table.shop_status_since, table.exception)
         .select_from(marketplace_orders.outerjoin(orders, table.local_order_id == orders.c.id))
         .where(table.id == row.id)
     )
     with engine.database.reading() as connection:
         now = connection.execute(query).one()
+    if Flaw.CONFLICT.value in flaws.read(now.exception):
+        problem = IN_CONFLICT
     told = now.shop_status_since is None and problem is None
     reason = None if told else problem or "4Seller did not take it; see the order's story."
     return Moved(row.marketplace_order_id, now.status or row.status, told, reason)

@@ -63,7 +63,9 @@ def tracking(carrier: str, number: str, *, url: str | None = None, anyway: bool 
             f"The page that follows a parcel is an address with https://, of up to {LONGEST_PAGE} characters."
         )
     if known is None:
-        return Tracking(carrier=carrier.strip()[:50], number=number.strip()[:LONGEST_NUMBER], url=url)
+        spaced = " ".join(number.split())
+        told = spaced if len(spaced) <= LONGEST_NUMBER else bare
+        return Tracking(carrier=" ".join(carrier.split())[:50], number=told, url=url)
     if not anyway:
         _check(known, bare)
     return Tracking(carrier=known.name, number=bare, url=url or known.page + quote(bare))

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.fourseller.status import OrderStatus, read_status
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.ledger import StockMove, move_stock
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
@@ -18,11 +18,11 @@ from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.confirmations import queue_mail
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.giving_back import order_lines, release, take_back
-from midas_pipelines.sync.orders.leaving import all_has_left
+from midas_pipelines.sync.orders.leaving import all_has_left, units_left
 from midas_pipelines.sync.orders.lines import CHANNEL, reference
 from midas_pipelines.sync.orders.sales import Sale
-from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT
-from midas_pipelines.sync.orders.units import held, left_to_ship
+from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT, OPEN
+from midas_pipelines.sync.orders.units import accounted, left_to_ship
 
 ALERT = "order_conflict"
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
@@ -52,13 +52,14 @@ def dispute(
 def raise_conflict(connection: sa.Connection, order: sa.Row[Any], detail: str) -> None:
     """Marks the order and tells staff, once for each conflict."""
     mark(connection, order.id, add=(Flaw.CONFLICT.value,))
+    _set(connection, order, settled_as=None)
     order_id = order.marketplace_order_id
     raise_alert(connection, kind=ALERT, subject=_subject(order_id), text=f"Order {order_id}: {detail}")
 
 
 def end_conflict(connection: sa.Connection, order: sa.Row[Any]) -> None:
     """Both sides say the same again, or a person has decided."""
-    mark(connection, order.id, drop=(Flaw.CONFLICT.value, Flaw.REFUSED.value))
+    mark(connection, order.id, drop=(Flaw.CONFLICT.value,))
     clear_alert(connection, kind=ALERT, subject=_subject(order.marketplace_order_id))
 
 
@@ -90,21 +91,26 @@ def settle(
     else:
         _uphold(connection, order, clerk)
     # What the marketplace has said so far is decided upon; a later word asks anew.
-    _set(connection, order, disputed_at=order.source_updated_at or order.disputed_at)
+    _set(connection, order, settled_as=decision, disputed_at=order.source_updated_at or order.disputed_at)
     end_conflict(connection, order)
 
 
 def _cancel(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk, *, restock: bool) -> None:
     """The sale does not stand: what is on the shelf is free, what left comes back only if it is back."""
     shop = order_status(connection, order.local_order_id)
-    all_left = order.status not in ENDED and all_has_left(connection, order, shop)
-    if order.status not in (*ENDED, *GOODS_LEFT):
+    _take_anew(connection, order, clerk, shop, whole=False)
+    all_left = order.status in ENDED or all_has_left(connection, order, shop)
+    there = read_status(order.status_word).status
+    untold = shop is not None and there in OPEN and order.status not in (*GOODS_LEFT, OrderStatus.REFUNDED)
+    if untold:
+        _set(connection, order, status=there.value)
+    elif order.status in OPEN:
         _set(connection, order, status=OrderStatus.CANCELLED.value)
     if shop not in (None, "cancelled"):
         set_order_status(
             connection, order.local_order_id, status="cancelled", notes="Settled by the operator"
         )
-    _set(connection, order, shop_status_since=None, tell_after=None, tell_attempts=0)
+    _set(connection, order, shop_status_since=utc_now() if untold else None, tell_after=None, tell_attempts=0)
     release(connection, order, "cancelled", clerk, all_left=all_left)
     if restock:
         take_back(connection, order, "cancelled", clerk, all_left=all_left)
@@ -115,46 +121,69 @@ def _uphold(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk) -> None
     """The sale stands: it has its stock again, and 4Seller is told where the shop's order is."""
     if order.status == OrderStatus.CANCELLED:
         _set(connection, order, status=OrderStatus.PROCESSING.value)
-    _take_anew(connection, order, clerk)
+    shop = order_status(connection, order.local_order_id)
+    refunded = order.status == OrderStatus.REFUNDED  # of what was paid back no more is sent
+    _take_anew(connection, order, clerk, shop, whole=not refunded)
     lines = order_lines(connection, order.id)
     everything_left = not any(left_to_ship(line) or line.owed for line in lines)
-    shop = order_status(connection, order.local_order_id)
-    wanted = "shipped" if everything_left else "processing"
+    wanted = "shipped" if everything_left or refunded else "processing"
+    if order.status in GOODS_LEFT:
+        wanted = order.status
     if shop is not None and shop not in GOODS_LEFT and shop != wanted:
         set_order_status(connection, order.local_order_id, status=wanted, notes="Settled by the operator")
-    _set(connection, order, shop_status_since=utc_now(), tell_after=None, tell_attempts=0)
+    since = None if refunded else utc_now()
+    _set(connection, order, shop_status_since=since, tell_after=None, tell_attempts=0)
 
 
-def _take_anew(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk) -> None:
-    """What a cancellation had given back belongs to the order again; what is not there any more is owed, unless it has
-    left: then the shop's count is wrong, and the story says so."""
-    lines = [
-        line
-        for line in order_lines(connection, order.id)
-        if line.product_id is not None and line.quantity > held(line) + line.owed + line.returned
-    ]
-    moves = [
-        StockMove(
-            (line.product_id, line.variant_id),
-            held(line) + line.owed + line.returned - line.quantity,
-            CHANNEL,
-            "sale",
-            reference(order.marketplace_order_id, line.line, line.taken),
-        )
-        for line in lines
-    ]
-    for line, move, moved in zip(lines, moves, move_stock(connection, moves), strict=True):
-        short = moved - move.delta
-        owed = min(short, max(0, line.quantity - line.shipped))
-        owed += line.owed
-        exception = flaws.owing(line.exception, owed)
-        values = {"taken": line.taken - moved, "owed": owed, "exception": exception}
-        connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
-        detail = f"Line {line.line}, {line.sku}: took {-moved} from stock again."
-        if line.owed + short > owed:
-            detail += f" {line.owed + short - owed} that have left were not on the shelf: count the item."
-        clerk.log(connection, order.marketplace_order_id, "deducted", detail)
+def _take_anew(
+    connection: sa.Connection, order: sa.Row[Any], clerk: Clerk, shop: str | None, *, whole: bool
+) -> None:
+    """What the order gave back though it left, or is to leave, is taken again.
+
+    Args:
+        connection: holds the order's rows.
+        order: our row.
+        clerk: writes the story.
+        shop: where the shop's order stands.
+        whole: whether the order is to have all that was sold; else only what has left.
+    """
+    left = units_left(connection, order, shop)
+    for line in order_lines(connection, order.id):
+        wanted = line.quantity if whole else left[line.line]
+        missing = wanted - accounted(line) - line.owed
+        if line.product_id is not None and missing > 0:
+            gone = max(0, left[line.line] - accounted(line))
+            _take_line(connection, order, line, missing, gone, clerk)
     mark_owing(connection, order.id)
+
+
+def _take_line(
+    connection: sa.Connection, order: sa.Row[Any], line: sa.Row[Any], missing: int, gone: int, clerk: Clerk
+) -> None:
+    """Takes `missing` units for a line; `gone` of them have left: where the shelf has not so many, its count was wrong
+    before, and is put right first, so that the ledger explains both."""
+    item, order_id = (line.product_id, line.variant_id), order.marketplace_order_id
+    name = reference(order_id, line.line, line.taken)
+    took = -move_stock(connection, [StockMove(item, -missing, CHANNEL, "sale", name)])[0]
+    uncounted = min(missing - took, max(0, gone - took))
+    if uncounted:
+        found, sold = f"settled:{name}", reference(order_id, line.line, line.taken + took)
+        moves = [
+            StockMove(item, uncounted, "operator", "uncounted", found),
+            StockMove(item, -uncounted, CHANNEL, "sale", sold),
+        ]
+        uncounted = -move_stock(connection, moves)[1]
+    owed = line.owed + missing - took - uncounted
+    values = {
+        "taken": line.taken + took + uncounted,
+        "owed": owed,
+        "exception": flaws.owing(line.exception, owed),
+    }
+    connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
+    detail = f"Line {line.line}, {line.sku}: took {took} from stock again."
+    if uncounted:
+        detail += f" {uncounted} more have left that were not on the shelf by its count: count the item."
+    clerk.log(connection, order_id, "deducted", detail)
 
 
 def _set(connection: sa.Connection, order: sa.Row[Any], **values: Any) -> None:

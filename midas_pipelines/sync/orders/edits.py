@@ -147,7 +147,7 @@ def apply_edit(
         _note_content(connection, row, sale, clerk)
         return False
     if "lines" in parts:
-        _change_lines(connection, row, pairing, clerk)
+        _change_lines(connection, row, pairing, clerk, move_stock_too=open_still)
     _change_amounts(connection, row, sale, parts, clerk)
     if open_still:
         _change_address(connection, row, sale, parts, clerk)
@@ -163,14 +163,16 @@ def leave_to_a_person(connection: sa.Connection, row: sa.Row[Any], why: str, cle
         mark(connection, row.id, add=(Flaw.EDITED.value,))
 
 
-def _change_lines(connection: sa.Connection, row: sa.Row[Any], pairing: Pairing, clerk: Clerk) -> None:
+def _change_lines(
+    connection: sa.Connection, row: sa.Row[Any], pairing: Pairing, clerk: Clerk, *, move_stock_too: bool
+) -> None:
     for line in pairing.dropped:
         _book(connection, row, line, _item(line), wanted=0)
     gone = [line.id for line in pairing.dropped]
     values = {"quantity": 0, "exception": None}
     connection.execute(sa.update(marketplace_order_lines).where(_LINES.id.in_(gone)).values(values))
     for sold, line in pairing.kept:
-        _resize(connection, row, sold, line)
+        _resize(connection, row, sold, line, move_stock_too=move_stock_too)
     if row.local_order_id is not None:
         kept = [_shop_line(sold) for sold, _ in pairing.kept]
         mapped = [_shop_item(sold) for sold, line in pairing.kept if sold.item and line.product_id is None]
@@ -210,10 +212,14 @@ def _told(pairing: Pairing) -> str:
     return f"The marketplace changed the order: {'; '.join(parts)}."
 
 
-def _resize(connection: sa.Connection, row: sa.Row[Any], sold: SoldLine, line: sa.Row[Any]) -> None:
+def _resize(
+    connection: sa.Connection, row: sa.Row[Any], sold: SoldLine, line: sa.Row[Any], *, move_stock_too: bool
+) -> None:
     item = _item(line) or (sold.item if not line.taken else None)
     sold.name(item)
-    if item is not None:
+    if not move_stock_too:  # the words alone have changed
+        sold.wanted = sold.taken = held(line)
+    elif item is not None:
         sold.taken = _book(connection, row, line, item, wanted=sold.wanted)
     values = {
         "sku": sold.line.sku,
@@ -223,7 +229,7 @@ def _resize(connection: sa.Connection, row: sa.Row[Any], sold: SoldLine, line: s
         "price": sold.line.price,
         "product_id": item[0] if item else None,
         "variant_id": item[1] if item else None,
-        "exception": sold.exception,
+        "exception": sold.exception if move_stock_too else line.exception,
     }
     connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
 

@@ -13,6 +13,7 @@ from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import order_status, set_order_status, set_paid
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.confirmations import queue_mail
 from midas_pipelines.sync.orders.conflicts import dispute, end_conflict
@@ -20,7 +21,7 @@ from midas_pipelines.sync.orders.content import read_content
 from midas_pipelines.sync.orders.edits import apply_edit, leave_to_a_person
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.giving_back import release
-from midas_pipelines.sync.orders.leaving import goods_have_left, parcels_on_record
+from midas_pipelines.sync.orders.leaving import goods_have_left, left_after_the_end, parcels_on_record
 from midas_pipelines.sync.orders.lines import CHANNEL
 from midas_pipelines.sync.orders.sales import Sale
 from midas_pipelines.sync.orders.set_aside import tell_of_unknown_word
@@ -31,11 +32,11 @@ from midas_pipelines.sync.orders.statuses import (
     OPEN,
     Answer,
     Step,
-    agree,
     answer,
     local_status,
     step,
 )
+from midas_pipelines.sync.orders.telling import objection
 
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
 
@@ -125,6 +126,7 @@ def _follow_status(connection: sa.Connection, row: sa.Row[Any], sale: Sale, cler
         case Step.LATE if standing is OrderStatus.CANCELLED and sale.status in OPEN and _later(row, sale):
             detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: settle it."
             dispute(connection, row, sale, "conflict", detail, clerk)
+            _set(connection, row, status_word=sale.status_word)
         case Step.LATE:
             detail = f"4Seller reports {sale.status.value} again or late; the order stays {standing.value}."
             clerk.log_once(connection, row.marketplace_order_id, "late", detail)
@@ -134,16 +136,34 @@ def _follow_status(connection: sa.Connection, row: sa.Row[Any], sale: Sale, cler
 
 
 def _agree_again(connection: sa.Connection, row: sa.Row[Any], standing: OrderStatus, sale: Sale) -> None:
-    """4Seller stands where we think it does: a conflict over what it said earlier is over."""
+    """4Seller says anew where it stands: a conflict over what it said earlier may be over, and what it refused may be
+    told again."""
     after = sale.updated_at is not None and (row.disputed_at is None or sale.updated_at > row.disputed_at)
     if row.exception is None or not after:
         return
     shop = order_status(connection, row.local_order_id)
-    if shop is None or agree(shop, standing):
+    end_conflict_if_over(connection, row, standing, shop)
+    if answer(shop, standing, left=False) is Answer.AHEAD:  # such as a cancellation that was withdrawn
+        _tell_anew(connection, row)
+
+
+def end_conflict_if_over(
+    connection: sa.Connection, row: sa.Row[Any], standing: OrderStatus, shop: str | None
+) -> None:
+    """Ends the order's conflict where the two sides, as they stand now, do not contradict each other any more."""
+    if Flaw.CONFLICT.value not in flaws.read(row.exception):
+        return
+    if standing in ENDED and left_after_the_end(connection, row, shop):
+        return
+    left = goods_have_left(connection, row, shop)
+    against = objection(standing, shop, left=left, known=True)
+    if against is None or not against.conflict:
         end_conflict(connection, row)
-    elif answer(shop, standing, left=False) is Answer.AHEAD:  # such as a cancellation that was withdrawn
-        end_conflict(connection, row)
-        _set(connection, row, shop_status_since=row.shop_status_since or utc_now(), tell_after=None)
+
+
+def _tell_anew(connection: sa.Connection, row: sa.Row[Any]) -> None:
+    since = row.shop_status_since or utc_now()
+    _set(connection, row, shop_status_since=since, tell_after=None, tell_attempts=0)
 
 
 def _advance(
@@ -153,12 +173,15 @@ def _advance(
     shop = order_status(connection, row.local_order_id)
     left = goods_have_left(connection, row, shop) or (sale.status is OrderStatus.REFUNDED and sale.shipped)
     reply = answer(shop, sale.status, left=left)
+    if sale.status is OrderStatus.CANCELLED and row.settled_as == "cancelled" and shop == "cancelled":
+        reply = Answer.STAY  # as a person has decided
     if reply is Answer.CONFLICT and sale.status is OrderStatus.CANCELLED:
         detail = (
             "The marketplace cancelled the order, but the shop has shipped it: get the parcel back or have the "
             "cancellation withdrawn, then settle the order."
         )
         dispute(connection, row, sale, "conflict", detail, clerk)
+        _set(connection, row, status_word=sale.status_word)  # where 4Seller has it while a person decides
         return False
     # Ours first: the trigger on the shop's order then sees that 4Seller knows this status already.
     _set(connection, row, status=sale.status.value, status_word=sale.status_word)
@@ -168,6 +191,8 @@ def _advance(
     if reply is Answer.CONFLICT:
         detail = f"The shop has cancelled the order, and the marketplace reports {sale.status.value}: settle the order."
         dispute(connection, row, sale, "conflict", detail, clerk)
+    else:
+        end_conflict_if_over(connection, row, sale.status, order_status(connection, row.local_order_id))
     if sale.status in ENDED:
         _end(connection, row, standing, sale, shop, clerk)
     if sale.status is OrderStatus.SHIPPED and not parcels_on_record(connection, row.local_order_id):
@@ -186,7 +211,8 @@ def _end(
     """The sale is off, or paid back: what has not left is free again."""
     packed = parcels_on_record(connection, row.local_order_id)
     all_left = standing in GOODS_LEFT or shop in GOODS_LEFT or (sale.shipped and not packed)
-    release(connection, row, sale.status.value, clerk, all_left=all_left)
+    if row.settled_as != "cancelled":  # which has freed what is free already
+        release(connection, row, sale.status.value, clerk, all_left=all_left)
     if not all_left:
         of_order = sa.update(marketplace_order_lines).where(_LINES.order_id == row.id)
         connection.execute(of_order.values(exception=None))
@@ -217,7 +243,7 @@ def _move_shop_order(
         stands = OrderStatus.SHIPPED.value if shop in OPEN else shop
         set_order_status(connection, row.local_order_id, status=stands, notes=note, payment_status=payment)
     elif reply is Answer.AHEAD:
-        _set(connection, row, shop_status_since=row.shop_status_since or utc_now())
+        _tell_anew(connection, row)
         return note + f"; the shop is further, at {shop}"
     return note
 

@@ -107,6 +107,7 @@ def correct(database: Database, order_row: int, number: str, parcel: Tracking, c
     """
     with database.writing() as connection:
         order = lock_order(connection, order_row)
+        count_parcels(connection, order, clerk)
         known = _known_parcel(connection, order, number)
         if known is None:
             raise CannotShip(f"Order {order.marketplace_order_id} has no parcel {number} on record.")

@@ -15,7 +15,7 @@ from midas_pipelines.fourseller.errors import BadCredentials, BadItem, Conflict,
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.claims import delay_seconds
 from midas_pipelines.store.shipment_tables import order_shipments
-from midas_pipelines.store.tables import marketplace_orders
+from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.engine import Engine
@@ -38,7 +38,7 @@ A_DAY = 86_400
 """What 4Seller has refused is told again after so many seconds, should nobody have mended it."""
 
 PREVIEW = 50
-_ORDERS, _PARCELS = marketplace_orders.c, order_shipments.c
+_ORDERS, _LINES, _PARCELS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
 
 
 @dataclass
@@ -74,6 +74,8 @@ class Waiting:
     shop_status: str | None
     moved: bool  # the shop changed the status; else there are only parcels
     left: bool = False  # goods of it have left
+    known: bool = False  # its lines account for something that left
+    settled: str | None = None  # what a person decided of its last conflict
     flagged: bool = False  # it was refused before
     parcels: tuple[Parcel, ...] = ()
     unsound: tuple[tuple[int, str], ...] = ()  # parcels whose number cannot be right, and why
@@ -139,6 +141,7 @@ def _waiting(engine: Engine, after: int, only: int | None) -> list[Waiting]:
     untold = sa.and_(_PARCELS.told_at.is_(None), _PARCELS.counted_at.is_not(None), due)
     mine = _PARCELS.order_id == _ORDERS.local_order_id
     has_untold = sa.and_(sa.exists().where(mine, untold), _ORDERS.status.not_in(ENDED))
+    accounted = sa.and_(_LINES.order_id == _ORDERS.id, _LINES.taken - _LINES.given_back + _LINES.returned > 0)
     flagged = _ORDERS.exception.contains(Flaw.REFUSED.value)
     query = (
         sa.select(
@@ -149,17 +152,19 @@ def _waiting(engine: Engine, after: int, only: int | None) -> list[Waiting]:
             _ORDERS.exception,
             _ORDERS.shop_status_since,
             orders.c.status.label("shop_status"),
+            _ORDERS.settled_as,
             sa.exists().where(mine).label("left"),
+            sa.exists().where(accounted).label("known"),
         )
         .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
         .where(_ORDERS.id > after, sa.or_(_ORDERS.shop_status_since.is_not(None), has_untold, flagged))
         .order_by(_ORDERS.id)
         .limit(engine.settings.batch)
     )
+    in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(Flaw.CONFLICT.value)
+    query = query.where(~in_conflict)  # which a person has to settle first
     if only is None:
-        due_now = sa.or_(_ORDERS.tell_after.is_(None), _ORDERS.tell_after <= utc_now())
-        in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(Flaw.CONFLICT.value)
-        query = query.where(due_now, ~in_conflict)  # which a person has to settle first
+        query = query.where(sa.or_(_ORDERS.tell_after.is_(None), _ORDERS.tell_after <= utc_now()))
     else:
         query = query.where(_ORDERS.id == only)
     with engine.database.reading() as connection:
@@ -194,6 +199,8 @@ def _as_waiting(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Waiting:
         row.shop_status,
         row.shop_status_since is not None,
         bool(row.left),
+        bool(row.known),
+        row.settled_as,
         Flaw.REFUSED.value in flaws.read(row.exception),
         tuple(sound),
         tuple(unsound),
@@ -207,7 +214,8 @@ async def _tell(
         report.refused += 1
         report.note(order, why, problem=True)
         await asyncio.to_thread(_note_bad_parcel, engine, order, shipment_id, why)
-    against = objection(order.standing, order.shop_status, left=order.left) if order.moved else None
+    against = _objection(order) if order.moved else None
+    through = True
     if against is not None:
         report.refused += 1
         report.note(order, against.why, problem=True)
@@ -215,14 +223,21 @@ async def _tell(
     if against is None or not against.conflict:  # in a conflict nothing is told before a person has decided
         calls = messages(order.standing, order.goal if order.moved and not against else None, order.parcels)
         async with slots:
-            await _call(engine, client, order, calls, report)
-    if against is None and not order.unsound:
+            through = await _call(engine, client, order, calls, report)
+    if against is None and not order.unsound and through:
         await asyncio.to_thread(_close, engine, order)
+
+
+def _objection(order: Waiting) -> Objection | None:
+    return objection(
+        order.standing, order.shop_status, left=order.left, known=order.known, settled=order.settled
+    )
 
 
 async def _call(
     engine: Engine, client: FourSeller, order: Waiting, calls: Sequence[Message], report: StatusReport
-) -> None:
+) -> bool:
+    """Makes the calls; False when one has to be made again later."""
     call: Message | None = None
     try:
         for call in calls:
@@ -238,7 +253,7 @@ async def _call(
         report.note(order, str(bad), problem=True)
         if call is None or call.parcel is None:
             await asyncio.to_thread(_note_refusal, engine, order, str(bad))
-            return
+            return False
         refused = call.parcel.shipment_id  # the status and the other parcels are told all the same
         await asyncio.to_thread(_note_bad_parcel, engine, order, refused, str(bad), wait=A_DAY)
         rest = tuple(one for one in order.parcels if one.shipment_id != refused)
@@ -251,19 +266,21 @@ async def _call(
             parcels=tuple(one for one in rest if one.shipment_id not in told),
         )
         goal = left.goal if left.moved else None
-        await _call(engine, client, left, messages(standing, goal, left.parcels), report)
+        return await _call(engine, client, left, messages(standing, goal, left.parcels), report)
     except (Conflict, NotFound) as refused_by:
         report.refused += 1
         report.note(order, str(refused_by), problem=True)
         await asyncio.to_thread(_note_refusal, engine, order, str(refused_by))
+        return False
     except FourSellerError as failed:  # stays marked; a later run tells it again
         report.failed += 1
         report.note(order, str(failed), problem=True)
         await asyncio.to_thread(_note_failure, engine, order)
-    else:
-        if calls:
-            report.told += 1
-            report.note(order, "told")
+        return False
+    if calls:
+        report.told += 1
+        report.note(order, "told")
+    return True
 
 
 def _note_told(engine: Engine, order: Waiting, call: Message) -> None:
@@ -276,7 +293,7 @@ def _note_told(engine: Engine, order: Waiting, call: Message) -> None:
             _set(connection, order, status=call.status.value, status_word=call.status.value)
             detail = f"The shop's {standing.value} → {call.status.value} was told to 4Seller."
             clerk.log(connection, order.order_id, call.status.value, detail)
-            if call.status in ENDED:
+            if call.status in ENDED and row.settled_as != "cancelled":  # which has freed what is free already
                 release(connection, row, call.status.value, clerk, all_left=standing in GOODS_LEFT)
             if call.status is OrderStatus.CANCELLED:
                 queue_mail(connection, row, "cancelled", clerk.mail)
@@ -297,7 +314,8 @@ def _close(engine: Engine, order: Waiting) -> None:
     with engine.database.writing() as connection:
         row = lock_order(connection, order.row_id)
         now = connection.scalar(sa.select(orders.c.status).where(orders.c.id == row.local_order_id))
-        if now is not None and not agree(now, OrderStatus(row.status)):
+        paid_back_later = row.status == OrderStatus.REFUNDED and now in GOODS_LEFT  # each stays where it is
+        if now is not None and not agree(now, OrderStatus(row.status)) and not paid_back_later:
             return
         _set(connection, order, shop_status_since=None, tell_after=None, tell_attempts=0)
         refused = sa.and_(_PARCELS.order_id == row.local_order_id, _PARCELS.reason.is_not(None))
@@ -338,20 +356,22 @@ def _note_refusal(engine: Engine, order: Waiting, why: str) -> None:
         detail = (
             f"4Seller did not take the shop's {order.shop_status}: {why.rstrip('.')}. A person has to look."
         )
-        _clerk(engine).log_once(connection, order.order_id, "refused_transition", detail)
         _set(connection, order, tell_after=utc_now(A_DAY))
-        mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
+        if _clerk(engine).log_once(connection, order.order_id, "refused_transition", detail):
+            mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
 
 
 def _note_bad_parcel(engine: Engine, order: Waiting, shipment_id: int, why: str, *, wait: int = 0) -> None:
     """The parcel is not told; what 4Seller refused waits, what we refused is looked at again in the next run."""
     with engine.database.writing() as connection:
         mine = sa.and_(_PARCELS.id == shipment_id, _PARCELS.told_at.is_(None))
+        known = connection.scalar(sa.select(_PARCELS.reason).where(_PARCELS.id == shipment_id))
         values: dict[str, Any] = {"reason": why, "attempts": _PARCELS.attempts + 1}
         values["next_attempt_at"] = utc_now(wait) if wait else None
         connection.execute(sa.update(order_shipments).where(mine).values(values))
         _clerk(engine).log_once(connection, order.order_id, "tracking_refused", why)
-        mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
+        if why != known:  # else a person has seen it already
+            mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
 
 
 def _note_failure(engine: Engine, order: Waiting) -> None:

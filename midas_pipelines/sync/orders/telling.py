@@ -42,22 +42,28 @@ class Objection:
     conflict: bool = False
 
 
-def objection(standing: OrderStatus, shop: str | None, *, left: bool) -> Objection | None:
+def objection(
+    standing: OrderStatus, shop: str | None, *, left: bool, known: bool = False, settled: str | None = None
+) -> Objection | None:
     """What speaks against telling 4Seller of the shop's status; None when nothing does.
 
     Args:
         standing: where 4Seller has the order.
         shop: the shop's own word.
         left: whether goods of the order have left.
+        known: whether the lines of an order that has ended account for what left: it was gone before the end.
+        settled: what a person decided when the two sides contradicted each other.
     """
     if shop is None or agree(shop, standing):
         return None
     if shop not in list(OrderStatus):
         return Objection(f"the shop calls it {shop}, which is none of the marketplace's words")
     goal = OrderStatus(shop)
+    if goal in GOODS_LEFT and standing is OrderStatus.REFUNDED and (known or settled == "shipped"):
+        return None  # paid back after it had left: each side stays where it is
     if goal in GOODS_LEFT and standing in ENDED:
         return Objection(f"the shop has sent what is {standing.value} on the marketplace", conflict=True)
-    if goal is OrderStatus.CANCELLED and (left or standing in GOODS_LEFT):
+    if goal is OrderStatus.CANCELLED and settled != "cancelled" and (left or standing in GOODS_LEFT):
         return Objection("the shop cancelled an order of which goods have left", conflict=True)
     if step(standing, goal) not in (Step.FORWARD, Step.SAME):
         return Objection(f"no step leads from {standing.value} to {goal.value}")

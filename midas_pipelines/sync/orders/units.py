@@ -38,7 +38,14 @@ def on_shelf(line: Line, *, all_left: bool = False) -> int:
         line: as it stands.
         all_left: whether the whole order is known to have left, with or without a parcel on record.
     """
-    return 0 if all_left else max(0, line.taken - (line.given_back - line.returned) - line.shipped)
+    if all_left:
+        return 0
+    return max(0, min(held(line), line.taken - (line.given_back - line.returned) - line.shipped))
+
+
+def accounted(line: Line) -> int:
+    """The units of which it is known where they came from: held, or held until they came back."""
+    return held(line) + line.returned
 
 
 def away(line: Line, *, all_left: bool = False) -> int:

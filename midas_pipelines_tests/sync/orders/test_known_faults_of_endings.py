@@ -1,0 +1,125 @@
+"""What is known to be wrong still about orders that ended or were settled: found by the walk, which goes around it."""
+
+from __future__ import annotations
+
+import pytest
+
+from midas_pipelines.sandbox.state import now_text
+from midas_pipelines.store.order_checks import unexplained_deductions
+from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.conflicts import settle
+from midas_pipelines.sync.orders.locking import lock_order
+from midas_pipelines_tests.shop import add_product
+from midas_pipelines_tests.sync.orders import desk, paper
+from midas_pipelines_tests.sync.orders.paper import Raw, line
+from midas_pipelines_tests.sync.test_orders import order_json
+from midas_pipelines_tests.sync.world import World
+
+
+def now(*lines: Raw, **fields: object) -> Raw:
+    """The order with these lines, as it is now."""
+    total = f"{10 * sum(one['quantity'] for one in lines)}.00"
+    given = {"items": list(lines), "total": total, "updated_at": now_text()}
+    return order_json(**given | fields)
+
+
+def settled(world: World, decision: str, *, restock: bool = False) -> None:
+    """An operator ends the conflict."""
+    assert "conflict" in desk.order(world, "X-1").exception
+    with world.database.writing() as connection:
+        order = lock_order(connection, desk.order(world, "X-1").id)
+        settle(connection, order, decision, Clerk(), restock=restock)
+
+
+def cancelled_and_open_again(world: World, quantity: int) -> None:
+    """An order of A that 4Seller cancelled and then has as pending."""
+    for status in ("pending", "cancelled", "pending"):
+        paper.polled(world, now(line("A", quantity), status=status))
+
+
+@pytest.mark.xfail(strict=True, reason="unmapped._left asks whether any line left, not whether this one did")
+def test_a_line_that_never_left_an_ended_order_takes_nothing_when_it_is_mapped(world: World) -> None:
+    add_product(world.database, sku="A")
+    both = [line("A"), line("U")]
+    paper.polled(world, now(*both))
+    desk.pack(world, "X-1", units={1: 1})
+    paper.polled(world, now(*both, status="cancelled"))
+    settled(world, "cancelled")
+    late = add_product(world.database, sku="U")
+    world.import_orders()
+    assert desk.stock(world, late) == 5
+
+
+@pytest.mark.xfail(strict=True, reason="unmapped._tie lets an ended order owe what it cannot take, for ever")
+def test_an_ended_order_owes_nothing_when_its_line_is_mapped(world: World) -> None:
+    paper.polled(world, now(line("U")))
+    desk.pack(world, "X-1")
+    paper.polled(world, now(line("U"), status="refunded"))
+    add_product(world.database, sku="U", stock_quantity=0)
+    world.import_orders()
+    assert [row.owed for row in desk.lines(world, "X-1")] == [0]
+    assert desk.alerts(world) == []
+
+
+@pytest.mark.xfail(strict=True, reason="conflicts._uphold takes stock anew for an order that is refunded")
+def test_a_refunded_order_that_is_settled_as_shipped_takes_nothing(world: World) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=5)
+    paper.polled(world, now(line("A", 2)))
+    paper.polled(world, now(line("A", 2), status="cancelled"))
+    paper.polled(world, now(line("A", 2), status="shipped"))
+    paper.polled(world, now(line("A", 2), status="refunded"))
+    settled(world, "shipped")
+    assert (desk.order(world, "X-1").status, desk.stock(world, product)) == ("refunded", 5)
+
+
+@pytest.mark.xfail(strict=True, reason="conflicts._take_anew sounds no alarm")
+def test_staff_are_told_of_what_an_order_owes_that_was_settled_as_shipped(world: World) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=2)
+    cancelled_and_open_again(world, 2)
+    world.set(product, stock_quantity=0)
+    settled(world, "shipped")
+    assert [row.owed for row in desk.lines(world, "X-1")] == [2]
+    assert desk.alerts(world) == ["oversold"]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="edits._note_content notes what was left to a person as if it were taken over"
+)
+def test_an_edit_after_one_that_was_left_to_a_person_is_carried_out_whole(world: World) -> None:
+    add_product(world.database, sku="A", stock_quantity=50)
+    add_product(world.database, sku="B", stock_quantity=50)
+    cancelled_and_open_again(world, 2)
+    paper.polled(world, now(line("A", 3)))
+    settled(world, "shipped")
+    paper.polled(world, now(line("B", 3)))
+    assert paper.holdings(world, "X-1") == [("B", 3, 3, 0)]
+    assert str(desk.order(world, "X-1").total) == "30.00"
+
+
+# the check of deductions
+
+
+@pytest.mark.xfail(
+    strict=True, reason="order_checks.unexplained_deductions does not know of units that were not there"
+)
+def test_the_check_accepts_what_settling_says_was_never_on_the_shelf(world: World) -> None:
+    add_product(world.database, sku="A", stock_quantity=0)
+    paper.polled(world, now(line("A", 2)))
+    paper.polled(world, now(line("A", 2), status="cancelled"))
+    desk.shop_packs(world, "X-1", desk.UPS)
+    desk.sync(world)
+    settled(world, "shipped")
+    assert unexplained_deductions(world.database) == []
+
+
+@pytest.mark.xfail(
+    strict=True, reason="order_checks.unexplained_deductions takes a settled order for a live one"
+)
+def test_the_check_accepts_a_shipped_order_that_was_settled_as_cancelled(world: World) -> None:
+    add_product(world.database, sku="A", stock_quantity=9)
+    paper.polled(world, now(line("A", 4)))
+    desk.pack(world, "X-1", units={1: 3})
+    paper.polled(world, now(line("A", 4), status="shipped"))
+    paper.polled(world, now(line("A", 4), status="cancelled"))
+    settled(world, "cancelled", restock=True)
+    assert unexplained_deductions(world.database) == []
