@@ -5,23 +5,32 @@ A shop replaces any of them, and `layout.html`, by a file of the same name in it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import jinja2
+from jinja2.exceptions import SecurityError
 from jinja2.sandbox import SandboxedEnvironment
 
 from midas_pipelines.notify.mail import Letter
 
 KINDS = ("received", "shipped", "cancelled")
 OURS = Path(__file__).parent / "templates"
+FAILURES = {
+    jinja2.TemplateNotFound: "it names a file that is not there",
+    jinja2.UndefinedError: "it names what is not there",
+    SecurityError: "it asks for what is unsafe",
+}
+"""What Jinja says of these quotes whatever the template named, and that may be a fact about the customer."""
+LONGEST_LINE = 160
 
 
 class BadTemplate(Exception):
-    """A template is missing or wrong; the message names it and the line."""
+    """A template is missing or wrong; the message names it and the line, and holds nothing of the facts."""
 
 
 def write_letter(kind: str, to: str, facts: Mapping[str, Any], *, folder: Path | None, key: str) -> Letter:
@@ -39,19 +48,48 @@ def write_letter(kind: str, to: str, facts: Mapping[str, Any], *, folder: Path |
     """
     if folder is not None and not folder.is_dir():
         raise BadTemplate("MIDAS_MAIL_TEMPLATES names no folder: create it, or take the setting away.")
-    templates = _environment(folder)
-    try:
-        text = templates.get_template(f"{kind}.txt").render(facts)
-        html = templates.get_template(f"{kind}.html").render(facts)
-    except jinja2.TemplateError as error:
-        where = f"{getattr(error, 'name', None) or kind}, line {getattr(error, 'lineno', '?')}"
-        raise BadTemplate(f"The mail template {where} is wrong: {error.message}.") from None
-    except (
-        Exception
-    ) as error:  # a template is a program, and may fail as one; its words may quote the customer
-        raise BadTemplate(f"The mail template {kind} is wrong: {type(error).__name__}.") from None
+    text = _fill_in(f"{kind}.txt", facts, folder)
+    html = _fill_in(f"{kind}.html", facts, folder)
     subject, _, body = text.strip().lstrip("\ufeff").partition("\n")
+    for part, content, name in (("subject", subject, "txt"), ("text", body, "txt"), ("page", html, "html")):
+        if not content.strip():
+            raise BadTemplate(f"The mail template {kind}.{name} is wrong: its {part} is empty.")
     return Letter(to, subject.strip(), body.strip() + "\n", html, key)
+
+
+def _fill_in(name: str, facts: Mapping[str, Any], folder: Path | None) -> str:
+    try:
+        return _environment(folder).get_template(name).render(facts)
+    except jinja2.TemplateSyntaxError as error:  # its words are of the template alone
+        why = (error.message or "").rstrip(".")
+        raise BadTemplate(
+            f"The mail template {error.name or name}, line {error.lineno}, is wrong: {why}."
+        ) from None
+    except Exception as error:  # a template is a program, and fails as one: its words may quote the customer
+        why = next(
+            (words for kind, words in FAILURES.items() if isinstance(error, kind)), type(error).__name__
+        )
+        place = _place(error, _folders(folder))
+        if place is None:
+            raise BadTemplate(f"The mail template {name} is wrong: {why}.") from None
+        where, line = place
+        raise BadTemplate(f"The mail template {where}, is wrong: {why}, in {line}") from None
+
+
+def _place(error: Exception, folders: Sequence[Path]) -> tuple[str, str] | None:
+    """Where a template failed, and that line as the file has it; None when it had not begun."""
+    passed = [(Path(frame.f_code.co_filename), number) for frame, number in walk_tb(error.__traceback__)]
+    for path, number in reversed(passed):
+        for folder in folders:
+            if path.is_relative_to(folder) and path.suffix in (".txt", ".html"):
+                return f"{path.relative_to(folder).as_posix()}, line {number}", _line(path, number)
+    return None
+
+
+def _line(path: Path, number: int) -> str:
+    lines = path.read_text("utf-8", "replace").split("\n")
+    line = lines[number - 1].strip() if number <= len(lines) else ""
+    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
 
 
 def money(amount: Decimal, currency: str, digits: int = 2) -> str:
@@ -61,9 +99,8 @@ def money(amount: Decimal, currency: str, digits: int = 2) -> str:
 
 @lru_cache(maxsize=8)
 def _environment(folder: Path | None) -> SandboxedEnvironment:
-    folders = ([folder] if folder is not None else []) + [OURS]
     environment = SandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(folders),
+        loader=jinja2.FileSystemLoader(_folders(folder)),
         autoescape=lambda name: bool(name and name.endswith(".html")),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -71,3 +108,8 @@ def _environment(folder: Path | None) -> SandboxedEnvironment:
     )
     environment.filters["money"] = money
     return environment
+
+
+def _folders(folder: Path | None) -> list[Path]:
+    """Where templates are looked for, the shop's own first."""
+    return [OURS] if folder is None else [folder, OURS]
