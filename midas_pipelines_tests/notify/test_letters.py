@@ -31,9 +31,10 @@ def facts(**changes: Any) -> dict[str, Any]:
     known: dict[str, Any] = {
         "shop": {"name": "Midas"},
         "customer": {"name": NAME, "email": EMAIL},
-        "order": order | {"currency": "USD", "digits": 2} | amounts,
+        "order": order | {"currency": "USD", "digits": 2, "sent": False} | amounts,
         "lines": [line()],
-        "parcel": {"carrier": "UPS", "number": "1Z9", "url": "https://ups.example/1Z9", "complete": True},
+        "parcel": {"carrier": "UPS", "number": "1Z9", "url": "https://ups.example/1Z9"}
+        | {"first": True, "complete": True},
     }
     for name, value in changes.items():
         part, _, field = name.partition("__")
@@ -59,7 +60,7 @@ SAID: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "received",
         {"lines": [line(owed=1)]},
         "We have your order 114-0839",
-        "out of stock at the moment",
+        "1 out of stock at the moment, follows later",
     ),
     "shipped": ("shipped", {}, "Your order 114-0839 is on its way", "https://ups.example/1Z9"),
     "in part": (
@@ -68,7 +69,19 @@ SAID: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "A part of your order 114-0839 is on its way",
         "rest follows",
     ),
+    "the rest": (
+        "shipped",
+        {"parcel__first": False},
+        "The rest of your order 114-0839 is on its way",
+        "est of your order has left our shop with UPS.",
+    ),
     "cancelled": ("cancelled", {}, "Your order 114-0839 is cancelled", "goes back to you through eBay"),
+    "cancelled late": (
+        "cancelled",
+        {"order__sent": True},
+        "Your order 114-0839 is cancelled",
+        "nothing more of it will be sent",
+    ),
 }
 
 
@@ -103,6 +116,26 @@ def test_the_text_reads_as_paragraphs_with_one_blank_line_between() -> None:
     assert [part.splitlines()[0].split()[0] for part in text.split("\n\n")] == [
         *("Hello", "thank", "2", "Shipping", "We", "Midas")
     ]
+
+
+def test_amounts_stand_below_each_other_and_a_long_name_stands_above_its_own() -> None:
+    long = "x" * 60
+    lines = [line(quantity=12), line(long, owed=1), line("Y" * 52)]
+    text = write(lines=lines, order__tax=Decimal("1234.50"), order__discount=Decimal(3)).text
+    rows = [row for row in text.splitlines() if row.startswith("  ")]
+    amounts = [row for row in rows if row.endswith(" USD")]
+    assert len({len(row) for row in amounts}) == 1
+    assert [row.split()[-2] for row in amounts] == [*["20.00"] * 3, "4.99", "1,234.50", "-3.00", "24.99"]
+    assert [row.strip() for row in rows[1:4:2]] == [
+        f"2 x {long}",
+        "1 out of stock at the moment, follows later",
+    ]
+
+
+def test_what_costs_nothing_is_not_listed() -> None:
+    made = write(order__shipping=Decimal("0.00"))
+    assert ["Shipping" in part for part in (made.text, made.html)] == [False, False]
+    assert "0.00 USD" not in made.text.replace("20.00 USD", "")
 
 
 MONEY = [

@@ -11,10 +11,12 @@ import sqlalchemy as sa
 from midas_pipelines.notify.mail import MailRefused
 from midas_pipelines.store.shipment_tables import order_shipments
 from midas_pipelines.store.tables import marketplace_order_lines
+from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders.amounts import MINOR_UNITS
 from midas_pipelines.sync.orders.carriers import BadTracking, tracking, usable_page
 from midas_pipelines.sync.orders.confirmations import parcel_of
+from midas_pipelines.sync.orders.leaving import goods_have_left
 
 CHANNEL_NAMES = {
     "ebay": "eBay",
@@ -60,22 +62,31 @@ def letter_facts(
             "tax": order.tax,
             "discount": order.discount,
             "total": order.total,
+            "sent": _sent(connection, order),
         },
         "lines": _lines(connection, mail.order_id, parcel),
         "parcel": parcel,
     }
 
 
+def _sent(connection: sa.Connection, order: sa.Row[Any]) -> bool:
+    """Whether something of the order has left, or may have: that is what a person was asked about who settled it."""
+    shop = order_status(connection, order.local_order_id)
+    return order.settled_as is not None or goods_have_left(connection, order, shop)
+
+
 def _parcel(connection: sa.Connection, mail: sa.Row[Any]) -> dict[str, Any]:
     """The parcel that the message is about, with the carrier's page; without a number that cannot be right."""
     shipment_id, last = parcel_of(mail.about or "")
-    known: dict[str, Any] = {"carrier": None, "number": None, "url": None, "complete": last, "units": {}}
+    known: dict[str, Any] = {"carrier": None, "number": None, "url": None, "units": {}}
+    known |= {"first": True, "complete": last}
     if shipment_id is None:
         return known
     row = connection.execute(sa.select(order_shipments).where(order_shipments.c.id == shipment_id)).first()
     if row is None:
         raise MailRefused("The parcel that it tells of is no longer on record.")
     known["units"] = row.contents or {}
+    known["first"] = not _earlier_parcels(connection, row)
     known["carrier"] = row.carrier
     try:
         sound = tracking(
@@ -89,13 +100,19 @@ def _parcel(connection: sa.Connection, mail: sa.Row[Any]) -> dict[str, Any]:
     return known | {"carrier": sound.carrier, "number": sound.number, "url": sound.url}
 
 
+def _earlier_parcels(connection: sa.Connection, parcel: sa.Row[Any]) -> bool:
+    table = order_shipments.c
+    query = sa.select(table.id).where(table.order_id == parcel.order_id, table.id < parcel.id)
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def _lines(connection: sa.Connection, order_row: int, parcel: Mapping[str, Any]) -> list[dict[str, Any]]:
     table = marketplace_order_lines.c
     query = sa.select(marketplace_order_lines).where(table.order_id == order_row, table.quantity > 0)
     units = parcel["units"]
     return [
         {
-            "title": _plain(line.title or line.sku or f"Line {line.line}", LONGEST_TITLE),
+            "title": _plain(line.title or line.sku or "An item", LONGEST_TITLE),
             "sku": line.sku,
             "quantity": units.get(str(line.order_item_id), line.quantity),
             "owed": line.owed,
