@@ -16,12 +16,19 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A row that could not be read: its id where it had one, why in words, and the row as it came."""
+    """A row that could not be read: its id where it had one, why in words, and the row as it came.
+
+    `place` is where on its page it stood, from 0: another one each time it is listed.
+    """
 
     id: str | None
     field: str
     reason: str
     raw: Any = dataclasses.field(repr=False)  # may hold personal data
+    place: int = 0
+
+    def __str__(self) -> str:
+        return f"row {self.place}: {self.reason}"
 
 
 RejectedOrder = Rejected
@@ -109,7 +116,7 @@ def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
             page.data.append(read_row(row))
         except ContractBroken as broken:
             page.rejected.append(
-                Rejected(id=_id_of(row), field=broken.field, reason=f"row {place}: {broken}", raw=row)
+                Rejected(id=_id_of(row), field=broken.field, reason=str(broken), raw=row, place=place)
             )
     return page
 
@@ -131,7 +138,7 @@ def _id_of(row: Any) -> str | None:
 def broken_row(rejected: Rejected, *, item: str) -> ContractBroken:
     """The error of a page where every row has to be readable."""
     return ContractBroken(
-        f"4Seller listed a product for {item} that cannot be read: {rejected.reason}",
+        f"4Seller listed a product for {item} that cannot be read: {rejected}",
         field=f"data.{rejected.field}",
         item=item,
     )
@@ -146,7 +153,7 @@ def as_listing(read: list[ProductPage], failed: str = "") -> Listing:
     if failed:
         reason = failed
     elif rejected:
-        reason = f"{len(rejected)} products could not be read, the first because of {rejected[0].reason}"
+        reason = f"{len(rejected)} products could not be read, the first because of {rejected[0]}"
     elif first.total != last.total:
         reason = f"the total moved from {first.total} to {last.total} while it was read"
     elif len(by_id) != first.total:

@@ -266,6 +266,16 @@ BEGIN
   END IF;
 END $$"""
 
+# An id that was another item's before: what was sold under it was that one. Of a new id the ledger knows nothing.
+_PG_DETACH = f"""
+CREATE OR REPLACE FUNCTION midas_detach_lines(product integer, variant integer, called text) RETURNS void
+LANGUAGE sql {{security}} AS $$
+  UPDATE marketplace_order_lines SET product_id = NULL, variant_id = NULL
+  WHERE product_id = product AND variant_id IS NOT DISTINCT FROM variant AND sku IS DISTINCT FROM called
+    AND EXISTS (SELECT 1 FROM {LEDGER} WHERE product_id = product
+                AND coalesce(variant_id, 0) = coalesce(variant, 0));
+$$"""
+
 _PG_PRODUCT = """
 CREATE OR REPLACE FUNCTION midas_product_changed() RETURNS trigger LANGUAGE plpgsql {security} AS $$
 BEGIN
@@ -277,6 +287,7 @@ BEGIN
   ELSIF TG_OP <> 'DELETE' THEN  -- a new id, or one that was used before: a restored row has its mapping still
     PERFORM midas_ensure_item(NEW.id, NULL);
     PERFORM midas_mark_dirty(NEW.id, NULL, true);
+    IF TG_OP = 'INSERT' THEN PERFORM midas_detach_lines(NEW.id, NULL, NEW.sku); END IF;
     PERFORM midas_record_stock(NEW.id, NULL, NEW.stock_quantity, 'opening');
   END IF;
   RETURN NULL;
@@ -300,6 +311,7 @@ BEGIN
     {MOVE_VARIANT};
     PERFORM midas_ensure_item(NEW.product_id, NEW.id);
     PERFORM midas_mark_dirty(NEW.product_id, NULL, true);
+    IF TG_OP = 'INSERT' THEN PERFORM midas_detach_lines(NEW.product_id, NEW.id, NEW.sku); END IF;
     PERFORM midas_record_stock(NEW.product_id, NEW.id, NEW.stock_quantity, 'opening');
   END IF;
   RETURN NULL;
@@ -350,6 +362,7 @@ _PG_HELPERS = (
     "midas_mark_dirty(integer, integer, boolean)",
     "midas_ensure_item(integer, integer)",
     "midas_record_stock(integer, integer, integer, text)",
+    "midas_detach_lines(integer, integer, text)",
 )
 
 
@@ -358,7 +371,7 @@ def _postgresql(connection: sa.Connection) -> list[str]:
     # shop's schema alone, so that a temporary table of the same name changes nothing.
     schema = connection.exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
     security = f"SECURITY DEFINER SET search_path = {schema}, pg_temp"
-    bodies = (_PG_MARK, _PG_ENSURE, _PG_LEDGER, _PG_PRODUCT, _PG_VARIANT, _PG_IMAGE, _PG_CATEGORY)
+    bodies = (_PG_MARK, _PG_ENSURE, _PG_LEDGER, _PG_DETACH, _PG_PRODUCT, _PG_VARIANT, _PG_IMAGE, _PG_CATEGORY)
     others = (_PG_EMPTIED, _PG_ORDER, _PG_ORDER_GONE)
     statements = [body.format(security=security) for body in (*bodies, *others)]
     statements += [f"REVOKE EXECUTE ON FUNCTION {helper} FROM PUBLIC" for helper in _PG_HELPERS]

@@ -46,6 +46,14 @@ def in_minor_units(amount: Decimal, currency: str) -> Decimal:
     return amount.quantize(Decimal(1).scaleb(-MINOR_UNITS.get(currency, 2)), ROUND_HALF_UP)
 
 
+def adds_up(
+    total: Decimal, currency: str, *, goods: Decimal, shipping: Decimal, tax: Decimal, discount: Decimal
+) -> bool:
+    """Whether goods + shipping + tax - discount = total, to the smallest unit of the currency."""
+    expected = goods + shipping + tax - discount
+    return expected == total or in_minor_units(expected, currency) == in_minor_units(total, currency)
+
+
 def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
     """The first of these fields that holds an amount other than 0, or a list of amounts; 0 without one.
 

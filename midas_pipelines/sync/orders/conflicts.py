@@ -8,8 +8,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.status import OrderStatus, read_status
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
-from midas_pipelines.store.ledger import StockMove, move_stock
-from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders import flaws
@@ -19,13 +18,13 @@ from midas_pipelines.sync.orders.confirmations import queue_mail
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.giving_back import order_lines, release, take_back
 from midas_pipelines.sync.orders.leaving import all_has_left, units_left
-from midas_pipelines.sync.orders.lines import CHANNEL, reference
 from midas_pipelines.sync.orders.sales import Sale
 from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT, OPEN
+from midas_pipelines.sync.orders.taking import take_units
 from midas_pipelines.sync.orders.units import accounted, left_to_ship
 
 ALERT = "order_conflict"
-_ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
+_ORDERS = marketplace_orders.c
 
 
 class NoConflict(Exception):
@@ -153,37 +152,15 @@ def _take_anew(
         missing = wanted - accounted(line) - line.owed
         if line.product_id is not None and missing > 0:
             gone = max(0, left[line.line] - accounted(line))
-            _take_line(connection, order, line, missing, gone, clerk)
+            item = (line.product_id, line.variant_id)
+            got = take_units(connection, order, line, item, missing=missing, gone=gone)
+            clerk.log(
+                connection,
+                order.marketplace_order_id,
+                "deducted",
+                f"Line {line.line}, {line.sku}, again: {got}",
+            )
     mark_owing(connection, order.id)
-
-
-def _take_line(
-    connection: sa.Connection, order: sa.Row[Any], line: sa.Row[Any], missing: int, gone: int, clerk: Clerk
-) -> None:
-    """Takes `missing` units for a line; `gone` of them have left: where the shelf has not so many, its count was wrong
-    before, and is put right first, so that the ledger explains both."""
-    item, order_id = (line.product_id, line.variant_id), order.marketplace_order_id
-    name = reference(order_id, line.line, line.taken)
-    took = -move_stock(connection, [StockMove(item, -missing, CHANNEL, "sale", name)])[0]
-    uncounted = min(missing - took, max(0, gone - took))
-    if uncounted:
-        found, sold = f"settled:{name}", reference(order_id, line.line, line.taken + took)
-        moves = [
-            StockMove(item, uncounted, "operator", "uncounted", found),
-            StockMove(item, -uncounted, CHANNEL, "sale", sold),
-        ]
-        uncounted = -move_stock(connection, moves)[1]
-    owed = line.owed + missing - took - uncounted
-    values = {
-        "taken": line.taken + took + uncounted,
-        "owed": owed,
-        "exception": flaws.owing(line.exception, owed),
-    }
-    connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
-    detail = f"Line {line.line}, {line.sku}: took {took} from stock again."
-    if uncounted:
-        detail += f" {uncounted} more have left that were not on the shelf by its count: count the item."
-    clerk.log(connection, order_id, "deducted", detail)
 
 
 def _set(connection: sa.Connection, order: sa.Row[Any], **values: Any) -> None:

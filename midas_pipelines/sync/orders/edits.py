@@ -6,7 +6,7 @@ While nothing has left the shop the change is carried out; afterwards a person h
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -29,7 +29,7 @@ from midas_pipelines.storefront.types import to_cents, utc_now
 from midas_pipelines.sync.orders import flaws, rows
 from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.content import read_content
-from midas_pipelines.sync.orders.flaws import Flaw, explain_sale, sale_flaws
+from midas_pipelines.sync.orders.flaws import Flaw, explain_sale
 from midas_pipelines.sync.orders.forgetting import without_buyer
 from midas_pipelines.sync.orders.giving_back import order_lines
 from midas_pipelines.sync.orders.leaving import goods_have_left
@@ -137,6 +137,7 @@ def apply_edit(
         parts: which of lines, amounts, buyer and address it changes.
         clerk: writes the story.
     """
+    parts = _with_what_belongs(row, sale, parts)
     shop = order_status(connection, row.local_order_id)
     open_still = OrderStatus(row.status) in OPEN and not goods_have_left(connection, row, shop)
     standing = order_lines(connection, row.id)
@@ -154,6 +155,19 @@ def apply_edit(
     _note_content(connection, row, sale, clerk)
     _renew_flaws(connection, row, sale, parts, clerk)
     return True
+
+
+def _with_what_belongs(row: sa.Row[Any], sale: Sale, parts: Collection[str]) -> frozenset[str]:
+    """Lines and amounts go together: one of them may be as in an edit before, which was left to a person.
+
+    Of an order whose total was never told the total is that of its lines.
+    """
+    if not {"lines", "amounts"} & set(parts):
+        return frozenset(parts)
+    told = {part for part in ("lines", "amounts") if getattr(sale.content, part) is not None}
+    if "lines" in parts and read_content(row.content_hash).amounts is None:
+        told.add("amounts")
+    return frozenset(parts) | told
 
 
 def leave_to_a_person(connection: sa.Connection, row: sa.Row[Any], why: str, clerk: Clerk) -> None:
@@ -302,7 +316,7 @@ def _change_amounts(
         if changed:
             detail = f"The marketplace changed the amounts: {', '.join(changed)} {sale.currency}."
             clerk.log(connection, row.marketplace_order_id, "edited", detail)
-        if row.local_order_id is not None:
+        if changed and row.local_order_id is not None:
             total, shipping = to_cents(sale.total), to_cents(sale.shipping_cost)
             update_order(connection, row.local_order_id, total_amount=total, shipping_cost=shipping)
     if values:
@@ -346,12 +360,27 @@ def _renew_flaws(
         of_lines = sa.select(_LINES.exception).where(_LINES.order_id == row.id, _LINES.exception.is_not(None))
         add = set().union(*(flaws.read(found) for found in connection.scalars(of_lines)))
         drop = _FOLLOWS_LINES - add
-    if sale.content.lines is not None and sale.content.amounts is not None:
-        if Flaw.TOTAL in sale_flaws(sale):
-            add |= {Flaw.TOTAL.value}
-            clerk.log_once(
-                connection, row.marketplace_order_id, Flaw.TOTAL.value, explain_sale(sale, Flaw.TOTAL)
-            )
-        else:
+    if {"lines", "amounts"} & set(parts):
+        now = connection.execute(sa.select(marketplace_orders).where(_ORDERS.id == row.id)).one()
+        standing = _as_on_record(sale, now)
+        if standing.adds_up:
             drop |= {Flaw.TOTAL.value}
+        else:
+            add |= {Flaw.TOTAL.value}
+            detail = explain_sale(standing, Flaw.TOTAL)
+            clerk.log_once(connection, row.marketplace_order_id, Flaw.TOTAL.value, detail)
     mark(connection, row.id, add=tuple(add), drop=tuple(drop))
+
+
+def _as_on_record(sale: Sale, row: sa.Row[Any]) -> Sale:
+    """The sale with the amounts that our row has: not every message tells all of them."""
+    zero = Decimal("0.00")
+    return replace(
+        sale,
+        currency=row.currency or sale.currency,
+        lines_total=row.lines_total or zero,
+        total=row.total or zero,
+        shipping_cost=row.shipping_cost or zero,
+        tax=row.tax or zero,
+        discount=row.discount or zero,
+    )

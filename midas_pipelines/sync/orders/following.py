@@ -24,7 +24,7 @@ from midas_pipelines.sync.orders.giving_back import release
 from midas_pipelines.sync.orders.leaving import goods_have_left, left_after_the_end, parcels_on_record
 from midas_pipelines.sync.orders.lines import CHANNEL
 from midas_pipelines.sync.orders.sales import Sale
-from midas_pipelines.sync.orders.set_aside import tell_of_unknown_word
+from midas_pipelines.sync.orders.set_aside import quiet_word, tell_of_unknown_word
 from midas_pipelines.sync.orders.shipments import count_parcels
 from midas_pipelines.sync.orders.statuses import (
     ENDED,
@@ -82,16 +82,17 @@ def follow(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk
         leave_to_a_person(connection, row, sale.trouble, clerk)
     elif parts := _edited_parts(row, sale):
         edited = apply_edit(connection, row, sale, parts, clerk)
-    moved = _follow_status(connection, row, sale, clerk)
+    moved = bool(sale.status_word) and _follow_status(connection, row, sale, clerk)
     _note_word(connection, row, sale, clerk, moved=moved)
     return moved or edited
 
 
 def _tells_something(row: sa.Row[Any], sale: Sale) -> bool:
+    tells_status = bool(sale.status_word)  # one that names none says nothing of it
     return (
-        sale.status != row.status
+        (tells_status and sale.status != row.status)
         or sale.trouble is not None
-        or sale.status_word != (row.status_word or "")
+        or (tells_status and sale.status_word != (row.status_word or ""))
         or (sale.updated_at is not None and row.source_updated_at is None)
         or (sale.updated_at is not None and sale.updated_at > row.source_updated_at)
         or bool(_edited_parts(row, sale))
@@ -253,11 +254,12 @@ def _note_word(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: C
     known = row.source_updated_at
     if sale.updated_at is not None and (known is None or sale.updated_at > known):
         _set(connection, row, source_updated_at=sale.updated_at)
-    if sale.status_word != (row.status_word or "") and (moved or sale.status == row.status):
+    if sale.status_word not in ("", row.status_word) and (moved or sale.status == row.status):
         _set(connection, row, status_word=sale.status_word)
         word = (Flaw.STATUS.value,)
         if sale.known_status:
             mark(connection, row.id, drop=word)
+            quiet_word(connection, row.status_word)
         else:
             mark(connection, row.id, add=word)
             tell_of_unknown_word(connection, sale.status_word, sale.order_id)

@@ -39,7 +39,7 @@ class OrderReport:
 
     def add(self, result: Imported) -> None:
         """Counts a batch in."""
-        for name in ("imported", "duplicates", "exceptions", "failed", "moved_on"):
+        for name in ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped"):
             setattr(self, name, getattr(self, name) + getattr(result, name))
         self.days = dict(Counter(self.days) + Counter(result.days))
         self.preview = (self.preview + result.preview)[:20]

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.tables import marketplace_order_lines
 from midas_pipelines.sync.orders.backorders import allocate_backorders
+from midas_pipelines.sync.orders.oversold import quiet_old_alarms
 from midas_pipelines.sync.orders.unmapped import UNMAPPED, map_known_lines
 
 
@@ -33,4 +34,6 @@ def settle_open_lines(database: Database, run_id: str | None = None) -> Opened:
 
     Called before any quantity is published: what is owed is not for sale.
     """
-    return Opened(map_known_lines(database, run_id), allocate_backorders(database, run_id))
+    opened = Opened(map_known_lines(database, run_id), allocate_backorders(database, run_id))
+    quiet_old_alarms(database)
+    return opened

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.mappings import unlocked
 from midas_pipelines.store.tables import ITEM_KEY, mappings, marketplace_order_lines
 from midas_pipelines.storefront.catalog import ItemKey
@@ -49,6 +50,15 @@ def quiet_alarm(connection: sa.Connection, items: Collection[ItemKey]) -> None:
     clear_alerts(connection, kind=ALERT, subjects=quiet)
 
 
+def quiet_old_alarms(database: Database) -> None:
+    """Closes every alert of an item that no order waits for, such as one whose id the shop has given to another."""
+    with database.reading() as connection:
+        subjects = open_subjects(connection, ALERT)
+    if subjects:
+        with database.writing() as connection:
+            quiet_alarm(connection, {_item(one) for one in subjects})
+
+
 def _waits(connection: sa.Connection, item: ItemKey) -> bool:
     product_id, variant_id = item
     owing = sa.select(_LINES.id).where(
@@ -78,3 +88,8 @@ def push_anew(connection: sa.Connection, item: ItemKey) -> None:
 def subject(item: ItemKey) -> str:
     """The alert's name for an item."""
     return f"item:{item[0]}:{item[1] or 0}"
+
+
+def _item(named: str) -> ItemKey:
+    _, product_id, variant_id = named.split(":")
+    return int(product_id), int(variant_id) or None

@@ -60,7 +60,8 @@ async def import_orders(
             finally:
                 await intake.finish()
         opened = await asyncio.to_thread(settle_open_lines, engine.database, engine.run_id)
-        report.mapped, report.allocated = opened.mapped, opened.allocated
+        report.mapped += opened.mapped
+        report.allocated = opened.allocated
         if window.polls and intake.read_all:
             if intake.newest is not None:
                 advance_cursor(engine.database, WATERMARK, intake.newest)

@@ -20,7 +20,7 @@ from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.lookup import find_order
 from midas_pipelines.sync.orders.mailing import GIVEN_UP, put_back
 from midas_pipelines.sync.orders.open_lines import settle_open_lines
-from midas_pipelines.sync.orders.set_aside import take_up
+from midas_pipelines.sync.orders.set_aside import quiet_word, take_up
 from midas_pipelines.sync.orders.taking_in import take_in
 
 UNSENT = ("waiting", "sending", *GIVEN_UP)
@@ -94,7 +94,7 @@ async def retry_order(engine: Engine, text: str, *, mail: bool = False) -> Retri
         order_id,
         bool(result.imported),
         bool(result.moved_on),
-        opened.mapped,
+        result.mapped + opened.mapped,
         opened.allocated,
         "set_aside" if aside else now.exception,
         now.reason if aside else None,
@@ -144,5 +144,7 @@ def dismiss(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk) -> list
                 "`midas orders settle`, an oversold one when stock comes back."
             )
         mark(connection, order.id, drop=tuple(seen))
+        if Flaw.STATUS.value in seen:
+            quiet_word(connection, order.status_word)
     clerk.log(connection, name, "dismissed", f"An operator has looked at it: {', '.join(seen)}.")
     return seen

@@ -17,8 +17,8 @@ from midas_pipelines.sync.orders.amounts import (
     DISCOUNT_FIELDS,
     TAX_FIELDS,
     UnreadableSaleError,
+    adds_up,
     extra,
-    in_minor_units,
     sound,
 )
 from midas_pipelines.sync.orders.content import Content, digest, digest_of_fields, digest_of_lines
@@ -26,6 +26,14 @@ from midas_pipelines.sync.orders.statuses import GOODS_LEFT, Step, step
 
 LONGEST_ID = 170
 """Characters of an order's id: our names for its stock movements add a line's number, and have 200."""
+
+FIELDS_OF = {
+    "lines": ("lines", "lines_total"),
+    "amounts": ("currency", "total", "shipping_cost", "tax", "discount"),
+    "buyer": ("buyer",),
+    "address": ("ship_to",),
+}
+"""The fields of a `Sale` that belong to each part of its content."""
 
 MAY_BE_LONGER = {"title": 255, "sku": 255, "product_id": 100, "channel": 50, "word": 50}
 
@@ -75,9 +83,13 @@ class Sale:
     @property
     def adds_up(self) -> bool:
         """Whether lines + shipping + tax - discount = total, to the smallest unit of the currency."""
-        expected = self.lines_total + self.shipping_cost + self.tax - self.discount
-        return expected == self.total or in_minor_units(expected, self.currency) == in_minor_units(
-            self.total, self.currency
+        return adds_up(
+            self.total,
+            self.currency,
+            goods=self.lines_total,
+            shipping=self.shipping_cost,
+            tax=self.tax,
+            discount=self.discount,
         )
 
     @property
@@ -188,8 +200,8 @@ def newest_states(sales: Sequence[Sale]) -> list[Sale]:
 
 
 def _joined(earlier: Sale, later: Sale) -> Sale:
-    content = later if later.trouble is None else replace(earlier, trouble=later.trouble)
-    ahead = earlier if step(later.status, earlier.status) is Step.FORWARD else later
+    content = _over(earlier, later) if later.trouble is None else replace(earlier, trouble=later.trouble)
+    ahead = _further(earlier, later)
     return replace(
         content,
         status=ahead.status,
@@ -200,6 +212,23 @@ def _joined(earlier: Sale, later: Sale) -> Sale:
         placed_at=min(earlier.placed_at, later.placed_at),
         updated_at=later.updated_at or earlier.updated_at,
     )
+
+
+def _over(earlier: Sale, later: Sale) -> Sale:
+    """The later content; what it says nothing of is as the earlier one has it."""
+    content = later.content.over(earlier.content)
+    lacking = content.changed(later.content)
+    kept: dict[str, Any] = {name: getattr(earlier, name) for part in lacking for name in FIELDS_OF[part]}
+    if lacking:
+        kept |= {"raw": earlier.raw, "sealed": earlier.sealed}
+    return replace(later, **kept, content=content, sales_channel=later.sales_channel or earlier.sales_channel)
+
+
+def _further(earlier: Sale, later: Sale) -> Sale:
+    """The one of the two that reports the further status; one that names none reports nothing."""
+    if not (earlier.status_word and later.status_word):
+        return later if later.status_word else earlier
+    return earlier if step(later.status, earlier.status) is Step.FORWARD else later
 
 
 def _updated(sale: Sale) -> datetime:

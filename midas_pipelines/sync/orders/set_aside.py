@@ -14,6 +14,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.payloads import Vault, of_nobody
 from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.lines import CHANNEL
 from midas_pipelines.sync.orders.sales import storable
 
@@ -74,7 +75,18 @@ def tell_of_unknown_word(connection: sa.Connection, word: str, order_id: str) ->
         f"4Seller calls the status of order {order_id} “{word}”, which is none of the known words: the order counts as "
         "pending. Look at it on 4Seller; `midas orders dismiss` it when you have."
     )
-    raise_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200], text=text)
+    raise_alert(connection, kind=UNKNOWN_WORD, subject=_of_word(word), text=text)
+
+
+def quiet_word(connection: sa.Connection, word: str | None) -> None:
+    """Closes the alert of a status word when no order has it any more on which a person has to look at it."""
+    unseen = sa.select(_ORDERS.id).where(
+        _ORDERS.exception.is_not(None),
+        _ORDERS.exception.contains(Flaw.STATUS.value),
+        _ORDERS.status_word == word,
+    )
+    if word is not None and connection.execute(unseen.limit(1)).first() is None:
+        clear_alert(connection, kind=UNKNOWN_WORD, subject=_of_word(word))
 
 
 def short_id(order_id: str) -> str:
@@ -83,6 +95,10 @@ def short_id(order_id: str) -> str:
     if len(name) <= LONGEST_ID:
         return name
     return f"{name[:150]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def _of_word(word: str) -> str:
+    return f"word:{word}"[:200]
 
 
 def _subject(order_id: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -102,12 +103,23 @@ def rejected_order(row: Rejected, read_at: datetime | None = None) -> Unreadable
     """An order that breaks the contract: kept under its id, or under a digest of it where it has none."""
     if not row.id:
         return Unreadable(f"unreadable-{_digest(row.raw)}", row.raw, row.reason)
+    order = _what_can_be_read(row)
+    standing = _unreadable(order, row.reason, read_at).standing if order is not None else None
+    return Unreadable(row.id, row.raw, row.reason, standing)
+
+
+def _what_can_be_read(row: Rejected) -> Order | None:
+    """The order with its status and its date, as far as they are sound."""
+    known: dict[str, Any] = {"id": row.id}
+    for name in ("status", "updated_at"):
+        told = known | {name: row.raw.get(name)}
+        with suppress(ValidationError):
+            Order.model_validate(told)
+            known = told
     try:
-        bare = {name: row.raw.get(name) for name in ("id", "status", "updated_at")}
-        order = Order.model_validate(bare).keeping({})
-    except (ValidationError, AttributeError):
-        return Unreadable(row.id, row.raw, row.reason)
-    return Unreadable(row.id, row.raw, row.reason, _unreadable(order, row.reason, read_at).standing)
+        return Order.model_validate(known)
+    except ValidationError:  # its id is none
+        return None
 
 
 def import_batch(

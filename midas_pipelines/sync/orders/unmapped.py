@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.ledger import StockMove, move_stock
-from midas_pipelines.store.tables import marketplace_order_lines
+from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import order_status, update_order_items
 from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.backorders import mark_owing, orders_waiting, serve
 from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.flaws import Flaw, explain_line
-from midas_pipelines.sync.orders.lines import CHANNEL, items_named, reference
+from midas_pipelines.sync.orders.leaving import units_left
+from midas_pipelines.sync.orders.lines import CHANNEL, Named, items_named
 from midas_pipelines.sync.orders.locking import lock_rows
-from midas_pipelines.sync.orders.oversold import Short, sound_alarm
-from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT
+from midas_pipelines.sync.orders.statuses import ENDED
+from midas_pipelines.sync.orders.taking import take_units
 
 _LINES = marketplace_order_lines.c
 UNMAPPED = sa.and_(
@@ -27,6 +28,8 @@ UNMAPPED = sa.and_(
 )
 """A line that waits for its item; the exception is there so that the small index on it is enough."""
 AT_ONCE = 500
+ORDER_OF_SERVICE = (marketplace_orders.c.placed_at, marketplace_orders.c.id, _LINES.line)
+"""The oldest order first."""
 
 
 class CannotMap(Exception):
@@ -85,63 +88,73 @@ def _map(
     with database.writing() as connection:
         waiting = orders_waiting(connection, [item])
         held = {row.id: row for row in lock_rows(connection, {order_row, *waiting})}
-        query = sa.select(marketplace_order_lines).where(
-            _LINES.order_id == order_row,
-            _LINES.line == number,
-            _LINES.product_id.is_(None),
-            _LINES.taken == 0,
-        )
-        line = connection.execute(query).first()
-        if line is None:
-            return False
         serve(connection, waiting, clerk)  # who waits longer comes first
-        _tie(connection, held[order_row], line, item, clerk, source)
-    return True
+        return _tie(connection, held[order_row], number, item, clerk, source)
+
+
+def lines_naming(connection: sa.Connection, names: Collection[Named]) -> Sequence[sa.Row[Any]]:
+    """The unmapped lines that share the SKU or 4Seller's product id with one of these names; nothing is locked."""
+    if not names:
+        return []
+    product_ids, skus = ({name[place] for name in names if name[place]} for place in (0, 1))
+    same = sa.or_(
+        any_of(connection, _LINES.sku, skus),
+        any_of(connection, _LINES.fourseller_product_id, product_ids),
+    )
+    query = sa.select(
+        _LINES.order_id, _LINES.line, _LINES.sku, _LINES.fourseller_product_id, *ORDER_OF_SERVICE
+    )
+    joined = query.join(marketplace_orders, marketplace_orders.c.id == _LINES.order_id)
+    return connection.execute(joined.where(UNMAPPED, same).order_by(*ORDER_OF_SERVICE)).all()
+
+
+def tie_lines(
+    connection: sa.Connection, held: Sequence[sa.Row[Any]], lines: Sequence[sa.Row[Any]], clerk: Clerk
+) -> int:
+    """Ties these lines of locked orders to the items that the shop has by now; returns how many it tied."""
+    by_id = {row.id: row for row in held}
+    named = items_named(connection, {(line.fourseller_product_id, line.sku) for line in lines})
+    tied = 0
+    for line in lines:
+        item = named.get((line.fourseller_product_id, line.sku))
+        if item is not None:
+            tied += _tie(connection, by_id[line.order_id], line.line, item, clerk, CHANNEL)
+    return tied
 
 
 def _tie(
-    connection: sa.Connection,
-    order: sa.Row[Any],
-    line: sa.Row[Any],
-    item: ItemKey,
-    clerk: Clerk,
-    source: str,
-) -> None:
-    off = order.status in ENDED and not _left(connection, order)
-    wanted = 0 if off else max(0, line.quantity)
-    name = reference(order.marketplace_order_id, line.line)
-    taken = -move_stock(connection, [StockMove(item, -wanted, source, "sale", name)])[0]
-    owed = wanted - taken
-    named = line.sku or line.title or f"line {line.line}"
-    values = {
-        "product_id": item[0],
-        "variant_id": item[1],
-        "taken": taken,
-        "owed": owed,
-        "exception": flaws.owing(flaws.written(flaws.read(line.exception) - {Flaw.UNMAPPED.value}), owed),
-    }
+    connection: sa.Connection, order: sa.Row[Any], number: int, item: ItemKey, clerk: Clerk, source: str
+) -> bool:
+    """Ties one line of a locked order to an item; False when it has one by now."""
+    query = sa.select(marketplace_order_lines).where(
+        _LINES.order_id == order.id, _LINES.line == number, _LINES.product_id.is_(None), _LINES.taken == 0
+    )
+    line = connection.execute(query).first()
+    if line is None:
+        return False
+    sold = max(0, line.quantity)
+    shop = order_status(connection, order.local_order_id)
+    gone = min(sold, units_left(connection, order, shop)[line.line])
+    wanted = gone if order.status in ENDED else sold
+    got = take_units(connection, order, line, item, missing=wanted, gone=gone, source=source)
+    mapped = flaws.written(flaws.read(line.exception) - {Flaw.UNMAPPED.value})
+    values = {"product_id": item[0], "variant_id": item[1], "exception": flaws.owing(mapped, got.owed)}
     connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
     if order.local_order_id is not None:
         tied = {"id": line.order_item_id, "product_id": item[0], "variant_id": item[1]}
         update_order_items(connection, order.local_order_id, [tied])
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
-    detail = f"Line {line.line}, {named}: it is {where}; took {taken} from stock."
+    named = line.sku or line.title or f"line {line.line}"
+    detail = f"Line {line.line}, {named}: it is {where}; {got}"
     clerk.log(connection, order.marketplace_order_id, "mapped", detail)
-    if owed:
+    if got.owed:
+        taken, quantity = wanted - got.owed, line.quantity
         short = explain_line(
-            line.line, line.sku, Flaw.OVERSOLD, wanted=wanted, taken=taken, quantity=line.quantity
+            line.line, line.sku, Flaw.OVERSOLD, wanted=wanted, taken=taken, quantity=quantity
         )
         clerk.log(connection, order.marketplace_order_id, Flaw.OVERSOLD.value, short)
-        sound_alarm(connection, [Short(item, named, order.marketplace_order_id, owed)])
     mark_owing(connection, order.id)
     others = sa.select(_LINES.id).where(_LINES.order_id == order.id, UNMAPPED)
     if connection.execute(others.limit(1)).first() is None:
         mark(connection, order.id, drop=(Flaw.UNMAPPED.value,))
-
-
-def _left(connection: sa.Connection, order: sa.Row[Any]) -> bool:
-    """Whether the goods of an order that ended left before: then what it sold was taken all the same."""
-    shipped = sa.select(_LINES.id).where(_LINES.order_id == order.id, _LINES.shipped > 0)
-    if connection.execute(shipped.limit(1)).first() is not None:
-        return True
-    return order_status(connection, order.local_order_id) in GOODS_LEFT
+    return True

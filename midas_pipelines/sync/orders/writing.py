@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.ledger import Stock, StockMove, book_moves
 from midas_pipelines.store.payloads import Vault
+from midas_pipelines.store.shipment_tables import order_shipments
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders, order_processing_logs
 from midas_pipelines.storefront.bulk import (
     any_of,
@@ -32,10 +33,18 @@ from midas_pipelines.sync.orders.flaws import explain_sale, sale_flaws, written
 from midas_pipelines.sync.orders.following import follow, items_held, orders_behind
 from midas_pipelines.sync.orders.forgetting import without_buyer
 from midas_pipelines.sync.orders.imported import PREVIEW, Imported
-from midas_pipelines.sync.orders.lines import CHANNEL, SoldLine, find_items, match_lines, reference
+from midas_pipelines.sync.orders.lines import (
+    CHANNEL,
+    Named,
+    SoldLine,
+    find_items,
+    match_lines,
+    reference,
+)
 from midas_pipelines.sync.orders.locking import lock_rows
 from midas_pipelines.sync.orders.oversold import sound_alarm
 from midas_pipelines.sync.orders.sales import Sale
+from midas_pipelines.sync.orders.unmapped import lines_naming, tie_lines
 
 
 def write_batch(
@@ -56,9 +65,10 @@ def write_batch(
     batch = _sort_out(connection, sales)
     lines = match_lines(connection, batch.new)
     selling = {line.item for line in lines if line.item is not None and line.wanted}
-    held = _lock(connection, batch, selling)
+    held = _lock(connection, batch, selling, {line.named for line in lines})
     moved = _follow_and_serve(connection, batch, held, clerk)
     result = Imported(imported=len(batch.new), duplicates=len(sales) - len(batch.new), moved_on=moved)
+    result.mapped = tie_lines(connection, held.rows, held.unmapped, clerk)
     if batch.new:
         ids = {sale.order_id for sale in batch.new}
         mine = [line for line in lines if line.sale.order_id in ids]
@@ -100,20 +110,30 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Our rows that the transaction holds, and those of them that wait for stock which it holds too."""
+    """Our rows that the transaction holds, and who of them comes before anybody new."""
 
     rows: Sequence[sa.Row[Any]]
-    waiting: set[int]
+    waiting: set[int]  # those that wait for stock which it holds too
+    unmapped: Sequence[sa.Row[Any]]  # lines that name what is sold now
 
 
-def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey]) -> _Held:
-    """Locks the orders that will be written, then the stock of everything that they or the new ones may move."""
+def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey], named: set[Named]) -> _Held:
+    """Locks the orders that will be written, then the stock of everything that they or the new ones may move.
+
+    Args:
+        connection: a writing transaction.
+        batch: what it is to write.
+        selling: the items that new orders take.
+        named: what the lines of new orders say of themselves.
+    """
+    unmapped = lines_naming(connection, named)
     touched = set(selling)
     if batch.behind:
-        named = find_items(connection, (line for sale in batch.behind.values() for line in sale.lines))
-        touched |= set(named.values()) | set(items_held(connection, list(batch.behind)))
+        edited = find_items(connection, (line for sale in batch.behind.values() for line in sale.lines))
+        touched |= set(edited.values()) | set(items_held(connection, list(batch.behind)))
     waiting = orders_waiting(connection, touched)
-    rows_ = lock_rows(connection, {*batch.behind, *waiting, *batch.aside.values()})
+    mapping = {line.order_id for line in unmapped}
+    rows_ = lock_rows(connection, {*batch.behind, *waiting, *mapping, *batch.aside.values()})
     if rows_:
         lock_stock(connection, touched)
     taken_up = {row.marketplace_order_id for row in rows_ if row.outcome != "set_aside"} & batch.aside.keys()
@@ -121,7 +141,7 @@ def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey]) -> _
     nameless = {row.marketplace_order_id for row in rows_ if row.forgotten_at is not None}
     if nameless:  # only what was set aside can be both new and forgotten
         batch.new = [without_buyer(sale) if sale.order_id in nameless else sale for sale in batch.new]
-    return _Held(rows_, waiting)
+    return _Held(rows_, waiting, unmapped)
 
 
 def _follow_and_serve(connection: sa.Connection, batch: _Sorted, held: _Held, clerk: Clerk) -> int:
@@ -180,8 +200,9 @@ def _reserve(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -
     wanted = {marketplace_orders: len(fresh), orders: len(batch.new), order_items: len(lines)}
     ids = reserve_ids_of(connection, wanted)
     if connection.dialect.name != "postgresql":  # where the id of a deleted last order is given again
-        known = connection.scalar(sa.select(sa.func.max(marketplace_orders.c.local_order_id)))
-        ids[orders] = reserve_ids(connection, orders, len(batch.new), above=known or 0)
+        pointers = (marketplace_orders.c.local_order_id, order_shipments.c.order_id)
+        known = [connection.scalar(sa.select(sa.func.max(column))) or 0 for column in pointers]
+        ids[orders] = reserve_ids(connection, orders, len(batch.new), above=max(known))
     for line, item_id in zip(lines, ids[order_items], strict=True):
         line.order_item_id = item_id
     ours = {sale.order_id: row_id for sale, row_id in zip(fresh, ids[marketplace_orders], strict=True)}

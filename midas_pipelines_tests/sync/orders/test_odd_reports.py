@@ -1,4 +1,4 @@
-"""What is known to be wrong still: each test says what should be, and fails until it is."""
+"""Reports of orders that say little, cannot be read, or come late; words, totals, alerts and ids that come back."""
 
 from __future__ import annotations
 
@@ -28,9 +28,6 @@ def dismissed(world: World, order_id: str) -> None:
 # states of one order that come in one batch
 
 
-@pytest.mark.xfail(
-    strict=True, reason="sales._joined takes the later state whole, with the parts that it lacks"
-)
 def test_a_sparse_event_beside_the_first_one_leaves_the_new_order_whole(world: World) -> None:
     product = add_product(world.database, sku="A")
     desk.told(world, FULL, SPARSE)
@@ -39,9 +36,6 @@ def test_a_sparse_event_beside_the_first_one_leaves_the_new_order_whole(world: W
     assert "Street 1" in str(rows(world.database, "SELECT shipping_address FROM orders"))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="sales._joined takes the later state whole, with the parts that it lacks"
-)
 def test_a_sparse_event_beside_an_edit_does_not_hide_the_edit(world: World) -> None:
     add_product(world.database, sku="A", stock_quantity=9)
     desk.told(world, FULL)
@@ -58,9 +52,6 @@ NOT_EVEN_A_STATUS: dict[str, Raw] = {
 }
 
 
-@pytest.mark.xfail(
-    strict=True, reason="taking_in.rejected_order gives up the status with the date; nobody is told"
-)
 @pytest.mark.parametrize("fields", NOT_EVEN_A_STATUS.values(), ids=NOT_EVEN_A_STATUS)
 def test_of_a_report_that_cannot_be_read_at_all_a_person_is_told(
     world: World, monkeypatch: pytest.MonkeyPatch, fields: Raw
@@ -73,9 +64,6 @@ def test_of_a_report_that_cannot_be_read_at_all_a_person_is_told(
     assert desk.order(world, "X-1").exception == "edited"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the reason names the row's place on its page, which is another each time"
-)
 def test_what_a_person_has_dismissed_stays_so_wherever_it_is_listed(world: World) -> None:
     add_product(world.database, sku="A")
     paper.polled(world, order_json())
@@ -87,9 +75,6 @@ def test_what_a_person_has_dismissed_stays_so_wherever_it_is_listed(world: World
     assert desk.order(world, "X-1").exception is None
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the reason names the row's place on its page, which is another each time"
-)
 def test_the_story_of_an_order_set_aside_does_not_grow_with_its_place(world: World) -> None:
     bad = order_json(currency=7)
     paper.polled(world, bad)
@@ -101,7 +86,6 @@ def test_the_story_of_an_order_set_aside_does_not_grow_with_its_place(world: Wor
 # who comes first
 
 
-@pytest.mark.xfail(strict=True, reason="lines are mapped after the poll's new orders have taken their stock")
 @pytest.mark.parametrize("report", [paper.polled, paper.told])
 def test_an_unmapped_line_is_mapped_before_a_new_order_takes_its_stock(
     world: World, report: paper.Report
@@ -116,7 +100,6 @@ def test_an_unmapped_line_is_mapped_before_a_new_order_takes_its_stock(
 # totals
 
 
-@pytest.mark.xfail(strict=True, reason="edits._renew_flaws adds up only where lines and total are both told")
 @pytest.mark.parametrize(
     "fields", [{"items": [line("A", 3)], "total": None}, {"items": None, "total": "99.00"}]
 )
@@ -140,7 +123,6 @@ def test_the_check_of_totals_agrees_with_the_import_on_yen(world: World) -> None
 # alerts
 
 
-@pytest.mark.xfail(strict=True, reason="nothing clears an alert of the kind unknown_status")
 @pytest.mark.parametrize("ends", ["dismissed", "known again"])
 def test_the_alert_of_an_unknown_word_closes_when_no_order_has_it(world: World, ends: str) -> None:
     paper.polled(world, order_json(status="Teleported"))
@@ -159,7 +141,6 @@ def no_such_thing_on_postgresql(world: World) -> None:
         pytest.skip("PostgreSQL gives no id again")
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite: the deleted order's id is forgotten with it, and given again")
 @pytest.mark.parametrize("known", [True, False], ids=["4Seller knows the parcel", "4Seller does not"])
 def test_a_new_order_does_not_inherit_the_parcels_of_a_deleted_one(world: World, known: bool) -> None:
     no_such_thing_on_postgresql(world)
@@ -178,7 +159,6 @@ def test_a_new_order_does_not_inherit_the_parcels_of_a_deleted_one(world: World,
     assert (desk.order(world, second).exception, desk.stock(world, product)) == (None, 7)
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite: the line is untied from the item, its alert is not closed")
 def test_the_alert_of_a_removed_item_is_not_its_successors(world: World) -> None:
     no_such_thing_on_postgresql(world)
     gone = add_product(world.database, sku="A", stock_quantity=2)
@@ -191,9 +171,6 @@ def test_the_alert_of_a_removed_item_is_not_its_successors(world: World) -> None
     assert desk.alerts(world) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="PostgreSQL: nothing unties lines from an id that another product was given"
-)
 def test_on_postgresql_an_id_that_was_given_again_by_hand_is_another_item(world: World) -> None:
     if not world.database.is_postgresql:
         pytest.skip("a trigger takes care of it on SQLite")
