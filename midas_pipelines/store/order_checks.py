@@ -12,12 +12,17 @@ from midas_pipelines.store.tables import (
     inventory_changes,
     marketplace_order_lines,
     marketplace_orders,
+    order_processing_logs,
     sync_logs,
 )
+from midas_pipelines.storefront.currencies import MINOR_UNITS
 from midas_pipelines.storefront.schema import order_items, orders
 from midas_pipelines.storefront.types import utc_now
 
 DAY = 86_400
+MISMATCH = "total_mismatch"
+HALF_A_CENT = 0.00501
+"""The finest difference that can mean anything, and what SQLite adds to it: money is floating point there."""
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
 
 
@@ -35,9 +40,46 @@ def order_count(
 
 
 def unbalanced_orders(database: Database) -> list[dict[str, Any]]:
-    """Orders whose total is not the sum of their items + shipping + tax - discount, to the cent."""
+    """Orders whose total is not the sum of their items + shipping + tax - discount, or not the marketplace's total.
+
+    Both to the cent, the sum to the smallest unit of the currency where that is larger, as the import compares them. What
+    the marketplace itself added up otherwise is none once a person has dismissed it.
+    """
+    lines = _goods_by_order()
+    extras = _ORDERS.shipping_cost + _ORDERS.tax - _ORDERS.discount
+    total, expected = orders.c.total_amount, sa.func.coalesce(lines.c.goods, 0) + extras
+    fine = HALF_A_CENT * (1 + sa.func.coalesce(lines.c.fine, 0))
+    digits = sa.case(MINOR_UNITS, value=_ORDERS.currency, else_=2)
+    same = sa.func.round(expected, digits) == sa.func.round(total, digits)
+    gap, known_gap = expected - total, _ORDERS.lines_total + extras - _ORDERS.total
+    seen = sa.and_(_dismissed(), sa.func.abs(gap - known_gap) <= fine)
+    query = (
+        sa.select(
+            _ORDERS.marketplace_order_id.label("order"),
+            orders.c.order_number,
+            total,
+            sa.func.round(expected, 2).label("items_and_extras"),
+            _ORDERS.total.label("marketplace_total"),
+            _ORDERS.currency,
+        )
+        .join(orders, orders.c.id == _ORDERS.local_order_id)
+        .outerjoin(lines, lines.c.order_id == orders.c.id)
+        .where(
+            sa.or_(
+                sa.and_(sa.func.abs(gap) > fine, sa.not_(same), sa.not_(seen)),
+                sa.func.abs(total - _ORDERS.total) > HALF_A_CENT,
+            )
+        )
+        .order_by(_ORDERS.id.desc())
+    )
+    return _rows(database, query)
+
+
+def _goods_by_order() -> sa.Subquery:
+    """What the items of each shop order cost, and how many have prices in finer parts than the cents that the shop keeps:
+    each of those may be half a cent away from what the marketplace added up."""
     fine = sa.case((_LINES.price != sa.func.round(_LINES.price, 2), 1), else_=0)
-    lines = (
+    return (
         sa.select(
             order_items.c.order_id,
             sa.func.sum(order_items.c.total_price).label("goods"),
@@ -47,26 +89,17 @@ def unbalanced_orders(database: Database) -> list[dict[str, Any]]:
         .group_by(order_items.c.order_id)
         .subquery("lines")
     )
-    goods = sa.func.coalesce(lines.c.goods, 0)
-    expected = goods + _ORDERS.shipping_cost + _ORDERS.tax - _ORDERS.discount
-    query = (
-        sa.select(
-            _ORDERS.marketplace_order_id.label("order"),
-            orders.c.order_number,
-            orders.c.total_amount,
-            sa.func.round(expected, 2).label("items_and_extras"),
-            _ORDERS.currency,
-        )
-        .join(orders, orders.c.id == _ORDERS.local_order_id)
-        .outerjoin(lines, lines.c.order_id == orders.c.id)
-        # SQLite adds money as floating point: half a cent is the finest difference that can mean anything. The shop keeps
-        # cents: each price in finer parts may be half a cent away from what the marketplace added up.
-        .where(
-            sa.func.abs(orders.c.total_amount - expected) > 0.005 * (1 + sa.func.coalesce(lines.c.fine, 0))
-        )
-        .order_by(_ORDERS.id.desc())
+
+
+def _dismissed() -> sa.ColumnElement[bool]:
+    """Whether a person has looked at the marketplace's total and taken it as it is."""
+    logs = order_processing_logs.c
+    told = sa.exists().where(
+        logs.marketplace_order_id == _ORDERS.marketplace_order_id,
+        logs.step == "dismissed",
+        logs.detail.contains(MISMATCH),
     )
-    return _rows(database, query)
+    return sa.and_(sa.func.coalesce(_ORDERS.exception, "").not_like(f"%{MISMATCH}%"), told)
 
 
 def unpaired_orders(database: Database) -> list[dict[str, Any]]:

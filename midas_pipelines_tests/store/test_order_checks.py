@@ -170,6 +170,9 @@ AMOUNTS = [
     ("EUR", [], {"shipping_cost": "4.99"}, "4.99"),
     ("EUR", ["99999999.99"], {}, "99999999.99"),
     ("EUR", ["10.00"], {"discount": "10.00"}, "0.00"),
+    ("KWD", ["1.00"], {"shipping_cost": "0.005"}, "1.005"),
+    ("JPY", ["333.4", "333.4", "333.4"], {}, "1000"),
+    ("JPY", ["1000.4"], {}, "999.6"),
 ]
 
 
@@ -198,6 +201,37 @@ def test_what_the_marketplace_added_up_otherwise_is_found_in_both_amounts(world:
     assert (row["order"], row["currency"]) == (order, "USD")
     assert row["total_amount"] == Decimal("19.99")
     assert Decimal(str(row["items_and_extras"])) == Decimal("14.99")
+    assert Decimal(str(row["marketplace_total"])) == Decimal("19.99")
+
+
+@pytest.mark.parametrize(("total", "exception"), [("1000", None), ("1001", "total_mismatch")])
+def test_the_check_agrees_with_the_import_on_yen(world: World, total: str, exception: str | None) -> None:
+    add_product(world.database, sku="A", stock_quantity=100)
+    items = [{"sku": "A", "quantity": 3, "price": "333.4"}]
+    order = world.place(items=items, shipping_cost="0", currency="JPY", total=total)
+    world.import_orders()
+    assert desk.order(world, order).exception == exception
+    assert failed(world) == ({} if exception is None else {"total": {order}})
+
+
+def test_an_order_whose_total_is_not_the_marketplaces_any_more_is_found(
+    world: World, sold: list[str]
+) -> None:
+    run(world.database, "UPDATE orders SET total_amount = 4.99 WHERE id = 1")
+    run(world.database, "UPDATE order_items SET price = 0, total_price = 0 WHERE order_id = 1")  # it adds up
+    assert failed(world) == {"total": {sold[0]}}
+
+
+def test_a_total_that_a_person_has_dismissed_is_no_offence_until_it_is_another(world: World) -> None:
+    add_product(world.database, sku="A", stock_quantity=100)
+    order, other = world.place(("A", 1), total="19.99"), world.place(("A", 1), total="19.99")
+    world.import_orders()
+    with world.database.writing() as connection:
+        seen = dismiss(connection, lock_order(connection, desk.order(world, order).id), Clerk())
+    assert (seen, desk.order(world, order).exception) == (["total_mismatch"], None)
+    assert failed(world) == {"total": {other}}
+    run(world.database, "UPDATE order_items SET total_price = total_price + 1")
+    assert failed(world) == {"total": {order, other}}
 
 
 def test_only_a_poll_that_read_orders_counts_as_a_look(world: World) -> None:

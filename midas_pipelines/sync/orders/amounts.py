@@ -6,18 +6,11 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from midas_pipelines.storefront.currencies import MINOR_UNITS
 from midas_pipelines.storefront.types import CENT, shortest
 
 LARGEST_AMOUNT = Decimal(10) ** 8
 """The shop's amounts are DECIMAL(10,2): below a hundred million."""
-
-MINOR_UNITS = {
-    **dict.fromkeys(
-        ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "XAF", "XOF"), 0
-    ),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-}
-"""Digits after the point of currencies that do not have two, by ISO 4217."""
 
 TAX_FIELDS = ("tax", "tax_total", "total_tax", "sales_tax", "taxes")
 DISCOUNT_FIELDS = ("discount", "discount_total", "total_discount", "discounts")

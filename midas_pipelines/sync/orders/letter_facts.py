@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from midas_pipelines.notify.mail import MailRefused
 from midas_pipelines.store.shipment_tables import order_shipments
 from midas_pipelines.store.tables import marketplace_order_lines
+from midas_pipelines.storefront.currencies import MINOR_UNITS
 from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.storefront.schema import orders
-from midas_pipelines.sync.orders.amounts import MINOR_UNITS
 from midas_pipelines.sync.orders.carriers import BadTracking, tracking, usable_page
 from midas_pipelines.sync.orders.confirmations import parcel_of
 from midas_pipelines.sync.orders.leaving import goods_have_left
