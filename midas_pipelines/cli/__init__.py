@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.settings import SettingsError
 
 COMMANDS = {
@@ -94,6 +95,16 @@ class Commands(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command; why it failed may quote what came from outside."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError:  # quotes what the caller typed alone, on lines of its own
+            raise
+        except click.ClickException as failed:
+            say(f"Error: {failed.format_message()}", err=True)
+            ctx.exit(failed.exit_code)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in the help, without importing anything."""

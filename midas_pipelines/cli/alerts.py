@@ -8,6 +8,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.notify.delivery import deliver
 from midas_pipelines.notify.targets import read_targets
@@ -30,7 +31,7 @@ def show(everything: bool, as_json: bool) -> None:
     elif found:
         print_table("Alerts", found)
     else:
-        click.echo("No alert is open.")
+        say("No alert is open.")
 
 
 @alerts.command()
@@ -47,5 +48,5 @@ def send(as_json: bool) -> None:
     if as_json:
         print_json(vars(done))
     else:
-        click.echo(f"{done.sent} alerts sent, {done.waiting} wait. {' '.join(done.problems)}".strip())
+        say(f"{done.sent} alerts sent, {done.waiting} wait. {' '.join(done.problems)}".strip())
     sys.exit(1 if done.waiting else 0)

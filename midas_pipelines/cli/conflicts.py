@@ -12,6 +12,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.conflicts import open_conflicts, read_conflict, recent_conflicts
@@ -45,7 +46,7 @@ def show_all(everything: bool, as_json: bool) -> None:
     elif rows:
         print_table("Conflicts", rows)
     else:
-        click.echo("No conflict waits.")
+        say("No conflict waits.")
 
 
 @conflicts.command()
@@ -80,7 +81,7 @@ def settle(conflict_id: int, take: str, as_json: bool) -> None:
     if as_json:
         print_json(done)
     else:
-        click.echo(f"Conflict {conflict_id} is settled: the {take}'s {done.get('field')} counts.")
+        say(f"Conflict {conflict_id} is settled: the {take}'s {done.get('field')} counts.")
 
 
 @conflicts.command()
@@ -95,7 +96,7 @@ def pin(sku: str, field: str, as_json: bool) -> None:
     if as_json:
         print_json({"sku": sku, "field": field, "value": value})
     else:
-        click.echo(f"{sku}: {field} stays {value} on 4Seller until `midas conflicts release {sku} {field}`.")
+        say(f"{sku}: {field} stays {value} on 4Seller until `midas conflicts release {sku} {field}`.")
 
 
 @conflicts.command("release")
@@ -110,7 +111,7 @@ def let_go(sku: str, field: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"sku": sku, "released": released})
     else:
-        click.echo(f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin.")
+        say(f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin.")
 
 
 def _engine(settings: Settings, database: Database) -> Engine:
@@ -130,5 +131,5 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
     except NoSuchConflict as wrong:
         raise click.UsageError(str(wrong)) from None
     except FourSellerError as failed:
-        click.echo(f"Error: {failed}", err=True)
+        say(f"Error: {failed}", err=True)
         sys.exit(1)

@@ -6,6 +6,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.sync.explain import explain as tell
 from midas_pipelines.sync.explain import lineage
 from midas_pipelines.sync.rules import BadRule
@@ -24,6 +25,6 @@ def explain(sku: str, as_json: bool) -> None:
     if as_json:
         print_json(told)
         return
-    click.echo(f"{sku}:")
+    say(f"{sku}:")
     for line in lineage(told):
-        click.echo(f"  {line}")
+        say(f"  {line}")

@@ -6,6 +6,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.waiting import retry_items, waiting_items
 
 
@@ -25,7 +26,7 @@ def list_items(as_json: bool) -> None:
     elif found:
         print_table("Items that wait", found)
     else:
-        click.echo("No item is set aside or backing off.")
+        say("No item is set aside or backing off.")
 
 
 @items.command()
@@ -42,8 +43,8 @@ def retry(skus: tuple[str, ...], every: bool, as_json: bool) -> None:
     if as_json:
         print_json({"freed": freed, "not_waiting": missed})
     else:
-        click.echo(f"{len(freed)} items freed; the next sync tries them.")
+        say(f"{len(freed)} items freed; the next sync tries them.")
         if missed:
-            click.echo(f"Not waiting, or no item of the shop: {', '.join(missed)}.")
+            say(f"Not waiting, or no item of the shop: {', '.join(missed)}.")
     if missed:
         raise SystemExit(1)

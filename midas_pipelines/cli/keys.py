@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.audit import Deed, note_answered
 from midas_pipelines.store.gateway_keys import (
     Caller,
@@ -64,7 +65,7 @@ def list_(as_json: bool) -> None:
     elif rows:
         print_table("Keys", rows)
     else:
-        click.echo("There is no key yet: make one with `midas keys create --role operator --name shop`.")
+        say("There is no key yet: make one with `midas keys create --role operator --name shop`.")
 
 
 @keys.command()
@@ -78,7 +79,7 @@ def revoke(key_id: str, as_json: bool) -> None:
     if as_json:
         print_json({"id": caller.key_id, "name": caller.name, "role": caller.role.value, "state": "revoked"})
     else:
-        click.echo(f"The key {caller.key_id} ({caller.name}) is revoked.")
+        say(f"The key {caller.key_id} ({caller.name}) is revoked.")
 
 
 @keys.command()
@@ -122,5 +123,5 @@ def _show(caller: Caller, key: str, as_json: bool) -> None:
     if as_json:
         print_json({"id": caller.key_id, "name": caller.name, "role": caller.role.value, "key": key})
         return
-    click.echo(f"Key {caller.key_id} for {caller.name}, {caller.role.value}. It is shown this once:")
-    click.echo(key)
+    say(f"Key {caller.key_id} for {caller.name}, {caller.role.value}. It is shown this once:")
+    say(key)

@@ -13,19 +13,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from midas_pipelines.cli.terminal import clean, say
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."
 )
 
 
 def print_json(record: Mapping[str, Any]) -> None:
-    """One JSON object on standard output."""
-    click.echo(json.dumps(record, default=_plain, ensure_ascii=False))
+    """One JSON object on standard output, in which what a terminal would not print is escaped."""
+    written = json.dumps(record, default=_plain, ensure_ascii=False)
+    click.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in written))
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows as a table; numbers stand to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=_cell(title), title_justify="left", title_style="bold")
     for name in rows[0] if rows else ():
         number = all(isinstance(row.get(name), int | float | Decimal) for row in rows)
         table.add_column(_cell(name), justify="right" if number else "left", overflow="fold")
@@ -39,7 +42,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _cell(value: object) -> Text:
     """The value as it is: brackets are no markup, and nothing in it moves the terminal's cursor."""
-    return Text("".join(c if c.isprintable() or c == "\n" else " " for c in str(value)))
+    return Text(clean(str(value)))
 
 
 def print_counts(what: str, shown: Mapping[str, Any]) -> None:
@@ -49,7 +52,7 @@ def print_counts(what: str, shown: Mapping[str, Any]) -> None:
         f"{value} {name.replace('_', ' ')}" for name, value in shown.items() if name not in apart and value
     ]
     run = str(shown["run_id"]).split("-")[0]
-    click.echo(
+    say(
         f"{what}: {', '.join(counts) or 'nothing to do'}. {shown['requests']} requests, "
         f"{shown['seconds']:.2f} s, {shown['outcome']} (run {run})."
     )

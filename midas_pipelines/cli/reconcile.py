@@ -8,6 +8,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.journal import sync_of_run
 
 COUNTS = ("scanned", "discrepancies", "settled", "waiting", "consistency", "unknown", "complete")
@@ -40,8 +41,8 @@ def reconcile(as_json: bool) -> None:
         if counts.get("worst"):
             print_table("What differed", counts["worst"])
     if run.failure is not None:
-        click.echo(f"Error: {run.failure}", err=True)
+        say(f"Error: {run.failure}", err=True)
         sys.exit(1)
     if counts.get("stopped"):
-        click.echo(f"Error: {counts['stopped']}", err=True)
+        say(f"Error: {counts['stopped']}", err=True)
     sys.exit(1 if counts.get("failed") else 0)

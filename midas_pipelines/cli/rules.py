@@ -11,6 +11,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.rule_changes import list_rules
 from midas_pipelines.store.rules import BEGINNING, FOURSELLER, VALUES
 from midas_pipelines.sync.rules import CHANNELS, BadRule, clear_rule, explain_rule, set_rule
@@ -76,7 +77,7 @@ def show(channel: str | None, as_json: bool) -> None:
     elif found:
         print_table("Rules", _even(found))
     else:
-        click.echo("No rules: every channel shows what is on hand.")
+        say("No rules: every channel shows what is on hand.")
 
 
 @rules.command("set")
@@ -121,7 +122,7 @@ def put(
     if as_json:
         print_json({"set": True, "items_marked": marked})
     else:
-        click.echo(f"Set. {marked} items will be looked at again by the next sync.")
+        say(f"Set. {marked} items will be looked at again by the next sync.")
 
 
 @rules.command()
@@ -137,7 +138,7 @@ def clear(channel: str, sku: str | None, category: str | None, as_json: bool) ->
     if as_json:
         print_json({"cleared": gone})
     else:
-        click.echo(f"{gone} rules removed." if gone else "There was no rule of this scope.")
+        say(f"{gone} rules removed." if gone else "There was no rule of this scope.")
 
 
 @rules.command()
@@ -154,9 +155,9 @@ def explain(sku: str, channel: str, as_json: bool) -> None:
     if as_json:
         print_json(told)
         return
-    click.echo(f"{sku} on {channel}:")
+    say(f"{sku} on {channel}:")
     for line in told["arithmetic"]:
-        click.echo(f"  {line}")
+        say(f"  {line}")
 
 
 @rules.command("simulate")
@@ -180,7 +181,7 @@ def simulate_rule(
         print_json(told.as_dict())
         return
     for line in told.sentences():
-        click.echo(line)
+        say(line)
     if told.items:
         print_table("Items it would have changed most", told.items)
 

@@ -8,6 +8,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.cli.workflows import row
 from midas_pipelines.defs.timetable import timetable
 from midas_pipelines.store.overview import overview
@@ -26,11 +27,11 @@ def status(as_json: bool) -> None:
     waiting = f"{seen.dirty} wait" + (
         f", the oldest since {seen.oldest_dirty:%H:%M:%S} UTC" if seen.oldest_dirty else ""
     )
-    click.echo(
+    say(
         f"Items: {', '.join(f'{count} {state}' for state, count in seen.items.items()) or 'none'}; {waiting}."
     )
-    click.echo(f"Orders: {seen.orders} imported, {seen.order_exceptions} need a person.")
-    click.echo(f"Failed calls in the last 24 hours: {seen.failed_calls}.")
+    say(f"Orders: {seen.orders} imported, {seen.order_exceptions} need a person.")
+    say(f"Failed calls in the last 24 hours: {seen.failed_calls}.")
     print_table("Workflows", [row(entry) for entry in workflows])
     if seen.last_syncs:
         print_table("Last syncs", seen.last_syncs)

@@ -8,6 +8,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.movement import top_movers
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.low_stock import watch_stock
@@ -27,9 +28,7 @@ def low(as_json: bool) -> None:
     if as_json:
         print_json(asdict(report))
         return
-    click.echo(
-        f"{report.low_items} of {report.scanned} items are low, {report.out_of_stock} are out of stock."
-    )
+    say(f"{report.low_items} of {report.scanned} items are low, {report.out_of_stock} are out of stock.")
     if report.low:
         print_table("Runs out first", report.low)
 
@@ -46,4 +45,4 @@ def movers(days: int, as_json: bool) -> None:
     elif found:
         print_table(f"Sold most in {days} days", found)
     else:
-        click.echo(f"Nothing was sold in {days} days.")
+        say(f"Nothing was sold in {days} days.")

@@ -11,6 +11,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.journal import sync_of_run
 
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -115,7 +116,7 @@ def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...
         if shown.get("problems"):
             print_table("Needs a look", shown["problems"])
     if run.failure is not None:
-        click.echo(f"Error: {run.failure}", err=True)
+        say(f"Error: {run.failure}", err=True)
         sys.exit(2 if run.failure_kind in WRONG_USAGE else 1)
     sys.exit(1 if shown.get("failed") else 0)
 
@@ -153,7 +154,7 @@ def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
         print_json({"plan": str(path), "hash": plan.hash, "steps": len(plan.steps), **counts})
     else:
         told = ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to do"
-        click.echo(f"{path}: {told}. Nothing was sent. Apply it with `midas sync products --apply {path}`.")
+        say(f"{path}: {told}. Nothing was sent. Apply it with `midas sync products --apply {path}`.")
 
 
 def _plan(full: bool, skus: list[str], as_json: bool) -> None:
@@ -163,7 +164,7 @@ def _plan(full: bool, skus: list[str], as_json: bool) -> None:
         run = run_job("plan_sync", {"sync_plan": {"full": full, "skus": skus}})
         record = sync_of_run(database, "products", run.run_id)
     if run.failure is not None or run.result is None:
-        click.echo(f"Error: {run.failure}", err=True)
+        say(f"Error: {run.failure}", err=True)
         sys.exit(1)
     steps: list[dict[str, Any]] = run.result.output_for_node("sync_plan")
     shown = _shown(record, PRODUCT_COUNTS) | {"dry_run": True, "run_id": run.run_id}

@@ -6,6 +6,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.store import webhooks as inbox
 from midas_pipelines.store.wake_triggers import WEBHOOKS
 from midas_pipelines.store.wakes import wake
@@ -40,7 +41,7 @@ def list_(state: str, limit: int, as_json: bool) -> None:
         return
     if rows:
         print_table(f"Webhooks, {state.replace('_', ' ')}", rows)
-    click.echo(f"{left.pending} wait, {left.set_aside} are set aside.")
+    say(f"{left.pending} wait, {left.set_aside} are set aside.")
 
 
 @webhooks.command()
@@ -61,8 +62,8 @@ def replay(ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
     if as_json:
         print_json({"replayed": put_back, "unknown_or_pending": unknown})
     else:
-        click.echo(f"{len(put_back)} events are put back.")
+        say(f"{len(put_back)} events are put back.")
         if unknown:
-            click.echo(f"Not known, or waiting anyway: {', '.join(unknown)}.")
+            say(f"Not known, or waiting anyway: {', '.join(unknown)}.")
     if unknown:
         raise SystemExit(1)

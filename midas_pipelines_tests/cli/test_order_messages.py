@@ -133,3 +133,12 @@ def test_who_needs_a_person_is_listed_without_who_bought(do: Do, sold: str, exce
     listed = as_json(do("list", "--exception", exception, "--json"))
     assert [row["order"] for row in listed["orders"]] == [sold]
     assert "zyxwvu" not in str(listed).lower()
+
+
+@pytest.mark.parametrize("command", ["show", "retry", "list", "dismiss", "forget"])
+def test_the_id_of_an_order_does_not_speak_to_the_terminal(do: Do, world: World, command: str) -> None:
+    order = world.place(id="A\x1b]0;owned\x07\u202e", items=[], shipping_cost="0", total="9")
+    world.import_orders()
+    shown = do(command, *([] if command == "list" else [order]), input="y\n", color=True)
+    assert shown.exit_code == 0, shown.output
+    assert all(line.isprintable() for line in shown.output.split("\n"))

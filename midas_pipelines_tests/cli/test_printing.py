@@ -6,9 +6,14 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from midas_pipelines.cli import cli
+from midas_pipelines.cli.orders.group import Mistaken, orders
 from midas_pipelines.cli.printing import print_json, print_table
+from midas_pipelines.cli.terminal import clean, say
 
 TITLES = [
     "LCD [black] for [iphone 12]",
@@ -31,13 +36,42 @@ def test_brackets_are_no_markup_and_nothing_is_cut_off(
     assert "".join(cells).replace(" ", "") == title.replace(" ", "")
 
 
-@pytest.mark.parametrize(
-    "odd", ["\x1b[31mred", "\x1b]0;owned\x07", "a\rb", "a\x08b", "\u202egnp.exe", "\x9b2J", "\x00"]
-)
+ODD = [
+    *("\x1b[31mred", "\x1b]0;owned\x07", "a\rb", "a\x08b", "\u202egnp.exe", "\u2066x", "\x9b2J", "\x00"),
+    *("a\n1 units back in stock.", "a\u2028b", "a\tb", "\ud800", "\U000e0041"),
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
 def test_nothing_moves_the_terminals_cursor(capsys: pytest.CaptureFixture[str], odd: str) -> None:
-    print_table("T", [{odd: odd, "n": 1}])
-    printed = capsys.readouterr().out
-    assert all(character.isprintable() or character == "\n" for character in printed)
+    print_table(odd, [{odd: odd, "n": 1}])
+    assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_sentence_is_one_line_and_an_object_too(capsys: pytest.CaptureFixture[str], odd: str) -> None:
+    say(f"Order {odd} counts as shipped.")
+    say(odd, err=True)
+    print_json({"order": odd})
+    printed = capsys.readouterr()
+    first, second, rest = printed.out.split("\n")
+    assert (first.isprintable(), second.isprintable(), rest) == (True, True, "")
+    assert printed.err.removesuffix("\n").isprintable()
+    assert json.loads(second) == {"order": odd}
+
+
+def test_letters_of_every_language_are_printed_as_they_are() -> None:
+    text = "Grüße, 山田 太郎 😀 שלום [1]"
+    assert clean(text) == text
+
+
+def test_why_a_command_failed_is_one_line_with_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: click.Context) -> None:
+        raise Mistaken("No order A\x1b[2J\nB.")
+
+    monkeypatch.setattr(orders, "invoke", fails)
+    ended = CliRunner().invoke(cli, ["orders", "show", "A"], color=True)
+    assert (ended.exit_code, ended.output) == (2, "Error: No order A [2J B.\n")
 
 
 def test_what_is_not_known_is_left_empty_and_numbers_stand_to_the_right(

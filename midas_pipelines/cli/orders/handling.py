@@ -17,6 +17,7 @@ from midas_pipelines.cli.orders.group import (
     parse_lines,
 )
 from midas_pipelines.cli.printing import json_option, print_json
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.storefront.lookup import items_by_sku
 from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.sync.orders import carriers, shipments, unmapped
@@ -78,15 +79,13 @@ def ship(
     if as_json:
         print_json(told | {"corrected": bool(instead)})
     elif instead:
-        click.echo(
-            f"Order {row.marketplace_order_id}: the parcel {instead} is {named} now; 4Seller is told anew."
-        )
+        say(f"Order {row.marketplace_order_id}: the parcel {instead} is {named} now; 4Seller is told anew.")
     elif not shipped.new:
-        click.echo(f"Order {row.marketplace_order_id}: this parcel is on record already; nothing changed.")
+        say(f"Order {row.marketplace_order_id}: this parcel is on record already; nothing changed.")
     else:
         rest = "everything has left" if shipped.complete else "the rest is still to ship"
-        click.echo(f"Order {row.marketplace_order_id}: {shipped.units} units in {named}; {rest}.")
-        click.echo(parcel.url or "No page is known that follows this parcel.")
+        say(f"Order {row.marketplace_order_id}: {shipped.units} units in {named}; {rest}.")
+        say(parcel.url or "No page is known that follows this parcel.")
 
 
 @orders.command("map")
@@ -116,7 +115,7 @@ def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
         print_json(told)
     else:
         result = f"is {sku} now" if done else f"is {sku} already; nothing changed"
-        click.echo(f"Order {row.marketplace_order_id}: line {number} {result}.")
+        say(f"Order {row.marketplace_order_id}: line {number} {result}.")
 
 
 @orders.command("return")
@@ -141,4 +140,4 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
     if as_json:
         print_json({"order": row.marketplace_order_id, "units": back})
     else:
-        click.echo(f"Order {row.marketplace_order_id}: {back} units back in stock.")
+        say(f"Order {row.marketplace_order_id}: {back} units back in stock.")

@@ -10,6 +10,7 @@ import click
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.orders.group import opened, order_argument, orders
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.lookup import list_orders
 from midas_pipelines.sync.orders.mailing import GIVEN_UP, send_again, unsent_messages
@@ -40,11 +41,11 @@ def list_(exception: str | None, status: str | None, limit: int, as_json: bool) 
         print_json({"orders": shown, "more": len(found) > limit})
         return
     if not shown:
-        click.echo("No such orders.")
+        say("No such orders.")
         return
     print_table("Orders", [_in_short(row) for row in shown])
     if len(found) > limit:
-        click.echo(f"There are more; --limit {limit * 2} shows the next ones too.")
+        say(f"There are more; --limit {limit * 2} shows the next ones too.")
 
 
 def _in_short(row: dict[str, Any]) -> dict[str, Any]:
@@ -83,11 +84,11 @@ def messages(state: str | None, send_again: bool, as_json: bool) -> None:
         print_json({"messages": found, "put_back": put_back})
         return
     if put_back:
-        click.echo(f"{put_back} messages are sent again with the next round.")
+        say(f"{put_back} messages are sent again with the next round.")
     if found:
         print_table("Messages that wait", found)
     elif not put_back:
-        click.echo("Every message has gone out.")
+        say("Every message has gone out.")
 
 
 def _put_back(database: Any, state: str | None) -> int:
@@ -96,14 +97,14 @@ def _put_back(database: Any, state: str | None) -> int:
 
 def _print_story(story: Story) -> None:
     order = story.order
-    click.echo(
+    say(
         f"Order {order['marketplace_order_id']} on {order['sales_channel'] or 'a marketplace'}, "
         f"{order['order_number'] or 'no order of the shop'} (id {order['local_order_id'] or 'none'}): "
         f"{order['status']} there, {order['shop_status'] or 'unknown'} in the shop; "
         f"{order['total']} {order['currency']}."
     )
     if order["exception"] or order["reason"]:
-        click.echo(f"Needs a person: {order['exception'] or 'set aside'}. {order['reason'] or ''}".rstrip())
+        say(f"Needs a person: {order['exception'] or 'set aside'}. {order['reason'] or ''}".rstrip())
     if story.lines:
         names = ("line", "sku", "title", "quantity", "taken", "given_back", "owed", "shipped")
         print_table("Lines", [{name: line[name] for name in names} for line in story.lines])

@@ -9,6 +9,7 @@ import click
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.orders.group import BY_HAND, Mistaken, opened, order_argument, orders
 from midas_pipelines.cli.printing import json_option, print_json
+from midas_pipelines.cli.terminal import clean, say
 from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.sync.engine import Engine
@@ -50,7 +51,7 @@ def settle(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
     if as_json:
         print_json({"order": row.marketplace_order_id, "settled": decision, "restock": restock})
     else:
-        click.echo(f"Order {row.marketplace_order_id} counts as {decision}.")
+        say(f"Order {row.marketplace_order_id} counts as {decision}.")
 
 
 @orders.command("dismiss")
@@ -70,7 +71,7 @@ def dismiss_(order_id: str, as_json: bool) -> None:
     if as_json:
         print_json({"order": row.marketplace_order_id, "dismissed": seen})
     else:
-        click.echo(f"Order {row.marketplace_order_id}: {', '.join(seen)} dismissed.")
+        say(f"Order {row.marketplace_order_id}: {', '.join(seen)} dismissed.")
 
 
 @orders.command()
@@ -96,7 +97,7 @@ def retry(order_id: str, mail: bool, as_json: bool) -> None:
     if as_json:
         print_json(done.record)
     else:
-        click.echo(_told(done))
+        say(_told(done))
     if done.exception == "set_aside":
         raise SystemExit(1)
 
@@ -124,11 +125,12 @@ def forget(order_id: str, yes: bool, as_json: bool) -> None:
     """
     with opened(order_id) as (settings, database, found):
         if not yes and not as_json:
-            click.confirm(f"Erase the buyer of order {found.marketplace_order_id} for good?", abort=True)
+            order = clean(found.marketplace_order_id)
+            click.confirm(f"Erase the buyer of order {order} for good?", abort=True)
         with database.writing() as connection:
             row = lock_order(connection, found.id)
             forget_buyer(connection, row, Clerk(f"{BY_HAND} forget", Vault(settings.payload_key)))
     if as_json:
         print_json({"order": row.marketplace_order_id, "forgotten": True})
     else:
-        click.echo(f"Order {row.marketplace_order_id}: its buyer is forgotten; amounts and stock stay.")
+        say(f"Order {row.marketplace_order_id}: its buyer is forgotten; amounts and stock stay.")

@@ -239,7 +239,6 @@ def test_a_parcel_that_fails_again_and_again_waits_longer_each_time(world: World
 # on the screen
 
 
-@pytest.mark.xfail(reason="only tables are cleaned yet")
 @pytest.mark.parametrize("field", ["id", "sales_channel"])
 def test_no_word_of_the_marketplaces_moves_the_cursor(world: World, field: str) -> None:
     world.place(("A", 1), **{field: "X\x1b[2J"})
