@@ -13,7 +13,7 @@ import hashlib
 
 import sqlalchemy as sa
 
-from midas_pipelines.store import wake_triggers
+from midas_pipelines.store import parcel_triggers, wake_triggers
 from midas_pipelines.store.tables import cursors, inventory_changes
 from midas_pipelines.store.tables import mappings as mappings_table
 from midas_pipelines.storefront.schema import missing_tables
@@ -32,7 +32,8 @@ def install(connection: sa.Connection) -> bool:
     if missing_tables(connection):
         return False
     statements = _postgresql(connection) if connection.dialect.name == "postgresql" else _sqlite()
-    statements += wake_triggers.statements(connection.dialect.name)
+    for ours in (wake_triggers, parcel_triggers):
+        statements += ours.statements(connection.dialect.name)
     digest = hashlib.sha256("\n".join(statements).encode()).hexdigest()
     recorded = connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == "triggers"))
     if recorded == digest and not missing_triggers(connection):
@@ -53,10 +54,10 @@ def missing_triggers(connection: sa.Connection) -> list[str]:
             "JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = current_schema() AND starts_with(tgname, 'midas_') AND tgenabled <> 'D'"
         )
-        wanted = [*POSTGRESQL_TRIGGERS, *wake_triggers.POSTGRESQL]
+        wanted = [*POSTGRESQL_TRIGGERS, *wake_triggers.POSTGRESQL, *parcel_triggers.POSTGRESQL]
     else:
         query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-        wanted = [*SQLITE_TRIGGERS, *wake_triggers.SQLITE]
+        wanted = [*SQLITE_TRIGGERS, *wake_triggers.SQLITE, *parcel_triggers.SQLITE]
     present = {row[0] for row in connection.exec_driver_sql(query)}
     return [name for name in wanted if name not in present]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +26,7 @@ from midas_pipelines.sync.orders.confirmations import queue_mail
 from midas_pipelines.sync.orders.conflicts import raise_conflict
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.giving_back import release
+from midas_pipelines.sync.orders.leaving import parcels_on_record
 from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.mail_rules import mail_rules
 from midas_pipelines.sync.orders.polling import import_orders
@@ -39,6 +40,8 @@ A_DAY = 86_400
 
 PREVIEW = 50
 _ORDERS, _LINES, _PARCELS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
+_TOLD = (_PARCELS.carrier, _PARCELS.tracking_number, _PARCELS.tracking_url)
+_READ = (_PARCELS.id, _PARCELS.order_id, _PARCELS.source, *_TOLD)
 
 
 @dataclass
@@ -79,6 +82,7 @@ class Waiting:
     flagged: bool = False  # it was refused before
     parcels: tuple[Parcel, ...] = ()
     unsound: tuple[tuple[int, str], ...] = ()  # parcels whose number cannot be right, and why
+    rows: Mapping[int, sa.Row[Any]] = field(default_factory=dict)  # of all these parcels, as they were read
 
     @property
     def open(self) -> bool:
@@ -169,7 +173,7 @@ def _waiting(engine: Engine, after: int, only: int | None) -> list[Waiting]:
         query = query.where(_ORDERS.id == only)
     with engine.database.reading() as connection:
         found = connection.execute(query).all()
-        parcels = sa.select(order_shipments).where(
+        parcels = sa.select(*_READ).where(
             _PARCELS.order_id.in_([row.local_order_id for row in found]), untold
         )
         rows = connection.execute(parcels.order_by(_PARCELS.id)).all()
@@ -204,6 +208,7 @@ def _as_waiting(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Waiting:
         Flaw.REFUSED.value in flaws.read(row.exception),
         tuple(sound),
         tuple(unsound),
+        {one.id: one for one in rows},
     )
 
 
@@ -297,14 +302,20 @@ def _note_told(engine: Engine, order: Waiting, call: Message) -> None:
                 release(connection, row, call.status.value, clerk, all_left=standing in GOODS_LEFT)
             if call.status is OrderStatus.CANCELLED:
                 queue_mail(connection, row, "cancelled", clerk.mail)
-            if call.status is OrderStatus.SHIPPED and not order.left:  # shipped without a parcel on record
+            if call.status is OrderStatus.SHIPPED and not parcels_on_record(connection, row.local_order_id):
                 queue_mail(connection, row, "shipped", clerk.mail)
         if call.parcel is not None:
-            untold = sa.and_(_PARCELS.id == call.parcel.shipment_id, _PARCELS.told_at.is_(None))
-            told = sa.update(order_shipments).where(untold)
+            told = sa.update(order_shipments).where(_as_read(order, call.parcel.shipment_id))
             if connection.execute(told.values(told_at=utc_now(), reason=None)).rowcount:
                 number = f"{call.parcel.tracking.carrier} {call.parcel.tracking.number}"
                 clerk.log(connection, order.order_id, "tracking_told", f"4Seller knows the parcel {number}.")
+
+
+def _as_read(order: Waiting, shipment_id: int) -> sa.ColumnElement[bool]:
+    """The row of an untold parcel, unless somebody has corrected it since it was read: what we noted is then of the old."""
+    read = order.rows[shipment_id]
+    same = (column.is_not_distinct_from(getattr(read, column.name)) for column in _TOLD)
+    return sa.and_(_PARCELS.id == shipment_id, _PARCELS.told_at.is_(None), *same)
 
 
 def _close(engine: Engine, order: Waiting) -> None:
@@ -364,11 +375,12 @@ def _note_refusal(engine: Engine, order: Waiting, why: str) -> None:
 def _note_bad_parcel(engine: Engine, order: Waiting, shipment_id: int, why: str, *, wait: int = 0) -> None:
     """The parcel is not told; what 4Seller refused waits, what we refused is looked at again in the next run."""
     with engine.database.writing() as connection:
-        mine = sa.and_(_PARCELS.id == shipment_id, _PARCELS.told_at.is_(None))
         known = connection.scalar(sa.select(_PARCELS.reason).where(_PARCELS.id == shipment_id))
         values: dict[str, Any] = {"reason": why, "attempts": _PARCELS.attempts + 1}
         values["next_attempt_at"] = utc_now(wait) if wait else None
-        connection.execute(sa.update(order_shipments).where(mine).values(values))
+        mine = _as_read(order, shipment_id)
+        if not connection.execute(sa.update(order_shipments).where(mine).values(values)).rowcount:
+            return
         _clerk(engine).log_once(connection, order.order_id, "tracking_refused", why)
         if why != known:  # else a person has seen it already
             mark(connection, order.row_id, add=(Flaw.REFUSED.value,))

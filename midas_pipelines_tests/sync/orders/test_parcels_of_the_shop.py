@@ -17,6 +17,7 @@ from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
 UPS_PAGE = f"https://www.ups.com/track?tracknum={desk.UPS}"
+FEDEX_PAGE = f"https://www.fedex.com/fedextrack/?trknbr={desk.FEDEX}"
 
 
 def shop_records(world: World, order_id: str, units: dict[int, int] | None = None, **columns: Any) -> int:
@@ -203,14 +204,13 @@ def test_one_parcel_that_4seller_refuses_keeps_neither_the_status_nor_the_others
     assert [bool(one) for (one,) in told] == [False, True, False]
 
 
-def test_a_refused_parcel_that_the_shop_mends_is_told_the_next_day(world: World) -> None:
+def test_a_refused_parcel_that_the_shop_mends_is_told_at_once(world: World) -> None:
     order_id = desk.sold(world, A=3)
     shop_records(world, order_id, tracking_number="P-1", carrier="Pigeon")
     with desk.refused(world, 422, carrier="Pigeon"):
         desk.sync(world)
         assert world.writes(lambda: desk.tell(world)) == 0
         run(world.database, "UPDATE order_shipments SET carrier = 'UPS', tracking_number = :n", n=desk.UPS)
-        desk.a_day_later(world)
         desk.sync(world)
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
     assert (desk.order(world, order_id).exception, desk.sync(world).scanned) == (None, 0)
@@ -259,6 +259,23 @@ def test_a_correction_makes_an_order_due_that_waits_after_failures(world: World)
     corrects(world, order_id, desk.FEDEX, "ups", desk.UPS)
     desk.tell(world)
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["carrier = 'FedEx', tracking_number = '986578788855'", "tracking_url = 'https://shop.example/1'"],
+)
+def test_a_told_parcel_that_the_shop_changes_in_the_table_is_told_anew(world: World, change: str) -> None:
+    order_id = desk.sold(world, A=2)
+    desk.shop_packs(world, order_id, desk.UPS)
+    desk.sync(world)
+    run(world.database, f"UPDATE order_shipments SET {change}")
+    assert desk.sync(world).parcels == 1
+    there = (desk.at_4seller(world, order_id)[1], told_page(world, order_id))
+    assert there in ((desk.UPS, "https://shop.example/1"), (desk.FEDEX, FEDEX_PAGE))
+    assert [line.shipped for line in desk.lines(world, order_id)] == [2]
+    run(world.database, f"UPDATE order_shipments SET {change}, source = 'operator'")  # the same as it was
+    assert desk.sync(world).scanned == 0
 
 
 def test_a_correction_names_a_parcel_of_the_order_and_takes_no_others_number(world: World) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
+from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders.carriers import tracking
 from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.polling import import_orders
-from midas_pipelines.sync.orders.shipments import CannotShip, Shipped, ship
+from midas_pipelines.sync.orders.shipments import CannotShip, Shipped, correct, ship
 from midas_pipelines.sync.orders.status_sync import StatusReport, tell_marketplace
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
@@ -54,6 +55,29 @@ def polling(engine: Engine) -> object:
 
 def telling(engine: Engine) -> StatusReport:
     return asyncio.run(tell_marketplace(engine))
+
+
+@pytest.mark.parametrize("answer", ["taken", "refused"])
+def test_a_number_that_is_corrected_while_the_old_one_is_sent_is_told_too(world: World, answer: str) -> None:
+    order_id = desk.sold(world, A=2)
+    desk.pack(world, order_id, "P-1", "Pigeon")
+    row, state = desk.order(world, order_id).id, world.sandbox.state
+
+    def move(order: str, word: str, parcel: Json | None = None) -> Json:
+        if (parcel or {}).get("number") == "P-1":
+            correct(world.database, row, "P-1", tracking("ups", desk.UPS), Clerk())
+            if answer == "refused":
+                raise Refused(422, "refused_by_test", "Not this one.")
+        return State.move(state, order, word, parcel)
+
+    state.move = move  # type: ignore[method-assign]
+    try:
+        desk.tell(world)
+        desk.tell(world)
+    finally:
+        del state.move  # type: ignore[method-assign]
+    assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
+    assert (desk.order(world, order_id).exception, desk.tell(world).scanned) == (None, 0)
 
 
 @pytest.mark.parametrize("turn", range(3))
