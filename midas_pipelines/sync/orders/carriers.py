@@ -77,10 +77,10 @@ def bare_number(number: str) -> str:
 
 
 def find_carrier(name: str) -> Carrier | None:
-    """The carrier of that name, with or without the name of a service behind it, as in UPS Ground."""
-    letters = re.sub(r"[^a-z]", "", name.lower())
-    first = re.sub(r"[^a-z]", "", (name.lower().split() or [""])[0])
-    return CARRIERS.get(letters) or CARRIERS.get(first)
+    """The carrier of that name, with or without the name of a service behind it, as in UPS Ground or FEDEX_GROUND."""
+    words = [re.sub(r"[^a-z]", "", word) for word in re.split(r"[\W_]+", name.lower())]
+    beginnings = ("".join(words[:count]) for count in range(len(words), 0, -1))
+    return next((CARRIERS[letters] for letters in beginnings if letters in CARRIERS), None)
 
 
 def usable_page(url: str | None) -> str | None:

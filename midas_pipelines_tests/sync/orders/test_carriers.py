@@ -2,7 +2,7 @@
 
 import pytest
 
-from midas_pipelines.sync.orders.carriers import BadTracking, tracking, usable_page
+from midas_pipelines.sync.orders.carriers import BadTracking, find_carrier, tracking, usable_page
 
 GOOD = [
     ("UPS", "1Z999AA10123456784"),
@@ -97,14 +97,19 @@ def test_a_number_that_the_formats_do_not_know_is_doubtful_and_a_person_may_insi
 
 
 NAMES = {
-    "UPS": ["ups", "UPS Ground", "U.P.S.", "United Parcel Service", " ups "],
-    "USPS": ["usps", "USPS Priority", "U.S. Postal Service", "United States Postal Service"],
-    "FedEx": ["FEDEX", "FedEx Ground", "Fed Ex", "Federal Express", "fed-ex"],
-    "DHL": ["dhl", "DHL Express", "DHL eCommerce"],
-    "Royal Mail": ["royal mail", "RoyalMail"],
+    "UPS": ["ups", "UPS Ground", "U.P.S.", "United Parcel Service", " ups ", "UPS_GROUND", "ups/next-day"],
+    "USPS": ["usps", "USPS Priority", "U.S. Postal Service", "United States Postal Service", "usps_priority"],
+    "FedEx": ["FEDEX", "FedEx Ground", "Fed Ex", "Federal Express", "fed-ex", "FEDEX_GROUND", "fedex-ground"],
+    "DHL": ["dhl", "DHL Express", "DHL eCommerce", "DHL_PAKET"],
+    "Royal Mail": ["royal mail", "RoyalMail", "ROYAL_MAIL_TRACKED_24"],
     "Canada Post": ["canadapost", "Canada Post"],
 }
 FIRST = dict(reversed(each(SAMPLES)))
+
+
+@pytest.mark.parametrize("name", ["Upside Couriers", "Pigeon UPS", "Royal Post", "_", "12", ""])
+def test_another_carrier_is_not_taken_for_one_of_the_table(name: str) -> None:
+    assert find_carrier(name) is None
 
 
 @pytest.mark.parametrize(("carrier", "name"), [(one, name) for one, names in NAMES.items() for name in names])
