@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -108,9 +110,15 @@ def _print_story(story: Story) -> None:
     if story.lines:
         names = ("line", "sku", "title", "quantity", "taken", "given_back", "owed", "shipped")
         print_table("Lines", [{name: line[name] for name in names} for line in story.lines])
+    form = _form([one.at for one in story.entries], datetime.now(UTC))
     entries = [
-        {"UTC": f"{one.at:%m-%d %H:%M:%S}", "what": one.what, "detail": one.detail, "cause": one.cause}
+        {"UTC": f"{one.at:{form}}", "what": one.what, "detail": one.detail, "cause": one.cause}
         for one in story.entries
     ]
     if entries:
         print_table(f"What happened, from {story.entries[0].at:%Y-%m-%d}", entries)
+
+
+def _form(moments: Sequence[datetime], now: datetime) -> str:
+    """How moments are printed: without the year where all of them are of this one."""
+    return "%m-%d %H:%M:%S" if {moment.year for moment in moments} <= {now.year} else "%Y-%m-%d %H:%M:%S"
