@@ -61,7 +61,7 @@ customer_mails = sa.Table(
     sa.Column("kind", sa.String(20), nullable=False),  # received|shipped|cancelled
     sa.Column(
         "about", sa.String(40), nullable=False, server_default=""
-    ),  # the parcel, where there are several
+    ),  # the parcel, and what of it is news
     sa.Column("state", sa.String(20), nullable=False, server_default="waiting"),
     sa.Column("reason", sa.Text),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),

@@ -34,7 +34,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "order": order | {"currency": "USD", "digits": 2, "sent": False} | amounts,
         "lines": [line()],
         "parcel": {"carrier": "UPS", "number": "1Z9", "url": "https://ups.example/1Z9"}
-        | {"first": True, "complete": True},
+        | {"first": True, "complete": True, "known": False, "corrected": False},
     }
     for name, value in changes.items():
         part, _, field = name.partition("__")
@@ -74,6 +74,18 @@ SAID: dict[str, tuple[str, dict[str, Any], str, str]] = {
         {"parcel__first": False},
         "The rest of your order 114-0839 is on its way",
         "est of your order has left our shop with UPS.",
+    ),
+    "the number alone": (
+        "shipped",
+        {"parcel__known": True},
+        "The tracking number for your order 114-0839",
+        "ou can follow your parcel now; it travels with UPS.",
+    ),
+    "another number": (
+        "shipped",
+        {"parcel__corrected": True},
+        "Another tracking number for your order 114-0839",
+        "he tracking number that we sent you was wrong. This is the right one; the parcel travels with UPS.",
     ),
     "cancelled": ("cancelled", {}, "Your order 114-0839 is cancelled", "goes back to you through eBay"),
     "cancelled late": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,13 @@ from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders.mail_rules import MailRules
 from midas_pipelines.sync.orders.sales import Sale
 from midas_pipelines.sync.orders.statuses import OPEN
+
+UNSENT = ("waiting", "failed")
+"""Where messages stand that the customer does not have."""
+TOLD = ("sending", "sent", "unsure")
+"""Where messages stand that they have, or may have."""
+
+_MAILS = customer_mails.c
 
 
 def queue_received(connection: sa.Connection, imported: Sequence[tuple[int, Sale]], rules: MailRules) -> None:
@@ -46,7 +54,7 @@ def queue_mail(
         order: our row, with `id`, `local_order_id`, `sales_channel` and `placed_at`.
         kind: received, shipped or cancelled.
         rules: who is written to.
-        about: the parcel (`about_parcel`), where there is one.
+        about: what `read_about` reads, where there is a parcel.
     """
     if not rules.enabled:
         return False
@@ -58,8 +66,60 @@ def queue_mail(
         return False
     insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
     statement = insert(customer_mails).values(order_id=order.id, kind=kind, about=about)
-    made = connection.execute(statement.on_conflict_do_nothing().returning(customer_mails.c.id))
+    made = connection.execute(statement.on_conflict_do_nothing().returning(_MAILS.id))
     return made.first() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a message is about: a parcel or none, and what of it is news to the customer."""
+
+    shipment_id: int | None = None
+    last: bool = True  # nothing is left to ship after it
+    known: bool = False  # they know that it has left, and learn its number
+    corrected: bool = False  # they learn that its number is another
+
+
+def queue_parcel(
+    connection: sa.Connection, order: sa.Row[Any], rules: MailRules, shipment_id: int, *, last: bool
+) -> None:
+    """Has the customer told of a parcel, by the message that waits already if there is one.
+
+    Whoever was told before that the order, or this parcel, is on its way is told what can be followed, no more.
+
+    Args:
+        connection: the transaction that books the parcel.
+        order: our row, held.
+        rules: who is written to.
+        shipment_id: the parcel.
+        last: whether nothing is left to ship after it.
+    """
+    about = about_parcel(shipment_id, last=last)
+    told_by = ["", str(shipment_id), about_parcel(shipment_id, last=True)]
+    earlier = sa.and_(_MAILS.order_id == order.id, _MAILS.kind == "shipped", _MAILS.about.in_(told_by))
+    unsent = sa.and_(earlier, _MAILS.state.in_(UNSENT))
+    if connection.execute(sa.update(customer_mails).where(unsent).values(about=about)).rowcount:
+        return
+    told = sa.select(_MAILS.id).where(earlier, _MAILS.state.in_(TOLD))
+    known = connection.execute(told.limit(1)).first() is not None
+    queue_mail(connection, order, "shipped", rules, about=f"{shipment_id}:number" if known else about)
+
+
+def queue_correction(
+    connection: sa.Connection, order: sa.Row[Any], rules: MailRules, shipment_id: int
+) -> bool:
+    """Has the customer told that a parcel's number is another than they know; True when that is to be sent.
+
+    A message about the parcel that waits still says the new number by itself.
+    """
+    mine = sa.or_(_MAILS.about == str(shipment_id), _MAILS.about.startswith(f"{shipment_id}:"))
+    query = sa.select(_MAILS.about, _MAILS.state).where(_MAILS.order_id == order.id, mine)
+    mails = connection.execute(query).all()
+    states = {mail.state for mail in mails}
+    if not states & set(TOLD) or states & set(UNSENT):
+        return False
+    revision = 1 + sum("corrected" in mail.about for mail in mails)
+    return queue_mail(connection, order, "shipped", rules, about=f"{shipment_id}:corrected{revision}")
 
 
 def about_parcel(shipment_id: int, *, last: bool) -> str:
@@ -67,7 +127,10 @@ def about_parcel(shipment_id: int, *, last: bool) -> str:
     return f"{shipment_id}:last" if last else str(shipment_id)
 
 
-def parcel_of(about: str) -> tuple[int | None, bool]:
-    """The parcel that a message is about, and whether it is the last one; None for a message about none."""
-    number, _, last = about.partition(":")
-    return (int(number), bool(last)) if number else (None, True)
+def read_about(about: str) -> About:
+    """What a message is about, as its row has it."""
+    number, _, news = about.partition(":")
+    if not number:
+        return About()
+    corrected = news.startswith("corrected")
+    return About(int(number), last=bool(news), known=news == "number", corrected=corrected)

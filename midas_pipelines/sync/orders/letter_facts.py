@@ -15,7 +15,7 @@ from midas_pipelines.storefront.currencies import MINOR_UNITS
 from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders.carriers import BadTracking, tracking, usable_page
-from midas_pipelines.sync.orders.confirmations import parcel_of
+from midas_pipelines.sync.orders.confirmations import read_about
 from midas_pipelines.sync.orders.leaving import goods_have_left
 
 CHANNEL_NAMES = {
@@ -77,12 +77,13 @@ def _sent(connection: sa.Connection, order: sa.Row[Any]) -> bool:
 
 def _parcel(connection: sa.Connection, mail: sa.Row[Any]) -> dict[str, Any]:
     """The parcel that the message is about, with the carrier's page; without a number that cannot be right."""
-    shipment_id, last = parcel_of(mail.about or "")
+    about = read_about(mail.about or "")
     known: dict[str, Any] = {"carrier": None, "number": None, "url": None, "units": {}}
-    known |= {"first": True, "complete": last}
-    if shipment_id is None:
+    known |= {"first": True, "complete": about.last, "known": about.known, "corrected": about.corrected}
+    if about.shipment_id is None:
         return known
-    row = connection.execute(sa.select(order_shipments).where(order_shipments.c.id == shipment_id)).first()
+    parcel = sa.select(order_shipments).where(order_shipments.c.id == about.shipment_id)
+    row = connection.execute(parcel).first()
     if row is None:
         raise MailRefused("The parcel that it tells of is no longer on record.")
     known["units"] = row.contents or {}

@@ -160,6 +160,9 @@ class _Round:
             raise NotWanted("The settings, or the order's age, speak against it by now.")
         if mail.kind == "received" and order.status in ENDED:
             raise NotWanted(f"The order is {order.status} by now.")
+        parcel = facts["parcel"]
+        if (parcel["known"] or parcel["corrected"]) and parcel["number"] is None:
+            raise NotWanted("The parcel has no number that can be right by now.")
         key = f"midas-{mail.order_id}-{mail.kind}-{(mail.about or '0').replace(':', '-')}"
         return write_letter(mail.kind, email, facts, folder=self.settings.mail_templates, key=key)
 

@@ -18,7 +18,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.carriers import bare_number
 from midas_pipelines.sync.orders.clerk import Clerk
-from midas_pipelines.sync.orders.confirmations import about_parcel, queue_mail
+from midas_pipelines.sync.orders.confirmations import queue_correction, queue_parcel
 from midas_pipelines.sync.orders.conflicts import raise_conflict
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.giving_back import order_lines
@@ -100,7 +100,7 @@ def correct(database: Database, order_row: int, number: str, parcel: Tracking, c
         order_row: our row of the order.
         number: the one that is on record.
         parcel: what it should have been.
-        clerk: writes the story.
+        clerk: writes the story, and to a customer who was told of the parcel.
 
     Raises:
         CannotShip: no parcel of the order has that number, or another has the new one.
@@ -113,6 +113,7 @@ def correct(database: Database, order_row: int, number: str, parcel: Tracking, c
             raise CannotShip(f"Order {order.marketplace_order_id} has no parcel {number} on record.")
         if _known_parcel(connection, order, parcel.number) not in (None, known):
             raise CannotShip(f"Order {order.marketplace_order_id} has another parcel {parcel.number}.")
+        old = connection.execute(sa.select(order_shipments).where(_PARCELS.id == known)).one()
         values = {
             "carrier": parcel.carrier,
             "tracking_number": parcel.number,
@@ -125,6 +126,9 @@ def correct(database: Database, order_row: int, number: str, parcel: Tracking, c
         connection.execute(sa.update(order_shipments).where(_PARCELS.id == known).values(values))
         detail = f"The parcel {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
         clerk.log(connection, order.marketplace_order_id, "corrected", detail)
+        was, now = bare_number(old.tracking_number), bare_number(parcel.number or "")
+        if (old.carrier, was) != (parcel.carrier, now):
+            queue_correction(connection, order, clerk.mail, known)
         connection.execute(
             sa.update(marketplace_orders)
             .where(marketplace_orders.c.id == order.id)
@@ -300,9 +304,7 @@ def _count(
     step = "partly_shipped" if waiting else "shipped"
     clerk.log(connection, order.marketplace_order_id, step, f"Parcel, {named}: {contents or 'no units'}.")
     if booked and order.status not in ENDED:
-        queue_mail(
-            connection, order, "shipped", clerk.mail, about=about_parcel(shipment_id, last=not waiting)
-        )
+        queue_parcel(connection, order, clerk.mail, shipment_id, last=not waiting)
     return not waiting
 
 

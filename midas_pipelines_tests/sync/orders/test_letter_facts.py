@@ -9,9 +9,11 @@ import sqlalchemy as sa
 
 from midas_pipelines.notify.mail import MailRefused
 from midas_pipelines.store.shipment_tables import customer_mails, order_shipment_lines, order_shipments
+from midas_pipelines.sync.orders.carriers import tracking
 from midas_pipelines.sync.orders.conflicts import settle
 from midas_pipelines.sync.orders.letter_facts import letter_facts
 from midas_pipelines.sync.orders.locking import lock_order
+from midas_pipelines.sync.orders.shipments import correct
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.orders import desk
@@ -304,3 +306,65 @@ def test_what_the_shop_calls_shipped_without_a_parcel_is_told_once(
         desk.sync(world)
         send(world)
     assert ["is on its way" in text.splitlines()[0] for text in texts(box)] == [False, True]
+
+
+SHIPPED_FIRST = {
+    "in the shop": lambda world, order: (desk.shop_sets(world, order, "shipped"), desk.sync(world)),
+    "on the marketplace": lambda world, order: (desk.market(world, order, "shipped"), world.import_orders()),
+}
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["unsent", "sent"])
+@pytest.mark.parametrize("where", SHIPPED_FIRST)
+def test_a_parcel_that_comes_after_the_status_adds_its_number_and_no_second_farewell(
+    shop_with_mail: World, box: Mailbox, where: str, sent: bool
+) -> None:
+    world = shop_with_mail
+    (order,) = buy(world, "ann")
+    SHIPPED_FIRST[where](world, order)
+    if sent:
+        send(world)
+    shop_packs(world, order)
+    send(world)
+    _, *told = texts(box)
+    assert ["is on its way" in text.splitlines()[0] for text in told] == [True, *([False] * sent)]
+    assert [desk.UPS in text for text in told] == [*([False] * sent), True]
+    assert ("you can follow your parcel now" in told[-1]) is sent
+
+
+def corrects(world: World, order: str, old: str, number: str, carrier: str) -> None:
+    """An operator corrects a parcel: `--instead`."""
+    correct(world.database, desk.order(world, order).id, old, tracking(carrier, number), clerk(world))
+
+
+def test_a_customer_who_has_a_wrong_number_is_told_the_right_one_once(
+    shop_with_mail: World, box: Mailbox
+) -> None:
+    world = shop_with_mail
+    (order,) = buy(world, "ann")
+    desk.pack(world, order, clerk=clerk(world))
+    corrects(world, order, desk.UPS, desk.FEDEX, "fedex")  # before anything was sent
+    send(world)
+    assert [desk.FEDEX in text for text in texts(box)] == [False, True]
+    corrects(world, order, desk.FEDEX, "9865 7878 8855", "FedEx Ground")  # the same number
+    corrects(world, order, desk.FEDEX, desk.UPS, "ups")
+    corrects(world, order, desk.UPS, "3318810025", "dhl")
+    for _ in range(2):
+        send(world)
+    (told,) = texts(box)
+    assert told.splitlines()[0] == f"Another tracking number for your order {order}"
+    assert ("3318810025" in told, desk.UPS in told) == (True, False)
+    corrects(world, order, "3318810025", desk.UPS, "ups")
+    send(world)
+    assert [desk.UPS in text for text in texts(box)] == [True]
+
+
+def test_a_number_alone_is_told_only_where_there_is_one(shop_with_mail: World, box: Mailbox) -> None:
+    world = shop_with_mail
+    (order,) = buy(world, "ann")
+    desk.shop_sets(world, order, "shipped")
+    desk.sync(world)
+    send(world)
+    shop_packs(world, order, desk.UPS[:-1] + "9")
+    report = send(world)
+    assert (len(texts(box)), report.superseded) == (2, 1)
