@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.tables import BigId, store
 from midas_pipelines.storefront.schema import Json
-from midas_pipelines.storefront.types import UtcDateTime, utc_now
+from midas_pipelines.storefront.types import ReadableMoment, UtcDateTime, utc_now
 
 # One row per parcel. The shop's own code may insert here: the order, the carrier and the number are enough.
 order_shipments = sa.Table(
@@ -18,11 +18,11 @@ order_shipments = sa.Table(
     sa.Column("tracking_number", sa.String(100)),
     sa.Column("tracking_url", sa.String(500)),
     sa.Column("source", sa.String(20), nullable=False, server_default="shop"),  # shop|operator|gateway
-    sa.Column("shipped_at", UtcDateTime, nullable=False, server_default=utc_now()),
-    sa.Column("counted_at", UtcDateTime),  # when its units were booked on the order's lines
-    sa.Column("told_at", UtcDateTime),  # when 4Seller confirmed it
+    sa.Column("shipped_at", ReadableMoment, nullable=False, server_default=utc_now()),
+    sa.Column("counted_at", ReadableMoment),  # when its units were booked on the order's lines
+    sa.Column("told_at", ReadableMoment),  # when 4Seller confirmed it
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("next_attempt_at", UtcDateTime),
+    sa.Column("next_attempt_at", ReadableMoment),
     sa.Column("reason", sa.Text),  # why it waits or was refused, in words for the operator
     sa.Column("contents", Json),  # the units that were booked for it, by the shop's order line
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -103,6 +104,32 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class ReadableMoment(UtcDateTime):
+    """A moment that the shop's own code may write; what is none in the database comes out as None, and stops nobody."""
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_SqliteMoment())  # type: ignore[no-untyped-call]
+        return super().load_dialect_impl(dialect)
+
+
+class _SqliteMoment(sqlite.DATETIME):
+    """SQLite lets any text into a date column."""
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        read = super().result_processor(dialect, coltype)
+
+        def read_or_none(value: Any) -> datetime | None:
+            try:
+                return cast("datetime | None", read(value) if read else value)
+            except (ValueError, TypeError):
+                return None
+
+        return read_or_none
 
 
 class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is

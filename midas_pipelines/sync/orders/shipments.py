@@ -17,7 +17,7 @@ from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.carriers import bare_number
-from midas_pipelines.sync.orders.clerk import Clerk
+from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.confirmations import queue_correction, queue_parcel
 from midas_pipelines.sync.orders.conflicts import raise_conflict
 from midas_pipelines.sync.orders.flaws import Flaw
@@ -154,15 +154,39 @@ def count_shipments(database: Database, clerk: Clerk) -> int:
 
 
 def count_parcels(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk) -> None:
-    """Books the parcels of a locked order that nobody has booked yet, in the order in which they were recorded."""
-    query = sa.select(order_shipments).where(
+    """Books the parcels of a locked order that nobody has booked yet, in the order in which they were recorded.
+
+    One that cannot be read waits until the shop mends its row, and the order is `refused` meanwhile.
+    """
+    columns = (_PARCELS.id, _PARCELS.carrier, _PARCELS.tracking_number, _PARCELS.tracking_url)
+    query = sa.select(*columns).where(
         _PARCELS.order_id == order.local_order_id, _PARCELS.counted_at.is_(None)
     )
     for parcel in connection.execute(query.order_by(_PARCELS.id)).all():
-        _count_recorded(connection, order, parcel, clerk)
+        try:
+            with connection.begin_nested():
+                _count_recorded(connection, order, parcel, clerk)
+        except CannotShip as odd:
+            _refuse(connection, order, parcel.id, str(odd), clerk)
+        except sa.exc.SQLAlchemyError:
+            raise
+        except Exception as unforeseen:  # one row of the shop's code stops no other order
+            why = (
+                f"The shop's parcel {parcel.id} cannot be read ({type(unforeseen).__name__}): mend its rows."
+            )
+            _refuse(connection, order, parcel.id, why, clerk)
+
+
+def _refuse(connection: sa.Connection, order: sa.Row[Any], shipment_id: int, why: str, clerk: Clerk) -> None:
+    connection.execute(sa.update(order_shipments).where(_PARCELS.id == shipment_id).values(reason=why))
+    if clerk.log_once(connection, order.marketplace_order_id, "tracking_refused", why):
+        mark(connection, order.id, add=(Flaw.REFUSED.value,))
 
 
 def _count_recorded(connection: sa.Connection, order: sa.Row[Any], parcel: sa.Row[Any], clerk: Clerk) -> None:
+    for name in ("carrier", "tracking_number", "tracking_url"):
+        if not isinstance(getattr(parcel, name), str | None):  # SQLite lets bytes into a text column
+            raise CannotShip(f"The {name} of the shop's parcel {parcel.id} is no text: mend order_shipments.")
     twin = _known_parcel(connection, order, parcel.tracking_number, but=parcel.id)
     if twin is not None:
         reason = f"The same parcel as number {twin} of this table."
@@ -259,6 +283,11 @@ def _recorded_units(
     }
     query = sa.select(_HELD.order_item_id, _HELD.quantity).where(_HELD.shipment_id == shipment_id)
     named = {row.order_item_id: row.quantity for row in connection.execute(query)}
+    for quantity in named.values():
+        if not isinstance(quantity, int):  # SQLite lets anything into a number column
+            raise CannotShip(
+                f"The shop's parcel {shipment_id} holds “{str(quantity)[:40]}” units of a line: mend order_shipment_lines."
+            )
     if not named:
         return {number: count for number, count in left.items() if count}, ""
     wanted = {
@@ -294,7 +323,7 @@ def _count(
     )
     units = {str(line.order_item_id): wanted[line.line] for line in booked}
     counted = sa.update(order_shipments).where(_PARCELS.id == shipment_id)
-    connection.execute(counted.values(counted_at=utc_now(), contents=units))
+    connection.execute(counted.values(counted_at=utc_now(), contents=units, reason=None))
     waiting = [line for line in lines if left_to_ship(line) > wanted.get(line.line, 0) or line.owed]
     _move(connection, order, complete=not waiting)
     contents = ", ".join(

@@ -187,9 +187,9 @@ def _as_waiting(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Waiting:
         try:
             anyway = one.source != "shop"  # whoever recorded it has been asked already
             parcel = tracking(
-                one.carrier or "",
-                one.tracking_number or "",
-                url=usable_page(one.tracking_url),
+                _text(one.carrier),
+                _text(one.tracking_number),
+                url=usable_page(_text(one.tracking_url)),
                 anyway=anyway,
             )
         except BadTracking as bad:
@@ -210,6 +210,11 @@ def _as_waiting(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Waiting:
         tuple(unsound),
         {one.id: one for one in rows},
     )
+
+
+def _text(value: object) -> str:
+    """The text in a column of the shop's; SQLite lets bytes into it too, which are none."""
+    return value if isinstance(value, str) else ""
 
 
 async def _tell(

@@ -47,7 +47,7 @@ def read_story(connection: sa.Connection, order: sa.Row[Any]) -> Story:
     entries = [
         *_steps(connection, order.marketplace_order_id),
         *_stock(connection, order.marketplace_order_id, lines),
-        *_parcels(connection, order.local_order_id),
+        *_parcels(connection, order),
         *_mails(connection, order.id),
     ]
     return Story(_order(order), [_line(line) for line in lines], sorted(entries, key=lambda one: one.at))
@@ -148,9 +148,9 @@ def _products_of(connection: sa.Connection, lines: Sequence[sa.Row[Any]]) -> set
     return {product for product in (*now, *(line.product_id for line in lines)) if product is not None}
 
 
-def _parcels(connection: sa.Connection, local_id: int | None) -> list[Entry]:
+def _parcels(connection: sa.Connection, order: sa.Row[Any]) -> list[Entry]:
     parcels = order_shipments.c
-    query = sa.select(order_shipments).where(parcels.order_id == local_id).order_by(parcels.id)
+    query = sa.select(order_shipments).where(parcels.order_id == order.local_order_id).order_by(parcels.id)
     found = []
     for row in connection.execute(query):
         told = (
@@ -162,7 +162,9 @@ def _parcels(connection: sa.Connection, local_id: int | None) -> list[Entry]:
         why = f" ({row.reason})" if row.reason else ""
         names = ("id", "carrier", "tracking_number", "tracking_url", "counted_at", "told_at", "reason")
         facts = {name: getattr(row, name) for name in names}
-        found.append(Entry(row.shipped_at, "parcel", f"{detail}: {told}{why}.", row.source, facts))
+        undated = "" if row.shipped_at else " (its date cannot be read)"
+        at = row.shipped_at or row.counted_at or order.imported_at
+        found.append(Entry(at, "parcel", f"{detail}{undated}: {told}{why}.", row.source, facts))
     return found
 
 
