@@ -164,6 +164,41 @@ def test_shipping_says_what_left_and_what_follows(orders: Command, world: World,
     assert desk.at_4seller(world, ids["sold"]) == ("shipped", desk.UPS)
 
 
+def test_a_parcel_gets_what_is_named_beyond_what_is_in_it_and_loses_nothing(
+    orders: Command, world: World, ids: dict[str, str]
+) -> None:
+    ship = [part.format(**ids) for part in SHIP]
+    assert "2 units in UPS" in orders(*ship, "--line", "1=2").output
+    assert "gets into it with --line" in orders(*ship).output
+    assert "nothing changed" in orders(*ship, "--line", "1=2").output
+    less = orders(*ship, "--line", "1=1")
+    assert (less.exit_code, "with 2 units of line 1, not 1" in less.stderr) == (2, True)
+    more = orders(*ship, "--line", "1=4")
+    assert (more.exit_code, "has 1 left to ship, not 2" in more.stderr) == (2, True)
+    assert "1 units in UPS 1Z999AA10123456784; everything has left." in orders(*ship, "--line", "1").output
+    assert orders(*ship, "--line", "1").output.endswith("on record already; nothing changed.\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        ("shipped", "4Seller is told anew."),
+        ("refunded", "4Seller is not told of it: the order is refunded there."),
+    ],
+)
+def test_a_correction_says_whether_4seller_is_told(
+    orders: Command, world: World, ids: dict[str, str], status: str, sentence: str
+) -> None:
+    desk.pack(world, ids["sold"])
+    desk.sync(world)
+    desk.market(world, ids["sold"], status)
+    world.import_orders()
+    fedex = ("ship", ids["sold"], "--carrier", "fedex", "--number", desk.FEDEX)
+    assert sentence in " ".join(orders(*fedex, "--instead", desk.UPS).output.split())
+    desk.sync(world)
+    assert (desk.at_4seller(world, ids["sold"])[1] == desk.FEDEX) is (status == "shipped")
+
+
 def test_returning_a_line_without_a_count_returns_all_that_left_of_it(
     orders: Command, world: World, ids: dict[str, str]
 ) -> None:

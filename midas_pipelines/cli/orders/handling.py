@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import click
+import sqlalchemy as sa
 
 from midas_pipelines.cli.orders.group import (
     BY_HAND,
@@ -18,6 +20,7 @@ from midas_pipelines.cli.orders.group import (
 )
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import say
+from midas_pipelines.store.database import Database
 from midas_pipelines.storefront.lookup import items_by_sku
 from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.sync.orders import carriers, shipments, unmapped
@@ -26,7 +29,7 @@ from midas_pipelines.sync.orders.giving_back import order_lines, take_back
 from midas_pipelines.sync.orders.leaving import all_has_left
 from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.mail_rules import mail_rules
-from midas_pipelines.sync.orders.units import away, left_to_ship
+from midas_pipelines.sync.orders.units import away
 
 
 @orders.command()
@@ -51,7 +54,7 @@ def ship(
     """Record a parcel: everything that is left to ship, or the given lines.
 
     The shop's order moves on at once; 4Seller is told, with the tracking number, by the next `midas sync status`.
-    The same parcel recorded again changes nothing.
+    The same parcel recorded again changes nothing; with --line it gets what it is to hold beyond what is on record.
     """
     if instead and lines:
         raise Mistaken("--instead corrects a parcel as it is: it takes no --line.")
@@ -59,15 +62,12 @@ def ship(
         clerk = Clerk(f"{BY_HAND} ship", mail=mail_rules(settings))
         try:
             parcel = carriers.tracking(carrier, number, url=url, anyway=anyway)
+            untold = None
             if instead:
-                shipments.correct(database, row.id, instead, parcel, clerk)
+                untold = shipments.correct(database, row.id, instead, parcel, clerk)
                 shipped = shipments.Shipped(new=False)
             else:
-                with database.reading() as connection:
-                    standing = order_lines(connection, row.id)
-                units = parse_lines(
-                    lines, {line.line: left_to_ship(line) or line.quantity for line in standing}
-                )
+                units = parse_lines(lines, _most(database, row, parcel.number))
                 shipped = shipments.ship(database, row.id, parcel, clerk, units=units)
         except carriers.BadTracking as bad:
             hint = " `--anyway` takes it as it is." if bad.doubtful else ""
@@ -77,15 +77,24 @@ def ship(
     told = {"order": row.marketplace_order_id, **asdict(shipped), **parcel.model_dump()}
     named = f"{parcel.carrier} {parcel.number}"
     if as_json:
-        print_json(told | {"corrected": bool(instead)})
+        print_json(told | {"corrected": bool(instead), "untold": untold})
     elif instead:
-        say(f"Order {row.marketplace_order_id}: the parcel {instead} is {named} now; 4Seller is told anew.")
+        news = untold or "4Seller is told anew"
+        say(f"Order {row.marketplace_order_id}: the parcel {instead} is {named} now; {news}.")
     elif not shipped.new:
-        say(f"Order {row.marketplace_order_id}: this parcel is on record already; nothing changed.")
+        rest = "" if shipped.complete else " What is left to ship gets into it with --line."
+        say(f"Order {row.marketplace_order_id}: this parcel is on record already; nothing changed.{rest}")
     else:
         rest = "everything has left" if shipped.complete else "the rest is still to ship"
         say(f"Order {row.marketplace_order_id}: {shipped.units} units in {named}; {rest}.")
         say(parcel.url or "No page is known that follows this parcel.")
+
+
+def _most(database: Database, row: sa.Row[Any], number: str | None) -> dict[int, int]:
+    """All of a line, for whoever names no count: what the parcel may hold, or else what was sold."""
+    with database.reading() as connection:
+        most = shipments.may_hold(connection, row, number)
+        return {line.line: most[line.line] or line.quantity for line in order_lines(connection, row.id)}
 
 
 @orders.command("map")

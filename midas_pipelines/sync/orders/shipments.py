@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ class CannotShip(Exception):
 
 @dataclass(frozen=True)
 class Shipped:
-    """What recording a parcel did: `new` is False when the very same parcel was on record."""
+    """What recording a parcel did: `new` is False when all of it was on record; `complete` when nothing is left to ship."""
 
     new: bool
     complete: bool = False
@@ -54,16 +55,19 @@ def ship(
 ) -> Shipped:
     """Records a parcel of an order, once however often it is told.
 
+    Told again with other units, a parcel that is on record gets those that are more, and never loses any.
+
     Args:
         database: the shop's.
         order_row: our row of the order.
         parcel: as `carriers.tracking` makes it.
         clerk: writes the story, and the message to the customer.
-        units: by line number; None for everything that is left to ship.
+        units: by line number, all that the parcel holds of these lines; None for everything that is left to ship.
         source: operator or gateway.
 
     Raises:
-        CannotShip: the order is cancelled or in a conflict, has nothing left to ship, or less than that.
+        CannotShip: the order is cancelled or in a conflict, has nothing left to ship, or less than that; or the parcel is
+            on record with more units.
     """
     with database.writing() as connection:
         return ship_locked(
@@ -82,18 +86,61 @@ def ship_locked(
 ) -> Shipped:
     """As `ship`, within a transaction that holds the order."""
     count_parcels(connection, order, clerk)
-    if _known_parcel(connection, order, parcel.number) is not None:
-        return Shipped(new=False)
-    _require_shippable(connection, order)
     lines = order_lines(connection, order.id)
+    known = _known_parcel(connection, order, parcel.number)
+    held = _contents(connection, known, lines) if known is not None else {}
+    if known is not None and not (units := _added(order, parcel, held, units)):
+        return Shipped(new=False, complete=not any(left_to_ship(line) or line.owed for line in lines))
+    _require_shippable(connection, order)
     wanted = _checked(order, lines, units)
-    shipment_id = _insert(connection, order, parcel, source)
-    complete = _count(connection, order, shipment_id, parcel, lines, wanted, clerk)
+    shipment_id = known if known is not None else _insert(connection, order, parcel, source)
+    complete = _count(connection, order, shipment_id, parcel, lines, wanted, clerk, held=held)
     return Shipped(new=True, complete=complete, units=sum(wanted.values()))
 
 
-def correct(database: Database, order_row: int, number: str, parcel: Tracking, clerk: Clerk) -> None:
+def may_hold(connection: sa.Connection, order: sa.Row[Any], number: str | None) -> dict[int, int]:
+    """The most units of each line that a parcel with this number can hold: what is left to ship, and what is in it."""
+    lines = order_lines(connection, order.id)
+    known = _known_parcel(connection, order, number)
+    held = (_contents(connection, known, lines) if known is not None else None) or {}
+    return {line.line: left_to_ship(line) + held.get(line.line, 0) for line in lines}
+
+
+def _contents(
+    connection: sa.Connection, shipment_id: int, lines: Sequence[sa.Row[Any]]
+) -> dict[int, int] | None:
+    """The units that were booked for a parcel, by line number; None for one of which that was not written down."""
+    contents = connection.scalar(sa.select(_PARCELS.contents).where(_PARCELS.id == shipment_id))
+    if contents is None:
+        return None
+    return {line.line: contents.get(str(line.order_item_id), 0) for line in lines}
+
+
+def _added(
+    order: sa.Row[Any], parcel: Tracking, held: Mapping[int, int] | None, units: Mapping[int, int] | None
+) -> dict[int, int]:
+    """The units that a parcel on record is to hold beyond those it does. Pure."""
+    if units is None:
+        return {}
+    if held is None:
+        raise CannotShip(
+            f"The parcel {parcel.number} of order {order.marketplace_order_id} is on record, and not what is in it: "
+            "record further units under a number of their own."
+        )
+    for line, count in units.items():
+        if count < held.get(line, 0):
+            raise CannotShip(
+                f"The parcel {parcel.number} of order {order.marketplace_order_id} is on record with {held[line]} units of "
+                f"line {line}, not {count}: `midas orders return` puts back in stock what did not leave."
+            )
+    return {line: count - held.get(line, 0) for line, count in units.items() if count > held.get(line, 0)}
+
+
+def correct(database: Database, order_row: int, number: str, parcel: Tracking, clerk: Clerk) -> str | None:
     """Gives a parcel that is on record another carrier or number; 4Seller is told of it anew.
+
+    Returns:
+        Why 4Seller is not told, in words; None when it is.
 
     Args:
         database: the shop's.
@@ -134,6 +181,15 @@ def correct(database: Database, order_row: int, number: str, parcel: Tracking, c
             .where(marketplace_orders.c.id == order.id)
             .values(tell_after=None, tell_attempts=0)
         )
+    return _untold(order)
+
+
+def _untold(order: sa.Row[Any]) -> str | None:
+    if order.status in ENDED:
+        return f"4Seller is not told of it: the order is {order.status} there"
+    if Flaw.CONFLICT.value in flaws.read(order.exception):
+        return "4Seller is told of it when the conflict is settled"
+    return None
 
 
 def count_shipments(database: Database, clerk: Clerk) -> int:
@@ -313,15 +369,21 @@ def _count(
     lines: Sequence[sa.Row[Any]],
     wanted: Mapping[int, int],
     clerk: Clerk,
+    *,
+    held: Mapping[int, int] | None = None,
 ) -> bool:
-    """Books a parcel's units on the order's lines, and moves the shop's order; True when everything has left."""
+    """Books a parcel's units on the order's lines, and moves the shop's order; True when everything has left.
+
+    `held` are the units that were booked for it before.
+    """
     booked = [line for line in lines if wanted.get(line.line)]
     update_rows(
         connection,
         marketplace_order_lines,
         [{"id": line.id, "shipped": line.shipped + wanted[line.line]} for line in booked],
     )
-    units = {str(line.order_item_id): wanted[line.line] for line in booked}
+    inside = Counter(held or {}) + Counter(wanted)
+    units = {str(line.order_item_id): inside[line.line] for line in lines if inside[line.line]}
     counted = sa.update(order_shipments).where(_PARCELS.id == shipment_id)
     connection.execute(counted.values(counted_at=utc_now(), contents=units, reason=None))
     waiting = [line for line in lines if left_to_ship(line) > wanted.get(line.line, 0) or line.owed]

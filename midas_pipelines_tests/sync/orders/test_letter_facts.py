@@ -368,3 +368,19 @@ def test_a_number_alone_is_told_only_where_there_is_one(shop_with_mail: World, b
     shop_packs(world, order, desk.UPS[:-1] + "9")
     report = send(world)
     assert (len(texts(box)), report.superseded) == (2, 1)
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["unsent", "sent"])
+def test_what_gets_into_a_parcel_later_is_told_with_it(
+    shop_with_mail: World, box: Mailbox, sent: bool
+) -> None:
+    world = shop_with_mail
+    (order,) = buy(world, "ann", units=3)
+    desk.pack(world, order, units={1: 1}, clerk=clerk(world))
+    if sent:
+        send(world)
+    desk.pack(world, order, units={1: 3}, clerk=clerk(world))
+    send(world)
+    _, *told = texts(box)
+    assert ["3 x A" in text for text in told] == [*([False] * sent), True]
+    assert ["rest follows" in text for text in told] == [*([True] * sent), False]

@@ -47,6 +47,21 @@ def test_a_partial_parcel_leaves_the_order_open_until_the_rest_leaves(world: Wor
     assert [line.shipped for line in desk.lines(world, sold)] == [3, 1]
 
 
+def test_a_line_that_is_put_into_a_parcel_on_record_leaves_with_it(world: World, sold: str) -> None:
+    desk.pack(world, sold, units={1: 3})
+    desk.sync(world)
+    added = desk.pack(world, sold, units={1: 3, 2: 1})
+    assert (added.new, added.units, added.complete) == (True, 1, True)
+    assert desk.pack(world, sold, units={2: 1}).new is False
+    with pytest.raises(CannotShip, match="with 3 units of line 1, not 2"):
+        desk.pack(world, sold, units={1: 2})
+    desk.sync(world)
+    assert desk.at_4seller(world, sold) == ("shipped", desk.UPS)
+    assert [line.shipped for line in desk.lines(world, sold)] == [3, 1]
+    assert value(world.database, "SELECT count(*) FROM order_shipments") == 1
+    desk.assert_whole(world)
+
+
 @pytest.mark.parametrize(("units", "why"), [({1: 4}, "3 left to ship"), ({9: 1}, "0 left to ship")])
 def test_more_than_is_left_is_refused(world: World, sold: str, units: dict[int, int], why: str) -> None:
     with pytest.raises(CannotShip, match=why):
