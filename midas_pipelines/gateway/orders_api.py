@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
+from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.access import PREFIX, GuardedRoute
 from midas_pipelines.gateway.paging import Cursor, next_cursor, read_cursor
@@ -24,6 +35,9 @@ from midas_pipelines.sync.orders.shipments import CannotShip
 from midas_pipelines.sync.orders.story import read_story
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])
+
+MOST = 2**31 - 1
+"""The largest number of a line, and of its units, that the database takes."""
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 OrderId = Annotated[
@@ -116,6 +130,23 @@ class Imported(BaseModel):
     seconds: float
 
 
+def _whole(value: object) -> object:
+    """JSON's 2.0 is an integer to the schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_whole)]
+
+
+class Packed(BaseModel):
+    """What a parcel holds of one line."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    line: Annotated[Count, Field(description="As the order's story numbers it.")]
+    quantity: Count
+
+
 class Shipment(BaseModel):
     """A parcel."""
 
@@ -124,6 +155,26 @@ class Shipment(BaseModel):
     carrier: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
     number: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\x20-\x7e]+$")]
     url: Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")] | None = None
+    lines: Annotated[
+        list[Packed] | None,
+        Field(min_length=1, max_length=1000, description="What is in it; without, all that is left to ship."),
+    ] = None
+    anyway: bool = Field(False, description="Take a number that the carrier's formats do not know.")
+
+    @property
+    def units(self) -> dict[int, int] | None:
+        """The units by line number; None for all that is left."""
+        if self.lines is None:
+            return None
+        units: Counter[int] = Counter()
+        for packed in self.lines:
+            units[packed.line] += packed.quantity
+        return dict(units)
+
+    @property
+    def tracking(self) -> Tracking:
+        """The parcel as 4Seller is told of it. Raises BadTracking."""
+        return tracking(self.carrier, self.number, url=self.url, anyway=self.anyway)
 
 
 STATUS_ALONE: dict[str, JsonValue] = {
@@ -137,7 +188,7 @@ WITH_SHIPMENT: dict[str, JsonValue] = {
 
 
 class Move(BaseModel):
-    """Where an order should go: a status, a parcel, or both. A parcel alone means shipped."""
+    """Where an order should go: a status, a parcel, or both. A parcel alone means shipped when nothing is left after it."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, json_schema_extra={"oneOf": [STATUS_ALONE, WITH_SHIPMENT]}
@@ -203,10 +254,12 @@ async def patch_order(request: Request, order_id: OrderId, move: Move) -> dict[s
     engine = service_of(request).engine(request.state.request_id)
     goal = OrderStatus(move.status) if move.status is not None else None
     try:
-        parcel = tracking(**move.shipment.model_dump()) if move.shipment is not None else None
-        return vars(await move_order(engine, order_id, goal, parcel))
+        shipment = move.shipment
+        parcel, units = (shipment.tracking, shipment.units) if shipment is not None else (None, None)
+        return vars(await move_order(engine, order_id, goal, parcel, units))
     except BadTracking as bad:
-        raise Refused(422, str(bad)) from None
+        hint = " `anyway` takes it as it is." if bad.doubtful else ""
+        raise Refused(422, f"{bad}{hint}") from None
     except NoSuchOrder as unknown:
         raise Refused(404, str(unknown)) from None
     except (IllegalMove, CannotShip) as illegal:

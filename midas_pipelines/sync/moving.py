@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -47,7 +48,11 @@ class Moved:
 
 
 async def move_order(
-    engine: Engine, order_id: str, goal: OrderStatus | None, parcel: Tracking | None = None
+    engine: Engine,
+    order_id: str,
+    goal: OrderStatus | None,
+    parcel: Tracking | None = None,
+    units: Mapping[int, int] | None = None,
 ) -> Moved:
     """Records the parcel, sets the status of the shop's order, and tells 4Seller of both.
 
@@ -55,7 +60,8 @@ async def move_order(
         engine: settings, database, run.
         order_id: the marketplace's, the order number or the shop's own id.
         goal: where it should go; None leaves that to the parcel.
-        parcel: as `carriers.tracking` makes it; everything that is left to ship is in it.
+        parcel: as `carriers.tracking` makes it.
+        units: what is in it, by line number; None for everything that is left to ship.
 
     Raises:
         NoSuchOrder, IllegalMove, CannotShip: nothing was changed.
@@ -64,7 +70,7 @@ async def move_order(
     row = await asyncio.to_thread(_find, engine, order_id)
     if goal is OrderStatus.REFUNDED:
         return await _refund(engine, row)
-    await asyncio.to_thread(_move, engine, row.id, goal, parcel)
+    await asyncio.to_thread(_move, engine, row.id, goal, parcel, units)
     report = await tell_marketplace(engine, only=row.id)
     return await asyncio.to_thread(_standing, engine, row, _said(report))
 
@@ -77,13 +83,23 @@ def _find(engine: Engine, order_id: str) -> sa.Row[Any]:
     return row
 
 
-def _move(engine: Engine, order_row: int, goal: OrderStatus | None, parcel: Tracking | None) -> None:
+def _move(
+    engine: Engine,
+    order_row: int,
+    goal: OrderStatus | None,
+    parcel: Tracking | None,
+    units: Mapping[int, int] | None,
+) -> None:
     """Moves the shop's order, parcel and status together or not at all; the trigger on it marks it to be told."""
     clerk = Clerk(engine.run_id, mail=mail_rules(engine.settings))
     with engine.database.writing() as connection:
         row = lock_order(connection, order_row)
         if parcel is not None:
-            ship_locked(connection, row, parcel, clerk, source="gateway")
+            shipped = ship_locked(connection, row, parcel, clerk, units=units, source="gateway")
+            if units is not None and goal is not None and not shipped.complete:
+                raise IllegalMove(
+                    f"After this parcel there is more to ship, so the order is not {goal.value}: leave the status out."
+                )
         if goal is not None:
             _set(connection, row, goal)
 

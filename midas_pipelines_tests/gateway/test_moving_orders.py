@@ -149,6 +149,32 @@ def test_the_same_parcel_again_is_the_same_answer(caller: Caller) -> None:
     assert desk.at_4seller(caller.world, order_id) == ("shipped", desk.UPS)
 
 
+def test_an_order_leaves_in_parts_as_the_lines_say(caller: Caller) -> None:
+    order_id = desk.sold(caller.world, A=3, B=1)
+    part = PARCEL | {"lines": [{"line": 1, "quantity": 1}, {"line": 1, "quantity": 1}]}
+    code, answer = caller.move(order_id, status="shipped", shipment=part)
+    assert (code, "more to ship" in answer["detail"]) == (409, True)
+    for _ in range(2):
+        told = caller.move(order_id, shipment=part)
+        assert told == (200, {"status": "processing", "told": True, "reason": None})
+    assert desk.at_4seller(caller.world, order_id) == ("processing", desk.UPS)
+    assert caller.move(order_id, shipment=PARCEL | {"lines": [{"line": 1, "quantity": 1}]})[0] == 409
+    assert caller.move(order_id, shipment=PARCEL | {"lines": [{"line": 9, "quantity": 1}]})[0] == 409
+    assert [line.shipped for line in desk.lines(caller.world, order_id)] == [2, 0]
+    rest = {"carrier": "fedex", "number": desk.FEDEX, "lines": [{"line": n, "quantity": 1} for n in (1, 2)]}
+    assert caller.move(order_id, status="shipped", shipment=rest)[1]["status"] == "shipped"
+    assert desk.at_4seller(caller.world, order_id) == ("shipped", desk.FEDEX)
+
+
+def test_a_doubtful_number_is_taken_where_the_caller_insists(caller: Caller) -> None:
+    order_id = desk.sold(caller.world, A=3)
+    doubtful = PARCEL | {"number": desk.UPS[:-1] + "9"}
+    code, answer = caller.move(order_id, shipment=doubtful)
+    assert (code, "`anyway` takes it" in answer["detail"]) == (422, True)
+    assert caller.move(order_id, shipment=doubtful | {"anyway": True})[1]["told"] is True
+    assert desk.at_4seller(caller.world, order_id) == ("shipped", doubtful["number"])
+
+
 WRONG = [
     {"number": "1Z 5R8"},
     {"number": desk.UPS[:-1] + "9"},
@@ -156,6 +182,14 @@ WRONG = [
     {"carrier": " "},
     {"url": "javascript:alert(1)"},
     {"url": "https://x.example/a b"},
+    {"lines": []},
+    {"lines": [{"line": 0, "quantity": 1}]},
+    {"lines": [{"line": 1, "quantity": 0}]},
+    {"lines": [{"line": 1, "quantity": 2**31}]},
+    {"lines": [{"line": 1}]},
+    {"lines": [{"line": 1, "quantity": "2"}]},
+    {"lines": [{"line": 1, "quantity": 1.5}]},
+    {"anyway": "yes"},
 ]
 
 
