@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.gateway.lineage import Lineage
+from midas_pipelines.gateway.lineage import APART_SECONDS, Lineage, due
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.wakes import Wakes
 from midas_pipelines.sync.rules import set_rule
@@ -262,7 +262,7 @@ class History:
         self.events.append(asset_event)
 
 
-def test_dagster_hears_one_sum_for_an_asset_and_second() -> None:
+def test_dagster_hears_one_sum_for_each_asset() -> None:
     history = History()
     lineage = Lineage(None, history)
     lineage.start()
@@ -275,6 +275,36 @@ def test_dagster_hears_one_sum_for_an_asset_and_second() -> None:
     assert set(told) == {"gateway/inventory", "gateway/orders"}
     assert told["gateway/inventory"]["pushed"].value == 1000
     assert told["gateway/inventory"]["p99_seconds"].value == 0.04
+
+
+@pytest.mark.parametrize(
+    ("told_at", "now", "expected"),
+    [
+        ({}, 0.5, ["inventory"]),
+        ({"orders": 100.0}, 100.5, ["inventory"]),
+        ({"inventory": 100.0}, 100.0 + APART_SECONDS - 1, []),
+        ({"inventory": 100.0}, 100.0 + APART_SECONDS, ["inventory"]),
+    ],
+)
+def test_an_asset_is_told_of_at_once_after_a_quiet_minute_and_once_a_minute_after_that(
+    told_at: dict[str, float], now: float, expected: list[str]
+) -> None:
+    assert due(told_at, {"inventory": object()}, now) == expected
+
+
+def test_a_busy_minute_is_one_event_and_its_rest_comes_with_the_end() -> None:
+    history = History()
+    lineage = Lineage(None, history)
+    lineage.start()
+    lineage.note("inventory", "pushed")
+    while not lineage.told:
+        time.sleep(0.01)
+    for _ in range(5):
+        lineage.note("inventory", "pushed")
+        time.sleep(0.3)
+    assert len(history.events) == 1
+    lineage.stop(patience=60)
+    assert [event.metadata["pushed"].value for event in history.events] == [1, 5]
 
 
 def test_what_dagster_could_not_hear_is_told_later_and_nobody_waits() -> None:
