@@ -31,6 +31,7 @@ def variable(name: str) -> str:
 KNOWN = {variable(name) for name in Settings.model_fields}
 READ_SETTINGS = ["code", "gateway", "prepare", "step-worker"]
 """The services that read settings: runs are processes of `code`, which gives them its own."""
+SETTINGS = yaml.safe_load((DEPLOY / "kubernetes" / "settings.yaml").read_text())
 REQUIRED = set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "docker-compose.yaml").read_text()))
 DECIDED = {"MIDAS_DAGSTER_POSTGRES_URL", "DAGSTER_HOME"}
 """What compose decides everywhere: where the containers find each other."""
@@ -138,12 +139,48 @@ def test_kubernetes_runs_each_run_as_a_job_with_the_same_code_and_secrets() -> N
     assert VALUES["runLauncher"]["type"] == "K8sRunLauncher"
     (deployment,) = VALUES["dagster-user-deployments"]["deployments"]
     assert deployment["codeServerArgs"] == ["-m", "midas_pipelines.definitions"]
+    assert deployment["envConfigMaps"] == [{"name": SETTINGS["metadata"]["name"]}]
+    assert "env" not in deployment
     assert deployment["includeConfigInLaunchedRuns"] == {"enabled": True}
     assert VALUES["ingress"]["dagsterWebserver"]["tls"]["enabled"] is True
     assert any("auth-url" in name for name in VALUES["ingress"]["annotations"])
 
 
-@pytest.mark.parametrize("part", GATEWAY, ids=lambda part: part["kind"])
+def test_kubernetes_is_told_each_setting_once() -> None:
+    assert set(SETTINGS["data"]) <= KNOWN
+    Settings(
+        **{
+            name: SETTINGS["data"][variable(name)]
+            for name in Settings.model_fields
+            if variable(name) in SETTINGS["data"]
+        }
+    )
+    longest = int(SETTINGS["data"]["MIDAS_LONGEST_RUN_MINUTES"]) * 60
+    assert VALUES["dagsterDaemon"]["runMonitoring"]["maxRuntimeSeconds"] == longest
+    pod = GATEWAY[0]["spec"]["template"]["spec"]
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        assert container["envFrom"] == [
+            {"configMapRef": {"name": "midas-settings"}},
+            {"secretRef": {"name": "midas"}},
+        ]
+        assert not {one["name"] for one in container.get("env", [])} & set(SETTINGS["data"])
+
+
+def test_kubernetes_keeps_dagster_as_the_other_deployments_do() -> None:
+    ours = yaml.safe_load((DEPLOY.parent / "midas_pipelines" / "dagster.yaml").read_text())
+    monitoring, retries = VALUES["dagsterDaemon"]["runMonitoring"], VALUES["dagsterDaemon"]["runRetries"]
+    assert (
+        monitoring["freeSlotsAfterRunEndSeconds"]
+        == ours["run_monitoring"]["free_slots_after_run_end_seconds"]
+    )
+    assert retries["retryOnAssetOrOpFailure"] == ours["run_retries"]["retry_on_asset_or_op_failure"]
+    assert retries["maxRetries"] == ours["run_retries"]["max_retries"]
+    assert VALUES["concurrency"]["pools"]["defaultLimit"] == ours["concurrency"]["pools"]["default_limit"]
+    assert VALUES["concurrency"]["pools"]["granularity"] == ours["concurrency"]["pools"]["granularity"]
+    assert VALUES["additionalInstanceConfig"]["freshness"] == ours["freshness"]
+
+
+@pytest.mark.parametrize("part", [*GATEWAY, SETTINGS], ids=lambda part: part["kind"])
 def test_kubernetes_knows_what_is_asked_of_it(part: dict[str, Any]) -> None:
     for version in ("1.31", "1.37"):
         kubernetes_validate.validate(part, version, strict=True)
