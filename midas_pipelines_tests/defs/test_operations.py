@@ -91,11 +91,17 @@ ON_DEMAND = ("sync_plan", "imported_orders", "staff_alerts")
 """Assets that nothing renews at an interval."""
 
 
-def test_every_asset_that_runs_has_a_freshness_policy_and_a_link_to_its_code() -> None:
+def test_every_asset_that_runs_has_a_freshness_policy() -> None:
     for definition in defs.resolve_asset_graph().assets_defs:
         for spec in definition.specs:
             if definition.is_executable and spec.key.to_user_string() not in ON_DEMAND:
                 assert spec.freshness_policy is not None, spec.key
+
+
+def test_every_asset_that_runs_has_a_link_to_its_code() -> None:
+    published = Settings(code_url="https://example.com/midas/blob/main")
+    for definition in with_code(defs.resolve_asset_graph().assets_defs, published):
+        for spec in definition.specs:
             assert (KEY in spec.metadata) == definition.is_executable, spec.key
 
 
@@ -104,6 +110,18 @@ def test_a_link_leads_to_where_the_code_is_published() -> None:
     (linked,) = with_code([inventory_levels], settings)
     (reference,) = linked.specs_by_key[inventory_levels.key].metadata[KEY].code_references
     assert reference.url.startswith("https://example.com/midas/blob/main/midas_pipelines/defs/inventory.py#L")
+
+
+@pytest.mark.parametrize(("loaded_by", "linked"), [("1", True), ("", False)])
+def test_a_file_on_this_machine_is_named_in_dagster_dev_alone(
+    loaded_by: str, linked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_IS_DEV_CLI", loaded_by)
+    (found,) = with_code([inventory_levels], Settings(code_url=None))
+    told = found.specs_by_key[inventory_levels.key].metadata.get(KEY)
+    assert (told is not None) == linked
+    if linked:
+        assert told.code_references[0].file_path.endswith("defs/inventory.py")
 
 
 def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
