@@ -15,7 +15,7 @@ BLOCK = 1000
 """Rows in one transaction, and ids in one query: on SQLite a deleting transaction keeps every writer waiting."""
 
 RUNS_BLOCK = 50
-"""Runs whose events are removed in one transaction on SQLite."""
+"""Runs whose events are removed in one transaction."""
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 NO_RUN = ""
@@ -49,15 +49,15 @@ def needed_runs(instance: dg.DagsterInstance) -> set[str]:
 
 
 def _remove_runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
+    """Removes runs, their events first: what is cut short leaves runs that the next night finds again."""
+    storage = _sql(instance)
+    if storage is not None:
+        _remove_events(storage, run_ids)
     for run_id in run_ids:
         instance.compute_log_manager.delete_logs(prefix=[run_id])
-    storage = _sql(instance)
-    if storage is not None and storage.is_run_sharded:
-        _remove_shards(storage, run_ids)
-        for run_id in run_ids:
+        if storage is not None:
             instance.run_storage.delete_run(run_id)
-    else:
-        for run_id in run_ids:
+        else:
             instance.delete_run(run_id)
 
 
@@ -75,15 +75,16 @@ def _partition_runs(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Iterato
 # that tells of all checks. Each function does nothing where the storage is not SQL.
 
 
-def _remove_shards(storage: "SqlEventLogStorage", run_ids: Sequence[str]) -> None:
-    """Removes the events of runs on SQLite, where each run has a file beside the common index.
+def _remove_events(storage: "SqlEventLogStorage", run_ids: Sequence[str]) -> None:
+    """Removes the events of finished runs, whose slots run monitoring has freed.
 
-    `delete_run` opens each file, empties it and leaves it there: minutes for some thousand runs, and a full disk.
+    `delete_run` makes half a dozen connections for each run: minutes for some thousand. On SQLite, where each run has a
+    file beside the common index, it opens that file, empties it and leaves it there until the disk is full.
     """
     with storage.index_connection() as connection:
         for run_id in run_ids:
             storage.delete_events_for_run(connection, run_id)
-    for run_id in run_ids:
+    for run_id in run_ids if storage.is_run_sharded else ():
         shard = Path(storage.path_for_shard(run_id))  # type: ignore[attr-defined]
         for suffix in ("", "-wal", "-shm"):
             shard.with_name(shard.name + suffix).unlink(missing_ok=True)
