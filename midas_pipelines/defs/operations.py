@@ -31,20 +31,23 @@ PUSHES = ("products", "inventory")
 def sync_performance(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """Throughput, latency, error rate and age of the queue over the last hour, to be plotted over time.
 
-    `requests_per_second` counts the seconds in which a sync was at work, not those between two syncs.
+    What the gateway did counts in. `requests_per_second` is over the seconds in which a sync or the gateway was at
+    work, not those between.
     """
     from midas_pipelines.store import measures
     from midas_pipelines.sync.performance import by_kind, sum_up
 
     with midas.engine(context) as engine:
         rows = measures.finished_syncs(engine.database, seconds=3600)
-        hour = sum_up(rows, measures.failed_calls(engine.database, seconds=3600))
+        hour = sum_up(rows)
         queue = measures.stock(engine.database)
     return dg.MaterializeResult(
         metadata={
-            **numbers(hour, "syncs", "failed_syncs", "items", "requests", "failed_calls", "seconds"),
-            **numbers(hour, "items_per_second", "requests_per_second", "error_rate"),
-            "seconds_per_request": round(hour.seconds / hour.requests, 4) if hour.requests else 0.0,
+            **numbers(
+                hour, "syncs", "failed_syncs", "items", "written", "requests", "failed_calls", "seconds"
+            ),
+            **numbers(hour, "items_per_second", "requests_per_second", "error_rate", "seconds_per_call"),
+            **numbers(hour, "seconds_to_channel", "slowest_seconds"),
             "queue": queue.waiting,
             "oldest_in_queue_seconds": queue.oldest_seconds,
             "by_kind": table(by_kind(rows)),
@@ -127,13 +130,13 @@ def sync_report(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materiali
 
     with midas.engine(context) as engine:
         rows = measures.finished_syncs(engine.database)
-        day = sum_up(rows, measures.failed_calls(engine.database))
+        day = sum_up(rows)
         seen = overview(engine.database)
         _send(engine, short(seen, day))
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.md(markdown(seen, day, by_kind(rows))),
-            **numbers(day, "syncs", "failed_syncs", "requests", "failed_calls", "error_rate"),
+            **numbers(day, "syncs", "failed_syncs", "written", "requests", "failed_calls", "error_rate"),
             "waiting": seen.dirty,
             "need_a_look": len(seen.waiting),
             "orders_need_a_person": seen.order_exceptions,

@@ -10,15 +10,25 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.tables import api_errors, mappings, sync_logs
+from midas_pipelines.store.tables import mappings, sync_logs
 from midas_pipelines.storefront.types import utc_now
 
 DAY = 86_400
 
 
+GATEWAY = "gateway"
+"""The kind of the rows in which a gateway or worker sums up a minute of its work; every other row is a sync."""
+
+
 @dataclass(frozen=True)
 class SyncRow:
-    """One finished sync."""
+    """One finished sync, or a minute of a gateway's work.
+
+    Args:
+        requests: calls to 4Seller that it sent.
+        seconds: how long it took; of a gateway's minute the part in which a call was under way.
+        counts: its report, with `calls` (`fourseller.metering.CallSums`) since calls are summed up.
+    """
 
     kind: str
     scope: str
@@ -39,7 +49,7 @@ class Stock:
 
 
 def finished_syncs(database: Database, seconds: int = DAY) -> list[SyncRow]:
-    """The syncs that began so recently and have ended, oldest first."""
+    """The syncs, and minutes of gateways, that began so recently and have ended, oldest first."""
     table = sync_logs.c
     query = (
         sa.select(table.kind, table.scope, table.outcome, table.requests, table.seconds, table.counts)
@@ -51,13 +61,6 @@ def finished_syncs(database: Database, seconds: int = DAY) -> list[SyncRow]:
             SyncRow(row.kind, row.scope, row.outcome, row.requests or 0, row.seconds or 0.0, row.counts or {})
             for row in connection.execute(query)
         ]
-
-
-def failed_calls(database: Database, seconds: int = DAY) -> int:
-    """How many calls to 4Seller failed so recently."""
-    query = sa.select(sa.func.count()).where(api_errors.c.created_at > utc_now(-seconds))
-    with database.reading() as connection:
-        return connection.scalar(query) or 0
 
 
 def stock(database: Database) -> Stock:

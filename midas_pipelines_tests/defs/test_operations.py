@@ -45,7 +45,7 @@ def test_performance_sums_up_the_hour(environment: World) -> None:
 
 def test_performance_of_an_idle_hour_is_nothing(environment: World) -> None:
     told = operate(sync_performance)
-    assert (told["syncs"], told["error_rate"], told["seconds_per_request"]) == (0, 0.0, 0.0)
+    assert (told["syncs"], told["error_rate"], told["seconds_per_call"]) == (0, 0.0, 0.0)
 
 
 def test_the_capacity_plan_shows_its_arithmetic(environment: World) -> None:
