@@ -65,12 +65,12 @@ def test_no_more_calls_failed_than_were_sent(calls: list[tuple[int, int]]) -> No
 def test_the_report_tells_of_both_drivers() -> None:
     day = sum_up([SYNC, MINUTE])
     told = markdown(Overview(items={"listed": 556}), day, by_kind([SYNC, MINUTE]))
-    assert (
-        "- Items created, changed or removed at 4Seller, those of the gateway included: 557." in told
-    )
+    assert "- Items created, changed or removed at 4Seller, those of the gateway included: 557." in told
     assert "The gateway brought 556 changes to 4Seller, in 0.20 s each on average, 1.5 s at most." in told
     assert "| gateway | all day |  | 560 | 556 | 600 | 3.0 |" in told
-    assert short(Overview(), day).startswith("Daily sync report. Items written at 4Seller: 557; syncs: 1, 0 failed;")
+    assert short(Overview(), day).startswith(
+        "Daily sync report. Items written at 4Seller: 557; syncs: 1, 0 failed;"
+    )
 
 
 def test_a_shop_without_a_gateway_is_told_nothing_of_it() -> None:
