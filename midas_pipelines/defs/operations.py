@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from midas_pipelines.defs.inventory import inventory_levels
-from midas_pipelines.defs.listings import fourseller_listings
+from midas_pipelines.defs.listings import changed_listings, fourseller_listings
 from midas_pipelines.defs.metadata import OWNERS, PEOPLE, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.settings import Settings
@@ -23,7 +23,7 @@ REPORT = "daily_report"
     group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
-    deps=[fourseller_listings, inventory_levels],
+    deps=[fourseller_listings, changed_listings, inventory_levels],
     automation_condition=dg.AutomationCondition.cron_tick_passed("*/15 * * * *")
     & ~dg.AutomationCondition.in_progress(),
 )

@@ -54,7 +54,9 @@ def advise(measured: Measured) -> Advice:
     unmet = next((need for need in needs(measured) if not need.met), None)
     if unmet is None:
         takes = in_words(sync_seconds(measured, LAST))
-        return Advice("nothing", f"Nothing: a full sync in {LAST} days takes {takes}.", measured)
+        return Advice(
+            "nothing", f"Nothing has to be raised: a full sync in {LAST} days takes {takes}.", measured
+        )
     found = next((one for move in MOVES if (one := move(measured, unmet)) is not None), None)
     if found is None:
         words = "No setting raises the pace any further: a faster processor or fewer changes would."

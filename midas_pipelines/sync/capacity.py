@@ -118,11 +118,9 @@ def _backlog(measured: Measured) -> str:
 
 def _full(measured: Measured, days: int) -> str:
     items = items_in(measured, days)
-    grown = (
-        f"{measured.items:,} + {measured.new_in_30_days:,} / 30 days x {days} days = {items:,} items; "
-        if days
-        else ""
-    )
+    sign = "-" if measured.new_in_30_days < 0 else "+"
+    growth = f"{sign} {abs(measured.new_in_30_days):,} / 30 days x {days} days"
+    grown = f"{measured.items:,} {growth} = {items:,} items; " if days else ""
     reads = pages_of(items) * measured.readings
     return (
         f"{grown}({items:,} writes + {reads:,} pages) / {number(measured.sync_pace)} calls a second "

@@ -45,6 +45,12 @@ def test_items_grow_as_they_did_and_take_the_time_that_calls_take() -> None:
     )
 
 
+def test_a_catalogue_that_shrinks_ends_at_nothing() -> None:
+    shrinking = replace(USUAL, new_in_30_days=-600)
+    assert [step.items for step in plan(shrinking).steps] == [1000, 400, 0]
+    assert line(shrinking, "full sync in 30 days").startswith("1,000 - 600 / 30 days x 30 days = 400 items;")
+
+
 def test_each_shard_reads_the_whole_listing_and_one_run_over_all_reads_it_once() -> None:
     spread = replace(LARGE, spread=True)
     assert "(100,000 writes + 1,000 pages)" in line(LARGE, "full sync today")
