@@ -7,7 +7,7 @@ import dagster as dg
 
 from midas_pipelines.defs.gateway import gateway_inventory, gateway_listings
 from midas_pipelines.defs.links import Shown, links
-from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, numbers, table
+from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, in_words, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.shards import SHARDS, shards_of, shards_told
 from midas_pipelines.defs.verdicts import ERROR, WARN, verdict
@@ -19,7 +19,7 @@ PROMISED_CONSISTENCY = 0.999
 """The share of items that 4Seller shows as the shop has them; the promise of the design."""
 
 READ_ONCE = dg.BackfillPolicy.single_run()
-"""4Seller can only be read whole: a backfill of any shards reads it once."""
+"""4Seller can only be read whole: a backfill reads it once for each unbroken range of shards, as Dagster makes its runs."""
 
 CHECKS = {
     "every_active_item_listed": ("listing", "Every active item that can be listed is on 4Seller."),
@@ -43,6 +43,21 @@ SEVERITY = {"content": WARN}
 """Words and pictures cost no sale; a wrong price or quantity does."""
 
 CONSISTENT = "consistent"
+ABSOLUTE = {
+    "published_not_above_available": (
+        "above",
+        "No item is offered on 4Seller in a greater quantity than the shop and its rules let it.",
+        "It may be sold though it is not there: `midas sync inventory` pushes what is; `midas explain SKU` shows where the "
+        "quantity comes from, and `midas status` whether pushes get through.",
+    ),
+    "one_product_per_sku": (
+        "doubled",
+        "No item has two products of its SKU on 4Seller.",
+        "Buyers see the item twice, and only one of the two is kept right: `midas items list` names it; delete the other on "
+        "4Seller.",
+    ),
+}
+"""What no share of items may break."""
 
 
 @dg.asset(
@@ -52,6 +67,7 @@ CONSISTENT = "consistent"
     tags=FOURSELLER,
     deps=[
         "fourseller_listings",
+        "changed_listings",
         "inventory_levels",
         gateway_listings,
         gateway_inventory,
@@ -68,6 +84,10 @@ CONSISTENT = "consistent"
             asset="listing_observation",
             description="At least 99.9 % of the items were shown on 4Seller as they should be.",
         )
+    ]
+    + [
+        dg.AssetCheckSpec(name, asset="listing_observation", description=description)
+        for name, (_, description, _) in ABSOLUTE.items()
     ],
 )
 def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
@@ -82,6 +102,8 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
     with midas.engine(context) as engine:
         report = asyncio.run(reconcile(engine, shards=shards_of(context)))
         where = links(engine, report.worst)
+    told = in_words(report, "listed", "scanned", "equal", "changing", "discrepancies", "settled", "waiting")
+    context.log.info(f"Read back: {told}")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.listed,
@@ -96,6 +118,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
         check_results=[
             *(_check(name, field, report, where) for name, (field, _) in CHECKS.items()),
             _consistent(report, where),
+            *(_absolute(name, report, where) for name in ABSOLUTE),
         ],
     )
 
@@ -109,6 +132,19 @@ def _consistent(report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
         hint="`midas reconcile` looks again and settles by policy; `midas conflicts list` shows what waits for a person.",
         links=where,
         more=numbers(report, "consistency", "scanned", "discrepancies", "settled", "waiting"),
+    )
+
+
+def _absolute(name: str, report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
+    found, _, hint = ABSOLUTE[name]
+    offenders = getattr(report, found)
+    return verdict(
+        offenders,
+        name=name,
+        passed=_unjudged(report) is None and not offenders,
+        description=_unjudged(report),
+        hint=hint,
+        links=where if offenders else None,
     )
 
 
