@@ -20,7 +20,7 @@ from midas_pipelines.defs.freshness import with_freshness
 from midas_pipelines.defs.jobs import JOBS, schedules
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.retention import forgetting
-from midas_pipelines.defs.run_alerts import run_alert_sensors
+from midas_pipelines.defs.run_alerts import run_alert_sensor
 from midas_pipelines.defs.sensors import left_over_sensors
 from midas_pipelines.settings import load_settings
 
@@ -38,7 +38,7 @@ defs = dg.Definitions(
     schedules=[*schedules(SETTINGS), forgetting(SETTINGS)],
     sensors=[
         *left_over_sensors(SETTINGS),
-        *run_alert_sensors(SETTINGS),
+        run_alert_sensor(SETTINGS),
         operations.automation(SETTINGS),
         stock.alerts_waiting,
     ],
