@@ -63,7 +63,7 @@ BREAKAGES = {
     wrong_password: ("waiting", "refused the user or password of MIDAS_SMTP_URL"),
     refused_buyer: ("failed", "refused the customer's address (550)"),
     lost_letter: ("failed", "it may have been sent"),
-    wrong_template: ("waiting", "The mail template received is wrong: TypeError."),
+    wrong_template: ("waiting", "The mail template received.txt, line 2, is wrong: TypeError"),
 }
 
 
