@@ -54,26 +54,25 @@ def _nothing_to_do() -> Result:
         }
         from midas_pipelines.cli.running import QUIET
         from midas_pipelines.definitions import defs
-        from midas_pipelines.defs.shards import SHARDS
-        from midas_pipelines.defs.workflows import ops_config, run_tags
+        from midas_pipelines.defs.workflows import run_tags
 
-        @dg.asset(partitions_def=SHARDS)
+        @dg.asset
         def nothing() -> dg.MaterializeResult:
             return dg.MaterializeResult(metadata={"items": 0})
 
         bare = dg.Definitions([nothing], jobs=[dg.define_asset_job("bare", [nothing])]).resolve_job_def(
             "bare"
         )
-        tags = run_tags("incremental_sync")
         with dg.DagsterInstance.ephemeral() as instance:
 
             def run(name: str) -> None:
                 job = defs.resolve_job_def(name)
-                config = QUIET | ops_config(name)
-                assert job.execute_in_process(instance=instance, run_config=config, tags=tags).success
+                assert job.execute_in_process(
+                    instance=instance, run_config=dict(QUIET), tags=run_tags(name)
+                ).success
 
             def run_bare() -> None:
-                assert bare.execute_in_process(instance=instance, run_config=dict(QUIET), tags=tags).success
+                assert bare.execute_in_process(instance=instance, run_config=dict(QUIET)).success
 
             run("full_sync")
             ours = [_timed(lambda: run("incremental_sync")) for _ in range(TRIES)]

@@ -5,6 +5,7 @@ import dagster as dg
 from midas_pipelines.defs import (
     catalog,
     gateway,
+    imported_orders,
     inventory,
     listings,
     observation,
@@ -28,6 +29,9 @@ DOMAINS = [catalog, gateway, listings, inventory, orders, order_checks, stock, o
 ASSETS = [
     *dg.load_assets_from_modules(DOMAINS, include_specs=True),
     *dg.load_assets_from_modules([observation], backfill_policy=observation.READ_ONCE),
+    *dg.load_assets_from_modules(
+        [imported_orders], backfill_policy=imported_orders.BY_MONTH, include_specs=True
+    ),
 ]
 SETTINGS = load_settings()
 

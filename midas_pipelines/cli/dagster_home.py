@@ -18,7 +18,8 @@ storage:
       env: MIDAS_DAGSTER_POSTGRES_URL
 """
 
-ONE_AT_ONCE, PRODUCT_POOL = ("inventory", "orders", "reconciliation"), "listings"
+ONE_AT_ONCE = ("changes", "inventory", "orders", "order_days", "messages", "reconciliation")
+PRODUCT_POOL = "listings"
 
 
 def dagster_yaml(settings: Settings) -> str:

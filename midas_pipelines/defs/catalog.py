@@ -31,6 +31,7 @@ storefront_products = dg.AssetSpec(
     owners=OWNERS,
     deps=[storefront_products],
     partitions_def=SHARDS,
+    pool="listings",
     io_manager_key="frames",
     metadata=columns(
         sku="string: the shop's SKU; empty where the shop gave none",

@@ -15,7 +15,8 @@ START_UP = timedelta(minutes=2)
 def policies(settings: Settings) -> dict[str, dg.FreshnessPolicy]:
     """The policy of each asset by name: WARN after two missed renewals, FAIL after four; for the nightly after two."""
     return {
-        "fourseller_listings": every(settings.products_interval),
+        "changed_listings": every(settings.products_interval),
+        "fourseller_listings": nightly(),
         "inventory_levels": every(settings.inventory_interval),
         "order_poll": every(settings.orders_interval),
         "customer_messages": every(settings.orders_interval),

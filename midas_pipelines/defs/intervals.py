@@ -5,7 +5,7 @@ from datetime import datetime
 import dagster as dg
 
 from midas_pipelines.defs.shards import SHARDS
-from midas_pipelines.defs.workflows import ops_config, whole_run
+from midas_pipelines.defs.workflows import whole_run
 from midas_pipelines.settings import Settings
 
 UNFINISHED = [
@@ -79,7 +79,7 @@ def daily_schedule(job_name: str, hour: int, settings: Settings, description: st
 def one_run_a_shard(job_name: str, at: datetime) -> list[dg.RunRequest]:
     """A run for each shard, for as many workers as there are; asked for once for that moment."""
     return [
-        dg.RunRequest(run_key=f"{at.isoformat()}:{name}", partition_key=name, run_config=ops_config(job_name))
+        dg.RunRequest(run_key=f"{at.isoformat()}:{name}", partition_key=name)
         for name in SHARDS.get_partition_keys()
     ]
 

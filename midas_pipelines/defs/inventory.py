@@ -8,8 +8,8 @@ from pydantic import Field
 
 from midas_pipelines.defs.braking import brake_engaged, brake_held, brake_spec
 from midas_pipelines.defs.links import links
-from midas_pipelines.defs.listings import fourseller_listings, waiting
-from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, columns, numbers, table
+from midas_pipelines.defs.listings import changed_listings, fourseller_listings, waiting
+from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, columns, in_words, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.orders import order_poll
 from midas_pipelines.defs.verdicts import verdict
@@ -28,7 +28,7 @@ class InventoryConfig(dg.Config):
     kinds={"python", "api"},
     owners=OWNERS,
     tags=FOURSELLER,
-    deps=[fourseller_listings, order_poll],
+    deps=[fourseller_listings, changed_listings, order_poll],
     check_specs=[brake_spec("inventory_levels")],
     pool="inventory",
     metadata=columns(
@@ -59,6 +59,7 @@ def inventory_levels(
         except BrakeEngaged as stopped:
             yield brake_engaged(stopped)
             raise
+        context.log.info(f"Quantities: {in_words(report, 'scanned', 'pushed', 'unchanged', 'failed')}")
         totals = stock_totals(engine.database)
         movers, oversold = top_movers(engine.database), oversold_lines(engine.database)
         where = links(engine, [*report.problems, *oversold, *movers])

@@ -7,14 +7,14 @@ from typing import Any
 import dagster as dg
 
 from midas_pipelines.defs.catalog import catalog_snapshot
+from midas_pipelines.defs.imported_orders import DAYS
 from midas_pipelines.defs.intervals import daily_schedule, interval_schedule
 from midas_pipelines.defs.inventory import inventory_levels
-from midas_pipelines.defs.listings import fourseller_listings, sync_plan
+from midas_pipelines.defs.listings import changed_listings, fourseller_listings, sync_plan
 from midas_pipelines.defs.observation import listing_observation
 from midas_pipelines.defs.order_checks import orders_are_fresh
 from midas_pipelines.defs.orders import (
     customer_messages,
-    imported_orders,
     order_fulfilment,
     order_poll,
     order_statuses,
@@ -22,7 +22,6 @@ from midas_pipelines.defs.orders import (
 from midas_pipelines.defs.retention import forget_old_runs
 from midas_pipelines.defs.stock import channel_availability, daily_digest, low_stock
 from midas_pipelines.defs.timetable import timetable
-from midas_pipelines.defs.workflows import ops_config
 from midas_pipelines.settings import Settings, load_settings
 
 SETTINGS = load_settings()
@@ -33,12 +32,10 @@ def _job(name: str, assets: Sequence[Any], description: str, checks: Sequence[An
     selection: dg.AssetSelection = dg.AssetSelection.assets(*assets)
     if checks:
         selection = selection | dg.AssetSelection.checks(*checks)
-    config = ops_config(name)
     planned = {entry.workflow: entry for entry in timetable(SETTINGS)}.get(name)
     return dg.define_asset_job(
         name,
         selection=selection,
-        config=config if config["ops"] else None,
         description=f"{description}\n\n{planned.in_words}" if planned else description,
         metadata={name: value for name, value in asdict(planned).items() if value is not None}
         if planned
@@ -53,7 +50,7 @@ full_sync = _job(
 )
 incremental_sync = _job(
     "incremental_sync",
-    [fourseller_listings],
+    [changed_listings],
     "Pushes the items that changed since they were last confirmed.",
 )
 plan_sync = _job("plan_sync", [sync_plan], "Says what a sync would do; sends nothing.")
@@ -67,7 +64,7 @@ order_import = _job(
 )
 order_backfill = _job(
     "order_backfill",
-    [imported_orders],
+    [DAYS],
     "Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
 )
 status_sync = _job(

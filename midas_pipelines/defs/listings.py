@@ -3,29 +3,61 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from midas_pipelines.defs.braking import brake_engaged, brake_held, brake_spec
-from midas_pipelines.defs.catalog import catalog_snapshot
+from midas_pipelines.defs.catalog import storefront_products
 from midas_pipelines.defs.links import links
-from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, columns, numbers, table
+from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, columns, in_words, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.shards import SHARDS, shards_of, shards_told
 from midas_pipelines.store.shards import Shards
 
 if TYPE_CHECKING:
     from midas_pipelines.sync.engine import Engine
+    from midas_pipelines.sync.products import ProductReport
 
-GROUP = "listings"
+GROUP, FULL = "listings", "full"
+COUNTS = ("scanned", "created", "updated", "deleted", "unchanged", "adopted", "failed", "set_aside")
+COLUMNS = columns(
+    sku="string: held by one item, by constraint",
+    fourseller_product_id="string: one item's, by constraint",
+    state="string: new, listed, set_aside or removed",
+    acked_price="decimal: USD, as 4Seller last confirmed",
+    acked_quantity="int: as 4Seller last confirmed",
+) | {"dagster/table_name": "fourseller_product_mappings"}
+
+Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 
 
-class ListingsConfig(dg.Config):
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "api"},
+    owners=OWNERS,
+    tags=FOURSELLER,
+    deps=[storefront_products],
+    check_specs=[brake_spec("fourseller_listings")],
+    partitions_def=SHARDS,
+    pool="listings",
+    metadata=COLUMNS,
+)
+def fourseller_listings(context: dg.AssetExecutionContext, midas: Midas) -> Results:
+    """The shop's items on 4Seller, each one considered: created, updated, taken off; adopted where 4Seller had the SKU.
+
+    A shard is done when all of its items were held against 4Seller's listing, which is read once in each run. What
+    changes in between is pushed by `changed_listings`. An item that cannot be listed is set aside with its reason and
+    never holds up another.
+    """
+    with midas.engine(context) as engine:
+        yield from _synced(context, engine, FULL, shards=shards_of(context))
+
+
+class ChangesConfig(dg.Config):
     """Which items to bring to 4Seller."""
 
-    full: bool = Field(default=True, description="Consider every item, not only those that changed.")
     skus: list[str] = Field(default=[], description="Only these items, whether they changed or not.")
     ignore_delays: bool = Field(default=False, description="Also the items that are backing off.")
     apply_plan: str = Field(default="", description="A plan's file: its steps are sent, and nothing else.")
@@ -36,63 +68,80 @@ class ListingsConfig(dg.Config):
     kinds={"python", "api"},
     owners=OWNERS,
     tags=FOURSELLER,
-    deps=[catalog_snapshot],
-    check_specs=[brake_spec("fourseller_listings")],
-    partitions_def=SHARDS,
-    pool="listings",
-    metadata=columns(
-        sku="string: held by one item, by constraint",
-        fourseller_product_id="string: one item's, by constraint",
-        state="string: new, listed, set_aside or removed",
-        acked_price="decimal: USD, as 4Seller last confirmed",
-        acked_quantity="int: as 4Seller last confirmed",
-    )
-    | {"dagster/table_name": "fourseller_product_mappings"},
+    deps=[storefront_products],
+    check_specs=[brake_spec("changed_listings")],
+    pool="changes",
+    metadata=COLUMNS,
 )
-def fourseller_listings(
-    context: dg.AssetExecutionContext, config: ListingsConfig, midas: Midas
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """The shop's items on 4Seller: created, updated, taken off; adopted where 4Seller had the SKU already.
+def changed_listings(context: dg.AssetExecutionContext, config: ChangesConfig, midas: Midas) -> Results:
+    """The items that changed since 4Seller last confirmed them, pushed; or some that a person named.
 
-    An item that cannot be listed is set aside with its reason and never holds up another.
+    It touches nothing else, and has no shards: what is left undone stays marked, for the next run or a full sync.
     """
-    from midas_pipelines.sync.brake import BrakeEngaged
     from midas_pipelines.sync.plans import read_plan
-    from midas_pipelines.sync.products import Mode, sync_products
-    from midas_pipelines.sync.progress import tell
 
-    shards = shards_of(context)
     with midas.engine(context) as engine:
-        work = sync_products(
+        yield from _synced(
+            context,
             engine,
-            Mode.FULL if config.full else Mode.INCREMENTAL,
+            ", ".join(config.skus) or "incremental",
             skus=config.skus,
             agreed=read_plan(Path(config.apply_plan)) if config.apply_plan else None,
             ignore_delays=config.ignore_delays,
-            shards=shards,
-            on_progress=tell(context.log.info, "items", lambda: waiting(engine, shards)),
         )
-        try:
-            report = asyncio.run(work)
-        except BrakeEngaged as stopped:
-            yield brake_engaged(stopped)
-            raise
-        where = links(engine, report.problems)
+
+
+def _synced(
+    context: dg.AssetExecutionContext,
+    engine: "Engine",
+    scope: str,
+    *,
+    shards: Shards | None = None,
+    **wish: Any,
+) -> Results:
+    """One sync, told in the log as it goes; of several shards the counts are in words, as they are none of theirs."""
+    from midas_pipelines.sync.brake import BrakeEngaged
+    from midas_pipelines.sync.products import Mode, sync_products
+    from midas_pipelines.sync.progress import tell
+
+    mode = Mode.FULL if scope == FULL else Mode.INCREMENTAL
+    progress = tell(context.log.info, "items", lambda: waiting(engine, shards))
+    try:
+        report = asyncio.run(sync_products(engine, mode, shards=shards, on_progress=progress, **wish))
+    except BrakeEngaged as stopped:
+        yield brake_engaged(stopped)
+        raise
+    told = in_words(report, *COUNTS)
+    context.log.info(f"Products, {scope}: {told}")
+    if scope == FULL:
+        _tell_each_shard(context, engine)
+        scope = f"{scope}, {shards_told(context)}"
+    several = context.has_partition_key_range and len(context.partition_keys) > 1
     yield dg.MaterializeResult(
         check_results=[brake_held()],
         metadata={
-            **({"dagster/row_count": report.scanned} if config.full and not config.skus else {}),
-            **numbers(report, "scanned", "created", "updated", "deleted", "unchanged", "adopted"),
-            **numbers(report, "failed", "set_aside", "requests", "seconds", "push_seconds"),
-            "scope": f"{_items_of(config)}, {shards_told(context)}",
+            **({"run": told} if several else _counted(report)),
+            "scope": scope,
             "problems": table(report.problems),
-            **where,
+            **links(engine, report.problems),
         },
     )
 
 
-def _items_of(config: ListingsConfig) -> str:
-    return ", ".join(config.skus) or ("full" if config.full else "incremental")
+def _tell_each_shard(context: dg.AssetExecutionContext, engine: "Engine") -> None:
+    """What is true of each shard alone, for its plot."""
+    from midas_pipelines.store.mappings import shard_totals
+
+    with engine.database.reading() as connection:
+        totals = shard_totals(connection, len(SHARDS.get_partition_keys()))
+    for name in context.partition_keys:
+        found = totals.get(int(name), {})
+        own = {"dagster/row_count": found.get("items", 0), "still_waiting": found.get("waiting", 0)}
+        context.add_asset_metadata(own, partition_key=name)
+
+
+def _counted(report: "ProductReport") -> dict[str, int | float]:
+    return numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
 
 
 def waiting(engine: "Engine", shards: Shards | None) -> int:
@@ -110,7 +159,7 @@ class PlanConfig(dg.Config):
     skus: list[str] = Field(default=[], description="Only these items.")
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[catalog_snapshot])
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[storefront_products], pool="plans")
 def sync_plan(context: dg.AssetExecutionContext, config: PlanConfig, midas: Midas) -> dg.MaterializeResult:
     """What a sync would do to each item, and nothing done: no request is sent."""
     from midas_pipelines.sync.products import Mode, sync_products

@@ -20,6 +20,12 @@ def numbers(report: object, *names: str) -> dict[str, int | float]:
     return {name: getattr(report, name) for name in names}
 
 
+def in_words(report: Any, *names: str) -> str:
+    """The named counts of a report that are not zero, with its requests and seconds, as a line of a log."""
+    counts = [f"{value} {name.replace('_', ' ')}" for name in names if (value := getattr(report, name))]
+    return f"{', '.join(counts) or 'nothing to do'}; {report.requests} requests in {report.seconds:.1f} s."
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextMetadataValue:
     """Rows as a table, every cell as text; "none" where there are none."""
     if not rows:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def expected() -> tuple[type[Exception], ...]:
-    """Trouble that a person can act on; its message is the whole story, so no traceback is shown for it."""
+    """Trouble that a person can act on: its message is the whole story, and stands before Dagster's own trace in the UI."""
     from midas_pipelines.fourseller.errors import FourSellerError
     from midas_pipelines.store.version import NotUpgraded
     from midas_pipelines.sync.brake import BrakeEngaged

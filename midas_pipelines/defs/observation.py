@@ -7,7 +7,7 @@ import dagster as dg
 
 from midas_pipelines.defs.gateway import gateway_inventory, gateway_listings
 from midas_pipelines.defs.links import Shown, links
-from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, numbers, table
+from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, in_words, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.shards import SHARDS, shards_of, shards_told
 from midas_pipelines.defs.verdicts import ERROR, WARN, verdict
@@ -19,7 +19,7 @@ PROMISED_CONSISTENCY = 0.999
 """The share of items that 4Seller shows as the shop has them; the promise of the design."""
 
 READ_ONCE = dg.BackfillPolicy.single_run()
-"""4Seller can only be read whole: a backfill of any shards reads it once."""
+"""4Seller can only be read whole: a backfill reads it once for each unbroken range of shards, as Dagster makes its runs."""
 
 CHECKS = {
     "every_active_item_listed": ("listing", "Every active item that can be listed is on 4Seller."),
@@ -52,6 +52,7 @@ CONSISTENT = "consistent"
     tags=FOURSELLER,
     deps=[
         "fourseller_listings",
+        "changed_listings",
         "inventory_levels",
         gateway_listings,
         gateway_inventory,
@@ -82,6 +83,8 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
     with midas.engine(context) as engine:
         report = asyncio.run(reconcile(engine, shards=shards_of(context)))
         where = links(engine, report.worst)
+    told = in_words(report, "listed", "scanned", "equal", "changing", "discrepancies", "settled", "waiting")
+    context.log.info(f"Read back: {told}")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.listed,

@@ -1,6 +1,6 @@
 """The days by which imported orders are kept apart in Dagster."""
 
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -41,3 +41,9 @@ def window_of(span: dg.TimeWindow) -> "Window":
 def is_a_day(day: str) -> bool:
     """Whether orders of that day belong to a partition."""
     return order_days.has_partition_key(day)
+
+
+def days_begun(since: datetime | None, now: datetime) -> set[str]:
+    """The days that have begun after one moment and not after another, in UTC; today where the first is unknown."""
+    first = now.date() if since is None else since.astimezone(UTC).date() + timedelta(days=1)
+    return {(first + timedelta(days=number)).isoformat() for number in range((now.date() - first).days + 1)}

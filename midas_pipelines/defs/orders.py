@@ -1,63 +1,34 @@
-"""Orders: marketplace sales in the shop's own tables, and their status both ways."""
+"""Orders: what is new on the marketplaces, the status of each order both ways, and what customers are told."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from midas_pipelines.defs.gateway import gateway_orders
+from midas_pipelines.defs.imported_orders import COUNTS, DAYS, GROUP, fourseller_orders, rows_of, told
 from midas_pipelines.defs.links import links
-from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, PEOPLE, PERSONAL, SHOP, columns, numbers, table
+from midas_pipelines.defs.metadata import (
+    FOURSELLER,
+    OWNERS,
+    PEOPLE,
+    PERSONAL,
+    SHOP,
+    in_words,
+    numbers,
+    table,
+)
 from midas_pipelines.defs.midas import Midas
-from midas_pipelines.defs.order_days import is_a_day, order_days, window_of
+from midas_pipelines.defs.order_days import days_begun, is_a_day
 
 if TYPE_CHECKING:
-    from midas_pipelines.sync.orders.intake import OrderReport
+    pass
 
-GROUP = "orders"
-COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "moved_on", "mapped", "allocated")
+STATUS_COUNTS = ("scanned", "told", "parcels", "refused", "moved_on", "failed")
 
-fourseller_orders = dg.AssetSpec(
-    ["fourseller", "orders"],
-    group_name="fourseller",
-    kinds={"api"},
-    owners=OWNERS,
-    description="Sales on Amazon, eBay, TikTok Shop and the others, as 4Seller's API gives them.",
-)
-
-
-@dg.asset(
-    group_name=GROUP,
-    kinds={"python", "api"},
-    owners=OWNERS,
-    tags=SHOP | PERSONAL,
-    deps=[fourseller_orders],
-    partitions_def=order_days,
-    metadata=columns(
-        marketplace_order_id="string: unique within its channel",
-        local_order_id="int: the shop's order, one for each",
-        status="string: pending, processing, shipped, delivered, cancelled or refunded",
-        exception="string: unmapped, oversold, quantity, total_mismatch, unknown_status, conflict, edited",
-        total="decimal: as the marketplace gave it, in `currency`",
-        placed_at="timestamp: UTC",
-    )
-    | {"dagster/table_name": "marketplace_orders"},
-)
-def imported_orders(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
-    """Marketplace sales as orders of the shop, by the day they were placed: each once, with its stock taken.
-
-    Materialize a day, or backfill many, to read those days from 4Seller again: what is imported already stays as it
-    is. `order_poll` does the same for what is new, all day, and notes here the days it touched.
-    """
-    from midas_pipelines.store.order_checks import order_count
-    from midas_pipelines.sync.orders.polling import import_orders
-
-    span = context.partition_time_window
-    with midas.engine(context) as engine:
-        report = asyncio.run(import_orders(engine, window_of(span)))
-        known = order_count(engine.database, span.start, span.end)
-        where = links(engine, report.preview)
-    return dg.MaterializeResult(metadata={"dagster/row_count": known, **_told(report), **where})
+RECORDED_WITHIN = timedelta(minutes=5)
+"""Between an order's import and the poll's record of it in Dagster, however slow."""
 
 
 @dg.asset(
@@ -73,27 +44,27 @@ def order_poll(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materializ
 
     A line that no item matches, or that stock cannot cover, is imported with an exception; a sale is never refused.
     """
-    from midas_pipelines.store.order_checks import order_count
+    from midas_pipelines.store.order_checks import orders_by_day
     from midas_pipelines.sync.orders.polling import import_orders
+    from midas_pipelines.sync.progress import tell_of_orders
 
+    last = _last_poll(context)
     with midas.engine(context) as engine:
-        report = asyncio.run(import_orders(engine))
-        known = order_count(engine.database)
+        report = asyncio.run(import_orders(engine, on_progress=tell_of_orders(context.log.info)))
+        known = orders_by_day(engine.database, since=last)
         where = links(engine, report.preview)
-    for day, count in sorted(report.days.items()):
-        if is_a_day(day):
-            context.log_event(
-                dg.AssetMaterialization(imported_orders.key, partition=day, metadata={"imported": count})
-            )
-    return dg.MaterializeResult(metadata={"dagster/row_count": known, **_told(report), **where})
+    context.log.info(f"Orders: {in_words(report, *COUNTS)}")
+    touched = {day for day, found in known.items() if found.new} | days_begun(last, datetime.now(UTC))
+    for day in sorted(filter(is_a_day, touched)):
+        context.log_event(dg.AssetMaterialization(DAYS, partition=day, metadata=rows_of(known, day)))
+    total = sum(found.orders for found in known.values())
+    return dg.MaterializeResult(metadata={"dagster/row_count": total, **told(report), **where})
 
 
-def _told(report: "OrderReport") -> dict[str, Any]:
-    return {
-        **numbers(report, *COUNTS),
-        **numbers(report, "requests", "seconds"),
-        "preview": table(report.preview),
-    }
+def _last_poll(context: dg.AssetExecutionContext) -> datetime | None:
+    """Since when an order may be of which Dagster has not been told, whichever driver imported it."""
+    event = context.instance.get_latest_materialization_event(order_poll.key)
+    return None if event is None else datetime.fromtimestamp(event.timestamp, UTC) - RECORDED_WITHIN
 
 
 @dg.asset(
@@ -101,7 +72,7 @@ def _told(report: "OrderReport") -> dict[str, Any]:
     kinds={"python", "api"},
     owners=OWNERS,
     tags=SHOP | FOURSELLER,
-    deps=[imported_orders, order_poll, gateway_orders],
+    deps=[DAYS, order_poll, gateway_orders],
     pool="orders",
 )
 def order_statuses(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
@@ -110,16 +81,23 @@ def order_statuses(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materi
 
     with midas.engine(context) as engine:
         report = asyncio.run(sync_statuses(engine))
+    context.log.info(f"Statuses: {in_words(report, *STATUS_COUNTS)}")
     return dg.MaterializeResult(
         metadata={
-            **numbers(report, "scanned", "told", "parcels", "refused", "moved_on", "failed"),
-            **numbers(report, "requests", "seconds"),
+            **numbers(report, *STATUS_COUNTS, "requests", "seconds"),
             "preview": table(report.preview[:20]),
         }
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"python", "api"}, owners=OWNERS, tags=FOURSELLER, deps=[order_statuses])
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "api"},
+    owners=OWNERS,
+    tags=FOURSELLER,
+    deps=[order_statuses],
+    pool="orders",
+)
 def order_fulfilment(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """Parcels that left since, with their tracking numbers on the marketplace; and what is still to be shipped."""
     from midas_pipelines.store.order_checks import open_work
@@ -128,6 +106,7 @@ def order_fulfilment(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mate
     with midas.engine(context) as engine:
         report = asyncio.run(tell_marketplace(engine, kind="fulfilment"))
         work = open_work(engine.database)
+    context.log.info(f"Parcels and statuses told: {in_words(report, 'parcels', 'told', 'refused', 'failed')}")
     return dg.MaterializeResult(
         metadata={
             **numbers(report, "parcels", "told", "refused", "failed", "requests", "seconds"),
@@ -143,6 +122,7 @@ def order_fulfilment(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mate
     owners=OWNERS,
     tags=PEOPLE | PERSONAL,
     deps=[order_poll, order_fulfilment],
+    pool="messages",
 )
 def customer_messages(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """Messages to customers whose orders arrived, left or were cancelled, by mail, each once.
@@ -153,6 +133,7 @@ def customer_messages(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mat
 
     with midas.engine(context) as engine:
         report = send_mails(engine.database, engine.settings, engine.run_id)
+    context.log.info(f"Messages: {report.sent} sent, {report.waiting} waiting, {report.failed} failed.")
     return dg.MaterializeResult(
         metadata={**numbers(report, "sent", "waiting", "failed"), "problems": table(report.problems[:20])}
     )

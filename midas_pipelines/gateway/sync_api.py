@@ -207,15 +207,16 @@ def _mark(service: Service, ids: list[int]) -> None:
 
 
 async def _launch(service: Service, kind: Kind, wish: SyncWish) -> Response:
-    config: dict[str, Any] = {"full": wish.mode == "full", "skus": wish.skus or []}
+    skus = wish.skus or []
     if wish.dry_run:
+        config = {"full": wish.mode == "full", "skus": skus}
         launched = await service.orchestrator.launch("plan_sync", {"sync_plan": config})
     elif kind == "inventory" and wish.skus is None:
         launched = await service.orchestrator.launch("inventory_push", {"inventory_levels": {}})
+    elif wish.mode == "full" and not skus:
+        launched = await service.orchestrator.launch("full_sync", {}, range_tags(service.settings.shards))
     else:
-        job = "full_sync" if wish.mode == "full" else "incremental_sync"
-        every = range_tags(service.settings.shards)
-        launched = await service.orchestrator.launch(job, {"fourseller_listings": config}, every)
+        launched = await service.orchestrator.launch("incremental_sync", {"changed_listings": {"skus": skus}})
     progress = f"{PREFIX}/sync/{kind}"
     told = SyncLaunched(run_id=launched.run_id, url=launched.url, progress=progress)
     return JSONResponse(told.model_dump(), 202, {"Location": progress})

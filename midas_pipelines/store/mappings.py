@@ -64,6 +64,15 @@ def mark_dirty(connection: sa.Connection, ids: list[int]) -> None:
         )
 
 
+def shard_totals(connection: sa.Connection, of: int) -> dict[int, dict[str, int]]:
+    """Of each of `of` shards that has any: how many `items` the shop sells, and how many are `waiting` to be pushed."""
+    shard = (mappings.c.id % of).label("shard")
+    dirty = sa.func.count(mappings.c.dirty_since).label("waiting")
+    sold = sa.func.count().filter(mappings.c.state != "removed").label("items")
+    query = sa.select(shard, sold, dirty).group_by(shard)
+    return {row.shard: {"items": row.items, "waiting": row.waiting} for row in connection.execute(query)}
+
+
 def count_dirty(connection: sa.Connection, shards: Shards | None = None) -> int:
     """How many items, of those shards or of all, wait to be pushed, set-aside and backing-off ones included."""
     query = sa.select(sa.func.count()).where(mappings.c.dirty_since.is_not(None))

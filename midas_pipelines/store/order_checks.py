@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -26,17 +27,40 @@ HALF_A_CENT = 0.00501
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
 
 
-def order_count(
-    database: Database, placed_from: datetime | None = None, placed_to: datetime | None = None
-) -> int:
-    """How many marketplace orders have been imported; those placed from one moment to before another."""
-    query = sa.select(sa.func.count()).where(_ORDERS.local_order_id.is_not(None))
+@dataclass(frozen=True, slots=True)
+class DayOfOrders:
+    """The marketplace orders that were placed on one day."""
+
+    orders: int
+    new: int  # of them imported since the moment that was asked for
+
+
+def orders_by_day(
+    database: Database,
+    placed_from: datetime | None = None,
+    placed_to: datetime | None = None,
+    *,
+    since: datetime | None = None,
+) -> dict[str, DayOfOrders]:
+    """The imported orders by the day they were placed, in UTC; of days without any, nothing.
+
+    Args:
+        database: the shop's.
+        placed_from: leaves out those placed earlier.
+        placed_to: leaves out those placed then or later.
+        since: counts as new what was imported then or later; None counts all.
+    """
+    placed = _ORDERS.placed_at
+    day = sa.func.date(sa.func.timezone("UTC", placed) if database.is_postgresql else placed)
+    new = sa.func.count() if since is None else sa.func.count().filter(_ORDERS.imported_at >= since)
+    query = sa.select(day.label("day"), sa.func.count().label("orders"), new.label("new"))
+    query = query.where(_ORDERS.local_order_id.is_not(None)).group_by(day)
     if placed_from is not None:
-        query = query.where(_ORDERS.placed_at >= placed_from)
+        query = query.where(placed >= placed_from)
     if placed_to is not None:
-        query = query.where(_ORDERS.placed_at < placed_to)
+        query = query.where(placed < placed_to)
     with database.reading() as connection:
-        return connection.scalar(query) or 0
+        return {str(row.day): DayOfOrders(row.orders, row.new) for row in connection.execute(query)}
 
 
 def unbalanced_orders(database: Database) -> list[dict[str, Any]]:

@@ -1,35 +1,66 @@
-"""Telling how far a push has come, in words, at most once a second."""
+"""Telling how far a run has come, in words: with its first batch, and then at most once a second."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
+from midas_pipelines.sync.orders.intake import OrderReport
 from midas_pipelines.sync.tally import Tally
 
+Say = Callable[[str], None]
 
-def tell(
-    say: Callable[[str], None], things: str, waiting: Callable[[], int] | None = None
-) -> Callable[[Tally], None]:
-    """A callback for a push that says how many of `things` are done, how fast, and how long the rest will take.
+
+class Teller:
+    """Says how many of `things` are done, how fast, and how long the rest will take.
+
+    Args:
+        say: takes the line.
+        things: what is worked on, such as `items`.
+    """
+
+    def __init__(self, say: Say, things: str) -> None:
+        self._say, self._things = say, things
+        self._started, self._last = time.monotonic(), -math.inf
+
+    def __call__(self, done: int, failed: int, total: Callable[[], int | None]) -> None:
+        """Tells of a batch, unless the last line is too recent; only then it asks for the total."""
+        now = time.monotonic()
+        if now - self._last >= 1.0:
+            self._last = now
+            self._say(story(self._things, done, failed, now - self._started, total()))
+
+
+def tell(say: Say, things: str, waiting: Callable[[], int] | None = None) -> Callable[[Tally], None]:
+    """A callback for a push.
 
     Args:
         say: takes the line.
         things: what is pushed, such as `items`.
         waiting: counts what is yet to be pushed; asked once, when the first line is due.
     """
-    started = time.monotonic()
-    last = [started]
-    total: list[int] = []
+    teller = Teller(say, things)
+    totals: list[int] = []
 
     def progress(tally: Tally) -> None:
-        now = time.monotonic()
-        if now - last[0] < 1.0:
-            return
-        last[0] = now
-        if waiting is not None and not total:
-            total.append(tally.claimed + waiting())
-        say(story(things, tally.claimed, tally.failed, now - started, total[0] if total else None))
+        def total() -> int | None:
+            if waiting is not None and not totals:
+                totals.append(tally.claimed + waiting())
+            return totals[0] if totals else None
+
+        teller(tally.claimed, tally.failed, total)
+
+    return progress
+
+
+def tell_of_orders(say: Say) -> Callable[[OrderReport], None]:
+    """A callback for an import of orders."""
+    teller = Teller(say, "orders")
+
+    def progress(report: OrderReport) -> None:
+        done = report.imported + report.duplicates + report.failed
+        teller(done, report.failed, lambda: report.declared or None)
 
     return progress
 

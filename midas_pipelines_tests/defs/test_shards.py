@@ -7,7 +7,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus  # what the asset's page shows
 
+from midas_pipelines.cli.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.frames import Frames
@@ -22,6 +24,7 @@ from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
 
 EVERY = SHARDS.get_partition_keys()
+FAILED, MATERIALIZED = AssetPartitionStatus.FAILED, AssetPartitionStatus.MATERIALIZED
 SHARDED_ASSETS = ("catalog_snapshot", "fourseller_listings", "listing_observation")
 
 
@@ -58,6 +61,16 @@ def test_one_run_over_every_shard_materializes_each(environment: World, execute:
         assert sorted(str(event.partition) for event in events) == EVERY
 
 
+def test_each_shard_tells_of_itself_alone(environment: World, execute: Execute) -> None:
+    for _ in range(len(EVERY) + 2):
+        add_product(environment.database)
+    events = execute("full_sync").asset_materializations_for_node("fourseller_listings")
+    rows_by_shard = {event.partition: event.metadata["dagster/row_count"].value for event in events}
+    assert rows_by_shard == {name: 2 if name in ("01", "02") else 1 for name in EVERY}
+    assert {event.metadata["still_waiting"].value for event in events} == {0}
+    assert all("created" not in event.metadata for event in events)  # of the run, and of none of them
+
+
 def test_a_shard_that_failed_is_tried_alone(
     environment: World, execute: Execute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +81,28 @@ def test_a_shard_that_failed_is_tried_alone(
     monkeypatch.setenv("FOURSELLER_API_KEY", environment.background.config.api_key)
     assert execute("full_sync", shard="02").success
     assert len(environment.listed) == 1
+
+
+def test_a_shard_that_failed_stands_as_failed_whatever_else_is_pushed(
+    environment: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_product(environment.database)
+    listings = defs.resolve_asset_graph().get(dg.AssetKey("fourseller_listings"))
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def run(job: str, shard: str | None = None) -> bool:
+            found = defs.resolve_job_def(job).execute_in_process(
+                instance=instance, run_config=dict(QUIET), partition_key=shard, raise_on_error=False
+            )
+            return found.success
+
+        monkeypatch.setenv("FOURSELLER_API_KEY", "wrong-key")
+        assert not run("full_sync", "01")
+        monkeypatch.setenv("FOURSELLER_API_KEY", environment.background.config.api_key)
+        assert run("incremental_sync")
+        assert instance.get_status_by_partition(listings.key, EVERY, SHARDS)["01"] is FAILED
+        assert run("full_sync", "01")
+        assert instance.get_status_by_partition(listings.key, EVERY, SHARDS)["01"] is MATERIALIZED
 
 
 def test_one_shard_is_read_back_alone(environment: World, execute: Execute) -> None:

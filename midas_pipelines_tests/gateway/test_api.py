@@ -117,7 +117,7 @@ def test_a_full_sync_is_launched_as_a_dagster_run(start: Start) -> None:
     assert answer.json()["url"] == f"{url}/runs/run-1"
     assert answer.headers["location"] == "/api/marketplace/sync/products"
     config = Webserver.asked[1]["variables"]["config"]
-    assert config == {"ops": {"fourseller_listings": {"config": {"full": True, "skus": []}}}}
+    assert config == {"ops": {}}
 
 
 def test_a_running_sync_tells_how_far_it_has_come(door: Gateway, operator: str) -> None:

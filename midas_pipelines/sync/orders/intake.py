@@ -34,6 +34,7 @@ class OrderReport:
     allocated: int = 0  # units given to backorders
     requests: int = 0
     seconds: float = 0.0
+    declared: int = 0  # orders that 4Seller says there are to be read
     days: dict[str, int] = field(default_factory=dict)  # imported orders by the day they were placed, in UTC
     preview: list[dict[str, str]] = field(default_factory=list)
 
@@ -66,6 +67,7 @@ class Intake:
         self.newest: datetime | None = None  # the newest `updated_at` that is not in the future
         self.read_all = True
         self._listing = Listing()
+        self._declared = 0  # by the listings before this one
         self._seen: set[str] = set()
         self._engine = engine
         self._report = report
@@ -80,6 +82,7 @@ class Intake:
     def next_listing(self) -> None:
         """The pages from here on answer another question."""
         self.read_all = self.read_all and self._listing.whole
+        self._declared = self._report.declared
         self._listing = Listing()
 
     async def add(self, page: OrderPage) -> None:
@@ -89,6 +92,7 @@ class Intake:
         """
         await self._free.wait()
         self._listing.add(page)
+        self._report.declared = self._declared + page.total
         fresh = [order for order in page.data if order.id not in self._seen]
         rejected = [row for row in page.rejected if row.id not in self._seen]
         self._seen.update(order.id for order in fresh)
