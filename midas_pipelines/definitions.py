@@ -14,6 +14,7 @@ from midas_pipelines.defs import (
     orders,
     stock,
 )
+from midas_pipelines.defs.alert_delivery import alert_delivery, alerts_waiting
 from midas_pipelines.defs.code import with_code
 from midas_pipelines.defs.executors import executor
 from midas_pipelines.defs.frames import Frames
@@ -38,13 +39,13 @@ SETTINGS = load_settings()
 defs = dg.Definitions(
     assets=with_freshness(with_code(ASSETS, SETTINGS), SETTINGS),
     asset_checks=dg.load_asset_checks_from_modules(DOMAINS),
-    jobs=JOBS,
+    jobs=[*JOBS, alert_delivery(SETTINGS)],
     schedules=[*schedules(SETTINGS), forgetting(SETTINGS)],
     sensors=[
         *left_over_sensors(SETTINGS),
         run_alert_sensor(SETTINGS),
         operations.automation(SETTINGS),
-        stock.alerts_waiting,
+        alerts_waiting(SETTINGS),
     ],
     resources={"midas": Midas(), "frames": Frames()},
     executor=executor(SETTINGS),

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from midas_pipelines.defs.run_failures import Failure, exists, is_tried_again, read_failure, works_again
 from midas_pipelines.defs.run_stories import in_words, recovery, story
 from midas_pipelines.defs.shop import shop
+from midas_pipelines.defs.timetable import entry, shown
 from midas_pipelines.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def run_alert_sensor(settings: Settings) -> dg.SensorDefinition:
         name=NAME,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=15,
-        description="Raises one alert for each asset that fails and is not tried again; tells once that it works again.",
+        description="Raises one alert for each asset that fails and is not tried again; tells once that it works again. "
+        + entry(settings, NAME).in_words,
+        metadata=shown(settings, NAME),
     )
     def tell_of_failures(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         place = read_place(context.cursor)

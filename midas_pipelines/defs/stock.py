@@ -9,9 +9,7 @@ from midas_pipelines.defs.links import links
 from midas_pipelines.defs.metadata import OWNERS, PEOPLE, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.plots import bars
-from midas_pipelines.defs.shop import shop
 from midas_pipelines.defs.verdicts import WARN, verdict
-from midas_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from midas_pipelines.notify.delivery import Delivered
@@ -110,32 +108,6 @@ def nothing_sold_out_that_sells(context: dg.AssetCheckExecutionContext, midas: M
         severity=WARN,
         hint="Reorder them; `midas stock low` lists all that runs out, the fastest seller first.",
     )
-
-
-@dg.sensor(
-    name="alerts_waiting",
-    target=dg.AssetSelection.assets(staff_alerts),
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING
-    if load_settings().schedules
-    else dg.DefaultSensorStatus.STOPPED,
-    description="Sends alerts that no other run has sent.",
-)
-def alerts_waiting(_context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Asks for a delivery when an alert is due."""
-    from midas_pipelines.notify.delivery import something_due
-    from midas_pipelines.notify.targets import read_targets
-
-    with shop() as database:
-        if isinstance(database, dg.SkipReason):
-            return database
-        if not read_targets(load_settings().notify_urls):
-            return dg.SkipReason(
-                "MIDAS_NOTIFY_URLS is not set: alerts stay in the outbox (`midas alerts list`)."
-            )
-        if not something_due(database):
-            return dg.SkipReason("No alert waits.")
-    return dg.RunRequest()
 
 
 def _deliver(engine: "Engine") -> "Delivered":

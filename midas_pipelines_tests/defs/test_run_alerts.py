@@ -11,7 +11,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.run_alerts import NAME, read_place, run_alert_sensor
 from midas_pipelines.defs.run_failures import is_tried_again
-from midas_pipelines.defs.workflows import ops_config, run_tags
+from midas_pipelines.defs.workflows import run_tags
 from midas_pipelines.settings import Settings
 from midas_pipelines_tests.defs.conftest import tick
 from midas_pipelines_tests.shop import rows
@@ -45,7 +45,6 @@ class Watch:
             raise_on_error=False,
             partition_key=shard,
             tags=None if shard else run_tags(job),
-            run_config=ops_config(job),
         )
         assert result.success is good
         return result.dagster_run
