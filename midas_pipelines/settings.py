@@ -181,7 +181,8 @@ class Settings(BaseSettings):
         description="items that an inventory push claims at once; never more than four times MIDAS_IN_FLIGHT",
     )
     orders_batch: Batch = Field(
-        2000, description="orders imported in one transaction; the shop waits for their stock meanwhile"
+        2000,
+        description="orders imported in one transaction, in whole pages of 4Seller (100); the shop waits for their stock meanwhile",
     )
     status_batch: Batch = Field(500, description="orders looked at together by the sync of statuses")
     lease_seconds: int = Field(120, ge=60, le=3600, description="how long a claim on an item holds")
