@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -66,6 +68,13 @@ class Watch:
         query = f"SELECT text FROM alerts WHERE kind = '{kind}' ORDER BY id DESC LIMIT 1"
         ((found,),) = rows(self.world.database, query)
         return str(found)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """With its history in files, as an operator has it: there each run's events are in a file of their own."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as found:
+        yield found
 
 
 @pytest.fixture
