@@ -20,6 +20,7 @@ from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store import measures
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway_tables import gateway_audit, marketplace_webhooks
+from midas_pipelines.store.journal import note_work
 from midas_pipelines_tests.defs.conftest import metadata
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.world import World
@@ -43,16 +44,31 @@ def test_performance_sums_up_the_hour(environment: World) -> None:
 
 def test_performance_of_an_idle_hour_is_nothing(environment: World) -> None:
     told = operate(sync_performance)
-    assert (told["syncs"], told["error_rate"], told["seconds_per_request"]) == (0, 0.0, 0.0)
+    assert (told["syncs"], told["error_rate"], told["seconds_per_call"]) == (0, 0.0, 0.0)
 
 
-def test_the_capacity_plan_shows_its_arithmetic(environment: World) -> None:
+def test_the_capacity_plan_shows_its_arithmetic(environment: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDAS_IN_FLIGHT", "8")
     for _ in range(25):
         add_product(environment.database)
     environment.full()
     told = operate(capacity_plan)
-    assert told["raise_first"] == "nothing"
-    assert "25 writes + 1 pages" in told["arithmetic"].records[0].data["how"]  # type: ignore[attr-defined]
+    assert (told["raise_first"], told["pace_from"]) == ("nothing", "pushes")
+    assert "| one worker | 25 writes / " in str(told["plan"])
+    assert "(25 writes + 1 pages)" in str(told["plan"])
+
+
+def test_the_plan_measures_pushes_and_not_the_syncs_that_found_nothing(
+    environment: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDAS_IN_FLIGHT", "8")
+    for _ in range(25):
+        add_product(environment.database)
+    environment.full()
+    before = operate(capacity_plan)["calls_per_second"]
+    for _ in range(3):
+        environment.full()
+    assert operate(capacity_plan)["calls_per_second"] == before
 
 
 @pytest.mark.parametrize(("days", "grown"), [(1, 0), (11, 30), (400, 10)])
@@ -65,8 +81,50 @@ def test_what_was_there_on_the_first_day_is_no_growth(shop: Database, days: int,
     assert measures.stock(shop).new_in_30_days == grown
 
 
-def test_a_shop_that_never_synced_has_no_plan_yet(environment: World) -> None:
-    assert "Too few calls" in str(operate(capacity_plan)["advice"])
+def test_a_shop_that_never_synced_is_told_what_its_plan_rests_on(
+    environment: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDAS_RATE_LIMIT", "3")
+    told = operate(capacity_plan)
+    assert (told["pace_from"], told["calls_per_second"]) == ("assumed", 3.0)
+    assert "Too few calls were made to measure anything" in str(told["plan"])
+    assert "3 calls a second, set as MIDAS_RATE_LIMIT" in str(told["plan"])
+
+
+def test_a_quiet_day_is_measured_by_the_large_pushes_before_it(shop: Database) -> None:
+    now = datetime.now(UTC)
+    log = (
+        (40, "products", 99),
+        (3, "products", 50),
+        (2, "inventory", 99),
+        (1.5, "orders", 99),
+        (0, "products", 99),
+    )
+    for days, kind, requests in log:
+        begun = {"started_at": now - timedelta(days=days), "scope": "full", "outcome": "done"}
+        note_work(shop, begun | {"kind": kind, "requests": requests, "seconds": 1.0, "counts": {}})
+    found = [(row.kind, row.requests) for row in measures.older_pushes(shop, 50)]
+    assert found == [("products", 50), ("inventory", 99)]
+    assert [row.kind for row in measures.older_pushes(shop, 51)] == ["inventory"]
+
+
+def test_changes_of_stock_are_counted_without_what_was_there_at_first(shop: Database) -> None:
+    ids = [add_product(shop, stock_quantity=10) for _ in range(3)]
+    for quantity in (9, 8, 7):
+        run(shop, f"UPDATE products SET stock_quantity = {quantity} WHERE id <> {ids[0]}")
+    assert measures.stock_changes(shop) == measures.StockChanges(changes=6, items=2)
+
+
+def test_the_gateways_minutes_count_in_performance_report_and_plan(environment: World) -> None:
+    calls = {"requests": 600, "failed": 6, "writes": 556, "write_seconds": 27.8, "seconds": 30.0}
+    minute = {"kind": "gateway", "scope": "at once", "outcome": "done", "requests": 600, "seconds": 3.0}
+    note_work(environment.database, minute | {"counts": {"scanned": 556, "created": 556, "calls": calls}})
+    told = operate(sync_performance)
+    assert (told["syncs"], told["written"], told["failed_calls"], told["error_rate"]) == (0, 556, 6, 0.01)
+    assert "those of the gateway included: 556" in str(operate(sync_report)["report"])
+    planned = operate(capacity_plan)
+    assert "556 pushes in the last day" in str(planned["plan"])
+    assert planned["pace_from"] == "latency"
 
 
 def test_the_report_is_markdown_and_is_sent_once_a_day(environment: World) -> None:
