@@ -5,16 +5,19 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from midas_pipelines.defs.intervals import every
 from midas_pipelines.defs.inventory import inventory_levels
 from midas_pipelines.defs.listings import changed_listings, fourseller_listings
 from midas_pipelines.defs.metadata import OWNERS, PEOPLE, numbers, table
 from midas_pipelines.defs.midas import Midas
-from midas_pipelines.settings import Settings
+from midas_pipelines.defs.timetable import entry, shown
+from midas_pipelines.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from midas_pipelines.sync import forecast
     from midas_pipelines.sync.engine import Engine
 
+SETTINGS = load_settings()
 GROUP = "operations"
 REPORT = "daily_report"
 
@@ -23,8 +26,9 @@ REPORT = "daily_report"
     group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
+    pool="operations",
     deps=[fourseller_listings, changed_listings, inventory_levels],
-    automation_condition=dg.AutomationCondition.cron_tick_passed("*/15 * * * *")
+    automation_condition=dg.AutomationCondition.cron_tick_passed(every(SETTINGS.performance_interval)[0])
     & ~dg.AutomationCondition.in_progress(),
 )
 def sync_performance(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
@@ -58,8 +62,9 @@ def sync_performance(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mate
     group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
+    pool="operations",
     deps=[sync_performance],
-    automation_condition=dg.AutomationCondition.on_cron("0 5 * * *"),
+    automation_condition=dg.AutomationCondition.on_cron(f"0 {(SETTINGS.report_hour - 1) % 24} * * *"),
 )
 def capacity_plan(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """How long a full sync takes today, in 30 and in 90 days, and what to raise first, with the arithmetic shown.
@@ -119,8 +124,9 @@ def _measured(engine: "Engine") -> "forecast.Measured":
     kinds={"python"},
     owners=OWNERS,
     tags=PEOPLE,
+    pool="operations",
     deps=[sync_performance],
-    automation_condition=dg.AutomationCondition.on_cron("0 6 * * *"),
+    automation_condition=dg.AutomationCondition.on_cron(f"0 {SETTINGS.report_hour} * * *"),
 )
 def sync_report(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """The day in one page: what was synced, what waits, what needs a person. Its short form is sent to staff."""
@@ -158,10 +164,11 @@ def _send(engine: "Engine", text: str) -> None:
 
 def automation(settings: Settings) -> dg.AutomationConditionSensorDefinition:
     """The sensor that runs these assets when their conditions hold: after their cron tick, once what they read is new."""
-    on = settings.runs_by_itself("operations")
+    on = settings.runs_by_itself(GROUP)
     return dg.AutomationConditionSensorDefinition(
         "operations_automation",
         target=dg.AssetSelection.groups(GROUP),
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
-        description="Renews performance, capacity plan and report.",
+        description=f"Renews performance, capacity plan and report. {entry(settings, GROUP).in_words}",
+        metadata=shown(settings, GROUP),
     )

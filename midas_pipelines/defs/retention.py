@@ -7,6 +7,7 @@ import dagster as dg
 
 from midas_pipelines.defs.history import forget_checks, forget_events, forget_runs
 from midas_pipelines.defs.shop import shop
+from midas_pipelines.defs.timetable import entry, shown
 from midas_pipelines.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -90,5 +91,7 @@ def forgetting(settings: Settings) -> dg.ScheduleDefinition:
         job=forget_old_runs,
         cron_schedule=f"30 {(settings.full_sync_hour - 1) % 24} * * *",
         execution_timezone="UTC",
+        description=f"Keeps Dagster's history short. {entry(settings, forget_old_runs.name).in_words}",
+        metadata=shown(settings, forget_old_runs.name),
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
     )

@@ -11,12 +11,10 @@ import sqlalchemy as sa
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.code import KEY, with_code
 from midas_pipelines.defs.executors import executor
-from midas_pipelines.defs.freshness import policies
 from midas_pipelines.defs.inventory import inventory_levels
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.operations import capacity_plan, sync_performance, sync_report
 from midas_pipelines.defs.retention import forget_old_runs
-from midas_pipelines.defs.timetable import timetable
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store import measures
 from midas_pipelines.store.database import Database
@@ -138,24 +136,6 @@ def test_the_report_is_markdown_and_is_sent_once_a_day(environment: World) -> No
     assert len(rows(environment.database, "SELECT id FROM alerts WHERE kind = 'daily_report'")) == 1
 
 
-def test_an_asset_may_miss_one_renewal_and_not_four() -> None:
-    policy = policies(Settings(orders_interval=10))["order_poll"]
-    assert policy == dg.FreshnessPolicy.time_window(
-        warn_window=timedelta(minutes=22), fail_window=timedelta(minutes=42)
-    )
-
-
-ON_DEMAND = ("sync_plan", "imported_orders", "staff_alerts")
-"""Assets that nothing renews at an interval."""
-
-
-def test_every_asset_that_runs_has_a_freshness_policy() -> None:
-    for definition in defs.resolve_asset_graph().assets_defs:
-        for spec in definition.specs:
-            if definition.is_executable and spec.key.to_user_string() not in ON_DEMAND:
-                assert spec.freshness_policy is not None, spec.key
-
-
 def test_every_asset_that_runs_has_a_link_to_its_code() -> None:
     published = Settings(code_url="https://example.com/midas/blob/main")
     for definition in with_code(defs.resolve_asset_graph().assets_defs, published):
@@ -209,10 +189,3 @@ def test_celery_has_to_be_told_its_broker() -> None:
         executor(Settings(executor="celery"))
     chosen = executor(Settings(executor="celery", celery_broker="redis://h/0", celery_backend="redis://h/0"))  # type: ignore[arg-type]
     assert chosen.name == "celery"
-
-
-def test_single_workflows_are_paused_by_name() -> None:
-    found = {
-        entry.workflow: entry.on for entry in timetable(Settings(schedules=True, paused="order_import, x"))
-    }
-    assert (found["order_import"], found["status_sync"]) == (False, True)
