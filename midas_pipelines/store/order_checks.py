@@ -42,7 +42,8 @@ def orders_by_day(
     *,
     since: datetime | None = None,
 ) -> dict[str, DayOfOrders]:
-    """The imported orders by the day they were placed, in UTC; of days without any, nothing.
+    """The imported orders by the day they were placed, in UTC; of days without any, nothing. An order that nobody has
+    dated counts on the day it was imported.
 
     Args:
         database: the shop's.
@@ -50,17 +51,27 @@ def orders_by_day(
         placed_to: leaves out those placed then or later.
         since: counts as new what was imported then or later; None counts all.
     """
-    placed = _ORDERS.placed_at
+    placed = sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at)
     day = sa.func.date(sa.func.timezone("UTC", placed) if database.is_postgresql else placed)
     new = sa.func.count() if since is None else sa.func.count().filter(_ORDERS.imported_at >= since)
     query = sa.select(day.label("day"), sa.func.count().label("orders"), new.label("new"))
     query = query.where(_ORDERS.local_order_id.is_not(None)).group_by(day)
     if placed_from is not None:
-        query = query.where(placed >= placed_from)
+        query = query.where(
+            _placed_within(_ORDERS.placed_at >= placed_from, _ORDERS.imported_at >= placed_from)
+        )
     if placed_to is not None:
-        query = query.where(placed < placed_to)
+        query = query.where(_placed_within(_ORDERS.placed_at < placed_to, _ORDERS.imported_at < placed_to))
     with database.reading() as connection:
         return {str(row.day): DayOfOrders(row.orders, row.new) for row in connection.execute(query)}
+
+
+def _placed_within(
+    placed: sa.ColumnElement[bool], imported: sa.ColumnElement[bool]
+) -> sa.ColumnElement[bool]:
+    """The condition on when an order was placed; while that is unknown, the one on when it was imported. Each has its
+    column bare, so that an index is of use."""
+    return sa.or_(placed, sa.and_(_ORDERS.placed_at.is_(None), imported))
 
 
 def unbalanced_orders(database: Database) -> list[dict[str, Any]]:
@@ -255,6 +266,7 @@ def waiting_for_a_person(database: Database) -> list[dict[str, Any]]:
 
 def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
     """Orders that are pending or processing still, so many days after they were placed; the oldest first."""
+    oldest = utc_now(-days * DAY)
     query = (
         sa.select(
             _ORDERS.marketplace_order_id.label("order"),
@@ -265,9 +277,9 @@ def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
         .where(
             _ORDERS.status.in_(["pending", "processing"]),
             _ORDERS.local_order_id.is_not(None),
-            _ORDERS.placed_at < utc_now(-days * DAY),
+            _placed_within(_ORDERS.placed_at < oldest, _ORDERS.imported_at < oldest),
         )
-        .order_by(_ORDERS.placed_at)
+        .order_by(sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at))
     )
     return _rows(database, query)
 

@@ -109,4 +109,4 @@ def _late(sales: dict[int, Sale], known: dict[str, datetime]) -> set[int]:
 
 
 def _age(sale: Sale) -> float:
-    return (sale.updated_at or sale.placed_at).timestamp()
+    return (sale.updated_at or sale.ordered_at).timestamp()
