@@ -80,6 +80,7 @@ class Sale:
     sealed: str | None = None  # `raw`, where it was sealed when it was read
     read_at: datetime | None = None  # before 4Seller was asked, by the database's clock; None for an event
     trouble: str | None = None  # why its content could not be read; its status could
+    only_followed: bool = False  # it is not imported where it is not on record
 
     @property
     def adds_up(self) -> bool:
