@@ -104,7 +104,9 @@ def _print_story(story: Story) -> None:
         f"{order['total']} {order['currency'] or 'of an unknown currency'}."
     )
     if order["exception"] or order["reason"]:
-        say(f"Needs a person: {order['exception'] or 'set aside'}. {order['reason'] or ''}".rstrip())
+        dismissed = order["outcome"] == "dismissed"
+        state = "Dismissed" if dismissed else f"Needs a person: {order['exception'] or 'set aside'}"
+        say(f"{state}. {order['reason'] or ''}".rstrip())
     if story.lines:
         names = ("line", "sku", "title", "quantity", "taken", "given_back", "owed", "shipped")
         print_table("Lines", [{name: line[name] for name in names} for line in story.lines])
