@@ -114,13 +114,17 @@ def _goods_by_order() -> sa.Subquery:
     """What the items of each shop order cost, and how many have prices in finer parts than the cents that the shop keeps:
     each of those may be half a cent away from what the marketplace added up."""
     fine = sa.case((_LINES.price != sa.func.round(_LINES.price, 2), 1), else_=0)
+    ours = marketplace_order_lines.join(marketplace_orders, _ORDERS.id == _LINES.order_id)
+    mine = sa.and_(  # SQLite gives the ids of items of a deleted order again
+        _LINES.order_item_id == order_items.c.id, _ORDERS.local_order_id == order_items.c.order_id
+    )
     return (
         sa.select(
             order_items.c.order_id,
             sa.func.sum(order_items.c.total_price).label("goods"),
             sa.func.sum(fine).label("fine"),
         )
-        .outerjoin(marketplace_order_lines, _LINES.order_item_id == order_items.c.id)
+        .select_from(order_items.outerjoin(ours, mine))
         .group_by(order_items.c.order_id)
         .subquery("lines")
     )
