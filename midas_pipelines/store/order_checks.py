@@ -21,7 +21,7 @@ from midas_pipelines.storefront.schema import order_items, orders
 from midas_pipelines.storefront.types import utc_now
 
 DAY = 86_400
-MISMATCH = "total_mismatch"
+MISMATCH, DELETED = "total_mismatch", "deleted"
 HALF_A_CENT = 0.00501
 """The finest difference that can mean anything, and what SQLite adds to it: money is floating point there."""
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
@@ -87,7 +87,7 @@ def unbalanced_orders(database: Database) -> list[dict[str, Any]]:
     digits = sa.case(MINOR_UNITS, value=_ORDERS.currency, else_=2)
     same = sa.func.round(expected, digits) == sa.func.round(total, digits)
     gap, known_gap = expected - total, _ORDERS.lines_total + extras - _ORDERS.total
-    seen = sa.and_(_dismissed(), sa.func.abs(gap - known_gap) <= fine)
+    seen = sa.and_(_dismissed(MISMATCH), sa.func.abs(gap - known_gap) <= fine)
     query = (
         sa.select(
             _ORDERS.marketplace_order_id.label("order"),
@@ -130,22 +130,22 @@ def _goods_by_order() -> sa.Subquery:
     )
 
 
-def _dismissed() -> sa.ColumnElement[bool]:
-    """Whether a person has looked at the marketplace's total and taken it as it is."""
+def _dismissed(word: str) -> sa.ColumnElement[bool]:
+    """Whether a person has looked at the exception of that word on an order and taken it as it is."""
     logs = order_processing_logs.c
     told = sa.exists().where(
         logs.marketplace_order_id == _ORDERS.marketplace_order_id,
         logs.step == "dismissed",
-        logs.detail.contains(MISMATCH),
+        logs.detail.contains(word),
     )
-    return sa.and_(sa.func.coalesce(_ORDERS.exception, "").not_like(f"%{MISMATCH}%"), told)
+    return sa.and_(sa.func.coalesce(_ORDERS.exception, "").not_like(f"%{word}%"), told)
 
 
 def unpaired_orders(database: Database) -> list[dict[str, Any]]:
     """Orders that break the pairing of one shop order with one marketplace order.
 
-    A shop order of ours that no marketplace order explains, an imported one whose shop order is gone, or one marketplace
-    order under several channels' words.
+    A shop order of ours that no marketplace order explains, an imported one whose shop order is gone, unless a person has
+    dismissed that, or one marketplace order under several channels' words.
     """
     stray = (
         sa.select(
@@ -163,7 +163,7 @@ def unpaired_orders(database: Database) -> list[dict[str, Any]]:
             sa.literal("imported, and the shop's order is gone").label("problem"),
         )
         .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
-        .where(_ORDERS.outcome == "imported", orders.c.id.is_(None))
+        .where(_ORDERS.outcome == "imported", orders.c.id.is_(None), sa.not_(_dismissed(DELETED)))
     )
     twice = (
         sa.select(
