@@ -268,6 +268,34 @@ def waiting_for_a_person(database: Database) -> list[dict[str, Any]]:
     return _rows(database, query)
 
 
+def statuses_gone_back(database: Database) -> list[dict[str, Any]]:
+    """Orders that stand at an earlier status than one that they have reached, and that no person has settled."""
+    logs = order_processing_logs.c
+    ranks = {status: rank for rank, status in enumerate(("pending", "processing", "shipped", "delivered"))}
+    reached = (
+        sa.select(
+            logs.marketplace_order_id.label("order"),
+            sa.func.max(sa.case(ranks, value=logs.step)).label("rank"),
+            sa.func.max(sa.case((logs.step == "settled", 1), else_=0)).label("settled"),
+        )
+        .where(logs.step.in_([*ranks, "settled"]))
+        .group_by(logs.marketplace_order_id)
+        .subquery("reached")
+    )
+    words = {rank: status for status, rank in ranks.items()}
+    query = (
+        sa.select(
+            _ORDERS.marketplace_order_id.label("order"),
+            _ORDERS.status.label("stands_at"),
+            sa.case(words, value=reached.c.rank).label("had_reached"),
+        )
+        .join(reached, reached.c.order == _ORDERS.marketplace_order_id)
+        .where(reached.c.settled == 0, sa.case(ranks, value=_ORDERS.status) < reached.c.rank)
+        .order_by(_ORDERS.id.desc())
+    )
+    return _rows(database, query)
+
+
 def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
     """Orders that are pending or processing still, so many days after they were placed; the oldest first."""
     oldest = utc_now(-days * DAY)

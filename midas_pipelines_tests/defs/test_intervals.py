@@ -8,10 +8,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
 from pydantic import ValidationError
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.intervals import due, every
+from midas_pipelines.defs.intervals import due, every, interval_schedule
 from midas_pipelines.defs.jobs import schedules
 from midas_pipelines.settings import Settings
 
@@ -19,17 +20,34 @@ DAY = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute) for minute i
 
 
 @pytest.mark.parametrize(
-    ("minutes", "cron"), [(1, "*/1 * * * *"), (5, "*/5 * * * *"), (60, "0 * * * *"), (7, "* * * * *")]
+    ("minutes", "cron"),
+    [
+        (1, ["*/1 * * * *"]),
+        (5, ["*/5 * * * *"]),
+        (60, ["0 * * * *"]),
+        (45, ["0,45 0-23/3 * * *", "30 1-23/3 * * *", "15 2-23/3 * * *"]),
+        (7, ["* * * * *"]),
+    ],
 )
-def test_an_interval_has_its_cron_line(minutes: int, cron: str) -> None:
+def test_an_interval_has_its_cron_lines(minutes: int, cron: list[str]) -> None:
     assert every(minutes) == cron
 
 
-@pytest.mark.parametrize("minutes", [7, 13, 25, 45, 59])
-def test_an_interval_that_cron_cannot_say_is_kept_across_the_hour(minutes: int) -> None:
+@pytest.mark.parametrize("minutes", [9, 32, 45, 48])
+def test_the_lines_of_an_interval_tick_at_it_and_at_nothing_else(minutes: int) -> None:
+    ticks = schedule_execution_time_iterator(DAY[0].timestamp(), every(minutes), "UTC", ascending=True)
+    found = [next(ticks) for _ in range(24 * 60 // minutes + 1)]
+    assert {later - earlier for earlier, later in pairwise(found)} == {timedelta(minutes=minutes)}
+
+
+@pytest.mark.parametrize("minutes", [7, 13, 25, 59])
+def test_an_interval_that_cron_cannot_say_is_kept_across_the_hour_and_told(minutes: int) -> None:
     ticks = [at for at in DAY if due(minutes, at)]
     gaps = {later - earlier for earlier, later in pairwise(ticks)}
     assert gaps == {timedelta(minutes=minutes)}
+    schedule = interval_schedule("order_import", minutes, Settings(orders_interval=minutes), "New sales.")
+    assert f"every {minutes} minutes" in str(schedule.description)
+    assert schedule.metadata["every"].value == f"every {minutes} minutes"
 
 
 @pytest.mark.parametrize("minutes", [0, 61, -5, "often"])
