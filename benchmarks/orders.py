@@ -28,7 +28,7 @@ from midas_pipelines.store.order_checks import unbalanced_orders, unexplained_de
 from midas_pipelines.store.stock_checks import negative_stock, unexplained_stock
 from midas_pipelines.storefront.schema import products
 from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.orders.intake import AT_ONCE, Intake, OrderReport
+from midas_pipelines.sync.orders.intake import Intake, OrderReport
 
 ORDERS = 10_000
 ROUNDS = 3
@@ -66,7 +66,7 @@ def _result(ours: float, theirs: float | None) -> Result:
         f"{ratio:.2f} x dlt",
         target,
         ratio <= 1.0,
-        f"{ours:.2f} s, dlt {theirs:.2f} s; best of {ROUNDS}, up to {AT_ONCE} orders a transaction, payloads sealed",
+        f"{ours:.2f} s, dlt {theirs:.2f} s; best of {ROUNDS}, up to {Settings().orders_batch} orders a transaction, payloads sealed",
     )
 
 

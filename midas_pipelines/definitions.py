@@ -14,6 +14,7 @@ from midas_pipelines.defs import (
     orders,
     stock,
 )
+from midas_pipelines.defs.alert_delivery import alert_delivery, alerts_waiting
 from midas_pipelines.defs.code import with_code
 from midas_pipelines.defs.executors import executor
 from midas_pipelines.defs.frames import Frames
@@ -21,7 +22,7 @@ from midas_pipelines.defs.freshness import with_freshness
 from midas_pipelines.defs.jobs import JOBS, schedules
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.retention import forgetting
-from midas_pipelines.defs.run_alerts import run_alert_sensors
+from midas_pipelines.defs.run_alerts import run_alert_sensor
 from midas_pipelines.defs.sensors import left_over_sensors
 from midas_pipelines.settings import load_settings
 
@@ -38,13 +39,13 @@ SETTINGS = load_settings()
 defs = dg.Definitions(
     assets=with_freshness(with_code(ASSETS, SETTINGS), SETTINGS),
     asset_checks=dg.load_asset_checks_from_modules(DOMAINS),
-    jobs=JOBS,
+    jobs=[*JOBS, alert_delivery(SETTINGS)],
     schedules=[*schedules(SETTINGS), forgetting(SETTINGS)],
     sensors=[
         *left_over_sensors(SETTINGS),
-        *run_alert_sensors(SETTINGS),
+        run_alert_sensor(SETTINGS),
         operations.automation(SETTINGS),
-        stock.alerts_waiting,
+        alerts_waiting(SETTINGS),
     ],
     resources={"midas": Midas(), "frames": Frames()},
     executor=executor(SETTINGS),

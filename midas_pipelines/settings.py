@@ -34,6 +34,25 @@ ITEM_PAGE_NAMES = {"sku", "slug", "product_id", "fourseller_id"}
 ORDER_PAGE_NAMES = {"order", "number", "order_id"}
 
 Minutes = Annotated[int, Field(ge=1, le=60)]
+Batch = Annotated[int, Field(ge=1, le=10_000)]
+
+WORKFLOWS = (
+    "incremental_sync",
+    "inventory_push",
+    "order_import",
+    "status_sync",
+    "full_sync",
+    "consistency_check",
+    "stock_watch",
+    "digest",
+    "operations",
+    "forget_old_runs",
+    "dirty_items_left_over",
+    "webhooks_left_over",
+    "tell_of_failures",
+    "alert_delivery",
+)
+"""What runs by itself, each by the name that `paused` knows it by."""
 
 
 class SettingsError(Exception):
@@ -80,11 +99,19 @@ class Settings(BaseSettings):
     orders_interval: Minutes = Field(2, description="minutes between two imports of new sales")
     status_interval: Minutes = Field(5, description="minutes between two syncs of order statuses")
     stock_watch_interval: Minutes = Field(15, description="minutes between two looks for low stock")
+    performance_interval: Minutes = Field(
+        15, description="minutes between two looks at how well syncs run; they divide the hour"
+    )
+    report_hour: int = Field(
+        6, ge=0, le=23, description="UTC hour of the daily report; the capacity plan comes an hour before"
+    )
     digest_hour: int = Field(7, ge=0, le=23, description="UTC hour of the daily digest to staff")
     full_sync_hour: int = Field(2, ge=0, le=23, description="UTC hour of the nightly full sync")
     schedules: bool = Field(False, description="schedules and sensors start switched on; `midas dev` sets it")
     paused: str = Field(
-        "", description="workflows that do not run by themselves, comma separated, such as order_import"
+        "",
+        description="workflows that do not run by themselves, comma separated, such as order_import; `midas workflows` "
+        "names all",
     )
     shards: int = Field(16, ge=1, le=1000, description="parts that a full sync may be shared out in")
     shards_at_once: int = Field(4, ge=1, le=1000, description="runs of product syncs at once")
@@ -145,7 +172,19 @@ class Settings(BaseSettings):
         le=10_000,
         description="requests to 4Seller a second, all processes together; unset, it adapts",
     )
-    batch: int = Field(500, ge=1, le=10_000, description="items claimed, or orders imported, per transaction")
+    products_batch: Batch = Field(
+        500,
+        description="items that a product sync claims at once; never more than four times MIDAS_IN_FLIGHT",
+    )
+    inventory_batch: Batch = Field(
+        500,
+        description="items that an inventory push claims at once; never more than four times MIDAS_IN_FLIGHT",
+    )
+    orders_batch: Batch = Field(
+        2000,
+        description="orders imported in one transaction, in whole pages of 4Seller (100); the shop waits for their stock meanwhile",
+    )
+    status_batch: Batch = Field(500, description="orders looked at together by the sync of statuses")
     lease_seconds: int = Field(120, ge=60, le=3600, description="how long a claim on an item holds")
     most_attempts: int = Field(8, ge=1, le=100, description="runs an item may fail in before it is set aside")
     failures_in_a_row: int = Field(20, ge=3, le=1000, description="after these 4Seller counts as down")
@@ -210,6 +249,21 @@ class Settings(BaseSettings):
     notify_urls: SecretStr | None = Field(
         None, description="where staff are told: apprise addresses, separated by white space"
     )
+
+    @field_validator("paused")
+    @classmethod
+    def _known_workflows(cls, value: str) -> str:
+        unknown = [name for name in _listed(value) if name not in WORKFLOWS]
+        if unknown:
+            raise ValueError(f"must name none but {', '.join(WORKFLOWS)}; it names {', '.join(unknown)}")
+        return value
+
+    @field_validator("performance_interval")
+    @classmethod
+    def _divides_the_hour(cls, value: int) -> int:
+        if 60 % value:
+            raise ValueError("must divide the hour: 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60 minutes")
+        return value
 
     @field_validator("fourseller_api_url")
     @classmethod
@@ -353,7 +407,11 @@ class Settings(BaseSettings):
 
     def runs_by_itself(self, workflow: str) -> bool:
         """Whether schedules and sensors start that workflow: they are on, and it is not paused."""
-        return self.schedules and workflow not in {name.strip() for name in self.paused.split(",")}
+        return self.schedules and not self.is_paused(workflow)
+
+    def is_paused(self, workflow: str) -> bool:
+        """Whether that workflow is left off, be the others on or not."""
+        return workflow in _listed(self.paused)
 
     def channel(self) -> ChannelAccess:
         """Where 4Seller is and who we are there; raises `SettingsError` naming what is not set."""
@@ -368,6 +426,10 @@ class Settings(BaseSettings):
         return ChannelAccess(
             url=self.fourseller_api_url, api_key=self.fourseller_api_key, seller_id=self.fourseller_seller_id
         )
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _check_database_url(text: str) -> str:
@@ -414,10 +476,14 @@ def load_settings() -> Settings:
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0]) if location else "a setting"
+    return f"{variable_of(name)} {_reworded(message)}."
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting; of what is none, its own name."""
     field = Settings.model_fields.get(name)
     alias = field.validation_alias if field is not None else name
-    variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else alias or f"MIDAS_{name.upper()}"
-    return f"{variable} {_reworded(message)}."
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"{alias or 'MIDAS_' + name.upper()}"
 
 
 def _reworded(message: str) -> str:

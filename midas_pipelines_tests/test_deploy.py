@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from pydantic import AliasChoices
 
 from midas_pipelines.cli import COMMANDS
 from midas_pipelines.settings import Settings
@@ -17,8 +20,24 @@ DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "docker-compose.yaml").read_text())
 VALUES = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())
 GATEWAY = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "gateway.yaml").read_text()))
-KNOWN = {name.upper() for name in Settings.model_fields if name.startswith("fourseller_")} | {
-    f"MIDAS_{name.upper()}" for name in Settings.model_fields
+
+
+def variable(name: str) -> str:
+    """What a setting is called in the environment."""
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"MIDAS_{name.upper()}"
+
+
+KNOWN = {variable(name) for name in Settings.model_fields}
+READ_SETTINGS = ["code", "gateway", "prepare", "step-worker"]
+"""The services that read settings: runs are processes of `code`, which gives them its own."""
+SETTINGS = yaml.safe_load((DEPLOY / "kubernetes" / "settings.yaml").read_text())
+REQUIRED = set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "docker-compose.yaml").read_text()))
+DECIDED = {"MIDAS_DAGSTER_POSTGRES_URL", "DAGSTER_HOME"}
+"""What compose decides everywhere: where the containers find each other."""
+DECIDED_FOR = {
+    "gateway": {"MIDAS_GATEWAY_HOST", "MIDAS_GATEWAY_PORT", "MIDAS_DAGSTER_URL"},
+    "step-worker": {"MIDAS_EXECUTOR"},
 }
 
 
@@ -37,6 +56,60 @@ def test_only_the_proxy_is_reached_from_outside() -> None:
     open_to_all = [name for name, service in COMPOSE["services"].items() if "ports" in service]
     assert open_to_all == ["proxy"]
     assert "basic_auth" in (DEPLOY / "Caddyfile").read_text()
+
+
+@pytest.mark.parametrize("name", READ_SETTINGS)
+def test_what_is_written_in_the_env_file_reaches_who_reads_settings(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["env_file"] == ".env"
+    passed_on = {key for key, value in service["environment"].items() if f"${{{key}:" in str(value)}
+    assert set(service["environment"]) & KNOWN - passed_on == DECIDED | DECIDED_FOR.get(name, set())
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+def test_compose_itself_hands_over_each_setting(tmp_path: Path) -> None:
+    given = {key: f"probe-{key}" for key in KNOWN}
+    needed = dict.fromkeys(REQUIRED - KNOWN, "x")
+    text = "".join(f"{key}={value}\n" for key, value in sorted((given | needed).items()))
+    shutil.copytree(DEPLOY, tmp_path / "deploy", ignore=shutil.ignore_patterns(".env"))
+    (tmp_path / "deploy" / ".env").write_text(text)
+    without_name = {
+        key: value for key, value in COMPOSE.items() if key != "name"
+    }  # unknown to the first Compose
+    (tmp_path / "deploy" / "docker-compose.yaml").write_text(yaml.safe_dump(without_name))
+    command = ["docker-compose", "--env-file", ".env", "-f", "docker-compose.yaml", "--profile", "celery"]
+    ran = subprocess.run([*command, "config"], cwd=tmp_path / "deploy", capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    services = yaml.safe_load(ran.stdout)["services"]
+    for name in READ_SETTINGS:
+        expected = {key: given[key] for key in KNOWN - DECIDED - DECIDED_FOR.get(name, set())}
+        assert expected.items() <= services[name]["environment"].items()
+        assert not services[name]["environment"]["UI_PASSWORD_HASH"]
+
+
+@pytest.mark.parametrize("name", sorted(set(COMPOSE["services"]) - set(READ_SETTINGS)))
+def test_who_reads_no_settings_is_given_no_secret_of_the_shop(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert "env_file" not in service
+    assert not set(service.get("environment", {})) & KNOWN - DECIDED
+
+
+@pytest.mark.parametrize("name", sorted(set(COMPOSE["services"]) - {"prepare"}))
+def test_a_service_that_ends_is_started_again(name: str) -> None:
+    assert COMPOSE["services"][name]["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
+def test_who_waits_for_a_healthy_service_is_told_when_it_is(name: str) -> None:
+    for other, how in COMPOSE["services"][name].get("depends_on", {}).items():
+        healthy = "healthcheck" in COMPOSE["services"][other]
+        assert healthy == (how["condition"] == "service_healthy"), other
+
+
+def test_no_secret_has_a_default() -> None:
+    text = (DEPLOY / "docker-compose.yaml").read_text()
+    named = set(re.findall(r"\$\{(\w*(?:PASSWORD|KEY|SECRET|DATABASE_URL)\w*)", text))
+    assert named == {name for name in REQUIRED if name not in ("FOURSELLER_SELLER_ID", "MIDAS_HOST")}
 
 
 def test_every_setting_that_is_named_exists() -> None:
@@ -58,21 +131,56 @@ def test_every_command_that_is_run_exists() -> None:
 
 
 def test_variables_without_a_default_are_in_the_example() -> None:
-    asked = set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "docker-compose.yaml").read_text()))
     given = {line.partition("=")[0] for line in (DEPLOY / "env.example").read_text().splitlines()}
-    assert asked <= given
+    assert given >= REQUIRED
 
 
 def test_kubernetes_runs_each_run_as_a_job_with_the_same_code_and_secrets() -> None:
     assert VALUES["runLauncher"]["type"] == "K8sRunLauncher"
     (deployment,) = VALUES["dagster-user-deployments"]["deployments"]
     assert deployment["codeServerArgs"] == ["-m", "midas_pipelines.definitions"]
+    assert deployment["envConfigMaps"] == [{"name": SETTINGS["metadata"]["name"]}]
+    assert "env" not in deployment
     assert deployment["includeConfigInLaunchedRuns"] == {"enabled": True}
     assert VALUES["ingress"]["dagsterWebserver"]["tls"]["enabled"] is True
     assert any("auth-url" in name for name in VALUES["ingress"]["annotations"])
 
 
-@pytest.mark.parametrize("part", GATEWAY, ids=lambda part: part["kind"])
+def test_kubernetes_is_told_each_setting_once() -> None:
+    assert set(SETTINGS["data"]) <= KNOWN
+    Settings(
+        **{
+            name: SETTINGS["data"][variable(name)]
+            for name in Settings.model_fields
+            if variable(name) in SETTINGS["data"]
+        }
+    )
+    longest = int(SETTINGS["data"]["MIDAS_LONGEST_RUN_MINUTES"]) * 60
+    assert VALUES["dagsterDaemon"]["runMonitoring"]["maxRuntimeSeconds"] == longest
+    pod = GATEWAY[0]["spec"]["template"]["spec"]
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        assert container["envFrom"] == [
+            {"configMapRef": {"name": "midas-settings"}},
+            {"secretRef": {"name": "midas"}},
+        ]
+        assert not {one["name"] for one in container.get("env", [])} & set(SETTINGS["data"])
+
+
+def test_kubernetes_keeps_dagster_as_the_other_deployments_do() -> None:
+    ours = yaml.safe_load((DEPLOY.parent / "midas_pipelines" / "dagster.yaml").read_text())
+    monitoring, retries = VALUES["dagsterDaemon"]["runMonitoring"], VALUES["dagsterDaemon"]["runRetries"]
+    assert (
+        monitoring["freeSlotsAfterRunEndSeconds"]
+        == ours["run_monitoring"]["free_slots_after_run_end_seconds"]
+    )
+    assert retries["retryOnAssetOrOpFailure"] == ours["run_retries"]["retry_on_asset_or_op_failure"]
+    assert retries["maxRetries"] == ours["run_retries"]["max_retries"]
+    assert VALUES["concurrency"]["pools"]["defaultLimit"] == ours["concurrency"]["pools"]["default_limit"]
+    assert VALUES["concurrency"]["pools"]["granularity"] == ours["concurrency"]["pools"]["granularity"]
+    assert VALUES["additionalInstanceConfig"]["freshness"] == ours["freshness"]
+
+
+@pytest.mark.parametrize("part", [*GATEWAY, SETTINGS], ids=lambda part: part["kind"])
 def test_kubernetes_knows_what_is_asked_of_it(part: dict[str, Any]) -> None:
     for version in ("1.31", "1.37"):
         kubernetes_validate.validate(part, version, strict=True)

@@ -51,8 +51,14 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MIDAS_STATUS_INTERVAL", "soon", "must be a valid integer"),
         ("MIDAS_FULL_SYNC_HOUR", "24", "must be less than or equal to 23"),
         ("MIDAS_SCHEDULES", "perhaps", "must be a valid boolean"),
+        ("MIDAS_PERFORMANCE_INTERVAL", "7", "must divide the hour"),
+        (
+            "MIDAS_PAUSED",
+            "digest, ordr_import",
+            "must name none but incremental_sync, inventory_push, order_import",
+        ),
         ("MIDAS_IN_FLIGHT", "0", "must be greater than or equal to 1"),
-        ("MIDAS_BATCH", "-1", "must be greater than or equal to 1"),
+        ("MIDAS_ORDERS_BATCH", "-1", "must be greater than or equal to 1"),
         ("MIDAS_LEASE_SECONDS", "5", "must be greater than or equal to 60"),
         ("MIDAS_MOST_ATTEMPTS", "0", "must be greater than or equal to 1"),
         ("MIDAS_FAILURES_IN_A_ROW", "1", "must be greater than or equal to 3"),
@@ -90,9 +96,9 @@ def test_a_wrong_value_is_one_sentence_naming_the_variable(
 
 
 def test_each_wrong_value_has_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MIDAS_BATCH", "many")
+    monkeypatch.setenv("MIDAS_ORDERS_BATCH", "many")
     monkeypatch.setenv("FOURSELLER_API_URL", "4seller.com")
-    with pytest.raises(SettingsError, match=r"FOURSELLER_API_URL must .*\. MIDAS_BATCH must .*\."):
+    with pytest.raises(SettingsError, match=r"FOURSELLER_API_URL must .*\. MIDAS_ORDERS_BATCH must .*\."):
         load_settings()
 
 

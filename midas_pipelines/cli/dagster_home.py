@@ -18,7 +18,10 @@ storage:
       env: MIDAS_DAGSTER_POSTGRES_URL
 """
 
-ONE_AT_ONCE = ("changes", "inventory", "orders", "order_days", "messages", "reconciliation")
+ONE_AT_ONCE = (
+    *("changes", "plans", "inventory", "orders", "order_days", "messages", "reconciliation"),
+    *("stock", "digest", "alerts", "operations"),
+)
 PRODUCT_POOL = "listings"
 
 

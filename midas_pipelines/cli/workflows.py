@@ -18,7 +18,7 @@ def workflows(as_json: bool) -> None:
 
     \b
     MIDAS_SCHEDULES=true         turns all of them on (`midas dev` does)
-    MIDAS_PAUSED=order_import    turns single ones off again, comma separated
+    MIDAS_PAUSED=order_import    turns single ones off again, comma separated, by the names in the table
     """
     entries = timetable(load_settings())
     if as_json:
@@ -34,6 +34,6 @@ def row(entry: Entry) -> dict[str, object]:
         "by itself": "on" if entry.on else "off",
         "when": entry.every,
         "batch": entry.batch or "",
-        "at once": entry.at_once,
-        "setting": entry.setting,
+        "at once": f"{entry.at_once}, fixed" if entry.at_once_is_fixed else entry.at_once,
+        "set by": entry.setting,
     }

@@ -1,6 +1,7 @@
-"""A link from each asset in the UI to the lines that make it: on this machine, or where the code is published."""
+"""A link from each asset in the UI to the lines that make it: where the code is published, or on a developer's machine."""
 
 import inspect
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +16,21 @@ KEY = "dagster/code_references"
 
 
 def with_code(assets: Iterable[Any], settings: Settings) -> list[Any]:
-    """The assets, each with its reference; what is only declared here has none."""
+    """The assets, each with its reference, if there is one that whoever looks can follow.
+
+    What is only declared here has none.
+    """
+    if settings.code_url is None and not in_dagster_dev():
+        return list(assets)
     return [_linked(asset, settings.code_url) for asset in assets]
+
+
+def in_dagster_dev() -> bool:
+    """Whether `dagster dev` loads this, as in `midas dev`: then who looks at the UI sits where the files are.
+
+    Anywhere else a path would be one inside a container, which no editor can open. Dagster tells its code servers so.
+    """
+    return os.environ.get("DAGSTER_IS_DEV_CLI") == "1"
 
 
 def _linked(asset: Any, code_url: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""How old each asset may get: a few of the intervals that it is renewed at, so that one missed run is no alarm."""
+"""How old each asset may get: a few of the intervals that it is really renewed at, so that one missed run is no alarm."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -12,25 +12,51 @@ START_UP = timedelta(minutes=2)
 """What a run may take to be launched and to end."""
 
 
+DAY = 24 * 60
+
+WITHOUT_POLICY = {
+    "sync_plan": "It is made when a person asks for it.",
+    "staff_alerts": "It is made when an alert is due, which may be never.",
+    "gateway/orders": "It tells of what webhooks brought; where none comes, nothing is told.",
+    "gateway/listings": "It tells of what changed; where nothing changes, nothing is told.",
+    "gateway/inventory": "It tells of what changed; where nothing changes, nothing is told.",
+}
+"""Assets whose age says nothing, and why."""
+
+
+def renewals(settings: Settings) -> list[tuple[str, str, int]]:
+    """Which workflow renews which asset, and how many minutes apart."""
+    return [
+        ("changed_listings", "incremental_sync", settings.products_interval),
+        ("fourseller_listings", "full_sync", DAY),
+        ("inventory_levels", "inventory_push", settings.inventory_interval),
+        ("order_poll", "order_import", settings.orders_interval),
+        ("imported_orders", "order_import", DAY),  # each day is noted as it begins
+        ("customer_messages", "order_import", settings.orders_interval),
+        ("customer_messages", "status_sync", settings.status_interval),
+        ("order_fulfilment", "status_sync", settings.status_interval),
+        ("order_statuses", "status_sync", settings.status_interval),
+        ("catalog_snapshot", "full_sync", DAY),
+        ("listing_observation", "consistency_check", DAY),
+        ("channel_availability", "stock_watch", settings.stock_watch_interval),
+        ("low_stock", "stock_watch", settings.stock_watch_interval),
+        ("daily_digest", "digest", DAY),
+        ("sync_performance", "operations", settings.performance_interval),
+        ("capacity_plan", "operations", DAY),
+        ("sync_report", "operations", DAY),
+    ]
+
+
 def policies(settings: Settings) -> dict[str, dg.FreshnessPolicy]:
-    """The policy of each asset by name: WARN after two missed renewals, FAIL after four; for the nightly after two."""
-    return {
-        "changed_listings": every(settings.products_interval),
-        "fourseller_listings": nightly(),
-        "inventory_levels": every(settings.inventory_interval),
-        "order_poll": every(settings.orders_interval),
-        "customer_messages": every(settings.orders_interval),
-        "order_fulfilment": every(settings.status_interval),
-        "order_statuses": every(settings.status_interval),
-        "catalog_snapshot": nightly(),
-        "listing_observation": nightly(),
-        "channel_availability": every(settings.stock_watch_interval),
-        "low_stock": every(settings.stock_watch_interval),
-        "daily_digest": nightly(),
-        "sync_performance": every(60),
-        "capacity_plan": nightly(),
-        "sync_report": nightly(),
-    }
+    """The policy of each asset by name, by the workflow that renews it most often; none where all of them are paused.
+
+    WARN after two missed renewals, FAIL after four; of what is renewed nightly after one, and after two.
+    """
+    shortest: dict[str, int] = {}
+    for asset, workflow, minutes in renewals(settings):
+        if not settings.is_paused(workflow):
+            shortest[asset] = min(minutes, shortest.get(asset, minutes))
+    return {asset: nightly() if minutes == DAY else every(minutes) for asset, minutes in shortest.items()}
 
 
 def every(minutes: int) -> dg.FreshnessPolicy:

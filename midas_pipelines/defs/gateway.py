@@ -1,6 +1,6 @@
 """What the gateway did at once, between two runs: assets of its own, that no run makes.
 
-It tells of them itself, once a second (`midas_pipelines.gateway.lineage`). Were its deeds told as those of the assets
+It tells of them itself, at most once a minute (`midas_pipelines.gateway.lineage`). Were its deeds told as those of the assets
 that runs make, each would stand there as newer than the checks of the last run, and would keep an asset fresh whose
 runs have stopped.
 """
@@ -20,8 +20,8 @@ def _told_by_gateway(name: str, described: str, *, reads: list[str], writes: dic
         owners=OWNERS,
         tags={"driver": "gateway", **writes},
         deps=[dg.AssetKey(reads)],
-        description=f"{described} The gateway does this within a second or two, and sums it up here each second, with how "
-        "long it took from the change to the answer.",
+        description=f"{described} The gateway does this within a second or two, and sums it up here, a minute at most in "
+        "one event, with how long it took from the change to the answer.",
     )
 
 

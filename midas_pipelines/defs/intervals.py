@@ -1,13 +1,16 @@
 """Schedules at the intervals that the settings ask for, one run of a workflow at a time."""
 
 from datetime import datetime
+from math import lcm
 
 import dagster as dg
 
 from midas_pipelines.defs.shards import SHARDS
+from midas_pipelines.defs.timetable import entry, shown
 from midas_pipelines.defs.workflows import whole_run
 from midas_pipelines.settings import Settings
 
+DAY = 24 * 60
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -17,16 +20,23 @@ UNFINISHED = [
 ]
 
 
-def every(minutes: int) -> str:
-    """The cron line that ticks every so many minutes, or each minute where cron cannot say it (see `due`)."""
-    if minutes == 60:
-        return "0 * * * *"
-    return f"*/{minutes} * * * *" if 60 % minutes == 0 else "* * * * *"
+def every(minutes: int) -> list[str]:
+    """The cron lines that together tick every so many minutes of the day.
+
+    Where the day does not divide so, as at 7 minutes, cron cannot say it: they tick each minute (see `due`).
+    """
+    if 60 % minutes == 0:
+        return ["0 * * * *"] if minutes == 60 else [f"*/{minutes} * * * *"]
+    if DAY % minutes:
+        return ["* * * * *"]
+    hours = lcm(minutes, 60) // 60  # after so many it begins anew
+    ticks = [[at for at in range(60) if (hour * 60 + at) % minutes == 0] for hour in range(hours)]
+    return [f"{','.join(map(str, at))} {hour}-23/{hours} * * *" for hour, at in enumerate(ticks) if at]
 
 
 def due(minutes: int, at: datetime) -> bool:
     """Whether a tick at that moment is one of every `minutes`; cron's own `*/7` would start anew each hour."""
-    return 60 % minutes == 0 or int(at.timestamp()) // 60 % minutes == 0
+    return DAY % minutes == 0 or int(at.timestamp()) // 60 % minutes == 0
 
 
 def interval_schedule(
@@ -40,12 +50,11 @@ def interval_schedule(
     @dg.schedule(
         name=f"{job_name}_schedule",
         job_name=job_name,
-        cron_schedule=every(minutes),
+        cron_schedule=every(minutes) if len(every(minutes)) > 1 else every(minutes)[0],
         execution_timezone="UTC",
         default_status=_status(settings, job_name),
-        description=f"{description} Every {minutes} minutes."
-        if minutes > 1
-        else f"{description} Every minute.",
+        description=f"{description} {entry(settings, job_name).in_words}",
+        metadata=shown(settings, job_name),
     )
     def at_interval(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if not due(minutes, context.scheduled_execution_time):
@@ -65,7 +74,8 @@ def daily_schedule(job_name: str, hour: int, settings: Settings, description: st
         cron_schedule=f"0 {hour} * * *",
         execution_timezone="UTC",
         default_status=_status(settings, job_name),
-        description=description,
+        description=f"{description} {entry(settings, job_name).in_words}",
+        metadata=shown(settings, job_name),
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         found = unless_running(context, job_name)

@@ -43,6 +43,21 @@ SEVERITY = {"content": WARN}
 """Words and pictures cost no sale; a wrong price or quantity does."""
 
 CONSISTENT = "consistent"
+ABSOLUTE = {
+    "published_not_above_available": (
+        "above",
+        "No item is offered on 4Seller in a greater quantity than the shop and its rules let it.",
+        "It may be sold though it is not there: `midas sync inventory` pushes what is; `midas explain SKU` shows where the "
+        "quantity comes from, and `midas status` whether pushes get through.",
+    ),
+    "one_product_per_sku": (
+        "doubled",
+        "No item has two products of its SKU on 4Seller.",
+        "Buyers see the item twice, and only one of the two is kept right: `midas items list` names it; delete the other on "
+        "4Seller.",
+    ),
+}
+"""What no share of items may break."""
 
 
 @dg.asset(
@@ -69,6 +84,10 @@ CONSISTENT = "consistent"
             asset="listing_observation",
             description="At least 99.9 % of the items were shown on 4Seller as they should be.",
         )
+    ]
+    + [
+        dg.AssetCheckSpec(name, asset="listing_observation", description=description)
+        for name, (_, description, _) in ABSOLUTE.items()
     ],
 )
 def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
@@ -99,6 +118,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
         check_results=[
             *(_check(name, field, report, where) for name, (field, _) in CHECKS.items()),
             _consistent(report, where),
+            *(_absolute(name, report, where) for name in ABSOLUTE),
         ],
     )
 
@@ -112,6 +132,19 @@ def _consistent(report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
         hint="`midas reconcile` looks again and settles by policy; `midas conflicts list` shows what waits for a person.",
         links=where,
         more=numbers(report, "consistency", "scanned", "discrepancies", "settled", "waiting"),
+    )
+
+
+def _absolute(name: str, report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
+    found, _, hint = ABSOLUTE[name]
+    offenders = getattr(report, found)
+    return verdict(
+        offenders,
+        name=name,
+        passed=_unjudged(report) is None and not offenders,
+        description=_unjudged(report),
+        hint=hint,
+        links=where if offenders else None,
     )
 
 

@@ -5,46 +5,52 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from midas_pipelines.defs.intervals import every
 from midas_pipelines.defs.inventory import inventory_levels
-from midas_pipelines.defs.listings import fourseller_listings
+from midas_pipelines.defs.listings import changed_listings, fourseller_listings
 from midas_pipelines.defs.metadata import OWNERS, PEOPLE, numbers, table
 from midas_pipelines.defs.midas import Midas
-from midas_pipelines.settings import Settings
+from midas_pipelines.defs.timetable import entry, shown
+from midas_pipelines.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from midas_pipelines.sync import capacity
+    from midas_pipelines.sync import forecast
     from midas_pipelines.sync.engine import Engine
 
+SETTINGS = load_settings()
 GROUP = "operations"
 REPORT = "daily_report"
-PUSHES = ("products", "inventory")
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
-    deps=[fourseller_listings, inventory_levels],
-    automation_condition=dg.AutomationCondition.cron_tick_passed("*/15 * * * *")
+    pool="operations",
+    deps=[fourseller_listings, changed_listings, inventory_levels],
+    automation_condition=dg.AutomationCondition.cron_tick_passed(every(SETTINGS.performance_interval)[0])
     & ~dg.AutomationCondition.in_progress(),
 )
 def sync_performance(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """Throughput, latency, error rate and age of the queue over the last hour, to be plotted over time.
 
-    `requests_per_second` counts the seconds in which a sync was at work, not those between two syncs.
+    What the gateway did counts in. `requests_per_second` is over the seconds in which a sync or the gateway was at
+    work, not those between.
     """
     from midas_pipelines.store import measures
     from midas_pipelines.sync.performance import by_kind, sum_up
 
     with midas.engine(context) as engine:
         rows = measures.finished_syncs(engine.database, seconds=3600)
-        hour = sum_up(rows, measures.failed_calls(engine.database, seconds=3600))
+        hour = sum_up(rows)
         queue = measures.stock(engine.database)
     return dg.MaterializeResult(
         metadata={
-            **numbers(hour, "syncs", "failed_syncs", "items", "requests", "failed_calls", "seconds"),
-            **numbers(hour, "items_per_second", "requests_per_second", "error_rate"),
-            "seconds_per_request": round(hour.seconds / hour.requests, 4) if hour.requests else 0.0,
+            **numbers(
+                hour, "syncs", "failed_syncs", "items", "written", "requests", "failed_calls", "seconds"
+            ),
+            **numbers(hour, "items_per_second", "requests_per_second", "error_rate", "seconds_per_call"),
+            **numbers(hour, "seconds_to_channel", "slowest_seconds"),
             "queue": queue.waiting,
             "oldest_in_queue_seconds": queue.oldest_seconds,
             "by_kind": table(by_kind(rows)),
@@ -56,57 +62,60 @@ def sync_performance(context: dg.AssetExecutionContext, midas: Midas) -> dg.Mate
     group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
+    pool="operations",
     deps=[sync_performance],
-    automation_condition=dg.AutomationCondition.on_cron("0 5 * * *"),
+    automation_condition=dg.AutomationCondition.on_cron(f"0 {(SETTINGS.report_hour - 1) % 24} * * *"),
 )
 def capacity_plan(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """How long a full sync takes today, in 30 and in 90 days, and what to raise first, with the arithmetic shown.
 
-    Worst case: every item has to be written. Growth is that of the last 30 days, the pace that of the last day.
+    Worst case: every item has to be written. Growth is that of the last 30 days; the pace that of the last day's large
+    pushes, or of the last 30 days' where it had none.
     """
     from midas_pipelines.sync import capacity
 
     with midas.engine(context) as engine:
         measured = _measured(engine)
     found = capacity.plan(measured)
-    if found is None:
-        return dg.MaterializeResult(
-            metadata={"advice": "Too few calls were made in the last day to say anything yet."}
-        )
-    steps = [{"in days": one.days, "items": one.items, "how": one.arithmetic} for one in found.steps]
+    backlog = {} if found.backlog_seconds is None else {"backlog_seconds": round(found.backlog_seconds, 1)}
     return dg.MaterializeResult(
         metadata={
-            **{f"full_sync_seconds_in_{one.days}_days": one.seconds for one in found.steps},
-            "calls_per_second": found.pace,
-            "backlog_seconds": round(found.backlog_seconds, 1),
-            "raise_first": found.raise_first,
-            "advice": dg.MetadataValue.md(found.advice),
-            "pace": found.pace_arithmetic,
-            "arithmetic": table(steps),
+            "plan": dg.MetadataValue.md(capacity.markdown(found)),
+            "raise_first": found.advice.first,
+            "advice": found.words,
+            **{f"full_sync_seconds_in_{one.days}_days": round(one.seconds, 1) for one in found.steps},
+            "calls_per_second": round(found.pace, 4),
+            "pace_from": measured.pace.source,
+            **backlog,
         }
     )
 
 
-def _measured(engine: "Engine") -> "capacity.Measured":
+def _measured(engine: "Engine") -> "forecast.Measured":
     from midas_pipelines.store import measures
-    from midas_pipelines.sync import capacity
+    from midas_pipelines.sync import forecast, performance, push_pace
 
-    settings = engine.settings
-    pushes = [row for row in measures.finished_syncs(engine.database) if row.kind in PUSHES]
-    busy = [row for row in pushes if row.requests]
-    queue = measures.stock(engine.database)
-    written = ("created", "updated", "deleted", "pushed")
-    return capacity.Measured(
+    settings, database = engine.settings, engine.database
+    day = measures.finished_syncs(database)
+    rows = day
+    if not any(push_pace.is_large(row, settings.in_flight) for row in day):
+        rows = measures.older_pushes(database, push_pace.ROUNDS * settings.in_flight) + day
+    queue, changed = measures.stock(database), measures.stock_changes(database)
+    at_once = any(row.kind == measures.GATEWAY for row in day)
+    return forecast.Measured(
         items=queue.items,
         new_in_30_days=queue.new_in_30_days,
         waiting=queue.waiting,
-        changes_per_day=sum(int(row.counts.get(name) or 0) for row in pushes for name in written),
-        requests=sum(row.requests for row in busy),
-        seconds=sum(row.seconds for row in busy),
+        pushes_per_day=sum(performance.written(row) for row in day),
+        stock_changes=changed.changes,
+        stock_items=changed.items,
+        pace=push_pace.pace_of(rows, settings.in_flight),
+        limit=push_pace.limit_of(rows, settings.in_flight, settings.rate_limit),
         in_flight=settings.in_flight,
-        workers=settings.shards_at_once if settings.spread_full_sync else 1,
-        rate_limit=settings.rate_limit,
-        interval_minutes=settings.products_interval,
+        spread=settings.spread_full_sync,
+        shards=settings.shards,
+        shards_at_once=settings.shards_at_once,
+        interval_minutes=None if at_once else min(settings.inventory_interval, settings.products_interval),
     )
 
 
@@ -115,8 +124,9 @@ def _measured(engine: "Engine") -> "capacity.Measured":
     kinds={"python"},
     owners=OWNERS,
     tags=PEOPLE,
+    pool="operations",
     deps=[sync_performance],
-    automation_condition=dg.AutomationCondition.on_cron("0 6 * * *"),
+    automation_condition=dg.AutomationCondition.on_cron(f"0 {SETTINGS.report_hour} * * *"),
 )
 def sync_report(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """The day in one page: what was synced, what waits, what needs a person. Its short form is sent to staff."""
@@ -127,13 +137,13 @@ def sync_report(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materiali
 
     with midas.engine(context) as engine:
         rows = measures.finished_syncs(engine.database)
-        day = sum_up(rows, measures.failed_calls(engine.database))
+        day = sum_up(rows)
         seen = overview(engine.database)
         _send(engine, short(seen, day))
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.md(markdown(seen, day, by_kind(rows))),
-            **numbers(day, "syncs", "failed_syncs", "requests", "failed_calls", "error_rate"),
+            **numbers(day, "syncs", "failed_syncs", "written", "requests", "failed_calls", "error_rate"),
             "waiting": seen.dirty,
             "need_a_look": len(seen.waiting),
             "orders_need_a_person": seen.order_exceptions,
@@ -154,10 +164,11 @@ def _send(engine: "Engine", text: str) -> None:
 
 def automation(settings: Settings) -> dg.AutomationConditionSensorDefinition:
     """The sensor that runs these assets when their conditions hold: after their cron tick, once what they read is new."""
-    on = settings.runs_by_itself("operations")
+    on = settings.runs_by_itself(GROUP)
     return dg.AutomationConditionSensorDefinition(
         "operations_automation",
         target=dg.AssetSelection.groups(GROUP),
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
-        description="Renews performance, capacity plan and report.",
+        description=f"Renews performance, capacity plan and report. {entry(settings, GROUP).in_words}",
+        metadata=shown(settings, GROUP),
     )

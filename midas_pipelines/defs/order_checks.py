@@ -6,8 +6,11 @@ import dagster as dg
 
 from midas_pipelines.defs.links import links
 from midas_pipelines.defs.midas import Midas
-from midas_pipelines.defs.orders import order_poll
+from midas_pipelines.defs.orders import order_poll, order_statuses
 from midas_pipelines.defs.verdicts import WARN, verdict
+
+NO_RETRY_IS_LEFT = timedelta(hours=2)
+"""By then the gateway has tried an event ten times, which takes an hour, and set it aside."""
 
 MISSED_POLLS = 3
 """So many intervals may pass without a poll before it counts as late."""
@@ -58,6 +61,36 @@ def deductions_equal_items(context: dg.AssetCheckExecutionContext, midas: Midas)
             hint="`midas orders show ID` tells what the order took, `midas explain SKU` the ledger of the item: somebody "
             "changed a row by hand. Put it back, and correct the `stock_quantity` of what you counted.",
         )
+
+
+@dg.asset_check(asset=order_statuses)
+def statuses_never_go_back(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
+    """No order stands at an earlier status than one that it has reached, unless a person has settled it so."""
+    from midas_pipelines.store.order_checks import statuses_gone_back
+
+    with midas.engine(context) as engine:
+        found = statuses_gone_back(engine.database)
+        return verdict(
+            found,
+            links=links(engine, found),
+            counted="orders",
+            hint="Somebody changed `marketplace_orders.status` by hand: `midas orders show ID` tells where it stood.",
+        )
+
+
+@dg.asset_check(asset=order_poll)
+def webhooks_come_to_an_end(context: dg.AssetCheckExecutionContext, midas: Midas) -> dg.AssetCheckResult:
+    """Each webhook that was accepted is applied, superseded, or set aside with its reason, within two hours."""
+    from midas_pipelines.store.left_over import dropped_webhooks
+
+    with midas.engine(context) as engine:
+        found = dropped_webhooks(engine.database, int(NO_RETRY_IS_LEFT.total_seconds()))
+    return verdict(
+        found,
+        counted="webhooks",
+        hint="Is the gateway running, and does `midas status` show its workers? `midas webhooks list` shows each event, and "
+        "`midas webhooks retry` tries those set aside again.",
+    )
 
 
 @dg.asset_check(asset=order_poll)

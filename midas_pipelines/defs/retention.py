@@ -5,36 +5,42 @@ from typing import TYPE_CHECKING, Protocol
 
 import dagster as dg
 
+from midas_pipelines.defs.history import forget_checks, forget_events, forget_runs
 from midas_pipelines.defs.shop import shop
+from midas_pipelines.defs.timetable import entry, shown
 from midas_pipelines.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from midas_pipelines.store.database import Database
 
-BLOCK = 500
-FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
-
-@dg.op(description="Removes finished runs, their events and their logs, once they are old enough.")
+@dg.op(
+    description="Removes finished runs, their events and their logs, once they are old enough and nothing needs them."
+)
 def remove_old_runs(context: dg.OpExecutionContext) -> int:
-    """How many were removed; those of the last `MIDAS_KEEP_RUNS_DAYS` days stay."""
+    """How many were removed; those of the last `MIDAS_KEEP_RUNS_DAYS` days stay, and those behind what is newest."""
     days = load_settings().keep_runs_days
-    removed = forget(context.instance, datetime.now(UTC) - timedelta(days=days))
+    removed = forget_runs(context.instance, _days_ago(days))
     context.add_output_metadata({"runs": removed})
     context.log.info(f"{removed} runs older than {days} days were removed.")
     return removed
 
 
-def forget(instance: dg.DagsterInstance, before: datetime) -> int:
-    """Removes every finished run that was created before that moment; returns how many."""
-    old = dg.RunsFilter(statuses=FINISHED, created_before=before)
-    removed = 0
-    while runs := instance.get_runs(filters=old, limit=BLOCK):
-        for run in runs:
-            instance.compute_log_manager.delete_logs(prefix=[run.run_id])
-            instance.delete_run(run.run_id)
-        removed += len(runs)
-    return removed
+@dg.op(
+    description="Removes what belongs to no run, or outlives it: what the gateway told, and results of checks."
+)
+def remove_old_events(context: dg.OpExecutionContext) -> int:
+    """How many were removed; those of the last `MIDAS_KEEP_RUNS_DAYS` days stay, and the newest of each."""
+    days = load_settings().keep_runs_days
+    events = forget_events(context.instance, _days_ago(days))
+    checks = forget_checks(context.instance, _days_ago(days))
+    context.add_output_metadata({"events": events, "check_results": checks})
+    context.log.info(f"{events} events and {checks} results of checks older than {days} days were removed.")
+    return events + checks
+
+
+def _days_ago(days: int) -> datetime:
+    return datetime.now(UTC) - timedelta(days=days)
 
 
 @dg.op(description="Removes webhooks that were applied or superseded, once they are old enough.")
@@ -70,8 +76,9 @@ def _forget_rows(context: dg.OpExecutionContext, what: str, days: int, forget_ro
 
 @dg.job(executor_def=dg.in_process_executor, description="Keeps Dagster's history to what is looked at.")
 def forget_old_runs() -> None:
-    """Three steps, none of which needs another."""
+    """Four steps, none of which needs another."""
     remove_old_runs()
+    remove_old_events()
     remove_old_webhooks()
     remove_old_audit_rows()
 
@@ -84,5 +91,7 @@ def forgetting(settings: Settings) -> dg.ScheduleDefinition:
         job=forget_old_runs,
         cron_schedule=f"30 {(settings.full_sync_hour - 1) % 24} * * *",
         execution_timezone="UTC",
+        description=f"Keeps Dagster's history short. {entry(settings, forget_old_runs.name).in_words}",
+        metadata=shown(settings, forget_old_runs.name),
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
     )

@@ -9,9 +9,7 @@ from midas_pipelines.defs.links import links
 from midas_pipelines.defs.metadata import OWNERS, PEOPLE, columns, numbers, table
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.plots import bars
-from midas_pipelines.defs.shop import shop
 from midas_pipelines.defs.verdicts import WARN, verdict
-from midas_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from midas_pipelines.notify.delivery import Delivered
@@ -26,6 +24,7 @@ GROUP = "inventory"
     kinds={"python"},
     owners=OWNERS,
     deps=[inventory_levels],
+    pool="stock",
     metadata=columns(
         sku="string: the shop's SKU",
         on_hand="int: stock in the shop",
@@ -53,7 +52,9 @@ def channel_availability(context: dg.AssetExecutionContext, midas: Midas) -> dg.
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[inventory_levels])
+@dg.asset(
+    group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[inventory_levels], pool="stock"
+)
 def low_stock(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """The items that run out, by threshold and by days of cover; staff are told once per crossing."""
     from midas_pipelines.sync.low_stock import watch_stock
@@ -65,7 +66,7 @@ def low_stock(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materialize
     return dg.MaterializeResult(metadata=_shown(report, delivered) | where)
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[low_stock])
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[low_stock], pool="digest")
 def daily_digest(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """One message a day to staff: what is low, what waits for a person, how consistent 4Seller was."""
     from midas_pipelines.sync.digest import write_digest
@@ -83,7 +84,7 @@ def daily_digest(context: dg.AssetExecutionContext, midas: Midas) -> dg.Material
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE)
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, pool="alerts")
 def staff_alerts(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """The outbox of alerts, delivered to the targets in MIDAS_NOTIFY_URLS; a dead target leaves them waiting."""
     with midas.engine(context) as engine:
@@ -110,32 +111,6 @@ def nothing_sold_out_that_sells(context: dg.AssetCheckExecutionContext, midas: M
         severity=WARN,
         hint="Reorder them; `midas stock low` lists all that runs out, the fastest seller first.",
     )
-
-
-@dg.sensor(
-    name="alerts_waiting",
-    target=dg.AssetSelection.assets(staff_alerts),
-    minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING
-    if load_settings().schedules
-    else dg.DefaultSensorStatus.STOPPED,
-    description="Sends alerts that no other run has sent.",
-)
-def alerts_waiting(_context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Asks for a delivery when an alert is due."""
-    from midas_pipelines.notify.delivery import something_due
-    from midas_pipelines.notify.targets import read_targets
-
-    with shop() as database:
-        if isinstance(database, dg.SkipReason):
-            return database
-        if not read_targets(load_settings().notify_urls):
-            return dg.SkipReason(
-                "MIDAS_NOTIFY_URLS is not set: alerts stay in the outbox (`midas alerts list`)."
-            )
-        if not something_due(database):
-            return dg.SkipReason("No alert waits.")
-    return dg.RunRequest()
 
 
 def _deliver(engine: "Engine") -> "Delivered":

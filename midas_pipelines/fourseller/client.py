@@ -20,6 +20,7 @@ from midas_pipelines.fourseller.errors import (
     RateLimited,
     Unavailable,
 )
+from midas_pipelines.fourseller.metering import CallMeter, CallSums
 from midas_pipelines.fourseller.models import InventoryLevel, Order, Product, ProductDraft, Tracking
 from midas_pipelines.fourseller.pace import AdaptivePace, Pace
 from midas_pipelines.fourseller.pages import Listing, OrderPage, Page, ProductPage
@@ -56,13 +57,28 @@ class FourSeller:
         self._pace: Pace = pace or AdaptivePace()
         self._on_failed_call = on_failed_call
         self._deadline_seconds = deadline_seconds
-        self.requests = 0
+        self._meter = CallMeter()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._wire.close()
+
+    @property
+    def requests(self) -> int:
+        """Calls sent so far, each attempt counted."""
+        return self._meter.sent
+
+    @property
+    def sums(self) -> CallSums:
+        """What the calls so far came to."""
+        return self._meter.read()
+
+    @property
+    def learnt_rate(self) -> float | None:
+        """Calls a second that 429s have taught it to keep to; None where it met none, or was given a pace."""
+        return self._pace.rate if isinstance(self._pace, AdaptivePace) else None
 
     # products
 
@@ -186,15 +202,21 @@ class FourSeller:
     async def _attempt(self, budget: Budget, read: Callable[[Any], Read]) -> Read:
         await self._turn(budget)
         seconds = budget.start_attempt()
-        self.requests += 1
         try:
-            status, body, retry_after = await self._wire.send(budget.call, seconds)
+            status, body, retry_after = await self._send(budget.call, seconds)
             answer = answers.read(budget.call, read, answers.sort(budget.call, status, body, retry_after))
         except FourSellerError as error:
             await self._note(budget, error)
             raise
         await self._pace.succeeded()
         return answer
+
+    async def _send(self, call: Call, seconds: float) -> tuple[int, bytes, str | None]:
+        began = self._meter.begin()
+        try:
+            return await self._wire.send(call, seconds)
+        finally:
+            self._meter.end(began, write=call.method != "GET")
 
     async def _turn(self, budget: Budget) -> None:
         """Waits for the pace: as long as it takes before the first request, within the deadline after it."""
@@ -213,6 +235,7 @@ class FourSeller:
 
     async def _note(self, budget: Budget, error: FourSellerError) -> None:
         budget.note(error)
+        self._meter.failed(error.status)
         if isinstance(error, RateLimited):
             await self._pace.blocked(error.retry_after_seconds)
         elif error.status is not None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from midas_pipelines.gateway.applying import Applier
 from midas_pipelines.gateway.lineage import Lineage
 from midas_pipelines.gateway.metrics import Metrics
+from midas_pipelines.gateway.worklog import WorkLog
 from midas_pipelines.store import webhooks
 from midas_pipelines.store.claims import Fate, Outcome
 from midas_pipelines.store.journal import ErrorBook
@@ -29,7 +30,7 @@ from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.express import Express
 
 KEEP_SECONDS = 5.0
-"""How often failed calls are written down, the claims of dead workers freed, and rules looked at that begin or end."""
+"""How often failed calls and sums of the work are written down, the claims of dead workers freed, and rules looked at that begin or end."""
 
 ASSETS = {Fate.QUANTITY: "inventory", Fate.LISTED: "listings", Fate.REMOVED: "listings"}
 """The asset of the gateway (`midas_pipelines.defs.gateway`) that a push is told as."""
@@ -53,6 +54,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._express: Express | None = None
         self._applier: Applier | None = None
+        self._work_log: WorkLog | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -82,6 +84,7 @@ class Worker:
         book = ErrorBook(engine.database, engine.run_id, block=sys.maxsize)
         presence = Presence(engine.database, engine.worker)
         async with engine.channel(book) as client:
+            self._work_log = WorkLog(engine, client)
             self._express = Express(engine, client, self._pushed)
             self._applier = Applier(engine, client, Vault(engine.settings.payload_key), self._settled)
             await asyncio.to_thread(presence.begin)
@@ -94,7 +97,8 @@ class Worker:
                         await self._stop(self._express, self._applier)
             finally:
                 await asyncio.to_thread(presence.end)
-                await asyncio.to_thread(book.flush)
+                self._work_log.close_minute(early=True)
+                await asyncio.to_thread(self._write_down, book)
 
     async def _work(self, express: Express, applier: Applier, book: ErrorBook, patience: float) -> None:
         self._tasks = [
@@ -114,6 +118,8 @@ class Worker:
 
     async def _keep(self, book: ErrorBook) -> None:
         while True:
+            if self._work_log is not None:
+                self._work_log.close_minute()
             try:
                 await asyncio.to_thread(self._keep_house, book)
             except sa.exc.SQLAlchemyError as failed:
@@ -121,11 +127,16 @@ class Worker:
             await asyncio.sleep(KEEP_SECONDS)
 
     def _keep_house(self, book: ErrorBook) -> None:
-        book.flush()
+        self._write_down(book)
         if free_dead_claims(self._engine.database) + webhooks.free_dead(self._engine.database):
             self._wake_from_thread("")
         if mark_due(self._engine.database):  # a rule has begun or ended
             self._wake_from_thread(ITEMS)
+
+    def _write_down(self, book: ErrorBook) -> None:
+        book.flush()
+        if self._work_log is not None:
+            self._work_log.write()
 
     def _wake_from_thread(self, what: str) -> None:
         express, applier = self._express, self._applier
@@ -140,6 +151,8 @@ class Worker:
     def _pushed(self, outcome: Outcome, seconds: float) -> None:
         self._metrics.pushes.labels(outcome.fate.value).inc()
         asset = ASSETS.get(outcome.fate)
+        if self._work_log is not None:
+            self._work_log.note(outcome, seconds if asset is not None else None)
         if asset is not None:
             self._metrics.push_seconds.observe(max(0.0, seconds))
             self._lineage.note(asset, "pushed", seconds)

@@ -89,6 +89,12 @@ def end_sync(
         )
 
 
+def note_work(database: Database, row: dict[str, Any]) -> None:
+    """Writes a row of work that is done already: a gateway's, which is no sync with a beginning and an end."""
+    with database.writing() as connection:
+        connection.execute(sa.insert(sync_logs).values(row))
+
+
 def sync_of_run(database: Database, kind: str, run_id: str) -> dict[str, Any] | None:
     """The newest row of that kind written by a run, as a dictionary."""
     query = sa.select(sync_logs).where(sync_logs.c.kind == kind, sync_logs.c.run_id == run_id)

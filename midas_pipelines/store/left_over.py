@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,9 +14,12 @@ from midas_pipelines.storefront.types import UtcDateTime, utc_now
 
 WEBHOOKS = sa.table(
     "marketplace_webhooks",
+    sa.column("webhook_id", sa.String),
     sa.column("type", sa.String),
     sa.column("received_at", UtcDateTime),
     sa.column("processed_at", UtcDateTime),
+    sa.column("outcome", sa.String),
+    sa.column("reason", sa.Text),
 )
 
 
@@ -62,3 +66,27 @@ def webhooks(database: Database, older_than_seconds: int) -> dict[str, LeftOver]
         before = waiting.get(subject, LeftOver(0, None))
         waiting[subject] = LeftOver(before.count + count, max(filter(None, (before.newest, moment))))
     return waiting
+
+
+def dropped_webhooks(database: Database, older_than_seconds: int) -> list[dict[str, Any]]:
+    """Accepted webhooks that have no end after so long, or one that says nothing; the oldest first.
+
+    Each ends applied, superseded, or set aside with its reason.
+    """
+    table = WEBHOOKS.c
+    problem = sa.case(
+        (table.processed_at.is_(None), "it waits still"),
+        (table.outcome.is_(None), "it ended without an outcome"),
+        else_="it was set aside without a reason",
+    )
+    overdue = sa.and_(table.processed_at.is_(None), table.received_at < utc_now(-older_than_seconds))
+    unsaid = sa.and_(table.processed_at.is_not(None), table.outcome.is_(None))
+    unreasoned = sa.and_(table.outcome == "set_aside", sa.func.coalesce(table.reason, "") == "")
+    query = sa.select(
+        table.webhook_id.label("webhook"), table.type, table.received_at, problem.label("problem")
+    )
+    query = query.where(sa.or_(overdue, unsaid, unreasoned)).order_by(table.received_at)
+    with database.reading() as connection:
+        if not sa.inspect(connection).has_table(WEBHOOKS.name):
+            return []
+        return [dict(row) for row in connection.execute(query).mappings()]

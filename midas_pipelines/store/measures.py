@@ -10,15 +10,25 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.tables import api_errors, mappings, sync_logs
+from midas_pipelines.store.tables import LEDGER_KEY, inventory_changes, mappings, sync_logs
 from midas_pipelines.storefront.types import utc_now
 
 DAY = 86_400
 
 
+GATEWAY = "gateway"
+"""The kind of the rows in which a gateway or worker sums up a minute of its work; every other row is a sync."""
+
+
 @dataclass(frozen=True)
 class SyncRow:
-    """One finished sync."""
+    """One finished sync, or a minute of a gateway's work.
+
+    Args:
+        requests: calls to 4Seller that it sent.
+        seconds: how long it took; of a gateway's minute the part in which a call was under way.
+        counts: its report, with `calls` (`fourseller.metering.CallSums`) since calls are summed up.
+    """
 
     kind: str
     scope: str
@@ -38,26 +48,55 @@ class Stock:
     oldest_seconds: float
 
 
+@dataclass(frozen=True)
+class StockChanges:
+    """Changes of quantities, and how many items they were of."""
+
+    changes: int
+    items: int
+
+
+_TABLE = sync_logs.c
+_ENDED = sa.select(
+    _TABLE.kind, _TABLE.scope, _TABLE.outcome, _TABLE.requests, _TABLE.seconds, _TABLE.counts
+).where(_TABLE.outcome != "running")
+
+
 def finished_syncs(database: Database, seconds: int = DAY) -> list[SyncRow]:
-    """The syncs that began so recently and have ended, oldest first."""
-    table = sync_logs.c
-    query = (
-        sa.select(table.kind, table.scope, table.outcome, table.requests, table.seconds, table.counts)
-        .where(table.started_at > utc_now(-seconds), table.outcome != "running")
-        .order_by(table.id)
+    """The syncs, and minutes of gateways, that began so recently and have ended, oldest first."""
+    return _rows(database, _ENDED.where(_TABLE.started_at > utc_now(-seconds)).order_by(_TABLE.id))
+
+
+def older_pushes(database: Database, requests: int, *, days: int = 30, most: int = 20) -> list[SyncRow]:
+    """The last syncs of products or quantities before the last day that made so many calls, oldest first."""
+    query = _ENDED.where(
+        _TABLE.kind.in_(["products", "inventory"]),
+        _TABLE.requests >= requests,
+        _TABLE.started_at > utc_now(-days * DAY),
+        _TABLE.started_at <= utc_now(-DAY),
     )
+    return _rows(database, query.order_by(_TABLE.id.desc()).limit(most))[::-1]
+
+
+def stock_changes(database: Database, seconds: int = DAY) -> StockChanges:
+    """What the stock ledger holds of so recent a time, the quantities it began with left out."""
+    recent = sa.and_(
+        inventory_changes.c.created_at > utc_now(-seconds), inventory_changes.c.cause != "opening"
+    )
+    items = sa.select(inventory_changes.c.product_id, LEDGER_KEY).where(recent).distinct().subquery()
+    with database.reading() as connection:
+        changes = connection.scalar(sa.select(sa.func.count()).select_from(inventory_changes).where(recent))
+        return StockChanges(
+            changes or 0, connection.scalar(sa.select(sa.func.count()).select_from(items)) or 0
+        )
+
+
+def _rows(database: Database, query: sa.Select[Any]) -> list[SyncRow]:
     with database.reading() as connection:
         return [
             SyncRow(row.kind, row.scope, row.outcome, row.requests or 0, row.seconds or 0.0, row.counts or {})
             for row in connection.execute(query)
         ]
-
-
-def failed_calls(database: Database, seconds: int = DAY) -> int:
-    """How many calls to 4Seller failed so recently."""
-    query = sa.select(sa.func.count()).where(api_errors.c.created_at > utc_now(-seconds))
-    with database.reading() as connection:
-        return connection.scalar(query) or 0
 
 
 def stock(database: Database) -> Stock:

@@ -21,7 +21,7 @@ from midas_pipelines.storefront.schema import order_items, orders
 from midas_pipelines.storefront.types import utc_now
 
 DAY = 86_400
-MISMATCH = "total_mismatch"
+MISMATCH, DELETED = "total_mismatch", "deleted"
 HALF_A_CENT = 0.00501
 """The finest difference that can mean anything, and what SQLite adds to it: money is floating point there."""
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
@@ -42,7 +42,8 @@ def orders_by_day(
     *,
     since: datetime | None = None,
 ) -> dict[str, DayOfOrders]:
-    """The imported orders by the day they were placed, in UTC; of days without any, nothing.
+    """The imported orders by the day they were placed, in UTC; of days without any, nothing. An order that nobody has
+    dated counts on the day it was imported.
 
     Args:
         database: the shop's.
@@ -50,17 +51,27 @@ def orders_by_day(
         placed_to: leaves out those placed then or later.
         since: counts as new what was imported then or later; None counts all.
     """
-    placed = _ORDERS.placed_at
+    placed = sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at)
     day = sa.func.date(sa.func.timezone("UTC", placed) if database.is_postgresql else placed)
     new = sa.func.count() if since is None else sa.func.count().filter(_ORDERS.imported_at >= since)
     query = sa.select(day.label("day"), sa.func.count().label("orders"), new.label("new"))
     query = query.where(_ORDERS.local_order_id.is_not(None)).group_by(day)
     if placed_from is not None:
-        query = query.where(placed >= placed_from)
+        query = query.where(
+            _placed_within(_ORDERS.placed_at >= placed_from, _ORDERS.imported_at >= placed_from)
+        )
     if placed_to is not None:
-        query = query.where(placed < placed_to)
+        query = query.where(_placed_within(_ORDERS.placed_at < placed_to, _ORDERS.imported_at < placed_to))
     with database.reading() as connection:
         return {str(row.day): DayOfOrders(row.orders, row.new) for row in connection.execute(query)}
+
+
+def _placed_within(
+    placed: sa.ColumnElement[bool], imported: sa.ColumnElement[bool]
+) -> sa.ColumnElement[bool]:
+    """The condition on when an order was placed; while that is unknown, the one on when it was imported. Each has its
+    column bare, so that an index is of use."""
+    return sa.or_(placed, sa.and_(_ORDERS.placed_at.is_(None), imported))
 
 
 def unbalanced_orders(database: Database) -> list[dict[str, Any]]:
@@ -76,7 +87,7 @@ def unbalanced_orders(database: Database) -> list[dict[str, Any]]:
     digits = sa.case(MINOR_UNITS, value=_ORDERS.currency, else_=2)
     same = sa.func.round(expected, digits) == sa.func.round(total, digits)
     gap, known_gap = expected - total, _ORDERS.lines_total + extras - _ORDERS.total
-    seen = sa.and_(_dismissed(), sa.func.abs(gap - known_gap) <= fine)
+    seen = sa.and_(_dismissed(MISMATCH), sa.func.abs(gap - known_gap) <= fine)
     query = (
         sa.select(
             _ORDERS.marketplace_order_id.label("order"),
@@ -103,34 +114,38 @@ def _goods_by_order() -> sa.Subquery:
     """What the items of each shop order cost, and how many have prices in finer parts than the cents that the shop keeps:
     each of those may be half a cent away from what the marketplace added up."""
     fine = sa.case((_LINES.price != sa.func.round(_LINES.price, 2), 1), else_=0)
+    ours = marketplace_order_lines.join(marketplace_orders, _ORDERS.id == _LINES.order_id)
+    mine = sa.and_(  # SQLite gives the ids of items of a deleted order again
+        _LINES.order_item_id == order_items.c.id, _ORDERS.local_order_id == order_items.c.order_id
+    )
     return (
         sa.select(
             order_items.c.order_id,
             sa.func.sum(order_items.c.total_price).label("goods"),
             sa.func.sum(fine).label("fine"),
         )
-        .outerjoin(marketplace_order_lines, _LINES.order_item_id == order_items.c.id)
+        .select_from(order_items.outerjoin(ours, mine))
         .group_by(order_items.c.order_id)
         .subquery("lines")
     )
 
 
-def _dismissed() -> sa.ColumnElement[bool]:
-    """Whether a person has looked at the marketplace's total and taken it as it is."""
+def _dismissed(word: str) -> sa.ColumnElement[bool]:
+    """Whether a person has looked at the exception of that word on an order and taken it as it is."""
     logs = order_processing_logs.c
     told = sa.exists().where(
         logs.marketplace_order_id == _ORDERS.marketplace_order_id,
         logs.step == "dismissed",
-        logs.detail.contains(MISMATCH),
+        logs.detail.contains(word),
     )
-    return sa.and_(sa.func.coalesce(_ORDERS.exception, "").not_like(f"%{MISMATCH}%"), told)
+    return sa.and_(sa.func.coalesce(_ORDERS.exception, "").not_like(f"%{word}%"), told)
 
 
 def unpaired_orders(database: Database) -> list[dict[str, Any]]:
     """Orders that break the pairing of one shop order with one marketplace order.
 
-    A shop order of ours that no marketplace order explains, an imported one whose shop order is gone, or one marketplace
-    order under several channels' words.
+    A shop order of ours that no marketplace order explains, an imported one whose shop order is gone, unless a person has
+    dismissed that, or one marketplace order under several channels' words.
     """
     stray = (
         sa.select(
@@ -148,7 +163,7 @@ def unpaired_orders(database: Database) -> list[dict[str, Any]]:
             sa.literal("imported, and the shop's order is gone").label("problem"),
         )
         .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
-        .where(_ORDERS.outcome == "imported", orders.c.id.is_(None))
+        .where(_ORDERS.outcome == "imported", orders.c.id.is_(None), sa.not_(_dismissed(DELETED)))
     )
     twice = (
         sa.select(
@@ -253,8 +268,37 @@ def waiting_for_a_person(database: Database) -> list[dict[str, Any]]:
     return _rows(database, query)
 
 
+def statuses_gone_back(database: Database) -> list[dict[str, Any]]:
+    """Orders that stand at an earlier status than one that they have reached, and that no person has settled."""
+    logs = order_processing_logs.c
+    ranks = {status: rank for rank, status in enumerate(("pending", "processing", "shipped", "delivered"))}
+    reached = (
+        sa.select(
+            logs.marketplace_order_id.label("order"),
+            sa.func.max(sa.case(ranks, value=logs.step)).label("rank"),
+            sa.func.max(sa.case((logs.step == "settled", 1), else_=0)).label("settled"),
+        )
+        .where(logs.step.in_([*ranks, "settled"]))
+        .group_by(logs.marketplace_order_id)
+        .subquery("reached")
+    )
+    words = {rank: status for status, rank in ranks.items()}
+    query = (
+        sa.select(
+            _ORDERS.marketplace_order_id.label("order"),
+            _ORDERS.status.label("stands_at"),
+            sa.case(words, value=reached.c.rank).label("had_reached"),
+        )
+        .join(reached, reached.c.order == _ORDERS.marketplace_order_id)
+        .where(reached.c.settled == 0, sa.case(ranks, value=_ORDERS.status) < reached.c.rank)
+        .order_by(_ORDERS.id.desc())
+    )
+    return _rows(database, query)
+
+
 def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
     """Orders that are pending or processing still, so many days after they were placed; the oldest first."""
+    oldest = utc_now(-days * DAY)
     query = (
         sa.select(
             _ORDERS.marketplace_order_id.label("order"),
@@ -265,9 +309,9 @@ def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
         .where(
             _ORDERS.status.in_(["pending", "processing"]),
             _ORDERS.local_order_id.is_not(None),
-            _ORDERS.placed_at < utc_now(-days * DAY),
+            _placed_within(_ORDERS.placed_at < oldest, _ORDERS.imported_at < oldest),
         )
-        .order_by(_ORDERS.placed_at)
+        .order_by(sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at))
     )
     return _rows(database, query)
 

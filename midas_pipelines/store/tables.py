@@ -174,7 +174,7 @@ sync_logs = sa.Table(
     "fourseller_sync_logs",
     store,
     sa.Column("id", BigId, primary_key=True),
-    sa.Column("kind", sa.String(30), nullable=False),  # products|inventory|orders|status|reconcile
+    sa.Column("kind", sa.String(30), nullable=False),  # products|inventory|orders|status|reconcile|gateway
     sa.Column("run_id", sa.String(64)),
     sa.Column("scope", sa.String(200), nullable=False),
     sa.Column("started_at", UtcDateTime, nullable=False, server_default=utc_now()),

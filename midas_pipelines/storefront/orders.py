@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,6 +36,33 @@ def update_order(connection: sa.Connection, order_id: int, **columns: Any) -> No
     """Changes columns of a shop order."""
     values = {**columns, "updated_at": utc_now()}
     connection.execute(sa.update(orders).where(orders.c.id == order_id).values(values))
+
+
+def describe_order(
+    connection: sa.Connection, order_id: int, *, before: dict[str, Any], now: dict[str, Any]
+) -> None:
+    """Changes those columns of a shop order that hold still what was written there; the shop may have its own words.
+
+    Args:
+        connection: a writing transaction.
+        order_id: the shop's.
+        before: what was written, by column.
+        now: what is to be there.
+    """
+    found = connection.execute(sa.select(*(orders.c[name] for name in before)).where(orders.c.id == order_id))
+    row = found.mappings().first()
+    changes = {
+        name: now[name] for name in before if row is not None and row[name] == before[name] != now[name]
+    }
+    if changes:
+        update_order(connection, order_id, **changes)
+
+
+def date_order(connection: sa.Connection, order_id: int, placed_at: datetime) -> None:
+    """Gives a shop order and its lines the moment at which it was placed."""
+    update_order(connection, order_id, created_at=placed_at)
+    lines = sa.update(order_items).where(order_items.c.order_id == order_id)
+    connection.execute(lines.values(created_at=placed_at))
 
 
 def update_order_items(connection: sa.Connection, order_id: int, rows: Sequence[dict[str, Any]]) -> None:

@@ -5,139 +5,135 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-HORIZONS = (0, 30, 90)
-"""Days ahead that the plan looks."""
+from midas_pipelines.fourseller.contract import PAGE_LIMIT
+from midas_pipelines.sync.advice import Advice, advise
+from midas_pipelines.sync.amounts import counted, in_words, number
+from midas_pipelines.sync.forecast import (
+    HORIZONS,
+    Measured,
+    backlog_seconds,
+    calls_of,
+    items_in,
+    pages_of,
+    sync_seconds,
+)
 
-ENOUGH_REQUESTS = 20
-"""Fewer measured calls than this say nothing about 4Seller's pace."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What the plan is worked out from.
-
-    Args:
-        items: sellable items now.
-        new_in_30_days: items that were new in the last thirty days.
-        waiting: items that wait to be pushed.
-        changes_per_day: items pushed in the last day.
-        requests: calls in the last day's product and inventory syncs.
-        seconds: how long those syncs were at work.
-        in_flight: requests under way at once in one worker (`MIDAS_IN_FLIGHT`).
-        workers: runs of product syncs at once (`MIDAS_SHARDS_AT_ONCE` where the full sync is spread, else 1).
-        rate_limit: calls a second that 4Seller allows; None where it is not known.
-        interval_minutes: how often changed products are pushed.
-    """
-
-    items: int
-    new_in_30_days: int
-    waiting: int
-    changes_per_day: int
-    requests: int
-    seconds: float
-    in_flight: int
-    workers: int
-    rate_limit: float | None
-    interval_minutes: int
+CAUTION = {
+    "pushes": "",
+    "latency": "The pace is worked out from latency, not measured: read this as the best case. ",
+    "assumed": "Too few calls were made to measure anything: this rests on an assumed latency and on the settings. ",
+}
 
 
 @dataclass(frozen=True)
 class Step:
-    """A full sync, so many days ahead, that has to write every item; `arithmetic` shows where `seconds` is from."""
+    """A full sync, so many days ahead, that has to write every item."""
 
     days: int
     items: int
     seconds: float
-    arithmetic: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The forecast, the pace it rests on, and the advice with its reason."""
+    """The forecast, the advice with its reason, and every line of the arithmetic, with units.
+
+    Args:
+        pace: calls a second of a full sync.
+        backlog_seconds: until nothing waits; None where it never ends.
+    """
 
     pace: float
-    pace_arithmetic: str
     steps: list[Step]
-    backlog_seconds: float
-    raise_first: str  # nothing | interval | workers | api_limit
-    advice: str
+    backlog_seconds: float | None
+    advice: Advice
+    words: str
+    arithmetic: list[tuple[str, str]]
 
 
-def plan(measured: Measured) -> Plan | None:
-    """The capacity plan, or None where too little was measured to say anything."""
-    if measured.requests < ENOUGH_REQUESTS or measured.seconds <= 0:
-        return None
-    one = measured.requests / measured.seconds
-    together = one * measured.workers
-    pace = min(together, measured.rate_limit or math.inf)
-    steps = [_step(measured, days, pace) for days in HORIZONS]
-    first, advice = _advice(measured, one, pace, steps)
+def plan(measured: Measured) -> Plan:
+    """The capacity plan; where nothing was measured it says so, and what it rests on instead."""
+    advice = advise(measured)
+    backlog = backlog_seconds(measured)
     return Plan(
-        round(pace, 2), _pace_words(measured, one, pace), steps, measured.waiting / pace, first, advice
+        pace=measured.sync_pace,
+        steps=[Step(days, items_in(measured, days), sync_seconds(measured, days)) for days in HORIZONS],
+        backlog_seconds=None if math.isinf(backlog) else backlog,
+        advice=advice,
+        words=CAUTION[measured.pace.source] + advice.words,
+        arithmetic=[
+            ("one worker", f"{measured.pace.words}."),
+            ("4Seller's limit", measured.limit.words),
+            ("a full sync's pace", _pace(measured)),
+            ("changes", _changes(measured)),
+            ("backlog", _backlog(measured)),
+            *((f"full sync {_when(days)}", _full(measured, days)) for days in HORIZONS),
+            ("reading", _reading(measured)),
+        ],
     )
 
 
-def _step(measured: Measured, days: int, pace: float) -> Step:
-    items = measured.items + round(measured.new_in_30_days * days / 30)
-    pages = math.ceil(items / 100)
-    seconds = (items + pages) / pace
-    grown = f"{measured.items} + {measured.new_in_30_days} / 30 x {days} = {items} items; " if days else ""
-    return Step(
-        days,
-        items,
-        round(seconds, 1),
-        f"{grown}({items} writes + {pages} pages) / {pace:.1f} a second = {in_words(seconds)}",
+def markdown(found: Plan) -> str:
+    """The plan as a person reads it: the advice, the times, and the arithmetic line by line."""
+    times = "\n".join(
+        f"- {_when(step.days).capitalize()}: {counted(step.items, 'item', 'items')}, **{in_words(step.seconds)}**"
+        for step in found.steps
     )
-
-
-def _pace_words(measured: Measured, one: float, pace: float) -> str:
-    words = f"{measured.requests} calls / {measured.seconds:.1f} s = {one:.1f} a second for one worker"
-    if measured.workers > 1:
-        words += f", x {measured.workers} workers = {one * measured.workers:.1f}"
-    if measured.rate_limit is not None:
-        words += f", 4Seller allows {measured.rate_limit:g}"
-    return f"{words}: {pace:.1f} a second"
-
-
-def _advice(measured: Measured, one: float, pace: float, steps: list[Step]) -> tuple[str, str]:
-    night = steps[-1].seconds
-    pushed = measured.changes_per_day / (24 * 60) * measured.interval_minutes / pace
-    limited = measured.rate_limit is not None and one * measured.workers >= measured.rate_limit * 0.9
-    if pushed > measured.interval_minutes * 60 * 0.8:
-        return (
-            "interval",
-            f"The changes of one interval take {in_words(pushed)} of its {measured.interval_minutes} minutes: "
-            "runs will overlap. Raise MIDAS_PRODUCTS_INTERVAL, or MIDAS_IN_FLIGHT and the workers.",
-        )
-    if night <= 3600:
-        return (
-            "nothing",
-            f"In 90 days a full sync of everything takes {in_words(night)}: nothing has to be raised.",
-        )
-    if limited:
-        return (
-            "api_limit",
-            f"4Seller's limit of {measured.rate_limit:g} calls a second is used up: more workers gain nothing. "
-            f"A full sync within an hour in 90 days needs {steps[-1].items / 3600:.0f} a second: ask 4Seller for it.",
-        )
-    if measured.workers == 1:
-        return (
-            "workers",
-            f"One worker sends {one:.1f} a second; {math.ceil(night / 3600)} of them end within an hour in 90 days: "
-            "set MIDAS_SPREAD_FULL_SYNC and MIDAS_SHARDS_AT_ONCE, on as many processors.",
-        )
+    lines = "\n".join(f"| {name} | {how} |" for name, how in found.arithmetic)
     return (
-        "workers",
-        f"{measured.workers} workers take {in_words(night)} in 90 days; within an hour it takes "
-        f"{math.ceil(measured.workers * night / 3600)}: raise MIDAS_SHARDS_AT_ONCE, or MIDAS_IN_FLIGHT "
-        f"({measured.in_flight} now) where processors are idle.",
+        f"**What to raise first.** {found.words}\n\n"
+        f"A full sync that has to write every item takes:\n\n{times}\n\n| line | arithmetic |\n|---|---|\n{lines}"
     )
 
 
-def in_words(seconds: float) -> str:
-    """A duration for a person."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"
+def _when(days: int) -> str:
+    return f"in {days} days" if days else "today"
+
+
+def _pace(measured: Measured) -> str:
+    one = f"{number(measured.pace.per_second)} calls a second x {counted(measured.workers, 'worker', 'workers')}"
+    together = f"{one} = {number(measured.pace.per_second * measured.workers)}"
+    if measured.sync_pace < measured.pace.per_second * measured.workers:
+        together += f", of which the limit lets through {number(measured.sync_pace)}"
+    return f"{together} calls a second."
+
+
+def _changes(measured: Measured) -> str:
+    pushes = f"{number(measured.pushes_per_day)} pushes in the last day / 86,400 s"
+    share = measured.arriving / measured.push_pace
+    return (
+        f"{pushes} = {number(measured.arriving)} a second, {number(100 * share)} % of the "
+        f"{number(measured.push_pace)} calls a second there are for them."
+    )
+
+
+def _backlog(measured: Measured) -> str:
+    if not measured.waiting:
+        return "Nothing waits."
+    return (
+        f"{counted(measured.waiting, 'item waits', 'items wait')} / ({number(measured.push_pace)} - "
+        f"{number(measured.arriving)}) calls a second = {in_words(backlog_seconds(measured))}."
+    )
+
+
+def _full(measured: Measured, days: int) -> str:
+    items = items_in(measured, days)
+    sign = "-" if measured.new_in_30_days < 0 else "+"
+    growth = f"{sign} {abs(measured.new_in_30_days):,} / 30 days x {days} days"
+    grown = f"{measured.items:,} {growth} = {items:,} items; " if days else ""
+    reads = pages_of(items) * measured.readings
+    return (
+        f"{grown}({items:,} writes + {reads:,} pages) / {number(measured.sync_pace)} calls a second "
+        f"= {in_words(calls_of(measured, items) / measured.sync_pace)}."
+    )
+
+
+def _reading(measured: Measured) -> str:
+    pages = pages_of(measured.items)
+    listing = f"{counted(measured.items, 'item', 'items')} / {PAGE_LIMIT} a page = {counted(pages, 'page', 'pages')}"
+    if not measured.spread:
+        return f"{listing}, read once: the full sync is one run over all shards. Unchanged items cost nothing more."
+    return (
+        f"{listing}, x {counted(measured.shards, 'shard', 'shards')} = {pages * measured.readings:,} calls: each shard's run "
+        "reads the whole listing; one run over all shards reads it once. Unchanged items cost nothing more."
+    )

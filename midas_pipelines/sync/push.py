@@ -185,12 +185,13 @@ class Push:
 
     def _try_to_claim(self, after: int, ids: Sequence[int] | None) -> list[Change]:
         settings = self.engine.settings
+        batch = settings.inventory_batch if self.quantities_only else settings.products_batch
         with self.engine.database.writing() as connection:
             claimed = claims.claim(
                 connection,
                 worker=self.engine.worker,
                 lease_seconds=settings.lease_seconds,
-                limit=min(settings.batch, settings.in_flight * (1 if after == 0 else 4)),  # the first soon
+                limit=min(batch, settings.in_flight * (1 if after == 0 else 4)),  # the first soon
                 after_id=after,
                 ids=ids,
                 listed_only=self.quantities_only,

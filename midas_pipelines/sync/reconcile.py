@@ -24,6 +24,8 @@ from midas_pipelines.sync.record import recorded
 from midas_pipelines.sync.settle import Settling, settle_orphans
 from midas_pipelines.sync.threads import in_thread
 
+FOUND = ("above", "doubled")
+
 
 @dataclass
 class ReconcileReport:
@@ -45,6 +47,12 @@ class ReconcileReport:
     requests: int = 0
     seconds: float = 0.0
     worst: list[dict[str, str]] = field(default_factory=list)
+    above: list[dict[str, str]] = field(
+        default_factory=list
+    )  # offered for sale in a quantity that is not there
+    doubled: list[dict[str, str]] = field(
+        default_factory=list
+    )  # items with more than one product of their SKU
     stopped: str | None = None  # why what the shop wins was not pushed: the brake
 
 
@@ -135,7 +143,7 @@ async def _push(engine: Engine, client: FourSeller, ids: list[int], report: Reco
 
 def _fill(report: ReconcileReport, settling: Settling, listing: Listing) -> None:
     report.listed, report.complete = len(listing.products), listing.complete
-    for name in ("scanned", "equal", "changing", "discrepancies", "unknown", "differing", "worst"):
+    for name in ("scanned", "equal", "changing", "discrepancies", "unknown", "differing", "worst", *FOUND):
         setattr(report, name, getattr(settling, name))
     judged = report.equal + report.discrepancies
     report.consistency = round(report.equal / judged, 6) if judged else 1.0

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import FourSellerError
+from midas_pipelines.fourseller.metering import CallSums
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.journal import begin_sync, end_sync, note_progress
@@ -78,7 +79,7 @@ def recorded(engine: Engine, kind: str, scope: str, report: Report) -> Iterator[
             engine.database,
             log_id,
             outcome=outcome,
-            counts=_kept(asdict(report)),  # type: ignore[call-overload]
+            counts=_kept(asdict(report)) | calls_of(clock.client),  # type: ignore[call-overload]
             requests=report.requests,
             seconds=report.seconds,
             reason=reason,
@@ -104,6 +105,14 @@ def _all_clear(engine: Engine) -> None:
             clear_alert(connection, kind=CHANNEL_DOWN, subject="fourseller")
 
 
+def calls_of(client: FourSeller | None, earlier: CallSums | None = None) -> dict[str, Any]:
+    """What the client's calls came to since `earlier`, as it is kept with a sync's counts; nothing without a client."""
+    if client is None:
+        return {}
+    sums = client.sums.since(earlier or CallSums())
+    return {"calls": sums.as_counts() | {"learnt_rate": client.learnt_rate}}
+
+
 def _kept(report: dict[str, Any]) -> dict[str, Any]:
     """The report without what grows with the catalogue."""
-    return {name: value for name, value in report.items() if name != "plan"}
+    return {name: value for name, value in report.items() if name not in ("plan", "above", "doubled")}

@@ -15,9 +15,12 @@ def markdown(seen: Overview, day: Performance, kinds: Sequence[Mapping[str, Any]
     """The report as one page."""
     parts = [
         "## The last 24 hours",
-        f"{day.syncs} syncs, {day.failed_syncs} of them failed; {day.requests} calls to 4Seller, "
-        f"{day.failed_calls} failed ({day.error_rate:.2%}).",
-        _table(kinds, ("sync", "syncs", "failed_syncs", "items", "requests", "seconds")),
+        f"- Syncs: {day.syncs}, {day.failed_syncs} failed.\n"
+        f"- Items created, changed or removed at 4Seller, those of the gateway included: {day.written}.\n"
+        f"- Calls to 4Seller: {day.requests}, {day.failed_calls} failed ({day.error_rate:.2%}), answered in "
+        f"{day.seconds_per_call * 1000:.0f} ms on average.",
+        *_at_once(day),
+        _table(kinds, ("work", "syncs", "failed syncs", "items", "written", "calls", "seconds")),
         "## Now",
         f"Items: {', '.join(f'{count} {state}' for state, count in seen.items.items()) or 'none'}; "
         f"{seen.dirty} wait to be pushed.",
@@ -35,10 +38,20 @@ def markdown(seen: Overview, day: Performance, kinds: Sequence[Mapping[str, Any]
 def short(seen: Overview, day: Performance) -> str:
     """The report in a few sentences, for a message to staff."""
     return (
-        f"Daily sync report: {day.syncs} syncs, {day.failed_syncs} failed; {day.requests} calls, "
-        f"{day.error_rate:.2%} failed. {seen.dirty} items wait, {len(seen.waiting)} need a look, "
+        f"Daily sync report. Items written at 4Seller: {day.written}; syncs: {day.syncs}, {day.failed_syncs} failed; "
+        f"calls: {day.requests}, {day.error_rate:.2%} failed. {seen.dirty} items wait, {len(seen.waiting)} need a look, "
         f"{seen.order_exceptions} orders need a person."
     )
+
+
+def _at_once(day: Performance) -> list[str]:
+    """How quick the gateway was, where there was one."""
+    if not day.delivered:
+        return []
+    return [
+        f"The gateway brought {day.delivered} changes to 4Seller, in {day.seconds_to_channel:.2f} s each on average, "
+        f"{day.slowest_seconds:.1f} s at most."
+    ]
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

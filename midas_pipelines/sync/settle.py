@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -64,10 +65,13 @@ class Settling:
     unknown: int = 0
     differing: dict[str, int] = field(default_factory=dict)
     worst: list[dict[str, str]] = field(default_factory=list)
+    above: list[dict[str, str]] = field(default_factory=list)
+    doubled: list[dict[str, str]] = field(default_factory=list)
     to_push: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.shown = {product.id: product for product in self.listing.products}
+        self.products_of = Counter(product.sku for product in self.listing.products if product.sku)
         self.ours: set[str] = set()
         self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
         self._after = 0
@@ -137,12 +141,19 @@ class Settling:
         self.scanned += 1
         self.equal += verdict.standing == EQUAL
         self.changing += verdict.standing == CHANGING
+        sku = row.sku or ""
+        if self.products_of[sku] > 1:
+            found = f"{self.products_of[sku]} products"
+            self.doubled.append({"sku": sku, "expected": "1 product", "4Seller": found})
         if verdict.standing == DIFFERING:
             self.discrepancies += 1
             for one in verdict.differences:
                 self.differing[one.field] = self.differing.get(one.field, 0) + 1
+                shown = shown_row(row, verdict, one)
                 if self.differing[one.field] <= PREVIEW:  # so that no kind crowds out another
-                    self.worst.append(shown_row(row, verdict, one))
+                    self.worst.append(shown)
+                if one.field == "quantity" and int(one.fourseller) > int(one.shop):
+                    self.above.append(shown)
 
     def _write(self, connection: sa.Connection, verdicts: list[tuple[Mapping, Verdict]]) -> None:
         observed = [

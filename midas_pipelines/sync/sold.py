@@ -14,13 +14,12 @@ from midas_pipelines.fourseller.pages import Rejected, read_order
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.orders.beginning import TOO_OLD, left_out
 from midas_pipelines.sync.orders.importing import import_sales
 from midas_pipelines.sync.orders.mail_rules import mail_rules
-from midas_pipelines.sync.orders.sales import Sale
+from midas_pipelines.sync.orders.sales import Sale, newest_states
 from midas_pipelines.sync.orders.set_aside import keep
-from midas_pipelines.sync.orders.taking_in import Unreadable, read_batch, rejected_order, too_old
-
-TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
+from midas_pipelines.sync.orders.taking_in import Unreadable, read_batch, rejected_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +48,30 @@ def import_told(engine: Engine, orders: Sequence[dict[str, Any]], vault: Vault) 
             told[place] = Told("applied", TOO_OLD)
         else:
             sales[place] = read
-    late = _late(sales, _known(engine, sales.values()))
+    known, since = _known(engine, sales.values()), engine.settings.orders_since
+    strangers = newest_states([sale for sale in sales.values() if sale.order_id not in known])
+    outside = {sale.order_id: left_out(sale, since) for sale in strangers}
     if sales:
-        mail = mail_rules(engine.settings)
-        import_sales(engine.database, list(sales.values()), vault, engine.run_id, mail=mail)
-    for place in late:
+        mail, run = mail_rules(engine.settings), engine.run_id
+        import_sales(engine.database, list(sales.values()), vault, run, mail=mail, since=since)
+    for place in _late(sales, known):
         told[place] = told[place] or Told("superseded", "A newer state of the order is known.")
+    for place, sale in sales.items():
+        told[place] = told[place] or Told("applied", outside.get(sale.order_id))
     return [one or Told("applied") for one in told]
 
 
 def _read(engine: Engine, raw: dict[str, Any], vault: Vault) -> Sale | Unreadable | None:
-    """The order as a sale, sealed; why it is none; None where it is too old to be imported."""
+    """The order as a sale, sealed; why it is none; None where nothing of it is of use."""
     try:
         order = read_order(raw)
     except ContractBroken as broken:
         given = raw.get("id")
         row = Rejected(given if isinstance(given, str) and given else None, broken.field, str(broken), raw)
         return rejected_order(row)
-    if too_old(engine, order):
-        return None
     batch = read_batch(engine, [order], [], vault)
-    return batch.sales[0] if batch.sales else batch.unreadable[0]
+    found: list[Sale | Unreadable] = [*batch.sales, *batch.unreadable]
+    return found[0] if found else None
 
 
 def _keep(engine: Engine, one: Unreadable, vault: Vault) -> Told:
@@ -78,20 +80,19 @@ def _keep(engine: Engine, one: Unreadable, vault: Vault) -> Told:
     return Told("set_aside", one.reason)
 
 
-def _known(engine: Engine, sales: Iterable[Sale]) -> dict[str, datetime]:
-    """When 4Seller last changed the orders that are imported already."""
+def _known(engine: Engine, sales: Iterable[Sale]) -> dict[str, datetime | None]:
+    """The orders that are imported already, each with the moment at which 4Seller last changed it."""
     table = marketplace_orders.c
     ids = {sale.order_id for sale in sales}
     query = sa.select(table.marketplace_order_id, table.source_updated_at).where(
         table.marketplace_order_id.in_(ids),
         table.outcome == "imported",
-        table.source_updated_at.is_not(None),
     )
     with engine.database.reading() as connection:
         return {row.marketplace_order_id: row.source_updated_at for row in connection.execute(query)}
 
 
-def _late(sales: dict[int, Sale], known: dict[str, datetime]) -> set[int]:
+def _late(sales: dict[int, Sale], known: dict[str, datetime | None]) -> set[int]:
     """The places of states that are older than another of the same order, here or on record."""
     newest: dict[str, int] = {}
     late = set()
@@ -103,10 +104,11 @@ def _late(sales: dict[int, Sale], known: dict[str, datetime]) -> set[int]:
         if before is not None:
             late.add(before)
         newest[sale.order_id] = place
-        if sale.order_id in known and sale.updated_at is not None and sale.updated_at < known[sale.order_id]:
+        standing = known.get(sale.order_id)
+        if standing is not None and sale.updated_at is not None and sale.updated_at < standing:
             late.add(place)
     return late
 
 
 def _age(sale: Sale) -> float:
-    return (sale.updated_at or sale.placed_at).timestamp()
+    return (sale.updated_at or sale.ordered_at).timestamp()

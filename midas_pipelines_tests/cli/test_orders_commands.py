@@ -233,6 +233,21 @@ def test_what_a_person_has_seen_is_dismissed(orders: Command, world: World, ids:
     assert orders("list", "--exception", "any").output == "No such orders.\n"
 
 
+def test_what_was_dismissed_is_shown_as_that_until_it_is_tried_again(
+    orders: Command, world: World, ids: dict[str, str]
+) -> None:
+    assert "Needs a person: set aside" in orders("show", ids["aside"]).output
+    orders("dismiss", ids["aside"])
+    shown = orders("show", ids["aside"]).output
+    assert "Dismissed." in shown
+    assert "Needs a person" not in shown
+    retried = orders("retry", ids["aside"])
+    assert retried.exit_code == 1
+    assert "is still set aside" in retried.output
+    desk.edit(world, ids["aside"], total="14.99")
+    assert "imported" in orders("retry", ids["aside"]).output
+
+
 def test_forgetting_asks_first_and_leaves_the_order_whole(orders: Command, world: World) -> None:
     add_product(world.database, sku="A", stock_quantity=10)
     order_id = world.place(("A", 1), customer={"email": "ann@home.example", "name": "Ann"})

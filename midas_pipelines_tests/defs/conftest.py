@@ -30,6 +30,20 @@ def environment(world: World, monkeypatch: pytest.MonkeyPatch) -> World:  # noqa
 
 
 @pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as found:
+        yield found
+
+
+def tick(
+    sensor: dg.SensorDefinition, instance: dg.DagsterInstance, cursor: str | None = None
+) -> dg.SensorExecutionData:
+    """What one tick of the sensor does; `cursor` is what the tick before left."""
+    context = dg.build_sensor_context(instance, cursor=cursor, repository_def=defs.get_repository_def())
+    return sensor.evaluate_tick(context)
+
+
+@pytest.fixture
 def execute(environment: World) -> Iterator[Execute]:
     """Runs a job by name on an instance of its own, over every shard or one; `ops` configures its assets."""
     with dg.DagsterInstance.ephemeral() as instance:

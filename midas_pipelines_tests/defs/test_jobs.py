@@ -80,8 +80,35 @@ def test_what_4seller_shows_otherwise_fails_its_check_and_names_the_item(
         "quantities_match": True,
         "content_matches": True,
         "consistent": False,
+        "published_not_above_available": True,
+        "one_product_per_sku": True,
     }
     assert metadata(result, "listing_observation")["worst"].records[0].data["4Seller"] == "99.00"
+
+
+def test_an_item_that_4seller_offers_beyond_what_is_there_fails_its_check_however_few_they_are(
+    environment: World, execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDAS_READ_BACK_GRACE_SECONDS", "0")
+    for _ in range(3):
+        add_product(environment.database, stock_quantity=3)
+    execute("full_sync")
+    product = next(iter(environment.sandbox.state.products.values()))
+    product["inventory"] = {"quantity": 4, "track_quantity": True}
+    result = execute("consistency_check")
+    found = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    above = found["published_not_above_available"]
+    assert not above.passed
+    (row,) = above.metadata["offenders"].records
+    assert (row.data["shop"], row.data["4Seller"]) == ("3", "4")
+
+
+def test_an_item_with_two_products_fails_its_check(environment: World, execute: Execute) -> None:
+    add_product(environment.database, sku="A-1")
+    execute("full_sync")
+    (product,) = environment.sandbox.state.products.values()
+    environment.sandbox.state.products["twin"] = product | {"id": "twin"}
+    assert not checks(execute("consistency_check"))["one_product_per_sku"]
 
 
 ORDER_CHECKS = (
@@ -91,6 +118,7 @@ ORDER_CHECKS = (
     "no_order_open_too_long",
     "no_order_waits_for_a_person",
     "orders_are_fresh",
+    "webhooks_come_to_an_end",
 )
 BREAKAGES = {
     "no_negative_stock": ("UPDATE products SET stock_quantity = -1", "inventory_push"),
@@ -98,6 +126,16 @@ BREAKAGES = {
     "order_totals_add_up": ("UPDATE orders SET total_amount = total_amount + 1", "order_import"),
     "one_shop_order_each": ("DELETE FROM marketplace_orders", "order_import"),
     "deductions_equal_items": ("UPDATE marketplace_order_lines SET taken = taken + 1", "order_import"),
+    "webhooks_come_to_an_end": (
+        "INSERT INTO marketplace_webhooks (webhook_id, type, payload, received_at) "
+        "VALUES ('w-1', 'order.created', 'x', '2026-01-01 00:00:00+00:00')",
+        "order_import",
+    ),
+    "statuses_never_go_back": (
+        "INSERT INTO order_processing_logs (marketplace_order_id, step) "
+        "SELECT marketplace_order_id, 'delivered' FROM marketplace_orders",
+        "status_sync",
+    ),
     "no_order_waits_for_a_person": ("UPDATE marketplace_orders SET exception = 'quantity'", "order_import"),
     "no_order_open_too_long": (
         "UPDATE marketplace_orders SET placed_at = '2020-01-01 00:00:00+00:00'",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -12,16 +11,15 @@ import sqlalchemy as sa
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.code import KEY, with_code
 from midas_pipelines.defs.executors import executor
-from midas_pipelines.defs.freshness import policies
 from midas_pipelines.defs.inventory import inventory_levels
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.operations import capacity_plan, sync_performance, sync_report
-from midas_pipelines.defs.retention import forget, forget_old_runs
-from midas_pipelines.defs.timetable import timetable
+from midas_pipelines.defs.retention import forget_old_runs
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store import measures
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway_tables import gateway_audit, marketplace_webhooks
+from midas_pipelines.store.journal import note_work
 from midas_pipelines_tests.defs.conftest import metadata
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.world import World
@@ -45,16 +43,31 @@ def test_performance_sums_up_the_hour(environment: World) -> None:
 
 def test_performance_of_an_idle_hour_is_nothing(environment: World) -> None:
     told = operate(sync_performance)
-    assert (told["syncs"], told["error_rate"], told["seconds_per_request"]) == (0, 0.0, 0.0)
+    assert (told["syncs"], told["error_rate"], told["seconds_per_call"]) == (0, 0.0, 0.0)
 
 
-def test_the_capacity_plan_shows_its_arithmetic(environment: World) -> None:
+def test_the_capacity_plan_shows_its_arithmetic(environment: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDAS_IN_FLIGHT", "8")
     for _ in range(25):
         add_product(environment.database)
     environment.full()
     told = operate(capacity_plan)
-    assert told["raise_first"] == "nothing"
-    assert "25 writes + 1 pages" in told["arithmetic"].records[0].data["how"]  # type: ignore[attr-defined]
+    assert (told["raise_first"], told["pace_from"]) == ("nothing", "pushes")
+    assert "| one worker | 25 writes / " in str(told["plan"])
+    assert "(25 writes + 1 pages)" in str(told["plan"])
+
+
+def test_the_plan_measures_pushes_and_not_the_syncs_that_found_nothing(
+    environment: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDAS_IN_FLIGHT", "8")
+    for _ in range(25):
+        add_product(environment.database)
+    environment.full()
+    before = operate(capacity_plan)["calls_per_second"]
+    for _ in range(3):
+        environment.full()
+    assert operate(capacity_plan)["calls_per_second"] == before
 
 
 @pytest.mark.parametrize(("days", "grown"), [(1, 0), (11, 30), (400, 10)])
@@ -67,8 +80,50 @@ def test_what_was_there_on_the_first_day_is_no_growth(shop: Database, days: int,
     assert measures.stock(shop).new_in_30_days == grown
 
 
-def test_a_shop_that_never_synced_has_no_plan_yet(environment: World) -> None:
-    assert "Too few calls" in str(operate(capacity_plan)["advice"])
+def test_a_shop_that_never_synced_is_told_what_its_plan_rests_on(
+    environment: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDAS_RATE_LIMIT", "3")
+    told = operate(capacity_plan)
+    assert (told["pace_from"], told["calls_per_second"]) == ("assumed", 3.0)
+    assert "Too few calls were made to measure anything" in str(told["plan"])
+    assert "3 calls a second, set as MIDAS_RATE_LIMIT" in str(told["plan"])
+
+
+def test_a_quiet_day_is_measured_by_the_large_pushes_before_it(shop: Database) -> None:
+    now = datetime.now(UTC)
+    log = (
+        (40, "products", 99),
+        (3, "products", 50),
+        (2, "inventory", 99),
+        (1.5, "orders", 99),
+        (0, "products", 99),
+    )
+    for days, kind, requests in log:
+        begun = {"started_at": now - timedelta(days=days), "scope": "full", "outcome": "done"}
+        note_work(shop, begun | {"kind": kind, "requests": requests, "seconds": 1.0, "counts": {}})
+    found = [(row.kind, row.requests) for row in measures.older_pushes(shop, 50)]
+    assert found == [("products", 50), ("inventory", 99)]
+    assert [row.kind for row in measures.older_pushes(shop, 51)] == ["inventory"]
+
+
+def test_changes_of_stock_are_counted_without_what_was_there_at_first(shop: Database) -> None:
+    ids = [add_product(shop, stock_quantity=10) for _ in range(3)]
+    for quantity in (9, 8, 7):
+        run(shop, f"UPDATE products SET stock_quantity = {quantity} WHERE id <> {ids[0]}")
+    assert measures.stock_changes(shop) == measures.StockChanges(changes=6, items=2)
+
+
+def test_the_gateways_minutes_count_in_performance_report_and_plan(environment: World) -> None:
+    calls = {"requests": 600, "failed": 6, "writes": 556, "write_seconds": 27.8, "seconds": 30.0}
+    minute = {"kind": "gateway", "scope": "at once", "outcome": "done", "requests": 600, "seconds": 3.0}
+    note_work(environment.database, minute | {"counts": {"scanned": 556, "created": 556, "calls": calls}})
+    told = operate(sync_performance)
+    assert (told["syncs"], told["written"], told["failed_calls"], told["error_rate"]) == (0, 556, 6, 0.01)
+    assert "those of the gateway included: 556" in str(operate(sync_report)["report"])
+    planned = operate(capacity_plan)
+    assert "556 pushes in the last day" in str(planned["plan"])
+    assert planned["pace_from"] == "latency"
 
 
 def test_the_report_is_markdown_and_is_sent_once_a_day(environment: World) -> None:
@@ -81,22 +136,10 @@ def test_the_report_is_markdown_and_is_sent_once_a_day(environment: World) -> No
     assert len(rows(environment.database, "SELECT id FROM alerts WHERE kind = 'daily_report'")) == 1
 
 
-def test_an_asset_may_miss_one_renewal_and_not_four() -> None:
-    policy = policies(Settings(orders_interval=10))["order_poll"]
-    assert policy == dg.FreshnessPolicy.time_window(
-        warn_window=timedelta(minutes=22), fail_window=timedelta(minutes=42)
-    )
-
-
-ON_DEMAND = ("sync_plan", "imported_orders", "staff_alerts")
-"""Assets that nothing renews at an interval."""
-
-
-def test_every_asset_that_runs_has_a_freshness_policy_and_a_link_to_its_code() -> None:
-    for definition in defs.resolve_asset_graph().assets_defs:
+def test_every_asset_that_runs_has_a_link_to_its_code() -> None:
+    published = Settings(code_url="https://example.com/midas/blob/main")
+    for definition in with_code(defs.resolve_asset_graph().assets_defs, published):
         for spec in definition.specs:
-            if definition.is_executable and spec.key.to_user_string() not in ON_DEMAND:
-                assert spec.freshness_policy is not None, spec.key
             assert (KEY in spec.metadata) == definition.is_executable, spec.key
 
 
@@ -107,12 +150,16 @@ def test_a_link_leads_to_where_the_code_is_published() -> None:
     assert reference.url.startswith("https://example.com/midas/blob/main/midas_pipelines/defs/inventory.py#L")
 
 
-def test_runs_are_forgotten_with_their_events_once_they_are_old(tmp_path: Path) -> None:
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        old = forget_old_runs.execute_in_process(instance=instance).run_id
-        assert forget(instance, datetime.now(UTC) - timedelta(days=1)) == 0
-        assert forget(instance, datetime.now(UTC) + timedelta(days=1)) == 1
-        assert instance.get_run_by_id(old) is None
+@pytest.mark.parametrize(("loaded_by", "linked"), [("1", True), ("", False)])
+def test_a_file_on_this_machine_is_named_in_dagster_dev_alone(
+    loaded_by: str, linked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_IS_DEV_CLI", loaded_by)
+    (found,) = with_code([inventory_levels], Settings(code_url=None))
+    told = found.specs_by_key[inventory_levels.key].metadata.get(KEY)
+    assert (told is not None) == linked
+    if linked:
+        assert told.code_references[0].file_path.endswith("defs/inventory.py")
 
 
 def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
@@ -129,7 +176,7 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
         if one.is_successful_output
         for name, found in one.step_output_data.metadata.items()
     }
-    assert told == {"runs": 0, "webhooks": 1, "audit_rows": 1}
+    assert told == {"runs": 0, "events": 0, "check_results": 0, "webhooks": 1, "audit_rows": 1}
 
 
 @pytest.mark.parametrize("kind", ["in_process", "multiprocess"])
@@ -142,10 +189,3 @@ def test_celery_has_to_be_told_its_broker() -> None:
         executor(Settings(executor="celery"))
     chosen = executor(Settings(executor="celery", celery_broker="redis://h/0", celery_backend="redis://h/0"))  # type: ignore[arg-type]
     assert chosen.name == "celery"
-
-
-def test_single_workflows_are_paused_by_name() -> None:
-    found = {
-        entry.workflow: entry.on for entry in timetable(Settings(schedules=True, paused="order_import, x"))
-    }
-    assert (found["order_import"], found["status_sync"]) == (False, True)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.run_alerts import is_tried_again, run_alert_sensors
-from midas_pipelines.defs.sensors import left_over_sensors
+from midas_pipelines.defs.sensors import left_over_sensors, read_cursor
 from midas_pipelines.settings import Settings
-from midas_pipelines_tests.shop import add_product, rows, run
+from midas_pipelines_tests.defs.conftest import tick
+from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
 
 LONG_AGO = {
@@ -20,19 +17,6 @@ LONG_AGO = {
     "postgresql": "now() - interval '1 hour'",
 }
 DIRTY, WEBHOOKS = left_over_sensors(Settings())
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
-        yield found
-
-
-def tick(
-    sensor: dg.SensorDefinition, instance: dg.DagsterInstance, cursor: str | None = None
-) -> dg.SensorExecutionData:
-    context = dg.build_sensor_context(instance, cursor=cursor, repository_def=defs.get_repository_def())
-    return sensor.evaluate_tick(context)
 
 
 def wait_an_hour(world: World) -> None:
@@ -81,24 +65,79 @@ def test_an_item_that_backs_off_is_not_taken_up(environment: World, instance: dg
     assert not tick(DIRTY, instance).run_requests
 
 
+def left_over(world: World, *kinds: str, day: int = 1) -> None:
+    """Webhooks that nobody has processed for long."""
+    for kind in kinds:
+        run(
+            world.database,
+            "INSERT INTO marketplace_webhooks (webhook_id, type, payload, received_at) "
+            f"VALUES ('{kind}_{day}', '{kind}', 'plain:{{}}', '2026-01-0{day} 00:00:00')",
+        )
+
+
+def asked(found: dg.SensorExecutionData) -> list[str]:
+    return [str(request.job_name) for request in found.run_requests or []]
+
+
 def test_without_webhooks_there_is_nothing_to_heal(environment: World, instance: dg.DagsterInstance) -> None:
-    assert "0 webhooks are unprocessed" in str(tick(WEBHOOKS, instance).skip_message)
+    assert tick(WEBHOOKS, instance).skip_message == "No webhook has waited for longer than 60 s."
 
 
-def test_unprocessed_webhooks_are_healed_by_the_workflow_of_their_kind(
+def test_unprocessed_webhooks_are_healed_once_by_the_workflow_of_their_kind(
     environment: World, instance: dg.DagsterInstance
 ) -> None:
-    for kind, day in (("order.created", 1), ("product.deleted", 2)):
-        run(
-            environment.database,
-            "INSERT INTO marketplace_webhooks (webhook_id, type, payload, received_at) "
-            f"VALUES ('msg_{day}', '{kind}', 'plain:{{}}', '2026-01-0{day} 00:00:00')",
-        )
+    left_over(environment, "order.created", "product.deleted", "inventory.updated")
     first = tick(WEBHOOKS, instance)
-    second = tick(WEBHOOKS, instance, first.cursor)
-    third = tick(WEBHOOKS, instance, second.cursor)
-    asked = [[request.job_name for request in found.run_requests or []] for found in (first, second, third)]
-    assert asked == [["order_import"], ["consistency_check"], []]
+    again = tick(WEBHOOKS, instance, first.cursor)
+    left_over(environment, "order.created", day=2)
+    later = tick(WEBHOOKS, instance, again.cursor)
+    assert [asked(found) for found in (first, again, later)] == [
+        ["consistency_check", "order_import"],
+        [],
+        ["order_import"],
+    ]
+    assert "a run of order_import was started for" in str(again.skip_message)
+
+
+def test_one_workflow_under_way_keeps_no_other_from_healing(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    left_over(environment, "order.created", "product.deleted")
+    instance.create_run_for_job(defs.resolve_job_def("order_import"), status=dg.DagsterRunStatus.STARTED)
+    found = tick(WEBHOOKS, instance)
+    assert asked(found) == ["consistency_check"]
+    assert read_cursor(found.cursor).keys() == {"consistency_check"}
+
+
+def test_a_paused_workflow_heals_nothing_and_keeps_no_other_from_it(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    left_over(environment, "order.created", "product.deleted")
+    _, paused = left_over_sensors(Settings(schedules=True, paused="consistency_check"))
+    first = tick(paused, instance)
+    assert asked(first) == ["order_import"]
+    again = tick(paused, instance, first.cursor)
+    assert "Webhooks wait for consistency_check, which MIDAS_PAUSED leaves off." in str(again.skip_message)
+    assert asked(tick(WEBHOOKS, instance, first.cursor)) == ["consistency_check"]
+
+
+@pytest.mark.parametrize(
+    ("paused", "status"),
+    [
+        ("order_import", "RUNNING"),
+        ("consistency_check", "RUNNING"),
+        ("order_import, consistency_check", "STOPPED"),
+        ("webhooks_left_over", "STOPPED"),
+    ],
+)
+def test_webhooks_are_looked_after_while_anything_may_heal_them(paused: str, status: str) -> None:
+    _, sensor = left_over_sensors(Settings(schedules=True, paused=paused))
+    assert sensor.default_status.value == status
+
+
+@pytest.mark.parametrize("cursor", ["2026-01-01T00:00:00+00:00", "[]", ""])
+def test_a_cursor_of_an_earlier_version_counts_as_none(cursor: str) -> None:
+    assert read_cursor(cursor) == {}
 
 
 def test_a_shop_that_is_not_set_up_is_a_reason_to_skip(
@@ -106,66 +145,3 @@ def test_a_shop_that_is_not_set_up_is_a_reason_to_skip(
 ) -> None:
     monkeypatch.delenv("MIDAS_DATABASE_URL", raising=False)
     assert "MIDAS_DATABASE_URL is not set" in str(tick(DIRTY, instance).skip_message)
-
-
-def tell(world: World, instance: dg.DagsterInstance, job: str) -> None:
-    """Runs the job and lets the sensor of its end see it."""
-    result = defs.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False)
-    failed, recovered = run_alert_sensors(Settings())
-    if result.success:
-        recovered(_status_context(recovered, result, instance))
-    else:
-        failed(_status_context(failed, result, instance).for_run_failure())
-
-
-def _status_context(
-    sensor: dg.SensorDefinition, result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance
-) -> dg.RunStatusSensorContext:
-    event = result.get_run_success_event() if result.success else result.get_run_failure_event()
-    return dg.build_run_status_sensor_context(
-        sensor.name, dagster_instance=instance, dagster_run=result.dagster_run, dagster_event=event
-    )
-
-
-def alerts(world: World) -> list[tuple[str, str, bool]]:
-    found = rows(world.database, "SELECT kind, subject, cleared_at IS NULL FROM alerts ORDER BY id")
-    return [(kind, subject, bool(is_open)) for kind, subject, is_open in found if kind != "channel_down"]
-
-
-def test_a_workflow_that_fails_twice_is_told_once_and_so_is_its_recovery(
-    environment: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FOURSELLER_API_KEY", "wrong-key")
-    tell(environment, instance, "order_import")
-    tell(environment, instance, "order_import")
-    assert alerts(environment) == [("run_failed", "order_import", True)]
-    monkeypatch.setenv("FOURSELLER_API_KEY", environment.background.config.api_key)
-    tell(environment, instance, "order_import")
-    tell(environment, instance, "order_import")
-    assert alerts(environment) == [
-        ("run_failed", "order_import", False),
-        ("run_recovered", "order_import", True),
-    ]
-
-
-def test_the_alert_says_which_workflow_and_why(
-    environment: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FOURSELLER_API_KEY", "wrong-key")
-    tell(environment, instance, "order_import")
-    ((text,),) = rows(environment.database, "SELECT text FROM alerts WHERE kind = 'run_failed'")
-    assert text.startswith("The workflow order_import failed. ")
-    assert "refused the credentials" in text
-
-
-@pytest.mark.parametrize(
-    ("status", "tried"), [(BulkActionStatus.REQUESTED, True), (BulkActionStatus.COMPLETED, False)]
-)
-def test_a_run_of_a_backfill_that_has_ended_is_not_tried_again(
-    instance: dg.DagsterInstance, status: BulkActionStatus, tried: bool
-) -> None:
-    backfill = PartitionBackfill("b", status=status, from_failure=False, tags={}, backfill_timestamp=0.0)
-    instance.add_backfill(backfill)
-    tags = {"dagster/will_retry": "true", "dagster/backfill": "b"}
-    job = defs.resolve_job_def("order_import")
-    assert is_tried_again(instance, instance.create_run_for_job(job, tags=tags)) is tried

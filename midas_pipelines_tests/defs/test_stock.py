@@ -6,7 +6,6 @@ import dagster as dg
 import pytest
 
 from midas_pipelines.defs.plots import bars
-from midas_pipelines.defs.stock import alerts_waiting
 from midas_pipelines.sync.rules import set_rule
 from midas_pipelines_tests.defs.conftest import Execute, checks, failure, metadata
 from midas_pipelines_tests.notify.conftest import WebhookReceiver, webhook  # noqa: F401 - fixture
@@ -40,17 +39,6 @@ def test_a_dead_target_fails_no_run_and_the_alert_waits(
     assert metadata(execute("stock_watch"), "low_stock")["waiting"] == 1
     assert metadata(execute("digest"), "daily_digest")["new"] is True
     assert value(environment.database, "SELECT count(*) FROM alerts WHERE sent_at IS NULL") == 2
-
-
-def test_the_sensor_asks_for_a_delivery_only_when_an_alert_is_due(
-    environment: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context = dg.build_sensor_context()
-    assert "MIDAS_NOTIFY_URLS" in str(alerts_waiting(context))
-    monkeypatch.setenv("MIDAS_NOTIFY_URLS", "json://127.0.0.1:1/dead")
-    assert "No alert waits" in str(alerts_waiting(context))
-    run(environment.database, "INSERT INTO alerts (kind, subject, text) VALUES ('low_stock', 'x', 'Text.')")
-    assert isinstance(alerts_waiting(context), dg.RunRequest)
 
 
 def test_the_brake_is_a_blocking_check_that_lists_what_would_be_done(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,13 +14,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from midas_pipelines.gateway.lineage import Lineage
+from midas_pipelines.gateway.lineage import APART_SECONDS, Lineage, due
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.wakes import Wakes
 from midas_pipelines.sync.rules import set_rule
 from midas_pipelines_tests.gateway.conftest import Start
-from midas_pipelines_tests.gateway.running import SECRET, Gateway
+from midas_pipelines_tests.gateway.running import SECRET, Gateway, running_gateway
 from midas_pipelines_tests.gateway.test_webhooks import sale
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
@@ -262,7 +264,7 @@ class History:
         self.events.append(asset_event)
 
 
-def test_dagster_hears_one_sum_for_an_asset_and_second() -> None:
+def test_dagster_hears_one_sum_for_each_asset() -> None:
     history = History()
     lineage = Lineage(None, history)
     lineage.start()
@@ -275,6 +277,36 @@ def test_dagster_hears_one_sum_for_an_asset_and_second() -> None:
     assert set(told) == {"gateway/inventory", "gateway/orders"}
     assert told["gateway/inventory"]["pushed"].value == 1000
     assert told["gateway/inventory"]["p99_seconds"].value == 0.04
+
+
+@pytest.mark.parametrize(
+    ("told_at", "now", "expected"),
+    [
+        ({}, 0.5, ["inventory"]),
+        ({"orders": 100.0}, 100.5, ["inventory"]),
+        ({"inventory": 100.0}, 100.0 + APART_SECONDS - 1, []),
+        ({"inventory": 100.0}, 100.0 + APART_SECONDS, ["inventory"]),
+    ],
+)
+def test_an_asset_is_told_of_at_once_after_a_quiet_minute_and_once_a_minute_after_that(
+    told_at: dict[str, float], now: float, expected: list[str]
+) -> None:
+    assert due(told_at, {"inventory": object()}, now) == expected
+
+
+def test_a_busy_minute_is_one_event_and_its_rest_comes_with_the_end() -> None:
+    history = History()
+    lineage = Lineage(None, history)
+    lineage.start()
+    lineage.note("inventory", "pushed")
+    while not lineage.told:
+        time.sleep(0.01)
+    for _ in range(5):
+        lineage.note("inventory", "pushed")
+        time.sleep(0.3)
+    assert len(history.events) == 1
+    lineage.stop(patience=60)
+    assert [event.metadata["pushed"].value for event in history.events] == [1, 5]
 
 
 def test_what_dagster_could_not_hear_is_told_later_and_nobody_waits() -> None:
@@ -306,3 +338,73 @@ def test_a_real_dagster_shows_it_in_the_assets_history(tmp_path: Any) -> None:
     assert event is not None
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["pushed"].value == 1
+
+
+WORK = (
+    "SELECT counts, requests, seconds, outcome FROM fourseller_sync_logs WHERE kind = 'gateway' ORDER BY id"
+)
+
+
+def test_what_the_gateway_pushed_is_in_the_log_once_it_ends(world: World) -> None:
+    with running_gateway(world) as gateway:
+        for _ in range(5):
+            add_product(world.database, stock_quantity=5)
+        gateway.settled()
+    ((counts, requests, seconds, outcome),) = logged(world)
+    assert (counts["scanned"], counts["created"], counts["delivered"]) == (5, 5, 5)
+    assert outcome == "done"
+    assert requests == counts["calls"]["requests"] >= counts["calls"]["writes"] == 5
+    assert 0 < seconds <= counts["calls"]["seconds"] + 0.001
+    assert 0 < counts["slowest_seconds"] <= counts["delivered_seconds"]
+
+
+def test_each_minute_of_work_is_a_row_and_an_idle_one_is_none(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("midas_pipelines.gateway.worker.KEEP_SECONDS", 0.1)
+    monkeypatch.setattr("midas_pipelines.gateway.worklog.EVERY_SECONDS", 0.2)
+    gateway = start()
+    for number in (1, 2):
+        add_product(gateway.world.database, stock_quantity=5)
+        gateway.wait(lambda number=number: created(gateway.world) == number, "the row")
+    time.sleep(0.5)
+    assert all(row[0]["scanned"] for row in logged(gateway.world))
+
+
+def test_calls_that_fail_are_in_the_row_with_those_that_do_not(world: World) -> None:
+    world.sandbox.faults.script(["503", "503"])
+    with running_gateway(world) as gateway:
+        add_product(world.database, stock_quantity=5)
+        gateway.settled()
+    calls = logged(world)[0][0]["calls"]
+    assert 2 == calls["failed"] < calls["requests"]
+
+
+def test_sums_wait_while_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("midas_pipelines.gateway.worker.KEEP_SECONDS", 0.1)
+    monkeypatch.setattr("midas_pipelines.gateway.worklog.EVERY_SECONDS", 0.2)
+    away = sa.exc.OperationalError("INSERT", None, Exception("away"))
+
+    def refuse(*_: object) -> None:
+        raise away
+
+    with running_gateway(world) as gateway:
+        with monkeypatch.context() as broken:
+            broken.setattr("midas_pipelines.gateway.worklog.note_work", refuse)
+            add_product(world.database, stock_quantity=5)
+            gateway.settled()
+            time.sleep(0.5)
+            assert not logged(world)
+        gateway.wait(lambda: created(world) == 1, "the row")
+
+
+def logged(world: World) -> list[tuple[Any, ...]]:
+    found = rows(world.database, WORK)
+    return [
+        (json.loads(counts) if isinstance(counts, str) else counts, *rest)
+        for counts, *rest in map(tuple, found)
+    ]
+
+
+def created(world: World) -> int:
+    return sum(counts["created"] for counts, *_ in logged(world))

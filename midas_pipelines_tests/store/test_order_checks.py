@@ -239,6 +239,24 @@ def test_a_total_that_a_person_has_dismissed_is_no_offence_until_it_is_another(w
     assert failed(world) == {"total": {order, other}}
 
 
+def test_a_total_is_that_of_its_own_lines_after_the_shop_has_deleted_an_order(world: World) -> None:
+    add_product(world.database, sku="A", stock_quantity=100)
+    world.place(("A", 1))
+    world.import_orders()
+    run(world.database, "DELETE FROM orders")
+    world.place(("A", 1))  # whose item has the id of the deleted one's where SQLite gives it again
+    world.import_orders()
+    assert unbalanced_orders(world.database) == []
+
+
+def test_a_deleted_order_is_no_offence_once_a_person_has_dismissed_it(world: World, sold: list[str]) -> None:
+    run(world.database, "DELETE FROM orders WHERE id IN (1, 2)")
+    desk.sync(world)
+    assert failed(world) == {"pairing": {sold[0], sold[1]}}
+    assert desk.dismissed(world, sold[0]) == ["deleted"]
+    assert failed(world) == {"pairing": {sold[1]}}
+
+
 def test_only_a_poll_that_read_orders_counts_as_a_look(world: World) -> None:
     assert last_import(world.database) is None
     world.import_orders()

@@ -54,7 +54,7 @@ def _in_short(row: dict[str, Any]) -> dict[str, Any]:
     placed = row["placed_at"]
     whole = row | {
         "placed": f"{placed:%Y-%m-%d}" if placed else "",
-        "total": f"{row['total']} {row['currency']}" if row["total"] is not None else "",
+        "total": f"{row['total']} {row['currency'] or ''}".rstrip() if row["total"] is not None else "",
         "exception": (row["exception"] or "").replace(",", ", "),
     }
     return {name: whole[name] for name in SHOWN}
@@ -103,10 +103,12 @@ def _print_story(story: Story) -> None:
         f"Order {order['marketplace_order_id']} on {order['sales_channel'] or 'a marketplace'}, "
         f"{order['order_number'] or 'no order of the shop'} (id {order['local_order_id'] or 'none'}): "
         f"{order['status']} there, {order['shop_status'] or 'unknown'} in the shop; "
-        f"{order['total']} {order['currency']}."
+        f"{order['total']} {order['currency'] or 'of an unknown currency'}."
     )
     if order["exception"] or order["reason"]:
-        say(f"Needs a person: {order['exception'] or 'set aside'}. {order['reason'] or ''}".rstrip())
+        dismissed = order["outcome"] == "dismissed"
+        state = "Dismissed" if dismissed else f"Needs a person: {order['exception'] or 'set aside'}"
+        say(f"{state}. {order['reason'] or ''}".rstrip())
     if story.lines:
         names = ("line", "sku", "title", "quantity", "taken", "given_back", "owed", "shipped")
         print_table("Lines", [{name: line[name] for name in names} for line in story.lines])

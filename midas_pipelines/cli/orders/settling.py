@@ -60,7 +60,7 @@ def settle(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
 def dismiss_(order_id: str, as_json: bool) -> None:
     """Say that you have looked at an order and take it as it is: odd quantities, totals, statuses, edits, refusals.
 
-    A set-aside order stays on record and is not tried again.
+    A set-aside order stays on record and is not tried again, unless by `midas orders retry`.
     """
     with opened(order_id) as (_, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)

@@ -34,13 +34,19 @@ def sound(amount: Decimal) -> Decimal:
     )
 
 
-def in_minor_units(amount: Decimal, currency: str) -> Decimal:
-    """The amount rounded half-up to the smallest unit of its currency."""
-    return amount.quantize(Decimal(1).scaleb(-MINOR_UNITS.get(currency, 2)), ROUND_HALF_UP)
+def in_minor_units(amount: Decimal, currency: str | None) -> Decimal:
+    """The amount rounded half-up to the smallest unit of its currency; to cents while that is unknown."""
+    return amount.quantize(Decimal(1).scaleb(-MINOR_UNITS.get(currency or "", 2)), ROUND_HALF_UP)
 
 
 def adds_up(
-    total: Decimal, currency: str, *, goods: Decimal, shipping: Decimal, tax: Decimal, discount: Decimal
+    total: Decimal,
+    currency: str | None,
+    *,
+    goods: Decimal,
+    shipping: Decimal,
+    tax: Decimal,
+    discount: Decimal,
 ) -> bool:
     """Whether goods + shipping + tax - discount = total, to the smallest unit of the currency."""
     expected = goods + shipping + tax - discount

@@ -25,6 +25,12 @@ AT_ONCE = 200
 """Lines given stock in one transaction."""
 
 _LINES, _ORDERS = marketplace_order_lines.c, marketplace_orders.c
+ORDER_OF_SERVICE = (
+    sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at).label("waits_since"),
+    _ORDERS.id,
+    _LINES.line,
+)
+"""The oldest order first; one that nobody has dated is as old as its import."""
 
 
 def allocate_backorders(database: Database, run_id: str | None = None) -> int:
@@ -73,7 +79,7 @@ def _to_be_served() -> sa.Select[Any]:
         sa.select(marketplace_order_lines, _ORDERS.marketplace_order_id)
         .select_from(joined)
         .where(_LINES.owed > 0, on_hand > 0, _ORDERS.status.not_in(ENDED))
-        .order_by(_ORDERS.placed_at, _ORDERS.id, _LINES.line)
+        .order_by(*ORDER_OF_SERVICE)
     )
 
 

@@ -18,6 +18,7 @@ from midas_pipelines.sync.orders.confirmations import queue_mail
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.giving_back import order_lines, release, take_back
 from midas_pipelines.sync.orders.leaving import all_has_left, units_left
+from midas_pipelines.sync.orders.mailing import withdraw_cancellation
 from midas_pipelines.sync.orders.sales import Sale
 from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT, OPEN
 from midas_pipelines.sync.orders.taking import take_units
@@ -118,6 +119,7 @@ def _cancel(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk, *, rest
 
 def _uphold(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk) -> None:
     """The sale stands: it has its stock again, and 4Seller is told where the shop's order is."""
+    withdraw_cancellation(connection, order.id)
     if order.status == OrderStatus.CANCELLED:
         _set(connection, order, status=OrderStatus.PROCESSING.value)
     shop = order_status(connection, order.local_order_id)

@@ -6,7 +6,7 @@ A part that a message does not have is as it was: absence says nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -37,6 +37,10 @@ class Content:
             if getattr(self, part) is not None and getattr(self, part) != getattr(known, part)
         )
 
+    def only(self, parts: Collection[str]) -> Content:
+        """These parts of it."""
+        return Content(*(getattr(self, part) if part in parts else None for part in PARTS))
+
     def over(self, known: Content) -> Content:
         """Everything that is known now: these parts, and for those that were not there the ones of before."""
         return Content(*(getattr(self, part) or getattr(known, part) for part in PARTS))
@@ -51,6 +55,14 @@ def read_content(written: str | None) -> Content:
     if len(parts) != len(PARTS):
         return Content()
     return Content(*(None if part == ABSENT else part for part in parts))
+
+
+def untold(written: str | None) -> frozenset[str]:
+    """The parts that no message has had so far, by a `content_hash`; of one in another form, none."""
+    parts = (written or "").split(".")
+    if len(parts) != len(PARTS):
+        return frozenset()
+    return frozenset(name for name, part in zip(PARTS, parts, strict=True) if part == ABSENT)
 
 
 def digest(part: Any) -> str:

@@ -28,7 +28,7 @@ from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.types import to_cents, utc_now
 from midas_pipelines.sync.orders import flaws, rows
 from midas_pipelines.sync.orders.clerk import Clerk, mark
-from midas_pipelines.sync.orders.content import read_content
+from midas_pipelines.sync.orders.content import read_content, untold
 from midas_pipelines.sync.orders.flaws import Flaw, explain_sale
 from midas_pipelines.sync.orders.forgetting import without_buyer
 from midas_pipelines.sync.orders.giving_back import order_lines
@@ -142,16 +142,16 @@ def apply_edit(
     open_still = OrderStatus(row.status) in OPEN and not goods_have_left(connection, row, shop)
     standing = order_lines(connection, row.id)
     pairing = pair(match_lines(connection, [sale]), standing) if "lines" in parts else Pairing()
+    of_address = parts if open_still else parts & untold(row.content_hash)
+    _change_address(connection, row, sale, of_address, clerk)
     if not open_still and pairing.changes:
-        what = f"to {len(sale.lines)} lines, {sale.total} {sale.currency}, after goods have left"
+        what = f"to {len(sale.lines)} lines, {sale.priced}, after goods have left"
         leave_to_a_person(connection, row, f"The marketplace changed the order {what}.", clerk)
         _note_content(connection, row, sale, clerk)
         return False
     if "lines" in parts:
         _change_lines(connection, row, pairing, clerk, move_stock_too=open_still)
     _change_amounts(connection, row, sale, parts, clerk)
-    if open_still:
-        _change_address(connection, row, sale, parts, clerk)
     _note_content(connection, row, sale, clerk)
     _renew_flaws(connection, row, sale, parts, clerk)
     return True
@@ -314,7 +314,8 @@ def _change_amounts(
             if name in names and (getattr(row, name) or Decimal(0)) != value
         ]
         if changed:
-            detail = f"The marketplace changed the amounts: {', '.join(changed)} {sale.currency}."
+            amounts = f"{', '.join(changed)} {row.currency or ''}".rstrip()
+            detail = f"The marketplace changed the amounts: {amounts}."
             clerk.log(connection, row.marketplace_order_id, "edited", detail)
         if changed and row.local_order_id is not None:
             total, shipping = to_cents(sale.total), to_cents(sale.shipping_cost)

@@ -37,7 +37,7 @@ def explain_sale(sale: Sale, flaw: Flaw) -> str:
         return f"4Seller's status “{sale.status_word}” is not known; the order counts as pending."
     return (
         f"Lines {sale.lines_total} + shipping {sale.shipping_cost} + tax {sale.tax} - discount {sale.discount} "
-        f"is not the total {sale.total} {sale.currency} that the marketplace gave; the total is kept."
+        f"is not the total {sale.priced} that the marketplace gave; the total is kept."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,10 +18,11 @@ from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.confirmations import queue_mail
 from midas_pipelines.sync.orders.conflicts import dispute, end_conflict
-from midas_pipelines.sync.orders.content import read_content
+from midas_pipelines.sync.orders.content import Content, read_content, untold
 from midas_pipelines.sync.orders.edits import apply_edit, leave_to_a_person
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.giving_back import release
+from midas_pipelines.sync.orders.learning import confirm_late, lacking, learn
 from midas_pipelines.sync.orders.leaving import goods_have_left, left_after_the_end, parcels_on_record
 from midas_pipelines.sync.orders.lines import CHANNEL
 from midas_pipelines.sync.orders.sales import Sale
@@ -77,14 +79,19 @@ def follow(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk
         sale: what is reported.
         clerk: writes the story.
     """
-    edited = False
+    edited, before = False, row
+    parts = _edited_parts(row, sale)
+    row = learn(connection, row, sale, clerk)
     if sale.trouble is not None:
         leave_to_a_person(connection, row, sale.trouble, clerk)
-    elif parts := _edited_parts(row, sale):
-        edited = apply_edit(connection, row, sale, parts, clerk)
+    elif parts:
+        edited = apply_edit(connection, row, replace(sale, content=_news(row, sale)), parts, clerk)
     moved = bool(sale.status_word) and _follow_status(connection, row, sale, clerk)
     _note_word(connection, row, sale, clerk, moved=moved)
-    return moved or edited
+    learned = row is not before
+    if learned or "buyer" in parts:
+        confirm_late(connection, row, clerk)
+    return moved or edited or learned
 
 
 def _tells_something(row: sa.Row[Any], sale: Sale) -> bool:
@@ -95,14 +102,20 @@ def _tells_something(row: sa.Row[Any], sale: Sale) -> bool:
         or (tells_status and sale.status_word != (row.status_word or ""))
         or (sale.updated_at is not None and row.source_updated_at is None)
         or (sale.updated_at is not None and sale.updated_at > row.source_updated_at)
-        or bool(_edited_parts(row, sale))
+        or bool(_edited_parts(row, sale) or lacking(row, sale))
     )
 
 
 def _edited_parts(row: sa.Row[Any], sale: Sale) -> frozenset[str]:
-    """The parts of the order that differ from what is on record, where the sale is the later word of the two."""
-    changed = sale.content.changed(read_content(row.content_hash))
-    return changed if changed and _later(row, sale) else frozenset()
+    """The parts of the order that the sale tells anew."""
+    if not sale.content.changed(read_content(row.content_hash)):
+        return frozenset()
+    return _news(row, sale).changed(read_content(row.content_hash))
+
+
+def _news(row: sa.Row[Any], sale: Sale) -> Content:
+    """What is to be taken over of the sale's content: all of it where it is the later word, else what nothing has told."""
+    return sale.content if _later(row, sale) else sale.content.only(untold(row.content_hash))
 
 
 def _later(row: sa.Row[Any], sale: Sale) -> bool:

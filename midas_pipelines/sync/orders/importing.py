@@ -11,12 +11,14 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.sync.orders import set_aside
+from midas_pipelines.sync.orders.beginning import left_out
 from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.content import Content
 from midas_pipelines.sync.orders.imported import Imported, left_aside
@@ -36,6 +38,7 @@ def import_sales(
     run_id: str | None,
     *,
     mail: MailRules = SILENT,
+    since: datetime | None = None,
     on_sent: Callable[[], None] = lambda: None,
 ) -> Imported:
     """Imports the sales that are new and moves the known ones on; raises nothing for a bad sale.
@@ -46,9 +49,13 @@ def import_sales(
         vault: seals the payloads.
         run_id: noted in each log row.
         mail: which customers get a confirmation.
+        since: orders placed earlier are not imported; those that are imported already are followed all the same.
         on_sent: called when all has been handed to the database, which is still at work on it: the time to prepare more.
     """
-    batch = newest_states(sales)
+    batch = [
+        sale if left_out(sale, since) is None else replace(sale, only_followed=True)
+        for sale in newest_states(sales)
+    ]
     result = Imported(duplicates=len(sales) - len(batch))
     with _collecting_later(len(batch)):
         result.add(_Importer(database, Clerk(run_id, vault, mail), on_sent).import_or_halve(batch))

@@ -14,8 +14,6 @@ from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders.imported import Imported
 from midas_pipelines.sync.orders.taking_in import Batch, import_batch, read_batch
 
-AT_ONCE = 2000
-"""Orders imported in one transaction: the shop waits for the stock of their items half a second at most."""
 SOON = 500
 """So many are enough to begin with while nothing else is being imported."""
 
@@ -103,7 +101,8 @@ class Intake:
         known = [date for date in dates if date <= self._read_at] + ([self.newest] if self.newest else [])
         self.newest = max(known, default=None)
         idle = self._running is None or self._running.done()
-        if len(self._batch.sales) >= (SOON if idle else AT_ONCE):
+        full = self._engine.settings.orders_batch
+        if len(self._batch.sales) >= (min(SOON, full) if idle else full):
             await self._start()
 
     async def finish(self) -> None:

@@ -21,8 +21,10 @@ class NoSuchOrder(Exception):
 def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
     """Our row of the order with this id: the marketplace's, the shop's order number, or the shop's own id.
 
+    Where one order has it by one kind of id and another by another, it is the one that goes by no other name.
+
     Raises:
-        NoSuchOrder: nothing has it, or one order by one kind of id and another by another.
+        NoSuchOrder: nothing has it, or several orders that each have an order number too.
     """
     name = text.strip()
     which = [_TABLE.marketplace_order_id.in_([text, name]), orders.c.order_number == name]
@@ -38,8 +40,9 @@ def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
     found = list(connection.execute(query))
     if any(row.marketplace_order_id == text for row in found):  # before the same without its spaces
         found = [row for row in found if row.marketplace_order_id == text or row.marketplace_order_id != name]
-    if len(found) == 1:
-        return found[0]
+    nameless = [row for row in found if row.order_number is None]  # the others have a name that is no other's
+    if len(found) == 1 or len(nameless) == 1:
+        return (nameless or found)[0]
     if found:
         numbers = " or ".join(str(row.order_number or row.marketplace_order_id) for row in found)
         raise NoSuchOrder(

@@ -48,11 +48,16 @@ class MailRules:
     def wants(
         self, kind: str, sales_channel: str | None, email: str | None, placed_at: datetime | None
     ) -> bool:
-        """Whether a message of that kind goes to this customer."""
+        """Whether a message of that kind goes to this customer, as far as is known: what could speak against it and has
+        not been told, does."""
         channel = (sales_channel or "").lower()
         if not self.enabled or not email or "@" not in email or channel in self.off:
             return False
-        if kind in DATED and placed_at is not None:
+        if not channel and self.off:
+            return False
+        if kind in DATED:
+            if placed_at is None:
+                return False
             age = datetime.now(UTC) - placed_at
             if age > timedelta(hours=self.newest_hours):
                 return False

@@ -27,6 +27,7 @@ from midas_pipelines.store.claims import delay_seconds
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.shipment_tables import customer_mails
 from midas_pipelines.store.tables import marketplace_orders
+from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.letter_facts import letter_facts
@@ -43,6 +44,9 @@ LOST = "The mail server was lost while it took a letter."
 ALERT, DOWN_ALERT = "customer_mail", "mail_server"
 GIVEN_UP = ("failed", "unsure")
 """Where messages stand that a person has to look at."""
+
+WITHDRAWN = ":withdrawn:"
+"""Before the number of a message about a cancellation that was withdrawn: it makes room for one about the next."""
 
 _MAILS = customer_mails.c
 
@@ -152,6 +156,8 @@ class _Round:
             order = connection.execute(
                 sa.select(marketplace_orders).where(marketplace_orders.c.id == mail.order_id)
             ).one()
+            if mail.kind == "cancelled" and not _is_cancelled(connection, order):
+                raise NotWanted("The order is not cancelled any more.")
             facts = letter_facts(connection, mail, order, self.settings.mail_shop_name)
         email = facts["customer"]["email"]
         if not email:
@@ -163,7 +169,7 @@ class _Round:
         parcel = facts["parcel"]
         if (parcel["known"] or parcel["corrected"]) and parcel["number"] is None:
             raise NotWanted("The parcel has no number that can be right by now.")
-        key = f"midas-{mail.order_id}-{mail.kind}-{(mail.about or '0').replace(':', '-')}"
+        key = f"midas-{mail.order_id}-{mail.kind}-{mail.id}"
         return write_letter(mail.kind, email, facts, folder=self.settings.mail_templates, key=key)
 
     def _note_superseded(self, mail: sa.Row[Any], why: str) -> None:
@@ -266,6 +272,22 @@ def put_back(connection: sa.Connection, states: Sequence[str], *, order_row: int
     return len(rows)
 
 
+def withdraw_cancellation(connection: sa.Connection, order_row: int) -> None:
+    """The order is not cancelled after all: what waits to say so is not sent, and a later cancellation is told anew.
+
+    Args:
+        connection: a writing transaction.
+        order_row: our row of the order.
+    """
+    told = sa.and_(_MAILS.order_id == order_row, _MAILS.kind == "cancelled", _MAILS.about == "")
+    unsent = sa.and_(told, _MAILS.state.in_(["waiting", "failed"]))
+    superseded = {"state": "superseded", "reason": "The cancellation was withdrawn."}
+    connection.execute(sa.update(customer_mails).where(unsent).values(superseded))
+    another = sa.literal(WITHDRAWN) + sa.cast(_MAILS.id, sa.Text)
+    connection.execute(sa.update(customer_mails).where(told).values(about=another))
+    clear_mail_alert(connection, order_row)
+
+
 def clear_mail_alert(connection: sa.Connection, order_row: int) -> None:
     """Nobody need look at the messages of this order any more, unless one of them is given up still."""
     given_up = sa.select(_MAILS.id).where(_MAILS.order_id == order_row, _MAILS.state.in_(GIVEN_UP))
@@ -282,6 +304,13 @@ def _set(
     if state_before is not None:
         statement = statement.where(_MAILS.state.in_(state_before))
     return connection.execute(statement.values(values)).rowcount
+
+
+def _is_cancelled(connection: sa.Connection, order: sa.Row[Any]) -> bool:
+    """Whether the sale is off, by either side or as a person has decided."""
+    if order.status in ENDED or order.settled_as == "cancelled":
+        return True
+    return order_status(connection, order.local_order_id) == "cancelled"
 
 
 def _order_id(connection: sa.Connection, mail: sa.Row[Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -79,7 +79,8 @@ async def retry_order(engine: Engine, text: str, *, mail: bool = False) -> Retri
                 f"4Seller has no order {order_id}: it cannot be read again. Enter it in the shop by hand, "
                 "and `midas orders dismiss` it here."
             ) from None
-    result: Imported = take_in(engine, [order], read_at=read_at)
+    _take_back_dismissal(engine, row)
+    result: Imported = take_in(_without_limit(engine), [order], read_at=read_at)
     opened = settle_open_lines(engine.database, engine.run_id)
     with engine.database.writing() as connection:
         messages = _put_back(connection, lock_order(connection, row.id), mail)
@@ -101,6 +102,22 @@ async def retry_order(engine: Engine, text: str, *, mail: bool = False) -> Retri
         messages,
         unsent or 0,
     )
+
+
+def _without_limit(engine: Engine) -> Engine:
+    """A person has asked for this very order, whenever it was placed."""
+    return replace(engine, settings=engine.settings.model_copy(update={"orders_since": None}))
+
+
+def _take_back_dismissal(engine: Engine, order: sa.Row[Any]) -> None:
+    """Who tries a dismissed order again wants it imported: it is set aside until it is."""
+    table = marketplace_orders.c
+    dismissed = sa.and_(table.id == order.id, table.outcome == "dismissed")
+    with engine.database.writing() as connection:
+        anew = sa.update(marketplace_orders).where(dismissed).values(outcome="set_aside")
+        if connection.execute(anew).rowcount:
+            detail = "An operator has it tried again: it is dismissed no more."
+            Clerk(engine.run_id).log(connection, order.marketplace_order_id, "retried", detail)
 
 
 def _put_back(connection: sa.Connection, order: sa.Row[Any], mail: bool) -> int:

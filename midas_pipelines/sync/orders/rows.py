@@ -66,12 +66,12 @@ def shop_order(sale: Sale, local_id: int) -> Row:
         "total_amount": to_cents(sale.total),
         "shipping_address": address,
         "billing_address": address,
-        "payment_method": {"type": "marketplace", "channel": sale.sales_channel or CHANNEL},
+        "payment_method": payment_method(sale.sales_channel),
         "payment_status": payment_status(sale.status, paid=sale.paid),
         "shipping_cost": to_cents(sale.shipping_cost),
-        "notes": f"{origin(sale)}, paid in {sale.currency}",
-        "created_at": sale.placed_at,
-        "updated_at": sale.updated_at or sale.placed_at,
+        "notes": shop_notes(sale.order_id, sale.sales_channel, sale.currency),
+        "created_at": sale.ordered_at,
+        "updated_at": sale.updated_at or sale.ordered_at,
     }
 
 
@@ -87,13 +87,14 @@ def shop_item(line: SoldLine, local_id: int) -> Row:
         "quantity": line.line.quantity,
         "price": to_cents(line.line.price),
         "total_price": to_cents(line.line.total),
-        "created_at": line.sale.placed_at,
+        "created_at": line.sale.ordered_at,
     }
 
 
 def shop_history(sale: Sale, local_id: int) -> Row:
     """The shop's first entry in the order's status history."""
-    return {"order_id": local_id, "status": local_status(sale.status), "notes": origin(sale)}
+    notes = origin(sale.order_id, sale.sales_channel)
+    return {"order_id": local_id, "status": local_status(sale.status), "notes": notes}
 
 
 def log_row(order_id: str, step: str, detail: str, run_id: str | None) -> Row:
@@ -107,16 +108,27 @@ def log_row(order_id: str, step: str, detail: str, run_id: str | None) -> Row:
     }
 
 
-def origin(sale: Sale) -> str:
+def payment_method(sales_channel: str | None) -> Row:
+    """How the shop's order says that it was paid."""
+    return {"type": "marketplace", "channel": sales_channel or CHANNEL}
+
+
+def shop_notes(order_id: str, sales_channel: str | None, currency: str | None) -> str:
+    """The note on the shop's order, which has no other place for them."""
+    return origin(order_id, sales_channel) + (f", paid in {currency}" if currency else "")
+
+
+def origin(order_id: str, sales_channel: str | None) -> str:
     """Where the order came from, in words."""
-    return f"{sale.sales_channel or 'marketplace'} order {sale.order_id} through 4Seller"
+    return f"{sales_channel or 'marketplace'} order {order_id} through 4Seller"
 
 
 def summary(sale: Sale) -> str:
     """The order in one sentence, without the buyer."""
+    placed = f"{sale.placed_at:%Y-%m-%d %H:%M} UTC" if sale.placed_at else "an unknown day"
     return (
-        f"{sale.sales_channel or 'Marketplace'} order of {sale.placed_at:%Y-%m-%d %H:%M} UTC, "
-        f"{sale.status_word or 'no status'}, {len(sale.lines)} lines, {sale.total} {sale.currency}, "
+        f"{sale.sales_channel or 'Marketplace'} order of {placed}, "
+        f"{sale.status_word or 'no status'}, {len(sale.lines)} lines, {sale.priced}, "
         f"as {sale.order_number}."
     )
 
@@ -136,7 +148,7 @@ def preview(sale: Sale, exception: str | None) -> dict[str, str]:
     return {
         "order": sale.order_id,
         "channel": sale.sales_channel or "",
-        "total": f"{sale.total} {sale.currency}",
+        "total": sale.priced,
         "lines": str(len(sale.lines)),
         "exception": (exception or "").replace(",", ", "),
     }

@@ -29,7 +29,7 @@ LONGEST_ID = 170
 
 FIELDS_OF = {
     "lines": ("lines", "lines_total"),
-    "amounts": ("currency", "total", "shipping_cost", "tax", "discount"),
+    "amounts": ("total", "shipping_cost", "tax", "discount"),
     "buyer": ("buyer",),
     "address": ("ship_to",),
 }
@@ -54,7 +54,7 @@ class SaleLine:
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """One marketplace order. Amounts are in `currency`, kept as the source gave them."""
+    """One marketplace order. Amounts are in `currency`, kept as the source gave them; what it did not say is None."""
 
     order_id: str
     sales_channel: str | None
@@ -62,13 +62,14 @@ class Sale:
     status_word: str
     known_status: bool
     paid: bool
-    currency: str
+    currency: str | None
     total: Decimal
     shipping_cost: Decimal
     tax: Decimal
     discount: Decimal
     lines: tuple[SaleLine, ...]
-    placed_at: datetime
+    placed_at: datetime | None
+    ordered_at: datetime  # `placed_at`, or the best that stands in for it
     updated_at: datetime | None
     shipped: bool
     buyer: dict[str, Any]
@@ -79,6 +80,7 @@ class Sale:
     sealed: str | None = None  # `raw`, where it was sealed when it was read
     read_at: datetime | None = None  # before 4Seller was asked, by the database's clock; None for an event
     trouble: str | None = None  # why its content could not be read; its status could
+    only_followed: bool = False  # it is not imported where it is not on record
 
     @property
     def adds_up(self) -> bool:
@@ -91,6 +93,11 @@ class Sale:
             tax=self.tax,
             discount=self.discount,
         )
+
+    @property
+    def priced(self) -> str:
+        """The total in words."""
+        return f"{self.total} {self.currency or ''}".rstrip()
 
     @property
     def address(self) -> dict[str, Any]:
@@ -136,18 +143,19 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
     buyer, ship_to = _fields(order.customer, raw is came), _fields(order.shipping_address, raw is came)
     return Sale(
         order_id=order_id,
-        sales_channel=_cut(order.sales_channel, "channel"),
+        sales_channel=_cut(order.sales_channel, "channel") or None,
         status=state.status,
         status_word=_cut(state.word, "word") or "",
         known_status=state.known,
         paid=state.word.strip().lower() != "unpaid",
-        currency=storable(order.currency or "USD").upper()[:10],
+        currency=storable(order.currency or "").strip().upper()[:10] or None,
         total=total,
         shipping_cost=shipping,
         tax=tax,
         discount=discount,
         lines=lines,
-        placed_at=order.created_at or order.updated_at or datetime.now(UTC),
+        placed_at=order.created_at,
+        ordered_at=order.created_at or order.updated_at or datetime.now(UTC),
         updated_at=order.updated_at,
         shipped=_shipped(order, state.status),
         buyer=buyer,
@@ -196,12 +204,13 @@ def newest_states(sales: Sequence[Sale]) -> list[Sale]:
     for sale in sorted(sales, key=_updated):
         before = newest.get(sale.order_id)
         newest[sale.order_id] = sale if before is None else _joined(before, sale)
-    return sorted(newest.values(), key=lambda sale: (sale.placed_at, _updated(sale)))
+    return sorted(newest.values(), key=lambda sale: (sale.ordered_at, _updated(sale)))
 
 
 def _joined(earlier: Sale, later: Sale) -> Sale:
     content = _over(earlier, later) if later.trouble is None else replace(earlier, trouble=later.trouble)
     ahead = _further(earlier, later)
+    placed = min(filter(None, (earlier.placed_at, later.placed_at)), default=None)
     return replace(
         content,
         status=ahead.status,
@@ -209,7 +218,10 @@ def _joined(earlier: Sale, later: Sale) -> Sale:
         known_status=ahead.known_status,
         paid=earlier.paid or later.paid,
         shipped=earlier.shipped or later.shipped,
-        placed_at=min(earlier.placed_at, later.placed_at),
+        currency=later.currency or earlier.currency,
+        sales_channel=later.sales_channel or earlier.sales_channel,
+        placed_at=placed,
+        ordered_at=placed or min(earlier.ordered_at, later.ordered_at),
         updated_at=later.updated_at or earlier.updated_at,
     )
 
@@ -221,7 +233,7 @@ def _over(earlier: Sale, later: Sale) -> Sale:
     kept: dict[str, Any] = {name: getattr(earlier, name) for part in lacking for name in FIELDS_OF[part]}
     if lacking:
         kept |= {"raw": earlier.raw, "sealed": earlier.sealed}
-    return replace(later, **kept, content=content, sales_channel=later.sales_channel or earlier.sales_channel)
+    return replace(later, **kept, content=content)
 
 
 def _further(earlier: Sale, later: Sale) -> Sale:
@@ -232,7 +244,7 @@ def _further(earlier: Sale, later: Sale) -> Sale:
 
 
 def _updated(sale: Sale) -> datetime:
-    return sale.updated_at or sale.placed_at
+    return sale.updated_at or sale.ordered_at
 
 
 def _shipped(order: Order, status: OrderStatus) -> bool:

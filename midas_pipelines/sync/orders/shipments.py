@@ -24,7 +24,7 @@ from midas_pipelines.sync.orders.conflicts import raise_conflict
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.giving_back import order_lines
 from midas_pipelines.sync.orders.locking import lock_order
-from midas_pipelines.sync.orders.statuses import ENDED
+from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT
 from midas_pipelines.sync.orders.units import left_to_ship
 
 _PARCELS = order_shipments.c
@@ -400,10 +400,10 @@ def _count(
 
 
 def _move(connection: sa.Connection, order: sa.Row[Any], *, complete: bool) -> None:
-    """The shop's order follows its parcels; the trigger on it has 4Seller told."""
-    if order.status in ENDED:
-        return
+    """The shop's order follows its parcels, whatever the shop calls it until then; the trigger on it has 4Seller told."""
     standing = order_status(connection, order.local_order_id)
+    if order.status in ENDED or standing is None or standing in (*GOODS_LEFT, *ENDED):
+        return
     wanted = "shipped" if complete else "processing"
-    if standing == "pending" or (complete and standing == "processing"):
+    if complete or standing == "pending":
         set_order_status(connection, order.local_order_id, status=wanted, notes="A parcel was recorded")

@@ -163,7 +163,7 @@ def _waiting(engine: Engine, after: int, only: int | None) -> list[Waiting]:
         .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
         .where(_ORDERS.id > after, sa.or_(_ORDERS.shop_status_since.is_not(None), has_untold, flagged))
         .order_by(_ORDERS.id)
-        .limit(engine.settings.batch)
+        .limit(engine.settings.status_batch)
     )
     in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(Flaw.CONFLICT.value)
     query = query.where(~in_conflict)  # which a person has to settle first

@@ -18,6 +18,7 @@ from midas_pipelines.store.payloads import Vault
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders import set_aside
 from midas_pipelines.sync.orders.amounts import UnreadableSaleError
+from midas_pipelines.sync.orders.beginning import too_old
 from midas_pipelines.sync.orders.imported import Imported, left_aside
 from midas_pipelines.sync.orders.importing import import_sales
 from midas_pipelines.sync.orders.mail_rules import mail_rules
@@ -67,6 +68,13 @@ class Batch:
         self.sales += other.sales
         self.unreadable += other.unreadable
 
+    def leave(self, one: Unreadable, *, old: bool) -> None:
+        """Takes in one that cannot be read; of an old one only where it stands, should it be on record."""
+        if not old:
+            self.unreadable.append(one)
+        elif one.standing is not None:
+            self.sales.append(one.standing)
+
 
 def read_batch(
     engine: Engine,
@@ -78,15 +86,16 @@ def read_batch(
     """The orders as sales, sealed; nothing is written, so that it can be done while an earlier batch is imported."""
     batch = Batch()
     for order in orders:
-        if too_old(engine, order):
-            continue
+        old = too_old(
+            order.created_at, engine.settings.orders_since
+        )  # hardly ever written, so not sealed yet
         try:
-            batch.sales.append(read_sale(order, vault, read_at))
+            batch.sales.append(read_sale(order, None if old else vault, read_at))
         except UnreadableSaleError as why:
-            batch.unreadable.append(_unreadable(order, str(why), read_at))
+            batch.leave(_unreadable(order, str(why), read_at), old=old)
         except (ArithmeticError, ValueError) as odd:  # of which nobody has thought: it stops no other order
             why_not = f"It cannot be read: {type(odd).__name__}."
-            batch.unreadable.append(_unreadable(order, why_not, read_at))
+            batch.leave(_unreadable(order, why_not, read_at), old=old)
     batch.unreadable += [rejected_order(row, read_at) for row in rejected]
     return batch
 
@@ -139,16 +148,10 @@ def import_batch(
         elif one.standing is not None:
             sales.append(one.standing)
     if sales:
-        mail = mail_rules(engine.settings)
+        mail, since = mail_rules(engine.settings), engine.settings.orders_since
         run = engine.run_id
-        result.add(import_sales(engine.database, sales, vault, run, mail=mail, on_sent=on_sent))
+        result.add(import_sales(engine.database, sales, vault, run, mail=mail, since=since, on_sent=on_sent))
     return result
-
-
-def too_old(engine: Engine, order: Order) -> bool:
-    """Whether the order was placed before imports begin."""
-    since = engine.settings.orders_since
-    return since is not None and order.created_at is not None and order.created_at < since
 
 
 def _digest(raw: object) -> str:

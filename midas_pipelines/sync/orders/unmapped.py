@@ -13,7 +13,7 @@ from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import order_status, update_order_items
 from midas_pipelines.sync.orders import flaws
-from midas_pipelines.sync.orders.backorders import mark_owing, orders_waiting, serve
+from midas_pipelines.sync.orders.backorders import ORDER_OF_SERVICE, mark_owing, orders_waiting, serve
 from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.flaws import Flaw, explain_line
 from midas_pipelines.sync.orders.leaving import units_left
@@ -28,8 +28,6 @@ UNMAPPED = sa.and_(
 )
 """A line that waits for its item; the exception is there so that the small index on it is enough."""
 AT_ONCE = 500
-ORDER_OF_SERVICE = (marketplace_orders.c.placed_at, marketplace_orders.c.id, _LINES.line)
-"""The oldest order first."""
 
 
 class CannotMap(Exception):

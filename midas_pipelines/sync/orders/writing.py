@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -67,7 +68,8 @@ def write_batch(
     selling = {line.item for line in lines if line.item is not None and line.wanted}
     held = _lock(connection, batch, selling, {line.named for line in lines})
     moved = _follow_and_serve(connection, batch, held, clerk)
-    result = Imported(imported=len(batch.new), duplicates=len(sales) - len(batch.new), moved_on=moved)
+    result = Imported(imported=len(batch.new), moved_on=moved)
+    result.duplicates = len(sales) - len(batch.new) - batch.left_out
     result.mapped = tie_lines(connection, held.rows, held.unmapped, clerk)
     if batch.new:
         ids = {sale.order_id for sale in batch.new}
@@ -85,6 +87,7 @@ class _Sorted:
     new: list[Sale]  # to be imported
     aside: dict[str, int]  # our rows of those of them that were set aside before
     behind: dict[int, Sale]  # known orders of which something new is told, by our row
+    left_out: int  # orders that are neither on record nor to be imported
 
 
 def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
@@ -93,19 +96,20 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
     query = sa.select(table.id, table.marketplace_order_id, table.outcome)
     query = query.where(table.channel == CHANNEL, mine)
     present = {row.marketplace_order_id: row for row in connection.execute(query)}
-    readable = {sale.order_id for sale in sales if sale.trouble is None}
+    wanted = {sale.order_id for sale in sales if sale.trouble is None and not sale.only_followed}
     aside = {
         order_id: row.id
         for order_id, row in present.items()
-        if row.outcome == "set_aside" and order_id in readable
+        if row.outcome == "set_aside" and order_id in wanted
     }
     new = [
         sale
         for sale in sales
-        if sale.order_id in readable and (sale.order_id not in present or sale.order_id in aside)
+        if sale.order_id in wanted and (sale.order_id not in present or sale.order_id in aside)
     ]
     known = [sale for sale in sales if sale.order_id in present and sale.order_id not in aside]
-    return _Sorted(new, aside, orders_behind(connection, known))
+    left_out = sum(sale.only_followed and sale.order_id not in present for sale in sales)
+    return _Sorted(new, aside, orders_behind(connection, known), left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +188,13 @@ def _write(
         set_aside.take_up(connection, order_id)
     queue_received(connection, [(claims[sale.order_id].row_id, sale) for sale in sales], clerk.mail)
     result.exceptions = len(flawed)
-    result.days = dict(Counter(sale.placed_at.date().isoformat() for sale in sales))
+    result.days = dict(Counter(_day(sale) for sale in sales))
     result.preview = [rows.preview(sale, flawed.get(sale.order_id)) for sale in sales[:PREVIEW]]
+
+
+def _day(sale: Sale) -> str:
+    """The day it was placed; while that is unknown, the day it is imported."""
+    return (sale.placed_at or datetime.now(UTC)).date().isoformat()
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,12 +98,12 @@ def test_a_cancellation_from_a_slower_clock_is_a_cancellation(world: World) -> N
     assert (desk.order(world, "X-1").status, desk.stock(world, product)) == ("cancelled", 5)
 
 
-def test_the_day_it_was_placed_is_the_first_that_any_state_names(world: World) -> None:
+def test_the_day_it_was_placed_is_the_one_that_any_state_names(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=10)
     without = at(3) | {"created_at": None}
     assert desk.told(world, without, at(5, status="cancelled")) == ["superseded", "applied"]
     assert (desk.order(world, "X-1").status, desk.stock(world, product)) == ("cancelled", 10)
-    assert desk.order(world, "X-1").placed_at == datetime(2026, 1, 2, 3, tzinfo=UTC)
+    assert desk.order(world, "X-1").placed_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 REOPENED: dict[str, tuple[int | None, str | None]] = {

@@ -50,6 +50,19 @@ def test_an_id_that_is_anothers_number_is_asked_about(world: World) -> None:
     assert found(world, f"4S-{local}") == local
 
 
+def test_an_id_means_the_order_that_goes_by_no_other_name(world: World) -> None:
+    paper.polled(world, order_json())
+    local = str(desk.order(world, "X-1").local_order_id)
+    paper.polled(world, order_json(order_id=local, total="999999999999"))
+    assert [found(world, local), found(world, "4S-X-1")] == [local, "X-1"]
+    assert desk.dismissed(world, local) == ["set_aside"]
+    assert found(world, local) == local
+    paper.put(world, order_json(order_id=local))
+    assert desk.retry(world, local).imported
+    with pytest.raises(NoSuchOrder, match=f"4S-{local}"):
+        found(world, local)
+
+
 def test_a_line_is_mapped_once_and_to_one_item(world: World) -> None:
     one, other = (add_product(world.database) for _ in range(2))
     paper.polled(world, order_json("THEIRS", 2))

@@ -273,6 +273,59 @@ def test_an_order_that_is_over_when_it_comes_is_not_confirmed(
     assert (send(shop_with_mail).sent, states(shop_with_mail)) == (0, [])
 
 
+def withdrawn(world: World, order: str) -> None:
+    """The marketplace takes its cancellation back, and a person settles that."""
+    desk.market(world, order, "processing")
+    world.import_orders()
+    desk.settle(world, order, "shipped")
+    desk.sync(world)
+
+
+def test_a_cancellation_that_was_withdrawn_is_told_to_nobody(shop_with_mail: World, box: Mailbox) -> None:
+    world = shop_with_mail
+    (order,) = buy(world, "ann")
+    send(world)
+    cancelled(world, order)
+    withdrawn(world, order)
+    send(world)
+    assert (len(box.mails), states(world)) == (1, ["sent", "superseded"])
+
+
+def test_what_says_that_an_order_is_cancelled_is_not_sent_of_one_that_stands(
+    shop_with_mail: World, box: Mailbox
+) -> None:
+    world = shop_with_mail
+    (order,) = buy(world, "ann")
+    send(world)
+    run(
+        world.database,
+        "INSERT INTO customer_mails (order_id, kind) VALUES (:id, 'cancelled')",
+        id=desk.order(world, order).id,
+    )
+    send(world)
+    assert (len(box.mails), reasons(world)[1]) == (1, "The order is not cancelled any more.")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_cancellation_after_one_that_was_withdrawn_is_told(
+    shop_with_mail: World, box: Mailbox, told: bool
+) -> None:
+    world = shop_with_mail
+    (order,) = buy(world, "ann")
+    for turn in range(3):
+        cancelled_again = {"updated_at": (datetime.now(UTC) + timedelta(seconds=turn)).isoformat()}
+        desk.market(world, order, "cancelled", **cancelled_again)
+        world.import_orders()
+        if told:
+            send(world)
+        if turn < 2:
+            withdrawn(world, order)
+    send(world)
+    subjects = [str(mail["Subject"]) for mail in box.mails if "is cancelled" in str(mail["Subject"])]
+    assert len(subjects) == (3 if told else 1)
+    assert len({mail["Message-ID"] for mail in box.mails}) == len(box.mails)
+
+
 def test_mail_that_is_switched_on_later_tells_nobody_of_what_was(shop_with_mail: World, box: Mailbox) -> None:
     world = shop_with_mail
     url = world.changes.pop("smtp_url")

@@ -109,6 +109,20 @@ def test_retrying_imports_what_was_mended_whatever_its_date(world: World) -> Non
     assert (mended.imported, mended.exception, desk.alerts(world)) == (True, None, [])
 
 
+def test_retrying_one_that_was_dismissed_takes_it_up_again(world: World) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=5)
+    paper.polled(world, order_json(total="999999999999"))
+    dismissed(world, "X-1")
+    still = asyncio.run(retry_order(world.engine(), "X-1"))
+    assert (still.exception, desk.order(world, "X-1").outcome) == ("set_aside", "set_aside")
+    assert desk.alerts(world) == ["order_set_aside"]
+    dismissed(world, "X-1")
+    paper.put(world, order_json())
+    mended = asyncio.run(retry_order(world.engine(), "X-1"))
+    assert (mended.imported, mended.exception, desk.alerts(world)) == (True, None, [])
+    assert (desk.order(world, "X-1").outcome, desk.stock(world, product)) == ("imported", 4)
+
+
 def test_one_without_an_id_is_kept_once_and_cannot_be_read_again(world: World) -> None:
     world.sandbox.state.orders["none"] = {"status": "pending", "updated_at": now_text()}
     assert [world.import_orders().failed for _ in range(3)] == [1, 0, 0]

@@ -141,6 +141,26 @@ def test_what_the_shop_does_to_its_own_status_is_told(world: World, sold: str) -
     desk.assert_whole(world)
 
 
+def test_the_last_parcel_ships_an_order_whatever_the_shop_calls_it(world: World, sold: str) -> None:
+    desk.shop_sets(world, sold, "packed")
+    desk.pack(world, sold, units={1: 3})
+    assert desk.shop_status(world, sold) == "packed"
+    desk.shop_packs(world, sold, desk.FEDEX, "FedEx")
+    desk.sync(world)
+    desk.a_day_later(world)
+    desk.sync(world)
+    assert desk.sides(world, sold) == ("shipped", "shipped", "shipped")
+    assert desk.order(world, sold).exception is None
+
+
+@pytest.mark.parametrize("word", ["shipped", "delivered", "cancelled"])
+def test_a_parcel_takes_no_order_back_from_where_the_shop_has_it(world: World, sold: str, word: str) -> None:
+    desk.shop_sets(world, sold, word)
+    desk.shop_packs(world, sold, desk.UPS)
+    desk.sync(world)
+    assert desk.shop_status(world, sold) == word
+
+
 def test_a_move_that_no_way_leads_to_is_refused_once_and_taken_off(world: World, sold: str) -> None:
     desk.pack(world, sold)
     desk.sync(world)
