@@ -476,10 +476,14 @@ def load_settings() -> Settings:
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0]) if location else "a setting"
+    return f"{variable_of(name)} {_reworded(message)}."
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting; of what is none, its own name."""
     field = Settings.model_fields.get(name)
     alias = field.validation_alias if field is not None else name
-    variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else alias or f"MIDAS_{name.upper()}"
-    return f"{variable} {_reworded(message)}."
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"{alias or 'MIDAS_' + name.upper()}"
 
 
 def _reworded(message: str) -> str:

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from midas_pipelines.cli.printing import json_option, print_json, print_table
-from midas_pipelines.settings import Settings, load_settings
+from midas_pipelines.settings import Settings, load_settings, variable_of
 
 SIGNS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
 
@@ -52,9 +52,8 @@ def page() -> str:
 
 
 def _row(name: str, field: FieldInfo) -> dict[str, Any]:
-    variable = name.upper() if name.startswith("fourseller_") else f"MIDAS_{name.upper()}"
     return {
-        "name": variable,
+        "name": variable_of(name),
         "default": "" if field.default in (None, PydanticUndefined) else str(field.default),
         "bounds": ", ".join(_bounds(field)),
         "what": field.description or "",

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._utils.schedules import schedule_execution_time_iterator
 from pydantic import ValidationError
 
+from midas_pipelines.cli.dagster_home import ONE_AT_ONCE, PRODUCT_POOL, dagster_yaml
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.intervals import due, every, interval_schedule
 from midas_pipelines.defs.jobs import schedules
 from midas_pipelines.settings import Settings
+from midas_pipelines.store.shards import RANGE_START
 
 DAY = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute) for minute in range(24 * 60)]
 
@@ -85,3 +88,15 @@ def test_a_tick_skips_with_a_reason_while_the_last_run_is_still_going(tmp_path: 
         tick = schedule.evaluate_tick(context)
     assert not tick.run_requests
     assert tick.skip_message == "A run of order_import is still going; the next tick looks again."
+
+
+def test_every_asset_that_runs_has_a_pool_and_each_pool_one_slot_but_that_of_full_syncs() -> None:
+    graph = defs.resolve_asset_graph()
+    pools = {pool for key in graph.executable_asset_keys for pool in graph.get(key).pools or {""}}
+    assert pools == {*ONE_AT_ONCE, PRODUCT_POOL}
+
+
+def test_no_two_runs_of_one_shard_or_of_all_of_them_at_once() -> None:
+    limits = yaml.safe_load(dagster_yaml(Settings()))["concurrency"]["runs"]["tag_concurrency_limits"]
+    assert {limit["key"]: limit["limit"] for limit in limits} == {"dagster/partition": 1, RANGE_START: 1}
+    assert all(limit["value"] == {"applyLimitPerUniqueValue": True} for limit in limits)
