@@ -153,7 +153,7 @@ def apply_edit(
         _change_lines(connection, row, pairing, clerk, move_stock_too=open_still)
     _change_amounts(connection, row, sale, parts, clerk)
     _note_content(connection, row, sale, clerk)
-    _renew_flaws(connection, row, sale, parts, clerk)
+    renew_flaws(connection, row, sale, parts, clerk)
     return True
 
 
@@ -351,7 +351,7 @@ def _note_content(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk
     connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))
 
 
-def _renew_flaws(
+def renew_flaws(
     connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: Clerk
 ) -> None:
     """The order's flaws are those of its lines and its amounts now; the others are none of an edit's business."""

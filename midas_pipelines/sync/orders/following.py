@@ -19,7 +19,7 @@ from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.confirmations import queue_mail
 from midas_pipelines.sync.orders.conflicts import dispute, end_conflict
 from midas_pipelines.sync.orders.content import Content, read_content, untold
-from midas_pipelines.sync.orders.edits import apply_edit, leave_to_a_person
+from midas_pipelines.sync.orders.edits import apply_edit, leave_to_a_person, renew_flaws
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.giving_back import release
 from midas_pipelines.sync.orders.learning import confirm_late, lacking, learn
@@ -86,6 +86,8 @@ def follow(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk
         leave_to_a_person(connection, row, sale.trouble, clerk)
     elif parts:
         edited = apply_edit(connection, row, replace(sale, content=_news(row, sale)), parts, clerk)
+    if row.currency != before.currency:  # whose smallest unit decides whether the total adds up
+        renew_flaws(connection, row, sale, ("amounts",), clerk)
     moved = bool(sale.status_word) and _follow_status(connection, row, sale, clerk)
     _note_word(connection, row, sale, clerk, moved=moved)
     learned = row is not before

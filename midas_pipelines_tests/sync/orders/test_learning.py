@@ -85,6 +85,14 @@ def test_what_is_known_is_not_told_anew(world: World) -> None:
     assert [getattr(after, name) for name in names] == [getattr(before, name) for name in names]
 
 
+def test_whether_the_total_adds_up_is_judged_anew_by_the_currency(world: World) -> None:
+    yen = whole(currency="JPY", items=[paper.line("A", 1, price="100.4")], total="100")
+    paper.told(world, without(yen, "currency"))
+    assert "total_mismatch" in str(desk.order(world, "X-1").exception)
+    paper.told(world, yen)
+    assert "total_mismatch" not in str(desk.order(world, "X-1").exception)
+
+
 def test_what_the_shop_has_written_on_its_order_stays(world: World) -> None:
     paper.told(world, without(whole(), *UNSAID))
     run(world.database, "UPDATE orders SET notes = 'Call before noon'")
