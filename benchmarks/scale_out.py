@@ -42,7 +42,7 @@ def _seconds(workers: int) -> float:
                 for number in range(workers):
                     fleet.start_worker(f"worker{number}")
                 fleet.start_daemon()
-                fleet.backfill("catalog_snapshot", "fourseller_listings")
+                fleet.backfill("fourseller_listings")
                 fleet.wait(lambda: any(fleet.busy(number) for number in range(workers)), 300)
                 started = time.perf_counter()
                 fleet.wait(lambda: len(fleet.done()) == SHARDS, 900)

@@ -71,7 +71,7 @@ def test_a_lost_worker_loses_no_shard(
             for number in range(3):
                 fleet.start_worker(f"worker{number}")
             fleet.start_daemon()
-            fleet.backfill("catalog_snapshot", "fourseller_listings")
+            fleet.backfill("fourseller_listings")
             fleet.wait(lambda: len(fleet.done()) >= SHARDS // 4 and fleet.busy(0), 300)
             fleet.kill_worker(0)
             fleet.wait(lambda: len(fleet.done()) == SHARDS, 600)
