@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -21,9 +20,6 @@ from midas_pipelines.defs.metadata import (
 )
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.order_days import days_begun, is_a_day
-
-if TYPE_CHECKING:
-    pass
 
 STATUS_COUNTS = ("scanned", "told", "parcels", "refused", "moved_on", "failed")
 

@@ -31,9 +31,6 @@ class Rejected:
         return f"row {self.place}: {self.reason}"
 
 
-RejectedOrder = Rejected
-
-
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
     """One page: the rows that could be read, those that could not, and what the server declared."""

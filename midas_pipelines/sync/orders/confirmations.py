@@ -81,11 +81,18 @@ class About:
 
 
 def queue_parcel(
-    connection: sa.Connection, order: sa.Row[Any], rules: MailRules, shipment_id: int, *, last: bool
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    rules: MailRules,
+    shipment_id: int,
+    *,
+    last: bool,
+    more: bool = False,
 ) -> None:
     """Has the customer told of a parcel, by the message that waits already if there is one.
 
-    Whoever was told before that the order, or this parcel, is on its way is told what can be followed, no more.
+    Whoever was told before that the order, or this parcel, is on its way is told what can be followed, no more; and
+    nothing of units that were put into a parcel they know.
 
     Args:
         connection: the transaction that books the parcel.
@@ -93,12 +100,13 @@ def queue_parcel(
         rules: who is written to.
         shipment_id: the parcel.
         last: whether nothing is left to ship after it.
+        more: whether it was on record before, and has got more units.
     """
     about = about_parcel(shipment_id, last=last)
     told_by = ["", str(shipment_id), about_parcel(shipment_id, last=True)]
     earlier = sa.and_(_MAILS.order_id == order.id, _MAILS.kind == "shipped", _MAILS.about.in_(told_by))
     unsent = sa.and_(earlier, _MAILS.state.in_(UNSENT))
-    if connection.execute(sa.update(customer_mails).where(unsent).values(about=about)).rowcount:
+    if connection.execute(sa.update(customer_mails).where(unsent).values(about=about)).rowcount or more:
         return
     told = sa.select(_MAILS.id).where(earlier, _MAILS.state.in_(TOLD))
     known = connection.execute(told.limit(1)).first() is not None

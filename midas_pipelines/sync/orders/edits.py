@@ -141,20 +141,28 @@ def apply_edit(
     shop = order_status(connection, row.local_order_id)
     open_still = OrderStatus(row.status) in OPEN and not goods_have_left(connection, row, shop)
     standing = order_lines(connection, row.id)
+    first = not standing and "lines" in untold(row.content_hash)  # then it is no change, whatever has left
+    if first:
+        sale = _standing_as(sale, row, left=goods_have_left(connection, row, shop))
     pairing = pair(match_lines(connection, [sale]), standing) if "lines" in parts else Pairing()
     of_address = parts if open_still else parts & untold(row.content_hash)
     _change_address(connection, row, sale, of_address, clerk)
-    if not open_still and pairing.changes:
+    if pairing.changes and not (open_still or first):
         what = f"to {len(sale.lines)} lines, {sale.priced}, after goods have left"
         leave_to_a_person(connection, row, f"The marketplace changed the order {what}.", clerk)
         _note_content(connection, row, sale, clerk)
         return False
     if "lines" in parts:
-        _change_lines(connection, row, pairing, clerk, move_stock_too=open_still)
+        _change_lines(connection, row, pairing, clerk, move_stock_too=open_still or first)
     _change_amounts(connection, row, sale, parts, clerk)
     _note_content(connection, row, sale, clerk)
     renew_flaws(connection, row, sale, parts, clerk)
     return True
+
+
+def _standing_as(sale: Sale, row: sa.Row[Any], *, left: bool) -> Sale:
+    """The sale in the status that its order has reached, which says whether its lines take stock."""
+    return replace(sale, status=OrderStatus(row.status), shipped=sale.shipped or left)
 
 
 def _with_what_belongs(row: sa.Row[Any], sale: Sale, parts: Collection[str]) -> frozenset[str]:

@@ -395,7 +395,7 @@ def _count(
     step = "partly_shipped" if waiting else "shipped"
     clerk.log(connection, order.marketplace_order_id, step, f"Parcel, {named}: {contents or 'no units'}.")
     if booked and order.status not in ENDED:
-        queue_parcel(connection, order, clerk.mail, shipment_id, last=not waiting)
+        queue_parcel(connection, order, clerk.mail, shipment_id, last=not waiting, more=bool(held))
     return not waiting
 
 

@@ -167,3 +167,21 @@ def test_a_channel_that_turns_out_to_be_on_is_confirmed(shop_with_mail: World) -
     assert mails(world) == []
     paper.told(world, whole())
     assert mails(world) == [("received", "waiting")]
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("status", "left"), [("shipped", 8), ("delivered", 8), ("cancelled", 10), ("refunded", 10)]
+)
+def test_lines_that_come_after_the_end_of_a_story_are_booked_as_if_they_had_come_before(
+    world: World, report: Report, status: str, left: int
+) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=10)
+    order = whole(quantity=2, total="20.00", status=status)
+    paper.told(world, without(order, "items", "total"))
+    report(world, order | {"updated_at": now_text()})
+    known = desk.order(world, "X-1")
+    assert (known.status, known.exception, str(known.total)) == (status, None, "20.00")
+    assert [(line.sku, line.quantity) for line in desk.lines(world, "X-1")] == [("A", 2)]
+    assert desk.stock(world, product) == left
+    desk.assert_whole(world)

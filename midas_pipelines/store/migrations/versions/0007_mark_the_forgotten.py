@@ -1,0 +1,23 @@
+"""Who was erased before there was a mark for it gets the mark: without it a later message would write the buyer down again.
+
+Revision: 0007
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from midas_pipelines.storefront.types import UtcDateTime, utc_now
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    # The orders' stories tell of them.
+    orders = sa.table(
+        "marketplace_orders", sa.column("marketplace_order_id"), sa.column("forgotten_at", UtcDateTime)
+    )
+    logs = sa.table("order_processing_logs", sa.column("marketplace_order_id"), sa.column("step"))
+    told = sa.select(logs.c.marketplace_order_id).where(logs.c.step == "forgotten")
+    forgotten = sa.and_(orders.c.marketplace_order_id.in_(told), orders.c.forgotten_at.is_(None))
+    op.execute(sa.update(orders).where(forgotten).values(forgotten_at=utc_now()))

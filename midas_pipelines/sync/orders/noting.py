@@ -1,0 +1,146 @@
+"""Noting what became of the telling: what 4Seller took, what it refused, what could not be told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.store.claims import delay_seconds
+from midas_pipelines.store.shipment_tables import order_shipments
+from midas_pipelines.store.tables import marketplace_orders
+from midas_pipelines.storefront.schema import orders
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.orders.clerk import Clerk, mark
+from midas_pipelines.sync.orders.confirmations import queue_mail
+from midas_pipelines.sync.orders.conflicts import raise_conflict
+from midas_pipelines.sync.orders.flaws import Flaw
+from midas_pipelines.sync.orders.giving_back import release
+from midas_pipelines.sync.orders.leaving import parcels_on_record
+from midas_pipelines.sync.orders.locking import lock_order
+from midas_pipelines.sync.orders.mail_rules import mail_rules
+from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT, Step, agree, step
+from midas_pipelines.sync.orders.telling import Message, Objection
+from midas_pipelines.sync.orders.waiting_orders import TOLD, Waiting
+
+A_DAY = 86_400
+"""What 4Seller has refused is told again after so many seconds, should nobody have mended it."""
+
+_ORDERS, _PARCELS = marketplace_orders.c, order_shipments.c
+
+
+def note_told(engine: Engine, order: Waiting, call: Message) -> None:
+    """4Seller has confirmed one call: our row says so, and what follows from it is done."""
+    clerk = clerk_of(engine)
+    with engine.database.writing() as connection:
+        row = lock_order(connection, order.row_id)
+        standing = OrderStatus(row.status)
+        if step(standing, call.status) is Step.FORWARD:
+            _set(connection, order, status=call.status.value, status_word=call.status.value)
+            detail = f"The shop's {standing.value} → {call.status.value} was told to 4Seller."
+            clerk.log(connection, order.order_id, call.status.value, detail)
+            if call.status in ENDED and row.settled_as != "cancelled":  # which has freed what is free already
+                release(connection, row, call.status.value, clerk, all_left=standing in GOODS_LEFT)
+            if call.status is OrderStatus.CANCELLED:
+                queue_mail(connection, row, "cancelled", clerk.mail)
+            if call.status is OrderStatus.SHIPPED and not parcels_on_record(connection, row.local_order_id):
+                queue_mail(connection, row, "shipped", clerk.mail)
+        if call.parcel is not None:
+            told = sa.update(order_shipments).where(_as_read(order, call.parcel.shipment_id))
+            if connection.execute(told.values(told_at=utc_now(), reason=None)).rowcount:
+                number = f"{call.parcel.tracking.carrier} {call.parcel.tracking.number}"
+                clerk.log(connection, order.order_id, "tracking_told", f"4Seller knows the parcel {number}.")
+
+
+def _as_read(order: Waiting, shipment_id: int) -> sa.ColumnElement[bool]:
+    """The row of an untold parcel, unless somebody has corrected it since it was read: what we noted is then of the old."""
+    read = order.rows[shipment_id]
+    same = (column.is_not_distinct_from(getattr(read, column.name)) for column in TOLD)
+    return sa.and_(_PARCELS.id == shipment_id, _PARCELS.told_at.is_(None), *same)
+
+
+def close(engine: Engine, order: Waiting) -> None:
+    """Nothing is open between the two sides any more, unless the shop has changed its order again meanwhile."""
+    if not (order.moved or order.flagged):
+        return
+    with engine.database.writing() as connection:
+        row = lock_order(connection, order.row_id)
+        now = connection.scalar(sa.select(orders.c.status).where(orders.c.id == row.local_order_id))
+        paid_back_later = row.status == OrderStatus.REFUNDED and now in GOODS_LEFT  # each stays where it is
+        if now is not None and not agree(now, OrderStatus(row.status)) and not paid_back_later:
+            return
+        _set(connection, order, shop_status_since=None, tell_after=None, tell_attempts=0)
+        refused = sa.and_(_PARCELS.order_id == row.local_order_id, _PARCELS.reason.is_not(None))
+        waiting = sa.select(_PARCELS.id).where(refused, _PARCELS.told_at.is_(None))
+        if connection.execute(waiting.limit(1)).first() is None:
+            mark(connection, order.row_id, drop=(Flaw.REFUSED.value,))
+
+
+def _still_as_seen(connection: sa.Connection, order: Waiting) -> sa.Row[Any] | None:
+    """Our row, held; None when somebody else has moved the order on since it was read."""
+    row = lock_order(connection, order.row_id)
+    return row if row.status == order.standing.value else None
+
+
+def note_objection(engine: Engine, order: Waiting, against: Objection) -> None:
+    """What the shop wants cannot be told: its mark is taken off, and a person sees it."""
+    with engine.database.writing() as connection:
+        row = _still_as_seen(connection, order)
+        if row is None:
+            return
+        detail = f"The shop says {order.shop_status}, 4Seller has {order.standing.value}: {against.why}."
+        same = sa.exists().where(orders.c.id == _ORDERS.local_order_id, orders.c.status == order.shop_status)
+        statement = sa.update(marketplace_orders).where(_ORDERS.id == order.row_id, same)
+        connection.execute(statement.values(shop_status_since=None))
+        step_name = "conflict" if against.conflict else "refused_transition"
+        clerk_of(engine).log(connection, order.order_id, step_name, f"{detail} A person has to decide.")
+        if against.conflict:
+            raise_conflict(connection, row, f"{detail} Settle the order.")
+        else:
+            mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
+
+
+def note_refusal(engine: Engine, order: Waiting, why: str) -> None:
+    """4Seller would not take the status: it is told again after a day, and a person sees it meanwhile."""
+    with engine.database.writing() as connection:
+        if _still_as_seen(connection, order) is None:
+            return
+        detail = (
+            f"4Seller did not take the shop's {order.shop_status}: {why.rstrip('.')}. A person has to look."
+        )
+        _set(connection, order, tell_after=utc_now(A_DAY))
+        if clerk_of(engine).log_once(connection, order.order_id, "refused_transition", detail):
+            mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
+
+
+def note_bad_parcel(engine: Engine, order: Waiting, shipment_id: int, why: str, *, wait: int = 0) -> None:
+    """The parcel is not told; what 4Seller refused waits, what we refused is looked at again in the next run."""
+    with engine.database.writing() as connection:
+        known = connection.scalar(sa.select(_PARCELS.reason).where(_PARCELS.id == shipment_id))
+        values: dict[str, Any] = {"reason": why, "attempts": _PARCELS.attempts + 1}
+        values["next_attempt_at"] = utc_now(wait) if wait else None
+        mine = _as_read(order, shipment_id)
+        if not connection.execute(sa.update(order_shipments).where(mine).values(values)).rowcount:
+            return
+        clerk_of(engine).log_once(connection, order.order_id, "tracking_refused", why)
+        if why != known:  # else a person has seen it already
+            mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
+
+
+def note_failure(engine: Engine, order: Waiting) -> None:
+    """4Seller could not be reached: the order is told again after a while, which doubles each time."""
+    with engine.database.writing() as connection:
+        attempts = connection.scalar(sa.select(_ORDERS.tell_attempts).where(_ORDERS.id == order.row_id))
+        wait = int(delay_seconds((attempts or 0) + 1))
+        _set(connection, order, tell_attempts=_ORDERS.tell_attempts + 1, tell_after=utc_now(wait))
+
+
+def _set(connection: sa.Connection, order: Waiting, **values: Any) -> None:
+    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == order.row_id).values(values))
+
+
+def clerk_of(engine: Engine) -> Clerk:
+    """Who writes an order's story on behalf of this engine's run."""
+    return Clerk(engine.run_id, mail=mail_rules(engine.settings))
