@@ -92,7 +92,7 @@ def queue_parcel(
     """Has the customer told of a parcel, by the message that waits already if there is one.
 
     Whoever was told before that the order, or this parcel, is on its way is told what can be followed, no more; and
-    nothing of units that were put into a parcel they know.
+    of units that were put into a parcel they know, only when nothing is left to follow.
 
     Args:
         connection: the transaction that books the parcel.
@@ -106,7 +106,11 @@ def queue_parcel(
     told_by = ["", str(shipment_id), about_parcel(shipment_id, last=True)]
     earlier = sa.and_(_MAILS.order_id == order.id, _MAILS.kind == "shipped", _MAILS.about.in_(told_by))
     unsent = sa.and_(earlier, _MAILS.state.in_(UNSENT))
-    if connection.execute(sa.update(customer_mails).where(unsent).values(about=about)).rowcount or more:
+    if connection.execute(sa.update(customer_mails).where(unsent).values(about=about)).rowcount:
+        return
+    if more:
+        if last:
+            queue_mail(connection, order, "shipped", rules, about=about)
         return
     told = sa.select(_MAILS.id).where(earlier, _MAILS.state.in_(TOLD))
     known = connection.execute(told.limit(1)).first() is not None
