@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 PREVIEW = 20
@@ -18,14 +17,12 @@ class Imported:
     failed: int = 0
     moved_on: int = 0  # known orders whose status or content changed
     mapped: int = 0  # lines that were unmapped and have an item now
-    days: dict[str, int] = field(default_factory=dict)  # imported orders by the day they were placed, in UTC
     preview: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, other: Imported) -> None:
         """Counts another batch in."""
         for name in ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.days = dict(Counter(self.days) + Counter(other.days))
         self.preview = (self.preview + other.preview)[:PREVIEW]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,14 +32,12 @@ class OrderReport:
     requests: int = 0
     seconds: float = 0.0
     declared: int = 0  # orders that 4Seller says there are to be read
-    days: dict[str, int] = field(default_factory=dict)  # imported orders by the day they were placed, in UTC
     preview: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, result: Imported) -> None:
         """Counts a batch in."""
         for name in ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped"):
             setattr(self, name, getattr(self, name) + getattr(result, name))
-        self.days = dict(Counter(self.days) + Counter(result.days))
         self.preview = (self.preview + result.preview)[:20]
 
 

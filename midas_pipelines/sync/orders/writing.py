@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -188,13 +186,7 @@ def _write(
         set_aside.take_up(connection, order_id)
     queue_received(connection, [(claims[sale.order_id].row_id, sale) for sale in sales], clerk.mail)
     result.exceptions = len(flawed)
-    result.days = dict(Counter(_day(sale) for sale in sales))
     result.preview = [rows.preview(sale, flawed.get(sale.order_id)) for sale in sales[:PREVIEW]]
-
-
-def _day(sale: Sale) -> str:
-    """The day it was placed; while that is unknown, the day it is imported."""
-    return (sale.placed_at or datetime.now(UTC)).date().isoformat()
 
 
 @dataclass(frozen=True, slots=True)
