@@ -5,8 +5,8 @@ ARGS ?=
 BIN := .venv/bin
 RUNTIME := .venv/.runtime-installed
 DEV := .venv/.dev-installed
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
-COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+UV := $(or $(shell command -v uv),$(BIN)/uv)
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --no-strip-extras --python-version 3.11 pyproject.toml
 
 SHELL := /bin/sh
@@ -31,7 +31,7 @@ dev: $(RUNTIME) ## start sandbox, gateway and Dagster UI on a sample shop; Ctrl-
 	@exec $(BIN)/midas dev $(ARGS)
 
 lock: $(RUNTIME) ## renew requirements.lock and requirements-dev.lock to the newest allowed versions
-	$(PIP_INSTALL) uv
+	@command -v $(UV) >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(COMPILE) --upgrade --group dev --output-file requirements-dev.lock
 	cp requirements-dev.lock requirements.lock  # so that both name the same versions
 	$(COMPILE) --group build --output-file requirements.lock
@@ -62,13 +62,9 @@ clean: ## remove .venv, caches and what the demo made
 
 # The second stamp includes the first. Each is renewed when its lock changed, and only then.
 $(RUNTIME): requirements.lock pyproject.toml | .venv/bin/python
-	@echo "Installing into .venv what requirements.lock names; this takes a minute the first time."
-	@$(PIP_INSTALL) --require-hashes -r requirements.lock
-	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@$(BIN)/python scripts/install.py requirements.lock
 	@touch $@
 
 $(DEV): requirements-dev.lock pyproject.toml | .venv/bin/python
-	@echo "Installing into .venv what requirements-dev.lock names; this takes a minute the first time."
-	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
-	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@$(BIN)/python scripts/install.py requirements-dev.lock
 	@touch $(RUNTIME) $@
