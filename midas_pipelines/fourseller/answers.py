@@ -104,6 +104,13 @@ def _no_number(word: str) -> Any:
 
 
 def _refusal(call: Call, status: int, code: str | None, words: str) -> FourSellerError:
+    if 300 <= status < 400:  # following it would hand the key and the body to another address
+        return BadCredentials(
+            f"{call.subject} was answered with a redirect ({status}), which is never followed: set FOURSELLER_API_URL "
+            "to the address of the API itself.",
+            item=call.item,
+            status=status,
+        )
     if status in (400, 422):
         return BadItem(
             f"4Seller refused {call.subject}: {words or 'it gave no reason'}. Correct the item, then retry it.",

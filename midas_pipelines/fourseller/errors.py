@@ -22,7 +22,8 @@ class BadItem(FourSellerError):
 
 
 class BadCredentials(FourSellerError):
-    """4Seller refused the key or the seller id (401, 403): every further call would fail too."""
+    """The access is set wrong: 4Seller refused the key or the seller id (401, 403), or the address redirects (3xx).
+    Every further call would fail too."""
 
 
 class NotFound(FourSellerError):

@@ -2,17 +2,19 @@
 
 import asyncio
 import ipaddress
-from urllib.parse import quote, urlencode
+import re
+from urllib.parse import quote, unquote, urlencode
 
 import httpx
 from pydantic import SecretStr
 
 from midas_pipelines.fourseller.answers import lost
 from midas_pipelines.fourseller.calls import Call
-from midas_pipelines.fourseller.errors import Unavailable
-from midas_pipelines.fourseller.transport import AiohttpTransport
+from midas_pipelines.fourseller.errors import BadItem, Unavailable
+from midas_pipelines.fourseller.transport import AiohttpTransport, UnreadableAnswer
 
 SHORT_SECRET = 8  # letters; a shorter one cannot be blotted out without spoiling innocent words
+ODD_IN_ID = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -38,7 +40,7 @@ class Wire:
             (b"Authorization", b"Bearer " + key),
             (b"X-Seller-ID", seller),
             (b"Accept", b"application/json"),
-            (b"Accept-Encoding", b"gzip, deflate"),
+            (b"Accept-Encoding", b"gzip"),
             (b"User-Agent", b"midas-pipelines"),
         ]
         self._transport = transport or _transport(self._base)
@@ -65,6 +67,8 @@ class Wire:
             ) from None
         except TimeoutError:
             raise lost(call, f"4Seller gave no answer within {seconds:.1f} s") from None
+        except UnreadableAnswer as error:
+            raise lost(call, f"4Seller's answer cannot be read, {error},") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise lost(call, f"4Seller's answer was lost ({type(error).__name__})") from None
         if response.status_code >= 400:  # an error may echo what it was sent, and errors are written down
@@ -93,7 +97,9 @@ async def _whole(response: httpx.Response) -> bytes:
 
 
 def segment(value: str) -> str:
-    """An id as one segment of a path, whatever is in it."""
+    """An id as one segment of a path. Raises BadItem for one that a server might take for another address."""
+    if not value or ODD_IN_ID.search(value) or {".", ".."} & set(re.split(r"[/\\;]", unquote(value))):
+        raise BadItem("An id that is empty, a path or not printable cannot be asked for; nothing was sent.")
     return quote(value, safe="")
 
 

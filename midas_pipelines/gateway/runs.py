@@ -102,6 +102,9 @@ class Orchestrator:
                 f"{self._url}/graphql", json={"query": query, "variables": variables}
             )
             data = response.raise_for_status().json().get("data")
+        except httpx.HTTPStatusError as failed:
+            answer = f"{failed.response.status_code}; a redirect is not followed"
+            raise Refused(503, f"Dagster at MIDAS_DAGSTER_URL answered {answer}.", RETRY) from None
         except (httpx.HTTPError, ValueError, AttributeError) as failed:
             kind = type(failed).__name__
             raise Refused(503, f"Dagster at MIDAS_DAGSTER_URL did not answer: {kind}.", RETRY) from None

@@ -38,7 +38,7 @@ class Target:
         import apprise  # takes half a second, and most runs have nothing to tell
 
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings quote addresses
-        service = apprise.Apprise()
+        service = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
         if not service.add(self.url):
             raise TargetFailed(
                 f"MIDAS_NOTIFY_URLS has a {self.kind}:// address that is not understood: check its spelling."

@@ -30,7 +30,7 @@ def error(status: int, **body: Any) -> httpx.Response:
         (error(404), errors.NotFound, "does not have"),
         (error(409), errors.Conflict, "conflict"),
         (httpx.Response(405), errors.ContractBroken, "status 405"),
-        (httpx.Response(302), errors.ContractBroken, "status 302"),
+        (httpx.Response(302), errors.BadCredentials, "redirect .302."),
     ],
 )
 def test_refusals_are_sorted_and_never_sent_again(answer: httpx.Response, kind: type, words: str) -> None:

@@ -55,6 +55,7 @@ class WebhookReceiver:
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
+        self.followed: list[str] = []  # where a redirect led a sender
         self.status = 200
         receiver = self
 
@@ -64,6 +65,12 @@ class WebhookReceiver:
                 if receiver.status == 200:
                     receiver.bodies.append(json.loads(body))
                 self.send_response(receiver.status)
+                self.send_header("Location", "/elsewhere")
+                self.end_headers()
+
+            def do_GET(self) -> None:
+                receiver.followed.append(self.path)
+                self.send_response(200)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from midas_pipelines.notify.alerts import clear_alert, raise_alert, raise_alerts
 from midas_pipelines.notify.delivery import delay_seconds, deliver, something_due
-from midas_pipelines.notify.targets import Target, read_targets
+from midas_pipelines.notify.targets import Target, TargetFailed, read_targets
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.notify.conftest import MailServer, WebhookReceiver
 from midas_pipelines_tests.shop import rows, run, value
@@ -114,3 +114,11 @@ def test_addresses_are_parted_at_white_space_and_at_commas_before_a_scheme() -> 
 
 def test_a_failing_target_is_asked_less_and_less_often() -> None:
     assert [delay_seconds(n) for n in (1, 2, 3, 20)] == [60, 120, 240, 3600]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_of_a_target_is_not_followed(webhook: WebhookReceiver, status: int) -> None:
+    webhook.status = status
+    with pytest.raises(TargetFailed):
+        Target(webhook.url).send("title", TEXT)
+    assert webhook.followed == []
