@@ -14,7 +14,16 @@ from rich.table import Table
 from benchmarks.measuring import Result, machine
 
 HERE = Path(__file__).parent
-SUBJECTS = ("products", "rate_limit", "orders", "catalogue_size", "realtime", "dagster_layer", "scale_out")
+SUBJECTS = (
+    "products",
+    "rate_limit",
+    "orders",
+    "catalogue_size",
+    "realtime",
+    "dagster_layer",
+    "scale_out",
+    "paths",
+)
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
