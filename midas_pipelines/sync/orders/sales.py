@@ -71,7 +71,7 @@ class Sale:
     placed_at: datetime | None
     ordered_at: datetime  # `placed_at`, or the best that stands in for it
     updated_at: datetime | None
-    shipped: bool
+    shipped: bool  # a status said that the goods left; a tracking number says only that a label was made
     buyer: dict[str, Any]
     ship_to: dict[str, Any]
     raw: dict[str, Any]
@@ -157,7 +157,7 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         placed_at=order.created_at,
         ordered_at=order.created_at or order.updated_at or datetime.now(UTC),
         updated_at=order.updated_at,
-        shipped=_shipped(order, state.status),
+        shipped=state.status in GOODS_LEFT,
         buyer=buyer,
         ship_to=ship_to,
         raw=raw,
@@ -189,7 +189,6 @@ def read_status_alone(order: Order, trouble: str, read_at: datetime | None = Non
     return replace(
         sale,
         updated_at=order.updated_at,
-        shipped=_shipped(order, sale.status),
         content=Content(),
         trouble=trouble,
     )
@@ -245,10 +244,6 @@ def _further(earlier: Sale, later: Sale) -> Sale:
 
 def _updated(sale: Sale) -> datetime:
     return sale.updated_at or sale.ordered_at
-
-
-def _shipped(order: Order, status: OrderStatus) -> bool:
-    return status in GOODS_LEFT or (order.tracking is not None and order.tracking.number is not None)
 
 
 def _order_id(order: Order) -> str:

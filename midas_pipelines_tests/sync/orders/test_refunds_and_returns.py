@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 
 from midas_pipelines_tests.shop import add_product, value
-from midas_pipelines_tests.sync.orders import desk
+from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.world import World
 
 Act = Callable[[World, str], object]
@@ -64,11 +65,47 @@ def test_a_refund_frees_what_has_not_left_and_the_shops_order_stays_shipped(
 
 def test_a_shipment_and_its_refund_seen_at_once_free_nothing(world: World) -> None:
     order_id = desk.sold(world, A=3)
-    desk.market(world, order_id, "refunded", tracking={"carrier": "UPS", "number": desk.UPS})
-    desk.sync(world)
-    assert desk.sides(world, order_id) == ("refunded", "shipped", "refunded")
+    paper.told(
+        world,
+        *(
+            {"id": order_id, "status": word, "updated_at": f"2099-01-0{day}T00:00:00Z"}
+            for day, word in enumerate(("shipped", "refunded"), start=1)
+        ),
+    )
+    assert desk.order(world, order_id).status == "refunded"
+    assert (shop_status := desk.shop_status(world, order_id)) == "shipped", shop_status
     assert desk.on_shelf(world) == {"A": 7}
     assert desk.come_back(world, order_id) == 3
+
+
+LABELS = [
+    {"carrier": "UPS", "number": desk.UPS},
+    {"carrier": "", "number": "", "url": ""},
+    {"number": " N/A "},
+]
+
+
+@pytest.mark.parametrize("report", [paper.polled, paper.told], ids=["poll", "webhook"])
+def test_a_label_is_no_report_that_goods_left(world: World, report: paper.Report) -> None:
+    add_product(world.database, sku="A", stock_quantity=100)
+    moments = iter(range(1, 999))
+
+    def says(order_id: str, status: str, **fields: object) -> paper.Raw:
+        seconds = next(moments)
+        written = {"id": order_id, "status": status, "items": [paper.line("A", 2)]} | fields
+        return written | {"updated_at": f"2099-01-01T00:{seconds // 60:02}:{seconds % 60:02}Z"}
+
+    for case, (label, end) in enumerate(product(LABELS, ("cancelled", "refunded"))):
+        ids = [f"X-{case}-{number}" for number in range(4)]
+        for status, last in (("pending", False), ("processing", True)):
+            report(world, *(says(one, status, tracking=label) for one in ids[: 2 + last]))
+        report(world, says(ids[0], end), says(ids[1], end, tracking=label), says(ids[3], end, tracking=label))
+        report(world, says(ids[2], "processing", tracking=label))
+        paper.told(world, says(ids[2], "processing", tracking=label), says(ids[2], end))
+        report(world, says(ids[3], "processing", tracking=label))
+        assert {desk.order(world, one).status for one in ids} == {end}
+        assert desk.on_shelf(world) == {"A": 100}, (label, end)
+    desk.assert_whole(world)
 
 
 def test_a_refund_ends_the_wait_for_what_is_owed(world: World) -> None:
