@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.models import InventoryLevel, Order, Product
 
+MOST_ROWS = 10_000  # of a page: a hundred times what is asked for
+LARGEST_COUNT = 2**53  # of a total: beyond it JSON's numbers are no counts
 Row = TypeVar("Row")
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -106,6 +108,10 @@ def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
     rows = envelope.get("data")
     if not isinstance(rows, list):
         raise ContractBroken("4Seller's page breaks the contract in `data`: it is not a list.", field="data")
+    if len(rows) > MOST_ROWS:
+        raise ContractBroken(
+            f"4Seller's page has {len(rows)} rows; {MOST_ROWS} are read at most.", field="data"
+        )
     total, limit, offset = (_count(envelope, name) for name in ("total", "limit", "offset"))
     page: Page[Row] = Page(data=[], total=total, limit=limit, offset=offset)
     for place, row in enumerate(rows):
@@ -124,7 +130,7 @@ def _count(envelope: dict[str, Any], name: str) -> int:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ContractBroken(f"4Seller's page breaks the contract in `{name}`: it is no count.", field=name)
-    return value
+    return min(value, LARGEST_COUNT)
 
 
 def _id_of(row: Any) -> str | None:

@@ -3,12 +3,19 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.pages import Page
 
 AHEAD = 12  # pages on their way at once; bounds the memory of a long listing too
+MOST_PAGES = 20_000  # a reading that is longer goes round in a circle, whatever total is declared
+MOST_STALE = (
+    3  # pages on end without a row that was not read before; one may come of rows that moved meanwhile
+)
+BITS = (
+    2**24
+)  # marks by which an id is known again: two of a million ids share one, but not all ids of three pages
 
 Row = TypeVar("Row")
 Fetch = Callable[[int], Awaitable[Page[Row]]]
@@ -18,9 +25,12 @@ async def read_ahead(fetch: Fetch[Row]) -> AsyncGenerator[Page[Row], None]:
     """Yields every page in order of offset, as `fetch(offset)` gives them.
 
     The server's first page sets the step; a later page that is shorter than that, with more declared behind it, is
-    followed up from where it ended. Raises ContractBroken for an empty page where rows were declared.
+    followed up from where it ended. Raises ContractBroken for an empty page where rows were declared, and for pages
+    that go on without an end.
     """
+    progress = _Progress()
     page = await _filled(fetch, 0)
+    progress.note(page)
     yield page
     step, offset, total = page.rows, page.rows, page.total
     coming: deque[tuple[int, asyncio.Future[Page[Row]]]] = deque()
@@ -34,12 +44,40 @@ async def read_ahead(fetch: Fetch[Row]) -> AsyncGenerator[Page[Row], None]:
             start, task = coming.popleft()
             page = await task
             yield page
+            progress.note(page)
             total = page.total
             if page.rows != step:
                 await _drop(coming)
                 offset = start + page.rows
     finally:
         await _drop(coming)
+
+
+class _Progress:
+    """Whether pages still bring rows that were not read before."""
+
+    def __init__(self) -> None:
+        self._seen = bytearray(BITS // 8)
+        self._pages = self._stale = 0
+
+    def note(self, page: Page[Any]) -> None:
+        """Counts a page. Raises ContractBroken when the reading comes to no end."""
+        self._pages += 1
+        ids = {row.id for row in (*page.data, *page.rejected)} - {None}
+        self._stale = 0 if sum(self._mark(hash(one)) for one in ids) else self._stale + 1
+        if self._stale >= MOST_STALE or self._pages >= MOST_PAGES:
+            raise ContractBroken(
+                f"4Seller's pages come to no end: {self._pages} were read of {page.total} rows declared, and the last "
+                "ones brought nothing new; try again later.",
+                field="total",
+            )
+
+    def _mark(self, number: int) -> bool:
+        """Marks an id; True when it was not marked before."""
+        place, bit = divmod(number % BITS, 8)
+        new = not self._seen[place] & 1 << bit
+        self._seen[place] |= 1 << bit
+        return new
 
 
 async def _filled(fetch: Fetch[Row], offset: int) -> Page[Row]:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from midas_pipelines.fourseller import reading
 from midas_pipelines.fourseller.errors import ContractBroken, Unavailable
 from midas_pipelines_tests.fourseller.channel import channel, every, use
 
@@ -112,11 +113,50 @@ def test_anything_else_is_not_complete_and_says_why(turn: Turn, why: str) -> Non
         (httpx.Response(200, json={"data": {}, "total": 0, "limit": 1, "offset": 0}), ContractBroken),
         (httpx.Response(200, json={"data": [], "total": None, "limit": 1, "offset": 0}), ContractBroken),
         (httpx.Response(200, json=[]), ContractBroken),
+        (
+            httpx.Response(200, json={"data": [{}] * 10_001, "total": 1, "limit": 1, "offset": 0}),
+            ContractBroken,
+        ),
+        (httpx.Response(200, content=b"[" * 1_000_000), Unavailable),
     ],
 )
 def test_a_first_page_that_fails_is_an_error(answer: httpx.Response, kind: type) -> None:
     with pytest.raises(kind):
         use(channel(transport=shelf(lambda *_: answer)), lambda c: c.listing())
+
+
+def again(offset: int, page: dict[str, Any]) -> Any:
+    return page | {"data": [{"id": f"P{n}"} for n in range(100)], "total": 10**30}
+
+
+def in_a_circle(offset: int, page: dict[str, Any]) -> Any:
+    rows = [{"id": f"P{n % COUNT}"} for n in range(offset, offset + 100)]
+    return page | {"data": rows, "total": 10**30}
+
+
+def one_by_one(offset: int, page: dict[str, Any]) -> Any:
+    return page | {"data": [{"id": "P1"}], "total": 10**30}
+
+
+def nameless(offset: int, page: dict[str, Any]) -> Any:
+    return page | {"data": [{"sku": "S"}] * 100, "total": 10**4000}
+
+
+@pytest.mark.parametrize("turn", [again, in_a_circle, one_by_one, nameless])
+def test_pages_that_go_on_without_news_end_the_reading(turn: Turn) -> None:
+    client = channel(transport=shelf(turn))
+    listing = use(client, lambda c: c.listing())
+    assert not listing.complete
+    assert listing.reason
+    assert client.requests < 40
+
+
+def test_pages_that_bring_news_for_ever_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_PAGES", 50)
+    endless = shelf(lambda _, page: page | {"total": 10**30}, count=10**9)
+    client = channel(transport=endless)
+    assert "come to no end" in use(client, lambda c: c.listing()).reason
+    assert client.requests < 80
 
 
 def test_order_pages_raise_rather_than_skip() -> None:
