@@ -106,6 +106,9 @@ class Settings(BaseSettings):
         6, ge=0, le=23, description="UTC hour of the daily report; the capacity plan comes an hour before"
     )
     digest_hour: int = Field(7, ge=0, le=23, description="UTC hour of the daily digest to staff")
+    reconcile_interval: int = Field(
+        60, ge=1, le=1440, description="minutes between two read-backs of everything 4Seller shows"
+    )
     full_sync_hour: int = Field(2, ge=0, le=23, description="UTC hour of the nightly full sync")
     schedules: bool = Field(False, description="schedules and sensors start switched on; `midas dev` sets it")
     paused: str = Field(

@@ -37,7 +37,7 @@ def renewals(settings: Settings) -> list[tuple[str, str, int]]:
         ("order_fulfilment", "status_sync", settings.status_interval),
         ("order_statuses", "status_sync", settings.status_interval),
         ("catalog_snapshot", "full_sync", DAY),
-        ("listing_observation", "consistency_check", DAY),
+        ("listing_observation", "consistency_check", settings.reconcile_interval),
         ("channel_availability", "stock_watch", settings.stock_watch_interval),
         ("low_stock", "stock_watch", settings.stock_watch_interval),
         ("daily_digest", "digest", DAY),

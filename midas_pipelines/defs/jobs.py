@@ -113,11 +113,8 @@ def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         interval_schedule(order_import.name, settings.orders_interval, settings, "New sales from 4Seller."),
         interval_schedule(status_sync.name, settings.status_interval, settings, "Order statuses, both ways."),
         daily_schedule(full_sync.name, settings.full_sync_hour, settings, "Every item, nightly."),
-        daily_schedule(
-            consistency_check.name,
-            (settings.full_sync_hour + 1) % 24,
-            settings,
-            "What 4Seller shows, an hour later.",
+        interval_schedule(
+            consistency_check.name, settings.reconcile_interval, settings, "What 4Seller really shows."
         ),
         interval_schedule(
             stock_watch.name, settings.stock_watch_interval, settings, "What runs out, told to staff."

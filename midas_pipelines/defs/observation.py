@@ -93,8 +93,9 @@ ABSOLUTE = {
 def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """What 4Seller really shows, read back page by page, held against the shop and settled by policy.
 
-    `consistency` is the share of items shown as the shop has them; items that changed and are not pushed yet are
-    counted apart, as `changing`. A run for some shards judges their items; products that are no item's are told of by
+    `consistency` is the share of items shown as the shop has them, and absent when none could be judged. Items that
+    changed and are not pushed yet are counted apart, as `changing`; those of which 4Seller showed nothing readable, as
+    `not_seen`. A run for some shards judges their items; products that are no item's are told of by
     a run for all.
     """
     from midas_pipelines.sync.reconcile import reconcile
@@ -102,13 +103,16 @@ def listing_observation(context: dg.AssetExecutionContext, midas: Midas) -> dg.M
     with midas.engine(context) as engine:
         report = asyncio.run(reconcile(engine, shards=shards_of(context)))
         where = links(engine, report.worst)
-    told = in_words(report, "listed", "scanned", "equal", "changing", "discrepancies", "settled", "waiting")
+    told = in_words(
+        report, "listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting"
+    )
     context.log.info(f"Read back: {told}")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.listed,
-            **numbers(report, "scanned", "listed", "equal", "changing", "discrepancies", "unknown"),
-            **numbers(report, "settled", "waiting", "pushed", "consistency", "requests", "seconds"),
+            **numbers(report, "scanned", "listed", "equal", "changing", "not_seen", "discrepancies"),
+            **numbers(report, "unknown", "settled", "waiting", "pushed", "requests", "seconds"),
+            **_judged(consistency=report.consistency),
             "complete": report.complete,
             "scope": shards_told(context),
             "stopped": report.stopped or "",
@@ -127,11 +131,13 @@ def _consistent(report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
     return verdict(
         report.worst,
         name=CONSISTENT,
-        passed=_unjudged(report) is None and report.consistency >= PROMISED_CONSISTENCY,
+        passed=_unjudged(report) is None
+        and (report.consistency is None or report.consistency >= PROMISED_CONSISTENCY),
         description=_unjudged(report),
         hint="`midas reconcile` looks again and settles by policy; `midas conflicts list` shows what waits for a person.",
         links=where,
-        more=numbers(report, "consistency", "scanned", "discrepancies", "settled", "waiting"),
+        more=numbers(report, "scanned", "changing", "not_seen", "discrepancies", "settled", "waiting")
+        | _judged(consistency=report.consistency),
     )
 
 
@@ -152,24 +158,29 @@ def _unjudged(report: "ReconcileReport") -> str | None:
     """Why nothing can be concluded from a read-back; None when something can."""
     if not report.complete:
         return "4Seller's listing could not be read whole; nothing was concluded."
-    if report.scanned and not report.equal + report.discrepancies:
+    if report.scanned and report.consistency is None:
         return "Every item waits to be pushed; nothing that 4Seller shows could be judged. Run a sync first."
     return None
 
 
+def _judged(**shares: float | None) -> dict[str, float]:
+    """Those of the shares that are known: a plot shows a gap where nothing was judged, not a full gauge."""
+    return {name: round(share, 6) for name, share in shares.items() if share is not None}
+
+
 def _check(name: str, field: str, report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
-    settled = report.equal + report.discrepancies
+    judged = report.equal + report.discrepancies
     differing = report.differing.get(field, 0)
-    share = 1 - differing / settled if settled else 1.0
+    share = 1 - (differing + report.not_seen) / (judged + report.not_seen) if judged else None
     promised = 1.0 if field == "listing" else PROMISED_CONSISTENCY
     offenders = [row for row in report.worst if row["field"] == field]
     return verdict(
         offenders,
         name=name,
         severity=SEVERITY.get(field, ERROR),
-        passed=_unjudged(report) is None and share >= promised,
+        passed=_unjudged(report) is None and (share is None or share >= promised),
         description=_unjudged(report),
         hint=HINTS[field],
         links=where if offenders else None,
-        more={"share": round(share, 6), "differing": differing, "of": settled},
+        more={"differing": differing, "not_seen": report.not_seen, "of": judged, **_judged(share=share)},
     )

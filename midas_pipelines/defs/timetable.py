@@ -118,9 +118,8 @@ def _nightly(settings: Settings) -> list[Entry]:
         _entry(
             settings,
             "consistency_check",
-            _daily(night + 1),
-            "MIDAS_FULL_SYNC_HOUR, an hour after it",
-            "nightly",
+            minutes(settings.reconcile_interval),
+            "MIDAS_RECONCILE_INTERVAL",
         ),
         _entry(
             settings,

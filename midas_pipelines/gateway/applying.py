@@ -202,7 +202,10 @@ class Applier:
         verdict = Verdict.BUSY
         for pause in BUSY_PAUSES:  # an echo is often here before its push is acknowledged
             await asyncio.sleep(pause)
-            verdict = await judge_product(self._engine, self._client, product.id, whole)
+            waited = (datetime.now(UTC) - webhook.received_at).total_seconds()
+            verdict = await judge_product(
+                self._engine, self._client, product.id, whole, waited_seconds=waited
+            )
             if verdict is not Verdict.BUSY:
                 break
         return verdict
@@ -214,7 +217,8 @@ def _settled(webhook: Webhook, told: Told) -> Settled:
 
 def _judged(webhook: Webhook, verdict: Verdict) -> Settled:
     if verdict is Verdict.BUSY:
-        return Settled(webhook, None, "Its item is being pushed.", wait_seconds=BUSY_SECONDS, counts=False)
+        reason = "Its item is being pushed, or an order may explain its quantity."
+        return Settled(webhook, None, reason, wait_seconds=BUSY_SECONDS, counts=False)
     return Settled(webhook, Outcome.APPLIED, SAID[verdict])
 
 

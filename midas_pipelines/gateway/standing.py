@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -85,15 +85,12 @@ def _workflow(kind: str, last: dict[str, Any] | None, settings: Settings, now: d
 
 def next_run(kind: str, settings: Settings, now: datetime) -> datetime:
     """When the schedule of a workflow ticks next."""
-    if kind == "reconcile":
-        hour = (settings.full_sync_hour + 1) % 24
-        today = now.replace(hour=hour, minute=0, second=0, microsecond=0)
-        return today if today > now else today + timedelta(days=1)
     minutes = {
         "products": settings.products_interval,
         "inventory": settings.inventory_interval,
         "orders": settings.orders_interval,
         "status": settings.status_interval,
+        "reconcile": settings.reconcile_interval,
     }[kind]
     step = minutes * 60
     return datetime.fromtimestamp((int(now.timestamp()) // step + 1) * step, now.tzinfo)

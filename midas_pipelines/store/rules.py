@@ -11,7 +11,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.rule_tables import channel_rules
-from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import categories
 from midas_pipelines.storefront.types import utc_now
@@ -109,16 +108,6 @@ def read_rules(
         if ids:
             found[key] = merged[ids]
     return found
-
-
-def quantities_guarded(connection: sa.Connection) -> bool:
-    """Whether any rule or any item's own policy gives the marketplace, or a person, a word on quantities."""
-    rule = channel_rules.c
-    ruled = sa.select(rule.id).where(
-        sa.or_(rule.policy.in_(POLICIES[1:]), rule.quantity_policy.in_(POLICIES[1:]))
-    )
-    overridden = sa.select(mappings.c.id).where(mappings.c.policy_override.in_(POLICIES[1:]))
-    return any(connection.execute(query.limit(1)).first() is not None for query in (ruled, overridden))
 
 
 def merge(layers: Iterable[Mapping[str, Any]]) -> Rule:

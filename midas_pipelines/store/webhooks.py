@@ -100,6 +100,13 @@ def any_due(connection: sa.Connection) -> bool:
     return connection.execute(sa.select(table.id).where(*_due()).limit(1)).first() is not None
 
 
+def orders_wait(connection: sa.Connection, seconds: int) -> bool:
+    """Whether an order's event came at least so many seconds ago and has not been tried yet."""
+    untried = sa.and_(table.processed_at.is_(None), table.attempts == 0, table.type.like("order.%"))
+    query = sa.select(table.id).where(untried, table.received_at <= utc_now(-seconds))
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def claim(connection: sa.Connection, *, worker: str, lease_seconds: int, limit: int) -> list[Webhook]:
     """Takes up to `limit` events that are due, the oldest first, and none whose subject another worker has.
 

@@ -2,7 +2,7 @@
 
 The base of the comparison is what 4Seller last confirmed: a field that differs from it was edited on 4Seller; one that
 does not is a change of the shop's that is still on its way. Where the last word is unknown, for a write of ours may or may
-not have arrived, nobody is taken to have edited anything.
+not have arrived, nobody is taken to have edited anything. A price or quantity that 4Seller does not show is no edit.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Difference:
     shop: str
     fourseller: str
     edited: bool
+    seen: bool = True  # False where 4Seller does not show the field
 
 
 def differences(change: Change, product: Product) -> list[Difference]:
@@ -38,13 +39,21 @@ def differences(change: Change, product: Product) -> list[Difference]:
     found = []
     if product.price is None or product.price != draft.price:
         found.append(
-            Difference("price", str(draft.price), str(product.price), price_edited(mapping, product))
+            Difference(
+                "price",
+                str(draft.price),
+                str(product.price),
+                price_edited(mapping, product),
+                product.price is not None,
+            )
         )
     quantity = shown_quantity(product)
     if quantity != change.quantity:
-        known = mapping.acked_quantity is not None  # forgotten where it has to be sent anew
-        edited = known and quantity != mapping.acked_quantity
-        found.append(Difference("quantity", str(change.quantity), str(quantity), edited))
+        # What was confirmed is forgotten where it has to be sent again.
+        edited = None not in (quantity, mapping.acked_quantity) and quantity != mapping.acked_quantity
+        found.append(
+            Difference("quantity", str(change.quantity), str(quantity), edited, quantity is not None)
+        )
     if content_hash(_priced(product, draft.price)) != change.content_hash:
         shop, fourseller = _parts(draft, product)
         found.append(Difference("content", shop, fourseller, content_edited(mapping, product)))
@@ -59,7 +68,7 @@ def content_edited(mapping: Mapping, product: Product) -> bool:
 
 def price_edited(mapping: Mapping, product: Product) -> bool:
     """Whether somebody on 4Seller changed its price."""
-    return mapping.acked_price is not None and product.price != mapping.acked_price
+    return None not in (mapping.acked_price, product.price) and product.price != mapping.acked_price
 
 
 def shown_quantity(product: Product) -> int | None:
@@ -69,9 +78,10 @@ def shown_quantity(product: Product) -> int | None:
 
 def seen(mapping: Mapping, product: Product) -> dict[str, object]:
     """What the product shows, as the columns that hold what 4Seller confirmed, where it differs from them."""
+    price = mapping.acked_price if product.price is None else product.price
     shown: dict[str, object] = {
-        "acked_hash": content_hash(product),
-        "acked_price": storable(product.price),
+        "acked_hash": content_hash(_priced(product, price)),
+        "acked_price": storable(price),
         "acked_quantity": shown_quantity(product),
     }
     return {name: value for name, value in shown.items() if getattr(mapping, name) != value}

@@ -1,6 +1,7 @@
 """What to do when 4Seller says that a product changed: nothing where it was our own push, else look and set it right.
 
-What somebody changed on 4Seller is settled by the policy of its item and field, as a reconciliation settles it.
+What somebody changed on 4Seller is settled by the policy of its item and field, as a reconciliation settles it. A
+quantity that a sale may have changed waits for the order's own event first; orders are read only when none comes.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ from midas_pipelines.fourseller.errors import NotFound
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.claims import COLUMNS, Mapping
-from midas_pipelines.store.rules import quantities_guarded
 from midas_pipelines.store.tables import mappings
+from midas_pipelines.store.webhooks import orders_wait
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.conflicts import take_marketplace_quantities
 from midas_pipelines.sync.differences import shown_quantity
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.listing import content_hash
 from midas_pipelines.sync.orders.polling import import_orders
+from midas_pipelines.sync.reconcile import settle_listing
 from midas_pipelines.sync.settle import Settling
 from midas_pipelines.sync.threads import in_thread
+
+ORDER_SECONDS = 2.0
+"""How long an order's own event may take to explain a quantity before orders are read for it."""
 
 
 class Verdict(StrEnum):
@@ -32,13 +37,18 @@ class Verdict(StrEnum):
 
     STRANGER = "stranger"  # no item is tied to it
     ECHO = "echo"  # 4Seller shows what it confirmed to us
-    BUSY = "busy"  # its item is being pushed; ask again when that is over
+    BUSY = "busy"  # its item is being pushed, or an order may explain it; ask again when that is over
     DIFFERS = "differs"  # somebody changed it there; its policy says what follows
     GONE = "gone"  # it is no longer there; the item is dirty now
 
 
 async def judge_product(
-    engine: Engine, client: FourSeller, product_id: str, reported: Product | None
+    engine: Engine,
+    client: FourSeller,
+    product_id: str,
+    reported: Product | None,
+    *,
+    waited_seconds: float = ORDER_SECONDS,
 ) -> Verdict:
     """Compares what was reported with what 4Seller last confirmed, and where they differ with what it shows now.
 
@@ -49,6 +59,7 @@ async def judge_product(
         client: an open client.
         product_id: 4Seller's.
         reported: the product as the event had it; None for one that was deleted.
+        waited_seconds: how long ago the event came.
 
     Raises:
         FourSellerError: it could not be asked.
@@ -64,14 +75,21 @@ async def judge_product(
         shown = await client.product(product_id)
     except NotFound:
         shown = None
-    if await in_thread(_quantities_guarded, engine):  # a sale not yet imported is nobody's edit
+    settling = await in_thread(_settle, engine, mapping[0], shown, read_at)
+    if settling.need_sales:
+        if await in_thread(_orders_wait, engine, waited_seconds):
+            return Verdict.BUSY
         await import_orders(engine)
-    return await in_thread(_settle, engine, mapping[0], shown, read_at)
+        settling = await in_thread(_settle, engine, mapping[0], shown, read_at, sales_in=True)
+    return await in_thread(_outcome, engine, settling, gone=shown is None)
 
 
-def _quantities_guarded(engine: Engine) -> bool:
+def _orders_wait(engine: Engine, waited_seconds: float) -> bool:
+    """Whether the event of an order may be on its way, or be waiting behind others that came as early."""
+    if waited_seconds < ORDER_SECONDS:
+        return True
     with engine.database.reading() as connection:
-        return quantities_guarded(connection)
+        return orders_wait(connection, int(waited_seconds - ORDER_SECONDS))
 
 
 Found = tuple[Mapping, bool]
@@ -99,12 +117,16 @@ def _confirmed(mapping: Mapping, product: Product) -> bool:
     return (mapping.acked_hash, mapping.acked_quantity) == (content_hash(product), shown_quantity(product))
 
 
-def _settle(engine: Engine, mapping: Mapping, shown: Product | None, read_at: datetime) -> Verdict:
+def _settle(
+    engine: Engine, mapping: Mapping, shown: Product | None, read_at: datetime, *, sales_in: bool = False
+) -> Settling:
     """Settles this one item as a reconciliation would: by its policy, its pins, and who pushed since it was asked."""
     products = [] if shown is None else [shown]
     listing = Listing(products=products, total=len(products), complete=True)
-    settling = Settling(engine, listing, read_at, engine.settings.read_back_grace_seconds, ids=[mapping.id])
-    settling.next_chunk()
+    return settle_listing(engine, listing, read_at, sales_in=sales_in, ids=[mapping.id])
+
+
+def _outcome(engine: Engine, settling: Settling, *, gone: bool) -> Verdict:
     take_marketplace_quantities(engine)
     if (
         settling.equal or not settling.scanned
@@ -114,4 +136,4 @@ def _settle(engine: Engine, mapping: Mapping, shown: Product | None, read_at: da
         not settling.discrepancies
     ):  # being pushed, or pushed so lately that 4Seller may still show what was before
         return Verdict.BUSY
-    return Verdict.GONE if shown is None else Verdict.DIFFERS
+    return Verdict.GONE if gone else Verdict.DIFFERS

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.store.mappings import count_dirty, ensure_items, mark_dirty
-from midas_pipelines.store.rules import quantities_guarded
 from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
@@ -181,16 +180,12 @@ async def _read_listing(engine: Engine, client: FourSeller, shards: Shards | Non
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
     read_at, listing = await read_listing(engine, client)
-    if await in_thread(_quantities_guarded, engine):  # a sale not yet imported is nobody's edit
+    settling = await in_thread(settle_listing, engine, listing, read_at, shards, sales_in=False)
+    if settling.need_sales:  # a sale that is not imported yet is no edit
         await import_orders(engine)
-    await in_thread(settle_listing, engine, listing, read_at, shards=shards)
+        await in_thread(settle_listing, engine, listing, read_at, shards, ids=settling.need_sales)
     await in_thread(take_marketplace_quantities, engine)
     return known_by_sku(listing.products) if listing.complete else None
-
-
-def _quantities_guarded(engine: Engine) -> bool:
-    with engine.database.reading() as connection:
-        return quantities_guarded(connection)
 
 
 def _fill(report: ProductReport, tally: Tally, scanned: Scanned | None) -> None:

@@ -6,6 +6,7 @@ discrepancy; then each item is judged (`verdicts.py`) and what the judgement ask
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -29,18 +30,23 @@ FOUND = ("above", "doubled")
 
 @dataclass
 class ReconcileReport:
-    """What a reconciliation saw and did. `consistency` is the share of items that 4Seller showed as they should be."""
+    """What a reconciliation saw and did.
+
+    `consistency` is the share of items that 4Seller showed as they should be, of those that it showed or should have;
+    None when none could be judged.
+    """
 
     scanned: int = 0
     listed: int = 0  # products that 4Seller has, ours or not
     equal: int = 0
     changing: int = 0  # changed in the shop, or confirmed since the read; no discrepancy
+    not_seen: int = 0  # in no row that could be read, or in one without price or quantity
     discrepancies: int = 0  # items
     settled: int = 0  # conflicts
     waiting: int = 0  # conflicts that are open still
     differing: dict[str, int] = field(default_factory=dict)  # items by the field that differs
     unknown: int = 0  # on 4Seller under no item's name
-    consistency: float = 1.0
+    consistency: float | None = None
     complete: bool = True
     pushed: int = 0
     failed: int = 0
@@ -76,8 +82,7 @@ async def reconcile(engine: Engine, *, push: bool = True, shards: Shards | None 
             await in_thread(take_marketplace_quantities, engine)
             read_at, listing = await read_listing(engine, client)
             imported = await import_orders(engine)
-            grace = engine.settings.read_back_grace_seconds
-            settling = await in_thread(settle_listing, engine, listing, read_at, grace, shards)
+            settling = await in_thread(settle_listing, engine, listing, read_at, shards)
             _fill(report, settling, listing)
             if push and settling.to_push:
                 await _push(engine, client, settling.to_push, report)
@@ -102,8 +107,10 @@ def settle_listing(
     engine: Engine,
     listing: Listing,
     read_at: datetime,
-    grace_seconds: float = 0.0,
     shards: Shards | None = None,
+    *,
+    sales_in: bool = True,
+    ids: Sequence[int] | None = None,
 ) -> Settling:
     """Judges every item against the listing and writes what that asks for; marks dirty what the shop wins.
 
@@ -111,13 +118,14 @@ def settle_listing(
         engine: settings, database and run.
         listing: as read; one that is not complete lets nothing count as missing.
         read_at: before the read began. What was confirmed later is left alone.
-        grace_seconds: how long 4Seller may go on showing an old quantity after it confirmed the new one.
         shards: only the items of these; None for all, and for products that are no item's.
+        sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
+        ids: only these mappings; None for all, and for products that are no item's.
     """
-    settling = Settling(engine, listing, read_at, grace_seconds, shards=shards)
+    settling = Settling(engine, listing, read_at, sales_in, ids, shards)
     while settling.next_chunk():
         pass
-    if shards is None:
+    if shards is None and ids is None:
         settle_orphans(settling)
     return settling
 
@@ -143,10 +151,20 @@ async def _push(engine: Engine, client: FourSeller, ids: list[int], report: Reco
 
 def _fill(report: ReconcileReport, settling: Settling, listing: Listing) -> None:
     report.listed, report.complete = len(listing.products), listing.complete
-    for name in ("scanned", "equal", "changing", "discrepancies", "unknown", "differing", "worst", *FOUND):
+    for name in (
+        "scanned",
+        "equal",
+        "changing",
+        "not_seen",
+        "discrepancies",
+        "unknown",
+        "differing",
+        "worst",
+        *FOUND,
+    ):
         setattr(report, name, getattr(settling, name))
     judged = report.equal + report.discrepancies
-    report.consistency = round(report.equal / judged, 6) if judged else 1.0
+    report.consistency = round(report.equal / (judged + report.not_seen), 6) if judged else None
 
 
 def _close(

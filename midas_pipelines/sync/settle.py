@@ -33,7 +33,16 @@ from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.listing import content_hash
 from midas_pipelines.sync.scan import CHUNK, given_up
 from midas_pipelines.sync.tally import PREVIEW
-from midas_pipelines.sync.verdicts import CHANGING, DIFFERING, EQUAL, NO_ITEM, Conflict, Verdict, judge
+from midas_pipelines.sync.verdicts import (
+    CHANGING,
+    DIFFERING,
+    EQUAL,
+    NO_ITEM,
+    NOT_SEEN,
+    Conflict,
+    Verdict,
+    judge,
+)
 
 ALERT = "conflict"
 
@@ -46,20 +55,21 @@ class Settling:
         engine: settings, database and run.
         listing: what 4Seller showed.
         read_at: when the read began; what was confirmed later is left alone.
-        grace_seconds: how long before that a quantity may have been confirmed and still be read back old.
-        ids: only these mappings, and a listing of their products alone; None for all.
+        sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
+        ids: only these mappings, in order; None for all.
         shards: only the items of these; None for all.
     """
 
     engine: Engine
     listing: Listing
     read_at: datetime
-    grace_seconds: float = 0.0
+    sales_in: bool = True
     ids: Sequence[int] | None = None
     shards: Shards | None = None
     scanned: int = 0
     equal: int = 0
     changing: int = 0
+    not_seen: int = 0
     discrepancies: int = 0
     settled: int = 0
     unknown: int = 0
@@ -68,6 +78,7 @@ class Settling:
     above: list[dict[str, str]] = field(default_factory=list)
     doubled: list[dict[str, str]] = field(default_factory=list)
     to_push: list[int] = field(default_factory=list)
+    need_sales: list[int] = field(default_factory=list)  # items whose quantity a sale may explain
 
     def __post_init__(self) -> None:
         self.shown = {product.id: product for product in self.listing.products}
@@ -75,7 +86,7 @@ class Settling:
         self.ours: set[str] = set()
         self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
         self._after = 0
-        self._recent = self.read_at - timedelta(seconds=self.grace_seconds)
+        self._recent = self.read_at - timedelta(seconds=self.engine.settings.read_back_grace_seconds)
 
     def next_chunk(self) -> bool:
         """Settles the next thousand items; False when there are none left."""
@@ -92,8 +103,8 @@ class Settling:
 
     def _read_chunk(self, connection: sa.Connection) -> list[Mapping]:
         query = sa.select(*COLUMNS).where(mappings.c.id > self._after)
-        if self.ids is not None:
-            query = query.where(mappings.c.id.in_(self.ids))
+        if self.ids is not None:  # a statement takes only so many parameters
+            query = query.where(mappings.c.id.in_([one for one in self.ids if one > self._after][:CHUNK]))
         if self.shards is not None:
             query = query.where(self.shards.condition)
         return [Mapping(*row) for row in connection.execute(query.order_by(mappings.c.id).limit(CHUNK))]
@@ -117,6 +128,7 @@ class Settling:
                 complete=self.listing.complete,
                 free=stale.id in free,
                 recent=row.acked_at is not None and row.acked_at > self._recent,
+                sales_in=self.sales_in,
             )
             verdicts.append((row, verdict))
         return verdicts
@@ -141,6 +153,7 @@ class Settling:
         self.scanned += 1
         self.equal += verdict.standing == EQUAL
         self.changing += verdict.standing == CHANGING
+        self.not_seen += verdict.standing == NOT_SEEN
         sku = row.sku or ""
         if self.products_of[sku] > 1:
             found = f"{self.products_of[sku]} products"
@@ -152,7 +165,7 @@ class Settling:
                 shown = shown_row(row, verdict, one)
                 if self.differing[one.field] <= PREVIEW:  # so that no kind crowds out another
                     self.worst.append(shown)
-                if one.field == "quantity" and int(one.fourseller) > int(one.shop):
+                if one.field == "quantity" and one.seen and int(one.fourseller) > int(one.shop):
                     self.above.append(shown)
 
     def _write(self, connection: sa.Connection, verdicts: list[tuple[Mapping, Verdict]]) -> None:
@@ -170,6 +183,8 @@ class Settling:
         self._alert(connection, [row for row in conflicts if row["policy"] == "manual"])
         for row, verdict in verdicts:
             values = dict(verdict.values)
+            if verdict.needs_sales:
+                self.need_sales.append(row.id)
             if verdict.push and not given_up(row):
                 self.to_push.append(row.id)
                 if not row.dirty:

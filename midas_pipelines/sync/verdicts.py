@@ -14,7 +14,7 @@ from midas_pipelines.sync.differences import Difference, differences, seen, show
 from midas_pipelines.sync.pins import followed, held_fields, pin, with_pins, without_pins
 from midas_pipelines.sync.plan import Action, Change, plan
 
-EQUAL, CHANGING, DIFFERING, NO_ITEM = "equal", "changing", "differing", "no item"
+EQUAL, CHANGING, DIFFERING, NOT_SEEN, NO_ITEM = "equal", "changing", "differing", "not seen", "no item"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Verdict:
     differences: tuple[Difference, ...] = ()
     push: bool = False
     values: Dict[str, Any] = field(default_factory=dict)  # for the mapping row, beside what was observed
+    needs_sales: bool = False  # a sale that is not imported yet may explain its quantity
 
 
 def judge(
@@ -49,6 +50,7 @@ def judge(
     complete: bool = True,
     free: bool = True,
     recent: bool = False,
+    sales_in: bool = True,
 ) -> Verdict:
     """What to make of one item.
 
@@ -61,6 +63,7 @@ def judge(
         complete: whether the listing was read whole; absence means nothing otherwise.
         free: whether the row is ours to settle: not claimed, not confirmed since the read began.
         recent: whether it was confirmed so shortly before the read that the quantity read may be the old one.
+        sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
     """
     if "listing" in (mapping.pinned_fields or {}) and product is None:
         return _kept_off(mapping, item, rule, title_limit)
@@ -75,18 +78,29 @@ def judge(
     found = differences(change, product)
     if not free:
         return Verdict(change, CHANGING if found else EQUAL, differences=tuple(found))
-    stale = [one for one in found if recent and one.field == "quantity"]
-    found = [one for one in found if one not in stale]
+    may_lag = recent and not _changed_since(mapping, product)
+    excused = [
+        one
+        for one in found
+        if one.field == "quantity" and one.seen and (may_lag or (one.edited and not sales_in))
+    ]
+    found = [one for one in found if one not in excused]
     verdict = _settle_fields(decided, change, product, found, rule, set(held))
     believed = _believing(mapping, verdict, product)
-    return _left_open(believed) if stale else believed
+    return _left_open(believed, needs_sales=not may_lag) if excused else believed
 
 
-def _left_open(verdict: Verdict) -> Verdict:
-    """The same without believing the quantity, which the next read will show anew."""
+def _changed_since(mapping: Mapping, product: Product) -> bool:
+    """Whether 4Seller dates the product's last change after it confirmed ours: what it shows cannot be an old copy."""
+    confirmed, changed = mapping.acked_at, product.updated_at
+    return confirmed is not None and changed is not None and changed > confirmed
+
+
+def _left_open(verdict: Verdict, *, needs_sales: bool) -> Verdict:
+    """The same without believing the quantity, which the next read will show again."""
     values = {name: value for name, value in verdict.values.items() if name != "acked_quantity"}
     standing = CHANGING if verdict.standing == EQUAL else verdict.standing
-    return replace(verdict, standing=standing, values=values)
+    return replace(verdict, standing=standing, values=values, needs_sales=needs_sales)
 
 
 def _settle_fields(
@@ -97,7 +111,9 @@ def _settle_fields(
     push = False
     for one in found:
         policy = rule.policy(one.field, mapping.policy_override)
-        if not one.edited and one.field not in held:  # the shop's own change, on its way or overdue
+        if not one.seen:  # pushed, should it be the quantity: `seen` forgets what was confirmed of it
+            push |= one.field == "quantity"
+        elif not one.edited and one.field not in held:  # the shop's own change, on its way or overdue
             push = True
         elif policy == "source_wins":
             conflicts.append(Conflict(one, policy))
@@ -111,7 +127,8 @@ def _settle_fields(
             conflicts.append(Conflict(one, policy, taken="marketplace"))
             pins[one.field] = pin(product, one.field)
     waiting = push and not conflicts and mapping.dirty
-    standing = EQUAL if not found else CHANGING if waiting else DIFFERING
+    shown = [one for one in found if one.seen]
+    standing = EQUAL if not found else NOT_SEEN if not shown else CHANGING if waiting else DIFFERING
     values = {"pinned_fields": with_pins(mapping.pinned_fields, pins) or None}
     return Verdict(change, standing, tuple(conflicts), tuple(found), push, values)
 
@@ -156,7 +173,7 @@ def _missing(
     if change.draft is None:  # to be taken off, and off already
         return Verdict(change, NO_ITEM, push=complete and free, values=FORGOTTEN if complete and free else {})
     if not complete:
-        return Verdict(change, EQUAL if mapping.fourseller_product_id else CHANGING)
+        return Verdict(change, NOT_SEEN if mapping.fourseller_product_id else CHANGING)
     gone = Difference("listing", "listed", "missing", edited=mapping.fourseller_product_id is not None)
     if not gone.edited or not free:
         standing = CHANGING if mapping.dirty or not free else DIFFERING

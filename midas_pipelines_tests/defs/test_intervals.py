@@ -68,7 +68,7 @@ def test_the_defaults_are_those_of_the_readme() -> None:
         "order_import": "*/2 * * * *",
         "status_sync": "*/5 * * * *",
         "full_sync": "0 2 * * *",
-        "consistency_check": "0 3 * * *",
+        "consistency_check": "0 * * * *",
         "stock_watch": "*/15 * * * *",
         "digest": "0 7 * * *",
     }

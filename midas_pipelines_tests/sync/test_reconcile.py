@@ -183,6 +183,36 @@ def test_a_quantity_pushed_seconds_ago_and_read_back_old_is_no_conflict(two: Wor
     assert rows(two.database, "SELECT 1 FROM sync_conflicts") == []
 
 
+def test_within_the_grace_an_edit_that_4seller_dates_later_is_found(two: World) -> None:
+    two.sandbox.state.set_quantity(two.listed["A-1"]["id"], 99)
+    report = asyncio.run(reconcile(two.engine(read_back_grace_seconds=60)))
+    assert (report.discrepancies, report.changing, report.consistency) == (1, 0, 0.5)
+    assert two.shown == two.wanted
+
+
+def test_a_product_without_quantity_or_price_is_not_seen_and_its_quantity_is_pushed(two: World) -> None:
+    del two.listed["A-1"]["inventory"]
+    two.listed["A-2"]["price"] = None
+    report = reconciled(two)
+    assert (report.not_seen, report.discrepancies, report.consistency) == (2, 0, None)
+    assert two.listed["A-1"]["inventory"]["quantity"] == 5
+    assert rows(two.database, "SELECT 1 FROM sync_conflicts") == []
+    two.sandbox.calls.clear()
+    assert (reconciled(two).not_seen, two.writes()) == (1, 0)  # a price that is never shown costs no writes
+
+
+def test_by_default_too_no_sync_takes_a_sale_for_an_edit(two: World) -> None:
+    two.place(("A-1", 2))
+    two.full()
+    assert rows(two.database, "SELECT 1 FROM sync_conflicts") == []
+    two.sandbox.state.set_quantity(two.listed["A-2"]["id"], 99)
+    two.full()
+    assert [tuple(row) for row in rows(two.database, "SELECT sku, field FROM sync_conflicts")] == [
+        ("A-2", "quantity")
+    ]
+    assert two.shown == two.wanted
+
+
 def test_a_change_of_the_shops_that_is_on_its_way_is_no_discrepancy(two: World) -> None:
     run(two.database, "UPDATE products SET stock_quantity = 4 WHERE sku = 'A-1'")
     report = reconciled(two, push=False)
@@ -216,7 +246,7 @@ def test_a_listing_cut_short_lets_nothing_count_as_missing(
     monkeypatch.setattr(FourSeller, "listing", cut_short)
     drop(two, "A-1")
     report = reconciled(two)
-    assert (report.complete, report.discrepancies) == (False, 0)
+    assert (report.complete, report.discrepancies, report.not_seen, report.consistency) == (False, 0, 1, 0.5)
     assert set(two.listed) == {"A-2"}
 
 
