@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines.sandbox.habits import HABITS, read_habit
 from midas_pipelines.sandbox.server import serve
 
 
@@ -18,6 +19,18 @@ from midas_pipelines.sandbox.server import serve
     "--fault-rate", default=0.0, show_default=True, help="Share of calls that fail, of mixed kinds (0 to 1)."
 )
 @click.option("--fault", "faults", multiple=True, metavar="KIND=SHARE", help="A kind of fault and its share.")
+@click.option(
+    "--habit", "habits", multiple=True, metavar="NAME[=N]", help="A lasting way of real hubs; see --habits."
+)
+@click.option(
+    "--habits",
+    "list_habits",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, given: _list_habits(context) if given else None,
+    help="List the habits and exit.",
+)
 @click.option("--state", "state_file", metavar="FILE", help="Keep the state in this file.")
 @click.option("--api-key", default="sandbox-key", show_default=True, help="The key that callers must send.")
 @click.option(
@@ -37,6 +50,7 @@ def sandbox(
     rate_limit: float | None,
     fault_rate: float,
     faults: tuple[str, ...],
+    habits: tuple[str, ...],
     state_file: str | None,
     api_key: str,
     seller_id: str,
@@ -59,6 +73,7 @@ def sandbox(
             rate_limit=rate_limit,
             fault_rate=fault_rate,
             faults=dict(_fault(text) for text in faults),
+            habits=dict(read_habit(text) for text in habits),
             state_file=state_file,
             webhook_url=webhook_url,
             webhook_secret=webhook_secret,
@@ -81,3 +96,9 @@ def _fault(text: str) -> tuple[str, float]:
         raise click.BadParameter(
             f"{text!r} is not KIND=SHARE, for example 503=0.05", param_hint="--fault"
         ) from None
+
+
+def _list_habits(context: click.Context) -> None:
+    for name, habit in HABITS.items():
+        click.echo(f"{name}={habit.number:g}\n    {habit.sentence}")
+    context.exit()

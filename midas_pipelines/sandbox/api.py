@@ -15,43 +15,50 @@ from typing import Any, cast
 from starlette.types import Receive, Scope, Send
 
 from midas_pipelines.sandbox import breaking
+from midas_pipelines.sandbox.breaking import JSON
 from midas_pipelines.sandbox.calls import CallLog
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.faults import Faults, RateLimit
+from midas_pipelines.sandbox.habits import Habits
+from midas_pipelines.sandbox.habits.answers import ELSEWHERE
+from midas_pipelines.sandbox.habits.habit import Answer, Call, NoAnswer, Reply
+from midas_pipelines.sandbox.habits.writes import level
 from midas_pipelines.sandbox.requests import Operation, match, operations
 from midas_pipelines.sandbox.state import Json, Refused, State, moment, page
 
-JSON = (b"content-type", b"application/json")
 LARGEST_BODY = 4 * 1024 * 1024
-
-Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
 
 
 class Api:
     """The contract's operations over a State."""
 
     def __init__(
-        self, config: SandboxConfig, state: State, faults: Faults, limit: RateLimit, calls: CallLog
+        self,
+        config: SandboxConfig,
+        state: State,
+        faults: Faults,
+        limit: RateLimit,
+        calls: CallLog,
+        habits: Habits,
     ) -> None:
         self._state = state
         self._faults = faults
         self._limit = limit
         self._calls = calls
+        self._habits = habits
         self._bearer = f"Bearer {config.api_key}".encode()
         self._seller = config.seller_id.encode()
-        self._run: dict[str, Callable[..., Answer]] = {
+        self._run: dict[str, Callable[[Call], Json | None]] = {
             "listProducts": self._list_products,
-            "createProduct": self._create_product,
-            "getProduct": lambda key, **_: answer(200, state.product(key)),
-            "replaceProduct": lambda key, body, **_: answer(200, state.replace(key, body)),
-            "deleteProduct": self._delete_product,
-            "getInventory": lambda key, **_: answer(200, level(state.product(key))),
-            "setInventory": lambda key, body, **_: answer(
-                200, level(state.set_quantity(key, body["quantity"]))
-            ),
+            "createProduct": lambda call: state.create(call.body, call.idempotency_key),
+            "getProduct": lambda call: state.product(call.key),
+            "replaceProduct": lambda call: state.replace(call.key, call.body),
+            "deleteProduct": lambda call: state.remove(call.key),
+            "getInventory": lambda call: level(state.product(call.key)),
+            "setInventory": lambda call: level(state.set_quantity(call.key, call.body["quantity"])),
             "listOrders": self._list_orders,
-            "getOrder": lambda key, **_: answer(200, state.order(key)),
-            "updateOrder": self._update_order,
+            "getOrder": lambda call: state.order(call.key),
+            "updateOrder": lambda call: state.move(call.key, call.body["status"], call.body.get("tracking")),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,9 +81,11 @@ class Api:
                 return refusal or self._operate(scope, headers, body)
 
             if fault is None:
-                status = await _reply(send, apply())
+                status = await breaking.reply(send, apply())
             else:
                 status = await breaking.meet(fault, self._faults, scope, send, apply)
+        except NoAnswer:
+            await breaking.cut(scope)
         finally:
             self._calls.note(method, asked, status, fault, time.perf_counter() - started)
 
@@ -91,52 +100,55 @@ class Api:
 
     def _operate(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> Answer:
         try:
+            if scope["path"].startswith(ELSEWHERE):
+                return answer(200, {"data": [], "total": 0, "limit": 100, "offset": 0})
             template, key = match(scope["path"][len("/v1") :])
             allowed = operations()[template]
             operation = allowed.get(scope["method"])
             if operation is None:
-                names = ", ".join(sorted(allowed)).encode()
-                return *failure(405, "method", "The address does not know this method.")[:2], [
-                    JSON,
-                    (b"allow", names),
-                ]
-            return self._perform(operation, key, scope["query_string"], headers, body)
+                status, problem, _ = failure(405, "method", "The address does not know this method.")
+                return status, problem, [JSON, (b"allow", ", ".join(sorted(allowed)).encode())]
+            return self._perform(_call(operation, key, scope, headers, body))
         except Refused as refused:
             return failure(refused.status, refused.code, str(refused), refused.details)
 
-    def _perform(
-        self, operation: Operation, key: str, query: bytes, headers: dict[bytes, bytes], body: bytes
-    ) -> Answer:
-        given: Json = {"key": key, "query": operation.read_query(query)}
-        for name, header in operation.headers.items():
-            value = headers.get(name.encode())
-            given["header"] = None if value is None else header.read(value.decode("latin-1"))
-        if operation.body:
-            given["body"] = operation.read_body(body, headers.get(b"content-type", b""))
-        return self._run[operation.name](**given)
+    def _perform(self, call: Call) -> Answer:
+        reply = self._habits.ask(call)
+        if reply is None:
+            value = self._run[call.name](call)
+            reply = Reply(201 if call.name == "createProduct" else 204 if value is None else 200, value)
+        reply = self._habits.reply(call, reply)
+        if reply.value is None:
+            return reply.status, b"", reply.headers
+        status, encoded, headers = answer(reply.status, reply.value)
+        return self._habits.answer(call, (status, encoded, [*headers, *reply.headers]))
 
-    def _list_products(self, *, query: Json, **_: Any) -> Answer:
-        rows = self._state.find(sku=query["sku"], updated_from=_time(query["updated_from"]))
-        return answer(200, page(rows, query["limit"], query["offset"]))
+    def _list_products(self, call: Call) -> Json:
+        asked = call.query
+        rows = self._habits.listed().find(sku=asked["sku"], updated_from=_time(asked["updated_from"]))
+        return page(rows, asked["limit"], asked["offset"])
 
-    def _create_product(self, *, body: Json, header: str | None, **_: Any) -> Answer:
-        return answer(201, self._state.create(body, header))
-
-    def _delete_product(self, *, key: str, **_: Any) -> Answer:
-        self._state.remove(key)
-        return 204, b"", []
-
-    def _list_orders(self, *, query: Json, **_: Any) -> Answer:
-        rows = self._state.find_orders(
-            status=query["status"],
-            date_from=_time(query["date_from"]),
-            date_to=_time(query["date_to"]),
-            updated_from=_time(query["updated_from"]),
+    def _list_orders(self, call: Call) -> Json:
+        asked = call.query
+        rows = self._habits.listed().find_orders(
+            status=asked["status"],
+            date_from=_time(asked["date_from"]),
+            date_to=_time(asked["date_to"]),
+            updated_from=_time(asked["updated_from"]),
         )
-        return answer(200, page(rows, query["limit"], query["offset"]))
+        return page(rows, asked["limit"], asked["offset"])
 
-    def _update_order(self, *, key: str, body: Json, **_: Any) -> Answer:
-        return answer(200, self._state.move(key, body["status"], body.get("tracking")))
+
+def _call(operation: Operation, key: str, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> Call:
+    call = Call(
+        operation.name, key, operation.read_query(scope["query_string"]), path=scope["path"], headers=headers
+    )
+    for name, header in operation.headers.items():
+        value = headers.get(name.encode())
+        call.idempotency_key = None if value is None else header.read(value.decode("latin-1"))
+    if operation.body:
+        call.body = operation.read_body(body, headers.get(b"content-type", b""))
+    return call
 
 
 def answer(status: int, value: Json) -> Answer:
@@ -158,12 +170,6 @@ def too_many(wait: float) -> Answer:
     return status, body, [*headers, (b"retry-after", str(max(1, math.ceil(wait))).encode())]
 
 
-def level(product: Json) -> Json:
-    """A product's stock as the inventory calls answer it."""
-    quantity = (product.get("inventory") or {}).get("quantity", 0)
-    return {"product_id": product["id"], "quantity": quantity, "updated_at": product["updated_at"]}
-
-
 def _time(text: str | None) -> datetime | None:
     return None if text is None else moment(text)
 
@@ -177,12 +183,3 @@ async def _body(receive: Receive) -> bytes:
         body += cast("bytes", message.get("body", b""))
         if not message.get("more_body") or len(body) > LARGEST_BODY:
             return body
-
-
-async def _reply(send: Send, given: Answer) -> int:
-    status, body, headers = given
-    if status != 204:
-        headers = [*headers, (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-    return status

@@ -8,6 +8,8 @@ from midas_pipelines.sandbox.calls import CallLog
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.control import control_routes
 from midas_pipelines.sandbox.faults import Faults, RateLimit
+from midas_pipelines.sandbox.habits import Habits
+from midas_pipelines.sandbox.habits.answers import ELSEWHERE
 from midas_pipelines.sandbox.shoppers import Shoppers
 from midas_pipelines.sandbox.state import State
 from midas_pipelines.sandbox.webhooks import Webhooks
@@ -27,14 +29,17 @@ class Sandbox:
         self.limit = RateLimit(config.rate_limit, config.burst)
         self.calls = CallLog()
         self.webhooks = Webhooks(config)
-        self.state.listeners.append(self.webhooks.tell)
+        self.habits = Habits(self.state, config.habits)
+        self.state.listeners.append(
+            lambda event, row: self.webhooks.tell(event, self.habits.told(event, row))
+        )
         self.shoppers = Shoppers(self.state, config.seed)
-        self._api = Api(config, self.state, self.faults, self.limit, self.calls)
+        self._api = Api(config, self.state, self.faults, self.limit, self.calls, self.habits)
         self._rest: ASGIApp = control_routes(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The API's calls go straight to it; the rest through the router."""
-        if scope["type"] == "http" and scope["path"].startswith(BASE_PATH + "/"):
+        if scope["type"] == "http" and scope["path"].startswith((BASE_PATH + "/", ELSEWHERE + "/")):
             await self._api(scope, receive, send)
         else:
             await self._rest(scope, receive, send)

@@ -14,11 +14,13 @@ import httpx
 from starlette.types import Scope, Send
 
 from midas_pipelines.sandbox.faults import Faults
+from midas_pipelines.sandbox.habits.habit import Answer
 
 TRANSPORT = "midas.transport"  # where the server's protocol leaves the connection in the ASGI scope
 TURNS = 3  # of the event loop between a reset and the server's noticing it
+JSON = (b"content-type", b"application/json")
 GARBAGE = b"<html><body><h1>Bad gateway</h1></body></html>"
-Apply = Callable[[], tuple[int, bytes, list[tuple[bytes, bytes]]]]
+Apply = Callable[[], Answer]
 
 
 class Connection(Protocol):
@@ -31,19 +33,22 @@ class Connection(Protocol):
 async def meet(kind: str, faults: Faults, scope: Scope, send: Send, apply: Apply) -> int:
     """Answers a call the way `kind` of fault does; returns the status sent, 0 for none."""
     if kind == "429":
-        return await _send(send, 429, _error("rate_limited", "Too many calls."), retry_after(faults.coin()))
+        headers = [JSON, *retry_after(faults.coin())]
+        return await reply(send, (429, _error("rate_limited", "Too many calls."), headers))
     if kind in ("500", "503"):
         if kind == "500" and faults.coin():
             apply()  # nobody can tell from outside
-        return await _send(send, int(kind), _error("unavailable", "Something broke."), [])
+        return await reply(send, (int(kind), _error("unavailable", "Something broke."), [JSON]))
     if kind == "slow":
         await asyncio.sleep(faults.slow_seconds)
-        return await _send(send, *apply())
+        return await reply(send, apply())
     if kind == "garbage":
         status, _, _ = apply()
-        return await _send(send, 200 if status == 204 else status, GARBAGE, [(b"content-type", b"text/html")])
+        return await reply(
+            send, (200 if status == 204 else status, GARBAGE, [(b"content-type", b"text/html")])
+        )
     if kind == "truncated":
-        return await _send_half(scope, send, *apply())
+        return await _send_half(scope, send, apply())
     if kind == "timeout":
         if faults.coin():
             apply()
@@ -76,19 +81,22 @@ async def cut(scope: Scope) -> None:
         await asyncio.sleep(0)
 
 
-async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> int:
-    names = {name for name, _ in headers}
-    given = headers if b"content-type" in names else [*headers, (b"content-type", b"application/json")]
-    if status != 204:
-        given = [*given, (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": given})
-    await send({"type": "http.response.body", "body": body})
+async def reply(send: Send, given: Answer) -> int:
+    """Sends an answer; gives its status."""
+    status, body, headers = given
+    parts = [body] if isinstance(body, bytes) else body
+    if isinstance(body, bytes) and status != 204:
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    for part in parts:
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
     return status
 
 
-async def _send_half(
-    scope: Scope, send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]
-) -> int:
+async def _send_half(scope: Scope, send: Send, given: Answer) -> int:
+    status, whole, headers = given
+    body = whole if isinstance(whole, bytes) else b"".join(whole)
     announced = [*headers, (b"content-length", str(len(body) or 2).encode())]
     await send(
         {"type": "http.response.start", "status": 200 if status == 204 else status, "headers": announced}

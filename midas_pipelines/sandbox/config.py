@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from midas_pipelines.sandbox.habits import checked_habits
+
 FAULT_KINDS = (
     "500",
     "503",
@@ -31,6 +33,7 @@ class SandboxConfig:
     burst: int | None = None  # requests above the rate taken at once; None for a tenth of a second's worth
     faults: dict[str, float] = field(default_factory=dict)  # share of calls by kind
     fault_rate: float = 0.0  # shortcut: this share of calls, spread over MIX
+    habits: dict[str, float] = field(default_factory=dict)  # what `habits` names, with their numbers
     slow_seconds: float = 2.0
     timeout_seconds: float = 120.0  # how long a call that times out is left hanging
     honour_idempotency_key: bool = True
@@ -50,6 +53,7 @@ class SandboxConfig:
             for kind in MIX:
                 self.faults.setdefault(kind, self.fault_rate / len(MIX))
         checked_faults(self.faults)
+        self.habits = checked_habits(self.habits)
 
 
 def checked_faults(faults: dict[str, float]) -> dict[str, float]:

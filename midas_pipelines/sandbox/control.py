@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from midas_pipelines.sandbox.habits import HABITS
 from midas_pipelines.sandbox.page import page_routes
 from midas_pipelines.sandbox.state import Json, Refused
 
@@ -28,6 +29,8 @@ def control_routes(sandbox: Sandbox) -> Starlette:
         ("PUT", "/faults", controls.set_faults),
         ("GET", "/faults", controls.faults),
         ("POST", "/faults/next", controls.script_faults),
+        ("PUT", "/habits", controls.set_habits),
+        ("GET", "/habits", controls.habits),
         ("PUT", "/latency", controls.set_latency),
         ("PUT", "/rate-limit", controls.set_rate_limit),
         ("PUT", "/webhooks", controls.set_webhooks),
@@ -59,6 +62,7 @@ class Controls:
         faults, limit = self._sandbox.faults, self._sandbox.limit
         return {
             "faults": faults.shares,
+            "habits": self._sandbox.habits.on,
             "latency_ms": faults.latency_ms,
             "jitter_ms": faults.jitter_ms,
             "rate_limit": limit.rate,
@@ -83,6 +87,18 @@ class Controls:
             raise ValueError("kinds is a list of kinds of fault and nulls")
         self._sandbox.faults.script(kinds)
         return {"next": len(kinds)}
+
+    def habits(self, _: Json, __: str) -> Json:
+        """Every habit with its sentence, and the number of those that are on."""
+        on = self._sandbox.habits.on
+        return {name: {"does": habit.sentence, "on": on.get(name)} for name, habit in HABITS.items()}
+
+    def set_habits(self, body: Json, _: str) -> Json:
+        """Replaces what is on: `{"small-pages": 5}`; null takes the habit's own number."""
+        self._sandbox.habits.replace(
+            {name: HABITS[name].number if n is None and name in HABITS else n for name, n in body.items()}
+        )
+        return self._sandbox.habits.on
 
     def set_latency(self, body: Json, _: str) -> Json:
         """`latency_ms`, `jitter_ms`, `slow_seconds`, `timeout_seconds`."""
@@ -121,11 +137,12 @@ class Controls:
         return self._sandbox.calls.by_method()
 
     def reset(self, body: Json, _: str) -> Json:
-        """Forgets products, orders and calls, and clears the faults; `{"calls_only": true}` only the calls."""
+        """Forgets products, orders and calls, and ends faults and habits; `{"calls_only": true}` only the calls."""
         self._sandbox.calls.clear()
         if not body.get("calls_only"):
             self._sandbox.state.clear()
             self._sandbox.faults.set({})
+            self._sandbox.habits.set()
         return {}
 
     def products(self, _: Json, __: str) -> list[Json]:

@@ -73,6 +73,7 @@ def _cards(sandbox: Sandbox) -> list[tuple[str, object, str]]:
         ("calls", counts.total(), ""),
         ("of them failed", failed, "bad" if failed else ""),
         ("faults put in", f"{share:.0%}", "warn" if share else ""),
+        ("habits", ", ".join(sandbox.habits.on) or "none", "warn" if sandbox.habits.on else ""),
         ("latency", f"{sandbox.faults.latency_ms:g} ms", ""),
         ("rate limit", f"{limit:g} / s" if limit else "none", ""),
         ("shoppers' actions", f"{sandbox.shoppers.rate:g} / s", ""),

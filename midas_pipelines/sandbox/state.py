@@ -35,6 +35,7 @@ class State:
         self.unique_skus = unique_skus
         self.products: dict[str, Json] = {}
         self.orders: dict[str, Json] = {}
+        self.number_ids = False  # new ids are digits alone
         self.listeners: list[Listener] = []
         self._by_sku: dict[str, dict[str, None]] = {}
         self._keys: dict[str, str] = {}
@@ -257,7 +258,7 @@ class State:
     def _number(self, kind: str, prefix: str) -> str:
         self._numbers[kind] += 1
         self._note("number", kind, self._numbers[kind])
-        return f"{prefix}{self._numbers[kind]:06d}"
+        return f"{'7' if self.number_ids else prefix}{self._numbers[kind]:06d}"
 
     def _note(self, kind: str, key: str, value: Any) -> None:
         if self._journal:

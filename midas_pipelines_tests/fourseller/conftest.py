@@ -22,6 +22,7 @@ def sandbox(one_sandbox: BackgroundSandbox) -> BackgroundSandbox:
     app.state.clear()
     app.calls.clear()
     app.faults.set({})
+    app.habits.set()
     app.faults.latency_ms, app.faults.slow_seconds = 0, 0.05
     app.limit.set(None)
     return one_sandbox

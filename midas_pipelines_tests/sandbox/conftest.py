@@ -25,6 +25,7 @@ def sandbox(one_sandbox: BackgroundSandbox) -> BackgroundSandbox:
     app.state.clear()
     app.calls.clear()
     app.faults.set({})
+    app.habits.set()
     app.faults.latency_ms = 0
     app.limit.set(None)
     return one_sandbox

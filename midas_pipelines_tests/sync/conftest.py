@@ -42,6 +42,7 @@ def emptied(world: World) -> State:
     sandbox.state.clear()
     sandbox.state.honour_idempotency_key, sandbox.state.unique_skus = True, False
     sandbox.faults.set({})
+    sandbox.habits.set()
     sandbox.faults._random.seed(1)  # each test meets the same faults, whatever ran before it
     sandbox.faults.latency_ms = sandbox.faults.jitter_ms = 0.0
     sandbox.limit.set(None)

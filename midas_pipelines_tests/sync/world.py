@@ -102,6 +102,10 @@ class World:
             {name.replace("_", "-").removeprefix("s"): share for name, share in shares.items()}
         )
 
+    def habits(self, *names: str) -> None:
+        """Has exactly these habits from now on, each as `NAME` or `NAME=N` (see `sandbox.habits`); none ends all."""
+        self.sandbox.habits.set(*names)
+
     def place(self, *lines: tuple[str | None, int], **fields: Any) -> str:
         """An order at the sandbox for so many of each SKU at 10.00; returns its id."""
         items = [{"sku": sku, "quantity": quantity, "price": "10.00"} for sku, quantity in lines]

@@ -1,0 +1,133 @@
+"""Habits: lasting ways in which real hubs behave, unlike a fault, which a call meets by chance.
+
+Each has a name, a sentence and a number N that the sentence explains (`midas sandbox --habits` lists them). Turn
+them on
+
+- at the start: `midas sandbox --habit small-pages=5 --habit ghosts`, `SandboxConfig(habits={"small-pages": 5})`;
+- at run time: `PUT /__sandbox/habits` with `{"small-pages": 5}` (`{}` ends all);
+- from a test, in one line: `sandbox.habits.set("ghosts", "small-pages=5")`; `sandbox.habits.set()` ends all.
+
+Turning on replaces what was on and starts its memory again ("the first N" counts from here). What is stored stays
+true unless a habit of writes says otherwise, and `/__sandbox/products` and `/__sandbox/orders` show what is stored.
+"Each Nth" goes by the number in the id: with N = 3, 4S-000003 and "700002" are among them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from midas_pipelines.sandbox.habits import answers, lists, rows, writes
+from midas_pipelines.sandbox.habits.habit import Answer, Call, Habit, Reply, Use
+from midas_pipelines.sandbox.habits.lists import LateState
+from midas_pipelines.sandbox.state import Json, State
+
+HABITS: dict[str, Habit] = {**lists.HABITS, **writes.HABITS, **rows.HABITS, **answers.HABITS}
+PRODUCTS = ("createProduct", "getProduct", "replaceProduct", "deleteProduct")
+ORDERS = ("getOrder", "updateOrder")
+
+
+def checked_habits(given: Mapping[str, float]) -> dict[str, float]:
+    """The habits as given. Raises ValueError, in a sentence, for an unknown name or a number below 0."""
+    for name, number in given.items():
+        if name not in HABITS:
+            raise ValueError(f"there is no habit {name!r}; known are {', '.join(HABITS)}")
+        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < 1e9:
+            raise ValueError(f"the number of {name} must be 0 or more")
+    return dict(given)
+
+
+def read_habit(text: str) -> tuple[str, float]:
+    """`NAME` or `NAME=N` as a name and its number. Raises ValueError for what is neither."""
+    name, equals, number = text.partition("=")
+    checked_habits({name: 0})
+    try:
+        return name, float(number) if equals else HABITS[name].number
+    except ValueError:
+        raise ValueError(f"{text!r} is not NAME=NUMBER, for example small-pages=5") from None
+
+
+class Habits:
+    """The habits that are on, and what they make of a call."""
+
+    def __init__(self, state: State, on: Mapping[str, float]) -> None:
+        self._state = state
+        self.on: dict[str, float] = {}
+        self._uses: dict[str, Use] = {}
+        self.replica: LateState | None = None
+        self.replace(on)
+
+    def set(self, *habits: str) -> None:
+        """Has exactly these from now on, each as `NAME` or `NAME=N`. Raises ValueError."""
+        self.replace(dict(read_habit(text) for text in habits))
+
+    def replace(self, on: Mapping[str, float]) -> None:
+        """Has exactly these from now on, by their numbers. Raises ValueError."""
+        self.on = checked_habits(on)
+        self._uses = {name: Use(number, self._state) for name, number in self.on.items()}
+        self._state.number_ids = "number-ids" in self.on
+        if self.replica is not None:
+            self._state.listeners.remove(self.replica.hear)
+            self.replica = None
+        late: dict[str, float] = {}
+        for name, number in self.on.items():
+            late |= HABITS[name].late(number) if HABITS[name].late else {}  # type: ignore[misc]
+        self.replica = LateState(self._state, **late) if late else None
+
+    def ask(self, call: Call) -> Reply | None:
+        """What a habit answers in place of carrying the call out; it may change the call. Raises NoAnswer."""
+        for habit, use in self._at(call):
+            if habit.ask is not None and (reply := habit.ask(use)) is not None:
+                return reply
+        return None
+
+    def listed(self) -> State:
+        """The state that lists are read from."""
+        if self.replica is None:
+            return self._state
+        self.replica.read()
+        return self.replica
+
+    def reply(self, call: Call, reply: Reply) -> Reply:
+        """The reply as this hub words it."""
+        if not self.on or reply.status >= 300 or not isinstance(reply.value, dict):
+            return reply
+        if call.name in PRODUCTS or call.name in ORDERS:
+            reply.value = self._row(call, "order" if call.name in ORDERS else "product", reply.value)
+        elif call.name in lists.LISTS:
+            kind = "order" if call.name == "listOrders" else "product"
+            page = {**reply.value, "data": [self._row(call, kind, row) for row in reply.value["data"]]}
+            for habit, use in self._at(call):
+                if habit.page is not None:
+                    habit.page(page, use)
+            reply.value = page
+        return reply
+
+    def answer(self, call: Call, answer: Answer) -> Answer:
+        """The bytes as this hub sends them."""
+        if self.on:
+            answer = answers.spoil(answer)
+        for habit, use in self._at(call):
+            if habit.answer is not None:
+                answer = habit.answer(answer, use)
+        return answer
+
+    def told(self, event: str, row: Json) -> Json:
+        """The row as a webhook shows it."""
+        return (
+            self._row(Call(""), "order" if event.startswith("order.") else "product", row) if self.on else row
+        )
+
+    def _row(self, call: Call, kind: str, row: Json) -> Json:
+        shown: dict[str, Any] = copy.deepcopy(row)
+        for habit, use in self._at(call):
+            act = habit.order if kind == "order" else habit.product
+            if act is not None:
+                act(shown, use)
+        return shown
+
+    def _at(self, call: Call) -> Iterator[tuple[Habit, Use]]:
+        for name, use in list(self._uses.items()):
+            use.call = call
+            yield HABITS[name], use
