@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -20,16 +21,28 @@ from midas_pipelines.fourseller.errors import (
     RateLimited,
     Unavailable,
 )
-from midas_pipelines.fourseller.retry_after import seconds_asked
+from midas_pipelines.fourseller.retry_after import LONGEST_PAUSE, seconds_asked
 
 Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer; `date` is the moment by the server's own clock, where it said so."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+    date: datetime | None = None
+
 
 PAUSE_UNASKED = 1.0  # seconds to wait on a 429 that does not say how long
 LONGEST_WORDS = 300  # characters of the server's own words that an error quotes
 
 
-def sort(call: Call, status: int, body: bytes, retry_after: str | None) -> Any:
+def sort(call: Call, answer: Answer) -> Any:
     """The JSON of a good answer (None when it is empty). Raises the error of the family that the answer means."""
+    status, body = answer.status, answer.body
     if 200 <= status < 300:
         return _parsed(call, status, body)
     if status >= 500 or status == 408:
@@ -38,11 +51,14 @@ def sort(call: Call, status: int, body: bytes, retry_after: str | None) -> Any:
     if not call.template.startswith("/products"):
         words = ""  # about an order they may name the buyer
     if status == 429:
-        asked = seconds_asked(retry_after, datetime.now(UTC))
-        pause = PAUSE_UNASKED if asked is None else asked
+        asked = seconds_asked(answer.retry_after, answer.date or datetime.now(UTC))
+        asked = PAUSE_UNASKED if asked is None else asked
+        pause = min(asked, LONGEST_PAUSE)
         raise RateLimited(
-            f"4Seller limits the rate: {call.subject} may be sent again in {pause:g} s.",
+            f"4Seller limits the rate and asks for a pause of {asked:g} s: {call.subject} may be sent again in "
+            f"{pause:g} s.",
             retry_after_seconds=pause,
+            asked_seconds=asked,
             item=call.item,
             code=code,
         )

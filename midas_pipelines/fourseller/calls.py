@@ -43,7 +43,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class FailedCall:
-    """One attempt that failed. `message` holds no key and no personal data; `status` is None without an answer."""
+    """One attempt that failed. `message` holds no key and no personal data; `status` is None without an answer;
+    `pause_seconds` is the pause that a 429 asked for."""
 
     endpoint: str
     status: int | None
@@ -52,6 +53,7 @@ class FailedCall:
     message: str
     item: str | None
     at: datetime
+    pause_seconds: float = 0.0
 
 
 def as_json(value: dict[str, Any]) -> bytes:

@@ -58,6 +58,9 @@ class FourSeller:
         self._on_failed_call = on_failed_call
         self._deadline_seconds = deadline_seconds
         self._meter = CallMeter()
+        self.clock_ahead: float | None = (
+            None  # seconds that 4Seller's clock is ahead of ours, as last answered
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -203,41 +206,46 @@ class FourSeller:
         await self._turn(budget)
         seconds = budget.start_attempt()
         try:
-            status, body, retry_after = await self._send(budget.call, seconds)
-            answer = answers.read(budget.call, read, answers.sort(budget.call, status, body, retry_after))
+            sent = await self._send(budget.call, seconds)
+            answer = answers.read(budget.call, read, answers.sort(budget.call, sent))
         except FourSellerError as error:
             await self._note(budget, error)
             raise
         await self._pace.succeeded()
         return answer
 
-    async def _send(self, call: Call, seconds: float) -> tuple[int, bytes, str | None]:
+    async def _send(self, call: Call, seconds: float) -> answers.Answer:
         began = self._meter.begin()
         try:
-            return await self._wire.send(call, seconds)
+            answer = await self._wire.send(call, seconds)
+            if answer.date is not None:
+                self.clock_ahead = (answer.date - datetime.now(UTC)).total_seconds()
+            return answer
         finally:
             self._meter.end(began, write=call.method != "GET")
 
     async def _turn(self, budget: Budget) -> None:
         """Waits for the pace: as long as it takes before the first request, within the deadline after it."""
-        if not budget.sent:
-            await self._pace.take()
-            return
+        wait = answers.PAUSE_UNASKED
         try:
-            async with asyncio.timeout(budget.remaining):
-                await self._pace.take()
+            async with asyncio.timeout(budget.remaining if budget.sent else None):
+                wait = await self._pace.take()
         except TimeoutError:
-            raise RateLimited(
-                f"{budget.call.subject} got no turn under the rate limit in time; try again later.",
-                retry_after_seconds=answers.PAUSE_UNASKED,
-                item=budget.call.item,
-            ) from None
+            pass
+        else:
+            if not wait:
+                return
+        raise RateLimited(
+            f"{budget.call.subject} got no turn under the rate limit in time; try again in {wait:.0f} s.",
+            retry_after_seconds=wait,
+            item=budget.call.item,
+        )
 
     async def _note(self, budget: Budget, error: FourSellerError) -> None:
         budget.note(error)
         self._meter.failed(error.status)
         if isinstance(error, RateLimited):
-            await self._pace.blocked(error.retry_after_seconds)
+            await self._pace.blocked(error.asked_seconds)
         elif error.status is not None:
             await self._pace.succeeded()
         if self._on_failed_call is not None:
@@ -250,6 +258,7 @@ class FourSeller:
                     message=str(error),
                     item=budget.call.item,
                     at=datetime.now(UTC),
+                    pause_seconds=error.asked_seconds if isinstance(error, RateLimited) else 0.0,
                 )
             )
 

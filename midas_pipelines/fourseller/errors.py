@@ -35,19 +35,24 @@ class Conflict(FourSellerError):
 
 
 class RateLimited(FourSellerError):
-    """4Seller asked for a pause longer than the call may take (429). Nothing was applied."""
+    """4Seller asked for a pause longer than the call may take (429). Nothing was applied.
+
+    `retry_after_seconds` is when to try again, two minutes at most; `asked_seconds` the pause that 4Seller asked for.
+    """
 
     def __init__(
         self,
         message: str,
         *,
         retry_after_seconds: float,
+        asked_seconds: float | None = None,
         item: str | None = None,
         status: int | None = 429,
         code: str | None = None,
     ) -> None:
         super().__init__(message, item=item, status=status, code=code)
         self.retry_after_seconds = retry_after_seconds
+        self.asked_seconds = retry_after_seconds if asked_seconds is None else asked_seconds
 
 
 class Unavailable(FourSellerError):

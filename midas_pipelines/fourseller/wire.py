@@ -8,9 +8,10 @@ from urllib.parse import quote, unquote, urlencode
 import httpx
 from pydantic import SecretStr
 
-from midas_pipelines.fourseller.answers import lost
+from midas_pipelines.fourseller.answers import Answer, lost
 from midas_pipelines.fourseller.calls import Call
 from midas_pipelines.fourseller.errors import BadItem, Unavailable
+from midas_pipelines.fourseller.retry_after import date_of
 from midas_pipelines.fourseller.transport import AiohttpTransport, UnreadableAnswer
 
 SHORT_SECRET = 8  # letters; a shorter one cannot be blotted out without spoiling innocent words
@@ -52,8 +53,8 @@ class Wire:
         """Closes every connection."""
         await self._transport.aclose()
 
-    async def send(self, call: Call, seconds: float) -> tuple[int, bytes, str | None]:
-        """Sends one request: status, body and Retry-After of the answer. `seconds` bounds the whole attempt.
+    async def send(self, call: Call, seconds: float) -> Answer:
+        """Sends one request and reads its answer. `seconds` bounds the whole attempt.
         Raises Unavailable when nothing was sent, Ambiguous (or Unavailable for a read) when the answer was lost."""
         request = self._request(call)
         try:
@@ -74,7 +75,8 @@ class Wire:
         if response.status_code >= 400:  # an error may echo what it was sent, and errors are written down
             for secret in self._secrets:
                 body = body.replace(secret, b"***")
-        return response.status_code, body, response.headers.get("Retry-After")
+        date = date_of(response.headers.get("Date", ""))
+        return Answer(response.status_code, body, response.headers.get("Retry-After"), date)
 
     def _request(self, call: Call) -> httpx.Request:
         target = self._base.raw_path + call.path.encode()

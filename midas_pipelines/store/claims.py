@@ -101,6 +101,7 @@ class Outcome:
     created: bool = False
     adopted: bool = False
     wrote: bool = False
+    unanswered: bool = False  # 4Seller did not answer, or said that it is down
     settled: bool = True  # no create of unknown fate is left behind
     vanished: bool = False  # 4Seller no longer has the product it was tied to
     finished: bool = True  # nothing is left to send for this version of the item

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from midas_pipelines.fourseller.calls import FailedCall
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.journal import ErrorBook
 from midas_pipelines.store.pace import SharedPace
+from midas_pipelines.sync.pauses import PauseAlert
 
 
 class ChannelDown(Exception):
@@ -53,13 +55,19 @@ class Engine:
         access = self.settings.channel()
         rate = self.settings.rate_limit
         pace = SharedPace(self.database, rate) if rate is not None else None
+        pauses = PauseAlert(self.database)
         with ErrorBook(self.database, self.run_id) as own:
+
+            def note(call: FailedCall) -> None:
+                (book or own).note(call)
+                pauses.note(call)
+
             async with FourSeller(
                 base_url=access.url,
                 api_key=access.api_key,
                 seller_id=access.seller_id,
                 in_flight=self.settings.in_flight,
                 pace=pace,
-                on_failed_call=(book or own).note,
+                on_failed_call=note,
             ) as client:
                 yield client

@@ -25,6 +25,7 @@ from midas_pipelines.sync.orders.open_lines import any_open, settle_open_lines
 from midas_pipelines.sync.pacing import Pacing, Ready
 from midas_pipelines.sync.plan import Change
 from midas_pipelines.sync.push import MARGIN_SECONDS, Push, without_sending
+from midas_pipelines.sync.record import end_outage
 from midas_pipelines.sync.rolling_brake import HELD_SECONDS, REASON, RollingBrake
 from midas_pipelines.sync.trouble import Trouble
 
@@ -121,6 +122,8 @@ class Express:
             return POLL_SECONDS
         self._pacing.started([change.mapping.id for change in changes], time.monotonic())
         self._start(changes)
+        if changes:
+            self.trouble.tried(time.monotonic())
         if len(due) > free:
             return POLL_SECONDS if self._sending else LOCKED_SECONDS
         return min(POLL_SECONDS, wait if wait is not None else POLL_SECONDS)
@@ -169,7 +172,10 @@ class Express:
         except BadCredentials as refused:
             self.trouble.refused(str(refused), time.monotonic())
             outcome = Outcome(change.mapping, Fate.RELEASED, reason=str(refused), settled=False)
+        down = self.trouble.reason
         outcome = self.trouble.judge(outcome, time.monotonic())
+        if down and self.trouble.reason is None:
+            await asyncio.to_thread(end_outage, self._engine)
         self._to_write.put_nowait(_spaced(outcome))
 
     async def _write_outcomes(self) -> None:

@@ -16,10 +16,10 @@ from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_aler
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.journal import begin_sync, end_sync, note_progress
 from midas_pipelines.sync.engine import ChannelDown, Engine
+from midas_pipelines.sync.pauses import CHANNEL_DOWN
 from midas_pipelines.sync.tally import Tally
 
 PROGRESS_SECONDS = 1.0
-CHANNEL_DOWN = "channel_down"
 
 
 class Report(Protocol):
@@ -73,7 +73,7 @@ def recorded(engine: Engine, kind: str, scope: str, report: Report) -> Iterator[
         report.seconds = round(time.perf_counter() - started, 3)
         report.requests = clock.client.requests if clock.client is not None else 0
         if reason is None and report.requests > report.failed:
-            _all_clear(engine)
+            end_outage(engine)
         outcome = "failed" if reason is not None else "partial" if report.failed else "done"
         end_sync(
             engine.database,
@@ -98,8 +98,8 @@ def channel_is_down(database: Database) -> bool:
         return bool(open_subjects(connection, CHANNEL_DOWN))
 
 
-def _all_clear(engine: Engine) -> None:
-    """Ends the outage, if there was one; looks before it writes, for mostly there was none."""
+def end_outage(engine: Engine) -> None:
+    """Clears the alert of an outage, if there is one; looks before it writes, for mostly there is none."""
     if channel_is_down(engine.database):
         with engine.database.writing() as connection:
             clear_alert(connection, kind=CHANNEL_DOWN, subject="fourseller")

@@ -15,6 +15,7 @@ from midas_pipelines.fourseller.errors import (
     FourSellerError,
     NotFound,
     RateLimited,
+    Unavailable,
 )
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.claims import Fate, Outcome
@@ -60,7 +61,10 @@ async def send(change: Change, client: FourSeller, engine: Engine, known: Known 
         return _vanished(change)
     except FourSellerError as failed:
         settled = not change.mapping.in_doubt and change.action is not Action.CREATE
-        return Outcome(change.mapping, Fate.FAILED, reason=str(failed), settled=settled)
+        unanswered = isinstance(failed, Unavailable | Ambiguous) and failed.status in (None, 502, 503, 504)
+        return Outcome(
+            change.mapping, Fate.FAILED, reason=str(failed), settled=settled, unanswered=unanswered
+        )
 
 
 async def _create(change: Change, client: FourSeller, engine: Engine, known: Known | None) -> Outcome:

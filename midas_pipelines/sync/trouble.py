@@ -1,4 +1,4 @@
-"""Judging whether 4Seller is down, for a worker that never stops: then few are tried, and it costs no item an attempt."""
+"""Circuit breaker of a worker that never stops: while 4Seller is down few items are tried, and it costs none an attempt."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from dataclasses import replace
 
 from midas_pipelines.store.claims import Fate, Outcome
 
-FEW = 3
+FEW = 2
 """Items tried in one go while 4Seller counts as down."""
 
 SOON_DOWN = 5
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
-CREDENTIALS_PAUSE = 30.0
+UNANSWERED = 3
+"""How many failures one without an answer counts for: it has failed three times already, and hardly by the item's fault."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 4.0
+"""Seconds between tries, doubling: short, so that pushing goes on within ten seconds of 4Seller's return."""
+
+REFUSED_PAUSE = 8.0
+OTHERS_FIRST = 1.5
+"""Pauses that an item waits which was tried in vain, so that the next try is another item's."""
 
 
 class Trouble:
@@ -33,25 +40,32 @@ class Trouble:
             return 0
         return FEW if self.reason is not None else 1_000_000
 
+    def tried(self, now: float) -> None:
+        """Says that items are on their way; while 4Seller is down the next ones go a pause later, answered or not."""
+        if self.reason is not None:
+            self._paused_until = max(self._paused_until, now + self._pause)
+            self._pause = min(LONGEST_PAUSE, self._pause * 2)
+
     def refused(self, why: str, now: float) -> None:
-        """The credentials are wrong: every call would fail."""
+        """The access is refused, or a long pause is asked for: every call would fail."""
         self.reason = why
         self._misses = self._limit
-        self._paused_until = now + CREDENTIALS_PAUSE
+        self._paused_until = now + REFUSED_PAUSE
 
     def judge(self, outcome: Outcome, now: float) -> Outcome:
         """The outcome as it is to be written: what failed because 4Seller is down was not the item's fault."""
         if outcome.fate is Fate.RELEASED:
-            return outcome
+            if (outcome.wait_seconds or 0.0) <= REFUSED_PAUSE:
+                return outcome
+            self.refused(outcome.reason or "4Seller asks for a pause.", now)
+            return replace(outcome, wait_seconds=REFUSED_PAUSE)
         if outcome.fate is not Fate.FAILED:
             self._misses, self._pause, self.reason = 0, FIRST_PAUSE, None
             self._paused_until = 0.0
             return outcome
-        self._misses += 1
+        self._misses += UNANSWERED if outcome.unanswered else 1
         if self._misses < self._limit:
             return outcome
         self.reason = outcome.reason
-        if now >= self._paused_until:
-            self._paused_until = now + self._pause
-            self._pause = min(LONGEST_PAUSE, self._pause * 2)
-        return replace(outcome, fate=Fate.RELEASED, wait_seconds=self._pause)
+        self._paused_until = max(self._paused_until, now + self._pause)
+        return replace(outcome, fate=Fate.RELEASED, wait_seconds=OTHERS_FIRST * self._pause)

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from midas_pipelines.fourseller.calls import FailedCall
+from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import RateLimited, Unavailable
 from midas_pipelines.fourseller.pace import AdaptivePace
-from midas_pipelines.fourseller.retry_after import LONGEST, seconds_asked
+from midas_pipelines.fourseller.retry_after import LONGEST, LONGEST_PAUSE, seconds_asked
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines_tests.fourseller.channel import answering, channel, draft, use
@@ -31,6 +33,18 @@ MADE = httpx.Response(201, json={"id": "P1", "sku": "S"})
         ("Sunday, 01-Mar-26 12:00:09 GMT", 9.0),
         ("Sun Mar  1 12:00:05 2026", 5.0),
         ("999999999", LONGEST),
+        ("1772366430", 30.0),  # Unix seconds, as NOW is 1772366400
+        ("1772366430.5", 30.5),
+        ("1772366430000", 30.0),
+        ("1772366430000000", 30.0),
+        ("1772360000", 0.0),
+        ("-1772366430", 0.0),
+        ("1e300", LONGEST),
+        ("2026-03-01T12:00:30Z", 30.0),
+        ("2026-03-01T13:00:30+01:00", 30.0),
+        ("30, 60", 30.0),
+        ("soon, 60", 60.0),
+        ("Sun, 01 Mar 2026 12:00:30 GMT, 5", 30.0),
         ("inf", LONGEST),
         ("nan", None),
         ("soon", None),
@@ -48,8 +62,9 @@ class Noting:
     def __init__(self) -> None:
         self.told: list[object] = []
 
-    async def take(self) -> None:
+    async def take(self) -> float:
         self.told.append("take")
+        return 0.0
 
     async def blocked(self, seconds: float) -> None:
         self.told.append(seconds)
@@ -100,9 +115,10 @@ def test_a_pause_longer_than_the_budget_is_handed_up_at_once(header: str) -> Non
 
 def test_a_pace_that_gives_no_turn_ends_with_the_deadline() -> None:
     class Closing(Noting):
-        async def take(self) -> None:
+        async def take(self) -> float:
             if "blocked" in self.told:
                 await asyncio.sleep(60)
+            return 0.0
 
         async def blocked(self, seconds: float) -> None:
             self.told.append("blocked")
@@ -132,6 +148,60 @@ def test_the_adaptive_pace_slows_on_429_and_recovers() -> None:
         assert pace.rate is None
 
     asyncio.run(run())
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_in_a_long_pause_one_call_tries_every_two_minutes() -> None:
+    clock = Clock()
+    pace = AdaptivePace(clock=clock)
+
+    async def run() -> None:
+        await pace.blocked(24 * 3600)
+        assert await pace.take() == LONGEST_PAUSE
+        for _ in range(3):
+            clock.now += LONGEST_PAUSE
+            assert [await pace.take() for _ in range(3)] == [0.0, LONGEST_PAUSE, LONGEST_PAUSE]
+        await pace.blocked(600)  # the probe's answer is the newest word
+        assert await pace.take() == LONGEST_PAUSE
+        clock.now += LONGEST_PAUSE
+        assert await pace.take() == 0.0
+        await pace.succeeded()
+        assert [await pace.take() for _ in range(1)] == [0.0]
+
+    asyncio.run(run())
+
+
+def test_a_pause_by_unix_time_is_as_long_as_it_says_and_by_the_servers_own_clock() -> None:
+    at = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    headers = {"Retry-After": str(int(at.timestamp()) + 90), "Date": "Sun, 01 Mar 2026 12:00:00 GMT"}
+    client = channel(transport=answering(httpx.Response(429, headers=headers)), deadline_seconds=5)
+    with pytest.raises(RateLimited) as raised:
+        use(client, lambda c: c.product("P1"))
+    assert raised.value.retry_after_seconds == 90
+
+
+def test_an_absurd_pause_holds_up_no_call_longer_than_two_minutes() -> None:
+    failed: list[FailedCall] = []
+    client = channel(transport=answering(limited("86400")), on_failed_call=failed.append)
+
+    async def two(client: FourSeller) -> list[float]:
+        waits = []
+        for _ in range(2):
+            with pytest.raises(RateLimited) as raised:
+                await client.product("P1")
+            waits.append(raised.value.retry_after_seconds)
+        return waits
+
+    assert [round(wait) for wait in use(client, two)] == [120, 120]
+    assert client.requests == 1
+    assert [one.pause_seconds for one in failed] == [86400.0]
 
 
 def test_without_a_configured_limit_all_items_pass_a_limited_server() -> None:

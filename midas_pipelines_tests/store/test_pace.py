@@ -8,7 +8,8 @@ import time
 import pytest
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.pace import SharedPace
+from midas_pipelines.store.pace import LONGEST_PAUSE, SharedPace
+from midas_pipelines_tests.shop import run
 
 
 async def _take(paces: list[SharedPace], each: int) -> list[float]:
@@ -61,3 +62,44 @@ def test_slots_not_used_in_time_are_not_saved_up(shop: Database) -> None:
 
     moments = asyncio.run(scenario())
     assert moments[-1] - moments[0] >= 10 / 100 * 0.9
+
+
+def _shift(shop: Database, seconds: float) -> None:
+    """As if the database's clock had moved by so many seconds, back where they are negative."""
+    run(
+        shop,
+        "UPDATE midas_rate_limits SET next_slot = next_slot - :by, blocked_until = blocked_until - :by",
+        by=seconds,
+    )
+
+
+def test_in_a_long_pause_one_call_of_all_processes_tries_every_two_minutes(shop: Database) -> None:
+    async def scenario() -> None:
+        one, other = SharedPace(shop, 1000.0), SharedPace(shop, 1000.0)
+        await one.blocked(24 * 3600)
+        assert await other.take() > LONGEST_PAUSE - 5
+        for _ in range(2):
+            _shift(shop, LONGEST_PAUSE + 1)
+            assert await other.take() == 0.0
+            assert await one.take() > LONGEST_PAUSE - 5
+        await one.succeeded()  # of an older call: no word on the pause
+        assert await one.take() > 0
+        await other.succeeded()
+        assert [await one.take(), await other.take()] == [0.0, 0.0]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("pause", [0.0, 5.0, 3600.0])
+def test_a_database_clock_that_is_set_back_holds_nothing_up(shop: Database, pause: float) -> None:
+    async def scenario() -> float:
+        pace = SharedPace(shop, 100.0)
+        await pace.take()
+        if pause:
+            await pace.blocked(pause)
+        _shift(shop, -3600)
+        started = time.monotonic()
+        assert await pace.take() == 0.0
+        return time.monotonic() - started
+
+    assert asyncio.run(scenario()) < 60

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from midas_pipelines.fourseller.errors import BadCredentials
 from midas_pipelines.notify.alerts import open_subjects
+from midas_pipelines.sandbox import breaking
 from midas_pipelines.sync.engine import ChannelDown
-from midas_pipelines_tests.shop import add_product, value
+from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.world import World
 
 
@@ -60,3 +63,19 @@ def test_while_4seller_is_down_one_read_decides_and_no_item_pays(world: World) -
         world.incremental()
     assert world.calls() == {"GET": 3}
     assert value(world.database, attempts) == before
+
+
+def test_a_long_pause_raises_an_alert_and_holds_up_no_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(12):
+        add_product(world.database)
+    world.full()
+    tomorrow = str(int(time.time()) + 86_400).encode()
+    monkeypatch.setattr(breaking, "retry_after", lambda _: [(b"retry-after", tomorrow)])
+    world.sandbox.faults.script(["429"] * 99)
+    run(world.database, "UPDATE products SET stock_quantity = 1")
+    world.inventory()
+    assert _open(world) == {"fourseller"}
+    soon = "SELECT count(*) FROM fourseller_product_mappings WHERE attempts > 0 OR claimed_by IS NOT NULL"
+    assert value(world.database, soon) == 0
