@@ -9,9 +9,18 @@ from email.utils import parseaddr
 def in_ascii(address: str) -> str:
     """The address with its domain as DNS has it. Raises ValueError for one that no server takes."""
     local, at, domain = address.strip().rpartition("@")
+    if "=?" in address:  # an encoded word, which the standard library would decode into the header
+        raise ValueError("no address")
     if not (at and local and domain) or not local.isascii() or any(c.isspace() for c in address.strip()):
         raise ValueError("no address")
     return f"{local}@{domain if domain.isascii() else domain.encode('idna').decode()}"
+
+
+def header_text(text: str) -> str:
+    """A text as one header may hold it: one line, without control characters, in which nothing is read as an encoded
+    word (RFC 2047), which some versions of Python decode, line ends and all, when a header is set."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(shown.replace("=?", "= ?").split())
 
 
 def read_sender(text: str) -> Address:

@@ -19,6 +19,7 @@ from midas_pipelines.settings import Settings
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "docker-compose.yaml").read_text())
 VALUES = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())
+NETWORK = yaml.safe_load((DEPLOY / "kubernetes" / "network.yaml").read_text())
 GATEWAY = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "gateway.yaml").read_text()))
 
 
@@ -180,7 +181,7 @@ def test_kubernetes_keeps_dagster_as_the_other_deployments_do() -> None:
     assert VALUES["additionalInstanceConfig"]["freshness"] == ours["freshness"]
 
 
-@pytest.mark.parametrize("part", [*GATEWAY, SETTINGS], ids=lambda part: part["kind"])
+@pytest.mark.parametrize("part", [*GATEWAY, SETTINGS, NETWORK], ids=lambda part: part["kind"])
 def test_kubernetes_knows_what_is_asked_of_it(part: dict[str, Any]) -> None:
     for version in ("1.31", "1.37"):
         kubernetes_validate.validate(part, version, strict=True)
@@ -193,3 +194,51 @@ def test_the_gateway_is_routed_to_its_own_pods() -> None:
     (rule,) = by_kind["Ingress"]["spec"]["rules"]
     backend = rule["http"]["paths"][0]["backend"]["service"]
     assert backend["name"] == by_kind["Service"]["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
+def test_no_container_may_become_root_write_to_its_image_or_take_all_memory(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is True
+    assert service["mem_limit"]
+    assert set(service.get("cap_add", [])) <= {"NET_BIND_SERVICE"}
+    assert re.search(r"^USER 10001$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_the_queue_asks_for_a_password_and_the_code_server_is_on_no_network() -> None:
+    queue, code = COMPOSE["services"]["queue"], COMPOSE["services"]["code"]
+    assert "requirepass" in queue["command"][-1]
+    assert "QUEUE_PASSWORD:?" in code["environment"]["MIDAS_CELERY_BROKER"]
+    assert "0.0.0.0" not in str(code["command"])
+    socket = yaml.safe_load((DEPLOY / "workspace.yaml").read_text())["load_from"][0]["grpc_server"]["socket"]
+    assert socket in code["command"][-1]
+    sharing = {name for name, one in COMPOSE["services"].items() if "code_socket" in str(one.get("volumes"))}
+    assert sharing == {"code", "webserver", "daemon"}
+
+
+def test_kubernetes_lets_no_pod_do_more_than_it_must() -> None:
+    pod = GATEWAY[0]["spec"]["template"]["spec"]
+    (code,) = VALUES["dagster-user-deployments"]["deployments"]
+    runs = VALUES["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    parts = [VALUES["dagsterWebserver"], VALUES["dagsterDaemon"], code]
+    pods = [pod["securityContext"], runs["podSpecConfig"]["securityContext"]]
+    pods += [part["podSecurityContext"] for part in parts]
+    containers = [*pod["containers"], *pod["initContainers"], runs["containerConfig"], *parts]
+    assert all(one["runAsNonRoot"] and one["runAsUser"] == 10001 for one in pods)
+    for one in containers:
+        assert one["resources"]["limits"]["memory"]
+        assert one["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+    assert NETWORK["spec"]["podSelector"]["matchLabels"] == {"component": "user-deployments"}
+
+
+def test_what_runs_work_is_seen_to_be_dead() -> None:
+    for name in ("gateway", "step-worker", "daemon", "code"):
+        assert COMPOSE["services"][name]["healthcheck"]["test"]
+    (gateway,) = GATEWAY[0]["spec"]["template"]["spec"]["containers"]
+    assert gateway["livenessProbe"]["httpGet"]["path"] == "/healthz"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -132,6 +133,7 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the command line; a wrong setting is one sentence and exit code 2."""
+    os.umask(0o077)  # databases, histories and secrets that are made belong to this user alone
     try:
         " ".join(sys.argv).encode()
     except UnicodeEncodeError:

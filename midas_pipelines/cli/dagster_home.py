@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from midas_pipelines.settings import Settings
@@ -33,8 +34,12 @@ def dagster_yaml(settings: Settings) -> str:
 
 
 def write_dagster_yaml(home: Path, settings: Settings) -> Path:
-    """Makes the folder and writes the file into it."""
+    """Makes the folder, for this user alone, and writes the file into it."""
     home.mkdir(parents=True, exist_ok=True)
+    with suppress(
+        PermissionError
+    ):  # a folder of another user, such as a mounted volume, is that user's to guard
+        home.chmod(0o700)
     path = home / "dagster.yaml"
     path.write_text(dagster_yaml(settings))
     return path

@@ -32,7 +32,7 @@ def shop_database(*, upgraded: bool = True) -> Iterator[tuple[Settings, Database
                 pass
         except DBAPIError as error:
             why = str(error.orig).strip().splitlines()[0]
-            shown = url.render_as_string(hide_password=True)
+            shown = url.set(query={}).render_as_string(hide_password=True)  # a query may hold a password too
             raise SettingsError(f"MIDAS_DATABASE_URL ({shown}) cannot be opened: {why}") from None
         try:
             if upgraded:

@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import dagster as dg
 
+from midas_pipelines.sync.markdown import plain
+
 if TYPE_CHECKING:
     from midas_pipelines.store.addresses import Names
     from midas_pipelines.sync.engine import Engine
@@ -39,7 +41,7 @@ def links(engine: "Engine", rows: Iterable[Mapping[str, Any]]) -> Shown:
 
 def _line(name: str, names: "Names", pages: Mapping[str, str | None]) -> str:
     found = {where: _address(template, names) for where, template in pages.items() if template}
-    return f"- `{name}`: " + ", ".join(f"[{where}]({url})" for where, url in found.items() if url)
+    return f"- {plain(name)}: " + ", ".join(f"[{where}]({url})" for where, url in found.items() if url)
 
 
 def _address(template: str, names: "Names") -> str | None:

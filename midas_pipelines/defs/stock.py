@@ -71,13 +71,14 @@ def daily_digest(context: dg.AssetExecutionContext, midas: Midas) -> dg.Material
     """One message a day to staff: what is low, what waits for a person, how consistent 4Seller was."""
     from midas_pipelines.sync.digest import write_digest
     from midas_pipelines.sync.low_stock import watch_stock
+    from midas_pipelines.sync.markdown import plain
 
     with midas.engine(context) as engine:
         digest = write_digest(engine, watch_stock(engine))
         delivered = _deliver(engine)
     return dg.MaterializeResult(
         metadata={
-            "text": dg.MetadataValue.md(digest.text),
+            "text": dg.MetadataValue.md(plain(digest.text)),
             "new": digest.new,
             **numbers(delivered, "sent", "waiting"),
         }

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from midas_pipelines.mail_address import in_ascii, read_sender
+from midas_pipelines.mail_address import header_text, in_ascii, read_sender
 
 SECONDS = 20.0
 LOGGED_IN, GO_ON, GO_AHEAD = 235, 334, 354
@@ -183,7 +183,7 @@ def compose(letter: Letter, sender: str) -> tuple[str, bytes]:
         to, author = in_ascii(letter.to), read_sender(sender)
         message["From"] = author
         message["To"] = Address(addr_spec=to)
-        message["Subject"] = " ".join(letter.subject.split())
+        message["Subject"] = header_text(letter.subject)
         message["Date"] = formatdate()
         message["Message-ID"] = f"<{letter.key}@{author.domain}>"
         message["Auto-Submitted"] = "auto-generated"

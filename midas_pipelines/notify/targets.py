@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
+from midas_pipelines.mail_address import header_text
+
 
 class TargetFailed(Exception):
     """A target did not take a message; the text names the kind of target and never its address."""
@@ -44,7 +46,7 @@ class Target:
                 f"MIDAS_NOTIFY_URLS has a {self.kind}:// address that is not understood: check its spelling."
             )
         try:
-            taken = service.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
+            taken = service.notify(body=body, title=header_text(title), body_format=apprise.NotifyFormat.TEXT)
         except Exception as trouble:  # whatever a plug-in of apprise lets through
             raise TargetFailed(f"The {self.kind}:// target failed: {type(trouble).__name__}.") from None
         if not taken:

@@ -6,8 +6,10 @@ so that what it reads cannot change under it, as row locks give on PostgreSQL.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +17,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.storefront.types import utc_now
 
+_VALUES = re.compile(r"\n(?:DETAIL|CONTEXT):")  # where PostgreSQL's messages begin to quote rows
 BUSY_SECONDS = 30
 """How long a SQLite writer waits for another one before it gives up."""
 
@@ -59,11 +62,34 @@ class Database:
 
 def _make_engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() == "postgresql":
-        return sa.create_engine(url, pool_pre_ping=True, connect_args={"application_name": "midas_pipelines"})
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})
+        engine = sa.create_engine(
+            url,
+            hide_parameters=True,
+            pool_pre_ping=True,
+            connect_args={"application_name": "midas_pipelines"},
+        )
+        sa.event.listen(engine, "handle_error", _without_values)
+        return engine
+    engine = sa.create_engine(
+        url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None}
+    )
+    sa.event.listen(engine, "do_connect", _make_private_file)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _without_values(context: sa.engine.ExceptionContext) -> None:
+    """Keeps the rows' own values, which may be personal, out of every error text, as `hide_parameters` does ours."""
+    for error in (context.original_exception, context.sqlalchemy_exception):
+        if error is not None and error.args and isinstance(error.args[0], str):
+            error.args = (_VALUES.split(error.args[0], maxsplit=1)[0], *error.args[1:])
+
+
+def _make_private_file(_dialect: Any, _record: Any, given: list[Any], _options: dict[str, Any]) -> None:
+    """A file that does not exist yet is made for its owner alone; SQLite gives its journals the same mode."""
+    with suppress(OSError):  # SQLite says better what is wrong
+        os.close(os.open(given[0], os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

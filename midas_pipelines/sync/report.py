@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from midas_pipelines.store.overview import Overview
+from midas_pipelines.sync.markdown import plain
 from midas_pipelines.sync.performance import Performance
 
 MOST_LINES = 10
@@ -64,4 +65,4 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 def _cell(value: object) -> str:
     text = "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return plain(" ".join(text.split()))

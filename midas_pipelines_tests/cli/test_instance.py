@@ -55,3 +55,20 @@ def test_workflows_say_what_runs_by_itself(midas: Midas) -> None:
     ended = midas("workflows", "--json", MIDAS_SCHEDULES="true", MIDAS_PAUSED="full_sync")
     on = {entry["workflow"]: entry["on"] for entry in ended.json["workflows"]}
     assert (on["full_sync"], on["order_import"]) == (False, True)
+
+
+def test_what_is_made_belongs_to_this_user_alone(midas: Midas, tmp_path: Path) -> None:
+    home, shop = tmp_path / "home", tmp_path / "shop.db"
+    home.mkdir(mode=0o755)
+    assert midas("instance", "prepare", DAGSTER_HOME=str(home)).code == 0
+    assert midas("store", "seed", MIDAS_DATABASE_URL=f"sqlite:///{shop}").code == 0
+    assert (home.stat().st_mode & 0o777, shop.stat().st_mode & 0o777) == (0o700, 0o600)
+    open_to_others = [path for path in home.rglob("*") if path.stat().st_mode & 0o077]
+    assert open_to_others == []
+
+
+def test_a_password_in_the_query_of_the_url_is_not_shown(midas: Midas) -> None:
+    url = "postgresql://midas@127.0.0.1:1/shop?password=hunter2&sslpassword=hunter3"
+    ended = midas("status", MIDAS_DATABASE_URL=url)
+    assert (ended.code, "cannot be opened" in ended.errors) == (2, True)
+    assert "hunter" not in ended.errors + ended.output

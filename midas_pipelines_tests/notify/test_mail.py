@@ -321,3 +321,40 @@ def test_an_address_that_is_none_is_refused_without_a_word_of_it(url: str) -> No
 def test_a_sender_that_is_none_is_refused(sender: str) -> None:
     with pytest.raises(MailRefused, match="sender's address"):
         compose(letter(), sender)
+
+
+HIDDEN = "=?utf-8?b?MQ0KQmNjOiB4QGV2aWwuZXhhbXBsZQ0KDQpFdmlsIGJvZHk=?="  # 1, a Bcc, and a body
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        f"Order {HIDDEN} received",
+        f"Order {HIDDEN}{HIDDEN}",
+        "Order =?utf-8?q?1=0D=0ABcc:_x@evil.example=0D=0A=0D=0AEvil_body?=",
+        "Order 1\r\nBcc: x@evil.example\r\n\r\nEvil body",
+        "Order 1\nBcc: x@evil.example",
+        "Order 1\rBcc: x@evil.example\x0b\x0c\x85\u2028\x00",
+        "=?iso-2022-jp?b?" + "GyRC" * 40 + "?=",
+        "Order \u00fc\r\n =?utf-8?b?DQpCY2M6IHg=?=\r\n",
+        "=\r\n?utf-8?b?DQpCY2M6IHg=?=",
+    ],
+)
+def test_a_subject_from_outside_makes_no_header_of_its_own(subject: str) -> None:
+    with Mailbox() as box:
+        assert post(box.url, letter(subject=subject)) is None
+    head, _, body = box.raw[0].partition(b"\r\n\r\n")
+    names = [line.split(b":")[0] for line in head.split(b"\r\n") if line[:1] not in (b" ", b"\t")]
+    expected = [b"From", b"To", b"Subject", b"Date", b"Message-ID", b"Auto-Submitted", b"MIME-Version"]
+    assert [name for name in names if name not in (b"X-Peer", b"Content-Type")] == expected
+    assert b"Evil body" not in body
+    assert "\n" not in str(box.mails[0]["Subject"])
+
+
+@pytest.mark.parametrize(
+    "address", [f"{HIDDEN}@home.example", f"zoe@{HIDDEN}", "zoe=?utf-8?q?=0A?=@home.example"]
+)
+def test_an_address_with_an_encoded_word_is_none(address: str) -> None:
+    with Mailbox() as box:
+        assert isinstance(post(box.url, letter(address)), MailRefused)
+    assert box.raw == []

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from contextlib import suppress
+from pathlib import Path
 
+import pytest
+import sqlalchemy as sa
+
+from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.shop import add_product, rows, run
 
@@ -44,3 +50,26 @@ def test_sqlite_keeps_what_was_committed_through_a_power_cut_and_checks_referenc
 ) -> None:
     pragmas = ("journal_mode", "synchronous", "foreign_keys")
     assert [rows(sqlite_shop, f"PRAGMA {name}")[0][0] for name in pragmas] == ["wal", 2, 1]
+
+
+def test_an_error_quotes_no_value_of_a_row(database: Database) -> None:
+    run(database, "CREATE TABLE buyers (name TEXT UNIQUE, age INTEGER CHECK (age > 0))")
+    run(database, "INSERT INTO buyers VALUES ('Zoe Sample', 1)")
+    for name, age in (("Zoe Sample", 1), ("Bob Sample", -1)):
+        with pytest.raises(sa.exc.IntegrityError) as failed:
+            run(database, "INSERT INTO buyers VALUES (:name, :age)", name=name, age=age)
+        text = "".join(traceback.format_exception(failed.value))
+        assert "Sample" not in text
+        assert "buyers" in text
+
+
+def test_a_new_file_belongs_to_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    with (
+        Database(Settings(database_url=f"sqlite:///{path}").database()) as made,
+        made.writing() as connection,
+    ):
+        connection.exec_driver_sql("CREATE TABLE note (id INTEGER)")
+        assert {one.name: one.stat().st_mode & 0o777 for one in tmp_path.iterdir()} == dict.fromkeys(
+            ("shop.db", "shop.db-shm", "shop.db-wal"), 0o600
+        )
