@@ -13,6 +13,8 @@ from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.notify.delivery import deliver
 from midas_pipelines.notify.targets import read_targets
 
+MOST_LISTED = 100
+
 
 @click.group()
 def alerts() -> None:
@@ -20,16 +22,18 @@ def alerts() -> None:
 
 
 @alerts.command("list")
-@click.option("--all", "everything", is_flag=True, help="Also those that are over.")
+@click.option("--all", "everything", is_flag=True, help="Every one, also those that are over.")
+@click.option("--kind", help="Only this kind, such as low_stock.")
 @json_option
-def show(everything: bool, as_json: bool) -> None:
-    """The open alerts, the newest first."""
+def show(everything: bool, kind: str | None, as_json: bool) -> None:
+    """The open alerts, the newest hundred first."""
     with shop_database() as (_, database), database.reading() as connection:
-        found = recent_alerts(connection, only_open=not everything)
+        limit = None if everything else MOST_LISTED
+        found, total = recent_alerts(connection, only_open=not everything, kind=kind, limit=limit)
     if as_json:
-        print_json({"alerts": found})
+        print_json({"alerts": found, "total": total})
     elif found:
-        print_table("Alerts", found)
+        print_table("Alerts", found, total, "--all shows every one, --kind those of one kind")
     else:
         say("No alert is open.")
 

@@ -26,8 +26,20 @@ def print_json(record: Mapping[str, Any]) -> None:
     click.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in written))
 
 
-def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as a table; numbers stand to the right."""
+def print_table(
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    total: int | None = None,
+    more: str = "",
+) -> None:
+    """Rows as a table, numbers to the right; says when there are more rows than it shows.
+
+    Args:
+        title: of the table.
+        rows: what is shown.
+        total: how many there are in all.
+        more: how to see the rest.
+    """
     table = Table(title=_cell(title), title_justify="left", title_style="bold")
     for name in rows[0] if rows else ():
         number = all(isinstance(row.get(name), int | float | Decimal) for row in rows)
@@ -38,6 +50,8 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     if not console.is_terminal:
         console.width = 120  # a file or a pipe has no width of its own
     console.print(table)
+    if total is not None and total > len(rows):
+        say(f"Showing {len(rows)} of {total}; {more}.")
 
 
 def _cell(value: object) -> Text:

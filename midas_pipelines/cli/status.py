@@ -36,4 +36,5 @@ def status(as_json: bool) -> None:
     if seen.last_syncs:
         print_table("Last syncs", seen.last_syncs)
     if seen.waiting:
-        print_table("Set aside or backing off (midas items retry)", seen.waiting)
+        title = "Set aside or backing off (midas items retry)"
+        print_table(title, seen.waiting, seen.waiting_total, "`midas items list` shows all")

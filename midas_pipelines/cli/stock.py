@@ -30,14 +30,14 @@ def low(as_json: bool) -> None:
         return
     say(f"{report.low_items} of {report.scanned} items are low, {report.out_of_stock} are out of stock.")
     if report.low:
-        print_table("Runs out first", report.low)
+        print_table("Runs out first", report.low, report.low_items, "`midas alerts list` names the rest")
 
 
 @stock.command()
 @click.option("--days", type=click.IntRange(1, 3650), default=7, show_default=True)
 @json_option
 def movers(days: int, as_json: bool) -> None:
-    """The items that sold most."""
+    """The ten items that sold most."""
     with shop_database() as (_, database):
         found = top_movers(database, days)
     if as_json:

@@ -35,12 +35,13 @@ def list_(state: str, limit: int, as_json: bool) -> None:
     """List events with what became of them and why."""
     with shop_database() as (_, database), database.reading() as connection:
         rows = inbox.listed(connection, state=state, limit=limit)
+        total = inbox.count(connection, state=state)
         left = inbox.backlog(connection)
     if as_json:
-        print_json({"webhooks": rows, "pending": left.pending, "set_aside": left.set_aside})
+        print_json({"webhooks": rows, "total": total, "pending": left.pending, "set_aside": left.set_aside})
         return
     if rows:
-        print_table(f"Webhooks, {state.replace('_', ' ')}", rows)
+        print_table(f"Webhooks, {state.replace('_', ' ')}", rows, total, "--limit shows more")
     say(f"{left.pending} wait, {left.set_aside} are set aside.")
 
 

@@ -145,7 +145,7 @@ def sync_report(context: dg.AssetExecutionContext, midas: Midas) -> dg.Materiali
             "report": dg.MetadataValue.md(markdown(seen, day, by_kind(rows))),
             **numbers(day, "syncs", "failed_syncs", "written", "requests", "failed_calls", "error_rate"),
             "waiting": seen.dirty,
-            "need_a_look": len(seen.waiting),
+            "need_a_look": seen.waiting_total,
             "orders_need_a_person": seen.order_exceptions,
         }
     )

@@ -5,8 +5,9 @@ An alert is one crossing: while it is open the same trouble raises no second one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -14,6 +15,11 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.store.alert_tables import alerts
 from midas_pipelines.storefront.types import utc_now
+
+MOST_ALONE = 10
+"""New alerts of one kind that are raised at once and each stand alone; more of them become one."""
+
+GROUPED = alerts.c.subject.like("many:%")
 
 
 def raise_alert(connection: sa.Connection, *, kind: str, subject: str, text: str) -> bool:
@@ -29,42 +35,101 @@ def raise_alert(connection: sa.Connection, *, kind: str, subject: str, text: str
 
 
 def raise_alerts(connection: sa.Connection, *, kind: str, texts: Mapping[str, str]) -> int:
-    """Writes an alert for each subject of `texts` that has none open, in one statement; returns how many are new."""
-    if not texts:
+    """Writes an alert for each subject of `texts` that has none open, worst first; returns how many subjects are new.
+
+    Many at once have one cause, and become one alert: its text has the first of them and the number of all.
+    """
+    known = open_subjects(connection, kind) if texts else set()
+    fresh = [subject for subject in texts if subject not in known]
+    rows: list[dict[str, Any]] = [
+        {"kind": kind, "subject": subject, "text": texts[subject], "members": None}
+        for subject in sorted(fresh)
+    ]
+    if len(fresh) > MOST_ALONE:
+        text = worst([texts[subject] for subject in fresh])
+        rows = [{"kind": kind, "subject": f"many:{uuid4().hex[:8]}", "text": text, "members": fresh}]
+    if not rows:
         return 0
     insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    rows = [{"kind": kind, "subject": subject, "text": texts[subject]} for subject in sorted(texts)]
-    return len(connection.execute(insert(alerts).on_conflict_do_nothing().returning(alerts.c.id), rows).all())
+    statement = insert(alerts).on_conflict_do_nothing().returning(alerts.c.id)
+    written = len(connection.execute(statement, rows).all())
+    return len(fresh) if len(fresh) > MOST_ALONE else written
+
+
+def worst(lines: Sequence[str]) -> str:
+    """The first of many lines, and how many there are in all."""
+    first = "\n".join(f"- {line}" for line in lines[:MOST_ALONE])
+    more = f"\n... and {len(lines) - MOST_ALONE} more." if len(lines) > MOST_ALONE else ""
+    return f"{len(lines)} at once:\n{first}{more}"
+
+
+def match_alerts(
+    connection: sa.Connection, *, kind: str, texts: Mapping[str, str], unknown: Collection[str] = ()
+) -> None:
+    """Makes the open alerts of a kind those of `texts`: raises what is new, renews words, clears what is over.
+
+    Args:
+        connection: in a writing transaction.
+        kind: as for `raise_alert`.
+        texts: what is wrong now, by subject; each with an alert of its own.
+        unknown: subjects that could not be judged: an open alert about one stays.
+    """
+    known = open_subjects(connection, kind)
+    for subject, text in texts.items():
+        raise_alert(connection, kind=kind, subject=subject, text=text)
+    kept = texts.keys() & known
+    changed = sa.update(alerts).where(alerts.c.kind == kind, alerts.c.cleared_at.is_(None))
+    for subject in sorted(kept):
+        same = sa.and_(alerts.c.subject == subject, alerts.c.text != texts[subject])
+        connection.execute(changed.where(same).values(text=texts[subject]))
+    clear_alerts(connection, kind=kind, subjects=sorted(known - texts.keys() - set(unknown)))
 
 
 def clear_alert(connection: sa.Connection, *, kind: str, subject: str) -> bool:
     """Closes the open alert of this kind about this subject; True when there was one.
 
-    The next crossing is told anew. One that was not sent yet is not sent any more.
+    The next crossing raises a new one. One that was not sent yet is not sent any more.
     """
     return bool(clear_alerts(connection, kind=kind, subjects=[subject]))
 
 
-def clear_alerts(connection: sa.Connection, *, kind: str, subjects: list[str]) -> int:
-    """Closes the open alerts of this kind about these subjects; returns how many there were."""
+def clear_alerts(connection: sa.Connection, *, kind: str, subjects: Collection[str]) -> int:
+    """Closes the open alerts of this kind about these subjects; returns how many of the subjects had one.
+
+    An alert about many is closed with the last of them.
+    """
     if not subjects:
         return 0
-    statement = sa.update(alerts).where(
-        alerts.c.kind == kind, alerts.c.subject.in_(subjects), alerts.c.cleared_at.is_(None)
-    )
-    return connection.execute(statement.values(cleared_at=utc_now())).rowcount
+    open_ones = sa.and_(alerts.c.kind == kind, alerts.c.cleared_at.is_(None))
+    cleared = 0
+    for row in connection.execute(sa.select(alerts.c.id, alerts.c.members).where(open_ones, GROUPED)).all():
+        left = [subject for subject in row.members if subject not in set(subjects)]
+        cleared += len(row.members) - len(left)
+        values = {"members": left} if left else {"cleared_at": utc_now()}
+        if len(left) < len(row.members):
+            connection.execute(sa.update(alerts).where(alerts.c.id == row.id).values(values))
+    statement = sa.update(alerts).where(open_ones, alerts.c.subject.in_(subjects))
+    return cleared + connection.execute(statement.values(cleared_at=utc_now())).rowcount
 
 
 def open_subjects(connection: sa.Connection, kind: str) -> set[str]:
     """What alerts of this kind are open about."""
-    query = sa.select(alerts.c.subject).where(alerts.c.kind == kind, alerts.c.cleared_at.is_(None))
-    return set(connection.scalars(query))
+    query = sa.select(alerts.c.subject, alerts.c.members).where(
+        alerts.c.kind == kind, alerts.c.cleared_at.is_(None)
+    )
+    return {subject for row in connection.execute(query) for subject in (row.members or [row.subject])}
 
 
-def recent_alerts(connection: sa.Connection, *, only_open: bool, limit: int = 100) -> list[dict[str, Any]]:
-    """The newest alerts, for people."""
+def recent_alerts(
+    connection: sa.Connection, *, only_open: bool, kind: str | None = None, limit: int | None = 100
+) -> tuple[list[dict[str, Any]], int]:
+    """The newest alerts, for people, and how many there are in all; `limit` None for every one."""
     names = ("id", "kind", "subject", "text", "created_at", "sent_at", "cleared_at", "reason")
-    query = sa.select(*(alerts.c[name] for name in names)).order_by(alerts.c.id.desc()).limit(limit)
+    asked = sa.select(*(alerts.c[name] for name in names))
     if only_open:
-        query = query.where(alerts.c.cleared_at.is_(None))
-    return [dict(row) for row in connection.execute(query).mappings()]
+        asked = asked.where(alerts.c.cleared_at.is_(None))
+    if kind is not None:
+        asked = asked.where(alerts.c.kind == kind)
+    total = connection.scalar(sa.select(sa.func.count()).select_from(asked.subquery())) or 0
+    found = connection.execute(asked.order_by(alerts.c.id.desc()).limit(limit)).mappings()
+    return [dict(row) for row in found], total

@@ -16,6 +16,7 @@ alerts = sa.Table(
     sa.Column("kind", sa.String(30), nullable=False),  # low_stock|conflict|digest|oversold|...
     sa.Column("subject", sa.String(200), nullable=False),  # what it is about, such as item:12:0
     sa.Column("text", sa.Text, nullable=False),
+    sa.Column("members", Json),  # the subjects of an alert about many of one cause
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("cleared_at", UtcDateTime),  # it is over; the same trouble may be told anew
     sa.Column("sent_at", UtcDateTime),  # every target has taken it

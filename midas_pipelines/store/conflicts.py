@@ -98,9 +98,9 @@ def open_conflicts(connection: sa.Connection, **equal: Any) -> list[dict[str, An
     return [dict(row) for row in connection.execute(query.order_by(sync_conflicts.c.id)).mappings()]
 
 
-def recent_conflicts(connection: sa.Connection, limit: int = 50) -> list[dict[str, Any]]:
-    """The newest conflicts, settled ones included."""
-    query = sa.select(sync_conflicts).order_by(sync_conflicts.c.id.desc()).limit(limit)
+def recent_conflicts(connection: sa.Connection) -> list[dict[str, Any]]:
+    """All conflicts, settled ones included, the newest first."""
+    query = sa.select(sync_conflicts).order_by(sync_conflicts.c.id.desc())
     return [dict(row) for row in connection.execute(query).mappings()]
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.journal import last_syncs
 from midas_pipelines.store.tables import api_errors, mappings, marketplace_orders
-from midas_pipelines.store.waiting import waiting_items
+from midas_pipelines.store.waiting import count_waiting, waiting_items
 from midas_pipelines.storefront.types import utc_now
 
 MOST_SHOWN = 20
@@ -28,7 +28,8 @@ class Overview:
     order_exceptions: int = 0
     failed_calls: int = 0  # in the last 24 hours
     last_syncs: list[dict[str, Any]] = field(default_factory=list)
-    waiting: list[dict[str, Any]] = field(default_factory=list)  # set aside or backing off
+    waiting: list[dict[str, Any]] = field(default_factory=list)  # the first that are set aside or backing off
+    waiting_total: int = 0
 
 
 def overview(database: Database) -> Overview:
@@ -58,6 +59,7 @@ def overview(database: Database) -> Overview:
         failed_calls=failed_calls or 0,
         last_syncs=[_short(row) for row in last_syncs(database)],
         waiting=waiting_items(database, MOST_SHOWN),
+        waiting_total=count_waiting(database),
     )
 
 

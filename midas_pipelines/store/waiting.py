@@ -21,6 +21,15 @@ _ITEMS = mappings.outerjoin(products, products.c.id == mappings.c.product_id).ou
 )
 
 
+_WAITS = sa.or_(mappings.c.state == "set_aside", mappings.c.attempts > 0)
+
+
+def count_waiting(database: Database) -> int:
+    """How many items are set aside or backing off."""
+    with database.reading() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(mappings).where(_WAITS)) or 0
+
+
 def waiting_items(database: Database, limit: int | None = None) -> list[dict[str, Any]]:
     """Each such item: SKU, name, state, reason, failed runs, and when it is tried next (UTC)."""
     query = (
@@ -33,7 +42,7 @@ def waiting_items(database: Database, limit: int | None = None) -> list[dict[str
             mappings.c.next_attempt_at,
         )
         .select_from(_ITEMS)
-        .where(sa.or_(mappings.c.state == "set_aside", mappings.c.attempts > 0))
+        .where(_WAITS)
         .order_by(mappings.c.state.desc(), mappings.c.id)
         .limit(limit)
     )
@@ -47,11 +56,7 @@ def retry_items(database: Database, skus: Sequence[str] = ()) -> list[str]:
     Args:
         skus: only these items, as the shop spells them; none frees every one.
     """
-    query = (
-        sa.select(mappings.c.id, SKU)
-        .select_from(_ITEMS)
-        .where(sa.or_(mappings.c.state == "set_aside", mappings.c.attempts > 0))
-    )
+    query = sa.select(mappings.c.id, SKU).select_from(_ITEMS).where(_WAITS)
     if skus:
         query = query.where(SKU.in_(skus))
     with database.writing() as connection:

@@ -297,12 +297,20 @@ def listed(connection: sa.Connection, *, state: str, limit: int) -> list[dict[st
         "outcome",
         "reason",
     )
-    query = sa.select(*(table[name] for name in names)).order_by(table.id.desc()).limit(limit)
+    query = sa.select(*(table[name] for name in names)).where(_in_state(state))
+    found = connection.execute(query.order_by(table.id.desc()).limit(limit)).mappings()
+    return [dict(row) for row in found]
+
+
+def count(connection: sa.Connection, *, state: str) -> int:
+    """How many events are in that state, as for `listed`."""
+    return connection.scalar(sa.select(sa.func.count()).where(_in_state(state))) or 0
+
+
+def _in_state(state: str) -> sa.ColumnElement[bool]:
     if state == "pending":
-        query = query.where(table.processed_at.is_(None))
-    elif state != "all":
-        query = query.where(table.outcome == state)
-    return [dict(row) for row in connection.execute(query).mappings()]
+        return table.processed_at.is_(None)
+    return table.id.is_not(None) if state == "all" else table.outcome == state
 
 
 def free_dead(database: Database) -> int:

@@ -24,7 +24,7 @@ from midas_pipelines.sync.differences import shown_quantity
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.listing import content_hash
 from midas_pipelines.sync.orders.polling import import_orders
-from midas_pipelines.sync.reconcile import settle_listing
+from midas_pipelines.sync.reconcile import settle_listing, settle_sold
 from midas_pipelines.sync.settle import Settling
 from midas_pipelines.sync.threads import in_thread
 
@@ -80,7 +80,7 @@ async def judge_product(
         if await in_thread(_orders_wait, engine, waited_seconds):
             return Verdict.BUSY
         await import_orders(engine)
-        settling = await in_thread(_settle, engine, mapping[0], shown, read_at, sales_in=True)
+        await settle_sold(client, settling)
     return await in_thread(_outcome, engine, settling, gone=shown is None)
 
 
@@ -117,13 +117,11 @@ def _confirmed(mapping: Mapping, product: Product) -> bool:
     return (mapping.acked_hash, mapping.acked_quantity) == (content_hash(product), shown_quantity(product))
 
 
-def _settle(
-    engine: Engine, mapping: Mapping, shown: Product | None, read_at: datetime, *, sales_in: bool = False
-) -> Settling:
+def _settle(engine: Engine, mapping: Mapping, shown: Product | None, read_at: datetime) -> Settling:
     """Settles this one item as a reconciliation would: by its policy, its pins, and who pushed since it was asked."""
     products = [] if shown is None else [shown]
     listing = Listing(products=products, total=len(products), complete=True)
-    return settle_listing(engine, listing, read_at, sales_in=sales_in, ids=[mapping.id])
+    return settle_listing(engine, listing, read_at, ids=[mapping.id])
 
 
 def _outcome(engine: Engine, settling: Settling, *, gone: bool) -> Verdict:

@@ -79,6 +79,8 @@ def watch_stock(engine: Engine) -> LowStockReport:
     """Looks at every active item, raises an alert for each that has become low, clears those that have recovered."""
     report = LowStockReport()
     low: list[Level] = []
+    fresh: list[Level] = []
+    over: list[str] = []
     with engine.database.reading() as connection:
         told = open_subjects(connection, ALERT)
     for levels in _levels(engine):
@@ -87,12 +89,13 @@ def watch_stock(engine: Engine) -> LowStockReport:
         report.scanned += len(levels)
         report.low_items += len(found)
         report.out_of_stock += sum(1 for level in levels if level.on_hand <= 0)
-        fresh = {level.subject: level.text for level in found if level.subject not in told}
-        over = [level.subject for level in levels if level.subject in told and level.recovered]
-        if fresh or over:
-            with engine.database.writing() as connection:
-                report.raised += raise_alerts(connection, kind=ALERT, texts=fresh)
-                report.cleared += clear_alerts(connection, kind=ALERT, subjects=over)
+        fresh += [level for level in found if level.subject not in told]
+        over += [level.subject for level in levels if level.subject in told and level.recovered]
+    if fresh or over:
+        texts = {level.subject: level.text for level in sorted(fresh, key=_urgency)}
+        with engine.database.writing() as connection:
+            report.raised = raise_alerts(connection, kind=ALERT, texts=texts)
+            report.cleared = clear_alerts(connection, kind=ALERT, subjects=over)
     report.low = [_row(level) for level in low]
     return report
 

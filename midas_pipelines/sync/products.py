@@ -20,7 +20,7 @@ from midas_pipelines.sync.orders.open_lines import settle_open_lines
 from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.plans import Plan, still_holds
 from midas_pipelines.sync.push import Push, known_by_sku
-from midas_pipelines.sync.reconcile import read_listing, settle_listing
+from midas_pipelines.sync.reconcile import read_listing, settle_listing, settle_sold
 from midas_pipelines.sync.record import Clock, recorded
 from midas_pipelines.sync.scan import Scanned, chunks, scan
 from midas_pipelines.sync.send import Known
@@ -180,10 +180,10 @@ async def _read_listing(engine: Engine, client: FourSeller, shards: Shards | Non
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
     read_at, listing = await read_listing(engine, client)
-    settling = await in_thread(settle_listing, engine, listing, read_at, shards, sales_in=False)
+    settling = await in_thread(settle_listing, engine, listing, read_at, shards)
     if settling.need_sales:  # a sale that is not imported yet is no edit
         await import_orders(engine)
-        await in_thread(settle_listing, engine, listing, read_at, shards, ids=settling.need_sales)
+        await settle_sold(client, settling)
     await in_thread(take_marketplace_quantities, engine)
     return known_by_sku(listing.products) if listing.complete else None
 

@@ -6,18 +6,27 @@ discrepancy; then each item is judged (`verdicts.py`) and what the judgement ask
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import ContractBroken, RateLimited, Unavailable
+from midas_pipelines.fourseller.errors import (
+    BadCredentials,
+    ContractBroken,
+    FourSellerError,
+    RateLimited,
+    Unavailable,
+)
+from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.conflicts import settle_pushed, settle_unseen
 from midas_pipelines.store.presence import free_dead_claims
 from midas_pipelines.store.shards import Shards
 from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.conflicts import close_alerts, take_marketplace_quantities
+from midas_pipelines.sync.differences import shown_quantity
 from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.push import Push
@@ -83,6 +92,7 @@ async def reconcile(engine: Engine, *, push: bool = True, shards: Shards | None 
             read_at, listing = await read_listing(engine, client)
             imported = await import_orders(engine)
             settling = await in_thread(settle_listing, engine, listing, read_at, shards)
+            await settle_sold(client, settling)
             _fill(report, settling, listing)
             if push and settling.to_push:
                 await _push(engine, client, settling.to_push, report)
@@ -108,26 +118,51 @@ def settle_listing(
     listing: Listing,
     read_at: datetime,
     shards: Shards | None = None,
-    *,
-    sales_in: bool = True,
     ids: Sequence[int] | None = None,
 ) -> Settling:
     """Judges every item against the listing and writes what that asks for; marks dirty what the shop wins.
+
+    Items whose quantity a sale may have changed are left to `settle_sold`.
 
     Args:
         engine: settings, database and run.
         listing: as read; one that is not complete lets nothing count as missing.
         read_at: before the read began. What was confirmed later is left alone.
         shards: only the items of these; None for all, and for products that are no item's.
-        sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
         ids: only these mappings; None for all, and for products that are no item's.
     """
-    settling = Settling(engine, listing, read_at, sales_in, ids, shards)
+    settling = Settling(engine, listing, read_at, ids=ids, shards=shards)
     while settling.next_chunk():
         pass
     if shards is None and ids is None:
         settle_orphans(settling)
     return settling
+
+
+async def settle_sold(client: FourSeller, settling: Settling) -> None:
+    """Settles what `settle_listing` left, once sales are imported: what 4Seller shows unchanged since is an edit.
+
+    An item that has moved on meanwhile is being bought; it counts as changing.
+
+    Raises BadCredentials.
+    """
+    waiting = settling.need_sales
+    still = await asyncio.gather(*(_still_shown(client, product) for product in waiting.values()))
+    same = sorted(item for item, unchanged in zip(waiting, still, strict=True) if unchanged)
+    settling.scanned += len(waiting) - len(same)
+    settling.changing += len(waiting) - len(same)
+    if same:
+        await in_thread(settling.resume, same)
+
+
+async def _still_shown(client: FourSeller, product: Product) -> bool:
+    try:
+        again = await client.product(product.id)
+    except BadCredentials:
+        raise
+    except FourSellerError:
+        return False
+    return (shown_quantity(again), again.updated_at) == (shown_quantity(product), product.updated_at)
 
 
 def _database_now(engine: Engine) -> datetime:

@@ -30,6 +30,7 @@ def markdown(seen: Overview, day: Performance, kinds: Sequence[Mapping[str, Any]
     if seen.waiting:
         parts += [
             "## Needs a look",
+            f"{seen.waiting_total} items, the first of them:",
             _table(seen.waiting[:MOST_LINES], ("sku", "state", "reason")),
             "Free an item with `midas items retry SKU` when its reason is mended.",
         ]
@@ -40,7 +41,7 @@ def short(seen: Overview, day: Performance) -> str:
     """The report in a few sentences, for a message to staff."""
     return (
         f"Daily sync report. Items written at 4Seller: {day.written}; syncs: {day.syncs}, {day.failed_syncs} failed; "
-        f"calls: {day.requests}, {day.error_rate:.2%} failed. {seen.dirty} items wait, {len(seen.waiting)} need a look, "
+        f"calls: {day.requests}, {day.error_rate:.2%} failed. {seen.dirty} items wait, {seen.waiting_total} need a look, "
         f"{seen.order_exceptions} orders need a person."
     )
 

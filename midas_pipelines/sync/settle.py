@@ -63,7 +63,7 @@ class Settling:
     engine: Engine
     listing: Listing
     read_at: datetime
-    sales_in: bool = True
+    sales_in: bool = False
     ids: Sequence[int] | None = None
     shards: Shards | None = None
     scanned: int = 0
@@ -78,7 +78,8 @@ class Settling:
     above: list[dict[str, str]] = field(default_factory=list)
     doubled: list[dict[str, str]] = field(default_factory=list)
     to_push: list[int] = field(default_factory=list)
-    need_sales: list[int] = field(default_factory=list)  # items whose quantity a sale may explain
+    need_sales: dict[int, Product] = field(default_factory=dict)
+    """Items whose quantity a sale may explain, and what was read of them: not counted, and nothing of them written."""
 
     def __post_init__(self) -> None:
         self.shown = {product.id: product for product in self.listing.products}
@@ -95,11 +96,23 @@ class Settling:
             if not rows:
                 return False
             self._after = rows[-1].id
-            verdicts = self._judge(connection, rows)
+            judged = self._judge(connection, rows)
+            self.need_sales |= {
+                row.id: self.shown[row.fourseller_product_id or ""]
+                for row, verdict in judged
+                if verdict.needs_sales
+            }
+            verdicts = [(row, verdict) for row, verdict in judged if not verdict.needs_sales]
             for row, verdict in verdicts:
                 self._count(row, verdict)
             self._write(connection, verdicts)
         return True
+
+    def resume(self, ids: Sequence[int]) -> None:
+        """Settles those of `need_sales` that no sale explains, now that every sale from before the read is imported."""
+        self.ids, self.sales_in, self._after = ids, True, 0
+        while self.next_chunk():
+            pass
 
     def _read_chunk(self, connection: sa.Connection) -> list[Mapping]:
         query = sa.select(*COLUMNS).where(mappings.c.id > self._after)
@@ -183,8 +196,6 @@ class Settling:
         self._alert(connection, [row for row in conflicts if row["policy"] == "manual"])
         for row, verdict in verdicts:
             values = dict(verdict.values)
-            if verdict.needs_sales:
-                self.need_sales.append(row.id)
             if verdict.push and not given_up(row):
                 self.to_push.append(row.id)
                 if not row.dirty:

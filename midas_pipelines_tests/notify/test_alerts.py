@@ -7,7 +7,14 @@ import threading
 import pytest
 from pydantic import SecretStr
 
-from midas_pipelines.notify.alerts import clear_alert, raise_alert, raise_alerts
+from midas_pipelines.notify.alerts import (
+    clear_alert,
+    clear_alerts,
+    match_alerts,
+    open_subjects,
+    raise_alert,
+    raise_alerts,
+)
 from midas_pipelines.notify.delivery import delay_seconds, deliver, something_due
 from midas_pipelines.notify.targets import Target, TargetFailed, read_targets
 from midas_pipelines.store.database import Database
@@ -61,13 +68,35 @@ def test_mail_and_webhook_both_get_it_once(
 
 
 def test_a_hundred_alerts_are_a_few_messages(shop: Database, webhook: WebhookReceiver) -> None:
-    with shop.writing() as connection:
-        raise_alerts(
-            connection, kind="low_stock", texts={f"item:{n}:0": f"SKU-{n} is low." for n in range(100)}
-        )
+    for n in range(100):
+        tell(shop, f"item:{n}:0", f"SKU-{n} is low.")
     assert deliver(shop, [Target(webhook.url)]).sent == 100
     assert len(webhook.bodies) == 2
     assert "SKU-7 is low." in "".join(body["message"] for body in webhook.bodies)
+
+
+def test_many_at_once_are_one_alert_with_the_ten_worst_until_the_last_is_over(shop: Database) -> None:
+    texts = {f"item:{n}:0": f"SKU-{n:03} is out." for n in range(261)}
+    with shop.writing() as connection:
+        assert raise_alerts(connection, kind="low_stock", texts=texts) == 261
+        assert raise_alerts(connection, kind="low_stock", texts=texts) == 0
+    ((text,),) = rows(shop, "SELECT text FROM alerts")
+    assert text.count("SKU-") == 10
+    assert ("261 at once" in text, "SKU-009" in text, "251 more" in text) == (True, True, True)
+    with shop.writing() as connection:
+        assert clear_alerts(connection, kind="low_stock", subjects=list(texts)[:260]) == 260
+        assert open_subjects(connection, "low_stock") == {"item:260:0"}
+        assert raise_alerts(connection, kind="low_stock", texts={"item:3:0": "SKU-003 is out."}) == 1
+        assert clear_alerts(connection, kind="low_stock", subjects=["item:260:0"]) == 1
+    assert value(shop, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 1
+
+
+def test_matching_raises_renews_and_clears(shop: Database) -> None:
+    for texts, unknown in [({"a": "1", "b": "1"}, ()), ({"a": "2"}, ("b",)), ({"c": "1"}, ("a",))]:
+        with shop.writing() as connection:
+            match_alerts(connection, kind="check_failed", texts=texts, unknown=unknown)
+    found = rows(shop, "SELECT subject, text FROM alerts WHERE cleared_at IS NULL ORDER BY subject")
+    assert [tuple(row) for row in found] == [("a", "2"), ("c", "1")]
 
 
 def test_a_dead_target_is_tried_again_later_and_the_live_one_is_not_told_twice(
