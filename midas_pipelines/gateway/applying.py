@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import ContractBroken, FourSellerError, NotFound
+from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import read_product
 from midas_pipelines.gateway.events import ORDER_TYPES, PRODUCT_TYPES
 from midas_pipelines.store import webhooks
@@ -20,12 +22,15 @@ from midas_pipelines.store.webhooks import Outcome, Settled, Webhook, retry_or_s
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.foreign import Verdict, judge_product
 from midas_pipelines.sync.sold import Told, import_told
+from midas_pipelines.sync.threads import in_thread
 
 BATCH = 100
-LEASE_SECONDS = 120
+LEASE_SECONDS, MARGIN_SECONDS = 120, 20
+"""How long a claim holds; a batch that is not done so long before its end is given up and tried again."""
+
 POLL_SECONDS = 1.0
-AT_ONCE = 2
-"""Batches under way at once. Few: what arrives meanwhile makes the next one larger, which costs far less."""
+SETTLE_PAUSES = (0.2, *[1.0] * MARGIN_SECONDS)
+"""Waits between tries to write outcomes while the database is away; after them the claims end."""
 
 BUSY_PAUSES = (0.0, 0.05, 0.2)
 BUSY_SECONDS = 1.0
@@ -34,7 +39,10 @@ BUSY_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 OnSettled = Callable[[Settled, float], None]
-"""Told of each event that was settled, with the seconds since it was received."""
+"""Called with each event that was settled, and the seconds since it was received."""
+
+Opened = tuple[Webhook, dict[str, Any]]
+Apply = Callable[[list[Webhook]], Awaitable[list[Settled]]]
 
 SAID: dict[Verdict, str] = {
     Verdict.STRANGER: "No item is tied to this product.",
@@ -45,128 +53,156 @@ SAID: dict[Verdict, str] = {
 
 
 class Applier:
-    """Applies webhooks as they come, from `run` to `stop`; `wake` says that there may be some."""
+    """Applies webhooks as they come, from `run` to `stop`; `wake` says that there may be some.
+
+    Events on orders and all others go side by side, so that no sale waits for echoes of our own pushes.
+
+    Args:
+        engine: settings, database, and the worker's name.
+        client: an open client.
+        vault: opens the stored events.
+        import_sales: imports what was sold; shared by all who ask at one time.
+        on_settled: called in the event loop; must return at once and raise nothing.
+    """
 
     def __init__(
-        self, engine: Engine, client: FourSeller, vault: Vault, on_settled: OnSettled | None = None
+        self,
+        engine: Engine,
+        client: FourSeller,
+        vault: Vault,
+        import_sales: Callable[[], Awaitable[object]],
+        on_settled: OnSettled | None = None,
     ) -> None:
         self._engine = engine
         self._client = client
         self._vault = vault
+        self._import_sales = import_sales
         self._on_settled = on_settled
-        self._woken = asyncio.Event()
+        self._woken = {True: asyncio.Event(), False: asyncio.Event()}
         self._stopping = False
-        self._batches: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
         """Makes it look at once; called in its event loop."""
-        self._woken.set()
+        for woken in self._woken.values():
+            woken.set()
 
     def stop(self) -> None:
         """Makes `run` claim nothing more and end."""
         self._stopping = True
-        self._woken.set()
+        self.wake()
 
-    async def run(self, *, patience: float = 20.0) -> None:
-        """Applies until it is stopped; then waits up to `patience` seconds for what is under way and releases the rest."""
-        try:
-            while not self._stopping:
-                self._woken.clear()
-                if not await self._look():
-                    await self._nap()
-        finally:
-            if self._batches:
-                _, unfinished = await asyncio.wait(self._batches, timeout=patience)
-                for batch in unfinished:
-                    batch.cancel()
-                await asyncio.gather(*unfinished, return_exceptions=True)
-            await asyncio.to_thread(self._release)
+    async def run(self, beat: Callable[[], None], *, orders: bool) -> None:
+        """Applies events on orders, or all others, until it is stopped; one batch at a time.
 
-    async def _nap(self) -> None:
-        try:
-            async with asyncio.timeout(POLL_SECONDS):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+        What arrives meanwhile makes the next batch larger, which costs far less than a batch more.
+        """
+        while not self._stopping:
+            beat()
+            self._woken[orders].clear()
+            claimed = await self._claim(orders)
+            if claimed:
+                await self._apply(claimed, self._apply_orders if orders else self._apply_others)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._woken[orders].wait()
 
-    async def _look(self) -> bool:
-        """Starts a batch of what is due; False when nothing was, or no more may be begun now."""
-        if len(self._batches) >= AT_ONCE:
-            return False
-        try:
-            claimed = await asyncio.to_thread(self._claim)
-        except sa.exc.DBAPIError as failed:
-            log.warning("The database did not answer: %s", type(failed.orig).__name__)
-            return False
-        orders = [one for one in claimed if one.type in ORDER_TYPES]
-        for part in (orders, [one for one in claimed if one.type not in ORDER_TYPES]):
-            if part:
-                batch = asyncio.create_task(self._apply(part))
-                self._batches.add(batch)
-                batch.add_done_callback(self._done)
-        return bool(claimed)
+    async def release(self) -> None:
+        """Gives back what is claimed still; for the end, when nothing runs any more."""
 
-    def _done(self, batch: asyncio.Task[None]) -> None:
-        self._batches.discard(batch)
-        self._woken.set()
-        if not batch.cancelled() and batch.exception() is not None:
-            log.error(
-                "Webhooks could not be settled; they are claimed again later", exc_info=batch.exception()
-            )
+        def write() -> None:
+            with self._engine.database.writing() as connection:
+                webhooks.release(connection, self._engine.worker)
 
-    def _claim(self) -> list[Webhook]:
+        await in_thread(write)
+
+    async def _claim(self, orders: bool) -> list[Webhook]:
         database = self._engine.database
-        with database.reading() as connection:
-            if not webhooks.any_due(connection):
-                return []
-        with database.writing() as connection:
-            return webhooks.claim(
-                connection, worker=self._engine.worker, lease_seconds=LEASE_SECONDS, limit=BATCH
-            )
 
-    async def _apply(self, claimed: list[Webhook]) -> None:
-        if claimed[0].type in ORDER_TYPES:
-            settled = await self._apply_orders(claimed)
-        else:
-            settled = list(await asyncio.gather(*(self._apply_other(webhook) for webhook in claimed)))
-        await asyncio.to_thread(self._settle, settled)
+        def write() -> list[Webhook]:
+            with database.reading() as connection:
+                if not webhooks.any_due(connection, orders=orders):
+                    return []
+            with database.writing() as connection:
+                return webhooks.claim(
+                    connection,
+                    worker=self._engine.worker,
+                    lease_seconds=LEASE_SECONDS,
+                    limit=BATCH,
+                    orders=orders,
+                )
+
+        try:
+            return await in_thread(write)
+        except sa.exc.SQLAlchemyError as failed:
+            log.warning("Webhooks cannot be claimed now: %s", _kind(failed))
+            return []
+
+    async def _apply(self, claimed: list[Webhook], apply: Apply) -> None:
+        try:
+            async with asyncio.timeout(LEASE_SECONDS - MARGIN_SECONDS):
+                settled = await apply(claimed)
+        except Exception as failed:
+            settled = [retry_or_set_aside(webhook, _why(failed)) for webhook in claimed]
+        for pause in SETTLE_PAUSES:
+            if await self._settle(settled) or self._stopping:
+                break
+            await asyncio.sleep(pause)
         now = datetime.now(UTC)
         for one in settled:
             if self._on_settled is not None:
                 self._on_settled(one, (now - one.webhook.received_at).total_seconds())
 
-    def _settle(self, settled: Sequence[Settled]) -> None:
-        with self._engine.database.writing() as connection:
-            webhooks.settle(connection, settled, worker=self._engine.worker)
+    async def _settle(self, settled: Sequence[Settled]) -> bool:
+        def write() -> None:
+            with self._engine.database.writing() as connection:
+                webhooks.settle(connection, settled, worker=self._engine.worker)
 
-    def _release(self) -> None:
-        with self._engine.database.writing() as connection:
-            webhooks.release(connection, self._engine.worker)
+        try:
+            await in_thread(write)
+        except sa.exc.SQLAlchemyError as failed:
+            log.warning("The outcomes of webhooks cannot be written now: %s", _kind(failed))
+            return False
+        return True
+
+    def _open(self, claimed: Sequence[Webhook]) -> tuple[list[Opened], list[Settled]]:
+        """What the stored events hold, and those of no known type or that cannot be opened."""
+        opened: list[Opened] = []
+        failed: list[Settled] = []
+        for webhook in claimed:
+            if webhook.type not in ORDER_TYPES | PRODUCT_TYPES:
+                reason = f"Unknown event type {webhook.type}. Stored, not applied."
+                failed.append(Settled(webhook, Outcome.SET_ASIDE, reason))
+                continue
+            try:
+                opened.append((webhook, self._vault.open(webhook.payload)))
+            except ValueError as why:
+                failed.append(retry_or_set_aside(webhook, str(why)))
+        return opened, failed
 
     # orders
 
     async def _apply_orders(self, claimed: list[Webhook]) -> list[Settled]:
-        opened = await asyncio.gather(*(self._open_order(webhook) for webhook in claimed))
-        ready = [
-            (webhook, data) for webhook, data in zip(claimed, opened, strict=True) if isinstance(data, dict)
-        ]
-        failed = [one for one in opened if isinstance(one, Settled)]
-        return failed + await asyncio.to_thread(self._import, ready)
+        opened, settled = await in_thread(self._open, claimed)
+        if not self._vault.keeps_all:
+            asked = await asyncio.gather(*(self._ask(webhook, data) for webhook, data in opened))
+            settled += [one for one in asked if isinstance(one, Settled)]
+            opened = [one for one in asked if not isinstance(one, Settled)]
+        return settled + await in_thread(self._import, opened)
 
-    async def _open_order(self, webhook: Webhook) -> dict[str, Any] | Settled:
-        """The order as the event had it; asked for anew where the stored event has lost its buyer."""
+    async def _ask(self, webhook: Webhook, data: dict[str, Any]) -> Opened | Settled:
+        """The order as 4Seller has it, for the stored event has lost its buyer."""
+        if not data.get("id"):
+            return webhook, data
         try:
-            data: dict[str, Any] = await asyncio.to_thread(self._vault.open, webhook.payload)
-            if self._vault.keeps_all or not data.get("id"):
-                return data
-            return (await self._client.order(str(data["id"]))).raw
+            return webhook, (await self._client.order(str(data["id"]))).raw
         except NotFound:
             reason = "4Seller does not know the order, and the stored event is without its buyer."
             return Settled(webhook, Outcome.SET_ASIDE, reason)
-        except (ValueError, FourSellerError) as failed:
+        except FourSellerError as failed:
             return retry_or_set_aside(webhook, str(failed))
 
-    def _import(self, ready: list[tuple[Webhook, dict[str, Any]]]) -> list[Settled]:
+    def _import(self, ready: list[Opened]) -> list[Settled]:
         """Imports all at once; when that fails, each alone, so that a bad one is the only one to wait."""
         if not ready:
             return []
@@ -174,48 +210,60 @@ class Applier:
             told = import_told(self._engine, [data for _, data in ready], self._vault)
             return [_settled(webhook, one) for (webhook, _), one in zip(ready, told, strict=True)]
         except Exception as failed:
-            if len(ready) == 1:
-                log.warning("Webhook %s failed: %s", ready[0][0].webhook_id, type(failed).__name__)
-                return [retry_or_set_aside(ready[0][0], _why(failed))]
+            if len(ready) == 1 or isinstance(failed, sa.exc.SQLAlchemyError):
+                log.warning("%d webhooks failed: %s", len(ready), _kind(failed))
+                return [retry_or_set_aside(webhook, _why(failed)) for webhook, _ in ready]
         return [settled for one in ready for settled in self._import([one])]
 
     # products
 
-    async def _apply_other(self, webhook: Webhook) -> Settled:
-        if webhook.type not in PRODUCT_TYPES:
-            reason = (
-                f"Its type {webhook.type} is none that the contract names; it is kept, and nothing was done."
-            )
-            return Settled(webhook, Outcome.SET_ASIDE, reason)
-        try:
-            data = await asyncio.to_thread(self._vault.open, webhook.payload)
-            return _judged(webhook, await self._judge(webhook, data))
-        except ContractBroken as broken:
-            return Settled(webhook, Outcome.SET_ASIDE, f"The product cannot be read: {broken}")
-        except Exception as failed:
-            return retry_or_set_aside(webhook, _why(failed))
+    async def _apply_others(self, claimed: list[Webhook]) -> list[Settled]:
+        opened, settled = await in_thread(self._open, claimed)
+        products: dict[str, list[tuple[Webhook, Product | None]]] = {}
+        for webhook, data in opened:
+            try:
+                product = read_product({**data, "id": data.get("id") or data.get("product_id")})
+            except ContractBroken as broken:
+                reason = f"The product cannot be read: {broken}"
+                settled.append(Settled(webhook, Outcome.SET_ASIDE, reason))
+                continue
+            whole = webhook.type != "product.deleted" and "title" in data
+            products.setdefault(product.id, []).append((webhook, product if whole else None))
+        judged = await asyncio.gather(*(self._judge(*one) for one in products.items()))
+        return settled + [one for of_product in judged for one in of_product]
 
-    async def _judge(self, webhook: Webhook, data: dict[str, Any]) -> Verdict:
-        product = read_product({**data, "id": data.get("id") or data.get("product_id")})
-        gone = webhook.type == "product.deleted"
-        whole = None if gone or "title" not in data else product
+    async def _judge(self, product_id: str, events: list[tuple[Webhook, Product | None]]) -> list[Settled]:
+        """One judgement for all events of one product: 4Seller is asked once for what it shows now."""
         verdict = Verdict.BUSY
-        for pause in BUSY_PAUSES:  # an echo is often here before its push is acknowledged
-            await asyncio.sleep(pause)
-            waited = (datetime.now(UTC) - webhook.received_at).total_seconds()
-            verdict = await judge_product(
-                self._engine, self._client, product.id, whole, waited_seconds=waited
-            )
-            if verdict is not Verdict.BUSY:
-                break
-        return verdict
+        reports = [product for _, product in events]
+        try:
+            for pause in BUSY_PAUSES:  # an echo is often here before its push is acknowledged
+                await asyncio.sleep(pause)
+                waited = (datetime.now(UTC) - events[0][0].received_at).total_seconds()
+                verdict = await judge_product(
+                    self._engine,
+                    self._client,
+                    product_id,
+                    reports,
+                    self._import_sales,
+                    waited_seconds=waited,
+                )
+                if verdict is not Verdict.BUSY:
+                    break
+        except Exception as failed:
+            return [retry_or_set_aside(webhook, _why(failed)) for webhook, _ in events]
+        grace = self._engine.settings.read_back_grace_seconds
+        return [_judged(webhook, verdict, grace) for webhook, _ in events]
 
 
 def _settled(webhook: Webhook, told: Told) -> Settled:
     return Settled(webhook, Outcome(told.ended), told.reason)
 
 
-def _judged(webhook: Webhook, verdict: Verdict) -> Settled:
+def _judged(webhook: Webhook, verdict: Verdict, grace: float) -> Settled:
+    if verdict is Verdict.FRESH:
+        reason = "Its item was pushed a moment ago; 4Seller may still show what was before."
+        return Settled(webhook, None, reason, wait_seconds=grace, counts=False)
     if verdict is Verdict.BUSY:
         reason = "Its item is being pushed, or an order may explain its quantity."
         return Settled(webhook, None, reason, wait_seconds=BUSY_SECONDS, counts=False)
@@ -226,5 +274,8 @@ def _why(failed: Exception) -> str:
     """The trouble in words; of a database's only its kind, for its text may quote a row."""
     if isinstance(failed, FourSellerError):
         return str(failed)
-    kind = failed.orig if isinstance(failed, sa.exc.DBAPIError) else failed
-    return f"{type(kind).__name__} while it was applied."
+    return f"{_kind(failed)} while it was applied."
+
+
+def _kind(failed: Exception) -> str:
+    return type(failed.orig if isinstance(failed, sa.exc.DBAPIError) else failed).__name__

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from midas_pipelines.store import webhooks
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.webhooks import NewWebhook
+from midas_pipelines.sync.threads import in_thread
 
 MOST = 200
 """Webhooks stored in one transaction."""
+
+BEAT_SECONDS = 5.0
 
 Waiting = tuple[NewWebhook, "asyncio.Future[bool]"]
 
 
 class Inbox:
-    """Stores webhooks, from `run` until it is cancelled. While one transaction is under way the next ones gather."""
+    """Stores webhooks, from `run` to `stop`. While one transaction is under way the next ones gather."""
 
     def __init__(self, database: Database, on_new: Callable[[], None]) -> None:
         self._database = database
         self._on_new = on_new
-        self._arrived: asyncio.Queue[Waiting] = asyncio.Queue()
+        self._arrived: asyncio.Queue[Waiting | None] = asyncio.Queue()
+        self._stopping = False
 
     async def take(self, webhook: NewWebhook) -> bool:
         """Stores it; True when its id is new. Raises what the database raises: then it is not stored."""
@@ -29,17 +34,28 @@ class Inbox:
         self._arrived.put_nowait((webhook, stored))
         return await stored
 
-    async def run(self) -> None:
-        """Stores what arrives."""
-        while True:
-            batch = [await self._arrived.get()]
+    def stop(self) -> None:
+        """Makes `run` end once what has arrived is stored."""
+        self._stopping = True
+        self._arrived.put_nowait(None)
+
+    async def run(self, beat: Callable[[], None]) -> None:
+        """Stores what arrives; `beat` is called now and then, arrivals or not."""
+        while not self._stopping or not self._arrived.empty():
+            beat()
+            batch: list[Waiting | None] = []
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS):
+                    batch.append(await self._arrived.get())
             while not self._arrived.empty() and len(batch) < MOST:
                 batch.append(self._arrived.get_nowait())
-            await self._store(batch)
+            arrived = [one for one in batch if one is not None]
+            if arrived:
+                await self._store(arrived)
 
     async def _store(self, batch: list[Waiting]) -> None:
         try:
-            new = await asyncio.to_thread(self._write, [webhook for webhook, _ in batch])
+            new = await in_thread(self._write, [webhook for webhook, _ in batch])
         except Exception as failed:
             for _, stored in batch:
                 _tell(stored, failed)

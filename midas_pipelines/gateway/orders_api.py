@@ -30,7 +30,6 @@ from midas_pipelines.store.listing_orders import SHOWN, Filters, list_orders
 from midas_pipelines.sync.moving import IllegalMove, move_order
 from midas_pipelines.sync.orders.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
-from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.orders.shipments import CannotShip
 from midas_pipelines.sync.orders.story import read_story
 
@@ -237,9 +236,8 @@ def get_orders(
 
 @router.post("/orders", summary="Import orders now", response_model=Imported)
 async def post_orders(request: Request) -> object:
-    """Reads what changed on 4Seller since the watermark and imports it, each order once."""
-    service = service_of(request)
-    return await import_orders(service.engine(request.state.request_id))
+    """Reads what changed on 4Seller since the watermark and imports it, each order once; one run for all who ask meanwhile."""
+    return await service_of(request).imports.run()
 
 
 @router.get("/orders/{order_id}", summary="One order with its story", response_model=OrderStory)

@@ -15,11 +15,15 @@ from midas_pipelines.gateway.lineage import Lineage
 from midas_pipelines.gateway.metrics import Metrics
 from midas_pipelines.gateway.runs import Orchestrator
 from midas_pipelines.gateway.signatures import Verifier
+from midas_pipelines.gateway.supervising import Supervisor
 from midas_pipelines.gateway.worker import Worker
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.sync.engine import Engine, worker_name
+from midas_pipelines.sync.orders.intake import OrderReport
+from midas_pipelines.sync.orders.polling import import_orders
+from midas_pipelines.sync.threads import OneAtATime, in_own_loop, own_threads
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +45,13 @@ class Service:
         self.metrics = Metrics(database)
         self.lineage = Lineage(settings.dagster_home)
         self.orchestrator = Orchestrator(settings.dagster_url)
+        self.supervisor = Supervisor()
+        self.imports = OneAtATime(self._import_orders)
         self.worker: Worker | None = None
         if with_worker:
-            self.worker = Worker(self.engine("gateway"), self.metrics, self.lineage)
+            self.worker = Worker(
+                self.engine("gateway"), self.metrics, self.lineage, self.imports.run, self.supervisor
+            )
         self.inbox = Inbox(database, self._stored)
 
     def engine(self, run_id: str) -> Engine:
@@ -53,17 +61,26 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Everything at work while the block runs."""
-        taking_in = asyncio.create_task(self.inbox.run())
         self.lineage.start()
         try:
             async with AsyncExitStack() as stack:
                 if self.worker is not None:
                     await stack.enter_async_context(self.worker.running())
-                yield
+                with own_threads("inbox", 1):
+                    self.supervisor.start("store webhooks", self.inbox.run)
+                try:
+                    yield
+                finally:
+                    self.inbox.stop()
         finally:
-            taking_in.cancel()
+            await self.supervisor.stop(1.0)
+            await self.imports.stop()
             await self.orchestrator.close()
             await asyncio.to_thread(self.lineage.stop)
+
+    async def _import_orders(self) -> OrderReport:
+        with own_threads("import", 1):
+            return await in_own_loop(lambda: import_orders(self.engine("gateway")))
 
     def _stored(self) -> None:
         if self.worker is not None:

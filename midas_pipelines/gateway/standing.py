@@ -65,7 +65,7 @@ def _fourseller(service: Service, seen: Overview) -> dict[str, Any]:
 def _worker(service: Service) -> str:
     if service.worker is None:
         return "elsewhere"
-    return "running" if service.worker.alive else "stopped"
+    return "running" if service.supervisor.problem() is None else "stopped"
 
 
 def _backlog(waiting: int, oldest: datetime | None, set_aside: int, now: datetime) -> dict[str, Any]:

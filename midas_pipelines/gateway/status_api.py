@@ -111,9 +111,12 @@ def get_audit(
     return {"data": rows, "next": next_cursor(rows, limit)}
 
 
-@router.get("/healthz", summary="Does the process answer?", response_model=Alive)
-async def healthz() -> dict[str, str]:
-    """Always, while it lives."""
+@router.get("/healthz", summary="Does the process work?", response_model=Alive)
+async def healthz(request: Request) -> dict[str, str]:
+    """503 when a task of this process has ended, is stuck or keeps failing: then it is to be started again."""
+    problem = service_of(request).supervisor.problem()
+    if problem is not None:
+        raise Refused(503, problem)
     return {"status": "alive"}
 
 
@@ -125,8 +128,9 @@ def readyz(request: Request) -> dict[str, str]:
         require_upgraded(service.database)
     except NotUpgraded as why:
         raise Refused(503, str(why), {"Retry-After": "5"}) from None
-    if service.worker is not None and not service.worker.alive:
-        raise Refused(503, "The worker is not running.", {"Retry-After": "5"})
+    problem = service.supervisor.problem()
+    if problem is not None:
+        raise Refused(503, problem, {"Retry-After": "5"})
     return {"status": "ready"}
 
 

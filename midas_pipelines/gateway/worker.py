@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from midas_pipelines.gateway.applying import Applier
 from midas_pipelines.gateway.lineage import Lineage
 from midas_pipelines.gateway.metrics import Metrics
+from midas_pipelines.gateway.supervising import Supervisor
 from midas_pipelines.gateway.worklog import WorkLog
 from midas_pipelines.store import webhooks
 from midas_pipelines.store.claims import Fate, Outcome
@@ -28,9 +29,16 @@ from midas_pipelines.store.wakes import Wakes
 from midas_pipelines.store.webhooks import Settled
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.express import Express
+from midas_pipelines.sync.threads import in_thread, own_threads
 
 KEEP_SECONDS = 5.0
 """How often failed calls and sums of the work are written down, the claims of dead workers freed, and rules looked at that begin or end."""
+
+END_SECONDS = 5.0
+"""What the tasks get beyond the patience, to write down and release what they have."""
+
+PUSH_THREADS, ORDER_THREADS, WEBHOOK_THREADS = 4, 2, 4
+"""Threads for database work; each part has its own, so that one that waits for a lock holds up no other."""
 
 ASSETS = {Fate.QUANTITY: "inventory", Fate.LISTED: "listings", Fate.REMOVED: "listings"}
 """The asset of the gateway (`midas_pipelines.defs.gateway`) that a push is told as."""
@@ -44,28 +52,33 @@ class Worker:
     Args:
         engine: settings, database, and a name that no other worker has.
         metrics: where it counts.
-        lineage: what Dagster is told through; the caller starts and stops it.
+        lineage: reports to Dagster; the caller starts and stops it.
+        import_sales: imports what was sold; one run at a time for all who ask.
+        supervisor: runs its tasks.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics, lineage: Lineage) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: Metrics,
+        lineage: Lineage,
+        import_sales: Callable[[], Awaitable[object]],
+        supervisor: Supervisor,
+    ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._lineage = lineage
+        self._import_sales = import_sales
+        self._supervisor = supervisor
         self._loop: asyncio.AbstractEventLoop | None = None
         self._express: Express | None = None
         self._applier: Applier | None = None
         self._work_log: WorkLog | None = None
-        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def trouble(self) -> str | None:
         """What is wrong with 4Seller as this worker sees it; None while all is well."""
         return self._express.trouble.reason if self._express is not None else None
-
-    @property
-    def alive(self) -> bool:
-        """Whether it is at work."""
-        return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     def wake_webhooks(self) -> None:
         """Says that a webhook was stored; called in the worker's event loop."""
@@ -85,46 +98,50 @@ class Worker:
         presence = Presence(engine.database, engine.worker)
         async with engine.channel(book) as client:
             self._work_log = WorkLog(engine, client)
-            self._express = Express(engine, client, self._pushed)
-            self._applier = Applier(engine, client, Vault(engine.settings.payload_key), self._settled)
-            await asyncio.to_thread(presence.begin)
+            express = self._express = Express(engine, client, self._pushed)
+            vault = Vault(engine.settings.payload_key)
+            applier = self._applier = Applier(engine, client, vault, self._import_sales, self._settled)
+            await in_thread(presence.begin)
             try:
-                with Wakes(engine.database, self._wake_from_thread):
-                    await self._work(self._express, self._applier, book, patience)
+                with Wakes(engine.database, self._wake_from_thread) as wakes:
+                    self._work(express, applier, book, wakes, patience)
                     try:
                         yield
                     finally:
-                        await self._stop(self._express, self._applier)
+                        express.stop()
+                        applier.stop()
+                        await self._supervisor.stop(patience + END_SECONDS)
+                        await applier.release()
             finally:
-                await asyncio.to_thread(presence.end)
+                await in_thread(presence.end)
                 self._work_log.close_minute(early=True)
-                await asyncio.to_thread(self._write_down, book)
+                await in_thread(self._write_down, book)
 
-    async def _work(self, express: Express, applier: Applier, book: ErrorBook, patience: float) -> None:
-        self._tasks = [
-            asyncio.create_task(express.run(patience=patience), name="push items"),
-            asyncio.create_task(applier.run(patience=patience), name="apply webhooks"),
-        ]
-        self._keeper = asyncio.create_task(self._keep(book), name="keep house")
+    def _work(
+        self, express: Express, applier: Applier, book: ErrorBook, wakes: Wakes, patience: float
+    ) -> None:
+        """Starts the tasks, each with threads of its own: where one waits for the database, the others go on."""
+        start = self._supervisor.start
+        with own_threads("push", PUSH_THREADS):
+            start("push items", lambda beat: express.run(beat, patience=patience))
+        with own_threads("orders", ORDER_THREADS):
+            start("apply webhooks of orders", lambda beat: applier.run(beat, orders=True))
+        with own_threads("webhooks", WEBHOOK_THREADS):
+            start("apply other webhooks", lambda beat: applier.run(beat, orders=False))
+        with own_threads("housekeeping", 1):
+            start("housekeeping", lambda beat: self._keep(beat, book, wakes))
 
-    async def _stop(self, express: Express, applier: Applier) -> None:
-        self._keeper.cancel()
-        express.stop()
-        applier.stop()
-        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
-            if isinstance(ended, BaseException):
-                log.error("The worker ended in a way nobody foresaw", exc_info=ended)
-        self._tasks = []
-
-    async def _keep(self, book: ErrorBook) -> None:
-        while True:
+    async def _keep(self, beat: Callable[[], None], book: ErrorBook, wakes: Wakes) -> None:
+        while not self._supervisor.stopping:
+            beat()
+            wakes.ensure_running()
             if self._work_log is not None:
                 self._work_log.close_minute()
             try:
-                await asyncio.to_thread(self._keep_house, book)
+                await in_thread(self._keep_house, book)
             except sa.exc.SQLAlchemyError as failed:
-                log.warning("Keeping house failed: %s", type(failed).__name__)
-            await asyncio.sleep(KEEP_SECONDS)
+                log.warning("Housekeeping failed: %s", type(failed).__name__)
+            await self._supervisor.pause(KEEP_SECONDS)
 
     def _keep_house(self, book: ErrorBook) -> None:
         self._write_down(book)

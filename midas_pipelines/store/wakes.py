@@ -5,6 +5,7 @@ A wake is a hint and nothing more. One may be lost, so whoever is woken also loo
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -22,6 +23,8 @@ LOOK_SECONDS = 0.015
 RECONNECT_SECONDS = 1.0
 LISTEN_SECONDS = 0.2
 
+log = logging.getLogger(__name__)
+
 
 class Wakes:
     """A context in which `on_wake` is called, from another thread, with what there may be: items or webhooks."""
@@ -30,12 +33,22 @@ class Wakes:
         self._database = database
         self._on_wake = on_wake
         self._stop = threading.Event()
-        work = self._listen if database.is_postgresql else self._watch
-        self._thread = threading.Thread(target=work, name="midas-wakes", daemon=True)
+        self._thread = self._new_thread()
 
     def __enter__(self) -> Wakes:
         self._thread.start()
         return self
+
+    def ensure_running(self) -> None:
+        """Starts the thread again if it has ended."""
+        if not self._thread.is_alive() and not self._stop.is_set():
+            log.warning("The thread that waits for wakes had ended; it starts again")
+            self._thread = self._new_thread()
+            self._thread.start()
+
+    def _new_thread(self) -> threading.Thread:
+        work = self._listen if self._database.is_postgresql else self._watch
+        return threading.Thread(target=work, name="midas-wakes", daemon=True)
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()

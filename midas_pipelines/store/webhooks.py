@@ -95,29 +95,33 @@ def take_in(connection: sa.Connection, arrived: Sequence[NewWebhook]) -> set[str
     return set(connection.scalars(statement, values))
 
 
-def any_due(connection: sa.Connection) -> bool:
+def any_due(connection: sa.Connection, *, orders: bool) -> bool:
     """Whether a claim would find something; a read that takes no lock."""
-    return connection.execute(sa.select(table.id).where(*_due()).limit(1)).first() is not None
+    query = sa.select(table.id).where(*_due(), _about_orders(orders)).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def orders_wait(connection: sa.Connection, seconds: int) -> bool:
     """Whether an order's event came at least so many seconds ago and has not been tried yet."""
-    untried = sa.and_(table.processed_at.is_(None), table.attempts == 0, table.type.like("order.%"))
+    untried = sa.and_(table.processed_at.is_(None), table.attempts == 0, _about_orders(True))
     query = sa.select(table.id).where(untried, table.received_at <= utc_now(-seconds))
     return connection.execute(query.limit(1)).first() is not None
 
 
-def claim(connection: sa.Connection, *, worker: str, lease_seconds: int, limit: int) -> list[Webhook]:
+def claim(
+    connection: sa.Connection, *, worker: str, lease_seconds: int, limit: int, orders: bool
+) -> list[Webhook]:
     """Takes up to `limit` events that are due, the oldest first, and none whose subject another worker has.
 
     Args:
         connection: in a writing transaction; the claim holds once it commits.
         worker: the holder's name, unique among all processes.
         lease_seconds: when the claim ends by itself.
+        limit: how many.
+        orders: events on orders, or all others.
     """
-    due = connection.execute(
-        sa.select(table.id, table.subject).where(*_due(), ~_held()).order_by(table.id).limit(limit)
-    ).all()
+    wanted = sa.select(table.id, table.subject).where(*_due(), ~_held(), _about_orders(orders))
+    due = connection.execute(wanted.order_by(table.id).limit(limit)).all()
     free = _free_subjects(connection, {row.subject for row in due if row.subject is not None})
     ids = [row.id for row in due if row.subject is None or row.subject in free]
     if not ids:
@@ -131,6 +135,11 @@ def claim(connection: sa.Connection, *, worker: str, lease_seconds: int, limit: 
     )
     claimed = [Webhook(*row) for row in connection.execute(statement)]
     return sorted(claimed, key=lambda one: one.id)
+
+
+def _about_orders(orders: bool) -> sa.ColumnElement[bool]:
+    about = table.type.startswith("order.")
+    return about if orders else ~about
 
 
 def _due() -> list[sa.ColumnElement[bool]]:

@@ -27,6 +27,7 @@ from midas_pipelines.sync.plan import Change
 from midas_pipelines.sync.push import MARGIN_SECONDS, Push, without_sending
 from midas_pipelines.sync.record import end_outage
 from midas_pipelines.sync.rolling_brake import HELD_SECONDS, REASON, RollingBrake
+from midas_pipelines.sync.threads import in_thread
 from midas_pipelines.sync.trouble import Trouble
 
 POLL_SECONDS = 1.0
@@ -80,11 +81,19 @@ class Express:
         self._stopping = True
         self._woken.set()
 
-    async def run(self, *, patience: float = 20.0) -> None:
-        """Pushes until it is stopped; then waits up to `patience` seconds for what is under way and releases the rest."""
+    async def run(self, beat: Callable[[], None] = lambda: None, *, patience: float = 20.0) -> None:
+        """Pushes until it is stopped; then waits up to `patience` seconds for what is under way and releases the rest.
+
+        Args:
+            beat: called each time it looks.
+            patience: seconds.
+        """
         writer = asyncio.create_task(self._write_outcomes())
         try:
             while not self._stopping:
+                beat()
+                if writer.done():
+                    writer.result()  # raises what ended it
                 self._woken.clear()
                 wait = await self._look()
                 if len(self._sending) > BUSY:
@@ -94,7 +103,7 @@ class Express:
             await self._end(patience)
             self._to_write.put_nowait(None)
             await writer
-            await asyncio.to_thread(self._release)
+            await in_thread(self._release)
 
     async def _nap(self, seconds: float) -> None:
         try:
@@ -111,14 +120,12 @@ class Express:
         if free <= 0:
             return POLL_SECONDS
         try:
-            ready = await asyncio.to_thread(self._ready)
+            ready = await in_thread(self._ready)
             due, wait = self._pacing.sort(ready, time.monotonic())
             idle = not due and self._brake.at_rest
-            changes = [] if idle else await asyncio.to_thread(self._claim, ready, due, free)
-        except (
-            sa.exc.DBAPIError
-        ) as failed:  # the database is away for a while: everything is still there later
-            log.warning("The database did not answer: %s", type(failed.orig).__name__)
+            changes = [] if idle else await in_thread(self._claim, ready, due, free)
+        except sa.exc.SQLAlchemyError as failed:  # the database is away for a while: all is still there later
+            log.warning("The database did not answer: %s", type(failed).__name__)
             return POLL_SECONDS
         self._pacing.started([change.mapping.id for change in changes], time.monotonic())
         self._start(changes)
@@ -198,9 +205,9 @@ class Express:
         if not outcomes:
             return []
         try:
-            waiting = await asyncio.to_thread(self._push().acknowledge, outcomes)
-        except sa.exc.DBAPIError as failed:
-            log.warning("An acknowledgement waits for the database: %s", type(failed.orig).__name__)
+            waiting = await in_thread(self._push().acknowledge, outcomes)
+        except sa.exc.SQLAlchemyError as failed:
+            log.warning("An acknowledgement waits for the database: %s", type(failed).__name__)
             await asyncio.sleep(POLL_SECONDS)
             return [] if self._stopping else outcomes
         later = {id(outcome) for outcome in waiting}

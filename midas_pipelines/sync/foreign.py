@@ -6,6 +6,7 @@ quantity that a sale may have changed waits for the order's own event first; ord
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -23,7 +24,6 @@ from midas_pipelines.sync.conflicts import take_marketplace_quantities
 from midas_pipelines.sync.differences import shown_quantity
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.listing import content_hash
-from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.reconcile import settle_listing, settle_sold
 from midas_pipelines.sync.settle import Settling
 from midas_pipelines.sync.threads import in_thread
@@ -38,6 +38,7 @@ class Verdict(StrEnum):
     STRANGER = "stranger"  # no item is tied to it
     ECHO = "echo"  # 4Seller shows what it confirmed to us
     BUSY = "busy"  # its item is being pushed, or an order may explain it; ask again when that is over
+    FRESH = "fresh"  # pushed so lately that 4Seller may still show what was before
     DIFFERS = "differs"  # somebody changed it there; its policy says what follows
     GONE = "gone"  # it is no longer there; the item is dirty now
 
@@ -46,7 +47,8 @@ async def judge_product(
     engine: Engine,
     client: FourSeller,
     product_id: str,
-    reported: Product | None,
+    reports: Sequence[Product | None],
+    import_sales: Callable[[], Awaitable[object]],
     *,
     waited_seconds: float = ORDER_SECONDS,
 ) -> Verdict:
@@ -58,8 +60,9 @@ async def judge_product(
         engine: settings, database.
         client: an open client.
         product_id: 4Seller's.
-        reported: the product as the event had it; None for one that was deleted.
-        waited_seconds: how long ago the event came.
+        reports: the product as each event had it; None in one that says it was deleted.
+        import_sales: imports what was sold, before a quantity counts as an edit.
+        waited_seconds: how long ago the first of the events came.
 
     Raises:
         FourSellerError: it could not be asked.
@@ -69,7 +72,7 @@ async def judge_product(
         return Verdict.STRANGER
     if _held(mapping):
         return Verdict.BUSY
-    if reported is not None and _confirmed(mapping[0], reported):
+    if all(product is not None and _confirmed(mapping[0], product) for product in reports):
         return Verdict.ECHO
     try:
         shown = await client.product(product_id)
@@ -79,7 +82,7 @@ async def judge_product(
     if settling.need_sales:
         if await in_thread(_orders_wait, engine, waited_seconds):
             return Verdict.BUSY
-        await import_orders(engine)
+        await import_sales()
         await settle_sold(client, settling)
     return await in_thread(_outcome, engine, settling, gone=shown is None)
 
@@ -130,8 +133,6 @@ def _outcome(engine: Engine, settling: Settling, *, gone: bool) -> Verdict:
         settling.equal or not settling.scanned
     ):  # the shop does not sell it, or cannot list it: nothing to settle
         return Verdict.ECHO
-    if (
-        not settling.discrepancies
-    ):  # being pushed, or pushed so lately that 4Seller may still show what was before
-        return Verdict.BUSY
+    if not settling.discrepancies:
+        return Verdict.FRESH
     return Verdict.GONE if gone else Verdict.DIFFERS

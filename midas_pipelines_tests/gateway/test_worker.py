@@ -106,35 +106,18 @@ def test_two_gateways_share_the_work_and_never_collide(start: Start) -> None:
     assert len(ids) == len(world.sandbox.state.products)
 
 
-def test_a_gentle_stop_leaves_no_claim_behind(start: Start, world: World) -> None:
+def test_a_gentle_stop_leaves_no_claim_behind(world: World) -> None:
     world.sandbox.faults.latency_ms = 300
-    gateway = start()
-    for _ in range(10):
-        add_product(world.database)
-    gateway.wait(
-        lambda: value(
-            world.database, "SELECT count(*) FROM fourseller_product_mappings WHERE claimed_by > ''"
-        ),
-        "a claim",
-    )
-    stop(gateway)
+    with running_gateway(world) as gateway:
+        for _ in range(10):
+            add_product(world.database)
+        claimed = "SELECT count(*) FROM fourseller_product_mappings WHERE claimed_by > ''"
+        gateway.wait(lambda: value(world.database, claimed), "a claim")
     held = "SELECT count(*) FROM fourseller_product_mappings WHERE claimed_by IS NOT NULL"
     assert value(world.database, held) == 0
     assert len(world.sandbox.state.products) == len(
         {one["sku"] for one in world.sandbox.state.products.values()}
     )
-
-
-def stop(gateway: Gateway) -> None:
-    """Ends the worker as a SIGTERM would, and waits for it."""
-    worker = gateway.service.worker
-    assert worker is not None
-    assert worker._loop is not None
-    assert worker._express is not None
-    assert worker._applier is not None
-    worker._loop.call_soon_threadsafe(worker._express.stop)
-    worker._loop.call_soon_threadsafe(worker._applier.stop)
-    gateway.wait(lambda: all(task.done() for task in worker._tasks), "the stop")
 
 
 @pytest.fixture

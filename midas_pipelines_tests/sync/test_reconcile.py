@@ -17,6 +17,7 @@ from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.stock_checks import unexplained_stock
 from midas_pipelines.sync.conflicts import NoSuchConflict, pin_field, release, resolve
 from midas_pipelines.sync.foreign import Verdict, judge_product
+from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.reconcile import ReconcileReport, reconcile
 from midas_pipelines.sync.rules import set_rule
 from midas_pipelines.sync.tally import PREVIEW
@@ -329,7 +330,7 @@ def test_an_event_of_a_sale_that_is_not_imported_yet_is_nobodys_edit(two: World)
     async def hear() -> Verdict:
         engine = two.engine(read_back_grace_seconds=0)
         async with engine.channel() as client:
-            return await judge_product(engine, client, reported.id, reported)
+            return await judge_product(engine, client, reported.id, [reported], lambda: import_orders(engine))
 
     asyncio.run(hear())
     two.import_orders()

@@ -325,7 +325,7 @@ def test_an_event_is_settled_at_the_very_moment_of_forgetting(world: World, firs
     order = sold(world)
     receive(world, order, processed=False)
     with world.database.writing() as connection:
-        (event,) = webhooks.claim(connection, worker="w", lease_seconds=60, limit=1)
+        (event,) = webhooks.claim(connection, worker="w", lease_seconds=60, limit=1, orders=True)
 
     def forgotten(connection: sa.Connection) -> None:
         forget_buyer(connection, lock_order(connection, desk.order(world, order).id), clerk(world))
