@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -246,12 +247,29 @@ class Settings(BaseSettings):
     gateway_host: str = Field("127.0.0.1", description="the address that the gateway listens on")
     gateway_port: int = Field(8700, ge=0, le=65_535, description="its port; 0 takes a free one")
     gateway_rate: float = Field(
-        50.0, gt=0, description="calls a second that one caller of the gateway may make"
+        50.0, gt=0, description="calls a second that one key, or one address without a key, may make"
+    )
+    gateway_proxies: str = Field(
+        "",
+        description="addresses or networks of proxies in front of the gateway, whose X-Forwarded-For is believed; "
+        "comma separated",
+    )
+    gateway_shed_seconds: float = Field(
+        5.0, gt=0, description="while a webhook waits longer to be stored, calls are answered 503"
     )
     gateway_largest_body: int = Field(1_000_000, ge=1000, description="bytes; a larger body is answered 413")
     notify_urls: SecretStr | None = Field(
         None, description="where staff are told: apprise addresses, separated by white space"
     )
+
+    @field_validator("gateway_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            named = [str(ip_network(text)) for text in _listed(value)]
+        except ValueError:
+            raise ValueError("must name addresses or networks, such as 10.0.0.5,192.168.7.0/24") from None
+        return ",".join(named)
 
     @field_validator("paused")
     @classmethod

@@ -10,6 +10,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
+from midas_pipelines.gateway.callers import Callers
+from midas_pipelines.gateway.limits import address_of_caller, key_of
 from midas_pipelines.gateway.problems import Refused, status_of
 from midas_pipelines.store.audit import Deed, note_answered, note_asked
 from midas_pipelines.store.database import Database
@@ -56,7 +58,7 @@ class GuardedRoute(APIRoute):
             database: Database = request.app.state.service.database
             if needed is None:
                 return await handler(request)
-            caller = await asyncio.to_thread(_admit, database, _key(request), needed)
+            caller = await _caller(request, database, needed)
             if request.method not in CHANGES:
                 return await handler(request)
             deed = _deed(request, path, caller, await request.body())
@@ -65,22 +67,31 @@ class GuardedRoute(APIRoute):
         return guarded
 
 
-def _key(request: Request) -> str:
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+async def _caller(request: Request, database: Database, needed: Role) -> Caller:
+    """Whose key the call carries; keeps count of keys that are valid, and of those that are not."""
+    key = key_of(request.headers.get("authorization", ""))
+    callers: Callers = request.app.state.callers
+    try:
+        caller = await asyncio.to_thread(_admit, database, key)
+    except Refused:
+        callers.refused(address_of_caller(request.scope), key)
+        request.app.state.service.metrics.refused.labels("key").inc()
+        raise
+    callers.admitted(key, caller.key_id)
+    if not caller.role.covers(needed):
+        raise Refused(
+            403, f"This needs the role {needed.value}; the key {caller.name} is {caller.role.value}."
+        )
+    return caller
 
 
-def _admit(database: Database, key: str, needed: Role) -> Caller:
-    """Whose key it is. Raises Refused: 401 without a valid key, 403 when its role is too small."""
+def _admit(database: Database, key: str) -> Caller:
+    """Whose key it is. Raises Refused without a valid key."""
     with database.reading() as connection:
         caller = find_caller(connection, key)
     if caller is None:
         detail = "A valid API key is needed, as `Authorization: Bearer …`: make one with `midas keys create`."
         raise Refused(401, detail, {"WWW-Authenticate": "Bearer"})
-    if not caller.role.covers(needed):
-        raise Refused(
-            403, f"This needs the role {needed.value}; the key {caller.name} is {caller.role.value}."
-        )
     return caller
 
 

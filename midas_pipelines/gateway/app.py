@@ -9,9 +9,10 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 
 from midas_pipelines.gateway import orders_api, problems, status_api, sync_api, webhooks_api
-from midas_pipelines.gateway.access import PREFIX, bearer
+from midas_pipelines.gateway.access import bearer
+from midas_pipelines.gateway.callers import Callers
 from midas_pipelines.gateway.document import describe
-from midas_pipelines.gateway.limits import Limits, Rate
+from midas_pipelines.gateway.limits import Limits
 from midas_pipelines.gateway.service import Service
 
 DESCRIPTION = """
@@ -36,6 +37,7 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.callers = Callers(service.settings.gateway_rate)
     app.include_router(webhooks_api.router)
     app.include_router(status_api.router, dependencies=[Depends(bearer)])
     app.include_router(sync_api.router, dependencies=[Depends(bearer)])
@@ -49,9 +51,11 @@ def create_app(service: Service) -> FastAPI:
 
     app.add_middleware(
         Limits,
-        rate=Rate(service.settings.gateway_rate),
+        callers=app.state.callers,
+        verifier=service.verifier,
         largest_body=service.settings.gateway_largest_body,
-        free=frozenset({f"{PREFIX}/webhooks", "/healthz"}),
+        longest_wait=service.settings.gateway_shed_seconds,
         count=count,
+        count_refused=lambda reason: service.metrics.refused.labels(reason).inc(),
     )
     return app

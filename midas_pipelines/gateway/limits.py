@@ -1,58 +1,68 @@
 """What every call passes first: a request id, a limit on its rate, on the size of its body and on the time it takes
-to send it; and what is counted about it. Plain ASGI, for it stands before everything else."""
+to send it; a webhook's signature; and what is counted about it. Plain ASGI, for it comes before everything else."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from midas_pipelines.gateway.problems import problem
+from midas_pipelines.gateway.callers import Callers, Remarks
+from midas_pipelines.gateway.problems import Refused, problem
+from midas_pipelines.gateway.signatures import BadSignature, Verifier
 
 SENSIBLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 BODY_SECONDS = 10.0
-MOST_CALLERS = 10_000
+MOST_UNDER_WAY = 500
+"""Calls worked on at once, about a second's worth of webhooks; what comes beyond them is answered 503."""
+
+WEBHOOKS = "/api/marketplace/webhooks"
+PROBES = frozenset({"/healthz", "/readyz"})
+FREE = frozenset({WEBHOOKS, "/healthz"})
+"""Paths without a limit on the rate of calls."""
 
 Count = Callable[[str, str, int, float], None]
 
 
-class Rate:
-    """A token bucket for each caller: so many calls a second, and a few seconds' worth at once."""
-
-    def __init__(self, per_second: float, *, burst_seconds: float = 2.0) -> None:
-        self._per_second = per_second
-        self._most = max(1.0, per_second * burst_seconds)
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, caller: str, now: float) -> float:
-        """Takes one call; 0 when it may go on, else the seconds until the next may."""
-        left, at = self._buckets.pop(caller, (self._most, now))
-        left = min(self._most, left + (now - at) * self._per_second)
-        wait = 0.0 if left >= 1 else (1 - left) / self._per_second
-        self._buckets[caller] = (left - 1 if wait == 0.0 else left, now)
-        if len(self._buckets) > MOST_CALLERS:
-            self._buckets.popitem(last=False)
-        return wait
-
-
 class Limits:
-    """The outermost layer. `free` are paths without a rate limit, which have their own proof of who calls."""
+    """The outermost layer.
+
+    Args:
+        callers: how often who may call.
+        verifier: what a webhook's signature is checked with, before anything else is done for it.
+        largest_body: in bytes.
+        longest_wait: seconds; while a webhook waits longer than that to be stored, what comes is answered 503.
+        count: told of each answered call: method, route, status, seconds.
+        count_refused: told why a call was refused here.
+    """
 
     def __init__(
-        self, app: ASGIApp, *, rate: Rate, largest_body: int, free: frozenset[str], count: Count
+        self,
+        app: ASGIApp,
+        *,
+        callers: Callers,
+        verifier: Verifier,
+        largest_body: int,
+        longest_wait: float,
+        count: Count,
+        count_refused: Callable[[str], None],
     ) -> None:
         self._app = app
-        self._rate = rate
+        self._callers = callers
+        self._verifier = verifier
         self._largest_body = largest_body
-        self._free = free
+        self._longest_wait = longest_wait
         self._count = count
+        self._count_refused = count_refused
+        self._remarks = Remarks()
+        self._under_way = 0
+        self._webhooks: dict[int, float] = {}  # since when each one waits, the oldest first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a call on, or answers it."""
@@ -80,34 +90,80 @@ class Limits:
     async def _pass(
         self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive, send: Send
     ) -> None:
-        wait = (
-            0.0 if scope["path"] in self._free else self._rate.take(_caller(scope, headers), time.monotonic())
+        is_webhook = scope["path"] == WEBHOOKS and scope["method"] == "POST" and self._verifier.ready
+        try:
+            if scope["path"] not in FREE:
+                self._limit(scope, headers)
+            if is_webhook:
+                self._verify(scope, None)
+            body = await self._body(headers, receive)
+            if body is None:  # the caller has hung up
+                return
+            if is_webhook:
+                self._verify(scope, body)
+            if scope["path"] not in PROBES:
+                self._shed()
+        except Refused as why:
+            await problem(why.status, why.detail, request_id, headers=why.headers)(scope, receive, send)
+            return
+        self._under_way += 1
+        if is_webhook:
+            self._webhooks[id(scope)] = time.monotonic()
+        try:
+            await self._app(scope, _replayed(body, receive), send)
+        finally:
+            self._under_way -= 1
+            self._webhooks.pop(id(scope), None)
+
+    def _limit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        wait = self._callers.take(
+            address_of_caller(scope), key_of(headers.get(b"authorization", b"").decode("latin-1"))
         )
         if wait:
-            again = {"Retry-After": str(max(1, round(wait)))}
-            refusal = problem(429, "Too many calls: slow down, then go on.", request_id, headers=again)
-            await refusal(scope, receive, send)
-            return
+            self._count_refused("rate")
+            raise Refused(429, "Too many calls: slow down, then go on.", _again(wait))
+
+    def _verify(self, scope: Scope, body: bytes | None) -> None:
+        """Refuses a webhook that is not 4Seller's: by its head alone, then with its body. Costs no look at the database."""
+        headers = Headers(scope=scope)
         try:
-            body = await self._body(headers, receive)
-        except _Refusal as why:
-            await problem(why.status, str(why), request_id, headers={"Connection": "close"})(
-                scope, receive, send
-            )
-            return
-        if body is None:  # the caller has hung up
-            return
-        await self._app(scope, _replayed(body, receive), send)
+            if body is None:
+                self._verifier.check_head(headers)
+            else:
+                scope["state"]["webhook_id"] = self._verifier.check(body, headers)
+        except BadSignature as why:
+            self._count_refused(why.reason)
+            self._remarks.note(why.reason, f"A webhook was refused. {why}")
+            close = {"Connection": "close"}  # what it still sends is not read
+            wait = self._callers.unsigned(address_of_caller(scope)) if why.reason != "timestamp" else 0.0
+            if wait:
+                text = "Too many webhooks that 4Seller did not sign."
+                raise Refused(429, text, _again(wait) | close) from None
+            raise Refused(401, str(why), {"WWW-Authenticate": "Webhook"} | close) from None
+
+    def _shed(self) -> None:
+        """Refuses what would only wait: an answer in time lets the caller come again."""
+        oldest = next(iter(self._webhooks.values()), None)
+        late = oldest is not None and time.monotonic() - oldest > self._longest_wait
+        if late or self._under_way >= MOST_UNDER_WAY:
+            self._count_refused("shed")
+            self._remarks.note("shed", f"Calls are answered 503: {self._under_way} are under way.")
+            raise Refused(503, "More calls wait than can be answered in time; try again shortly.", _again(3))
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._largest_body:
-            raise _Refusal(413, f"The body may have {self._largest_body} bytes.")
+            raise self._too_large()
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 return await self._read(receive)
         except TimeoutError:
-            raise _Refusal(408, f"The body did not arrive within {BODY_SECONDS:g} seconds.") from None
+            raise Refused(
+                408, f"The body did not arrive within {BODY_SECONDS:g} seconds.", {"Connection": "close"}
+            ) from None
+
+    def _too_large(self) -> Refused:
+        return Refused(413, f"The body may have {self._largest_body} bytes.", {"Connection": "close"})
 
     async def _read(self, receive: Receive) -> bytes | None:
         parts: list[bytes] = []
@@ -119,15 +175,9 @@ class Limits:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > self._largest_body:
-                raise _Refusal(413, f"The body may have {self._largest_body} bytes.")
+                raise self._too_large()
             if not message.get("more_body"):
                 return b"".join(parts)
-
-
-class _Refusal(Exception):
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -148,12 +198,20 @@ def _request_id(given: bytes) -> str:
     return text if SENSIBLE_ID.fullmatch(text) else uuid.uuid4().hex
 
 
-def _caller(scope: Scope, headers: dict[bytes, bytes]) -> str:
-    key = headers.get(b"authorization")
-    if key is not None:
-        return hashlib.sha256(key).hexdigest()
+def address_of_caller(scope: Scope) -> str:
+    """The address that the call came from; behind a proxy that MIDAS_GATEWAY_PROXIES names, the one that it names."""
     client: Any = scope.get("client")
-    return client[0] if client else "local"
+    return str(client[0]) if client else "local"
+
+
+def key_of(authorization: str) -> str:
+    """The key in an Authorization header; empty without one."""
+    scheme, _, key = authorization.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def _again(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, round(seconds)))}
 
 
 def _route(scope: Scope) -> str:

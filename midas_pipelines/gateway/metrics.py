@@ -32,6 +32,12 @@ class Metrics:
             buckets=LATENCIES,
             registry=self.registry,
         )
+        self.refused = Counter(
+            "midas_http_refused",
+            "Calls refused before they were read: key, headers, signature, timestamp, rate, shed",
+            ["reason"],
+            registry=self.registry,
+        )
         self.received = Counter(
             "midas_webhooks_received", "Webhooks accepted", ["new"], registry=self.registry
         )

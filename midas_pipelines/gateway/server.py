@@ -22,17 +22,28 @@ from midas_pipelines.store.gateway_keys import any_valid_key
 HEADER_SECONDS = 10.0
 """How long a caller may take to send the head of a request."""
 
+LARGEST_HEAD = 32_000  # bytes
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
 STOP_SECONDS = 25
 
 
 class PatientOnce(HttpToolsProtocol):
-    """Closes a connection that does not finish the head of a request in time: uvicorn itself waits for ever."""
+    """Closes a connection that does not finish the head of a request in time, or sends one that is too large: uvicorn
+    itself waits for ever, and takes any."""
 
     _timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0  # of a head that is not complete
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if self._timer is not None else 0
+        if self._head_bytes > LARGEST_HEAD:
+            self._refuse_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -40,7 +51,14 @@ class PatientOnce(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._forget()
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > LARGEST_HEAD:
+            self._refuse_head()
+            raise ValueError("the head is too large")  # ends the parsing
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
@@ -54,6 +72,12 @@ class PatientOnce(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _refuse_head(self) -> None:
+        if not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(TOO_LARGE)
+            self.transport.close()
 
     def _give_up(self) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -111,6 +135,8 @@ def server_of(service: Service) -> uvicorn.Server:
             loop="uvloop",
             http=PatientOnce,
             ws="none",
+            proxy_headers=bool(service.settings.gateway_proxies),
+            forwarded_allow_ips=service.settings.gateway_proxies,
             access_log=False,
             log_level="warning",
             server_header=False,

@@ -1,0 +1,108 @@
+"""How often each caller may call: a key by its id, an address for all that comes without a known key."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import logging
+import time
+from collections import OrderedDict
+
+MOST_CALLERS = 10_000
+FAILURE_COST = 10.0
+"""Calls that a refused key or signature counts for."""
+
+LOG_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Rate:
+    """A token bucket for each caller: so many calls a second, and a few seconds' worth at once."""
+
+    def __init__(self, per_second: float, *, burst_seconds: float = 2.0) -> None:
+        self._per_second = per_second
+        self._most = max(1.0, per_second * burst_seconds)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, caller: str, now: float) -> float:
+        """Takes one call; 0 when it may go on, else the seconds until the next may."""
+        left = self._left(caller, now)
+        wait = 0.0 if left >= 1 else (1 - left) / self._per_second
+        self._keep(caller, left if wait else left - 1, now)
+        return wait
+
+    def charge(self, caller: str, cost: float, now: float) -> None:
+        """Takes the cost of something that has happened already; a caller is never longer in debt than its burst."""
+        self._keep(caller, max(-self._most, self._left(caller, now) - cost), now)
+
+    def _left(self, caller: str, now: float) -> float:
+        left, at = self._buckets.pop(caller, (self._most, now))
+        return min(self._most, left + (now - at) * self._per_second)
+
+    def _keep(self, caller: str, left: float, now: float) -> None:
+        self._buckets[caller] = (left, now)
+        if len(self._buckets) > MOST_CALLERS:
+            self._buckets.popitem(last=False)
+
+
+class Callers:
+    """The rates of one process. `keys` are recognized by their hash once they were found valid."""
+
+    def __init__(self, per_second: float) -> None:
+        self._calls = Rate(per_second)
+        self._unsigned = Rate(per_second)
+        self._known: OrderedDict[str, str] = OrderedDict()
+
+    def take(self, address: str, key: str) -> float:
+        """Takes one call; 0 when it may go on, else the seconds to wait."""
+        key_id = self._known.get(_hash(key)) if key else None
+        caller = f"address {network(address)}" if key_id is None else f"key {key_id}"
+        return self._calls.take(caller, time.monotonic())
+
+    def admitted(self, key: str, key_id: str) -> None:
+        """Notes that a key is valid: from now on it has a rate of its own."""
+        self._known[_hash(key)] = key_id
+        if len(self._known) > MOST_CALLERS:
+            self._known.popitem(last=False)
+
+    def refused(self, address: str, key: str) -> None:
+        """Notes that a key is not valid: its address pays for it."""
+        self._known.pop(_hash(key), None)
+        self._calls.charge(f"address {network(address)}", FAILURE_COST, time.monotonic())
+
+    def unsigned(self, address: str) -> float:
+        """Notes a webhook that is not 4Seller's; the seconds to wait once its address sent too many of them."""
+        return self._unsigned.take(network(address), time.monotonic())
+
+
+class Remarks:
+    """Log lines of which each kind is written every ten seconds at most, with how many there were meanwhile."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[float, int]] = {}
+
+    def note(self, kind: str, text: str) -> None:
+        """Logs the text, or counts it."""
+        now = time.monotonic()
+        at, more = self._since.get(kind, (-LOG_SECONDS, 0))
+        if now - at < LOG_SECONDS:
+            self._since[kind] = (at, more + 1)
+            return
+        self._since[kind] = (now, 0)
+        log.warning("%s%s", text, f" ({more} more of the kind before it.)" if more else "")
+
+
+def network(address: str) -> str:
+    """The address; of IPv6 its /64, for whoever has one address there has all of them."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if parsed.version == 4:
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
