@@ -223,13 +223,20 @@ class Settings(BaseSettings):
         20,
         ge=0,
         le=100,
-        description="share of the listed items that a sync may zero, remove or reprice unasked",
+        description="share of the listed items that a sync may zero, remove, reprice or list again unasked",
     )
     brake_items: int = Field(10, ge=1, description="up to one fewer than this many never engage the brake")
     low_stock: int = Field(5, ge=0, description="units on hand at which an item without a rule is low")
     cover_days: int = Field(0, ge=0, le=365, description="days that stock should last; 0 does not ask")
     read_back_grace_seconds: float = Field(
         10.0, ge=0, le=3600, description="how long 4Seller may show an old quantity after it took a new one"
+    )
+    list_lag_seconds: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="how long 4Seller's lists and look-ups may lag behind a write; a create whose answer was lost is sent "
+        "again no sooner",
     )
     fourseller_webhook_secret: SecretStr | None = Field(
         None,

@@ -26,6 +26,7 @@ from midas_pipelines.fourseller.pace import AdaptivePace, Pace
 from midas_pipelines.fourseller.pages import Listing, OrderPage, Page, ProductPage
 from midas_pipelines.fourseller.reading import read_ahead
 from midas_pipelines.fourseller.retrying import Budget, send_until_settled
+from midas_pipelines.fourseller.spelling import folded
 from midas_pipelines.fourseller.wire import Wire, ascii_value, segment
 
 Read = TypeVar("Read")
@@ -95,14 +96,16 @@ class FourSeller:
         return await self._answer(call, pages.read_product)
 
     async def find_by_sku(self, sku: str) -> list[Product]:
-        """Every product with exactly this SKU; a row that cannot be read is an error, for it could be the one."""
+        """Every product with this SKU, however 4Seller spells it; a row that cannot be read is an error, for it could be
+        the one."""
         read = [
             page async for page in self._pages("/products", pages.read_product, (("sku", sku),), item=sku)
         ]
         for page in read:
             if page.rejected:
                 raise pages.broken_row(page.rejected[0], item=sku)
-        return list({one.id: one for page in read for one in page.data if one.sku == sku}.values())
+        rows = [one for page in read for one in page.data if one.sku and folded(one.sku) == folded(sku)]
+        return list({one.id: one for one in rows}.values())
 
     async def product(self, product_id: str) -> Product:
         """One product. Raises NotFound."""

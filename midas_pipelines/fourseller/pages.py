@@ -58,7 +58,8 @@ class Listing:
     """Every product the channel shows, read page by page.
 
     `complete` is true only when every page was read, every row could be read, and the distinct ids number what
-    both the first and the last page declared; anything else must delete, zero or clear nothing.
+    both the first and the last page declared; anything else must delete, zero or clear nothing. What it
+    lacks may be there all the same: only the ids in `gone` are surely not.
     """
 
     products: list[Product]
@@ -66,6 +67,7 @@ class Listing:
     complete: bool
     rejected: list[Rejected] = dataclasses.field(default_factory=list)
     reason: str = ""  # why it is not complete, in words
+    gone: frozenset[str] = frozenset()  # asked for one by one, and answered 404
 
 
 def first_fault(error: ValidationError, *, within: str = "") -> tuple[str, str]:

@@ -13,6 +13,9 @@ from midas_pipelines.storefront.types import utc_now
 MOST_AT_ONCE = 5000
 """Ids in one statement; databases take only so many parameters."""
 
+WAS_LISTED = sa.or_(mappings.c.fourseller_product_id.is_not(None), mappings.c.state == "listed")
+"""The item is on 4Seller, or was until its product went missing there."""
+
 
 def ensure_items(connection: sa.Connection) -> int:
     """Adds a dirty mapping row for each sellable item that has none; returns how many.

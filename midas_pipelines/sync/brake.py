@@ -1,4 +1,4 @@
-"""The brake: a sync that would zero, remove or reprice a large share of the catalogue stops before its first write.
+"""The brake: a sync that would zero, remove, reprice or list again a large share of the catalogue stops before its first write.
 
 A wrong import in the shop looks like any other change; ten thousand listings at zero are a lost day. What a person has
 seen and agreed to goes through with a plan (`plans.py`).
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.mappings import WAS_LISTED
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.sync.plan import Action, Change
 
@@ -38,12 +39,18 @@ class Harm:
     zeroed: int = 0
     removed: int = 0
     repriced: int = 0
+    relisted: int = 0
     steps: list[dict[str, object]] = field(default_factory=list)
 
     @property
     def worst(self) -> int:
-        """The largest of the three."""
-        return max(self.zeroed, self.removed, self.repriced)
+        """The largest of the four."""
+        return max(self.counts.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Items by kind of harm."""
+        return {name: getattr(self, name) for name in ("zeroed", "removed", "repriced", "relisted")}
 
     def add(self, changes: Iterable[Change], *, quantities_only: bool = False) -> None:
         """Counts some changes in."""
@@ -57,8 +64,10 @@ class Harm:
 
 
 def harm_of(change: Change, *, quantities_only: bool = False) -> str | None:
-    """Whether a change takes something off sale or changes its price: zeroed, removed or repriced. Pure."""
+    """Whether a change takes something off sale, changes its price or lists it a second time. Pure."""
     mapping = change.mapping
+    if change.action is Action.CREATE and mapping.state == "listed":
+        return None if quantities_only else "relisted"
     if mapping.fourseller_product_id is None or not change.writes:
         return None
     if change.action is Action.DELETE:
@@ -77,9 +86,8 @@ def check(database: Database, settings: Settings, harm: Harm) -> None:
     worst = harm.worst
     if worst < settings.brake_items or not exceeds(database, worst, settings.brake_percent):
         return
-    counts = {"zeroed": harm.zeroed, "removed": harm.removed, "repriced": harm.repriced}
     raise BrakeEngaged(
-        f"The brake is on: of the items on 4Seller {in_words(counts)}, more than {settings.brake_percent} % of them. "
+        f"The brake is on: of the items on 4Seller {in_words(harm.counts)}, more than {settings.brake_percent} % of them. "
         "Nothing was sent. If that is right, write the plan with `midas sync products --full --plan FILE`, read it, "
         "and apply it with `midas sync products --apply FILE`.",
         harm.steps,
@@ -93,9 +101,7 @@ def in_words(counts: Mapping[str, int]) -> str:
 
 def enough_dirty(database: Database, items: int) -> bool:
     """Whether so many listed items wait that the brake has anything to ask."""
-    dirty = sa.select(mappings.c.id).where(
-        mappings.c.dirty_since.is_not(None), mappings.c.fourseller_product_id.is_not(None)
-    )
+    dirty = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_not(None), WAS_LISTED)
     with database.reading() as connection:
         return connection.execute(dirty.offset(items - 1).limit(1)).first() is not None
 
@@ -103,7 +109,7 @@ def enough_dirty(database: Database, items: int) -> bool:
 def exceeds(database: Database, worst: int, percent: int) -> bool:
     """Whether `worst` items are more than that share of the listed ones; counts no further than it must."""
     enough = worst * 100 // max(1, percent) + 1
-    listed = sa.select(mappings.c.id).where(mappings.c.fourseller_product_id.is_not(None)).limit(enough)
+    listed = sa.select(mappings.c.id).where(WAS_LISTED).limit(enough)
     with database.reading() as connection:
         count = connection.scalar(sa.select(sa.func.count()).select_from(listed.subquery())) or 0
     return worst * 100 > percent * count

@@ -123,7 +123,8 @@ def _confirmed(mapping: Mapping, product: Product) -> bool:
 def _settle(engine: Engine, mapping: Mapping, shown: Product | None, read_at: datetime) -> Settling:
     """Settles this one item as a reconciliation would: by its policy, its pins, and who pushed since it was asked."""
     products = [] if shown is None else [shown]
-    listing = Listing(products=products, total=len(products), complete=True)
+    gone = frozenset[str]() if shown is not None else frozenset({str(mapping.fourseller_product_id)})
+    listing = Listing(products=products, total=len(products), complete=True, gone=gone)
     return settle_listing(engine, listing, read_at, ids=[mapping.id])
 
 

@@ -10,9 +10,7 @@ from typing import Any
 
 from midas_pipelines.fourseller.models import Attributes, Image, Inventory, Product, ProductDraft, Shipping
 from midas_pipelines.storefront.catalog import ShopItem
-
-SOURCE = "midastechnical"
-"""The mark the contract asks for in a product's metadata."""
+from midas_pipelines.sync.identity import identity
 
 LONGEST_SKU, LONGEST_TITLE = 100, 500
 """Characters that the contract lets a SKU and a title have."""
@@ -68,7 +66,7 @@ def draft(item: ShopItem, quantity: int, price: Decimal) -> ProductDraft:
         inventory=Inventory(quantity=quantity, track_quantity=True),
         shipping=Shipping(weight=weight, dimensions=item.dimensions),
         status="active",
-        metadata={"source": SOURCE, "product_id": item.product_id, "variant_id": item.variant_id},
+        metadata=identity(item.key),
     )
 
 

@@ -16,14 +16,14 @@ from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.identity import Known
 from midas_pipelines.sync.orders.open_lines import settle_open_lines
 from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.plans import Plan, still_holds
-from midas_pipelines.sync.push import Push, known_by_sku
+from midas_pipelines.sync.push import Push
 from midas_pipelines.sync.reconcile import read_listing, settle_listing, settle_sold
 from midas_pipelines.sync.record import Clock, recorded
 from midas_pipelines.sync.scan import Scanned, chunks, scan
-from midas_pipelines.sync.send import Known
 from midas_pipelines.sync.tally import Tally
 from midas_pipelines.sync.threads import in_thread
 
@@ -127,7 +127,7 @@ async def _sync(
     full = mode is Mode.FULL or ids is not None
     # Stock that came back belongs to those who wait for it, before anyone can buy it again.
     await in_thread(settle_open_lines, engine.database, engine.run_id)
-    known = await _read_listing(engine, client, shards) if mode is Mode.FULL and ids is None else None
+    known = await _read_listing(engine, client, shards, report) if mode is Mode.FULL and ids is None else None
     limit = engine.settings.title_limit
     scanned = scan(engine.database, title_limit=limit, ids=ids, shards=shards) if full else None
     started = time.perf_counter()
@@ -174,25 +174,30 @@ def _dirty(engine: Engine) -> int:
         return count_dirty(connection)
 
 
-async def _read_listing(engine: Engine, client: FourSeller, shards: Shards | None) -> Known | None:
-    """What 4Seller lists now, by SKU, the items of the shards settled by policy; None when it could not be read whole.
+async def _read_listing(
+    engine: Engine, client: FourSeller, shards: Shards | None, report: ProductReport
+) -> Known | None:
+    """What 4Seller has that is tied to no item, the items of the shards settled by policy; None when it could not be read whole.
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
-    read_at, listing = await read_listing(engine, client)
+    read_at, listing = await read_listing(engine, client, shards)
     settling = await in_thread(settle_listing, engine, listing, read_at, shards)
     if settling.need_sales:  # a sale that is not imported yet is no edit
         await import_orders(engine)
         await settle_sold(client, settling)
     await in_thread(take_marketplace_quantities, engine)
-    return known_by_sku(listing.products) if listing.complete else None
+    if listing.complete:
+        return Known(settling.orphans)
+    report.problems.append({"sku": "", "fate": "list", "reason": listing.reason})
+    return None
 
 
 def _fill(report: ProductReport, tally: Tally, scanned: Scanned | None) -> None:
     report.created, report.deleted, report.adopted = tally.created, tally.deleted, tally.adopted
     report.updated = tally.updated + tally.pushed
     report.failed = tally.failed + tally.released
-    report.problems = tally.problems
+    report.problems += tally.problems
     touched = tally.created + report.updated + tally.deleted + report.failed
     if scanned is None:
         report.scanned, report.unchanged, report.set_aside = tally.claimed, tally.unchanged, tally.set_aside

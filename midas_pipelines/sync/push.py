@@ -16,7 +16,6 @@ from sqlalchemy.exc import IntegrityError
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, ContractBroken, RateLimited, Unavailable
-from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store import claims
 from midas_pipelines.store.claims import Fate, Outcome
 from midas_pipelines.store.presence import Presence, free_dead_claims
@@ -27,11 +26,12 @@ from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.sync.brake import Harm, check, enough_dirty
 from midas_pipelines.sync.engine import ChannelDown, Engine
+from midas_pipelines.sync.identity import Known
 from midas_pipelines.sync.plan import Action, Change, plan
 from midas_pipelines.sync.plans import Step, only_agreed
 from midas_pipelines.sync.record import channel_is_down
 from midas_pipelines.sync.scan import chunks, slices
-from midas_pipelines.sync.send import Known, send
+from midas_pipelines.sync.send import send
 from midas_pipelines.sync.sku_claims import take_skus
 from midas_pipelines.sync.tally import Tally
 from midas_pipelines.sync.threads import in_thread
@@ -55,7 +55,7 @@ class Push:
     Args:
         engine: settings, database and run.
         client: an open client.
-        known: listings read before this push began, for adoption without a look-up; None looks each one up.
+        known: products without an item, read before this push began, for adoption without a look-up; None looks each up.
         ids: only these mappings; None for all.
         quantities_only: leaves content alone and touches only what 4Seller has already.
         ignore_delays: also items whose next attempt is not due.
@@ -217,7 +217,13 @@ class Push:
         if self.quantities_only:
             changes = [_only_quantity(change) for change in changes]
         else:
-            changes = take_skus(connection, changes, has_status=has_status, title_limit=limit)
+            changes = take_skus(
+                connection,
+                changes,
+                has_status=has_status,
+                title_limit=limit,
+                lag_seconds=self.engine.settings.list_lag_seconds,
+            )
         claims.doubt(
             connection,
             content=[change.mapping.id for change in changes if change.action in CHANGES_CONTENT],
@@ -322,12 +328,3 @@ def _first(group: ExceptionGroup[Exception]) -> Exception:
     found = group.subgroup(BadCredentials) or group
     inner = found.exceptions[0]
     return _first(inner) if isinstance(inner, ExceptionGroup) else inner
-
-
-def known_by_sku(products: Sequence[Product]) -> Known:
-    """Products of a complete listing by their SKU, the oldest first."""
-    found: Known = {}
-    for product in products:
-        if product.sku:
-            found.setdefault(product.sku, []).append(product)
-    return found

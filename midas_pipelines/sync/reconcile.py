@@ -24,6 +24,7 @@ from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.conflicts import settle_pushed, settle_unseen
 from midas_pipelines.store.presence import free_dead_claims
 from midas_pipelines.store.shards import Shards
+from midas_pipelines.sync.absence import ask_for_missing
 from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.conflicts import close_alerts, take_marketplace_quantities
 from midas_pipelines.sync.differences import shown_quantity
@@ -89,7 +90,7 @@ async def reconcile(engine: Engine, *, push: bool = True, shards: Shards | None 
         async with engine.channel() as client:
             clock.client = client
             await in_thread(take_marketplace_quantities, engine)
-            read_at, listing = await read_listing(engine, client)
+            read_at, listing = await read_listing(engine, client, shards)
             imported = await import_orders(engine)
             settling = await in_thread(settle_listing, engine, listing, read_at, shards)
             await settle_sold(client, settling)
@@ -101,16 +102,19 @@ async def reconcile(engine: Engine, *, push: bool = True, shards: Shards | None 
     return report
 
 
-async def read_listing(engine: Engine, client: FourSeller) -> tuple[datetime, Listing]:
-    """The moment before the read by the database's clock, and everything 4Seller lists.
+async def read_listing(
+    engine: Engine, client: FourSeller, shards: Shards | None = None
+) -> tuple[datetime, Listing]:
+    """The moment before the read by the database's clock, and everything 4Seller has; what its list lacks is asked for by id.
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
     read_at = await in_thread(_database_now, engine)
     try:
-        return read_at, await client.listing()
+        listing = await client.listing()
     except (Unavailable, RateLimited, ContractBroken) as failed:
         raise ChannelDown(f"4Seller's products could not be read: {failed} Nothing was changed.") from failed
+    return read_at, await ask_for_missing(engine, client, listing, shards)
 
 
 def settle_listing(

@@ -26,10 +26,15 @@ WINDOW_SECONDS = 60.0
 HELD_SECONDS = 30
 """When a change that is held is looked at again; shorter than the window, so that what waits keeps counting."""
 
-REASON = "The brake is on: too many items at once would be zeroed, removed or repriced."
+REASON = "The brake is on: too many items at once would be zeroed, removed, repriced or relisted."
 ALERT, SUBJECT = "brake", "gateway"
 
-SHOWN = {"zeroed": "acked_quantity", "removed": "fourseller_product_id", "repriced": "acked_price"}
+SHOWN = {
+    "zeroed": "acked_quantity",
+    "removed": "fourseller_product_id",
+    "repriced": "acked_price",
+    "relisted": "fourseller_product_id",
+}
 """By kind of harm, the column of what 4Seller shows that the harm changes once it is sent."""
 
 log = logging.getLogger(__name__)

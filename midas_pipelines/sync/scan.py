@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.claims import COLUMNS, Mapping
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.mappings import ensure_items, mark_dirty
+from midas_pipelines.store.mappings import WAS_LISTED, ensure_items, mark_dirty
 from midas_pipelines.store.rules import NO_RULE, read_rules
 from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
@@ -80,7 +80,7 @@ def chunks(
         title_limit: the longest title 4Seller takes.
         ids: only these mappings.
         dirty_only: only items that wait to be pushed.
-        listed_only: only items that 4Seller has.
+        listed_only: only items that are on 4Seller, or were until their product went missing there.
         shards: only the items of these.
     """
     for part in slices(ids):
@@ -120,7 +120,7 @@ def read_chunk(
     if dirty_only:
         query = query.where(mappings.c.dirty_since.is_not(None))
     if listed_only:
-        query = query.where(mappings.c.fourseller_product_id.is_not(None))
+        query = query.where(WAS_LISTED)
     if shards is not None:
         query = query.where(shards.condition)
     with database.reading() as connection:

@@ -20,17 +20,16 @@ from midas_pipelines.fourseller.errors import (
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.claims import Fate, Outcome
 from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.differences import keep_edits
 from midas_pipelines.sync.engine import Engine
+from midas_pipelines.sync.identity import Known, meant
 from midas_pipelines.sync.listing import content_hash
 from midas_pipelines.sync.plan import Action, Change
 from midas_pipelines.sync.threads import in_thread
 
-Known = dict[str, list[Product]]
-"""SKU -> the products 4Seller lists under it, the oldest first."""
-
 SENDS_OF_A_CREATE = 3
-"""How often a create is sent at most in one run, each time after a look-up that found nothing."""
+"""How often a create is sent at most in one run where look-ups do not lag, each time after one that found nothing."""
 
 
 async def send(change: Change, client: FourSeller, engine: Engine, known: Known | None) -> Outcome:
@@ -46,7 +45,7 @@ async def send(change: Change, client: FourSeller, engine: Engine, known: Known 
             case Action.DELETE:
                 return await _delete(change, client, engine)
             case Action.SETTLE:
-                return await _settle(change, client, engine)
+                return await _settle(change, client, engine, known)
             case _:
                 raise AssertionError(f"{change.action} sends nothing")
     except BadCredentials:
@@ -57,8 +56,8 @@ async def send(change: Change, client: FourSeller, engine: Engine, known: Known 
     except BadItem as refused:  # an earlier create of unknown fate is no clearer for it
         settled = change.action is not Action.CREATE
         return Outcome(change.mapping, Fate.SET_ASIDE, reason=str(refused), refused=True, settled=settled)
-    except NotFound:
-        return _vanished(change)
+    except NotFound as missing:
+        return await _vanished(change, client, missing)
     except FourSellerError as failed:
         settled = not change.mapping.in_doubt and change.action is not Action.CREATE
         unanswered = isinstance(failed, Unavailable | Ambiguous) and failed.status in (None, 502, 503, 504)
@@ -68,48 +67,82 @@ async def send(change: Change, client: FourSeller, engine: Engine, known: Known 
 
 
 async def _create(change: Change, client: FourSeller, engine: Engine, known: Known | None) -> Outcome:
-    """Adopts the product if 4Seller has the SKU already, creates it otherwise; an unknown fate is looked up first."""
+    """Adopts the product if 4Seller has it already, creates it otherwise; an unknown fate is looked up first.
+
+    A look-up right after a lost answer proves nothing where look-ups lag: the create is then sent again by a later run.
+    """
     assert change.draft is not None
-    sku = change.draft.sku
+    lag = engine.settings.list_lag_seconds
+    sends = 1 if lag else SENDS_OF_A_CREATE
     uncertain = known is None or change.mapping.creating_since is not None
-    for _ in range(SENDS_OF_A_CREATE):
-        found = await client.find_by_sku(sku) if uncertain or known is None else known.get(sku, [])
-        free = await in_thread(_unmapped, engine, found, change.mapping.id) if found else []
-        if free:
-            return await _adopt(change, free[0], client)
+    for sent in range(sends + 1):
+        for product in await _adoptable(change, client, engine, known, look=uncertain):
+            adopted = await _adopt(change, product, client)
+            if adopted is not None:
+                return adopted
+        if sent == sends:
+            break
         try:
             product = await client.create_product(change.draft, idempotency_key=_idempotency_key(change))
         except (Ambiguous, Conflict) as doubt:
             uncertain, last = True, doubt
             continue
         return _listed(change, product.id, created=True)
-    return Outcome(change.mapping, Fate.FAILED, reason=str(last), settled=False)
+    return Outcome(change.mapping, Fate.FAILED, reason=str(last), settled=False, wait_seconds=lag)
 
 
-async def _settle(change: Change, client: FourSeller, engine: Engine) -> Outcome:
-    """Ties the item to what its earlier create made under its earlier SKU, if it made anything; the next run goes on."""
-    found = await _unowned(change, client, engine)
+async def _settle(change: Change, client: FourSeller, engine: Engine, known: Known | None) -> Outcome:
+    """Ties the item to what its earlier create made, if it made anything; the next run goes on."""
+    found = await _adoptable(change, client, engine, known, look=True)
+    left = 0.0
+    since = change.mapping.creating_since
+    if not found and since is not None:
+        age = await in_thread(engine.database.now) - since
+        left = max(0.0, engine.settings.list_lag_seconds - age.total_seconds())
     return Outcome(
         change.mapping,
         Fate.RELEASED,
         fourseller_product_id=found[0].id if found else None,
-        reason="Its SKU changed while its create was in doubt; that is settled, and the next run goes on.",
+        reason="The answer to its create was lost; what became of it is looked up before anything else is sent.",
+        settled=left == 0,
+        wait_seconds=left or None,
     )
 
 
-async def _unowned(change: Change, client: FourSeller, engine: Engine) -> list[Product]:
-    """The products under the mapping's SKU that are no other item's."""
-    found = await client.find_by_sku(change.mapping.sku) if change.mapping.sku else []
-    return await in_thread(_unmapped, engine, found, change.mapping.id) if found else []
+async def _adoptable(
+    change: Change, client: FourSeller, engine: Engine, known: Known | None, *, look: bool
+) -> list[Product]:
+    """The products that are this item's and tied to no other, the surest first; `look` asks 4Seller too."""
+    # What an earlier create made has the SKU that the mapping held then.
+    sku = change.sku if change.action is Action.CREATE else change.mapping.sku
+    key = change.mapping.key
+    if not sku:
+        return []
+    found = known.find(sku, key) if known is not None else []
+    if look:
+        # 4Seller may have stored another spelling, and look for that one alone.
+        for spelling in dict.fromkeys((sku, sku.lower(), sku.upper())):
+            looked_up = meant(sku, key, await client.find_by_sku(spelling))
+            found += looked_up
+            if looked_up or not change.mapping.in_doubt:
+                break
+    found = meant(sku, key, found)
+    return await in_thread(_free, engine, found, change.mapping.id, sku) if found else []
 
 
-async def _adopt(change: Change, product: Product, client: FourSeller) -> Outcome:
+async def _adopt(change: Change, product: Product, client: FourSeller) -> Outcome | None:
+    """Ties the item to a product that 4Seller lists; None where it is deleted and the list only lags behind."""
     quantity = product.inventory.quantity if product.inventory is not None else None
-    if content_hash(product) == change.content_hash and quantity == change.quantity:
-        return _listed(change, product.id, adopted=True, wrote=False)
+    equal = content_hash(product) == change.content_hash and quantity == change.quantity
     assert change.draft is not None
-    await client.update_product(product.id, change.draft)
-    return _listed(change, product.id, adopted=True)
+    try:
+        if equal:
+            await client.product(product.id)
+        else:
+            await client.update_product(product.id, change.draft)
+    except NotFound:
+        return None
+    return _listed(change, product.id, adopted=True, wrote=not equal)
 
 
 async def _update(change: Change, client: FourSeller) -> Outcome:
@@ -150,7 +183,7 @@ async def _set_quantity(change: Change, client: FourSeller) -> Outcome:
 async def _delete(change: Change, client: FourSeller, engine: Engine) -> Outcome:
     product_id = change.mapping.fourseller_product_id
     if product_id is None:  # a create of unknown fate: it may be there under its SKU
-        found = await _unowned(change, client, engine)
+        found = await _adoptable(change, client, engine, None, look=True)
         product_id = found[0].id if len(found) == 1 else None
     if product_id is not None:
         await client.delete_product(product_id)
@@ -176,26 +209,41 @@ def _listed(
     )
 
 
-def _vanished(change: Change) -> Outcome:
-    """4Seller no longer has the product: forget its id, so that the next attempt looks it up or creates it anew."""
-    return Outcome(
-        change.mapping,
-        Fate.RELEASED,
-        reason="4Seller no longer has this product; the next run lists it anew.",
-        vanished=True,
-        settled=False,
-    )
+async def _vanished(change: Change, client: FourSeller, missing: NotFound) -> Outcome:
+    """A write met a 404: only when the product is not there by its id either may the next attempt list it again."""
+    product_id, reason = change.mapping.fourseller_product_id, str(missing)
+    try:
+        if product_id is not None:
+            await client.product(product_id)
+    except NotFound:
+        return Outcome(
+            change.mapping,
+            Fate.RELEASED,
+            reason="4Seller no longer has this product; the next run lists it again.",
+            vanished=True,
+            settled=False,
+        )
+    except BadCredentials:
+        raise
+    except FourSellerError as failed:
+        reason = str(failed)
+    settled = change.action is not Action.CREATE and not change.mapping.in_doubt
+    return Outcome(change.mapping, Fate.FAILED, reason=reason, settled=settled)
 
 
-def _unmapped(engine: Engine, found: list[Product], mapping_id: int) -> list[Product]:
-    """Those of the products that are no other item's."""
+def _free(engine: Engine, found: list[Product], mapping_id: int, sku: str) -> list[Product]:
+    """Those of the products that are no other item's: neither tied to one, nor of a SKU that one has in the shop."""
     ids = [product.id for product in found]
-    query = sa.select(mappings.c.fourseller_product_id).where(
+    others = [product.sku for product in found if product.sku != sku]
+    tied = sa.select(mappings.c.fourseller_product_id).where(
         mappings.c.fourseller_product_id.in_(ids), mappings.c.id != mapping_id
     )
+    sold: set[str | None] = set()
     with engine.database.reading() as connection:
-        taken = set(connection.scalars(query))
-    return [product for product in found if product.id not in taken]
+        taken = set(connection.scalars(tied))
+        for column in (products.c.sku, product_variants.c.sku) if others else ():
+            sold |= set(connection.scalars(sa.select(column).where(column.in_(others))))
+    return [product for product in found if product.id not in taken and product.sku not in sold]
 
 
 def _idempotency_key(change: Change) -> str:

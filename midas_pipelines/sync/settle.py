@@ -114,6 +114,11 @@ class Settling:
         while self.next_chunk():
             pass
 
+    @property
+    def orphans(self) -> list[Product]:
+        """The products that are tied to none of the items judged so far."""
+        return [product for key, product in self.shown.items() if key not in self.ours]
+
     def _read_chunk(self, connection: sa.Connection) -> list[Mapping]:
         query = sa.select(*COLUMNS).where(mappings.c.id > self._after)
         if self.ids is not None:  # a statement takes only so many parameters
@@ -138,7 +143,7 @@ class Settling:
                 self.shown.get(row.fourseller_product_id or ""),
                 rules.get(row.key, NO_RULE),
                 title_limit=limit,
-                complete=self.listing.complete,
+                gone=self._gone(row),
                 free=stale.id in free,
                 recent=row.acked_at is not None and row.acked_at > self._recent,
                 sales_in=self.sales_in,
@@ -183,9 +188,7 @@ class Settling:
 
     def _write(self, connection: sa.Connection, verdicts: list[tuple[Mapping, Verdict]]) -> None:
         observed = [
-            self._observed(row)
-            for row, _ in verdicts
-            if self.listing.complete or self._product(row) is not None
+            self._observed(row) for row, _ in verdicts if self._product(row) is not None or self._gone(row)
         ]
         if observed:
             connection.execute(_WRITE_OBSERVED, observed)
@@ -215,6 +218,12 @@ class Settling:
 
     def _product(self, row: Mapping) -> Product | None:
         return self.shown.get(row.fourseller_product_id or "")
+
+    def _gone(self, row: Mapping) -> bool:
+        """Whether 4Seller surely has no product of the item's: it was asked by id, or the item has none yet."""
+        if row.fourseller_product_id is None:
+            return self.listing.complete
+        return row.fourseller_product_id in self.listing.gone
 
     def _observed(self, row: Mapping) -> dict[str, Any]:
         product = self._product(row)
@@ -269,7 +278,7 @@ def settle_orphans(settling: Settling) -> None:
 
     Only after all items were judged: whose a product is, some of them alone cannot tell.
     """
-    orphans = [product for key, product in settling.shown.items() if key not in settling.ours]
+    orphans = settling.orphans
     settling.unknown = len(orphans)
     with settling.engine.database.writing() as connection:
         alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])

@@ -6,6 +6,7 @@ listed, the new owner inherits its 4Seller product rather than making a second o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
@@ -19,13 +20,19 @@ from midas_pipelines.sync.plan import Action, Change, plan
 
 
 def take_skus(
-    connection: sa.Connection, changes: list[Change], *, has_status: bool, title_limit: int
+    connection: sa.Connection,
+    changes: list[Change],
+    *,
+    has_status: bool,
+    title_limit: int,
+    lag_seconds: float = 0.0,
 ) -> list[Change]:
     """The same changes, with their SKUs held by their mapping rows, or set aside where another item has the SKU.
 
     Runs in the transaction that claimed the rows. A change waits where the row that holds its SKU is busy. Creates
     are noted as begun, so that a create whose answer is lost is looked up before it is sent again; an item in doubt
-    keeps its SKU until that is done.
+    keeps its SKU until that is done. Until `lag_seconds` after a create was sent it is only looked up, for
+    4Seller's look-ups may lag as long behind it.
     """
     moving = [
         change
@@ -44,8 +51,9 @@ def take_skus(
             _decide(connection, grant, change)
         _hold(connection, grant.taken)
         settled = [grant.batch[change.mapping.id] for change in changes]
-    _note_creates(connection, [change for change in settled if change.action is Action.CREATE])
-    return settled
+    creates = {change.mapping.id for change in settled if change.action is Action.CREATE}
+    early = creates - _note_creates(connection, creates, lag_seconds)
+    return [replace(c, action=Action.SETTLE) if c.mapping.id in early else c for c in settled]
 
 
 @dataclass
@@ -136,6 +144,7 @@ def _inherit(
         # A create of the holder's whose answer was lost is the heir's to look up now.
         heir = replace(
             heir,
+            sku=change.sku,
             fourseller_product_id=holder.fourseller_product_id,
             creating_since=heir.creating_since or holder.creating_since,
         )
@@ -168,9 +177,12 @@ def _hold(connection: sa.Connection, taken: dict[str, int]) -> None:
     )
 
 
-def _note_creates(connection: sa.Connection, creates: list[Change]) -> None:
-    fresh = [change.mapping.id for change in creates if change.mapping.creating_since is None]
-    if fresh:
-        connection.execute(
-            sa.update(mappings).where(mappings.c.id.in_(fresh)).values(creating_since=utc_now())
-        )
+def _note_creates(connection: sa.Connection, creates: set[int], lag_seconds: float) -> set[int]:
+    """Notes that creates are sent now; leaves out those of which an earlier one, of unknown fate, may not be listed yet."""
+    if not creates:
+        return creates
+    known = sa.update(mappings).where(mappings.c.id.in_(creates))
+    if lag_seconds:
+        shown = mappings.c.creating_since < utc_now(-math.ceil(lag_seconds))
+        known = known.where(sa.or_(mappings.c.creating_since.is_(None), shown))
+    return set(connection.scalars(known.values(creating_since=utc_now()).returning(mappings.c.id)))

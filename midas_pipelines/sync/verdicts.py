@@ -47,7 +47,7 @@ def judge(
     rule: Rule = NO_RULE,
     *,
     title_limit: int,
-    complete: bool = True,
+    gone: bool = True,
     free: bool = True,
     recent: bool = False,
     sales_in: bool = True,
@@ -60,7 +60,7 @@ def judge(
         product: as 4Seller showed it; None when it was not in the listing.
         rule: the merged rules.
         title_limit: the longest title 4Seller takes.
-        complete: whether the listing was read whole; absence means nothing otherwise.
+        gone: whether 4Seller surely has no product of it; not to be in a list proves nothing.
         free: whether the row is ours to settle: not claimed, not confirmed since the read began.
         recent: whether it was confirmed so shortly before the read that the quantity read may be the old one.
         sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
@@ -68,7 +68,7 @@ def judge(
     if "listing" in (mapping.pinned_fields or {}) and product is None:
         return _kept_off(mapping, item, rule, title_limit)
     if product is None:
-        return _missing(mapping, item, rule, title_limit, complete=complete, free=free)
+        return _missing(mapping, item, rule, title_limit, gone=gone, free=free)
     pins = followed(mapping.pinned_fields, product) or {}
     held = held_fields(pins)
     decided = replace(mapping, pinned_fields=without_pins(pins, held))
@@ -165,23 +165,23 @@ def _kept_off(mapping: Mapping, item: ShopItem | None, rule: Rule, title_limit: 
 
 
 def _missing(
-    mapping: Mapping, item: ShopItem | None, rule: Rule, title_limit: int, *, complete: bool, free: bool
+    mapping: Mapping, item: ShopItem | None, rule: Rule, title_limit: int, *, gone: bool, free: bool
 ) -> Verdict:
     change = plan(mapping, item, title_limit, rule)
     if change.draft is None and change.action is not Action.DELETE:
         return Verdict(change, NO_ITEM)
     if change.draft is None:  # to be taken off, and off already
-        return Verdict(change, NO_ITEM, push=complete and free, values=FORGOTTEN if complete and free else {})
-    if not complete:
+        return Verdict(change, NO_ITEM, push=gone and free, values=FORGOTTEN if gone and free else {})
+    if not gone:
         return Verdict(change, NOT_SEEN if mapping.fourseller_product_id else CHANGING)
-    gone = Difference("listing", "listed", "missing", edited=mapping.fourseller_product_id is not None)
-    if not gone.edited or not free:
+    missing = Difference("listing", "listed", "missing", edited=mapping.fourseller_product_id is not None)
+    if not missing.edited or not free:
         standing = CHANGING if mapping.dirty or not free else DIFFERING
-        return Verdict(change, standing, (), (gone,), push=free)
+        return Verdict(change, standing, (), (missing,), push=free)
     policy = rule.policy("listing", mapping.policy_override)
-    conflict = Conflict(gone, policy, taken="marketplace" if policy == "marketplace_wins" else None)
+    conflict = Conflict(missing, policy, taken="marketplace" if policy == "marketplace_wins" else None)
     values: dict[str, Any] = dict(FORGOTTEN)
     if policy != "source_wins":
         listing = {"listing": {"value": None, "held": policy == "manual"}}
         values["pinned_fields"] = with_pins(mapping.pinned_fields, listing)
-    return Verdict(change, DIFFERING, (conflict,), (gone,), push=policy == "source_wins", values=values)
+    return Verdict(change, DIFFERING, (conflict,), (missing,), push=policy == "source_wins", values=values)

@@ -54,6 +54,7 @@ class World:
             "fourseller_api_key": self.background.config.api_key,
             "fourseller_seller_id": self.background.config.seller_id,
             "in_flight": 8,
+            "list_lag_seconds": 0,
         }
         return Settings(**(given | self.changes))
 

@@ -1,0 +1,268 @@
+"""A list proves presence, never absence: nothing is listed twice because a list or a look-up did not show it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.sandbox.state import Json, Refused, State
+from midas_pipelines.sync.brake import BrakeEngaged
+from midas_pipelines.sync.identity import meant, owner
+from midas_pipelines.sync.reconcile import reconcile
+from midas_pipelines_tests.shop import add_product, rows, run, value
+from midas_pipelines_tests.sync.world import World
+
+FIND = State.find
+
+
+class Lists:
+    """Has the sandbox's lists and look-ups show something else than what it holds."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hidden: set[str] = set()
+        self.ghosts: list[Json] = []
+        self.lookups_too = True
+        state = world.sandbox.state
+
+        def find(*, sku: str | None, **rest: Any) -> list[Json]:
+            found = FIND(state, sku=sku, **rest)
+            if sku is not None and not self.lookups_too:
+                return found
+            kept = [one for one in found if one["id"] not in self.hidden]
+            return kept + [one for one in self.ghosts if sku in (None, one["sku"])]
+
+        monkeypatch.setattr(state, "find", find)
+
+
+@pytest.fixture
+def lists(world: World, monkeypatch: pytest.MonkeyPatch) -> Lists:
+    return Lists(world, monkeypatch)
+
+
+@pytest.fixture
+def twelve(world: World, lists: Lists) -> World:
+    """Twelve items, all on 4Seller."""
+    for number in range(12):
+        add_product(world.database, sku=f"A-{number}")
+    world.full()
+    return world
+
+
+def ids(world: World) -> list[str]:
+    return list(world.sandbox.state.products)
+
+
+def reconciled(world: World) -> Any:
+    return asyncio.run(reconcile(world.engine(read_back_grace_seconds=0)))
+
+
+def alerts(world: World, kind: str = "listing") -> int:
+    found: int = value(
+        world.database, "SELECT count(*) FROM alerts WHERE kind = :kind AND cleared_at IS NULL", kind=kind
+    )
+    return found
+
+
+@pytest.mark.parametrize("left", [0, 1, 6, 8])
+def test_a_list_that_lacks_much_is_not_believed_and_nothing_is_listed_twice(
+    twelve: World, lists: Lists, left: int
+) -> None:
+    lists.hidden = set(ids(twelve)[left:])
+    report = twelve.full()
+    assert (report.created, len(twelve.listed), alerts(twelve)) == (0, 12, 1)
+    assert "lacks" in report.problems[0]["reason"]
+    report = reconciled(twelve)
+    assert (report.complete, report.pushed, len(twelve.listed)) == (False, 0, 12)
+    lists.hidden = set()
+    twelve.full()
+    assert (len(twelve.listed), alerts(twelve), reconciled(twelve).consistency) == (12, 0, 1.0)
+
+
+def test_a_list_that_lacks_a_few_is_completed_by_id(twelve: World, lists: Lists) -> None:
+    lists.hidden = set(ids(twelve)[:2])
+    assert twelve.calls(twelve.full) == {"GET": 3}
+    report = reconciled(twelve)
+    assert (report.complete, report.equal, len(twelve.listed)) == (True, 12, 12)
+
+
+@pytest.mark.parametrize("status", [500, 409])
+def test_an_id_that_answers_with_an_error_proves_nothing(
+    twelve: World, lists: Lists, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = ids(twelve)[0]
+    lists.hidden = {hidden}
+    state = twelve.sandbox.state
+
+    def product(key: str) -> Json:
+        if key == hidden:
+            raise Refused(status, "odd", "Try later.")
+        return State.product(state, key)
+
+    monkeypatch.setattr(state, "product", product)
+    twelve.full()
+    assert len(twelve.listed) == 12
+
+
+def test_what_persons_deleted_is_listed_again_and_no_more(twelve: World) -> None:
+    for product_id in ids(twelve)[:2]:
+        twelve.sandbox.state.remove(product_id)
+    twelve.changes |= {"list_lag_seconds": 60}
+    assert (twelve.full().created, len(twelve.listed)) == (2, 12)
+    assert twelve.calls(twelve.full) == {"GET": 1}
+
+
+def test_many_that_are_gone_by_id_too_wait_for_a_person(twelve: World) -> None:
+    for product_id in ids(twelve)[:11]:
+        twelve.sandbox.state.remove(product_id)
+    for sync in (twelve.full, twelve.incremental):
+        with pytest.raises(BrakeEngaged, match="11 would be relisted"):
+            sync()
+    assert len(twelve.listed) == 1
+    twelve.changes |= {"brake_percent": 100}
+    twelve.full()
+    assert len(twelve.listed) == 12
+
+
+def test_a_quantity_refused_with_404_is_no_proof_that_the_product_is_gone(
+    twelve: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def set_quantity(key: str, quantity: int) -> Json:
+        raise Refused(404, "no_stock_record", "There is no stock record.")
+
+    monkeypatch.setattr(twelve.sandbox.state, "set_quantity", set_quantity)
+    run(twelve.database, "UPDATE products SET stock_quantity = 4 WHERE sku = 'A-1'")
+    twelve.incremental()
+    twelve.incremental()
+    assert len(twelve.listed) == 12
+    assert value(twelve.database, "SELECT attempts FROM fourseller_product_mappings WHERE sku = 'A-1'") > 0
+
+
+# a create whose answer was lost
+
+
+@pytest.fixture
+def lost(world: World, lists: Lists, monkeypatch: pytest.MonkeyPatch) -> World:
+    """One item, whose first create is carried out and not answered; keys are ignored, look-ups lag a minute."""
+    add_product(world.database, sku="Lost-1")
+    state = world.sandbox.state
+    state.honour_idempotency_key = False
+    create = state.create
+
+    def once(draft: Json, key: str | None = None) -> Json:
+        lists.hidden.add(create(draft, key)["id"])
+        monkeypatch.setattr(state, "create", create)
+        raise Refused(500, "oops", "Something broke.")
+
+    monkeypatch.setattr(state, "create", once)
+    world.changes |= {"list_lag_seconds": 60}
+    return world
+
+
+def later(world: World) -> None:
+    """A minute goes by."""
+    run(
+        world.database, "UPDATE fourseller_product_mappings SET creating_since = '2026-01-01 00:00:00.000000'"
+    )
+
+
+@pytest.mark.parametrize("sync", [World.incremental, World.full], ids=["incremental", "full"])
+def test_a_lost_create_is_not_sent_again_while_look_ups_lag(lost: World, lists: Lists, sync: Any) -> None:
+    for _ in range(3):
+        sync(lost)
+    assert len(lost.sandbox.state.products) == 1
+    lists.hidden.clear()
+    lost.full()
+    lost.full()
+    assert (len(lost.listed), lost.dirty) == (1, 0)
+
+
+def test_a_create_that_was_never_carried_out_is_sent_again_after_a_minute(lost: World, lists: Lists) -> None:
+    lost.incremental()
+    lost.sandbox.state.remove(ids(lost)[0])
+    lost.full()
+    assert ids(lost) == []
+    later(lost)
+    lost.full()
+    assert (lost.shown, lost.dirty) == (lost.wanted, 0)
+
+
+@pytest.mark.parametrize("spelling", ["LOST-1", "lost-1", " Lost-1 ", "Lost\uff0d1"])
+@pytest.mark.parametrize("sync", [World.incremental, World.full], ids=["incremental", "full"])
+def test_a_lost_create_is_found_under_another_spelling(
+    lost: World, lists: Lists, sync: Any, spelling: str
+) -> None:
+    lost.incremental()
+    (product,) = lost.sandbox.state.products.values()
+    lost.sandbox.state.edit(product["id"], {"sku": spelling})
+    lists.hidden.clear()
+    if spelling not in ("LOST-1", "lost-1"):
+        sync = World.full  # no look-up can guess it; the list shows whose it is
+    for _ in range(2):
+        sync(lost, **({} if sync is World.full else {"ignore_delays": True}))
+    assert (len(lost.sandbox.state.products), lost.dirty) == (1, 0)
+
+
+# what our own deletion left in the lists
+
+
+def test_a_deleted_product_that_is_still_listed_is_not_adopted(world: World, lists: Lists) -> None:
+    product = add_product(world.database, sku="Back")
+    world.full()
+    lists.ghosts = list(world.sandbox.state.products.values())
+    world.set(product, status="archived")
+    world.full()
+    world.set(product, status="active")
+    world.full()
+    assert (world.shown, world.dirty) == (world.wanted, 0)
+    assert rows(world.database, "SELECT 1 FROM fourseller_product_mappings WHERE state <> 'listed'") == []
+
+
+# whose product it is
+
+
+def a_product(sku: str | None, **metadata: Any) -> Product:
+    return Product(id="P1", sku=sku, metadata=metadata or None)
+
+
+OURS = {"source": "midastechnical", "product_id": 7, "variant_id": None}
+OWNERS: list[tuple[dict[str, Any], Any]] = [
+    (OURS, (7, None)),
+    ({"source": " MidasTechnical", "product_id": "7", "variant_id": ""}, (7, None)),
+    ({"source": "midastechnical", "product_id": "7", "variant_id": "3"}, (7, 3)),
+    ({"source": "another", "product_id": 7}, None),
+    ({"source": "midastechnical"}, None),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize(("metadata", "expected"), OWNERS)
+def test_our_metadata_says_whose_a_product_is(metadata: dict[str, Any], expected: Any) -> None:
+    assert owner(a_product("X", **metadata)) == expected
+
+
+@pytest.mark.parametrize(
+    ("product", "expected"),
+    [
+        (a_product("A & B"), True),
+        (a_product("a &amp; b"), True),
+        (a_product("A\u00a0&B"), True),
+        (a_product("ELSE", **OURS), True),
+        (a_product(None, **OURS), True),
+        (a_product("a & b", **(OURS | {"product_id": 8})), False),
+        (a_product("ELSE"), False),
+        (a_product(None), False),
+    ],
+)
+def test_a_product_is_meant_by_sku_by_mark_or_by_another_spelling(product: Product, expected: bool) -> None:
+    assert bool(meant("A & B", (7, None), [product])) is expected
+
+
+def test_a_spelling_that_another_item_has_is_that_items(world: World) -> None:
+    world.sandbox.state.create({"sku": "ABC", "title": "Theirs", "price": "1.00"})
+    add_product(world.database, sku="abc")
+    add_product(world.database, sku="ABC")
+    world.full()
+    assert (world.shown, len(ids(world))) == (world.wanted, 2)
