@@ -106,6 +106,14 @@ class Commands(click.Group):
         except click.ClickException as failed:
             say(f"Error: {failed.format_message()}", err=True)
             ctx.exit(failed.exit_code)
+        except Exception as failed:
+            from midas_pipelines.cli.opening import database_trouble  # which imports sqlalchemy
+
+            sentence = database_trouble(failed)
+            if sentence is None:
+                raise
+            say(f"Error: {sentence}", err=True)
+            ctx.exit(1)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in the help, without importing anything."""

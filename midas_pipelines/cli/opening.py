@@ -12,6 +12,26 @@ from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.version import NotUpgraded, require_upgraded
 
+DATABASE_MODULES = ("sqlalchemy.", "psycopg.", "sqlite3")
+
+
+def database_trouble(error: BaseException) -> str | None:
+    """A sentence for an error of a database, also one of several that came together; None for any other error."""
+    for one in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        if (sentence := database_trouble(one)) is not None:
+            return sentence
+    if not f"{type(error).__module__}.".startswith(DATABASE_MODULES):
+        return None
+    return database_sentence(type(getattr(error, "orig", None) or error).__name__)
+
+
+def database_sentence(kind: str) -> str:
+    """What to say of a database's error: its kind alone, for its text may quote a row."""
+    return (
+        f"The database does not answer any more, or refused what was asked of it ({kind}). What was finished is kept: "
+        "see that the database runs, then start the command again."
+    )
+
 
 @contextmanager
 def shop_database(*, upgraded: bool = True) -> Iterator[tuple[Settings, Database]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from midas_pipelines.cli.opening import DATABASE_MODULES, database_sentence
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.workflows import ops_config, run_tags
 
@@ -57,6 +58,8 @@ def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, str | None]
                 return data.user_failure_data.description, str(kind.value) if kind is not None else None
             error = data.error
             cause = error.cause or error if error is not None else None
+            if cause is not None and cause.message.startswith(DATABASE_MODULES):
+                return database_sentence(str(cause.cls_name)), None
             return (cause.message.strip() if cause is not None else "The run failed."), None
     return (None, None) if result.success else ("The run failed; see it in the Dagster UI.", None)
 

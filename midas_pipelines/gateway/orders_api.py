@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -48,6 +49,20 @@ OrderId = Annotated[
         description="The marketplace's id, the order number, or the shop's own id.",
     ),
 ]
+
+
+FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The moment in UTC; the first or the last one there is where an offset leads beyond them."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return FIRST_MOMENT if moment.year == 1 else LAST_MOMENT
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class OrderRow(BaseModel):
@@ -222,8 +237,8 @@ def get_orders(
     exception: Annotated[
         bool | None, Query(description="Those that need a person, or those that do not.")
     ] = None,
-    placed_from: Annotated[AwareDatetime | None, Query()] = None,
-    placed_to: Annotated[AwareDatetime | None, Query()] = None,
+    placed_from: Annotated[Moment | None, Query()] = None,
+    placed_to: Annotated[Moment | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: Cursor = None,
 ) -> dict[str, Any]:

@@ -118,6 +118,25 @@ def test_sql_in_every_place_finds_nothing_and_breaks_nothing(attacked: Gateway) 
     assert attacked.call("GET", "/readyz").status_code == 200
 
 
+FAR = (
+    "0001-01-01T00:00:00+14:00",
+    "0001-01-01T00:00:00Z",
+    "9999-12-31T23:59:59.999999-14:00",
+    "9999-12-31T23:59:59Z",
+)
+
+
+@pytest.mark.parametrize("moment", FAR)
+def test_the_ends_of_time_are_moments_like_any_other(door: Gateway, moment: str) -> None:
+    door.world.place(("A-1", 1))
+    key = door.key(Role.OPERATOR)
+    door.call("POST", "orders", key)
+    first = moment.startswith("0001")
+    for name, found in (("placed_from", first), ("placed_to", not first)):
+        answer = door.call("GET", "orders", key, params={name: moment})
+        assert (answer.status_code, bool(answer.json()["data"])) == (200, found)
+
+
 def test_a_header_cannot_be_smuggled_into_an_answer(attacked: Gateway) -> None:
     answer = attacked.call("GET", "/healthz", headers={"X-Request-ID": "a%0d%0aSet-Cookie: x=1"})
     assert "set-cookie" not in answer.headers
@@ -138,12 +157,12 @@ def test_a_client_that_sends_its_body_too_slowly_is_told_so(
     attacked: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
-    head = b"POST /api/marketplace/webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{"
+    head = b"POST /api/marketplace/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{"
     assert exchange(attacked, head).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_body_that_declares_no_length_is_measured_as_it_comes(attacked: Gateway) -> None:
-    head = b"POST /api/marketplace/webhooks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /api/marketplace/orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     assert exchange(attacked, head + chunk * 17).startswith(b"HTTP/1.1 413 ")
 
