@@ -6,9 +6,16 @@ Nothing below the edge (`defs`, `gateway`, `cli`) reads the environment: it is h
 from __future__ import annotations
 
 import json
+import os
+import re
 from base64 import urlsafe_b64decode
+from collections.abc import Mapping
 from datetime import UTC, datetime
+<<<<<<< HEAD
 from ipaddress import ip_network
+=======
+from difflib import get_close_matches
+>>>>>>> 940c17b (Refuse a misspelt setting or address with the nearest name; name the gateway's port for Kubernetes)
 from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -494,12 +501,36 @@ def _parse_database_url(text: str) -> URL:
 
 def load_settings() -> Settings:
     """The settings of this process's environment; raises `SettingsError` with a sentence for each wrong one."""
+    if misspelt := unknown_names(os.environ):
+        raise SettingsError(" ".join(misspelt))
     try:
         return Settings()
     except ValidationError as error:
         raise SettingsError(
             " ".join(_sentence(item["loc"], item["msg"]) for item in error.errors())
         ) from None
+
+
+OTHER_NAMES = ("MIDAS_HOST", "MIDAS_VERSION")
+"""What `deploy/` reads itself; they reach every service through its file of settings."""
+_OTHERS = re.compile(r"MIDAS_TEST_\w+|\w+_SERVICE_(HOST|PORT\w*)|\w+_PORT_\d+_\w+")
+"""Names of the tests, and those that Kubernetes makes of the services in a namespace."""
+
+
+def unknown_names(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like a setting and is none, with the nearest name. Pure."""
+    known = [variable_of(name) for name in Settings.model_fields]
+    sentences = []
+    for given, value in sorted(environment.items()):
+        name = given.upper()
+        if not (name.startswith(("MIDAS_", "FOURSELLER_")) and value) or name in (*known, *OTHER_NAMES):
+            continue
+        if _OTHERS.fullmatch(name) or ("://" in value and name.endswith("_PORT")):
+            continue
+        nearest = get_close_matches(name, known, n=1)
+        advice = f"did you mean {nearest[0]}?" if nearest else "`docs/settings.md` lists all."
+        sentences.append(f"{given} is not a setting: {advice}")
+    return sentences
 
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from midas_pipelines.settings import Settings, SettingsError, load_settings
+from midas_pipelines.settings import Settings, SettingsError, load_settings, unknown_names
 from midas_pipelines.store.payloads import Vault
 
 SECRET = "hunter2"
@@ -206,3 +206,43 @@ def test_several_payload_keys_are_accepted_as_the_vault_takes_them(monkeypatch: 
     monkeypatch.setenv("MIDAS_PAYLOAD_KEY", keys)
     vault = Vault(load_settings().payload_key)
     assert vault.open(vault.seal({"id": 1})) == {"id": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("MIDAS_SCHEDULE", "MIDAS_SCHEDULES"),
+        ("MIDAS_DATABSE_URL", "MIDAS_DATABASE_URL"),
+        ("midas_order_interval", "MIDAS_ORDERS_INTERVAL"),
+        ("FOURSELLER_APIKEY", "FOURSELLER_API_KEY"),
+        ("FOURSELLER_SELLER", "FOURSELLER_SELLER_ID"),
+        ("MIDAS_GATEWY_PORT", "MIDAS_GATEWAY_PORT"),
+        ("MIDAS_FOURSELLER_API_KEY", "FOURSELLER_API_KEY"),
+    ],
+)
+def test_a_misspelt_name_is_refused_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, name: str, nearest: str
+) -> None:
+    monkeypatch.setenv(name, SECRET)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value) == f"{name} is not a setting: did you mean {nearest}?"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MIDAS_HOST", "midas.example.com"),
+        ("MIDAS_VERSION", "1"),
+        ("MIDAS_TEST_POSTGRES_URL", "postgresql://localhost"),
+        ("MIDAS_GATEWAY_SERVICE_HOST", "10.0.0.1"),
+        ("MIDAS_DAGSTER_WEBSERVER_SERVICE_PORT_HTTP", "80"),
+        ("MIDAS_DAGSTER_WEBSERVER_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("MIDAS_PIPELINES_PORT", "tcp://10.0.0.1:4000"),
+        ("MIDAS_NOTHING", ""),
+        ("midas_schedules", "true"),
+        ("MIDASTOUCH", "gold"),
+    ],
+)
+def test_a_name_that_others_read_is_let_be(name: str, value: str) -> None:
+    assert unknown_names({name: value}) == []

@@ -7,6 +7,7 @@ import os
 import sys
 
 import click
+from pydantic import SecretStr
 
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.settings import SettingsError
@@ -99,6 +100,10 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command; why it failed may quote what came from outside."""
+        if addresses := os.environ.get("MIDAS_NOTIFY_URLS"):
+            from midas_pipelines.notify.targets import read_targets, require_understood
+
+            require_understood(read_targets(SecretStr(addresses)))
         try:
             return super().invoke(ctx)
         except click.UsageError:  # quotes what the caller typed alone, on lines of its own

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from pydantic import SecretStr
 
 from midas_pipelines.mail_address import header_text
+from midas_pipelines.settings import SettingsError
 
 
 class TargetFailed(Exception):
@@ -33,7 +36,8 @@ class Target:
     @property
     def kind(self) -> str:
         """The scheme, for people: `mailtos`, `slack`, `json`."""
-        return self.url.partition("://")[0] or "unknown"
+        kind, parted, _ = self.url.partition("://")
+        return kind if kind and parted else "unknown"
 
     def send(self, title: str, body: str) -> None:
         """Hands a message over and waits until it is taken. Raises TargetFailed."""
@@ -51,6 +55,30 @@ class Target:
             raise TargetFailed(f"The {self.kind}:// target failed: {type(trouble).__name__}.") from None
         if not taken:
             raise TargetFailed(f"The {self.kind}:// target did not take the message; it will be tried again.")
+
+
+def require_understood(targets: Sequence[Target]) -> None:
+    """Raises SettingsError, with the nearest kind of address, when apprise does not understand one of them."""
+    import apprise
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings quote addresses
+    for target in targets:
+        if apprise.Apprise.instantiate(target.url) is not None:
+            continue
+        kinds = [
+            kind
+            for schema in apprise.Apprise().details()["schemas"]
+            for kind in (*(schema["protocols"] or ()), *(schema["secure_protocols"] or ()))
+        ]
+        nearest = get_close_matches(target.kind, kinds, n=1)
+        advice = (
+            f"did you mean {nearest[0]}://?"
+            if nearest and nearest != [target.kind]
+            else "check its spelling."
+        )
+        raise SettingsError(
+            f"MIDAS_NOTIFY_URLS has a {target.kind}:// address that is not understood: {advice}"
+        )
 
 
 def read_targets(urls: SecretStr | None) -> list[Target]:

@@ -19,6 +19,18 @@ WRONG = {
         {"FOURSELLER_API_URL": "http://api.example.com/v1"},
         "FOURSELLER_API_URL must begin with https",
     ),
+    "misspelt name": (
+        {"MIDAS_SCHEDULE": "true"},
+        "MIDAS_SCHEDULE is not a setting: did you mean MIDAS_SCHEDULES?",
+    ),
+    "misspelt kind of address": (
+        {"MIDAS_NOTIFY_URLS": "json://127.0.0.1 slak://s3cret/s3cret/s3cret"},
+        "MIDAS_NOTIFY_URLS has a slak:// address that is not understood: did you mean slack://?",
+    ),
+    "no kind of address": (
+        {"MIDAS_NOTIFY_URLS": "s3cret"},
+        "has a unknown:// address that is not understood",
+    ),
     "no url": ({"FOURSELLER_API_URL": "api.example.com"}, "FOURSELLER_API_URL must be an http(s) URL"),
 }
 
