@@ -11,11 +11,8 @@ import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from datetime import UTC, datetime
-<<<<<<< HEAD
-from ipaddress import ip_network
-=======
 from difflib import get_close_matches
->>>>>>> 940c17b (Refuse a misspelt setting or address with the nearest name; name the gateway's port for Kubernetes)
+from ipaddress import ip_network
 from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Literal
