@@ -17,6 +17,7 @@ from midas_pipelines.fourseller.errors import (
     ContractBroken,
     FourSellerError,
     NotFound,
+    NotSent,
     RateLimited,
     Unavailable,
 )
@@ -38,7 +39,7 @@ class FourSeller:
 
     `in_flight` bounds the requests open at once; `pace` how fast they are sent (without one it adapts to the 429s
     it meets); `on_failed_call` is told of every failed attempt; `deadline_seconds` bounds a call, retries included,
-    from its first request on. Every method raises an error of the `FourSellerError` family.
+    from its first request on; no write is sent unless `may_write`. Every method raises an error of the `FourSellerError` family.
     """
 
     def __init__(
@@ -52,12 +53,14 @@ class FourSeller:
         on_failed_call: Callable[[FailedCall], None] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         deadline_seconds: float = 30.0,
+        may_write: Callable[[], bool] = lambda: True,
     ) -> None:
         self._wire = Wire(base_url, api_key, seller_id, transport=transport)
         self._slots = asyncio.Semaphore(in_flight)
         self._pace: Pace = pace or AdaptivePace()
         self._on_failed_call = on_failed_call
         self._deadline_seconds = deadline_seconds
+        self._may_write = may_write
         self._meter = CallMeter()
         self.clock_ahead: float | None = (
             None  # seconds that 4Seller's clock is ahead of ours, as last answered
@@ -207,6 +210,8 @@ class FourSeller:
 
     async def _attempt(self, budget: Budget, read: Callable[[Any], Read]) -> Read:
         await self._turn(budget)
+        if budget.call.writes and not self._may_write():
+            raise NotSent(f"{budget.call.subject} was not sent: this worker's lease may be over.")
         seconds = budget.start_attempt()
         try:
             sent = await self._send(budget.call, seconds)

@@ -59,6 +59,10 @@ class Unavailable(FourSellerError):
     """4Seller could not be reached or failed, and nothing was changed by the call."""
 
 
+class NotSent(FourSellerError):
+    """A write that was not sent, because its worker may have lost the claim on the item."""
+
+
 class Ambiguous(FourSellerError):
     """A write whose answer was lost: it may have been applied. Look before sending it again."""
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import tenacity
@@ -15,6 +17,19 @@ FIRST_BACK_OFF = 0.25  # seconds; doubles with each attempt, and the wait is dra
 LONGEST_BACK_OFF = 2.0
 
 _BACK_OFF = tenacity.wait_random_exponential(multiplier=FIRST_BACK_OFF, max=LONGEST_BACK_OFF)
+
+_doubts: ContextVar[list[Ambiguous] | None] = ContextVar("doubts", default=None)
+
+
+@contextmanager
+def noting_doubts() -> Iterator[list[Ambiguous]]:
+    """Collects the writes of this task that got no answer, also where a later attempt did."""
+    noted: list[Ambiguous] = []
+    token = _doubts.set(noted)
+    try:
+        yield noted
+    finally:
+        _doubts.reset(token)
 
 
 class Budget:
@@ -49,6 +64,8 @@ class Budget:
             self._failed += 1
         if isinstance(error, Ambiguous):
             self._doubt = error
+            if (noted := _doubts.get()) is not None:
+                noted.append(error)
 
     def may_send_again(self, error: BaseException) -> bool:
         """Whether this failure is one that sending again could mend, without doing anything twice."""

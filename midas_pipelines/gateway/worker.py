@@ -19,10 +19,9 @@ from midas_pipelines.gateway.metrics import Metrics
 from midas_pipelines.gateway.supervising import Supervisor
 from midas_pipelines.gateway.worklog import WorkLog
 from midas_pipelines.store import webhooks
-from midas_pipelines.store.claims import Fate, Outcome
+from midas_pipelines.store.claims import Fate, Outcome, free_dead_claims
 from midas_pipelines.store.journal import ErrorBook
 from midas_pipelines.store.payloads import Vault
-from midas_pipelines.store.presence import Presence, free_dead_claims
 from midas_pipelines.store.rule_changes import mark_due
 from midas_pipelines.store.wake_triggers import ITEMS
 from midas_pipelines.store.wakes import Wakes
@@ -95,13 +94,12 @@ class Worker:
         engine = self._engine
         self._loop = asyncio.get_running_loop()
         book = ErrorBook(engine.database, engine.run_id, block=sys.maxsize)
-        presence = Presence(engine.database, engine.worker)
         async with engine.channel(book) as client:
             self._work_log = WorkLog(engine, client)
             express = self._express = Express(engine, client, self._pushed)
             vault = Vault(engine.settings.payload_key)
             applier = self._applier = Applier(engine, client, vault, self._import_sales, self._settled)
-            await in_thread(presence.begin)
+            await in_thread(engine.heartbeat.begin)
             try:
                 with Wakes(engine.database, self._wake_from_thread) as wakes:
                     self._work(express, applier, book, wakes, patience)
@@ -113,7 +111,7 @@ class Worker:
                         await self._supervisor.stop(patience + END_SECONDS)
                         await applier.release()
             finally:
-                await in_thread(presence.end)
+                await in_thread(engine.heartbeat.end)
                 self._work_log.close_minute(early=True)
                 await in_thread(self._write_down, book)
 

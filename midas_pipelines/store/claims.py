@@ -1,23 +1,24 @@
 """Claims: before an item is pushed a worker takes its mapping row for a while, so that no two push it at once.
 
-A claim is a lease: it ends by itself when its holder dies. Whoever claims reads the item afresh in the same
-transaction, so an old quantity never overwrites a newer one. An acknowledgement counts only for the claim's holder.
+Each claim has a number, and only that claim's own acknowledgement counts (`acknowledging.py`). It ends with its worker's
+lease (`liveness.py`), at the latest with its own. A claim that ends without an acknowledgement may leave a write behind
+that 4Seller applies late: the item is pushed again once that time is over.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from enum import Enum, StrEnum
-from functools import lru_cache
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.mappings import unlocked
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.liveness import alive_workers, remove_dead_workers
+from midas_pipelines.store.mappings import MOST_AT_ONCE, mark_dirty, unlocked
 from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
@@ -25,10 +26,14 @@ from midas_pipelines.storefront.types import utc_now
 
 LONGEST_DELAY_SECONDS = 3600
 FIRST_DELAY_SECONDS = 30
-
+LATE_SECONDS = 60
+"""How long after a write without an answer 4Seller may still apply it."""
 
 FORGOTTEN = {"fourseller_product_id": None, "acked_hash": None, "acked_price": None, "acked_quantity": None}
 """What a mapping is without a product on 4Seller."""
+
+ENDED = {"claimed_by": None, "claimed_until": None, "recheck_at": utc_now(LATE_SECONDS)}
+"""A claim that ended without an acknowledgement: what it sent, if anything, may be applied late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class Mapping:
     dirty_since: datetime | None
     pinned_fields: dict[str, Any] | None = None  # what syncs leave alone, as 4Seller has it
     policy_override: str | None = None
+    claim_number: int = 0
+    recheck_at: datetime | None = None
 
     @property
     def key(self) -> ItemKey:
@@ -108,6 +115,7 @@ class Outcome:
     shared: bool = False  # set aside because its SKU is another item's
     aside: bool = False  # removed from 4Seller, yet for sale in the shop: it counts as set aside
     pinned_fields: dict[str, Any] | None = None  # read afresh before the write, where something is pinned
+    uncertain: bool = False  # 4Seller may apply a write of this push later
 
     @property
     def unforeseen(self) -> bool:
@@ -154,15 +162,19 @@ def claim(
         conditions.append(shards.condition)
     if listed_only:
         conditions.append(mappings.c.fourseller_product_id.is_not(None))
-    query = sa.select(*COLUMNS).where(*conditions).order_by(mappings.c.id).limit(limit)
-    claimed = [Mapping(*row) for row in connection.execute(query.with_for_update(skip_locked=True))]
-    if claimed:
-        connection.execute(
-            sa.update(mappings)
-            .where(mappings.c.id.in_([mapping.id for mapping in claimed]))
-            .values(claimed_by=worker, claimed_until=utc_now(lease_seconds))
-        )
-    return claimed
+    query = sa.select(mappings.c.id).where(*conditions).order_by(mappings.c.id).limit(limit)
+    free = list(connection.scalars(query.with_for_update(skip_locked=True)))
+    if not free:
+        return []
+    left_behind = mappings.c.claimed_by.is_not(None)
+    statement = sa.update(mappings).where(mappings.c.id.in_(free)).returning(*COLUMNS)
+    claimed = statement.values(
+        claimed_by=worker,
+        claimed_until=utc_now(lease_seconds),
+        claim_number=mappings.c.claim_number + 1,
+        recheck_at=sa.case((left_behind, utc_now(LATE_SECONDS)), else_=mappings.c.recheck_at),
+    )
+    return sorted((Mapping(*row) for row in connection.execute(claimed)), key=lambda one: one.id)
 
 
 def doubt(connection: sa.Connection, *, content: Sequence[int], quantity: Sequence[int]) -> None:
@@ -179,26 +191,6 @@ def doubt(connection: sa.Connection, *, content: Sequence[int], quantity: Sequen
             connection.execute(sa.update(mappings).where(mappings.c.id.in_(ids)).values(values))
 
 
-def acknowledge(
-    connection: sa.Connection, outcomes: Sequence[Outcome], *, worker: str, most_attempts: int
-) -> list[Outcome]:
-    """Writes each outcome to its mapping and ends the claim; returns those to be written a moment later.
-
-    A mapping row that the shop's own transaction holds is not waited for (see `mappings.unlocked`). An outcome
-    whose claim has passed to another worker is dropped: that worker has read the item afresh.
-    """
-    free = set(unlocked(connection, [outcome.mapping.id for outcome in outcomes]))
-    alike: dict[Shape, list[dict[str, object]]] = {}
-    for outcome in outcomes:
-        if outcome.mapping.id in free:
-            shape, row = _split(_acknowledgement(outcome, most_attempts))
-            row |= {"row": outcome.mapping.id, "worker": worker, "pushed_version": outcome.mapping.version}
-            alike.setdefault(shape, []).append(row)
-    for shape, rows in alike.items():
-        connection.execute(_statement(shape), rows)
-    return [outcome for outcome in outcomes if outcome.mapping.id not in free]
-
-
 def release(connection: sa.Connection, worker: str) -> int:
     """Ends every claim that `worker` still holds, without an attempt; returns how many."""
     # A claimed item is dirty until its claim ends: the small index on dirty items finds it.
@@ -210,7 +202,39 @@ def release(connection: sa.Connection, worker: str) -> int:
     if not free:
         return 0
     statement = sa.update(mappings).where(mappings.c.id.in_(free), mappings.c.claimed_by == worker)
-    return connection.execute(statement.values(claimed_by=None, claimed_until=None)).rowcount
+    return connection.execute(statement.values(ENDED)).rowcount
+
+
+def free_dead_claims(database: Database) -> int:
+    """Ends the claims of workers that died without releasing them, and marks dirty what is due to be pushed again.
+
+    Returns how many items that were.
+    """
+    # A claimed item is dirty until its claim ends: the small index on dirty items finds it.
+    dead = sa.and_(
+        mappings.c.dirty_since.is_not(None),
+        mappings.c.claimed_by.is_not(None),
+        mappings.c.claimed_by.not_in(alive_workers()),
+    )
+    with database.writing() as connection:
+        held = list(connection.scalars(sa.select(mappings.c.id).where(dead).limit(MOST_AT_ONCE)))
+        if free := unlocked(connection, held):
+            connection.execute(sa.update(mappings).where(mappings.c.id.in_(free), dead).values(ENDED))
+        remove_dead_workers(connection)
+        return len(free) + _push_again(connection)
+
+
+def _push_again(connection: sa.Connection) -> int:
+    """Marks dirty what a late write may have changed, and forgets what 4Seller confirmed of it."""
+    due = sa.select(mappings.c.id).where(mappings.c.recheck_at <= utc_now(), mappings.c.claimed_by.is_(None))
+    free = unlocked(connection, list(connection.scalars(due.limit(MOST_AT_ONCE))))
+    if not free:
+        return 0
+    still = sa.update(mappings).where(mappings.c.id.in_(free), mappings.c.claimed_by.is_(None))
+    forgotten = still.values(recheck_at=None, acked_hash=None, acked_quantity=None)
+    ids = list(connection.scalars(forgotten.returning(mappings.c.id)))
+    mark_dirty(connection, ids)
+    return len(ids)
 
 
 def delay_seconds(attempts: int) -> float:
@@ -218,133 +242,3 @@ def delay_seconds(attempts: int) -> float:
     if attempts <= 1:
         return 0.0
     return float(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(attempts - 2, 12)))
-
-
-class Dealt(Enum):
-    """What is written where this version of the item waits no more; one that changed since stays dirty."""
-
-    VERSION = "acked_version"
-    DIRTY = "dirty_since"
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """A moment by the database's clock, so many seconds from now."""
-
-    seconds: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Pinned:
-    """Pins as they were read afresh; what a person has pinned or released meanwhile stands, having raised the version."""
-
-    fields: dict[str, Any] | None = field(default=None, hash=False, compare=False)
-
-
-DEALT_WITH = {"acked_version": Dealt.VERSION, "dirty_since": Dealt.DIRTY}
-Expression = Dealt | Later | Pinned | None
-Shape = tuple[tuple[str, Expression], ...]
-"""Which columns an acknowledgement writes, and which of them by an expression: those alike go in one statement."""
-
-
-def _split(values: dict[str, object]) -> tuple[Shape, dict[str, object]]:
-    shape = tuple((name, _expression_of(value)) for name, value in values.items())
-    plain = {f"new_{name}": values[name] for name, expression in shape if expression is None}
-    pins = values.get("pinned_fields")
-    return shape, plain | ({"new_pins": pins.fields} if isinstance(pins, Pinned) else {})
-
-
-def _expression_of(value: object) -> Expression:
-    if isinstance(value, Pinned):
-        return Pinned()  # its fields are a parameter
-    return value if isinstance(value, Dealt | Later) else None
-
-
-@lru_cache(maxsize=256)
-def _statement(shape: Shape) -> sa.Update:
-    statement = sa.update(mappings).where(
-        mappings.c.id == sa.bindparam("row"), mappings.c.claimed_by == sa.bindparam("worker")
-    )
-    return statement.values({name: _expression(name, expression) for name, expression in shape})
-
-
-def _expression(name: str, expression: Expression) -> sa.ColumnElement[Any] | utc_now:
-    pushed = sa.bindparam("pushed_version", type_=sa.BigInteger)
-    match expression:
-        case None:
-            return sa.bindparam(f"new_{name}", type_=mappings.c[name].type)
-        case Later(seconds):
-            return utc_now(seconds)
-        case Pinned():
-            pins = sa.bindparam("new_pins", type_=mappings.c.pinned_fields.type)
-            return sa.case((mappings.c.version == pushed, pins), else_=mappings.c.pinned_fields)
-        case Dealt.VERSION:
-            return sa.case((mappings.c.acked_version > pushed, mappings.c.acked_version), else_=pushed)
-        case Dealt.DIRTY:
-            return sa.case((mappings.c.version == pushed, sa.null()), else_=mappings.c.dirty_since)
-
-
-def _acknowledgement(outcome: Outcome, most_attempts: int) -> dict[str, object]:
-    values: dict[str, object] = {"claimed_by": None, "claimed_until": None}
-    if outcome.settled:
-        values["creating_since"] = None
-    if outcome.fate is Fate.FAILED:
-        values |= _failure(outcome, most_attempts)
-    elif outcome.fate is Fate.RELEASED:
-        if outcome.wait_seconds:
-            values["next_attempt_at"] = Later(math.ceil(outcome.wait_seconds))
-        if outcome.vanished:
-            values |= FORGOTTEN
-        if outcome.fourseller_product_id is not None:  # found to be there; the rest is for the next run
-            values["fourseller_product_id"] = outcome.fourseller_product_id
-    else:
-        values |= _done(outcome)
-    return values
-
-
-def _done(outcome: Outcome) -> dict[str, object]:
-    values: dict[str, object] = {}
-    if outcome.fate in (Fate.LISTED, Fate.QUANTITY):
-        values |= {"acked_quantity": outcome.quantity, "acked_at": Later()}
-    if not outcome.finished:  # the rest has yet to be sent, and goes on backing off where it failed before
-        return values
-    attempts = outcome.mapping.attempts + 1 if outcome.refused else 0
-    values |= DEALT_WITH | {"next_attempt_at": None, "attempts": attempts}
-    if outcome.fate in (Fate.LISTED, Fate.QUANTITY, Fate.UNCHANGED):
-        values |= {"state": "listed", "reason": None} if outcome.reason is None else {"state": "set_aside"}
-    if outcome.fate is Fate.LISTED:
-        values |= {
-            "fourseller_product_id": outcome.fourseller_product_id,
-            "acked_hash": outcome.content_hash,
-            "acked_price": outcome.price,
-        }
-    if outcome.pinned_fields is not None:
-        values["pinned_fields"] = Pinned(outcome.pinned_fields)
-    if outcome.fate is Fate.REMOVED:
-        values |= FORGOTTEN | {
-            "state": "set_aside" if outcome.aside else "removed",
-            "reason": outcome.reason,
-            "sku": None,
-            "acked_at": Later(),
-        }
-    if outcome.fate is Fate.SET_ASIDE:
-        values |= {"state": "set_aside"}
-    if outcome.refused:  # surely not applied: what was confirmed before holds still
-        values["acked_hash"] = outcome.mapping.acked_hash
-        if outcome.fate is Fate.SET_ASIDE:
-            values["acked_quantity"] = outcome.mapping.acked_quantity
-    if outcome.reason is not None:
-        values["reason"] = outcome.reason
-    return values
-
-
-def _failure(outcome: Outcome, most_attempts: int) -> dict[str, object]:
-    mapping = outcome.mapping
-    # What was set aside and is pushed again was freed by a person or a change: its attempts begin anew.
-    attempts = 1 if mapping.state == "set_aside" else mapping.attempts + 1
-    state = "set_aside" if attempts >= most_attempts else "listed" if mapping.fourseller_product_id else "new"
-    values: dict[str, object] = {"attempts": attempts, "reason": outcome.reason, "state": state}
-    if state == "set_aside":
-        return values | DEALT_WITH
-    wait = max(delay_seconds(attempts), outcome.wait_seconds or 0.0)
-    return values | {"next_attempt_at": Later(math.ceil(wait)) if wait else None}

@@ -37,6 +37,10 @@ mappings = sa.Table(
     sa.Column("observed_at", UtcDateTime),
     sa.Column("claimed_by", sa.String(100)),
     sa.Column("claimed_until", UtcDateTime),
+    sa.Column("claim_number", sa.BigInteger, nullable=False, server_default="0"),  # the fencing token
+    sa.Column(
+        "recheck_at", UtcDateTime
+    ),  # push again then: a write whose result is unknown may arrive until that moment
     sa.Column(
         "creating_since", UtcDateTime
     ),  # a create was sent, or was about to be, and no answer is on record
@@ -53,6 +57,20 @@ sa.Index(
     mappings.c.id,
     postgresql_where=mappings.c.dirty_since.is_not(None),
     sqlite_where=mappings.c.dirty_since.is_not(None),
+)
+sa.Index(
+    "fourseller_product_mappings_recheck",
+    mappings.c.recheck_at,
+    postgresql_where=mappings.c.recheck_at.is_not(None),
+    sqlite_where=mappings.c.recheck_at.is_not(None),
+)
+
+# Who pushes items and applies webhooks at present; a worker renews its lease every few seconds.
+workers = sa.Table(
+    "midas_workers",
+    store,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("alive_until", UtcDateTime, nullable=False),
 )
 
 # The stock ledger, append-only. Written by triggers for the shop's own changes, by the engine for all others.

@@ -18,8 +18,8 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.liveness import alive_workers
 from midas_pipelines.store.payloads import FORGOTTEN_PAYLOAD
-from midas_pipelines.store.presence import is_dead
 from midas_pipelines.store.rules import FOURSELLER
 from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.storefront.types import utc_now
@@ -324,13 +324,12 @@ def _in_state(state: str) -> sa.ColumnElement[bool]:
 
 def free_dead(database: Database) -> int:
     """Ends the claims of workers that died without releasing them, without an attempt; returns how many."""
-    claimed = sa.and_(table.processed_at.is_(None), table.claimed_by.is_not(None))
-    freed = 0
+    dead = sa.and_(
+        table.processed_at.is_(None), table.claimed_by.is_not(None), table.claimed_by.not_in(alive_workers())
+    )
     with database.writing() as connection:
-        for worker in connection.scalars(sa.select(table.claimed_by).where(claimed).distinct()).all():
-            if is_dead(database, worker, connection):
-                freed += release(connection, worker)
-    return freed
+        freed = sa.update(marketplace_webhooks).where(dead).values(claimed_by=None, claimed_until=None)
+        return connection.execute(freed).rowcount
 
 
 def forget(database: Database, *, days: int, block: int = 1000) -> int:

@@ -8,12 +8,14 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from midas_pipelines.fourseller.calls import FailedCall
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.journal import ErrorBook
+from midas_pipelines.store.liveness import Heartbeat
 from midas_pipelines.store.pace import SharedPace
 from midas_pipelines.sync.pauses import PauseAlert
 
@@ -42,6 +44,11 @@ class Engine:
     run_id: str | None = None
     worker: str = field(default_factory=worker_name)
 
+    @cached_property
+    def heartbeat(self) -> Heartbeat:
+        """What shows other workers that this one lives; runs while something is claimed."""
+        return Heartbeat(self.database, self.worker)
+
     @asynccontextmanager
     async def channel(self, book: ErrorBook | None = None) -> AsyncIterator[FourSeller]:
         """An open client; every failed call it makes is written to `fourseller_api_errors`.
@@ -69,5 +76,6 @@ class Engine:
                 in_flight=self.settings.in_flight,
                 pace=pace,
                 on_failed_call=note,
+                may_write=lambda: self.heartbeat.held,
             ) as client:
                 yield client

@@ -24,7 +24,7 @@ from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders.open_lines import any_open, settle_open_lines
 from midas_pipelines.sync.pacing import Pacing, Ready
 from midas_pipelines.sync.plan import Change
-from midas_pipelines.sync.push import MARGIN_SECONDS, Push, without_sending
+from midas_pipelines.sync.push import Push, without_sending
 from midas_pipelines.sync.record import end_outage
 from midas_pipelines.sync.rolling_brake import HELD_SECONDS, REASON, RollingBrake
 from midas_pipelines.sync.threads import in_thread
@@ -158,12 +158,11 @@ class Express:
         return Push(self._engine, self._client, ids=list(ids))
 
     def _start(self, changes: list[Change]) -> None:
-        until = time.monotonic() + self._engine.settings.lease_seconds - MARGIN_SECONDS
         for change in changes:
             if not change.writes:
                 self._to_write.put_nowait(_spaced(_unsent(change)))
                 continue
-            task = asyncio.create_task(self._send(change, until))
+            task = asyncio.create_task(self._send(change))
             self._sending.add(task)
             task.add_done_callback(self._sent)
 
@@ -173,9 +172,9 @@ class Express:
         if not task.cancelled() and task.exception() is not None:
             log.error("A push ended in a way nobody foresaw", exc_info=task.exception())
 
-    async def _send(self, change: Change, until: float) -> None:
+    async def _send(self, change: Change) -> None:
         try:
-            outcome = await self._push().send_in_time(change, until)
+            outcome = await self._push().send_in_time(change)
         except BadCredentials as refused:
             self.trouble.refused(str(refused), time.monotonic())
             outcome = Outcome(change.mapping, Fate.RELEASED, reason=str(refused), settled=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
 from midas_pipelines.fourseller.models import ProductDraft
@@ -43,6 +44,8 @@ class Change:
     shared: bool = False  # set aside because its SKU is another item's
     aside: bool = False  # taken off 4Seller, yet for sale in the shop: it counts as set aside
     guarded: frozenset[str] = frozenset()  # where 4Seller's own edits are not to be written over unread
+    read_at: datetime | None = None  # when the shop's tables were read, by the database's clock
+    send_until: float = 0.0  # by our monotonic clock: nothing of it is under way any more then
 
     @property
     def sku(self) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -17,13 +17,14 @@ from sqlalchemy.exc import IntegrityError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, ContractBroken, RateLimited, Unavailable
 from midas_pipelines.store import claims
+from midas_pipelines.store.acknowledging import acknowledge
 from midas_pipelines.store.claims import Fate, Outcome
-from midas_pipelines.store.presence import Presence, free_dead_claims
 from midas_pipelines.store.rule_changes import mark_due
 from midas_pipelines.store.rules import NO_RULE, read_rules
 from midas_pipelines.store.shards import Shards
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.brake import Harm, check, enough_dirty
 from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.identity import Known
@@ -77,9 +78,7 @@ class Push:
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
-        self._to_send: asyncio.Queue[tuple[Change, float] | None] = asyncio.Queue(
-            self.engine.settings.in_flight
-        )
+        self._to_send: asyncio.Queue[Change | None] = asyncio.Queue(self.engine.settings.in_flight)
         self._to_write: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._misses = 0
         self._skus: dict[int, str | None] = {}  # of what is under way
@@ -91,10 +90,10 @@ class Push:
             BrakeEngaged: it would do more harm than it may; nothing was sent.
             BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
         """
-        presence = Presence(self.engine.database, self.engine.worker)
         try:
+            await in_thread(self.engine.heartbeat.begin)
             await self._probe()
-            await in_thread(self._begin, presence)
+            await in_thread(self._begin)
             async with asyncio.TaskGroup() as writing:
                 writing.create_task(self._write_outcomes())
                 stopped = await self._send_all()
@@ -102,7 +101,7 @@ class Push:
         except ExceptionGroup as trouble:
             raise _first(trouble) from None
         finally:
-            await in_thread(self._end, presence)
+            await in_thread(self._end)
         if stopped is not None:
             raise stopped
         return self.tally
@@ -118,9 +117,8 @@ class Push:
                 f"4Seller is still down: {still} Nothing was tried; everything stays dirty."
             ) from None
 
-    def _begin(self, presence: Presence) -> None:
-        presence.begin()
-        free_dead_claims(self.engine.database)
+    def _begin(self) -> None:
+        claims.free_dead_claims(self.engine.database)
         mark_due(self.engine.database)
         if self.agreed is None:
             self._brake()
@@ -141,12 +139,12 @@ class Push:
             harm.add(changes, quantities_only=self.quantities_only)
         check(self.engine.database, settings, harm)
 
-    def _end(self, presence: Presence) -> None:
+    def _end(self) -> None:
         try:
             with self.engine.database.writing() as connection:
                 claims.release(connection, self.engine.worker)
         finally:
-            presence.end()
+            self.engine.heartbeat.end()
 
     async def _send_all(self) -> Exception | None:
         """Claims and sends until nothing is left, and returns what stopped it before that."""
@@ -164,10 +162,9 @@ class Push:
             after = 0
             while changes := await in_thread(self.claim_batch, after, ids):
                 after = changes[-1].mapping.id
-                until = time.monotonic() + self.engine.settings.lease_seconds - MARGIN_SECONDS
                 for change in changes:
                     if change.writes:
-                        await self._to_send.put((change, until))
+                        await self._to_send.put(change)
                     else:
                         self._to_write.put_nowait(without_sending(change))
         for _ in range(self.engine.settings.in_flight):
@@ -186,6 +183,7 @@ class Push:
     def _try_to_claim(self, after: int, ids: Sequence[int] | None) -> list[Change]:
         settings = self.engine.settings
         batch = settings.inventory_batch if self.quantities_only else settings.products_batch
+        until = time.monotonic() + settings.lease_seconds - MARGIN_SECONDS
         with self.engine.database.writing() as connection:
             claimed = claims.claim(
                 connection,
@@ -198,7 +196,11 @@ class Push:
                 ignore_delays=self.ignore_delays,
                 shards=self.shards,
             )
-            return self._plan(connection, claimed) if claimed else []
+            if not claimed:
+                return []
+            read_at = connection.scalar(sa.select(utc_now()))
+            planned = self._plan(connection, claimed)
+            return [replace(change, read_at=read_at, send_until=until) for change in planned]
 
     def _plan(self, connection: sa.Connection, claimed: list[claims.Mapping]) -> list[Change]:
         has_status = has_product_status(connection)
@@ -233,21 +235,22 @@ class Push:
 
     async def _send_changes(self) -> None:
         while (work := await self._to_send.get()) is not None:
-            outcome = await self.send_in_time(*work)
+            outcome = await self.send_in_time(work)
             self._to_write.put_nowait(outcome)
             await self._watch(outcome)
 
-    async def send_in_time(self, change: Change, until: float) -> Outcome:
+    async def send_in_time(self, change: Change) -> Outcome:
         """Sends it while the claim surely holds; what cannot end in time is left to the next run."""
-        left = until - time.monotonic()
+        left = change.send_until - time.monotonic()
+        begun = left >= CALL_SECONDS
         try:
-            if left >= CALL_SECONDS:
+            if begun:
                 async with asyncio.timeout(left):  # a create may take several calls
                     return await send(change, self.client, self.engine, self.known)
         except TimeoutError:
             pass
         reason = "4Seller is slow: the item's turn was over before it could be sent."
-        return Outcome(change.mapping, Fate.RELEASED, reason=reason, settled=False)
+        return Outcome(change.mapping, Fate.RELEASED, reason=reason, settled=False, uncertain=begun)
 
     async def _watch(self, outcome: Outcome) -> None:
         """Stops the push when 4Seller is down: a run of failures without one success, and no answer to a plain read.
@@ -290,12 +293,7 @@ class Push:
         if not outcomes:
             return []
         with self.engine.database.writing() as connection:
-            return claims.acknowledge(
-                connection,
-                outcomes,
-                worker=self.engine.worker,
-                most_attempts=self.engine.settings.most_attempts,
-            )
+            return acknowledge(connection, outcomes, most_attempts=self.engine.settings.most_attempts)
 
 
 def without_sending(change: Change) -> Outcome:

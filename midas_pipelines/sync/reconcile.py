@@ -21,8 +21,8 @@ from midas_pipelines.fourseller.errors import (
 )
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import Listing
+from midas_pipelines.store.claims import free_dead_claims
 from midas_pipelines.store.conflicts import settle_pushed, settle_unseen
-from midas_pipelines.store.presence import free_dead_claims
 from midas_pipelines.store.shards import Shards
 from midas_pipelines.sync.absence import ask_for_missing
 from midas_pipelines.sync.brake import BrakeEngaged

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -14,16 +15,18 @@ from midas_pipelines.fourseller.errors import (
     Conflict,
     FourSellerError,
     NotFound,
+    NotSent,
     RateLimited,
     Unavailable,
 )
 from midas_pipelines.fourseller.models import Product
+from midas_pipelines.fourseller.retrying import noting_doubts
 from midas_pipelines.store.claims import Fate, Outcome
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.differences import keep_edits
 from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.identity import Known, meant
+from midas_pipelines.sync.identity import Known, meant, owner
 from midas_pipelines.sync.listing import content_hash
 from midas_pipelines.sync.plan import Action, Change
 from midas_pipelines.sync.threads import in_thread
@@ -34,12 +37,18 @@ SENDS_OF_A_CREATE = 3
 
 async def send(change: Change, client: FourSeller, engine: Engine, known: Known | None) -> Outcome:
     """Carries out one change. Raises only `BadCredentials`: with a bad key every other call would fail too."""
+    with noting_doubts() as doubts:
+        outcome = await _send(change, client, engine, known)
+    return replace(outcome, uncertain=True) if doubts else outcome
+
+
+async def _send(change: Change, client: FourSeller, engine: Engine, known: Known | None) -> Outcome:
     try:
         match change.action:
             case Action.CREATE:
                 return await _create(change, client, engine, known)
             case Action.UPDATE:
-                return await _update(change, client)
+                return await _update(change, client, engine)
             case Action.QUANTITY:
                 return await _set_quantity(change, client)
             case Action.DELETE:
@@ -53,6 +62,8 @@ async def send(change: Change, client: FourSeller, engine: Engine, known: Known 
     except RateLimited as limited:
         wait = limited.retry_after_seconds
         return Outcome(change.mapping, Fate.RELEASED, reason=str(limited), wait_seconds=wait, settled=False)
+    except NotSent as unsent:
+        return Outcome(change.mapping, Fate.RELEASED, reason=str(unsent), settled=False)
     except BadItem as refused:  # an earlier create of unknown fate is no clearer for it
         settled = change.action is not Action.CREATE
         return Outcome(change.mapping, Fate.SET_ASIDE, reason=str(refused), refused=True, settled=settled)
@@ -87,7 +98,8 @@ async def _create(change: Change, client: FourSeller, engine: Engine, known: Kno
         except (Ambiguous, Conflict) as doubt:
             uncertain, last = True, doubt
             continue
-        return _listed(change, product.id, created=True)
+        late = change.mapping.creating_since is not None  # an earlier create may make a second product yet
+        return replace(_listed(change, product.id, created=True), uncertain=late)
     return Outcome(change.mapping, Fate.FAILED, reason=str(last), settled=False, wait_seconds=lag)
 
 
@@ -145,9 +157,11 @@ async def _adopt(change: Change, product: Product, client: FourSeller) -> Outcom
     return _listed(change, product.id, adopted=True, wrote=not equal)
 
 
-async def _update(change: Change, client: FourSeller) -> Outcome:
+async def _update(change: Change, client: FourSeller, engine: Engine) -> Outcome:
     product_id = change.mapping.fourseller_product_id
     assert product_id is not None
+    if change.mapping.creating_since is not None and change.mapping.recheck_at is None:
+        await _remove_doubles(change, client, engine)
     if change.guarded:
         change = keep_edits(change, await client.product(product_id))
     assert change.draft is not None
@@ -157,7 +171,7 @@ async def _update(change: Change, client: FourSeller) -> Outcome:
         if change.quantity is None or change.quantity == change.mapping.acked_quantity:
             raise
         # The old content stays on sale, so its quantity has to be true.
-        await client.set_quantity(product_id, change.quantity, datetime.now(UTC))
+        await client.set_quantity(product_id, change.quantity, _read_at(change))
         reason, quantity = str(refused), change.quantity
         return Outcome(
             change.mapping, Fate.QUANTITY, quantity=quantity, reason=reason, refused=True, wrote=True
@@ -165,10 +179,18 @@ async def _update(change: Change, client: FourSeller) -> Outcome:
     return _listed(change, product_id)
 
 
+async def _remove_doubles(change: Change, client: FourSeller, engine: Engine) -> None:
+    """Removes what an earlier create of the item made after a later one had succeeded."""
+    key = change.mapping.key
+    for double in await _adoptable(change, client, engine, None, look=True):
+        if double.id != change.mapping.fourseller_product_id and owner(double) == key:
+            await client.delete_product(double.id)
+
+
 async def _set_quantity(change: Change, client: FourSeller) -> Outcome:
     assert change.mapping.fourseller_product_id is not None
     assert change.quantity is not None
-    await client.set_quantity(change.mapping.fourseller_product_id, change.quantity, datetime.now(UTC))
+    await client.set_quantity(change.mapping.fourseller_product_id, change.quantity, _read_at(change))
     finished = change.reason is not None or change.content_hash == change.mapping.acked_hash
     return Outcome(
         change.mapping,
@@ -178,6 +200,12 @@ async def _set_quantity(change: Change, client: FourSeller) -> Outcome:
         wrote=True,
         finished=finished,
     )
+
+
+def _read_at(change: Change) -> datetime:
+    """When the quantity was read from the shop's tables, so that 4Seller may refuse the older of two."""
+    assert change.read_at is not None
+    return change.read_at
 
 
 async def _delete(change: Change, client: FourSeller, engine: Engine) -> Outcome:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.store import claims
+from midas_pipelines.store import acknowledging, claims
 from midas_pipelines.store.claims import Fate, Mapping, Outcome
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.mappings import mark_dirty
@@ -31,10 +31,10 @@ def claim(shop: Database, worker: str = "one", limit: int = 100, **options: Any)
         return claims.claim(connection, worker=worker, lease_seconds=60, limit=limit, **options)
 
 
-def acknowledge(shop: Database, *outcomes: Outcome, worker: str = "one") -> list[Outcome]:
+def acknowledge(shop: Database, *outcomes: Outcome) -> list[Outcome]:
     """What could not be written yet."""
     with shop.writing() as connection:
-        return claims.acknowledge(connection, outcomes, worker=worker, most_attempts=MOST_ATTEMPTS)
+        return acknowledging.acknowledge(connection, outcomes, most_attempts=MOST_ATTEMPTS)
 
 
 def listed(mapping: Mapping, quantity: int = 5) -> Outcome:
@@ -147,9 +147,8 @@ def test_an_acked_version_never_falls(item: Database) -> None:
     acknowledge(item, Outcome(old, Fate.RELEASED))
     (new,) = claim(item)
     acknowledge(item, listed(new, quantity=9))
-    run(item, "UPDATE fourseller_product_mappings SET claimed_by = 'one'")
     acknowledge(item, listed(old, quantity=5))
-    assert row(item).acked_version == new.version
+    assert (row(item).acked_version, row(item).acked_quantity) == (new.version, 9)
 
 
 def test_ten_nine_ten_are_three_versions(item: Database) -> None:
@@ -162,13 +161,55 @@ def test_ten_nine_ten_are_three_versions(item: Database) -> None:
     assert len(set(versions)) == 3
 
 
-def test_the_outcome_of_a_lost_claim_is_ignored(item: Database) -> None:
+@pytest.mark.parametrize("again", ["one", "two"])
+def test_the_outcome_of_a_lost_claim_is_not_written_and_its_item_is_pushed_again(
+    item: Database, again: str
+) -> None:
     (lost,) = claim(item, "one")
     _end_lease(item)
-    claim(item, "two")
-    before = row(item)
-    assert acknowledge(item, listed(lost), worker="one") == []
-    assert row(item) == before
+    (new,) = claim(item, again)
+    assert acknowledge(item, dataclasses.replace(listed(lost, quantity=90), wrote=True)) == []
+    assert row(item).acked_quantity is None
+    acknowledge(item, listed(new, quantity=7))
+    assert (row(item).acked_quantity, row(item).dirty_since) == (7, None)
+    assert claims.free_dead_claims(item) == 1
+    assert row(item).dirty_since is not None
+    assert (row(item).acked_quantity, row(item).acked_hash, row(item).recheck_at) == (None, None, None)
+
+
+def test_a_claim_that_ends_without_an_acknowledgement_is_pushed_again_once_a_late_write_has_arrived(
+    item: Database,
+) -> None:
+    claim(item, "dead")
+    assert claims.free_dead_claims(item) == 1
+    (mapping,) = claim(item)
+    acknowledge(item, listed(mapping))
+    assert (row(item).dirty_since, claims.free_dead_claims(item)) == (None, 0)
+    _end_delay(item)
+    assert claims.free_dead_claims(item) == 1
+    assert (row(item).version, row(item).dirty_since is not None) == (mapping.version + 1, True)
+
+
+def test_an_item_that_failed_for_good_is_not_pushed_again_for_a_late_write(item: Database) -> None:
+    for _ in range(MOST_ATTEMPTS):
+        (mapping,) = claim(item, ignore_delays=True)
+        acknowledge(item, Outcome(mapping, Fate.FAILED, reason="No answer.", uncertain=True))
+    assert (row(item).state, row(item).recheck_at) == ("set_aside", None)
+
+
+def test_a_second_create_keeps_its_mark_until_the_first_one_cannot_arrive_any_more(item: Database) -> None:
+    run(item, "UPDATE fourseller_product_mappings SET creating_since = '2000-01-01 00:00:00'")
+    (mapping,) = claim(item)
+    acknowledge(item, dataclasses.replace(listed(mapping), uncertain=True))
+    change(item, 3)
+    (mapping,) = claim(item)
+    acknowledge(item, listed(mapping, quantity=3))
+    assert row(item).creating_since is not None
+    _end_delay(item)
+    claims.free_dead_claims(item)
+    (mapping,) = claim(item)
+    acknowledge(item, listed(mapping, quantity=3))
+    assert row(item).creating_since is None
 
 
 def test_a_claim_that_ended_but_was_taken_by_nobody_still_counts(item: Database) -> None:
@@ -304,6 +345,11 @@ def test_release_and_mark_dirty_do_not_wait_for_the_shop(held: Database) -> None
 
 def _end_lease(shop: Database) -> None:
     run(shop, "UPDATE fourseller_product_mappings SET claimed_until = '2000-01-01 00:00:00'")
+
+
+def _end_delay(shop: Database) -> None:
+    due = "UPDATE fourseller_product_mappings SET recheck_at = '2000-01-01 00:00:00' WHERE recheck_at IS NOT NULL"
+    run(shop, due)
 
 
 def _make_due(shop: Database) -> None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from midas_pipelines_tests.shop import add_product, value
+from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.syncing import start_syncing
 from midas_pipelines_tests.sync.test_orders import assert_ledger_explains
 from midas_pipelines_tests.sync.world import World
@@ -43,8 +43,9 @@ class Rampage:
         assert self.world.listed is not None  # fails where two products share a SKU
 
     def settle(self) -> None:
-        """Ends the faults and syncs to the end, as the next scheduled runs would."""
+        """Ends the faults and the leases of the dead, and syncs to the end, as the next scheduled runs would."""
         self.world.faults()
+        run(self.world.database, "DELETE FROM midas_workers")
         self.world.import_orders()
         for _ in range(2):
             self.world.full()
@@ -72,16 +73,16 @@ class Rampage:
 
 def rampage(world: World, kills: int, seed: int) -> Counter[str]:
     """So many kills; checks both sides at the end."""
-    run = Rampage(world, seed)
-    while run.counts["killed"] < kills:
-        run.kill_once()
-    run.settle()
+    rage = Rampage(world, seed)
+    while rage.counts["killed"] < kills:
+        rage.kill_once()
+    rage.settle()
     assert world.shown == world.wanted
     assert world.dirty == 0
     assert world.writes(world.full) == 0
     assert value(world.database, "SELECT count(*) FROM orders") == len(world.sandbox.state.orders)
     assert_ledger_explains(world.database)
-    return run.counts
+    return rage.counts
 
 
 def test_a_sync_killed_again_and_again_ends_equal(world: World) -> None:

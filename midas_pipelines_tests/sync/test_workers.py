@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from midas_pipelines.store import claims
-from midas_pipelines.store.presence import Presence
+from midas_pipelines.store.liveness import Heartbeat
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.products import Mode, sync_products
 from midas_pipelines_tests.shop import add_product, value
@@ -114,12 +114,12 @@ def test_workers_and_a_busy_shop_end_equal(world: World) -> None:
 
 def test_what_a_living_worker_has_claimed_is_left_to_it(world: World) -> None:
     add_product(world.database)
-    presence = Presence(world.database, "busy")
-    presence.begin()
+    heartbeat = Heartbeat(world.database, "busy")
+    heartbeat.begin()
     with world.database.writing() as connection:
         assert len(claims.claim(connection, worker="busy", lease_seconds=60, limit=10)) == 1
     assert world.incremental().scanned == 0
-    presence.end()
+    heartbeat.end()
     assert world.incremental().created == 1
 
 
@@ -136,13 +136,13 @@ def test_a_sku_whose_holder_is_being_pushed_is_waited_for(world: World) -> None:
     world.full()
     world.set(old, sku="OTHER")
     add_product(world.database, sku="HANDED")
-    presence = Presence(world.database, "busy")
-    presence.begin()
+    heartbeat = Heartbeat(world.database, "busy")
+    heartbeat.begin()
     with world.database.writing() as connection:
         claims.claim(connection, worker="busy", lease_seconds=60, limit=1)
     report = world.incremental()
     assert (report.created, report.failed) == (0, 1)
-    presence.end()
+    heartbeat.end()
     world.incremental()
     assert world.shown == world.wanted
 
