@@ -25,6 +25,11 @@ class StatusWord:
     status: OrderStatus
     known: bool
 
+    @property
+    def unpaid(self) -> bool:
+        """Whether the word says that the buyer has not paid yet."""
+        return "".join(filter(str.isalpha, self.word)).lower() == "unpaid"
+
 
 # 4Seller's own pages say more than the API does; all of these are orders that wait to be worked on.
 WORDS: dict[str, OrderStatus] = {
@@ -34,6 +39,8 @@ WORDS: dict[str, OrderStatus] = {
     "out of stock": OrderStatus.PENDING,
     "address invalid": OrderStatus.PENDING,
     "unpaid": OrderStatus.PENDING,
+    "un paid": OrderStatus.PENDING,
+    "to ship": OrderStatus.PENDING,
     "on hold": OrderStatus.PENDING,
     "pending processing": OrderStatus.PENDING,
     "in process": OrderStatus.PENDING,

@@ -21,6 +21,10 @@ MOST_ALONE = 10
 
 GROUPED = alerts.c.subject.like("many:%")
 
+ENDED = "order_ended"
+NEWS = (ENDED,)
+"""Kinds of alerts that report an event and no state: they are closed when they are sent."""
+
 
 def raise_alert(connection: sa.Connection, *, kind: str, subject: str, text: str) -> bool:
     """Writes an alert to the outbox, unless one of this kind about this subject is open; True when it is new.

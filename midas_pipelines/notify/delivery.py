@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.notify.alerts import NEWS
 from midas_pipelines.notify.targets import Target, TargetFailed
 from midas_pipelines.store.alert_tables import alerts
 from midas_pipelines.store.database import Database
@@ -116,6 +117,7 @@ def _note(
             values: dict[str, Any] = {"sent_to": sorted(took[row["id"]]), "attempts": row["attempts"] + 1}
             if done:
                 values |= {"sent_at": utc_now(), "reason": None}
+                values |= {"cleared_at": utc_now()} if row["kind"] in NEWS else {}
             else:
                 wait = delay_seconds(row["attempts"] + 1)
                 values |= {"next_attempt_at": utc_now(wait), "reason": " ".join(reasons)}

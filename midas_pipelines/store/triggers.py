@@ -87,6 +87,13 @@ MOVE_VARIANT = (
 """A variant that moves to another product takes its mapping, and so its 4Seller product, along."""
 
 
+ORDER_MOVED = (
+    "OLD.status <> NEW.status OR (NEW.payment_status = 'refunded' AND OLD.payment_status <> 'refunded')"
+)
+NOT_PUSHED = "(status <> NEW.status OR (NEW.payment_status = 'refunded' AND status <> 'refunded'))"
+"""Which changes of the shop's order are news to 4Seller: its status, and a refund, which the shop keeps as a payment status."""
+
+
 # --- SQLite -----------------------------------------------------------------------------------------------------
 
 
@@ -175,8 +182,8 @@ SQLITE_TRIGGERS = {
     "midas_images_delete": "AFTER DELETE ON product_images BEGIN " + _mark("product_id = OLD.product_id"),
     "midas_categories_update": "AFTER UPDATE OF name ON categories WHEN OLD.name IS NOT NEW.name BEGIN "
     + _mark("product_id IN (SELECT id FROM products WHERE category_id = NEW.id)"),
-    "midas_orders_status": "AFTER UPDATE OF status ON orders WHEN OLD.status <> NEW.status BEGIN "
-    + _tell("local_order_id = NEW.id AND status <> NEW.status"),
+    "midas_orders_status": f"AFTER UPDATE OF status, payment_status ON orders WHEN {ORDER_MOVED} BEGIN "
+    + _tell(f"local_order_id = NEW.id AND {NOT_PUSHED}"),
     "midas_orders_replace": "BEFORE INSERT ON orders WHEN EXISTS (SELECT 1 FROM orders WHERE id = NEW.id) BEGIN "
     + _tell("local_order_id = NEW.id AND status <> NEW.status"),
     "midas_orders_delete": "AFTER DELETE ON orders BEGIN "
@@ -231,8 +238,8 @@ POSTGRESQL_TRIGGERS = {
     "midas_images_truncate": ("product_images", "TRUNCATE", "", "midas_table_emptied"),
     "midas_orders_status": (
         "orders",
-        "UPDATE OF status",
-        "WHEN (OLD.status IS DISTINCT FROM NEW.status)",
+        "UPDATE OF status, payment_status",
+        f"WHEN ({ORDER_MOVED})",
         "midas_order_status_changed",
     ),
     "midas_orders_delete": ("orders", "DELETE", "", "midas_order_deleted"),
@@ -341,13 +348,17 @@ BEGIN
   RETURN NULL;
 END $$"""
 
-_PG_ORDER = """
+_PG_ORDER = (
+    """
 CREATE OR REPLACE FUNCTION midas_order_status_changed() RETURNS trigger LANGUAGE plpgsql {security} AS $$
 BEGIN
   UPDATE marketplace_orders SET shop_status_since = coalesce(shop_status_since, clock_timestamp())
-  WHERE local_order_id = NEW.id AND status <> NEW.status;
+  WHERE local_order_id = NEW.id AND """
+    + NOT_PUSHED
+    + """;
   RETURN NULL;
 END $$"""
+)
 
 _PG_ORDER_GONE = """
 CREATE OR REPLACE FUNCTION midas_order_deleted() RETURNS trigger LANGUAGE plpgsql {security} AS $$

@@ -211,7 +211,9 @@ def empty_settled(connection: sa.Connection, order_id: str) -> None:
     of_order = table.subject == f"{ORDER}{order_id}"
     connection.execute(sa.select(table.id).where(of_order).order_by(table.id).with_for_update())
     settled = sa.and_(of_order, table.processed_at.is_not(None))
-    connection.execute(sa.update(marketplace_webhooks).where(settled).values(payload=FORGOTTEN_PAYLOAD))
+    connection.execute(
+        sa.update(marketplace_webhooks).where(settled).values(payload=FORGOTTEN_PAYLOAD, reason=None)
+    )
 
 
 def _empty(connection: sa.Connection, settled: Sequence[Webhook]) -> None:

@@ -100,6 +100,22 @@ def order_status(connection: sa.Connection, order_id: int | None) -> str | None:
     return connection.scalar(sa.select(orders.c.status).where(orders.c.id == order_id))
 
 
+def erase_words(connection: sa.Connection, order_id: int) -> None:
+    """Takes the notes out of a shop order's history of statuses."""
+    history = sa.update(order_status_history).where(order_status_history.c.order_id == order_id)
+    connection.execute(history.values(notes=None))
+
+
+def order_payment(connection: sa.Connection, order_id: int | None) -> str | None:
+    """The payment status of a shop order; None when the shop has deleted it."""
+    return connection.scalar(sa.select(orders.c.payment_status).where(orders.c.id == order_id))
+
+
+def is_refunded(connection: sa.Connection, order_id: int | None) -> bool:
+    """Whether the shop's order says that it is refunded."""
+    return order_payment(connection, order_id) == "refunded"
+
+
 def order_address(connection: sa.Connection, order_id: int | None) -> dict[str, Any] | None:
     """Who bought and where it goes, as the shop keeps it; None when the shop has deleted the order."""
     found = connection.scalar(sa.select(orders.c.shipping_address).where(orders.c.id == order_id))

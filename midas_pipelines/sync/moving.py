@@ -24,11 +24,12 @@ from midas_pipelines.sync.orders.leaving import goods_have_left
 from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.mail_rules import mail_rules
+from midas_pipelines.sync.orders.noting import note_told
 from midas_pipelines.sync.orders.shipments import ship_locked
 from midas_pipelines.sync.orders.status_sync import StatusReport, tell_marketplace
 from midas_pipelines.sync.orders.statuses import Step, local_status, step
-from midas_pipelines.sync.orders.taking_in import take_in
-from midas_pipelines.sync.orders.telling import objection
+from midas_pipelines.sync.orders.telling import Message, objection, shown
+from midas_pipelines.sync.orders.waiting_orders import Waiting
 
 IN_CONFLICT = "The order is in a conflict: `midas orders settle` it first."
 
@@ -125,18 +126,22 @@ def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None
 
 
 async def _refund(engine: Engine, row: sa.Row[Any]) -> Moved:
-    """Told to 4Seller first: the shop has no word for it but a payment status, and follows what 4Seller answers."""
+    """Told to 4Seller first: the shop has no word for it but a payment status, and gets that when 4Seller shows it."""
     if step(OrderStatus(row.status), OrderStatus.REFUNDED) is not Step.FORWARD:
         raise IllegalMove(f"The order is {row.status} already.")
     reason = None
-    read_at = engine.database.now()
+    before = Waiting(row.id, row.marketplace_order_id, OrderStatus(row.status), shop_status=None, moved=False)
+    call = Message(OrderStatus.REFUNDED)
     try:
         async with engine.channel() as client:
             now = datetime.now(UTC)
             answer = await client.update_order(
                 row.marketplace_order_id, status=OrderStatus.REFUNDED.value, at=now
             )
-        await asyncio.to_thread(take_in, engine, [answer], read_at=read_at)
+        if shown(call, before.standing, answer) == call:
+            await asyncio.to_thread(note_told, engine, before, call)
+        else:
+            reason = "4Seller answered without an error, and has not refunded it."
     except BadCredentials:
         raise
     except FourSellerError as failed:

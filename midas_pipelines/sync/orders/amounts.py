@@ -63,14 +63,15 @@ def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
         if value is None:
             continue
         parts = value if isinstance(value, list) else [value]
-        amounts = [_amount(part.get("amount") if isinstance(part, dict) else part) for part in parts]
+        amounts = [read_amount(part.get("amount") if isinstance(part, dict) else part) for part in parts]
         total = sum((sound(amount) for amount in amounts if amount is not None), Decimal(0))
         if total:
             return sound(total.copy_abs())
     return Decimal("0.00")
 
 
-def _amount(value: Any) -> Decimal | None:
+def read_amount(value: Any) -> Decimal | None:
+    """The number in a field; None where it holds none."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

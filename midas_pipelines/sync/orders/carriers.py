@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from midas_pipelines.fourseller.models import Tracking
@@ -25,11 +26,12 @@ class BadTracking(Exception):
     Args:
         why: a sentence.
         doubtful: whether only the carrier's public formats speak against it, which a person may know better.
+        mistyped: whether it has a format that no other service shares, and a wrong check digit.
     """
 
-    def __init__(self, why: str, *, doubtful: bool = False) -> None:
+    def __init__(self, why: str, *, doubtful: bool = False, mistyped: bool = False) -> None:
         super().__init__(why)
-        self.doubtful = doubtful
+        self.doubtful, self.mistyped = doubtful, mistyped
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,29 @@ def tracking(carrier: str, number: str, *, url: str | None = None, anyway: bool 
     return Tracking(carrier=known.name, number=bare, url=url or known.page + quote(bare))
 
 
+def recorded_tracking(row: Any) -> tuple[Tracking, str | None]:
+    """The parcel of a row of `order_shipments`, and what is odd about its number, if anything is.
+
+    A number that the carrier's formats do not know may be one of its other services: it is passed on as it is. What
+    somebody recorded through us was asked about then.
+
+    Raises:
+        BadTracking: there is no number, or the shop's code recorded one that is surely mistyped.
+    """
+    # SQLite lets bytes into a text column, which are no text
+    columns = (row.carrier, row.tracking_number, row.tracking_url)
+    carrier, number, url = (one if isinstance(one, str) else "" for one in columns)
+    page = usable_page(url)
+    try:
+        return tracking(carrier, number, url=page), None
+    except BadTracking as bad:
+        from_shop = row.source == "shop"
+        if not bad.doubtful or (from_shop and (bad.mistyped or not any(map(str.isdigit, number)))):
+            raise
+        remark = str(bad) if from_shop else None
+        return tracking(carrier, number, url=page, anyway=True), remark
+
+
 def bare_number(number: str) -> str:
     """The number without spaces and hyphens, in capitals: the same for the same parcel, however it is spelled."""
     return re.sub(r"[\s-]+", "", number).upper()
@@ -105,6 +130,7 @@ def _check(carrier: Carrier, number: str) -> None:
         raise BadTracking(
             f"{number} is mistyped: the check digit of {carrier.name} does not fit; look again.",
             doubtful=True,
+            mistyped=not number.isdigit(),  # digits alone may be the number of another service
         )
 
 

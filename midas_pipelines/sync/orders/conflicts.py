@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.status import OrderStatus, read_status
+from midas_pipelines.notify.alerts import ENDED as ENDED_ALERT
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.storefront.orders import order_status, set_order_status
@@ -14,9 +15,9 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.backorders import mark_owing
 from midas_pipelines.sync.orders.clerk import Clerk, mark
-from midas_pipelines.sync.orders.confirmations import queue_mail
+from midas_pipelines.sync.orders.ending import end_order
 from midas_pipelines.sync.orders.flaws import Flaw
-from midas_pipelines.sync.orders.giving_back import order_lines, release, take_back
+from midas_pipelines.sync.orders.giving_back import order_lines, take_back
 from midas_pipelines.sync.orders.leaving import all_has_left, units_left
 from midas_pipelines.sync.orders.mailing import withdraw_cancellation
 from midas_pipelines.sync.orders.sales import Sale
@@ -54,6 +55,7 @@ def raise_conflict(connection: sa.Connection, order: sa.Row[Any], detail: str) -
     mark(connection, order.id, add=(Flaw.CONFLICT.value,))
     _set(connection, order, settled_as=None)
     order_id = order.marketplace_order_id
+    clear_alert(connection, kind=ENDED_ALERT, subject=_subject(order_id))  # which said less
     raise_alert(connection, kind=ALERT, subject=_subject(order_id), text=f"Order {order_id}: {detail}")
 
 
@@ -100,7 +102,8 @@ def _cancel(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk, *, rest
     shop = order_status(connection, order.local_order_id)
     _take_anew(connection, order, clerk, shop, whole=False)
     all_left = order.status in ENDED or all_has_left(connection, order, shop)
-    there = read_status(order.status_word).status
+    word = read_status(order.status_word)
+    there = word.status if word.known else OrderStatus(order.status)
     untold = shop is not None and there in OPEN and order.status not in (*GOODS_LEFT, OrderStatus.REFUNDED)
     if untold:
         _set(connection, order, status=there.value)
@@ -111,10 +114,9 @@ def _cancel(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk, *, rest
             connection, order.local_order_id, status="cancelled", notes="Settled by the operator"
         )
     _set(connection, order, shop_status_since=utc_now() if untold else None, tell_after=None, tell_attempts=0)
-    release(connection, order, "cancelled", clerk, all_left=all_left)
+    end_order(connection, order, OrderStatus.CANCELLED, clerk, all_left=all_left)
     if restock:
         take_back(connection, order, "cancelled", clerk, all_left=all_left)
-    queue_mail(connection, order, "cancelled", clerk.mail)
 
 
 def _uphold(connection: sa.Connection, order: sa.Row[Any], clerk: Clerk) -> None:

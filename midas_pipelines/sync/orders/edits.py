@@ -30,12 +30,11 @@ from midas_pipelines.sync.orders import flaws, rows
 from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.content import read_content, untold
 from midas_pipelines.sync.orders.flaws import Flaw, explain_sale
-from midas_pipelines.sync.orders.forgetting import without_buyer
 from midas_pipelines.sync.orders.giving_back import order_lines
 from midas_pipelines.sync.orders.leaving import goods_have_left
 from midas_pipelines.sync.orders.lines import CHANNEL, SoldLine, match_lines, reference
 from midas_pipelines.sync.orders.oversold import quiet_alarm, sound_alarm
-from midas_pipelines.sync.orders.sales import Sale
+from midas_pipelines.sync.orders.sales import Sale, with_goods
 from midas_pipelines.sync.orders.statuses import OPEN
 from midas_pipelines.sync.orders.units import held
 
@@ -138,6 +137,8 @@ def apply_edit(
         clerk: writes the story.
     """
     parts = _with_what_belongs(row, sale, parts)
+    if not sale.lines and "amounts" in parts:  # its amounts are about the lines that are on record
+        sale = with_goods(sale, row.lines_total or Decimal("0.00"))
     shop = order_status(connection, row.local_order_id)
     open_still = OrderStatus(row.status) in OPEN and not goods_have_left(connection, row, shop)
     standing = order_lines(connection, row.id)
@@ -354,8 +355,7 @@ def _note_content(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk
     known = read_content(row.content_hash)
     values: dict[str, Any] = {"content_hash": sale.content.over(known).written(), "content_at": utc_now()}
     if sale.content == sale.content.over(known):  # the whole order, of which nothing is left out
-        kept = sale if row.forgotten_at is None else without_buyer(sale)
-        values["payload"] = kept.sealed or clerk.vault.seal(kept.raw)
+        values["payload"] = sale.sealed or clerk.vault.seal(sale.raw)
     connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))
 
 

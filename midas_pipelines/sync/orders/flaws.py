@@ -28,6 +28,8 @@ SEEN_BY_A_PERSON = (Flaw.QUANTITY, Flaw.TOTAL, Flaw.STATUS, Flaw.EDITED, Flaw.RE
 def sale_flaws(sale: Sale) -> list[Flaw]:
     """What is wrong with the sale as a whole."""
     flaws = [] if sale.adds_up else [Flaw.TOTAL]
+    if sale.takes_stock and not sale.lines:
+        flaws.append(Flaw.QUANTITY)
     return flaws if sale.known_status else [*flaws, Flaw.STATUS]
 
 
@@ -35,9 +37,11 @@ def explain_sale(sale: Sale, flaw: Flaw) -> str:
     """The sentence for a flaw of the whole sale."""
     if flaw is Flaw.STATUS:
         return f"4Seller's status “{sale.status_word}” is not known; the order counts as pending."
+    if flaw is Flaw.QUANTITY:
+        return "The order came without lines, so that no stock was taken: check it on the marketplace."
     return (
         f"Lines {sale.lines_total} + shipping {sale.shipping_cost} + tax {sale.tax} - discount {sale.discount} "
-        f"is not the total {sale.priced} that the marketplace gave; the total is kept."
+        f"is not the total {sale.priced} that the marketplace gave, or that is below 0; the total is kept."
     )
 
 

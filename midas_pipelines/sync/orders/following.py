@@ -12,7 +12,7 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.orders import order_status, set_order_status, set_paid
+from midas_pipelines.storefront.orders import is_refunded, order_status, set_order_status, set_paid
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.clerk import Clerk, mark
@@ -20,8 +20,9 @@ from midas_pipelines.sync.orders.confirmations import queue_mail
 from midas_pipelines.sync.orders.conflicts import dispute, end_conflict
 from midas_pipelines.sync.orders.content import Content, read_content, untold
 from midas_pipelines.sync.orders.edits import apply_edit, leave_to_a_person, renew_flaws
+from midas_pipelines.sync.orders.ending import end_order, refund_shop_order, warn_packers
 from midas_pipelines.sync.orders.flaws import Flaw
-from midas_pipelines.sync.orders.giving_back import release
+from midas_pipelines.sync.orders.forgetting import without_buyer
 from midas_pipelines.sync.orders.learning import confirm_late, lacking, learn
 from midas_pipelines.sync.orders.leaving import goods_have_left, left_after_the_end, parcels_on_record
 from midas_pipelines.sync.orders.lines import CHANNEL
@@ -35,7 +36,6 @@ from midas_pipelines.sync.orders.statuses import (
     Answer,
     Step,
     answer,
-    local_status,
     step,
 )
 from midas_pipelines.sync.orders.telling import objection
@@ -79,6 +79,8 @@ def follow(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk
         sale: what is reported.
         clerk: writes the story.
     """
+    if row.forgotten_at is not None:
+        sale = without_buyer(sale)
     edited, before = False, row
     parts = _edited_parts(row, sale)
     row = learn(connection, row, sale, clerk)
@@ -88,7 +90,7 @@ def follow(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk
         edited = apply_edit(connection, row, replace(sale, content=_news(row, sale)), parts, clerk)
     if row.currency != before.currency:  # whose smallest unit decides whether the total adds up
         renew_flaws(connection, row, sale, ("amounts",), clerk)
-    moved = bool(sale.status_word) and _follow_status(connection, row, sale, clerk)
+    moved = _names_status(sale) and _follow_status(connection, row, sale, clerk)
     _note_word(connection, row, sale, clerk, moved=moved)
     learned = row is not before
     if learned or "buyer" in parts:
@@ -97,15 +99,19 @@ def follow(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk
 
 
 def _tells_something(row: sa.Row[Any], sale: Sale) -> bool:
-    tells_status = bool(sale.status_word)  # one that names none says nothing of it
     return (
-        (tells_status and sale.status != row.status)
+        (_names_status(sale) and sale.status != row.status)
         or sale.trouble is not None
-        or (tells_status and sale.status_word != (row.status_word or ""))
+        or (bool(sale.status_word) and sale.status_word != (row.status_word or ""))
         or (sale.updated_at is not None and row.source_updated_at is None)
         or (sale.updated_at is not None and sale.updated_at > row.source_updated_at)
         or bool(_edited_parts(row, sale) or lacking(row, sale))
     )
+
+
+def _names_status(sale: Sale) -> bool:
+    """Whether the sale reports a status: no word, or one that is not in our table, reports none."""
+    return bool(sale.status_word) and sale.known_status
 
 
 def _edited_parts(row: sa.Row[Any], sale: Sale) -> frozenset[str]:
@@ -199,9 +205,11 @@ def _advance(
         dispute(connection, row, sale, "conflict", detail, clerk)
         _set(connection, row, status_word=sale.status_word)  # where 4Seller has it while a person decides
         return False
+    if sale.status in ENDED:
+        warn_packers(connection, row, sale.status, shop)
     # Ours first: the trigger on the shop's order then sees that 4Seller knows this status already.
     _set(connection, row, status=sale.status.value, status_word=sale.status_word)
-    note = _move_shop_order(connection, row, sale, shop, reply)
+    note = _move_shop_order(connection, row, sale, shop, reply, left=left)
     detail = f"{standing.value} → {sale.status.value}. {note}."
     clerk.log(connection, row.marketplace_order_id, sale.status.value, detail)
     if reply is Answer.CONFLICT:
@@ -211,6 +219,8 @@ def _advance(
         end_conflict_if_over(connection, row, sale.status, order_status(connection, row.local_order_id))
     if sale.status in ENDED:
         _end(connection, row, standing, sale, shop, clerk)
+    if sale.status is not OrderStatus.REFUNDED and is_refunded(connection, row.local_order_id):
+        _tell_anew(connection, row)  # the shop's refund is still to be pushed
     if sale.status is OrderStatus.SHIPPED and not parcels_on_record(connection, row.local_order_id):
         queue_mail(connection, row, "shipped", clerk.mail)
     return True
@@ -227,37 +237,22 @@ def _end(
     """The sale is off, or paid back: what has not left is free again."""
     packed = parcels_on_record(connection, row.local_order_id)
     all_left = standing in GOODS_LEFT or shop in GOODS_LEFT or (sale.shipped and not packed)
-    if row.settled_as != "cancelled":  # which has freed what is free already
-        release(connection, row, sale.status.value, clerk, all_left=all_left)
-    if not all_left:
-        of_order = sa.update(marketplace_order_lines).where(_LINES.order_id == row.id)
-        connection.execute(of_order.values(exception=None))
-        mark(connection, row.id, drop=(Flaw.UNMAPPED.value, Flaw.QUANTITY.value))
+    end_order(connection, row, sale.status, clerk, all_left=all_left)
     _set(connection, row, shop_status_since=None, tell_after=None, tell_attempts=0)
-    if sale.status is OrderStatus.CANCELLED:
-        queue_mail(connection, row, "cancelled", clerk.mail)
 
 
 def _move_shop_order(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, shop: str | None, reply: Answer
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, shop: str | None, reply: Answer, *, left: bool
 ) -> str:
     """Moves the shop's order along, or has 4Seller told of where it is; returns the source of the move, in words."""
     note = f"4Seller: {sale.status_word}"
     if shop is None:
         return note + "; the shop has deleted its order"
-    payment = "refunded" if sale.status is OrderStatus.REFUNDED else None
-    if reply is Answer.FOLLOW:
-        set_order_status(
-            connection,
-            row.local_order_id,
-            status=local_status(sale.status),
-            notes=note,
-            payment_status=payment,
-        )
+    if sale.status is OrderStatus.REFUNDED:
+        refund_shop_order(connection, row, shop, left=left, notes=note)
+    elif reply is Answer.FOLLOW:
+        set_order_status(connection, row.local_order_id, status=sale.status.value, notes=note)
         _set(connection, row, shop_status_since=None, tell_after=None)
-    elif payment is not None:  # of what has left in part the rest is not sent any more
-        stands = OrderStatus.SHIPPED.value if shop in OPEN else shop
-        set_order_status(connection, row.local_order_id, status=stands, notes=note, payment_status=payment)
     elif reply is Answer.AHEAD:
         _tell_anew(connection, row)
         return note + f"; the shop is further, at {shop}"
@@ -265,11 +260,13 @@ def _move_shop_order(
 
 
 def _note_word(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk, *, moved: bool) -> None:
-    """Keeps the newest date and, where the order stands as reported, the marketplace's own word for it."""
+    """Keeps the newest date, and the marketplace's own word: a known one where the order is as reported, an unknown one
+    wherever the order is."""
     known = row.source_updated_at
     if sale.updated_at is not None and (known is None or sale.updated_at > known):
         _set(connection, row, source_updated_at=sale.updated_at)
-    if sale.status_word not in ("", row.status_word) and (moved or sale.status == row.status):
+    unknown = not sale.known_status and (sale.updated_at is None or _later(row, sale))
+    if sale.status_word not in ("", row.status_word) and (moved or unknown or sale.status == row.status):
         _set(connection, row, status_word=sale.status_word)
         word = (Flaw.STATUS.value,)
         if sale.known_status:

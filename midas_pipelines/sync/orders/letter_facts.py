@@ -14,7 +14,7 @@ from midas_pipelines.store.tables import marketplace_order_lines
 from midas_pipelines.storefront.currencies import MINOR_UNITS
 from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.storefront.schema import orders
-from midas_pipelines.sync.orders.carriers import BadTracking, tracking, usable_page
+from midas_pipelines.sync.orders.carriers import BadTracking, recorded_tracking
 from midas_pipelines.sync.orders.confirmations import read_about
 from midas_pipelines.sync.orders.leaving import goods_have_left
 
@@ -90,12 +90,7 @@ def _parcel(connection: sa.Connection, mail: sa.Row[Any]) -> dict[str, Any]:
     known["first"] = not _earlier_parcels(connection, row)
     known["carrier"] = row.carrier
     try:
-        sound = tracking(
-            row.carrier or "",
-            row.tracking_number or "",
-            url=usable_page(row.tracking_url),
-            anyway=row.source != "shop",
-        )
+        sound, _ = recorded_tracking(row)
     except BadTracking:
         return known
     return known | {"carrier": sound.carrier, "number": sound.number, "url": sound.url}

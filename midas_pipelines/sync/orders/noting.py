@@ -10,15 +10,16 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.claims import delay_seconds
 from midas_pipelines.store.shipment_tables import order_shipments
 from midas_pipelines.store.tables import marketplace_orders
+from midas_pipelines.storefront.orders import is_refunded, order_status
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders.clerk import Clerk, mark
 from midas_pipelines.sync.orders.confirmations import queue_mail
 from midas_pipelines.sync.orders.conflicts import raise_conflict
+from midas_pipelines.sync.orders.ending import end_order, refund_shop_order
 from midas_pipelines.sync.orders.flaws import Flaw
-from midas_pipelines.sync.orders.giving_back import release
-from midas_pipelines.sync.orders.leaving import parcels_on_record
+from midas_pipelines.sync.orders.leaving import goods_have_left, parcels_on_record
 from midas_pipelines.sync.orders.locking import lock_order
 from midas_pipelines.sync.orders.mail_rules import mail_rules
 from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT, Step, agree, step
@@ -27,6 +28,8 @@ from midas_pipelines.sync.orders.waiting_orders import TOLD, Waiting
 
 A_DAY = 86_400
 """What 4Seller has refused is told again after so many seconds, should nobody have mended it."""
+PATIENCE = 3
+"""Answers without an error that do not show what was pushed, before a person sees it: 4Seller may lag behind itself."""
 
 _ORDERS, _PARCELS = marketplace_orders.c, order_shipments.c
 
@@ -41,17 +44,23 @@ def note_told(engine: Engine, order: Waiting, call: Message) -> None:
             _set(connection, order, status=call.status.value, status_word=call.status.value)
             detail = f"The shop's {standing.value} → {call.status.value} was told to 4Seller."
             clerk.log(connection, order.order_id, call.status.value, detail)
-            if call.status in ENDED and row.settled_as != "cancelled":  # which has freed what is free already
-                release(connection, row, call.status.value, clerk, all_left=standing in GOODS_LEFT)
-            if call.status is OrderStatus.CANCELLED:
-                queue_mail(connection, row, "cancelled", clerk.mail)
+            shop = order_status(connection, row.local_order_id)
+            if call.status is OrderStatus.REFUNDED and shop is not None:
+                left = goods_have_left(connection, row, shop)
+                refund_shop_order(connection, row, shop, left=left, notes="Refunded by the shop")
+                _set(connection, order, shop_status_since=None)  # by the trigger on what was just written
+            if call.status in ENDED:
+                all_left = standing in GOODS_LEFT or shop in GOODS_LEFT
+                end_order(connection, row, call.status, clerk, all_left=all_left)
             if call.status is OrderStatus.SHIPPED and not parcels_on_record(connection, row.local_order_id):
                 queue_mail(connection, row, "shipped", clerk.mail)
         if call.parcel is not None:
             told = sa.update(order_shipments).where(_as_read(order, call.parcel.shipment_id))
-            if connection.execute(told.values(told_at=utc_now(), reason=None)).rowcount:
+            remark = call.parcel.remark
+            if connection.execute(told.values(told_at=utc_now(), reason=remark)).rowcount:
                 number = f"{call.parcel.tracking.carrier} {call.parcel.tracking.number}"
-                clerk.log(connection, order.order_id, "tracking_told", f"4Seller knows the parcel {number}.")
+                detail = f"4Seller knows the parcel {number}. {remark or ''}".rstrip()
+                clerk.log(connection, order.order_id, "tracking_told", detail)
 
 
 def _as_read(order: Waiting, shipment_id: int) -> sa.ColumnElement[bool]:
@@ -67,9 +76,11 @@ def close(engine: Engine, order: Waiting) -> None:
         return
     with engine.database.writing() as connection:
         row = lock_order(connection, order.row_id)
-        now = connection.scalar(sa.select(orders.c.status).where(orders.c.id == row.local_order_id))
+        now = order_status(connection, row.local_order_id)
         paid_back_later = row.status == OrderStatus.REFUNDED and now in GOODS_LEFT  # each stays where it is
         if now is not None and not agree(now, OrderStatus(row.status)) and not paid_back_later:
+            return
+        if row.status != OrderStatus.REFUNDED and is_refunded(connection, row.local_order_id):
             return
         _set(connection, order, shop_status_since=None, tell_after=None, tell_attempts=0)
         refused = sa.and_(_PARCELS.order_id == row.local_order_id, _PARCELS.reason.is_not(None))
@@ -115,26 +126,44 @@ def note_refusal(engine: Engine, order: Waiting, why: str) -> None:
             mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
 
 
-def note_bad_parcel(engine: Engine, order: Waiting, shipment_id: int, why: str, *, wait: int = 0) -> None:
-    """The parcel is not told; what 4Seller refused waits, what we refused is looked at again in the next run."""
+def note_bad_parcel(
+    engine: Engine, order: Waiting, shipment_id: int, why: str, *, wait: int = 0, untaken: bool = False
+) -> None:
+    """The parcel is not told; what 4Seller refused waits, what we refused is looked at again in the next run.
+
+    What 4Seller did not take, though it answered without an error, is pushed again with backoff.
+    """
     with engine.database.writing() as connection:
-        known = connection.scalar(sa.select(_PARCELS.reason).where(_PARCELS.id == shipment_id))
-        values: dict[str, Any] = {"reason": why, "attempts": _PARCELS.attempts + 1}
+        query = sa.select(_PARCELS.reason, _PARCELS.attempts).where(_PARCELS.id == shipment_id)
+        known = connection.execute(query).one()
+        attempts = known.attempts + 1
+        wait = wait or (int(delay_seconds(attempts)) if untaken else 0)
+        values: dict[str, Any] = {"reason": why, "attempts": attempts}
         values["next_attempt_at"] = utc_now(wait) if wait else None
         mine = _as_read(order, shipment_id)
         if not connection.execute(sa.update(order_shipments).where(mine).values(values)).rowcount:
             return
         clerk_of(engine).log_once(connection, order.order_id, "tracking_refused", why)
-        if why != known:  # else a person has seen it already
+        if attempts == PATIENCE if untaken else why != known.reason:  # else a person has seen it already
             mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
 
 
-def note_failure(engine: Engine, order: Waiting) -> None:
-    """4Seller could not be reached: the order is told again after a while, which doubles each time."""
+def note_failure(engine: Engine, order: Waiting, untaken: str | None = None) -> None:
+    """Pushes the order again after a while, which doubles each time.
+
+    Args:
+        engine: the shop's database.
+        order: as it was read.
+        untaken: what 4Seller answered when it took nothing, without an error; None when it could not be reached.
+    """
     with engine.database.writing() as connection:
         attempts = connection.scalar(sa.select(_ORDERS.tell_attempts).where(_ORDERS.id == order.row_id))
-        wait = int(delay_seconds((attempts or 0) + 1))
-        _set(connection, order, tell_attempts=_ORDERS.tell_attempts + 1, tell_after=utc_now(wait))
+        attempts = (attempts or 0) + 1
+        _set(connection, order, tell_attempts=attempts, tell_after=utc_now(int(delay_seconds(attempts))))
+        if untaken is not None:
+            clerk_of(engine).log_once(connection, order.order_id, "not_taken", untaken)
+            if attempts == PATIENCE:
+                mark(connection, order.row_id, add=(Flaw.REFUSED.value,))
 
 
 def _set(connection: sa.Connection, order: Waiting, **values: Any) -> None:

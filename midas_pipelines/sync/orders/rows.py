@@ -67,7 +67,9 @@ def shop_order(sale: Sale, local_id: int) -> Row:
         "shipping_address": address,
         "billing_address": address,
         "payment_method": payment_method(sale.sales_channel),
-        "payment_status": payment_status(sale.status, paid=sale.paid),
+        "payment_status": payment_status(
+            sale.status, paid=sale.paid and sale.total >= 0 and bool(sale.lines)
+        ),
         "shipping_cost": to_cents(sale.shipping_cost),
         "notes": shop_notes(sale.order_id, sale.sales_channel, sale.currency),
         "created_at": sale.ordered_at,

@@ -23,6 +23,7 @@ from midas_pipelines.sync.orders.amounts import (
 )
 from midas_pipelines.sync.orders.content import Content, digest, digest_of_fields, digest_of_lines
 from midas_pipelines.sync.orders.statuses import GOODS_LEFT, Step, step
+from midas_pipelines.sync.orders.totals import extras
 
 LONGEST_ID = 170
 """Characters of an order's id: our names for its stock movements add a line's number, and have 200."""
@@ -65,7 +66,7 @@ class Sale:
     currency: str | None
     total: Decimal
     shipping_cost: Decimal
-    tax: Decimal
+    tax: Decimal  # with the fees: what comes on top of the prices
     discount: Decimal
     lines: tuple[SaleLine, ...]
     placed_at: datetime | None
@@ -84,8 +85,8 @@ class Sale:
 
     @property
     def adds_up(self) -> bool:
-        """Whether lines + shipping + tax - discount = total, to the smallest unit of the currency."""
-        return adds_up(
+        """Whether lines + shipping + tax - discount = total, to the smallest unit of the currency, and that is not below 0."""
+        return self.total >= 0 and adds_up(
             self.total,
             self.currency,
             goods=self.lines_total,
@@ -137,7 +138,10 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
     shipping = sound(order.shipping_cost) if order.shipping_cost else Decimal("0.00")
     tax, discount = extra(came, TAX_FIELDS), extra(came, DISCOUNT_FIELDS)
     goods = sound(sum((line.total for line in lines), Decimal(0)))
-    total = sound(order.total) if order.total is not None else goods + shipping + tax - discount
+    given = sound(order.total) if order.total is not None else None
+    currency = storable(order.currency or "").strip().upper()[:10] or None
+    found = extras(came, total=given if lines else None, currency=currency, goods=goods, shipping=shipping)
+    total = goods + shipping + found.tax - found.discount if given is None else given
     spelled = to_json(came)
     raw = _cleaned(came) if _unstorable(spelled) else came
     buyer, ship_to = _fields(order.customer, raw is came), _fields(order.shipping_address, raw is came)
@@ -147,12 +151,12 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         status=state.status,
         status_word=_cut(state.word, "word") or "",
         known_status=state.known,
-        paid=state.word.strip().lower() != "unpaid",
-        currency=storable(order.currency or "").strip().upper()[:10] or None,
+        paid=not state.unpaid,
+        currency=currency,
         total=total,
         shipping_cost=shipping,
-        tax=tax,
-        discount=discount,
+        tax=found.tax,
+        discount=found.discount,
         lines=lines,
         placed_at=order.created_at,
         ordered_at=order.created_at or order.updated_at or datetime.now(UTC),
@@ -192,6 +196,14 @@ def read_status_alone(order: Order, trouble: str, read_at: datetime | None = Non
         content=Content(),
         trouble=trouble,
     )
+
+
+def with_goods(sale: Sale, goods: Decimal) -> Sale:
+    """The sale with the taxes, fees and reductions that fit lines of this price: its message has none."""
+    found = extras(
+        sale.raw, total=sale.total, currency=sale.currency, goods=goods, shipping=sale.shipping_cost
+    )
+    return replace(sale, tax=found.tax, discount=found.discount)
 
 
 def newest_states(sales: Sequence[Sale]) -> list[Sale]:

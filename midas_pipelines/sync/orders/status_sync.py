@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, BadItem, Conflict, FourSellerError, NotFound
+from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders.noting import (
     A_DAY,
@@ -22,7 +22,15 @@ from midas_pipelines.sync.orders.noting import (
 )
 from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.orders.shipments import count_shipments
-from midas_pipelines.sync.orders.telling import Message, Objection, messages, objection
+from midas_pipelines.sync.orders.statuses import GOODS_LEFT
+from midas_pipelines.sync.orders.telling import (
+    Message,
+    Objection,
+    Parcel,
+    messages,
+    objection,
+    shown,
+)
 from midas_pipelines.sync.orders.waiting_orders import Waiting, waiting_orders
 from midas_pipelines.sync.record import recorded
 
@@ -106,53 +114,57 @@ async def _tell(
         report.note(order, against.why, problem=True)
         await asyncio.to_thread(note_objection, engine, order, against)
     if against is None or not against.conflict:  # in a conflict nothing is told before a person has decided
-        calls = messages(order.standing, order.goal if order.moved and not against else None, order.parcels)
+        goal = order.goal if order.moved and not against else None
         async with slots:
-            through = await _call(engine, client, order, calls, report)
+            through = await _push(engine, client, order, goal, report)
     if against is None and not order.unsound and through:
         await asyncio.to_thread(close, engine, order)
 
 
 def _objection(order: Waiting) -> Objection | None:
+    refund = order.paid_back and order.standing is not OrderStatus.REFUNDED
+    if refund and order.goal not in GOODS_LEFT:  # which is pushed in place of any other status
+        return None
     return objection(
         order.standing, order.shop_status, left=order.left, known=order.known, settled=order.settled
     )
 
 
-async def _call(
-    engine: Engine, client: FourSeller, order: Waiting, calls: Sequence[Message], report: StatusReport
+async def _push(
+    engine: Engine, client: FourSeller, order: Waiting, goal: OrderStatus | None, report: StatusReport
 ) -> bool:
-    """Makes the calls; False when one has to be made again later."""
-    call: Message | None = None
+    """Makes the calls, and notes of each what 4Seller's answer shows; False when one has to be made again later.
+
+    A status that the answer does not show stops no later one: 4Seller may show none of its steps but the last.
+    """
+    reached, untaken, pushed = order.standing, "", 0
     try:
-        for call in calls:
-            parcel = call.parcel.tracking if call.parcel is not None else None
-            now = datetime.now(UTC)
-            await client.update_order(order.order_id, status=call.status.value, at=now, tracking=parcel)
-            await asyncio.to_thread(note_told, engine, order, call)
-            report.parcels += parcel is not None
+        while calls := _calls(order, reached, goal):
+            call = calls[0]
+            parcels = tuple(one for one in order.parcels if one is not call.parcel)
+            try:
+                taken, word = await _send(client, order, call)
+            except BadItem as bad:
+                if call.parcel is None:
+                    raise
+                # the status and the other parcels are told all the same
+                await _note_parcel(engine, order, call.parcel, str(bad), report, wait=A_DAY)
+                report.refused += 1
+                order = replace(order, parcels=parcels)
+                continue
+            await asyncio.to_thread(note_told, engine, order, taken)
+            same = taken.status is call.status
+            untaken = "" if same else f"4Seller took {call.status.value} without an error, and shows {word}."
+            if call.parcel is not None and taken.parcel is None:
+                why = f"4Seller answered without an error, and does not show the parcel {call.parcel.tracking.number}."
+                await _note_parcel(engine, order, call.parcel, why, report, untaken=True)
+                report.failed += 1
+            report.parcels += taken.parcel is not None
+            pushed += same
+            reached, order = call.status, replace(order, standing=taken.status, parcels=parcels)
     except BadCredentials:
         raise
-    except BadItem as bad:
-        report.refused += 1
-        report.note(order, str(bad), problem=True)
-        if call is None or call.parcel is None:
-            await asyncio.to_thread(note_refusal, engine, order, str(bad))
-            return False
-        refused = call.parcel.shipment_id  # the status and the other parcels are told all the same
-        await asyncio.to_thread(note_bad_parcel, engine, order, refused, str(bad), wait=A_DAY)
-        rest = tuple(one for one in order.parcels if one.shipment_id != refused)
-        done = calls[: calls.index(call)]
-        standing = done[-1].status if done else order.standing
-        told = {one.parcel.shipment_id for one in done if one.parcel is not None}
-        left = replace(
-            order,
-            standing=standing,
-            parcels=tuple(one for one in rest if one.shipment_id not in told),
-        )
-        goal = left.goal if left.moved else None
-        return await _call(engine, client, left, messages(standing, goal, left.parcels), report)
-    except (Conflict, NotFound) as refused_by:
+    except (BadItem, Conflict, NotFound) as refused_by:
         report.refused += 1
         report.note(order, str(refused_by), problem=True)
         await asyncio.to_thread(note_refusal, engine, order, str(refused_by))
@@ -162,7 +174,44 @@ async def _call(
         report.note(order, str(failed), problem=True)
         await asyncio.to_thread(note_failure, engine, order)
         return False
-    if calls:
+    if untaken:
+        report.failed += 1
+        report.note(order, untaken, problem=True)
+        await asyncio.to_thread(note_failure, engine, order, untaken)
+        return False
+    if pushed:
         report.told += 1
         report.note(order, "told")
     return True
+
+
+def _calls(order: Waiting, reached: OrderStatus, goal: OrderStatus | None) -> list[Message]:
+    refund = order.paid_back and order.moved and reached is not OrderStatus.REFUNDED
+    return messages(reached, goal, order.parcels, refund=refund)
+
+
+async def _send(client: FourSeller, order: Waiting, call: Message) -> tuple[Message, str]:
+    """Makes one call; returns what of it 4Seller shows, and its word for the status. Asks for the order where the answer
+    does not show all of the call."""
+    tracking = call.parcel.tracking if call.parcel is not None else None
+    now = datetime.now(UTC)
+    answer = await client.update_order(order.order_id, status=call.status.value, at=now, tracking=tracking)
+    if shown(call, order.standing, answer) != call:
+        answer = await client.order(order.order_id)
+    return shown(call, order.standing, answer), answer.state.word or "no status"
+
+
+async def _note_parcel(
+    engine: Engine,
+    order: Waiting,
+    parcel: Parcel,
+    why: str,
+    report: StatusReport,
+    *,
+    wait: int = 0,
+    untaken: bool = False,
+) -> None:
+    report.note(order, why, problem=True)
+    await asyncio.to_thread(
+        note_bad_parcel, engine, order, parcel.shipment_id, why, wait=wait, untaken=untaken
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from midas_pipelines.fourseller.models import Tracking
+from midas_pipelines.fourseller.models import Order, Tracking
 from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.sync.orders.carriers import bare_number
 from midas_pipelines.sync.orders.statuses import (
     ENDED,
     GOODS_LEFT,
@@ -20,10 +21,11 @@ from midas_pipelines.sync.orders.statuses import (
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A parcel that 4Seller does not know yet."""
+    """A parcel that 4Seller does not know yet; `remark` says what is odd about its number."""
 
     shipment_id: int
     tracking: Tracking
+    remark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,23 @@ def objection(
 
 
 def messages(
-    standing: OrderStatus, goal: OrderStatus | None, parcels: Sequence[Parcel] = ()
+    standing: OrderStatus,
+    goal: OrderStatus | None,
+    parcels: Sequence[Parcel] = (),
+    *,
+    refund: bool = False,
 ) -> list[Message]:
     """The calls that bring 4Seller from one status to another and tell it of each parcel once.
 
     One call carries one parcel, so that all parcels but the last go while the order is still being worked on, and
-    the last one together with `shipped`. Empty when no move leads to the goal and there is no parcel.
+    the last one together with `shipped`. Empty when no move leads to the goal and there is no parcel. A refund comes
+    last: after `shipped`, and in place of anything else.
     """
+    if refund:
+        return [
+            *messages(standing, goal if goal in GOODS_LEFT else None, parcels),
+            Message(OrderStatus.REFUNDED),
+        ]
     moves = path(standing, goal) if goal is not None else []
     if not parcels:
         return [Message(move) for move in moves]
@@ -95,3 +107,20 @@ def messages(
         *(Message(move) for move in moves[:-1]),
         *(Message(OrderStatus.PROCESSING, parcel) for parcel in parcels),
     ]
+
+
+def shown(call: Message, standing: OrderStatus, answer: Order) -> Message:
+    """What of a call 4Seller's answer shows: the call itself where all of it was taken.
+
+    Args:
+        call: what was pushed.
+        standing: where 4Seller had the order before; the status of the result where the answer does not show a new one.
+        answer: the order as it came back; an unknown word says nothing of its status.
+    """
+    state = answer.state
+    ahead = state.known and step(call.status, state.status) in (Step.SAME, Step.FORWARD)
+    number = answer.tracking.number if answer.tracking is not None else None
+    parcel = call.parcel
+    if parcel is not None and bare_number(number or "") != bare_number(parcel.tracking.number or ""):
+        parcel = None
+    return Message(call.status if ahead or call.status is standing else standing, parcel)

@@ -15,7 +15,7 @@ from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders import flaws
-from midas_pipelines.sync.orders.carriers import BadTracking, tracking, usable_page
+from midas_pipelines.sync.orders.carriers import BadTracking, recorded_tracking
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.statuses import ENDED
 from midas_pipelines.sync.orders.telling import Parcel
@@ -37,6 +37,7 @@ class Waiting:
     moved: bool  # the shop changed the status; else there are only parcels
     left: bool = False  # goods of it have left
     known: bool = False  # its lines account for something that left
+    paid_back: bool = False  # the shop has refunded it
     settled: str | None = None  # what a person decided of its last conflict
     flagged: bool = False  # it was refused before
     parcels: tuple[Parcel, ...] = ()
@@ -74,6 +75,7 @@ def waiting_orders(engine: Engine, after: int, only: int | None) -> list[Waiting
             _ORDERS.settled_as,
             sa.exists().where(mine).label("left"),
             sa.exists().where(accounted).label("known"),
+            (orders.c.payment_status == "refunded").label("paid_back"),
         )
         .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
         .where(_ORDERS.id > after, sa.or_(_ORDERS.shop_status_since.is_not(None), has_untold, flagged))
@@ -100,17 +102,11 @@ def _as_waiting(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Waiting:
     unsound: list[tuple[int, str]] = []
     for one in rows if row.status not in ENDED else ():
         try:
-            anyway = one.source != "shop"  # whoever recorded it has been asked already
-            parcel = tracking(
-                _text(one.carrier),
-                _text(one.tracking_number),
-                url=usable_page(_text(one.tracking_url)),
-                anyway=anyway,
-            )
+            parcel, remark = recorded_tracking(one)
         except BadTracking as bad:
             unsound.append((one.id, str(bad)))
         else:
-            sound.append(Parcel(one.id, parcel))
+            sound.append(Parcel(one.id, parcel, remark))
     return Waiting(
         row.id,
         row.marketplace_order_id,
@@ -119,14 +115,10 @@ def _as_waiting(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Waiting:
         row.shop_status_since is not None,
         bool(row.left),
         bool(row.known),
+        bool(row.paid_back),
         row.settled_as,
         Flaw.REFUSED.value in flaws.read(row.exception),
         tuple(sound),
         tuple(unsound),
         {one.id: one for one in rows},
     )
-
-
-def _text(value: object) -> str:
-    """The text in a column of the shop's; SQLite lets bytes into it too, which are none."""
-    return value if isinstance(value, str) else ""

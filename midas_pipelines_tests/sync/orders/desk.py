@@ -86,6 +86,12 @@ def shop_sets(world: World, order_id: str, status: str) -> None:
     run(world.database, "UPDATE orders SET status = :status WHERE id = :id", status=status, id=local)
 
 
+def shop_refunds(world: World, order_id: str) -> None:
+    """The shop's own code pays an order back."""
+    local = order(world, order_id).local_order_id
+    run(world.database, "UPDATE orders SET payment_status = 'refunded' WHERE id = :id", id=local)
+
+
 def sync(world: World) -> StatusReport:
     """A status sync, both ways."""
     return asyncio.run(sync_statuses(world.engine()))
@@ -187,6 +193,21 @@ def refused(
         if order_id in orders or (carrier is not None and (tracking or {}).get("carrier") == carrier):
             raise Refused(status, "refused_by_test", "Not this one.")
         return State.move(state, order_id, word, tracking)
+
+    state.move = move  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del state.move  # type: ignore[method-assign]
+
+
+@contextmanager
+def unheard(world: World, *, tracking_alone: bool = False) -> Iterator[None]:
+    """4Seller answers without an error, and takes nothing of what it is told, or nothing but the status."""
+    state = world.sandbox.state
+
+    def move(order_id: str, word: str, tracking: Json | None = None) -> Json:
+        return State.move(state, order_id, word) if tracking_alone else state.order(order_id)
 
     state.move = move  # type: ignore[method-assign]
     try:

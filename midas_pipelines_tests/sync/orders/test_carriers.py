@@ -1,8 +1,16 @@
 """Tracking numbers: real formats accepted, mistyped ones refused, pages that follow the parcel."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from midas_pipelines.sync.orders.carriers import BadTracking, find_carrier, tracking, usable_page
+from midas_pipelines.sync.orders.carriers import (
+    BadTracking,
+    find_carrier,
+    recorded_tracking,
+    tracking,
+    usable_page,
+)
 
 GOOD = [
     ("UPS", "1Z999AA10123456784"),
@@ -186,3 +194,31 @@ def test_an_unknown_carrier_is_taken_as_it_is() -> None:
 
 def test_a_person_may_insist() -> None:
     assert tracking("UPS", "123456789", anyway=True).number == "123456789"
+
+
+@pytest.mark.parametrize(
+    ("carrier", "number", "sent"),
+    [
+        ("DHL", "00340434161094021501", "odd"),  # a parcel within Germany
+        ("UPS", "MI1234567890123", "odd"),  # Mail Innovations
+        ("FedEx", "61299998820821171811", "known"),
+        ("USPS", "4209021094001", "odd"),
+        ("DHL", "1234567890", "odd"),  # digits alone may be another service's
+        ("UPS", "1Z999AA10123456789", "mistyped"),
+        ("Royal Mail", "RB123456786GB", "mistyped"),
+        ("UPS", "not a number", "mistyped"),
+        ("Pigeon", "P-1", "known"),
+    ],
+)
+def test_a_number_that_our_formats_do_not_know_is_sent_with_a_remark(
+    carrier: str, number: str, sent: str
+) -> None:
+    row = SimpleNamespace(carrier=carrier, tracking_number=number, tracking_url=None, source="shop")
+    if sent == "mistyped":
+        with pytest.raises(BadTracking):
+            recorded_tracking(row)
+        return
+    parcel, remark = recorded_tracking(row)
+    assert (parcel.number, remark is None) == (number, sent == "known")
+    by_hand = SimpleNamespace(**{**vars(row), "source": "operator"})
+    assert recorded_tracking(by_hand) == (parcel, None)

@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 
 from midas_pipelines.store import webhooks
 from midas_pipelines.store.gateway_tables import marketplace_webhooks
-from midas_pipelines.store.payloads import ENCRYPTED, Vault
+from midas_pipelines.store.payloads import ENCRYPTED, Vault, of_nobody
 from midas_pipelines.store.webhooks import Outcome, Settled
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.clerk import Clerk
@@ -346,3 +346,61 @@ def test_an_event_is_settled_at_the_very_moment_of_forgetting(world: World, firs
         assert second.is_alive()
     second.join()
     assert left_of_the_person(world) == set()
+
+
+WORDS = {
+    "items": [
+        {
+            "sku": "A",
+            "quantity": 2,
+            "price": "10.00",
+            "title": "Screen, for Zyxwvu",
+            "engraving": "Personname",
+        },
+        {"sku": None, "quantity": 1, "price": "0", "title": "A card for Zyxwvu", "id": "zyxwvu@home.example"},
+    ],
+    "total": "24.99",
+    "gift": {"to": "Zyxwvu", "amount": "0"},
+    "discounts": [{"code": "ZYXWVU-10", "amount": "0.00"}],
+    "status": "pending",
+    "updated_at": "2099-01-01T00:00:00Z",
+}
+
+
+def test_no_word_of_the_buyer_is_left_wherever_it_was_written(world: World, box: Mailbox) -> None:
+    order = sold(world, **WORDS)
+    shop = desk.order(world, order).local_order_id
+    run(world.database, "UPDATE orders SET notes = 'ring at Personname' WHERE id = :id", id=shop)
+    run(
+        world.database,
+        "UPDATE order_status_history SET notes = 'called Zyxwvu' WHERE order_id = :id",
+        id=shop,
+    )
+    desk.pack(world, order, units={2: 1})
+    receive(world, order)
+    forget(world, order)
+    assert left_of_the_person(world) == set()
+    kept = vault(world).open(desk.order(world, order).payload)
+    assert (kept["id"], kept["total"], kept["status"], kept["items"][0]["quantity"]) == (
+        order,
+        "24.99",
+        "pending",
+        2,
+    )
+    desk.edit(world, order, items=WORDS["items"][:1], updated_at="2099-01-02T00:00:00Z", total="99.00")
+    world.import_orders()
+    assert left_of_the_person(world) == set()
+    desk.assert_whole(world)
+
+
+def test_what_is_kept_of_a_payload_is_named_and_looks_like_it() -> None:
+    odd = {
+        "sku": "my name is Zyxwvu",
+        "id": 7,
+        "status": "shipped to Zyxwvu at home",
+        "price": "ten",
+        "tax": 1.5,
+    }
+    assert of_nobody([odd | {"tip": {"for Zyxwvu": 5}, "currency": "USD", "created_at": "2026-01-01"}]) == (
+        'plain:[{"id":7,"tax":1.5,"currency":"USD","created_at":"2026-01-01"}]'
+    )

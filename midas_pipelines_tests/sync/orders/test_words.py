@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from midas_pipelines.fourseller.status import read_status
 from midas_pipelines_tests.shop import add_product, rows, value
-from midas_pipelines_tests.sync.orders import desk
+from midas_pipelines_tests.sync.orders import desk, paper
+from midas_pipelines_tests.sync.test_orders import order_json
 from midas_pipelines_tests.sync.world import World
 
 
@@ -57,7 +59,8 @@ def test_a_word_that_nobody_knows_is_kept_and_told_once(world: World) -> None:
 
 @pytest.mark.parametrize(("word", "status"), [("pending", "pending"), ("processing", "processing")])
 def test_a_word_that_is_known_again_ends_it(world: World, word: str, status: str) -> None:
-    order_id = world.place(status="Teleported", total="0", shipping_cost="0")
+    add_product(world.database, sku="A", stock_quantity=9)
+    order_id = world.place(("A", 1), status="Teleported")
     world.import_orders()
     assert desk.order(world, order_id).exception == "unknown_status"
     world.sandbox.state.edit_order(order_id, {"status": word})
@@ -73,3 +76,50 @@ def test_a_word_that_nobody_knows_takes_no_order_back(world: World) -> None:
     world.import_orders()
     assert (desk.order(world, order_id).status, desk.stock(world, product)) == ("shipped", 8)
     assert standing(world) == ("shipped", "paid")
+
+
+# no guess is taken as a report
+
+
+FROM_4SELLER = {
+    "un_paid": "pending",
+    "to_ship": "pending",
+    "on_hold": "pending",
+    "in_process": "pending",
+    "shipped": "shipped",
+    "delivered": "delivered",
+}
+
+
+def test_the_words_of_4sellers_own_pages_are_known() -> None:
+    assert {word: read_status(word).status.value for word in FROM_4SELLER} == FROM_4SELLER
+    assert all(read_status(word).known for word in FROM_4SELLER)
+    assert read_status("un_paid").unpaid
+    assert read_status("Unpaid").unpaid
+    assert not read_status("to_ship").unpaid
+    assert not read_status(None).unpaid
+
+
+@pytest.mark.parametrize("report", [paper.polled, paper.told], ids=["poll", "webhook"])
+@pytest.mark.parametrize("reached", ["processing", "shipped", "delivered", "cancelled", "refunded"])
+def test_an_unknown_word_is_kept_and_shown_wherever_the_order_is(
+    world: World, reached: str, report: paper.Report
+) -> None:
+    add_product(world.database, sku="A", stock_quantity=9)
+
+    def says(word: str, minute: int) -> paper.Raw:
+        return order_json(status=word, updated_at=f"2099-01-01T00:0{minute}:00Z")
+
+    report(world, says("pending", 1))
+    report(world, says(reached, 2))
+    before = desk.on_shelf(world)
+    report(world, says("closed", 3))
+    order = desk.order(world, "X-1")
+    assert (order.status, order.status_word, order.exception) == (reached, "closed", "unknown_status")
+    assert "unknown_status" in desk.alerts(world)
+    assert "order_conflict" not in desk.alerts(world)
+    assert desk.on_shelf(world) == before
+    assert not world.import_orders().moved_on
+    report(world, says(reached, 4))
+    assert desk.order(world, "X-1").exception is None
+    desk.assert_whole(world)

@@ -1,0 +1,183 @@
+"""A 2xx is read: what 4Seller's answer does not show was not taken, and is pushed again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from midas_pipelines.fourseller.models import Order, Tracking
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.sync.moving import move_order
+from midas_pipelines.sync.orders.telling import Message, Parcel, shown
+from midas_pipelines_tests.shop import run, value
+from midas_pipelines_tests.sync.orders import desk
+from midas_pipelines_tests.sync.world import World
+
+PENDING, PROCESSING, SHIPPED = OrderStatus.PENDING, OrderStatus.PROCESSING, OrderStatus.SHIPPED
+PARCEL = Parcel(1, Tracking(carrier="X", number="AB-1"))
+
+ANSWERS: list[tuple[Message, dict[str, Any], Message]] = [
+    (Message(SHIPPED), {"status": "shipped"}, Message(SHIPPED)),
+    (Message(SHIPPED), {"status": "delivered"}, Message(SHIPPED)),
+    (Message(SHIPPED), {"status": "processing"}, Message(PENDING)),
+    (Message(SHIPPED), {"status": "in transit"}, Message(PENDING)),
+    (Message(SHIPPED), {"status": "cancelled"}, Message(PENDING)),
+    (Message(SHIPPED), {}, Message(PENDING)),
+    (Message(OrderStatus.CANCELLED), {"status": "pending"}, Message(PENDING)),
+    (Message(OrderStatus.REFUNDED), {"status": "cancelled"}, Message(PENDING)),
+    (Message(PENDING), {"status": "odd"}, Message(PENDING)),
+    (
+        Message(SHIPPED, PARCEL),
+        {"status": "shipped", "tracking": {"number": "ab1"}},
+        Message(SHIPPED, PARCEL),
+    ),
+    (Message(SHIPPED, PARCEL), {"status": "shipped", "tracking": {"number": "2"}}, Message(SHIPPED)),
+    (Message(SHIPPED, PARCEL), {"status": "shipped"}, Message(SHIPPED)),
+    (
+        Message(SHIPPED, PARCEL),
+        {"status": "pending", "tracking": {"number": "AB 1"}},
+        Message(PENDING, PARCEL),
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "answer", "taken"), ANSWERS)
+def test_what_an_answer_shows(call: Message, answer: dict[str, Any], taken: Message) -> None:
+    assert shown(call, PENDING, Order.model_validate({"id": "1"} | answer)) == taken
+
+
+@pytest.mark.parametrize("goal", ["processing", "shipped", "cancelled", "refunded"])
+def test_a_status_that_is_not_taken_is_pushed_again_and_shown(world: World, goal: str) -> None:
+    order_id = desk.sold(world, A=3)
+    if goal == "refunded":
+        desk.shop_refunds(world, order_id)
+    else:
+        desk.shop_sets(world, order_id, goal)
+    with desk.unheard(world):
+        for attempt in range(1, 4):
+            assert desk.tell(world).failed == 1
+            row = desk.order(world, order_id)
+            assert (row.status, row.tell_attempts) == ("pending", attempt)
+            assert row.exception == ("refused" if attempt == 3 else None)
+            desk.a_day_later(world)
+    assert desk.on_shelf(world) == {"A": 7}
+    assert desk.steps(world, order_id).count("not_taken") == 1
+    assert desk.tell(world).told == 1
+    assert (desk.order(world, order_id).status, desk.at_4seller(world, order_id)[0]) == (goal, goal)
+    assert (desk.order(world, order_id).exception, desk.tell(world).scanned) == (None, 0)
+    desk.assert_whole(world)
+
+
+def test_a_parcel_that_is_not_taken_is_pushed_again_and_shown(world: World) -> None:
+    order_id = desk.sold(world, A=3)
+    desk.pack(world, order_id)
+    with desk.unheard(world, tracking_alone=True):
+        for attempt in range(1, 4):
+            assert desk.tell(world).failed == 1
+            assert desk.at_4seller(world, order_id) == ("shipped", None)
+            assert desk.order(world, order_id).exception == ("refused" if attempt == 3 else None)
+            desk.a_day_later(world)
+    assert value(world.database, "SELECT count(*) FROM order_shipments WHERE told_at IS NULL") == 1
+    desk.tell(world)
+    assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
+    assert (desk.order(world, order_id).exception, desk.tell(world).scanned) == (None, 0)
+
+
+def test_a_refund_that_is_not_taken_is_no_refund(world: World) -> None:
+    order_id = desk.sold(world, A=3)
+    with desk.unheard(world):
+        moved = asyncio.run(move_order(world.engine(), order_id, OrderStatus.REFUNDED))
+    assert (moved.told, desk.order(world, order_id).status, desk.on_shelf(world)) == (
+        False,
+        "pending",
+        {"A": 7},
+    )
+
+
+# refunds of the shop
+
+
+@pytest.mark.parametrize("status", ["pending", "processing", "cancelled", "shipped"])
+@pytest.mark.parametrize("told_before", [True, False])
+def test_the_shops_refund_is_pushed_once(world: World, status: str, told_before: bool) -> None:
+    order_id = desk.sold(world, A=3)
+    if status == "shipped":
+        desk.pack(world, order_id)
+    else:
+        desk.shop_sets(world, order_id, status)
+    if told_before:
+        desk.sync(world)
+    desk.shop_refunds(world, order_id)
+    assert [desk.sync(world).told for _ in range(2)] == [1, 0]
+    left = status == "shipped"
+    assert desk.sides(world, order_id) == ("refunded", "shipped" if left else "cancelled", "refunded")
+    assert desk.at_4seller(world, order_id)[1] == (desk.UPS if left else None)
+    assert desk.on_shelf(world) == {"A": 7 if left else 10}
+    assert (desk.order(world, order_id).exception, desk.alerts(world)) == (None, [])
+    desk.assert_whole(world)
+
+
+@pytest.mark.parametrize("said", ["processing", "shipped", "cancelled", "refunded"])
+def test_a_refund_of_the_shop_outlasts_what_the_marketplace_says_meanwhile(world: World, said: str) -> None:
+    order_id = desk.sold(world, A=3)
+    desk.shop_refunds(world, order_id)
+    desk.market(world, order_id, said)
+    for _ in range(2):
+        desk.sync(world)
+    assert desk.at_4seller(world, order_id)[0] == desk.order(world, order_id).status == "refunded"
+    assert desk.on_shelf(world) == {"A": 7 if said == "shipped" else 10}
+    assert desk.sync(world).scanned == 0
+
+
+# one way to end
+
+
+@pytest.mark.parametrize("who", ["the marketplace", "the shop", "a person"])
+def test_an_order_that_nobody_could_map_ends_clean_whoever_cancels_it(world: World, who: str) -> None:
+    order_id = world.place(("UNKNOWN", 2))
+    world.import_orders()
+    assert desk.order(world, order_id).exception == "unmapped"
+    if who == "the marketplace":
+        desk.market(world, order_id, "cancelled")
+    else:
+        desk.shop_sets(world, order_id, "cancelled")
+    if who == "a person":
+        desk.market(world, order_id, "shipped")
+        desk.sync(world)
+        desk.market(world, order_id, "shipped", note="again")
+        desk.settle(world, order_id, "cancelled")
+    desk.sync(world)
+    seen = desk.order(world, order_id).exception
+    assert seen is None if who != "a person" else "unmapped" in str(seen), (
+        "what has left must be mapped still"
+    )
+
+
+# somebody may be packing
+
+
+@pytest.mark.parametrize("end", ["cancelled", "refunded"])
+@pytest.mark.parametrize(
+    ("stands", "paid", "warned"),
+    [
+        ("processing", "paid", True),
+        ("processing", "pending", True),
+        ("pending", "paid", True),
+        ("pending", "pending", False),
+        ("cancelled", "paid", False),
+        ("processing", "refunded", False),
+    ],
+)
+def test_staff_learn_that_the_marketplace_ended_what_may_be_packed(
+    world: World, stands: str, paid: str, warned: bool, end: str
+) -> None:
+    order_id = desk.sold(world, A=3)
+    desk.shop_sets(world, order_id, stands)
+    run(world.database, "UPDATE orders SET payment_status = :paid", paid=paid)
+    desk.market(world, order_id, end)
+    for _ in range(2):
+        world.import_orders()
+    assert desk.alerts(world) == ["order_ended"] * warned
+    assert desk.on_shelf(world) == {"A": 10}
