@@ -133,10 +133,10 @@ def _acknowledgement(outcome: Outcome, most_attempts: int) -> dict[str, object]:
             values["next_attempt_at"] = Later(math.ceil(outcome.wait_seconds))
         if outcome.vanished:
             values |= FORGOTTEN
-        if outcome.fourseller_product_id is not None:  # found to be there; the rest is for the next run
-            values["fourseller_product_id"] = outcome.fourseller_product_id
     else:
         values |= _done(outcome)
+    if outcome.fourseller_product_id is not None:  # whatever became of the rest, it is there
+        values["fourseller_product_id"] = outcome.fourseller_product_id
     return values
 
 
@@ -157,11 +157,7 @@ def _done(outcome: Outcome) -> dict[str, object]:
     if outcome.fate in (Fate.LISTED, Fate.QUANTITY, Fate.UNCHANGED):
         values |= {"state": "listed", "reason": None} if outcome.reason is None else {"state": "set_aside"}
     if outcome.fate is Fate.LISTED:
-        values |= {
-            "fourseller_product_id": outcome.fourseller_product_id,
-            "acked_hash": outcome.content_hash,
-            "acked_price": outcome.price,
-        }
+        values |= {"acked_hash": outcome.content_hash, "acked_price": outcome.price}
     if outcome.pinned_fields is not None:
         values["pinned_fields"] = Pinned(outcome.pinned_fields)
     if outcome.fate is Fate.REMOVED:
@@ -186,7 +182,8 @@ def _failure(outcome: Outcome, most_attempts: int) -> dict[str, object]:
     mapping = outcome.mapping
     # What was set aside and is pushed again was freed by a person or a change: its attempts begin anew.
     attempts = 1 if mapping.state == "set_aside" else mapping.attempts + 1
-    state = "set_aside" if attempts >= most_attempts else "listed" if mapping.fourseller_product_id else "new"
+    tied = mapping.fourseller_product_id or outcome.fourseller_product_id
+    state = "set_aside" if attempts >= most_attempts else "listed" if tied else "new"
     values: dict[str, object] = {"attempts": attempts, "reason": outcome.reason, "state": state}
     if state == "set_aside":
         return values | DEALT_WITH | {"recheck_at": None}

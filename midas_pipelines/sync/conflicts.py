@@ -18,6 +18,7 @@ from midas_pipelines.store.tables import inventory_changes, mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.pins import CONTENT, FIELDS, pin, with_pins, without_pins
+from midas_pipelines.sync.removal import remove
 
 ALERT = "conflict"
 SIDES = ("shop", "marketplace")
@@ -120,7 +121,7 @@ async def resolve(engine: Engine, conflict_id: int, take: str, by: str) -> dict[
 async def _settle_orphan(engine: Engine, conflict: dict[str, Any], take: str, by: str) -> None:
     if take == "shop":
         async with engine.channel() as client:
-            await client.delete_product(conflict["fourseller_product_id"])
+            await remove(client, conflict["fourseller_product_id"])
     with engine.database.writing() as connection:
         _close(connection, conflict, taken=take, by=by)
 

@@ -29,6 +29,8 @@ from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.identity import Known, meant, owner
 from midas_pipelines.sync.listing import content_hash
 from midas_pipelines.sync.plan import Action, Change
+from midas_pipelines.sync.removal import remove
+from midas_pipelines.sync.taken import not_taken, quantity_not_taken
 from midas_pipelines.sync.threads import in_thread
 
 SENDS_OF_A_CREATE = 3
@@ -99,7 +101,7 @@ async def _create(change: Change, client: FourSeller, engine: Engine, known: Kno
             uncertain, last = True, doubt
             continue
         late = change.mapping.creating_since is not None  # an earlier create may make a second product yet
-        return replace(_listed(change, product.id, created=True), uncertain=late)
+        return replace(_listed(change, product.id, product, created=True), uncertain=late)
     return Outcome(change.mapping, Fate.FAILED, reason=str(last), settled=False, wait_seconds=lag)
 
 
@@ -149,12 +151,12 @@ async def _adopt(change: Change, product: Product, client: FourSeller) -> Outcom
     assert change.draft is not None
     try:
         if equal:
-            await client.product(product.id)
+            answer = await client.product(product.id)
         else:
-            await client.update_product(product.id, change.draft)
+            answer = await client.update_product(product.id, change.draft)
     except NotFound:
         return None
-    return _listed(change, product.id, adopted=True, wrote=not equal)
+    return _listed(change, product.id, answer, adopted=True, wrote=not equal)
 
 
 async def _update(change: Change, client: FourSeller, engine: Engine) -> Outcome:
@@ -166,17 +168,19 @@ async def _update(change: Change, client: FourSeller, engine: Engine) -> Outcome
         change = keep_edits(change, await client.product(product_id))
     assert change.draft is not None
     try:
-        await client.update_product(product_id, change.draft)
+        answer = await client.update_product(product_id, change.draft)
     except BadItem as refused:
         if change.quantity is None or change.quantity == change.mapping.acked_quantity:
             raise
         # The old content stays on sale, so its quantity has to be true.
-        await client.set_quantity(product_id, change.quantity, _read_at(change))
+        level = await client.set_quantity(product_id, change.quantity, _read_at(change))
+        if (other := quantity_not_taken(change.quantity, level)) is not None:
+            return Outcome(change.mapping, Fate.FAILED, reason=other)
         reason, quantity = str(refused), change.quantity
         return Outcome(
             change.mapping, Fate.QUANTITY, quantity=quantity, reason=reason, refused=True, wrote=True
         )
-    return _listed(change, product_id)
+    return _listed(change, product_id, answer)
 
 
 async def _remove_doubles(change: Change, client: FourSeller, engine: Engine) -> None:
@@ -184,13 +188,16 @@ async def _remove_doubles(change: Change, client: FourSeller, engine: Engine) ->
     key = change.mapping.key
     for double in await _adoptable(change, client, engine, None, look=True):
         if double.id != change.mapping.fourseller_product_id and owner(double) == key:
-            await client.delete_product(double.id)
+            await remove(client, double.id)
 
 
 async def _set_quantity(change: Change, client: FourSeller) -> Outcome:
     assert change.mapping.fourseller_product_id is not None
     assert change.quantity is not None
-    await client.set_quantity(change.mapping.fourseller_product_id, change.quantity, _read_at(change))
+    product_id, quantity = change.mapping.fourseller_product_id, change.quantity
+    level = await client.set_quantity(product_id, quantity, _read_at(change))
+    if (other := quantity_not_taken(quantity, level)) is not None:
+        return Outcome(change.mapping, Fate.FAILED, reason=other)
     finished = change.reason is not None or change.content_hash == change.mapping.acked_hash
     return Outcome(
         change.mapping,
@@ -214,15 +221,24 @@ async def _delete(change: Change, client: FourSeller, engine: Engine) -> Outcome
         found = await _adoptable(change, client, engine, None, look=True)
         product_id = found[0].id if len(found) == 1 else None
     if product_id is not None:
-        await client.delete_product(product_id)
+        await remove(client, product_id)
     wrote = product_id is not None
     return Outcome(change.mapping, Fate.REMOVED, reason=change.reason, wrote=wrote, aside=change.aside)
 
 
 def _listed(
-    change: Change, product_id: str, *, created: bool = False, adopted: bool = False, wrote: bool = True
+    change: Change,
+    product_id: str,
+    answer: Product,
+    *,
+    created: bool = False,
+    adopted: bool = False,
+    wrote: bool = True,
 ) -> Outcome:
+    """Listed as the answer shows it; failed where it shows that something was not taken."""
     assert change.draft is not None
+    if (other := not_taken(change.draft, answer)) is not None:
+        return Outcome(change.mapping, Fate.FAILED, fourseller_product_id=product_id, reason=other)
     return Outcome(
         change.mapping,
         Fate.LISTED,
