@@ -19,6 +19,7 @@ from midas_pipelines.defs.code import with_code
 from midas_pipelines.defs.executors import executor
 from midas_pipelines.defs.frames import Frames
 from midas_pipelines.defs.freshness import with_freshness
+from midas_pipelines.defs.health import health_sensor
 from midas_pipelines.defs.jobs import JOBS, schedules
 from midas_pipelines.defs.midas import Midas
 from midas_pipelines.defs.retention import forgetting
@@ -44,6 +45,7 @@ defs = dg.Definitions(
     sensors=[
         *left_over_sensors(SETTINGS),
         run_alert_sensor(SETTINGS),
+        health_sensor(SETTINGS),
         operations.automation(SETTINGS),
         alerts_waiting(SETTINGS),
     ],

@@ -55,6 +55,7 @@ WORKFLOWS = (
     "dirty_items_left_over",
     "webhooks_left_over",
     "tell_of_failures",
+    "health_watch",
     "alert_delivery",
 )
 """What runs by itself, each by the name that `paused` knows it by."""

@@ -61,7 +61,7 @@ def _cell(value: object) -> Text:
 
 def print_counts(what: str, shown: Mapping[str, Any]) -> None:
     """A sync's result as one sentence: its counts that are not zero, what it cost, and its run."""
-    apart = ("requests", "seconds", "outcome", "run_id", "error", "problems", "dry_run")
+    apart = ("requests", "seconds", "outcome", "run_id", "error", "problems", "dry_run", "failed_checks")
     counts = [
         f"{value} {name.replace('_', ' ')}" for name, value in shown.items() if name not in apart and value
     ]

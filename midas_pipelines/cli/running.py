@@ -10,6 +10,7 @@ import dagster as dg
 
 from midas_pipelines.cli.opening import DATABASE_MODULES, database_sentence
 from midas_pipelines.definitions import defs
+from midas_pipelines.defs.health import in_words
 from midas_pipelines.defs.workflows import ops_config, run_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -26,6 +27,13 @@ class Run:
     failure_kind: str | None = None  # the error's class
     checks: list[dict[str, Any]] = field(default_factory=list)
     result: dg.ExecuteInProcessResult | None = None
+
+    @property
+    def broken(self) -> list[str]:
+        """The checks of severity ERROR that failed, in words."""
+        return [
+            check["words"] for check in self.checks if not check["passed"] and check["severity"] == "ERROR"
+        ]
 
 
 def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
@@ -71,6 +79,7 @@ def _checks(result: dg.ExecuteInProcessResult) -> list[dict[str, Any]]:
             "asset": found.asset_key.to_user_string(),
             "passed": found.passed,
             "severity": found.severity.value,
+            "words": in_words(found),
         }
         for found in result.get_asset_check_evaluations()
     ]

@@ -24,7 +24,8 @@ WRONG_USAGE = ("SettingsError", "BadCredentials", "UnknownSku", "PlanRefused")
 def sync() -> None:
     """Bring products, stock and orders together, now.
 
-    Each command runs the Dagster job of that workflow in this process; with DAGSTER_HOME set the run is in the UI.
+    Each command runs the Dagster job of that workflow in this process; with DAGSTER_HOME set the run is in the UI. It
+    exits 1 when something failed, also when a check of the job did.
     """
 
 
@@ -107,7 +108,7 @@ def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...
 
         run = run_job(job, ops)
         record = sync_of_run(database, kind, run.run_id)
-    shown = _shown(record, counts) | {"run_id": run.run_id}
+    shown = _shown(record, counts) | {"run_id": run.run_id, "failed_checks": run.broken}
     if run.failure is not None:
         shown |= {"outcome": "failed", "error": run.failure}
     if as_json:
@@ -119,7 +120,9 @@ def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...
     if run.failure is not None:
         say(f"Error: {run.failure}", err=True)
         sys.exit(2 if run.failure_kind in WRONG_USAGE else 1)
-    sys.exit(1 if shown.get("failed") else 0)
+    for words in run.broken:
+        say(f"Error: {words}", err=True)
+    sys.exit(1 if shown.get("failed") or run.broken else 0)
 
 
 def _shown(record: dict[str, Any] | None, counts: tuple[str, ...]) -> dict[str, Any]:

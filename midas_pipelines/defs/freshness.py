@@ -11,8 +11,8 @@ from midas_pipelines.settings import Settings
 START_UP = timedelta(minutes=2)
 """What a run may take to be launched and to end."""
 
-
 DAY = 24 * 60
+NIGHTLY_FAIL = timedelta(hours=50)
 
 WITHOUT_POLICY = {
     "sync_plan": "It is made when a person asks for it.",
@@ -47,16 +47,32 @@ def renewals(settings: Settings) -> list[tuple[str, str, int]]:
     ]
 
 
+def shortest(settings: Settings) -> dict[str, int]:
+    """The minutes after which each asset is renewed, by the workflow that renews it most often; without paused ones."""
+    found: dict[str, int] = {}
+    for asset, workflow, minutes in renewals(settings):
+        if not settings.is_paused(workflow):
+            found[asset] = min(minutes, found.get(asset, minutes))
+    return found
+
+
+def longest_ages(settings: Settings) -> dict[str, timedelta]:
+    """How old each asset may get before it counts as late: the age at which its policy fails."""
+    return {
+        asset: NIGHTLY_FAIL if minutes == DAY else 4 * timedelta(minutes=minutes) + START_UP
+        for asset, minutes in shortest(settings).items()
+    }
+
+
 def policies(settings: Settings) -> dict[str, dg.FreshnessPolicy]:
     """The policy of each asset by name, by the workflow that renews it most often; none where all of them are paused.
 
     WARN after two missed renewals, FAIL after four; of what is renewed nightly after one, and after two.
     """
-    shortest: dict[str, int] = {}
-    for asset, workflow, minutes in renewals(settings):
-        if not settings.is_paused(workflow):
-            shortest[asset] = min(minutes, shortest.get(asset, minutes))
-    return {asset: nightly() if minutes == DAY else every(minutes) for asset, minutes in shortest.items()}
+    return {
+        asset: nightly() if minutes == DAY else every(minutes)
+        for asset, minutes in shortest(settings).items()
+    }
 
 
 def every(minutes: int) -> dg.FreshnessPolicy:
@@ -69,7 +85,7 @@ def every(minutes: int) -> dg.FreshnessPolicy:
 
 def nightly() -> dg.FreshnessPolicy:
     """For what is renewed once a night."""
-    return dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=50))
+    return dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=NIGHTLY_FAIL)
 
 
 def with_freshness(assets: Iterable[Any], settings: Settings) -> list[Any]:

@@ -131,6 +131,7 @@ def _consistent(report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
     return verdict(
         report.worst,
         name=CONSISTENT,
+        total=report.discrepancies,
         passed=_unjudged(report) is None
         and (report.consistency is None or report.consistency >= PROMISED_CONSISTENCY),
         description=_unjudged(report),
@@ -177,6 +178,7 @@ def _check(name: str, field: str, report: "ReconcileReport", where: Shown) -> dg
     return verdict(
         offenders,
         name=name,
+        total=differing,
         severity=SEVERITY.get(field, ERROR),
         passed=_unjudged(report) is None and (share is None or share >= promised),
         description=_unjudged(report),

@@ -174,6 +174,13 @@ def _sensors(settings: Settings) -> list[Entry]:
             "nothing, the interval is fixed",
             None,
         ),
+        _entry(
+            settings,
+            "health_watch",
+            "looks every minute",
+            "nothing, the interval is fixed",
+            None,
+        ),
         replace(
             _entry(
                 settings,

@@ -27,6 +27,7 @@ def verdict(
     description: str | None = None,
     links: Shown | None = None,
     more: Mapping[str, Any] | None = None,
+    total: int | None = None,
 ) -> dg.AssetCheckResult:
     """A check's result.
 
@@ -40,6 +41,7 @@ def verdict(
         description: why nothing could be judged.
         links: where to look at them, as `links.links` makes them.
         more: other numbers.
+        total: how many there are, where `offenders` are the first of them.
     """
     well = not offenders if passed is None else passed
     return dg.AssetCheckResult(
@@ -48,7 +50,7 @@ def verdict(
         severity=severity,
         description=description,
         metadata={
-            counted: len(offenders),
+            counted: len(offenders) if total is None else total,
             "offenders": table(offenders[:MOST_SHOWN]),
             **({} if well else {"hint": dg.MetadataValue.md(hint)}),
             **(links or {}),

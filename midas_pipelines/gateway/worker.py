@@ -18,6 +18,7 @@ from midas_pipelines.gateway.lineage import Lineage
 from midas_pipelines.gateway.metrics import Metrics
 from midas_pipelines.gateway.supervising import Supervisor
 from midas_pipelines.gateway.worklog import WorkLog
+from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat
 from midas_pipelines.store import webhooks
 from midas_pipelines.store.claims import Fate, Outcome, free_dead_claims
 from midas_pipelines.store.journal import ErrorBook
@@ -143,6 +144,7 @@ class Worker:
 
     def _keep_house(self, book: ErrorBook) -> None:
         self._write_down(book)
+        beat(self._engine.database, GATEWAY, watched=DAGSTER)
         if free_dead_claims(self._engine.database) + webhooks.free_dead(self._engine.database):
             self._wake_from_thread("")
         if mark_due(self._engine.database):  # a rule has begun or ended

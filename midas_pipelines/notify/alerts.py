@@ -64,7 +64,7 @@ def worst(lines: Sequence[str]) -> str:
     """The first of many lines, and how many there are in all."""
     first = "\n".join(f"- {line}" for line in lines[:MOST_ALONE])
     more = f"\n... and {len(lines) - MOST_ALONE} more." if len(lines) > MOST_ALONE else ""
-    return f"{len(lines)} at once:\n{first}{more}"
+    return f"{len(lines)} in all:\n{first}{more}"
 
 
 def match_alerts(

@@ -30,7 +30,15 @@ def count_waiting(database: Database) -> int:
         return connection.scalar(sa.select(sa.func.count()).select_from(mappings).where(_WAITS)) or 0
 
 
-def waiting_items(database: Database, limit: int | None = None) -> list[dict[str, Any]]:
+def stuck_items(database: Database) -> list[dict[str, Any]]:
+    """The items that are set aside, or have waited for an hour and failed, as `waiting_items` has them."""
+    long = sa.and_(mappings.c.attempts > 0, mappings.c.dirty_since < utc_now(-3600))
+    return waiting_items(database, which=sa.or_(mappings.c.state == "set_aside", long))
+
+
+def waiting_items(
+    database: Database, limit: int | None = None, which: sa.ColumnElement[bool] = _WAITS
+) -> list[dict[str, Any]]:
     """Each such item: SKU, name, state, reason, failed runs, and when it is tried next (UTC)."""
     query = (
         sa.select(
@@ -42,7 +50,7 @@ def waiting_items(database: Database, limit: int | None = None) -> list[dict[str
             mappings.c.next_attempt_at,
         )
         .select_from(_ITEMS)
-        .where(_WAITS)
+        .where(which)
         .order_by(mappings.c.state.desc(), mappings.c.id)
         .limit(limit)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -206,10 +207,7 @@ def test_our_own_push_echoed_back_changes_nothing(gateway: Gateway) -> None:
     assert gateway.world.calls() == before
 
 
-def test_a_change_made_on_the_channel_is_set_right(start: Start) -> None:
-    gateway = start(
-        read_back_grace_seconds=0.2
-    )  # until then 4Seller might still show what was before our push
+def test_a_change_made_on_the_channel_is_set_right_and_is_a_conflict(gateway: Gateway) -> None:
     add_product(gateway.world.database, sku="W-1", stock_quantity=5)
     gateway.settled()
     product_id = next(iter(gateway.world.sandbox.state.products))
@@ -217,6 +215,22 @@ def test_a_change_made_on_the_channel_is_set_right(start: Start) -> None:
     gateway.tell("inventory.updated", edited)
     gateway.settled()
     assert gateway.world.sandbox.state.products[product_id]["inventory"]["quantity"] == 5
+    found = rows(gateway.world.database, "SELECT field, fourseller_value FROM sync_conflicts")
+    assert [tuple(row) for row in found] == [("quantity", "99")]
+
+
+def test_sales_are_nobodys_edit_though_their_products_are_reported_first(gateway: Gateway) -> None:
+    world = gateway.world
+    add_product(world.database, sku="W-1", stock_quantity=50)
+    gateway.settled()
+    for _ in range(5):
+        order = world.sandbox.state.orders[world.place(("W-1", 1))]
+        gateway.tell("inventory.updated", world.listed["W-1"])
+        time.sleep(0.3)
+        gateway.tell("order.created", order)
+    gateway.settled()
+    assert rows(world.database, "SELECT 1 FROM sync_conflicts") == []
+    assert world.listed["W-1"]["inventory"]["quantity"] == 45
 
 
 def test_a_product_deleted_on_the_channel_is_listed_anew(gateway: Gateway) -> None:

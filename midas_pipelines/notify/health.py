@@ -1,0 +1,43 @@
+"""Whether the parts of the system are alive and items get through, as alerts.
+
+Dagster and the gateway each note that they live, and each watches the other.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from midas_pipelines.notify.alerts import match_alerts, worst
+from midas_pipelines.store.cursors import advance_cursor, read_cursor
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.waiting import stuck_items
+
+DAGSTER, GATEWAY = "dagster", "gateway"
+GONE, RETIRED = timedelta(minutes=5), timedelta(days=1)
+"""Without a heartbeat for so long a part counts as gone, and in the end as taken out of use."""
+
+TEXTS = {
+    DAGSTER: "Dagster's daemon has not reported for five minutes: no schedule, poll or check runs. Start it again, and see "
+    "its log.",
+    GATEWAY: "The gateway's worker has not reported for five minutes: changes and webhooks wait for Dagster's schedules. "
+    "Start it again with `midas gateway`, and see its log.",
+}
+
+
+def beat(database: Database, me: str, *, watched: str) -> None:
+    """Notes that `me` lives, and keeps the alert about the part it watches; one that never ran is not missed."""
+    now = database.now()
+    advance_cursor(database, f"heartbeat:{me}", now)
+    last = read_cursor(database, f"heartbeat:{watched}")
+    gone = last is not None and GONE < now - last < RETIRED
+    with database.writing() as connection:
+        texts = {watched: TEXTS[watched]} if gone else {}
+        match_alerts(connection, kind=f"{watched}_gone", texts=texts)
+
+
+def report_stuck_items(database: Database) -> None:
+    """Keeps one alert about all items that are quarantined, or have failed for an hour."""
+    lines = [f"{row['sku'] or row['name']}: {row['reason']}" for row in stuck_items(database)]
+    text = f"Items that do not get to 4Seller: {worst(lines)}\n`midas items list` shows all."
+    with database.writing() as connection:
+        match_alerts(connection, kind="items_stuck", texts={"items": text} if lines else {})
