@@ -88,8 +88,9 @@ def _without_values(context: sa.engine.ExceptionContext) -> None:
 
 def _make_private_file(_dialect: Any, _record: Any, given: list[Any], _options: dict[str, Any]) -> None:
     """A file that does not exist yet is made for its owner alone; SQLite gives its journals the same mode."""
+    # Never opens a file that exists: to close it again would drop the locks that this process holds on it.
     with suppress(OSError):  # SQLite says better what is wrong
-        os.close(os.open(given[0], os.O_CREAT | os.O_RDWR, 0o600))
+        os.close(os.open(given[0], os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

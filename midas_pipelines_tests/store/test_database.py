@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
+from midas_pipelines_tests.copies import connect
 from midas_pipelines_tests.shop import add_product, rows, run
 
 COUNT = "SELECT count(*) FROM products"
@@ -73,3 +76,16 @@ def test_a_new_file_belongs_to_its_owner_alone(tmp_path: Path) -> None:
         assert {one.name: one.stat().st_mode & 0o777 for one in tmp_path.iterdir()} == dict.fromkeys(
             ("shop.db", "shop.db-shm", "shop.db-wal"), 0o600
         )
+
+
+def test_another_process_never_takes_the_journal_away_from_under_us(sqlite_shop: Database) -> None:
+    path = str(sqlite_shop.engine.url.database)
+    add_product(sqlite_shop)
+    with sqlite_shop.reading() as connection:
+        connection.exec_driver_sql(COUNT)
+        with connect(sqlite_shop.engine.url.render_as_string()) as other:
+            rows(other, COUNT)
+        # A process that believes to be the last one removes the journal when it closes the file.
+        stranger = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT 1 FROM products').fetchall(); c.close()"
+        subprocess.run([sys.executable, "-c", stranger, path], check=True)
+        assert Path(f"{path}-wal").exists()
