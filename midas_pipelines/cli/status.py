@@ -32,6 +32,8 @@ def status(as_json: bool) -> None:
     )
     say(f"Orders: {seen.orders} imported, {seen.order_exceptions} need a person.")
     say(f"Failed calls in the last 24 hours: {seen.failed_calls}.")
+    clocks = ", ".join(f"{whose} {ahead:+.1f} s" for whose, ahead in seen.clocks.items())
+    say(f"Clocks ahead of this machine's: {clocks}.")
     print_table("Workflows", [row(entry) for entry in workflows])
     if seen.last_syncs:
         print_table("Last syncs", seen.last_syncs)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -36,6 +36,12 @@ class Metrics:
             "midas_http_refused",
             "Calls refused before they were read: key, headers, signature, timestamp, rate, shed",
             ["reason"],
+            registry=self.registry,
+        )
+        self.clocks = Gauge(
+            "midas_clock_ahead_seconds",
+            "How far a clock is ahead of this machine's: database, 4Seller",
+            ["clock"],
             registry=self.registry,
         )
         self.received = Counter(

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.gateway.applying import Applier
 from midas_pipelines.gateway.lineage import Lineage
 from midas_pipelines.gateway.metrics import Metrics
@@ -27,6 +28,7 @@ from midas_pipelines.store.rule_changes import mark_due
 from midas_pipelines.store.wake_triggers import ITEMS
 from midas_pipelines.store.wakes import Wakes
 from midas_pipelines.store.webhooks import Settled
+from midas_pipelines.sync.clocks import note_clocks
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.express import Express
 from midas_pipelines.sync.threads import in_thread, own_threads
@@ -74,6 +76,7 @@ class Worker:
         self._express: Express | None = None
         self._applier: Applier | None = None
         self._work_log: WorkLog | None = None
+        self._client: FourSeller | None = None
 
     @property
     def trouble(self) -> str | None:
@@ -96,6 +99,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         book = ErrorBook(engine.database, engine.run_id, block=sys.maxsize)
         async with engine.channel(book) as client:
+            self._client = client
             self._work_log = WorkLog(engine, client)
             express = self._express = Express(engine, client, self._pushed)
             vault = Vault(engine.settings.payload_key)
@@ -145,6 +149,9 @@ class Worker:
     def _keep_house(self, book: ErrorBook) -> None:
         self._write_down(book)
         beat(self._engine.database, GATEWAY, watched=DAGSTER)
+        fourseller_ahead = self._client.clock_ahead if self._client is not None else None
+        for whose, ahead in note_clocks(self._engine.database, fourseller_ahead).items():
+            self._metrics.clocks.labels(whose).set(ahead)
         if free_dead_claims(self._engine.database) + webhooks.free_dead(self._engine.database):
             self._wake_from_thread("")
         if mark_due(self._engine.database):  # a rule has begun or ended

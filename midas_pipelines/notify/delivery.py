@@ -15,7 +15,7 @@ from midas_pipelines.notify.alerts import NEWS
 from midas_pipelines.notify.targets import Target, TargetFailed
 from midas_pipelines.store.alert_tables import alerts
 from midas_pipelines.store.database import Database
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import is_due, utc_now
 
 AT_ONCE = 50
 """Alerts told in one message at most; the rest follow in the next."""
@@ -63,7 +63,7 @@ def _due() -> sa.Select[Any]:
     return (
         sa.select(alerts)
         .where(alerts.c.sent_at.is_(None), alerts.c.cleared_at.is_(None))
-        .where(alerts.c.next_attempt_at <= utc_now())
+        .where(is_due(alerts.c.next_attempt_at, LONGEST_DELAY_SECONDS))
         .order_by(alerts.c.id)
     )
 

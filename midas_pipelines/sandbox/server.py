@@ -51,7 +51,7 @@ def server_of(sandbox: Sandbox) -> uvicorn.Server:
             access_log=False,
             log_level="error",
             server_header=False,
-            date_header=False,
+            date_header=True,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
             backlog=2048,

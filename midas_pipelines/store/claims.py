@@ -22,7 +22,7 @@ from midas_pipelines.store.mappings import MOST_AT_ONCE, mark_dirty, unlocked
 from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import is_due, utc_now
 
 LONGEST_DELAY_SECONDS = 3600
 FIRST_DELAY_SECONDS = 30
@@ -153,9 +153,7 @@ def claim(
         sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now()),
     ]
     if not ignore_delays:
-        conditions.append(
-            sa.or_(mappings.c.next_attempt_at.is_(None), mappings.c.next_attempt_at <= utc_now())
-        )
+        conditions.append(is_due(mappings.c.next_attempt_at, LONGEST_DELAY_SECONDS))
     if ids is not None:
         conditions.append(mappings.c.id.in_(ids))
     if shards is not None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.store.claims import LONGEST_DELAY_SECONDS
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.tables import mappings
-from midas_pipelines.storefront.types import UtcDateTime, utc_now
+from midas_pipelines.storefront.types import UtcDateTime, is_due, utc_now
 
 WEBHOOKS = sa.table(
     "marketplace_webhooks",
@@ -38,7 +39,7 @@ def dirty_items(database: Database, older_than_seconds: int) -> LeftOver:
     query = sa.select(sa.func.count(), newest).where(
         table.dirty_since < utc_now(-older_than_seconds),
         sa.or_(table.claimed_until.is_(None), table.claimed_until < utc_now()),
-        sa.or_(table.next_attempt_at.is_(None), table.next_attempt_at <= utc_now()),
+        is_due(table.next_attempt_at, LONGEST_DELAY_SECONDS),
     )
     with database.reading() as connection:
         return LeftOver(*connection.execute(query).one())

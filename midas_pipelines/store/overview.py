@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.store.clocks import database_ahead, read_clocks
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.journal import last_syncs
 from midas_pipelines.store.tables import api_errors, mappings, marketplace_orders
@@ -27,6 +28,7 @@ class Overview:
     orders: int = 0
     order_exceptions: int = 0
     failed_calls: int = 0  # in the last 24 hours
+    clocks: dict[str, float] = field(default_factory=dict)  # seconds ahead of this machine's, by whose
     last_syncs: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[dict[str, Any]] = field(default_factory=list)  # the first that are set aside or backing off
     waiting_total: int = 0
@@ -50,6 +52,7 @@ def overview(database: Database) -> Overview:
         exceptions = connection.scalar(sa.select(count).select_from(marketplace_orders).where(flawed))
         day = sa.select(count).select_from(api_errors).where(api_errors.c.created_at > utc_now(-86_400))
         failed_calls = connection.scalar(day)
+        clocks = read_clocks(connection)
     return Overview(
         items={row.state: row.count_ for row in states},
         dirty=dirty,
@@ -57,6 +60,7 @@ def overview(database: Database) -> Overview:
         orders=orders or 0,
         order_exceptions=exceptions or 0,
         failed_calls=failed_calls or 0,
+        clocks=clocks | {"database": round(database_ahead(database), 1)},
         last_syncs=[_short(row) for row in last_syncs(database)],
         waiting=waiting_items(database, MOST_SHOWN),
         waiting_total=count_waiting(database),

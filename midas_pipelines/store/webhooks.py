@@ -22,7 +22,7 @@ from midas_pipelines.store.liveness import alive_workers
 from midas_pipelines.store.payloads import FORGOTTEN_PAYLOAD
 from midas_pipelines.store.rules import FOURSELLER
 from midas_pipelines.store.tables import marketplace_orders
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import is_due, utc_now
 
 FIRST_DELAY_SECONDS = 2
 LONGEST_DELAY_SECONDS = 1800
@@ -146,7 +146,7 @@ def _due() -> list[sa.ColumnElement[bool]]:
     now = utc_now()
     return [
         table.processed_at.is_(None),
-        sa.or_(table.next_attempt_at.is_(None), table.next_attempt_at <= now),
+        is_due(table.next_attempt_at, LONGEST_DELAY_SECONDS),
         sa.or_(table.claimed_until.is_(None), table.claimed_until < now),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import socket
 import uuid
@@ -10,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import sqlalchemy as sa
+
 from midas_pipelines.fourseller.calls import FailedCall
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.settings import Settings
@@ -17,7 +21,10 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.journal import ErrorBook
 from midas_pipelines.store.liveness import Heartbeat
 from midas_pipelines.store.pace import SharedPace
+from midas_pipelines.sync.clocks import note_clocks
 from midas_pipelines.sync.pauses import PauseAlert
+
+log = logging.getLogger(__name__)
 
 
 class ChannelDown(Exception):
@@ -78,4 +85,13 @@ class Engine:
                 on_failed_call=note,
                 may_write=lambda: self.heartbeat.held,
             ) as client:
-                yield client
+                try:
+                    yield client
+                finally:
+                    await asyncio.to_thread(self._note_clocks, client.clock_ahead)
+
+    def _note_clocks(self, fourseller_ahead: float | None) -> None:
+        try:
+            note_clocks(self.database, fourseller_ahead)
+        except sa.exc.SQLAlchemyError as failed:  # never the reason why a run fails
+            log.warning("The clocks could not be noted: %s", type(failed).__name__)

@@ -187,6 +187,15 @@ def test_a_pause_by_unix_time_is_as_long_as_it_says_and_by_the_servers_own_clock
     assert raised.value.retry_after_seconds == 90
 
 
+@pytest.mark.parametrize(
+    ("date", "ahead"), [("Fri, 01 Jan 2100 00:00:00 GMT", True), ("soon", None), ("", None)]
+)
+def test_the_date_of_an_answer_says_how_far_4sellers_clock_is_ahead(date: str, ahead: bool | None) -> None:
+    client = channel(transport=answering(httpx.Response(200, headers={"Date": date}, json={"id": "P1"})))
+    use(client, lambda c: c.product("P1"))
+    assert (client.clock_ahead is not None and client.clock_ahead > 1e9) is bool(ahead)
+
+
 def test_an_absurd_pause_holds_up_no_call_longer_than_two_minutes() -> None:
     failed: list[FailedCall] = []
     client = channel(transport=answering(limited("86400")), on_failed_call=failed.append)

@@ -23,7 +23,7 @@ from midas_pipelines.notify.mail import (
     SmtpServer,
 )
 from midas_pipelines.settings import Settings, SettingsError
-from midas_pipelines.store.claims import delay_seconds
+from midas_pipelines.store.claims import LONGEST_DELAY_SECONDS, delay_seconds
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.shipment_tables import customer_mails
 from midas_pipelines.store.tables import marketplace_orders
@@ -97,7 +97,8 @@ def send_mails(database: Database, settings: Settings, run_id: str | None = None
 
 def _claim(database: Database, due_at: datetime) -> sa.Row[Any] | None:
     """The next message that was due at that moment, ours alone from now on."""
-    due = sa.or_(_MAILS.next_attempt_at.is_(None), _MAILS.next_attempt_at <= due_at)
+    too_far = _MAILS.next_attempt_at > utc_now(LONGEST_DELAY_SECONDS)  # the clock has been set back
+    due = sa.or_(_MAILS.next_attempt_at.is_(None), _MAILS.next_attempt_at <= due_at, too_far)
     query = sa.select(customer_mails).where(_MAILS.state == "waiting", due).order_by(_MAILS.id).limit(1)
     with database.writing() as connection:
         mail = connection.execute(query.with_for_update(skip_locked=True)).first()

@@ -12,13 +12,16 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.shipment_tables import order_shipments
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.schema import orders
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import is_due
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.carriers import BadTracking, recorded_tracking
 from midas_pipelines.sync.orders.flaws import Flaw
 from midas_pipelines.sync.orders.statuses import ENDED
 from midas_pipelines.sync.orders.telling import Parcel
+
+LONGEST_WAIT_SECONDS = 86_400
+"""A number that 4Seller refused waits for so long, and nothing longer."""
 
 _ORDERS, _LINES, _PARCELS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
 TOLD = (_PARCELS.carrier, _PARCELS.tracking_number, _PARCELS.tracking_url)
@@ -57,7 +60,7 @@ class Waiting:
 
 def waiting_orders(engine: Engine, after: int, only: int | None) -> list[Waiting]:
     """The next orders of which 4Seller has to be told something, by our row."""
-    due = sa.or_(_PARCELS.next_attempt_at.is_(None), _PARCELS.next_attempt_at <= utc_now())
+    due = is_due(_PARCELS.next_attempt_at, LONGEST_WAIT_SECONDS)
     untold = sa.and_(_PARCELS.told_at.is_(None), _PARCELS.counted_at.is_not(None), due)
     mine = _PARCELS.order_id == _ORDERS.local_order_id
     has_untold = sa.and_(sa.exists().where(mine, untold), _ORDERS.status.not_in(ENDED))
@@ -85,7 +88,7 @@ def waiting_orders(engine: Engine, after: int, only: int | None) -> list[Waiting
     in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(Flaw.CONFLICT.value)
     query = query.where(~in_conflict)  # which a person has to settle first
     if only is None:
-        query = query.where(sa.or_(_ORDERS.tell_after.is_(None), _ORDERS.tell_after <= utc_now()))
+        query = query.where(is_due(_ORDERS.tell_after, LONGEST_WAIT_SECONDS))
     else:
         query = query.where(_ORDERS.id == only)
     with engine.database.reading() as connection:
