@@ -128,8 +128,8 @@ def test_a_signed_webhook_refused_for_its_time_is_logged_and_counted(
 ) -> None:
     answer = door.tell("order.created", {"id": "A-1"}, age=timedelta(minutes=10))
     assert answer.status_code == 401
-    assert "600 seconds behind the clock here" in answer.json()["detail"]
-    assert "600 seconds behind" in caplog.text
+    assert "seconds behind the clock here" in answer.json()["detail"]
+    assert "seconds behind the clock here" in caplog.text
     assert refusals(door, "timestamp") == 1
 
 
