@@ -24,6 +24,7 @@ from midas_pipelines.sync.push import Push
 from midas_pipelines.sync.reconcile import read_listing, settle_listing, settle_sold
 from midas_pipelines.sync.record import Clock, recorded
 from midas_pipelines.sync.scan import Scanned, chunks, scan
+from midas_pipelines.sync.strays import settle_unknown
 from midas_pipelines.sync.tally import Tally
 from midas_pipelines.sync.threads import in_thread
 
@@ -186,6 +187,7 @@ async def _read_listing(
     if settling.need_sales:  # a sale that is not imported yet is no edit
         await import_orders(engine)
         await settle_sold(client, settling)
+    await settle_unknown(client, settling)
     await in_thread(take_marketplace_quantities, engine)
     if listing.complete:
         return Known(settling.orphans)

@@ -29,10 +29,12 @@ from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.conflicts import close_alerts, take_marketplace_quantities
 from midas_pipelines.sync.differences import shown_quantity
 from midas_pipelines.sync.engine import ChannelDown, Engine
+from midas_pipelines.sync.identity import Known
 from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.push import Push
 from midas_pipelines.sync.record import recorded
-from midas_pipelines.sync.settle import Settling, settle_orphans
+from midas_pipelines.sync.settle import Settling
+from midas_pipelines.sync.strays import settle_unknown
 from midas_pipelines.sync.threads import in_thread
 
 FOUND = ("above", "doubled")
@@ -94,9 +96,10 @@ async def reconcile(engine: Engine, *, push: bool = True, shards: Shards | None 
             imported = await import_orders(engine)
             settling = await in_thread(settle_listing, engine, listing, read_at, shards)
             await settle_sold(client, settling)
+            await settle_unknown(client, settling)
             _fill(report, settling, listing)
             if push and settling.to_push:
-                await _push(engine, client, settling.to_push, report)
+                await _push(engine, client, settling, report)
         await in_thread(_close, engine, listing, read_at, settling, report)
     report.requests += imported.requests
     return report
@@ -138,8 +141,6 @@ def settle_listing(
     settling = Settling(engine, listing, read_at, ids=ids, shards=shards)
     while settling.next_chunk():
         pass
-    if shards is None and ids is None:
-        settle_orphans(settling)
     return settling
 
 
@@ -175,8 +176,9 @@ def _database_now(engine: Engine) -> datetime:
     return engine.database.now()
 
 
-async def _push(engine: Engine, client: FourSeller, ids: list[int], report: ReconcileReport) -> None:
-    push = Push(engine, client, ids=ids, ignore_delays=True)
+async def _push(engine: Engine, client: FourSeller, settling: Settling, report: ReconcileReport) -> None:
+    ids, known = settling.to_push, Known(settling.orphans) if settling.listing.complete else None
+    push = Push(engine, client, known=known, ids=ids, ignore_delays=True)
     try:
         await push.run()
     except BrakeEngaged as engaged:  # what was seen is worth telling all the same

@@ -16,8 +16,6 @@ from midas_pipelines.notify.alerts import raise_alerts
 from midas_pipelines.store.claims import COLUMNS, Mapping
 from midas_pipelines.store.conflicts import (
     item_subject,
-    left_alone,
-    orphan_subject,
     record_conflicts,
     settle,
 )
@@ -31,6 +29,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.differences import Difference, shown_quantity, storable
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.listing import content_hash
+from midas_pipelines.sync.plan import Action
 from midas_pipelines.sync.scan import CHUNK, given_up
 from midas_pipelines.sync.tally import PREVIEW
 from midas_pipelines.sync.verdicts import (
@@ -78,6 +77,7 @@ class Settling:
     above: list[dict[str, str]] = field(default_factory=list)
     doubled: list[dict[str, str]] = field(default_factory=list)
     to_push: list[int] = field(default_factory=list)
+    staying: list[Mapping] = field(default_factory=list)  # to be taken off, and there after a deletion
     need_sales: dict[int, Product] = field(default_factory=dict)
     """Items whose quantity a sale may explain, and what was read of them: not counted, and nothing of them written."""
 
@@ -167,6 +167,9 @@ class Settling:
 
     def _count(self, row: Mapping, verdict: Verdict) -> None:
         if verdict.standing == NO_ITEM:
+            stays = verdict.change.action is Action.DELETE and self._product(row) is not None
+            if stays and row.attempts:
+                self.staying.append(row)
             return
         self.scanned += 1
         self.equal += verdict.standing == EQUAL
@@ -271,39 +274,6 @@ _WRITE_OBSERVED = (
         observed_at=sa.bindparam("at"),
     )
 )
-
-
-def settle_orphans(settling: Settling) -> None:
-    """Records the products that are no item's; nothing deletes them but a person's word.
-
-    Only after all items were judged: whose a product is, some of them alone cannot tell.
-    """
-    orphans = settling.orphans
-    settling.unknown = len(orphans)
-    with settling.engine.database.writing() as connection:
-        alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])
-        wanted = [one for one in orphans if orphan_subject(one.id) not in alone]
-        record_conflicts(connection, [_orphan_row(settling, one) for one in wanted])
-        if settling.listing.complete:  # adopted by an item since
-            known = [orphan_subject(key) for key in settling.shown if key in settling.ours]
-            for start in range(0, len(known), CHUNK):
-                which = sync_conflicts.c.subject.in_(known[start : start + CHUNK])
-                settling.settled += len(settle(connection, which, taken="gone", by="reconcile"))
-
-
-def _orphan_row(settling: Settling, product: Product) -> dict[str, Any]:
-    return {
-        "subject": orphan_subject(product.id),
-        "mapping_id": None,
-        "sku": (product.sku or "")[:255] or None,
-        "fourseller_product_id": product.id,
-        "field": "unknown",
-        "shop_value": "no item",
-        "fourseller_value": (product.title or "")[:200],
-        "policy": "manual",
-        "delta": None,
-        "run_id": settling.engine.run_id,
-    }
 
 
 def shown_row(row: Mapping, verdict: Verdict, one: Difference) -> dict[str, str]:

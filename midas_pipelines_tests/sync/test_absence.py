@@ -266,3 +266,79 @@ def test_a_spelling_that_another_item_has_is_that_items(world: World) -> None:
     add_product(world.database, sku="ABC")
     world.full()
     assert (world.shown, len(ids(world))) == (world.wanted, 2)
+
+
+# what should be gone
+
+
+def twin_of(world: World, sku: str) -> str:
+    """A second product of an item, as a create of unknown fate leaves one."""
+    made = {key: part for key, part in world.listed[sku].items() if key != "id"}
+    found: str = world.sandbox.state.create(made)["id"]
+    return found
+
+
+@pytest.mark.parametrize("act", [World.full, lambda world: reconciled(world)], ids=["full", "reconcile"])
+def test_a_second_product_of_an_item_is_taken_off_and_the_first_stays(twelve: World, act: Any) -> None:
+    before = twelve.listed["A-3"]["id"]
+    twin_of(twelve, "A-3")
+    twelve.sandbox.state.create({"sku": "STRANGER", "title": "Stranger", "price": "1.00"})
+    act(twelve)
+    assert (len(ids(twelve)), twelve.listed["A-3"]["id"], alerts(twelve, "stray_product")) == (13, before, 1)
+    act(twelve)
+    assert (len(ids(twelve)), alerts(twelve, "stray_product")) == (13, 0)
+
+
+def test_a_product_that_came_back_after_our_deletion_is_taken_off_again(twelve: World) -> None:
+    gone = dict(twelve.listed["A-3"])
+    run(twelve.database, "UPDATE products SET status = 'archived' WHERE sku = 'A-3'")
+    twelve.full()
+    twelve.sandbox.state.create({key: part for key, part in gone.items() if key != "id"})
+    twelve.full()
+    assert ("A-3" in twelve.listed, alerts(twelve, "stray_product")) == (False, 1)
+
+
+def test_what_cannot_be_deleted_is_not_for_sale_and_staff_are_alerted(twelve: World) -> None:
+    twin = twin_of(twelve, "A-3")
+    twelve.sandbox.habits.set("deletes-ignored")
+    twelve.full()
+    left = twelve.sandbox.state.products[twin]["inventory"]["quantity"]
+    assert (left, alerts(twelve, "stray_product")) == (0, 1)
+    run(twelve.database, "UPDATE products SET status = 'archived' WHERE sku = 'A-4'")
+    for _ in range(7):
+        twelve.full()
+    assert alerts(twelve, "stray_product") == 2
+    twelve.sandbox.habits.set()
+    for _ in range(3):
+        twelve.full()
+    assert (len(twelve.listed), twelve.dirty, alerts(twelve, "stray_product")) == (11, 0, 0)
+
+
+def test_a_ghost_in_the_list_is_no_product_and_costs_no_write(twelve: World, lists: Lists) -> None:
+    lists.ghosts = [{**twelve.listed["A-3"], "id": "P999"}]
+    assert twelve.writes(twelve.full) == 0
+    assert (reconciled(twelve).unknown, alerts(twelve, "stray_product")) == (0, 0)
+
+
+def test_many_products_of_what_the_shop_never_had_wait_for_a_person(twelve: World) -> None:
+    for number in range(10):
+        made = {
+            **twelve.listed["A-1"],
+            "sku": f"OLD-{number}",
+            "metadata": OURS | {"product_id": 900 + number},
+        }
+        made.pop("id")
+        twelve.sandbox.state.create(made)
+    twelve.full()
+    assert len(ids(twelve)) == 22
+    assert reconciled(twelve).unknown == 10
+
+
+def test_a_product_of_an_item_that_is_not_tied_yet_is_adopted(twelve: World) -> None:
+    run(
+        twelve.database,
+        "UPDATE fourseller_product_mappings SET fourseller_product_id = NULL, sku = NULL, state = 'new' WHERE sku = 'A-3'",
+    )
+    twelve.sandbox.state.edit(twelve.listed["A-3"]["id"], {"sku": "a-3 "})
+    reconciled(twelve)
+    assert (len(ids(twelve)), twelve.shown) == (12, twelve.wanted)
