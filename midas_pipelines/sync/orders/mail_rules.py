@@ -1,4 +1,8 @@
-"""Which customers are written to, and about what. Pure."""
+"""Which customers are written to, and about what. Pure.
+
+Messages are about what the shop does: received, shipped, cancelled. The marketplace itself writes about refunds, the carrier
+about deliveries.
+"""
 
 from __future__ import annotations
 
