@@ -119,6 +119,8 @@ def shown(call: Message, standing: OrderStatus, answer: Order) -> Message:
     """
     state = answer.state
     ahead = state.known and step(call.status, state.status) in (Step.SAME, Step.FORWARD)
+    if call.status is OrderStatus.PROCESSING:  # for which 4Seller's pages have a word of their own
+        ahead = ahead or "".join(filter(str.isalpha, state.word.lower())) == "inprocess"
     number = answer.tracking.number if answer.tracking is not None else None
     parcel = call.parcel
     if parcel is not None and bare_number(number or "") != bare_number(parcel.tracking.number or ""):
