@@ -26,18 +26,18 @@ def words(name: str) -> set[str]:
 
 
 TAX, REDUCTION, FEE = "tax", "reduction", "fee"
-KINDS = (  # by the words in a name, the first that fits
+KINDS = (  # by the words in a name, the first that fits; gift wrap is a fee, a fee's discount is none
     (
-        "fee handling insurance wrap wrapping tip tipping surcharge duty duties customs donation deposit packaging "
-        "charge rounding adjustment protection warranty freight postage",
-        FEE,
-    ),
-    (
-        "discount coupon promo promotion voucher gift credit point reward rebate deduction loyalty markdown reduction "
-        "wallet cashback bonus saving allowance subsidy",
+        "discount coupon promo promotion voucher rebate reduction deduction subsidy allowance credit",
         REDUCTION,
     ),
-    ("tax taxes vat gst hst pst qst iva tva mwst shipping delivery", TAX),
+    (
+        "fee handling insurance wrap wrapping tip tipping surcharge duty duties customs donation deposit packaging "
+        "charge rounding adjustment protection warranty freight postage shipping delivery",
+        FEE,
+    ),
+    ("gift point reward loyalty markdown wallet cashback bonus saving", REDUCTION),
+    ("tax taxes vat gst hst pst qst iva tva mwst", TAX),
 )
 KIND_OF = tuple((frozenset(words(text)), kind) for text, kind in KINDS)
 NO_AMOUNT = words(

@@ -83,6 +83,13 @@ ADD_UP: dict[str, Raw] = {  # goods 100.00 and shipping 5.00, unless it says oth
         "total": "109.00",
     },
     "free shipping": {"shipping_discount": "5.00", "total": "100.00"},
+    "a discount of the shipping fee": {"shipping_fee_discount": "2.00", "total": "103.00"},
+    "shipping by another name": {
+        "shipping_cost": None,
+        "delivery_fee": "5.00",
+        "taxes_included": True,
+        "total": "105.00",
+    },
     "rounding": {"rounding_adjustment": "-0.01", "total": "104.99"},
     "a fee of the marketplace's": {"commission_fee": "9.00", "total": "105.00"},
     "everything at once": {
