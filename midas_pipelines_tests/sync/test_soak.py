@@ -28,7 +28,8 @@ from midas_pipelines_tests.sync.world import World
 ITEMS, SHOPPERS = 8, 3
 # Left out: what stops all work by design or by its pauses, and bodies whose size is all they are.
 TRADED = sorted({*HABITS} - {"redirects", "gzip-bomb", "endless-bodies", "unix-retry-after", "late-lists"})
-HIDES_ROWS = {"late-lists-by-reads", "short-lists"}
+# Orders may be out of sight until the habit ends: lists say so, or nothing can be made of their totals.
+HIDES_ROWS = {"late-lists-by-reads", "short-lists", "huge-totals", "no-totals"}
 SMALL = {
     "small-pages": 3,
     "few-rows": 3,
@@ -158,7 +159,7 @@ def soak(world: World, seed: int, *, rounds: int, acts: int, habits: list[str] =
     check(trade)
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [4])
 def test_what_is_traded_under_odd_habits_ends_equal(world: World, seed: int) -> None:
     soak(world, seed, rounds=4, acts=6)
 
