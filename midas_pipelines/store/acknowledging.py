@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.claims import FORGOTTEN, LATE_SECONDS, Fate, Outcome, delay_seconds
 from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.bulk import in_short, write_each
 from midas_pipelines.storefront.types import utc_now
 
 
@@ -30,14 +31,12 @@ def acknowledge(
         o for o in outcomes if numbers.get(o.mapping.id, o.mapping.claim_number) != o.mapping.claim_number
     ]
     _push_lost_again(connection, lost)
-    alike: dict[Shape, list[dict[str, object]]] = {}
-    for outcome in outcomes:
-        if numbers.get(outcome.mapping.id) == outcome.mapping.claim_number:
-            shape, row = _split(_acknowledgement(outcome, most_attempts))
-            row |= {"row": outcome.mapping.id, "pushed_version": outcome.mapping.version}
-            alike.setdefault(shape, []).append(row)
-    for shape, rows in alike.items():
-        connection.execute(_statement(shape), rows)
+    mine = [o for o in outcomes if numbers.get(o.mapping.id) == o.mapping.claim_number]
+
+    def write(part: Sequence[Outcome]) -> None:
+        _write(connection, part, most_attempts)
+
+    write_each(connection, mine, write, lambda bad, why: write([_quarantined(connection, bad, why)]))
     return [outcome for outcome in outcomes if outcome.mapping.id not in numbers]
 
 
@@ -46,6 +45,34 @@ def _claim_numbers(connection: sa.Connection, ids: list[int]) -> dict[int, int]:
     query = sa.select(mappings.c.id, mappings.c.claim_number).where(mappings.c.id.in_(ids))
     locked = query.order_by(mappings.c.id).with_for_update(skip_locked=True)
     return {row.id: row.claim_number for row in connection.execute(locked)}
+
+
+def _write(connection: sa.Connection, outcomes: Sequence[Outcome], most_attempts: int) -> None:
+    alike: dict[Shape, list[dict[str, object]]] = {}
+    for outcome in outcomes:
+        shape, row = _split(_acknowledgement(outcome, most_attempts))
+        row |= {"row": outcome.mapping.id, "pushed_version": outcome.mapping.version}
+        alike.setdefault(shape, []).append(row)
+    for shape, rows in alike.items():
+        connection.execute(_statement(shape), rows)
+
+
+def _quarantined(connection: sa.Connection, bad: Outcome, why: Exception) -> Outcome:
+    """The outcome in place of one that the database refuses: the item waits for a person."""
+    reason = f"The answer of 4Seller cannot be stored ({in_short(why)})"
+    if isinstance(why, sa.exc.IntegrityError) and bad.fourseller_product_id is not None:
+        of_product = mappings.c.fourseller_product_id == bad.fourseller_product_id
+        other = connection.scalar(
+            sa.select(mappings.c.sku).where(of_product, mappings.c.id != bad.mapping.id)
+        )
+        reason = f"4Seller answered with the product {bad.fourseller_product_id}, which is that of {other}"
+    return Outcome(
+        bad.mapping,
+        Fate.SET_ASIDE,
+        reason=f"{reason}. Look at the product on 4Seller, then run `midas items retry`.",
+        settled=False,
+        uncertain=bad.uncertain,
+    )
 
 
 def _push_lost_again(connection: sa.Connection, lost: list[Outcome]) -> None:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.tables import BigId, store
 from midas_pipelines.storefront.schema import Json
-from midas_pipelines.storefront.types import UtcDateTime, utc_now
+from midas_pipelines.storefront.types import UtcDateTime, Words, utc_now
 
 # One open row per (kind, subject): a thing that goes on being wrong is told once, until it is cleared.
 alerts = sa.Table(
@@ -15,7 +15,7 @@ alerts = sa.Table(
     sa.Column("id", BigId, primary_key=True),
     sa.Column("kind", sa.String(30), nullable=False),  # low_stock|conflict|digest|oversold|...
     sa.Column("subject", sa.String(200), nullable=False),  # what it is about, such as item:12:0
-    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("text", Words(), nullable=False),
     sa.Column("members", Json),  # the subjects of an alert about many of one cause
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("cleared_at", UtcDateTime),  # it is over; the same trouble may be told anew
@@ -23,7 +23,7 @@ alerts = sa.Table(
     sa.Column("sent_to", Json),  # fingerprints of the targets that have taken it so far
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", UtcDateTime, nullable=False, server_default=utc_now()),
-    sa.Column("reason", sa.Text),  # why the last attempt failed, without any address
+    sa.Column("reason", Words()),  # why the last attempt failed, without any address
 )
 _OPEN = alerts.c.cleared_at.is_(None)
 _UNSENT = sa.and_(alerts.c.sent_at.is_(None), alerts.c.cleared_at.is_(None))

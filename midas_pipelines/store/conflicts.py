@@ -14,6 +14,7 @@ from midas_pipelines.store.mappings import MOST_AT_ONCE
 from midas_pipelines.store.rule_tables import sync_conflicts
 from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.bulk import write_each
 from midas_pipelines.storefront.types import utc_now
 
 OPEN = sync_conflicts.c.settled_at.is_(None)
@@ -36,20 +37,18 @@ def record_conflicts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) 
     insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
     statement = insert(sync_conflicts)
     new = statement.excluded
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["subject", "field"],
-            index_where=OPEN,
-            set_={
-                "shop_value": new.shop_value,
-                "fourseller_value": new.fourseller_value,
-                "policy": new.policy,
-                "sku": new.sku,
-                "seen_at": utc_now(),
-            },
-        ),
-        list(rows),
+    opening = statement.on_conflict_do_update(
+        index_elements=["subject", "field"],
+        index_where=OPEN,
+        set_={
+            "shop_value": new.shop_value,
+            "fourseller_value": new.fourseller_value,
+            "policy": new.policy,
+            "sku": new.sku,
+            "seen_at": utc_now(),
+        },
     )
+    write_each(connection, rows, lambda part: connection.execute(opening, list(part)))
 
 
 def settle(

@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.storefront.json_text import to_json
 from midas_pipelines.storefront.types import utc_now
 
 _VALUES = re.compile(r"\n(?:DETAIL|CONTEXT):")  # where PostgreSQL's messages begin to quote rows
@@ -65,13 +66,17 @@ def _make_engine(url: sa.URL) -> sa.Engine:
         engine = sa.create_engine(
             url,
             hide_parameters=True,
+            json_serializer=to_json,
             pool_pre_ping=True,
             connect_args={"application_name": "midas_pipelines"},
         )
         sa.event.listen(engine, "handle_error", _without_values)
         return engine
     engine = sa.create_engine(
-        url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None}
+        url,
+        hide_parameters=True,
+        json_serializer=to_json,
+        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
     )
     sa.event.listen(engine, "do_connect", _make_private_file)
     sa.event.listen(engine, "connect", _prepare_sqlite)

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.tables import BigId, store
 from midas_pipelines.storefront.schema import Json
-from midas_pipelines.storefront.types import UtcDateTime, utc_now
+from midas_pipelines.storefront.types import UtcDateTime, Words, utc_now
 
 marketplace_webhooks = sa.Table(
     "marketplace_webhooks",
@@ -25,7 +25,7 @@ marketplace_webhooks = sa.Table(
     sa.Column("next_attempt_at", UtcDateTime),
     sa.Column("processed_at", UtcDateTime),
     sa.Column("outcome", sa.String(20)),  # applied|superseded|set_aside
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Words()),
 )
 _PENDING = marketplace_webhooks.c.processed_at.is_(None)
 sa.Index(

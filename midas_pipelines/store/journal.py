@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.tables import api_errors, sync_logs
+from midas_pipelines.storefront.bulk import write_each
 
 
 class ErrorBook:
@@ -51,7 +52,7 @@ class ErrorBook:
             rows, self._rows = self._rows, []
             if rows:
                 with self._database.writing() as connection:
-                    connection.execute(sa.insert(api_errors), rows)
+                    write_each(connection, rows, lambda part: connection.execute(sa.insert(api_errors), part))
 
 
 def begin_sync(database: Database, kind: str, scope: str, run_id: str | None) -> int:

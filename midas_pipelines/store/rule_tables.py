@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from midas_pipelines.store.tables import BigId, store
-from midas_pipelines.storefront.types import Money, UtcDateTime, utc_now
+from midas_pipelines.storefront.types import Money, UtcDateTime, Words, utc_now
 
 # One row per scope and start: a whole channel, a category (with those below it) or an item. An empty field says nothing.
 channel_rules = sa.Table(
@@ -61,11 +61,11 @@ sync_conflicts = sa.Table(
     sa.Column("id", BigId, primary_key=True),
     sa.Column("subject", sa.String(150), nullable=False),  # mapping:<id>, or product:<4Seller's id> of nobody
     sa.Column("mapping_id", BigId),
-    sa.Column("sku", sa.String(255)),
+    sa.Column("sku", Words(255)),
     sa.Column("fourseller_product_id", sa.String(100)),
     sa.Column("field", sa.String(20), nullable=False),  # listing|price|quantity|content|unknown
-    sa.Column("shop_value", sa.Text),
-    sa.Column("fourseller_value", sa.Text),
+    sa.Column("shop_value", Words()),
+    sa.Column("fourseller_value", Words()),
     sa.Column("policy", sa.String(20), nullable=False),
     sa.Column("delta", sa.Integer),  # units 4Seller has more, or fewer, than we last put there
     sa.Column("found_at", UtcDateTime, nullable=False, server_default=utc_now()),

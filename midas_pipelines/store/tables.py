@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from midas_pipelines.storefront.schema import Json
-from midas_pipelines.storefront.types import Amount, Money, UtcDateTime, utc_now
+from midas_pipelines.storefront.types import Amount, Money, UtcDateTime, Words, utc_now
 
 store = sa.MetaData()
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -23,7 +23,7 @@ mappings = sa.Table(
     ),  # held on 4Seller for this item; not yet set where never pushed
     sa.Column("fourseller_product_id", sa.String(100), unique=True),
     sa.Column("state", sa.String(20), nullable=False, server_default="new"),  # new|listed|set_aside|removed
-    sa.Column("reason", sa.Text),  # why set aside, or the last failure, in words for the operator
+    sa.Column("reason", Words()),  # why set aside, or the last failure, in words for the operator
     sa.Column("version", sa.BigInteger, nullable=False, server_default="1"),
     sa.Column("dirty_since", UtcDateTime, server_default=utc_now()),
     sa.Column("acked_version", sa.BigInteger, nullable=False, server_default="0"),
@@ -194,7 +194,7 @@ sync_logs = sa.Table(
     sa.Column("id", BigId, primary_key=True),
     sa.Column("kind", sa.String(30), nullable=False),  # products|inventory|orders|status|reconcile|gateway
     sa.Column("run_id", sa.String(64)),
-    sa.Column("scope", sa.String(200), nullable=False),
+    sa.Column("scope", Words(200), nullable=False),
     sa.Column("started_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("counts", Json),
     sa.Column("requests", sa.Integer),
@@ -202,7 +202,7 @@ sync_logs = sa.Table(
     sa.Column(
         "outcome", sa.String(20), nullable=False, server_default="running"
     ),  # running|done|partial|failed
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Words()),
 )
 sa.Index("fourseller_sync_logs_kind", sync_logs.c.kind, sync_logs.c.id)
 
@@ -210,12 +210,12 @@ api_errors = sa.Table(
     "fourseller_api_errors",
     store,
     sa.Column("id", BigId, primary_key=True),
-    sa.Column("endpoint", sa.String(200), nullable=False),
+    sa.Column("endpoint", Words(200), nullable=False),
     sa.Column("status", sa.Integer),
-    sa.Column("code", sa.String(100)),
-    sa.Column("message", sa.Text),
+    sa.Column("code", Words(100)),
+    sa.Column("message", Words()),
     sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("item", sa.String(255)),
+    sa.Column("item", Words(255)),
     sa.Column("run_id", sa.String(64)),
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
 )

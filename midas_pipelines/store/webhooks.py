@@ -22,6 +22,7 @@ from midas_pipelines.store.liveness import alive_workers
 from midas_pipelines.store.payloads import FORGOTTEN_PAYLOAD
 from midas_pipelines.store.rules import FOURSELLER
 from midas_pipelines.store.tables import marketplace_orders
+from midas_pipelines.storefront.bulk import write_each
 from midas_pipelines.storefront.types import is_due, utc_now
 
 FIRST_DELAY_SECONDS = 2
@@ -195,7 +196,11 @@ def settle(connection: sa.Connection, ended: Sequence[Settled], *, worker: str) 
             processed_at=sa.case((sa.bindparam("over", type_=sa.Boolean), utc_now()), else_=sa.null()),
         )
     )
-    connection.execute(statement, [_values(one) for one in sorted(ended, key=lambda one: one.webhook.id)])
+    write_each(
+        connection,
+        sorted(ended, key=lambda one: one.webhook.id),
+        lambda part: connection.execute(statement, [_values(one) for one in part]),
+    )
     _empty(connection, [one.webhook for one in ended if one.outcome is not None])
     for one in ended:
         if one.outcome is None and one.wait_seconds > 0:

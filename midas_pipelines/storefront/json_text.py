@@ -4,14 +4,22 @@ moments."""
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pydantic_core
 
+_NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
+
 
 def to_json(value: Any) -> str:
-    """The value as JSON; an amount becomes a text, so that it stays exact, a moment ISO 8601."""
+    """The value as JSON that every database takes: an amount becomes a text, so that it stays exact, a moment ISO 8601.
+
+    U+FFFD takes the place of NUL and of half a character, which no database holds.
+    """
     try:
-        return pydantic_core.to_json(value).decode()
+        text = pydantic_core.to_json(value).decode()
     except (ValueError, UnicodeEncodeError):  # half a character, which only `json` knows how to spell
-        return json.dumps(value, default=str)
+        spelled = json.dumps(value, default=str, ensure_ascii=False)
+        text = spelled.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text

@@ -8,11 +8,13 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 CENT = Decimal("0.01")
+_POSTGRESQL = postgresql_dialect()  # type: ignore[no-untyped-call]
 
 
 def to_cents(amount: Decimal) -> Decimal:
@@ -84,6 +86,42 @@ class _SqliteNumber(sa.types.UserDefinedType[Any]):
 
     def get_col_spec(self, **_: Any) -> str:
         return "DECIMAL(10, 2)"
+
+
+def writable(text: str) -> str:
+    """The text with U+FFFD for what no database holds: NUL, and half of a surrogate pair."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "\ufffd")
+
+
+class Words(sa.types.TypeDecorator[str]):
+    """Words for a person, often from outside: made writable, and cut to the column's length where it has one."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__()
+        self.length = length
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        return sa.Text() if self.length is None else sa.String(self.length)
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else writable(value)[: self.length]
+
+
+def unfit(column: sa.Column[Any], value: str | Decimal) -> str | None:
+    """Why the column cannot hold the id or the amount, as the end of a sentence; None where it can."""
+    if isinstance(value, str):
+        longest = getattr(column.type, "length", None)
+        if writable(value) != value:
+            return "holds a character that no database stores"
+        return f"is longer than {longest} characters" if longest and len(value) > longest else None
+    assert isinstance(column.type, Money)
+    number = column.type.load_dialect_impl(_POSTGRESQL)
+    assert isinstance(number, sa.Numeric)
+    most = Decimal(10) ** ((number.precision or 0) - (number.scale or 0))
+    return None if abs(value) < most else f"is not below {most:,}"
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):

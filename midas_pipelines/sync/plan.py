@@ -9,7 +9,9 @@ from enum import StrEnum
 from midas_pipelines.fourseller.models import ProductDraft
 from midas_pipelines.store.claims import Mapping
 from midas_pipelines.store.rules import NO_RULE, Rule
+from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.catalog import ShopItem
+from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.availability import available, channel_price
 from midas_pipelines.sync.listing import content_hash, draft, title, unlistable
 from midas_pipelines.sync.pins import overlaid, pinned_quantity
@@ -84,7 +86,7 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
         return _taken_off(mapping, "A rule says never to list it here: see `midas rules explain`.")
     if "listing" in (mapping.pinned_fields or {}) and mapping.fourseller_product_id is None:
         return Change(mapping, Action.NOTHING, reason="It was taken off on 4Seller, and that was accepted.")
-    reason = unlistable(item, title_limit)
+    reason = unlistable(item, title_limit) or _unfit_price(item, rule)
     quantity = pinned_quantity(mapping.pinned_fields, available(item.on_hand, rule))
     if reason is not None:
         return replace(_set_aside(mapping, reason, quantity), shop_sku=item.sku or title(item))
@@ -99,6 +101,12 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
     else:
         action = Action.NOTHING
     return Change(mapping, action, wanted, digest, quantity, guarded=_guarded(mapping, rule))
+
+
+def _unfit_price(item: ShopItem, rule: Rule) -> str | None:
+    price = channel_price(item.price, rule)
+    why = unfit(mappings.c.acked_price, price)
+    return None if why is None else f"Its selling price {price} {why}: correct it in the shop."
 
 
 def _guarded(mapping: Mapping, rule: Rule) -> frozenset[str]:

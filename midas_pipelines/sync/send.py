@@ -24,6 +24,7 @@ from midas_pipelines.fourseller.retrying import noting_doubts
 from midas_pipelines.store.claims import Fate, Outcome
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.differences import keep_edits
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.identity import Known, meant, owner
@@ -237,6 +238,12 @@ def _listed(
 ) -> Outcome:
     """Listed as the answer shows it; failed where it shows that something was not taken."""
     assert change.draft is not None
+    why = unfit(mappings.c.fourseller_product_id, product_id)
+    if why is not None:
+        reason = (
+            f"4Seller gave it the id {product_id[:20]!a}..., which {why}. Look at the product on 4Seller."
+        )
+        return Outcome(change.mapping, Fate.SET_ASIDE, reason=reason, settled=False)
     if (other := not_taken(change.draft, answer)) is not None:
         return Outcome(change.mapping, Fate.FAILED, fourseller_product_id=product_id, reason=other)
     return Outcome(

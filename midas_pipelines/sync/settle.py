@@ -23,6 +23,7 @@ from midas_pipelines.store.rule_tables import sync_conflicts
 from midas_pipelines.store.rules import NO_RULE, read_rules
 from midas_pipelines.store.shards import Shards
 from midas_pipelines.store.tables import mappings
+from midas_pipelines.storefront.bulk import write_each
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import utc_now
@@ -193,8 +194,7 @@ class Settling:
         observed = [
             self._observed(row) for row, _ in verdicts if self._product(row) is not None or self._gone(row)
         ]
-        if observed:
-            connection.execute(_WRITE_OBSERVED, observed)
+        write_each(connection, observed, lambda part: connection.execute(_WRITE_OBSERVED, part))
         conflicts = [
             self._conflict_row(row, verdict, one) for row, verdict in verdicts for one in verdict.conflicts
         ]

@@ -1,0 +1,141 @@
+"""One outcome that cannot be stored is quarantined with its reason; the others are acknowledged."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from midas_pipelines.store import claims
+from midas_pipelines.store.acknowledging import acknowledge
+from midas_pipelines.store.claims import Fate, Outcome
+from midas_pipelines.store.conflicts import record_conflicts
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.journal import ErrorBook, begin_sync, end_sync
+from midas_pipelines.storefront.bulk import write_each
+from midas_pipelines_tests.shop import add_product, rows, value
+
+ITEMS = 12
+STATES = "SELECT state, reason, dirty_since, claimed_by FROM fourseller_product_mappings ORDER BY id"
+
+
+@pytest.fixture
+def outcomes(shop: Database) -> list[Outcome]:
+    """Good outcomes of claimed items."""
+    for _ in range(ITEMS):
+        add_product(shop)
+    with shop.writing() as connection:
+        claimed = claims.claim(connection, worker="one", lease_seconds=60, limit=ITEMS)
+    return [
+        Outcome(
+            one,
+            Fate.LISTED,
+            fourseller_product_id=f"fs-{one.id}",
+            content_hash="h",
+            price=Decimal(5),
+            quantity=1,
+        )
+        for one in claimed
+    ]
+
+
+@pytest.mark.parametrize(
+    ("odd", "both"),  # SQLite keeps no lengths and holds NUL
+    [
+        ({"fourseller_product_id": "x" * 150}, False),
+        ({"fourseller_product_id": "x\0y"}, False),
+        ({"fourseller_product_id": "x\ud83d"}, True),
+        ({"fourseller_product_id": "fs-2"}, True),
+        ({"price": Decimal(10) ** 8}, False),
+        ({"quantity": 2**70}, True),
+        ({"content_hash": "h" * 65}, False),
+    ],
+)
+def test_one_outcome_that_cannot_be_stored_is_quarantined_and_the_others_are_written(
+    shop: Database, outcomes: list[Outcome], odd: dict[str, Any], both: bool
+) -> None:
+    outcomes[7] = dataclasses.replace(outcomes[7], **odd)
+    with shop.writing() as connection:
+        assert acknowledge(connection, outcomes, most_attempts=3) == []
+    found = rows(shop, STATES)
+    assert [row.claimed_by for row in found] == [None] * ITEMS
+    bad = found.pop(7)
+    assert {(row.state, row.dirty_since) for row in found} == {("listed", None)}
+    if both or shop.is_postgresql:
+        assert (bad.state, bad.dirty_since) == ("set_aside", None)
+        assert "4Seller" in bad.reason
+
+
+def test_the_reason_names_the_item_that_has_the_product_already(
+    shop: Database, outcomes: list[Outcome]
+) -> None:
+    outcomes[0] = dataclasses.replace(outcomes[0], fourseller_product_id="fs-2")
+    with shop.writing() as connection:
+        acknowledge(connection, [outcomes[1], outcomes[0]], most_attempts=3)
+    assert rows(shop, STATES)[0].reason.startswith("4Seller answered with the product fs-2, which is that of")
+
+
+@pytest.mark.parametrize("words", ["bad \0 words", "half \ud83d of one"])
+def test_words_from_outside_are_made_writable_wherever_they_are_kept(
+    shop: Database, outcomes: list[Outcome], words: str
+) -> None:
+    refused = Outcome(outcomes[0].mapping, Fate.SET_ASIDE, reason=words, refused=True)
+    call = SimpleNamespace(
+        endpoint="e" * 300,
+        status=422,
+        code="c" * 300,
+        message=words,
+        attempt=1,
+        item=words * 100,
+        at=datetime.now(UTC),
+    )
+    with ErrorBook(shop, None) as book:
+        book.note(call)
+    log = begin_sync(shop, "products", words, None)
+    end_sync(shop, log, outcome="failed", counts={"problems": [words]}, requests=1, seconds=1.0, reason=words)
+    conflict = {
+        "subject": "product:1",
+        "field": "content",
+        "policy": "manual",
+        "sku": words,
+        "fourseller_value": words,
+        "shop_value": words,
+    }
+    with shop.writing() as connection:
+        acknowledge(connection, [refused], most_attempts=3)
+        record_conflicts(connection, [conflict, conflict | {"subject": "x" * 151}])
+    kept = [
+        value(shop, "SELECT reason FROM fourseller_product_mappings WHERE id = 1"),
+        value(shop, "SELECT message FROM fourseller_api_errors"),
+        value(shop, "SELECT reason FROM fourseller_sync_logs"),
+        value(shop, "SELECT shop_value FROM sync_conflicts WHERE subject = 'product:1'"),
+    ]
+    assert kept == [words.replace("\0", "\ufffd").replace("\ud83d", "\ufffd")] * 4
+
+
+def test_each_row_is_written_but_the_bad_ones(shop: Database) -> None:
+    statement = sa.text("INSERT INTO midas_cursors (name, value) VALUES (:name, 'x')")
+    bad: list[Any] = []
+    names = [{"name": str(number % 7)} for number in range(10)] + [{"name": None}]
+    with shop.writing() as connection:
+        write_each(
+            connection,
+            names,
+            lambda part: connection.execute(statement, list(part)),
+            lambda row, _: bad.append(row),
+        )
+    assert value(shop, "SELECT count(*) FROM midas_cursors WHERE value = 'x'") == 7
+    assert bad == [{"name": "0"}, {"name": "1"}, {"name": "2"}, {"name": None}]
+
+
+def test_what_is_no_rows_fault_is_raised(shop: Database) -> None:
+    def away(_: object) -> None:
+        raise sa.exc.OperationalError("", {}, Exception("gone"))
+
+    with shop.writing() as connection, pytest.raises(sa.exc.OperationalError):
+        write_each(connection, [1, 2], away)
