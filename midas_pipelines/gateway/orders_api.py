@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -62,7 +63,14 @@ def _in_utc(moment: datetime) -> datetime:
         return FIRST_MOMENT if moment.year == 1 else LAST_MOMENT
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+def _no_number(value: object) -> object:
+    """Raises ValueError for a bare number, which would pass for seconds since 1970."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9.]+\s*", value):
+        raise ValueError("must be a date and time with an offset")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_in_utc)]
 
 
 class OrderRow(BaseModel):

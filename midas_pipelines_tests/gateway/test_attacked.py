@@ -10,6 +10,7 @@ from unittest import SkipTest
 
 import pytest
 import schemathesis
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -18,7 +19,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import status_code_conformance as conforms
 
 from midas_pipelines.gateway import limits, server
-from midas_pipelines.gateway.access import ROLES
+from midas_pipelines.gateway.access import PREFIX, ROLES
 from midas_pipelines.store.gateway_keys import Role
 from midas_pipelines_tests.conftest import create_upgraded_shop
 from midas_pipelines_tests.copies import SqliteCopies, connect
@@ -135,6 +136,32 @@ def test_the_ends_of_time_are_moments_like_any_other(door: Gateway, moment: str)
     for name, found in (("placed_from", first), ("placed_to", not first)):
         answer = door.call("GET", "orders", key, params={name: moment})
         assert (answer.status_code, bool(answer.json()["data"])) == (200, found)
+
+
+@pytest.mark.parametrize("moment", ["0", "-1", "1e9", "1770000000", "1770000000.5", "2026-11-23", "soon"])
+def test_a_number_is_no_moment(attacked: Gateway, moment: str) -> None:
+    answer = attacked.call("GET", "orders", attacked.key(Role.VIEWER), params={"placed_from": moment})
+    assert answer.status_code == 422
+
+
+def test_without_its_database_every_call_is_answered_503(
+    door: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = door.key(Role.ADMIN)
+
+    def away(*_: object) -> None:
+        raise sa.exc.OperationalError("SELECT 1", {}, OSError("gone"))
+
+    monkeypatch.setattr(door.world.database, "reading", away)
+    monkeypatch.setattr(door.world.database, "writing", away)
+    for method, path in ROLES:
+        if path not in ("/healthz", f"{PREFIX}/webhooks"):
+            answer = door.call(method, path.replace("{order_id}", "A-1"), key)
+            assert (answer.status_code, answer.headers["content-type"]) == (
+                503,
+                "application/problem+json",
+            ), path
+    assert door.tell("order.created", {"id": "A-1"}).status_code == 503
 
 
 def test_a_header_cannot_be_smuggled_into_an_answer(attacked: Gateway) -> None:
