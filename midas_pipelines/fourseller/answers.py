@@ -1,14 +1,13 @@
 """An HTTP answer sorted: into the JSON it holds, or into the error it means for this call."""
 
-import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import pydantic_core
 
+from midas_pipelines.fourseller.body import read_json
 from midas_pipelines.fourseller.calls import Call
 from midas_pipelines.fourseller.errors import (
     Ambiguous,
@@ -93,30 +92,11 @@ def _parsed(call: Call, status: int, body: bytes) -> Any:
     if not body and call.method == "DELETE":
         return None
     try:
-        return pydantic_core.from_json(body, allow_inf_nan=False)
+        return read_json(body)
     except ValueError:
-        with suppress(ValueError, RecursionError):
-            return _without_half_characters(json.loads(body, parse_constant=_no_number))
         if call.method == "DELETE":
             return None  # 200 without a JSON body is still "removed"
         raise lost(call, f"4Seller answered {status} with a body that is not JSON", status=status) from None
-
-
-def _without_half_characters(value: Any) -> Any:
-    """The value with U+FFFD for each half of a surrogate pair: JSON may escape one, and no database stores it."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {
-            _without_half_characters(name): _without_half_characters(part) for name, part in value.items()
-        }
-    if isinstance(value, list):
-        return [_without_half_characters(part) for part in value]
-    return value
-
-
-def _no_number(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
 
 
 def _refusal(call: Call, status: int, code: str | None, words: str) -> FourSellerError:

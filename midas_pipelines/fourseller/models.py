@@ -1,59 +1,52 @@
 """What 4Seller answers and what we send, typed. Money is Decimal, times are aware UTC, unknown fields are kept.
 
-Answers are read leniently (only an `id` is required), drafts are built strictly.
+Answers are read field by field (`lenient.py`): only an `id` is required. Drafts are built strictly.
 """
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PrivateAttr,
-)
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr, StringConstraints
 
+from midas_pipelines.fourseller import lenient as reading
+from midas_pipelines.fourseller.lenient import lenient, lenient_rows
 from midas_pipelines.fourseller.status import StatusWord, read_status
 
 
-def _in_utc(moment: datetime) -> datetime:
-    """The moment in UTC; one without an offset is taken for UTC."""
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:  # year 1 or 9999, moved over its edge by the offset
-        raise ValueError("is no time anyone could mean") from None
+def _written(amount: Decimal | None) -> str | None:
+    return None if amount is None else format(amount, "f")  # never 1E+2: the contract wants plain decimals
 
 
-def _written(amount: Decimal) -> str:
-    return format(amount, "f")  # never 1E+2: the contract wants plain decimals
+AsText = PlainSerializer(_written, return_type=str | None)
+Amount = Annotated[Decimal, Field(allow_inf_nan=False), AsText]  # of ours
 
+# What 4Seller answers is taken as it is where that is plain, without a call of ours, and else read by `lenient.py`.
+_FIRST = Field(union_mode="left_to_right")
+_SHOWN = "[0-9A-MO-TVWYZa-mo-tvwyz]|[A-Za-z]{2}$"  # begins like no mask and no word for nothing
+_Plain = Annotated[str, StringConstraints(strict=True, pattern=f"^({_SHOWN})")]
+_Open = Annotated[str, StringConstraints(strict=True, pattern=f"^({_SHOWN})[^*•xX]*$")]
+_Exact = Annotated[str, Field(strict=True)]
+_Number = Annotated[int, Field(strict=True, ge=-reading.LARGEST - 1, le=reading.LARGEST)]
+_Finite = Annotated[Decimal, Field(allow_inf_nan=False)]
 
-def _of_null(value: Any) -> Any:
-    return [] if value is None else value
+Id = Annotated[_Plain | Annotated[str, lenient(reading.read_id)], _FIRST]
+AnyId = Annotated[_Plain | Annotated[str | None, lenient(reading.read_id)] | None, _FIRST]
+Text = Annotated[_Exact | Annotated[str | None, lenient(reading.read_text)] | None, _FIRST]
+Said = Annotated[_Plain | Annotated[str | None, lenient(reading.read_said)] | None, _FIRST]
+Personal = Annotated[_Open | Annotated[str | None, lenient(reading.read_personal)] | None, _FIRST]
+Time = Annotated[datetime | None, lenient(reading.read_time)]
+Whole = Annotated[_Number | Annotated[int | None, lenient(reading.read_whole)] | None, _FIRST]
+Count = Annotated[int | None, lenient(reading.read_count)]
+Flag = Annotated[bool | None, lenient(reading.read_flag)]
+Money = Annotated[_Finite | Annotated[Decimal | None, lenient(reading.read_money)] | None, _FIRST, AsText]
+Price = Annotated[Decimal | None, lenient(reading.read_price), AsText]
 
-
-def _a_text(value: Any) -> Any:
-    if isinstance(value, str | datetime):
-        return value
-    raise ValueError("should be an ISO-8601 date and time")  # pydantic would take a number for seconds
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value  # JSON's 5.0 is a 5
-
-
-LARGEST = 2**31 - 1  # what the contract lets a quantity be
-
-Time = Annotated[datetime, BeforeValidator(_a_text), AfterValidator(_in_utc)]
-Whole = Annotated[
-    int, BeforeValidator(_whole), Field(strict=True, ge=-LARGEST - 1, le=LARGEST)
-]  # strict: "5" or true is no quantity
-Count = Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=0, le=LARGEST)]
-Money = Annotated[Decimal, Field(allow_inf_nan=False), PlainSerializer(_written, return_type=str)]
+Row = TypeVar("Row")
+Part = Annotated[Row | Annotated[Row | None, lenient(reading.read_object)] | None, _FIRST]
+Images = Annotated[list[Row] | Annotated[list[Row], lenient_rows(reading.read_image)], _FIRST]
+Lines = Annotated[list[Row] | Annotated[list[Row], lenient_rows(reading.read_object, otherwise={})], _FIRST]
 
 
 class _Answer(BaseModel):
@@ -72,30 +65,30 @@ class Image(_Answer):
     """A picture by address, with the words for who cannot see it."""
 
     url: str
-    alt: str | None = None
+    alt: Text = None
 
 
 class Attributes(_Answer):
     """What an item is like; weight and dimensions as a number or in words."""
 
-    weight: str | float | None = None
-    dimensions: str | float | None = None
-    color: str | None = None
-    size: str | None = None
+    weight: Text = None
+    dimensions: Text = None
+    color: Text = None
+    size: Text = None
 
 
 class Inventory(_Answer):
     """The quantity on sale, as it stands within a product."""
 
     quantity: Count
-    track_quantity: bool | None = True
+    track_quantity: Flag = True
 
 
 class Shipping(_Answer):
     """What the parcel weighs and measures."""
 
-    weight: str | float | None = None
-    dimensions: str | float | None = None
+    weight: Text = None
+    dimensions: Text = None
 
 
 class ProductDraft(_Draft):
@@ -103,7 +96,7 @@ class ProductDraft(_Draft):
 
     title: str = Field(min_length=1, max_length=500)
     sku: str = Field(min_length=1, max_length=100)
-    price: Annotated[Money, Field(ge=0, max_digits=16, decimal_places=4)]
+    price: Annotated[Amount, Field(ge=0, max_digits=16, decimal_places=4)]
     description: str | None = None
     currency: str = "USD"
     category: str | None = None
@@ -121,53 +114,87 @@ class ProductDraft(_Draft):
         return self.model_dump_json(exclude_none=True).encode()
 
 
-class Product(_Answer):
+class _Whole(_Answer):
+    """A whole answer, which knows what of it could not be read."""
+
+    _unreadable: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """The fields that could not be read and count as missing, each once."""
+        return self._unreadable
+
+    def lacking(self, unreadable: Iterable[str]) -> Self:
+        """This answer, with the fields that could not be read."""
+        self._unreadable = tuple(dict.fromkeys(unreadable))
+        return self
+
+
+PARTS_WITH = {
+    "url": ("images",),
+    "alt": ("images",),
+    "weight": ("attributes", "shipping"),
+    "dimensions": ("attributes", "shipping"),
+    "color": ("attributes",),
+    "size": ("attributes",),
+    "quantity": ("inventory",),
+    "track_quantity": ("inventory",),
+}
+"""The parts of a product in which a field of this name may be."""
+
+
+class Product(_Whole):
     """A product as 4Seller holds it; anything but the id may be missing."""
 
-    id: str = Field(min_length=1)
-    created_at: Time | None = None
-    updated_at: Time | None = None
-    title: str | None = None
-    description: str | None = None
-    sku: str | None = None
-    price: Annotated[Money, Field(ge=0)] | None = None
-    currency: str | None = None
-    category: str | None = None
-    brand: str | None = None
-    condition: str | None = None
-    images: Annotated[list[Image], BeforeValidator(_of_null)] = Field(default_factory=list)
-    attributes: Attributes | None = None
-    inventory: Inventory | None = None
-    shipping: Shipping | None = None
-    status: str | None = None
-    metadata: dict[str, Any] | None = None
+    id: Id
+    created_at: Time = None
+    updated_at: Time = None
+    title: Text = None
+    description: Text = None
+    sku: Text = None
+    price: Price = None
+    currency: Text = None
+    category: Text = None
+    brand: Text = None
+    condition: Text = None
+    images: Images[Image] = Field(default_factory=list)
+    attributes: Part[Attributes] = None
+    inventory: Part[Inventory] = None
+    shipping: Part[Shipping] = None
+    status: Text = None
+    metadata: Part[dict[str, Any]] = None
+
+    @property
+    def unseen(self) -> frozenset[str]:
+        """The fields that could not be read, or not all of them: not seen, which is not the same as empty."""
+        return frozenset(part for name in self._unreadable for part in PARTS_WITH.get(name, (name,)))
 
 
 class InventoryLevel(_Answer):
     """The quantity on sale, as the inventory calls answer it."""
 
-    product_id: str = Field(min_length=1)
-    quantity: Count
-    updated_at: Time | None = None
+    product_id: Id
+    quantity: Annotated[int, lenient(reading.read_count)]
+    updated_at: Time = None
 
 
 class Customer(_Answer):
     """Who bought: personal data, never logged."""
 
-    email: str | None = None
-    name: str | None = None
-    phone: str | None = None
+    email: Personal = None
+    name: Personal = None
+    phone: Personal = None
 
 
 class Address(_Answer):
     """Where the parcel goes: personal data, never logged."""
 
-    line1: str | None = None
-    line2: str | None = None
-    city: str | None = None
-    state: str | None = None
-    postal_code: str | None = None
-    country: str | None = None
+    line1: Personal = None
+    line2: Personal = None
+    city: Personal = None
+    state: Personal = None
+    postal_code: Personal = None
+    country: Personal = None
 
 
 class Tracking(_Draft):
@@ -175,36 +202,36 @@ class Tracking(_Draft):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    carrier: str | None = None
-    number: str | None = None
-    url: str | None = None
+    carrier: Said = None
+    number: Said = None
+    url: Said = None
 
 
 class OrderItem(_Answer):
     """One line of an order as it came; the caller decides what a missing or odd quantity means."""
 
-    sku: str | None = None
-    product_id: str | None = None
-    title: str | None = None
-    quantity: Whole | None = None
-    price: Money | None = None
+    sku: AnyId = None
+    product_id: AnyId = None
+    title: Said = None
+    quantity: Whole = None
+    price: Money = None
 
 
-class Order(_Answer):
+class Order(_Whole):
     """A sale. `raw` is the JSON as it came; `state` is the status word looked up in the one table."""
 
-    id: str = Field(min_length=1)
-    status: str | None = None
-    created_at: Time | None = None
-    updated_at: Time | None = None
-    currency: str | None = None
-    total: Money | None = None
-    shipping_cost: Money | None = None
-    sales_channel: str | None = None
-    customer: Customer | None = None
-    shipping_address: Address | None = None
-    items: Annotated[list[OrderItem], BeforeValidator(_of_null)] = Field(default_factory=list)
-    tracking: Tracking | None = None
+    id: Id
+    status: Said = None
+    created_at: Time = None
+    updated_at: Time = None
+    currency: Said = None
+    total: Money = None
+    shipping_cost: Money = None
+    sales_channel: Said = None
+    customer: Part[Customer] = None
+    shipping_address: Part[Address] = None
+    items: Lines[OrderItem] = Field(default_factory=list)
+    tracking: Part[Tracking] = None
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property

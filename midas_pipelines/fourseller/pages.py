@@ -18,12 +18,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A row that could not be read: its id where it had one, why in words, and the row as it came.
+    """A row without a readable id: why in words, and the row as it came.
 
     `place` is where on its page it stood, from 0: another one each time it is listed.
     """
 
-    id: str | None
     field: str
     reason: str
     raw: Any = dataclasses.field(repr=False)  # may hold personal data
@@ -70,32 +69,34 @@ class Listing:
     gone: frozenset[str] = frozenset()  # asked for one by one, and answered 404
 
 
-def first_fault(error: ValidationError, *, within: str = "") -> tuple[str, str]:
+def first_fault(error: ValidationError) -> tuple[str, str]:
     """The field a row broke the contract in and what is wrong with it, without the value (it may be personal)."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    path = ".".join(str(part) for part in fault["loc"])
-    return ".".join(part for part in (within, path) if part) or "(body)", str(fault["msg"])
+    return ".".join(str(part) for part in fault["loc"]) or "(body)", str(fault["msg"])
 
 
-def read_one(model: type[Model], row: Any, *, within: str = "") -> Model:
-    """The row as `model`. Raises ContractBroken naming the field."""
+def read_one(model: type[Model], row: Any, unreadable: list[str] | None = None) -> Model:
+    """The row as `model`, each of its fields missing where it cannot be read: their names are added to `unreadable`.
+    Raises ContractBroken naming the field without which there is no such thing, as the id."""
     try:
-        return model.model_validate(row)
+        return model.model_validate(row, context=[] if unreadable is None else unreadable)
     except ValidationError as error:
-        field_name, message = first_fault(error, within=within)
+        field_name, message = first_fault(error)
         raise ContractBroken(
             f"4Seller's answer breaks the contract in `{field_name}`: {message}.", field=field_name
         ) from None  # the cause would quote the value
 
 
 def read_product(row: Any) -> Product:
-    """The row as a product. Raises ContractBroken naming the field."""
-    return read_one(Product, row)
+    """The row as a product. Raises ContractBroken when it has no id."""
+    unreadable: list[str] = []
+    return read_one(Product, row, unreadable).lacking(unreadable)
 
 
 def read_order(row: Any) -> Order:
-    """The row as an order that keeps the JSON it came as. Raises ContractBroken naming the field."""
-    return read_one(Order, row).keeping(row)
+    """The row as an order that keeps the JSON it came as. Raises ContractBroken when it has no id."""
+    unreadable: list[str] = []
+    return read_one(Order, row, unreadable).lacking(unreadable).keeping(row)
 
 
 def read_level(row: Any) -> InventoryLevel:
@@ -120,9 +121,7 @@ def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
         try:
             page.data.append(read_row(row))
         except ContractBroken as broken:
-            page.rejected.append(
-                Rejected(id=_id_of(row), field=broken.field, reason=str(broken), raw=row, place=place)
-            )
+            page.rejected.append(Rejected(field=broken.field, reason=str(broken), raw=row, place=place))
     return page
 
 
@@ -133,11 +132,6 @@ def _count(envelope: dict[str, Any], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ContractBroken(f"4Seller's page breaks the contract in `{name}`: it is no count.", field=name)
     return min(value, LARGEST_COUNT)
-
-
-def _id_of(row: Any) -> str | None:
-    given = row.get("id") if isinstance(row, dict) else None
-    return str(given) if isinstance(given, str | int) else None
 
 
 def broken_row(rejected: Rejected, *, item: str) -> ContractBroken:

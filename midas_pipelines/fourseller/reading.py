@@ -63,8 +63,8 @@ class _Progress:
     def note(self, page: Page[Any]) -> None:
         """Counts a page. Raises ContractBroken when the reading comes to no end."""
         self._pages += 1
-        ids = {row.id for row in (*page.data, *page.rejected)} - {None}
-        self._stale = 0 if sum(self._mark(hash(one)) for one in ids) else self._stale + 1
+        new = sum(self._mark(hash(row.id)) for row in page.data)
+        self._stale = 0 if new or page.rejected else self._stale + 1
         if self._stale >= MOST_STALE or self._pages >= MOST_PAGES:
             raise ContractBroken(
                 f"4Seller's pages come to no end: {self._pages} were read of {page.total} rows declared, and the last "

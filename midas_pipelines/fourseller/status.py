@@ -28,31 +28,33 @@ class StatusWord:
     @property
     def unpaid(self) -> bool:
         """Whether the word says that the buyer has not paid yet."""
-        return "".join(filter(str.isalpha, self.word)).lower() == "unpaid"
+        return _letters(self.word) == "unpaid"
 
 
-# 4Seller's own pages say more than the API does; all of these are orders that wait to be worked on.
+# 4Seller's own pages say more than the API does; all of these are orders that wait to be worked on. Letters only.
 WORDS: dict[str, OrderStatus] = {
     **{status.value: status for status in OrderStatus},
     "canceled": OrderStatus.CANCELLED,
     "unmapped": OrderStatus.PENDING,
-    "out of stock": OrderStatus.PENDING,
-    "address invalid": OrderStatus.PENDING,
+    "outofstock": OrderStatus.PENDING,
+    "addressinvalid": OrderStatus.PENDING,
     "unpaid": OrderStatus.PENDING,
-    "un paid": OrderStatus.PENDING,
-    "to ship": OrderStatus.PENDING,
-    "on hold": OrderStatus.PENDING,
-    "pending processing": OrderStatus.PENDING,
-    "in process": OrderStatus.PENDING,
+    "onhold": OrderStatus.PENDING,
+    "toship": OrderStatus.PENDING,
+    "pendingprocessing": OrderStatus.PENDING,
+    "inprocess": OrderStatus.PENDING,
 }
 
 
 def read_status(word: str | None) -> StatusWord:
-    """The state behind a word of 4Seller's: case, hyphens and underscores do not matter; an unknown or missing
-    word is pending and not `known`, so that the sale is taken and someone is told."""
-    folded = " ".join((word or "").replace("-", " ").replace("_", " ").lower().split())
-    status = WORDS.get(folded)
+    """The state behind a word of 4Seller's: case and everything but letters do not matter; an unknown or missing
+    word is pending and not `known`, so that the sale is taken and staff are alerted."""
+    status = WORDS.get(_letters(word or ""))
     return StatusWord(word or "", status or OrderStatus.PENDING, status is not None)
+
+
+def _letters(word: str) -> str:
+    return word if word.isalpha() and word.islower() else "".join(filter(str.isalpha, word.lower()))
 
 
 def may_follow(current: OrderStatus, following: OrderStatus) -> bool:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import ContractBroken, FourSellerError, NotFound
+from midas_pipelines.fourseller.lenient import id_in
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import read_product
 from midas_pipelines.gateway.events import ORDER_TYPES, PRODUCT_TYPES
@@ -192,10 +193,11 @@ class Applier:
 
     async def _ask(self, webhook: Webhook, data: dict[str, Any]) -> Opened | Settled:
         """The order as 4Seller has it, for the stored event has lost its buyer."""
-        if not data.get("id"):
+        order_id = id_in(data, "id")
+        if order_id is None:
             return webhook, data
         try:
-            return webhook, (await self._client.order(str(data["id"]))).raw
+            return webhook, (await self._client.order(order_id)).raw
         except NotFound:
             reason = "4Seller does not know the order, and the stored event is without its buyer."
             return Settled(webhook, Outcome.SET_ASIDE, reason)
@@ -232,6 +234,10 @@ class Applier:
         judged = await asyncio.gather(*(self._judge(*one) for one in products.items()))
         return settled + [one for of_product in judged for one in of_product]
 
+    async def _judge(self, webhook: Webhook, data: dict[str, Any]) -> Verdict:
+        product = read_product({**data, "id": id_in(data, "id") or id_in(data, "product_id")})
+        gone = webhook.type == "product.deleted"
+        whole = None if gone or "title" not in data else product
     async def _judge(self, product_id: str, events: list[tuple[Webhook, Product | None]]) -> list[Settled]:
         """One judgement for all events of one product: 4Seller is asked once for what it shows now."""
         verdict = Verdict.BUSY

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
+from midas_pipelines.fourseller.body import read_json
+from midas_pipelines.fourseller.lenient import id_in
 from midas_pipelines.store.webhooks import ORDER
 from midas_pipelines.sync.orders.set_aside import short_id
 
@@ -30,7 +31,10 @@ class Event:
 
 def read_event(body: bytes) -> Event:
     """The event in a body, as `{"type", "timestamp", "data"}`. Raises BadEvent."""
-    value = _parse(body)
+    try:
+        value = read_json(body)
+    except ValueError:
+        raise BadEvent("The body is not JSON.") from None
     if not isinstance(value, dict):
         raise BadEvent("The body should be a JSON object.")
     kind, data = value.get("type"), value.get("data")
@@ -41,36 +45,12 @@ def read_event(body: bytes) -> Event:
     return Event(kind.strip()[:LONGEST_TYPE], _subject(kind, data), data)
 
 
-def _parse(body: bytes) -> Any:
-    try:
-        value = _without_nul(json.loads(body.decode(), parse_constant=_refuse))
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be stored
-    except (ValueError, RecursionError):
-        raise BadEvent("The body is not JSON in UTF-8 that can be stored.") from None
-    return value
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _without_nul(value: Any) -> Any:
-    """The value without NUL characters, which PostgreSQL cannot store."""
-    if isinstance(value, str):
-        return value.replace("\x00", "")
-    if isinstance(value, dict):
-        return {_without_nul(name): _without_nul(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_without_nul(part) for part in value]
-    return value
-
-
 def _subject(kind: str, data: dict[str, Any]) -> str | None:
-    given = data.get("id") or data.get("product_id")
-    if not isinstance(given, str | int) or isinstance(given, bool):
+    given = id_in(data, "id") or id_in(data, "product_id")
+    if given is None:
         return None
     what = kind.partition(".")[0]
     if what == "order":
-        return f"{ORDER}{short_id(str(given))}"
+        return f"{ORDER}{short_id(given)}"
     named = "product" if what == "inventory" else what
-    return f"{named[:10]}:{str(given)[:LONGEST_SUBJECT]}"
+    return f"{named[:10]}:{given[:LONGEST_SUBJECT]}"

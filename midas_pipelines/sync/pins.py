@@ -91,7 +91,7 @@ def pinned_quantity(pins: Pins | None, otherwise: int) -> int:
 
 def draft_quantity(draft: ProductDraft) -> int:
     """The quantity a draft carries; 0 without one."""
-    return draft.inventory.quantity if draft.inventory is not None else 0
+    return (draft.inventory.quantity or 0) if draft.inventory is not None else 0
 
 
 def held_fields(pins: Pins | None) -> list[str]:

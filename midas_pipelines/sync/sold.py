@@ -66,18 +66,18 @@ def _read(engine: Engine, raw: dict[str, Any], vault: Vault) -> Sale | Unreadabl
     try:
         order = read_order(raw)
     except ContractBroken as broken:
-        given = raw.get("id")
-        row = Rejected(given if isinstance(given, str) and given else None, broken.field, str(broken), raw)
-        return rejected_order(row)
+        return rejected_order(Rejected(broken.field, str(broken), raw))
     batch = read_batch(engine, [order], [], vault)
     found: list[Sale | Unreadable] = [*batch.sales, *batch.unreadable]
     return found[0] if found else None
 
 
-def _keep(engine: Engine, one: Unreadable, vault: Vault) -> Told:
-    if isinstance(one.raw, dict) and one.raw.get("id"):
-        keep(engine.database, one.order_id, one.raw, one.reason, vault, engine.run_id)
-    return Told("set_aside", one.reason)
+def _keep(engine: Engine, one: Unreadable, vault: Vault) -> Told | None:
+    """Keeps an order that cannot be imported; None when it is on record, and is followed as far as it can be read."""
+    kept: str | None = "event"  # one without an id is kept as an event alone
+    if one.raw.get("id"):
+        kept = keep(engine.database, one.order_id, one.raw, one.reason, vault, engine.run_id)
+    return Told("set_aside", one.reason) if kept or one.standing is None else None
 
 
 def _known(engine: Engine, sales: Iterable[Sale]) -> dict[str, datetime | None]:

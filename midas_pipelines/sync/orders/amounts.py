@@ -6,32 +6,29 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from midas_pipelines.fourseller.lenient import read_money
 from midas_pipelines.storefront.currencies import MINOR_UNITS
 from midas_pipelines.storefront.types import CENT, shortest
 
 LARGEST_AMOUNT = Decimal(10) ** 8
 """The shop's amounts are DECIMAL(10,2): below a hundred million."""
 
+ZERO = Decimal("0.00")
+
 TAX_FIELDS = ("tax", "tax_total", "total_tax", "sales_tax", "taxes")
 DISCOUNT_FIELDS = ("discount", "discount_total", "total_discount", "discounts")
 """Names marketplaces use for what the contract does not have; the whole payload is kept anyway."""
 
 
-class UnreadableSaleError(Exception):
-    """The order cannot be put into the shop's tables; the message says why."""
-
-
-def sound(amount: Decimal) -> Decimal:
-    """The amount to four digits after the point. Raises UnreadableSaleError when the shop's tables cannot hold it."""
+def sound(amount: Decimal) -> Decimal | None:
+    """The amount to four digits after the point; None for one that the shop's tables cannot hold."""
     if not amount:
-        return Decimal("0.00")
+        return ZERO
     if amount.adjusted() < 8:  # asked first: what is larger can be too large to be worked with at all
         cents = amount.quantize(CENT, ROUND_HALF_UP)
         if abs(cents) < LARGEST_AMOUNT:
             return cents if cents == amount else shortest(amount)
-    raise UnreadableSaleError(
-        "An amount is too large for the shop's tables, which hold less than 100,000,000."
-    )
+    return None
 
 
 def in_minor_units(amount: Decimal, currency: str | None) -> Decimal:
@@ -63,19 +60,17 @@ def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
         if value is None:
             continue
         parts = value if isinstance(value, list) else [value]
-        amounts = [read_amount(part.get("amount") if isinstance(part, dict) else part) for part in parts]
-        total = sum((sound(amount) for amount in amounts if amount is not None), Decimal(0))
+        amounts = [read_amount(part) for part in parts]
+        total = sound(sum(filter(None, amounts), Decimal(0)).copy_abs())
         if total:
-            return sound(total.copy_abs())
-    return Decimal("0.00")
+            return total
+    return ZERO
 
 
 def read_amount(value: Any) -> Decimal | None:
-    """The number in a field; None where it holds none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
+    """The amount in a field, as far as the shop's tables can hold it; None where there is none that can be read."""
     try:
-        amount = Decimal(str(value))
-    except (ArithmeticError, ValueError):
+        amount = read_money(value)
+    except (ValueError, ArithmeticError):
         return None
-    return amount if amount.is_finite() else None
+    return None if amount is None else sound(amount)

@@ -26,5 +26,6 @@ def left_out(sale: Sale, since: datetime | None) -> str | None:
         return None
     if too_old(sale.placed_at or sale.updated_at, since):
         return TOO_OLD
-    told_by_event = sale.read_at is None
-    return UNDATED if sale.placed_at is None and told_by_event else None
+    if sale.placed_at is not None or sale.read_at is not None:
+        return None
+    return None if "created_at" in sale.unreadable else UNDATED  # a poll will not be able to read it either

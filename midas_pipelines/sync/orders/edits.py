@@ -34,7 +34,7 @@ from midas_pipelines.sync.orders.giving_back import order_lines
 from midas_pipelines.sync.orders.leaving import goods_have_left
 from midas_pipelines.sync.orders.lines import CHANNEL, SoldLine, match_lines, reference
 from midas_pipelines.sync.orders.oversold import quiet_alarm, sound_alarm
-from midas_pipelines.sync.orders.sales import Sale, with_goods
+from midas_pipelines.sync.orders.sales import Sale, said_over, with_goods
 from midas_pipelines.sync.orders.statuses import OPEN
 from midas_pipelines.sync.orders.units import held
 
@@ -343,7 +343,7 @@ def _change_address(
     known = order_address(connection, row.local_order_id) if told else None
     if known is None:
         return
-    address = known | told
+    address = said_over(known, told)
     if address != known:
         update_order(connection, row.local_order_id, shipping_address=address, billing_address=address)
         what = " and ".join(part for part in ("buyer", "address") if part in parts)

@@ -26,6 +26,7 @@ from midas_pipelines.sync.orders.forgetting import without_buyer
 from midas_pipelines.sync.orders.learning import confirm_late, lacking, learn
 from midas_pipelines.sync.orders.leaving import goods_have_left, left_after_the_end, parcels_on_record
 from midas_pipelines.sync.orders.lines import CHANNEL
+from midas_pipelines.sync.orders.rows import unread
 from midas_pipelines.sync.orders.sales import Sale
 from midas_pipelines.sync.orders.set_aside import quiet_word, tell_of_unknown_word
 from midas_pipelines.sync.orders.shipments import count_parcels
@@ -82,6 +83,8 @@ def follow(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: Clerk
     if row.forgotten_at is not None:
         sale = without_buyer(sale)
     edited, before = False, row
+    if sale.unreadable:
+        clerk.log_once(connection, row.marketplace_order_id, "unreadable", unread(sale))
     parts = _edited_parts(row, sale)
     row = learn(connection, row, sale, clerk)
     if sale.trouble is not None:

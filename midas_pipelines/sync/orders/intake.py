@@ -89,11 +89,9 @@ class Intake:
         self._listing.add(page)
         self._report.declared = self._declared + page.total
         fresh = [order for order in page.data if order.id not in self._seen]
-        rejected = [row for row in page.rejected if row.id not in self._seen]
         self._seen.update(order.id for order in fresh)
-        self._seen.update(row.id for row in rejected if row.id)
-        self._report.fetched += len(fresh) + len(rejected)
-        self._batch.add(read_batch(self._engine, fresh, rejected, self._vault, self._read_at))
+        self._report.fetched += len(fresh) + len(page.rejected)
+        self._batch.add(read_batch(self._engine, fresh, page.rejected, self._vault, self._read_at))
         dates = [order.updated_at for order in page.data if order.updated_at is not None]
         known = [date for date in dates if date <= self._read_at] + ([self.newest] if self.newest else [])
         self.newest = max(known, default=None)
@@ -147,8 +145,7 @@ class Listing:
         """Counts a page in."""
         self._totals.add(page.total)
         self._ids.update(order.id for order in page.data)
-        self._ids.update(row.id for row in page.rejected if row.id)
-        self._without_id += sum(1 for row in page.rejected if not row.id)
+        self._without_id += len(page.rejected)
 
     @property
     def whole(self) -> bool:

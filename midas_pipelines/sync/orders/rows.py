@@ -135,6 +135,11 @@ def summary(sale: Sale) -> str:
     )
 
 
+def unread(sale: Sale) -> str:
+    """The fields of the order that could not be read, in one sentence."""
+    return f"4Seller sent {', '.join(sale.unreadable)} in a form that cannot be read: it counts as missing."
+
+
 def deduction(lines: list[SoldLine]) -> str:
     """What an order's lines took from stock, in one sentence."""
     parts = (

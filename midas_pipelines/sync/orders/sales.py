@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,14 +13,7 @@ from midas_pipelines.fourseller.models import Order, OrderItem
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.storefront.json_text import to_json
-from midas_pipelines.sync.orders.amounts import (
-    DISCOUNT_FIELDS,
-    TAX_FIELDS,
-    UnreadableSaleError,
-    adds_up,
-    extra,
-    sound,
-)
+from midas_pipelines.sync.orders.amounts import ZERO, adds_up, sound
 from midas_pipelines.sync.orders.content import Content, digest, digest_of_fields, digest_of_lines
 from midas_pipelines.sync.orders.statuses import GOODS_LEFT, Step, step
 from midas_pipelines.sync.orders.totals import extras
@@ -82,6 +75,7 @@ class Sale:
     read_at: datetime | None = None  # before 4Seller was asked, by the database's clock; None for an event
     trouble: str | None = None  # why its content could not be read; its status could
     only_followed: bool = False  # it is not imported where it is not on record
+    unreadable: tuple[str, ...] = ()  # fields that could not be read and count as missing
 
     @property
     def adds_up(self) -> bool:
@@ -121,32 +115,42 @@ class Sale:
         return self.status is not OrderStatus.REFUNDED or self.shipped
 
 
+def why_unreadable(order: Order) -> str | None:
+    """Why an order cannot be imported as it came, as a sentence; None when it can."""
+    if len(order.id) > LONGEST_ID:
+        return f"Its id is longer than {LONGEST_ID} characters."
+    return "Its lines cannot be read." if "items" in order.unreadable and not order.items else None
+
+
 def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None = None) -> Sale:
-    """The sale behind an order as it came.
+    """The sale behind an order as it came; what the shop's tables cannot hold counts as missing.
 
     Args:
         order: as the client read it.
         vault: seals it at once, so that whoever imports it has one thing less to do.
         read_at: before 4Seller was asked for it, by the database's clock; None for an event.
-
-    Raises:
-        UnreadableSaleError: the shop's tables cannot hold it.
     """
     state, came = order.state, order.raw
-    order_id = _order_id(order)
-    lines = tuple(_line(number, item) for number, item in enumerate(order.items, start=1))
-    shipping = sound(order.shipping_cost) if order.shipping_cost else Decimal("0.00")
-    tax, discount = extra(came, TAX_FIELDS), extra(came, DISCOUNT_FIELDS)
-    goods = sound(sum((line.total for line in lines), Decimal(0)))
-    given = sound(order.total) if order.total is not None else None
+    unreadable = list(order.unreadable)
+
+    def held(amount: Decimal | None, name: str) -> Decimal | None:
+        found = None if amount is None else sound(amount)
+        if found is None and amount is not None:
+            unreadable.append(name)
+        return found
+
+    lines = tuple(_line(number, item, held) for number, item in enumerate(order.items, start=1))
+    shipping = held(order.shipping_cost, "shipping_cost") or ZERO
+    goods = held(sum((line.total for line in lines), Decimal(0)), "price") or ZERO
+    given = held(order.total, "total")
     currency = storable(order.currency or "").strip().upper()[:10] or None
     found = extras(came, total=given if lines else None, currency=currency, goods=goods, shipping=shipping)
-    total = goods + shipping + found.tax - found.discount if given is None else given
+    total = (sound(goods + shipping + found.tax - found.discount) or ZERO) if given is None else given
     spelled = to_json(came)
     raw = _cleaned(came) if _unstorable(spelled) else came
     buyer, ship_to = _fields(order.customer, raw is came), _fields(order.shipping_address, raw is came)
     return Sale(
-        order_id=order_id,
+        order_id=str(storable(order.id)),
         sales_channel=_cut(order.sales_channel, "channel") or None,
         status=state.status,
         status_word=_cut(state.word, "word") or "",
@@ -171,30 +175,13 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
                 (one.sku or "", one.fourseller_product_id or "", one.quantity, str(one.price))
                 for one in lines
             ),
-            amounts=digest((total, shipping, tax, discount)) if order.total is not None else None,
+            amounts=digest((total, shipping, found.tax, found.discount)) if given is not None else None,
             buyer=digest_of_fields(buyer),
             address=digest_of_fields(ship_to),
         ),
         sealed=vault.seal(raw, spelled=spelled if raw is came else None) if vault is not None else None,
         read_at=read_at,
-    )
-
-
-def read_status_alone(order: Order, trouble: str, read_at: datetime | None = None) -> Sale:
-    """The sale behind an order whose content cannot be read: only where it stands. For an order that is known.
-
-    Args:
-        order: as the client read it.
-        trouble: why its content cannot be read.
-        read_at: as for `read_sale`.
-    """
-    bare = Order.model_validate({"id": order.id, "status": order.status}).keeping({})
-    sale = read_sale(bare, read_at=read_at)
-    return replace(
-        sale,
-        updated_at=order.updated_at,
-        content=Content(),
-        trouble=trouble,
+        unreadable=tuple(dict.fromkeys(unreadable)),
     )
 
 
@@ -244,7 +231,20 @@ def _over(earlier: Sale, later: Sale) -> Sale:
     kept: dict[str, Any] = {name: getattr(earlier, name) for part in lacking for name in FIELDS_OF[part]}
     if lacking:
         kept |= {"raw": earlier.raw, "sealed": earlier.sealed}
-    return replace(later, **kept, content=content)
+    said = {
+        "buyer": said_over(earlier.buyer, later.buyer),
+        "ship_to": said_over(earlier.ship_to, later.ship_to),
+    }
+    return replace(later, **{**said, **kept}, content=content)
+
+
+def said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a buyer or an address, with what a later message says: what that leaves out stays, but for the
+    second line of another street."""
+    news = {name: value for name, value in said.items() if value is not None}
+    if news.get("line1", known.get("line1")) != known.get("line1"):
+        news.setdefault("line2", None)
+    return known | news
 
 
 def _further(earlier: Sale, later: Sale) -> Sale:
@@ -258,15 +258,12 @@ def _updated(sale: Sale) -> datetime:
     return sale.updated_at or sale.ordered_at
 
 
-def _order_id(order: Order) -> str:
-    if len(order.id) > LONGEST_ID:
-        raise UnreadableSaleError(f"Its id is longer than {LONGEST_ID} characters.")
-    return str(storable(order.id))
-
-
-def _line(number: int, item: OrderItem) -> SaleLine:
+def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], Decimal | None]) -> SaleLine:
     quantity = 1 if item.quantity is None else item.quantity
-    price = sound(item.price) if item.price else Decimal("0.00")
+    price = held(item.price, "price") or ZERO
+    total = held(price * max(0, quantity), "price")
+    if total is None:
+        price = total = ZERO
     sku = _cut(item.sku, "sku") or ""
     return SaleLine(
         line=number,
@@ -276,7 +273,7 @@ def _line(number: int, item: OrderItem) -> SaleLine:
         quantity=quantity,
         price=price,
         odd=item.quantity is None or item.quantity < 1,
-        total=sound(price * max(0, quantity)),
+        total=total,
     )
 
 

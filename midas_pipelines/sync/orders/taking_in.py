@@ -5,24 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
-
-from pydantic import ValidationError
 
 from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import Rejected
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders import set_aside
-from midas_pipelines.sync.orders.amounts import UnreadableSaleError
 from midas_pipelines.sync.orders.beginning import too_old
 from midas_pipelines.sync.orders.imported import Imported, left_aside
 from midas_pipelines.sync.orders.importing import import_sales
 from midas_pipelines.sync.orders.mail_rules import mail_rules
-from midas_pipelines.sync.orders.sales import Sale, read_sale, read_status_alone
+from midas_pipelines.sync.orders.sales import Sale, read_sale, why_unreadable
 
 
 def take_in(
@@ -48,7 +44,7 @@ def take_in(
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An order that cannot be imported as it came: why, and where it stands if that can be read."""
+    """An order that cannot be imported as it came: why, and the sale as far as it can be read."""
 
     order_id: str
     raw: Any
@@ -90,45 +86,23 @@ def read_batch(
             order.created_at, engine.settings.orders_since
         )  # hardly ever written, so not sealed yet
         try:
-            batch.sales.append(read_sale(order, None if old else vault, read_at))
-        except UnreadableSaleError as why:
-            batch.leave(_unreadable(order, str(why), read_at), old=old)
-        except (ArithmeticError, ValueError) as odd:  # of which nobody has thought: it stops no other order
-            why_not = f"It cannot be read: {type(odd).__name__}."
-            batch.leave(_unreadable(order, why_not, read_at), old=old)
-    batch.unreadable += [rejected_order(row, read_at) for row in rejected]
+            sale = read_sale(order, None if old else vault, read_at)
+        except (ArithmeticError, ValueError) as odd:  # unexpected: it stops no other order
+            batch.leave(Unreadable(order.id, order.raw, f"It cannot be read: {type(odd).__name__}."), old=old)
+            continue
+        reason = why_unreadable(order)
+        if reason is None:
+            batch.sales.append(sale)
+        else:
+            known = replace(sale, only_followed=True)
+            batch.leave(Unreadable(order.id, order.raw, reason, known), old=old)
+    batch.unreadable += [rejected_order(row) for row in rejected]
     return batch
 
 
-def _unreadable(order: Order, reason: str, read_at: datetime | None) -> Unreadable:
-    try:
-        standing = read_status_alone(order, reason, read_at)
-    except (UnreadableSaleError, ValidationError):
-        standing = None
-    return Unreadable(order.id, order.raw, reason, standing)
-
-
-def rejected_order(row: Rejected, read_at: datetime | None = None) -> Unreadable:
-    """An order that breaks the contract: kept under its id, or under a digest of it where it has none."""
-    if not row.id:
-        return Unreadable(f"unreadable-{_digest(row.raw)}", row.raw, row.reason)
-    order = _what_can_be_read(row)
-    standing = _unreadable(order, row.reason, read_at).standing if order is not None else None
-    return Unreadable(row.id, row.raw, row.reason, standing)
-
-
-def _what_can_be_read(row: Rejected) -> Order | None:
-    """The order with its status and its date, as far as they are sound."""
-    known: dict[str, Any] = {"id": row.id}
-    for name in ("status", "updated_at"):
-        told = known | {name: row.raw.get(name)}
-        with suppress(ValidationError):
-            Order.model_validate(told)
-            known = told
-    try:
-        return Order.model_validate(known)
-    except ValidationError:  # its id is none
-        return None
+def rejected_order(row: Rejected) -> Unreadable:
+    """An order without an id, kept under a digest of it."""
+    return Unreadable(f"unreadable-{_digest(row.raw)}", row.raw, row.reason)
 
 
 def import_batch(
@@ -136,7 +110,7 @@ def import_batch(
 ) -> Imported:
     """Imports the sales in one transaction, and keeps what could not be read, each with its reason.
 
-    Of an unreadable order that is known already the status is followed all the same. `on_sent` is called when the
+    An unreadable order that is known already is followed as far as it can be read. `on_sent` is called when the
     database has got everything and is still at work on it.
     """
     result = Imported()

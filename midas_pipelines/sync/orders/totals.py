@@ -12,11 +12,9 @@ from typing import Any
 from midas_pipelines.sync.orders.amounts import (
     DISCOUNT_FIELDS,
     TAX_FIELDS,
-    UnreadableSaleError,
     adds_up,
     extra,
     read_amount,
-    sound,
 )
 
 
@@ -170,11 +168,7 @@ def _held(value: Any) -> Decimal | None:
     """The amount in a field, or in an object with its currency or its name."""
     if isinstance(value, dict):
         return next((held for key in HELD_IN if (held := _held(value.get(key))) is not None), None)
-    amount = read_amount(value)
-    try:
-        return None if amount is None else sound(amount)
-    except UnreadableSaleError:
-        return None
+    return read_amount(value)
 
 
 def _signed(kind: str, amount: Decimal) -> Decimal:

@@ -278,6 +278,8 @@ def _log(connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine]
         for flaw in line.flaws:
             steps.append(rows.log_row(line.sale.order_id, flaw.value, line.explain(flaw), clerk.run_id))
     for sale in sales:
+        if sale.unreadable:
+            steps.append(rows.log_row(sale.order_id, "unreadable", rows.unread(sale), clerk.run_id))
         for wrong in sale_flaws(sale):
             steps.append(rows.log_row(sale.order_id, wrong.value, explain_sale(sale, wrong), clerk.run_id))
     insert_rows(connection, order_processing_logs, steps)
