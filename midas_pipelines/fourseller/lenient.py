@@ -29,7 +29,7 @@ AMOUNT = re.compile(
 )
 ZONE = re.compile(r"\s*(?:UTC|GMT|Z)$|\s+(?=[+-]\d\d:?\d\d$)")
 UNIX = re.compile(r"\d{1,20}(\.\d+)?")
-MONTH = re.compile(r"[A-Za-z]{3}")
+MONTH = re.compile(r"\d ?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE)
 YEARS = range(2000, 2100)  # a moment outside is a default of some program (0001, 1900, 1970), or a misreading
 GUESSED = (
     946_684_800,

@@ -72,7 +72,7 @@ class Listing:
 def first_fault(error: ValidationError) -> tuple[str, str]:
     """The field a row broke the contract in and what is wrong with it, without the value (it may be personal)."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return ".".join(str(part) for part in fault["loc"]) or "(body)", str(fault["msg"])
+    return str(fault["loc"][0]) if fault["loc"] else "(body)", str(fault["msg"])
 
 
 def read_one(model: type[Model], row: Any, unreadable: list[str] | None = None) -> Model:

@@ -64,7 +64,7 @@ class _Progress:
         """Counts a page. Raises ContractBroken when the reading comes to no end."""
         self._pages += 1
         new = sum(self._mark(hash(row.id)) for row in page.data)
-        self._stale = 0 if new or page.rejected else self._stale + 1
+        self._stale = 0 if new else self._stale + 1
         if self._stale >= MOST_STALE or self._pages >= MOST_PAGES:
             raise ContractBroken(
                 f"4Seller's pages come to no end: {self._pages} were read of {page.total} rows declared, and the last "

@@ -40,7 +40,7 @@ def ids(world: World) -> dict[str, str]:
     """Orders by what there is about them: one of 3 of A, one set aside, one whose id is the first's id in the shop."""
     sold = desk.sold(world, A=3)
     add_product(world.database, sku="B")
-    aside = world.place(("A", 1), total="99999999999.00")
+    aside = world.place(("A", 1), items="A")
     twin = world.place(("A", 1), id=str(desk.order(world, sold).local_order_id))
     world.import_orders()
     return {"sold": sold, "aside": aside, "twin": twin}

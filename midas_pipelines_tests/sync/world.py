@@ -108,10 +108,13 @@ class World:
         self.sandbox.habits.set(*names)
 
     def place(self, *lines: tuple[str | None, int], **fields: Any) -> str:
-        """An order at the sandbox for so many of each SKU at 10.00; returns its id."""
+        """An order at the sandbox for so many of each SKU at 10.00, or with these `items`; returns its id."""
         items = [{"sku": sku, "quantity": quantity, "price": "10.00"} for sku, quantity in lines]
+        unreadable = fields.pop("items", None)
         order = {**self.sandbox.shoppers.order(items), **fields}
         order_id: str = self.sandbox.state.place(order)["id"]
+        if unreadable is not None:
+            self.sandbox.state.orders[order_id]["items"] = unreadable
         return order_id
 
     # looking

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from midas_pipelines.fourseller.models import Order, OrderItem
+from midas_pipelines.fourseller.models import Address, Order, OrderItem
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.storefront.json_text import to_json
@@ -239,11 +239,11 @@ def _over(earlier: Sale, later: Sale) -> Sale:
 
 
 def said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a buyer or an address, with what a later message says: what that leaves out stays, but for the
-    second line of another street."""
+    """What is known of a buyer or an address, with what a later message says: what that leaves out stays, unless it
+    names another street, which is another address."""
     news = {name: value for name, value in said.items() if value is not None}
     if news.get("line1", known.get("line1")) != known.get("line1"):
-        news.setdefault("line2", None)
+        news = {name: said.get(name) for name in Address.model_fields} | news
     return known | news
 
 

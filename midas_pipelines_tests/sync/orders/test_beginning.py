@@ -51,13 +51,13 @@ def test_an_order_on_record_that_cannot_be_read_any_more_is_followed_too(
     add_product(world.database, sku="A", stock_quantity=5)
     paper.polled(world, placed(OLD))
     world.engine(orders_since=LIMIT)
-    report(world, placed(OLD, status="processing", total="999999999999"))
+    report(world, placed(OLD, status="processing", items="A"))
     assert desk.order(world, "X-1").status == "processing"
 
 
 LEFT_OUT: dict[str, Raw] = {
     "placed before": placed(OLD),
-    "unreadable and placed before": placed(OLD, total="999999999999"),
+    "unreadable and placed before": placed(OLD, items="A"),
     "of an unknown day, and last changed before": placed(None, updated_at=OLD),
 }
 
@@ -95,7 +95,7 @@ def test_events_of_one_batch_are_judged_by_what_they_say_together(world: World) 
 
 def test_a_person_may_have_an_older_order_imported_that_was_set_aside(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=5)
-    paper.polled(world, placed(OLD, total="999999999999"))
+    paper.polled(world, placed(OLD, items="A"))
     world.engine(orders_since=LIMIT)
     paper.polled(world, placed(OLD))
     assert (desk.order(world, "X-1").outcome, desk.stock(world, product)) == ("set_aside", 5)

@@ -35,7 +35,7 @@ PERSON = {
     "shipping_address": {"line1": "77 Hiddenstreet", "city": "Secretville", "postal_code": "Q9Q 9Q9"},
     "buyer_note": "Leave it with Zyxwvu at the Personname door",
 }
-UNREADABLE = "999999999999"
+UNREADABLE = "A"
 SIGNS = ("zyxwvu", "personname", "555-0987", "hiddenstreet", "secretville", "q9q 9q9")
 
 
@@ -246,7 +246,7 @@ def test_a_person_forgotten_while_the_letter_is_on_its_way_stays_so(world: World
 
 
 def test_an_order_that_is_set_aside_is_polled_again(world: World) -> None:
-    order = sold(world, total=UNREADABLE)
+    order = sold(world, items=UNREADABLE)
     forget(world, order)
     assert left_of_the_person(world) == set()
     polls(world, order)
@@ -254,7 +254,7 @@ def test_an_order_that_is_set_aside_is_polled_again(world: World) -> None:
 
 
 def test_an_order_that_was_set_aside_is_mended_and_imported(world: World) -> None:
-    order = sold(world, total=UNREADABLE)
+    order = sold(world, items=UNREADABLE)
     forget(world, order)
     changes_lines(world, order)
     assert desk.order(world, order).outcome == "imported"

@@ -90,15 +90,15 @@ def test_bad_ones_of_every_kind_among_three_hundred(world: World) -> None:
         world,
         *batch(300),
         order_json(order_id="B-1", items=cancelling_out, total="0"),
-        order_json(order_id="B-2", total="999999999999"),
-        order_json(order_id="B-3", currency=7),
+        order_json(order_id="B-2", items="A"),
+        order_json(order_id="B-3", items=7),
     )
     report = world.import_orders()
-    assert (report.fetched, report.imported, report.failed) == (303, 299, 4)
-    assert desk.stock(world, product) == 701
+    assert (report.fetched, report.imported, report.failed) == (303, 300, 3)
+    assert desk.stock(world, product) == 683
     again = world.import_orders()
     assert (again.imported, again.failed) == (0, 0)
-    assert value(world.database, "SELECT count(*) FROM orders") == 300
+    assert value(world.database, "SELECT count(*) FROM orders") == 301
 
 
 def test_a_bad_new_one_and_changes_of_known_ones_in_one_batch(world: World) -> None:
