@@ -224,7 +224,7 @@ class Applier:
         products: dict[str, list[tuple[Webhook, Product | None]]] = {}
         for webhook, data in opened:
             try:
-                product = read_product({**data, "id": data.get("id") or data.get("product_id")})
+                product = read_product({**data, "id": id_in(data, "id") or id_in(data, "product_id")})
             except ContractBroken as broken:
                 reason = f"The product cannot be read: {broken}"
                 settled.append(Settled(webhook, Outcome.SET_ASIDE, reason))
@@ -234,10 +234,6 @@ class Applier:
         judged = await asyncio.gather(*(self._judge(*one) for one in products.items()))
         return settled + [one for of_product in judged for one in of_product]
 
-    async def _judge(self, webhook: Webhook, data: dict[str, Any]) -> Verdict:
-        product = read_product({**data, "id": id_in(data, "id") or id_in(data, "product_id")})
-        gone = webhook.type == "product.deleted"
-        whole = None if gone or "title" not in data else product
     async def _judge(self, product_id: str, events: list[tuple[Webhook, Product | None]]) -> list[Settled]:
         """One judgement for all events of one product: 4Seller is asked once for what it shows now."""
         verdict = Verdict.BUSY

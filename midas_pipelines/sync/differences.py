@@ -15,7 +15,7 @@ from midas_pipelines.store.claims import Mapping
 from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.sync.listing import content, content_hash
 from midas_pipelines.sync.orders.amounts import LARGEST_AMOUNT
-from midas_pipelines.sync.pins import draft_quantity, followed, overlaid, pin
+from midas_pipelines.sync.pins import CONTENT, draft_quantity, followed, overlaid, pin
 from midas_pipelines.sync.plan import Change
 
 LONGEST_SHOWN = 60
@@ -54,7 +54,8 @@ def differences(change: Change, product: Product) -> list[Difference]:
         found.append(
             Difference("quantity", str(change.quantity), str(quantity), edited, quantity is not None)
         )
-    if content_hash(_priced(product, draft.price)) != change.content_hash:
+    unseen = {name: getattr(draft, name) for name in product.unseen & set(CONTENT)}
+    if content_hash(_priced(product, draft.price).model_copy(update=unseen)) != change.content_hash:
         shop, fourseller = _parts(draft, product)
         found.append(Difference("content", shop, fourseller, content_edited(mapping, product)))
     return found
@@ -62,7 +63,7 @@ def differences(change: Change, product: Product) -> list[Difference]:
 
 def content_edited(mapping: Mapping, product: Product) -> bool:
     """Whether somebody on 4Seller changed what buyers see of it, price and quantity apart."""
-    known = mapping.acked_hash is not None
+    known = mapping.acked_hash is not None and not product.unseen & set(CONTENT)
     return known and mapping.acked_hash != content_hash(_priced(product, mapping.acked_price))
 
 
@@ -79,8 +80,9 @@ def shown_quantity(product: Product) -> int | None:
 def seen(mapping: Mapping, product: Product) -> dict[str, object]:
     """What the product shows, as the columns that hold what 4Seller confirmed, where it differs from them."""
     price = mapping.acked_price if product.price is None else product.price
+    whole = not product.unseen & set(CONTENT)
     shown: dict[str, object] = {
-        "acked_hash": content_hash(_priced(product, price)),
+        "acked_hash": content_hash(_priced(product, price)) if whole else mapping.acked_hash,
         "acked_price": storable(price),
         "acked_quantity": shown_quantity(product),
     }

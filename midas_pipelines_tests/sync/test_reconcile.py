@@ -202,6 +202,24 @@ def test_a_product_without_quantity_or_price_is_not_seen_and_its_quantity_is_pus
     assert (reconciled(two).not_seen, two.writes()) == (1, 0)  # a price that is never shown costs no writes
 
 
+@pytest.mark.parametrize(
+    ("quantity", "fields"),
+    [(-3, {}), (None, {"images": [7]}), ("many", {"attributes": []}), (1e99, {"title": ["x"]})],
+)
+def test_an_odd_row_is_judged_as_far_as_it_is_seen_and_hides_no_missing_one(
+    two: World, quantity: object, fields: dict[str, object]
+) -> None:
+    two.listed["A-1"]["inventory"]["quantity"] = quantity
+    two.listed["A-1"].update(fields)
+    two.sandbox.state.remove(two.listed["A-2"]["id"])
+    report = reconciled(two)
+    assert report.complete
+    assert two.listed["A-1"]["inventory"]["quantity"] == 5
+    assert "A-2" in two.listed
+    edits = "SELECT sku, field FROM sync_conflicts WHERE field <> 'listing'"
+    assert rows(two.database, edits) == []
+
+
 def test_by_default_too_no_sync_takes_a_sale_for_an_edit(two: World) -> None:
     two.place(("A-1", 2))
     two.full()
