@@ -244,7 +244,7 @@ def test_what_was_dismissed_is_shown_as_that_until_it_is_tried_again(
     retried = orders("retry", ids["aside"])
     assert retried.exit_code == 1
     assert "is still set aside" in retried.output
-    desk.edit(world, ids["aside"], total="14.99")
+    desk.edit(world, ids["aside"], ("A", 1))
     assert "imported" in orders("retry", ids["aside"]).output
 
 
