@@ -68,6 +68,13 @@ def read_id(value: Any) -> str | None:
     return read_said(value) if value or isinstance(value, str) else None
 
 
+def read_sku(value: Any) -> str | None:
+    """A SKU: an id in which a word such as `NONE` may be one all the same."""
+    if isinstance(value, str):
+        return None if MASK.fullmatch(value) else value
+    return read_id(value)
+
+
 def id_in(part: dict[str, Any], name: str) -> str | None:
     """The id under this name; None where there is none that can be read."""
     try:

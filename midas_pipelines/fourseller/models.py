@@ -33,6 +33,7 @@ _Finite = Annotated[Decimal, Field(allow_inf_nan=False)]
 
 Id = Annotated[_Plain | Annotated[str, lenient(reading.read_id)], _FIRST]
 AnyId = Annotated[_Plain | Annotated[str | None, lenient(reading.read_id)] | None, _FIRST]
+Sku = Annotated[_Plain | Annotated[str | None, lenient(reading.read_sku)] | None, _FIRST]
 Text = Annotated[_Exact | Annotated[str | None, lenient(reading.read_text)] | None, _FIRST]
 Said = Annotated[_Plain | Annotated[str | None, lenient(reading.read_said)] | None, _FIRST]
 Personal = Annotated[_Open | Annotated[str | None, lenient(reading.read_personal)] | None, _FIRST]
@@ -210,7 +211,7 @@ class Tracking(_Draft):
 class OrderItem(_Answer):
     """One line of an order as it came; the caller decides what a missing or odd quantity means."""
 
-    sku: AnyId = None
+    sku: Sku = None
     product_id: AnyId = None
     title: Said = None
     quantity: Whole = None

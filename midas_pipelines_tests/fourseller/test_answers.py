@@ -165,7 +165,7 @@ def test_every_word_of_a_waiting_order_is_pending(word: str) -> None:
     ("word", "paid"), [("Unpaid", False), ("un_paid", False), ("to_ship", True), (None, True)]
 )
 def test_only_an_unpaid_order_is_not_paid(word: str | None, paid: bool) -> None:
-    assert read_status(word).paid is paid
+    assert read_status(word).unpaid is not paid
 
 
 @pytest.mark.parametrize("word", ["Teleported", "", None])

@@ -21,6 +21,12 @@ from midas_pipelines.fourseller.pages import read_order, read_product
 UNREADABLE = object()
 
 
+def test_a_sku_may_be_a_word_for_nothing() -> None:
+    items = [{"sku": sku} for sku in ("NONE", "null", "***", "", 0, 5)]
+    read = [item.sku for item in read_order({"id": "A", "items": items}).items]
+    assert read == ["NONE", "null", None, None, None, "5"]
+
+
 def given(read: Any, value: Any) -> Any:
     try:
         return read(value)

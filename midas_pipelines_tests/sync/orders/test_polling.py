@@ -21,9 +21,9 @@ from midas_pipelines_tests.sync.world import World
 # one listing, by itself
 
 
-def page(total: int, *ids: str, rejected: tuple[str | None, ...] = ()) -> OrderPage:
-    """A page of orders with these ids, and of rows that cannot be read."""
-    unread = [Rejected(name, "total", "It is odd.", {}) for name in rejected]
+def page(total: int, *ids: str, rejected: int = 0) -> OrderPage:
+    """A page of orders with these ids, and of rows without one."""
+    unread = [Rejected("id", "It is odd.", {})] * rejected
     return Page([Order(id=name) for name in ids], total, limit=2, offset=0, rejected=unread)
 
 
@@ -37,10 +37,7 @@ LISTINGS: dict[str, tuple[list[OrderPage], bool]] = {
     "one more than declared": ([page(2, "a", "b"), page(2, "c")], False),
     "the total rises": ([page(2, "a", "b"), page(3, "c")], False),
     "the total falls": ([page(4, "a", "b"), page(3, "c")], False),
-    "rows that cannot be read": ([page(3, "a", rejected=("b",)), page(3, "c")], True),
-    "rows without an id": ([page(3, "a", rejected=(None,)), page(3, rejected=(None,))], True),
-    "an unreadable row seen twice": ([page(3, "a", rejected=("b",)), page(3, rejected=("b",))], False),
-    "readable once, unreadable then": ([page(2, "a", "b"), page(2, rejected=("b",))], True),
+    "rows without an id": ([page(3, "a", rejected=1), page(3, rejected=1)], True),
 }
 
 
@@ -243,9 +240,9 @@ def test_a_backfill_counts_as_no_look_back(world: World) -> None:
 def test_what_was_mended_without_a_new_date_is_taken_by_the_look_back(world: World) -> None:
     place(world, "ON-TIME", 1700, 1700)
     place(world, "BAD", 1000, 1000)
-    world.sandbox.state.orders["BAD"]["currency"] = 7
+    world.sandbox.state.orders["BAD"]["items"] = "A"
     world.import_orders()
-    world.sandbox.state.orders["BAD"]["currency"] = "USD"
+    world.sandbox.state.orders["BAD"]["items"] = [{"sku": "A", "quantity": 1, "price": "10.00"}]
     world.import_orders()
     assert desk.order(world, "BAD").outcome == "set_aside"
     paper.move_cursor(world, LOOK_BACK, hours=1)
