@@ -101,7 +101,7 @@ def test_what_a_removed_product_owes_is_owed_and_nothing_fails(world: World) -> 
     assert holdings(world, order_id) == [("A", 5, 1, 4)]
     world.sandbox.state.move(order_id, "cancelled")
     assert world.import_orders().failed == 0
-    assert (desk.order(world, order_id).exception, desk.alerts(world)) == (None, [])
+    assert (desk.order(world, order_id).exception, desk.alerts(world)) == (None, ["order_ended"])
     told = "SELECT detail FROM order_processing_logs WHERE step = 'given_back'"
     assert "no longer has the item" in value(world.database, told)
     assert_stock_explained(world.database)
