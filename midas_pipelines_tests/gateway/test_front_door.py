@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import itertools
 import secrets
@@ -9,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
+from starlette.types import Message, Receive, Scope, Send
 
 from midas_pipelines.gateway import limits
 from midas_pipelines.gateway.callers import Callers, Rate, network
@@ -182,3 +184,48 @@ def test_what_would_only_wait_is_answered_503_in_time(start: Start, monkeypatch:
     assert answer.headers["content-type"] == "application/problem+json"
     assert door.call("GET", "/healthz").status_code == 200
     assert refusals(door, "shed") == 1
+
+
+def test_while_a_webhook_waits_too_long_to_be_stored_the_next_calls_are_answered_503() -> None:
+    statuses: list[int] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def scenario() -> None:
+        stored = asyncio.Event()
+
+        async def app(_: Scope, __: Receive, send: Send) -> None:
+            await stored.wait()
+            await send({"type": "http.response.start", "status": 202, "headers": []})
+
+        door = limits.Limits(
+            app,
+            callers=Callers(1000),
+            verifier=Verifier(SecretStr(SECRET)),
+            largest_body=1000,
+            longest_wait=0.0,
+            count=lambda *_: None,
+            count_refused=lambda _: None,
+        )
+
+        async def one() -> None:
+            body, headers = signed(EVENT)
+            raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+            scope = {"type": "http", "method": "POST", "path": HOOK, "headers": raw, "client": None}
+
+            async def receive() -> Message:
+                return {"type": "http.request", "body": body}
+
+            await door(scope, receive, send)
+
+        first = asyncio.create_task(one())
+        await asyncio.sleep(0.01)
+        await one()
+        stored.set()
+        await first
+        await one()
+
+    asyncio.run(scenario())
+    assert statuses == [503, 202, 202]
