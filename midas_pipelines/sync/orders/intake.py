@@ -80,6 +80,10 @@ class Intake:
         self._declared = self._report.declared
         self._listing = Listing()
 
+    def leave_listing(self) -> None:
+        """The question is asked again for narrower spans: what this one declared does not count."""
+        self._listing = Listing()
+
     async def add(self, page: OrderPage) -> None:
         """Takes one page; waits while the rows of the batch before it are made, or a whole batch waits to be imported.
 

@@ -12,6 +12,7 @@ from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.store.cursors import advance_cursor, read_cursor
 from midas_pipelines.sync.engine import Engine
 from midas_pipelines.sync.orders.intake import Intake, OrderReport
+from midas_pipelines.sync.orders.narrowing import Narrowing
 from midas_pipelines.sync.orders.open_lines import settle_open_lines
 from midas_pipelines.sync.record import recorded
 
@@ -76,14 +77,14 @@ async def _pages(
     """The pages to import. A poll asks for what changed since, and also for what was placed since: an order may lack
     the one date, or have changed without moving it."""
     if since is None:
-        async for page in client.order_pages(date_from=window.placed_from, date_to=window.placed_to):
+        asked: list[dict[str, datetime | None]] = [
+            {"date_from": window.placed_from, "date_to": window.placed_to}
+        ]
+    else:
+        asked = [{"updated_from": since}, {"date_from": since}]
+    for question in asked:
+        async for page in Narrowing(client, intake).pages(**question):
             yield page
-        return
-    async for page in client.order_pages(updated_from=since):
-        yield page
-    intake.next_listing()
-    async for page in client.order_pages(date_from=since):
-        yield page
 
 
 def _since(engine: Engine, now: datetime) -> tuple[datetime | None, bool]:
