@@ -50,8 +50,8 @@ def products(
 ) -> None:
     """Create, update and take off products on 4Seller, so that it shows what the shop sells.
 
-    What would zero, remove or reprice too much of the catalogue at once is stopped before the first write: write it
-    with --plan, read it, and send it with --apply, which refuses when anything in it has changed since.
+    What would zero, remove or reprice too much of the catalogue at once waits while the rest is sent: write it with
+    --plan, read it, and send it with --apply, which refuses when anything in it has changed since.
     """
     if plan_file is not None:
         _write_plan(plan_file, full, list(skus), as_json)
@@ -95,8 +95,18 @@ def status(as_json: bool) -> None:
     _run("status_sync", None, "status", STATUS_COUNTS, as_json)
 
 
-PRODUCT_COUNTS = ("scanned", "created", "updated", "deleted", "unchanged", "failed", "set_aside", "adopted")
-INVENTORY_COUNTS = ("scanned", "pushed", "unchanged", "failed")
+PRODUCT_COUNTS = (
+    "scanned",
+    "created",
+    "updated",
+    "deleted",
+    "unchanged",
+    "failed",
+    "held",
+    "set_aside",
+    "adopted",
+)
+INVENTORY_COUNTS = ("scanned", "pushed", "unchanged", "failed", "held")
 ORDER_COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "moved_on")
 STATUS_COUNTS = ("scanned", "told", "refused", "moved_on", "failed")
 
@@ -120,9 +130,11 @@ def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...
     if run.failure is not None:
         say(f"Error: {run.failure}", err=True)
         sys.exit(2 if run.failure_kind in WRONG_USAGE else 1)
-    for words in run.broken:
+    stopped = ((record or {}).get("counts") or {}).get("stopped")
+    wrong = [stopped, *run.broken] if stopped else run.broken
+    for words in wrong:
         say(f"Error: {words}", err=True)
-    sys.exit(1 if shown.get("failed") or run.broken else 0)
+    sys.exit(1 if shown.get("failed") or wrong else 0)
 
 
 def _shown(record: dict[str, Any] | None, counts: tuple[str, ...]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""The brake in Dagster: a blocking check on what a sync would do, told before anything is sent."""
+"""The brake in Dagster: a check on what a push held back. It fails while anything is held, and turns no run red."""
 
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from midas_pipelines.defs.verdicts import verdict
+from midas_pipelines.defs.verdicts import WARN, verdict
 
 if TYPE_CHECKING:
-    from midas_pipelines.sync.brake import BrakeEngaged
+    from midas_pipelines.sync.inventory import InventoryReport
+    from midas_pipelines.sync.products import ProductReport
 
 NAME = "within_the_brake"
 HINT = (
@@ -17,20 +18,21 @@ HINT = (
 
 
 def brake_spec(asset: str) -> dg.AssetCheckSpec:
-    """The check of that asset; while it fails nothing downstream runs."""
+    """The check of that asset. Staff have an alert of kind `brake` while it fails."""
     return dg.AssetCheckSpec(
         NAME,
         asset=asset,
-        blocking=True,
         description="The push zeroes, removes or reprices no more of the catalogue than it may without a person.",
     )
 
 
-def brake_held() -> dg.AssetCheckResult:
-    """The check of a push that went through."""
-    return verdict([], name=NAME, hint=HINT)
-
-
-def brake_engaged(stopped: "BrakeEngaged") -> dg.AssetCheckResult:
-    """The check of a push that was stopped, with what it would have done."""
-    return verdict(stopped.steps, name=NAME, passed=False, description=str(stopped), hint=HINT)
+def brake_result(report: "InventoryReport | ProductReport") -> dg.AssetCheckResult:
+    """The check of a push, with what it held back."""
+    return verdict(
+        report.held_items,
+        name=NAME,
+        total=report.held,
+        severity=WARN,
+        description=report.stopped,
+        hint=HINT,
+    )

@@ -74,7 +74,7 @@ def in_words(evaluation: dg.AssetCheckEvaluation) -> str:
     counts = [f"{v.value} {k}" for k, v in evaluation.metadata.items() if isinstance(v, dg.IntMetadataValue)]
     offenders, hint = evaluation.metadata.get("offenders"), evaluation.metadata.get("hint")
     named = (
-        [str(next(iter(row.data.values()), "")) for row in offenders.records[:MOST_NAMED]]
+        [_name(row) for row in offenders.records[:MOST_NAMED]]
         if isinstance(offenders, dg.TableMetadataValue)
         else []
     )
@@ -86,6 +86,11 @@ def in_words(evaluation: dg.AssetCheckEvaluation) -> str:
         str(hint.value) if hint is not None else "",
     ]
     return " ".join(part for part in parts if part)
+
+
+def _name(row: dg.TableRecord) -> str:
+    known = next((name for name in ("sku", "order", "webhook") if name in row.data), None)
+    return str(row.data[known] if known else next(iter(row.data.values()), ""))
 
 
 def late_assets(instance: dg.DagsterInstance, longest: Mapping[str, timedelta], now: float) -> dict[str, str]:

@@ -1,12 +1,11 @@
 """Inventory: the stock of each item, pushed to the channel and explained by the ledger."""
 
 import asyncio
-from collections.abc import Iterator
 
 import dagster as dg
 from pydantic import Field
 
-from midas_pipelines.defs.braking import brake_engaged, brake_held, brake_spec
+from midas_pipelines.defs.braking import brake_result, brake_spec
 from midas_pipelines.defs.links import links
 from midas_pipelines.defs.listings import changed_listings, fourseller_listings, waiting
 from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, columns, in_words, numbers, table
@@ -43,31 +42,28 @@ class InventoryConfig(dg.Config):
 )
 def inventory_levels(
     context: dg.AssetExecutionContext, config: InventoryConfig, midas: Midas
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> dg.MaterializeResult:
     """The quantities on 4Seller: each item whose stock changed is pushed as an absolute number, never a delta."""
     from midas_pipelines.store.movement import oversold_lines, top_movers
     from midas_pipelines.store.stock_checks import stock_totals
-    from midas_pipelines.sync.brake import BrakeEngaged
     from midas_pipelines.sync.inventory import push_inventory
     from midas_pipelines.sync.progress import tell
 
     with midas.engine(context) as engine:
         progress = tell(context.log.info, "quantities", lambda: waiting(engine, None))
         work = push_inventory(engine, ignore_delays=config.ignore_delays, on_progress=progress)
-        try:
-            report = asyncio.run(work)
-        except BrakeEngaged as stopped:
-            yield brake_engaged(stopped)
-            raise
-        context.log.info(f"Quantities: {in_words(report, 'scanned', 'pushed', 'unchanged', 'failed')}")
+        report = asyncio.run(work)
+        context.log.info(
+            f"Quantities: {in_words(report, 'scanned', 'pushed', 'unchanged', 'failed', 'held')}"
+        )
         totals = stock_totals(engine.database)
         movers, oversold = top_movers(engine.database), oversold_lines(engine.database)
         where = links(engine, [*report.problems, *oversold, *movers])
-    yield dg.MaterializeResult(
-        check_results=[brake_held()],
+    return dg.MaterializeResult(
+        check_results=[brake_result(report)],
         metadata={
             "dagster/row_count": totals.items,
-            **numbers(report, "scanned", "pushed", "unchanged", "failed", "requests", "seconds"),
+            **numbers(report, "scanned", "pushed", "unchanged", "failed", "held", "requests", "seconds"),
             **numbers(totals, "units", "out_of_stock"),
             "problems": table(report.problems),
             "top_movers": table(movers),

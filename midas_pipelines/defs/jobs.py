@@ -9,10 +9,19 @@ import dagster as dg
 from midas_pipelines.defs.catalog import catalog_snapshot
 from midas_pipelines.defs.imported_orders import DAYS
 from midas_pipelines.defs.intervals import daily_schedule, interval_schedule
-from midas_pipelines.defs.inventory import inventory_levels
+from midas_pipelines.defs.inventory import inventory_levels, ledger_explains_stock, no_negative_stock
 from midas_pipelines.defs.listings import changed_listings, fourseller_listings, sync_plan
 from midas_pipelines.defs.observation import listing_observation
-from midas_pipelines.defs.order_checks import orders_are_fresh
+from midas_pipelines.defs.order_checks import (
+    deductions_equal_items,
+    no_order_open_too_long,
+    no_order_waits_for_a_person,
+    one_shop_order_each,
+    order_totals_add_up,
+    orders_are_fresh,
+    statuses_never_go_back,
+    webhooks_come_to_an_end,
+)
 from midas_pipelines.defs.orders import (
     customer_messages,
     order_fulfilment,
@@ -25,6 +34,19 @@ from midas_pipelines.defs.timetable import timetable
 from midas_pipelines.settings import Settings, load_settings
 
 SETTINGS = load_settings()
+SHOP_CHECKS = [
+    ledger_explains_stock,
+    no_negative_stock,
+    order_totals_add_up,
+    one_shop_order_each,
+    deductions_equal_items,
+    statuses_never_go_back,
+    webhooks_come_to_an_end,
+    no_order_open_too_long,
+    no_order_waits_for_a_person,
+    orders_are_fresh,
+]
+"""Checks that read the shop's database alone: they run also while 4Seller is away and their assets fail."""
 
 
 def _job(name: str, assets: Sequence[Any], description: str, checks: Sequence[Any] = ()) -> Any:
@@ -81,8 +103,8 @@ consistency_check = _job(
 stock_watch = _job(
     "stock_watch",
     [channel_availability, low_stock],
-    "Finds what runs out and tells staff, once per crossing; and whether orders are read at all.",
-    checks=[orders_are_fresh],  # which the poll cannot tell of itself while it does not run
+    "Finds what runs out and tells staff, once per crossing; and checks what the shop alone can show.",
+    checks=SHOP_CHECKS,
 )
 digest = _job("digest", [daily_digest], "Writes and sends the day's digest to staff.")
 

@@ -1,14 +1,13 @@
 """Listings: the shop's items on 4Seller, and what a sync would do to them."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from midas_pipelines.defs.braking import brake_engaged, brake_held, brake_spec
+from midas_pipelines.defs.braking import brake_result, brake_spec
 from midas_pipelines.defs.catalog import storefront_products
 from midas_pipelines.defs.links import links
 from midas_pipelines.defs.metadata import FOURSELLER, OWNERS, columns, in_words, numbers, table
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.products import ProductReport
 
 GROUP, FULL = "listings", "full"
-COUNTS = ("scanned", "created", "updated", "deleted", "unchanged", "adopted", "failed", "set_aside")
+COUNTS = ("scanned", "created", "updated", "deleted", "unchanged", "adopted", "failed", "held", "set_aside")
 COLUMNS = columns(
     sku="string: held by one item, by constraint",
     fourseller_product_id="string: one item's, by constraint",
@@ -29,8 +28,6 @@ COLUMNS = columns(
     acked_price="decimal: USD, as 4Seller last confirmed",
     acked_quantity="int: as 4Seller last confirmed",
 ) | {"dagster/table_name": "fourseller_product_mappings"}
-
-Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 
 
 @dg.asset(
@@ -44,7 +41,7 @@ Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
     pool="listings",
     metadata=COLUMNS,
 )
-def fourseller_listings(context: dg.AssetExecutionContext, midas: Midas) -> Results:
+def fourseller_listings(context: dg.AssetExecutionContext, midas: Midas) -> dg.MaterializeResult:
     """The shop's items on 4Seller, each one considered: created, updated, taken off; adopted where 4Seller had the SKU.
 
     A shard is done when all of its items were held against 4Seller's listing, which is read once in each run. What
@@ -52,7 +49,7 @@ def fourseller_listings(context: dg.AssetExecutionContext, midas: Midas) -> Resu
     never holds up another.
     """
     with midas.engine(context) as engine:
-        yield from _synced(context, engine, FULL, shards=shards_of(context))
+        return _synced(context, engine, FULL, shards=shards_of(context))
 
 
 class ChangesConfig(dg.Config):
@@ -73,7 +70,9 @@ class ChangesConfig(dg.Config):
     pool="changes",
     metadata=COLUMNS,
 )
-def changed_listings(context: dg.AssetExecutionContext, config: ChangesConfig, midas: Midas) -> Results:
+def changed_listings(
+    context: dg.AssetExecutionContext, config: ChangesConfig, midas: Midas
+) -> dg.MaterializeResult:
     """The items that changed since 4Seller last confirmed them, pushed; or some that a person named.
 
     It touches nothing else, and has no shards: what is left undone stays marked, for the next run or a full sync.
@@ -81,7 +80,7 @@ def changed_listings(context: dg.AssetExecutionContext, config: ChangesConfig, m
     from midas_pipelines.sync.plans import read_plan
 
     with midas.engine(context) as engine:
-        yield from _synced(
+        return _synced(
             context,
             engine,
             ", ".join(config.skus) or "incremental",
@@ -98,27 +97,22 @@ def _synced(
     *,
     shards: Shards | None = None,
     **wish: Any,
-) -> Results:
+) -> dg.MaterializeResult:
     """One sync, told in the log as it goes; of several shards the counts are in words, as they are none of theirs."""
-    from midas_pipelines.sync.brake import BrakeEngaged
     from midas_pipelines.sync.products import Mode, sync_products
     from midas_pipelines.sync.progress import tell
 
     mode = Mode.FULL if scope == FULL else Mode.INCREMENTAL
     progress = tell(context.log.info, "items", lambda: waiting(engine, shards))
-    try:
-        report = asyncio.run(sync_products(engine, mode, shards=shards, on_progress=progress, **wish))
-    except BrakeEngaged as stopped:
-        yield brake_engaged(stopped)
-        raise
+    report = asyncio.run(sync_products(engine, mode, shards=shards, on_progress=progress, **wish))
     told = in_words(report, *COUNTS)
     context.log.info(f"Products, {scope}: {told}")
     if scope == FULL:
         _tell_each_shard(context, engine)
         scope = f"{scope}, {shards_told(context)}"
     several = context.has_partition_key_range and len(context.partition_keys) > 1
-    yield dg.MaterializeResult(
-        check_results=[brake_held()],
+    return dg.MaterializeResult(
+        check_results=[brake_result(report)],
         metadata={
             **({"run": told} if several else _counted(report)),
             "scope": scope,

@@ -16,12 +16,11 @@ def expected() -> tuple[type[Exception], ...]:
     """Trouble that a person can act on: its message is the whole story, and stands before Dagster's own trace in the UI."""
     from midas_pipelines.fourseller.errors import FourSellerError
     from midas_pipelines.store.version import NotUpgraded
-    from midas_pipelines.sync.brake import BrakeEngaged
     from midas_pipelines.sync.engine import ChannelDown
     from midas_pipelines.sync.plans import PlanRefused
     from midas_pipelines.sync.products import UnknownSku
 
-    return (SettingsError, NotUpgraded, FourSellerError, ChannelDown, UnknownSku, BrakeEngaged, PlanRefused)
+    return (SettingsError, NotUpgraded, FourSellerError, ChannelDown, UnknownSku, PlanRefused)
 
 
 class Midas(dg.ConfigurableResource):

@@ -1,7 +1,7 @@
 """How a check tells what it found: how many, the worst by name, and what to do about them.
 
-ERROR is a broken invariant, WARN something that a person should look at. Only the brake blocks (`braking.py`): every
-other trouble is one item's or one order's, which the engine sets aside, and must not hold up the rest.
+ERROR is a broken invariant, WARN something that a person should look at. None blocks: every trouble is one item's or one
+order's, which the engine quarantines, and must not hold up the rest.
 """
 
 from collections.abc import Mapping, Sequence

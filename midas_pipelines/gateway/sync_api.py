@@ -18,6 +18,7 @@ from midas_pipelines.store.journal import newest_sync
 from midas_pipelines.store.mappings import count_dirty, mark_dirty
 from midas_pipelines.store.shards import range_tags
 from midas_pipelines.store.tables import mappings
+from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.inventory import push_inventory
 from midas_pipelines.sync.products import Mode, UnknownSku, mapping_ids, sync_products
 
@@ -156,6 +157,8 @@ async def post_products(request: Request, wish: SyncWish) -> object:
         return await _launch(service, "products", wish)
     engine = service.engine(request.state.request_id)
     report = await sync_products(engine, Mode.INCREMENTAL, skus=wish.skus or (), dry_run=wish.dry_run)
+    if report.stopped:
+        raise BrakeEngaged(report.stopped)
     names = ("scanned", "created", "updated", "deleted", "unchanged", "failed", "set_aside", "adopted")
     return await _done(
         service, request, wish, ids, {name: getattr(report, name) for name in names}, report.plan
@@ -177,6 +180,8 @@ async def post_inventory(request: Request, wish: SyncWish) -> object:
     if wish.skus:
         await asyncio.to_thread(_mark, service, ids)
     report = await push_inventory(engine, ids=ids if wish.skus else None, ignore_delays=bool(wish.skus))
+    if report.stopped:
+        raise BrakeEngaged(report.stopped)
     names = ("scanned", "pushed", "unchanged", "failed")
     return await _done(service, request, wish, ids, {name: getattr(report, name) for name in names}, [])
 

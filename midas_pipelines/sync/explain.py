@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -68,12 +69,23 @@ def _channel_side(
         "confirmed": {
             "quantity": mapping.acked_quantity,
             "price": mapping.acked_price,
-            "at": mapping.acked_at,
+            "at": confirmed_at(mapping, row.observed_quantity, row.observed_at),
         },
         "observed": {"quantity": row.observed_quantity, "price": row.observed_price, "at": row.observed_at},
         "pinned": dict(mapping.pinned_fields or {}),
         "next": _next(mapping, plan(mapping, item, title_limit, rule).action.value),
     }
+
+
+def confirmed_at(
+    mapping: Mapping, observed_quantity: int | None, observed_at: datetime | None
+) -> datetime | None:
+    """When 4Seller last confirmed the quantity on record: by answering a push, or by showing it in a later read-back."""
+    if mapping.acked_quantity is None:
+        return None
+    pushed = mapping.acked_at
+    later = observed_at is not None and (pushed is None or observed_at > pushed)
+    return observed_at if later and observed_quantity == mapping.acked_quantity else pushed
 
 
 def _next(mapping: Mapping, action: str) -> str:

@@ -128,3 +128,16 @@ def _set_aside(mapping: Mapping, reason: str, quantity: int) -> Change:
     if mapping.fourseller_product_id is not None and mapping.acked_quantity != quantity:
         return Change(mapping, Action.QUANTITY, quantity=quantity, reason=reason)
     return Change(mapping, Action.SET_ASIDE, quantity=quantity, reason=reason)
+
+
+def only_quantity(change: Change) -> Change:
+    """The part of a change that an inventory push may send; the rest stays dirty for the product sync."""
+    if change.action in (Action.UPDATE, Action.QUANTITY):
+        same = change.quantity == change.mapping.acked_quantity
+        action = Action.NOTHING if same else Action.QUANTITY
+        return Change(
+            change.mapping, action, change.draft, change.content_hash, change.quantity, change.reason
+        )
+    if change.action is Action.DELETE:
+        return Change(change.mapping, Action.NOTHING)
+    return change

@@ -42,7 +42,7 @@ class UnknownSku(Exception):
 
 @dataclass
 class ProductReport:
-    """What a product sync did. Each scanned item is in exactly one of the counts from `created` to `set_aside`."""
+    """What a product sync did. Each scanned item is in exactly one of the counts from `created` to `set_aside`; `held` are those that the brake holds."""
 
     scanned: int = 0
     created: int = 0
@@ -50,12 +50,15 @@ class ProductReport:
     deleted: int = 0
     unchanged: int = 0
     failed: int = 0
+    held: int = 0
     set_aside: int = 0
     adopted: int = 0
     requests: int = 0
     seconds: float = 0.0
     push_seconds: float = 0.0
     problems: list[dict[str, str]] = field(default_factory=list)
+    stopped: str | None = None  # why those held were not pushed: the brake
+    held_items: list[dict[str, str]] = field(default_factory=list)
     plan: list[dict[str, object]] = field(default_factory=list)  # only for a dry run
 
 
@@ -85,7 +88,6 @@ async def sync_products(
     Raises:
         UnknownSku: one of `skus` is no item's.
         PlanRefused: the plan no longer holds; nothing was sent.
-        BrakeEngaged: it would zero, remove or reprice more than it may; nothing was sent.
         BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
     """
     scope = (
@@ -149,6 +151,7 @@ async def _sync(
     finally:
         report.push_seconds = round(time.perf_counter() - started, 3)
         _fill(report, push.tally, scanned)
+        report.stopped = push.stopped
 
 
 async def _apply(
@@ -200,7 +203,8 @@ def _fill(report: ProductReport, tally: Tally, scanned: Scanned | None) -> None:
     report.updated = tally.updated + tally.pushed
     report.failed = tally.failed + tally.released
     report.problems += tally.problems
-    touched = tally.created + report.updated + tally.deleted + report.failed
+    report.held, report.held_items = tally.held, tally.held_items
+    touched = tally.created + report.updated + tally.deleted + report.failed + report.held
     if scanned is None:
         report.scanned, report.unchanged, report.set_aside = tally.claimed, tally.unchanged, tally.set_aside
     else:

@@ -25,16 +25,16 @@ from midas_pipelines.store.shards import Shards
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.brake import Harm, check, enough_dirty
 from midas_pipelines.sync.engine import ChannelDown, Engine
 from midas_pipelines.sync.identity import Known
-from midas_pipelines.sync.plan import Action, Change, plan
+from midas_pipelines.sync.plan import Action, Change, only_quantity, plan
 from midas_pipelines.sync.plans import Step, only_agreed
 from midas_pipelines.sync.record import channel_is_down
-from midas_pipelines.sync.scan import chunks, slices
+from midas_pipelines.sync.rolling_brake import RollingBrake
+from midas_pipelines.sync.scan import slices
 from midas_pipelines.sync.send import send
 from midas_pipelines.sync.sku_claims import take_skus
-from midas_pipelines.sync.tally import Tally
+from midas_pipelines.sync.tally import BRAKED, Tally
 from midas_pipelines.sync.threads import in_thread
 
 CALL_SECONDS = 30
@@ -62,7 +62,7 @@ class Push:
         ignore_delays: also items whose next attempt is not due.
         agreed: the steps of a plan that a person has agreed to, by mapping; nothing else is sent then, and no brake.
         shards: only the items of these; None for all.
-        brake: turns what may not be sent now into waits, as items are claimed; None for `run`, which weighs them before.
+        brake: turns what may not be sent now into waits, as items are claimed; None for one of its own.
     """
 
     engine: Engine
@@ -81,13 +81,13 @@ class Push:
         self._to_send: asyncio.Queue[Change | None] = asyncio.Queue(self.engine.settings.in_flight)
         self._to_write: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._misses = 0
+        self._rolling: RollingBrake | None = None
         self._skus: dict[int, str | None] = {}  # of what is under way
 
     async def run(self) -> Tally:
         """Pushes until nothing is left.
 
         Raises:
-            BrakeEngaged: it would do more harm than it may; nothing was sent.
             BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
         """
         try:
@@ -120,24 +120,22 @@ class Push:
     def _begin(self) -> None:
         claims.free_dead_claims(self.engine.database)
         mark_due(self.engine.database)
-        if self.agreed is None:
-            self._brake()
+        if self.agreed is None and self.brake is None:
+            self._weigh()
 
-    def _brake(self) -> None:
-        """Plans what is dirty once more than needed, so that nothing is sent before all of it is known."""
-        settings, harm = self.engine.settings, Harm()
-        if not enough_dirty(self.engine.database, settings.brake_items):
-            return
-        for changes in chunks(
-            self.engine.database,
-            title_limit=settings.title_limit,
-            ids=self.ids,
-            dirty_only=True,
-            listed_only=True,
-            shards=self.shards,
-        ):
-            harm.add(changes, quantities_only=self.quantities_only)
-        check(self.engine.database, settings, harm)
+    def _weigh(self) -> None:
+        """Weighs all that is dirty before any of it is sent; what is too much waits while the rest goes on."""
+        rolling = RollingBrake(self.engine.database, self.engine.settings)
+        rolling.weigh_all(time.monotonic())
+        self._rolling = rolling
+        self.brake = lambda changes: rolling.hold(changes, time.monotonic())
+
+    @property
+    def stopped(self) -> str | None:
+        """Why some of it was held back: the brake; None where nothing was."""
+        if self._rolling is None or not self.tally.held:
+            return None
+        return self._rolling.message or BRAKED
 
     def _end(self) -> None:
         try:
@@ -212,13 +210,13 @@ class Push:
             for mapping in claimed
         ]
         self._skus |= {change.mapping.id: change.sku for change in changes}
-        if self.brake is not None:
-            changes = self.brake(changes)
         if self.agreed is not None:
             changes = [only_agreed(change, self.agreed) for change in changes]
         if self.quantities_only:
-            changes = [_only_quantity(change) for change in changes]
-        else:
+            changes = [only_quantity(change) for change in changes]
+        if self.brake is not None:
+            changes = self.brake(changes)
+        if not self.quantities_only:
             changes = take_skus(
                 connection,
                 changes,
@@ -306,19 +304,6 @@ def without_sending(change: Change) -> Outcome:
         return Outcome(change.mapping, Fate.REMOVED, reason=change.reason)
     finished = change.draft is not None and change.content_hash == change.mapping.acked_hash
     return Outcome(change.mapping, Fate.UNCHANGED, finished=finished)
-
-
-def _only_quantity(change: Change) -> Change:
-    """The part of a change that an inventory push may send; the rest stays dirty for the product sync."""
-    if change.action in (Action.UPDATE, Action.QUANTITY):
-        same = change.quantity == change.mapping.acked_quantity
-        action = Action.NOTHING if same else Action.QUANTITY
-        return Change(
-            change.mapping, action, change.draft, change.content_hash, change.quantity, change.reason
-        )
-    if change.action is Action.DELETE:
-        return Change(change.mapping, Action.NOTHING)
-    return change
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

@@ -25,7 +25,6 @@ from midas_pipelines.store.claims import free_dead_claims
 from midas_pipelines.store.conflicts import settle_pushed, settle_unseen
 from midas_pipelines.store.shards import Shards
 from midas_pipelines.sync.absence import ask_for_missing
-from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.conflicts import close_alerts, take_marketplace_quantities
 from midas_pipelines.sync.differences import shown_quantity
 from midas_pipelines.sync.engine import ChannelDown, Engine
@@ -179,15 +178,10 @@ def _database_now(engine: Engine) -> datetime:
 async def _push(engine: Engine, client: FourSeller, settling: Settling, report: ReconcileReport) -> None:
     ids, known = settling.to_push, Known(settling.orphans) if settling.listing.complete else None
     push = Push(engine, client, known=known, ids=ids, ignore_delays=True)
-    try:
-        await push.run()
-    except BrakeEngaged as engaged:  # what was seen is worth telling all the same
-        report.stopped = str(engaged)
-        report.failed = len(ids)
-    else:
-        tally = push.tally
-        report.pushed = tally.created + tally.updated + tally.pushed + tally.deleted
-        report.failed = tally.failed + tally.released
+    tally = await push.run()
+    report.pushed = tally.created + tally.updated + tally.pushed + tally.deleted
+    report.failed = tally.failed + tally.released + tally.held
+    report.stopped = push.stopped
 
 
 def _fill(report: ReconcileReport, settling: Settling, listing: Listing) -> None:

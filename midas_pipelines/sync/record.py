@@ -74,7 +74,8 @@ def recorded(engine: Engine, kind: str, scope: str, report: Report) -> Iterator[
         report.requests = clock.client.requests if clock.client is not None else 0
         if reason is None and report.requests > report.failed:
             end_outage(engine)
-        outcome = "failed" if reason is not None else "partial" if report.failed else "done"
+        held = getattr(report, "stopped", None)
+        outcome = "failed" if reason is not None else "partial" if report.failed or held else "done"
         end_sync(
             engine.database,
             log_id,

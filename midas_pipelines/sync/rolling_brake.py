@@ -1,7 +1,7 @@
-"""The brake of a worker that never stops: it has no whole of a sync to weigh, so it weighs what came within a minute.
+"""The brake of every push: what would harm is counted before it is sent, and waits once it is more than it may be.
 
-What would harm is counted before it is sent, over everything that waits and everything this worker sent of late. Once
-that is more than the brake allows, harmful changes wait while all others go on; a person agrees with a plan
+Everything that waits is counted, and everything that a worker that never stops has sent within a minute. Of the kinds of
+harm that are too many, all changes wait while all others go on; a person agrees with a plan
 (`plans.py`), or the shop takes them back.
 """
 
@@ -16,9 +16,10 @@ from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store import claims
 from midas_pipelines.store.database import Database
-from midas_pipelines.sync.brake import exceeds, harm_of, in_words
-from midas_pipelines.sync.plan import Action, Change
+from midas_pipelines.sync.brake import enough_dirty, exceeds, harm_of, in_words, reprices
+from midas_pipelines.sync.plan import Action, Change, only_quantity
 from midas_pipelines.sync.scan import chunks
+from midas_pipelines.sync.tally import BRAKED
 
 WINDOW_SECONDS = 60.0
 """How long a harmful change counts after it was last met."""
@@ -26,8 +27,8 @@ WINDOW_SECONDS = 60.0
 HELD_SECONDS = 30
 """When a change that is held is looked at again; shorter than the window, so that what waits keeps counting."""
 
-REASON = "The brake is on: too many items at once would be zeroed, removed, repriced or relisted."
-ALERT, SUBJECT = "brake", "gateway"
+REASON = BRAKED
+ALERT, SUBJECT = "brake", "brake"
 
 SHOWN = {
     "zeroed": "acked_quantity",
@@ -69,6 +70,14 @@ class RollingBrake:
         """Whether it is off, and staff know."""
         return not self.engaged and self._told is False
 
+    def weigh_all(self, now: float) -> None:
+        """Weighs everything that waits, for a push that runs once; keeps the alert."""
+        if enough_dirty(self._database, self._settings.brake_items):
+            self._weigh(None, now)
+        self._excess = self._too_much()
+        if self.engaged or not self._harm:  # else another worker may hold what the alert is about
+            self.tell()
+
     def look_ahead(self, versions: Mapping[int, int], now: float, *, more: bool) -> None:
         """Weighs what waits before any of it is claimed, so that nothing of a large change is sent before all of it is known.
 
@@ -101,8 +110,6 @@ class RollingBrake:
         limit = self._settings.title_limit
         for changes in chunks(self._database, title_limit=limit, ids=ids, dirty_only=True, listed_only=True):
             self._note(changes, now)
-            if self._too_much() is not None:
-                return
 
     def _note(self, changes: Iterable[Change], now: float) -> None:
         for change in changes:
@@ -123,30 +130,50 @@ class RollingBrake:
         self._harm = {key: met for key, met in self._harm.items() if now - met.at < WINDOW_SECONDS}
 
     def _too_much(self) -> Counter[str] | None:
+        """The kinds of harm that are more than they may be, with their counts."""
         counts = Counter(what for _, what in self._harm)
-        worst = max(counts.values(), default=0)
-        if worst < self._settings.brake_items:
+        few, percent = self._settings.brake_items, self._settings.brake_percent
+        excess = {
+            what: count
+            for what, count in counts.items()
+            if count >= few and exceeds(self._database, count, percent)
+        }
+        return Counter(excess) if excess else None
+
+    @property
+    def message(self) -> str | None:
+        """What is held, and the way out; None while it is off."""
+        if self._excess is None:
             return None
-        return counts if exceeds(self._database, worst, self._settings.brake_percent) else None
+        return (
+            f"The brake is on: at once {in_words(self._excess)}, more than {self._settings.brake_percent} % of what is on "
+            "4Seller. These wait; everything else goes on. If that is right, write the plan with `midas sync products "
+            "--full --plan FILE`, read it, and apply it with `midas sync products --apply FILE`. If it is not, put it "
+            "right in the shop."
+        )
 
     def tell(self) -> None:
         """Tells staff when the brake went on, once, and closes the alert when it is off again."""
         if self.engaged is self._told:
             return
-        if self._excess is not None:
-            text = (
-                f"The gateway's brake is on: within a minute {in_words(self._excess)}, more than "
-                f"{self._settings.brake_percent} % of what is on 4Seller. These wait; everything else goes on. If that is "
-                "right, write the plan with `midas sync products --full --plan FILE`, read it, and apply it with "
-                "`midas sync products --apply FILE`. If it is not, put it right in the shop."
-            )
+        text = self.message
+        if text is not None:
             log.warning(text)
         with self._database.writing() as connection:
-            if self._excess is None:
+            if text is None:
                 clear_alert(connection, kind=ALERT, subject=SUBJECT)
             else:
                 raise_alert(connection, kind=ALERT, subject=SUBJECT, text=text)
         self._told = self.engaged
 
     def _held(self, change: Change) -> Change:
-        return Change(change.mapping, Action.WAIT, reason=REASON) if harm_of(change) else change
+        """The change, or as much of it as may be sent now: of a new price at least the quantity with it."""
+        excess = self._excess or Counter[str]()
+        price_held = "repriced" in excess and reprices(change)
+        what = harm_of(change)
+        if not price_held and what not in excess:
+            return change
+        only_price = what not in excess or what == "repriced"
+        if only_price and change.quantity != change.mapping.acked_quantity:
+            return only_quantity(change)
+        return Change(change.mapping, Action.WAIT, reason=REASON)

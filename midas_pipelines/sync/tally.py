@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from midas_pipelines.store.claims import Fate, Outcome
 
+BRAKED = "The brake is on: too many items at once would be zeroed, removed, repriced or relisted."
+
 
 @dataclass
 class Tally:
@@ -22,6 +24,8 @@ class Tally:
     unforeseen: int = 0  # of those set aside, the ones that no scan could know: refused, or sharing a SKU
     failed: int = 0
     released: int = 0
+    held: int = 0  # released because the brake is on
+    held_items: list[dict[str, str]] = field(default_factory=list)  # the first of them
     problems: list[dict[str, str]] = field(default_factory=list)  # a preview: the first of them
 
     def count(self, outcome: Outcome, sku: str | None = None) -> None:
@@ -48,6 +52,10 @@ class Tally:
                 self.set_aside += 1
             case Fate.FAILED:
                 self.failed += 1
+            case Fate.RELEASED if outcome.reason == BRAKED:
+                self.held += 1
+                if len(self.held_items) < PREVIEW:
+                    self.held_items.append({"sku": sku or outcome.mapping.sku or "", "reason": BRAKED})
             case Fate.RELEASED:
                 self.released += 1
         told = outcome.refused or outcome.fate in (Fate.SET_ASIDE, Fate.FAILED)

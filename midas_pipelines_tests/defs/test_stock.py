@@ -1,4 +1,4 @@
-"""Stock in Dagster: what runs out, what the rules leave, who is told, and the brake as a blocking check."""
+"""Stock in Dagster: what runs out, what the rules leave, who is told, and the brake as a check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from midas_pipelines.defs.plots import bars
 from midas_pipelines.sync.rules import set_rule
-from midas_pipelines_tests.defs.conftest import Execute, checks, failure, metadata
+from midas_pipelines_tests.defs.conftest import Execute, checks, metadata
 from midas_pipelines_tests.notify.conftest import WebhookReceiver, webhook  # noqa: F401 - fixture
 from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.world import World
@@ -41,24 +41,27 @@ def test_a_dead_target_fails_no_run_and_the_alert_waits(
     assert value(environment.database, "SELECT count(*) FROM alerts WHERE sent_at IS NULL") == 2
 
 
-def test_the_brake_is_a_blocking_check_that_lists_what_would_be_done(
+def test_the_brake_is_a_check_that_counts_all_it_holds_while_the_run_goes_on(
     environment: World, execute: Execute
 ) -> None:
-    for number in range(12):
+    for number in range(32):
         add_product(environment.database, sku=f"A-{number}")
     execute("full_sync")
-    run(environment.database, "UPDATE products SET stock_quantity = 0")
-    for job, asset in (("full_sync", "fourseller_listings"), ("inventory_push", "inventory_levels")):
+    run(environment.database, "UPDATE products SET stock_quantity = 0 WHERE id <= 30")
+    run(environment.database, "UPDATE products SET stock_quantity = 3 WHERE id = 31")
+    for job, asset in (("inventory_push", "inventory_levels"), ("full_sync", "fourseller_listings")):
         result = execute(job)
+        assert result.success
         assert checks(result)["within_the_brake"] is False
-        assert "The brake is on" in failure(result)
         (found,) = [
             one for one in result.get_asset_check_evaluations() if one.check_name == "within_the_brake"
         ]
-        assert found.asset_key == dg.AssetKey(asset)
-        assert len(found.metadata["offenders"].value.records) == 12
+        assert (found.asset_key, found.severity) == (dg.AssetKey(asset), dg.AssetCheckSeverity.WARN)
+        assert found.metadata["items"].value == 30
+        assert "30 would be zeroed" in str(found.description)
         assert "midas sync products --apply" in str(found.metadata["hint"].value)
-    assert {one[2] for one in environment.shown.values()} == {5}
+    assert sorted(one[2] for one in environment.shown.values()) == [3, *[5] * 31]
+    assert value(environment.database, "SELECT count(*) FROM alerts WHERE kind = 'brake'") == 1
 
 
 def test_a_plot_survives_names_that_are_no_words() -> None:

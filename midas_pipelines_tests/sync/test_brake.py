@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.plans import Plan, PlanRefused, make_plan, read_plan
 from midas_pipelines.sync.products import sync_products
 from midas_pipelines.sync.reconcile import reconcile
-from midas_pipelines_tests.shop import add_product, run
+from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.world import World
 
 HARM = {
@@ -36,15 +35,33 @@ def harm(world: World, what: str, items: int) -> None:
 
 
 @pytest.mark.parametrize("what", HARM)
-def test_too_much_harm_stops_before_the_first_write(twenty: World, what: str) -> None:
+def test_too_much_harm_waits_and_the_rest_is_sent(twenty: World, what: str) -> None:
     harm(twenty, what, 10)
+    run(twenty.database, "UPDATE products SET stock_quantity = 3 WHERE sku = 'A-19'")
     before = twenty.shown
     for sync in (twenty.incremental, twenty.full):
-        with pytest.raises(BrakeEngaged, match=f"10 would be {what}.*Nothing was sent") as stopped:
-            sync()
-        assert len(stopped.value.steps) == 10
-    assert twenty.shown == before
-    assert twenty.dirty == 10
+        report = sync()
+        assert f"10 would be {what}" in str(report.stopped)
+        assert (report.held, len(report.held_items), report.failed) == (10, 10, 0)
+    changed = {sku for sku, seen in twenty.shown.items() if seen != before[sku]}
+    assert (changed, twenty.dirty) == ({"A-19"}, 10)
+    assert value(twenty.database, "SELECT count(*) FROM alerts WHERE kind = 'brake'") == 1
+
+
+def test_of_a_held_price_the_quantity_goes_on_being_true(twenty: World) -> None:
+    harm(twenty, "repriced", 12)
+    run(twenty.database, "UPDATE products SET stock_quantity = 0 WHERE sku = 'A-1'")
+    before = twenty.shown["A-1"]
+    twenty.incremental()
+    assert twenty.shown["A-1"] == (*before[:2], 0)
+
+
+def test_the_brake_ends_with_its_cause(twenty: World) -> None:
+    harm(twenty, "zeroed", 12)
+    assert twenty.inventory().held == 12
+    run(twenty.database, "UPDATE products SET stock_quantity = 5 WHERE id <= 12")
+    assert twenty.inventory().stopped is None
+    assert value(twenty.database, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 0
 
 
 @pytest.mark.parametrize("what", HARM)
@@ -61,13 +78,12 @@ def test_a_share_below_the_limit_never_stops(twenty: World) -> None:
     assert twenty.shown == twenty.wanted
 
 
-def test_an_inventory_push_stops_too_and_does_not_mind_what_it_would_not_send(twenty: World) -> None:
+def test_an_inventory_push_holds_too_and_does_not_mind_what_it_would_not_send(twenty: World) -> None:
     harm(twenty, "removed", 12)
-    twenty.inventory()
+    assert twenty.inventory().held == 0
     harm(twenty, "zeroed", 20)
     run(twenty.database, "UPDATE products SET status = 'active'")
-    with pytest.raises(BrakeEngaged):
-        twenty.inventory()
+    assert twenty.inventory().held == 20
 
 
 def test_what_somebody_zeroed_on_4seller_is_healed_without_a_person(twenty: World) -> None:
