@@ -155,6 +155,8 @@ def _acknowledgement(outcome: Outcome, most_attempts: int) -> dict[str, object]:
         values["creating_since"] = None
     if outcome.fate is Fate.FAILED:
         values |= _failure(outcome, most_attempts)
+        if outcome.content_hash is not None:  # the answer shows it: that is what holds still
+            values["acked_hash"] = outcome.content_hash
     elif outcome.fate is Fate.RELEASED:
         if outcome.wait_seconds:
             values["next_attempt_at"] = Later(math.ceil(outcome.wait_seconds))
@@ -184,7 +186,11 @@ def _done(outcome: Outcome) -> dict[str, object]:
     if outcome.fate in (Fate.LISTED, Fate.QUANTITY, Fate.UNCHANGED):
         values |= {"state": "listed", "reason": None} if outcome.reason is None else {"state": "set_aside"}
     if outcome.fate is Fate.LISTED:
-        values |= {"acked_hash": outcome.content_hash, "acked_price": outcome.price}
+        values |= {
+            "acked_hash": outcome.content_hash,
+            "acked_price": outcome.price,
+            "observed_hash": outcome.observed_hash,
+        }
     if outcome.pinned_fields is not None:
         values["pinned_fields"] = Pinned(outcome.pinned_fields)
     if outcome.fate is Fate.REMOVED:

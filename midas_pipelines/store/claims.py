@@ -58,6 +58,7 @@ class Mapping:
     dirty_since: datetime | None
     pinned_fields: dict[str, Any] | None = None  # what syncs leave alone, as 4Seller has it
     policy_override: str | None = None
+    observed_hash: str | None = None  # the form in which 4Seller last showed it; None until it was read back
     claim_number: int = 0
     recheck_at: datetime | None = None
 
@@ -100,6 +101,7 @@ class Outcome:
     fate: Fate
     fourseller_product_id: str | None = None
     content_hash: str | None = None
+    observed_hash: str | None = None  # the form that 4Seller's answer shows, where it is not ours
     price: Decimal | None = None
     quantity: int | None = None
     reason: str | None = None

@@ -13,6 +13,7 @@ from decimal import Decimal
 from midas_pipelines.fourseller.models import Product, ProductDraft
 from midas_pipelines.store.claims import Mapping
 from midas_pipelines.storefront.types import to_cents
+from midas_pipelines.sync.forms import is_confirmed, keeps_form, priced
 from midas_pipelines.sync.listing import content, content_hash
 from midas_pipelines.sync.orders.amounts import LARGEST_AMOUNT
 from midas_pipelines.sync.pins import CONTENT, draft_quantity, followed, overlaid, pin
@@ -55,7 +56,8 @@ def differences(change: Change, product: Product) -> list[Difference]:
             Difference("quantity", str(change.quantity), str(quantity), edited, quantity is not None)
         )
     unseen = {name: getattr(draft, name) for name in product.unseen & set(CONTENT)}
-    if content_hash(_priced(product, draft.price).model_copy(update=unseen)) != change.content_hash:
+    same = content_hash(priced(product, draft.price).model_copy(update=unseen)) == change.content_hash
+    if not same and not (keeps_form(mapping, product) and is_confirmed(mapping, draft)):
         shop, fourseller = _parts(draft, product)
         found.append(Difference("content", shop, fourseller, content_edited(mapping, product)))
     return found
@@ -63,8 +65,9 @@ def differences(change: Change, product: Product) -> list[Difference]:
 
 def content_edited(mapping: Mapping, product: Product) -> bool:
     """Whether somebody on 4Seller changed what buyers see of it, price and quantity apart."""
-    known = mapping.acked_hash is not None and not product.unseen & set(CONTENT)
-    return known and mapping.acked_hash != content_hash(_priced(product, mapping.acked_price))
+    if mapping.acked_hash is None or product.unseen & set(CONTENT) or keeps_form(mapping, product):
+        return False
+    return mapping.acked_hash != content_hash(priced(product, mapping.acked_price))
 
 
 def price_edited(mapping: Mapping, product: Product) -> bool:
@@ -80,9 +83,10 @@ def shown_quantity(product: Product) -> int | None:
 def seen(mapping: Mapping, product: Product) -> dict[str, object]:
     """What the product shows, as the columns that hold what 4Seller confirmed, where it differs from them."""
     price = mapping.acked_price if product.price is None else product.price
-    whole = not product.unseen & set(CONTENT)
+    words = content_hash(priced(product, price))
+    same = price == mapping.acked_price and words != mapping.acked_hash and keeps_form(mapping, product)
     shown: dict[str, object] = {
-        "acked_hash": content_hash(_priced(product, price)) if whole else mapping.acked_hash,
+        "acked_hash": mapping.acked_hash if same or product.unseen & set(CONTENT) else words,
         "acked_price": storable(price),
         "acked_quantity": shown_quantity(product),
     }
@@ -116,10 +120,6 @@ def keep_edits(change: Change, product: Product) -> Change:
         content_hash=content_hash(draft),
         quantity=draft_quantity(draft),
     )
-
-
-def _priced(product: Product, price: Decimal | None) -> Product:
-    return product.model_copy(update={"price": price})
 
 
 def _parts(draft: ProductDraft, product: Product) -> tuple[str, str]:

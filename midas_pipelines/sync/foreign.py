@@ -21,9 +21,8 @@ from midas_pipelines.store.tables import mappings
 from midas_pipelines.store.webhooks import orders_wait
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.conflicts import take_marketplace_quantities
-from midas_pipelines.sync.differences import shown_quantity
+from midas_pipelines.sync.differences import seen
 from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.listing import content_hash
 from midas_pipelines.sync.reconcile import settle_listing, settle_sold
 from midas_pipelines.sync.settle import Settling
 from midas_pipelines.sync.threads import in_thread
@@ -117,7 +116,7 @@ def _held(found: Found) -> bool:
 
 def _confirmed(mapping: Mapping, product: Product) -> bool:
     """Whether the product is what 4Seller last confirmed to us."""
-    return (mapping.acked_hash, mapping.acked_quantity) == (content_hash(product), shown_quantity(product))
+    return not seen(mapping, product)
 
 
 def _settle(engine: Engine, mapping: Mapping, shown: Product | None, read_at: datetime) -> Settling:

@@ -31,7 +31,7 @@ from midas_pipelines.sync.identity import Known, meant, owner
 from midas_pipelines.sync.listing import content_hash
 from midas_pipelines.sync.plan import Action, Change
 from midas_pipelines.sync.removal import remove
-from midas_pipelines.sync.taken import not_taken, quantity_not_taken
+from midas_pipelines.sync.taken import content_taken, not_taken, quantity_not_taken, shown_form
 from midas_pipelines.sync.threads import in_thread
 
 SENDS_OF_A_CREATE = 3
@@ -244,13 +244,17 @@ def _listed(
             f"4Seller gave it the id {product_id[:20]!a}..., which {why}. Look at the product on 4Seller."
         )
         return Outcome(change.mapping, Fate.SET_ASIDE, reason=reason, settled=False)
-    if (other := not_taken(change.draft, answer)) is not None:
-        return Outcome(change.mapping, Fate.FAILED, fourseller_product_id=product_id, reason=other)
+    if (other := not_taken(change.draft, answer, change.mapping)) is not None:
+        held = None if content_taken(change.draft, answer, change.mapping) else change.mapping.acked_hash
+        return Outcome(
+            change.mapping, Fate.FAILED, fourseller_product_id=product_id, reason=other, content_hash=held
+        )
     return Outcome(
         change.mapping,
         Fate.LISTED,
         fourseller_product_id=product_id,
         content_hash=change.content_hash,
+        observed_hash=shown_form(change.draft, answer),
         price=change.draft.price,
         quantity=change.quantity,
         created=created,

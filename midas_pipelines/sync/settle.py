@@ -29,7 +29,7 @@ from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.differences import Difference, shown_quantity, storable
 from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.listing import content_hash
+from midas_pipelines.sync.forms import form
 from midas_pipelines.sync.plan import Action
 from midas_pipelines.sync.scan import CHUNK, given_up
 from midas_pipelines.sync.tally import PREVIEW
@@ -168,8 +168,7 @@ class Settling:
 
     def _count(self, row: Mapping, verdict: Verdict) -> None:
         if verdict.standing == NO_ITEM:
-            stays = verdict.change.action is Action.DELETE and self._product(row) is not None
-            if stays and row.attempts:
+            if row.attempts and verdict.change.action is Action.DELETE and self._product(row) is not None:
                 self.staying.append(row)
             return
         self.scanned += 1
@@ -177,9 +176,8 @@ class Settling:
         self.changing += verdict.standing == CHANGING
         self.not_seen += verdict.standing == NOT_SEEN
         sku = row.sku or ""
-        if self.products_of[sku] > 1:
-            found = f"{self.products_of[sku]} products"
-            self.doubled.append({"sku": sku, "expected": "1 product", "4Seller": found})
+        if (many := self.products_of[sku]) > 1:
+            self.doubled.append({"sku": sku, "expected": "1 product", "4Seller": f"{many} products"})
         if verdict.standing == DIFFERING:
             self.discrepancies += 1
             for one in verdict.differences:
@@ -234,7 +232,7 @@ class Settling:
         if product is None:
             return values | {"hash": None, "price": None, "quantity": None}
         return values | {
-            "hash": content_hash(product),
+            "hash": form(product),
             "price": storable(product.price),
             "quantity": shown_quantity(product),
         }
@@ -266,7 +264,10 @@ class Settling:
 
 _WRITE_OBSERVED = (
     sa.update(mappings)
-    .where(mappings.c.id == sa.bindparam("row"))
+    .where(
+        mappings.c.id == sa.bindparam("row"),
+        sa.func.coalesce(mappings.c.acked_at < sa.bindparam("at"), sa.true()),  # else it shows a newer form
+    )
     .values(
         observed_hash=sa.bindparam("hash"),
         observed_price=sa.bindparam("price"),

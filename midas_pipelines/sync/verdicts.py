@@ -11,6 +11,7 @@ from midas_pipelines.store.claims import FORGOTTEN, Mapping
 from midas_pipelines.store.rules import NO_RULE, Rule
 from midas_pipelines.storefront.catalog import ShopItem
 from midas_pipelines.sync.differences import Difference, differences, seen, shown_quantity
+from midas_pipelines.sync.forms import alike, form, is_confirmed
 from midas_pipelines.sync.pins import followed, held_fields, pin, with_pins, without_pins
 from midas_pipelines.sync.plan import Action, Change, plan
 
@@ -75,6 +76,10 @@ def judge(
     change = plan(decided, item, title_limit, rule)
     if change.draft is None:
         return Verdict(change, NO_ITEM)
+    if mapping.observed_hash is None and is_confirmed(mapping, change.draft) and alike(change.draft, product):
+        mapping = replace(mapping, observed_hash=form(product))  # what 4Seller made of our words
+        decided = replace(decided, observed_hash=mapping.observed_hash)
+        change = replace(change, mapping=decided)
     found = differences(change, product)
     if not free:
         return Verdict(change, CHANGING if found else EQUAL, differences=tuple(found))
