@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.models import InventoryLevel
 from midas_pipelines.store.liveness import Heartbeat
 from midas_pipelines.sync.push import Push
 from midas_pipelines.sync.send import send
@@ -121,8 +122,9 @@ def test_a_quantity_is_sent_with_the_moment_it_was_read(world: World, item: int)
     earlier = replace(change, read_at=change.read_at - timedelta(hours=1))
     sent: list[datetime] = []
 
-    async def set_quantity(_: str, quantity: int, at: datetime) -> None:
+    async def set_quantity(product_id: str, quantity: int, at: datetime) -> InventoryLevel:
         sent.append(at)
+        return InventoryLevel(product_id=product_id, quantity=quantity)
 
     client = cast("FourSeller", SimpleNamespace(set_quantity=set_quantity))
     asyncio.run(send(earlier, client, engine, None))
