@@ -7,7 +7,10 @@ import click
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
+from midas_pipelines.store import hub_skus
 from midas_pipelines.store.waiting import retry_items, waiting_items
+from midas_pipelines.storefront.lookup import items_by_sku
+from midas_pipelines.sync.orders.unmapped import map_known_lines
 
 
 @click.group()
@@ -48,3 +51,46 @@ def retry(skus: tuple[str, ...], every: bool, as_json: bool) -> None:
             say(f"Not waiting, or no item of the shop: {', '.join(missed)}.")
     if missed:
         raise SystemExit(1)
+
+
+@items.command()
+@click.argument("sku")
+@click.argument("hub_sku")
+def link(sku: str, hub_sku: str) -> None:
+    """Remember that orders mean the shop's item SKU when they say HUB_SKU; lines that wait for it are mapped now."""
+    with shop_database() as (_, database):
+        with database.writing() as connection:
+            found = items_by_sku(connection, [sku, hub_sku])
+            if sku not in found:
+                raise click.ClickException(f"The shop has no item with the SKU {sku}.")
+            if hub_sku in found:
+                raise click.ClickException(
+                    f"{hub_sku} is the SKU of an item of the shop: rename that one first."
+                )
+            hub_skus.link(connection, hub_sku, found[sku])
+        mapped = map_known_lines(database)
+    say(f"{hub_sku} means {sku} from now on; {mapped} waiting lines were mapped.")
+
+
+@items.command()
+@click.argument("hub_sku")
+def unlink(hub_sku: str) -> None:
+    """Forget what HUB_SKU means; orders that were mapped stay so."""
+    with shop_database() as (_, database), database.writing() as connection:
+        if not hub_skus.unlink(connection, hub_sku):
+            raise click.ClickException(f"{hub_sku} is not linked: `midas items show` lists what is.")
+    say(f"{hub_sku} is not linked any more.")
+
+
+@items.command()
+@json_option
+def show(as_json: bool) -> None:
+    """List the hub's SKUs that were linked to items by hand."""
+    with shop_database() as (_, database), database.reading() as connection:
+        found = hub_skus.links(connection)
+    if as_json:
+        print_json({"links": found})
+    elif found:
+        print_table("Linked SKUs", found)
+    else:
+        say("No SKU of the hub is linked by hand.")

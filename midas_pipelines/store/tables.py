@@ -65,6 +65,17 @@ sa.Index(
     sqlite_where=mappings.c.recheck_at.is_not(None),
 )
 
+sa.Index("fourseller_product_mappings_spelling", sa.func.lower(mappings.c.sku))
+
+# What a person said a SKU of the hub's means, where no item of the shop has it.
+hub_skus = sa.Table(
+    "midas_hub_skus",
+    store,
+    sa.Column("hub_sku", sa.String(255), primary_key=True),
+    sa.Column("product_id", sa.Integer, nullable=False),
+    sa.Column("variant_id", sa.Integer),
+)
+
 # Who pushes items and applies webhooks at present; a worker renews its lease every few seconds.
 workers = sa.Table(
     "midas_workers",

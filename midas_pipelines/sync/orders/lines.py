@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from midas_pipelines.store.hub_skus import linked_items, respelled_items
 from midas_pipelines.store.tables import mappings
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
@@ -31,6 +32,7 @@ class SoldLine:
     number: int = 0  # our number of the line: the marketplace's at first, and its own for ever
     order_item_id: int = 0
     taken: int = 0
+    respelled: bool = False  # its SKU was taken as another spelling of the item's
 
     def name(self, item: ItemKey | None) -> None:
         """Says which item it sold."""
@@ -93,14 +95,16 @@ def reference(order_id: str, line: int, already: int = 0) -> str:
 
 def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLine]:
     """Each line with the item it sold."""
-    found = find_items(connection, (line for sale in sales for line in sale.lines))
+    respelled: set[str] = set()
+    names = {(line.fourseller_product_id, line.sku) for sale in sales for line in sale.lines}
+    found = items_named(connection, names, respelled)
     sold = []
     for sale in sales:
         takes_stock = sale.takes_stock
         for line in sale.lines:
             item = found.get((line.fourseller_product_id, line.sku))
             wanted = max(0, line.quantity) if item is not None and takes_stock else 0
-            sold.append(SoldLine(sale, line, item, wanted, line.line))
+            sold.append(SoldLine(sale, line, item, wanted, line.line, respelled=line.sku in respelled))
     return sold
 
 
@@ -110,8 +114,16 @@ def find_items(connection: sa.Connection, lines: Iterable[SaleLine]) -> dict[Nam
     return items_named(connection, names)
 
 
-def items_named(connection: sa.Connection, names: Iterable[Named]) -> dict[Named, ItemKey]:
-    """The item behind each pair of product id and SKU that the shop knows."""
+def items_named(
+    connection: sa.Connection, names: Iterable[Named], respelled: set[str] | None = None
+) -> dict[Named, ItemKey]:
+    """The item behind each pair of product id and SKU that the shop knows.
+
+    Args:
+        connection: a transaction.
+        names: what lines say of themselves.
+        respelled: gains the SKUs that were taken as another spelling of an item's.
+    """
     names = set(names)
     product_ids = {product_id for product_id, _ in names if product_id}
     by_id: dict[str, ItemKey] = {}
@@ -126,10 +138,13 @@ def items_named(connection: sa.Connection, names: Iterable[Named]) -> dict[Named
         by_id = {product_id: item for product_id, item in tied.items() if item in present}
     by_sku = items_by_sku(connection, {sku for _, sku in names if sku})
     found = {name: by_id.get(name[0] or "") or by_sku.get(name[1] or "") for name in names}
-    lost = {sku for (_, sku), item in found.items() if item is None and sku}
-    if lost:
-        listed = _items_listed_as(connection, lost)
-        found = {name: item or listed.get(name[1] or "") for name, item in found.items()}
+    for search in (_items_listed_as, _items_linked, respelled_items):
+        lost = {sku for (_, sku), item in found.items() if item is None and sku}
+        if lost:
+            by_name = search(connection, lost)
+            if respelled is not None and search is respelled_items:
+                respelled.update(by_name)
+            found = {name: item or by_name.get(name[1] or "") for name, item in found.items()}
     return {name: item for name, item in found.items() if item is not None}
 
 
@@ -141,3 +156,10 @@ def _items_listed_as(connection: sa.Connection, skus: set[str]) -> dict[str, Ite
     tied = {row.sku: (row.product_id, row.variant_id) for row in connection.execute(query)}
     present = present_items(connection, set(tied.values()))
     return {sku: item for sku, item in tied.items() if item in present}
+
+
+def _items_linked(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
+    """The items that a person has tied these SKUs to, where they are still there."""
+    linked = linked_items(connection, skus)
+    present = present_items(connection, set(linked.values()))
+    return {sku: item for sku, item in linked.items() if item in present}

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.hub_skus import link
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
@@ -141,6 +142,8 @@ def _tie(
     if order.local_order_id is not None:
         tied = {"id": line.order_item_id, "product_id": item[0], "variant_id": item[1]}
         update_order_items(connection, order.local_order_id, [tied])
+    if source == "operator" and line.sku:
+        link(connection, line.sku, item)  # the next order with it needs nobody
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
     named = line.sku or line.title or f"line {line.line}"
     detail = f"Line {line.line}, {named}: it is {where}; {got}"

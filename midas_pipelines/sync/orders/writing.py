@@ -275,6 +275,9 @@ def _log(connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine]
     for order_id, of_order in taken.items():
         steps.append(rows.log_row(order_id, "deducted", rows.deduction(of_order), clerk.run_id))
     for line in lines:
+        if line.respelled and line.item is not None:
+            remark = f"Line {line.number}: {line.line.sku} is another spelling of the SKU of product {line.item[0]}."
+            steps.append(rows.log_row(line.sale.order_id, "mapped", remark, clerk.run_id))
         for flaw in line.flaws:
             steps.append(rows.log_row(line.sale.order_id, flaw.value, line.explain(flaw), clerk.run_id))
     for sale in sales:
