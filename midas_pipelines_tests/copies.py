@@ -94,6 +94,14 @@ class PostgresCopies:
             self._templates[prepare] = name
         return self._address(self._create(self._templates[prepare]))
 
+    def latin(self) -> str:
+        """The address of an empty database that holds Western European characters alone."""
+        how = "TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+        name = f"{self._prefix}_{next(self._numbers)}"
+        self._execute(f"CREATE DATABASE {name} {how}")
+        self._made.add(name)
+        return self._address(name)
+
     def drop(self, url: str) -> None:
         self._drop(url.rpartition("/")[2].partition("?")[0])
 

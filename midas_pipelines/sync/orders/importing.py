@@ -23,11 +23,14 @@ from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.content import Content
 from midas_pipelines.sync.orders.imported import Imported, left_aside
 from midas_pipelines.sync.orders.mail_rules import SILENT, MailRules
-from midas_pipelines.sync.orders.sales import Sale, newest_states
+from midas_pipelines.sync.orders.sales import Sale, in_codec, newest_states
 from midas_pipelines.sync.orders.writing import write_batch
 
 MANY = 100
 DEADLOCK, ONCE = "40P01", "marketplace_orders_once"
+NO_SUCH_CHARACTER = ("22P05", "22021")
+CODECS = ("latin-1", "ascii")
+"""What a database that cannot hold every character surely holds: the first in which the order can be written counts."""
 MOST_TRIES = 10
 
 
@@ -88,9 +91,12 @@ class _Importer:
             return Imported()
         try:
             return self._import(batch)
-        except (IntegrityError, DataError) as trouble:
+        except (IntegrityError, DataError, UnicodeEncodeError) as trouble:
             if len(batch) == 1:
-                return self._leave(batch[0], type(trouble.orig).__name__)
+                for codec in CODECS if _is_of_characters(trouble) else ():
+                    if (held := in_codec(batch[0], codec)) != batch[0]:
+                        return self.import_or_halve([held])
+                return self._leave(batch[0], type(getattr(trouble, "orig", trouble)).__name__)
         middle = len(batch) // 2
         result = self.import_or_halve(batch[:middle])
         result.add(self.import_or_halve(batch[middle:]))
@@ -125,6 +131,12 @@ class _Importer:
     def _import_once(self, sales: Sequence[Sale]) -> Imported:
         with self.database.writing() as connection:
             return write_batch(connection, sales, self.clerk, self.on_sent)
+
+
+def _is_of_characters(trouble: Exception) -> bool:
+    """Whether the database's encoding lacks a character."""
+    state = getattr(getattr(trouble, "orig", None), "sqlstate", None)
+    return isinstance(trouble, UnicodeEncodeError) or state in NO_SUCH_CHARACTER
 
 
 def _was_overtaken(trouble: DBAPIError) -> bool:

@@ -247,6 +247,23 @@ def said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     return known | news
 
 
+def in_codec(sale: Sale, codec: str) -> Sale:
+    """The sale with a question mark for each character that the codec lacks; ids keep apart by its number."""
+
+    def held(value: Any, lacking: str = "replace") -> Any:
+        if isinstance(value, str):
+            return value.encode(codec, lacking).decode(codec)
+        if isinstance(value, dict):
+            return {held(name): held(part) for name, part in value.items()}
+        return [held(part) for part in value] if isinstance(value, list) else value
+
+    lines = tuple(replace(line, sku=held(line.sku), title=held(line.title)) for line in sale.lines)
+    texts = {name: held(getattr(sale, name)) for name in ("sales_channel", "status_word", "buyer", "ship_to")}
+    texts |= {"raw": held(sale.raw), "order_id": held(sale.order_id, "backslashreplace"), "lines": lines}
+    changed = replace(sale, **texts)
+    return sale if changed == sale else replace(changed, sealed=None)
+
+
 def _further(earlier: Sale, later: Sale) -> Sale:
     """The one of the two that reports the further status; one that names none reports nothing."""
     if not (earlier.status_word and later.status_word):

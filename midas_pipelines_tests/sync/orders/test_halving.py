@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.sandbox.state import now_text
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.payloads import Vault
 from midas_pipelines.sync.orders.importing import import_sales
 from midas_pipelines.sync.orders.sales import read_sale
+from midas_pipelines_tests.conftest import create_upgraded_shop
+from midas_pipelines_tests.copies import PostgresCopies, connect
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, line
@@ -123,3 +127,27 @@ def test_once_the_number_is_free_the_order_is_imported(world: World) -> None:
     assert (desk.order(world, "X-000").reason, desk.stock(world, product)) == (None, 3)
     assert desk.alerts(world) == []
     desk.assert_whole(world)
+
+
+# a database that cannot hold every character
+
+
+@pytest.fixture
+def latin_shop(postgresql_copies: PostgresCopies) -> Iterator[Database]:
+    """A shop whose database is encoded in LATIN1."""
+    url = postgresql_copies.latin()
+    with connect(url) as database:
+        create_upgraded_shop(database)
+        yield database
+    postgresql_copies.drop(url)
+
+
+def test_a_character_that_the_database_lacks_costs_no_sale(latin_shop: Database) -> None:
+    product = add_product(latin_shop, sku="A", stock_quantity=9)
+    odd = {"customer": {"name": "\u4e2d Zo\u00eb"}, "items": [line("A", title="\u4e2d\u56fd")]}
+    raws = [order_json(order_id="X-1", **odd), order_json(order_id="X-2"), order_json(order_id="\u4e2d")]
+    sales = [read_sale(read_order(raw)) for raw in raws]
+    result = import_sales(latin_shop, sales, Vault(None), None)
+    assert (result.imported, result.failed) == (3, 0)
+    assert value(latin_shop, "SELECT stock_quantity FROM products WHERE id = :id", id=product) == 6
+    assert "? Zo\u00eb" in str(rows(latin_shop, "SELECT CAST(shipping_address AS TEXT) FROM orders"))
