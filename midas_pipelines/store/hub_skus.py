@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import unicodedata
-from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,13 +35,13 @@ def links(connection: sa.Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(sa.select(hub_skus).order_by(table.hub_sku)).mappings()]
 
 
-def linked_items(connection: sa.Connection, skus: Collection[str]) -> dict[str, ItemKey]:
+def linked_items(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
     """The items that a person has tied these SKUs to."""
     query = sa.select(hub_skus).where(any_of(connection, table.hub_sku, skus))
     return {row.hub_sku: (row.product_id, row.variant_id) for row in connection.execute(query)}
 
 
-def respelled_items(connection: sa.Connection, skus: Collection[str]) -> dict[str, ItemKey]:
+def respelled_items(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
     """The listed items whose SKU these may be another spelling of, where that can be one item only."""
     spelled = {sku: spellings(sku) for sku in skus}
     wanted = set().union(*spelled.values()) if spelled else set()

@@ -138,10 +138,12 @@ def items_named(
         by_id = {product_id: item for product_id, item in tied.items() if item in present}
     by_sku = items_by_sku(connection, {sku for _, sku in names if sku})
     found = {name: by_id.get(name[0] or "") or by_sku.get(name[1] or "") for name in names}
-    for search in (_items_listed_as, _items_linked, respelled_items):
+    for search in (_items_listed_as, linked_items, respelled_items):
         lost = {sku for (_, sku), item in found.items() if item is None and sku}
         if lost:
-            by_name = search(connection, lost)
+            named = search(connection, lost)
+            present = present_items(connection, set(named.values()))
+            by_name = {sku: item for sku, item in named.items() if item in present}
             if respelled is not None and search is respelled_items:
                 respelled.update(by_name)
             found = {name: item or by_name.get(name[1] or "") for name, item in found.items()}
@@ -153,13 +155,4 @@ def _items_listed_as(connection: sa.Connection, skus: set[str]) -> dict[str, Ite
     table = mappings.c
     query = sa.select(table.sku, table.product_id, table.variant_id)
     query = query.where(any_of(connection, table.sku, skus))
-    tied = {row.sku: (row.product_id, row.variant_id) for row in connection.execute(query)}
-    present = present_items(connection, set(tied.values()))
-    return {sku: item for sku, item in tied.items() if item in present}
-
-
-def _items_linked(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
-    """The items that a person has tied these SKUs to, where they are still there."""
-    linked = linked_items(connection, skus)
-    present = present_items(connection, set(linked.values()))
-    return {sku: item for sku, item in linked.items() if item in present}
+    return {row.sku: (row.product_id, row.variant_id) for row in connection.execute(query)}

@@ -43,7 +43,7 @@ def test_a_later_link_replaces_the_earlier_one(shop: Database) -> None:
     with shop.writing() as connection:
         link(connection, "HUB-1", (1, None))
         link(connection, "HUB-1", (2, 3))
-        assert linked_items(connection, ["HUB-1", "HUB-2"]) == {"HUB-1": (2, 3)}
+        assert linked_items(connection, {"HUB-1", "HUB-2"}) == {"HUB-1": (2, 3)}
 
 
 @pytest.mark.parametrize("hub_sku", ["b&amp;c 1", " B&C  1 ", "B&C1", "b&c 1"])
