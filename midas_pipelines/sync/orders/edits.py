@@ -118,7 +118,7 @@ def _same_place_and_part(sold: SoldLine, row: sa.Row[Any]) -> bool:
     """The same line with words added: it names no other item than before."""
     product_id, sku = sold.named
     agrees = all(
-        before is None or before == now
+        before is None or now is None or before == now  # what is missing contradicts nothing
         for before, now in ((row.sku, sku), (row.fourseller_product_id, product_id))
     )
     return sold.line.line == row.line and agrees and (row.product_id is None or sold.item is None)
@@ -245,8 +245,8 @@ def _resize(
     elif item is not None:
         sold.taken = _book(connection, row, line, item, wanted=sold.wanted)
     values = {
-        "sku": sold.line.sku,
-        "fourseller_product_id": sold.line.fourseller_product_id,
+        "sku": sold.line.sku or line.sku,
+        "fourseller_product_id": sold.line.fourseller_product_id or line.fourseller_product_id,
         "title": sold.line.title,
         "quantity": sold.line.quantity,
         "price": sold.line.price,

@@ -148,3 +148,25 @@ def test_a_new_address_leaves_the_buyer_and_a_new_buyer_the_address(world: World
     ((kept,),) = rows(world.database, "SELECT shipping_address FROM orders")
     assert all(part in str(kept) for part in ("New street 1", "Bea"))
     assert not any(part in str(kept) for part in ("Old street 1", "Bonn", "Ann"))
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("sku", ["", "***", None, []])
+def test_a_line_that_names_nothing_any_more_keeps_its_item_and_its_stock(
+    world: World, report: Report, sku: object
+) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=9)
+    report(world, order_json(quantity=2))
+    lines = [{"sku": sku, "quantity": 2, "price": "10.00"}]
+    report(world, order_json(quantity=2, items=lines, updated_at=now_text()))
+    assert (paper.holdings(world, "X-1"), desk.stock(world, product)) == ([("A", 2, 2, 0)], 7)
+
+
+@BOTH_WAYS
+def test_a_masked_message_wipes_no_address(world: World, report: Report) -> None:
+    add_product(world.database, sku="A", stock_quantity=9)
+    report(world, WHOLE)
+    masked = {"customer": {"name": "***"}, "shipping_address": {"line1": "O*** s***", "city": ""}}
+    report(world, WHOLE | masked | {"updated_at": now_text()})
+    ((kept,),) = rows(world.database, "SELECT shipping_address FROM orders")
+    assert all(part in str(kept) for part in ("Old street 1", "Bonn", "Ann"))
