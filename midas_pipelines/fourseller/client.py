@@ -14,6 +14,7 @@ from midas_pipelines.fourseller import answers, pages
 from midas_pipelines.fourseller.calls import Call, FailedCall, as_json, as_time
 from midas_pipelines.fourseller.contract import PAGE_LIMIT
 from midas_pipelines.fourseller.errors import (
+    BadItem,
     ContractBroken,
     FourSellerError,
     NotFound,
@@ -148,7 +149,12 @@ class FourSeller:
         try:
             async for page in self.product_pages():
                 read.append(page)
-        except (Unavailable, RateLimited, ContractBroken) as failed:
+        except (
+            Unavailable,
+            RateLimited,
+            ContractBroken,
+            BadItem,
+        ) as failed:  # also an offset that is refused
             if not read:
                 raise
             return pages.as_listing(read, failed=str(failed))

@@ -71,7 +71,8 @@ async def ask_for_missing(
         reason = (
             f"4Seller's list lacks {len(lacking.ids)} of {lacking.known} products that it was known to have"
         )
-    await in_thread(_report, engine, reason if refuted and lacking.settled > lacking.few else None)
+    alarming = lacking.settled > lacking.few or 2 * len(lacking.ids) > lacking.known  # no mere lag
+    await in_thread(_report, engine, reason if refuted and alarming else None)
     products = [*listing.products, *found]
     complete = listing.complete and not refuted
     return replace(listing, products=products, complete=complete, reason=reason, gone=frozenset(gone))

@@ -81,6 +81,21 @@ def test_a_list_that_lacks_much_is_not_believed_and_nothing_is_listed_twice(
     assert (len(twelve.listed), alerts(twelve), reconciled(twelve).consistency) == (12, 0, 1.0)
 
 
+def test_an_empty_list_right_after_the_first_sync_alerts_too(twelve: World, lists: Lists) -> None:
+    twelve.changes |= {"list_lag_seconds": 60}
+    lists.hidden = set(ids(twelve))
+    assert (twelve.full().created, len(twelve.listed), alerts(twelve)) == (0, 12, 1)
+
+
+def test_a_page_refused_for_its_offset_leaves_the_list_incomplete(world: World) -> None:
+    for number in range(101):
+        add_product(world.database, sku=f"A-{number}")
+    world.full()
+    world.sandbox.habits.set("deep-offsets-refused=50")
+    report = world.full()
+    assert (report.created, len(world.listed), len(report.problems)) == (0, 101, 1)
+
+
 def test_a_list_that_lacks_a_few_is_completed_by_id(twelve: World, lists: Lists) -> None:
     lists.hidden = set(ids(twelve)[:2])
     assert twelve.calls(twelve.full) == {"GET": 3}
