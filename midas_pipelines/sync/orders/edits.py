@@ -96,6 +96,8 @@ def pair(sold: Sequence[SoldLine], standing: Sequence[sa.Row[Any]]) -> Pairing:
     found.dropped = [row for row in free.values() if row.quantity != 0 or held(row) or row.owed]
     for line, row in found.kept:
         line.number, line.order_item_id = row.line, row.order_item_id
+        if line.line.odd and line.line.quantity == 1 and row.quantity:  # it was missing: as before
+            line.line = replace(line.line, quantity=row.quantity, total=line.line.price * row.quantity)
     last = max((row.line for row in standing), default=0)
     for number, line in enumerate(found.added, start=last + 1):
         line.number = number

@@ -151,13 +151,15 @@ def test_a_new_address_leaves_the_buyer_and_a_new_buyer_the_address(world: World
 
 
 @BOTH_WAYS
-@pytest.mark.parametrize("sku", ["", "***", None, []])
-def test_a_line_that_names_nothing_any_more_keeps_its_item_and_its_stock(
-    world: World, report: Report, sku: object
+@pytest.mark.parametrize(
+    ("sku", "quantity"), [("", 2), ("***", 2), (None, 2), ([], None), ("A", "two"), ("A", "")]
+)
+def test_a_line_that_says_less_than_before_keeps_its_item_and_its_stock(
+    world: World, report: Report, sku: object, quantity: object
 ) -> None:
     product = add_product(world.database, sku="A", stock_quantity=9)
     report(world, order_json(quantity=2))
-    lines = [{"sku": sku, "quantity": 2, "price": "10.00"}]
+    lines = [{"sku": sku, "quantity": quantity, "price": "10.00"}]
     report(world, order_json(quantity=2, items=lines, updated_at=now_text()))
     assert (paper.holdings(world, "X-1"), desk.stock(world, product)) == ([("A", 2, 2, 0)], 7)
 
