@@ -75,6 +75,28 @@ class ChannelAccess(BaseModel):
     seller_id: str
 
 
+class DatabaseLimits(BaseModel):
+    """How long one role's sessions with the shop's database may wait and work, in seconds; made by `Settings.limits`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    role: Literal["bulk", "gateway", "worker"] = "bulk"
+    lock_seconds: float = 0.8
+    statement_seconds: float = 600.0
+    idle_seconds: float = 2.0
+    connect_seconds: int = 5
+    pool_seconds: float = 30.0  # how long a thread waits for a connection of the pool
+    connections: int = 10  # kept open; as many more when they are needed
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long a writer waits for another one on SQLite, which has one at a time."""
+        return min(30.0, self.statement_seconds)
+
+
+BULK = DatabaseLimits()
+
+
 class Settings(BaseSettings):
     """The settings of one installation. Names in the environment are given in `docs/settings.md`."""
 
@@ -98,6 +120,34 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None,
         description="the shop's database: sqlite:///shop.db or postgresql://user:password@host/shop; always needed",
+    )
+    database_lock_seconds: float = Field(
+        BULK.lock_seconds,
+        ge=0.05,
+        le=60,
+        description="how long we wait for a row that the shop holds; under PostgreSQL's deadlock_timeout (1 s), so that of two "
+        "that wait for each other we are the one that tries again",
+    )
+    database_idle_seconds: float = Field(
+        BULK.idle_seconds,
+        ge=0.5,
+        le=60,
+        description="how long a frozen process of ours may hold rows before PostgreSQL ends its transaction",
+    )
+    database_connect_seconds: int = Field(
+        BULK.connect_seconds, ge=2, le=60, description="how long PostgreSQL may take to accept a connection"
+    )
+    database_bulk_seconds: float = Field(
+        BULK.statement_seconds,
+        ge=10,
+        le=7200,
+        description="the longest statement of a command or of a Dagster run",
+    )
+    database_gateway_seconds: float = Field(
+        10.0, ge=1, le=60, description="the longest statement of a call to the gateway"
+    )
+    database_worker_seconds: float = Field(
+        30.0, ge=1, le=600, description="the longest statement of the gateway's worker"
     )
 
     products_interval: Minutes = Field(5, description="minutes between two syncs of changed products")
@@ -437,6 +487,17 @@ class Settings(BaseSettings):
                 "sqlite:///midas.db or postgresql://user:password@host/shop."
             )
         return _parse_database_url(self.database_url.get_secret_value())
+
+    def limits(self, role: Literal["bulk", "gateway", "worker"]) -> DatabaseLimits:
+        """How long sessions of that role may wait and work."""
+        return DatabaseLimits(
+            role=role,
+            lock_seconds=self.database_lock_seconds,
+            statement_seconds=getattr(self, f"database_{role}_seconds"),
+            idle_seconds=self.database_idle_seconds,
+            connect_seconds=self.database_connect_seconds,
+            pool_seconds=5.0 if role == "gateway" else 30.0,
+        )
 
     def runs_by_itself(self, workflow: str) -> bool:
         """Whether schedules and sensors start that workflow: they are on, and it is not paused."""

@@ -78,7 +78,7 @@ def _walk(place: Workplace, *, quiet: bool) -> list[Step]:
     say: Callable[[str], None] = (lambda text: None) if quiet else click.echo
     with BackgroundSandbox(config, process=True) as sandbox:
         settings = place.enter(sandbox.url)
-        with Database(settings.database()) as database:
+        with Database(settings.database(), settings.limits("bulk")) as database:
             say("Seeding the shop, starting the sandbox and loading Dagster ...")
             steps = [_seed(database)]
             workflow = _workflows(database, say)

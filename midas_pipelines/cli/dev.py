@@ -107,7 +107,7 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
             "MIDAS_FOURSELLER_ORDER_PAGE": sandbox.root + "/?order={order}",
         }
         settings = place.enter(sandbox.url)
-        with Database(settings.database()) as database:
+        with Database(settings.database(), settings.limits("bulk")) as database:
             _seed(database)
             key = _new_key(database)
         limit_pools(settings)

@@ -46,7 +46,7 @@ def shop_database(*, upgraded: bool = True) -> Iterator[tuple[Settings, Database
     """
     settings = load_settings()
     url = settings.database()
-    with Database(url) as database:
+    with Database(url, settings.limits("bulk")) as database:
         try:
             with database.reading():
                 pass

@@ -39,7 +39,7 @@ class Midas(dg.ConfigurableResource):
 
         try:
             settings = load_settings()
-            with Database(settings.database()) as database:
+            with Database(settings.database(), settings.limits("bulk")) as database:
                 require_upgraded(database)
                 yield Engine(settings, database, run_id=context.run.run_id)
         except expected() as trouble:

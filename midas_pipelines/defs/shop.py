@@ -21,7 +21,8 @@ def shop() -> "Iterator[Database | dg.SkipReason]":
     from midas_pipelines.store.version import NotUpgraded, require_upgraded
 
     try:
-        with Database(load_settings().database()) as database:
+        settings = load_settings()
+        with Database(settings.database(), settings.limits("bulk")) as database:
             require_upgraded(database)
             yield database
     except (SettingsError, NotUpgraded) as trouble:

@@ -15,19 +15,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.settings import BULK, DatabaseLimits
+from midas_pipelines.store import sessions
 from midas_pipelines.storefront.json_text import to_json
 from midas_pipelines.storefront.types import utc_now
 
 _VALUES = re.compile(r"\n(?:DETAIL|CONTEXT):")  # where PostgreSQL's messages begin to quote rows
-BUSY_SECONDS = 30
-"""How long a SQLite writer waits for another one before it gives up."""
 
 
 class Database:
     """An engine and its two kinds of transaction; safe to share between threads."""
 
-    def __init__(self, url: sa.URL) -> None:
-        self.engine = _make_engine(url)
+    def __init__(self, url: sa.URL, limits: DatabaseLimits = BULK) -> None:
+        self.engine = _make_engine(url, limits)
         self.is_postgresql = self.engine.dialect.name == "postgresql"
         one_moment = {"isolation_level": "REPEATABLE READ"} if self.is_postgresql else {}
         self._reader = self.engine.execution_options(midas_reads_only=True, **one_moment)
@@ -61,22 +61,22 @@ class Database:
         self.close()
 
 
-def _make_engine(url: sa.URL) -> sa.Engine:
+def _make_engine(url: sa.URL, limits: DatabaseLimits) -> sa.Engine:
+    pool = {
+        "pool_size": limits.connections,
+        "max_overflow": limits.connections,
+        "pool_timeout": limits.pool_seconds,
+        "hide_parameters": True,
+        "json_serializer": to_json,
+    }
     if url.get_backend_name() == "postgresql":
-        engine = sa.create_engine(
-            url,
-            hide_parameters=True,
-            json_serializer=to_json,
-            pool_pre_ping=True,
-            connect_args={"application_name": "midas_pipelines"},
-        )
+        given = {"application_name": f"midas_pipelines {limits.role}", **sessions.network(limits)}
+        engine = sa.create_engine(url, pool_pre_ping=True, connect_args=given, **pool)
+        sessions.install(engine, limits)
         sa.event.listen(engine, "handle_error", _without_values)
         return engine
     engine = sa.create_engine(
-        url,
-        hide_parameters=True,
-        json_serializer=to_json,
-        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
+        url, connect_args={"timeout": limits.busy_seconds, "isolation_level": None}, **pool
     )
     sa.event.listen(engine, "do_connect", _make_private_file)
     sa.event.listen(engine, "connect", _prepare_sqlite)

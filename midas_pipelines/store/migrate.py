@@ -10,6 +10,12 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.mappings import ensure_items
 from midas_pipelines.store.version import MIGRATIONS, Version, read_version
 
+UPGRADE_LIMITS = {
+    "lock_timeout": "2s",  # the shop's writers wait behind us for its tables
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "60s",
+}
+
 
 def upgrade(database: Database) -> Version:
     """Creates or renews tables and triggers in one transaction; run twice it changes nothing.
@@ -18,7 +24,10 @@ def upgrade(database: Database) -> Version:
     """
     with database.writing() as connection:
         if database.is_postgresql:  # two upgrades at once wait for one another
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('midas_pipelines.upgrade'))")
+            for name, limit in UPGRADE_LIMITS.items():
+                connection.exec_driver_sql(f"SET LOCAL {name} = '{limit}'")
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
