@@ -13,9 +13,12 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import DatabaseLimits, Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.postgres import fast_folder
+
+PATIENT = DatabaseLimits(lock_seconds=5, idle_seconds=60)
+"""A machine that is busy with tests must not end a transaction; tests of the limits themselves set others."""
 
 Prepare = Callable[[Database], None]
 """Fills a new, empty database; a template is known by its function."""
@@ -23,7 +26,7 @@ Prepare = Callable[[Database], None]
 
 def connect(url: str) -> Database:
     """The database at a URL, by the way that the program itself goes."""
-    return Database(Settings(database_url=url).database())
+    return Database(Settings(database_url=url).database(), PATIENT)
 
 
 def _prepare(url: str, prepare: Prepare) -> None:

@@ -107,7 +107,7 @@ PRODUCT_COUNTS = (
     "adopted",
 )
 INVENTORY_COUNTS = ("scanned", "pushed", "unchanged", "failed", "held")
-ORDER_COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "moved_on")
+ORDER_COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "postponed", "moved_on")
 STATUS_COUNTS = ("scanned", "told", "refused", "moved_on", "failed")
 
 

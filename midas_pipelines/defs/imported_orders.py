@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.orders.intake import OrderReport
 
 GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
-COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "moved_on", "mapped", "allocated")
+COUNTS = (
+    "fetched",
+    "imported",
+    "duplicates",
+    "exceptions",
+    "failed",
+    "postponed",
+    "moved_on",
+    "mapped",
+    "allocated",
+)
 
 BY_MONTH = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
 """A run for each day of a year would be a day of starting runs; one that fails costs a month's reading at most."""

@@ -259,6 +259,8 @@ class Applier:
 
 
 def _settled(webhook: Webhook, told: Told) -> Settled:
+    if told.ended == "postponed":
+        return Settled(webhook, None, told.reason, wait_seconds=BUSY_SECONDS, counts=False)
     return Settled(webhook, Outcome(told.ended), told.reason)
 
 

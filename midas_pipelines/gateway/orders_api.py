@@ -147,6 +147,7 @@ class Imported(BaseModel):
     duplicates: int
     exceptions: int
     failed: int
+    postponed: int = Field(description="The shop held rows that they need; the next import tries again.")
     moved_on: int
     requests: int
     seconds: float

@@ -19,9 +19,12 @@ from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.settings import SettingsError
 from midas_pipelines.sync.brake import BrakeEngaged
 from midas_pipelines.sync.engine import ChannelDown
+from midas_pipelines.sync.orders.refusals import Cause, blame
 
 MEDIA_TYPE = "application/problem+json"
 MOST_SHOWN = 10
+
+BUSY = "Another session holds rows that this call needs, the shop's own perhaps. Nothing was changed; try again shortly."
 
 log = logging.getLogger(__name__)
 
@@ -133,9 +136,10 @@ async def _channel(request: Request, error: Any) -> Response:
 
 async def _database(request: Request, error: Any) -> Response:
     log.warning("The database failed a call: %s", type(getattr(error, "orig", error)).__name__)
+    busy = isinstance(error, sa.exc.DBAPIError) and blame(error) is Cause.BUSY
     return problem(
         status_of(error),
-        "The database does not answer; try again shortly.",
+        BUSY if busy else "The database does not answer; try again shortly.",
         _id(request),
         headers={"Retry-After": "5"},
     )

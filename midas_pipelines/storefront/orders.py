@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.storefront.bulk import insert_rows, update_rows
+from midas_pipelines.storefront.row_locks import lock
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.storefront.types import utc_now
 
@@ -84,9 +85,8 @@ def set_order_status(
 
 
 def lock_orders(connection: sa.Connection, order_ids: Collection[int]) -> None:
-    """Locks shop orders until the transaction ends, as the shop's own change of a status would."""
-    query = sa.select(orders.c.id).where(orders.c.id.in_(order_ids)).order_by(orders.c.id)
-    connection.execute(query.with_for_update(key_share=True)).all()
+    """Locks shop orders until the transaction ends, as the shop's own change of a status would. Raises RowsBusy."""
+    lock(connection, sa.select(orders.c.id), orders.c.id, order_ids)
 
 
 def set_paid(connection: sa.Connection, order_id: int | None) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
-from midas_pipelines.storefront.bulk import any_of, update_rows
+from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.row_locks import lock
 from midas_pipelines.storefront.schema import product_variants, products
 
 
@@ -16,23 +17,20 @@ def lock_stock(connection: sa.Connection, keys: Collection[ItemKey]) -> dict[Ite
 
     Locked as an UPDATE would (FOR NO KEY UPDATE): two sales of one item may both have written their order lines,
     which hold the item's key, and must not wait for one another.
+
+    Raises:
+        RowsBusy: others hold some of them.
     """
     found: dict[ItemKey, int] = {}
     product_ids = sorted(product for product, variant in keys if variant is None)
     variant_ids = sorted(variant for _, variant in keys if variant is not None)
-    if product_ids:
-        query = sa.select(products.c.id, products.c.stock_quantity).where(
-            any_of(connection, products.c.id, product_ids)
-        )
-        for row in connection.execute(query.order_by(products.c.id).with_for_update(key_share=True)):
-            found[(row.id, None)] = row.stock_quantity
-    if variant_ids:
-        columns = product_variants.c
-        query = sa.select(columns.id, columns.product_id, columns.stock_quantity).where(
-            any_of(connection, columns.id, variant_ids)
-        )
-        for row in connection.execute(query.order_by(columns.id).with_for_update(key_share=True)):
-            found[(row.product_id, row.id)] = row.stock_quantity
+    query = sa.select(products.c.id, products.c.stock_quantity)
+    for row in lock(connection, query, products.c.id, product_ids):
+        found[(row.id, None)] = row.stock_quantity
+    columns = product_variants.c
+    of_variants = sa.select(columns.id, columns.product_id, columns.stock_quantity)
+    for row in lock(connection, of_variants, columns.id, variant_ids):
+        found[(row.product_id, row.id)] = row.stock_quantity
     return found
 
 

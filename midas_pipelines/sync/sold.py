@@ -24,7 +24,7 @@ from midas_pipelines.sync.orders.taking_in import Unreadable, read_batch, reject
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What became of one order as it was told: `ended` is applied, superseded or set_aside."""
+    """What became of one order as it was told: `ended` is applied, superseded, set_aside, or postponed: to be tried again soon."""
 
     ended: str
     reason: str | None = None
@@ -53,7 +53,12 @@ def import_told(engine: Engine, orders: Sequence[dict[str, Any]], vault: Vault) 
     outside = {sale.order_id: left_out(sale, since) for sale in strangers}
     if sales:
         mail, run = mail_rules(engine.settings), engine.run_id
-        import_sales(engine.database, list(sales.values()), vault, run, mail=mail, since=since)
+        result = import_sales(engine.database, list(sales.values()), vault, run, mail=mail, since=since)
+        for place, sale in sales.items():
+            if sale.order_id in result.postponed:
+                told[place] = told[place] or Told(
+                    "postponed", "The shop is working on an item or an order of it."
+                )
     for place in _late(sales, known):
         told[place] = told[place] or Told("superseded", "A newer state of the order is known.")
     for place, sale in sales.items():

@@ -70,12 +70,17 @@ def test_a_schema_that_the_database_leads_to_is_kept(postgresql_shop: Database) 
 
 def test_a_frozen_process_of_ours_gives_the_shop_its_row_back(postgresql_shop: Database) -> None:
     product = add_product(postgresql_shop, stock_quantity=5)
-    sale = "UPDATE products SET stock_quantity = stock_quantity - 1 WHERE id = :id"
-    with database_like(postgresql_shop, idle_seconds=0.3) as database:
-        with pytest.raises(sa.exc.DBAPIError), database.writing() as connection:
-            connection.execute(sa.text(sale), {"id": product})
-            run(postgresql_shop.__class__(postgresql_shop.engine.url, DatabaseLimits(lock_seconds=30)), sale, id=product)
+    sale = f"UPDATE products SET stock_quantity = stock_quantity - 1 WHERE id = {product}"
+    frozen = DatabaseLimits(idle_seconds=0.3)
+
+    def import_slowly() -> None:
+        with Database(postgresql_shop.engine.url, frozen) as database, database.writing() as connection:
+            connection.exec_driver_sql(sale)
+            run(postgresql_shop, sale)  # the shop's, which waits for ours
             connection.exec_driver_sql("SELECT 1")
+
+    with pytest.raises(sa.exc.DBAPIError):
+        import_slowly()
     assert value(postgresql_shop, "SELECT stock_quantity FROM products") == 4
 
 
@@ -84,8 +89,8 @@ def test_we_wait_for_a_row_of_the_shops_for_a_moment_only(postgresql_shop: Datab
     lock = f"SELECT id FROM products WHERE id = {product} FOR UPDATE"
     with postgresql_shop.writing() as shops, database_like(postgresql_shop, lock_seconds=0.1) as database:
         shops.exec_driver_sql(lock)
-        with pytest.raises(sa.exc.OperationalError) as failed, database.writing() as connection:
-            connection.exec_driver_sql(lock)
+        with pytest.raises(sa.exc.OperationalError) as failed:
+            run(database, lock)
         assert isinstance(failed.value.orig, psycopg.errors.LockNotAvailable)
 
 
@@ -112,24 +117,29 @@ def test_a_server_that_accepts_and_never_answers_is_given_up() -> None:
     with silent_server() as listening:
         port = listening.getsockname()[1]
         url = sa.URL.create("postgresql+psycopg", username="midas", host="127.0.0.1", port=port, database="x")
-        with Database(url, DatabaseLimits(connect_seconds=2)) as database:
-            with pytest.raises(sa.exc.OperationalError):
-                database.now()
+        database = Database(url, DatabaseLimits(connect_seconds=2))
+        with pytest.raises(sa.exc.OperationalError):
+            database.now()
+
+
+def fall_silent(database: Database, statement: str) -> None:
+    """Runs a statement on a connection that gives the server little time to answer, and commits."""
+    with database.writing() as connection:
+        session = connection.connection.driver_connection
+        assert isinstance(session, Session)
+        session.answer_seconds = 0.2
+        connection.exec_driver_sql(statement)
 
 
 def test_a_server_that_falls_silent_is_given_up_and_its_connection_closed(postgresql_shop: Database) -> None:
     with database_like(postgresql_shop) as database:
-        with pytest.raises(sa.exc.OperationalError, match="gave no answer"), database.reading() as connection:
-            session = connection.connection.driver_connection
-            assert isinstance(session, Session)
-            session.answer_seconds = 0.2
-            connection.exec_driver_sql("SELECT pg_sleep(30)")
-        assert session.closed
+        with pytest.raises(sa.exc.OperationalError, match="gave no answer"):
+            fall_silent(database, "SELECT pg_sleep(30)")
         assert value(database, "SELECT 1") == 1
 
 
 def test_a_commit_that_is_not_answered_is_given_up(postgresql_shop: Database) -> None:
-    product = add_product(postgresql_shop, stock_quantity=5)
+    add_product(postgresql_shop, stock_quantity=5)
     run(
         postgresql_shop,
         "CREATE FUNCTION sleepy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NULL; END'",
@@ -139,12 +149,10 @@ def test_a_commit_that_is_not_answered_is_given_up(postgresql_shop: Database) ->
         "CREATE CONSTRAINT TRIGGER sleepy AFTER UPDATE ON products DEFERRABLE INITIALLY DEFERRED "
         "FOR EACH ROW EXECUTE FUNCTION sleepy()",
     )
-    with database_like(postgresql_shop) as database, pytest.raises(sa.exc.OperationalError):
-        with database.writing() as connection:
-            session = connection.connection.driver_connection
-            assert isinstance(session, Session)
-            session.answer_seconds = 0.2
-            connection.exec_driver_sql(f"UPDATE products SET name = 'x' WHERE id = {product}")
+    database = Database(postgresql_shop.engine.url)
+    with pytest.raises(sa.exc.OperationalError):
+        fall_silent(database, "UPDATE products SET name = 'x'")
+    database.close()
 
 
 def test_sqlite_waits_for_another_writer_no_longer_than_its_role(sqlite_shop: Database) -> None:

@@ -12,6 +12,7 @@ from midas_pipelines.store.ledger import StockMove, move_stock
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.row_locks import RowsBusy
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.clerk import Clerk, mark
@@ -38,12 +39,20 @@ def allocate_backorders(database: Database, run_id: str | None = None) -> int:
 
     Safe to call at any time, from any process: each unit is taken under the item's lock and has its ledger row.
     """
-    given = 0
+    given, at_once, busy = 0, AT_ONCE, set[int]()
     while True:
-        with database.writing() as connection:
-            found = connection.execute(_to_be_served().limit(AT_ONCE)).all()
-            lock_rows(connection, {line.order_id for line in found})
-            units = _serve(connection, [line.id for line in found], Clerk(run_id))
+        found: list[int] = []
+        try:
+            with database.writing() as connection:
+                waiting = _to_be_served().where(_LINES.id.not_in(busy)).limit(at_once)
+                lines = connection.execute(waiting).all()
+                found = [line.id for line in lines]
+                lock_rows(connection, {line.order_id for line in lines})
+                units = _serve(connection, found, Clerk(run_id))
+        except RowsBusy:  # those whose rows others hold are served another time, the others now
+            busy |= set(found) if at_once == 1 else set()
+            at_once = 1
+            continue
         given += units
         if not units:
             return given

@@ -17,12 +17,14 @@ class Imported:
     failed: int = 0
     moved_on: int = 0  # known orders whose status or content changed
     mapped: int = 0  # lines that were unmapped and have an item now
+    postponed: set[str] = field(default_factory=set)  # others held rows that they need: to be tried again
     preview: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, other: Imported) -> None:
         """Counts another batch in."""
         for name in ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.postponed |= other.postponed
         self.preview = (self.preview + other.preview)[:PREVIEW]
 
 

@@ -1,37 +1,44 @@
 """Importing marketplace sales: order, lines, stock deduction, ledger and log in one transaction, once each.
 
 Polling and pushed events come through `import_sales` alike. A batch is one statement for each table (`writing.py`); when
-one sale in it breaks a rule of the shop's tables the batch is rolled back and halved until that sale is alone, so that
-only the bad one is set aside.
+the database refuses one the batch is rolled back and halved until that sale is alone, so that only the bad one is quarantined.
+Sales whose rows others hold wait for the next round.
 """
 
 from __future__ import annotations
 
 import gc
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.payloads import Vault
+from midas_pipelines.storefront.row_locks import LOCK_SECONDS, RowsBusy
 from midas_pipelines.sync.orders import set_aside
 from midas_pipelines.sync.orders.beginning import left_out
 from midas_pipelines.sync.orders.clerk import Clerk
 from midas_pipelines.sync.orders.content import Content
 from midas_pipelines.sync.orders.imported import Imported, left_aside
 from midas_pipelines.sync.orders.mail_rules import SILENT, MailRules
+from midas_pipelines.sync.orders.refusals import Cause, blame, in_words, was_overtaken
 from midas_pipelines.sync.orders.sales import Sale, in_codec, newest_states
 from midas_pipelines.sync.orders.writing import write_batch
 
 MANY = 100
-DEADLOCK, ONCE = "40P01", "marketplace_orders_once"
 NO_SUCH_CHARACTER = ("22P05", "22021")
 CODECS = ("latin-1", "ascii")
 """What a database that cannot hold every character surely holds: the first in which the order can be written counts."""
 MOST_TRIES = 10
+BUSY_PAUSES = (0.05, 0.3)
+MANY_DOUBTFUL = 20
+
+log = logging.getLogger(__name__)
 
 
 def import_sales(
@@ -45,6 +52,8 @@ def import_sales(
     on_sent: Callable[[], None] = lambda: None,
 ) -> Imported:
     """Imports the sales that are new and moves the known ones on; raises nothing for a bad sale.
+
+    Those whose rows others hold, the shop's checkout for one, are named in `postponed`: they are to be imported again later.
 
     Args:
         database: the shop's.
@@ -61,7 +70,7 @@ def import_sales(
     ]
     result = Imported(duplicates=len(sales) - len(batch))
     with _collecting_later(len(batch)):
-        result.add(_Importer(database, Clerk(run_id, vault, mail), on_sent).import_or_halve(batch))
+        result.add(_Importer(database, Clerk(run_id, vault, mail), on_sent).import_all(batch))
     return result
 
 
@@ -79,69 +88,107 @@ def _collecting_later(sales: int) -> Iterator[None]:
         gc.enable()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Importer:
     database: Database
     clerk: Clerk
     on_sent: Callable[[], None]
+    written: int = 0  # sales that went in, or were in before
+    busy: list[Sale] = field(default_factory=list)  # others hold rows that they need
+    doubtful: list[tuple[Sale, Exception]] = field(default_factory=list)
 
-    def import_or_halve(self, batch: Sequence[Sale]) -> Imported:
+    def import_all(self, batch: Sequence[Sale]) -> Imported:
+        """Imports the batch; what cannot be had now is tried again a moment later, then left to the caller.
+
+        Raises:
+            Exception: nothing at all could be written, so that no single sale is to blame.
+        """
+        result = self._import_or_halve(batch)
+        for pause in BUSY_PAUSES:
+            if self.busy:
+                time.sleep(pause)
+                again, self.busy = self.busy, []
+                result.add(self._import_or_halve(again))
+        result.postponed = {sale.order_id for sale in self.busy}
+        for sale, error in self.doubtful:
+            if not self.written:
+                raise error
+            log.error("Order %s cannot be written", sale.order_id, exc_info=error)
+            result.add(self._quarantine(sale, error))
+        return result
+
+    def _import_or_halve(self, batch: Sequence[Sale]) -> Imported:
         """Imports the batch in one transaction; where a sale in it cannot be written, in two halves, the first first."""
         if not batch:
             return Imported()
         try:
-            return self._import(batch)
-        except (IntegrityError, DataError, UnicodeEncodeError) as trouble:
+            result = self._import(batch)
+            self.written += len(batch)
+            return result
+        except RowsBusy as busy:
+            self.busy += [sale for sale in batch if sale.order_id in busy.orders]
+            if busy.orders:
+                return self._import_or_halve([sale for sale in batch if sale.order_id not in busy.orders])
             if len(batch) == 1:
-                for codec in CODECS if _is_of_characters(trouble) else ():
+                self.busy.append(batch[0])
+                return Imported()
+        except Exception as error:
+            cause = blame(error)
+            if cause is Cause.DATABASE or (cause is Cause.SESSION and len(batch) == 1):
+                raise
+            if len(batch) == 1:
+                for codec in CODECS if _is_of_characters(error) else ():
                     if (held := in_codec(batch[0], codec)) != batch[0]:
-                        return self.import_or_halve([held])
-                return self._leave(batch[0], type(getattr(trouble, "orig", trouble)).__name__)
+                        return self._import_or_halve([held])
+                return self._alone(batch[0], cause, error)
         middle = len(batch) // 2
-        result = self.import_or_halve(batch[:middle])
-        result.add(self.import_or_halve(batch[middle:]))
+        result = self._import_or_halve(batch[:middle])
+        result.add(self._import_or_halve(batch[middle:]))
         return result
 
-    def _leave(self, sale: Sale, kind: str) -> Imported:
-        """Sets a sale aside that the shop's tables refuse; of one that is known, still follows the status.
+    def _alone(self, sale: Sale, cause: Cause, error: Exception) -> Imported:
+        if cause is Cause.BUSY:
+            self.busy.append(sale)
+        elif cause is Cause.SALE:
+            return self._quarantine(sale, error)
+        else:
+            self.doubtful.append((sale, error))
+            if not self.written and len(self.doubtful) >= MANY_DOUBTFUL:
+                raise error
+        return Imported()
 
-        Args:
-            sale: the one.
-            kind: the rule's; the driver's text can hold values of the order.
-        """
-        reason = f"The shop's tables refused it: {kind}. Check its order number and amounts."
+    def _quarantine(self, sale: Sale, error: Exception) -> Imported:
+        """Quarantines a sale that the database refuses; of one that is known, still follows the status."""
+        reason = (
+            f"The shop's tables refused it: {in_words(error, sale.raw)} Check its order number and amounts."
+        )
         clerk = self.clerk
         kept = set_aside.keep(self.database, sale.order_id, sale.raw, reason, clerk.vault, clerk.run_id)
         if kept is not None:
             return left_aside(sale.order_id, reason, new=kept == "new")
         if sale.trouble is not None:  # even the status alone cannot be written; the next reading tries again
             return Imported(failed=1)
-        return self.import_or_halve([replace(sale, content=Content(), trouble=reason)])
+        return self._import_or_halve([replace(sale, content=Content(), trouble=reason)])
 
     def _import(self, sales: Sequence[Sale]) -> Imported:
         """Imports the sales in one transaction, begun again when another importer got ahead of it."""
         for _ in range(MOST_TRIES - 1):
             try:
                 return self._import_once(sales)
-            except (IntegrityError, OperationalError) as trouble:
-                if not _was_overtaken(trouble):
+            except DBAPIError as error:
+                if not was_overtaken(error):
                     raise
         return self._import_once(sales)
 
     def _import_once(self, sales: Sequence[Sale]) -> Imported:
         with self.database.writing() as connection:
+            connection.execution_options(
+                **{LOCK_SECONDS: 0.0}
+            )  # what is busy is tried again without the others
             return write_batch(connection, sales, self.clerk, self.on_sent)
 
 
-def _is_of_characters(trouble: Exception) -> bool:
+def _is_of_characters(error: Exception) -> bool:
     """Whether the database's encoding lacks a character."""
-    state = getattr(getattr(trouble, "orig", None), "sqlstate", None)
-    return isinstance(trouble, UnicodeEncodeError) or state in NO_SUCH_CHARACTER
-
-
-def _was_overtaken(trouble: DBAPIError) -> bool:
-    """Whether another importer wrote one of the same orders first, or PostgreSQL parted two that wait in a ring."""
-    if getattr(trouble.orig, "sqlstate", None) == DEADLOCK:
-        return True
-    constraint = getattr(getattr(trouble.orig, "diag", None), "constraint_name", None)
-    return bool(constraint == ONCE)
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return isinstance(error, UnicodeEncodeError) or state in NO_SUCH_CHARACTER

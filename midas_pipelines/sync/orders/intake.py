@@ -26,6 +26,7 @@ class OrderReport:
     duplicates: int = 0
     exceptions: int = 0
     failed: int = 0
+    postponed: int = 0  # others hold rows that they need; the next reading tries again
     moved_on: int = 0
     mapped: int = 0  # lines that were unmapped and have an item now
     allocated: int = 0  # units given to backorders
@@ -38,6 +39,7 @@ class OrderReport:
         """Counts a batch in."""
         for name in ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped"):
             setattr(self, name, getattr(self, name) + getattr(result, name))
+        self.postponed += len(result.postponed)
         self.preview = (self.preview + result.preview)[:20]
 
 
@@ -129,6 +131,7 @@ class Intake:
             return
         running, self._running = self._running, None
         self._report.add(await running)
+        self.read_all = self.read_all and not self._report.postponed
         if self._on_progress is not None:
             self._on_progress(self._report)
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.tables import marketplace_orders
 from midas_pipelines.storefront.orders import lock_orders
+from midas_pipelines.storefront.row_locks import lock
 
 _ORDERS = marketplace_orders.c
 
@@ -23,6 +24,9 @@ def lock_rows(connection: sa.Connection, order_rows: Collection[int]) -> Sequenc
     """Our rows of these orders as they are now, held until the transaction ends, with the shop's; by id.
 
     The stock of what they sold is to be locked after them, by `storefront.stock.lock_stock`.
+
+    Raises:
+        RowsBusy: others hold some of them.
     """
     if not order_rows:
         return []
@@ -31,5 +35,4 @@ def lock_rows(connection: sa.Connection, order_rows: Collection[int]) -> Sequenc
         sa.select(_ORDERS.local_order_id).where(_ORDERS.id.in_(wanted), _ORDERS.local_order_id.is_not(None))
     )
     lock_orders(connection, list(local))
-    query = sa.select(marketplace_orders).where(_ORDERS.id.in_(wanted)).order_by(_ORDERS.id)
-    return connection.execute(query.with_for_update(key_share=True)).all()
+    return lock(connection, sa.select(marketplace_orders), _ORDERS.id, wanted)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from midas_pipelines.storefront.bulk import (
 )
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import insert_history, insert_order_items, insert_orders
+from midas_pipelines.storefront.row_locks import RowsBusy
 from midas_pipelines.storefront.schema import order_items, orders
 from midas_pipelines.storefront.stock import lock_stock
 from midas_pipelines.sync.orders import rows, set_aside
@@ -58,13 +60,15 @@ def write_batch(
         on_sent: called when all has been handed to the database, which is still at work on it.
 
     Raises:
-        sqlalchemy.exc.IntegrityError, sqlalchemy.exc.DataError: one of the sales cannot be written; or another importer was
-            faster with one of them, by the constraint `marketplace_orders_once`.
+        RowsBusy: others hold rows that it needs.
+        sqlalchemy.exc.DBAPIError: one of the sales cannot be written; or another importer was faster with one of them, by the
+            constraint `marketplace_orders_once`.
     """
     batch = _sort_out(connection, sales)
     lines = match_lines(connection, batch.new)
     selling = {line.item for line in lines if line.item is not None and line.wanted}
-    held = _lock(connection, batch, selling, {line.named for line in lines})
+    with _naming_sales(batch, lines):
+        held = _lock(connection, batch, selling, {line.named for line in lines})
     moved = _follow_and_serve(connection, batch, held, clerk)
     result = Imported(imported=len(batch.new), moved_on=moved)
     result.duplicates = len(sales) - len(batch.new) - batch.left_out
@@ -72,9 +76,25 @@ def write_batch(
     if batch.new:
         ids = {sale.order_id for sale in batch.new}
         mine = [line for line in lines if line.sale.order_id in ids]
-        stock = lock_stock(connection, selling)
+        with _naming_sales(batch, lines):
+            stock = lock_stock(connection, selling)  # as it is now that the known orders have moved on
         _write(connection, batch, mine, stock, clerk, result, on_sent)
     return result
+
+
+@contextmanager
+def _naming_sales(batch: _Sorted, lines: list[SoldLine]) -> Iterator[None]:
+    """Says on `RowsBusy` which sales need the rows that others hold; none where only halving the batch can tell."""
+    try:
+        yield
+    except RowsBusy as busy:
+        place = {"products": 0, "product_variants": 1}.get(busy.table)
+        if busy.table == marketplace_orders.name:
+            busy.orders = {sale.order_id for row, sale in batch.behind.items() if row in busy.ids}
+        elif place is not None:
+            sold = (line for line in lines if line.item is not None and line.item[place] in busy.ids)
+            busy.orders = {line.sale.order_id for line in sold}
+        raise
 
 
 @dataclass

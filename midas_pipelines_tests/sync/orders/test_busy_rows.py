@@ -1,0 +1,167 @@
+"""A row that the shop holds makes the sales that need it wait, and no others; a sale that the shop refuses is quarantined alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.pages import read_order
+from midas_pipelines.settings import DatabaseLimits
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.payloads import Vault
+from midas_pipelines.sync.orders.importing import import_sales
+from midas_pipelines.sync.orders.refusals import Cause, blame, in_words
+from midas_pipelines.sync.orders.sales import read_sale
+from midas_pipelines.sync.sold import import_told
+from midas_pipelines_tests.shop import add_product, run, value
+from midas_pipelines_tests.sync.orders import desk, paper
+from midas_pipelines_tests.sync.test_orders import order_json
+from midas_pipelines_tests.sync.world import World
+
+IMPORTED = "SELECT count(*) FROM marketplace_orders WHERE outcome = 'imported'"
+WATERMARK = "SELECT count(*) FROM midas_cursors WHERE name = 'orders'"
+
+
+def sold(count: int, sku: str) -> list[paper.Raw]:
+    names = [f"{sku}-{n}" for n in range(count)]
+    return [order_json(order_id=name, items=[paper.line(sku, 1)]) for name in names]
+
+
+@contextmanager
+def checkout(world: World) -> Iterator[sa.Connection]:
+    """A transaction of the shop's."""
+    limits = DatabaseLimits(lock_seconds=30, idle_seconds=60)
+    with Database(world.database.engine.url, limits) as shops, shops.writing() as connection:
+        yield connection
+
+
+def hold(connection: sa.Connection, table: str, row: int) -> None:
+    """Locks a row as the shop's checkout does."""
+    connection.exec_driver_sql(f"SELECT id FROM {table} WHERE id = {row} FOR UPDATE")
+
+
+@pytest.fixture
+def postgresql_world(world: World) -> World:
+    if not world.database.is_postgresql:
+        pytest.skip("SQLite locks no rows")
+    return world
+
+
+def test_sales_of_a_locked_product_wait_for_the_next_round_and_no_others(postgresql_world: World) -> None:
+    world = postgresql_world
+    locked, free = (add_product(world.database, sku=sku, stock_quantity=50) for sku in "AB")
+    paper.put(world, *sold(20, "A"), *sold(5, "B"))
+    with checkout(world) as connection:
+        hold(connection, "products", locked)
+        report = world.import_orders()
+    assert (report.imported, report.postponed, report.failed) == (5, 20, 0)
+    assert value(world.database, WATERMARK) == 0
+    assert world.import_orders().imported == 20
+    assert (desk.stock(world, locked), desk.stock(world, free)) == (30, 45)
+    desk.assert_whole(world)
+
+
+def test_a_locked_order_of_the_shops_holds_up_its_own_change_alone(postgresql_world: World) -> None:
+    world = postgresql_world
+    product = add_product(world.database, sku="A", stock_quantity=50)
+    orders = sold(6, "A")
+    paper.polled(world, *orders)
+    off = [raw | {"status": "cancelled", "updated_at": "2027-01-01T00:00:00Z"} for raw in orders]
+    with checkout(world) as connection:
+        hold(connection, "orders", int(value(world.database, "SELECT min(id) FROM orders")))
+        found = import_told(world.engine(), off, Vault(None))
+        assert sorted(one.ended for one in found) == ["applied"] * 5 + ["postponed"]
+    found = import_told(world.engine(), off, Vault(None))
+    assert desk.stock(world, product) == 50
+
+
+def test_in_a_ring_of_locks_the_shop_goes_on_and_we_try_again(postgresql_world: World) -> None:
+    world = postgresql_world
+    first, second = (add_product(world.database, sku=sku, stock_quantity=50) for sku in "AB")
+    paper.put(world, order_json(items=[paper.line("A", 1), paper.line("B", 1)]))
+    with checkout(world) as connection:
+        hold(connection, "products", second)
+        assert world.import_orders().postponed == 1
+        hold(connection, "products", first)
+    assert world.import_orders().imported == 1
+
+
+REFUSE = {
+    "raise": "RAISE EXCEPTION 'no orders to Faketown on %, says %', 'Mondays', NEW.order_number",
+    "a state of its own": "RAISE EXCEPTION 'closed' USING ERRCODE = '42501'",
+    "an unknown function": "PERFORM no_such_function()",
+    "a division by zero": "PERFORM 1 / 0",
+    "a cancelled query": "RAISE EXCEPTION 'slow' USING ERRCODE = '57014'",
+}
+
+
+@pytest.mark.parametrize("case", REFUSE)
+def test_one_order_that_a_trigger_refuses_is_quarantined_alone(postgresql_world: World, case: str) -> None:
+    world = postgresql_world
+    product = add_product(world.database, sku="A", stock_quantity=50)
+    body = f"BEGIN IF NEW.order_number LIKE '%A-7' THEN {REFUSE[case]}; END IF; RETURN NEW; END"
+    run(world.database, f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
+    run(
+        world.database,
+        "CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    paper.put(world, *sold(31, "A"))
+    report = world.import_orders()
+    assert (report.imported, report.failed, desk.stock(world, product)) == (30, 1, 20)
+    assert "refused" in desk.order(world, "A-7").reason
+    run(world.database, "DROP TRIGGER refuse ON orders")
+    assert world.import_orders().imported == 1
+    assert desk.stock(world, product) == 19
+
+
+def test_a_trigger_of_sqlites_that_refuses_one_order_holds_up_no_other(world: World) -> None:
+    if world.database.is_postgresql:
+        pytest.skip("PostgreSQL has tests of its own")
+    add_product(world.database, sku="A", stock_quantity=50)
+    run(
+        world.database,
+        "CREATE TRIGGER refuse BEFORE INSERT ON orders WHEN NEW.order_number LIKE '%A-7' "
+        "BEGIN SELECT RAISE(ABORT, 'not on Mondays'); END",
+    )
+    paper.put(world, *sold(31, "A"))
+    assert (world.import_orders().imported, desk.order(world, "A-7").outcome) == (30, "set_aside")
+    assert "not on Mondays" in desk.order(world, "A-7").reason
+
+
+def test_when_nothing_can_be_written_no_order_is_blamed(postgresql_world: World) -> None:
+    world = postgresql_world
+    add_product(world.database, sku="A", stock_quantity=50)
+    run(world.database, "ALTER TABLE order_status_history RENAME TO moved_away")
+    sales = [read_sale(read_order(raw)) for raw in sold(5, "A")]
+    with pytest.raises(sa.exc.ProgrammingError):
+        import_sales(world.database, sales, Vault(None), None)
+    assert value(world.database, "SELECT count(*) FROM marketplace_orders") == 0
+
+
+def test_what_a_trigger_says_is_kept_without_the_buyers_own_words() -> None:
+    raised = psycopg.errors.RaiseException("x")
+    error = sa.exc.DBAPIError("INSERT", None, raised)
+    assert blame(error) is Cause.SALE
+    assert in_words(error, {"customer": {"name": "Sample Buyer"}}) == "RaiseException."
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (psycopg.errors.LockNotAvailable(), Cause.BUSY),
+        (psycopg.errors.DeadlockDetected(), Cause.BUSY),
+        (psycopg.errors.DiskFull(), Cause.DATABASE),
+        (psycopg.errors.AdminShutdown(), Cause.DATABASE),
+        (psycopg.OperationalError("no route"), Cause.DATABASE),
+        (psycopg.errors.InsufficientPrivilege(), Cause.UNKNOWN),
+        (psycopg.errors.CheckViolation(), Cause.SALE),
+    ],
+)
+def test_who_is_to_blame(error: Exception, cause: Cause) -> None:
+    made = sa.exc.DBAPIError.instance("INSERT", None, error, psycopg.Error)
+    assert isinstance(made, sa.exc.DBAPIError)
+    assert blame(made) is cause
