@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
@@ -25,6 +26,9 @@ from midas_pipelines.sync.orders.intake import OrderReport
 from midas_pipelines.sync.orders.polling import import_orders
 from midas_pipelines.sync.threads import OneAtATime, in_own_loop, own_threads
 
+CALL_THREADS = 16
+"""Threads for the database work of calls; fewer than their connections."""
+
 log = logging.getLogger(__name__)
 
 
@@ -38,11 +42,16 @@ class Service:
 
     def __init__(self, settings: Settings, database: Database, *, with_worker: bool = True) -> None:
         self.settings = settings
-        self.database = database
+        url = database.engine.url
+        # Each part has connections of its own, so that what uses up one part's holds up no other.
+        self.database = Database(url, settings.limits("gateway"))  # calls
+        self.door = Database(url, settings.limits("gateway"))  # webhooks coming in, and probes
+        self.workshop = Database(url, settings.limits("worker"))
+        self._probes = ThreadPoolExecutor(1, thread_name_prefix="midas-probes")
         self.started_at = datetime.now(UTC)
         self.vault = Vault(settings.payload_key)
         self.verifier = Verifier(settings.fourseller_webhook_secret)
-        self.metrics = Metrics(database)
+        self.metrics = Metrics(self.database)
         self.lineage = Lineage(settings.dagster_home)
         self.orchestrator = Orchestrator(settings.dagster_url)
         self.supervisor = Supervisor()
@@ -50,17 +59,26 @@ class Service:
         self.worker: Worker | None = None
         if with_worker:
             self.worker = Worker(
-                self.engine("gateway"), self.metrics, self.lineage, self.imports.run, self.supervisor
+                self._worker_engine(), self.metrics, self.lineage, self.imports.run, self.supervisor
             )
-        self.inbox = Inbox(database, self._stored)
+        self.inbox = Inbox(self.door, self._stored)
 
     def engine(self, run_id: str) -> Engine:
         """An engine of its own for one call, named in every log row by `run_id`."""
         return Engine(self.settings, self.database, run_id=run_id[:64], worker=worker_name())
 
+    async def probe(self, work: Callable[[Database], None]) -> None:
+        """Looks at the database in a thread of the probes' own; one that is cancelled leaves the thread to end alone."""
+        await asyncio.get_running_loop().run_in_executor(self._probes, work, self.door)
+
+    def _worker_engine(self) -> Engine:
+        return Engine(self.settings, self.workshop, run_id="gateway", worker=worker_name())
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Everything at work while the block runs."""
+        calls = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="midas-calls")
+        asyncio.get_running_loop().set_default_executor(calls)
         self.lineage.start()
         try:
             async with AsyncExitStack() as stack:
@@ -77,10 +95,12 @@ class Service:
             await self.imports.stop()
             await self.orchestrator.close()
             await asyncio.to_thread(self.lineage.stop)
+            for database in (self.database, self.door, self.workshop):
+                database.close()
 
     async def _import_orders(self) -> OrderReport:
         with own_threads("import", 1):
-            return await in_own_loop(lambda: import_orders(self.engine("gateway")))
+            return await in_own_loop(lambda: import_orders(self._worker_engine()))
 
     def _stored(self) -> None:
         if self.worker is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -16,6 +17,9 @@ from midas_pipelines.gateway.service import service_of
 from midas_pipelines.gateway.standing import standing
 from midas_pipelines.store.audit import read_audit
 from midas_pipelines.store.version import NotUpgraded, require_upgraded
+
+READY_SECONDS = 3.0
+"""What a probe waits for the database."""
 
 router = APIRouter(route_class=GuardedRoute, tags=["status"])
 
@@ -121,16 +125,20 @@ async def healthz(request: Request) -> dict[str, str]:
 
 
 @router.get("/readyz", summary="Can it do its work?", response_model=Alive)
-def readyz(request: Request) -> dict[str, str]:
-    """503 while the database does not answer or is not prepared, or the worker has ended."""
+async def readyz(request: Request) -> dict[str, str]:
+    """503 while the database does not answer or is not prepared, or a task of this process does not work."""
     service = service_of(request)
+    retry = {"Retry-After": "5"}
     try:
-        require_upgraded(service.database)
+        async with asyncio.timeout(READY_SECONDS):
+            await service.probe(require_upgraded)
     except NotUpgraded as why:
-        raise Refused(503, str(why), {"Retry-After": "5"}) from None
+        raise Refused(503, str(why), retry) from None
+    except TimeoutError:
+        raise Refused(503, "The database does not answer.", retry) from None
     problem = service.supervisor.problem()
     if problem is not None:
-        raise Refused(503, problem, {"Retry-After": "5"})
+        raise Refused(503, problem, retry)
     return {"status": "ready"}
 
 

@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from midas_pipelines.settings import BULK, DatabaseLimits
 from midas_pipelines.store import sessions
 from midas_pipelines.storefront.json_text import to_json
-from midas_pipelines.storefront.row_locks import LOCK_SECONDS
 from midas_pipelines.storefront.types import utc_now
 
 _VALUES = re.compile(r"\n(?:DETAIL|CONTEXT):")  # where PostgreSQL's messages begin to quote rows
@@ -69,7 +68,6 @@ def _make_engine(url: sa.URL, limits: DatabaseLimits) -> sa.Engine:
         "pool_timeout": limits.pool_seconds,
         "hide_parameters": True,
         "json_serializer": to_json,
-        "execution_options": {LOCK_SECONDS: limits.lock_seconds},
     }
     if url.get_backend_name() == "postgresql":
         given = {"application_name": f"midas_pipelines {limits.role}", **sessions.network(limits)}

@@ -1,12 +1,7 @@
-"""Locking rows that the shop locks too, without ever standing in a ring with it.
-
-A lock is asked for again and again, never waited for: PostgreSQL sees no deadlock then, so that it ends no transaction of the
-shop's, and what cannot be had for `midas_lock_seconds` (an option of the connection) ends ours.
-"""
+"""Locking rows that the shop locks too: many at once are asked for and not waited for, so that no one waits in a ring."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from typing import Any
 
@@ -14,8 +9,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.storefront.bulk import any_of
 
-LOOK_SECONDS = 0.02
-LOCK_SECONDS = "midas_lock_seconds"
+NO_WAIT = "midas_no_wait"
+"""The option of a connection that does not wait for locked rows; others wait as long as their session's `lock_timeout`."""
 
 
 class RowsBusy(sa.exc.OperationalError):
@@ -40,22 +35,17 @@ def lock(
         ids: those wanted; of rows that do not exist nothing is returned.
 
     Raises:
-        RowsBusy: others hold some of them.
+        RowsBusy: others hold some of them, and the connection does not wait.
+        sqlalchemy.exc.OperationalError: others hold some of them for too long.
     """
-    found: list[sa.Row[Any]] = []
-    missing = sorted(ids)
-    until = time.monotonic() + connection.get_execution_options().get(LOCK_SECONDS, 0.5)
-    while missing:
-        wanted = query.where(any_of(connection, key, missing)).order_by(key)
-        rows = connection.execute(
-            wanted.with_for_update(key_share=True, skip_locked=True, of=key.table)
-        ).all()
-        found += rows
-        missing = sorted(set(missing) - {row.id for row in rows})
-        if missing:
-            missing = list(connection.scalars(sa.select(key).where(any_of(connection, key, missing))))
-        if missing and time.monotonic() >= until:
-            raise RowsBusy(key.table.name, missing)
-        if missing:
-            time.sleep(LOOK_SECONDS)
-    return sorted(found, key=lambda row: row.id)
+    if not ids:
+        return []
+    skip = bool(connection.get_execution_options().get(NO_WAIT))
+    wanted = query.where(any_of(connection, key, sorted(ids))).order_by(key)
+    rows = connection.execute(wanted.with_for_update(key_share=True, skip_locked=skip, of=key.table)).all()
+    missing = set(ids) - {row.id for row in rows}
+    if skip and missing:  # held by others, or gone
+        held = connection.scalars(sa.select(key).where(any_of(connection, key, sorted(missing)))).all()
+        if held:
+            raise RowsBusy(key.table.name, held)
+    return list(rows)

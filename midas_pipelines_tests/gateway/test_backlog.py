@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from midas_pipelines.settings import DatabaseLimits
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway_keys import Role
+from midas_pipelines.sync.express import Express
 from midas_pipelines.sync.orders.intake import OrderReport
 from midas_pipelines.sync.rules import set_rule
-from midas_pipelines_tests.gateway.running import Gateway
+from midas_pipelines_tests.gateway.running import Gateway, running_gateway
 from midas_pipelines_tests.gateway.test_webhooks import sale
-from midas_pipelines_tests.shop import add_product, rows, value
+from midas_pipelines_tests.shop import add_product, rows, run, value
+from midas_pipelines_tests.sync.world import World
 
 
 class SlowImport:
@@ -73,3 +79,55 @@ def test_a_flood_of_events_costs_a_few_imports(gateway: Gateway) -> None:
     gateway.settled()
     logged = rows(gateway.world.database, "SELECT id FROM fourseller_sync_logs WHERE kind = 'orders'")
     assert len(logged) < 60
+
+
+def test_calls_that_wait_for_the_database_hold_up_neither_probes_nor_webhooks_nor_pushes(
+    gateway: Gateway, keys: dict[Role, str]
+) -> None:
+    database = gateway.world.database
+    if not database.is_postgresql:
+        pytest.skip("SQLite locks no rows")
+    product = add_product(database, sku="W-1", stock_quantity=9)
+    gateway.settled()
+    gateway.tell("order.created", sale("W-1"))
+    gateway.settled()
+    locking = Database(database.engine.url, DatabaseLimits(idle_seconds=60))
+    with locking.writing() as shops, ThreadPoolExecutor(20) as callers:
+        shops.exec_driver_sql("SELECT id FROM orders FOR UPDATE")
+        path, move = "orders/A-1", {"status": "processing"}
+        calls = [
+            callers.submit(gateway.call, "PATCH", path, keys[Role.OPERATOR], json=move) for _ in range(20)
+        ]
+        assert gateway.call("GET", "/readyz").status_code == 200
+        run(database, f"UPDATE products SET stock_quantity = 3 WHERE id = {product}")
+        state = gateway.world.sandbox.state.products
+        gateway.wait(lambda: next(iter(state.values()))["inventory"]["quantity"] == 3, "the push")
+        assert gateway.tell("order.created", sale("W-1", id="A-2")).status_code == 202
+        answers = [call.result() for call in calls]
+    assert {answer.status_code for answer in answers} == {503}
+    assert "holds rows" in answers[0].json()["detail"]
+    assert gateway.call("PATCH", path, keys[Role.OPERATOR], json=move).status_code == 200
+    locking.close()
+
+
+def test_a_task_that_fails_starts_again_and_one_that_keeps_failing_fails_the_probe(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("midas_pipelines.gateway.supervising.FIRST_PAUSE", 0.01)
+    failing = threading.Event()
+    look = Express._look
+
+    async def look_or_fail(express: Express) -> float:
+        if failing.is_set():
+            raise ZeroDivisionError
+        return await look(express)
+
+    monkeypatch.setattr(Express, "_look", look_or_fail)
+    with running_gateway(world) as gateway:
+        failing.set()
+        gateway.wait(lambda: gateway.call("GET", "/healthz").status_code == 503, "the bad news")
+        assert "push items" in gateway.call("GET", "/healthz").json()["detail"]
+        failing.clear()
+        add_product(world.database, stock_quantity=5)
+        gateway.settled()
+        assert len(world.sandbox.state.products) == 1

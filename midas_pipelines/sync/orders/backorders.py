@@ -12,7 +12,7 @@ from midas_pipelines.store.ledger import StockMove, move_stock
 from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.row_locks import RowsBusy
+from midas_pipelines.storefront.row_locks import NO_WAIT, RowsBusy
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.clerk import Clerk, mark
@@ -44,6 +44,7 @@ def allocate_backorders(database: Database, run_id: str | None = None) -> int:
         found: list[int] = []
         try:
             with database.writing() as connection:
+                connection.execution_options(**{NO_WAIT: True})
                 waiting = _to_be_served().where(_LINES.id.not_in(busy)).limit(at_once)
                 lines = connection.execute(waiting).all()
                 found = [line.id for line in lines]

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.payloads import Vault
-from midas_pipelines.storefront.row_locks import LOCK_SECONDS, RowsBusy
+from midas_pipelines.storefront.row_locks import NO_WAIT, RowsBusy
 from midas_pipelines.sync.orders import set_aside
 from midas_pipelines.sync.orders.beginning import left_out
 from midas_pipelines.sync.orders.clerk import Clerk
@@ -35,7 +35,8 @@ NO_SUCH_CHARACTER = ("22P05", "22021")
 CODECS = ("latin-1", "ascii")
 """What a database that cannot hold every character surely holds: the first in which the order can be written counts."""
 MOST_TRIES = 10
-BUSY_PAUSES = (0.05, 0.3)
+PATIENT_SECONDS = 2.0
+"""For so long sales whose rows others hold are tried again, waiting for the rows; then they are left to the next round."""
 MANY_DOUBTFUL = 20
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class _Importer:
     database: Database
     clerk: Clerk
     on_sent: Callable[[], None]
+    patient_until: float = 0.0  # when not to wait any more for rows that others hold
     written: int = 0  # sales that went in, or were in before
     busy: list[Sale] = field(default_factory=list)  # others hold rows that they need
     doubtful: list[tuple[Sale, Exception]] = field(default_factory=list)
@@ -104,11 +106,10 @@ class _Importer:
             Exception: nothing at all could be written, so that no single sale is to blame.
         """
         result = self._import_or_halve(batch)
-        for pause in BUSY_PAUSES:
-            if self.busy:
-                time.sleep(pause)
-                again, self.busy = self.busy, []
-                result.add(self._import_or_halve(again))
+        if self.busy:
+            again, self.busy = sorted(self.busy, key=lambda sale: (sale.ordered_at, sale.order_id)), []
+            self.patient_until = time.monotonic() + PATIENT_SECONDS
+            result.add(self._import_or_halve(again))
         result.postponed = {sale.order_id for sale in self.busy}
         for sale, error in self.doubtful:
             if not self.written:
@@ -182,9 +183,8 @@ class _Importer:
 
     def _import_once(self, sales: Sequence[Sale]) -> Imported:
         with self.database.writing() as connection:
-            connection.execution_options(
-                **{LOCK_SECONDS: 0.0}
-            )  # what is busy is tried again without the others
+            if time.monotonic() >= self.patient_until:  # what is busy is tried again without the others
+                connection.execution_options(**{NO_WAIT: True})
             return write_batch(connection, sales, self.clerk, self.on_sent)
 
 

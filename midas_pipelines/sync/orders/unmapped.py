@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.hub_skus import link
@@ -14,7 +15,6 @@ from midas_pipelines.store.tables import marketplace_order_lines, marketplace_or
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import order_status, update_order_items
-from midas_pipelines.storefront.row_locks import RowsBusy
 from midas_pipelines.sync.orders import flaws
 from midas_pipelines.sync.orders.backorders import ORDER_OF_SERVICE, mark_owing, orders_waiting, serve
 from midas_pipelines.sync.orders.clerk import Clerk, mark
@@ -47,7 +47,7 @@ def map_known_lines(database: Database, run_id: str | None = None) -> int:
         for line in lines:
             item = named.get((line.fourseller_product_id, line.sku))
             if item is not None:
-                with suppress(RowsBusy):  # tied another time, when nobody holds its rows
+                with suppress(OperationalError):  # tied another time, when nobody holds its rows
                     mapped += _map(database, line.order_id, line.line, item, Clerk(run_id), source=CHANNEL)
         if len(lines) < AT_ONCE:
             return mapped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -45,10 +46,12 @@ def hold(connection: sa.Connection, table: str, row: int) -> None:
 
 
 @pytest.fixture
-def postgresql_world(world: World) -> World:
+def postgresql_world(world: World) -> Iterator[World]:
     if not world.database.is_postgresql:
         pytest.skip("SQLite locks no rows")
-    return world
+    impatient = DatabaseLimits(lock_seconds=0.1, idle_seconds=60)
+    with Database(world.database.engine.url, impatient) as database:
+        yield replace(world, database=database)
 
 
 def test_sales_of_a_locked_product_wait_for_the_next_round_and_no_others(postgresql_world: World) -> None:
