@@ -21,9 +21,9 @@ from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
-from midas_pipelines.store.tables import mappings
+from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.sample import create_shop_tables
-from midas_pipelines.sync.scan import chunks
+from midas_pipelines.sync.listings.scan import chunks
 from midas_pipelines_tests.postgres import PrivatePostgres
 
 SMALL, LARGE, DIRTY, ROUNDS = 10_000, 1_000_000, 1_000, 5

@@ -52,9 +52,9 @@ def _nothing_to_do() -> Result:
             "FOURSELLER_API_KEY": channel.config.api_key,
             "FOURSELLER_SELLER_ID": channel.config.seller_id,
         }
-        from midas_pipelines.cli.running import QUIET
+        from midas_pipelines.cli.dagster.running import QUIET
         from midas_pipelines.definitions import defs
-        from midas_pipelines.defs.workflows import run_tags
+        from midas_pipelines.lib.runs.tags import run_tags
 
         @dg.asset
         def nothing() -> dg.MaterializeResult:

@@ -24,11 +24,11 @@ from benchmarks.measuring import Result, sample_shop
 from midas_pipelines.fourseller.pages import read_order, read_page
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.order_checks import unbalanced_orders, unexplained_deductions
-from midas_pipelines.store.stock_checks import negative_stock, unexplained_stock
+from midas_pipelines.store.orders.checks import unbalanced_orders, unexplained_deductions
+from midas_pipelines.store.stock.checks import negative_stock, unexplained_stock
 from midas_pipelines.storefront.schema import products
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.orders.intake import Intake, OrderReport
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.intake.pages import OrderPages, OrderReport
 
 ORDERS = 10_000
 ROUNDS = 3
@@ -76,15 +76,15 @@ def _import(database: Database, path: Path) -> float:
         database_url=database.engine.url.render_as_string(hide_password=False),  # type: ignore[arg-type]
         payload_key=SecretStr(Fernet.generate_key().decode()),
     )
-    engine = Engine(settings, database, run_id="bench")
+    engine = SyncContext(settings, database, run_id="bench")
     started = time.perf_counter()
     asyncio.run(_take_in(engine, path))
     return time.perf_counter() - started
 
 
-async def _take_in(engine: Engine, path: Path) -> None:
+async def _take_in(engine: SyncContext, path: Path) -> None:
     report = OrderReport()
-    intake = Intake(engine, report, read_at=engine.database.now())
+    intake = OrderPages(engine, report, read_at=engine.database.now())
     with path.open() as pages:
         for place, rows in enumerate(pages):
             envelope = {"data": json.loads(rows), "total": ORDERS, "limit": 100, "offset": 100 * place}

@@ -144,9 +144,9 @@ def price(database: Database, channel: BackgroundSandbox, path: Trace, found: di
         "FOURSELLER_API_KEY": channel.config.api_key,
         "FOURSELLER_SELLER_ID": channel.config.seller_id,
     }
-    from midas_pipelines.cli.running import QUIET
+    from midas_pipelines.cli.dagster.running import QUIET
     from midas_pipelines.definitions import defs
-    from midas_pipelines.defs.workflows import run_tags
+    from midas_pipelines.lib.runs.tags import run_tags
 
     with dg.DagsterInstance.ephemeral() as instance:
 

@@ -11,8 +11,8 @@ import httpx
 from benchmarks.measuring import Result, sample_shop, sandbox, settings_of
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.storefront.sample import CATALOGUE_SIZE
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.products import Mode, ProductReport, sync_products
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.product_sync import Mode, ProductReport, sync_products
 
 LATENCY_MS = 50.0
 IN_FLIGHT = 50
@@ -33,7 +33,7 @@ def _first(kind: str) -> Result:
     writes: list[int] = []
     for _ in range(TRIES):
         with sample_shop(kind) as database, sandbox(latency_ms=LATENCY_MS) as channel:
-            report = _full(Engine(settings_of(database, channel), database))
+            report = _full(SyncContext(settings_of(database, channel), database))
             seconds.append(report.push_seconds)
             writes.append(report.requests - 1)  # one reads the empty listing
     ratio = statistics.median(seconds) / LIMIT_SECONDS
@@ -48,10 +48,10 @@ def _first(kind: str) -> Result:
 
 def _unchanged() -> Result:
     with sample_shop("postgresql") as database, sandbox(latency_ms=LATENCY_MS) as channel:
-        engine = Engine(settings_of(database, channel), database)
+        engine = SyncContext(settings_of(database, channel), database)
         _full(engine)
         before = _counts(channel)
-        _full(Engine(settings_of(database, channel), database))
+        _full(SyncContext(settings_of(database, channel), database))
         after = _counts(channel)
     reads = after.get("GET", 0) - before.get("GET", 0)
     writes = sum(after.values()) - sum(before.values()) - reads
@@ -67,8 +67,8 @@ def _faulty(share: float) -> Result:
     """Two full syncs under faults, idempotency keys ignored, then one without: nothing twice, nothing missing."""
     config = {"latency_ms": LATENCY_MS, "fault_rate": share, "honour_idempotency_key": False, "seed": 1}
     with sample_shop("postgresql") as database, sandbox(**config) as channel:
-        first = _full(Engine(settings_of(database, channel), database))
-        second = _full(Engine(settings_of(database, channel), database))
+        first = _full(SyncContext(settings_of(database, channel), database))
+        second = _full(SyncContext(settings_of(database, channel), database))
         products = httpx.get(f"{channel.control_url}/products").json()
     skus = [product["sku"] for product in products]
     twice = len(skus) - len(set(skus))
@@ -82,7 +82,7 @@ def _faulty(share: float) -> Result:
     )
 
 
-def _full(engine: Engine) -> ProductReport:
+def _full(engine: SyncContext) -> ProductReport:
     return asyncio.run(sync_products(engine, Mode.FULL))
 
 

@@ -9,8 +9,8 @@ import time
 
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.inventory import push_inventory
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.quantity_push import push_inventory
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     settings = load_settings()
     with Database(settings.database()) as database:
         started = time.perf_counter()
-        report = asyncio.run(push_inventory(Engine(settings, database), ignore_delays=True))
+        report = asyncio.run(push_inventory(SyncContext(settings, database), ignore_delays=True))
         seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "peak_mb": peak, "pushed": report.pushed, "failed": report.failed}))  # noqa: T201

@@ -12,8 +12,8 @@ import httpx
 from benchmarks.measuring import Result, sample_shop, sandbox, settings_of
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.products import sync_products
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.product_sync import sync_products
 
 RATE = 100.0
 PROCESSES = 3
@@ -62,7 +62,7 @@ def _plain(settings: Settings) -> dict[str, object]:
 def _push(given: dict[str, object]) -> None:
     settings = Settings(**given)  # type: ignore[arg-type]
     with Database(settings.database()) as database:
-        report = asyncio.run(sync_products(Engine(settings, database)))
+        report = asyncio.run(sync_products(SyncContext(settings, database)))
     sys.exit(1 if report.failed else 0)
 
 

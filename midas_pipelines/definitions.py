@@ -2,35 +2,33 @@
 
 import dagster as dg
 
-from midas_pipelines.defs import (
-    catalog,
-    gateway,
-    imported_orders,
-    inventory,
-    listings,
-    observation,
-    operations,
-    order_checks,
-    orders,
-    stock,
-)
-from midas_pipelines.defs.alert_delivery import alert_delivery, alerts_waiting
-from midas_pipelines.defs.code import with_code
-from midas_pipelines.defs.executors import executor
-from midas_pipelines.defs.frames import Frames
-from midas_pipelines.defs.freshness import with_freshness
-from midas_pipelines.defs.health import health_sensor
-from midas_pipelines.defs.jobs import JOBS, schedules
-from midas_pipelines.defs.midas import Midas
-from midas_pipelines.defs.retention import forgetting
-from midas_pipelines.defs.run_alerts import run_alert_sensor
-from midas_pipelines.defs.sensors import left_over_sensors
+from midas_pipelines.defs.catalog import assets as catalog
+from midas_pipelines.defs.gateway import assets as gateway
+from midas_pipelines.defs.inventory import assets as inventory
+from midas_pipelines.defs.inventory import stock
+from midas_pipelines.defs.listings import assets as listings
+from midas_pipelines.defs.listings import reconciliation
+from midas_pipelines.defs.operations import assets as operations
+from midas_pipelines.defs.operations.alert_delivery import alert_delivery, alerts_waiting
+from midas_pipelines.defs.operations.health import health_sensor
+from midas_pipelines.defs.operations.jobs import JOBS, schedules
+from midas_pipelines.defs.operations.retention import forgetting
+from midas_pipelines.defs.operations.run_alerts import run_alert_sensor
+from midas_pipelines.defs.operations.sensors import stale_work_sensors
+from midas_pipelines.defs.orders import assets as orders
+from midas_pipelines.defs.orders import checks as order_checks
+from midas_pipelines.defs.orders import imported_orders
+from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib.code_references import with_code
+from midas_pipelines.lib.freshness import with_freshness
+from midas_pipelines.lib.runs.executors import executor
+from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import load_settings
 
 DOMAINS = [catalog, gateway, listings, inventory, orders, order_checks, stock, operations]
 ASSETS = [
     *dg.load_assets_from_modules(DOMAINS, include_specs=True),
-    *dg.load_assets_from_modules([observation], backfill_policy=observation.READ_ONCE),
+    *dg.load_assets_from_modules([reconciliation], backfill_policy=reconciliation.READ_ONCE),
     *dg.load_assets_from_modules(
         [imported_orders], backfill_policy=imported_orders.BY_MONTH, include_specs=True
     ),
@@ -43,12 +41,12 @@ defs = dg.Definitions(
     jobs=[*JOBS, alert_delivery(SETTINGS)],
     schedules=[*schedules(SETTINGS), forgetting(SETTINGS)],
     sensors=[
-        *left_over_sensors(SETTINGS),
+        *stale_work_sensors(SETTINGS),
         run_alert_sensor(SETTINGS),
         health_sensor(SETTINGS),
         operations.automation(SETTINGS),
         alerts_waiting(SETTINGS),
     ],
-    resources={"midas": Midas(), "frames": Frames()},
+    resources={"midas": MidasResource(), "frames": SnapshotIO()},
     executor=executor(SETTINGS),
 )

@@ -190,7 +190,7 @@ class Settings(BaseSettings):
     keep_audit_days: int = Field(
         400, ge=90, le=3650, description="how long the audit log is kept; never under 90 days"
     )
-    left_over_seconds: int = Field(
+    stale_work_seconds: int = Field(
         60, ge=10, le=3600, description="what the gateway has left undone for so long, Dagster takes up"
     )
     executor: Literal["in_process", "multiprocess", "celery"] = Field(

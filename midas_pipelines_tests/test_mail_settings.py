@@ -10,7 +10,7 @@ import pytest
 
 from midas_pipelines.notify.mail import Letter, SmtpServer, compose
 from midas_pipelines.settings import SettingsError, load_settings
-from midas_pipelines.sync.orders.mail_rules import mail_rules
+from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 
 SECRET = "hunter2"
 
@@ -152,7 +152,7 @@ def test_a_channel_that_is_on_is_written_to_at_its_relay_and_one_that_is_off_nev
     monkeypatch.setenv("MIDAS_SMTP_URL", "smtp://127.0.0.1")
     monkeypatch.setenv("MIDAS_MAIL_CHANNELS_ON", "Amazon, ebay")
     monkeypatch.setenv("MIDAS_MAIL_CHANNELS_OFF", "EBAY")
-    rules, now = mail_rules(load_settings()), datetime.now(UTC)
+    rules, now = mail_policy(load_settings()), datetime.now(UTC)
     wanted = {
         channel: rules.wants("received", channel, "x@marketplace.amazon.com", now)
         for channel in ("amazon", "AMAZON", "ebay", "walmart", None)
@@ -162,7 +162,7 @@ def test_a_channel_that_is_on_is_written_to_at_its_relay_and_one_that_is_off_nev
 
 def test_nobody_is_written_to_unless_a_server_is_set() -> None:
     settings = load_settings()
-    assert (settings.smtp_url, settings.mail_from, mail_rules(settings).enabled) == (None, "", False)
+    assert (settings.smtp_url, settings.mail_from, mail_policy(settings).enabled) == (None, "", False)
 
 
 @pytest.mark.parametrize("hours", ["0", "8761", "soon"])

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from midas_pipelines.settings import Settings, SettingsError, load_settings, unknown_names
-from midas_pipelines.store.payloads import Vault
+from midas_pipelines.store.orders.payload_vault import Vault
 
 SECRET = "hunter2"
 

@@ -15,18 +15,18 @@ from midas_pipelines.settings import SettingsError
 COMMANDS = {
     "alerts": ("midas_pipelines.cli.alerts", "alerts", "See what staff were told of, and send what waits."),
     "conflicts": (
-        "midas_pipelines.cli.conflicts",
+        "midas_pipelines.cli.stock.conflicts",
         "conflicts",
         "See and settle what shop and 4Seller disagree on.",
     ),
     "db": ("midas_pipelines.cli.database", "db", "Prepare the shop's database, or say where it stands."),
     "demo": (
-        "midas_pipelines.cli.demo",
+        "midas_pipelines.cli.local.demo",
         "demo",
         "Show the whole system at work on a sample shop, in a minute.",
     ),
     "dev": (
-        "midas_pipelines.cli.dev",
+        "midas_pipelines.cli.local.dev",
         "dev",
         "Run everything on this machine: sandbox, schedules, Dagster UI.",
     ),
@@ -36,25 +36,33 @@ COMMANDS = {
         "Serve webhooks and the shop's calls, in real time.",
     ),
     "instance": (
-        "midas_pipelines.cli.instance",
+        "midas_pipelines.cli.dagster.instance",
         "instance",
         "Prepare Dagster's own settings and storage.",
     ),
-    "items": ("midas_pipelines.cli.items", "items", "See what was set aside, and give it another try."),
+    "items": ("midas_pipelines.cli.stock.items", "items", "See what was set aside, and give it another try."),
     "keys": ("midas_pipelines.cli.keys", "keys", "Make, list, rotate and revoke keys for the gateway."),
     "orders": (
         "midas_pipelines.cli.orders",
         "orders",
         "Look at marketplace orders, ship them, settle what needs a person.",
     ),
-    "explain": ("midas_pipelines.cli.explain", "explain", "Say why 4Seller shows what it shows of an item."),
+    "explain": (
+        "midas_pipelines.cli.stock.explain",
+        "explain",
+        "Say why 4Seller shows what it shows of an item.",
+    ),
     "reconcile": (
-        "midas_pipelines.cli.reconcile",
+        "midas_pipelines.cli.stock.reconcile",
         "reconcile",
         "Read back what 4Seller shows, and settle what differs.",
     ),
-    "rules": ("midas_pipelines.cli.rules", "rules", "Shape what a channel shows of the shop's stock."),
-    "sandbox": ("midas_pipelines.cli.sandbox", "sandbox", "Run a 4Seller of your own, for development."),
+    "rules": ("midas_pipelines.cli.stock.rules", "rules", "Shape what a channel shows of the shop's stock."),
+    "sandbox": (
+        "midas_pipelines.cli.local.sandbox",
+        "sandbox",
+        "Run a 4Seller of your own, for development.",
+    ),
     "settings": (
         "midas_pipelines.cli.settings",
         "settings",
@@ -65,21 +73,25 @@ COMMANDS = {
         "status",
         "Say what is in step, what waits and what needs a person.",
     ),
-    "stock": ("midas_pipelines.cli.stock", "stock", "See what runs out and what sells."),
-    "store": ("midas_pipelines.cli.store", "store", "Make a sample shop."),
+    "stock": ("midas_pipelines.cli.stock.movement", "stock", "See what runs out and what sells."),
+    "store": ("midas_pipelines.cli.local.store", "store", "Make a sample shop."),
     "webhooks": ("midas_pipelines.cli.webhooks", "webhooks", "List and replay the events that 4Seller sent."),
     "worker": (
         "midas_pipelines.cli.gateway",
         "worker",
         "Work off webhooks and changes, without serving HTTP.",
     ),
-    "sync": ("midas_pipelines.cli.sync", "sync", "Bring products, stock and orders together, now."),
+    "sync": ("midas_pipelines.cli.dagster.sync", "sync", "Bring products, stock and orders together, now."),
     "step-worker": (
-        "midas_pipelines.cli.step_worker",
+        "midas_pipelines.cli.dagster.step_worker",
         "step_worker",
         "Execute steps for the Celery executor.",
     ),
-    "workflows": ("midas_pipelines.cli.workflows", "workflows", "Say what runs by itself, and how often."),
+    "workflows": (
+        "midas_pipelines.cli.dagster.workflows",
+        "workflows",
+        "Say what runs by itself, and how often.",
+    ),
 }
 
 

@@ -8,7 +8,8 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json
-from midas_pipelines.store import migrate, version
+from midas_pipelines.store import migrate
+from midas_pipelines.store.schema import version
 
 
 @click.group()

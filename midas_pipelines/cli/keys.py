@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.store.audit import Deed, note_answered
-from midas_pipelines.store.gateway_keys import (
+from midas_pipelines.store.gateway.audit import AuditEntry, note_answered
+from midas_pipelines.store.gateway.keys import (
     Caller,
     Role,
     UnknownKey,
@@ -115,7 +115,7 @@ def _note(connection: sa.Connection, action: str, caller: Caller) -> None:
     detail = {"name": caller.name, "role": caller.role.value}
     note_answered(
         connection,
-        Deed(f"command line, {who}"[:120], action, target=caller.key_id, detail=detail, remote="local"),
+        AuditEntry(f"command line, {who}"[:120], action, target=caller.key_id, detail=detail, remote="local"),
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.version import NotUpgraded, require_upgraded
+from midas_pipelines.store.schema.version import NotUpgraded, require_upgraded
 
 DATABASE_MODULES = ("sqlalchemy.", "psycopg.", "sqlite3")
 

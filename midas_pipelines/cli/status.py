@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 import click
 
+from midas_pipelines.cli.dagster.workflows import row
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.cli.workflows import row
-from midas_pipelines.defs.timetable import timetable
-from midas_pipelines.store.overview import overview
+from midas_pipelines.lib.workflows import timetable
+from midas_pipelines.store.operations.overview import overview
 
 
 @click.command()

@@ -7,11 +7,11 @@ import click
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.store import webhooks as inbox
-from midas_pipelines.store.wake_triggers import WEBHOOKS
-from midas_pipelines.store.wakes import wake
+from midas_pipelines.store.gateway import webhooks as inbox
+from midas_pipelines.store.gateway.notifications import notify
+from midas_pipelines.store.schema.wake_triggers import WEBHOOKS
 
-STATES = click.Choice(["pending", "applied", "superseded", "set_aside", "all"])
+STATES = click.Choice(["pending", "applied", "superseded", "quarantined", "all"])
 
 
 @click.group()
@@ -23,9 +23,9 @@ def webhooks() -> None:
 @click.option(
     "--state",
     type=STATES,
-    default="set_aside",
+    default="quarantined",
     show_default=True,
-    help="set_aside: a person has to look. pending: not applied yet.",
+    help="quarantined: a person has to look. pending: not applied yet.",
 )
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="The newest so many."
@@ -38,11 +38,13 @@ def list_(state: str, limit: int, as_json: bool) -> None:
         total = inbox.count(connection, state=state)
         left = inbox.backlog(connection)
     if as_json:
-        print_json({"webhooks": rows, "total": total, "pending": left.pending, "set_aside": left.set_aside})
+        print_json(
+            {"webhooks": rows, "total": total, "pending": left.pending, "quarantined": left.quarantined}
+        )
         return
     if rows:
         print_table(f"Webhooks, {state.replace('_', ' ')}", rows, total, "--limit shows more")
-    say(f"{left.pending} wait, {left.set_aside} are set aside.")
+    say(f"{left.pending} wait, {left.quarantined} are set aside.")
 
 
 @webhooks.command()
@@ -58,7 +60,7 @@ def replay(ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
         raise click.UsageError("Name webhook ids, or give --all for those that were set aside.")
     with shop_database() as (_, database), database.writing() as connection:
         put_back = inbox.replay(connection, list(ids) if ids else None)
-        wake(connection, WEBHOOKS)
+        notify(connection, WEBHOOKS)
     unknown = sorted(set(ids) - set(put_back))
     if as_json:
         print_json({"replayed": put_back, "unknown_or_pending": unknown})

@@ -10,8 +10,7 @@ from typing import Any, Self, TypeVar, cast
 import httpx
 from pydantic import SecretStr
 
-from midas_pipelines.fourseller import answers, pages
-from midas_pipelines.fourseller.calls import Call, FailedCall, as_json, as_time
+from midas_pipelines.fourseller import pages
 from midas_pipelines.fourseller.contract import PAGE_LIMIT
 from midas_pipelines.fourseller.errors import (
     BadItem,
@@ -22,14 +21,16 @@ from midas_pipelines.fourseller.errors import (
     RateLimited,
     Unavailable,
 )
-from midas_pipelines.fourseller.metering import CallMeter, CallSums
+from midas_pipelines.fourseller.http import answers
+from midas_pipelines.fourseller.http.calls import Call, FailedCall, as_json, as_time
+from midas_pipelines.fourseller.http.metering import CallMeter, CallSums
+from midas_pipelines.fourseller.http.rate_limit import AdaptivePace, Pace
+from midas_pipelines.fourseller.http.retry import Budget, send_with_retries
+from midas_pipelines.fourseller.http.wire import Wire, ascii_value, segment
 from midas_pipelines.fourseller.models import InventoryLevel, Order, Product, ProductDraft, Tracking
-from midas_pipelines.fourseller.pace import AdaptivePace, Pace
 from midas_pipelines.fourseller.pages import Listing, OrderPage, Page, ProductPage
 from midas_pipelines.fourseller.reading import read_ahead
-from midas_pipelines.fourseller.retrying import Budget, send_until_settled
 from midas_pipelines.fourseller.spelling import folded
-from midas_pipelines.fourseller.wire import Wire, ascii_value, segment
 
 Read = TypeVar("Read")
 Row = TypeVar("Row")
@@ -212,7 +213,7 @@ class FourSeller:
     async def _answer(self, call: Call, read: Callable[[Any], Read]) -> Read:
         async with self._slots:
             budget = Budget(call, self._deadline_seconds)
-            return cast("Read", await send_until_settled(budget, partial(self._attempt, read=read)))
+            return cast("Read", await send_with_retries(budget, partial(self._attempt, read=read)))
 
     async def _attempt(self, budget: Budget, read: Callable[[Any], Read]) -> Read:
         await self._turn(budget)

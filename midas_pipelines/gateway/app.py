@@ -8,11 +8,12 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
-from midas_pipelines.gateway import orders_api, problems, status_api, sync_api, webhooks_api
-from midas_pipelines.gateway.access import bearer
-from midas_pipelines.gateway.callers import Callers
-from midas_pipelines.gateway.document import describe
-from midas_pipelines.gateway.limits import Limits
+from midas_pipelines.gateway.api import orders, problems, sync, webhooks
+from midas_pipelines.gateway.api import status as status_api
+from midas_pipelines.gateway.api.auth import bearer
+from midas_pipelines.gateway.api.callers import Callers
+from midas_pipelines.gateway.api.limits import Limits
+from midas_pipelines.gateway.api.openapi import openapi_document
 from midas_pipelines.gateway.service import Service
 
 DESCRIPTION = """
@@ -38,11 +39,11 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.callers = Callers(service.settings.gateway_rate)
-    app.include_router(webhooks_api.router)
+    app.include_router(webhooks.router)
     app.include_router(status_api.router, dependencies=[Depends(bearer)])
-    app.include_router(sync_api.router, dependencies=[Depends(bearer)])
-    app.include_router(orders_api.router, dependencies=[Depends(bearer)])
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.include_router(sync.router, dependencies=[Depends(bearer)])
+    app.include_router(orders.router, dependencies=[Depends(bearer)])
+    app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
     problems.install(app)
 
     def count(method: str, route: str, status: int, seconds: float) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from midas_pipelines.fourseller.body import read_json
+from midas_pipelines.fourseller.http.body import read_json
 from midas_pipelines.fourseller.lenient import id_in
-from midas_pipelines.store.webhooks import ORDER
-from midas_pipelines.sync.orders.set_aside import short_id
+from midas_pipelines.store.gateway.webhooks import ORDER
+from midas_pipelines.sync.orders.changes.quarantine import short_id
 
 ORDER_TYPES = frozenset({"order.created", "order.updated", "order.cancelled"})
 PRODUCT_TYPES = frozenset({"inventory.updated", "product.updated", "product.deleted"})

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from midas_pipelines.store import webhooks
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.webhooks import NewWebhook
+from midas_pipelines.store.gateway import webhooks
+from midas_pipelines.store.gateway.webhooks import NewWebhook
 from midas_pipelines.sync.threads import in_thread
 
 MOST = 200
@@ -68,7 +68,7 @@ class Inbox:
 
     def _write(self, arrived: list[NewWebhook]) -> set[str]:
         with self._database.writing() as connection:
-            return webhooks.take_in(connection, arrived)
+            return webhooks.store_webhooks(connection, arrived)
 
 
 def _tell(stored: asyncio.Future[bool], answer: bool | Exception) -> None:

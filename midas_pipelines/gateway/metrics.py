@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from midas_pipelines.store import webhooks
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.tables import mappings
+from midas_pipelines.store.gateway import webhooks
+from midas_pipelines.store.schema.tables import mappings
 
 LATENCIES = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
@@ -91,7 +91,7 @@ class _Backlogs(Collector):
         with self._database.reading() as connection:
             items, oldest_item = connection.execute(query).one()
             inbox = webhooks.backlog(connection)
-            aside = connection.scalar(sa.select(sa.func.count()).where(mappings.c.state == "set_aside"))
+            aside = connection.scalar(sa.select(sa.func.count()).where(mappings.c.state == "quarantined"))
         yield GaugeMetricFamily("midas_items_dirty", "Items that wait to be pushed", value=items)
         yield GaugeMetricFamily("midas_items_oldest_seconds", "Age of the oldest", value=_age(oldest_item))
         yield GaugeMetricFamily("midas_items_set_aside", "Items that need a person", value=aside or 0)
@@ -99,7 +99,7 @@ class _Backlogs(Collector):
         yield GaugeMetricFamily(
             "midas_webhooks_oldest_seconds", "Age of the oldest", value=_age(inbox.oldest)
         )
-        yield GaugeMetricFamily("midas_webhooks_set_aside", "Webhooks set aside", value=inbox.set_aside)
+        yield GaugeMetricFamily("midas_webhooks_set_aside", "Webhooks set aside", value=inbox.quarantined)
 
 
 def _age(moment: datetime | None) -> float:

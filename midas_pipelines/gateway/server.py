@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from midas_pipelines.gateway.app import create_app
 from midas_pipelines.gateway.service import Service
 from midas_pipelines.settings import SettingsError
-from midas_pipelines.store.gateway_keys import any_valid_key
+from midas_pipelines.store.gateway.keys import any_valid_key
 
 HEADER_SECONDS = 10.0
 """How long a caller may take to send the head of a request."""

@@ -11,19 +11,19 @@ from datetime import UTC, datetime
 
 from fastapi import Request
 
+from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
 from midas_pipelines.gateway.inbox import Inbox
-from midas_pipelines.gateway.lineage import Lineage
 from midas_pipelines.gateway.metrics import Metrics
-from midas_pipelines.gateway.runs import Orchestrator
 from midas_pipelines.gateway.signatures import Verifier
-from midas_pipelines.gateway.supervising import Supervisor
-from midas_pipelines.gateway.worker import Worker
+from midas_pipelines.gateway.worker.dagster_events import DagsterEvents
+from midas_pipelines.gateway.worker.run import Worker
+from midas_pipelines.gateway.worker.supervisor import Supervisor
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.payloads import Vault
-from midas_pipelines.sync.engine import Engine, worker_name
-from midas_pipelines.sync.orders.intake import OrderReport
-from midas_pipelines.sync.orders.polling import import_orders
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.sync.context import SyncContext, worker_name
+from midas_pipelines.sync.orders.intake.pages import OrderReport
+from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.threads import OneAtATime, in_own_loop, own_threads
 
 CALL_THREADS = 16
@@ -52,8 +52,8 @@ class Service:
         self.vault = Vault(settings.payload_key)
         self.verifier = Verifier(settings.fourseller_webhook_secret)
         self.metrics = Metrics(self.database)
-        self.lineage = Lineage(settings.dagster_home)
-        self.orchestrator = Orchestrator(settings.dagster_url)
+        self.lineage = DagsterEvents(settings.dagster_home)
+        self.orchestrator = DagsterLauncher(settings.dagster_url)
         self.supervisor = Supervisor()
         self.imports = OneAtATime(self._import_orders)
         self.worker: Worker | None = None
@@ -63,16 +63,16 @@ class Service:
             )
         self.inbox = Inbox(self.door, self._stored)
 
-    def engine(self, run_id: str) -> Engine:
+    def engine(self, run_id: str) -> SyncContext:
         """An engine of its own for one call, named in every log row by `run_id`."""
-        return Engine(self.settings, self.database, run_id=run_id[:64], worker=worker_name())
+        return SyncContext(self.settings, self.database, run_id=run_id[:64], worker=worker_name())
 
     async def probe(self, work: Callable[[Database], None]) -> None:
         """Looks at the database in a thread of the probes' own; one that is cancelled leaves the thread to end alone."""
         await asyncio.get_running_loop().run_in_executor(self._probes, work, self.door)
 
-    def _worker_engine(self) -> Engine:
-        return Engine(self.settings, self.workshop, run_id="gateway", worker=worker_name())
+    def _worker_engine(self) -> SyncContext:
+        return SyncContext(self.settings, self.workshop, run_id="gateway", worker=worker_name())
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from midas_pipelines.store.alert_tables import alerts
+from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.storefront.types import utc_now
 
 MOST_ALONE = 10

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.notify.alerts import NEWS
 from midas_pipelines.notify.targets import Target, TargetFailed
-from midas_pipelines.store.alert_tables import alerts
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.storefront.types import is_due, utc_now
 
 AT_ONCE = 50

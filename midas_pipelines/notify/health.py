@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from midas_pipelines.notify.alerts import match_alerts, worst
-from midas_pipelines.store.cursors import advance_cursor, read_cursor
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.waiting import stuck_items
+from midas_pipelines.store.items.quarantined import stuck_items
+from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 
 DAGSTER, GATEWAY = "dagster", "gateway"
 GONE, RETIRED = timedelta(minutes=5), timedelta(days=1)

@@ -33,7 +33,7 @@ class BadTemplate(Exception):
     """A template is missing or wrong; the message names it and the line, and holds nothing of the facts."""
 
 
-def write_letter(kind: str, to: str, facts: Mapping[str, Any], *, folder: Path | None, key: str) -> Letter:
+def render_letter(kind: str, to: str, facts: Mapping[str, Any], *, folder: Path | None, key: str) -> Letter:
     """The letter of that kind.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from alembic import command
 from alembic.config import Config
 
-from midas_pipelines.store import triggers
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.mappings import ensure_items
-from midas_pipelines.store.version import MIGRATIONS, Version, read_version
+from midas_pipelines.store.items.mappings import ensure_items
+from midas_pipelines.store.schema import triggers
+from midas_pipelines.store.schema.version import MIGRATIONS, Version, read_version
 
 UPGRADE_LIMITS = {
     "lock_timeout": "2s",  # the shop's writers wait behind us for its tables

@@ -7,25 +7,25 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.claims import COLUMNS, Mapping
-from midas_pipelines.store.conflicts import open_conflicts
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.rules import Rule
-from midas_pipelines.store.tables import (
+from midas_pipelines.store.items.claims import COLUMNS, Mapping
+from midas_pipelines.store.items.conflicts import open_conflicts
+from midas_pipelines.store.schema.tables import (
     inventory_changes,
     mappings,
     marketplace_order_lines,
     marketplace_orders,
 )
+from midas_pipelines.store.stock.rules import Rule
 from midas_pipelines.storefront.catalog import ItemKey, ShopItem
-from midas_pipelines.sync.availability import arithmetic, available, channel_price
-from midas_pipelines.sync.plan import plan
-from midas_pipelines.sync.rules import item_and_rule, price_steps
+from midas_pipelines.sync.listings.plan import plan
+from midas_pipelines.sync.rules.arithmetic import arithmetic, available, channel_price
+from midas_pipelines.sync.rules.edit import item_and_rule, price_steps
 
 LEDGER_ROWS = 5
 
 
-def explain(database: Database, sku: str, title_limit: int = 255) -> dict[str, Any]:
+def explain_item(database: Database, sku: str, title_limit: int = 255) -> dict[str, Any]:
     """Everything that leads to what 4Seller shows of the item.
 
     Raises:

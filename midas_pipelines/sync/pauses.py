@@ -7,8 +7,8 @@ import logging
 
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.calls import FailedCall
-from midas_pipelines.fourseller.retry_after import LONGEST_PAUSE
+from midas_pipelines.fourseller.http.calls import FailedCall
+from midas_pipelines.fourseller.http.retry_after import LONGEST_PAUSE
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.database import Database
 

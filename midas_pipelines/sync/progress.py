@@ -6,13 +6,13 @@ import math
 import time
 from collections.abc import Callable
 
-from midas_pipelines.sync.orders.intake import OrderReport
-from midas_pipelines.sync.tally import Tally
+from midas_pipelines.sync.orders.intake.pages import OrderReport
+from midas_pipelines.sync.push_counts import PushCounts
 
 Say = Callable[[str], None]
 
 
-class Teller:
+class ProgressReporter:
     """Says how many of `things` are done, how fast, and how long the rest will take.
 
     Args:
@@ -29,10 +29,12 @@ class Teller:
         now = time.monotonic()
         if now - self._last >= 1.0:
             self._last = now
-            self._say(story(self._things, done, failed, now - self._started, total()))
+            self._say(progress_in_words(self._things, done, failed, now - self._started, total()))
 
 
-def tell(say: Say, things: str, waiting: Callable[[], int] | None = None) -> Callable[[Tally], None]:
+def report_progress(
+    say: Say, things: str, waiting: Callable[[], int] | None = None
+) -> Callable[[PushCounts], None]:
     """A callback for a push.
 
     Args:
@@ -40,10 +42,10 @@ def tell(say: Say, things: str, waiting: Callable[[], int] | None = None) -> Cal
         things: what is pushed, such as `items`.
         waiting: counts what is yet to be pushed; asked once, when the first line is due.
     """
-    teller = Teller(say, things)
+    teller = ProgressReporter(say, things)
     totals: list[int] = []
 
-    def progress(tally: Tally) -> None:
+    def progress(tally: PushCounts) -> None:
         def total() -> int | None:
             if waiting is not None and not totals:
                 totals.append(tally.claimed + waiting())
@@ -54,9 +56,9 @@ def tell(say: Say, things: str, waiting: Callable[[], int] | None = None) -> Cal
     return progress
 
 
-def tell_of_orders(say: Say) -> Callable[[OrderReport], None]:
+def order_progress(say: Say) -> Callable[[OrderReport], None]:
     """A callback for an import of orders."""
-    teller = Teller(say, "orders")
+    teller = ProgressReporter(say, "orders")
 
     def progress(report: OrderReport) -> None:
         done = report.imported + report.duplicates + report.failed
@@ -65,7 +67,7 @@ def tell_of_orders(say: Say) -> Callable[[OrderReport], None]:
     return progress
 
 
-def story(things: str, done: int, failed: int, seconds: float, total: int | None) -> str:
+def progress_in_words(things: str, done: int, failed: int, seconds: float, total: int | None) -> str:
     """One line of the log: done of total, failures, rate, time left."""
     rate = done / seconds if seconds > 0 else 0.0
     if total is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from midas_pipelines.store.webhooks import NewWebhook, take_in
+from midas_pipelines.store.gateway.webhooks import NewWebhook, store_webhooks
 from midas_pipelines_tests.cli.conftest import Midas
 from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.sync.world import World
@@ -24,10 +24,10 @@ def test_a_key_is_made_rotated_and_revoked(midas: Midas, settings: dict[str, str
 
 def test_webhooks_are_listed_and_replayed(midas: Midas, settings: dict[str, str], world: World) -> None:
     with world.database.writing() as connection:
-        take_in(connection, [NewWebhook("msg_1", "shop.exploded", None, "plain:{}")])
+        store_webhooks(connection, [NewWebhook("msg_1", "shop.exploded", None, "plain:{}")])
     run(
         world.database,
-        "UPDATE marketplace_webhooks SET processed_at = received_at, outcome = 'set_aside', reason = 'Unknown.'",
+        "UPDATE marketplace_webhooks SET processed_at = received_at, outcome = 'quarantined', reason = 'Unknown.'",
     )
     listed = midas("webhooks", "list", "--json", **settings).json
     assert [(row["webhook_id"], row["reason"]) for row in listed["webhooks"]] == [("msg_1", "Unknown.")]

@@ -14,7 +14,7 @@ from midas_pipelines.cli.orders import orders
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.orders import desk
-from midas_pipelines_tests.sync.orders.letterbox import buy, send
+from midas_pipelines_tests.sync.orders.customer_mail.letterbox import buy, send
 from midas_pipelines_tests.sync.world import World
 
 BUYER = {"name": "Zyxwvu Personname", "email": "zyxwvu@home.example"}
@@ -105,7 +105,7 @@ def test_each_command_is_named_as_the_cause_of_what_it_did(do: Do, world: World,
         "mapped": "an operator: midas orders map",
         "partly_shipped": "an operator: midas orders ship",
         "corrected": "an operator: midas orders ship",
-        "given_back": "an operator: midas orders return",
+        "released": "an operator: midas orders return",
         "dismissed": "an operator: midas orders dismiss",
         "settled": "an operator: midas orders settle",
         "edited": "an operator: midas orders retry",

@@ -228,7 +228,7 @@ def test_what_a_person_has_seen_is_dismissed(orders: Command, world: World, ids:
     desk.shop_sets(world, ids["sold"], "on-hold")
     desk.sync(world)
     assert "refused dismissed" in orders("dismiss", ids["sold"]).output
-    assert json.loads(orders("dismiss", ids["aside"], "--json").output)["dismissed"] == ["set_aside"]
+    assert json.loads(orders("dismiss", ids["aside"], "--json").output)["dismissed"] == ["quarantined"]
     assert orders("dismiss", ids["sold"]).exit_code == 2
     assert orders("list", "--exception", "any").output == "No such orders.\n"
 
@@ -268,7 +268,7 @@ def test_a_retry_that_4seller_or_the_order_stands_in_the_way_of_is_exit_code_1(
 ) -> None:
     aside = orders("retry", ids["aside"])
     assert (aside.exit_code, "is still set aside: " in aside.output) == (1, True)
-    assert json.loads(orders("retry", ids["aside"], "--json").output)["exception"] == "set_aside"
+    assert json.loads(orders("retry", ids["aside"], "--json").output)["exception"] == "quarantined"
     world.faults(s500=1.0)
     down = orders("retry", ids["sold"])
     assert (down.exit_code, down.stderr.startswith("Error: 4Seller answered 500")) == (1, True)

@@ -24,7 +24,7 @@ def test_a_shop_is_synced_from_the_command_line(world: World, midas: Midas, sett
         "deleted",
         "unchanged",
         "failed",
-        "set_aside",
+        "quarantined",
         "requests",
         "seconds",
     ]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from midas_pipelines.cli.dagster_home import write_dagster_yaml
-from midas_pipelines.defs.shards import shard_names
+from midas_pipelines.cli.dagster.home import write_dagster_yaml
+from midas_pipelines.lib.shards import shard_names
 from midas_pipelines.settings import Settings
 
 MIDAS = "from midas_pipelines.cli import main; main()"

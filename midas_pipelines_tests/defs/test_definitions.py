@@ -7,7 +7,13 @@ import sys
 
 import pytest
 
-ENGINE = ["sqlalchemy", "httpx", "midas_pipelines.sync.engine", "midas_pipelines.fourseller.client", "pandas"]
+ENGINE = [
+    "sqlalchemy",
+    "httpx",
+    "midas_pipelines.sync.context",
+    "midas_pipelines.fourseller.client",
+    "pandas",
+]
 
 
 @pytest.mark.parametrize("module", ENGINE)

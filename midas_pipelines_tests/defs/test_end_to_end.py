@@ -43,7 +43,7 @@ def graphql(tmp_path: Path) -> Iterator[str]:
     with (tmp_path / "dev.log").open("wb") as log:
         dev = subprocess.Popen(
             [sys.executable, "-c", MIDAS, "dev", "--workplace", str(tmp_path / "place"), *options],
-            env=os.environ | {"MIDAS_LEFT_OVER_SECONDS": "10"},
+            env=os.environ | {"MIDAS_STALE_WORK_SECONDS": "10"},
             stdout=log,
             stderr=log,
         )

@@ -8,8 +8,8 @@ from datetime import timedelta
 import dagster as dg
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.health import failed_checks, late_assets
-from midas_pipelines.defs.workflows import run_tags
+from midas_pipelines.defs.operations.health import failed_checks, late_assets
+from midas_pipelines.lib.runs.tags import run_tags
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
 

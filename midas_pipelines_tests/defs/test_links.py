@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from midas_pipelines.definitions import ASSETS
-from midas_pipelines.gateway import worker
+from midas_pipelines.gateway.worker import run
 from midas_pipelines_tests.defs.conftest import Execute, metadata
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.world import World
@@ -74,4 +74,4 @@ def test_the_sandbox_shows_one_product_alone(environment: World, execute: Execut
 
 def test_the_gateway_tells_of_assets_that_dagster_knows() -> None:
     known = {spec.key.to_user_string() for asset in ASSETS for spec in getattr(asset, "specs", [asset])}
-    assert {f"gateway/{name}" for name in (*worker.ASSETS.values(), "orders")} <= known
+    assert {f"gateway/{name}" for name in (*run.ASSETS.values(), "orders")} <= known

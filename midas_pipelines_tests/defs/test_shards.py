@@ -9,16 +9,16 @@ import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus  # what the asset's page shows
 
-from midas_pipelines.cli.running import QUIET
+from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.catalog import catalog_snapshot
-from midas_pipelines.defs.frames import Frames
-from midas_pipelines.defs.intervals import daily_schedule
-from midas_pipelines.defs.midas import Midas
-from midas_pipelines.defs.observation import listing_observation
-from midas_pipelines.defs.shards import SHARDS, every_shard, shard_names
+from midas_pipelines.defs.catalog.assets import catalog_snapshot
+from midas_pipelines.defs.listings.reconciliation import listing_observation
+from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib.schedules import daily_schedule
+from midas_pipelines.lib.shards import SHARDS, every_shard, shard_names
+from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.shards import RANGE_END, RANGE_START, Shards
+from midas_pipelines.store.items.shards import RANGE_END, RANGE_START, Shards
 from midas_pipelines_tests.defs.conftest import Execute, metadata
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
@@ -127,7 +127,7 @@ def test_several_shards_are_read_back_in_one_run(environment: World) -> None:
         result = dg.materialize(
             [listing_observation],
             instance=instance,
-            resources={"midas": Midas()},
+            resources={"midas": MidasResource()},
             tags={RANGE_START: "03", RANGE_END: "06"},
         )
     events = result.asset_materializations_for_node("listing_observation")
@@ -153,7 +153,7 @@ def test_a_snapshot_is_kept_by_shard_and_loaded_as_one_frame(environment: World)
         return dg.MaterializeResult(metadata={"skus": sorted(catalog_snapshot["sku"])})
 
     with dg.DagsterInstance.ephemeral() as instance:
-        resources = {"midas": Midas(), "frames": Frames()}
+        resources = {"midas": MidasResource(), "frames": SnapshotIO()}
         tags = every_shard()
         assert dg.materialize([catalog_snapshot], instance=instance, resources=resources, tags=tags).success
         result = dg.materialize(

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract import faults_of
 from midas_pipelines.fourseller.errors import ContractBroken
+from midas_pipelines.fourseller.http.transport import AiohttpTransport
 from midas_pipelines.fourseller.models import Attributes, Image, ProductDraft, Shipping, Tracking
-from midas_pipelines.fourseller.transport import AiohttpTransport
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.fourseller.channel import channel, draft, every, use
 from midas_pipelines_tests.fourseller.mock import Mock, answer_schema, check_request

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from midas_pipelines.fourseller.calls import FailedCall
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
-from midas_pipelines.fourseller.wire import Wire
+from midas_pipelines.fourseller.http.calls import FailedCall
+from midas_pipelines.fourseller.http.wire import Wire
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.fourseller.channel import answering, channel, draft, use
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.store.gateway_keys import Role
+from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.gateway.running import Gateway, running_gateway
 from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
 from midas_pipelines_tests.sync.world import World

@@ -7,11 +7,11 @@ from unittest.mock import Mock
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.gateway.access import PREFIX, ROLES
+from midas_pipelines.gateway.api.auth import PREFIX, ROLES
 from midas_pipelines.gateway.server import require_keys
 from midas_pipelines.settings import SettingsError
-from midas_pipelines.store.gateway_keys import Role, find_caller, revoke_key, rotate_key
-from midas_pipelines.sync.engine import ChannelDown
+from midas_pipelines.store.gateway.keys import Role, find_caller, revoke_key, rotate_key
+from midas_pipelines.sync.context import ChannelDown
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
 from midas_pipelines_tests.shop import add_product, rows, run, value

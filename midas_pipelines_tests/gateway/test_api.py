@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.store.gateway_keys import Role
+from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
 from midas_pipelines_tests.shop import add_product, run, value
@@ -28,7 +28,7 @@ def test_a_few_skus_are_done_at_once_and_answered_with_what_happened(door: Gatew
     assert answer["counts"]["created"] == 1
     first, second = answer["items"]
     assert (first["sku"], first["state"], first["quantity"], first["waits"]) == ("A-1", "listed", 7, False)
-    assert second["state"] == "set_aside"
+    assert second["state"] == "quarantined"
     assert "name is empty" in second["reason"]
 
 
@@ -182,7 +182,7 @@ def test_the_status_says_how_everything_stands(gateway: Gateway) -> None:
     gateway.settled()
     seen = gateway.call("GET", "status", gateway.key(Role.VIEWER)).json()
     assert seen["worker"] == "running"
-    assert seen["items"] == {"waiting": 0, "oldest": None, "oldest_seconds": 0.0, "set_aside": 0}
+    assert seen["items"] == {"waiting": 0, "oldest": None, "oldest_seconds": 0.0, "quarantined": 0}
     assert [(channel["name"], channel["listed"]) for channel in seen["channels"]] == [
         ("website", 1),
         ("fourseller", 1),

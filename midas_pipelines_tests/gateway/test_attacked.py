@@ -18,9 +18,10 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import status_code_conformance as conforms
 
-from midas_pipelines.gateway import limits, server
-from midas_pipelines.gateway.access import PREFIX, ROLES
-from midas_pipelines.store.gateway_keys import Role
+from midas_pipelines.gateway import server
+from midas_pipelines.gateway.api import limits
+from midas_pipelines.gateway.api.auth import PREFIX, ROLES
+from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.conftest import create_upgraded_shop
 from midas_pipelines_tests.copies import SqliteCopies, connect
 from midas_pipelines_tests.gateway.running import Gateway, running_gateway

@@ -11,10 +11,10 @@ import pytest
 
 from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway_keys import Role
-from midas_pipelines.sync.express import Express
-from midas_pipelines.sync.orders.intake import OrderReport
-from midas_pipelines.sync.rules import set_rule
+from midas_pipelines.store.gateway.keys import Role
+from midas_pipelines.sync.orders.intake.pages import OrderReport
+from midas_pipelines.sync.realtime.push_loop import PushLoop
+from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.gateway.running import Gateway, running_gateway
 from midas_pipelines_tests.gateway.test_webhooks import sale
 from midas_pipelines_tests.shop import add_product, rows, run, value
@@ -113,16 +113,16 @@ def test_calls_that_wait_for_the_database_hold_up_neither_probes_nor_webhooks_no
 def test_a_task_that_fails_starts_again_and_one_that_keeps_failing_fails_the_probe(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("midas_pipelines.gateway.supervising.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.supervisor.FIRST_PAUSE", 0.01)
     failing = threading.Event()
-    look = Express._look
+    look = PushLoop._look
 
-    async def look_or_fail(express: Express) -> float:
+    async def look_or_fail(express: PushLoop) -> float:
         if failing.is_set():
             raise ZeroDivisionError
         return await look(express)
 
-    monkeypatch.setattr(Express, "_look", look_or_fail)
+    monkeypatch.setattr(PushLoop, "_look", look_or_fail)
     with running_gateway(world) as gateway:
         failing.set()
         gateway.wait(lambda: gateway.call("GET", "/healthz").status_code == 503, "the bad news")

@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 from starlette.types import Message, Receive, Scope, Send
 
-from midas_pipelines.gateway import limits
-from midas_pipelines.gateway.callers import Callers, Rate, network
-from midas_pipelines.gateway.limits import key_of
+from midas_pipelines.gateway.api import limits
+from midas_pipelines.gateway.api.callers import Callers, Rate, network
+from midas_pipelines.gateway.api.limits import key_of
 from midas_pipelines.gateway.signatures import BadSignature, Verifier
-from midas_pipelines.store.gateway_keys import Role
+from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, signed
 from midas_pipelines_tests.gateway.test_attacked import exchange

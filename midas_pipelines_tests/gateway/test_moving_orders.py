@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.store.gateway_keys import Role
+from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway
 from midas_pipelines_tests.shop import rows, run, value

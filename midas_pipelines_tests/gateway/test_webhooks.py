@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.store import webhooks
+from midas_pipelines.store.gateway import webhooks
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, signed
 from midas_pipelines_tests.shop import add_product, rows, value
@@ -154,18 +154,18 @@ def test_an_unknown_type_is_kept_and_marked(gateway: Gateway) -> None:
     assert gateway.tell("shop.exploded", {"id": "1"}).status_code == 202
     gateway.settled()
     found = rows(gateway.world.database, "SELECT outcome, reason FROM marketplace_webhooks")[0]
-    assert found.outcome == "set_aside"
+    assert found.outcome == "quarantined"
     assert "shop.exploded" in found.reason
 
 
 def test_an_order_that_cannot_be_read_is_set_aside_and_can_be_replayed(gateway: Gateway) -> None:
     gateway.tell("order.created", sale("X", items="many"), webhook_id="msg_bad")
     gateway.settled()
-    assert outcomes(gateway) == ["set_aside"]
+    assert outcomes(gateway) == ["quarantined"]
     with gateway.world.database.writing() as connection:
         assert webhooks.replay(connection, None) == ["msg_bad"]
     gateway.settled()
-    assert outcomes(gateway) == ["set_aside"]
+    assert outcomes(gateway) == ["quarantined"]
 
 
 BADLY_SPELLED = {
@@ -213,7 +213,7 @@ def test_an_event_that_fails_waits_and_goes_on_later(
     def fail(*_: object) -> list[object]:
         raise RuntimeError("no")
 
-    monkeypatch.setattr("midas_pipelines.gateway.applying.import_told", fail)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.webhook_worker.import_told", fail)
     gateway.tell("order.created", sale("X"))
     query = "SELECT attempts, reason, next_attempt_at FROM marketplace_webhooks"
     found = gateway.wait(lambda: [row for row in rows(gateway.world.database, query) if row.attempts])[0]

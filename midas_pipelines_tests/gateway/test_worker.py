@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.gateway.lineage import APART_SECONDS, Lineage, due
+from midas_pipelines.gateway.worker.dagster_events import APART_SECONDS, DagsterEvents, due
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.wakes import Wakes
-from midas_pipelines.sync.rules import set_rule
+from midas_pipelines.store.gateway.notifications import Notifications
+from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import SECRET, Gateway, running_gateway
 from midas_pipelines_tests.gateway.test_webhooks import sale
@@ -43,7 +43,7 @@ def test_a_change_by_plain_sql_is_on_the_channel_in_a_moment(gateway: Gateway) -
 def test_a_rule_begins_and_ends_with_nobody_but_the_worker(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("midas_pipelines.gateway.worker.KEEP_SECONDS", 0.2)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.run.KEEP_SECONDS", 0.2)
     gateway = start()
     add_product(gateway.world.database, sku="A-1", stock_quantity=5)
     gateway.settled()
@@ -227,7 +227,7 @@ def test_a_channel_that_is_down_costs_no_item_an_attempt_for_long(gateway: Gatew
 
 def test_workers_are_woken_by_a_commit_of_anyone(shop: Database) -> None:
     woken = threading.Event()
-    with Wakes(shop, lambda what: woken.set()):
+    with Notifications(shop, lambda what: woken.set()):
         time.sleep(0.3)
         woken.clear()
         add_product(shop)
@@ -249,7 +249,7 @@ class History:
 
 def test_dagster_hears_one_sum_for_each_asset() -> None:
     history = History()
-    lineage = Lineage(None, history)
+    lineage = DagsterEvents(None, history)
     lineage.start()
     for _ in range(1000):
         lineage.note("inventory", "pushed", 0.04)
@@ -279,7 +279,7 @@ def test_an_asset_is_told_of_at_once_after_a_quiet_minute_and_once_a_minute_afte
 
 def test_a_busy_minute_is_one_event_and_its_rest_comes_with_the_end() -> None:
     history = History()
-    lineage = Lineage(None, history)
+    lineage = DagsterEvents(None, history)
     lineage.start()
     lineage.note("inventory", "pushed")
     while not lineage.told:
@@ -295,7 +295,7 @@ def test_a_busy_minute_is_one_event_and_its_rest_comes_with_the_end() -> None:
 def test_what_dagster_could_not_hear_is_told_later_and_nobody_waits() -> None:
     history = History()
     history.down = True
-    lineage = Lineage(None, history)
+    lineage = DagsterEvents(None, history)
     lineage.start()
     started = time.monotonic()
     lineage.note("inventory", "pushed")
@@ -312,7 +312,7 @@ def test_a_real_dagster_shows_it_in_the_assets_history(tmp_path: Any) -> None:
     import dagster as dg
 
     (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    lineage = Lineage(str(tmp_path))
+    lineage = DagsterEvents(str(tmp_path))
     lineage.start()
     lineage.note("inventory", "pushed", 0.05)
     lineage.stop(patience=30)
@@ -344,8 +344,8 @@ def test_what_the_gateway_pushed_is_in_the_log_once_it_ends(world: World) -> Non
 def test_each_minute_of_work_is_a_row_and_an_idle_one_is_none(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("midas_pipelines.gateway.worker.KEEP_SECONDS", 0.1)
-    monkeypatch.setattr("midas_pipelines.gateway.worklog.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.run.KEEP_SECONDS", 0.1)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.stats.EVERY_SECONDS", 0.2)
     gateway = start()
     for number in (1, 2):
         add_product(gateway.world.database, stock_quantity=5)
@@ -364,8 +364,8 @@ def test_calls_that_fail_are_in_the_row_with_those_that_do_not(world: World) -> 
 
 
 def test_sums_wait_while_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midas_pipelines.gateway.worker.KEEP_SECONDS", 0.1)
-    monkeypatch.setattr("midas_pipelines.gateway.worklog.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.run.KEEP_SECONDS", 0.1)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.stats.EVERY_SECONDS", 0.2)
     away = sa.exc.OperationalError("INSERT", None, Exception("away"))
 
     def refuse(*_: object) -> None:
@@ -373,7 +373,7 @@ def test_sums_wait_while_the_database_is_away(world: World, monkeypatch: pytest.
 
     with running_gateway(world) as gateway:
         with monkeypatch.context() as broken:
-            broken.setattr("midas_pipelines.gateway.worklog.note_work", refuse)
+            broken.setattr("midas_pipelines.gateway.worker.stats.note_work", refuse)
             add_product(world.database, stock_quantity=5)
             gateway.settled()
             time.sleep(0.5)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat, report_stuck_items
-from midas_pipelines.store.cursors import advance_cursor
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations.cursors import advance_cursor
 from midas_pipelines_tests.shop import add_product, rows, run, value
 
 OPEN = "SELECT kind FROM alerts WHERE cleared_at IS NULL ORDER BY kind"
@@ -36,7 +36,7 @@ def test_each_misses_the_other_once_it_was_there_and_until_it_is_back(shop: Data
 def test_stuck_items_are_one_alert_that_ends_with_the_last(shop: Database) -> None:
     for number in range(12):
         add_product(shop, sku=f"A-{number}")
-    run(shop, "UPDATE fourseller_product_mappings SET state = 'set_aside', reason = 'No price.'")
+    run(shop, "UPDATE fourseller_product_mappings SET state = 'quarantined', reason = 'No price.'")
     report_stuck_items(shop)
     report_stuck_items(shop)
     ((text,),) = rows(shop, "SELECT text FROM alerts")

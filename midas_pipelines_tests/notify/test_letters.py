@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.notify.letters import KINDS, BadTemplate, money, write_letter
+from midas_pipelines.notify.letters import KINDS, BadTemplate, money, render_letter
 from midas_pipelines.notify.mail import Letter
 
 EMAIL, NAME = "zoe@home.example", "Zoe Zweig"
 
 
 def line(title: str = "Screen", **changes: Any) -> dict[str, Any]:
-    return {"title": title, "sku": "A", "quantity": 2, "owed": 0, "total": Decimal("20.00")} | changes
+    return {"title": title, "sku": "A", "quantity": 2, "backordered": 0, "total": Decimal("20.00")} | changes
 
 
 def facts(**changes: Any) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def facts(**changes: Any) -> dict[str, Any]:
 
 
 def write(kind: str = "received", folder: Path | None = None, **changes: Any) -> Letter:
-    return write_letter(kind, EMAIL, facts(**changes), folder=folder, key="midas-1")
+    return render_letter(kind, EMAIL, facts(**changes), folder=folder, key="midas-1")
 
 
 def in_folder(folder: Path, **files: str | bytes) -> Path:
@@ -56,9 +56,9 @@ def in_folder(folder: Path, **files: str | bytes) -> Path:
 
 SAID: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "received": ("received", {}, "We have your order 114-0839", "24.99 USD"),
-    "owed": (
+    "backordered": (
         "received",
-        {"lines": [line(owed=1)]},
+        {"lines": [line(backordered=1)]},
         "We have your order 114-0839",
         "1 out of stock at the moment, follows later",
     ),
@@ -132,7 +132,7 @@ def test_the_text_reads_as_paragraphs_with_one_blank_line_between() -> None:
 
 def test_amounts_stand_below_each_other_and_a_long_name_stands_above_its_own() -> None:
     long = "x" * 60
-    lines = [line(quantity=12), line(long, owed=1), line("Y" * 52)]
+    lines = [line(quantity=12), line(long, backordered=1), line("Y" * 52)]
     text = write(lines=lines, order__tax=Decimal("1234.50"), order__discount=Decimal(3)).text
     rows = [row for row in text.splitlines() if row.startswith("  ")]
     amounts = [row for row in rows if row.endswith(" USD")]

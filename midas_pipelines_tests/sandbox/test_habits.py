@@ -10,7 +10,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from midas_pipelines.cli.sandbox import sandbox as command
+from midas_pipelines.cli.local.sandbox import sandbox as command
 from midas_pipelines.sandbox.app import Sandbox
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.store import claims
-from midas_pipelines.store.acknowledging import acknowledge
-from midas_pipelines.store.claims import Fate, Outcome
-from midas_pipelines.store.conflicts import record_conflicts
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.journal import ErrorBook, begin_sync, end_sync
+from midas_pipelines.store.items import claims
+from midas_pipelines.store.items.acknowledge import acknowledge
+from midas_pipelines.store.items.claims import PushOutcome, PushResult
+from midas_pipelines.store.items.conflicts import record_conflicts
+from midas_pipelines.store.operations.sync_log import ErrorBook, begin_sync, end_sync
 from midas_pipelines.storefront.bulk import write_each
 from midas_pipelines_tests.shop import add_product, rows, value
 
@@ -25,16 +25,16 @@ STATES = "SELECT state, reason, dirty_since, claimed_by FROM fourseller_product_
 
 
 @pytest.fixture
-def outcomes(shop: Database) -> list[Outcome]:
+def outcomes(shop: Database) -> list[PushOutcome]:
     """Good outcomes of claimed items."""
     for _ in range(ITEMS):
         add_product(shop)
     with shop.writing() as connection:
         claimed = claims.claim(connection, worker="one", lease_seconds=60, limit=ITEMS)
     return [
-        Outcome(
+        PushOutcome(
             one,
-            Fate.LISTED,
+            PushResult.LISTED,
             fourseller_product_id=f"fs-{one.id}",
             content_hash="h",
             price=Decimal(5),
@@ -57,7 +57,7 @@ def outcomes(shop: Database) -> list[Outcome]:
     ],
 )
 def test_one_outcome_that_cannot_be_stored_is_quarantined_and_the_others_are_written(
-    shop: Database, outcomes: list[Outcome], odd: dict[str, Any], both: bool
+    shop: Database, outcomes: list[PushOutcome], odd: dict[str, Any], both: bool
 ) -> None:
     outcomes[7] = dataclasses.replace(outcomes[7], **odd)
     with shop.writing() as connection:
@@ -67,12 +67,12 @@ def test_one_outcome_that_cannot_be_stored_is_quarantined_and_the_others_are_wri
     bad = found.pop(7)
     assert {(row.state, row.dirty_since) for row in found} == {("listed", None)}
     if both or shop.is_postgresql:
-        assert (bad.state, bad.dirty_since) == ("set_aside", None)
+        assert (bad.state, bad.dirty_since) == ("quarantined", None)
         assert "4Seller" in bad.reason
 
 
 def test_the_reason_names_the_item_that_has_the_product_already(
-    shop: Database, outcomes: list[Outcome]
+    shop: Database, outcomes: list[PushOutcome]
 ) -> None:
     outcomes[0] = dataclasses.replace(outcomes[0], fourseller_product_id="fs-2")
     with shop.writing() as connection:
@@ -82,9 +82,9 @@ def test_the_reason_names_the_item_that_has_the_product_already(
 
 @pytest.mark.parametrize("words", ["bad \0 words", "half \ud83d of one"])
 def test_words_from_outside_are_made_writable_wherever_they_are_kept(
-    shop: Database, outcomes: list[Outcome], words: str
+    shop: Database, outcomes: list[PushOutcome], words: str
 ) -> None:
-    refused = Outcome(outcomes[0].mapping, Fate.SET_ASIDE, reason=words, refused=True)
+    refused = PushOutcome(outcomes[0].mapping, PushResult.QUARANTINED, reason=words, refused=True)
     call = SimpleNamespace(
         endpoint="e" * 300,
         status=422,

@@ -12,9 +12,9 @@ from alembic.operations import Operations
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
-from midas_pipelines.store.stock_checks import unexplained_stock
-from midas_pipelines.store.tables import store
-from midas_pipelines.store.version import NotUpgraded, require_upgraded, version
+from midas_pipelines.store.schema.tables import store
+from midas_pipelines.store.schema.version import NotUpgraded, require_upgraded, version
+from midas_pipelines.store.stock.checks import unexplained_stock
 from midas_pipelines.storefront.schema import NEEDED, missing_tables
 from midas_pipelines_tests.conftest import create_shop
 from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value
@@ -83,7 +83,7 @@ def test_who_was_forgotten_before_there_was_a_mark_is_marked(shop: Database) -> 
         migration.upgrade()
     with shop.reading() as connection:
         found = connection.execute(sa.select(store.tables["marketplace_orders"])).all()
-    marked = {row.marketplace_order_id: row.forgotten_at is not None for row in found}
+    marked = {row.marketplace_order_id: row.erased_at is not None for row in found}
     assert marked == {"A": True, "B": False}
 
 

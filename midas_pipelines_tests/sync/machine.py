@@ -17,11 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.sandbox.state import Json, now_text
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.tables import mappings
-from midas_pipelines.sync.engine import ChannelDown, Engine
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.sync.context import ChannelDown, SyncContext
 from midas_pipelines_tests.shop import add_product, add_variant, run, value
+from midas_pipelines_tests.sync.orders.intake.test_import import assert_ledger_explains
 from midas_pipelines_tests.sync.syncing import one_sync
-from midas_pipelines_tests.sync.test_orders import assert_ledger_explains
 from midas_pipelines_tests.sync.world import World, items_for_sale
 
 PRICES = st.sampled_from([Decimal("0.00"), Decimal("0.01"), Decimal("9.99"), Decimal("120.00")])
@@ -219,7 +219,7 @@ class SyncMachine(RuleBasedStateMachine):
 
     def _run(self, kind: str) -> None:
         try:
-            asyncio.run(one_sync(Engine(self.world.settings, self.mortal), kind))
+            asyncio.run(one_sync(SyncContext(self.world.settings, self.mortal), kind))
         except (ChannelDown, FourSellerError):
             assert any(self.shares.values()) or self.hides, "a sync failed without a fault"
 
@@ -256,7 +256,7 @@ class SyncMachine(RuleBasedStateMachine):
             row = ties[key]
             if row.dirty_since is not None or row.fourseller_product_id in self.touched:
                 continue
-            if row.state == "set_aside":
+            if row.state == "quarantined":
                 assert row.reason
                 if row.fourseller_product_id is not None:
                     assert state.products[row.fourseller_product_id]["inventory"]["quantity"] == quantity
@@ -286,7 +286,7 @@ class SyncMachine(RuleBasedStateMachine):
                 self._run("full")
             shown, wanted = self.world.shown, self.world.wanted
             assert {sku: one for sku, one in shown.items() if sku in wanted} == wanted
-            aside = [row.fourseller_product_id for row in self._mappings() if row.state == "set_aside"]
+            aside = [row.fourseller_product_id for row in self._mappings() if row.state == "quarantined"]
             rest = {one["id"] for sku, one in self.world.listed.items() if sku not in wanted}
             assert rest <= set(aside), (
                 rest,

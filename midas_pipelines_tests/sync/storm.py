@@ -17,12 +17,12 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.ledger import StockMove, move_stock
-from midas_pipelines.store.payloads import Vault
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.inventory import push_inventory
-from midas_pipelines.sync.orders.importing import import_sales
-from midas_pipelines.sync.orders.sales import read_sale
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.stock.ledger import StockMove, move_stock
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.intake.batch import import_sales
+from midas_pipelines.sync.orders.model.sale import read_sale
+from midas_pipelines.sync.quantity_push import push_inventory
 
 ORDERS = 200
 """Ids that orders are drawn from: few enough that processes meet on the same one."""
@@ -33,7 +33,7 @@ ACTIONS = {"sell": 40, "restock": 15, "order": 25, "cancel": 10, "move": 9, "pus
 class Storm:
     """One process's part in it."""
 
-    def __init__(self, database: Database, engine: Engine, seed: int) -> None:
+    def __init__(self, database: Database, engine: SyncContext, seed: int) -> None:
         self.database, self.engine = database, engine
         self.random = random.Random(seed)
         self.seed = seed
@@ -106,7 +106,7 @@ def main() -> None:
     seed, operations = int(sys.argv[1]), int(sys.argv[2])
     settings = load_settings()
     with Database(settings.database()) as database:
-        storm = Storm(database, Engine(settings, database), seed)
+        storm = Storm(database, SyncContext(settings, database), seed)
         for number in range(operations):
             storm.act(number)
     print(json.dumps(storm.net))  # noqa: T201

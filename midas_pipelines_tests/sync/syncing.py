@@ -10,10 +10,10 @@ from multiprocessing.context import ForkServerProcess
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.sync.engine import ChannelDown, Engine
-from midas_pipelines.sync.inventory import push_inventory
-from midas_pipelines.sync.orders.polling import import_orders
-from midas_pipelines.sync.products import Mode, sync_products
+from midas_pipelines.sync.context import ChannelDown, SyncContext
+from midas_pipelines.sync.orders.intake.poll import import_orders
+from midas_pipelines.sync.product_sync import Mode, sync_products
+from midas_pipelines.sync.quantity_push import push_inventory
 
 _context = get_context("forkserver")
 _context.set_forkserver_preload([__name__])
@@ -41,10 +41,10 @@ def _sync(given: dict[str, object], kinds: list[str]) -> None:
     with Database(settings.database()) as database:
         for kind in kinds:
             with suppress(ChannelDown):
-                asyncio.run(one_sync(Engine(settings, database), kind))
+                asyncio.run(one_sync(SyncContext(settings, database), kind))
 
 
-async def one_sync(engine: Engine, kind: str) -> None:
+async def one_sync(engine: SyncContext, kind: str) -> None:
     """A sync by its name."""
     match kind:
         case "full":

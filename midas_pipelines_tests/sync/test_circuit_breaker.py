@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from midas_pipelines.store.claims import Fate, Mapping, Outcome
-from midas_pipelines.sync.trouble import FEW, Trouble
+from midas_pipelines.store.items.claims import Mapping, PushOutcome, PushResult
+from midas_pipelines.sync.realtime.circuit_breaker import FEW, CircuitBreaker
 
 ITEM = Mapping(1, 1, None, "S", "P1", "listed", 1, 0, None, None, None, None, None, 0, None, None)
-LISTED = Outcome(ITEM, Fate.LISTED)
-FAILED = Outcome(ITEM, Fate.FAILED, reason="4Seller answered 500.")
+LISTED = PushOutcome(ITEM, PushResult.LISTED)
+FAILED = PushOutcome(ITEM, PushResult.FAILED, reason="4Seller answered 500.")
 UNANSWERED = replace(FAILED, unanswered=True)
-LIMITED = Outcome(ITEM, Fate.RELEASED, reason="4Seller asks for a pause.", wait_seconds=120.0)
+LIMITED = PushOutcome(ITEM, PushResult.RELEASED, reason="4Seller asks for a pause.", wait_seconds=120.0)
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ LIMITED = Outcome(ITEM, Fate.RELEASED, reason="4Seller asks for a pause.", wait_
         ([replace(LIMITED, wait_seconds=5.0)] * 9, False),
     ],
 )
-def test_when_4seller_counts_as_down(outcomes: list[Outcome], down: bool) -> None:
-    trouble = Trouble(20)
+def test_when_4seller_counts_as_down(outcomes: list[PushOutcome], down: bool) -> None:
+    trouble = CircuitBreaker(20)
     for outcome in outcomes:
         trouble.judge(outcome, 0.0)
     assert (trouble.reason is not None) is down
@@ -38,9 +38,9 @@ def test_when_4seller_counts_as_down(outcomes: list[Outcome], down: bool) -> Non
 @pytest.mark.parametrize("outcome", [UNANSWERED, FAILED, LIMITED], ids=["unanswered", "failed", "limited"])
 @pytest.mark.parametrize("answered", [True, False], ids=["failing", "hanging"])
 def test_however_long_the_outage_few_try_and_all_goes_on_within_ten_seconds(
-    outcome: Outcome, answered: bool
+    outcome: PushOutcome, answered: bool
 ) -> None:
-    trouble, now, tried, longest = Trouble(20), 0.0, 0, 0.0
+    trouble, now, tried, longest = CircuitBreaker(20), 0.0, 0, 0.0
     for _ in range(5):
         trouble.judge(outcome, now)
     while now < 3600:
@@ -58,6 +58,6 @@ def test_however_long_the_outage_few_try_and_all_goes_on_within_ten_seconds(
 
 
 def test_what_fails_in_an_outage_costs_no_attempt() -> None:
-    trouble = Trouble(20)
+    trouble = CircuitBreaker(20)
     trouble.judge(UNANSWERED, 0.0)
-    assert trouble.judge(UNANSWERED, 0.0).fate is Fate.RELEASED
+    assert trouble.judge(UNANSWERED, 0.0).fate is PushResult.RELEASED

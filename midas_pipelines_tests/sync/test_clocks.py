@@ -8,11 +8,13 @@ import pytest
 
 from midas_pipelines.notify.alerts import open_subjects
 from midas_pipelines.notify.delivery import something_due
-from midas_pipelines.store import claims, clocks, webhooks
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.left_over import dirty_items
-from midas_pipelines.store.overview import overview
-from midas_pipelines.store.ready import read_ready
+from midas_pipelines.store.gateway import webhooks
+from midas_pipelines.store.items import claims
+from midas_pipelines.store.items.claimable import read_claimable
+from midas_pipelines.store.operations import clocks
+from midas_pipelines.store.operations.overview import overview
+from midas_pipelines.store.operations.stale_work import stale_items
 from midas_pipelines.sync.clocks import CLOCK_APART, note_clocks
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
@@ -55,10 +57,10 @@ def test_a_wait_that_no_backoff_explains_is_over(shop: Database) -> None:
     add_product(shop)
     run(shop, "UPDATE fourseller_product_mappings SET next_attempt_at = :far", far=FAR)
     with shop.writing() as connection:
-        assert len(read_ready(connection, limit=9)) == 1
+        assert len(read_claimable(connection, limit=9)) == 1
         assert len(claims.claim(connection, worker="w", lease_seconds=60, limit=9)) == 1
-        claims.release(connection, "w")
-    assert dirty_items(shop, -60).count == 1
+        claims.release_claims(connection, "w")
+    assert stale_items(shop, -60).count == 1
     run(
         shop,
         "INSERT INTO marketplace_webhooks (webhook_id, type, payload, next_attempt_at) VALUES ('m', 'x', '{}', :far)",

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.store.rules import Rule
-from midas_pipelines.sync.explain import explain, lineage
-from midas_pipelines.sync.rules import BadRule, set_rule
-from midas_pipelines.sync.simulate import Sold, outcome, simulate
+from midas_pipelines.store.stock.rules import Rule
+from midas_pipelines.sync.explain import explain_item, lineage
+from midas_pipelines.sync.rules.edit import BadRule, set_rule
+from midas_pipelines.sync.rules.simulate import Sold, outcome, simulate
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
 
@@ -21,7 +21,7 @@ def test_the_lineage_goes_from_what_4seller_shows_to_the_order(world: World) -> 
     order = world.place(("A-1", 3))
     world.import_orders()
     world.inventory()
-    told = explain(world.database, "A-1")
+    told = explain_item(world.database, "A-1")
     assert (told["on_hand"], told["available"], told["confirmed"]["quantity"]) == (6, 4, 4)
     lines = "\n".join(lineage(told))
     for words in (
@@ -37,7 +37,7 @@ def test_the_lineage_goes_from_what_4seller_shows_to_the_order(world: World) -> 
 
 def test_an_unknown_sku_is_a_sentence(world: World) -> None:
     with pytest.raises(BadRule, match="No item of the shop has the SKU NOPE"):
-        explain(world.database, "NOPE")
+        explain_item(world.database, "NOPE")
 
 
 CASES = [

@@ -12,9 +12,9 @@ import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import InventoryLevel
-from midas_pipelines.store.liveness import Heartbeat
-from midas_pipelines.sync.push import Push
-from midas_pipelines.sync.send import send
+from midas_pipelines.store.items.worker_liveness import Heartbeat
+from midas_pipelines.sync.listings.push import Push
+from midas_pipelines.sync.listings.send import send
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
 

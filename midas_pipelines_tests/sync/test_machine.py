@@ -9,8 +9,8 @@ import tenacity
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from midas_pipelines.fourseller import retrying
-from midas_pipelines.fourseller.wire import Wire
+from midas_pipelines.fourseller.http import retry
+from midas_pipelines.fourseller.http.wire import Wire
 from midas_pipelines.sandbox import api
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.conftest import create_upgraded_shop
@@ -33,7 +33,7 @@ def life(monkeypatch: pytest.MonkeyPatch) -> Life:
         return answer
 
     monkeypatch.setattr(Wire, "send", send_or_die)
-    monkeypatch.setattr(retrying, "_BACK_OFF", tenacity.wait_random(0, 0.002))
+    monkeypatch.setattr(retry, "_BACK_OFF", tenacity.wait_random(0, 0.002))
     return life
 
 

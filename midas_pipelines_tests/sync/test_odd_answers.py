@@ -30,7 +30,7 @@ def test_an_odd_id_quarantines_its_item_alone(
     report = world.full()
     assert report.scanned == 6
     states = [world.mapping(product).state for product in products]
-    assert states.count("set_aside") == (1 if odd == "the same" else 2)
+    assert states.count("quarantined") == (1 if odd == "the same" else 2)
     assert states[2:] == ["listed"] * 4
     assert world.dirty == 0
     assert "4Seller" in value(world.database, "SELECT min(reason) FROM fourseller_product_mappings")
@@ -43,5 +43,5 @@ def test_a_price_that_cannot_be_kept_sets_its_item_aside(world: World) -> None:
             connection.exec_driver_sql("ALTER TABLE products ALTER COLUMN price TYPE NUMERIC(14, 2)")
     world.set(products[1], price=Decimal(100_000_000))
     world.full()
-    assert [world.mapping(product).state for product in products] == ["listed", "set_aside", "listed"]
+    assert [world.mapping(product).state for product in products] == ["listed", "quarantined", "listed"]
     assert "is not below 100,000,000" in world.mapping(products[1]).reason

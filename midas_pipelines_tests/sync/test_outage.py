@@ -9,7 +9,7 @@ import pytest
 from midas_pipelines.fourseller.errors import BadCredentials
 from midas_pipelines.notify.alerts import open_subjects
 from midas_pipelines.sandbox import breaking
-from midas_pipelines.sync.engine import ChannelDown
+from midas_pipelines.sync.context import ChannelDown
 from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.world import World
 

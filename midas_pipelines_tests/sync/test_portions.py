@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.store import claims
-from midas_pipelines.sync.orders import intake
+from midas_pipelines.store.items import claims
+from midas_pipelines.sync.orders.intake import pages as intake
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.world import World
 

@@ -16,12 +16,12 @@ import pytest
 from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.sandbox.habits import HABITS
 from midas_pipelines.sandbox.shoppers import Shoppers
-from midas_pipelines.store.stock_checks import negative_stock, unexplained_stock
-from midas_pipelines.sync.engine import ChannelDown
-from midas_pipelines.sync.orders.polling import import_orders
+from midas_pipelines.store.stock.checks import negative_stock, unexplained_stock
+from midas_pipelines.sync.context import ChannelDown
+from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.status_sync import sync_statuses
-from midas_pipelines.sync.products import Mode, sync_products
-from midas_pipelines.sync.reconcile import reconcile
+from midas_pipelines.sync.product_sync import Mode, sync_products
+from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
 
@@ -119,12 +119,12 @@ def check_orders(trade: Trade, *, cancellations: bool = True) -> None:
     assert kept == Counter(world.sandbox.state.orders.keys()), story
     aside = rows(
         world.database,
-        "SELECT marketplace_order_id, reason FROM marketplace_orders WHERE outcome IN ('set_aside', 'quarantined')",
+        "SELECT marketplace_order_id, reason FROM marketplace_orders WHERE outcome IN ('quarantined', 'quarantined')",
     )
     assert aside == [], story
     found = rows(
         world.database,
-        "SELECT o.marketplace_order_id, sum(l.taken + l.owed), sum(l.taken - l.given_back) FROM marketplace_orders o "
+        "SELECT o.marketplace_order_id, sum(l.taken + l.backordered), sum(l.taken - l.released) FROM marketplace_orders o "
         "JOIN marketplace_order_lines l ON l.order_id = o.id GROUP BY o.marketplace_order_id",
     )
     units = {key: (sold, kept) for key, sold, kept in found}

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from midas_pipelines.store.stock_checks import negative_stock, unexplained_stock
+from midas_pipelines.store.stock.checks import negative_stock, unexplained_stock
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
 
@@ -49,7 +49,7 @@ def check(world: World, net: Counter[int]) -> None:
     """Holds the stock against what was done to it, by the processes' own word and the order lines."""
     lines = rows(
         world.database,
-        "SELECT product_id, sum(given_back - taken) AS units FROM marketplace_order_lines GROUP BY product_id",
+        "SELECT product_id, sum(released - taken) AS units FROM marketplace_order_lines GROUP BY product_id",
     )
     for row in lines:
         net[row.product_id] += row.units

@@ -12,8 +12,8 @@ from midas_pipelines.fourseller.errors import BadCredentials
 from midas_pipelines.sandbox import api
 from midas_pipelines.sandbox.state import Json
 from midas_pipelines.settings import Settings
-from midas_pipelines.sync.engine import ChannelDown, Engine
-from midas_pipelines.sync.products import sync_products
+from midas_pipelines.sync.context import ChannelDown, SyncContext
+from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
@@ -109,7 +109,7 @@ def test_going_down_midway_keeps_what_was_done(world: World) -> None:
 def test_bad_credentials_stop_the_run_at_once_with_one_sentence(world: World) -> None:
     stock_up(world, 40)
     wrong = world.settings.model_dump() | {"fourseller_api_key": "wrong-key"}
-    engine = Engine(Settings(**wrong), world.database)
+    engine = SyncContext(Settings(**wrong), world.database)
     with pytest.raises(BadCredentials, match="check FOURSELLER_API_KEY"):
         asyncio.run(sync_products(engine))
     assert sum(world.calls().values()) <= 8  # one for each that was in flight
@@ -134,7 +134,7 @@ def test_a_refused_item_is_set_aside_until_it_changes(world: World) -> None:
     product, _ = stock_up(world, 2)
     world.refuse(422, "S00")
     report = world.full()
-    assert (report.created, report.set_aside) == (1, 1)
+    assert (report.created, report.quarantined) == (1, 1)
     assert "category is closed" in world.mapping(product).reason
     assert world.writes(world.full) == world.writes(world.incremental) == 0
     world.refused.clear()
@@ -156,7 +156,7 @@ def test_a_listed_item_whose_new_content_is_refused_keeps_a_true_quantity(
     world.set(product, stock_quantity=0)
     sync(world)
     assert world.listed["S00"]["inventory"]["quantity"] == 0
-    assert (world.mapping(product).state, world.dirty) == ("set_aside", 0)
+    assert (world.mapping(product).state, world.dirty) == ("quarantined", 0)
 
 
 def test_a_refused_and_removed_item_leaves_nothing_behind(world: World) -> None:
@@ -192,7 +192,7 @@ def test_failures_back_off_across_runs_and_end_set_aside(world: World) -> None:
     assert world.calls(world.incremental) == {}
     world.full()
     last = world.mapping(product)
-    assert (last.state, last.attempts, last.dirty_since) == ("set_aside", 3, None)
+    assert (last.state, last.attempts, last.dirty_since) == ("quarantined", 3, None)
     assert world.writes(world.full) == 0
 
 
@@ -202,7 +202,7 @@ def test_an_item_given_up_starts_anew_once_it_changes(world: World) -> None:
     world.engine(most_attempts=2)
     for _ in range(2):
         world.incremental()
-    assert world.mapping(product).state == "set_aside"
+    assert world.mapping(product).state == "quarantined"
     world.set(product, name="Changed")
     world.incremental()
     assert (world.mapping(product).attempts, world.dirty) == (1, 1)

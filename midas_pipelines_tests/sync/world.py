@@ -16,13 +16,13 @@ from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.state import Json, Refused
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.tables import mappings
+from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.schema import has_product_status, product_variants, products
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.inventory import InventoryReport, push_inventory
-from midas_pipelines.sync.orders.intake import OrderReport
-from midas_pipelines.sync.orders.polling import Window, import_orders
-from midas_pipelines.sync.products import Mode, ProductReport, sync_products
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.intake.pages import OrderReport
+from midas_pipelines.sync.orders.intake.poll import Window, import_orders
+from midas_pipelines.sync.product_sync import Mode, ProductReport, sync_products
+from midas_pipelines.sync.quantity_push import InventoryReport, push_inventory
 from midas_pipelines_tests.shop import rows, run
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
@@ -58,10 +58,10 @@ class World:
         }
         return Settings(**(given | self.changes))
 
-    def engine(self, **changes: Any) -> Engine:
+    def engine(self, **changes: Any) -> SyncContext:
         """A worker of its own name."""
         self.changes |= changes
-        return Engine(self.settings, self.database)
+        return SyncContext(self.settings, self.database)
 
     # acting
 

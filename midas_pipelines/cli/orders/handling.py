@@ -23,13 +23,15 @@ from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.database import Database
 from midas_pipelines.storefront.lookup import items_by_sku
 from midas_pipelines.storefront.orders import order_status
-from midas_pipelines.sync.orders import carriers, shipments, unmapped
-from midas_pipelines.sync.orders.clerk import Clerk
-from midas_pipelines.sync.orders.giving_back import order_lines, take_back
-from midas_pipelines.sync.orders.leaving import all_has_left
-from midas_pipelines.sync.orders.locking import lock_order
-from midas_pipelines.sync.orders.mail_rules import mail_rules
-from midas_pipelines.sync.orders.units import away
+from midas_pipelines.sync.orders.changes import shipments
+from midas_pipelines.sync.orders.model import carriers
+from midas_pipelines.sync.orders.model.locking import lock_order
+from midas_pipelines.sync.orders.model.mail_policy import mail_policy
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.units import away
+from midas_pipelines.sync.orders.stock import unmapped
+from midas_pipelines.sync.orders.stock.release import order_lines, restock_units
+from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
 
 
 @orders.command()
@@ -59,7 +61,7 @@ def ship(
     if instead and lines:
         raise Mistaken("--instead corrects a parcel as it is: it takes no --line.")
     with opened(order_id) as (settings, database, row):
-        clerk = Clerk(f"{BY_HAND} ship", mail=mail_rules(settings))
+        clerk = OrderContext(f"{BY_HAND} ship", mail=mail_policy(settings))
         try:
             parcel = carriers.tracking(carrier, number, url=url, anyway=anyway)
             untold = None
@@ -68,7 +70,7 @@ def ship(
                 shipped = shipments.Shipped(new=False)
             else:
                 units = parse_lines(lines, _most(database, row, parcel.number))
-                shipped = shipments.ship(database, row.id, parcel, clerk, units=units)
+                shipped = shipments.record_shipment(database, row.id, parcel, clerk, units=units)
         except carriers.BadTracking as bad:
             hint = " `--anyway` takes it as it is." if bad.doubtful else ""
             raise Mistaken(f"{bad}{hint}") from None
@@ -116,7 +118,7 @@ def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
         if item is None:
             raise Mistaken(f"The shop has no item with the SKU {sku}.")
         try:
-            done = unmapped.map_line(database, row.id, number, item, Clerk(f"{BY_HAND} map"))
+            done = unmapped.map_line(database, row.id, number, item, OrderContext(f"{BY_HAND} map"))
         except unmapped.CannotMap as why:
             raise Mistaken(f"Order {row.marketplace_order_id}: {why}") from None
     told = {"order": row.marketplace_order_id, "line": number, "sku": sku, "mapped": done}
@@ -138,14 +140,14 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
     """
     with opened(order_id) as (_, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
-        whole = all_has_left(connection, row, order_status(connection, row.local_order_id))
+        whole = is_fully_shipped(connection, row, order_status(connection, row.local_order_id))
         left = {line.line: away(line, all_left=whole) for line in order_lines(connection, row.id)}
         units = parse_lines(lines, left)
         for number, count in (units or {}).items():
             if count > left[number]:
                 raise Mistaken(f"Line {number} has {left[number]} units that have left and not come back.")
-        clerk = Clerk(f"{BY_HAND} return")
-        back = take_back(connection, row, "returned", clerk, units=units, all_left=whole)
+        clerk = OrderContext(f"{BY_HAND} return")
+        back = restock_units(connection, row, "returned", clerk, units=units, all_left=whole)
     if as_json:
         print_json({"order": row.marketplace_order_id, "units": back})
     else:

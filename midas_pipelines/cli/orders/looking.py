@@ -13,12 +13,12 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.orders.group import opened, order_argument, orders
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.sync.orders.flaws import Flaw
-from midas_pipelines.sync.orders.lookup import list_orders
-from midas_pipelines.sync.orders.mailing import GIVEN_UP, send_again, unsent_messages
-from midas_pipelines.sync.orders.story import Story, read_story
+from midas_pipelines.sync.orders.customer_mail.send import GIVEN_UP, send_again, unsent_messages
+from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.lookup import list_orders
+from midas_pipelines.sync.orders.timeline import Timeline, read_timeline
 
-EXCEPTIONS = ["any", "set_aside", *(flaw.value for flaw in Flaw)]
+EXCEPTIONS = ["any", "quarantined", *(flaw.value for flaw in OrderException)]
 STATUSES = ["pending", "processing", "shipped", "delivered", "cancelled", "refunded"]
 MESSAGE_STATES = ["waiting", "sending", "failed", "unsure"]
 SHOWN = ("order", "local_id", "channel", "status", "shop_status", "total", "placed", "exception")
@@ -66,7 +66,7 @@ def _in_short(row: dict[str, Any]) -> dict[str, Any]:
 def show(order_id: str, as_json: bool) -> None:
     """Tell an order's whole story: steps, stock, parcels and messages, with times and causes."""
     with opened(order_id) as (_, database, row), database.reading() as connection:
-        story = read_story(connection, row)
+        story = read_timeline(connection, row)
     if as_json:
         print_json(asdict(story))
     else:
@@ -97,7 +97,7 @@ def _put_back(database: Any, state: str | None) -> int:
     return send_again(database, [state] if state in GIVEN_UP else GIVEN_UP)
 
 
-def _print_story(story: Story) -> None:
+def _print_story(story: Timeline) -> None:
     order = story.order
     say(
         f"Order {order['marketplace_order_id']} on {order['sales_channel'] or 'a marketplace'}, "
@@ -110,7 +110,7 @@ def _print_story(story: Story) -> None:
         state = "Dismissed" if dismissed else f"Needs a person: {order['exception'] or 'set aside'}"
         say(f"{state}. {order['reason'] or ''}".rstrip())
     if story.lines:
-        names = ("line", "sku", "title", "quantity", "taken", "given_back", "owed", "shipped")
+        names = ("line", "sku", "title", "quantity", "taken", "released", "backordered", "shipped")
         print_table("Lines", [{name: line[name] for name in names} for line in story.lines])
     form = _form([one.at for one in story.entries], datetime.now(UTC))
     entries = [

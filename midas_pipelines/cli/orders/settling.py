@@ -11,15 +11,15 @@ from midas_pipelines.cli.orders.group import BY_HAND, Mistaken, opened, order_ar
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import clean, say
 from midas_pipelines.fourseller.errors import FourSellerError
-from midas_pipelines.store.payloads import Vault
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.orders import conflicts
-from midas_pipelines.sync.orders.clerk import Clerk
-from midas_pipelines.sync.orders.forgetting import forget_buyer
-from midas_pipelines.sync.orders.locking import lock_order
-from midas_pipelines.sync.orders.lookup import NoSuchOrder
-from midas_pipelines.sync.orders.mail_rules import mail_rules
-from midas_pipelines.sync.orders.retrying import CannotRetry, NothingToDismiss, Retried, dismiss, retry_order
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes import conflicts
+from midas_pipelines.sync.orders.changes.erase import erase_buyer
+from midas_pipelines.sync.orders.model.locking import lock_order
+from midas_pipelines.sync.orders.model.lookup import NoSuchOrder
+from midas_pipelines.sync.orders.model.mail_policy import mail_policy
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.retry import CannotRetry, NothingToDismiss, Retried, dismiss, retry_order
 
 
 @orders.command()
@@ -43,9 +43,9 @@ def settle(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
         raise Mistaken("--restock goes with --as cancelled.")
     with opened(order_id) as (settings, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
-        clerk = Clerk(f"{BY_HAND} settle", mail=mail_rules(settings))
+        clerk = OrderContext(f"{BY_HAND} settle", mail=mail_policy(settings))
         try:
-            conflicts.settle(connection, row, decision, clerk, restock=restock)
+            conflicts.resolve_conflict(connection, row, decision, clerk, restock=restock)
         except conflicts.NoConflict as why:
             raise Mistaken(str(why)) from None
     if as_json:
@@ -65,7 +65,7 @@ def dismiss_(order_id: str, as_json: bool) -> None:
     with opened(order_id) as (_, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
         try:
-            seen = dismiss(connection, row, Clerk(f"{BY_HAND} dismiss"))
+            seen = dismiss(connection, row, OrderContext(f"{BY_HAND} dismiss"))
         except NothingToDismiss as why:
             raise Mistaken(str(why)) from None
     if as_json:
@@ -87,7 +87,7 @@ def retry(order_id: str, mail: bool, as_json: bool) -> None:
     """
     with shop_database() as (settings, database):
         settings.channel()
-        engine = Engine(settings, database, run_id=f"{BY_HAND} retry")
+        engine = SyncContext(settings, database, run_id=f"{BY_HAND} retry")
         try:
             done = asyncio.run(retry_order(engine, order_id, mail=mail))
         except (NoSuchOrder, CannotRetry) as why:
@@ -98,12 +98,12 @@ def retry(order_id: str, mail: bool, as_json: bool) -> None:
         print_json(done.record)
     else:
         say(_told(done))
-    if done.exception == "set_aside":
+    if done.exception == "quarantined":
         raise SystemExit(1)
 
 
 def _told(done: Retried) -> str:
-    if done.exception == "set_aside":
+    if done.exception == "quarantined":
         return f"Order {done.order} is still set aside: {done.reason}"
     news = "imported" if done.imported else "moved on" if done.moved_on else "nothing new from 4Seller"
     left = [f"still open: {done.exception}"] if done.exception else []
@@ -129,7 +129,7 @@ def forget(order_id: str, yes: bool, as_json: bool) -> None:
             click.confirm(f"Erase the buyer of order {order} for good?", abort=True)
         with database.writing() as connection:
             row = lock_order(connection, found.id)
-            forget_buyer(connection, row, Clerk(f"{BY_HAND} forget", Vault(settings.payload_key)))
+            erase_buyer(connection, row, OrderContext(f"{BY_HAND} forget", Vault(settings.payload_key)))
     if as_json:
         print_json({"order": row.marketplace_order_id, "forgotten": True})
     else:

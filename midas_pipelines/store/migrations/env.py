@@ -2,13 +2,7 @@
 
 from alembic import context
 
-from midas_pipelines.store import (  # noqa: F401 - their tables belong to the metadata
-    alert_tables,
-    gateway_tables,
-    rule_tables,
-    shipment_tables,
-)
-from midas_pipelines.store.tables import store
+from midas_pipelines.store.schema.tables import store
 
 connection = context.config.attributes["connection"]
 context.configure(

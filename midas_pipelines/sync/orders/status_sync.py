@@ -9,36 +9,36 @@ from datetime import UTC, datetime
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, BadItem, Conflict, FourSellerError, NotFound
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.orders.noting import (
-    A_DAY,
-    clerk_of,
-    close,
-    note_bad_parcel,
-    note_failure,
-    note_objection,
-    note_refusal,
-    note_told,
-)
-from midas_pipelines.sync.orders.polling import import_orders
-from midas_pipelines.sync.orders.shipments import count_shipments
-from midas_pipelines.sync.orders.statuses import GOODS_LEFT
-from midas_pipelines.sync.orders.telling import (
-    Message,
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes.outbound import (
     Objection,
-    Parcel,
-    messages,
+    ShipmentToPush,
+    StatusUpdate,
     objection,
     shown,
+    status_updates,
 )
-from midas_pipelines.sync.orders.waiting_orders import Waiting, waiting_orders
-from midas_pipelines.sync.record import recorded
+from midas_pipelines.sync.orders.changes.pending import PendingUpdate, pending_updates
+from midas_pipelines.sync.orders.changes.recording import (
+    A_DAY,
+    close,
+    order_context_of,
+    record_bad_shipment,
+    record_failure,
+    record_objection,
+    record_pushed,
+    record_refusal,
+)
+from midas_pipelines.sync.orders.changes.shipments import count_shipments
+from midas_pipelines.sync.orders.intake.poll import import_orders
+from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES
+from midas_pipelines.sync.sync_log import logged_sync
 
 PREVIEW = 50
 
 
 @dataclass
-class StatusReport:
+class StatusSyncReport:
     """What a status sync did; counts of orders, but for parcels."""
 
     scanned: int = 0  # orders of which 4Seller has to be told something
@@ -52,7 +52,7 @@ class StatusReport:
     preview: list[dict[str, str]] = field(default_factory=list)
     problems: list[dict[str, str]] = field(default_factory=list)
 
-    def note(self, order: Waiting, outcome: str, *, problem: bool = False) -> None:
+    def note(self, order: PendingUpdate, outcome: str, *, problem: bool = False) -> None:
         """Adds a line to the preview, or to what needs a look."""
         row = {"order": order.order_id, "status": order.shop_status or "", "outcome": outcome}
         shown = self.problems if problem else self.preview
@@ -60,7 +60,7 @@ class StatusReport:
             shown.append(row)
 
 
-async def sync_statuses(engine: Engine) -> StatusReport:
+async def sync_statuses(engine: SyncContext) -> StatusSyncReport:
     """Follows the marketplace first, then tells it what the shop did.
 
     Raises:
@@ -68,14 +68,14 @@ async def sync_statuses(engine: Engine) -> StatusReport:
         FourSellerError: 4Seller's orders could not be read.
     """
     polled = await import_orders(engine)
-    report = await tell_marketplace(engine, moved_on=polled.moved_on)
+    report = await push_statuses(engine, moved_on=polled.moved_on)
     report.requests += polled.requests
     return report
 
 
-async def tell_marketplace(
-    engine: Engine, *, kind: str = "status", only: int | None = None, moved_on: int = 0
-) -> StatusReport:
+async def push_statuses(
+    engine: SyncContext, *, kind: str = "status", only: int | None = None, moved_on: int = 0
+) -> StatusSyncReport:
     """Tells 4Seller of every status that the shop changed and every parcel that left.
 
     Args:
@@ -87,13 +87,13 @@ async def tell_marketplace(
     Raises:
         BadCredentials: the key or the seller id is wrong.
     """
-    report = StatusReport(moved_on=moved_on)
-    with recorded(engine, kind, "to 4Seller", report) as clock:
-        await asyncio.to_thread(count_shipments, engine.database, clerk_of(engine))
+    report = StatusSyncReport(moved_on=moved_on)
+    with logged_sync(engine, kind, "to 4Seller", report) as clock:
+        await asyncio.to_thread(count_shipments, engine.database, order_context_of(engine))
         async with engine.channel() as client:
             clock.client = client
             slots, after = asyncio.Semaphore(engine.settings.in_flight), 0
-            while found := await asyncio.to_thread(waiting_orders, engine, after, only):
+            while found := await asyncio.to_thread(pending_updates, engine, after, only):
                 after = found[-1].row_id
                 report.scanned += sum(order.open for order in found)
                 await asyncio.gather(*(_tell(engine, client, order, slots, report) for order in found))
@@ -101,18 +101,22 @@ async def tell_marketplace(
 
 
 async def _tell(
-    engine: Engine, client: FourSeller, order: Waiting, slots: asyncio.Semaphore, report: StatusReport
+    engine: SyncContext,
+    client: FourSeller,
+    order: PendingUpdate,
+    slots: asyncio.Semaphore,
+    report: StatusSyncReport,
 ) -> None:
     for shipment_id, why in order.unsound:
         report.refused += 1
         report.note(order, why, problem=True)
-        await asyncio.to_thread(note_bad_parcel, engine, order, shipment_id, why)
+        await asyncio.to_thread(record_bad_shipment, engine, order, shipment_id, why)
     against = _objection(order) if order.moved else None
     through = True
     if against is not None:
         report.refused += 1
         report.note(order, against.why, problem=True)
-        await asyncio.to_thread(note_objection, engine, order, against)
+        await asyncio.to_thread(record_objection, engine, order, against)
     if against is None or not against.conflict:  # in a conflict nothing is told before a person has decided
         goal = order.goal if order.moved and not against else None
         async with slots:
@@ -121,9 +125,9 @@ async def _tell(
         await asyncio.to_thread(close, engine, order)
 
 
-def _objection(order: Waiting) -> Objection | None:
+def _objection(order: PendingUpdate) -> Objection | None:
     refund = order.paid_back and order.standing is not OrderStatus.REFUNDED
-    if refund and order.goal not in GOODS_LEFT:  # which is pushed in place of any other status
+    if refund and order.goal not in SHIPPED_STATES:  # which is pushed in place of any other status
         return None
     return objection(
         order.standing, order.shop_status, left=order.left, known=order.known, settled=order.settled
@@ -131,7 +135,11 @@ def _objection(order: Waiting) -> Objection | None:
 
 
 async def _push(
-    engine: Engine, client: FourSeller, order: Waiting, goal: OrderStatus | None, report: StatusReport
+    engine: SyncContext,
+    client: FourSeller,
+    order: PendingUpdate,
+    goal: OrderStatus | None,
+    report: StatusSyncReport,
 ) -> bool:
     """Makes the calls, and notes of each what 4Seller's answer shows; False when one has to be made again later.
 
@@ -152,7 +160,7 @@ async def _push(
                 report.refused += 1
                 order = replace(order, parcels=parcels)
                 continue
-            await asyncio.to_thread(note_told, engine, order, taken)
+            await asyncio.to_thread(record_pushed, engine, order, taken)
             same = taken.status is call.status
             untaken = "" if same else f"4Seller took {call.status.value} without an error, and shows {word}."
             if call.parcel is not None and taken.parcel is None:
@@ -167,17 +175,17 @@ async def _push(
     except (BadItem, Conflict, NotFound) as refused_by:
         report.refused += 1
         report.note(order, str(refused_by), problem=True)
-        await asyncio.to_thread(note_refusal, engine, order, str(refused_by))
+        await asyncio.to_thread(record_refusal, engine, order, str(refused_by))
         return False
     except FourSellerError as failed:  # stays marked; a later run tells it again
         report.failed += 1
         report.note(order, str(failed), problem=True)
-        await asyncio.to_thread(note_failure, engine, order)
+        await asyncio.to_thread(record_failure, engine, order)
         return False
     if untaken:
         report.failed += 1
         report.note(order, untaken, problem=True)
-        await asyncio.to_thread(note_failure, engine, order, untaken)
+        await asyncio.to_thread(record_failure, engine, order, untaken)
         return False
     if pushed:
         report.told += 1
@@ -185,12 +193,12 @@ async def _push(
     return True
 
 
-def _calls(order: Waiting, reached: OrderStatus, goal: OrderStatus | None) -> list[Message]:
+def _calls(order: PendingUpdate, reached: OrderStatus, goal: OrderStatus | None) -> list[StatusUpdate]:
     refund = order.paid_back and order.moved and reached is not OrderStatus.REFUNDED
-    return messages(reached, goal, order.parcels, refund=refund)
+    return status_updates(reached, goal, order.parcels, refund=refund)
 
 
-async def _send(client: FourSeller, order: Waiting, call: Message) -> tuple[Message, str]:
+async def _send(client: FourSeller, order: PendingUpdate, call: StatusUpdate) -> tuple[StatusUpdate, str]:
     """Makes one call; returns what of it 4Seller shows, and its word for the status. Asks for the order where the answer
     does not show all of the call."""
     tracking = call.parcel.tracking if call.parcel is not None else None
@@ -202,16 +210,16 @@ async def _send(client: FourSeller, order: Waiting, call: Message) -> tuple[Mess
 
 
 async def _note_parcel(
-    engine: Engine,
-    order: Waiting,
-    parcel: Parcel,
+    engine: SyncContext,
+    order: PendingUpdate,
+    parcel: ShipmentToPush,
     why: str,
-    report: StatusReport,
+    report: StatusSyncReport,
     *,
     wait: int = 0,
     untaken: bool = False,
 ) -> None:
     report.note(order, why, problem=True)
     await asyncio.to_thread(
-        note_bad_parcel, engine, order, parcel.shipment_id, why, wait=wait, untaken=untaken
+        record_bad_shipment, engine, order, parcel.shipment_id, why, wait=wait, untaken=untaken
     )

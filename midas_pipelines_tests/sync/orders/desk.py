@@ -12,19 +12,19 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.sandbox.state import Json, Refused, State
-from midas_pipelines.store.payloads import Vault
-from midas_pipelines.store.shipment_tables import order_shipments
-from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.sync.orders import conflicts
-from midas_pipelines.sync.orders.carriers import tracking
-from midas_pipelines.sync.orders.clerk import Clerk
-from midas_pipelines.sync.orders.giving_back import take_back
-from midas_pipelines.sync.orders.leaving import all_has_left
-from midas_pipelines.sync.orders.locking import lock_order
-from midas_pipelines.sync.orders.retrying import Retried, dismiss, retry_order
-from midas_pipelines.sync.orders.shipments import Shipped, ship
-from midas_pipelines.sync.orders.status_sync import StatusReport, sync_statuses, tell_marketplace
-from midas_pipelines.sync.sold import import_told
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.schema.shipment_tables import order_shipments
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.sync.orders.changes import conflicts
+from midas_pipelines.sync.orders.changes.shipments import Shipped, record_shipment
+from midas_pipelines.sync.orders.intake.webhook import import_order_webhooks
+from midas_pipelines.sync.orders.model.carriers import tracking
+from midas_pipelines.sync.orders.model.locking import lock_order
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
+from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses, sync_statuses
+from midas_pipelines.sync.orders.stock.release import restock_units
+from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
@@ -92,19 +92,19 @@ def shop_refunds(world: World, order_id: str) -> None:
     run(world.database, "UPDATE orders SET payment_status = 'refunded' WHERE id = :id", id=local)
 
 
-def sync(world: World) -> StatusReport:
+def sync(world: World) -> StatusSyncReport:
     """A status sync, both ways."""
     return asyncio.run(sync_statuses(world.engine()))
 
 
-def tell(world: World) -> StatusReport:
+def tell(world: World) -> StatusSyncReport:
     """Only the way to 4Seller."""
-    return asyncio.run(tell_marketplace(world.engine()))
+    return asyncio.run(push_statuses(world.engine()))
 
 
 def told(world: World, *events: dict[str, Any]) -> list[str]:
     """4Seller tells of orders by webhook; how each of them ended."""
-    found = import_told(world.engine(), list(events), Vault(None))
+    found = import_order_webhooks(world.engine(), list(events), Vault(None))
     return [one.ended for one in found]
 
 
@@ -114,11 +114,13 @@ def pack(
     number: str = UPS,
     carrier: str = "ups",
     units: dict[int, int] | None = None,
-    clerk: Clerk | None = None,
+    clerk: OrderContext | None = None,
 ) -> Shipped:
     """An operator records a parcel."""
     parcel: Tracking = tracking(carrier, number)
-    return ship(world.database, order(world, order_id).id, parcel, clerk or Clerk(), units=units)
+    return record_shipment(
+        world.database, order(world, order_id).id, parcel, clerk or OrderContext(), units=units
+    )
 
 
 def shop_packs(world: World, order_id: str, number: str | None, carrier: str | None = "UPS") -> int:
@@ -152,14 +154,16 @@ def settle(world: World, order_id: str, decision: str, *, restock: bool = False)
     """An operator decides a conflict."""
     row = order(world, order_id).id
     with world.database.writing() as connection:
-        conflicts.settle(connection, lock_order(connection, row), decision, Clerk(), restock=restock)
+        conflicts.resolve_conflict(
+            connection, lock_order(connection, row), decision, OrderContext(), restock=restock
+        )
 
 
 def dismissed(world: World, order_id: str) -> list[str]:
     """An operator takes the order as it is; what was odd about it."""
     row = order(world, order_id).id
     with world.database.writing() as connection:
-        return dismiss(connection, lock_order(connection, row), Clerk())
+        return dismiss(connection, lock_order(connection, row), OrderContext())
 
 
 def come_back(world: World, order_id: str, units: dict[int, int] | None = None) -> int:
@@ -167,8 +171,8 @@ def come_back(world: World, order_id: str, units: dict[int, int] | None = None) 
     row = order(world, order_id).id
     with world.database.writing() as connection:
         found = lock_order(connection, row)
-        whole = all_has_left(connection, found, shop_status(world, order_id))
-        return take_back(connection, found, "returned", Clerk(), units=units, all_left=whole)
+        whole = is_fully_shipped(connection, found, shop_status(world, order_id))
+        return restock_units(connection, found, "returned", OrderContext(), units=units, all_left=whole)
 
 
 def retry(world: World, order_id: str) -> Retried:
@@ -178,7 +182,7 @@ def retry(world: World, order_id: str) -> Retried:
 
 def a_day_later(world: World) -> None:
     """What waits for its next attempt is due."""
-    run(world.database, "UPDATE marketplace_orders SET tell_after = NULL")
+    run(world.database, "UPDATE marketplace_orders SET push_after = NULL")
     run(world.database, "UPDATE order_shipments SET next_attempt_at = NULL")
 
 
@@ -232,8 +236,8 @@ def edit(world: World, order_id: str, *items: tuple[str, int], **fields: Any) ->
 
 def assert_whole(world: World) -> None:
     """The ledger explains the stock and the lines; nothing is negative."""
-    from midas_pipelines.store.order_checks import unbalanced_orders, unexplained_deductions, unpaired_orders
-    from midas_pipelines.store.stock_checks import negative_stock, unexplained_stock
+    from midas_pipelines.store.orders.checks import unbalanced_orders, unexplained_deductions, unpaired_orders
+    from midas_pipelines.store.stock.checks import negative_stock, unexplained_stock
 
     for find in (
         unexplained_stock,

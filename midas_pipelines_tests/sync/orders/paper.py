@@ -37,9 +37,9 @@ def told(world: World, *orders: Raw) -> None:
 
 
 def holdings(world: World, order_id: str) -> list[tuple[str | None, int, int, int]]:
-    """Of each line that is sold still: SKU, quantity, the units it holds and the units it is owed."""
+    """Of each line that is sold still: SKU, quantity, the units it holds and the units it is backordered."""
     return [
-        (line.sku, line.quantity, line.taken - line.given_back, line.owed)
+        (line.sku, line.quantity, line.taken - line.released, line.backordered)
         for line in desk.lines(world, order_id)
         if line.quantity
     ]

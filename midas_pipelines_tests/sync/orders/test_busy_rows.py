@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.payloads import Vault
-from midas_pipelines.sync.orders.importing import import_sales
-from midas_pipelines.sync.orders.refusals import Cause, blame, in_words
-from midas_pipelines.sync.orders.sales import read_sale
-from midas_pipelines.sync.sold import import_told
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.sync.orders.intake.batch import import_sales
+from midas_pipelines.sync.orders.intake.refusals import Cause, blame, in_words
+from midas_pipelines.sync.orders.intake.webhook import import_order_webhooks
+from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.test_orders import order_json
+from midas_pipelines_tests.sync.orders.intake.test_import import order_json
 from midas_pipelines_tests.sync.world import World
 
 IMPORTED = "SELECT count(*) FROM marketplace_orders WHERE outcome = 'imported'"
@@ -76,9 +76,9 @@ def test_a_locked_order_of_the_shops_holds_up_its_own_change_alone(postgresql_wo
     off = [raw | {"status": "cancelled", "updated_at": "2027-01-01T00:00:00Z"} for raw in orders]
     with checkout(world) as connection:
         hold(connection, "orders", int(value(world.database, "SELECT min(id) FROM orders")))
-        found = import_told(world.engine(), off, Vault(None))
+        found = import_order_webhooks(world.engine(), off, Vault(None))
         assert sorted(one.ended for one in found) == ["applied"] * 5 + ["postponed"]
-    found = import_told(world.engine(), off, Vault(None))
+    found = import_order_webhooks(world.engine(), off, Vault(None))
     assert desk.stock(world, product) == 50
 
 
@@ -131,7 +131,7 @@ def test_a_trigger_of_sqlites_that_refuses_one_order_holds_up_no_other(world: Wo
         "BEGIN SELECT RAISE(ABORT, 'not on Mondays'); END",
     )
     paper.put(world, *sold(31, "A"))
-    assert (world.import_orders().imported, desk.order(world, "A-7").outcome) == (30, "set_aside")
+    assert (world.import_orders().imported, desk.order(world, "A-7").outcome) == (30, "quarantined")
     assert "not on Mondays" in desk.order(world, "A-7").reason
 
 

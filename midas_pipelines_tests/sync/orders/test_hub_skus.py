@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.hub_skus import link, linked_items, links, spellings, unlink
-from midas_pipelines.sync.orders.clerk import Clerk
-from midas_pipelines.sync.orders.unmapped import map_known_lines, map_line
+from midas_pipelines.store.items.hub_skus import link, linked_items, links, spellings, unlink
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.stock.unmapped import map_known_lines, map_line
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.world import World
 
@@ -18,7 +18,7 @@ def test_what_was_mapped_once_by_hand_is_not_asked_for_again(world: World) -> No
     product = add_product(world.database, sku="A-1", stock_quantity=10)
     world.place(("HUB-1", 2))
     world.import_orders()
-    assert map_line(world.database, 1, 1, (product, None), Clerk(None))
+    assert map_line(world.database, 1, 1, (product, None), OrderContext(None))
     world.place(("HUB-1", 3))
     world.import_orders()
     assert value(world.database, TAKEN) == 5

@@ -13,8 +13,8 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadItem
 from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import OrderPage, Page
-from midas_pipelines.sync.orders.intake import Intake, Listing
-from midas_pipelines.sync.orders.narrowing import Narrowing
+from midas_pipelines.sync.orders.intake.narrowing import Narrowing
+from midas_pipelines.sync.orders.intake.pages import OrderListing, OrderPages
 
 NOW = datetime.now(UTC)
 
@@ -52,10 +52,10 @@ class Hub:
 class Seen:
     """What an intake remembers of listings."""
 
-    next_listing, leave_listing = Intake.next_listing, Intake.leave_listing
+    next_listing, leave_listing = OrderPages.next_listing, OrderPages.leave_listing
 
     def __init__(self) -> None:
-        self.read_all, self._declared, self._listing = True, 0, Listing()
+        self.read_all, self._declared, self._listing = True, 0, OrderListing()
         self._report = type("Report", (), {"declared": 0})()
 
 
@@ -64,7 +64,7 @@ def read(hub: Hub, **asked: Any) -> tuple[set[int], bool]:
     seen, numbers = Seen(), set()
 
     async def work() -> None:
-        narrowing = Narrowing(cast("FourSeller", hub), cast("Intake", seen))
+        narrowing = Narrowing(cast("FourSeller", hub), cast("OrderPages", seen))
         async for page in narrowing.pages(**asked):
             seen._listing.add(page)
             numbers.update(int(one.id) for one in page.data)

@@ -10,16 +10,16 @@ import pytest
 
 from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.database import Database
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.orders.carriers import tracking
-from midas_pipelines.sync.orders.clerk import Clerk
-from midas_pipelines.sync.orders.polling import import_orders
-from midas_pipelines.sync.orders.shipments import CannotShip, Shipped, correct, ship
-from midas_pipelines.sync.orders.status_sync import StatusReport, tell_marketplace
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes.shipments import CannotShip, Shipped, correct, record_shipment
+from midas_pipelines.sync.orders.intake.poll import import_orders
+from midas_pipelines.sync.orders.model.carriers import tracking
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
-Work = Callable[[Engine], object]
+Work = Callable[[SyncContext], object]
 
 
 def at_once(world: World, *works: Work) -> list[object]:
@@ -31,7 +31,7 @@ def at_once(world: World, *works: Work) -> list[object]:
         with Database(world.database.engine.url) as database:
             barrier.wait()
             try:
-                ends[place] = work(Engine(world.settings, database))
+                ends[place] = work(SyncContext(world.settings, database))
             except Exception as end:
                 ends[place] = end
 
@@ -46,15 +46,17 @@ def at_once(world: World, *works: Work) -> list[object]:
 
 
 def shipping(row: int, number: str, carrier: str, units: dict[int, int] | None = None) -> Work:
-    return lambda engine: ship(engine.database, row, tracking(carrier, number), Clerk(), units=units)
+    return lambda engine: record_shipment(
+        engine.database, row, tracking(carrier, number), OrderContext(), units=units
+    )
 
 
-def polling(engine: Engine) -> object:
+def polling(engine: SyncContext) -> object:
     return asyncio.run(import_orders(engine))
 
 
-def telling(engine: Engine) -> StatusReport:
-    return asyncio.run(tell_marketplace(engine))
+def telling(engine: SyncContext) -> StatusSyncReport:
+    return asyncio.run(push_statuses(engine))
 
 
 @pytest.mark.parametrize("answer", ["taken", "refused"])
@@ -65,7 +67,7 @@ def test_a_number_that_is_corrected_while_the_old_one_is_sent_is_told_too(world:
 
     def move(order: str, word: str, parcel: Json | None = None) -> Json:
         if (parcel or {}).get("number") == "P-1":
-            correct(world.database, row, "P-1", tracking("ups", desk.UPS), Clerk())
+            correct(world.database, row, "P-1", tracking("ups", desk.UPS), OrderContext())
             if answer == "refused":
                 raise Refused(422, "refused_by_test", "Not this one.")
         return State.move(state, order, word, parcel)
@@ -150,8 +152,6 @@ def test_three_tellers_tell_each_parcel_and_give_back_each_unit_once(world: Worl
     for order_id in (packed, shops, cancelled, delivered):
         assert desk.order(world, order_id).exception is None
         told = desk.steps(world, order_id)
-        assert all(
-            told.count(step) <= 1 for step in ("tracking_told", "given_back", "cancelled", "delivered")
-        )
+        assert all(told.count(step) <= 1 for step in ("tracking_told", "released", "cancelled", "delivered"))
     assert desk.on_shelf(world) == {"A": 7, "B": 7, "C": 10, "D": 7}
     desk.assert_whole(world)

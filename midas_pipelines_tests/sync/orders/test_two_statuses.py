@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.orders.status_sync import tell_marketplace
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.status_sync import push_statuses
 from midas_pipelines_tests.shop import run
 from midas_pipelines_tests.sync.machine import Killed, Life, MortalDatabase
 from midas_pipelines_tests.sync.orders import desk
@@ -98,7 +98,7 @@ def test_killed_anywhere_between_a_call_and_its_note_both_sides_meet(world: Worl
         act(world, order_id)
         life.end_after(moment)
         with pytest.raises(Killed):
-            asyncio.run(tell_marketplace(Engine(world.settings, mortal)))
+            asyncio.run(push_statuses(SyncContext(world.settings, mortal)))
         desk.sync(world)
         desk.sync(world)
         assert set(desk.sides(world, order_id)) == {"shipped"}, moment
@@ -167,7 +167,7 @@ def test_both_cancel_at_once_and_the_stock_comes_back_once(world: World) -> None
     assert desk.sync(world).scanned == 0
     assert set(desk.sides(world, order_id)) == {"cancelled"}
     assert (desk.order(world, order_id).exception, desk.on_shelf(world)) == (None, {"A": 10})
-    assert desk.steps(world, order_id).count("given_back") == 1
+    assert desk.steps(world, order_id).count("released") == 1
 
 
 # what cannot be told

@@ -9,45 +9,49 @@ import pytest
 
 from midas_pipelines.fourseller.models import Order, Tracking
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.sync.moving import move_order
-from midas_pipelines.sync.orders.telling import Message, Parcel, shown
+from midas_pipelines.sync.orders.changes.outbound import ShipmentToPush, StatusUpdate, shown
+from midas_pipelines.sync.orders.status_change import change_status
 from midas_pipelines_tests.shop import run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
 PENDING, PROCESSING, SHIPPED = OrderStatus.PENDING, OrderStatus.PROCESSING, OrderStatus.SHIPPED
-PARCEL = Parcel(1, Tracking(carrier="X", number="AB-1"))
+PARCEL = ShipmentToPush(1, Tracking(carrier="X", number="AB-1"))
 
-ANSWERS: list[tuple[Message, dict[str, Any], Message]] = [
-    (Message(SHIPPED), {"status": "shipped"}, Message(SHIPPED)),
-    (Message(SHIPPED), {"status": "delivered"}, Message(SHIPPED)),
-    (Message(SHIPPED), {"status": "processing"}, Message(PENDING)),
-    (Message(SHIPPED), {"status": "in transit"}, Message(PENDING)),
-    (Message(SHIPPED), {"status": "cancelled"}, Message(PENDING)),
-    (Message(SHIPPED), {}, Message(PENDING)),
-    (Message(PROCESSING), {"status": "In_Process"}, Message(PROCESSING)),
-    (Message(PROCESSING), {"status": "to_ship"}, Message(PENDING)),
-    (Message(SHIPPED), {"status": "in_process"}, Message(PENDING)),
-    (Message(OrderStatus.CANCELLED), {"status": "pending"}, Message(PENDING)),
-    (Message(OrderStatus.REFUNDED), {"status": "cancelled"}, Message(PENDING)),
-    (Message(PENDING), {"status": "odd"}, Message(PENDING)),
+ANSWERS: list[tuple[StatusUpdate, dict[str, Any], StatusUpdate]] = [
+    (StatusUpdate(SHIPPED), {"status": "shipped"}, StatusUpdate(SHIPPED)),
+    (StatusUpdate(SHIPPED), {"status": "delivered"}, StatusUpdate(SHIPPED)),
+    (StatusUpdate(SHIPPED), {"status": "processing"}, StatusUpdate(PENDING)),
+    (StatusUpdate(SHIPPED), {"status": "in transit"}, StatusUpdate(PENDING)),
+    (StatusUpdate(SHIPPED), {"status": "cancelled"}, StatusUpdate(PENDING)),
+    (StatusUpdate(SHIPPED), {}, StatusUpdate(PENDING)),
+    (StatusUpdate(PROCESSING), {"status": "In_Process"}, StatusUpdate(PROCESSING)),
+    (StatusUpdate(PROCESSING), {"status": "to_ship"}, StatusUpdate(PENDING)),
+    (StatusUpdate(SHIPPED), {"status": "in_process"}, StatusUpdate(PENDING)),
+    (StatusUpdate(OrderStatus.CANCELLED), {"status": "pending"}, StatusUpdate(PENDING)),
+    (StatusUpdate(OrderStatus.REFUNDED), {"status": "cancelled"}, StatusUpdate(PENDING)),
+    (StatusUpdate(PENDING), {"status": "odd"}, StatusUpdate(PENDING)),
     (
-        Message(SHIPPED, PARCEL),
+        StatusUpdate(SHIPPED, PARCEL),
         {"status": "shipped", "tracking": {"number": "ab1"}},
-        Message(SHIPPED, PARCEL),
+        StatusUpdate(SHIPPED, PARCEL),
     ),
-    (Message(SHIPPED, PARCEL), {"status": "shipped", "tracking": {"number": "2"}}, Message(SHIPPED)),
-    (Message(SHIPPED, PARCEL), {"status": "shipped"}, Message(SHIPPED)),
     (
-        Message(SHIPPED, PARCEL),
+        StatusUpdate(SHIPPED, PARCEL),
+        {"status": "shipped", "tracking": {"number": "2"}},
+        StatusUpdate(SHIPPED),
+    ),
+    (StatusUpdate(SHIPPED, PARCEL), {"status": "shipped"}, StatusUpdate(SHIPPED)),
+    (
+        StatusUpdate(SHIPPED, PARCEL),
         {"status": "pending", "tracking": {"number": "AB 1"}},
-        Message(PENDING, PARCEL),
+        StatusUpdate(PENDING, PARCEL),
     ),
 ]
 
 
 @pytest.mark.parametrize(("call", "answer", "taken"), ANSWERS)
-def test_what_an_answer_shows(call: Message, answer: dict[str, Any], taken: Message) -> None:
+def test_what_an_answer_shows(call: StatusUpdate, answer: dict[str, Any], taken: StatusUpdate) -> None:
     assert shown(call, PENDING, Order.model_validate({"id": "1"} | answer)) == taken
 
 
@@ -62,7 +66,7 @@ def test_a_status_that_is_not_taken_is_pushed_again_and_shown(world: World, goal
         for attempt in range(1, 4):
             assert desk.tell(world).failed == 1
             row = desk.order(world, order_id)
-            assert (row.status, row.tell_attempts) == ("pending", attempt)
+            assert (row.status, row.push_attempts) == ("pending", attempt)
             assert row.exception == ("refused" if attempt == 3 else None)
             desk.a_day_later(world)
     assert desk.on_shelf(world) == {"A": 7}
@@ -91,7 +95,7 @@ def test_a_parcel_that_is_not_taken_is_pushed_again_and_shown(world: World) -> N
 def test_a_refund_that_is_not_taken_is_no_refund(world: World) -> None:
     order_id = desk.sold(world, A=3)
     with desk.unheard(world):
-        moved = asyncio.run(move_order(world.engine(), order_id, OrderStatus.REFUNDED))
+        moved = asyncio.run(change_status(world.engine(), order_id, OrderStatus.REFUNDED))
     assert (moved.told, desk.order(world, order_id).status, desk.on_shelf(world)) == (
         False,
         "pending",

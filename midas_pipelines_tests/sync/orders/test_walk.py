@@ -15,22 +15,22 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.sandbox.state import Refused
-from midas_pipelines.store.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.schema import product_variants, products
-from midas_pipelines.sync.orders import flaws
-from midas_pipelines.sync.orders.clerk import Clerk
-from midas_pipelines.sync.orders.conflicts import settle
-from midas_pipelines.sync.orders.giving_back import take_back
-from midas_pipelines.sync.orders.leaving import all_has_left
-from midas_pipelines.sync.orders.locking import lock_order
-from midas_pipelines.sync.orders.open_lines import settle_open_lines
-from midas_pipelines.sync.orders.oversold import subject
-from midas_pipelines.sync.orders.polling import import_orders
-from midas_pipelines.sync.orders.shipments import CannotShip
+from midas_pipelines.sync.orders.changes.conflicts import resolve_conflict
+from midas_pipelines.sync.orders.changes.shipments import CannotShip
+from midas_pipelines.sync.orders.intake.poll import import_orders
+from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.locking import lock_order
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.oversold import subject
+from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
+from midas_pipelines.sync.orders.model.units import left_to_ship
 from midas_pipelines.sync.orders.status_sync import sync_statuses
-from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT
-from midas_pipelines.sync.orders.units import left_to_ship
-from midas_pipelines.sync.orders.unmapped import map_line
+from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
+from midas_pipelines.sync.orders.stock.release import restock_units
+from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
+from midas_pipelines.sync.orders.stock.unmapped import map_line
 from midas_pipelines_tests.shop import add_product, add_variant, rows
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
@@ -80,7 +80,7 @@ class Walk:
         act(order_id)
         if self.chance.random() < 0.3:
             asyncio.run(sync_statuses(self.engine))
-            settle_open_lines(self.world.database)  # as before each push, of what telling has freed
+            allocate_pending_lines(self.world.database)  # as before each push, of what telling has freed
         else:
             asyncio.run(import_orders(self.engine))
 
@@ -129,8 +129,8 @@ class Walk:
         units = self.chance.choice([None, {1: 1}])
         with self.world.database.writing() as connection:
             order = lock_order(connection, desk.order(self.world, order_id).id)
-            left = all_has_left(connection, order, desk.shop_status(self.world, order_id))
-            take_back(connection, order, "returned", Clerk(), units=units, all_left=left)
+            left = is_fully_shipped(connection, order, desk.shop_status(self.world, order_id))
+            restock_units(connection, order, "returned", OrderContext(), units=units, all_left=left)
 
     def shop_moves(self, order_id: str) -> None:
         desk.shop_sets(
@@ -140,17 +140,19 @@ class Walk:
     def settles(self, _: str) -> None:
         for order_id in self.orders:
             order = desk.order(self.world, order_id)
-            if "conflict" in flaws.read(order.exception):
+            if "conflict" in exceptions.read(order.exception):
                 decision = self.decision(order.status)
                 if decision == "shipped":  # without stock it would owe, and nobody be told: a known fault
                     self.fill_the_shelves()
                 with self.world.database.writing() as connection:
                     held = lock_order(connection, order.id)
-                    settle(connection, held, decision, Clerk(), restock=self.chance.choice([True, False]))
+                    resolve_conflict(
+                        connection, held, decision, OrderContext(), restock=self.chance.choice([True, False])
+                    )
 
     def decision(self, status: str) -> str:
         """How an operator settles an order that stands there; none that is a known fault."""
-        if status in GOODS_LEFT:
+        if status in SHIPPED_STATES:
             return "shipped"
         return "cancelled" if status == "refunded" else self.chance.choice(["shipped", "cancelled"])
 
@@ -167,7 +169,7 @@ class Walk:
         order = desk.order(self.world, order_id)
         for line in desk.lines(self.world, order_id):
             if line.product_id is None and order.status not in ENDED:
-                map_line(self.world.database, order.id, line.line, self.items["A"], Clerk())
+                map_line(self.world.database, order.id, line.line, self.items["A"], OrderContext())
 
     def ended_unmapped(self) -> bool:
         """Whether an order has ended of which a line is unmapped: mapping it is a known fault."""
@@ -186,11 +188,11 @@ class Walk:
         told = f"after step {len(self.did)}: {'; '.join(self.did[-6:])}"
         desk.assert_whole(self.world)
         found = self.everything()
-        owed = {subject((row.product_id, row.variant_id)) for row in found if row.owed}
-        assert [row.order for row in found if row.owed and row.status in ENDED] == [], told
-        assert [row for row in found if row.owed and row.on_shelf] == [], told
+        backordered = {subject((row.product_id, row.variant_id)) for row in found if row.backordered}
+        assert [row.order for row in found if row.backordered and row.status in ENDED] == [], told
+        assert [row for row in found if row.backordered and row.on_shelf] == [], told
         assert flagged_otherwise(found) == [], told
-        assert self.told_as_oversold() == owed, told
+        assert self.told_as_oversold() == backordered, told
         assert self.differ_from_4seller(found) == [], told
 
     def everything(self) -> Sequence[sa.Row[Any]]:
@@ -200,7 +202,7 @@ class Walk:
             orders.c.marketplace_order_id.label("order"),
             orders.c.status,
             orders.c.exception,
-            *(lines.c[name] for name in ("sku", "quantity", "owed", "product_id", "variant_id")),
+            *(lines.c[name] for name in ("sku", "quantity", "backordered", "product_id", "variant_id")),
             lines.c.exception.label("of_line"),
             sa.func.coalesce(product_variants.c.stock_quantity, products.c.stock_quantity).label("on_shelf"),
         ).select_from(
@@ -231,11 +233,11 @@ class Walk:
 
 def flagged_otherwise(found: Sequence[sa.Row[Any]]) -> list[str]:
     """Lines and orders that say oversold and owe nothing, or the other way round."""
-    owing = {row.order for row in found if row.owed}
+    owing = {row.order for row in found if row.backordered}
     return [
         row.order
         for row in found
-        if ("oversold" in (row.of_line or "")) != (row.owed > 0)
+        if ("oversold" in (row.of_line or "")) != (row.backordered > 0)
         or ("oversold" in (row.exception or "")) != (row.order in owing)
     ]
 

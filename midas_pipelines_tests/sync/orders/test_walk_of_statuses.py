@@ -13,12 +13,19 @@ import pytest
 from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.sandbox.state import Refused
-from midas_pipelines.sync.engine import Engine
-from midas_pipelines.sync.orders.carriers import ups_check
-from midas_pipelines.sync.orders.conflicts import NoConflict
-from midas_pipelines.sync.orders.shipments import CannotShip
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes.conflicts import NoConflict
+from midas_pipelines.sync.orders.changes.shipments import CannotShip
+from midas_pipelines.sync.orders.model.carriers import ups_check
+from midas_pipelines.sync.orders.model.state_machine import (
+    ENDED,
+    OPEN,
+    SHIPPED_STATES,
+    Transition,
+    agree,
+    transition,
+)
 from midas_pipelines.sync.orders.status_sync import sync_statuses
-from midas_pipelines.sync.orders.statuses import ENDED, GOODS_LEFT, OPEN, Step, agree, step
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.machine import Killed, Life, MortalDatabase
 from midas_pipelines_tests.sync.orders import desk
@@ -107,22 +114,25 @@ class Walk:
         life.end_after(self.random.choice([None, None, self.random.randint(5, 60)]))
         self.world.faults(**FAULTS)
         with suppress(FourSellerError, Killed):
-            asyncio.run(sync_statuses(Engine(self.world.settings, mortal)))
+            asyncio.run(sync_statuses(SyncContext(self.world.settings, mortal)))
         life.end_after(None)
         mortal.close()
         self.world.faults()
         for order_id, was in before.items():
             now = desk.shop_status(self.world, order_id)
-            forward = was == "odd" or step(OrderStatus(was), OrderStatus(now)) is Step.FORWARD
+            forward = was == "odd" or transition(OrderStatus(was), OrderStatus(now)) is Transition.FORWARD
             assert now == was or forward, (was, now, self.done[order_id])
 
     def stands_forward(self, order_id: str) -> None:
         """Our row has not gone back since the last look, but by a person's word."""
         status = OrderStatus(desk.order(self.world, order_id).status)
-        way = step(self.stood[order_id], status)
-        assert way in (Step.SAME, Step.FORWARD) or self.settled(order_id), (status, self.done[order_id])
+        way = transition(self.stood[order_id], status)
+        assert way in (Transition.SAME, Transition.FORWARD) or self.settled(order_id), (
+            status,
+            self.done[order_id],
+        )
         self.stood[order_id] = status
-        if status in GOODS_LEFT:
+        if status in SHIPPED_STATES:
             self.gone.add(order_id)
 
     def settled(self, order_id: str) -> bool:
@@ -142,7 +152,7 @@ class Walk:
         assert not waits or row.exception or there in ENDED, done
         if row.exception:
             return
-        back = sum(line.given_back for line in desk.lines(self.world, order_id))
+        back = sum(line.released for line in desk.lines(self.world, order_id))
         taken = sum(line.taken for line in desk.lines(self.world, order_id))
         whole_parcel = {"pack", "shop packs"} & set(done)
         if there not in ENDED or whole_parcel or order_id in self.gone:

@@ -113,12 +113,10 @@ def upgrade() -> None:
         sa.Column("product_id", sa.Integer),
         sa.Column("variant_id", sa.Integer),
         sa.Column("taken", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("given_back", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("released", sa.Integer, nullable=False, server_default="0"),
         sa.Column("exception", sa.String(30)),
         sa.UniqueConstraint("order_id", "line", name="marketplace_order_lines_once"),
-        sa.CheckConstraint(
-            "given_back >= 0 AND given_back <= taken", name="marketplace_order_lines_given_back"
-        ),
+        sa.CheckConstraint("released >= 0 AND released <= taken", name="marketplace_order_lines_given_back"),
     )
     _partial_index("marketplace_order_lines_open", "marketplace_order_lines", "exception")
     op.create_table(

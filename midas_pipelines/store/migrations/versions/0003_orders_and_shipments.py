@@ -16,12 +16,12 @@ BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.add_column("marketplace_orders", sa.Column("content_hash", sa.String(64)))
-    for name in ("owed", "shipped"):  # SQLite takes a constraint only together with its column
+    for name in ("backordered", "shipped"):  # SQLite takes a constraint only together with its column
         op.execute(
             f"ALTER TABLE marketplace_order_lines ADD COLUMN {name} INTEGER DEFAULT '0' NOT NULL "
             f"CONSTRAINT marketplace_order_lines_{name} CHECK ({name} >= 0)"
         )
-    _partial_index("marketplace_order_lines_owed", "marketplace_order_lines", ["id"], "owed > 0")
+    _partial_index("marketplace_order_lines_owed", "marketplace_order_lines", ["id"], "backordered > 0")
     op.create_index(
         "marketplace_order_lines_item",
         "marketplace_order_lines",
@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.Column("tracking_url", sa.String(500)),
         sa.Column("source", sa.String(20), nullable=False, server_default="shop"),
         sa.Column("shipped_at", UtcDateTime, nullable=False, server_default=utc_now()),
-        sa.Column("counted_at", UtcDateTime),
+        sa.Column("booked_at", UtcDateTime),
         sa.Column("told_at", UtcDateTime),
         sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
         sa.Column("next_attempt_at", UtcDateTime),

@@ -34,7 +34,7 @@ def upgrade() -> None:
     )
     _index_where("marketplace_webhooks_pending", ["id"], "processed_at IS NULL")
     _index_where("marketplace_webhooks_subject", ["subject"], "processed_at IS NULL")
-    _index_where("marketplace_webhooks_set_aside", ["id"], "outcome = 'set_aside'")
+    _index_where("marketplace_webhooks_set_aside", ["id"], "outcome = 'quarantined'")
     op.create_table(
         "gateway_keys",
         sa.Column("id", BigId, primary_key=True),

@@ -22,17 +22,17 @@ def upgrade() -> None:
     op.add_column("marketplace_orders", sa.Column("content_at", UtcDateTime))
     op.add_column("marketplace_orders", sa.Column("disputed_at", UtcDateTime))
     op.add_column(
-        "marketplace_orders", sa.Column("tell_attempts", sa.Integer, nullable=False, server_default="0")
+        "marketplace_orders", sa.Column("push_attempts", sa.Integer, nullable=False, server_default="0")
     )
-    op.add_column("marketplace_orders", sa.Column("tell_after", UtcDateTime))
+    op.add_column("marketplace_orders", sa.Column("push_after", UtcDateTime))
     op.execute(  # SQLite takes a constraint only together with its column
         "ALTER TABLE marketplace_order_lines ADD COLUMN returned INTEGER DEFAULT '0' NOT NULL "
         "CONSTRAINT marketplace_order_lines_returned CHECK (returned >= 0)"
     )
     # What was given back beyond what had stayed must have left before.
     op.execute(
-        "UPDATE marketplace_order_lines SET returned = shipped + given_back - taken "
-        "WHERE shipped + given_back > taken AND given_back > 0 AND shipped <= taken"
+        "UPDATE marketplace_order_lines SET returned = shipped + released - taken "
+        "WHERE shipped + released > taken AND released > 0 AND shipped <= taken"
     )
     op.add_column("order_shipments", sa.Column("contents", Json))
     op.drop_index("marketplace_order_lines_item", "marketplace_order_lines")

@@ -13,5 +13,5 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    op.add_column("marketplace_orders", sa.Column("settled_as", sa.String(20)))
-    op.add_column("marketplace_orders", sa.Column("forgotten_at", UtcDateTime))
+    op.add_column("marketplace_orders", sa.Column("resolution", sa.String(20)))
+    op.add_column("marketplace_orders", sa.Column("erased_at", UtcDateTime))

@@ -15,9 +15,9 @@ down_revision = "0006"
 def upgrade() -> None:
     # The orders' stories tell of them.
     orders = sa.table(
-        "marketplace_orders", sa.column("marketplace_order_id"), sa.column("forgotten_at", UtcDateTime)
+        "marketplace_orders", sa.column("marketplace_order_id"), sa.column("erased_at", UtcDateTime)
     )
     logs = sa.table("order_processing_logs", sa.column("marketplace_order_id"), sa.column("step"))
     told = sa.select(logs.c.marketplace_order_id).where(logs.c.step == "forgotten")
-    forgotten = sa.and_(orders.c.marketplace_order_id.in_(told), orders.c.forgotten_at.is_(None))
-    op.execute(sa.update(orders).where(forgotten).values(forgotten_at=utc_now()))
+    forgotten = sa.and_(orders.c.marketplace_order_id.in_(told), orders.c.erased_at.is_(None))
+    op.execute(sa.update(orders).where(forgotten).values(erased_at=utc_now()))

@@ -1,0 +1,1 @@
+"""Commands that start Dagster's jobs or prepare its home."""

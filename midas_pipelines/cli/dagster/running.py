@@ -1,0 +1,85 @@
+"""Running a Dagster job in this process, and reading back what the engine recorded of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from midas_pipelines.cli.opening import DATABASE_MODULES, database_sentence
+from midas_pipelines.definitions import defs
+from midas_pipelines.defs.operations.health import in_words
+from midas_pipelines.lib.runs.tags import ops_config, run_tags
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Dagster's own event log belongs in its UI; a command prints its result alone."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of a job."""
+
+    run_id: str
+    succeeded: bool
+    failure: str | None = None  # the sentence for a person
+    failure_kind: str | None = None  # the error's class
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    result: dg.ExecuteInProcessResult | None = None
+
+    @property
+    def broken(self) -> list[str]:
+        """The checks of severity ERROR that failed, in words."""
+        return [
+            check["words"] for check in self.checks if not check["passed"] and check["severity"] == "ERROR"
+        ]
+
+
+def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
+    """Executes the job here; recorded in Dagster's history when DAGSTER_HOME is set, nowhere otherwise.
+
+    Args:
+        name: the job's.
+        ops: the configuration of its assets, by name.
+    """
+    job = defs.resolve_job_def(name)
+    run_config: dict[str, Any] = QUIET | ops_config(ops)
+    with _instance() as instance:
+        result = job.execute_in_process(
+            instance=instance, run_config=run_config, tags=run_tags(name), raise_on_error=False
+        )
+    failure, kind = _failure(result)
+    return Run(result.run_id, result.success, failure, kind, _checks(result), result)
+
+
+def _instance() -> dg.DagsterInstance:
+    return dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, str | None]:
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data is not None:
+                kind = data.user_failure_data.metadata.get("kind")
+                return data.user_failure_data.description, str(kind.value) if kind is not None else None
+            error = data.error
+            cause = error.cause or error if error is not None else None
+            if cause is not None and cause.message.startswith(DATABASE_MODULES):
+                return database_sentence(str(cause.cls_name)), None
+            return (cause.message.strip() if cause is not None else "The run failed."), None
+    return (None, None) if result.success else ("The run failed; see it in the Dagster UI.", None)
+
+
+def _checks(result: dg.ExecuteInProcessResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "check": found.check_name,
+            "asset": found.asset_key.to_user_string(),
+            "passed": found.passed,
+            "severity": found.severity.value,
+            "words": in_words(found),
+        }
+        for found in result.get_asset_check_evaluations()
+    ]

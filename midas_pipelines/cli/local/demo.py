@@ -1,0 +1,194 @@
+"""`midas demo`: the main job on a sample shop, each step a Dagster run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+import sqlalchemy as sa
+
+from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, workplace_option
+from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines.store import migrate
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations.sync_log import sync_of_run
+from midas_pipelines.storefront import sample
+from midas_pipelines.storefront.schema import product_variants, products
+
+LATENCY_MS = 20.0
+ORDERS = 25
+
+
+@dataclass
+class DemoStep:
+    """One line of the demo's table."""
+
+    step: str
+    what_happened: str
+    requests: int | None
+    seconds: float
+    run: str
+    passed: bool = True
+
+
+@click.command()
+@workplace_option
+@json_option
+def demo(workplace: Path, as_json: bool) -> None:
+    """Show the whole system at work on a sample shop, in a minute.
+
+    Seeds a shop of 556 items, starts a sandbox of 4Seller, and runs every workflow once. The runs stay in Dagster's
+    history: `midas dev` shows them.
+    """
+    place = Workplace(workplace)
+    with place.held():
+        place.prepare()
+        place.clear_shop()
+        started = time.perf_counter()
+        steps = _walk(place, quiet=as_json)
+    failed = [step for step in steps if not step.passed]
+    if as_json:
+        print_json({"steps": [vars(step) for step in steps], "passed": not failed})
+    else:
+        print_table("midas demo", [_row(step) for step in steps])
+        click.echo(
+            f"{len(steps)} steps in {time.perf_counter() - started:.0f} s. Open the runs with `midas dev`."
+        )
+    if failed:
+        click.echo(f"Error: {failed[0].step} did not end well: {failed[0].what_happened}", err=True)
+        sys.exit(1)
+
+
+def _walk(place: Workplace, *, quiet: bool) -> list[DemoStep]:
+    config = SandboxConfig(
+        api_key=API_KEY,
+        seller_id=SELLER_ID,
+        latency_ms=LATENCY_MS,
+        state_file=str(place.sandbox_state),
+        seed=1,
+    )
+    say: Callable[[str], None] = (lambda text: None) if quiet else click.echo
+    with BackgroundSandbox(config, process=True) as sandbox:
+        settings = place.enter(sandbox.url)
+        with Database(settings.database(), settings.limits("bulk")) as database:
+            say("Seeding the shop, starting the sandbox and loading Dagster ...")
+            steps = [_seed(database)]
+            workflow = _workflows(database, say)
+            steps.append(workflow("Full sync", "full_sync", "products"))
+            steps.append(_change_products(database))
+            steps.append(workflow("Incremental sync", "incremental_sync", "products"))
+            steps.append(_place_orders(sandbox.control_url))
+            steps.append(workflow("Import the orders", "order_import", "orders"))
+            steps.append(workflow("Push the new stock", "inventory_push", "inventory"))
+            steps.append(workflow("Full sync, nothing changed", "full_sync", "products"))
+            steps.append(workflow("Read back and check", "consistency_check", "reconcile"))
+    return steps
+
+
+def _workflows(database: Database, say: Callable[[str], None]) -> Callable[[str, str, str], DemoStep]:
+    from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
+
+    def workflow(step: str, job: str, kind: str) -> DemoStep:
+        say(f"{step} ...")
+        run = run_job(job)
+        record = sync_of_run(database, kind, run.run_id) or {}
+        failed = [check for check in run.checks if not check["passed"] and check["severity"] == "ERROR"]
+        passed = run.succeeded and record.get("outcome") == "done" and not failed
+        told = run.failure or _told(record.get("counts") or {}, run.checks)
+        return DemoStep(
+            step, told, record.get("requests"), round(record.get("seconds") or 0.0, 2), run.run_id, passed
+        )
+
+    return workflow
+
+
+SHOWN = [
+    "created",
+    "updated",
+    "deleted",
+    "unchanged",
+    "quarantined",
+    "failed",
+    "pushed",
+    "imported",
+    "exceptions",
+    "scanned",
+    "equal",
+    "discrepancies",
+    "consistency",
+]
+
+
+def _told(counts: dict[str, Any], checks: list[dict[str, Any]]) -> str:
+    parts = [f"{counts[name]} {name.replace('_', ' ')}" for name in SHOWN if counts.get(name)]
+    if checks:
+        parts.append(f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed")
+        parts += [
+            f"{'FAILED' if check['severity'] == 'ERROR' else 'to look at'}: {check['check']}"
+            for check in checks
+            if not check["passed"]
+        ]
+    return ", ".join(parts)
+
+
+def _seed(database: Database) -> DemoStep:
+    started = time.perf_counter()
+    with database.writing() as connection:
+        sample.create_shop_tables(connection)
+        added = sample.seed_shop(connection)
+    migrate.upgrade(database)
+    return DemoStep("Seed a shop", f"{added} items, our tables and triggers", None, _since(started), "")
+
+
+def _change_products(database: Database) -> DemoStep:
+    """What a shop does in a morning: new prices, new stock, one product gone, one new."""
+    started = time.perf_counter()
+    with database.writing() as connection:
+        few = products.c.id
+        connection.execute(sa.update(products).where(few.between(1, 12)).values(price=products.c.price + 1))
+        connection.execute(sa.update(products).where(few.between(10, 30)).values(stock_quantity=40))
+        connection.execute(
+            sa.update(product_variants).where(product_variants.c.id <= 4).values(stock_quantity=9)
+        )
+        connection.execute(sa.update(products).where(few == 40).values(status="archived"))
+        new = {
+            "name": "Battery Compatible For Sample Phone",
+            "slug": "battery-sample-phone",
+            "sku": "MD-NEW-1",
+        }
+        connection.execute(sa.insert(products).values(new | {"price": "12.90", "stock_quantity": 15}))
+    told = "12 new prices, 25 new stock counts, 1 archived, 1 new product"
+    return DemoStep("Change products in the shop", told, None, _since(started), "")
+
+
+def _place_orders(control_url: str) -> DemoStep:
+    started = time.perf_counter()
+    for _ in range(ORDERS - 1):
+        httpx.post(f"{control_url}/orders", json={}).raise_for_status()
+    stranger = [{"sku": "NOT-OURS", "title": "A part we never sold", "quantity": 1, "price": "9.99"}]
+    httpx.post(f"{control_url}/orders", json={"items": stranger}).raise_for_status()
+    return DemoStep(
+        "Shoppers order", f"{ORDERS} orders, one of them with an unknown SKU", None, _since(started), ""
+    )
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 2)
+
+
+def _row(step: DemoStep) -> dict[str, Any]:
+    return {
+        "step": step.step,
+        "what happened": step.what_happened,
+        "requests": step.requests,
+        "seconds": step.seconds,
+        "run": step.run.split("-")[0],
+    }

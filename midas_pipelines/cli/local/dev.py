@@ -1,0 +1,179 @@
+"""`midas dev`: the whole system for one person, in the foreground, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import httpx
+
+from midas_pipelines.cli.dagster.home import limit_pools
+from midas_pipelines.cli.local.processes import Children
+from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, workplace_option
+from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines.store import migrate
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway.keys import Role, create_key, list_keys, revoke_key
+from midas_pipelines.storefront import sample
+
+READY_SECONDS = 120
+ORDERS_KEPT = timedelta(days=30)
+"""So many days of orders, that a sample shop may be looked at by day."""
+
+
+KEY_NAME = "midas dev"
+
+
+@dataclass
+class Part:
+    """A process of the whole, and where it says that it is ready."""
+
+    name: str
+    ready_url: str
+    command: list[str]
+    log: Path
+    child: subprocess.Popen[bytes] | None = None
+
+    def wait_until_ready(self, stop: threading.Event) -> None:
+        """Returns when it answers, or `stop` is set. Raises click.ClickException when it does not begin."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not stop.wait(0.3):
+            self.require_alive()
+            try:
+                if httpx.get(self.ready_url, timeout=2.0).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            if time.monotonic() > deadline:
+                raise click.ClickException(
+                    f"{self.name} was not ready after {READY_SECONDS} s; see {self.log}."
+                )
+
+    def require_alive(self) -> None:
+        """Raises click.ClickException when it has ended."""
+        if self.child is not None and self.child.poll() is not None:
+            raise click.ClickException(f"{self.name} ended by itself; its last words are in {self.log}.")
+
+
+@click.command()
+@workplace_option
+@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
+@click.option("--sandbox-port", default=4400, show_default=True, help="Port of the sandbox.")
+@click.option("--gateway-port", default=8700, show_default=True, help="Port of the gateway.")
+@click.option("--shoppers", default=0.2, show_default=True, help="Shoppers' actions a second; 0 for none.")
+def dev(workplace: Path, port: int, sandbox_port: int, gateway_port: int, shoppers: float) -> None:
+    """Run everything on this machine: sandbox with shoppers, gateway, schedules, Dagster UI. Ctrl-C stops all of it.
+
+    Works on a sample shop in the workplace folder and never on the database that MIDAS_DATABASE_URL names.
+    """
+    place = Workplace(workplace)
+    with place.held():
+        place.prepare()
+        _require_free(port, "--port")
+        _require_free(sandbox_port, "--sandbox-port")
+        _require_free(gateway_port, "--gateway-port")
+        _run(place, port, sandbox_port, gateway_port, shoppers)
+
+
+def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shoppers: float) -> None:
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda *_: stop.set())
+    config = SandboxConfig(
+        api_key=API_KEY,
+        seller_id=SELLER_ID,
+        latency_ms=20.0,
+        state_file=str(place.sandbox_state),
+        shoppers_rate=shoppers,
+        webhook_url=f"http://127.0.0.1:{gateway_port}/api/marketplace/webhooks",
+        webhook_secret=place.webhook_secret,
+    )
+    with BackgroundSandbox(config, process=True, port=sandbox_port) as sandbox, Children() as children:
+        os.environ.setdefault("MIDAS_ORDERS_SINCE", (datetime.now(UTC) - ORDERS_KEPT).date().isoformat())
+        os.environ |= {
+            "MIDAS_SCHEDULES": "true",
+            "MIDAS_DAGSTER_URL": f"http://127.0.0.1:{port}",
+            "MIDAS_FOURSELLER_PAGE": sandbox.root + "/?id={fourseller_id}",
+            "MIDAS_FOURSELLER_ORDER_PAGE": sandbox.root + "/?order={order}",
+        }
+        settings = place.enter(sandbox.url)
+        with Database(settings.database(), settings.limits("bulk")) as database:
+            _seed(database)
+            key = _new_key(database)
+        limit_pools(settings)
+        gateway_url = f"http://127.0.0.1:{gateway_port}"
+        parts = [
+            Part("The gateway", f"{gateway_url}/readyz", _gateway(gateway_port), place.root / "gateway.log"),
+            Part(
+                "Dagster", f"http://127.0.0.1:{port}/server_info", _dagster(port), place.root / "dagster.log"
+            ),
+        ]
+        for part in parts:
+            click.echo(f"Starting {part.name} (its log is {part.log}) ...")
+            part.child = children.start(part.command, part.log)
+        for part in parts:
+            part.wait_until_ready(stop)
+        if not stop.is_set():
+            click.echo(f"  Dagster UI  http://127.0.0.1:{port}")
+            click.echo(f"  4Seller     {sandbox.root}/ (sandbox)")
+            click.echo(f"  Gateway     {gateway_url}/docs")
+            click.echo(f"  API key     {key}")
+            click.echo(f"  The shop    {place.shop}")
+            click.echo("Everything runs; the schedules are on. Ctrl-C stops all of it.")
+        while not stop.wait(0.5):
+            for part in parts:
+                part.require_alive()
+        click.echo("Stopping ...")
+    click.echo("Everything is stopped.")
+
+
+def _seed(database: Database) -> None:
+    with database.writing() as connection:
+        sample.create_shop_tables(connection)
+        sample.seed_shop(connection)
+    migrate.upgrade(database)
+
+
+def _new_key(database: Database) -> str:
+    """A key for this start; the last start's ends."""
+    with database.writing() as connection:
+        for row in list_keys(connection):
+            if row["name"] == KEY_NAME and row["state"] == "valid":
+                revoke_key(connection, row["key_id"])
+        return create_key(connection, name=KEY_NAME, role=Role.ADMIN)[1]
+
+
+def _gateway(port: int) -> list[str]:
+    return [
+        sys.executable,
+        "-c",
+        "from midas_pipelines.cli import main; main()",
+        "gateway",
+        "--port",
+        str(port),
+    ]
+
+
+def _dagster(port: int) -> list[str]:
+    # The module rather than a workspace file: works from any folder. dagster's script stands beside our python.
+    dagster = Path(sys.executable).parent / "dagster"
+    return [str(dagster), "dev", "-m", "midas_pipelines.definitions", "-h", "127.0.0.1", "-p", str(port)]
+
+
+def _require_free(port: int, option: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise click.ClickException(f"Port {port} is taken: choose another with {option}.") from None

@@ -1,0 +1,107 @@
+"""The folder in which demo and dev keep their sample shop, their sandbox's state and Dagster's history."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from midas_pipelines.cli.dagster.home import write_dagster_yaml
+from midas_pipelines.settings import Settings, load_settings
+
+API_KEY = "sandbox-key"
+SELLER_ID = "sandbox-seller"
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Paths below one folder; nothing outside it is written."""
+
+    root: Path
+
+    @property
+    def shop(self) -> Path:
+        """The sample shop's SQLite database."""
+        return self.root / "shop.db"
+
+    @property
+    def sandbox_state(self) -> Path:
+        """What the sandbox remembers between two starts."""
+        return self.root / "sandbox.json"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's history: every run of demo and dev."""
+        return self.root / "dagster_home"
+
+    @property
+    def webhook_secret(self) -> str:
+        """What the sandbox signs its webhooks with; made once."""
+        return self._secret(
+            "webhook-secret", lambda: "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+        )
+
+    @property
+    def payload_key(self) -> str:
+        """What orders and webhooks are sealed with; made once."""
+        return self._secret("payload-key", lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+
+    def _secret(self, name: str, make: Callable[[], str]) -> str:
+        path = self.root / name
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(make())
+        return path.read_text()
+
+    def prepare(self) -> None:
+        """Makes the folders and gives Dagster its settings."""
+        write_dagster_yaml(self.dagster_home, load_settings())
+
+    def clear_shop(self) -> None:
+        """Forgets the sample shop and what the sandbox holds; Dagster's history stays."""
+        for path in self.root.glob("shop.db*"):
+            path.unlink()
+        for path in self.root.glob("sandbox.json*"):
+            path.unlink()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps a second demo or dev out of this folder. Raises click.ClickException when one is at work there."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise click.ClickException(
+                    f"Another `midas demo` or `midas dev` is at work in {self.root}: stop it first."
+                ) from None
+            yield
+
+    def enter(self, api_url: str) -> Settings:
+        """Points this process, and those it starts, at the sample shop and the sandbox; returns the settings."""
+        os.environ |= {
+            "MIDAS_DATABASE_URL": f"sqlite:///{self.shop.resolve()}",
+            "FOURSELLER_API_URL": api_url,
+            "FOURSELLER_API_KEY": API_KEY,
+            "FOURSELLER_SELLER_ID": SELLER_ID,
+            "FOURSELLER_WEBHOOK_SECRET": self.webhook_secret,
+            "MIDAS_PAYLOAD_KEY": self.payload_key,
+            "DAGSTER_HOME": str(self.dagster_home.resolve()),
+        }
+        return Settings()
+
+
+workplace_option = click.option(
+    "--workplace",
+    default=".midas",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the sample shop, the sandbox's state and Dagster's history.",
+)

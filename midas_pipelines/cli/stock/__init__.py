@@ -1,0 +1,1 @@
+"""Commands on items, rules, conflicts and stock."""

@@ -1,0 +1,135 @@
+"""`midas conflicts`: what shop and 4Seller disagree on, and a person's word on it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import click
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
+from midas_pipelines.fourseller.errors import FourSellerError
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.conflicts import open_conflicts, read_conflict, recent_conflicts
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.pins import FIELDS
+from midas_pipelines.sync.product_sync import UnknownSku, mapping_ids
+from midas_pipelines.sync.reconcile.conflicts import SIDES, NoSuchConflict, pin_field, release_pin, resolve
+
+Result = TypeVar("Result")
+CONFLICT_ID = click.IntRange(1, 2**63 - 1)
+SHOWN = ("id", "sku", "field", "shop_value", "fourseller_value", "policy", "found_at")
+
+
+@click.group()
+def conflicts() -> None:
+    """See and settle what the shop and 4Seller disagree on; leave fields on 4Seller alone with pins."""
+
+
+@conflicts.command("list")
+@click.option("--all", "everything", is_flag=True, help="Also the settled ones, the newest first.")
+@json_option
+def show_all(everything: bool, as_json: bool) -> None:
+    """The conflicts that wait."""
+    with shop_database() as (_, database), database.reading() as connection:
+        found = recent_conflicts(connection) if everything else open_conflicts(connection)
+    names = (*SHOWN, "taken", "settled_by") if everything else SHOWN
+    rows = [{name: row[name] for name in names} for row in found]
+    if as_json:
+        print_json({"conflicts": rows})
+    elif rows:
+        print_table("Conflicts", rows)
+    else:
+        say("No conflict waits.")
+
+
+@conflicts.command()
+@click.argument("conflict_id", type=CONFLICT_ID, metavar="ID")
+@json_option
+def show(conflict_id: int, as_json: bool) -> None:
+    """Everything on record about one conflict."""
+    with shop_database() as (_, database), database.reading() as connection:
+        found = read_conflict(connection, conflict_id)
+    if found is None:
+        raise click.UsageError(f"There is no conflict {conflict_id}: see `midas conflicts list --all`.")
+    if as_json:
+        print_json(found)
+    else:
+        print_table(
+            f"Conflict {conflict_id}", [{"what": k, "value": v} for k, v in found.items() if v is not None]
+        )
+
+
+@conflicts.command("resolve")
+@click.argument("conflict_id", type=CONFLICT_ID, metavar="ID")
+@click.option("--take", type=click.Choice(SIDES), required=True, help="Whose value counts.")
+@json_option
+def settle(conflict_id: int, take: str, as_json: bool) -> None:
+    """Settle a conflict: take the shop's value, which the next sync pushes, or the marketplace's.
+
+    The marketplace's quantity becomes a row of the ledger; any other field of its is pinned. A product that is no
+    item's is deleted from 4Seller with `--take shop` and left alone with `--take marketplace`.
+    """
+    with shop_database() as (settings, database):
+        done = _run(resolve(_engine(settings, database), conflict_id, take, getpass.getuser()))
+    if as_json:
+        print_json(done)
+    else:
+        say(f"Conflict {conflict_id} is settled: the {take}'s {done.get('field')} counts.")
+
+
+@conflicts.command()
+@click.argument("sku")
+@click.argument("field", type=click.Choice(FIELDS))
+@json_option
+def pin(sku: str, field: str, as_json: bool) -> None:
+    """Leave FIELD of an item on 4Seller as it is now, whatever the shop says, until it is released."""
+    with shop_database() as (settings, database):
+        engine = _engine(settings, database)
+        value = _run(pin_field(engine, _mapping(engine, sku), field))
+    if as_json:
+        print_json({"sku": sku, "field": field, "value": value})
+    else:
+        say(f"{sku}: {field} stays {value} on 4Seller until `midas conflicts release {sku} {field}`.")
+
+
+@conflicts.command("release")
+@click.argument("sku")
+@click.argument("field", type=click.Choice((*FIELDS, "listing")), required=False)
+@json_option
+def let_go(sku: str, field: str | None, as_json: bool) -> None:
+    """Let go of a pinned FIELD of an item, or of all of them; the next sync pushes the shop's value."""
+    with shop_database() as (settings, database):
+        engine = _engine(settings, database)
+        released = release_pin(engine, _mapping(engine, sku), field)
+    if as_json:
+        print_json({"sku": sku, "released": released})
+    else:
+        say(f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin.")
+
+
+def _engine(settings: Settings, database: Database) -> SyncContext:
+    return SyncContext(settings, database)
+
+
+def _mapping(engine: SyncContext, sku: str) -> int:
+    try:
+        return mapping_ids(engine, [sku])[0]
+    except UnknownSku as unknown:
+        raise click.UsageError(str(unknown)) from None
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    try:
+        return asyncio.run(work)
+    except NoSuchConflict as wrong:
+        raise click.UsageError(str(wrong)) from None
+    except FourSellerError as failed:
+        say(f"Error: {failed}", err=True)
+        sys.exit(1)

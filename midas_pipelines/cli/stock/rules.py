@@ -1,0 +1,210 @@
+"""`midas rules`: what a channel may show of the shop's stock, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import click
+
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
+from midas_pipelines.store.stock.rule_changes import list_rules
+from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES
+from midas_pipelines.sync.rules.edit import CHANNELS, BadRule, clear_rule, explain_rule, set_rule
+from midas_pipelines.sync.rules.simulate import simulate
+
+MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
+Command = Callable[..., Any]
+
+
+class AmountType(click.ParamType[Decimal]):
+    """An amount of money in USD."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        """The amount as a decimal."""
+        try:
+            return Decimal(str(value))
+        except InvalidOperation:
+            return self.fail(f"{value} is no amount", param, ctx)
+
+
+@click.group()
+def rules() -> None:
+    """Shape what a channel shows: buffer, cap, allocation, fixed quantity, exclusion, minimum price, policies.
+
+    A rule is about an item (--sku), a category and those below it (--category), or the whole channel. They merge field
+    by field, and the most specific one that has a field wins it:
+    available = min(cap, floor(max(0, on hand - buffer) x allocation)).
+    """
+
+
+def _scope(command: Command) -> Command:
+    for option in (
+        click.option("--category", metavar="SLUG", help="A category and those below it."),
+        click.option("--sku", metavar="SKU", help="One item."),
+        click.option("--channel", type=click.Choice(CHANNELS), default=FOURSELLER, show_default=True),
+    ):
+        command = option(command)
+    return command
+
+
+def _quantities(command: Command) -> Command:
+    for option in (
+        click.option("--fixed", type=int, metavar="N", help="Show N, whatever is on hand."),
+        click.option("--allocation", type=int, metavar="PCT", help="Percent of what the buffer leaves."),
+        click.option("--cap", type=int, metavar="N", help="Show at most N."),
+        click.option("--buffer", type=int, metavar="N", help="Keep N back as safety stock."),
+    ):
+        command = option(command)
+    return command
+
+
+@rules.command("list")
+@click.option("--channel", type=click.Choice(CHANNELS), help="Only this channel's.")
+@json_option
+def show(channel: str | None, as_json: bool) -> None:
+    """Every rule with its scope, the widest first."""
+    with shop_database() as (_, database), database.reading() as connection:
+        found = [_row(rule) for rule in list_rules(connection, channel)]
+    if as_json:
+        print_json({"rules": found})
+    elif found:
+        print_table("Rules", _even(found))
+    else:
+        say("No rules: every channel shows what is on hand.")
+
+
+@rules.command("set")
+@_scope
+@_quantities
+@click.option("--exclude/--include", default=None, help="Never list it here, or list it after all.")
+@click.option(
+    "--minimum-price", type=AmountType(), metavar="USD", help="Raise a lower selling price to this."
+)
+@click.option("--policy", help="Who is right: source_wins, marketplace_wins or manual.")
+@click.option("--price-policy", help="The same for prices alone.")
+@click.option("--quantity-policy", help="The same for quantities alone.")
+@click.option("--content-policy", help="The same for words and pictures alone.")
+@click.option("--low-stock", type=int, metavar="N", help="Alert when N or fewer are left.")
+@click.option("--cover-days", type=int, metavar="DAYS", help="Alert when stock lasts fewer days.")
+@click.option("--from", "valid_from", type=MOMENTS, help="When it begins to hold, UTC.")
+@click.option(
+    "--until", "valid_until", type=MOMENTS, help="When it ceases to hold, UTC; an end that is set stays."
+)
+@json_option
+def put(
+    channel: str,
+    sku: str | None,
+    category: str | None,
+    valid_from: datetime | None,
+    valid_until: datetime | None,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Set fields of a rule; the others stay. The items it touches are pushed by the next sync."""
+    with shop_database() as (_, database):
+        try:
+            marked = set_rule(
+                database,
+                values,
+                channel=channel,
+                sku=sku,
+                category=category,
+                valid_from=_utc(valid_from),
+                valid_until=_utc(valid_until),
+            )
+        except BadRule as wrong:
+            raise click.UsageError(str(wrong)) from None
+    if as_json:
+        print_json({"set": True, "items_marked": marked})
+    else:
+        say(f"Set. {marked} items will be looked at again by the next sync.")
+
+
+@rules.command()
+@_scope
+@json_option
+def clear(channel: str, sku: str | None, category: str | None, as_json: bool) -> None:
+    """Remove the rules of exactly this scope."""
+    with shop_database() as (_, database):
+        try:
+            gone = clear_rule(database, channel=channel, sku=sku, category=category)
+        except BadRule as wrong:
+            raise click.UsageError(str(wrong)) from None
+    if as_json:
+        print_json({"cleared": gone})
+    else:
+        say(f"{gone} rules removed." if gone else "There was no rule of this scope.")
+
+
+@rules.command()
+@click.argument("sku")
+@click.option("--channel", type=click.Choice(CHANNELS), default=FOURSELLER, show_default=True)
+@json_option
+def explain(sku: str, channel: str, as_json: bool) -> None:
+    """Print the arithmetic from stock on hand to what the channel shows."""
+    with shop_database() as (_, database):
+        try:
+            told = explain_rule(database, sku, channel)
+        except BadRule as wrong:
+            raise click.UsageError(str(wrong)) from None
+    if as_json:
+        print_json(told)
+        return
+    say(f"{sku} on {channel}:")
+    for line in told["arithmetic"]:
+        say(f"  {line}")
+
+
+@rules.command("simulate")
+@_scope
+@_quantities
+@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="How far back.")
+@json_option
+def simulate_rule(
+    channel: str, sku: str | None, category: str | None, days: int, as_json: bool, **values: Any
+) -> None:
+    """Run a changed rule over the ledger's past: oversells avoided, sales turned away, units withheld.
+
+    Nothing is set. The fields given take the place of what the rules say now, for the items of the scope.
+    """
+    with shop_database() as (_, database):
+        try:
+            told = simulate(database, values, channel=channel, sku=sku, category=category, days=days)
+        except BadRule as wrong:
+            raise click.UsageError(str(wrong)) from None
+    if as_json:
+        print_json(told.as_dict())
+        return
+    for line in told.sentences():
+        say(line)
+    if told.items:
+        print_table("Items it would have changed most", told.items)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None else None
+
+
+def _row(rule: dict[str, Any]) -> dict[str, Any]:
+    scope = rule["sku"] or (f"category {rule['category']}" if rule["category_id"] else "all items")
+    if rule["product_id"] is not None and rule["sku"] is None:
+        scope = f"product {rule['product_id']}"
+    names = [name for name in VALUES if name != "listing_policy"]
+    shown = {"channel": rule["channel"], "scope": scope} | {name: rule[name] for name in names}
+    shown["policy"] = rule["policy"]
+    shown["from"] = None if rule["valid_from"] == BEGINNING else f"{rule['valid_from']:%Y-%m-%d %H:%M}"
+    shown["until"] = f"{rule['valid_until']:%Y-%m-%d %H:%M}" if rule["valid_until"] else None
+    return shown
+
+
+def _even(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows without the columns that are empty in all of them."""
+    used = [name for name in found[0] if any(row[name] is not None for row in found)]
+    return [{name: "" if row[name] is None else row[name] for name in used} for row in found]

@@ -1,0 +1,100 @@
+"""The catalogue: what the shop sells right now."""
+
+import time
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib.check_results import WARN, check_result
+from midas_pipelines.lib.links import links
+from midas_pipelines.lib.metadata import OWNERS, columns, preview
+from midas_pipelines.lib.shards import SHARDS, shards_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GROUP = "catalog"
+
+storefront_products = dg.AssetSpec(
+    ["storefront", "products"],
+    group_name="storefront",
+    kinds={"postgres"},
+    owners=OWNERS,
+    description="The shop's own `products` and `product_variants`. Triggers note each change, whoever makes it.",
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "pandas"},
+    owners=OWNERS,
+    deps=[storefront_products],
+    partitions_def=SHARDS,
+    pool="listings",
+    io_manager_key="frames",
+    metadata=columns(
+        sku="string: the shop's SKU; empty where the shop gave none",
+        title="string: as buyers see it",
+        price="decimal: selling price in USD, after adjustment and discount",
+        on_hand="int: stock in the shop",
+        available="int: what channels may show",
+        category="string",
+        brand="string",
+        state="string: new, listed, quarantined or removed",
+        reason="string: why it cannot be listed",
+        shard="string: the part of the catalogue that a backfill takes it in",
+    ),
+)
+def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """Every sellable item: a product without variants, or a variant, with its price and stock as they are now.
+
+    A record of one moment, for people and for analysis. Syncs never read it: they read the shop's tables afresh.
+    """
+    import pandas as pd  # takes as long to load as half of dagster, and only this asset needs it
+
+    from midas_pipelines.sync.operations.catalog import snapshot_rows
+
+    started = time.perf_counter()
+    with midas.engine(context) as engine:
+        frame = pd.DataFrame(snapshot_rows(engine.database, engine.settings.title_limit, shards_of(context)))
+    frame = _with_shards(frame)
+    unlistable = frame[frame["reason"].notna()] if len(frame) else frame
+    return dg.MaterializeResult(
+        value=frame,
+        metadata={
+            "dagster/row_count": len(frame),
+            "units_on_hand": int(frame["on_hand"].sum()) if len(frame) else 0,
+            "out_of_stock": int((frame["available"] == 0).sum()) if len(frame) else 0,
+            "cannot_be_listed": len(unlistable),
+            "seconds": round(time.perf_counter() - started, 3),
+            "preview": preview(frame),
+            "cannot_be_listed_preview": preview(unlistable),
+        },
+    )
+
+
+def _with_shards(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The frame with each row's shard in place of its mapping's id."""
+    if not len(frame):
+        return frame
+    names = SHARDS.get_partition_keys()
+    return frame.assign(shard=[names[row % len(names)] for row in frame["mapping"]]).drop(columns="mapping")
+
+
+@dg.asset_check(asset=catalog_snapshot, name="skus_unique")
+def skus_unique(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
+    """No two sellable items share a SKU: 4Seller could not tell them apart."""
+    from midas_pipelines.sync.operations.catalog import duplicate_skus
+
+    with midas.engine(context) as engine:
+        shared = duplicate_skus(engine.database)
+        where = links(engine, shared)
+    return check_result(
+        shared,
+        links=where,
+        counted="shared",
+        severity=WARN,
+        hint="Give each of them a SKU of its own in the shop; until then the later ones are set aside: "
+        "`midas items list`.",
+    )

@@ -1,0 +1,1 @@
+"""What the gateway did between two runs."""

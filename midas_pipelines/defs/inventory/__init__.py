@@ -1,0 +1,1 @@
+"""Stock and what channels show of it."""

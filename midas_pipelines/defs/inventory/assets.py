@@ -1,0 +1,107 @@
+"""Inventory: the stock of each item, pushed to the channel and explained by the ledger."""
+
+import asyncio
+
+import dagster as dg
+from pydantic import Field
+
+from midas_pipelines.defs.listings.assets import changed_listings, fourseller_listings, waiting
+from midas_pipelines.defs.orders.assets import order_poll
+from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib.brake_check import brake_result, brake_spec
+from midas_pipelines.lib.check_results import check_result
+from midas_pipelines.lib.links import links
+from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, numbers, table
+
+GROUP = "inventory"
+
+
+class InventoryConfig(dg.Config):
+    """How eagerly to push."""
+
+    ignore_delays: bool = Field(default=False, description="Also the items that are backing off.")
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "api"},
+    owners=OWNERS,
+    tags=FOURSELLER,
+    deps=[fourseller_listings, changed_listings, order_poll],
+    check_specs=[brake_spec("inventory_levels")],
+    pool="inventory",
+    metadata=columns(
+        product_id="int: the shop's product",
+        variant_id="int: its variant, empty for a product without",
+        delta="int: units added or taken",
+        quantity_after="int: units on hand after it",
+        source="string: website, fourseller, operator or reconcile",
+        cause="string: why",
+    )
+    | {"dagster/table_name": "inventory_changes"},
+)
+def inventory_levels(
+    context: dg.AssetExecutionContext, config: InventoryConfig, midas: MidasResource
+) -> dg.MaterializeResult:
+    """The quantities on 4Seller: each item whose stock changed is pushed as an absolute number, never a delta."""
+    from midas_pipelines.store.stock.checks import stock_totals
+    from midas_pipelines.store.stock.sales_velocity import oversold_lines, top_movers
+    from midas_pipelines.sync.progress import report_progress
+    from midas_pipelines.sync.quantity_push import push_inventory
+
+    with midas.engine(context) as engine:
+        progress = report_progress(context.log.info, "quantities", lambda: waiting(engine, None))
+        work = push_inventory(engine, ignore_delays=config.ignore_delays, on_progress=progress)
+        report = asyncio.run(work)
+        context.log.info(
+            f"Quantities: {counts_in_words(report, 'scanned', 'pushed', 'unchanged', 'failed', 'held')}"
+        )
+        totals = stock_totals(engine.database)
+        movers, oversold = top_movers(engine.database), oversold_lines(engine.database)
+        where = links(engine, [*report.problems, *oversold, *movers])
+    return dg.MaterializeResult(
+        check_results=[brake_result(report)],
+        metadata={
+            "dagster/row_count": totals.items,
+            **numbers(report, "scanned", "pushed", "unchanged", "failed", "held", "requests", "seconds"),
+            **numbers(totals, "units", "out_of_stock"),
+            "problems": table(report.problems),
+            "top_movers": table(movers),
+            "oversold": table(oversold),
+            **where,
+        },
+    )
+
+
+@dg.asset_check(asset=inventory_levels)
+def no_negative_stock(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
+    """No item has less than nothing on hand."""
+    from midas_pipelines.store.stock.checks import negative_stock
+
+    with midas.engine(context) as engine:
+        offenders = negative_stock(engine.database)
+        where = links(engine, offenders)
+    return check_result(
+        offenders,
+        links=where,
+        hint="The shop's own code took more than was there: count the item and correct its `stock_quantity`; "
+        "4Seller shows it as sold out meanwhile.",
+    )
+
+
+@dg.asset_check(asset=inventory_levels)
+def ledger_explains_stock(
+    context: dg.AssetCheckExecutionContext, midas: MidasResource
+) -> dg.AssetCheckResult:
+    """For each item the ledger's deltas add up to the stock the shop has."""
+    from midas_pipelines.store.stock.checks import unexplained_stock
+
+    with midas.engine(context) as engine:
+        offenders = unexplained_stock(engine.database)
+        where = links(engine, offenders)
+    return check_result(
+        offenders,
+        links=where,
+        hint="Its stock was changed while the triggers were away, or the ledger was: `midas explain SKU` shows the last row "
+        "that explains it, `midas db upgrade` puts the triggers back; then count the item and correct its `stock_quantity`.",
+    )

@@ -1,0 +1,134 @@
+"""What runs out, what the channel may show, and what staff are told."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from midas_pipelines.defs.inventory.assets import inventory_levels
+from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib.check_results import WARN, check_result
+from midas_pipelines.lib.links import links
+from midas_pipelines.lib.metadata import OWNERS, PEOPLE, columns, numbers, table
+from midas_pipelines.lib.plots import bars
+
+if TYPE_CHECKING:
+    from midas_pipelines.notify.delivery import Delivered
+    from midas_pipelines.sync.context import SyncContext
+    from midas_pipelines.sync.operations.low_stock import LowStockReport
+
+GROUP = "inventory"
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python"},
+    owners=OWNERS,
+    deps=[inventory_levels],
+    pool="stock",
+    metadata=columns(
+        sku="string: the shop's SKU",
+        on_hand="int: stock in the shop",
+        available="int: what the rules let 4Seller show",
+        withheld="int: the difference",
+        rules="string: which fields of rules touch it",
+    ),
+)
+def channel_availability(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """What 4Seller may show of the stock once the channel's rules are applied."""
+    from midas_pipelines.sync.operations.availability_summary import availability_summary
+
+    with midas.engine(context) as engine:
+        levels = availability_summary(engine.database)
+        where = links(engine, levels.withheld_most)
+    return dg.MaterializeResult(
+        metadata={
+            **numbers(
+                levels, "items", "units_on_hand", "units_available", "out_of_stock", "excluded", "ruled"
+            ),
+            "dagster/row_count": levels.items,
+            "withheld_most": table(levels.withheld_most),
+            **where,
+        }
+    )
+
+
+@dg.asset(
+    group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[inventory_levels], pool="stock"
+)
+def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """The items that run out, by threshold and by days of cover; staff are told once per crossing."""
+    from midas_pipelines.sync.operations.low_stock import check_low_stock
+
+    with midas.engine(context) as engine:
+        report = check_low_stock(engine)
+        delivered = _deliver(engine)
+        where = links(engine, report.low)
+    return dg.MaterializeResult(metadata=_shown(report, delivered) | where)
+
+
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[low_stock], pool="digest")
+def daily_digest(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """One message a day to staff: what is low, what waits for a person, how consistent 4Seller was."""
+    from midas_pipelines.sync.operations.digest import write_digest
+    from midas_pipelines.sync.operations.low_stock import check_low_stock
+    from midas_pipelines.sync.operations.markdown import plain
+
+    with midas.engine(context) as engine:
+        digest = write_digest(engine, check_low_stock(engine))
+        delivered = _deliver(engine)
+    return dg.MaterializeResult(
+        metadata={
+            "text": dg.MetadataValue.md(plain(digest.text)),
+            "new": digest.new,
+            **numbers(delivered, "sent", "waiting"),
+        }
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, pool="alerts")
+def staff_alerts(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """The outbox of alerts, delivered to the targets in MIDAS_NOTIFY_URLS; a dead target leaves them waiting."""
+    with midas.engine(context) as engine:
+        delivered = _deliver(engine)
+    return dg.MaterializeResult(
+        metadata={
+            **numbers(delivered, "sent", "waiting"),
+            "problems": table([{"problem": text} for text in delivered.problems]),
+        }
+    )
+
+
+@dg.asset_check(asset=low_stock)
+def nothing_sold_out_that_sells(
+    context: dg.AssetCheckExecutionContext, midas: MidasResource
+) -> dg.AssetCheckResult:
+    """No item that sold in the last four weeks has nothing left."""
+    from midas_pipelines.sync.operations.low_stock import check_low_stock
+
+    with midas.engine(context) as engine:
+        gone = [row for row in check_low_stock(engine).low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
+        where = links(engine, gone)
+    return check_result(
+        gone,
+        links=where,
+        severity=WARN,
+        hint="Reorder them; `midas stock low` lists all that runs out, the fastest seller first.",
+    )
+
+
+def _deliver(engine: "SyncContext") -> "Delivered":
+    from midas_pipelines.notify.delivery import deliver
+    from midas_pipelines.notify.targets import read_targets
+
+    return deliver(engine.database, read_targets(engine.settings.notify_urls))
+
+
+def _shown(report: "LowStockReport", delivered: "Delivered") -> dict[str, Any]:
+    bars_of = [(row["sku"], float(row["on_hand"]), float(row["threshold"])) for row in report.low]
+    return {
+        "dagster/row_count": report.scanned,
+        **numbers(report, "low_items", "out_of_stock", "raised", "cleared"),
+        **numbers(delivered, "sent", "waiting"),
+        "low": table(report.low),
+        "plot": bars(bars_of, "units on hand"),
+    }

@@ -1,0 +1,173 @@
+"""Listings: the shop's items on 4Seller, and what a sync would do to them."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from midas_pipelines.defs.catalog.assets import storefront_products
+from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib.brake_check import brake_result, brake_spec
+from midas_pipelines.lib.links import links
+from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, numbers, table
+from midas_pipelines.lib.shards import SHARDS, shard_metadata, shards_of
+from midas_pipelines.store.items.shards import Shards
+
+if TYPE_CHECKING:
+    from midas_pipelines.sync.context import SyncContext
+    from midas_pipelines.sync.product_sync import ProductReport
+
+GROUP, FULL = "listings", "full"
+COUNTS = ("scanned", "created", "updated", "deleted", "unchanged", "adopted", "failed", "held", "quarantined")
+COLUMNS = columns(
+    sku="string: held by one item, by constraint",
+    fourseller_product_id="string: one item's, by constraint",
+    state="string: new, listed, quarantined or removed",
+    acked_price="decimal: USD, as 4Seller last confirmed",
+    acked_quantity="int: as 4Seller last confirmed",
+) | {"dagster/table_name": "fourseller_product_mappings"}
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "api"},
+    owners=OWNERS,
+    tags=FOURSELLER,
+    deps=[storefront_products],
+    check_specs=[brake_spec("fourseller_listings")],
+    partitions_def=SHARDS,
+    pool="listings",
+    metadata=COLUMNS,
+)
+def fourseller_listings(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """The shop's items on 4Seller, each one considered: created, updated, taken off; adopted where 4Seller had the SKU.
+
+    A shard is done when all of its items were held against 4Seller's listing, which is read once in each run. What
+    changes in between is pushed by `changed_listings`. An item that cannot be listed is set aside with its reason and
+    never holds up another.
+    """
+    with midas.engine(context) as engine:
+        return _synced(context, engine, FULL, shards=shards_of(context))
+
+
+class ChangesConfig(dg.Config):
+    """Which items to bring to 4Seller."""
+
+    skus: list[str] = Field(default=[], description="Only these items, whether they changed or not.")
+    ignore_delays: bool = Field(default=False, description="Also the items that are backing off.")
+    apply_plan: str = Field(default="", description="A plan's file: its steps are sent, and nothing else.")
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "api"},
+    owners=OWNERS,
+    tags=FOURSELLER,
+    deps=[storefront_products],
+    check_specs=[brake_spec("changed_listings")],
+    pool="changes",
+    metadata=COLUMNS,
+)
+def changed_listings(
+    context: dg.AssetExecutionContext, config: ChangesConfig, midas: MidasResource
+) -> dg.MaterializeResult:
+    """The items that changed since 4Seller last confirmed them, pushed; or some that a person named.
+
+    It touches nothing else, and has no shards: what is left undone stays marked, for the next run or a full sync.
+    """
+    from midas_pipelines.sync.listings.approved_plan import read_plan
+
+    with midas.engine(context) as engine:
+        return _synced(
+            context,
+            engine,
+            ", ".join(config.skus) or "incremental",
+            skus=config.skus,
+            agreed=read_plan(Path(config.apply_plan)) if config.apply_plan else None,
+            ignore_delays=config.ignore_delays,
+        )
+
+
+def _synced(
+    context: dg.AssetExecutionContext,
+    engine: "SyncContext",
+    scope: str,
+    *,
+    shards: Shards | None = None,
+    **wish: Any,
+) -> dg.MaterializeResult:
+    """One sync, told in the log as it goes; of several shards the counts are in words, as they are none of theirs."""
+    from midas_pipelines.sync.product_sync import Mode, sync_products
+    from midas_pipelines.sync.progress import report_progress
+
+    mode = Mode.FULL if scope == FULL else Mode.INCREMENTAL
+    progress = report_progress(context.log.info, "items", lambda: waiting(engine, shards))
+    report = asyncio.run(sync_products(engine, mode, shards=shards, on_progress=progress, **wish))
+    told = counts_in_words(report, *COUNTS)
+    context.log.info(f"Products, {scope}: {told}")
+    if scope == FULL:
+        _tell_each_shard(context, engine)
+        scope = f"{scope}, {shard_metadata(context)}"
+    several = context.has_partition_key_range and len(context.partition_keys) > 1
+    return dg.MaterializeResult(
+        check_results=[brake_result(report)],
+        metadata={
+            **({"run": told} if several else _counted(report)),
+            "scope": scope,
+            "problems": table(report.problems),
+            **links(engine, report.problems),
+        },
+    )
+
+
+def _tell_each_shard(context: dg.AssetExecutionContext, engine: "SyncContext") -> None:
+    """What is true of each shard alone, for its plot."""
+    from midas_pipelines.store.items.mappings import shard_totals
+
+    with engine.database.reading() as connection:
+        totals = shard_totals(connection, len(SHARDS.get_partition_keys()))
+    for name in context.partition_keys:
+        found = totals.get(int(name), {})
+        own = {"dagster/row_count": found.get("items", 0), "still_waiting": found.get("waiting", 0)}
+        context.add_asset_metadata(own, partition_key=name)
+
+
+def _counted(report: "ProductReport") -> dict[str, int | float]:
+    return numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
+
+
+def waiting(engine: "SyncContext", shards: Shards | None) -> int:
+    """How many items of those shards are yet to be pushed."""
+    from midas_pipelines.store.items.mappings import count_dirty
+
+    with engine.database.reading() as connection:
+        return count_dirty(connection, shards)
+
+
+class PlanConfig(dg.Config):
+    """Which items to plan for, as for the listings."""
+
+    full: bool = Field(default=True, description="Plan for every item, not only those that changed.")
+    skus: list[str] = Field(default=[], description="Only these items.")
+
+
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[storefront_products], pool="plans")
+def sync_plan(
+    context: dg.AssetExecutionContext, config: PlanConfig, midas: MidasResource
+) -> dg.MaterializeResult:
+    """What a sync would do to each item, and nothing done: no request is sent."""
+    from midas_pipelines.sync.product_sync import Mode, sync_products
+
+    with midas.engine(context) as engine:
+        mode = Mode.FULL if config.full else Mode.INCREMENTAL
+        report = asyncio.run(sync_products(engine, mode, skus=config.skus, dry_run=True))
+        where = links(engine, report.plan[:20])
+    counts = numbers(
+        report, "scanned", "created", "updated", "deleted", "unchanged", "quarantined", "seconds"
+    )
+    return dg.MaterializeResult(
+        value=report.plan,
+        metadata={**counts, "preview": table(report.plan[:20]), **where},
+    )

@@ -1,0 +1,188 @@
+"""Observation: what 4Seller really shows, read back and held against the shop."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from midas_pipelines.defs.gateway.assets import gateway_inventory, gateway_listings
+from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib.check_results import ERROR, WARN, check_result
+from midas_pipelines.lib.links import Shown, links
+from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, counts_in_words, numbers, table
+from midas_pipelines.lib.shards import SHARDS, shard_metadata, shards_of
+
+if TYPE_CHECKING:
+    from midas_pipelines.sync.reconcile.run import ReconcileReport
+
+PROMISED_CONSISTENCY = 0.999
+"""The share of items that 4Seller shows as the shop has them; the promise of the design."""
+
+READ_ONCE = dg.BackfillPolicy.single_run()
+"""4Seller can only be read whole: a backfill reads it once for each unbroken range of shards, as Dagster makes its runs."""
+
+CHECKS = {
+    "every_active_item_listed": ("listing", "Every active item that can be listed is on 4Seller."),
+    "prices_match": ("price", "At least 99.9 % of the prices on 4Seller are the shop's selling prices."),
+    "quantities_match": (
+        "quantity",
+        "At least 99.9 % of the quantities on 4Seller are what the shop and its rules say.",
+    ),
+    "content_matches": (
+        "content",
+        "At least 99.9 % of the listings show the shop's words, pictures and measures.",
+    ),
+}
+HINTS = {
+    "listing": "`midas items list` tells why one cannot be listed; `midas sync products --full` lists the rest.",
+    "price": "`midas conflicts list` shows who moved a price; `midas conflicts resolve ID --take shop` puts the shop's back.",
+    "quantity": "`midas explain SKU` shows where a quantity comes from; `midas sync inventory` pushes what the shop says.",
+    "content": "`midas conflicts list` shows what was edited on 4Seller; `midas conflicts pin SKU FIELD` keeps an edit.",
+}
+SEVERITY = {"content": WARN}
+"""Words and pictures cost no sale; a wrong price or quantity does."""
+
+CONSISTENT = "consistent"
+ABSOLUTE = {
+    "published_not_above_available": (
+        "above",
+        "No item is offered on 4Seller in a greater quantity than the shop and its rules let it.",
+        "It may be sold though it is not there: `midas sync inventory` pushes what is; `midas explain SKU` shows where the "
+        "quantity comes from, and `midas status` whether pushes get through.",
+    ),
+    "one_product_per_sku": (
+        "doubled",
+        "No item has two products of its SKU on 4Seller.",
+        "Buyers see the item twice, and only one of the two is kept right: `midas items list` names it; delete the other on "
+        "4Seller.",
+    ),
+}
+"""What no share of items may break."""
+
+
+@dg.asset(
+    group_name="listings",
+    kinds={"python", "api"},
+    owners=OWNERS,
+    tags=FOURSELLER,
+    deps=[
+        "fourseller_listings",
+        "changed_listings",
+        "inventory_levels",
+        gateway_listings,
+        gateway_inventory,
+    ],  # by name: what this module holds is loaded with a policy of its own
+    partitions_def=SHARDS,
+    pool="reconciliation",
+    check_specs=[
+        dg.AssetCheckSpec(name, asset="listing_observation", description=description)
+        for name, (_, description) in CHECKS.items()
+    ]
+    + [
+        dg.AssetCheckSpec(
+            CONSISTENT,
+            asset="listing_observation",
+            description="At least 99.9 % of the items were shown on 4Seller as they should be.",
+        )
+    ]
+    + [
+        dg.AssetCheckSpec(name, asset="listing_observation", description=description)
+        for name, (_, description, _) in ABSOLUTE.items()
+    ],
+)
+def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """What 4Seller really shows, read back page by page, held against the shop and settled by policy.
+
+    `consistency` is the share of items shown as the shop has them, and absent when none could be judged. Items that
+    changed and are not pushed yet are counted apart, as `changing`; those of which 4Seller showed nothing readable, as
+    `not_seen`. A run for some shards judges their items; products that are no item's are told of by
+    a run for all.
+    """
+    from midas_pipelines.sync.reconcile.run import reconcile
+
+    with midas.engine(context) as engine:
+        report = asyncio.run(reconcile(engine, shards=shards_of(context)))
+        where = links(engine, report.worst)
+    told = counts_in_words(
+        report, "listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting"
+    )
+    context.log.info(f"Read back: {told}")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": report.listed,
+            **numbers(report, "scanned", "listed", "equal", "changing", "not_seen", "discrepancies"),
+            **numbers(report, "unknown", "settled", "waiting", "pushed", "requests", "seconds"),
+            **_judged(consistency=report.consistency),
+            "complete": report.complete,
+            "scope": shard_metadata(context),
+            "stopped": report.stopped or "",
+            "worst": table(report.worst),
+            **where,
+        },
+        check_results=[
+            *(_check(name, field, report, where) for name, (field, _) in CHECKS.items()),
+            _consistent(report, where),
+            *(_absolute(name, report, where) for name in ABSOLUTE),
+        ],
+    )
+
+
+def _consistent(report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
+    return check_result(
+        report.worst,
+        name=CONSISTENT,
+        total=report.discrepancies,
+        passed=_unjudged(report) is None
+        and (report.consistency is None or report.consistency >= PROMISED_CONSISTENCY),
+        description=_unjudged(report),
+        hint="`midas reconcile` looks again and settles by policy; `midas conflicts list` shows what waits for a person.",
+        links=where,
+        more=numbers(report, "scanned", "changing", "not_seen", "discrepancies", "settled", "waiting")
+        | _judged(consistency=report.consistency),
+    )
+
+
+def _absolute(name: str, report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
+    found, _, hint = ABSOLUTE[name]
+    offenders = getattr(report, found)
+    return check_result(
+        offenders,
+        name=name,
+        passed=_unjudged(report) is None and not offenders,
+        description=_unjudged(report),
+        hint=hint,
+        links=where if offenders else None,
+    )
+
+
+def _unjudged(report: "ReconcileReport") -> str | None:
+    """Why nothing can be concluded from a read-back; None when something can."""
+    if not report.complete:
+        return "4Seller's listing could not be read whole; nothing was concluded."
+    if report.scanned and report.consistency is None:
+        return "Every item waits to be pushed; nothing that 4Seller shows could be judged. Run a sync first."
+    return None
+
+
+def _judged(**shares: float | None) -> dict[str, float]:
+    """Those of the shares that are known: a plot shows a gap where nothing was judged, not a full gauge."""
+    return {name: round(share, 6) for name, share in shares.items() if share is not None}
+
+
+def _check(name: str, field: str, report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
+    judged = report.equal + report.discrepancies
+    differing = report.differing.get(field, 0)
+    share = 1 - (differing + report.not_seen) / (judged + report.not_seen) if judged else None
+    promised = 1.0 if field == "listing" else PROMISED_CONSISTENCY
+    offenders = [row for row in report.worst if row["field"] == field]
+    return check_result(
+        offenders,
+        name=name,
+        total=differing,
+        severity=SEVERITY.get(field, ERROR),
+        passed=_unjudged(report) is None and (share is None or share >= promised),
+        description=_unjudged(report),
+        hint=HINTS[field],
+        links=where if offenders else None,
+        more={"differing": differing, "not_seen": report.not_seen, "of": judged, **_judged(share=share)},
+    )

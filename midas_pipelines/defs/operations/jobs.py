@@ -1,0 +1,145 @@
+"""The workflows as jobs: what runs together, and what a person who starts one should know."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+
+from midas_pipelines.defs.catalog.assets import catalog_snapshot
+from midas_pipelines.defs.inventory.assets import inventory_levels, ledger_explains_stock, no_negative_stock
+from midas_pipelines.defs.inventory.stock import channel_availability, daily_digest, low_stock
+from midas_pipelines.defs.listings.assets import changed_listings, fourseller_listings, sync_plan
+from midas_pipelines.defs.listings.reconciliation import listing_observation
+from midas_pipelines.defs.operations.retention import forget_old_runs
+from midas_pipelines.defs.orders.assets import (
+    customer_messages,
+    order_fulfilment,
+    order_poll,
+    order_statuses,
+)
+from midas_pipelines.defs.orders.checks import (
+    deductions_equal_items,
+    no_order_open_too_long,
+    no_order_waits_for_a_person,
+    one_shop_order_each,
+    order_totals_add_up,
+    orders_are_fresh,
+    statuses_never_go_back,
+    webhooks_come_to_an_end,
+)
+from midas_pipelines.defs.orders.imported_orders import DAYS
+from midas_pipelines.lib.schedules import daily_schedule, interval_schedule
+from midas_pipelines.lib.workflows import timetable
+from midas_pipelines.settings import Settings, load_settings
+
+SETTINGS = load_settings()
+SHOP_CHECKS = [
+    ledger_explains_stock,
+    no_negative_stock,
+    order_totals_add_up,
+    one_shop_order_each,
+    deductions_equal_items,
+    statuses_never_go_back,
+    webhooks_come_to_an_end,
+    no_order_open_too_long,
+    no_order_waits_for_a_person,
+    orders_are_fresh,
+]
+"""Checks that read the shop's database alone: they run also while 4Seller is away and their assets fail."""
+
+
+def _job(name: str, assets: Sequence[Any], description: str, checks: Sequence[Any] = ()) -> Any:
+    """A job over these assets and their checks, and over checks of others, that says of itself how often it runs."""
+    selection: dg.AssetSelection = dg.AssetSelection.assets(*assets)
+    if checks:
+        selection = selection | dg.AssetSelection.checks(*checks)
+    planned = {entry.workflow: entry for entry in timetable(SETTINGS)}.get(name)
+    return dg.define_asset_job(
+        name,
+        selection=selection,
+        description=f"{description}\n\n{planned.in_words}" if planned else description,
+        metadata={name: value for name, value in asdict(planned).items() if value is not None}
+        if planned
+        else None,
+    )
+
+
+full_sync = _job(
+    "full_sync",
+    [catalog_snapshot, fourseller_listings],
+    "Considers every item: reads 4Seller's listing, pushes what differs. Backfill it to share it out by shards.",
+)
+incremental_sync = _job(
+    "incremental_sync",
+    [changed_listings],
+    "Pushes the items that changed since they were last confirmed.",
+)
+plan_sync = _job("plan_sync", [sync_plan], "Says what a sync would do; sends nothing.")
+inventory_push = _job(
+    "inventory_push", [inventory_levels], "Pushes the quantities of items whose stock changed."
+)
+order_import = _job(
+    "order_import",
+    [order_poll, customer_messages],
+    "Imports marketplace sales since the watermark, and confirms them to customers.",
+)
+order_backfill = _job(
+    "order_backfill",
+    [DAYS],
+    "Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
+)
+status_sync = _job(
+    "status_sync",
+    [order_statuses, order_fulfilment, customer_messages],
+    "Brings order statuses together, both ways, with parcels and messages to customers.",
+)
+consistency_check = _job(
+    "consistency_check",
+    [listing_observation],
+    "Reads back what 4Seller shows and checks it against the shop.",
+)
+
+stock_watch = _job(
+    "stock_watch",
+    [channel_availability, low_stock],
+    "Finds what runs out and tells staff, once per crossing; and checks what the shop alone can show.",
+    checks=SHOP_CHECKS,
+)
+digest = _job("digest", [daily_digest], "Writes and sends the day's digest to staff.")
+
+JOBS: list[Any] = [
+    full_sync,
+    incremental_sync,
+    plan_sync,
+    inventory_push,
+    order_import,
+    order_backfill,
+    status_sync,
+    consistency_check,
+    stock_watch,
+    digest,
+    forget_old_runs,
+]
+
+
+def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """One schedule per workflow, at the intervals of the settings."""
+    return [
+        interval_schedule(
+            incremental_sync.name, settings.products_interval, settings, "Changed products to 4Seller."
+        ),
+        interval_schedule(
+            inventory_push.name, settings.inventory_interval, settings, "Changed quantities to 4Seller."
+        ),
+        interval_schedule(order_import.name, settings.orders_interval, settings, "New sales from 4Seller."),
+        interval_schedule(status_sync.name, settings.status_interval, settings, "Order statuses, both ways."),
+        daily_schedule(full_sync.name, settings.full_sync_hour, settings, "Every item, nightly."),
+        interval_schedule(
+            consistency_check.name, settings.reconcile_interval, settings, "What 4Seller really shows."
+        ),
+        interval_schedule(
+            stock_watch.name, settings.stock_watch_interval, settings, "What runs out, told to staff."
+        ),
+        daily_schedule(digest.name, settings.digest_hour, settings, "The day's digest to staff."),
+    ]

@@ -1,0 +1,1 @@
+"""One HTTP call to 4Seller: rate limit, retries, reading the answer."""

@@ -1,0 +1,119 @@
+"""How fast calls may be sent: what a pace is, and one that learns the limit from 4Seller's own answers."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from midas_pipelines.fourseller.http.retry_after import LONGEST_PAUSE
+
+RECENT = 64  # requests over which the rate sent is judged
+FEW = 8  # requests that are too few to judge by
+GENTLY = 0.8  # what is left of a paced rate that met a 429; one that was never paced is halved
+UNKNOWN = 20.0  # requests a second taken for the rate sent when it cannot be judged
+
+
+class Pace(Protocol):
+    """Asked before each request and told how it went; one may be shared by all processes."""
+
+    async def take(self) -> float:
+        """Returns 0 when one request may be sent; the seconds to wait, at once, in a pause too long to wait for."""
+
+    async def blocked(self, seconds: float) -> None:
+        """4Seller answered 429 and asks for this pause."""
+
+    async def succeeded(self) -> None:
+        """A request was answered, and not with 429."""
+
+
+class AdaptivePace:
+    """Unlimited until the first 429; then it sends nothing for the pause asked, lowers its rate, and recovers.
+
+    In a pause of more than two minutes one call tries every two minutes, and its answer ends the pause or begins it again.
+
+    The rate grows by a step for each answered call, by a fifth of it near the rate that met the last 429 (as TCP's
+    cubic does), and the limit is lifted once it reaches `lift_at` requests a second.
+    """
+
+    def __init__(
+        self,
+        *,
+        floor: float = 1.0,
+        step: float = 0.1,
+        lift_at: float = 2000.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._floor = floor
+        self._step = step
+        self._lift_at = lift_at
+        self._clock = clock
+        self._rate: float | None = None
+        self._ceiling: float | None = None  # the paced rate that met the last 429
+        self._next = 0.0  # when the next request may go
+        self._blocked_until = 0.0
+        self._probe_at = 0.0  # in a long pause: when one call tries
+        self._probing = False
+        self._sent: deque[float] = deque(maxlen=RECENT)
+
+    @property
+    def rate(self) -> float | None:
+        """Requests a second it allows now; None while it has met no limit."""
+        return self._rate
+
+    async def take(self) -> float:
+        """Waits for a short pause and for this request's turn."""
+        while True:
+            now = self._clock()
+            if now < self._blocked_until:
+                if self._probe_at >= self._blocked_until:
+                    await asyncio.sleep(self._blocked_until - now)
+                    continue
+                if now < self._probe_at:
+                    return self._probe_at - now
+                self._probing, self._probe_at = True, now + LONGEST_PAUSE
+                return 0.0
+            if self._rate is None:
+                self._sent.append(now)
+                return 0.0
+            turn, pause = max(self._next, now), self._blocked_until
+            self._next = turn + 1.0 / self._rate
+            if turn > now:
+                await asyncio.sleep(turn - now)
+            if self._blocked_until == pause:  # else a pause began meanwhile, and took the turn with it
+                return 0.0
+
+    async def blocked(self, seconds: float) -> None:
+        """Stops all sending for `seconds` and lowers the rate, once for each pause."""
+        now = self._clock()
+        self._end_probe(now)
+        if now >= self._blocked_until:  # the other 429s of the same burst tell nothing new
+            self._ceiling = self._rate
+            lower = self._seen() / 2 if self._rate is None else self._rate * GENTLY
+            self._rate = max(self._floor, lower)
+        if now + seconds > self._blocked_until:
+            self._blocked_until, self._probe_at = now + seconds, now + min(seconds, LONGEST_PAUSE)
+        self._next = self._blocked_until  # who waits takes a new turn after the pause
+
+    async def succeeded(self) -> None:
+        """Lets the rate grow, and ends a long pause whose probe was answered."""
+        self._end_probe(self._clock())
+        if self._rate is not None:
+            self._rate += self._step / 5 if self._near_ceiling(self._rate) else self._step
+            if self._rate >= self._lift_at:
+                self._rate = None
+
+    def _end_probe(self, now: float) -> None:
+        if self._probing:
+            self._probing = False
+            self._blocked_until = self._next = now
+
+    def _near_ceiling(self, rate: float) -> bool:
+        """Whether the rate is about where the last 429 came: there it feels its way."""
+        return self._ceiling is not None and self._ceiling * GENTLY <= rate <= self._ceiling / GENTLY
+
+    def _seen(self) -> float:
+        """Requests a second as they were sent lately."""
+        if len(self._sent) < FEW:
+            return UNKNOWN
+        return (len(self._sent) - 1) / max(self._sent[-1] - self._sent[0], 0.05)

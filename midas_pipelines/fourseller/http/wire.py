@@ -1,0 +1,146 @@
+"""The one place that builds HTTP requests and sends them: headers, addresses, connections, one attempt."""
+
+import asyncio
+import ipaddress
+import re
+from urllib.parse import quote, unquote, urlencode
+
+import httpx
+from pydantic import SecretStr
+
+from midas_pipelines.fourseller.errors import BadItem, Unavailable
+from midas_pipelines.fourseller.http.answers import Answer, lost
+from midas_pipelines.fourseller.http.calls import Call
+from midas_pipelines.fourseller.http.retry_after import date_of
+from midas_pipelines.fourseller.http.transport import AiohttpTransport, UnreadableAnswer
+
+SHORT_SECRET = 8  # letters; a shorter one cannot be blotted out without spoiling innocent words
+ODD_IN_ID = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Wire:
+    """Keep-alive connections to one base URL, each request carrying the credentials in its headers alone."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr,
+        seller_id: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._base = _checked(base_url)
+        key, seller = (
+            ascii_value(api_key.get_secret_value(), "the API key"),
+            ascii_value(seller_id, "the seller id"),
+        )
+        self._secrets = [secret for secret in (key, seller) if len(secret) >= SHORT_SECRET]
+        self._headers = [
+            (b"Host", self._base.netloc),
+            (b"Authorization", b"Bearer " + key),
+            (b"X-Seller-ID", seller),
+            (b"Accept", b"application/json"),
+            (b"Accept-Encoding", b"gzip"),
+            (b"User-Agent", b"midas-pipelines"),
+        ]
+        self._transport = transport or _transport(self._base)
+
+    def __repr__(self) -> str:
+        return f"Wire({str(self._base)!r})"
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._transport.aclose()
+
+    async def send(self, call: Call, seconds: float) -> Answer:
+        """Sends one request and reads its answer. `seconds` bounds the whole attempt.
+        Raises Unavailable when nothing was sent, Ambiguous (or Unavailable for a read) when the answer was lost."""
+        request = self._request(call)
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._transport.handle_async_request(request)
+                body = await _whole(response)
+        except NEVER_SENT as error:
+            raise Unavailable(
+                f"4Seller could not be reached for {call.subject} ({type(error).__name__}); try again later.",
+                item=call.item,
+            ) from None
+        except TimeoutError:
+            raise lost(call, f"4Seller gave no answer within {seconds:.1f} s") from None
+        except UnreadableAnswer as error:
+            raise lost(call, f"4Seller's answer cannot be read, {error},") from None
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise lost(call, f"4Seller's answer was lost ({type(error).__name__})") from None
+        if response.status_code >= 400:  # an error may echo what it was sent, and errors are written down
+            for secret in self._secrets:
+                body = body.replace(secret, b"***")
+        date = date_of(response.headers.get("Date", ""))
+        return Answer(response.status_code, body, response.headers.get("Retry-After"), date)
+
+    def _request(self, call: Call) -> httpx.Request:
+        target = self._base.raw_path + call.path.encode()
+        if call.query:
+            target += b"?" + urlencode(call.query).encode()
+        headers = [*self._headers, *call.headers]
+        if call.body is not None:
+            headers.append((b"Content-Type", b"application/json"))
+        url = self._base.copy_with(raw_path=target)
+        return httpx.Request(call.method, url, headers=headers, content=call.body)
+
+
+async def _whole(response: httpx.Response) -> bytes:
+    """The body, the connection given back whatever happens meanwhile."""
+    try:
+        return await response.aread()
+    except BaseException:
+        await response.aclose()
+        raise
+
+
+def segment(value: str) -> str:
+    """An id as one segment of a path. Raises BadItem for one that a server might take for another address."""
+    if not value or ODD_IN_ID.search(value) or {".", ".."} & set(re.split(r"[/\\;]", unquote(value))):
+        raise BadItem("An id that is empty, a path or not printable cannot be asked for; nothing was sent.")
+    return quote(value, safe="")
+
+
+def ascii_value(value: str, what: str) -> bytes:
+    """A header's value. Raises ValueError, without quoting it, when it cannot be one."""
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"{what} is empty or holds characters that no HTTP header may carry; set it again.")
+    return value.encode("ascii")
+
+
+def _checked(base_url: str) -> httpx.URL:
+    """The base URL, without a slash at its end. Raises ValueError for one the key must not be sent to."""
+    url = httpx.URL(base_url.rstrip("/"))
+    if url.scheme not in ("https", "http") or not url.host:
+        raise ValueError(
+            "FOURSELLER_API_URL must be an https:// address, such as https://api.4seller.com/v1."
+        )
+    if url.userinfo or url.query or url.fragment:
+        raise ValueError(
+            "FOURSELLER_API_URL must hold no user, query or fragment; keys have settings of their own."
+        )
+    if url.scheme == "http" and not _is_loopback(url.host):
+        raise ValueError(
+            f"FOURSELLER_API_URL would send the API key in clear to {url.host}: use https://; "
+            "http:// is for a sandbox on this very machine (localhost, 127.0.0.1, ::1)."
+        )
+    return url
+
+
+def _transport(base: httpx.URL) -> httpx.AsyncBaseTransport:
+    """Straight to this very machine, else through the proxy where the environment names one; TLS is verified."""
+    tls = httpx.create_ssl_context() if base.scheme == "https" else None  # by certifi's roots
+    return AiohttpTransport(tls, proxied=not _is_loopback(base.host))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,130 @@
+"""Who may do what: the one table of endpoints and roles, and the route that holds every call to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from midas_pipelines.gateway.api.callers import Callers
+from midas_pipelines.gateway.api.limits import address_of_caller, key_of
+from midas_pipelines.gateway.api.problems import CallRefused, status_of
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway.audit import AuditEntry, note_answered, note_asked
+from midas_pipelines.store.gateway.keys import Caller, Role, find_caller
+
+PREFIX = "/api/marketplace"
+
+ROLES: dict[tuple[str, str], Role | None] = {
+    ("GET", "/healthz"): None,
+    ("GET", "/readyz"): None,
+    ("GET", "/metrics"): Role.VIEWER,
+    ("POST", f"{PREFIX}/webhooks"): None,  # signed by 4Seller
+    ("GET", f"{PREFIX}/status"): Role.VIEWER,
+    ("GET", f"{PREFIX}/sync/products"): Role.VIEWER,
+    ("POST", f"{PREFIX}/sync/products"): Role.OPERATOR,
+    ("GET", f"{PREFIX}/sync/inventory"): Role.VIEWER,
+    ("POST", f"{PREFIX}/sync/inventory"): Role.OPERATOR,
+    ("GET", f"{PREFIX}/orders"): Role.VIEWER,
+    ("POST", f"{PREFIX}/orders"): Role.OPERATOR,
+    ("GET", f"{PREFIX}/orders/{{order_id}}"): Role.VIEWER,
+    ("PATCH", f"{PREFIX}/orders/{{order_id}}"): Role.OPERATOR,
+    ("GET", f"{PREFIX}/audit"): Role.ADMIN,
+}
+"""The role that each endpoint needs; None for one that needs no key."""
+
+CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+MOST_NOTED = 2000
+
+bearer = HTTPBearer(auto_error=False, description="A key made by `midas keys create`.")
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class GuardedRoute(APIRoute):
+    """Lets a call through when its key's role covers what the table asks, and notes in the audit log what it changes."""
+
+    def get_route_handler(self) -> Handler:
+        """The endpoint behind its guard."""
+        handler = super().get_route_handler()
+        path = self.path
+
+        async def guarded(request: Request) -> Response:
+            needed = ROLES[request.method, path]
+            database: Database = request.app.state.service.database
+            if needed is None:
+                return await handler(request)
+            caller = await _caller(request, database, needed)
+            if request.method not in CHANGES:
+                return await handler(request)
+            deed = _deed(request, path, caller, await request.body())
+            return await _audited(database, deed, handler, request)
+
+        return guarded
+
+
+async def _caller(request: Request, database: Database, needed: Role) -> Caller:
+    """Whose key the call carries; keeps count of keys that are valid, and of those that are not."""
+    key = key_of(request.headers.get("authorization", ""))
+    callers: Callers = request.app.state.callers
+    try:
+        caller = await asyncio.to_thread(_admit, database, key)
+    except CallRefused:
+        callers.refused(address_of_caller(request.scope), key)
+        request.app.state.service.metrics.refused.labels("key").inc()
+        raise
+    callers.admitted(key, caller.key_id)
+    if not caller.role.covers(needed):
+        raise CallRefused(
+            403, f"This needs the role {needed.value}; the key {caller.name} is {caller.role.value}."
+        )
+    return caller
+
+
+def _admit(database: Database, key: str) -> Caller:
+    """Whose key it is. Raises Refused without a valid key."""
+    with database.reading() as connection:
+        caller = find_caller(connection, key)
+    if caller is None:
+        detail = "A valid API key is needed, as `Authorization: Bearer …`: make one with `midas keys create`."
+        raise CallRefused(401, detail, {"WWW-Authenticate": "Bearer"})
+    return caller
+
+
+def _deed(request: Request, path: str, caller: Caller, body: bytes) -> AuditEntry:
+    text = body[:MOST_NOTED].decode("utf-8", "replace").replace("\x00", "")
+    return AuditEntry(
+        actor=f"{caller.key_id} {caller.name}"[:120],
+        role=caller.role.value,
+        action=f"{request.method} {path}"[:100],
+        target=request.url.path.replace("\x00", "")[:250],
+        detail={"body": text} if text else None,
+        remote=request.client.host[:64] if request.client else None,
+        request_id=request.state.request_id,
+    )
+
+
+async def _audited(database: Database, deed: AuditEntry, handler: Handler, request: Request) -> Response:
+    await asyncio.to_thread(_note, database, deed)
+    status = 500
+    try:
+        response = await handler(request)
+        status = response.status_code
+    except Exception as error:
+        status = status_of(error)
+        raise
+    finally:
+        await asyncio.to_thread(_note, database, deed, status)
+    return response
+
+
+def _note(database: Database, deed: AuditEntry, status: int | None = None) -> None:
+    with database.writing() as connection:
+        if status is None:
+            note_asked(connection, deed)
+        else:
+            note_answered(connection, deed, status)

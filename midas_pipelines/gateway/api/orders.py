@@ -1,0 +1,303 @@
+"""`/api/marketplace/orders`: list, look, import now, move on. Nothing here says who bought."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
+
+from midas_pipelines.fourseller.models import Tracking
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
+from midas_pipelines.gateway.api.paging import Cursor, decode_cursor, next_cursor
+from midas_pipelines.gateway.api.problems import CallRefused
+from midas_pipelines.gateway.service import service_of
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.orders.listing import SHOWN, Filters, list_orders
+from midas_pipelines.sync.orders.changes.shipments import CannotShip
+from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
+from midas_pipelines.sync.orders.model.lookup import NoSuchOrder, find_order
+from midas_pipelines.sync.orders.status_change import IllegalMove, change_status
+from midas_pipelines.sync.orders.timeline import read_timeline
+
+router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])
+
+MOST = 2**31 - 1
+"""The largest number of a line, and of its units, that the database takes."""
+
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+OrderId = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="The marketplace's id, the order number, or the shop's own id.",
+    ),
+]
+
+
+FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The moment in UTC; the first or the last one there is where an offset leads beyond them."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return FIRST_MOMENT if moment.year == 1 else LAST_MOMENT
+
+
+def _no_number(value: object) -> object:
+    """Raises ValueError for a bare number, which would pass for seconds since 1970."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9.]+\s*", value):
+        raise ValueError("must be a date and time with an offset")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_in_utc)]
+
+
+class OrderRow(BaseModel):
+    """A marketplace order as it stands."""
+
+    marketplace_order_id: str
+    local_order_id: int | None
+    order_number: str | None = Field(description="The shop's own number.")
+    sales_channel: str | None
+    status: str
+    outcome: str = Field(description="imported, or quarantined")
+    exception: str | None = Field(description="What a person has to look at.")
+    reason: str | None
+    currency: str | None
+    total: Decimal | None
+    placed_at: datetime | None
+    imported_at: datetime
+
+
+class OrderPage(BaseModel):
+    """Orders, the newest first."""
+
+    data: list[OrderRow]
+    next: str | None = Field(description="Give it as `cursor` for the next page; null on the last.")
+
+
+class OrderLine(BaseModel):
+    """A line, and the stock it took."""
+
+    line: int
+    sku: str | None
+    title: str | None
+    quantity: int
+    price: Decimal
+    taken: int
+    released: int
+    returned: int
+    backordered: int
+    shipped: int
+    exception: str | None
+
+
+class TimelineRow(BaseModel):
+    """One thing that happened to the order: a step, a movement of stock, a parcel, a message."""
+
+    at: datetime
+    what: str = Field(description="The step; `stock: CAUSE`, `parcel` or `message: KIND` for the others.")
+    detail: str
+    cause: str = Field(description="The run or the party behind it.")
+    facts: dict[str, JsonValue] = Field(description="The same in fields.")
+
+    @field_validator("facts", mode="before")
+    @classmethod
+    def _as_json(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value for name, value in facts.items()
+        }
+
+
+class OrderTimeline(OrderRow):
+    """An order with everything that happened to it."""
+
+    lines: list[OrderLine]
+    entries: list[TimelineRow]
+
+
+class OrdersImported(BaseModel):
+    """What an import did; counts of orders."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    fetched: int
+    imported: int
+    duplicates: int
+    exceptions: int
+    failed: int
+    postponed: int = Field(description="The shop held rows that they need; the next import tries again.")
+    moved_on: int
+    requests: int
+    seconds: float
+
+
+def _whole(value: object) -> object:
+    """JSON's 2.0 is an integer to the schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_whole)]
+
+
+class Packed(BaseModel):
+    """What a parcel holds of one line."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    line: Annotated[Count, Field(description="As the order's story numbers it.")]
+    quantity: Count
+
+
+class Shipment(BaseModel):
+    """A parcel."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    carrier: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    number: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\x20-\x7e]+$")]
+    url: Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")] | None = None
+    lines: Annotated[
+        list[Packed] | None,
+        Field(min_length=1, max_length=1000, description="What is in it; without, all that is left to ship."),
+    ] = None
+    anyway: bool = Field(False, description="Take a number that the carrier's formats do not know.")
+
+    @property
+    def units(self) -> dict[int, int] | None:
+        """The units by line number; None for all that is left."""
+        if self.lines is None:
+            return None
+        units: Counter[int] = Counter()
+        for packed in self.lines:
+            units[packed.line] += packed.quantity
+        return dict(units)
+
+    @property
+    def tracking(self) -> Tracking:
+        """The parcel as 4Seller is told of it. Raises BadTracking."""
+        return tracking(self.carrier, self.number, url=self.url, anyway=self.anyway)
+
+
+STATUS_ALONE: dict[str, JsonValue] = {
+    "required": ["status"],
+    "properties": {"status": {"type": "string"}, "shipment": {"type": "null"}},
+}
+WITH_SHIPMENT: dict[str, JsonValue] = {
+    "required": ["shipment"],
+    "properties": {"shipment": {"type": "object"}, "status": {"enum": [None, "shipped", "delivered"]}},
+}
+
+
+class OrderPatch(BaseModel):
+    """Where an order should go: a status, a parcel, or both. A parcel alone means shipped when nothing is left after it."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"oneOf": [STATUS_ALONE, WITH_SHIPMENT]}
+    )
+
+    status: Literal["processing", "shipped", "delivered", "cancelled", "refunded"] | None = None
+    shipment: Shipment | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> OrderPatch:
+        if self.status is None and self.shipment is None:
+            raise ValueError("give a status, a shipment, or both")
+        if self.shipment is not None and self.status not in (None, "shipped", "delivered"):
+            raise ValueError("a shipment goes with the status shipped or delivered")
+        return self
+
+
+class PatchedOrder(BaseModel):
+    """Where the order stands now."""
+
+    marketplace_order_id: str
+    status: str
+    told: bool = Field(description="Whether 4Seller knows; if not, the next status sync tells it.")
+    reason: str | None
+
+
+@router.get("/orders", summary="List marketplace orders", response_model=OrderPage)
+def get_orders(
+    request: Request,
+    status: Annotated[OrderStatus | None, Query()] = None,
+    sales_channel: Annotated[Text | None, Query(description="amazon, ebay, ...")] = None,
+    exception: Annotated[
+        bool | None, Query(description="Those that need a person, or those that do not.")
+    ] = None,
+    placed_from: Annotated[Moment | None, Query()] = None,
+    placed_to: Annotated[Moment | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """The newest first; `cursor` goes on where a page ended, whatever was imported meanwhile."""
+    filters = Filters(status.value if status else None, sales_channel, exception, placed_from, placed_to)
+    with service_of(request).database.reading() as connection:
+        rows = list_orders(connection, filters, before=decode_cursor(cursor), limit=limit)
+    return {"data": rows, "next": next_cursor(rows, limit)}
+
+
+@router.post("/orders", summary="Import orders now", response_model=OrdersImported)
+async def post_orders(request: Request) -> object:
+    """Reads what changed on 4Seller since the watermark and imports it, each order once; one run for all who ask meanwhile."""
+    return await service_of(request).imports.run()
+
+
+@router.get("/orders/{order_id}", summary="One order with its story", response_model=OrderTimeline)
+def get_order(request: Request, order_id: OrderId) -> dict[str, Any]:
+    """Every step, every unit of stock that it took or gave back, every parcel and message, in time."""
+    return _story(service_of(request).database, order_id)
+
+
+@router.patch("/orders/{order_id}", summary="OrderPatch an order on", response_model=PatchedOrder)
+async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> dict[str, Any]:
+    """Sets the shop's order and tells 4Seller. A move that no step leads to changes nothing and is answered 409."""
+    engine = service_of(request).engine(request.state.request_id)
+    goal = OrderStatus(move.status) if move.status is not None else None
+    try:
+        shipment = move.shipment
+        parcel, units = (shipment.tracking, shipment.units) if shipment is not None else (None, None)
+        return vars(await change_status(engine, order_id, goal, parcel, units))
+    except BadTracking as bad:
+        hint = " `anyway` takes it as it is." if bad.doubtful else ""
+        raise CallRefused(422, f"{bad}{hint}") from None
+    except NoSuchOrder as unknown:
+        raise CallRefused(404, str(unknown)) from None
+    except (IllegalMove, CannotShip) as illegal:
+        raise CallRefused(409, str(illegal)) from None
+
+
+def _story(database: Database, order_id: str) -> dict[str, Any]:
+    with database.reading() as connection:
+        try:
+            row = find_order(connection, order_id)
+        except NoSuchOrder as unknown:
+            raise CallRefused(404, str(unknown)) from None
+        story = read_timeline(connection, row)
+    told = [vars(entry) for entry in story.entries]
+    return {
+        **{name: getattr(row, name) for name in (*SHOWN, "order_number")},
+        "lines": story.lines,
+        "entries": told,
+    }

@@ -1,0 +1,309 @@
+"""`/api/marketplace/sync/*`: a few items at once, everything else as a Dagster run; and how far it has come."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
+from midas_pipelines.gateway.api.problems import CallRefused
+from midas_pipelines.gateway.service import Service, service_of
+from midas_pipelines.store.items.mappings import count_dirty, mark_dirty
+from midas_pipelines.store.items.shards import range_tags
+from midas_pipelines.store.operations.sync_log import newest_sync
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.sync.listings.brake import BrakeEngaged
+from midas_pipelines.sync.product_sync import Mode, UnknownSku, mapping_ids, sync_products
+from midas_pipelines.sync.quantity_push import push_inventory
+
+router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["sync"])
+
+AT_ONCE = 50
+"""Items done within the call; more become a Dagster run."""
+
+SETTLE_SECONDS = 5.0
+"""How long a call waits for items that another worker is pushing this moment."""
+
+STALE = timedelta(minutes=10)
+"""A sync that has said nothing for so long was killed."""
+
+Sku = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Kind = Literal["products", "inventory"]
+
+
+NONE: dict[str, JsonValue] = {"type": "null"}
+MODE_ALONE: dict[str, JsonValue] = {
+    "required": ["mode"],
+    "properties": {"mode": {"type": "string"}, "skus": NONE},
+}
+SKUS_ALONE: dict[str, JsonValue] = {
+    "required": ["skus"],
+    "properties": {"skus": {"type": "array"}, "mode": NONE},
+}
+
+
+class SyncRequest(BaseModel):
+    """What to sync: `mode`, or `skus`."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"oneOf": [MODE_ALONE, SKUS_ALONE]}
+    )
+
+    mode: Literal["full", "incremental"] | None = Field(
+        None, description="full: every item. incremental: those that changed."
+    )
+    skus: Annotated[list[Sku], Field(min_length=1, max_length=10_000)] | None = Field(
+        None, description="These items, whether they changed or not."
+    )
+    dry_run: bool = Field(False, description="Tell what would be done, and send nothing.")
+
+    @model_validator(mode="after")
+    def _one(self) -> SyncRequest:
+        if (self.mode is None) == (self.skus is None):
+            raise ValueError("give either mode or skus")
+        return self
+
+
+class Item(BaseModel):
+    """How an item stands on 4Seller after the call."""
+
+    sku: str | None
+    state: str
+    fourseller_product_id: str | None
+    quantity: int | None = Field(description="As 4Seller last confirmed.")
+    waits: bool = Field(description="Whether something of it has yet to be pushed.")
+    reason: str | None
+
+
+class SyncDone(BaseModel):
+    """What was done at once."""
+
+    outcome: Literal["done", "partial", "planned"]
+    run_id: str = Field(description="Found again in the log rows.")
+    counts: dict[str, int | float]
+    items: list[Item]
+    plan: list[dict[str, str | int | None]] = Field(description="Only for a dry run.")
+
+
+class SyncLaunched(BaseModel):
+    """The Dagster run that does it."""
+
+    run_id: str
+    url: str = Field(description="The run in Dagster's UI.")
+    progress: str = Field(description="Ask here how far it has come.")
+
+
+class Progress(BaseModel):
+    """A sync that is running."""
+
+    run_id: str | None
+    scope: str
+    started_at: datetime
+    done: int
+    total: int | None
+    rate: float | None = Field(description="Items a second.")
+    seconds_left: float | None
+
+
+class Ended(BaseModel):
+    """The last sync that ended."""
+
+    run_id: str | None
+    scope: str
+    started_at: datetime
+    outcome: str
+    seconds: float | None
+    requests: int | None
+    counts: dict[str, Any]
+    reason: str | None
+
+
+class SyncState(BaseModel):
+    """What is running now, and how the last one ended."""
+
+    running: Progress | None
+    last: Ended | None
+
+
+LAUNCHED: dict[int | str, dict[str, Any]] = {
+    202: {"model": SyncLaunched, "description": "Too big for a call; a Dagster run does it."}
+}
+
+
+@router.get("/sync/products", summary="How the product sync is going", response_model=SyncState)
+def get_products(request: Request) -> dict[str, Any]:
+    """The one that is running, and the last that ended, whoever started them."""
+    return _state(service_of(request), "products")
+
+
+@router.get("/sync/inventory", summary="How the inventory push is going", response_model=SyncState)
+def get_inventory(request: Request) -> dict[str, Any]:
+    """The one that is running, and the last that ended, whoever started them."""
+    return _state(service_of(request), "inventory")
+
+
+@router.post("/sync/products", summary="Sync products", response_model=SyncDone, responses=LAUNCHED)
+async def post_products(request: Request, wish: SyncRequest) -> object:
+    """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
+    service = service_of(request)
+    ids = await asyncio.to_thread(_few, service, wish)
+    if ids is None:
+        return await _launch(service, "products", wish)
+    engine = service.engine(request.state.request_id)
+    report = await sync_products(engine, Mode.INCREMENTAL, skus=wish.skus or (), dry_run=wish.dry_run)
+    if report.stopped:
+        raise BrakeEngaged(report.stopped)
+    names = ("scanned", "created", "updated", "deleted", "unchanged", "failed", "quarantined", "adopted")
+    return await _done(
+        service, request, wish, ids, {name: getattr(report, name) for name in names}, report.plan
+    )
+
+
+@router.post("/sync/inventory", summary="Push quantities", response_model=SyncDone, responses=LAUNCHED)
+async def post_inventory(request: Request, wish: SyncRequest) -> object:
+    """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
+    service = service_of(request)
+    ids = await asyncio.to_thread(_few, service, wish)
+    if ids is None:
+        return await _launch(service, "inventory", wish)
+    engine = service.engine(request.state.request_id)
+    if wish.dry_run:
+        planned = await sync_products(engine, Mode.INCREMENTAL, skus=wish.skus or (), dry_run=True)
+        quantities = [row for row in planned.plan if row["action"] in ("quantity", "update")]
+        return await _done(service, request, wish, ids, {"scanned": planned.scanned}, quantities)
+    if wish.skus:
+        await asyncio.to_thread(_mark, service, ids)
+    report = await push_inventory(engine, ids=ids if wish.skus else None, ignore_delays=bool(wish.skus))
+    if report.stopped:
+        raise BrakeEngaged(report.stopped)
+    names = ("scanned", "pushed", "unchanged", "failed")
+    return await _done(service, request, wish, ids, {name: getattr(report, name) for name in names}, [])
+
+
+def _few(service: Service, wish: SyncRequest) -> list[int] | None:
+    """The mappings that the wish is about when they are few enough to be done at once; None when they are not.
+
+    Raises Refused (404) for a SKU that no item has.
+    """
+    if wish.skus is not None:
+        if len(set(wish.skus)) > AT_ONCE:
+            return None
+        try:
+            return mapping_ids(service.engine("look-up"), wish.skus)
+        except UnknownSku as unknown:
+            raise CallRefused(404, str(unknown)) from None
+    if wish.mode == "full":
+        return None
+    with service.database.reading() as connection:
+        if count_dirty(connection) > AT_ONCE:
+            return None
+        return list(connection.scalars(sa.select(mappings.c.id).where(mappings.c.dirty_since.is_not(None))))
+
+
+def _mark(service: Service, ids: list[int]) -> None:
+    with service.database.writing() as connection:
+        mark_dirty(connection, ids)
+
+
+async def _launch(service: Service, kind: Kind, wish: SyncRequest) -> Response:
+    skus = wish.skus or []
+    if wish.dry_run:
+        config = {"full": wish.mode == "full", "skus": skus}
+        launched = await service.orchestrator.launch("plan_sync", {"sync_plan": config})
+    elif kind == "inventory" and wish.skus is None:
+        launched = await service.orchestrator.launch("inventory_push", {"inventory_levels": {}})
+    elif wish.mode == "full" and not skus:
+        launched = await service.orchestrator.launch("full_sync", {}, range_tags(service.settings.shards))
+    else:
+        launched = await service.orchestrator.launch("incremental_sync", {"changed_listings": {"skus": skus}})
+    progress = f"{PREFIX}/sync/{kind}"
+    told = SyncLaunched(run_id=launched.run_id, url=launched.url, progress=progress)
+    return JSONResponse(told.model_dump(), 202, {"Location": progress})
+
+
+async def _done(
+    service: Service,
+    request: Request,
+    wish: SyncRequest,
+    ids: list[int],
+    counts: dict[str, int | float],
+    plan: list[dict[str, Any]],
+) -> SyncDone:
+    items = await _settled(service, ids, wait=not wish.dry_run)
+    waiting = any(item.waits for item in items) or counts.get("failed")
+    outcome: Literal["done", "partial", "planned"] = (
+        "planned" if wish.dry_run else "partial" if waiting else "done"
+    )
+    return SyncDone(outcome=outcome, run_id=request.state.request_id, counts=counts, items=items, plan=plan)
+
+
+async def _settled(service: Service, ids: list[int], *, wait: bool) -> list[Item]:
+    """How the items stand, once no worker has any of them in its hands, or after a while."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + SETTLE_SECONDS
+    while True:
+        items, held = await asyncio.to_thread(_read, service, ids)
+        if not wait or not held or loop.time() > until:
+            return items
+        await asyncio.sleep(0.02)
+
+
+def _read(service: Service, ids: list[int]) -> tuple[list[Item], bool]:
+    table = mappings.c
+    query = sa.select(mappings).where(table.id.in_(ids)).order_by(table.id)
+    with service.database.reading() as connection:
+        rows = connection.execute(query).all()
+    items = [
+        Item(
+            sku=row.sku,
+            state=row.state,
+            fourseller_product_id=row.fourseller_product_id,
+            quantity=row.acked_quantity,
+            waits=row.dirty_since is not None,
+            reason=row.reason,
+        )
+        for row in rows
+    ]
+    return items, any(row.claimed_by is not None for row in rows)
+
+
+def _state(service: Service, kind: Kind) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    running = newest_sync(service.database, kind, running=True)
+    last = newest_sync(service.database, kind, running=False)
+    return {
+        "running": _progress(running, now) if running is not None and _fresh(running, now) else None,
+        "last": {**last, "counts": _numbers(last["counts"])} if last is not None else None,
+    }
+
+
+def _numbers(counts: dict[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (counts or {}).items() if isinstance(value, int | float)}
+
+
+def _fresh(row: dict[str, Any], now: datetime) -> bool:
+    told = (row["counts"] or {}).get("at")
+    return now - (datetime.fromisoformat(told) if told else row["started_at"]) < STALE
+
+
+def _progress(row: dict[str, Any], now: datetime) -> dict[str, Any]:
+    counts = row["counts"] or {}
+    done, total = int(counts.get("done", 0)), counts.get("total")
+    seconds = max(0.001, (now - row["started_at"]).total_seconds())
+    rate = done / seconds
+    left = (total - done) / rate if total is not None and rate else None
+    return {
+        "run_id": row["run_id"],
+        "scope": row["scope"],
+        "started_at": row["started_at"],
+        "done": done,
+        "total": total,
+        "rate": round(rate, 2) if done else None,
+        "seconds_left": None if left is None else round(left, 1),
+    }

@@ -1,0 +1,84 @@
+"""`POST /api/marketplace/webhooks`: verified, stored, then answered; applied by a worker a moment later."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+from pydantic import BaseModel, Field
+
+from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
+from midas_pipelines.gateway.api.problems import CallRefused
+from midas_pipelines.gateway.events import PRODUCT_TYPES, BadEvent, read_event
+from midas_pipelines.gateway.service import Service, service_of
+from midas_pipelines.store.gateway.webhooks import NewWebhook
+
+router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["webhooks"])
+
+
+class Accepted(BaseModel):
+    """The webhook is on disk."""
+
+    id: str
+    new: bool = Field(
+        description="Whether this id was seen for the first time; a known one has no second effect."
+    )
+
+
+class Sent(BaseModel):
+    """An event as 4Seller sends it."""
+
+    type: str = Field(min_length=1, description="`order.created`, `inventory.updated`, ...")
+    timestamp: str | None = None
+    data: dict[str, object] = Field(description="The whole order or product.")
+
+
+@router.post(
+    "/webhooks",
+    summary="Take an event of 4Seller's",
+    status_code=202,
+    response_model=Accepted,
+    responses={200: {"model": Accepted, "description": "Known already; nothing more will happen."}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Sent"}}},
+        }
+    },
+)
+async def take_webhook(
+    request: Request,
+    response: Response,
+    webhook_id: Annotated[str | None, Header(description="Unique for each event.")] = None,
+    webhook_timestamp: Annotated[str | None, Header(description="Seconds since 1970.")] = None,
+    webhook_signature: Annotated[
+        str | None, Header(description="`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`.")
+    ] = None,
+) -> Accepted:
+    """Standard Webhooks: signed over the raw body, at most five minutes old.
+
+    Answered 202 once it is stored, 200 when its id was stored before. Whether it could be applied is seen in
+    `midas webhooks list`, not here.
+    """
+    service = service_of(request)
+    body = await request.body()
+    webhook = _read(service, body, request)
+    new = await service.inbox.take(webhook)
+    service.metrics.received.labels(str(new).lower()).inc()
+    response.status_code = 202 if new else 200
+    return Accepted(id=webhook.webhook_id, new=new)
+
+
+def _read(service: Service, body: bytes, request: Request) -> NewWebhook:
+    if not service.verifier.ready:
+        raise CallRefused(
+            401,
+            "No webhook can be verified here: FOURSELLER_WEBHOOK_SECRET is not set.",
+            {"WWW-Authenticate": "Webhook"},
+        )
+    try:
+        event = read_event(body)
+    except BadEvent as why:
+        raise CallRefused(400, str(why)) from None
+    sealed = service.vault.seal(event.data, personal=event.type not in PRODUCT_TYPES)
+    return NewWebhook(request.state.webhook_id, event.type, event.subject, sealed)

@@ -1,0 +1,114 @@
+"""Launching what is too big for a call as a Dagster run, through the webserver's GraphQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from midas_pipelines.gateway.api.problems import CallRefused
+
+SECONDS = 10.0
+DRIVER = {"midas/driver": "gateway"}
+
+_WHERE = """
+{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } jobs { name } } } } }
+"""
+
+_LAUNCH = """
+mutation Launch($job: String!, $repository: String!, $location: String!, $config: RunConfigData!,
+  $tags: [ExecutionTag!]!) {
+  launchRun(executionParams: {
+    selector: {jobName: $job, repositoryName: $repository, repositoryLocationName: $location},
+    runConfigData: $config, executionMetadata: {tags: $tags}
+  }) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A run that has begun, and where a person can watch it."""
+
+    run_id: str
+    url: str
+
+
+class DagsterLauncher:
+    """A Dagster webserver, or the lack of one."""
+
+    def __init__(self, url: str | None) -> None:
+        self._url = url
+        self._http: httpx.AsyncClient | None = None
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is one at all."""
+        return self._url is not None
+
+    async def launch(
+        self, job: str, ops: dict[str, dict[str, Any]], tags: dict[str, str] | None = None
+    ) -> Launched:
+        """Launches a job with the configuration of its assets.
+
+        Raises:
+            Refused: 409 when no webserver is configured, 503 when it does not answer or refuses.
+        """
+        if self._url is None:
+            raise CallRefused(
+                409,
+                "This is too big to be done at once, and no Dagster is configured to do it: set MIDAS_DAGSTER_URL to "
+                "its webserver, for example http://127.0.0.1:3000, or name at most 50 SKUs.",
+            )
+        repository, location = await self._place(job)
+        config = {"ops": {name: {"config": value} for name, value in ops.items()}}
+        marks = [{"key": key, "value": value} for key, value in {**DRIVER, **(tags or {})}.items()]
+        named = {"job": job, "repository": repository, "location": location}
+        answer = await self._ask(_LAUNCH, {**named, "config": config, "tags": marks})
+        launched = answer.get("launchRun") or {}
+        if launched.get("__typename") != "LaunchRunSuccess":
+            raise CallRefused(
+                503, f"Dagster did not launch {job}: {launched.get('__typename', 'no answer')}.", RETRY
+            )
+        run_id = str(launched["run"]["runId"])
+        return Launched(run_id, f"{self._url}/runs/{run_id}")
+
+    async def close(self) -> None:
+        """Lets its connections go."""
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    async def _place(self, job: str) -> tuple[str, str]:
+        found = await self._ask(_WHERE, {})
+        for node in (found.get("repositoriesOrError") or {}).get("nodes") or []:
+            if any(one["name"] == job for one in node["jobs"]):
+                return node["name"], node["location"]["name"]
+        raise CallRefused(
+            503, f"The Dagster at MIDAS_DAGSTER_URL has no job {job}: is it ours, and loaded?", RETRY
+        )
+
+    async def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        if self._http is None:
+            self._http = httpx.AsyncClient(timeout=SECONDS, trust_env=False)
+        try:
+            response = await self._http.post(
+                f"{self._url}/graphql", json={"query": query, "variables": variables}
+            )
+            data = response.raise_for_status().json().get("data")
+        except httpx.HTTPStatusError as failed:
+            answer = f"{failed.response.status_code}; a redirect is not followed"
+            raise CallRefused(503, f"Dagster at MIDAS_DAGSTER_URL answered {answer}.", RETRY) from None
+        except (httpx.HTTPError, ValueError, AttributeError) as failed:
+            kind = type(failed).__name__
+            raise CallRefused(503, f"Dagster at MIDAS_DAGSTER_URL did not answer: {kind}.", RETRY) from None
+        return data if isinstance(data, dict) else {}
+
+
+RETRY = {"Retry-After": "10"}

@@ -1,0 +1,96 @@
+"""Putting together how everything stands."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.gateway import webhooks
+from midas_pipelines.store.operations.overview import Overview, overview
+from midas_pipelines.store.operations.sync_log import last_syncs
+from midas_pipelines.store.schema.version import version as database_version
+
+if TYPE_CHECKING:
+    from midas_pipelines.gateway.service import Service
+
+PACKAGES = ("midas-pipelines", "dagster", "fastapi")
+
+
+def status_report(service: Service, now: datetime) -> dict[str, Any]:
+    """Everything `GET /api/marketplace/status` tells."""
+    seen = overview(service.database)
+    with service.database.reading() as connection:
+        inbox = webhooks.backlog(connection)
+    syncs = {row["kind"]: row for row in last_syncs(service.database)}
+    observed = syncs.get("reconcile")
+    return {
+        "channels": [_website(seen), _fourseller(service, seen)],
+        "items": _backlog(seen.dirty, seen.oldest_dirty, seen.items.get("quarantined", 0), now),
+        "webhooks": _backlog(inbox.pending, inbox.oldest, inbox.quarantined, now),
+        "orders": seen.orders,
+        "order_exceptions": seen.order_exceptions,
+        "consistency": (observed["counts"] or {}).get("consistency") if observed else None,
+        "consistency_at": observed["started_at"] if observed else None,
+        "workflows": [
+            _workflow(kind, syncs.get(kind), service.settings, now) for kind in ("products", *REST)
+        ],
+        "versions": {name: version(name) for name in PACKAGES}
+        | {"database": database_version(service.database).current or "none"},
+        "worker": _worker(service),
+        "up_since": service.started_at,
+    }
+
+
+REST = ("inventory", "orders", "status", "reconcile")
+
+
+def _website(seen: Overview) -> dict[str, Any]:
+    items = sum(count for state, count in seen.items.items() if state != "removed")
+    return {"name": "website", "listed": items, "healthy": True, "trouble": None, "failed_calls_last_day": 0}
+
+
+def _fourseller(service: Service, seen: Overview) -> dict[str, Any]:
+    trouble = service.worker.trouble if service.worker is not None else None
+    return {
+        "name": "fourseller",
+        "listed": seen.items.get("listed", 0),
+        "healthy": trouble is None,
+        "trouble": trouble,
+        "failed_calls_last_day": seen.failed_calls,
+    }
+
+
+def _worker(service: Service) -> str:
+    if service.worker is None:
+        return "elsewhere"
+    return "running" if service.supervisor.problem() is None else "stopped"
+
+
+def _backlog(waiting: int, oldest: datetime | None, quarantined: int, now: datetime) -> dict[str, Any]:
+    age = max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0
+    return {"waiting": waiting, "oldest": oldest, "oldest_seconds": round(age, 3), "quarantined": quarantined}
+
+
+def _workflow(kind: str, last: dict[str, Any] | None, settings: Settings, now: datetime) -> dict[str, Any]:
+    return {
+        "name": kind,
+        "last_started_at": last["started_at"] if last else None,
+        "last_outcome": last["outcome"] if last else None,
+        "last_seconds": last["seconds"] if last else None,
+        "next_at": next_run(kind, settings, now) if settings.schedules else None,
+    }
+
+
+def next_run(kind: str, settings: Settings, now: datetime) -> datetime:
+    """When the schedule of a workflow ticks next."""
+    minutes = {
+        "products": settings.products_interval,
+        "inventory": settings.inventory_interval,
+        "orders": settings.orders_interval,
+        "status": settings.status_interval,
+        "reconcile": settings.reconcile_interval,
+    }[kind]
+    step = minutes * 60
+    return datetime.fromtimestamp((int(now.timestamp()) // step + 1) * step, now.tzinfo)

@@ -1,0 +1,1 @@
+"""The worker: applies webhooks and pushes items."""

@@ -1,0 +1,195 @@
+"""The worker: applies webhooks and pushes items as soon as they are there, beside the HTTP service or alone.
+
+Several workers, in one process or many, share one database: each claims what no other has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.gateway.metrics import Metrics
+from midas_pipelines.gateway.worker.dagster_events import DagsterEvents
+from midas_pipelines.gateway.worker.stats import WorkerStats
+from midas_pipelines.gateway.worker.supervisor import Supervisor
+from midas_pipelines.gateway.worker.webhook_worker import WebhookWorker
+from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat
+from midas_pipelines.store.gateway import webhooks
+from midas_pipelines.store.gateway.notifications import Notifications
+from midas_pipelines.store.gateway.webhooks import FinishedWebhook
+from midas_pipelines.store.items.claims import PushOutcome, PushResult, free_dead_claims
+from midas_pipelines.store.operations.sync_log import ErrorBook
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.schema.wake_triggers import ITEMS
+from midas_pipelines.store.stock.rule_changes import mark_rules_due
+from midas_pipelines.sync.clocks import note_clocks
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.realtime.push_loop import PushLoop
+from midas_pipelines.sync.threads import in_thread, own_threads
+
+KEEP_SECONDS = 5.0
+"""How often failed calls and sums of the work are written down, the claims of dead workers freed, and rules looked at that begin or end."""
+
+END_SECONDS = 5.0
+"""What the tasks get beyond the patience, to write down and release what they have."""
+
+PUSH_THREADS, ORDER_THREADS, WEBHOOK_THREADS = 4, 2, 4
+"""Threads for database work; each part has its own, so that one that waits for a lock holds up no other."""
+
+ASSETS = {PushResult.QUANTITY: "inventory", PushResult.LISTED: "listings", PushResult.REMOVED: "listings"}
+"""The asset of the gateway (`midas_pipelines.defs.gateway.assets`) that a push is told as."""
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One worker, running within `async with worker.running():`.
+
+    Args:
+        engine: settings, database, and a name that no other worker has.
+        metrics: where it counts.
+        lineage: reports to Dagster; the caller starts and stops it.
+        import_sales: imports what was sold; one run at a time for all who ask.
+        supervisor: runs its tasks.
+    """
+
+    def __init__(
+        self,
+        engine: SyncContext,
+        metrics: Metrics,
+        lineage: DagsterEvents,
+        import_sales: Callable[[], Awaitable[object]],
+        supervisor: Supervisor,
+    ) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._lineage = lineage
+        self._import_sales = import_sales
+        self._supervisor = supervisor
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._express: PushLoop | None = None
+        self._applier: WebhookWorker | None = None
+        self._work_log: WorkerStats | None = None
+        self._client: FourSeller | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with 4Seller as this worker sees it; None while all is well."""
+        return self._express.trouble.reason if self._express is not None else None
+
+    def wake_webhooks(self) -> None:
+        """Says that a webhook was stored; called in the worker's event loop."""
+        if self._applier is not None:
+            self._applier.wake()
+
+    @asynccontextmanager
+    async def running(self, *, patience: float = 20.0) -> AsyncIterator[None]:
+        """Works while the block runs, then finishes what is under way, `patience` seconds at most, and releases the rest.
+
+        Raises:
+            SettingsError: the access to 4Seller, or a key, is not set as it should be.
+        """
+        engine = self._engine
+        self._loop = asyncio.get_running_loop()
+        book = ErrorBook(engine.database, engine.run_id, block=sys.maxsize)
+        async with engine.channel(book) as client:
+            self._client = client
+            self._work_log = WorkerStats(engine, client)
+            express = self._express = PushLoop(engine, client, self._pushed)
+            vault = Vault(engine.settings.payload_key)
+            applier = self._applier = WebhookWorker(engine, client, vault, self._import_sales, self._settled)
+            await in_thread(engine.heartbeat.begin)
+            try:
+                with Notifications(engine.database, self._wake_from_thread) as wakes:
+                    self._work(express, applier, book, wakes, patience)
+                    try:
+                        yield
+                    finally:
+                        express.stop()
+                        applier.stop()
+                        await self._supervisor.stop(patience + END_SECONDS)
+                        await applier.release()
+            finally:
+                await in_thread(engine.heartbeat.end)
+                self._work_log.close_minute(early=True)
+                await in_thread(self._write_down, book)
+
+    def _work(
+        self,
+        express: PushLoop,
+        applier: WebhookWorker,
+        book: ErrorBook,
+        wakes: Notifications,
+        patience: float,
+    ) -> None:
+        """Starts the tasks, each with threads of its own: where one waits for the database, the others go on."""
+        start = self._supervisor.start
+        with own_threads("push", PUSH_THREADS):
+            start("push items", lambda beat: express.run(beat, patience=patience))
+        with own_threads("orders", ORDER_THREADS):
+            start("apply webhooks of orders", lambda beat: applier.run(beat, orders=True))
+        with own_threads("webhooks", WEBHOOK_THREADS):
+            start("apply other webhooks", lambda beat: applier.run(beat, orders=False))
+        with own_threads("housekeeping", 1):
+            start("housekeeping", lambda beat: self._keep(beat, book, wakes))
+
+    async def _keep(self, beat: Callable[[], None], book: ErrorBook, wakes: Notifications) -> None:
+        while not self._supervisor.stopping:
+            beat()
+            wakes.ensure_running()
+            if self._work_log is not None:
+                self._work_log.close_minute()
+            try:
+                await in_thread(self._keep_house, book)
+            except sa.exc.SQLAlchemyError as failed:
+                log.warning("Housekeeping failed: %s", type(failed).__name__)
+            await self._supervisor.pause(KEEP_SECONDS)
+
+    def _keep_house(self, book: ErrorBook) -> None:
+        self._write_down(book)
+        beat(self._engine.database, GATEWAY, watched=DAGSTER)
+        fourseller_ahead = self._client.clock_ahead if self._client is not None else None
+        for whose, ahead in note_clocks(self._engine.database, fourseller_ahead).items():
+            self._metrics.clocks.labels(whose).set(ahead)
+        if free_dead_claims(self._engine.database) + webhooks.free_dead(self._engine.database):
+            self._wake_from_thread("")
+        if mark_rules_due(self._engine.database):  # a rule has begun or ended
+            self._wake_from_thread(ITEMS)
+
+    def _write_down(self, book: ErrorBook) -> None:
+        book.flush()
+        if self._work_log is not None:
+            self._work_log.write()
+
+    def _wake_from_thread(self, what: str) -> None:
+        express, applier = self._express, self._applier
+        assert self._loop is not None
+        assert express is not None
+        assert applier is not None
+        try:
+            self._loop.call_soon_threadsafe(express.wake if what == ITEMS else applier.wake)
+        except RuntimeError:  # the loop is closed: we are on the way out
+            return
+
+    def _pushed(self, outcome: PushOutcome, seconds: float) -> None:
+        self._metrics.pushes.labels(outcome.fate.value).inc()
+        asset = ASSETS.get(outcome.fate)
+        if self._work_log is not None:
+            self._work_log.note(outcome, seconds if asset is not None else None)
+        if asset is not None:
+            self._metrics.push_seconds.observe(max(0.0, seconds))
+            self._lineage.note(asset, "pushed", seconds)
+
+    def _settled(self, settled: FinishedWebhook, seconds: float) -> None:
+        if settled.outcome is None:
+            return
+        self._metrics.settled.labels(settled.outcome.value).inc()
+        self._metrics.webhook_seconds.observe(max(0.0, seconds))
+        if settled.webhook.type.startswith("order."):
+            self._lineage.note("orders", settled.outcome.value, seconds)

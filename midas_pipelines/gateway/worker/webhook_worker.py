@@ -1,0 +1,292 @@
+"""Applying webhooks: claimed in batches, orders imported together, products judged one by one, each settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import ContractBroken, FourSellerError, NotFound
+from midas_pipelines.fourseller.lenient import id_in
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.fourseller.pages import read_product
+from midas_pipelines.gateway.events import ORDER_TYPES, PRODUCT_TYPES
+from midas_pipelines.store.gateway import webhooks
+from midas_pipelines.store.gateway.webhooks import (
+    FinishedWebhook,
+    Webhook,
+    WebhookOutcome,
+    retry_or_quarantine,
+)
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.intake.webhook import WebhookResult, import_order_webhooks
+from midas_pipelines.sync.reconcile.product_events import EventResult, handle_product_event
+from midas_pipelines.sync.threads import in_thread
+
+BATCH = 100
+LEASE_SECONDS, MARGIN_SECONDS = 120, 20
+"""How long a claim holds; a batch that is not done so long before its end is given up and tried again."""
+
+POLL_SECONDS = 1.0
+SETTLE_PAUSES = (0.2, *[1.0] * MARGIN_SECONDS)
+"""Waits between tries to write outcomes while the database is away; after them the claims end."""
+
+BUSY_PAUSES = (0.0, 0.05, 0.2)
+BUSY_SECONDS = 1.0
+"""How long an event waits whose item is being pushed this moment: a little in the worker's hands, then in the inbox."""
+
+log = logging.getLogger(__name__)
+
+OnSettled = Callable[[FinishedWebhook, float], None]
+"""Called with each event that was settled, and the seconds since it was received."""
+
+Opened = tuple[Webhook, dict[str, Any]]
+Apply = Callable[[list[Webhook]], Awaitable[list[FinishedWebhook]]]
+
+SAID: dict[EventResult, str] = {
+    EventResult.STRANGER: "No item is tied to this product.",
+    EventResult.ECHO: "4Seller shows what it confirmed to us.",
+    EventResult.DIFFERS: "Somebody changed it on 4Seller; the policy of the item says which side wins.",
+    EventResult.GONE: "4Seller no longer has it; the item is listed anew if the shop still sells it.",
+}
+
+
+class WebhookWorker:
+    """Applies webhooks as they come, from `run` to `stop`; `wake` says that there may be some.
+
+    Events on orders and all others go side by side, so that no sale waits for echoes of our own pushes.
+
+    Args:
+        engine: settings, database, and the worker's name.
+        client: an open client.
+        vault: opens the stored events.
+        import_sales: imports what was sold; shared by all who ask at one time.
+        on_settled: called in the event loop; must return at once and raise nothing.
+    """
+
+    def __init__(
+        self,
+        engine: SyncContext,
+        client: FourSeller,
+        vault: Vault,
+        import_sales: Callable[[], Awaitable[object]],
+        on_settled: OnSettled | None = None,
+    ) -> None:
+        self._engine = engine
+        self._client = client
+        self._vault = vault
+        self._import_sales = import_sales
+        self._on_settled = on_settled
+        self._woken = {True: asyncio.Event(), False: asyncio.Event()}
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Makes it look at once; called in its event loop."""
+        for woken in self._woken.values():
+            woken.set()
+
+    def stop(self) -> None:
+        """Makes `run` claim nothing more and end."""
+        self._stopping = True
+        self.wake()
+
+    async def run(self, beat: Callable[[], None], *, orders: bool) -> None:
+        """Applies events on orders, or all others, until it is stopped; one batch at a time.
+
+        What arrives meanwhile makes the next batch larger, which costs far less than a batch more.
+        """
+        while not self._stopping:
+            beat()
+            self._woken[orders].clear()
+            claimed = await self._claim(orders)
+            if claimed:
+                await self._apply(claimed, self._apply_orders if orders else self._apply_others)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._woken[orders].wait()
+
+    async def release(self) -> None:
+        """Gives back what is claimed still; for the end, when nothing runs any more."""
+
+        def write() -> None:
+            with self._engine.database.writing() as connection:
+                webhooks.release_webhooks(connection, self._engine.worker)
+
+        await in_thread(write)
+
+    async def _claim(self, orders: bool) -> list[Webhook]:
+        database = self._engine.database
+
+        def write() -> list[Webhook]:
+            with database.reading() as connection:
+                if not webhooks.any_due(connection, orders=orders):
+                    return []
+            with database.writing() as connection:
+                return webhooks.claim(
+                    connection,
+                    worker=self._engine.worker,
+                    lease_seconds=LEASE_SECONDS,
+                    limit=BATCH,
+                    orders=orders,
+                )
+
+        try:
+            return await in_thread(write)
+        except sa.exc.SQLAlchemyError as failed:
+            log.warning("Webhooks cannot be claimed now: %s", _kind(failed))
+            return []
+
+    async def _apply(self, claimed: list[Webhook], apply: Apply) -> None:
+        try:
+            async with asyncio.timeout(LEASE_SECONDS - MARGIN_SECONDS):
+                settled = await apply(claimed)
+        except Exception as failed:
+            settled = [retry_or_quarantine(webhook, _why(failed)) for webhook in claimed]
+        for pause in SETTLE_PAUSES:
+            if await self._settle(settled) or self._stopping:
+                break
+            await asyncio.sleep(pause)
+        now = datetime.now(UTC)
+        for one in settled:
+            if self._on_settled is not None:
+                self._on_settled(one, (now - one.webhook.received_at).total_seconds())
+
+    async def _settle(self, settled: Sequence[FinishedWebhook]) -> bool:
+        def write() -> None:
+            with self._engine.database.writing() as connection:
+                webhooks.finish_webhooks(connection, settled, worker=self._engine.worker)
+
+        try:
+            await in_thread(write)
+        except sa.exc.SQLAlchemyError as failed:
+            log.warning("The outcomes of webhooks cannot be written now: %s", _kind(failed))
+            return False
+        return True
+
+    def _open(self, claimed: Sequence[Webhook]) -> tuple[list[Opened], list[FinishedWebhook]]:
+        """What the stored events hold, and those of no known type or that cannot be opened."""
+        opened: list[Opened] = []
+        failed: list[FinishedWebhook] = []
+        for webhook in claimed:
+            if webhook.type not in ORDER_TYPES | PRODUCT_TYPES:
+                reason = f"Unknown event type {webhook.type}. Stored, not applied."
+                failed.append(FinishedWebhook(webhook, WebhookOutcome.QUARANTINED, reason))
+                continue
+            try:
+                opened.append((webhook, self._vault.open(webhook.payload)))
+            except ValueError as why:
+                failed.append(retry_or_quarantine(webhook, str(why)))
+        return opened, failed
+
+    # orders
+
+    async def _apply_orders(self, claimed: list[Webhook]) -> list[FinishedWebhook]:
+        opened, settled = await in_thread(self._open, claimed)
+        if not self._vault.keeps_all:
+            asked = await asyncio.gather(*(self._ask(webhook, data) for webhook, data in opened))
+            settled += [one for one in asked if isinstance(one, FinishedWebhook)]
+            opened = [one for one in asked if not isinstance(one, FinishedWebhook)]
+        return settled + await in_thread(self._import, opened)
+
+    async def _ask(self, webhook: Webhook, data: dict[str, Any]) -> Opened | FinishedWebhook:
+        """The order as 4Seller has it, for the stored event has lost its buyer."""
+        order_id = id_in(data, "id")
+        if order_id is None:
+            return webhook, data
+        try:
+            return webhook, (await self._client.order(order_id)).raw
+        except NotFound:
+            reason = "4Seller does not know the order, and the stored event is without its buyer."
+            return FinishedWebhook(webhook, WebhookOutcome.QUARANTINED, reason)
+        except FourSellerError as failed:
+            return retry_or_quarantine(webhook, str(failed))
+
+    def _import(self, ready: list[Opened]) -> list[FinishedWebhook]:
+        """Imports all at once; when that fails, each alone, so that a bad one is the only one to wait."""
+        if not ready:
+            return []
+        try:
+            told = import_order_webhooks(self._engine, [data for _, data in ready], self._vault)
+            return [_settled(webhook, one) for (webhook, _), one in zip(ready, told, strict=True)]
+        except Exception as failed:
+            if len(ready) == 1 or isinstance(failed, sa.exc.SQLAlchemyError):
+                log.warning("%d webhooks failed: %s", len(ready), _kind(failed))
+                return [retry_or_quarantine(webhook, _why(failed)) for webhook, _ in ready]
+        return [settled for one in ready for settled in self._import([one])]
+
+    # products
+
+    async def _apply_others(self, claimed: list[Webhook]) -> list[FinishedWebhook]:
+        opened, settled = await in_thread(self._open, claimed)
+        products: dict[str, list[tuple[Webhook, Product | None]]] = {}
+        for webhook, data in opened:
+            try:
+                product = read_product({**data, "id": id_in(data, "id") or id_in(data, "product_id")})
+            except ContractBroken as broken:
+                reason = f"The product cannot be read: {broken}"
+                settled.append(FinishedWebhook(webhook, WebhookOutcome.QUARANTINED, reason))
+                continue
+            whole = webhook.type != "product.deleted" and "title" in data
+            products.setdefault(product.id, []).append((webhook, product if whole else None))
+        judged = await asyncio.gather(*(self._judge(*one) for one in products.items()))
+        return settled + [one for of_product in judged for one in of_product]
+
+    async def _judge(
+        self, product_id: str, events: list[tuple[Webhook, Product | None]]
+    ) -> list[FinishedWebhook]:
+        """One judgement for all events of one product: 4Seller is asked once for what it shows now."""
+        verdict = EventResult.BUSY
+        reports = [product for _, product in events]
+        try:
+            for pause in BUSY_PAUSES:  # an echo is often here before its push is acknowledged
+                await asyncio.sleep(pause)
+                waited = (datetime.now(UTC) - events[0][0].received_at).total_seconds()
+                verdict = await handle_product_event(
+                    self._engine,
+                    self._client,
+                    product_id,
+                    reports,
+                    self._import_sales,
+                    waited_seconds=waited,
+                )
+                if verdict is not EventResult.BUSY:
+                    break
+        except Exception as failed:
+            return [retry_or_quarantine(webhook, _why(failed)) for webhook, _ in events]
+        grace = self._engine.settings.read_back_grace_seconds
+        return [_judged(webhook, verdict, grace) for webhook, _ in events]
+
+
+def _settled(webhook: Webhook, told: WebhookResult) -> FinishedWebhook:
+    if told.ended == "postponed":
+        return FinishedWebhook(webhook, None, told.reason, wait_seconds=BUSY_SECONDS, counts=False)
+    return FinishedWebhook(webhook, WebhookOutcome(told.ended), told.reason)
+
+
+def _judged(webhook: Webhook, verdict: EventResult, grace: float) -> FinishedWebhook:
+    if verdict is EventResult.FRESH:
+        reason = "Its item was pushed a moment ago; 4Seller may still show what was before."
+        return FinishedWebhook(webhook, None, reason, wait_seconds=grace, counts=False)
+    if verdict is EventResult.BUSY:
+        reason = "Its item is being pushed, or an order may explain its quantity."
+        return FinishedWebhook(webhook, None, reason, wait_seconds=BUSY_SECONDS, counts=False)
+    return FinishedWebhook(webhook, WebhookOutcome.APPLIED, SAID[verdict])
+
+
+def _why(failed: Exception) -> str:
+    """The trouble in words; of a database's only its kind, for its text may quote a row."""
+    if isinstance(failed, FourSellerError):
+        return str(failed)
+    return f"{_kind(failed)} while it was applied."
+
+
+def _kind(failed: Exception) -> str:
+    return type(failed.orig if isinstance(failed, sa.exc.DBAPIError) else failed).__name__

@@ -1,0 +1,1 @@
+"""What `defs/` shares and Dagster does not load."""

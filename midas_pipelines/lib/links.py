@@ -1,0 +1,52 @@
+"""Links from what the UI shows to the page of the item or order, in the shop and at 4Seller.
+
+Where those pages are the settings say (MIDAS_SHOP_PAGE and the like); without them nothing is shown.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import dagster as dg
+
+from midas_pipelines.sync.operations.markdown import plain
+
+if TYPE_CHECKING:
+    from midas_pipelines.store.operations.page_urls import Names
+    from midas_pipelines.sync.context import SyncContext
+
+MOST = 20
+Shown = dict[str, dg.MarkdownMetadataValue]
+
+
+def links(engine: "SyncContext", rows: Iterable[Mapping[str, Any]]) -> Shown:
+    """Metadata `links`: one line for each item (by `sku`) and order (by `order`) in the rows, 20 at most.
+
+    Empty where no page is set or no row names one that is known.
+    """
+    from midas_pipelines.store.operations.page_urls import item_names, order_names
+
+    settings = engine.settings
+    of_items = {"shop": settings.shop_page, "4Seller": settings.fourseller_page}
+    of_orders = {"shop": settings.shop_order_page, "4Seller": settings.fourseller_order_page}
+    shown = list(rows)
+    lines: list[str] = []
+    for column, pages, names_of in (("sku", of_items, item_names), ("order", of_orders, order_names)):
+        wanted = list(dict.fromkeys(str(row[column]) for row in shown if row.get(column)))[:MOST]
+        if wanted and any(pages.values()):
+            known = names_of(engine.database, wanted)
+            lines += [_line(name, known[name], pages) for name in wanted if name in known]
+    return {"links": dg.MetadataValue.md("\n".join(lines))} if any(lines) else {}
+
+
+def _line(name: str, names: "Names", pages: Mapping[str, str | None]) -> str:
+    found = {where: _address(template, names) for where, template in pages.items() if template}
+    return f"- {plain(name)}: " + ", ".join(f"[{where}]({url})" for where, url in found.items() if url)
+
+
+def _address(template: str, names: "Names") -> str | None:
+    """The template filled in; None where something that it names is not there, such as a product never listed."""
+    missing = [name for name, value in names.items() if not value and "{" + name + "}" in template]
+    return (
+        None if missing else template.format(**{name: quote(value, safe="") for name, value in names.items()})
+    )

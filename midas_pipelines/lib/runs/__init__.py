@@ -1,0 +1,1 @@
+"""Dagster's runs: tags, failures, history, executors."""

@@ -1,0 +1,29 @@
+"""The items' shards as Dagster's partitions: a backfill over them is a full sync on many workers."""
+
+import dagster as dg
+
+from midas_pipelines.settings import load_settings
+from midas_pipelines.store.items.shards import Shards, range_tags, shard_names
+
+SHARDS = dg.StaticPartitionsDefinition(shard_names(load_settings().shards))
+"""Set by `MIDAS_SHARDS`. After a change the runs so far count for shards that are no more: backfill once."""
+
+
+def every_shard(count: int | None = None) -> dict[str, str]:
+    """The tags that make one run cover every shard."""
+    return range_tags(len(SHARDS.get_partition_keys()) if count is None else count)
+
+
+def shards_of(context: dg.AssetExecutionContext) -> Shards | None:
+    """The shards that this run is for; None when it is for all of them."""
+    every = SHARDS.get_partition_keys()
+    chosen = context.partition_keys
+    return None if len(chosen) == len(every) else Shards({int(name) for name in chosen}, len(every))
+
+
+def shard_metadata(context: dg.AssetExecutionContext) -> str:
+    """What the numbers of a run are about: Dagster shows them with each shard that the run was for."""
+    every, chosen = SHARDS.get_partition_keys(), context.partition_keys
+    if len(chosen) == len(every):
+        return f"all {len(every)} shards in one run"
+    return f"{len(chosen)} shards in one run" if len(chosen) > 1 else "this shard alone"

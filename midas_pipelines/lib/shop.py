@@ -1,0 +1,31 @@
+"""A look at the shop's database for what runs outside of assets: sensors, and keeping house."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from midas_pipelines.settings import SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from midas_pipelines.store.database import Database
+
+
+@contextmanager
+def shop() -> "Iterator[Database | dg.SkipReason]":
+    """The shop's database for one look, or the reason why there is none to look at."""
+    from sqlalchemy.exc import DatabaseError
+
+    from midas_pipelines.store.database import Database
+    from midas_pipelines.store.schema.version import NotUpgraded, require_upgraded
+
+    try:
+        settings = load_settings()
+        with Database(settings.database(), settings.limits("bulk")) as database:
+            require_upgraded(database)
+            yield database
+    except (SettingsError, NotUpgraded) as trouble:
+        yield dg.SkipReason(str(trouble))
+    except DatabaseError as trouble:
+        raise RuntimeError(f"The shop's database does not answer: {type(trouble.orig).__name__}.") from None

@@ -1,0 +1,1 @@
+"""The gateway's tables: stored webhooks, keys, audit log, notifications."""

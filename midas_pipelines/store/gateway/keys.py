@@ -1,0 +1,112 @@
+"""API keys: made at random, shown once, stored as a hash, valid until revoked."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.schema.gateway_tables import gateway_keys
+from midas_pipelines.storefront.types import utc_now
+
+PREFIX = "midas"
+table = gateway_keys.c
+
+
+class Role(StrEnum):
+    """What a caller may do; each may do what the one before it may."""
+
+    VIEWER = "viewer"  # look
+    OPERATOR = "operator"  # look, start syncs, move orders on
+    ADMIN = "admin"  # all of it, and read the audit log
+
+    def covers(self, needed: Role) -> bool:
+        """Whether this role may do what `needed` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
+class UnknownKey(Exception):
+    """No valid key has this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose key a call carried."""
+
+    key_id: str
+    name: str
+    role: Role
+
+
+def create_key(connection: sa.Connection, *, name: str, role: Role) -> tuple[Caller, str]:
+    """Makes a key; returns whose it is, and the key itself, which is kept nowhere."""
+    key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    row = {"key_id": key_id, "name": name, "role": role.value, "secret_hash": _hash(secret)}
+    connection.execute(sa.insert(gateway_keys).values(row))
+    return Caller(key_id, name, role), f"{PREFIX}_{key_id}_{secret}"
+
+
+def find_caller(connection: sa.Connection, key: str) -> Caller | None:
+    """Whose key it is; None for one that is unknown, revoked or no key at all. Takes as long for each of them."""
+    prefix, _, rest = key.partition("_")
+    key_id, _, secret = rest.partition("_")
+    query = sa.select(gateway_keys).where(table.key_id == key_id.replace("\x00", "")[:20], _valid())
+    row = connection.execute(query).first()
+    stored = row.secret_hash if row is not None else "0" * 64
+    if not hmac.compare_digest(stored, _hash(secret)) or row is None or prefix != PREFIX:
+        return None
+    return Caller(row.key_id, row.name, Role(row.role))
+
+
+def revoke_key(connection: sa.Connection, key_id: str) -> Caller:
+    """Ends a key at once. Raises UnknownKey."""
+    return _end(connection, key_id, after_minutes=0)
+
+
+def rotate_key(connection: sa.Connection, key_id: str, *, grace_minutes: int) -> tuple[Caller, str]:
+    """A new key of the same name and role; the old one ends after `grace_minutes`. Raises UnknownKey."""
+    old = _end(connection, key_id, after_minutes=grace_minutes)
+    return create_key(connection, name=old.name, role=old.role)
+
+
+def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Every key that ever was, the newest first, without anything of its secret."""
+    columns = (table.key_id, table.name, table.role, table.created_at, table.valid_until)
+    valid = sa.case((_valid(), "valid"), else_="revoked").label("state")
+    return [
+        dict(row)
+        for row in connection.execute(sa.select(*columns, valid).order_by(table.id.desc())).mappings()
+    ]
+
+
+def any_valid_key(connection: sa.Connection) -> bool:
+    """Whether anyone at all could call the gateway."""
+    return connection.execute(sa.select(table.id).where(_valid()).limit(1)).first() is not None
+
+
+def _end(connection: sa.Connection, key_id: str, *, after_minutes: int) -> Caller:
+    statement = (
+        sa.update(gateway_keys)
+        .where(table.key_id == key_id, _valid())
+        .values(valid_until=utc_now(after_minutes * 60))
+        .returning(table.key_id, table.name, table.role)
+    )
+    row = connection.execute(statement).first()
+    if row is None:
+        raise UnknownKey(f"No valid key has the id {key_id}: see `midas keys list`.")
+    return Caller(row.key_id, row.name, Role(row.role))
+
+
+def _valid() -> sa.ColumnElement[bool]:
+    return sa.or_(table.valid_until.is_(None), table.valid_until > utc_now())
+
+
+def _hash(secret: str) -> str:
+    # A plain hash is enough: nobody guesses 256 random bits, so there is nothing that slowness would protect.
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

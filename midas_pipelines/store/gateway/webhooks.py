@@ -1,0 +1,369 @@
+"""The inbox of webhooks: each id once, claimed for a while by one worker, ended with an outcome.
+
+Events of one subject (an order, a product) are never in two workers' hands at once, and are handed out in the
+order they came; different subjects go in parallel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.worker_liveness import alive_workers
+from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD
+from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.store.stock.rules import FOURSELLER
+from midas_pipelines.storefront.bulk import write_each
+from midas_pipelines.storefront.types import is_due, utc_now
+
+FIRST_DELAY_SECONDS = 2
+LONGEST_DELAY_SECONDS = 1800
+MOST_ATTEMPTS = 10
+"""With these an event that keeps failing is tried for about an hour before it is set aside."""
+
+ORDER = "order:"
+"""How the subject of an event on an order begins; its id follows."""
+
+table = marketplace_webhooks.c
+
+
+class WebhookOutcome(StrEnum):
+    """How an event ended."""
+
+    APPLIED = "applied"
+    SUPERSEDED = "superseded"  # a newer event of its subject says more
+    QUARANTINED = "quarantined"  # a person decides; the reason says why
+
+
+@dataclass(frozen=True, slots=True)
+class NewWebhook:
+    """One that has come in; `payload` is sealed."""
+
+    webhook_id: str
+    type: str
+    subject: str | None
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One in a worker's hands."""
+
+    id: int
+    webhook_id: str
+    type: str
+    subject: str | None
+    payload: str
+    received_at: datetime
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedWebhook:
+    """What became of one: ended with an outcome; or, without one, to be tried again after so many seconds.
+
+    `counts` is whether the try counts as an attempt: waiting for an item's push does not.
+    """
+
+    webhook: Webhook
+    outcome: WebhookOutcome | None
+    reason: str | None = None
+    wait_seconds: float = 0.0
+    counts: bool = True
+
+
+COLUMNS = [table[name] for name in Webhook.__slots__]
+
+
+def store_webhooks(connection: sa.Connection, arrived: Sequence[NewWebhook]) -> set[str]:
+    """Stores those whose id is new, in one statement; returns their ids. The unique key decides."""
+    insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
+    rows = {one.webhook_id: one for one in reversed(arrived)}
+    statement = insert(marketplace_webhooks).on_conflict_do_nothing().returning(table.webhook_id)
+    values = [
+        {name: getattr(rows[key], name) for name in NewWebhook.__slots__}
+        for key in sorted(rows)  # one order for all, so that two gateways never wait for each other in a ring
+    ]
+    return set(connection.scalars(statement, values))
+
+
+def any_due(connection: sa.Connection, *, orders: bool) -> bool:
+    """Whether a claim would find something; a read that takes no lock."""
+    query = sa.select(table.id).where(*_due(), _about_orders(orders)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def orders_wait(connection: sa.Connection, seconds: int) -> bool:
+    """Whether an order's event came at least so many seconds ago and has not been tried yet."""
+    untried = sa.and_(table.processed_at.is_(None), table.attempts == 0, _about_orders(True))
+    query = sa.select(table.id).where(untried, table.received_at <= utc_now(-seconds))
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def claim(
+    connection: sa.Connection, *, worker: str, lease_seconds: int, limit: int, orders: bool
+) -> list[Webhook]:
+    """Takes up to `limit` events that are due, the oldest first, and none whose subject another worker has.
+
+    Args:
+        connection: in a writing transaction; the claim holds once it commits.
+        worker: the holder's name, unique among all processes.
+        lease_seconds: when the claim ends by itself.
+        limit: how many.
+        orders: events on orders, or all others.
+    """
+    wanted = sa.select(table.id, table.subject).where(*_due(), ~_held(), _about_orders(orders))
+    due = connection.execute(wanted.order_by(table.id).limit(limit)).all()
+    free = _free_subjects(connection, {row.subject for row in due if row.subject is not None})
+    ids = [row.id for row in due if row.subject is None or row.subject in free]
+    if not ids:
+        return []
+    locked = sa.select(table.id).where(table.id.in_(ids), *_due(), ~_held()).order_by(table.id)
+    statement = (
+        sa.update(marketplace_webhooks)
+        .where(table.id.in_(list(connection.scalars(locked.with_for_update(skip_locked=True)))))
+        .values(claimed_by=worker, claimed_until=utc_now(lease_seconds))
+        .returning(*COLUMNS)
+    )
+    claimed = [Webhook(*row) for row in connection.execute(statement)]
+    return sorted(claimed, key=lambda one: one.id)
+
+
+def _about_orders(orders: bool) -> sa.ColumnElement[bool]:
+    about = table.type.startswith("order.")
+    return about if orders else ~about
+
+
+def _due() -> list[sa.ColumnElement[bool]]:
+    now = utc_now()
+    return [
+        table.processed_at.is_(None),
+        is_due(table.next_attempt_at, LONGEST_DELAY_SECONDS),
+        sa.or_(table.claimed_until.is_(None), table.claimed_until < now),
+    ]
+
+
+def _held() -> sa.ColumnElement[bool]:
+    """Whether some worker has an event of the same subject in its hands."""
+    other = marketplace_webhooks.alias("other")
+    return (
+        sa.exists()
+        .where(
+            other.c.subject == table.subject,
+            other.c.processed_at.is_(None),
+            other.c.claimed_until > utc_now(),
+        )
+        .correlate(marketplace_webhooks)
+    )
+
+
+def _free_subjects(connection: sa.Connection, subjects: set[str]) -> set[str]:
+    """Those subjects that no other transaction is claiming this very moment (SQLite has one writer at a time).
+
+    Whoever gets the lock looks again afterwards, so that a claim that was just committed is seen.
+    """
+    if connection.dialect.name != "postgresql" or not subjects:
+        return subjects
+    given = sa.values(sa.column("subject", sa.Text), name="given").data([(one,) for one in sorted(subjects)])
+    lock = sa.func.pg_try_advisory_xact_lock(sa.func.hashtextextended(given.c.subject, 4))
+    return {
+        row.subject for row in connection.execute(sa.select(given.c.subject, lock.label("got"))) if row.got
+    }
+
+
+def finish_webhooks(connection: sa.Connection, ended: Sequence[FinishedWebhook], *, worker: str) -> None:
+    """Writes how each ended and ends the claim; a claim that has passed to another worker is left alone."""
+    if not ended:
+        return
+    statement = (
+        sa.update(marketplace_webhooks)
+        .where(table.id == sa.bindparam("row"), table.claimed_by == worker)
+        .values(
+            claimed_by=None,
+            claimed_until=None,
+            attempts=table.attempts + sa.bindparam("tries"),
+            outcome=sa.bindparam("ended_as"),
+            reason=sa.bindparam("why"),
+            processed_at=sa.case((sa.bindparam("over", type_=sa.Boolean), utc_now()), else_=sa.null()),
+        )
+    )
+    write_each(
+        connection,
+        sorted(ended, key=lambda one: one.webhook.id),
+        lambda part: connection.execute(statement, [_values(one) for one in part]),
+    )
+    _empty(connection, [one.webhook for one in ended if one.outcome is not None])
+    for one in ended:
+        if one.outcome is None and one.wait_seconds > 0:
+            connection.execute(_wait(one))
+
+
+def empty_finished(connection: sa.Connection, order_id: str) -> None:
+    """Takes everything out of the settled events of an order whose buyer is forgotten.
+
+    Those that wait are held meanwhile: whoever settles one of them at this moment is either seen to have done so here, or
+    sees that the buyer is forgotten.
+    """
+    of_order = table.subject == f"{ORDER}{order_id}"
+    connection.execute(sa.select(table.id).where(of_order).order_by(table.id).with_for_update())
+    settled = sa.and_(of_order, table.processed_at.is_not(None))
+    connection.execute(
+        sa.update(marketplace_webhooks).where(settled).values(payload=ERASED_PAYLOAD, reason=None)
+    )
+
+
+def _empty(connection: sa.Connection, settled: Sequence[Webhook]) -> None:
+    """Takes everything out of those of these events whose order has a buyer who is forgotten; once they are settled."""
+    subjects = {one.id: one.subject or "" for one in settled}
+    orders = {row: name.removeprefix(ORDER) for row, name in subjects.items() if name.startswith(ORDER)}
+    known = marketplace_orders.c
+    query = sa.select(known.marketplace_order_id).where(
+        known.channel == FOURSELLER,
+        known.marketplace_order_id.in_(set(orders.values())),
+        known.erased_at.is_not(None),
+    )
+    forgotten = set(connection.scalars(query)) if orders else set()
+    rows = [row for row, order_id in orders.items() if order_id in forgotten]
+    if rows:
+        emptied = sa.update(marketplace_webhooks).where(table.id.in_(rows))
+        connection.execute(emptied.values(payload=ERASED_PAYLOAD))
+
+
+def _values(one: FinishedWebhook) -> dict[str, Any]:
+    return {
+        "row": one.webhook.id,
+        "tries": int(one.counts),
+        "ended_as": None if one.outcome is None else one.outcome.value,
+        "why": one.reason,
+        "over": one.outcome is not None,
+    }
+
+
+def _wait(one: FinishedWebhook) -> sa.Update:
+    until = utc_now(max(1, round(one.wait_seconds)))
+    return sa.update(marketplace_webhooks).where(table.id == one.webhook.id).values(next_attempt_at=until)
+
+
+def retry_or_quarantine(webhook: Webhook, reason: str) -> FinishedWebhook:
+    """What becomes of an event whose application failed: later, each time later still, in the end set aside."""
+    attempts = webhook.attempts + 1
+    if attempts >= MOST_ATTEMPTS:
+        return FinishedWebhook(
+            webhook, WebhookOutcome.QUARANTINED, f"Failed {attempts} times, the last time: {reason}"
+        )
+    wait = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (attempts - 1))
+    return FinishedWebhook(webhook, None, reason, wait_seconds=wait)
+
+
+def release_webhooks(connection: sa.Connection, worker: str) -> int:
+    """Ends every claim that `worker` still holds, without an attempt; returns how many."""
+    statement = sa.update(marketplace_webhooks).where(
+        table.claimed_by == worker, table.processed_at.is_(None)
+    )
+    return connection.execute(statement.values(claimed_by=None, claimed_until=None)).rowcount
+
+
+def replay(connection: sa.Connection, webhook_ids: Sequence[str] | None) -> list[str]:
+    """Puts events back to be applied anew, by id, or all that were set aside; returns the ids of those."""
+    chosen = (
+        table.outcome == WebhookOutcome.QUARANTINED
+        if webhook_ids is None
+        else table.webhook_id.in_(webhook_ids)
+    )
+    statement = (
+        sa.update(marketplace_webhooks)
+        .where(chosen, table.processed_at.is_not(None))
+        .values(processed_at=None, outcome=None, reason=None, attempts=0, next_attempt_at=None)
+        .returning(table.webhook_id)
+    )
+    return sorted(connection.scalars(statement))
+
+
+@dataclass(frozen=True, slots=True)
+class InboxBacklog:
+    """What waits: how many events, since when, and how many were set aside."""
+
+    pending: int
+    oldest: datetime | None
+    quarantined: int
+
+
+def backlog(connection: sa.Connection) -> InboxBacklog:
+    """Counts what waits."""
+    waiting = sa.select(sa.func.count(), sa.func.min(table.received_at, type_=table.received_at.type)).where(
+        table.processed_at.is_(None)
+    )
+    pending, oldest = connection.execute(waiting).one()
+    aside = connection.scalar(
+        sa.select(sa.func.count()).where(table.outcome == WebhookOutcome.QUARANTINED.value)
+    )
+    return InboxBacklog(pending, oldest, aside or 0)
+
+
+def listed(connection: sa.Connection, *, state: str, limit: int) -> list[dict[str, Any]]:
+    """The newest events in a state: `pending`, an outcome, or `all`; without their payloads."""
+    names = (
+        "webhook_id",
+        "type",
+        "subject",
+        "received_at",
+        "attempts",
+        "next_attempt_at",
+        "outcome",
+        "reason",
+    )
+    query = sa.select(*(table[name] for name in names)).where(_in_state(state))
+    found = connection.execute(query.order_by(table.id.desc()).limit(limit)).mappings()
+    return [dict(row) for row in found]
+
+
+def count(connection: sa.Connection, *, state: str) -> int:
+    """How many events are in that state, as for `listed`."""
+    return connection.scalar(sa.select(sa.func.count()).where(_in_state(state))) or 0
+
+
+def _in_state(state: str) -> sa.ColumnElement[bool]:
+    if state == "pending":
+        return table.processed_at.is_(None)
+    return table.id.is_not(None) if state == "all" else table.outcome == state
+
+
+def free_dead(database: Database) -> int:
+    """Ends the claims of workers that died without releasing them, without an attempt; returns how many."""
+    dead = sa.and_(
+        table.processed_at.is_(None), table.claimed_by.is_not(None), table.claimed_by.not_in(alive_workers())
+    )
+    with database.writing() as connection:
+        freed = sa.update(marketplace_webhooks).where(dead).values(claimed_by=None, claimed_until=None)
+        return connection.execute(freed).rowcount
+
+
+def delete_old_webhooks(database: Database, *, days: int, block: int = 1000) -> int:
+    """Removes events that were applied or superseded so many days ago; returns how many. What waits or was set aside stays.
+
+    A sender that repeats such an event is not recognised by its id any more. That changes nothing: its signature is
+    too old by then, and an order has its one effect however often it is told.
+    """
+    done = sa.and_(
+        table.outcome.in_([WebhookOutcome.APPLIED, WebhookOutcome.SUPERSEDED]),
+        table.processed_at < utc_now(-days * 24 * 3600),
+    )
+    oldest = sa.select(table.id).where(done).order_by(table.id).limit(block)
+    forgotten = 0
+    while True:
+        with database.writing() as connection:  # `done` once more: somebody may be replaying one of them
+            removed = connection.execute(
+                sa.delete(marketplace_webhooks).where(table.id.in_(oldest), done)
+            ).rowcount
+        forgotten += removed
+        if removed < block:
+            return forgotten

@@ -1,0 +1,1 @@
+"""Mappings between items and listings: dirty, claimed, acknowledged."""

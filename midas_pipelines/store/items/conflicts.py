@@ -1,0 +1,117 @@
+"""Statements on `sync_conflicts`: one open row per subject and field, settled once, by a policy or a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from midas_pipelines.store.items.mappings import MOST_AT_ONCE
+from midas_pipelines.store.items.shards import Shards
+from midas_pipelines.store.schema.rule_tables import sync_conflicts
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.bulk import write_each
+from midas_pipelines.storefront.types import utc_now
+
+OPEN = sync_conflicts.c.settled_at.is_(None)
+
+
+def item_subject(mapping_id: int) -> str:
+    """The subject of a conflict about an item."""
+    return f"mapping:{mapping_id}"
+
+
+def orphan_subject(product_id: str) -> str:
+    """The subject of a conflict about a 4Seller product that is no item's."""
+    return f"product:{product_id}"
+
+
+def record_conflicts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Opens a conflict for each row, or renews the values of the one that is open; its delta stays the first one."""
+    if not rows:
+        return
+    insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
+    statement = insert(sync_conflicts)
+    new = statement.excluded
+    opening = statement.on_conflict_do_update(
+        index_elements=["subject", "field"],
+        index_where=OPEN,
+        set_={
+            "shop_value": new.shop_value,
+            "fourseller_value": new.fourseller_value,
+            "policy": new.policy,
+            "sku": new.sku,
+            "seen_at": utc_now(),
+        },
+    )
+    write_each(connection, rows, lambda part: connection.execute(opening, list(part)))
+
+
+def resolve_conflicts(
+    connection: sa.Connection, which: sa.ColumnElement[bool], *, taken: str, by: str
+) -> list[sa.Row[Any]]:
+    """Closes the open conflicts that `which` names; returns their id, subject and field."""
+    table = sync_conflicts.c
+    statement = sa.update(sync_conflicts).where(OPEN, which)
+    closing = statement.values(settled_at=utc_now(), taken=taken, settled_by=by[:100])
+    return list(connection.execute(closing.returning(table.id, table.subject, table.field)))
+
+
+def resolve_pushed(connection: sa.Connection) -> list[sa.Row[Any]]:
+    """Closes the conflicts that the shop won and whose item 4Seller has confirmed since."""
+    clean = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_(None))
+    won = sa.and_(sync_conflicts.c.policy == "source_wins", sync_conflicts.c.mapping_id.in_(clean))
+    return resolve_conflicts(connection, won, taken="shop", by="policy")
+
+
+def resolve_unseen(
+    connection: sa.Connection, since: datetime, busy: set[str], shards: Shards | None = None
+) -> list[sa.Row[Any]]:
+    """Closes what a complete read no longer found: both sides agree by now, or the product is gone.
+
+    Args:
+        since: when the read began.
+        busy: subjects that could not be judged, for somebody was pushing them.
+        shards: whose items alone were judged; None for all, and for products that are no item's.
+    """
+    query = sa.select(sync_conflicts.c.id, sync_conflicts.c.subject).where(
+        OPEN, sync_conflicts.c.seen_at < since
+    )
+    if shards is not None:
+        query = query.where(shards.holds(sync_conflicts.c.mapping_id))
+    unseen = [row.id for row in connection.execute(query) if row.subject not in busy]
+    closed: list[sa.Row[Any]] = []
+    for start in range(0, len(unseen), MOST_AT_ONCE):
+        which = sync_conflicts.c.id.in_(unseen[start : start + MOST_AT_ONCE])
+        closed += resolve_conflicts(connection, which, taken="gone", by="reconcile")
+    return closed
+
+
+def open_conflicts(connection: sa.Connection, **equal: Any) -> list[dict[str, Any]]:
+    """The conflicts that wait, oldest first; `equal` narrows them by column."""
+    query = sa.select(sync_conflicts).where(OPEN, *(sync_conflicts.c[k] == v for k, v in equal.items()))
+    return [dict(row) for row in connection.execute(query.order_by(sync_conflicts.c.id)).mappings()]
+
+
+def recent_conflicts(connection: sa.Connection) -> list[dict[str, Any]]:
+    """All conflicts, settled ones included, the newest first."""
+    query = sa.select(sync_conflicts).order_by(sync_conflicts.c.id.desc())
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def read_conflict(connection: sa.Connection, conflict_id: int) -> dict[str, Any] | None:
+    """One conflict, or None where there is none of that id."""
+    row = connection.execute(sa.select(sync_conflicts).where(sync_conflicts.c.id == conflict_id)).mappings()
+    found = row.first()
+    return dict(found) if found is not None else None
+
+
+def left_alone(connection: sa.Connection, subjects: Sequence[str]) -> set[str]:
+    """Those of the subjects that a person has decided to leave on 4Seller as they are."""
+    table = sync_conflicts.c
+    query = sa.select(table.subject).where(table.field == "unknown", table.taken == "marketplace")
+    return set(connection.scalars(query)) & set(subjects)

@@ -1,0 +1,62 @@
+"""SKUs of the hub's that no item of the shop has: tied to an item by a person, or another spelling of one item's SKU."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from midas_pipelines.store.schema.tables import hub_skus, mappings
+from midas_pipelines.storefront.bulk import any_of
+from midas_pipelines.storefront.catalog import ItemKey
+
+table = hub_skus.c
+
+
+def link(connection: sa.Connection, hub_sku: str, item: ItemKey) -> None:
+    """Remembers that the SKU means the item, whatever it meant before."""
+    insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
+    values = {"product_id": item[0], "variant_id": item[1]}
+    row = insert(hub_skus).values(hub_sku=hub_sku, **values)
+    connection.execute(row.on_conflict_do_update(index_elements=["hub_sku"], set_=values))
+
+
+def unlink(connection: sa.Connection, hub_sku: str) -> bool:
+    """Forgets what the SKU means; False where nothing was known."""
+    return connection.execute(sa.delete(hub_skus).where(table.hub_sku == hub_sku)).rowcount > 0
+
+
+def links(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Every linked SKU with its item."""
+    return [dict(row) for row in connection.execute(sa.select(hub_skus).order_by(table.hub_sku)).mappings()]
+
+
+def linked_items(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
+    """The items that a person has tied these SKUs to."""
+    query = sa.select(hub_skus).where(any_of(connection, table.hub_sku, skus))
+    return {row.hub_sku: (row.product_id, row.variant_id) for row in connection.execute(query)}
+
+
+def respelled_items(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
+    """The listed items whose SKU these may be another spelling of, where that can be one item only."""
+    spelled = {sku: spellings(sku) for sku in skus}
+    wanted = set().union(*spelled.values()) if spelled else set()
+    lower = sa.func.lower(mappings.c.sku, type_=sa.String)
+    query = sa.select(mappings.c.sku, mappings.c.product_id, mappings.c.variant_id)
+    found: dict[str, set[ItemKey]] = {}
+    for row in connection.execute(query.where(any_of(connection, lower, wanted))):
+        for spelling in spellings(row.sku):
+            found.setdefault(spelling, set()).add((row.product_id, row.variant_id))
+    meant = {sku: set().union(*(found.get(one, set()) for one in spelled[sku])) for sku in skus}
+    return {sku: next(iter(items)) for sku, items in meant.items() if len(items) == 1}
+
+
+def spellings(sku: str) -> set[str]:
+    """The SKU in small letters in the ways that hubs write one: other blanks, HTML entities, Unicode forms. Pure."""
+    plain = " ".join(html.unescape(sku).split())
+    written = {sku, plain, plain.replace(" ", ""), html.escape(plain), " ".join(sku.split())}
+    return {unicodedata.normalize(form, one).lower() for one in written for form in ("NFC", "NFD", "NFKC")}

@@ -1,0 +1,82 @@
+"""Statements on `fourseller_product_mappings` that concern many items at once."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from midas_pipelines.store.items.shards import Shards
+from midas_pipelines.store.schema.tables import ITEM_KEY, mappings
+from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.storefront.types import utc_now
+
+MOST_AT_ONCE = 5000
+"""Ids in one statement; databases take only so many parameters."""
+
+WAS_LISTED = sa.or_(mappings.c.fourseller_product_id.is_not(None), mappings.c.state == "listed")
+"""The item is on 4Seller, or was until its product went missing there."""
+
+
+def ensure_items(connection: sa.Connection) -> int:
+    """Adds a dirty mapping row for each sellable item that has none; returns how many.
+
+    The triggers do this for each new row; this finds what was there before them, or slipped past them.
+    """
+    has_variants = sa.exists().where(product_variants.c.product_id == products.c.id)
+    plain = sa.select(
+        products.c.id.label("product_id"), sa.cast(sa.null(), sa.Integer).label("variant_id")
+    ).where(
+        ~has_variants,
+        ~sa.exists().where(mappings.c.product_id == products.c.id, ITEM_KEY == 0),
+    )
+    variants = sa.select(product_variants.c.product_id, product_variants.c.id).where(
+        product_variants.c.product_id.is_not(None),
+        ~sa.exists().where(
+            mappings.c.product_id == product_variants.c.product_id, product_variants.c.id == ITEM_KEY
+        ),
+    )
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    added = 0
+    for missing in (plain, variants):
+        adding = insert(mappings).from_select(["product_id", "variant_id"], missing)
+        added += connection.execute(adding.on_conflict_do_nothing()).rowcount  # another process adds them too
+    return added
+
+
+def unlocked(connection: sa.Connection, ids: list[int]) -> list[int]:
+    """Locks those of the mapping rows that nobody else holds and returns their ids.
+
+    The engine never waits for a mapping row: a transaction of the shop's that marks several items dirty could
+    otherwise deadlock with ours, and the shop's would be the one to fail.
+    """
+    query = sa.select(mappings.c.id).where(mappings.c.id.in_(ids)).order_by(mappings.c.id)
+    return list(connection.scalars(query.with_for_update(skip_locked=True)))
+
+
+def mark_dirty(connection: sa.Connection, ids: list[int]) -> None:
+    """Marks items dirty, as a change in the shop would; those being changed this very moment mark themselves."""
+    for start in range(0, len(ids), MOST_AT_ONCE):
+        free = unlocked(connection, ids[start : start + MOST_AT_ONCE])
+        connection.execute(
+            sa.update(mappings)
+            .where(mappings.c.id.in_(free))
+            .values(
+                version=mappings.c.version + 1,
+                dirty_since=sa.func.coalesce(mappings.c.dirty_since, utc_now()),
+            )
+        )
+
+
+def shard_totals(connection: sa.Connection, of: int) -> dict[int, dict[str, int]]:
+    """Of each of `of` shards that has any: how many `items` the shop sells, and how many are `waiting` to be pushed."""
+    shard = (mappings.c.id % of).label("shard")
+    dirty = sa.func.count(mappings.c.dirty_since).label("waiting")
+    sold = sa.func.count().filter(mappings.c.state != "removed").label("items")
+    query = sa.select(shard, sold, dirty).group_by(shard)
+    return {row.shard: {"items": row.items, "waiting": row.waiting} for row in connection.execute(query)}
+
+
+def count_dirty(connection: sa.Connection, shards: Shards | None = None) -> int:
+    """How many items, of those shards or of all, wait to be pushed, set-aside and backing-off ones included."""
+    query = sa.select(sa.func.count()).where(mappings.c.dirty_since.is_not(None))
+    return connection.scalar(query if shards is None else query.where(shards.condition)) or 0

@@ -1,0 +1,87 @@
+"""Items that need a person or a later run: those set aside, and those backing off after failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.mappings import unlocked
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.storefront.types import utc_now
+
+SKU = sa.func.coalesce(product_variants.c.sku, products.c.sku, mappings.c.sku).label("sku")
+"""The SKU as the shop spells it now, or the one held on 4Seller where the shop has none."""
+
+_ITEMS = mappings.outerjoin(products, products.c.id == mappings.c.product_id).outerjoin(
+    product_variants, product_variants.c.id == mappings.c.variant_id
+)
+
+
+_WAITS = sa.or_(mappings.c.state == "quarantined", mappings.c.attempts > 0)
+
+
+def count_waiting(database: Database) -> int:
+    """How many items are set aside or backing off."""
+    with database.reading() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(mappings).where(_WAITS)) or 0
+
+
+def stuck_items(database: Database) -> list[dict[str, Any]]:
+    """The items that are set aside, or have waited for an hour and failed, as `quarantined_items` has them."""
+    long = sa.and_(mappings.c.attempts > 0, mappings.c.dirty_since < utc_now(-3600))
+    return quarantined_items(database, which=sa.or_(mappings.c.state == "quarantined", long))
+
+
+def quarantined_items(
+    database: Database, limit: int | None = None, which: sa.ColumnElement[bool] = _WAITS
+) -> list[dict[str, Any]]:
+    """Each such item: SKU, name, state, reason, failed runs, and when it is tried next (UTC)."""
+    query = (
+        sa.select(
+            SKU,
+            products.c.name,
+            mappings.c.state,
+            mappings.c.reason,
+            mappings.c.attempts,
+            mappings.c.next_attempt_at,
+        )
+        .select_from(_ITEMS)
+        .where(which)
+        .order_by(mappings.c.state.desc(), mappings.c.id)
+        .limit(limit)
+    )
+    with database.reading() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def retry_items(database: Database, skus: Sequence[str] = ()) -> list[str]:
+    """Frees set-aside and delayed items for the next sync; returns their SKUs.
+
+    Args:
+        skus: only these items, as the shop spells them; none frees every one.
+    """
+    query = sa.select(mappings.c.id, SKU).select_from(_ITEMS).where(_WAITS)
+    if skus:
+        query = query.where(SKU.in_(skus))
+    with database.writing() as connection:
+        found = {row.id: row.sku for row in connection.execute(query)}
+        free = unlocked(
+            connection, list(found)
+        )  # one that the shop is changing right now is freed by that change
+        if free:
+            connection.execute(
+                sa.update(mappings)
+                .where(mappings.c.id.in_(free))
+                .values(
+                    state=sa.case((mappings.c.fourseller_product_id.is_(None), "new"), else_="listed"),
+                    version=mappings.c.version + 1,
+                    dirty_since=sa.func.coalesce(mappings.c.dirty_since, utc_now()),
+                    attempts=0,
+                    next_attempt_at=None,
+                )
+            )
+    return [found[row] or "" for row in free]

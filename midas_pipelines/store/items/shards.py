@@ -1,0 +1,55 @@
+"""Shards: the items dealt into parts of equal size, so that many workers can share one full sync.
+
+An item's shard is its mapping's id modulo the number of shards. That id is given once and kept as long as the item
+is; ids are dealt out in sequence, so the parts are equal to within one; both databases work it out without an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # Dagster's definitions need the names of the shards, and should load nothing for them
+    import sqlalchemy as sa
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def shard_names(count: int) -> list[str]:
+    """The names of so many shards, in an order that is also that of the alphabet: 00, 01, ..."""
+    width = max(2, len(str(count - 1)))
+    return [f"{number:0{width}}" for number in range(count)]
+
+
+def range_tags(count: int) -> dict[str, str]:
+    """The tags that make one Dagster run cover every one of so many shards."""
+    names = shard_names(count)
+    return {RANGE_START: names[0], RANGE_END: names[-1]}
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """Some of the parts.
+
+    Args:
+        chosen: the numbers of the parts, from 0.
+        of: how many parts there are.
+    """
+
+    chosen: Collection[int]
+    of: int
+
+    @property
+    def condition(self) -> sa.ColumnElement[bool]:
+        """True for the mappings of the chosen parts."""
+        from midas_pipelines.store.schema.tables import mappings
+
+        return self.holds(mappings.c.id)
+
+    def holds(self, mapping_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+        """True where that column names a mapping of the chosen parts."""
+        return (mapping_id % self.of).in_(sorted(self.chosen))
+
+    def __str__(self) -> str:
+        return f"shard {', '.join(str(number) for number in sorted(self.chosen))} of {self.of}"

@@ -1,0 +1,72 @@
+"""One look at the whole: how many items stand where, what waits, what was last done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.quarantined import count_waiting, quarantined_items
+from midas_pipelines.store.operations.clocks import database_ahead, read_clocks
+from midas_pipelines.store.operations.sync_log import last_syncs
+from midas_pipelines.store.schema.tables import api_errors, mappings, marketplace_orders
+from midas_pipelines.storefront.types import utc_now
+
+MOST_SHOWN = 20
+
+
+@dataclass
+class Overview:
+    """Counts of items by state, the backlog, and what needs a person. Moments are in UTC."""
+
+    items: dict[str, int] = field(default_factory=dict)
+    dirty: int = 0
+    oldest_dirty: datetime | None = None
+    orders: int = 0
+    order_exceptions: int = 0
+    failed_calls: int = 0  # in the last 24 hours
+    clocks: dict[str, float] = field(default_factory=dict)  # seconds ahead of this machine's, by whose
+    last_syncs: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[dict[str, Any]] = field(default_factory=list)  # the first that are set aside or backing off
+    waiting_total: int = 0
+
+
+def overview(database: Database) -> Overview:
+    """Reads it all in one consistent look."""
+    table, order = mappings.c, marketplace_orders.c
+    count = sa.func.count()
+    with database.reading() as connection:
+        states = connection.execute(
+            sa.select(table.state, count.label("count_")).group_by(table.state).order_by(table.state)
+        ).all()
+        dirty, oldest = connection.execute(
+            sa.select(count, sa.func.min(table.dirty_since, type_=table.dirty_since.type)).where(
+                table.dirty_since.is_not(None)
+            )
+        ).one()
+        orders = connection.scalar(sa.select(count).where(order.local_order_id.is_not(None)))
+        flawed = sa.or_(order.exception.is_not(None), order.outcome == "quarantined")
+        exceptions = connection.scalar(sa.select(count).select_from(marketplace_orders).where(flawed))
+        day = sa.select(count).select_from(api_errors).where(api_errors.c.created_at > utc_now(-86_400))
+        failed_calls = connection.scalar(day)
+        clocks = read_clocks(connection)
+    return Overview(
+        items={row.state: row.count_ for row in states},
+        dirty=dirty,
+        oldest_dirty=oldest,
+        orders=orders or 0,
+        order_exceptions=exceptions or 0,
+        failed_calls=failed_calls or 0,
+        clocks=clocks | {"database": round(database_ahead(database), 1)},
+        last_syncs=[_short(row) for row in last_syncs(database)],
+        waiting=quarantined_items(database, MOST_SHOWN),
+        waiting_total=count_waiting(database),
+    )
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    names = ("kind", "scope", "started_at", "outcome", "requests", "seconds", "reason")
+    return {name: row[name] for name in names}

@@ -1,0 +1,50 @@
+"""What the pages of an item and of an order are addressed by, in the shop and at 4Seller."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.tables import mappings, marketplace_orders
+from midas_pipelines.storefront.schema import orders, products
+
+Names = dict[str, str]
+"""What a template may name, and its value; "" where there is none."""
+
+
+def item_names(database: Database, skus: Collection[str]) -> dict[str, Names]:
+    """`sku`, `slug`, `product_id` (the shop's) and `fourseller_id` of each item that is known by one of those SKUs."""
+    query = (
+        sa.select(
+            mappings.c.sku,
+            products.c.slug,
+            mappings.c.product_id,
+            mappings.c.fourseller_product_id.label("fourseller_id"),
+        )
+        .outerjoin_from(mappings, products, products.c.id == mappings.c.product_id)
+        .where(mappings.c.sku.in_(skus))
+    )
+    return _by_first(database, query)
+
+
+def order_names(database: Database, order_ids: Collection[str]) -> dict[str, Names]:
+    """`order` (the marketplace's), `number` and `order_id` (the shop's) of each imported order with such an id."""
+    query = (
+        sa.select(
+            marketplace_orders.c.marketplace_order_id.label("order"),
+            orders.c.order_number.label("number"),
+            orders.c.id.label("order_id"),
+        )
+        .outerjoin_from(marketplace_orders, orders, orders.c.id == marketplace_orders.c.local_order_id)
+        .where(marketplace_orders.c.marketplace_order_id.in_(order_ids))
+    )
+    return _by_first(database, query)
+
+
+def _by_first(database: Database, query: sa.Select[tuple[object, ...]]) -> dict[str, Names]:
+    with database.reading() as connection:
+        rows = connection.execute(query).mappings().all()
+    named = [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
+    return {next(iter(names.values())): names for names in named}

@@ -1,0 +1,121 @@
+"""What happened, kept: one row per sync, one per failed call. No bodies and no personal data are written."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.tables import api_errors, sync_logs
+from midas_pipelines.storefront.bulk import write_each
+
+
+class ErrorBook:
+    """Collects failed calls and writes them to `fourseller_api_errors` in blocks, and the rest when it closes."""
+
+    def __init__(self, database: Database, run_id: str | None, block: int = 50) -> None:
+        self._database = database
+        self._run_id = run_id
+        self._block = block
+        self._rows: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> ErrorBook:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    def note(self, call: Any) -> None:
+        """Takes one failed call, as the client tells of it (`fourseller.calls.FailedCall`)."""
+        self._rows.append(
+            {
+                "endpoint": call.endpoint,
+                "status": call.status,
+                "code": call.code,
+                "message": call.message,
+                "attempt": call.attempt,
+                "item": call.item,
+                "run_id": self._run_id,
+                "created_at": call.at,
+            }
+        )
+        if len(self._rows) >= self._block:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what was collected."""
+        with self._lock:
+            rows, self._rows = self._rows, []
+            if rows:
+                with self._database.writing() as connection:
+                    write_each(connection, rows, lambda part: connection.execute(sa.insert(api_errors), part))
+
+
+def begin_sync(database: Database, kind: str, scope: str, run_id: str | None) -> int:
+    """Opens a row in `fourseller_sync_logs` and returns its id."""
+    with database.writing() as connection:
+        row = sa.insert(sync_logs).values(kind=kind, scope=scope, run_id=run_id).returning(sync_logs.c.id)
+        log_id: int = connection.execute(row).scalar_one()
+        return log_id
+
+
+def note_progress(database: Database, log_id: int, done: int, total: int) -> None:
+    """Writes how far a running sync has come, for those who look from another process."""
+    counts = {"done": done, "total": total, "at": datetime.now(UTC).isoformat()}
+    running = sa.and_(sync_logs.c.id == log_id, sync_logs.c.outcome == "running")
+    with database.writing() as connection:
+        connection.execute(sa.update(sync_logs).where(running).values(counts=counts))
+
+
+def end_sync(
+    database: Database,
+    log_id: int,
+    *,
+    outcome: str,
+    counts: dict[str, Any],
+    requests: int,
+    seconds: float,
+    reason: str | None = None,
+) -> None:
+    """Closes the row: `outcome` is done, partial (some items failed) or failed."""
+    with database.writing() as connection:
+        connection.execute(
+            sa.update(sync_logs)
+            .where(sync_logs.c.id == log_id)
+            .values(outcome=outcome, counts=counts, requests=requests, seconds=seconds, reason=reason)
+        )
+
+
+def note_work(database: Database, row: dict[str, Any]) -> None:
+    """Writes a row of work that is done already: a gateway's, which is no sync with a beginning and an end."""
+    with database.writing() as connection:
+        connection.execute(sa.insert(sync_logs).values(row))
+
+
+def sync_of_run(database: Database, kind: str, run_id: str) -> dict[str, Any] | None:
+    """The newest row of that kind written by a run, as a dictionary."""
+    query = sa.select(sync_logs).where(sync_logs.c.kind == kind, sync_logs.c.run_id == run_id)
+    with database.reading() as connection:
+        row = connection.execute(query.order_by(sync_logs.c.id.desc()).limit(1)).mappings().first()
+    return dict(row) if row is not None else None
+
+
+def newest_sync(database: Database, kind: str, *, running: bool) -> dict[str, Any] | None:
+    """The newest row of that kind that is running, or that has ended."""
+    state = sync_logs.c.outcome == "running" if running else sync_logs.c.outcome != "running"
+    query = sa.select(sync_logs).where(sync_logs.c.kind == kind, state)
+    with database.reading() as connection:
+        row = connection.execute(query.order_by(sync_logs.c.id.desc()).limit(1)).mappings().first()
+    return dict(row) if row is not None else None
+
+
+def last_syncs(database: Database) -> list[dict[str, Any]]:
+    """The newest row of each kind."""
+    newest = sa.select(sa.func.max(sync_logs.c.id)).group_by(sync_logs.c.kind)
+    query = sa.select(sync_logs).where(sync_logs.c.id.in_(newest)).order_by(sync_logs.c.kind)
+    with database.reading() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]

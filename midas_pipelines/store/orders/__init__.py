@@ -1,0 +1,1 @@
+"""Questions about imported orders, and their sealed payloads."""

@@ -1,0 +1,207 @@
+"""Keeping what a marketplace sent, for replay and audit, without leaving personal data readable.
+
+With `MIDAS_PAYLOAD_KEY` a payload is kept whole, encrypted (Fernet, AES-128-CBC with HMAC-SHA256). Without a key
+it is kept readable with everything about the buyer cut out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from pydantic import SecretStr
+
+from midas_pipelines.storefront.json_text import to_json
+
+IMPERSONAL = frozenset(
+    [
+        "id",
+        "status",
+        "created_at",
+        "updated_at",
+        "currency",
+        "total",
+        "shipping_cost",
+        "sales_channel",
+        "items",
+        "sku",
+        "product_id",
+        "title",
+        "quantity",
+        "price",
+        "tax",
+        "tax_total",
+        "total_tax",
+        "sales_tax",
+        "taxes",
+        "discount",
+        "discount_total",
+        "total_discount",
+        "discounts",
+        "amount",
+    ]
+)
+"""The parts of an order that say what was bought and not by whom; anything else could be personal, whatever its name."""
+
+ENCRYPTED = "fernet:"
+PLAIN = "plain:"
+FORGOTTEN = {"forgotten": True}
+"""What is kept in the place of a buyer who was erased."""
+ERASED_PAYLOAD = PLAIN + to_json(FORGOTTEN)
+
+
+class Vault:
+    """Seals and opens payloads. Several keys, newest first, let keys be rotated: any of them opens."""
+
+    def __init__(self, keys: SecretStr | None) -> None:
+        """Raises ValueError, without the key, when a key is not a Fernet key."""
+        self._cipher: MultiFernet | None = None
+        if keys is not None:
+            try:
+                ciphers = [Fernet(key.strip()) for key in keys.get_secret_value().split(",")]
+            except ValueError:
+                raise ValueError(
+                    "MIDAS_PAYLOAD_KEY is not a Fernet key: 32 url-safe base64-encoded bytes."
+                ) from None
+            self._cipher = MultiFernet(ciphers)
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether a sealed payload comes out whole; without a key it comes out without persons."""
+        return self._cipher is not None
+
+    def seal(self, payload: Any, *, personal: bool = True, spelled: str | None = None) -> str:
+        """The payload as one text for the database.
+
+        Args:
+            payload: what was sent.
+            personal: False for what surely names no buyer.
+            spelled: the payload as JSON, where the caller has it already.
+        """
+        if self._cipher is None:
+            kept = without_persons(payload) if personal else payload
+            return PLAIN + to_json(kept)
+        return ENCRYPTED + self._cipher.encrypt((spelled or to_json(payload)).encode()).decode()
+
+    def open(self, sealed: str) -> Any:
+        """The payload again. Raises ValueError when its key is missing."""
+        if sealed.startswith(PLAIN):
+            return json.loads(sealed.removeprefix(PLAIN))
+        try:
+            if self._cipher is None:
+                raise InvalidToken
+            return json.loads(self._cipher.decrypt(sealed.removeprefix(ENCRYPTED).encode()))
+        except InvalidToken:
+            raise ValueError(
+                "The payload was sealed with a key that MIDAS_PAYLOAD_KEY does not hold."
+            ) from None
+
+
+def without_persons_payload(payload: Any) -> str:
+    """The payload of an order whose buyer was erased, as it is kept: numbers, ids, SKUs, statuses and dates of known
+    fields, and no other word that anybody wrote."""
+    return PLAIN + to_json(_bare(payload) or FORGOTTEN)
+
+
+PLACES = frozenset(["items", "inventory", "tracking", "shipping"])
+"""Fields with fields in them that are kept after an erasure; those with amounts are found by their names."""
+WORDS_KEPT = {
+    **dict.fromkeys(("id", "product_id", "sku"), re.compile(r"[^\s@]{1,170}")),
+    **dict.fromkeys(("created_at", "updated_at"), re.compile(r"[0-9][0-9TZ:.+ -]{0,39}")),
+    **dict.fromkeys(("status", "sales_channel"), re.compile(r"[A-Za-z]+([ _-][A-Za-z]+){0,2}")),
+    "currency": re.compile(r"[A-Za-z]{3}"),
+}
+"""The fields whose text is kept after an erasure, and what it has to look like."""
+
+
+def _bare(part: Any) -> Any:
+    """What of an object is no word of the buyer's; None when nothing is."""
+    if isinstance(part, list):
+        return [kept for one in part if (kept := _bare(one)) is not None] or None
+    if not isinstance(part, dict):
+        return None
+    return {
+        name: kept for name, value in part.items() if (kept := _bare_field(name, value)) is not None
+    } or None
+
+
+def _bare_field(name: str, value: Any) -> Any:
+    if name in PLACES:
+        return _bare(value)
+    if isinstance(value, str) and name in WORDS_KEPT:
+        return value if WORDS_KEPT[name].fullmatch(value) else None
+    if name not in WORDS_KEPT and name not in NUMBERS_KEPT:
+        return None
+    if isinstance(value, dict | list):
+        return _bare(value)
+    return (
+        value
+        if isinstance(value, int | float) or (isinstance(value, str) and MONEY.fullmatch(value))
+        else None
+    )
+
+
+MONEY_WORDS = frozenset(
+    [
+        "tax",
+        "vat",
+        "gst",
+        "duty",
+        "discount",
+        "coupon",
+        "promo",
+        "promotion",
+        "rebate",
+        "fee",
+        "total",
+        "subtotal",
+        "amount",
+        "price",
+        "cost",
+        "rate",
+    ]
+)
+MONEY = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,6})?")
+"""Fields that the contract does not have, and whose names speak of money, are kept where they hold some, and nothing else."""
+NUMBERS_KEPT = IMPERSONAL - {"title", "items"} | {"taxes_included"}
+"""The fields whose numbers are kept after an erasure."""
+
+
+def without_persons(payload: Any) -> Any:
+    """Of the payload what is known to describe no person: `IMPERSONAL` fields, at any depth, and amounts."""
+    if isinstance(payload, dict):
+        return {
+            name: kept
+            for name, value in payload.items()
+            if (kept := _kept(name, value)) is not None or (name in IMPERSONAL and value is None)
+        }
+    if isinstance(payload, list):
+        return [without_persons(value) for value in payload if not isinstance(value, str)]
+    return None if isinstance(payload, str) else payload
+
+
+def _kept(name: str, value: Any) -> Any:
+    if _speaks_of_money(name) and not (name in IMPERSONAL and isinstance(value, str)):
+        return _amounts(value)
+    if name not in IMPERSONAL:
+        return None
+    return without_persons(value) if isinstance(value, dict | list) else value
+
+
+def _speaks_of_money(name: str) -> bool:
+    words = {word.lower().removesuffix("s") for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+    return not words.isdisjoint(MONEY_WORDS) or "taxe" in words
+
+
+def _amounts(value: Any) -> Any:
+    """What of a field that sounds like money is a number; None when nothing is."""
+    if isinstance(value, dict):
+        inside = {name: kept for name, part in value.items() if (kept := _amounts(part)) is not None}
+        return inside or None
+    if isinstance(value, list):
+        return [kept for part in value if (kept := _amounts(part)) is not None]
+    if isinstance(value, str):
+        return value if MONEY.fullmatch(value) else None
+    return value if isinstance(value, int | float) else None

@@ -1,0 +1,1 @@
+"""Our tables and triggers, as Alembic makes them."""

@@ -1,0 +1,78 @@
+"""The gateway's tables: every webhook accepted, the keys of its callers, and who changed what."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.schema.tables import BigId, store
+from midas_pipelines.storefront.schema import Json
+from midas_pipelines.storefront.types import UtcDateTime, Words, utc_now
+
+marketplace_webhooks = sa.Table(
+    "marketplace_webhooks",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("webhook_id", sa.String(200), nullable=False, unique=True),  # the sender's; one id, one effect
+    sa.Column("type", sa.String(100), nullable=False),
+    sa.Column(
+        "subject", sa.String(220)
+    ),  # order:ID or product:ID; events of one subject go one after the other
+    sa.Column("payload", sa.Text, nullable=False),  # sealed by the vault
+    sa.Column("received_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("claimed_by", sa.String(100)),
+    sa.Column("claimed_until", UtcDateTime),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_attempt_at", UtcDateTime),
+    sa.Column("processed_at", UtcDateTime),
+    sa.Column("outcome", sa.String(20)),  # applied|superseded|quarantined
+    sa.Column("reason", Words()),
+)
+_PENDING = marketplace_webhooks.c.processed_at.is_(None)
+sa.Index(
+    "marketplace_webhooks_pending",
+    marketplace_webhooks.c.id,
+    postgresql_where=_PENDING,
+    sqlite_where=_PENDING,
+)
+sa.Index(
+    "marketplace_webhooks_subject",
+    marketplace_webhooks.c.subject,
+    postgresql_where=_PENDING,
+    sqlite_where=_PENDING,
+)
+sa.Index(
+    "marketplace_webhooks_set_aside",
+    marketplace_webhooks.c.id,
+    postgresql_where=sa.text("outcome = 'quarantined'"),
+    sqlite_where=sa.text("outcome = 'quarantined'"),
+)
+
+gateway_keys = sa.Table(
+    "gateway_keys",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("key_id", sa.String(20), nullable=False, unique=True),  # the readable part of the key
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("role", sa.String(20), nullable=False),  # viewer|operator|admin
+    sa.Column("secret_hash", sa.String(64), nullable=False),  # SHA-256; the secret has 256 bits of its own
+    sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("valid_until", UtcDateTime),  # revoked, or replaced and in its last minutes
+)
+
+# Append-only: a trigger refuses to change or delete a row.
+gateway_audit = sa.Table(
+    "gateway_audit",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("event", sa.String(10), nullable=False),  # asked, before anything is done; answered, after it
+    sa.Column("actor", sa.String(120), nullable=False),  # key id and name, or the person at the command line
+    sa.Column("role", sa.String(20)),
+    sa.Column("action", sa.String(100), nullable=False),
+    sa.Column("target", sa.String(250)),
+    sa.Column("detail", Json),
+    sa.Column("status", sa.Integer),
+    sa.Column("remote", sa.String(64)),
+    sa.Column("request_id", sa.String(64)),
+)
+sa.Index("gateway_audit_when", gateway_audit.c.at)

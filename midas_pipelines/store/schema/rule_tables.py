@@ -1,0 +1,86 @@
+"""Channel rules, the agenda of when they take effect, and the conflicts that reconciliation found."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.schema.tables import BigId, store
+from midas_pipelines.storefront.types import Money, UtcDateTime, Words, utc_now
+
+# One row per scope and start: a whole channel, a category (with those below it) or an item. An empty field says nothing.
+channel_rules = sa.Table(
+    "channel_rules",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("channel", sa.String(20), nullable=False),
+    sa.Column("category_id", sa.Integer),
+    sa.Column("product_id", sa.Integer),
+    sa.Column("variant_id", sa.Integer),
+    sa.Column("valid_from", UtcDateTime, nullable=False),  # 1970 where it holds from the beginning
+    sa.Column("valid_until", UtcDateTime),
+    sa.Column("buffer", sa.Integer),  # units kept back
+    sa.Column("cap", sa.Integer),  # most units shown
+    sa.Column("allocation", sa.Integer),  # percent of what is left after the buffer
+    sa.Column("fixed", sa.Integer),  # units shown whatever is on hand
+    sa.Column("exclude", sa.Boolean),  # never listed
+    sa.Column("minimum_price", Money),  # USD; a lower selling price is raised to it
+    sa.Column("policy", sa.String(20)),  # source_wins|marketplace_wins|manual, for fields without their own
+    sa.Column("price_policy", sa.String(20)),
+    sa.Column("quantity_policy", sa.String(20)),
+    sa.Column("content_policy", sa.String(20)),
+    sa.Column("low_stock", sa.Integer),  # alert at this many units on hand or fewer
+    sa.Column("cover_days", sa.Integer),  # alert when stock lasts fewer days than this
+    sa.Column("updated_at", UtcDateTime, nullable=False, server_default=utc_now()),
+)
+sa.Index(
+    "channel_rules_once",
+    channel_rules.c.channel,
+    sa.func.coalesce(channel_rules.c.category_id, 0),
+    sa.func.coalesce(channel_rules.c.product_id, 0),
+    sa.func.coalesce(channel_rules.c.variant_id, 0),
+    channel_rules.c.valid_from,
+    unique=True,
+)
+sa.Index("channel_rules_item", channel_rules.c.product_id)
+
+# From `due_at` on, the items of the scope have to be looked at again; the row goes when they are marked dirty.
+rule_agenda = sa.Table(
+    "channel_rule_agenda",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("category_id", sa.Integer),
+    sa.Column("product_id", sa.Integer),
+    sa.Column("variant_id", sa.Integer),
+    sa.Column("due_at", UtcDateTime, nullable=False, server_default=utc_now()),
+)
+
+# What shop and channel disagree on: one open row per subject and field.
+sync_conflicts = sa.Table(
+    "sync_conflicts",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("subject", sa.String(150), nullable=False),  # mapping:<id>, or product:<4Seller's id> of nobody
+    sa.Column("mapping_id", BigId),
+    sa.Column("sku", Words(255)),
+    sa.Column("fourseller_product_id", sa.String(100)),
+    sa.Column("field", sa.String(20), nullable=False),  # listing|price|quantity|content|unknown
+    sa.Column("shop_value", Words()),
+    sa.Column("fourseller_value", Words()),
+    sa.Column("policy", sa.String(20), nullable=False),
+    sa.Column("delta", sa.Integer),  # units 4Seller has more, or fewer, than we last put there
+    sa.Column("found_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("seen_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("settled_at", UtcDateTime),
+    sa.Column("taken", sa.String(20)),  # shop|marketplace|gone: whose word counted, or both agree by now
+    sa.Column("settled_by", sa.String(100)),  # policy, or the person's name
+    sa.Column("run_id", sa.String(64)),
+)
+_OPEN = sync_conflicts.c.settled_at.is_(None)
+sa.Index(
+    "sync_conflicts_open_once",
+    sync_conflicts.c.subject,
+    sync_conflicts.c.field,
+    unique=True,
+    postgresql_where=_OPEN,
+    sqlite_where=_OPEN,
+)

@@ -1,0 +1,253 @@
+"""The integration's tables. Alembic makes them (`migrations/`); a test holds the two together."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from midas_pipelines.storefront.schema import Json
+from midas_pipelines.storefront.types import Amount, Money, UtcDateTime, Words, utc_now
+
+store = sa.MetaData()
+BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""A 64-bit key; SQLite numbers rows by itself only in a column declared INTEGER."""
+
+# One row per sellable item. The shop's triggers add rows and raise `version`; only the engine writes the rest.
+mappings = sa.Table(
+    "fourseller_product_mappings",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("product_id", sa.Integer, nullable=False),
+    sa.Column("variant_id", sa.Integer),
+    sa.Column(
+        "sku", sa.String(50), unique=True
+    ),  # held on 4Seller for this item; not yet set where never pushed
+    sa.Column("fourseller_product_id", sa.String(100), unique=True),
+    sa.Column("state", sa.String(20), nullable=False, server_default="new"),  # new|listed|quarantined|removed
+    sa.Column("reason", Words()),  # why set aside, or the last failure, in words for the operator
+    sa.Column("version", sa.BigInteger, nullable=False, server_default="1"),
+    sa.Column("dirty_since", UtcDateTime, server_default=utc_now()),
+    sa.Column("acked_version", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("acked_hash", sa.String(64)),
+    sa.Column("acked_price", Money),
+    sa.Column("acked_quantity", sa.Integer),
+    sa.Column("acked_at", UtcDateTime),
+    sa.Column("observed_hash", sa.String(64)),
+    sa.Column("observed_price", Money),
+    sa.Column("observed_quantity", sa.Integer),
+    sa.Column("observed_at", UtcDateTime),
+    sa.Column("claimed_by", sa.String(100)),
+    sa.Column("claimed_until", UtcDateTime),
+    sa.Column("claim_number", sa.BigInteger, nullable=False, server_default="0"),  # the fencing token
+    sa.Column(
+        "recheck_at", UtcDateTime
+    ),  # push again then: a write whose result is unknown may arrive until that moment
+    sa.Column(
+        "creating_since", UtcDateTime
+    ),  # a create was sent, or was about to be, and no answer is on record
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_attempt_at", UtcDateTime),
+    sa.Column("policy_override", sa.String(20)),
+    sa.Column("pinned_fields", Json),
+    sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
+)
+ITEM_KEY = sa.func.coalesce(mappings.c.variant_id, 0)
+sa.Index("fourseller_product_mappings_item", mappings.c.product_id, ITEM_KEY, unique=True)
+sa.Index(
+    "fourseller_product_mappings_dirty",
+    mappings.c.id,
+    postgresql_where=mappings.c.dirty_since.is_not(None),
+    sqlite_where=mappings.c.dirty_since.is_not(None),
+)
+sa.Index(
+    "fourseller_product_mappings_recheck",
+    mappings.c.recheck_at,
+    postgresql_where=mappings.c.recheck_at.is_not(None),
+    sqlite_where=mappings.c.recheck_at.is_not(None),
+)
+
+sa.Index("fourseller_product_mappings_spelling", sa.func.lower(mappings.c.sku))
+
+# What a person said a SKU of the hub's means, where no item of the shop has it.
+hub_skus = sa.Table(
+    "midas_hub_skus",
+    store,
+    sa.Column("hub_sku", sa.String(255), primary_key=True),
+    sa.Column("product_id", sa.Integer, nullable=False),
+    sa.Column("variant_id", sa.Integer),
+)
+
+# Who pushes items and applies webhooks at present; a worker renews its lease every few seconds.
+workers = sa.Table(
+    "midas_workers",
+    store,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("alive_until", UtcDateTime, nullable=False),
+)
+
+# The stock ledger, append-only. Written by triggers for the shop's own changes, by the engine for all others.
+inventory_changes = sa.Table(
+    "inventory_changes",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("product_id", sa.Integer, nullable=False),
+    sa.Column("variant_id", sa.Integer),
+    sa.Column("delta", sa.Integer, nullable=False),
+    sa.Column("quantity_after", sa.Integer, nullable=False),
+    sa.Column("source", sa.String(20), nullable=False),  # website|fourseller|operator|reconcile
+    sa.Column("cause", sa.String(30), nullable=False),  # opening|changed|sale|cancellation|refund|restock|...
+    sa.Column("reference", sa.String(200)),
+    sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.UniqueConstraint("cause", "reference", name="inventory_changes_each_cause_once"),
+)
+LEDGER_KEY = sa.func.coalesce(inventory_changes.c.variant_id, 0)
+sa.Index("inventory_changes_item", inventory_changes.c.product_id, LEDGER_KEY, inventory_changes.c.id)
+
+marketplace_orders = sa.Table(
+    "marketplace_orders",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("channel", sa.String(20), nullable=False, server_default="fourseller"),
+    sa.Column("marketplace_order_id", sa.String(200), nullable=False),
+    sa.Column("local_order_id", sa.Integer, unique=True),  # empty while the order is set aside
+    sa.Column("sales_channel", sa.String(50)),
+    sa.Column("status", sa.String(20), nullable=False),  # where it stands: the contract's five states
+    sa.Column("status_word", sa.String(50)),  # as 4Seller wrote it
+    sa.Column("outcome", sa.String(20), nullable=False),  # what happened: imported|quarantined
+    sa.Column("exception", sa.String(200)),  # comma separated: unmapped, oversold, ...
+    sa.Column("reason", sa.Text),
+    sa.Column("currency", sa.String(10)),
+    sa.Column("total", Amount),
+    sa.Column("lines_total", Amount),
+    sa.Column("shipping_cost", Amount),
+    sa.Column("tax", Amount),
+    sa.Column("discount", Amount),
+    sa.Column("payload", sa.Text),
+    sa.Column("content_hash", sa.String(64)),  # of its parts: tells an edited order from a repeated one
+    sa.Column("placed_at", UtcDateTime),
+    sa.Column("source_updated_at", UtcDateTime),
+    sa.Column("shop_status_since", UtcDateTime),  # the shop changed the status; 4Seller is not told yet
+    sa.Column("imported_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("content_at", UtcDateTime),  # when its content was last taken over, by the database's clock
+    sa.Column("disputed_at", UtcDateTime),  # 4Seller's date of the report that a person was asked about
+    sa.Column("resolution", sa.String(20)),  # what a person decided of the last conflict: shipped|cancelled
+    sa.Column("erased_at", UtcDateTime),  # its buyer was erased, and stays so
+    sa.Column("push_attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("push_after", UtcDateTime),  # 4Seller is not told of the shop's status before
+    sa.UniqueConstraint("channel", "marketplace_order_id", name="marketplace_orders_once"),
+)
+sa.Index("marketplace_orders_placed", marketplace_orders.c.placed_at)
+sa.Index(
+    "marketplace_orders_told",
+    marketplace_orders.c.id,
+    postgresql_where=marketplace_orders.c.shop_status_since.is_not(None),
+    sqlite_where=marketplace_orders.c.shop_status_since.is_not(None),
+)
+
+# What each line of a marketplace order asked for and what it took; given back <= taken by constraint.
+marketplace_order_lines = sa.Table(
+    "marketplace_order_lines",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("order_id", BigId, sa.ForeignKey("marketplace_orders.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("line", sa.Integer, nullable=False),
+    sa.Column("sku", sa.String(255)),
+    sa.Column("fourseller_product_id", sa.String(100)),
+    sa.Column("title", sa.Text),
+    sa.Column("quantity", sa.Integer, nullable=False),
+    sa.Column("price", Amount, nullable=False),
+    sa.Column("order_item_id", sa.Integer),
+    sa.Column("product_id", sa.Integer),
+    sa.Column("variant_id", sa.Integer),
+    sa.Column("taken", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("released", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("exception", sa.String(30)),  # comma separated: unmapped, oversold, quantity
+    sa.Column(
+        "backordered", sa.Integer, nullable=False, server_default="0"
+    ),  # sold and not there: the backorder
+    sa.Column("shipped", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("returned", sa.Integer, nullable=False, server_default="0"),  # given back after they had left
+    sa.UniqueConstraint("order_id", "line", name="marketplace_order_lines_once"),
+    sa.CheckConstraint("released >= 0 AND released <= taken", name="marketplace_order_lines_given_back"),
+    sa.CheckConstraint("backordered >= 0", name="marketplace_order_lines_backordered"),
+    sa.CheckConstraint("shipped >= 0", name="marketplace_order_lines_shipped"),
+    sa.CheckConstraint("returned >= 0", name="marketplace_order_lines_returned"),
+)
+sa.Index(
+    "marketplace_order_lines_open",
+    marketplace_order_lines.c.id,
+    postgresql_where=marketplace_order_lines.c.exception.is_not(None),
+    sqlite_where=marketplace_order_lines.c.exception.is_not(None),
+)
+
+sa.Index(
+    "marketplace_order_lines_owed",
+    marketplace_order_lines.c.id,
+    postgresql_where=marketplace_order_lines.c.backordered > 0,
+    sqlite_where=marketplace_order_lines.c.backordered > 0,
+)
+
+order_processing_logs = sa.Table(
+    "order_processing_logs",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("channel", sa.String(20), nullable=False, server_default="fourseller"),
+    sa.Column("marketplace_order_id", sa.String(200), nullable=False),
+    sa.Column("step", sa.String(30), nullable=False),
+    sa.Column("detail", sa.Text),
+    sa.Column("run_id", sa.String(64)),
+    sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
+)
+sa.Index(
+    "order_processing_logs_order", order_processing_logs.c.marketplace_order_id, order_processing_logs.c.id
+)
+
+sync_logs = sa.Table(
+    "fourseller_sync_logs",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("kind", sa.String(30), nullable=False),  # products|inventory|orders|status|reconcile|gateway
+    sa.Column("run_id", sa.String(64)),
+    sa.Column("scope", Words(200), nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("counts", Json),
+    sa.Column("requests", sa.Integer),
+    sa.Column("seconds", sa.Float),
+    sa.Column(
+        "outcome", sa.String(20), nullable=False, server_default="running"
+    ),  # running|done|partial|failed
+    sa.Column("reason", Words()),
+)
+sa.Index("fourseller_sync_logs_kind", sync_logs.c.kind, sync_logs.c.id)
+
+api_errors = sa.Table(
+    "fourseller_api_errors",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("endpoint", Words(200), nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("code", Words(100)),
+    sa.Column("message", Words()),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("item", Words(255)),
+    sa.Column("run_id", sa.String(64)),
+    sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
+)
+sa.Index("fourseller_api_errors_when", api_errors.c.created_at)
+
+# When the next call to a rate-limited channel may be sent, shared by all processes; moments in seconds since 1970.
+rate_limits = sa.Table(
+    "midas_rate_limits",
+    store,
+    sa.Column("name", sa.String(50), primary_key=True),
+    sa.Column("next_slot", sa.Double, nullable=False, server_default="0"),
+    sa.Column("blocked_until", sa.Double, nullable=False, server_default="0"),
+)
+
+# Where each incremental read stands, and the few facts that belong to the whole installation.
+cursors = sa.Table(
+    "midas_cursors",
+    store,
+    sa.Column("name", sa.String(50), primary_key=True),
+    sa.Column("moment", UtcDateTime),
+    sa.Column("value", sa.String(200)),
+)

@@ -1,0 +1,69 @@
+"""Which version the database is at, and whether a sync may run on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema import triggers
+from midas_pipelines.storefront.schema import missing_tables
+
+VERSION_TABLE = "midas_alembic_version"
+"""Our own, so that a shop that uses Alembic itself keeps its own history."""
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+
+
+class NotUpgraded(Exception):
+    """The database is not at the version this code needs; the message says what to run."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """Where a database stands: `current` is None before the first upgrade."""
+
+    current: str | None
+    newest: str
+    shop_tables_missing: list[str]
+    triggers_missing: list[str]
+
+    @property
+    def ready(self) -> bool:
+        """Whether a sync may run."""
+        return self.current == self.newest and not self.shop_tables_missing and not self.triggers_missing
+
+
+def version(database: Database) -> Version:
+    """Where the database stands, without changing it."""
+    with database.reading() as connection:
+        return read_version(connection)
+
+
+def require_upgraded(database: Database) -> None:
+    """Raises `NotUpgraded` with what to do, unless a sync may run on this database."""
+    at = version(database)
+    if at.shop_tables_missing:
+        raise NotUpgraded(
+            f"The database has no table {', '.join(at.shop_tables_missing)}: point MIDAS_DATABASE_URL at the shop's "
+            "database, or make a sample shop with `midas store seed`."
+        )
+    if not at.ready:
+        raise NotUpgraded("The database is not prepared for this version: run `midas db upgrade`.")
+
+
+def read_version(connection: sa.Connection) -> Version:
+    """Where the database of this connection stands."""
+    current = None
+    if sa.inspect(connection).has_table(VERSION_TABLE):
+        current = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    missing = missing_tables(connection)
+    lacking = [] if missing or current is None else triggers.missing_triggers(connection)
+    return Version(current, newest_revision(), missing, lacking)
+
+
+def newest_revision() -> str:
+    """The revision of the last migration; read from its file's name, for loading Alembic takes half a second."""
+    return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))

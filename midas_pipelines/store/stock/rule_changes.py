@@ -1,0 +1,186 @@
+"""Writing rules, and marking dirty the items that a rule begins or ceases to touch, and only those."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.mappings import unlocked
+from midas_pipelines.store.schema.rule_tables import channel_rules, rule_agenda
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES, Scope
+from midas_pipelines.storefront.schema import categories, product_variants, products
+from midas_pipelines.storefront.types import utc_now
+
+EMPTY = dict.fromkeys((*(name for name in VALUES if name != "listing_policy"), "policy", "valid_until"))
+"""The fields of a rule that says nothing."""
+
+BLOCK = 5000
+WAIT_SECONDS = 2.0
+"""How long marking waits for rows that somebody holds; what is held longer is marked by the next push."""
+
+
+def put_rule(
+    connection: sa.Connection,
+    scope: Scope,
+    values: dict[str, Any],
+    *,
+    channel: str = FOURSELLER,
+    valid_from: datetime = BEGINNING,
+    valid_until: datetime | None = None,
+) -> int:
+    """Sets these fields of the scope's rule, keeping its others and its end, and puts what it touches on the agenda.
+
+    A rule that has ended is none any more: nothing of it is kept.
+    """
+    same = sa.and_(
+        channel_rules.c.channel == channel,
+        scope.matches(channel_rules),
+        channel_rules.c.valid_from == valid_from,
+    )
+    ended = channel_rules.c.valid_until <= utc_now()
+    row = connection.execute(
+        sa.select(channel_rules.c.id, ended.label("ended")).where(same).with_for_update()
+    ).first()
+    given = values | {"updated_at": utc_now()}
+    if valid_until is not None:
+        given["valid_until"] = valid_until
+    if row is None:
+        whole = given | scope.columns | {"channel": channel, "valid_from": valid_from}
+        row_id = connection.execute(
+            sa.insert(channel_rules).values(whole).returning(channel_rules.c.id)
+        ).scalar_one()
+    else:
+        row_id = row.id
+        whole = (EMPTY if row.ended else {}) | given
+        connection.execute(sa.update(channel_rules).where(channel_rules.c.id == row_id).values(whole))
+    _put_on_agenda(connection, scope, valid_from, valid_until)
+    return int(row_id)
+
+
+def drop_rules(connection: sa.Connection, scope: Scope, *, channel: str = FOURSELLER) -> int:
+    """Removes every rule of exactly this scope; returns how many there were."""
+    same = sa.and_(channel_rules.c.channel == channel, scope.matches(channel_rules))
+    gone = connection.execute(sa.delete(channel_rules).where(same)).rowcount
+    if gone:
+        _put_on_agenda(connection, scope)
+    return gone
+
+
+def _put_on_agenda(connection: sa.Connection, scope: Scope, *moments: datetime | None) -> None:
+    """Now, and at each of the moments that is one."""
+    due_at: list[Any] = [utc_now(), *(one for one in moments if one not in (None, BEGINNING))]
+    for due in due_at:
+        connection.execute(sa.insert(rule_agenda).values(scope.columns | {"due_at": due}))
+
+
+def mark_rules_due(database: Database) -> int:
+    """Marks dirty the items of every scope whose rules have changed, begun or ended; returns how many.
+
+    Runs after the rule is committed: whoever reads an item that this marks reads it with the rule.
+    """
+    with database.reading() as connection:
+        due = connection.execute(sa.select(rule_agenda).where(rule_agenda.c.due_at <= utc_now())).all()
+    marked = 0
+    for row in due:
+        done, left = _mark_scope(database, Scope(row.category_id, row.product_id, row.variant_id))
+        marked += done
+        if not left:
+            with database.writing() as connection:
+                connection.execute(sa.delete(rule_agenda).where(rule_agenda.c.id == row.id))
+    return marked
+
+
+def _mark_scope(database: Database, scope: Scope) -> tuple[int, int]:
+    marked, left = 0, 0
+    for ids in _blocks(database, scope):
+        until = time.monotonic() + WAIT_SECONDS
+        waiting = ids
+        while waiting and (waiting is ids or time.monotonic() < until):
+            with database.writing() as connection:
+                free = unlocked(connection, waiting)
+                _mark(connection, free)
+            marked += len(free)
+            waiting = sorted(set(waiting) - set(free))
+            if waiting:
+                time.sleep(0.02)
+        left += len(waiting)
+    return marked, left
+
+
+def _mark(connection: sa.Connection, ids: list[int]) -> None:
+    if ids:
+        connection.execute(
+            sa.update(mappings)
+            .where(mappings.c.id.in_(ids))
+            .values(
+                version=mappings.c.version + 1,
+                dirty_since=sa.func.coalesce(mappings.c.dirty_since, utc_now()),
+                next_attempt_at=None,
+            )
+        )
+
+
+def _blocks(database: Database, scope: Scope) -> Iterator[list[int]]:
+    after = 0
+    while True:
+        with database.reading() as connection:
+            query = sa.select(mappings.c.id).where(mappings.c.id > after, *_within(connection, scope))
+            ids = list(connection.scalars(query.order_by(mappings.c.id).limit(BLOCK)))
+        if not ids:
+            return
+        yield ids
+        after = ids[-1]
+
+
+def _within(connection: sa.Connection, scope: Scope) -> list[sa.ColumnElement[bool]]:
+    if scope.product_id is not None:
+        return [scope_item(scope)]
+    if scope.category_id is None:
+        return []
+    below = categories_below(connection, scope.category_id)
+    return [mappings.c.product_id.in_(sa.select(products.c.id).where(products.c.category_id.in_(below)))]
+
+
+def scope_item(scope: Scope) -> sa.ColumnElement[bool]:
+    """The mapping row of an item's scope."""
+    variant = mappings.c.variant_id
+    same = variant.is_(None) if scope.variant_id is None else variant == scope.variant_id
+    return sa.and_(mappings.c.product_id == scope.product_id, same)
+
+
+def categories_below(connection: sa.Connection, category_id: int) -> set[int]:
+    """The category and every one below it."""
+    rows = connection.execute(sa.select(categories.c.id, categories.c.parent_id)).all()
+    found, grown = {category_id}, True
+    while grown:
+        more = {row.id for row in rows if row.parent_id in found} - found
+        found |= more
+        grown = bool(more)
+    return found
+
+
+def list_rules(connection: sa.Connection, channel: str | None = None) -> list[dict[str, Any]]:
+    """Every rule with its scope in words: the channel's first, then categories, then items."""
+    rule = channel_rules.c
+    query = sa.select(channel_rules, categories.c.slug.label("category"), _sku().label("sku")).select_from(
+        channel_rules.outerjoin(categories, categories.c.id == rule.category_id)
+    )
+    if channel is not None:
+        query = query.where(rule.channel == channel)
+    order = (rule.channel, rule.product_id.is_not(None), rule.category_id.is_not(None), rule.id)
+    return [dict(row) for row in connection.execute(query.order_by(*order)).mappings()]
+
+
+def _sku() -> sa.ColumnElement[str]:
+    rule = channel_rules.c
+    own = sa.select(products.c.sku).where(products.c.id == rule.product_id).scalar_subquery()
+    variant = (
+        sa.select(product_variants.c.sku).where(product_variants.c.id == rule.variant_id).scalar_subquery()
+    )
+    return sa.case((rule.variant_id.is_not(None), variant), else_=own)

@@ -1,0 +1,184 @@
+"""Channel rules: which apply to which item, and how several become one: field by field, the most specific wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.schema.rule_tables import channel_rules
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.schema import categories
+from midas_pipelines.storefront.types import utc_now
+
+FOURSELLER = "fourseller"
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""The start of a rule that has always held."""
+
+POLICIES = ("source_wins", "marketplace_wins", "manual")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What the rules say of one item on one channel, all merged; None where no rule says anything.
+
+    `origins` names the scope that gave each field, for people.
+    """
+
+    buffer: int | None = None
+    cap: int | None = None
+    allocation: int | None = None
+    fixed: int | None = None
+    exclude: bool | None = None
+    minimum_price: Decimal | None = None
+    price_policy: str | None = None
+    quantity_policy: str | None = None
+    content_policy: str | None = None
+    listing_policy: str | None = None
+    low_stock: int | None = None
+    cover_days: int | None = None
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def policy(self, name: str, override: str | None = None) -> str:
+        """Who is right about a field (price, quantity, content, listing): an item's own override before all."""
+        own: str | None = getattr(self, f"{name}_policy")
+        return override or own or "source_wins"
+
+
+NO_RULE = Rule()
+VALUES = tuple(one.name for one in fields(Rule) if one.name != "origins")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a rule is about: an item, a category with those below it, or the whole channel."""
+
+    category_id: int | None = None
+    product_id: int | None = None
+    variant_id: int | None = None
+
+    @property
+    def columns(self) -> dict[str, int | None]:
+        """Its three columns."""
+        return {
+            "category_id": self.category_id,
+            "product_id": self.product_id,
+            "variant_id": self.variant_id,
+        }
+
+    def matches(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        """The rows of exactly this scope."""
+        return sa.and_(
+            *(
+                table.c[name].is_(None) if value is None else table.c[name] == value
+                for name, value in self.columns.items()
+            )
+        )
+
+
+def read_rules(
+    connection: sa.Connection,
+    items: Mapping[ItemKey, int | None],
+    *,
+    channel: str = FOURSELLER,
+    at: datetime | None = None,
+) -> dict[ItemKey, Rule]:
+    """The merged rule of each item that any rule touches; the others are not in the answer.
+
+    Args:
+        items: any number, with their categories; one query reads the rules of all of them.
+        at: the moment whose rules count; now by the database's clock where it is None.
+    """
+    rows = _read_rows(connection, {product for product, _ in items}, channel, at)
+    if not rows:
+        return {}
+    parents = _parents(connection) if any(row["category_id"] is not None for row in rows) else {}
+    layered = _Layers(rows, parents)
+    merged: dict[tuple[int, ...], Rule] = {}
+    found: dict[ItemKey, Rule] = {}
+    for key, category in items.items():
+        layers = layered.of(key, category)
+        ids = tuple(layer["id"] for layer in layers)
+        if ids not in merged:
+            merged[ids] = merge(layers)
+        if ids:
+            found[key] = merged[ids]
+    return found
+
+
+def merge(layers: Iterable[Mapping[str, Any]]) -> Rule:
+    """One rule out of several, the least specific first: each field is what the last one that has it says."""
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer in layers:
+        for name, value in _spread(layer).items():
+            if value is not None:
+                values[name], origins[name] = value, _scope_words(layer)
+    return replace(NO_RULE, **values, origins=origins)
+
+
+def _spread(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's fields; its general policy stands for each field that has none in the same row."""
+    given = {name: layer.get(name) for name in VALUES}
+    for name in ("price_policy", "quantity_policy", "content_policy", "listing_policy"):
+        given[name] = given[name] or layer.get("policy")
+    return given
+
+
+def _scope_words(layer: Mapping[str, Any]) -> str:
+    if layer.get("product_id") is not None:
+        return "this item's rule"
+    if layer.get("category_id") is not None:
+        return f"the rule of category {layer.get('category') or layer['category_id']}"
+    return f"the rule of channel {layer.get('channel')}"
+
+
+def _read_rows(
+    connection: sa.Connection, product_ids: set[int], channel: str, at: datetime | None
+) -> list[dict[str, Any]]:
+    rule = channel_rules.c
+    moment: Any = utc_now() if at is None else at
+    query = (
+        sa.select(channel_rules, categories.c.slug.label("category"))
+        .select_from(channel_rules.outerjoin(categories, categories.c.id == rule.category_id))
+        .where(rule.channel == channel, rule.valid_from <= moment)
+        .where(sa.or_(rule.valid_until.is_(None), rule.valid_until > moment))
+        .order_by(rule.valid_from, rule.id)
+    )
+    wide = connection.execute(query.where(rule.product_id.is_(None))).mappings().all()
+    narrow = connection.execute(query.where(rule.product_id.in_(product_ids))).mappings().all()
+    return [dict(row) for row in (*wide, *narrow)]
+
+
+def _parents(connection: sa.Connection) -> dict[int, int]:
+    query = sa.select(categories.c.id, categories.c.parent_id).where(categories.c.parent_id.is_not(None))
+    return {row.id: row.parent_id for row in connection.execute(query)}
+
+
+class _Layers:
+    """The rows in the order in which they count for an item."""
+
+    def __init__(self, rows: list[dict[str, Any]], parents: dict[int, int]) -> None:
+        self._parents = parents
+        self._channel: list[dict[str, Any]] = []
+        self._categories: dict[int, list[dict[str, Any]]] = {}
+        self._items: dict[ItemKey, list[dict[str, Any]]] = {}
+        for row in rows:
+            if row["product_id"] is not None:
+                self._items.setdefault((row["product_id"], row["variant_id"]), []).append(row)
+            elif row["category_id"] is not None:
+                self._categories.setdefault(row["category_id"], []).append(row)
+            else:
+                self._channel.append(row)
+
+    def of(self, key: ItemKey, category: int | None) -> list[dict[str, Any]]:
+        chain: list[int] = []
+        while category is not None and category not in chain:  # a shop's categories may go in a circle
+            chain.append(category)
+            category = self._parents.get(category)
+        between = [row for one in reversed(chain) for row in self._categories.get(one, ())]
+        return [*self._channel, *between, *self._items.get(key, ())]

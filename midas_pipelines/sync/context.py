@@ -1,0 +1,97 @@
+"""What every sync is handed: settings, database, run, and a way to open the channel."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.http.calls import FailedCall
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.worker_liveness import Heartbeat
+from midas_pipelines.store.operations.rate_limit import SharedPace
+from midas_pipelines.store.operations.sync_log import ErrorBook
+from midas_pipelines.sync.clocks import note_clocks
+from midas_pipelines.sync.pauses import PauseAlert
+
+log = logging.getLogger(__name__)
+
+
+class ChannelDown(Exception):
+    """4Seller does not answer; the run ends early and the message says why."""
+
+
+def worker_name() -> str:
+    """A name for a claim's holder that no other process has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class SyncContext:
+    """One run's hold on the shop's database and on 4Seller.
+
+    Args:
+        settings: as read at the edge.
+        database: the shop's, prepared by `migrate.upgrade`.
+        run_id: the Dagster run or other driver that this work is done for; written to every log row.
+    """
+
+    settings: Settings
+    database: Database
+    run_id: str | None = None
+    worker: str = field(default_factory=worker_name)
+
+    @cached_property
+    def heartbeat(self) -> Heartbeat:
+        """What shows other workers that this one lives; runs while something is claimed."""
+        return Heartbeat(self.database, self.worker)
+
+    @asynccontextmanager
+    async def channel(self, book: ErrorBook | None = None) -> AsyncIterator[FourSeller]:
+        """An open client; every failed call it makes is written to `fourseller_api_errors`.
+
+        Args:
+            book: where failed calls are noted, for a client that lives long; its owner flushes it.
+
+        Raises:
+            SettingsError: the access to 4Seller is not set.
+        """
+        access = self.settings.channel()
+        rate = self.settings.rate_limit
+        pace = SharedPace(self.database, rate) if rate is not None else None
+        pauses = PauseAlert(self.database)
+        with ErrorBook(self.database, self.run_id) as own:
+
+            def note(call: FailedCall) -> None:
+                (book or own).note(call)
+                pauses.note(call)
+
+            async with FourSeller(
+                base_url=access.url,
+                api_key=access.api_key,
+                seller_id=access.seller_id,
+                in_flight=self.settings.in_flight,
+                pace=pace,
+                on_failed_call=note,
+                may_write=lambda: self.heartbeat.held,
+            ) as client:
+                try:
+                    yield client
+                finally:
+                    await asyncio.to_thread(self._note_clocks, client.clock_ahead)
+
+    def _note_clocks(self, fourseller_ahead: float | None) -> None:
+        try:
+            note_clocks(self.database, fourseller_ahead)
+        except sa.exc.SQLAlchemyError as failed:  # never the reason why a run fails
+            log.warning("The clocks could not be noted: %s", type(failed).__name__)

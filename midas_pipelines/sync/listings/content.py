@@ -1,0 +1,128 @@
+"""What 4Seller should show for one item: its content, its quantity, and why it may not be listed at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from midas_pipelines.fourseller.models import Attributes, Image, Inventory, Product, ProductDraft, Shipping
+from midas_pipelines.storefront.catalog import ShopItem
+from midas_pipelines.sync.listings.identity import identity
+
+LONGEST_SKU, LONGEST_TITLE = 100, 500
+"""Characters that the contract lets a SKU and a title have."""
+
+VARIANT_ATTRIBUTES = {"color": "color", "colour": "color", "size": "size"}
+
+
+def unlistable(item: ShopItem, title_limit: int) -> str | None:
+    """Why 4Seller cannot list the item, in words for the operator; None when it can.
+
+    Args:
+        item: as the shop has it.
+        title_limit: the longest title 4Seller takes, in characters (`MIDAS_TITLE_LIMIT`).
+    """
+    if not item.sku:
+        return "It has no SKU: give it one in the shop."
+    if len(item.sku) > LONGEST_SKU:
+        return f"Its SKU has {len(item.sku)} characters, 4Seller takes {LONGEST_SKU}: shorten it."
+    if not item.name.strip():
+        return "Its name is empty: give it one in the shop."
+    limit = min(title_limit, LONGEST_TITLE)
+    if len(title(item)) > limit:
+        return f"Its title has {len(title(item))} characters, 4Seller takes {limit}: shorten its name."
+    if item.stock_odd:
+        return "Its stock is not a whole number below 2,147,483,648: set it right in the shop."
+    if item.price <= 0:
+        return f"Its selling price is {item.price} USD: set a price above zero, or a discount below 100 %."
+    return None
+
+
+def title(item: ShopItem) -> str:
+    """The name with its white space folded, and the option of a variant behind it."""
+    name = " ".join(item.name.split())
+    return f"{name} ({item.option})" if item.option else name
+
+
+def draft(item: ShopItem, quantity: int, price: Decimal) -> ProductDraft:
+    """The whole product as 4Seller should hold it, with what the rules made of quantity and price (USD)."""
+    assert item.sku is not None
+    weight = None if item.weight is None else format(item.weight, "f")
+    option = _option_attribute(item)
+    return ProductDraft(
+        title=title(item),
+        sku=item.sku,
+        price=price,
+        description=item.description or "",
+        currency="USD",
+        category=item.category,
+        brand=item.brand,
+        condition="new",
+        images=[Image(url=url, alt=title(item)) for url in item.images],
+        attributes=Attributes(weight=weight, dimensions=item.dimensions, **option),
+        inventory=Inventory(quantity=quantity, track_quantity=True),
+        shipping=Shipping(weight=weight, dimensions=item.dimensions),
+        status="active",
+        metadata=identity(item.key),
+    )
+
+
+def _option_attribute(item: ShopItem) -> dict[str, str]:
+    if item.option is None:
+        return {}
+    kind, _, value = item.option.partition(": ")
+    name = VARIANT_ATTRIBUTES.get(kind.strip().lower())
+    return {name: value} if name else {}
+
+
+def content_hash(product: ProductDraft | Product) -> str:
+    """SHA-256 of what a buyer sees of the product, its quantity left out.
+
+    The same for a draft and for that draft read back: a field that is missing, null or empty counts as the same,
+    and so do `8.5` and `"8.50"`.
+    """
+    return hashlib.sha256(json.dumps(content(product), sort_keys=True).encode()).hexdigest()
+
+
+def content(product: ProductDraft | Product) -> dict[str, Any]:
+    """What a buyer sees of the product, its quantity left out, in one form whoever wrote it."""
+    fields = {
+        "title": product.title,
+        "sku": product.sku,
+        "price": _plain(product.price),
+        "description": product.description,
+        "currency": product.currency,
+        "category": product.category,
+        "brand": product.brand,
+        "condition": product.condition,
+        "images": [(image.url, image.alt or None) for image in product.images or []],
+        "attributes": _measures(product.attributes, ("weight", "dimensions", "color", "size")),
+        "shipping": _measures(product.shipping, ("weight", "dimensions")),
+        "status": product.status,
+    }
+    return _without_nothing(fields)
+
+
+def _plain(number: object) -> str | None:
+    if number is None or number == "":
+        return None
+    try:
+        return format(Decimal(str(number)).normalize(), "f")
+    except ArithmeticError:
+        return str(number)
+
+
+def _measures(group: Attributes | Shipping | None, names: tuple[str, ...]) -> dict[str, str | None]:
+    return {name: _plain(getattr(group, name)) for name in names} if group is not None else {}
+
+
+def _without_nothing(content: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for name, value in content.items():
+        value = _without_nothing(value) if isinstance(value, Mapping) else value
+        if value not in (None, "", [], {}):
+            kept[name] = value
+    return kept

@@ -1,0 +1,143 @@
+"""Deciding what to do to one item on 4Seller: `plan` is pure, `push.py` carries it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from midas_pipelines.fourseller.models import ProductDraft
+from midas_pipelines.store.items.claims import Mapping
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.stock.rules import NO_RULE, Rule
+from midas_pipelines.storefront.catalog import ShopItem
+from midas_pipelines.storefront.types import unfit
+from midas_pipelines.sync.listings.content import content_hash, draft, title, unlistable
+from midas_pipelines.sync.listings.pins import overlaid, pinned_quantity
+from midas_pipelines.sync.rules.arithmetic import available, channel_price
+
+
+class Action(StrEnum):
+    """What a change does on 4Seller."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    QUANTITY = "quantity"
+    DELETE = "delete"
+    NOTHING = "nothing"
+    QUARANTINED = "quarantined"
+    SETTLE = "settle"  # finds out what became of a create under the SKU the item had then
+    WAIT = "wait"  # another worker holds what it needs; the next run tries again
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step from what 4Seller last confirmed to what it should show."""
+
+    mapping: Mapping
+    action: Action
+    draft: ProductDraft | None = None
+    content_hash: str | None = None
+    quantity: int | None = None
+    reason: str | None = None
+    shop_sku: str | None = (
+        None  # the SKU, or else the name, that the shop gives an item which cannot be listed
+    )
+    shared: bool = False  # set aside because its SKU is another item's
+    aside: bool = False  # taken off 4Seller, yet for sale in the shop: it counts as set aside
+    guarded: frozenset[str] = frozenset()  # where 4Seller's own edits are not to be written over unread
+    read_at: datetime | None = None  # when the shop's tables were read, by the database's clock
+    send_until: float = 0.0  # by our monotonic clock: nothing of it is under way any more then
+
+    @property
+    def sku(self) -> str | None:
+        """The SKU the item should have on 4Seller, or the one it has when it is taken off."""
+        return self.draft.sku if self.draft is not None else self.mapping.sku or self.shop_sku
+
+    @property
+    def writes(self) -> bool:
+        """Whether it sends anything to 4Seller."""
+        return self.action in (
+            Action.CREATE,
+            Action.UPDATE,
+            Action.QUANTITY,
+            Action.DELETE,
+            Action.SETTLE,
+        )
+
+    def with_mapping(self, mapping: Mapping) -> Change:
+        """The same intent for a mapping that has gained a 4Seller product: a create becomes an update."""
+        action = Action.UPDATE if self.action is Action.CREATE else self.action
+        return replace(self, mapping=mapping, action=action)
+
+
+def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule = NO_RULE) -> Change:
+    """What brings 4Seller from what it last confirmed to what the shop's tables and the channel's rules say.
+
+    Args:
+        mapping: the item's tie to 4Seller, with what was last confirmed.
+        item: as the shop has it, or None when it is gone or is now sold by variant.
+        title_limit: the longest title 4Seller takes, in characters.
+        rule: what the rules say of the item on this channel, merged.
+    """
+    if item is None or not item.active:
+        return _taken_off(mapping, "It is no longer sold in the shop.")
+    if rule.exclude:
+        return _taken_off(mapping, "A rule says never to list it here: see `midas rules explain`.")
+    if "listing" in (mapping.pinned_fields or {}) and mapping.fourseller_product_id is None:
+        return Change(mapping, Action.NOTHING, reason="It was taken off on 4Seller, and that was accepted.")
+    reason = unlistable(item, title_limit) or _unfit_price(item, rule)
+    quantity = pinned_quantity(mapping.pinned_fields, available(item.on_hand, rule))
+    if reason is not None:
+        return replace(_set_aside(mapping, reason, quantity), shop_sku=item.sku or title(item))
+    wanted = overlaid(draft(item, quantity, channel_price(item.price, rule)), mapping.pinned_fields)
+    digest = content_hash(wanted)
+    if mapping.fourseller_product_id is None:
+        action = Action.CREATE
+    elif mapping.acked_hash != digest:
+        action = Action.UPDATE
+    elif mapping.acked_quantity != quantity:
+        action = Action.QUANTITY
+    else:
+        action = Action.NOTHING
+    return Change(mapping, action, wanted, digest, quantity, guarded=_guarded(mapping, rule))
+
+
+def _unfit_price(item: ShopItem, rule: Rule) -> str | None:
+    price = channel_price(item.price, rule)
+    why = unfit(mappings.c.acked_price, price)
+    return None if why is None else f"Its selling price {price} {why}: correct it in the shop."
+
+
+def _guarded(mapping: Mapping, rule: Rule) -> frozenset[str]:
+    fields = ("price", "content")
+    own = {field for field in fields if rule.policy(field, mapping.policy_override) != "source_wins"}
+    return frozenset(own | set(mapping.pinned_fields or {}))
+
+
+def _taken_off(mapping: Mapping, reason: str) -> Change:
+    listed = mapping.fourseller_product_id is not None or mapping.in_doubt
+    return Change(mapping, Action.DELETE if listed else Action.NOTHING, reason=reason)
+
+
+def _set_aside(mapping: Mapping, reason: str, quantity: int) -> Change:
+    """What is listed already stays as it is, but its quantity goes on being true, so that it cannot oversell."""
+    sku_lost = mapping.fourseller_product_id is not None and mapping.sku is None  # another item has it now
+    if sku_lost or mapping.in_doubt:
+        return Change(mapping, Action.DELETE, reason=reason, aside=True)
+    if mapping.fourseller_product_id is not None and mapping.acked_quantity != quantity:
+        return Change(mapping, Action.QUANTITY, quantity=quantity, reason=reason)
+    return Change(mapping, Action.QUARANTINED, quantity=quantity, reason=reason)
+
+
+def only_quantity(change: Change) -> Change:
+    """The part of a change that an inventory push may send; the rest stays dirty for the product sync."""
+    if change.action in (Action.UPDATE, Action.QUANTITY):
+        same = change.quantity == change.mapping.acked_quantity
+        action = Action.NOTHING if same else Action.QUANTITY
+        return Change(
+            change.mapping, action, change.draft, change.content_hash, change.quantity, change.reason
+        )
+    if change.action is Action.DELETE:
+        return Change(change.mapping, Action.NOTHING)
+    return change

@@ -1,0 +1,313 @@
+"""Pushing dirty items to 4Seller: claim, read afresh, send, acknowledge; many in flight, each on its own.
+
+One producer claims and plans, `in_flight` senders send, one writer acknowledges. They meet in two queues, so that
+the database is written in small batches while requests are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import BadCredentials, ContractBroken, RateLimited, Unavailable
+from midas_pipelines.store.items import claims
+from midas_pipelines.store.items.acknowledge import acknowledge
+from midas_pipelines.store.items.claims import PushOutcome, PushResult
+from midas_pipelines.store.items.shards import Shards
+from midas_pipelines.store.stock.rule_changes import mark_rules_due
+from midas_pipelines.store.stock.rules import NO_RULE, read_rules
+from midas_pipelines.storefront.catalog import read_items
+from midas_pipelines.storefront.schema import has_product_status
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.context import ChannelDown, SyncContext
+from midas_pipelines.sync.listings.approved_plan import PlanStep, only_approved
+from midas_pipelines.sync.listings.identity import Known
+from midas_pipelines.sync.listings.plan import Action, Change, only_quantity, plan
+from midas_pipelines.sync.listings.rolling_brake import RollingBrake
+from midas_pipelines.sync.listings.scan import slices
+from midas_pipelines.sync.listings.send import send
+from midas_pipelines.sync.listings.sku_ownership import claim_skus
+from midas_pipelines.sync.push_counts import BRAKED, PushCounts
+from midas_pipelines.sync.sync_log import channel_is_down
+from midas_pipelines.sync.threads import in_thread
+
+CALL_SECONDS = 30
+"""The longest one call to 4Seller may take; nothing is sent when less of the claim is left."""
+
+MARGIN_SECONDS = 5
+"""How long before a claim ends nothing of it is under way any more."""
+
+CLAIM_TRIES = 5
+GATHER_SECONDS = 0.02
+
+CHANGES_CONTENT = (Action.UPDATE, Action.DELETE)
+
+
+@dataclass
+class Push:
+    """One pass over the dirty items, each met once.
+
+    Args:
+        engine: settings, database and run.
+        client: an open client.
+        known: products without an item, read before this push began, for adoption without a look-up; None looks each up.
+        ids: only these mappings; None for all.
+        quantities_only: leaves content alone and touches only what 4Seller has already.
+        ignore_delays: also items whose next attempt is not due.
+        agreed: the steps of a plan that a person has agreed to, by mapping; nothing else is sent then, and no brake.
+        shards: only the items of these; None for all.
+        brake: turns what may not be sent now into waits, as items are claimed; None for one of its own.
+    """
+
+    engine: SyncContext
+    client: FourSeller
+    known: Known | None = None
+    ids: Sequence[int] | None = None
+    quantities_only: bool = False
+    ignore_delays: bool = False
+    agreed: dict[int, PlanStep] | None = None
+    shards: Shards | None = None
+    brake: Callable[[list[Change]], list[Change]] | None = None
+    on_progress: Callable[[PushCounts], None] | None = None
+    tally: PushCounts = field(default_factory=PushCounts)
+
+    def __post_init__(self) -> None:
+        self._to_send: asyncio.Queue[Change | None] = asyncio.Queue(self.engine.settings.in_flight)
+        self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
+        self._misses = 0
+        self._rolling: RollingBrake | None = None
+        self._skus: dict[int, str | None] = {}  # of what is under way
+
+    async def run(self) -> PushCounts:
+        """Pushes until nothing is left.
+
+        Raises:
+            BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
+        """
+        try:
+            await in_thread(self.engine.heartbeat.begin)
+            await self._probe()
+            await in_thread(self._begin)
+            async with asyncio.TaskGroup() as writing:
+                writing.create_task(self._write_outcomes())
+                stopped = await self._send_all()
+                self._to_write.put_nowait(None)  # what was answered before the stop is written all the same
+        except ExceptionGroup as trouble:
+            raise _first(trouble) from None
+        finally:
+            await in_thread(self._end)
+        if stopped is not None:
+            raise stopped
+        return self.tally
+
+    async def _probe(self) -> None:
+        """While 4Seller counts as down one read decides, so that an outage costs each item no more attempts."""
+        if not await in_thread(channel_is_down, self.engine.database):
+            return
+        try:
+            await anext(self.client.product_pages())
+        except (Unavailable, RateLimited, ContractBroken) as still:
+            raise ChannelDown(
+                f"4Seller is still down: {still} Nothing was tried; everything stays dirty."
+            ) from None
+
+    def _begin(self) -> None:
+        claims.free_dead_claims(self.engine.database)
+        mark_rules_due(self.engine.database)
+        if self.agreed is None and self.brake is None:
+            self._weigh()
+
+    def _weigh(self) -> None:
+        """Weighs all that is dirty before any of it is sent; what is too much waits while the rest goes on."""
+        rolling = RollingBrake(self.engine.database, self.engine.settings)
+        rolling.weigh_all(time.monotonic())
+        self._rolling = rolling
+        self.brake = lambda changes: rolling.hold(changes, time.monotonic())
+
+    @property
+    def stopped(self) -> str | None:
+        """Why some of it was held back: the brake; None where nothing was."""
+        if self._rolling is None or not self.tally.held:
+            return None
+        return self._rolling.message or BRAKED
+
+    def _end(self) -> None:
+        try:
+            with self.engine.database.writing() as connection:
+                claims.release_claims(connection, self.engine.worker)
+        finally:
+            self.engine.heartbeat.end()
+
+    async def _send_all(self) -> Exception | None:
+        """Claims and sends until nothing is left, and returns what stopped it before that."""
+        try:
+            async with asyncio.TaskGroup() as sending:
+                sending.create_task(self._claim_and_plan())
+                for _ in range(self.engine.settings.in_flight):
+                    sending.create_task(self._send_changes())
+        except ExceptionGroup as trouble:
+            return _first(trouble)
+        return None
+
+    async def _claim_and_plan(self) -> None:
+        for ids in slices(self.ids):
+            after = 0
+            while changes := await in_thread(self.claim_batch, after, ids):
+                after = changes[-1].mapping.id
+                for change in changes:
+                    if change.writes:
+                        await self._to_send.put(change)
+                    else:
+                        self._to_write.put_nowait(without_sending(change))
+        for _ in range(self.engine.settings.in_flight):
+            await self._to_send.put(None)
+
+    def claim_batch(self, after: int = 0, ids: Sequence[int] | None = None) -> list[Change]:
+        """Claims the next items behind a mapping's id, of `ids` alone where given, and plans each afresh."""
+        ids = self.ids if ids is None else ids
+        for _ in range(CLAIM_TRIES - 1):
+            try:
+                return self._try_to_claim(after, ids)
+            except IntegrityError:  # another worker has taken one of the SKUs this very moment
+                continue
+        return self._try_to_claim(after, ids)
+
+    def _try_to_claim(self, after: int, ids: Sequence[int] | None) -> list[Change]:
+        settings = self.engine.settings
+        batch = settings.inventory_batch if self.quantities_only else settings.products_batch
+        until = time.monotonic() + settings.lease_seconds - MARGIN_SECONDS
+        with self.engine.database.writing() as connection:
+            claimed = claims.claim(
+                connection,
+                worker=self.engine.worker,
+                lease_seconds=settings.lease_seconds,
+                limit=min(batch, settings.in_flight * (1 if after == 0 else 4)),  # the first soon
+                after_id=after,
+                ids=ids,
+                listed_only=self.quantities_only,
+                ignore_delays=self.ignore_delays,
+                shards=self.shards,
+            )
+            if not claimed:
+                return []
+            read_at = connection.scalar(sa.select(utc_now()))
+            planned = self._plan(connection, claimed)
+            return [replace(change, read_at=read_at, send_until=until) for change in planned]
+
+    def _plan(self, connection: sa.Connection, claimed: list[claims.Mapping]) -> list[Change]:
+        has_status = has_product_status(connection)
+        items = read_items(connection, [mapping.key for mapping in claimed], has_status=has_status)
+        limit = self.engine.settings.title_limit
+        rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
+        changes = [
+            plan(mapping, items.get(mapping.key), limit, rules.get(mapping.key, NO_RULE))
+            for mapping in claimed
+        ]
+        self._skus |= {change.mapping.id: change.sku for change in changes}
+        if self.agreed is not None:
+            changes = [only_approved(change, self.agreed) for change in changes]
+        if self.quantities_only:
+            changes = [only_quantity(change) for change in changes]
+        if self.brake is not None:
+            changes = self.brake(changes)
+        if not self.quantities_only:
+            changes = claim_skus(
+                connection,
+                changes,
+                has_status=has_status,
+                title_limit=limit,
+                lag_seconds=self.engine.settings.list_lag_seconds,
+            )
+        claims.invalidate_ack(
+            connection,
+            content=[change.mapping.id for change in changes if change.action in CHANGES_CONTENT],
+            quantity=[change.mapping.id for change in changes if change.action is Action.QUANTITY],
+        )
+        return changes
+
+    async def _send_changes(self) -> None:
+        while (work := await self._to_send.get()) is not None:
+            outcome = await self.send_in_time(work)
+            self._to_write.put_nowait(outcome)
+            await self._watch(outcome)
+
+    async def send_in_time(self, change: Change) -> PushOutcome:
+        """Sends it while the claim surely holds; what cannot end in time is left to the next run."""
+        left = change.send_until - time.monotonic()
+        begun = left >= CALL_SECONDS
+        try:
+            if begun:
+                async with asyncio.timeout(left):  # a create may take several calls
+                    return await send(change, self.client, self.engine, self.known)
+        except TimeoutError:
+            pass
+        reason = "4Seller is slow: the item's turn was over before it could be sent."
+        return PushOutcome(change.mapping, PushResult.RELEASED, reason=reason, settled=False, uncertain=begun)
+
+    async def _watch(self, outcome: PushOutcome) -> None:
+        """Stops the push when 4Seller is down: a run of failures without one success, and no answer to a plain read.
+
+        Items that fail each for itself, many of them one behind the other, stop nobody.
+        """
+        self._misses = self._misses + 1 if outcome.fate is PushResult.FAILED else 0
+        misses = self._misses
+        if misses < self.engine.settings.failures_in_a_row:
+            return
+        self._misses = 0
+        try:
+            await anext(self.client.product_pages())
+        except (Unavailable, RateLimited, ContractBroken):
+            raise ChannelDown(
+                f"4Seller failed {misses} times in a row, the last time: {outcome.reason} "
+                "The run stops here; what was not sent stays dirty, and the next run tries again."
+            ) from None
+
+    async def _write_outcomes(self) -> None:
+        waiting: list[PushOutcome] = []
+        open_ended = True
+        while open_ended or waiting:
+            arrived = [await self._to_write.get()] if open_ended else []
+            if arrived[:1] != [None]:
+                await asyncio.sleep(GATHER_SECONDS)  # outcomes that arrive together go in one transaction
+            while not self._to_write.empty():
+                arrived.append(self._to_write.get_nowait())
+            open_ended = open_ended and None not in arrived
+            fresh = [outcome for outcome in arrived if outcome is not None]
+            for outcome in fresh:
+                self.tally.count(outcome, self._skus.pop(outcome.mapping.id, None))
+            # What comes back was not written: the shop's own transactions hold those rows right now.
+            waiting = await in_thread(self.acknowledge, waiting + fresh)
+            if self.on_progress is not None and fresh:
+                self.on_progress(self.tally)
+
+    def acknowledge(self, outcomes: list[PushOutcome]) -> list[PushOutcome]:
+        """Writes how items ended; returns those to be written a moment later."""
+        if not outcomes:
+            return []
+        with self.engine.database.writing() as connection:
+            return acknowledge(connection, outcomes, most_attempts=self.engine.settings.most_attempts)
+
+
+def without_sending(change: Change) -> PushOutcome:
+    """How a change ends that sends nothing."""
+    if change.action is Action.QUARANTINED:
+        return PushOutcome(change.mapping, PushResult.QUARANTINED, reason=change.reason, shared=change.shared)
+    if change.action is Action.WAIT:
+        return PushOutcome(change.mapping, PushResult.RELEASED, reason=change.reason, settled=False)
+    if change.reason is not None:  # nothing to take off
+        return PushOutcome(change.mapping, PushResult.REMOVED, reason=change.reason)
+    finished = change.draft is not None and change.content_hash == change.mapping.acked_hash
+    return PushOutcome(change.mapping, PushResult.UNCHANGED, finished=finished)
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """The one to tell of several: bad credentials before all, for they explain the rest."""
+    found = group.subgroup(BadCredentials) or group
+    inner = found.exceptions[0]
+    return _first(inner) if isinstance(inner, ExceptionGroup) else inner

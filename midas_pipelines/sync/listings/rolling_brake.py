@@ -1,0 +1,179 @@
+"""The brake of every push: what would harm is counted before it is sent, and waits once it is more than it may be.
+
+Everything that waits is counted, and everything that a worker that never stops has sent within a minute. Of the kinds of
+harm that are too many, all changes wait while all others go on; a person agrees with a plan
+(`plans.py`), or the shop takes them back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from midas_pipelines.notify.alerts import clear_alert, raise_alert
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items import claims
+from midas_pipelines.sync.listings.brake import enough_dirty, exceeds, harm_in_words, harm_of, reprices
+from midas_pipelines.sync.listings.plan import Action, Change, only_quantity
+from midas_pipelines.sync.listings.scan import chunks
+from midas_pipelines.sync.push_counts import BRAKED
+
+WINDOW_SECONDS = 60.0
+"""How long a harmful change counts after it was last met."""
+
+HELD_SECONDS = 30
+"""When a change that is held is looked at again; shorter than the window, so that what waits keeps counting."""
+
+REASON = BRAKED
+ALERT, SUBJECT = "brake", "brake"
+
+SHOWN = {
+    "zeroed": "acked_quantity",
+    "removed": "fourseller_product_id",
+    "repriced": "acked_price",
+    "relisted": "fourseller_product_id",
+}
+"""By kind of harm, the column of what 4Seller shows that the harm changes once it is sent."""
+
+log = logging.getLogger(__name__)
+
+
+class _Met(NamedTuple):
+    """A harmful change: when it was last met, and what 4Seller showed then."""
+
+    at: float
+    shown: object
+
+
+class RollingBrake:
+    """Weighs changes as they come; one worker's, used by one thread at a time. Moments are seconds on one clock."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._harm: dict[tuple[int, str], _Met] = {}  # by item and kind of harm
+        self._weighed: dict[int, int] = {}
+        self._last_whole = -WINDOW_SECONDS
+        self._told: bool | None = None  # whether staff know it to be on; an earlier worker may have told them
+        self._excess: Counter[str] | None = None
+
+    @property
+    def engaged(self) -> bool:
+        """Whether harmful changes wait now."""
+        return self._excess is not None
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it is off, and staff know."""
+        return not self.engaged and self._told is False
+
+    def weigh_all(self, now: float) -> None:
+        """Weighs everything that waits, for a push that runs once; keeps the alert."""
+        if enough_dirty(self._database, self._settings.brake_items):
+            self._weigh(None, now)
+        self._excess = self._too_much()
+        if self.engaged or not self._harm:  # else another worker may hold what the alert is about
+            self.tell()
+
+    def look_ahead(self, versions: Mapping[int, int], now: float, *, more: bool) -> None:
+        """Weighs what waits before any of it is claimed, so that nothing of a large change is sent before all of it is known.
+
+        Args:
+            versions: the items that wait, each with its version.
+            now: the moment.
+            more: whether others wait behind them: then everything that waits is weighed, once per window.
+        """
+        self._forget(now)
+        if more and now - self._last_whole >= WINDOW_SECONDS:
+            self._last_whole = now
+            self._weigh(None, now)
+        elif len(fresh := self._unweighed(versions)) >= self._settings.brake_items:
+            self._weigh(fresh, now)
+        self._weighed = dict(versions)
+        if self._told is not False and self._too_much() is None:
+            self._weigh(None, now)  # before an alert is closed: another worker may hold what it is about
+        self._excess = self._too_much()
+
+    def hold(self, changes: list[Change], now: float) -> list[Change]:
+        """The changes, with a wait for each harmful one while the brake is on. Writes nothing: it is called in a claim."""
+        self._note(changes, now)
+        self._excess = self._too_much()
+        return [self._held(change) for change in changes] if self.engaged else changes
+
+    def _unweighed(self, versions: Mapping[int, int]) -> list[int]:
+        return [item for item, version in versions.items() if self._weighed.get(item) != version]
+
+    def _weigh(self, ids: Sequence[int] | None, now: float) -> None:
+        limit = self._settings.title_limit
+        for changes in chunks(self._database, title_limit=limit, ids=ids, dirty_only=True, listed_only=True):
+            self._note(changes, now)
+
+    def _note(self, changes: Iterable[Change], now: float) -> None:
+        for change in changes:
+            what = harm_of(change)
+            if change.action is not Action.WAIT:
+                self._take_back(change.mapping, but=what)
+            if what is not None:
+                self._harm[change.mapping.id, what] = _Met(now, getattr(change.mapping, SHOWN[what]))
+
+    def _take_back(self, mapping: claims.Mapping, *, but: str | None) -> None:
+        """Forgets the harm that the item is not to suffer any more and that was never sent; what was sent counts on."""
+        for what, column in SHOWN.items():
+            met = self._harm.get((mapping.id, what))
+            if what != but and met is not None and met.shown == getattr(mapping, column):
+                del self._harm[mapping.id, what]
+
+    def _forget(self, now: float) -> None:
+        self._harm = {key: met for key, met in self._harm.items() if now - met.at < WINDOW_SECONDS}
+
+    def _too_much(self) -> Counter[str] | None:
+        """The kinds of harm that are more than they may be, with their counts."""
+        counts = Counter(what for _, what in self._harm)
+        few, percent = self._settings.brake_items, self._settings.brake_percent
+        excess = {
+            what: count
+            for what, count in counts.items()
+            if count >= few and exceeds(self._database, count, percent)
+        }
+        return Counter(excess) if excess else None
+
+    @property
+    def message(self) -> str | None:
+        """What is held, and the way out; None while it is off."""
+        if self._excess is None:
+            return None
+        return (
+            f"The brake is on: at once {harm_in_words(self._excess)}, more than {self._settings.brake_percent} % of what is on "
+            "4Seller. These wait; everything else goes on. If that is right, write the plan with `midas sync products "
+            "--full --plan FILE`, read it, and apply it with `midas sync products --apply FILE`. If it is not, put it "
+            "right in the shop."
+        )
+
+    def tell(self) -> None:
+        """Tells staff when the brake went on, once, and closes the alert when it is off again."""
+        if self.engaged is self._told:
+            return
+        text = self.message
+        if text is not None:
+            log.warning(text)
+        with self._database.writing() as connection:
+            if text is None:
+                clear_alert(connection, kind=ALERT, subject=SUBJECT)
+            else:
+                raise_alert(connection, kind=ALERT, subject=SUBJECT, text=text)
+        self._told = self.engaged
+
+    def _held(self, change: Change) -> Change:
+        """The change, or as much of it as may be sent now: of a new price at least the quantity with it."""
+        excess = self._excess or Counter[str]()
+        price_held = "repriced" in excess and reprices(change)
+        what = harm_of(change)
+        if not price_held and what not in excess:
+            return change
+        only_price = what not in excess or what == "repriced"
+        if only_price and change.quantity != change.mapping.acked_quantity:
+            return only_quantity(change)
+        return Change(change.mapping, Action.WAIT, reason=REASON)

@@ -1,0 +1,163 @@
+"""The scan: finds every item whose desired state differs from what 4Seller confirmed, in chunks of flat memory.
+
+Triggers miss nothing they can see; the scan finds the rest: changes made while triggers were away. It marks such
+items dirty and leaves the pushing to `push.py`. What changed on 4Seller itself `reconcile.py` finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.claims import COLUMNS, Mapping
+from midas_pipelines.store.items.mappings import WAS_LISTED, ensure_items, mark_dirty
+from midas_pipelines.store.items.shards import Shards
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.stock.rules import NO_RULE, read_rules
+from midas_pipelines.storefront.catalog import read_items
+from midas_pipelines.storefront.schema import has_product_status
+from midas_pipelines.sync.listings.plan import Action, Change, plan
+
+CHUNK = 1000
+
+
+@dataclass
+class Scanned:
+    """What a scan saw."""
+
+    items: int = 0
+    quarantined: int = 0  # by our own rules now, or by 4Seller before
+    unchanged: int = 0
+    to_push: int = 0
+    changes: list[Change] = field(default_factory=list)  # kept only for a dry run
+
+
+def scan(
+    database: Database,
+    *,
+    title_limit: int,
+    ids: Sequence[int] | None = None,
+    keep_changes: bool = False,
+    shards: Shards | None = None,
+) -> Scanned:
+    """Compares every item, or those of `ids` or `shards`, and marks dirty what differs; with `keep_changes` it only tells."""
+    scanned = Scanned()
+    if not keep_changes:
+        with database.writing() as connection:
+            ensure_items(connection)
+    for changes in chunks(database, title_limit=title_limit, ids=ids, shards=shards):
+        for change in changes:
+            _count(scanned, change)
+        differing = [change for change in changes if _waits(change)]
+        if keep_changes:
+            scanned.changes += [
+                change for change in changes if change.writes or change.action is Action.QUARANTINED
+            ]
+        elif differing:
+            with database.writing() as connection:
+                mark_dirty(
+                    connection, [change.mapping.id for change in differing if not change.mapping.dirty]
+                )
+    return scanned
+
+
+def chunks(
+    database: Database,
+    *,
+    title_limit: int,
+    ids: Sequence[int] | None = None,
+    dirty_only: bool = False,
+    listed_only: bool = False,
+    shards: Shards | None = None,
+) -> Iterator[list[Change]]:
+    """The change that each item needs, a thousand items at a time, in the order of their mappings.
+
+    Args:
+        database: the shop's.
+        title_limit: the longest title 4Seller takes.
+        ids: only these mappings.
+        dirty_only: only items that wait to be pushed.
+        listed_only: only items that are on 4Seller, or were until their product went missing there.
+        shards: only the items of these.
+    """
+    for part in slices(ids):
+        after = 0
+        while rows := read_chunk(
+            database, after, part, dirty_only=dirty_only, listed_only=listed_only, shards=shards
+        ):
+            after = rows[-1].id
+            with database.reading() as connection:
+                changes = planned(connection, rows, title_limit)
+            yield changes
+
+
+def slices(ids: Sequence[int] | None) -> Iterator[Sequence[int] | None]:
+    """The mappings a thousand at a time: a statement takes only so many parameters."""
+    if ids is None:
+        yield None
+        return
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), CHUNK):
+        yield ordered[start : start + CHUNK]
+
+
+def read_chunk(
+    database: Database,
+    after: int,
+    ids: Sequence[int] | None = None,
+    *,
+    dirty_only: bool = False,
+    listed_only: bool = False,
+    shards: Shards | None = None,
+) -> list[Mapping]:
+    """The next thousand mappings behind `after`, narrowed as for `chunks`."""
+    query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
+    if ids is not None:
+        query = query.where(mappings.c.id.in_(ids))
+    if dirty_only:
+        query = query.where(mappings.c.dirty_since.is_not(None))
+    if listed_only:
+        query = query.where(WAS_LISTED)
+    if shards is not None:
+        query = query.where(shards.condition)
+    with database.reading() as connection:
+        return [Mapping(*row) for row in connection.execute(query)]
+
+
+def planned(connection: sa.Connection, rows: list[Mapping], title_limit: int) -> list[Change]:
+    """What each of these items needs; its item and rules are read together, whatever their number."""
+    items = read_items(connection, [row.key for row in rows], has_status=has_product_status(connection))
+    rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
+    return [plan(row, items.get(row.key), title_limit, rules.get(row.key, NO_RULE)) for row in rows]
+
+
+def _count(scanned: Scanned, change: Change) -> None:
+    if change.action is Action.NOTHING and change.draft is None:
+        return  # not sold any more, and not on 4Seller: no item
+    scanned.items += 1
+    aside = change.action is Action.QUARANTINED or (change.writes and not _waits(change))
+    scanned.quarantined += aside
+    scanned.unchanged += change.action is Action.NOTHING
+    scanned.to_push += change.writes and not aside
+
+
+def _waits(change: Change) -> bool:
+    """Whether the item has to go through a push: a write, or a set-aside that is not on record yet."""
+    mapping = change.mapping
+    if given_up(mapping):  # its quantity goes on being true all the same
+        return mapping.fourseller_product_id is not None and mapping.acked_quantity != change.quantity
+    if change.action is Action.QUARANTINED:
+        return mapping.state != "quarantined" or mapping.reason != change.reason
+    if change.action is Action.NOTHING:
+        return change.draft is not None and mapping.state != "listed"
+    return True
+
+
+def given_up(mapping: Mapping) -> bool:
+    """Whether 4Seller refused this very version, or failed too often: a person or a change frees it."""
+    return (
+        mapping.state == "quarantined" and mapping.acked_version >= mapping.version and mapping.attempts > 0
+    )

@@ -1,0 +1,319 @@
+"""Sending one change to 4Seller and telling how it ended; expected trouble becomes an outcome, not an exception."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import (
+    Ambiguous,
+    BadCredentials,
+    BadItem,
+    Conflict,
+    FourSellerError,
+    NotFound,
+    NotSent,
+    RateLimited,
+    Unavailable,
+)
+from midas_pipelines.fourseller.http.retry import noting_doubts
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.store.items.claims import PushOutcome, PushResult
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.storefront.types import unfit
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.accepted import content_taken, not_taken, quantity_not_taken, shown_form
+from midas_pipelines.sync.listings.content import content_hash
+from midas_pipelines.sync.listings.diff import keep_edits
+from midas_pipelines.sync.listings.identity import Known, meant, owner
+from midas_pipelines.sync.listings.plan import Action, Change
+from midas_pipelines.sync.listings.removal import remove
+from midas_pipelines.sync.threads import in_thread
+
+SENDS_OF_A_CREATE = 3
+"""How often a create is sent at most in one run where look-ups do not lag, each time after one that found nothing."""
+
+
+async def send(change: Change, client: FourSeller, engine: SyncContext, known: Known | None) -> PushOutcome:
+    """Carries out one change. Raises only `BadCredentials`: with a bad key every other call would fail too."""
+    with noting_doubts() as doubts:
+        outcome = await _send(change, client, engine, known)
+    return replace(outcome, uncertain=True) if doubts else outcome
+
+
+async def _send(change: Change, client: FourSeller, engine: SyncContext, known: Known | None) -> PushOutcome:
+    try:
+        match change.action:
+            case Action.CREATE:
+                return await _create(change, client, engine, known)
+            case Action.UPDATE:
+                return await _update(change, client, engine)
+            case Action.QUANTITY:
+                return await _set_quantity(change, client)
+            case Action.DELETE:
+                return await _delete(change, client, engine)
+            case Action.SETTLE:
+                return await _settle(change, client, engine, known)
+            case _:
+                raise AssertionError(f"{change.action} sends nothing")
+    except BadCredentials:
+        raise
+    except RateLimited as limited:
+        wait = limited.retry_after_seconds
+        return PushOutcome(
+            change.mapping, PushResult.RELEASED, reason=str(limited), wait_seconds=wait, settled=False
+        )
+    except NotSent as unsent:
+        return PushOutcome(change.mapping, PushResult.RELEASED, reason=str(unsent), settled=False)
+    except BadItem as refused:  # an earlier create of unknown fate is no clearer for it
+        settled = change.action is not Action.CREATE
+        return PushOutcome(
+            change.mapping, PushResult.QUARANTINED, reason=str(refused), refused=True, settled=settled
+        )
+    except NotFound as missing:
+        return await _vanished(change, client, missing)
+    except FourSellerError as failed:
+        settled = not change.mapping.in_doubt and change.action is not Action.CREATE
+        unanswered = isinstance(failed, Unavailable | Ambiguous) and failed.status in (None, 502, 503, 504)
+        return PushOutcome(
+            change.mapping, PushResult.FAILED, reason=str(failed), settled=settled, unanswered=unanswered
+        )
+
+
+async def _create(
+    change: Change, client: FourSeller, engine: SyncContext, known: Known | None
+) -> PushOutcome:
+    """Adopts the product if 4Seller has it already, creates it otherwise; an unknown fate is looked up first.
+
+    A look-up right after a lost answer proves nothing where look-ups lag: the create is then sent again by a later run.
+    """
+    assert change.draft is not None
+    lag = engine.settings.list_lag_seconds
+    sends = 1 if lag else SENDS_OF_A_CREATE
+    uncertain = known is None or change.mapping.creating_since is not None
+    for sent in range(sends + 1):
+        for product in await _adoptable(change, client, engine, known, look=uncertain):
+            adopted = await _adopt(change, product, client)
+            if adopted is not None:
+                return adopted
+        if sent == sends:
+            break
+        try:
+            product = await client.create_product(change.draft, idempotency_key=_idempotency_key(change))
+        except (Ambiguous, Conflict) as doubt:
+            uncertain, last = True, doubt
+            continue
+        late = change.mapping.creating_since is not None  # an earlier create may make a second product yet
+        return replace(_listed(change, product.id, product, created=True), uncertain=late)
+    return PushOutcome(change.mapping, PushResult.FAILED, reason=str(last), settled=False, wait_seconds=lag)
+
+
+async def _settle(
+    change: Change, client: FourSeller, engine: SyncContext, known: Known | None
+) -> PushOutcome:
+    """Ties the item to what its earlier create made, if it made anything; the next run goes on."""
+    found = await _adoptable(change, client, engine, known, look=True)
+    left = 0.0
+    since = change.mapping.creating_since
+    if not found and since is not None:
+        age = await in_thread(engine.database.now) - since
+        left = max(0.0, engine.settings.list_lag_seconds - age.total_seconds())
+    return PushOutcome(
+        change.mapping,
+        PushResult.RELEASED,
+        fourseller_product_id=found[0].id if found else None,
+        reason="The answer to its create was lost; what became of it is looked up before anything else is sent.",
+        settled=left == 0,
+        wait_seconds=left or None,
+    )
+
+
+async def _adoptable(
+    change: Change, client: FourSeller, engine: SyncContext, known: Known | None, *, look: bool
+) -> list[Product]:
+    """The products that are this item's and tied to no other, the surest first; `look` asks 4Seller too."""
+    # What an earlier create made has the SKU that the mapping held then.
+    sku = change.sku if change.action is Action.CREATE else change.mapping.sku
+    key = change.mapping.key
+    if not sku:
+        return []
+    found = known.find(sku, key) if known is not None else []
+    if look:
+        # 4Seller may have stored another spelling, and look for that one alone.
+        for spelling in dict.fromkeys((sku, sku.lower(), sku.upper())):
+            looked_up = meant(sku, key, await client.find_by_sku(spelling))
+            found += looked_up
+            if looked_up or not change.mapping.in_doubt:
+                break
+    found = meant(sku, key, found)
+    return await in_thread(_free, engine, found, change.mapping.id, sku) if found else []
+
+
+async def _adopt(change: Change, product: Product, client: FourSeller) -> PushOutcome | None:
+    """Ties the item to a product that 4Seller lists; None where it is deleted and the list only lags behind."""
+    quantity = product.inventory.quantity if product.inventory is not None else None
+    equal = content_hash(product) == change.content_hash and quantity == change.quantity
+    assert change.draft is not None
+    try:
+        if equal:
+            answer = await client.product(product.id)
+        else:
+            answer = await client.update_product(product.id, change.draft)
+    except NotFound:
+        return None
+    return _listed(change, product.id, answer, adopted=True, wrote=not equal)
+
+
+async def _update(change: Change, client: FourSeller, engine: SyncContext) -> PushOutcome:
+    product_id = change.mapping.fourseller_product_id
+    assert product_id is not None
+    if change.mapping.creating_since is not None and change.mapping.recheck_at is None:
+        await _remove_doubles(change, client, engine)
+    if change.guarded:
+        change = keep_edits(change, await client.product(product_id))
+    assert change.draft is not None
+    try:
+        answer = await client.update_product(product_id, change.draft)
+    except BadItem as refused:
+        if change.quantity is None or change.quantity == change.mapping.acked_quantity:
+            raise
+        # The old content stays on sale, so its quantity has to be true.
+        level = await client.set_quantity(product_id, change.quantity, _read_at(change))
+        if (other := quantity_not_taken(change.quantity, level)) is not None:
+            return PushOutcome(change.mapping, PushResult.FAILED, reason=other)
+        reason, quantity = str(refused), change.quantity
+        return PushOutcome(
+            change.mapping, PushResult.QUANTITY, quantity=quantity, reason=reason, refused=True, wrote=True
+        )
+    return _listed(change, product_id, answer)
+
+
+async def _remove_doubles(change: Change, client: FourSeller, engine: SyncContext) -> None:
+    """Removes what an earlier create of the item made after a later one had succeeded."""
+    key = change.mapping.key
+    for double in await _adoptable(change, client, engine, None, look=True):
+        if double.id != change.mapping.fourseller_product_id and owner(double) == key:
+            await remove(client, double.id)
+
+
+async def _set_quantity(change: Change, client: FourSeller) -> PushOutcome:
+    assert change.mapping.fourseller_product_id is not None
+    assert change.quantity is not None
+    product_id, quantity = change.mapping.fourseller_product_id, change.quantity
+    level = await client.set_quantity(product_id, quantity, _read_at(change))
+    if (other := quantity_not_taken(quantity, level)) is not None:
+        return PushOutcome(change.mapping, PushResult.FAILED, reason=other)
+    finished = change.reason is not None or change.content_hash == change.mapping.acked_hash
+    return PushOutcome(
+        change.mapping,
+        PushResult.QUANTITY,
+        quantity=change.quantity,
+        reason=change.reason,
+        wrote=True,
+        finished=finished,
+    )
+
+
+def _read_at(change: Change) -> datetime:
+    """When the quantity was read from the shop's tables, so that 4Seller may refuse the older of two."""
+    assert change.read_at is not None
+    return change.read_at
+
+
+async def _delete(change: Change, client: FourSeller, engine: SyncContext) -> PushOutcome:
+    product_id = change.mapping.fourseller_product_id
+    if product_id is None:  # a create of unknown fate: it may be there under its SKU
+        found = await _adoptable(change, client, engine, None, look=True)
+        product_id = found[0].id if len(found) == 1 else None
+    if product_id is not None:
+        await remove(client, product_id)
+    wrote = product_id is not None
+    return PushOutcome(
+        change.mapping, PushResult.REMOVED, reason=change.reason, wrote=wrote, aside=change.aside
+    )
+
+
+def _listed(
+    change: Change,
+    product_id: str,
+    answer: Product,
+    *,
+    created: bool = False,
+    adopted: bool = False,
+    wrote: bool = True,
+) -> PushOutcome:
+    """Listed as the answer shows it; failed where it shows that something was not taken."""
+    assert change.draft is not None
+    why = unfit(mappings.c.fourseller_product_id, product_id)
+    if why is not None:
+        reason = (
+            f"4Seller gave it the id {product_id[:20]!a}..., which {why}. Look at the product on 4Seller."
+        )
+        return PushOutcome(change.mapping, PushResult.QUARANTINED, reason=reason, settled=False)
+    if (other := not_taken(change.draft, answer, change.mapping)) is not None:
+        held = None if content_taken(change.draft, answer, change.mapping) else change.mapping.acked_hash
+        return PushOutcome(
+            change.mapping,
+            PushResult.FAILED,
+            fourseller_product_id=product_id,
+            reason=other,
+            content_hash=held,
+        )
+    return PushOutcome(
+        change.mapping,
+        PushResult.LISTED,
+        fourseller_product_id=product_id,
+        content_hash=change.content_hash,
+        observed_hash=shown_form(change.draft, answer),
+        price=change.draft.price,
+        quantity=change.quantity,
+        created=created,
+        adopted=adopted,
+        wrote=wrote,
+        pinned_fields=change.mapping.pinned_fields if change.guarded else None,
+    )
+
+
+async def _vanished(change: Change, client: FourSeller, missing: NotFound) -> PushOutcome:
+    """A write met a 404: only when the product is not there by its id either may the next attempt list it again."""
+    product_id, reason = change.mapping.fourseller_product_id, str(missing)
+    try:
+        if product_id is not None:
+            await client.product(product_id)
+    except NotFound:
+        return PushOutcome(
+            change.mapping,
+            PushResult.RELEASED,
+            reason="4Seller no longer has this product; the next run lists it again.",
+            vanished=True,
+            settled=False,
+        )
+    except BadCredentials:
+        raise
+    except FourSellerError as failed:
+        reason = str(failed)
+    settled = change.action is not Action.CREATE and not change.mapping.in_doubt
+    return PushOutcome(change.mapping, PushResult.FAILED, reason=reason, settled=settled)
+
+
+def _free(engine: SyncContext, found: list[Product], mapping_id: int, sku: str) -> list[Product]:
+    """Those of the products that are no other item's: neither tied to one, nor of a SKU that one has in the shop."""
+    ids = [product.id for product in found]
+    others = [product.sku for product in found if product.sku != sku]
+    tied = sa.select(mappings.c.fourseller_product_id).where(
+        mappings.c.fourseller_product_id.in_(ids), mappings.c.id != mapping_id
+    )
+    sold: set[str | None] = set()
+    with engine.database.reading() as connection:
+        taken = set(connection.scalars(tied))
+        for column in (products.c.sku, product_variants.c.sku) if others else ():
+            sold |= set(connection.scalars(sa.select(column).where(column.in_(others))))
+    return [product for product in found if product.id not in taken and product.sku not in sold]
+
+
+def _idempotency_key(change: Change) -> str:
+    return f"midas-{change.mapping.id}-{change.mapping.version}-{(change.content_hash or '')[:16]}"

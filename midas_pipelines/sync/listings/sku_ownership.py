@@ -1,0 +1,188 @@
+"""One SKU, one item: before a SKU is sent to 4Seller its mapping row must hold it, by a unique constraint.
+
+The shop says who owns a SKU. A row that holds one its item no longer has lets it go; where that item is no longer
+listed, the new owner inherits its 4Seller product rather than making a second one of the same SKU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.items.claims import COLUMNS, FORGOTTEN, Mapping
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.stock.rules import NO_RULE, Rule, read_rules
+from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.listings.plan import Action, Change, plan
+
+
+def claim_skus(
+    connection: sa.Connection,
+    changes: list[Change],
+    *,
+    has_status: bool,
+    title_limit: int,
+    lag_seconds: float = 0.0,
+) -> list[Change]:
+    """The same changes, with their SKUs held by their mapping rows, or set aside where another item has the SKU.
+
+    Runs in the transaction that claimed the rows. A change waits where the row that holds its SKU is busy. Creates
+    are noted as begun, so that a create whose answer is lost is looked up before it is sent again; an item in doubt
+    keeps its SKU until that is done. Until `lag_seconds` after a create was sent it is only looked up, for
+    4Seller's look-ups may lag as long behind it.
+    """
+    moving = [
+        change
+        for change in changes
+        if change.draft is not None
+        and change.action in (Action.CREATE, Action.UPDATE)
+        and change.draft.sku != change.mapping.sku
+    ]
+    unsettled = {c.mapping.id for c in moving if c.mapping.in_doubt and c.mapping.sku is not None}
+    changes = [replace(c, action=Action.SETTLE) if c.mapping.id in unsettled else c for c in changes]
+    moving = [change for change in moving if change.mapping.id not in unsettled]
+    settled = changes
+    if moving:
+        grant = _read_grant(connection, changes, moving, has_status, title_limit)
+        for change in moving:
+            _decide(connection, grant, change)
+        _hold(connection, grant.taken)
+        settled = [grant.batch[change.mapping.id] for change in changes]
+    creates = {change.mapping.id for change in settled if change.action is Action.CREATE}
+    early = creates - _note_creates(connection, creates, lag_seconds)
+    return [replace(c, action=Action.SETTLE) if c.mapping.id in early else c for c in settled]
+
+
+@dataclass
+class _Grant:
+    """What is known while the SKUs of one batch are given out."""
+
+    batch: dict[int, Change]  # by mapping id, as decided so far
+    moving: frozenset[int]
+    holders: dict[str, Mapping]
+    items: dict[ItemKey, ShopItem]
+    free: set[int]  # holders outside the batch that nobody is pushing
+    title_limit: int
+    rules: dict[ItemKey, Rule]
+    taken: dict[str, int] = field(default_factory=dict)  # SKU -> mapping id
+
+    def plan(self, mapping: Mapping, item: ShopItem | None) -> Change:
+        """What the holder of a SKU needs."""
+        return plan(mapping, item, self.title_limit, self.rules.get(mapping.key, NO_RULE))
+
+
+def _read_grant(
+    connection: sa.Connection, changes: list[Change], moving: list[Change], has_status: bool, limit: int
+) -> _Grant:
+    batch = {change.mapping.id: change for change in changes}
+    rows = connection.execute(
+        sa.select(*COLUMNS).where(mappings.c.sku.in_([change.sku for change in moving]))
+    )
+    holders = {row.sku: Mapping(*row) for row in rows}
+    items = read_items(connection, [holder.key for holder in holders.values()], has_status=has_status)
+    return _Grant(
+        batch=batch,
+        moving=frozenset(change.mapping.id for change in moving),
+        holders=holders,
+        items=items,
+        rules=read_rules(connection, {key: item.category_id for key, item in items.items()}),
+        free=_free(connection, [holder.id for holder in holders.values() if holder.id not in batch]),
+        title_limit=limit,
+    )
+
+
+def _free(connection: sa.Connection, ids: list[int]) -> set[int]:
+    """Locks those of the rows that neither a worker nor a transaction of the shop's is busy with."""
+    claimed = sa.and_(mappings.c.claimed_until.is_not(None), mappings.c.claimed_until >= utc_now())
+    query = sa.select(mappings.c.id).where(mappings.c.id.in_(ids), ~claimed).order_by(mappings.c.id)
+    return set(connection.scalars(query.with_for_update(skip_locked=True)))
+
+
+def _decide(connection: sa.Connection, grant: _Grant, change: Change) -> None:
+    """Gives the change its SKU, sets it aside or lets it wait; the holder's change in this batch follows suit."""
+    sku, row = change.sku or "", change.mapping.id
+    holder = grant.holders.get(sku)
+    item = grant.items.get(holder.key) if holder is not None else None
+    keeps = item is not None and item.active and item.sku == sku
+    if sku in grant.taken or (holder is not None and holder.id not in grant.moving and keeps):
+        reason = f"Its SKU {sku} is another item's too: give each item in the shop a SKU of its own."
+        grant.batch[row] = replace(change, action=Action.QUARANTINED, reason=reason, shared=True)
+    elif holder is not None and _is_busy(grant, change, holder, item):
+        reason = f"The item that had its SKU {sku} is being pushed; the next run goes on."
+        grant.batch[row] = replace(change, action=Action.WAIT, reason=reason)
+    else:
+        grant.taken[sku] = row
+        if holder is not None and holder.id not in grant.moving:
+            grant.batch[row] = _inherit(connection, grant, change, holder, item)
+
+
+def _is_busy(grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None) -> bool:
+    """Whether the holder is being pushed elsewhere, or has yet to find out what it made under the SKU."""
+    if holder.id not in grant.batch and holder.id not in grant.free:
+        return True
+    return holder.in_doubt and not _hands_over(grant, change, holder, item)
+
+
+def _hands_over(grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None) -> bool:
+    """Whether the new owner, which has no product yet, takes over what the holder's item needs no more."""
+    return change.action is Action.CREATE and grant.plan(holder, item).draft is None
+
+
+def _inherit(
+    connection: sa.Connection, grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None
+) -> Change:
+    """Frees the SKU of its holder; hands the holder's 4Seller product on when that item is to be listed no more."""
+    freed: dict[str, object] = {"sku": None}
+    left = replace(holder, sku=None)
+    heir = change.mapping
+    if _hands_over(grant, change, holder, item):
+        freed |= FORGOTTEN | {"creating_since": None, "state": "removed"}
+        left = replace(left, fourseller_product_id=None, acked_quantity=None, creating_since=None)
+        # A create of the holder's whose answer was lost is the heir's to look up now.
+        heir = replace(
+            heir,
+            sku=change.sku,
+            fourseller_product_id=holder.fourseller_product_id,
+            creating_since=heir.creating_since or holder.creating_since,
+        )
+    if holder.id in grant.batch:
+        grant.batch[holder.id] = grant.plan(left, item)
+    else:
+        freed["version"] = mappings.c.version + 1
+        freed["dirty_since"] = sa.func.coalesce(mappings.c.dirty_since, utc_now())
+    connection.execute(sa.update(mappings).where(mappings.c.id == holder.id).values(freed))
+    if heir is change.mapping:
+        return change
+    taken_over = {
+        "fourseller_product_id": heir.fourseller_product_id,
+        "creating_since": heir.creating_since,
+    }
+    connection.execute(sa.update(mappings).where(mappings.c.id == heir.id).values(taken_over))
+    moved = replace(change, mapping=heir)
+    return moved if heir.fourseller_product_id is None else moved.with_mapping(heir)
+
+
+def _hold(connection: sa.Connection, taken: dict[str, int]) -> None:
+    # Two items may swap their SKUs: all let go first, then each takes its own.
+    if not taken:
+        return
+    connection.execute(sa.update(mappings).where(mappings.c.id.in_(taken.values())).values(sku=None))
+    statement = sa.update(mappings).where(mappings.c.id == sa.bindparam("row"))
+    connection.execute(
+        statement.values(sku=sa.bindparam("new_sku")),
+        [{"row": row, "new_sku": sku} for sku, row in taken.items()],
+    )
+
+
+def _note_creates(connection: sa.Connection, creates: set[int], lag_seconds: float) -> set[int]:
+    """Notes that creates are sent now; leaves out those of which an earlier one, of unknown fate, may not be listed yet."""
+    if not creates:
+        return creates
+    known = sa.update(mappings).where(mappings.c.id.in_(creates))
+    if lag_seconds:
+        shown = mappings.c.creating_since < utc_now(-math.ceil(lag_seconds))
+        known = known.where(sa.or_(mappings.c.creating_since.is_(None), shown))
+    return set(connection.scalars(known.values(creating_since=utc_now()).returning(mappings.c.id)))

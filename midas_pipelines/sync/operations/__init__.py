@@ -1,0 +1,1 @@
+"""Reports about how the syncs run: performance, capacity, low stock, daily report."""

@@ -1,0 +1,80 @@
+"""What the end of an order does, whoever ended it: the marketplace, the shop, or a person who settled a conflict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.notify.alerts import ENDED, raise_alert
+from midas_pipelines.store.schema.tables import marketplace_order_lines
+from midas_pipelines.storefront.orders import order_payment, set_order_status
+from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
+from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.state_machine import OPEN
+from midas_pipelines.sync.orders.model.units import left_to_ship
+from midas_pipelines.sync.orders.stock.release import order_lines, release_units
+
+
+def end_order(
+    connection: sa.Connection, row: sa.Row[Any], status: OrderStatus, clerk: OrderContext, *, all_left: bool
+) -> None:
+    """Frees what has not left, and asks no person any more about lines that will not be shipped.
+
+    Args:
+        connection: holds the order's rows, and the stock of its items.
+        row: our row of the order.
+        status: cancelled or refunded.
+        clerk: writes the order log.
+        all_left: whether everything has left, with or without a parcel on record.
+    """
+    if row.resolution != "cancelled":  # which has freed what is free already
+        release_units(connection, row, status.value, clerk, all_left=all_left)
+    if not all_left:
+        of_order = sa.update(marketplace_order_lines).where(marketplace_order_lines.c.order_id == row.id)
+        connection.execute(of_order.values(exception=None))
+        set_exceptions(
+            connection, row.id, drop=(OrderException.UNMAPPED.value, OrderException.QUANTITY.value)
+        )
+    if status is OrderStatus.CANCELLED:
+        queue_mail(connection, row, "cancelled", clerk.mail)
+
+
+def warn_packers(connection: sa.Connection, row: sa.Row[Any], status: OrderStatus, shop: str | None) -> None:
+    """Alerts staff that the marketplace ended an order that somebody may be packing.
+
+    Args:
+        connection: holds the order's rows, which are as they were before.
+        row: our row of the order.
+        status: cancelled or refunded.
+        shop: the status of the shop's order.
+    """
+    payment = order_payment(connection, row.local_order_id)
+    if shop not in OPEN or payment == "refunded" or (shop == OrderStatus.PENDING and payment != "paid"):
+        return
+    if not any(left_to_ship(line) for line in order_lines(connection, row.id)):
+        return
+    name = row.marketplace_order_id
+    text = f"Order {name} is {status.value} on the marketplace, and was {shop} and {payment} here: do not pack or send it."
+    raise_alert(connection, kind=ENDED, subject=f"order:{name}"[:200], text=text)
+
+
+def refund_shop_order(
+    connection: sa.Connection, row: sa.Row[Any], shop: str, *, left: bool, notes: str
+) -> None:
+    """Marks the shop's order as refunded: it is cancelled where nothing has left, and shipped where something has.
+
+    Args:
+        connection: holds the order's rows; our row says `refunded` already, so that the trigger reports nothing.
+        row: our row of the order.
+        shop: the status of the shop's order.
+        left: whether goods of it have left.
+        notes: for the shop's status history.
+    """
+    if left:
+        status = OrderStatus.SHIPPED.value if shop in OPEN else shop
+    else:  # a shop may have a status of its own for it
+        status = shop if shop == OrderStatus.REFUNDED else OrderStatus.CANCELLED.value
+    set_order_status(connection, row.local_order_id, status=status, notes=notes, payment_status="refunded")

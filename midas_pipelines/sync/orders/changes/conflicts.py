@@ -1,0 +1,177 @@
+"""An order on which shop and marketplace contradict each other: a person decides, and says so here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.status import OrderStatus, read_status
+from midas_pipelines.notify.alerts import ENDED as ENDED_ALERT
+from midas_pipelines.notify.alerts import clear_alert, raise_alert
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.storefront.orders import order_status, set_order_status
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders.changes.close import end_order
+from midas_pipelines.sync.orders.customer_mail.send import cancel_queued_cancellation
+from midas_pipelines.sync.orders.model import exceptions as flaws
+from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN, SHIPPED_STATES
+from midas_pipelines.sync.orders.model.units import accounted, left_to_ship
+from midas_pipelines.sync.orders.stock.allocate import allocate_units
+from midas_pipelines.sync.orders.stock.backorders import mark_backordered
+from midas_pipelines.sync.orders.stock.release import order_lines, restock_units
+from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped, units_shipped
+
+ALERT = "order_conflict"
+_ORDERS = marketplace_orders.c
+
+
+class NoConflict(Exception):
+    """The order is in no conflict; the message says what to do instead."""
+
+
+def find_conflict(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, step: str, detail: str, clerk: OrderContext
+) -> None:
+    """Asks a person about what the marketplace reports, once for each report: the same again asks nobody."""
+    given, asked = sale.updated_at, row.disputed_at
+    if given is None or (asked is not None and given <= asked):
+        new = given is None and clerk.log_once(connection, row.marketplace_order_id, step, detail)
+    else:
+        clerk.log(connection, row.marketplace_order_id, step, detail)
+        connection.execute(
+            sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(disputed_at=given)
+        )
+        new = True
+    if new:
+        raise_conflict(connection, row, detail)
+
+
+def raise_conflict(connection: sa.Connection, order: sa.Row[Any], detail: str) -> None:
+    """Marks the order and tells staff, once for each conflict."""
+    set_exceptions(connection, order.id, add=(OrderException.CONFLICT.value,))
+    _set(connection, order, resolution=None)
+    order_id = order.marketplace_order_id
+    clear_alert(connection, kind=ENDED_ALERT, subject=_subject(order_id))  # which said less
+    raise_alert(connection, kind=ALERT, subject=_subject(order_id), text=f"Order {order_id}: {detail}")
+
+
+def end_conflict(connection: sa.Connection, order: sa.Row[Any]) -> None:
+    """Both sides say the same again, or a person has decided."""
+    set_exceptions(connection, order.id, drop=(OrderException.CONFLICT.value,))
+    clear_alert(connection, kind=ALERT, subject=_subject(order.marketplace_order_id))
+
+
+def resolve_conflict(
+    connection: sa.Connection, order: sa.Row[Any], decision: str, clerk: OrderContext, *, restock: bool
+) -> None:
+    """Ends a conflict as a person decided.
+
+    Args:
+        connection: a writing transaction.
+        order: our row, locked.
+        decision: `shipped` (the sale stands) or `cancelled` (it does not).
+        clerk: writes the story.
+        restock: for `cancelled`: what had left is back on the shelf.
+
+    Raises:
+        NoConflict: there is nothing to decide.
+    """
+    if OrderException.CONFLICT.value not in flaws.read(order.exception):
+        raise NoConflict(
+            f"Order {order.marketplace_order_id} is in no conflict: nothing was changed. "
+            "`midas orders dismiss` ends other exceptions that a person has looked at."
+        )
+    goods = ", with the goods back in stock" if restock else ""
+    detail = f"An operator settled the conflict: the order counts as {decision}{goods}."
+    clerk.log(connection, order.marketplace_order_id, "settled", detail)
+    if decision == "cancelled":
+        _cancel(connection, order, clerk, restock=restock)
+    else:
+        _uphold(connection, order, clerk)
+    # What the marketplace has said so far is decided upon; a later word asks anew.
+    _set(connection, order, resolution=decision, disputed_at=order.source_updated_at or order.disputed_at)
+    end_conflict(connection, order)
+
+
+def _cancel(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext, *, restock: bool) -> None:
+    """The sale does not stand: what is on the shelf is free, what left comes back only if it is back."""
+    shop = order_status(connection, order.local_order_id)
+    _take_anew(connection, order, clerk, shop, whole=False)
+    all_left = order.status in ENDED or is_fully_shipped(connection, order, shop)
+    word = read_status(order.status_word)
+    there = word.status if word.known else OrderStatus(order.status)
+    untold = (
+        shop is not None and there in OPEN and order.status not in (*SHIPPED_STATES, OrderStatus.REFUNDED)
+    )
+    if untold:
+        _set(connection, order, status=there.value)
+    elif order.status in OPEN:
+        _set(connection, order, status=OrderStatus.CANCELLED.value)
+    if shop not in (None, "cancelled"):
+        set_order_status(
+            connection, order.local_order_id, status="cancelled", notes="Settled by the operator"
+        )
+    _set(connection, order, shop_status_since=utc_now() if untold else None, push_after=None, push_attempts=0)
+    end_order(connection, order, OrderStatus.CANCELLED, clerk, all_left=all_left)
+    if restock:
+        restock_units(connection, order, "cancelled", clerk, all_left=all_left)
+
+
+def _uphold(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext) -> None:
+    """The sale stands: it has its stock again, and 4Seller is told where the shop's order is."""
+    cancel_queued_cancellation(connection, order.id)
+    if order.status == OrderStatus.CANCELLED:
+        _set(connection, order, status=OrderStatus.PROCESSING.value)
+    shop = order_status(connection, order.local_order_id)
+    refunded = order.status == OrderStatus.REFUNDED  # of what was paid back no more is sent
+    _take_anew(connection, order, clerk, shop, whole=not refunded)
+    lines = order_lines(connection, order.id)
+    everything_left = not any(left_to_ship(line) or line.backordered for line in lines)
+    wanted = "shipped" if everything_left or refunded else "processing"
+    if order.status in SHIPPED_STATES:
+        wanted = order.status
+    if shop is not None and shop not in SHIPPED_STATES and shop != wanted:
+        set_order_status(connection, order.local_order_id, status=wanted, notes="Settled by the operator")
+    since = None if refunded else utc_now()
+    _set(connection, order, shop_status_since=since, push_after=None, push_attempts=0)
+
+
+def _take_anew(
+    connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext, shop: str | None, *, whole: bool
+) -> None:
+    """What the order gave back though it left, or is to leave, is taken again.
+
+    Args:
+        connection: holds the order's rows.
+        order: our row.
+        clerk: writes the story.
+        shop: where the shop's order stands.
+        whole: whether the order is to have all that was sold; else only what has left.
+    """
+    left = units_shipped(connection, order, shop)
+    for line in order_lines(connection, order.id):
+        wanted = line.quantity if whole else left[line.line]
+        missing = wanted - accounted(line) - line.backordered
+        if line.product_id is not None and missing > 0:
+            gone = max(0, left[line.line] - accounted(line))
+            item = (line.product_id, line.variant_id)
+            got = allocate_units(connection, order, line, item, missing=missing, gone=gone)
+            clerk.log(
+                connection,
+                order.marketplace_order_id,
+                "deducted",
+                f"Line {line.line}, {line.sku}, again: {got}",
+            )
+    mark_backordered(connection, order.id)
+
+
+def _set(connection: sa.Connection, order: sa.Row[Any], **values: Any) -> None:
+    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == order.id).values(values))
+
+
+def _subject(order_id: str) -> str:
+    return f"order:{order_id}"[:200]

@@ -1,0 +1,406 @@
+"""An order that the marketplace changed after it was imported: lines, amounts, buyer, address.
+
+While nothing has left the shop the change is carried out; afterwards a person has to see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.stock.ledger import StockMove, move_stock
+from midas_pipelines.storefront.bulk import insert_rows, reserve_ids
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.orders import (
+    insert_order_items,
+    order_address,
+    order_status,
+    update_order,
+    update_order_items,
+)
+from midas_pipelines.storefront.schema import order_items
+from midas_pipelines.storefront.types import to_cents, utc_now
+from midas_pipelines.sync.orders.model import exceptions, rows
+from midas_pipelines.sync.orders.model.digest import read_content, untold
+from midas_pipelines.sync.orders.model.exceptions import OrderException, explain_sale
+from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, match_lines, reference
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.oversold import clear_oversold_alert, raise_oversold_alert
+from midas_pipelines.sync.orders.model.sale import Sale, said_over, with_goods
+from midas_pipelines.sync.orders.model.state_machine import OPEN
+from midas_pipelines.sync.orders.model.units import on_order
+from midas_pipelines.sync.orders.stock.release import order_lines
+from midas_pipelines.sync.orders.stock.shipped import has_shipped
+
+_ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
+_FOLLOWS_LINES = {OrderException.UNMAPPED.value, OrderException.OVERSOLD.value, OrderException.QUANTITY.value}
+
+
+@dataclass(frozen=True, slots=True)
+class LineShift:
+    """What an edit does to one line: units to take (or give back, when negative) and units it stops owing."""
+
+    take: int = 0
+    owe_less: int = 0
+
+
+def shift(*, wanted: int, taken: int, released: int, backordered: int, shipped: int = 0) -> LineShift:
+    """How a line comes to hold `wanted` units: what it still owes goes first, then what it took, never what left."""
+    has = taken - released
+    missing = wanted - has - backordered
+    if missing >= 0:
+        return LineShift(take=missing)
+    owe_less = min(backordered, -missing)
+    return LineShift(take=-min(-missing - owe_less, has - shipped), owe_less=owe_less)
+
+
+@dataclass
+class LinePairing:
+    """Which of our lines each line of the edited order is."""
+
+    kept: list[tuple[SoldLine, sa.Row[Any]]] = field(default_factory=list)
+    added: list[SoldLine] = field(default_factory=list)
+    dropped: list[sa.Row[Any]] = field(default_factory=list)
+
+    @property
+    def changes(self) -> bool:
+        """Whether any line has another number of units, another price or another item than before."""
+        return bool(self.added or self.dropped) or any(
+            (sold.line.quantity, sold.line.price) != (row.quantity, row.price)
+            or (row.product_id is None and not row.taken and sold.item is not None)
+            for sold, row in self.kept
+        )
+
+
+def pair(sold: Sequence[SoldLine], standing: Sequence[sa.Row[Any]]) -> LinePairing:
+    """Pairs the lines of an edited order with ours: by what they say of themselves, by the item, then by their place.
+
+    A line may have moved, or have got the SKU or the product id that it lacked; a line of another item is another line.
+    """
+    free = {row.line: row for row in standing}
+    left = list(sold)
+    found = LinePairing()
+    for same in (_same_words_and_place, _same_words, _same_item, _same_place_and_part):
+        for line in list(left):
+            row = next((row for row in free.values() if same(line, row)), None)
+            if row is not None:
+                found.kept.append((line, free.pop(row.line)))
+                left.remove(line)
+    found.added = left
+    found.dropped = [row for row in free.values() if row.quantity != 0 or on_order(row) or row.backordered]
+    for line, row in found.kept:
+        line.number, line.order_item_id = row.line, row.order_item_id
+        if line.line.odd and line.line.quantity == 1 and row.quantity:  # it was missing: as before
+            line.line = replace(line.line, quantity=row.quantity, total=line.line.price * row.quantity)
+    last = max((row.line for row in standing), default=0)
+    for number, line in enumerate(found.added, start=last + 1):
+        line.number = number
+    return found
+
+
+def _same_words_and_place(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    return _same_words(sold, row) and sold.line.line == row.line
+
+
+def _same_words(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    return sold.named == (row.fourseller_product_id, row.sku)
+
+
+def _same_item(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    return row.product_id is not None and sold.item == (row.product_id, row.variant_id)
+
+
+def _same_place_and_part(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    """The same line with words added: it names no other item than before."""
+    product_id, sku = sold.named
+    agrees = all(
+        before is None or now is None or before == now  # what is missing contradicts nothing
+        for before, now in ((row.sku, sku), (row.fourseller_product_id, product_id))
+    )
+    return sold.line.line == row.line and agrees and (row.product_id is None or sold.item is None)
+
+
+def apply_edit(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: OrderContext
+) -> bool:
+    """Brings the shop's order to what the marketplace says now; True when it did.
+
+    Args:
+        connection: holds the rows of the order and the stock of its items.
+        row: our row of the order.
+        sale: the later word.
+        parts: which of lines, amounts, buyer and address it changes.
+        clerk: writes the story.
+    """
+    parts = _with_what_belongs(row, sale, parts)
+    if not sale.lines and "amounts" in parts:  # its amounts are about the lines that are on record
+        sale = with_goods(sale, row.lines_total or Decimal("0.00"))
+    shop = order_status(connection, row.local_order_id)
+    open_still = OrderStatus(row.status) in OPEN and not has_shipped(connection, row, shop)
+    standing = order_lines(connection, row.id)
+    first = not standing and "lines" in untold(row.content_hash)  # then it is no change, whatever has left
+    if first:
+        sale = _standing_as(sale, row, left=has_shipped(connection, row, shop))
+    pairing = pair(match_lines(connection, [sale]), standing) if "lines" in parts else LinePairing()
+    of_address = parts if open_still else parts & untold(row.content_hash)
+    _change_address(connection, row, sale, of_address, clerk)
+    if pairing.changes and not (open_still or first):
+        what = f"to {len(sale.lines)} lines, {sale.priced}, after goods have left"
+        raise_edit_conflict(connection, row, f"The marketplace changed the order {what}.", clerk)
+        _note_content(connection, row, sale, clerk)
+        return False
+    if "lines" in parts:
+        _change_lines(connection, row, pairing, clerk, move_stock_too=open_still or first)
+    _change_amounts(connection, row, sale, parts, clerk)
+    _note_content(connection, row, sale, clerk)
+    update_exceptions(connection, row, sale, parts, clerk)
+    return True
+
+
+def _standing_as(sale: Sale, row: sa.Row[Any], *, left: bool) -> Sale:
+    """The sale in the status that its order has reached, which says whether its lines take stock."""
+    return replace(sale, status=OrderStatus(row.status), shipped=sale.shipped or left)
+
+
+def _with_what_belongs(row: sa.Row[Any], sale: Sale, parts: Collection[str]) -> frozenset[str]:
+    """Lines and amounts go together: one of them may be as in an edit before, which was left to a person.
+
+    Of an order whose total was never told the total is that of its lines.
+    """
+    if not {"lines", "amounts"} & set(parts):
+        return frozenset(parts)
+    told = {part for part in ("lines", "amounts") if getattr(sale.content, part) is not None}
+    if "lines" in parts and read_content(row.content_hash).amounts is None:
+        told.add("amounts")
+    return frozenset(parts) | told
+
+
+def raise_edit_conflict(connection: sa.Connection, row: sa.Row[Any], why: str, clerk: OrderContext) -> None:
+    """Marks an order whose change cannot be carried out here."""
+    detail = f"{why} Compare the two by hand; `midas orders dismiss` when you have."
+    if clerk.log_once(connection, row.marketplace_order_id, "edited", detail):
+        set_exceptions(connection, row.id, add=(OrderException.EDITED.value,))
+
+
+def _change_lines(
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    pairing: LinePairing,
+    clerk: OrderContext,
+    *,
+    move_stock_too: bool,
+) -> None:
+    for line in pairing.dropped:
+        _book(connection, row, line, _item(line), wanted=0)
+    gone = [line.id for line in pairing.dropped]
+    values = {"quantity": 0, "exception": None}
+    connection.execute(sa.update(marketplace_order_lines).where(_LINES.id.in_(gone)).values(values))
+    for sold, line in pairing.kept:
+        _resize(connection, row, sold, line, move_stock_too=move_stock_too)
+    if row.local_order_id is not None:
+        kept = [_shop_line(sold) for sold, _ in pairing.kept]
+        mapped = [_shop_item(sold) for sold, line in pairing.kept if sold.item and line.product_id is None]
+        dropped = [
+            {"id": line.order_item_id, "quantity": 0, "total_price": "0.00"} for line in pairing.dropped
+        ]
+        for changes in (kept, mapped, dropped):
+            update_order_items(connection, row.local_order_id, changes)
+    _add_lines(connection, row, pairing.added)
+    if pairing.changes:
+        clerk.log(connection, row.marketplace_order_id, "edited", _told(pairing))
+    now = [*(sold for sold, _ in pairing.kept), *pairing.added]
+    for sold in now:
+        for flaw in sold.flaws:
+            clerk.log_once(connection, row.marketplace_order_id, flaw.value, sold.explain(flaw))
+    raise_oversold_alert(connection, filter(None, (sold.short for sold in now)))
+    before = [line for line in [*pairing.dropped, *(line for _, line in pairing.kept)] if line.backordered]
+    clear_oversold_alert(connection, {(line.product_id, line.variant_id) for line in before})
+
+
+def _told(pairing: LinePairing) -> str:
+    parts = [
+        f"line {row.line} from {row.quantity} at {row.price} to {sold.line.quantity} at {sold.line.price}"
+        for sold, row in pairing.kept
+        if (sold.line.quantity, sold.line.price) != (row.quantity, row.price)
+    ]
+    parts += [
+        f"line {row.line} is {sold.line.sku or sold.line.title} now"
+        for sold, row in pairing.kept
+        if row.product_id is None and not row.taken and sold.item is not None
+    ]
+    parts += [f"line {row.line} ({row.sku or row.title}) is gone" for row in pairing.dropped]
+    parts += [
+        f"line {sold.number} is new: {sold.line.quantity} of {sold.line.sku or sold.line.title} at {sold.line.price}"
+        for sold in pairing.added
+    ]
+    return f"The marketplace changed the order: {'; '.join(parts)}."
+
+
+def _resize(
+    connection: sa.Connection, row: sa.Row[Any], sold: SoldLine, line: sa.Row[Any], *, move_stock_too: bool
+) -> None:
+    item = _item(line) or (sold.item if not line.taken else None)
+    sold.name(item)
+    if not move_stock_too:  # the words alone have changed
+        sold.wanted = sold.taken = on_order(line)
+    elif item is not None:
+        sold.taken = _book(connection, row, line, item, wanted=sold.wanted)
+    values = {
+        "sku": sold.line.sku or line.sku,
+        "fourseller_product_id": sold.line.fourseller_product_id or line.fourseller_product_id,
+        "title": sold.line.title,
+        "quantity": sold.line.quantity,
+        "price": sold.line.price,
+        "product_id": item[0] if item else None,
+        "variant_id": item[1] if item else None,
+        "exception": sold.exception if move_stock_too else line.exception,
+    }
+    connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
+
+
+def _shop_item(sold: SoldLine) -> dict[str, Any]:
+    assert sold.item is not None
+    return {"id": sold.order_item_id, "product_id": sold.item[0], "variant_id": sold.item[1]}
+
+
+def _shop_line(sold: SoldLine) -> dict[str, Any]:
+    return {
+        "id": sold.order_item_id,
+        "quantity": sold.line.quantity,
+        "price": to_cents(sold.line.price),
+        "total_price": to_cents(sold.line.total),
+    }
+
+
+def _add_lines(connection: sa.Connection, row: sa.Row[Any], lines: Sequence[SoldLine]) -> None:
+    if row.local_order_id is not None:
+        item_ids = reserve_ids(connection, order_items, len(lines))
+        for line, item_id in zip(lines, item_ids, strict=True):
+            line.order_item_id = item_id
+        insert_order_items(connection, [rows.shop_item(line, row.local_order_id) for line in lines])
+    taking = [line for line in lines if line.wanted]
+    moves = [
+        StockMove(line.item, -line.wanted, CHANNEL, "sale", reference(row.marketplace_order_id, line.number))
+        for line in taking
+        if line.item is not None
+    ]
+    for line, delta in zip(taking, move_stock(connection, moves), strict=True):
+        line.taken = -delta
+    insert_rows(connection, marketplace_order_lines, [rows.marketplace_line(line, row.id) for line in lines])
+
+
+def _item(line: sa.Row[Any]) -> ItemKey | None:
+    return None if line.product_id is None else (line.product_id, line.variant_id)
+
+
+def _book(
+    connection: sa.Connection, row: sa.Row[Any], line: sa.Row[Any], item: ItemKey | None, *, wanted: int
+) -> int:
+    """Moves the stock of one line to `wanted` units; returns the units that it holds then."""
+    change = shift(
+        wanted=wanted,
+        taken=line.taken,
+        released=line.released,
+        backordered=line.backordered,
+        shipped=line.shipped,
+    )
+    moved = 0
+    if change.take and item is not None:
+        name = reference(row.marketplace_order_id, line.line, line.taken + line.released)
+        moved = -move_stock(connection, [StockMove(item, -change.take, CHANNEL, "edited", name)])[0]
+    taken, released = line.taken + max(0, moved), line.released + max(0, -moved)
+    backordered = line.backordered - change.owe_less + max(0, change.take - moved)
+    values = {"taken": taken, "released": released, "backordered": backordered}
+    connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
+    return int(taken - released)
+
+
+def _change_amounts(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: OrderContext
+) -> None:
+    values: dict[str, Any] = {"lines_total": sale.lines_total} if "lines" in parts else {}
+    if "amounts" in parts:
+        names = ("total", "shipping_cost", "tax", "discount")
+        values |= {name: getattr(sale, name) for name in names}
+        changed = [
+            f"{name.replace('_', ' ')} {getattr(row, name)} → {value}"
+            for name, value in values.items()
+            if name in names and (getattr(row, name) or Decimal(0)) != value
+        ]
+        if changed:
+            amounts = f"{', '.join(changed)} {row.currency or ''}".rstrip()
+            detail = f"The marketplace changed the amounts: {amounts}."
+            clerk.log(connection, row.marketplace_order_id, "edited", detail)
+        if changed and row.local_order_id is not None:
+            total, shipping = to_cents(sale.total), to_cents(sale.shipping_cost)
+            update_order(connection, row.local_order_id, total_amount=total, shipping_cost=shipping)
+    if values:
+        connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))
+
+
+def _change_address(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: OrderContext
+) -> None:
+    """Who bought and where it goes, as far as the message says; a person who was forgotten stays so."""
+    if row.erased_at is not None:
+        return
+    told = (sale.buyer if "buyer" in parts else {}) | (sale.ship_to if "address" in parts else {})
+    known = order_address(connection, row.local_order_id) if told else None
+    if known is None:
+        return
+    address = said_over(known, told)
+    if address != known:
+        update_order(connection, row.local_order_id, shipping_address=address, billing_address=address)
+        what = " and ".join(part for part in ("buyer", "address") if part in parts)
+        detail = f"The marketplace changed the {what}."
+        clerk.log(connection, row.marketplace_order_id, "edited", detail)
+
+
+def _note_content(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: OrderContext) -> None:
+    known = read_content(row.content_hash)
+    values: dict[str, Any] = {"content_hash": sale.content.over(known).written(), "content_at": utc_now()}
+    if sale.content == sale.content.over(known):  # the whole order, of which nothing is left out
+        values["payload"] = sale.sealed or clerk.vault.seal(sale.raw)
+    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))
+
+
+def update_exceptions(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: OrderContext
+) -> None:
+    """The order's flaws are those of its lines and its amounts now; the others are none of an edit's business."""
+    add: set[str] = set()
+    drop: set[str] = set()
+    if "lines" in parts:
+        of_lines = sa.select(_LINES.exception).where(_LINES.order_id == row.id, _LINES.exception.is_not(None))
+        add = set().union(*(exceptions.read(found) for found in connection.scalars(of_lines)))
+        drop = _FOLLOWS_LINES - add
+    if {"lines", "amounts"} & set(parts):
+        now = connection.execute(sa.select(marketplace_orders).where(_ORDERS.id == row.id)).one()
+        standing = _as_on_record(sale, now)
+        if standing.adds_up:
+            drop |= {OrderException.TOTAL.value}
+        else:
+            add |= {OrderException.TOTAL.value}
+            detail = explain_sale(standing, OrderException.TOTAL)
+            clerk.log_once(connection, row.marketplace_order_id, OrderException.TOTAL.value, detail)
+    set_exceptions(connection, row.id, add=tuple(add), drop=tuple(drop))
+
+
+def _as_on_record(sale: Sale, row: sa.Row[Any]) -> Sale:
+    """The sale with the amounts that our row has: not every message tells all of them."""
+    zero = Decimal("0.00")
+    return replace(
+        sale,
+        currency=row.currency or sale.currency,
+        lines_total=row.lines_total or zero,
+        total=row.total or zero,
+        shipping_cost=row.shipping_cost or zero,
+        tax=row.tax or zero,
+        discount=row.discount or zero,
+    )

@@ -1,0 +1,98 @@
+"""Erasing who bought an order: numbers, SKUs, ids, statuses and dates stay, and no word that the buyer may have written.
+
+The mark is `erased_at` of our row: whatever is written of that order afterwards is written without its buyer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.gateway.webhooks import empty_finished
+from midas_pipelines.store.orders.payload_vault import (
+    ERASED_PAYLOAD,
+    FORGOTTEN,
+    Vault,
+    without_persons_payload,
+)
+from midas_pipelines.store.schema.alert_tables import alerts
+from midas_pipelines.store.schema.shipment_tables import customer_mails
+from midas_pipelines.store.schema.tables import (
+    marketplace_order_lines,
+    marketplace_orders,
+    order_processing_logs,
+)
+from midas_pipelines.storefront.bulk import update_rows
+from midas_pipelines.storefront.orders import erase_words, update_order, update_order_items
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders.customer_mail.send import clear_mail_alert
+from midas_pipelines.sync.orders.model.lines import CHANNEL
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.rows import shop_notes
+from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.stock.release import order_lines
+
+
+def erase_buyer(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext) -> None:
+    """Erases the buyer from the shop's order, from what the marketplace sent, from its webhooks, log and alerts, for good.
+
+    Args:
+        connection: a writing transaction.
+        order: our row, locked.
+        clerk: writes the story; its vault opens what was sealed.
+    """
+    table, name = marketplace_orders.c, order.marketplace_order_id
+    if order.local_order_id is not None:
+        notes = shop_notes(name, order.sales_channel, order.currency)
+        erased = {"shipping_address": FORGOTTEN, "billing_address": FORGOTTEN, "notes": notes}
+        update_order(connection, order.local_order_id, **erased)
+        erase_words(connection, order.local_order_id)
+    values = {"erased_at": utc_now(), "payload": _without_buyer(order.payload, clerk.vault)}
+    values["reason"] = None if order.reason is None else "What was wrong with it was erased with its buyer."
+    connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
+    _name_lines(connection, order.id)
+    logs = order_processing_logs.c
+    mine = sa.and_(logs.channel == CHANNEL, logs.marketplace_order_id == name)
+    connection.execute(sa.update(order_processing_logs).where(mine).values(detail=None))
+    told = alerts.c.subject == f"order:{name}"[:200]
+    connection.execute(sa.update(alerts).where(told).values(text=f"Order {name}: its buyer was erased."))
+    empty_finished(connection, order.marketplace_order_id)
+    mails = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
+    superseded = {"state": "superseded", "reason": "The buyer is forgotten."}
+    connection.execute(sa.update(customer_mails).where(mails).values(superseded))
+    sent = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state == "sent")
+    connection.execute(sa.update(customer_mails).where(sent).values(reason=None))
+    clear_mail_alert(connection, order.id)
+    clerk.log(connection, order.marketplace_order_id, "forgotten", "The buyer was erased.")
+
+
+def without_personal_data(sale: Sale) -> Sale:
+    """The sale as it is written down once its buyer is forgotten."""
+    lines = tuple(replace(line, title=line.sku or f"Line {line.line}") for line in sale.lines)
+    return replace(sale, buyer=FORGOTTEN, ship_to={}, lines=lines, sealed=without_persons_payload(sale.raw))
+
+
+def _name_lines(connection: sa.Connection, order_row: int) -> None:
+    """Names each line by its SKU or its number, on our side and in the shop: a title may hold the buyer's own words."""
+    lines = order_lines(connection, order_row)
+    titles = {line.id: line.sku or f"Line {line.line}" for line in lines}
+    update_rows(connection, marketplace_order_lines, [{"id": row, "title": titles[row]} for row in titles])
+    items = [
+        {"id": line.order_item_id, "product_name": titles[line.id]} for line in lines if line.order_item_id
+    ]
+    table = marketplace_orders.c
+    local = connection.scalar(sa.select(table.local_order_id).where(table.id == order_row))
+    if local is not None:
+        update_order_items(connection, local, items)
+
+
+def _without_buyer(sealed: str | None, vault: Vault) -> str | None:
+    """What was sent, readable and without persons; nothing of it where its key is gone."""
+    if sealed is None:
+        return None
+    try:
+        return without_persons_payload(vault.open(sealed))
+    except ValueError:
+        return ERASED_PAYLOAD

@@ -1,0 +1,305 @@
+"""What the marketplace reports of orders that are known already: moved on, edited, or nothing new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.storefront.bulk import any_of
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.orders import is_refunded, order_status, set_order_status, set_paid
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders.changes.close import end_order, refund_shop_order, warn_packers
+from midas_pipelines.sync.orders.changes.conflicts import end_conflict, find_conflict
+from midas_pipelines.sync.orders.changes.edits import apply_edit, raise_edit_conflict, update_exceptions
+from midas_pipelines.sync.orders.changes.erase import without_personal_data
+from midas_pipelines.sync.orders.changes.missing_fields import (
+    confirm_late,
+    fill_missing_fields,
+    missing_fields,
+)
+from midas_pipelines.sync.orders.changes.outbound import objection
+from midas_pipelines.sync.orders.changes.quarantine import alert_unknown_status, clear_unknown_status
+from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
+from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
+from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.digest import Content, read_content, untold
+from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.lines import CHANNEL
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.rows import unread
+from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.state_machine import (
+    ENDED,
+    OPEN,
+    SHIPPED_STATES,
+    InboundDecision,
+    Transition,
+    decide_inbound,
+    transition,
+)
+from midas_pipelines.sync.orders.stock.shipped import has_shipped, shipments_on_record, shipped_after_end
+
+_ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
+
+
+def orders_with_news(connection: sa.Connection, sales: Sequence[Sale]) -> dict[int, Sale]:
+    """The known orders of which these sales tell something new, by our row; nothing is locked."""
+    if not sales:
+        return {}
+    reported = {sale.order_id: sale for sale in sales}
+    mine = any_of(connection, _ORDERS.marketplace_order_id, list(reported))
+    query = sa.select(marketplace_orders).where(
+        _ORDERS.channel == CHANNEL, mine, _ORDERS.outcome == "imported"
+    )
+    rows = connection.execute(query).all()
+    return {
+        row.id: reported[row.marketplace_order_id]
+        for row in rows
+        if _tells_something(row, reported[row.marketplace_order_id])
+    }
+
+
+def items_held(connection: sa.Connection, order_rows: Sequence[int]) -> list[ItemKey]:
+    """The items that these orders have taken and may give back."""
+    if not order_rows:
+        return []
+    query = sa.select(_LINES.product_id, _LINES.variant_id).where(
+        _LINES.order_id.in_(order_rows), _LINES.taken > _LINES.released, _LINES.product_id.is_not(None)
+    )
+    return [(row.product_id, row.variant_id) for row in connection.execute(query)]
+
+
+def apply_update(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: OrderContext) -> bool:
+    """Moves a known order to the content and the status that the marketplace reports; True when it changed.
+
+    Args:
+        connection: holds the order's rows, and the stock of its items.
+        row: our row of the order.
+        sale: what is reported.
+        clerk: writes the story.
+    """
+    if row.erased_at is not None:
+        sale = without_personal_data(sale)
+    edited, before = False, row
+    if sale.unreadable:
+        clerk.log_once(connection, row.marketplace_order_id, "unreadable", unread(sale))
+    parts = _edited_parts(row, sale)
+    row = fill_missing_fields(connection, row, sale, clerk)
+    if sale.trouble is not None:
+        raise_edit_conflict(connection, row, sale.trouble, clerk)
+    elif parts:
+        edited = apply_edit(connection, row, replace(sale, content=_news(row, sale)), parts, clerk)
+    if row.currency != before.currency:  # whose smallest unit decides whether the total adds up
+        update_exceptions(connection, row, sale, ("amounts",), clerk)
+    moved = _names_status(sale) and _follow_status(connection, row, sale, clerk)
+    _note_word(connection, row, sale, clerk, moved=moved)
+    learned = row is not before
+    if learned or "buyer" in parts:
+        confirm_late(connection, row, clerk)
+    return moved or edited or learned
+
+
+def _tells_something(row: sa.Row[Any], sale: Sale) -> bool:
+    return (
+        (_names_status(sale) and sale.status != row.status)
+        or sale.trouble is not None
+        or (bool(sale.status_word) and sale.status_word != (row.status_word or ""))
+        or (sale.updated_at is not None and row.source_updated_at is None)
+        or (sale.updated_at is not None and sale.updated_at > row.source_updated_at)
+        or bool(_edited_parts(row, sale) or missing_fields(row, sale))
+    )
+
+
+def _names_status(sale: Sale) -> bool:
+    """Whether the sale reports a status: no word, or one that is not in our table, reports none."""
+    return bool(sale.status_word) and sale.known_status
+
+
+def _edited_parts(row: sa.Row[Any], sale: Sale) -> frozenset[str]:
+    """The parts of the order that the sale tells anew."""
+    if not sale.content.changed(read_content(row.content_hash)):
+        return frozenset()
+    return _news(row, sale).changed(read_content(row.content_hash))
+
+
+def _news(row: sa.Row[Any], sale: Sale) -> Content:
+    """What is to be taken over of the sale's content: all of it where it is the later word, else what nothing has told."""
+    return sale.content if _later(row, sale) else sale.content.only(untold(row.content_hash))
+
+
+def _later(row: sa.Row[Any], sale: Sale) -> bool:
+    """Whether the sale was seen after what is on record was.
+
+    What was polled after that is later whatever it is dated: it is what 4Seller has now. Of an event only its date tells.
+    """
+    if sale.read_at is not None:
+        return bool(sale.read_at >= (row.content_at or row.imported_at))
+    known, given = row.source_updated_at, sale.updated_at
+    return known is None or (given is not None and given >= known)
+
+
+def _follow_status(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: OrderContext) -> bool:
+    standing = OrderStatus(row.status)
+    match transition(standing, sale.status):
+        case Transition.FORWARD:
+            return _advance(connection, row, standing, sale, clerk)
+        case Transition.ILLEGAL:
+            detail = f"4Seller reports {sale.status.value}, but the order is {standing.value}: a person has to decide."
+            find_conflict(connection, row, sale, "refused_transition", detail, clerk)
+        case Transition.LATE if (
+            standing is OrderStatus.CANCELLED and sale.status in OPEN and _later(row, sale)
+        ):
+            detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: settle it."
+            find_conflict(connection, row, sale, "conflict", detail, clerk)
+            _set(connection, row, status_word=sale.status_word)
+        case Transition.LATE:
+            detail = f"4Seller reports {sale.status.value} again or late; the order stays {standing.value}."
+            clerk.log_once(connection, row.marketplace_order_id, "late", detail)
+        case _:
+            _agree_again(connection, row, standing, sale)
+    return False
+
+
+def _agree_again(connection: sa.Connection, row: sa.Row[Any], standing: OrderStatus, sale: Sale) -> None:
+    """4Seller says anew where it stands: a conflict over what it said earlier may be over, and what it refused may be
+    told again."""
+    after = sale.updated_at is not None and (row.disputed_at is None or sale.updated_at > row.disputed_at)
+    if row.exception is None or not after:
+        return
+    shop = order_status(connection, row.local_order_id)
+    end_conflict_if_over(connection, row, standing, shop)
+    if (
+        decide_inbound(shop, standing, left=False) is InboundDecision.AHEAD
+    ):  # such as a cancellation that was withdrawn
+        _tell_anew(connection, row)
+
+
+def end_conflict_if_over(
+    connection: sa.Connection, row: sa.Row[Any], standing: OrderStatus, shop: str | None
+) -> None:
+    """Ends the order's conflict where the two sides, as they stand now, do not contradict each other any more."""
+    if OrderException.CONFLICT.value not in exceptions.read(row.exception):
+        return
+    if standing in ENDED and shipped_after_end(connection, row, shop):
+        return
+    left = has_shipped(connection, row, shop)
+    against = objection(standing, shop, left=left, known=True)
+    if against is None or not against.conflict:
+        end_conflict(connection, row)
+
+
+def _tell_anew(connection: sa.Connection, row: sa.Row[Any]) -> None:
+    since = row.shop_status_since or utc_now()
+    _set(connection, row, shop_status_since=since, push_after=None, push_attempts=0)
+
+
+def _advance(
+    connection: sa.Connection, row: sa.Row[Any], standing: OrderStatus, sale: Sale, clerk: OrderContext
+) -> bool:
+    count_late_shipments(connection, row, clerk)
+    shop = order_status(connection, row.local_order_id)
+    left = has_shipped(connection, row, shop) or (sale.status is OrderStatus.REFUNDED and sale.shipped)
+    reply = decide_inbound(shop, sale.status, left=left)
+    if sale.status is OrderStatus.CANCELLED and row.resolution == "cancelled" and shop == "cancelled":
+        reply = InboundDecision.STAY  # as a person has decided
+    if reply is InboundDecision.CONFLICT and sale.status is OrderStatus.CANCELLED:
+        detail = (
+            "The marketplace cancelled the order, but the shop has shipped it: get the parcel back or have the "
+            "cancellation withdrawn, then settle the order."
+        )
+        find_conflict(connection, row, sale, "conflict", detail, clerk)
+        _set(connection, row, status_word=sale.status_word)  # where 4Seller has it while a person decides
+        return False
+    if sale.status in ENDED:
+        warn_packers(connection, row, sale.status, shop)
+    # Ours first: the trigger on the shop's order then sees that 4Seller knows this status already.
+    _set(connection, row, status=sale.status.value, status_word=sale.status_word)
+    note = _move_shop_order(connection, row, sale, shop, reply, left=left)
+    detail = f"{standing.value} → {sale.status.value}. {note}."
+    clerk.log(connection, row.marketplace_order_id, sale.status.value, detail)
+    if reply is InboundDecision.CONFLICT:
+        detail = f"The shop has cancelled the order, and the marketplace reports {sale.status.value}: settle the order."
+        find_conflict(connection, row, sale, "conflict", detail, clerk)
+    else:
+        end_conflict_if_over(connection, row, sale.status, order_status(connection, row.local_order_id))
+    if sale.status in ENDED:
+        _end(connection, row, standing, sale, shop, clerk)
+    if sale.status is not OrderStatus.REFUNDED and is_refunded(connection, row.local_order_id):
+        _tell_anew(connection, row)  # the shop's refund is still to be pushed
+    if sale.status is OrderStatus.SHIPPED and not shipments_on_record(connection, row.local_order_id):
+        queue_mail(connection, row, "shipped", clerk.mail)
+    return True
+
+
+def _end(
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    standing: OrderStatus,
+    sale: Sale,
+    shop: str | None,
+    clerk: OrderContext,
+) -> None:
+    """The sale is off, or paid back: what has not left is free again."""
+    packed = shipments_on_record(connection, row.local_order_id)
+    all_left = standing in SHIPPED_STATES or shop in SHIPPED_STATES or (sale.shipped and not packed)
+    end_order(connection, row, sale.status, clerk, all_left=all_left)
+    _set(connection, row, shop_status_since=None, push_after=None, push_attempts=0)
+
+
+def _move_shop_order(
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    sale: Sale,
+    shop: str | None,
+    reply: InboundDecision,
+    *,
+    left: bool,
+) -> str:
+    """Moves the shop's order along, or has 4Seller told of where it is; returns the source of the move, in words."""
+    note = f"4Seller: {sale.status_word}"
+    if shop is None:
+        return note + "; the shop has deleted its order"
+    if sale.status is OrderStatus.REFUNDED:
+        refund_shop_order(connection, row, shop, left=left, notes=note)
+    elif reply is InboundDecision.FOLLOW:
+        set_order_status(connection, row.local_order_id, status=sale.status.value, notes=note)
+        _set(connection, row, shop_status_since=None, push_after=None)
+    elif reply is InboundDecision.AHEAD:
+        _tell_anew(connection, row)
+        return note + f"; the shop is further, at {shop}"
+    return note
+
+
+def _note_word(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: OrderContext, *, moved: bool
+) -> None:
+    """Keeps the newest date, and the marketplace's own word: a known one where the order is as reported, an unknown one
+    wherever the order is."""
+    known = row.source_updated_at
+    if sale.updated_at is not None and (known is None or sale.updated_at > known):
+        _set(connection, row, source_updated_at=sale.updated_at)
+    unknown = not sale.known_status and (sale.updated_at is None or _later(row, sale))
+    if sale.status_word not in ("", row.status_word) and (moved or unknown or sale.status == row.status):
+        _set(connection, row, status_word=sale.status_word)
+        word = (OrderException.STATUS.value,)
+        if sale.known_status:
+            set_exceptions(connection, row.id, drop=word)
+            clear_unknown_status(connection, row.status_word)
+        else:
+            set_exceptions(connection, row.id, add=word)
+            alert_unknown_status(connection, sale.status_word, sale.order_id)
+        if not moved:
+            detail = f"4Seller calls it {sale.status_word} now."
+            clerk.log(connection, row.marketplace_order_id, "status_word", detail)
+    if sale.paid and sale.known_status and sale.status is not OrderStatus.REFUNDED:
+        set_paid(connection, row.local_order_id)
+
+
+def _set(connection: sa.Connection, row: sa.Row[Any], **values: Any) -> None:
+    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))

@@ -1,0 +1,74 @@
+"""What the first message of an order left unsaid, filled in from the first that says it, on our row and the shop's order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.storefront.orders import date_order, describe_order, order_status
+from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.rows import Row, payment_method, shop_notes
+from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN
+from midas_pipelines.sync.orders.stock.shipped import has_shipped
+
+
+def missing_fields(row: sa.Row[Any], sale: Sale) -> dict[str, Any]:
+    """The columns of our row that nothing has told so far, as the sale tells them. Pure."""
+    told = {"currency": sale.currency, "sales_channel": sale.sales_channel, "placed_at": sale.placed_at}
+    return {name: value for name, value in told.items() if value is not None and getattr(row, name) is None}
+
+
+def fill_missing_fields(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: OrderContext
+) -> sa.Row[Any]:
+    """Fills in what is lacking; returns our row as it is then.
+
+    Args:
+        connection: holds the order's rows.
+        row: our row of the order.
+        sale: what is reported of it, however old that is: what was never told cannot be contradicted.
+        clerk: writes the story.
+    """
+    told = missing_fields(row, sale)
+    if not told:
+        return row
+    mine = marketplace_orders.c.id == row.id
+    connection.execute(sa.update(marketplace_orders).where(mine).values(told))
+    named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+    clerk.log(connection, row.marketplace_order_id, "learned", f"The marketplace has told it now: {named}.")
+    now = connection.execute(sa.select(marketplace_orders).where(mine)).one()
+    if row.local_order_id is not None:
+        describe_order(connection, row.local_order_id, before=_words(row), now=_words(now))
+        if "placed_at" in told:
+            date_order(connection, row.local_order_id, now.placed_at)
+    return now
+
+
+def _words(row: sa.Row[Any]) -> Row:
+    """What the shop's order says of these things."""
+    return {
+        "payment_method": payment_method(row.sales_channel),
+        "notes": shop_notes(row.marketplace_order_id, row.sales_channel, row.currency),
+    }
+
+
+def confirm_late(connection: sa.Connection, row: sa.Row[Any], clerk: OrderContext) -> None:
+    """Makes the confirmation due that the first message had too little for: once, and only while nothing has happened to
+    the order that makes it out of place.
+
+    Args:
+        connection: holds the order's rows.
+        row: our row of the order, read before its status was followed.
+        clerk: knows who gets mail.
+    """
+    if not clerk.mail.enabled:
+        return
+    now = connection.execute(sa.select(marketplace_orders).where(marketplace_orders.c.id == row.id)).one()
+    shop = order_status(connection, row.local_order_id)
+    if shop is None or shop in ENDED or now.status not in OPEN or has_shipped(connection, now, shop):
+        return
+    queue_mail(connection, now, "received", clerk.mail)

@@ -1,0 +1,127 @@
+"""Orders of which 4Seller has to be told something: a status that the shop set, parcels that left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.store.schema.shipment_tables import order_shipments
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.storefront.schema import orders
+from midas_pipelines.storefront.types import is_due
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes.outbound import ShipmentToPush
+from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tracking
+from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.state_machine import ENDED
+
+LONGEST_WAIT_SECONDS = 86_400
+"""A number that 4Seller refused waits for so long, and nothing longer."""
+
+_ORDERS, _LINES, _PARCELS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
+TOLD = (_PARCELS.carrier, _PARCELS.tracking_number, _PARCELS.tracking_url)
+"""What 4Seller learns of a parcel."""
+_READ = (_PARCELS.id, _PARCELS.order_id, _PARCELS.source, *TOLD)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingUpdate:
+    """An order that the shop moved on, or of which parcels left, and 4Seller does not know yet."""
+
+    row_id: int
+    order_id: str
+    standing: OrderStatus
+    shop_status: str | None
+    moved: bool  # the shop changed the status; else there are only parcels
+    left: bool = False  # goods of it have left
+    known: bool = False  # its lines account for something that left
+    paid_back: bool = False  # the shop has refunded it
+    settled: str | None = None  # what a person decided of its last conflict
+    flagged: bool = False  # it was refused before
+    parcels: tuple[ShipmentToPush, ...] = ()
+    unsound: tuple[tuple[int, str], ...] = ()  # parcels whose number cannot be right, and why
+    rows: Mapping[int, sa.Row[Any]] = field(default_factory=dict)  # of all these parcels, as they were read
+
+    @property
+    def open(self) -> bool:
+        """Whether there is something to be told; else it is only looked at whether a refusal is over."""
+        return bool(self.moved or self.parcels or self.unsound)
+
+    @property
+    def goal(self) -> OrderStatus | None:
+        """The shop's status as one of the contract's."""
+        return OrderStatus(self.shop_status) if self.shop_status in list(OrderStatus) else None
+
+
+def pending_updates(engine: SyncContext, after: int, only: int | None) -> list[PendingUpdate]:
+    """The next orders of which 4Seller has to be told something, by our row."""
+    due = is_due(_PARCELS.next_attempt_at, LONGEST_WAIT_SECONDS)
+    untold = sa.and_(_PARCELS.told_at.is_(None), _PARCELS.booked_at.is_not(None), due)
+    mine = _PARCELS.order_id == _ORDERS.local_order_id
+    has_untold = sa.and_(sa.exists().where(mine, untold), _ORDERS.status.not_in(ENDED))
+    accounted = sa.and_(_LINES.order_id == _ORDERS.id, _LINES.taken - _LINES.released + _LINES.returned > 0)
+    flagged = _ORDERS.exception.contains(OrderException.REFUSED.value)
+    query = (
+        sa.select(
+            _ORDERS.id,
+            _ORDERS.marketplace_order_id,
+            _ORDERS.local_order_id,
+            _ORDERS.status,
+            _ORDERS.exception,
+            _ORDERS.shop_status_since,
+            orders.c.status.label("shop_status"),
+            _ORDERS.resolution,
+            sa.exists().where(mine).label("left"),
+            sa.exists().where(accounted).label("known"),
+            (orders.c.payment_status == "refunded").label("paid_back"),
+        )
+        .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
+        .where(_ORDERS.id > after, sa.or_(_ORDERS.shop_status_since.is_not(None), has_untold, flagged))
+        .order_by(_ORDERS.id)
+        .limit(engine.settings.status_batch)
+    )
+    in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(OrderException.CONFLICT.value)
+    query = query.where(~in_conflict)  # which a person has to settle first
+    if only is None:
+        query = query.where(is_due(_ORDERS.push_after, LONGEST_WAIT_SECONDS))
+    else:
+        query = query.where(_ORDERS.id == only)
+    with engine.database.reading() as connection:
+        found = connection.execute(query).all()
+        parcels = sa.select(*_READ).where(
+            _PARCELS.order_id.in_([row.local_order_id for row in found]), untold
+        )
+        rows = connection.execute(parcels.order_by(_PARCELS.id)).all()
+    return [_as_waiting(row, [one for one in rows if one.order_id == row.local_order_id]) for row in found]
+
+
+def _as_waiting(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> PendingUpdate:
+    sound: list[ShipmentToPush] = []
+    unsound: list[tuple[int, str]] = []
+    for one in rows if row.status not in ENDED else ():
+        try:
+            parcel, remark = recorded_tracking(one)
+        except BadTracking as bad:
+            unsound.append((one.id, str(bad)))
+        else:
+            sound.append(ShipmentToPush(one.id, parcel, remark))
+    return PendingUpdate(
+        row.id,
+        row.marketplace_order_id,
+        OrderStatus(row.status),
+        row.shop_status,
+        row.shop_status_since is not None,
+        bool(row.left),
+        bool(row.known),
+        bool(row.paid_back),
+        row.resolution,
+        OrderException.REFUSED.value in exceptions.read(row.exception),
+        tuple(sound),
+        tuple(unsound),
+        {one.id: one for one in rows},
+    )

@@ -1,0 +1,107 @@
+"""Orders that cannot be imported as they came: kept with their reason, told to staff, and tried again."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from midas_pipelines.notify.alerts import clear_alert, raise_alert
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.orders.payload_vault import Vault, without_persons_payload
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.lines import CHANNEL
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.sale import storable
+
+QUARANTINED, UNKNOWN_WORD = "order_set_aside", "unknown_status"
+LONGEST_ID = 200
+_ORDERS = marketplace_orders.c
+
+
+def quarantine_order(
+    database: Database, order_id: str, raw: Any, reason: str, vault: Vault, run_id: str | None
+) -> str | None:
+    """Keeps an order that cannot be imported, so that it is neither lost nor in the way of others.
+
+    Returns:
+        `new` when it was not on record, `still` when it was set aside before, None when it is imported, or a person has
+        dismissed it: then nothing is written.
+    """
+    name = short_id(order_id)
+    storable_raw = storable(raw)
+    row = {
+        "channel": CHANNEL,
+        "marketplace_order_id": name,
+        "status": "pending",
+        "outcome": "quarantined",
+        "reason": reason,
+        "payload": vault.seal(storable_raw),
+    }
+    insert = postgresql_insert if database.is_postgresql else sqlite_insert
+    statement = insert(marketplace_orders).on_conflict_do_nothing().returning(_ORDERS.id)
+    with database.writing() as connection:
+        new = connection.execute(statement, row).first() is not None
+        if not new and not _renew(
+            connection, name, reason, row["payload"], without_persons_payload(storable_raw)
+        ):
+            return None
+        OrderContext(run_id).log_once(connection, name, "failed", reason)
+        text = f"Order {name} was set aside. {reason} `midas orders retry` it when it is mended, or `dismiss` it."
+        raise_alert(connection, kind=QUARANTINED, subject=_subject(name), text=text)
+    return "new" if new else "still"
+
+
+def _renew(connection: sa.Connection, name: str, reason: str, payload: str, bare: str) -> bool:
+    """Keeps it as it came this time, `bare` where its buyer is forgotten; False when it is not set aside any more."""
+    mine = sa.and_(
+        _ORDERS.channel == CHANNEL, _ORDERS.marketplace_order_id == name, _ORDERS.outcome == "quarantined"
+    )
+    kept = sa.case((_ORDERS.erased_at.is_not(None), bare), else_=payload)
+    statement = sa.update(marketplace_orders).where(mine).values(reason=reason, payload=kept)
+    return connection.execute(statement).rowcount > 0
+
+
+def end_quarantine(connection: sa.Connection, order_id: str) -> None:
+    """The order is imported, or a person has dismissed it: staff need not look any more."""
+    clear_alert(connection, kind=QUARANTINED, subject=_subject(order_id))
+
+
+def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) -> None:
+    """Tells staff of a status that 4Seller uses and our table does not know, once for each word."""
+    text = (
+        f"4Seller calls the status of order {order_id} “{word}”, which is none of the known words: the order counts as "
+        "pending. Look at it on 4Seller; `midas orders dismiss` it when you have."
+    )
+    raise_alert(connection, kind=UNKNOWN_WORD, subject=_of_word(word), text=text)
+
+
+def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:
+    """Closes the alert of a status word when no order has it any more on which a person has to look at it."""
+    unseen = sa.select(_ORDERS.id).where(
+        _ORDERS.exception.is_not(None),
+        _ORDERS.exception.contains(OrderException.STATUS.value),
+        _ORDERS.status_word == word,
+    )
+    if word is not None and connection.execute(unseen.limit(1)).first() is None:
+        clear_alert(connection, kind=UNKNOWN_WORD, subject=_of_word(word))
+
+
+def short_id(order_id: str) -> str:
+    """The id as the column holds it: one that is too long is cut, and told apart by a digest."""
+    name = str(storable(order_id))
+    if len(name) <= LONGEST_ID:
+        return name
+    return f"{name[:150]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def _of_word(word: str) -> str:
+    return f"word:{word}"[:200]
+
+
+def _subject(order_id: str) -> str:
+    return f"order:{order_id}"[:200]

@@ -1,0 +1,191 @@
+"""Noting what became of the telling: what 4Seller took, what it refused, what could not be told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.store.items.claims import delay_seconds
+from midas_pipelines.store.schema.shipment_tables import order_shipments
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.storefront.orders import is_refunded, order_status
+from midas_pipelines.storefront.schema import orders
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes.close import end_order, refund_shop_order
+from midas_pipelines.sync.orders.changes.conflicts import raise_conflict
+from midas_pipelines.sync.orders.changes.outbound import Objection, StatusUpdate
+from midas_pipelines.sync.orders.changes.pending import TOLD, PendingUpdate
+from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
+from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.locking import lock_order
+from midas_pipelines.sync.orders.model.mail_policy import mail_policy
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.state_machine import (
+    ENDED,
+    SHIPPED_STATES,
+    Transition,
+    agree,
+    transition,
+)
+from midas_pipelines.sync.orders.stock.shipped import has_shipped, shipments_on_record
+
+A_DAY = 86_400
+"""What 4Seller has refused is told again after so many seconds, should nobody have mended it."""
+PATIENCE = 3
+"""Answers without an error that do not show what was pushed, before a person sees it: 4Seller may lag behind itself."""
+
+_ORDERS, _PARCELS = marketplace_orders.c, order_shipments.c
+
+
+def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate) -> None:
+    """4Seller has confirmed one call: our row says so, and what follows from it is done."""
+    clerk = order_context_of(engine)
+    with engine.database.writing() as connection:
+        row = lock_order(connection, order.row_id)
+        standing = OrderStatus(row.status)
+        if transition(standing, call.status) is Transition.FORWARD:
+            _set(connection, order, status=call.status.value, status_word=call.status.value)
+            detail = f"The shop's {standing.value} → {call.status.value} was told to 4Seller."
+            clerk.log(connection, order.order_id, call.status.value, detail)
+            shop = order_status(connection, row.local_order_id)
+            if call.status is OrderStatus.REFUNDED and shop is not None:
+                left = has_shipped(connection, row, shop)
+                refund_shop_order(connection, row, shop, left=left, notes="Refunded by the shop")
+                _set(connection, order, shop_status_since=None)  # by the trigger on what was just written
+            if call.status in ENDED:
+                all_left = standing in SHIPPED_STATES or shop in SHIPPED_STATES
+                end_order(connection, row, call.status, clerk, all_left=all_left)
+            if call.status is OrderStatus.SHIPPED and not shipments_on_record(connection, row.local_order_id):
+                queue_mail(connection, row, "shipped", clerk.mail)
+        if call.parcel is not None:
+            told = sa.update(order_shipments).where(_as_read(order, call.parcel.shipment_id))
+            remark = call.parcel.remark
+            if connection.execute(told.values(told_at=utc_now(), reason=remark)).rowcount:
+                number = f"{call.parcel.tracking.carrier} {call.parcel.tracking.number}"
+                detail = f"4Seller knows the parcel {number}. {remark or ''}".rstrip()
+                clerk.log(connection, order.order_id, "tracking_told", detail)
+
+
+def _as_read(order: PendingUpdate, shipment_id: int) -> sa.ColumnElement[bool]:
+    """The row of an untold parcel, unless somebody has corrected it since it was read: what we noted is then of the old."""
+    read = order.rows[shipment_id]
+    same = (column.is_not_distinct_from(getattr(read, column.name)) for column in TOLD)
+    return sa.and_(_PARCELS.id == shipment_id, _PARCELS.told_at.is_(None), *same)
+
+
+def close(engine: SyncContext, order: PendingUpdate) -> None:
+    """Nothing is open between the two sides any more, unless the shop has changed its order again meanwhile."""
+    if not (order.moved or order.flagged):
+        return
+    with engine.database.writing() as connection:
+        row = lock_order(connection, order.row_id)
+        now = order_status(connection, row.local_order_id)
+        paid_back_later = (
+            row.status == OrderStatus.REFUNDED and now in SHIPPED_STATES
+        )  # each stays where it is
+        if now is not None and not agree(now, OrderStatus(row.status)) and not paid_back_later:
+            return
+        if row.status != OrderStatus.REFUNDED and is_refunded(connection, row.local_order_id):
+            return
+        _set(connection, order, shop_status_since=None, push_after=None, push_attempts=0)
+        refused = sa.and_(_PARCELS.order_id == row.local_order_id, _PARCELS.reason.is_not(None))
+        waiting = sa.select(_PARCELS.id).where(refused, _PARCELS.told_at.is_(None))
+        if connection.execute(waiting.limit(1)).first() is None:
+            set_exceptions(connection, order.row_id, drop=(OrderException.REFUSED.value,))
+
+
+def _still_as_seen(connection: sa.Connection, order: PendingUpdate) -> sa.Row[Any] | None:
+    """Our row, held; None when somebody else has moved the order on since it was read."""
+    row = lock_order(connection, order.row_id)
+    return row if row.status == order.standing.value else None
+
+
+def record_objection(engine: SyncContext, order: PendingUpdate, against: Objection) -> None:
+    """What the shop wants cannot be told: its mark is taken off, and a person sees it."""
+    with engine.database.writing() as connection:
+        row = _still_as_seen(connection, order)
+        if row is None:
+            return
+        detail = f"The shop says {order.shop_status}, 4Seller has {order.standing.value}: {against.why}."
+        same = sa.exists().where(orders.c.id == _ORDERS.local_order_id, orders.c.status == order.shop_status)
+        statement = sa.update(marketplace_orders).where(_ORDERS.id == order.row_id, same)
+        connection.execute(statement.values(shop_status_since=None))
+        step_name = "conflict" if against.conflict else "refused_transition"
+        order_context_of(engine).log(
+            connection, order.order_id, step_name, f"{detail} A person has to decide."
+        )
+        if against.conflict:
+            raise_conflict(connection, row, f"{detail} Settle the order.")
+        else:
+            set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))
+
+
+def record_refusal(engine: SyncContext, order: PendingUpdate, why: str) -> None:
+    """4Seller would not take the status: it is told again after a day, and a person sees it meanwhile."""
+    with engine.database.writing() as connection:
+        if _still_as_seen(connection, order) is None:
+            return
+        detail = (
+            f"4Seller did not take the shop's {order.shop_status}: {why.rstrip('.')}. A person has to look."
+        )
+        _set(connection, order, push_after=utc_now(A_DAY))
+        if order_context_of(engine).log_once(connection, order.order_id, "refused_transition", detail):
+            set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))
+
+
+def record_bad_shipment(
+    engine: SyncContext,
+    order: PendingUpdate,
+    shipment_id: int,
+    why: str,
+    *,
+    wait: int = 0,
+    untaken: bool = False,
+) -> None:
+    """The parcel is not told; what 4Seller refused waits, what we refused is looked at again in the next run.
+
+    What 4Seller did not take, though it answered without an error, is pushed again with backoff.
+    """
+    with engine.database.writing() as connection:
+        query = sa.select(_PARCELS.reason, _PARCELS.attempts).where(_PARCELS.id == shipment_id)
+        known = connection.execute(query).one()
+        attempts = known.attempts + 1
+        wait = wait or (int(delay_seconds(attempts)) if untaken else 0)
+        values: dict[str, Any] = {"reason": why, "attempts": attempts}
+        values["next_attempt_at"] = utc_now(wait) if wait else None
+        mine = _as_read(order, shipment_id)
+        if not connection.execute(sa.update(order_shipments).where(mine).values(values)).rowcount:
+            return
+        order_context_of(engine).log_once(connection, order.order_id, "tracking_refused", why)
+        if attempts == PATIENCE if untaken else why != known.reason:  # else a person has seen it already
+            set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))
+
+
+def record_failure(engine: SyncContext, order: PendingUpdate, untaken: str | None = None) -> None:
+    """Pushes the order again after a while, which doubles each time.
+
+    Args:
+        engine: the shop's database.
+        order: as it was read.
+        untaken: what 4Seller answered when it took nothing, without an error; None when it could not be reached.
+    """
+    with engine.database.writing() as connection:
+        attempts = connection.scalar(sa.select(_ORDERS.push_attempts).where(_ORDERS.id == order.row_id))
+        attempts = (attempts or 0) + 1
+        _set(connection, order, push_attempts=attempts, push_after=utc_now(int(delay_seconds(attempts))))
+        if untaken is not None:
+            order_context_of(engine).log_once(connection, order.order_id, "not_taken", untaken)
+            if attempts == PATIENCE:
+                set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))
+
+
+def _set(connection: sa.Connection, order: PendingUpdate, **values: Any) -> None:
+    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == order.row_id).values(values))
+
+
+def order_context_of(engine: SyncContext) -> OrderContext:
+    """Who writes an order's story on behalf of this engine's run."""
+    return OrderContext(engine.run_id, mail=mail_policy(engine.settings))

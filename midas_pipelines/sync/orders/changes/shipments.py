@@ -1,0 +1,413 @@
+"""Parcels: recorded by an operator, by the gateway, or by the shop's own code in `order_shipments`; partial ones too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.models import Tracking
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.shipment_tables import order_shipment_lines, order_shipments
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.storefront.bulk import update_rows
+from midas_pipelines.storefront.orders import order_status, set_order_status
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders.changes.conflicts import raise_conflict
+from midas_pipelines.sync.orders.customer_mail.queue import queue_correction, queue_shipped
+from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.carriers import bare_number
+from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.locking import lock_order
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
+from midas_pipelines.sync.orders.model.units import left_to_ship
+from midas_pipelines.sync.orders.stock.release import order_lines
+
+_PARCELS = order_shipments.c
+_HELD = order_shipment_lines.c
+
+
+class CannotShip(Exception):
+    """The parcel contradicts the order; the message says how."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What recording a parcel did: `new` is False when all of it was on record; `complete` when nothing is left to ship."""
+
+    new: bool
+    complete: bool = False
+    units: int = 0
+
+
+def record_shipment(
+    database: Database,
+    order_row: int,
+    parcel: Tracking,
+    clerk: OrderContext,
+    *,
+    units: Mapping[int, int] | None = None,
+    source: str = "operator",
+) -> Shipped:
+    """Records a parcel of an order, once however often it is told.
+
+    Told again with other units, a parcel that is on record gets those that are more, and never loses any.
+
+    Args:
+        database: the shop's.
+        order_row: our row of the order.
+        parcel: as `carriers.tracking` makes it.
+        clerk: writes the story, and the message to the customer.
+        units: by line number, all that the parcel holds of these lines; None for everything that is left to ship.
+        source: operator or gateway.
+
+    Raises:
+        CannotShip: the order is cancelled or in a conflict, has nothing left to ship, or less than that; or the parcel is
+            on record with more units.
+    """
+    with database.writing() as connection:
+        return ship_locked(
+            connection, lock_order(connection, order_row), parcel, clerk, units=units, source=source
+        )
+
+
+def ship_locked(
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    parcel: Tracking,
+    clerk: OrderContext,
+    *,
+    units: Mapping[int, int] | None = None,
+    source: str = "operator",
+) -> Shipped:
+    """As `record_shipment`, within a transaction that holds the order."""
+    count_late_shipments(connection, order, clerk)
+    lines = order_lines(connection, order.id)
+    known = _known_parcel(connection, order, parcel.number)
+    held = _contents(connection, known, lines) if known is not None else {}
+    if known is not None and not (units := _added(order, parcel, held, units)):
+        return Shipped(new=False, complete=not any(left_to_ship(line) or line.backordered for line in lines))
+    _require_shippable(connection, order)
+    wanted = _checked(order, lines, units)
+    shipment_id = known if known is not None else _insert(connection, order, parcel, source)
+    complete = _count(connection, order, shipment_id, parcel, lines, wanted, clerk, held=held)
+    return Shipped(new=True, complete=complete, units=sum(wanted.values()))
+
+
+def may_hold(connection: sa.Connection, order: sa.Row[Any], number: str | None) -> dict[int, int]:
+    """The most units of each line that a parcel with this number can hold: what is left to ship, and what is in it."""
+    lines = order_lines(connection, order.id)
+    known = _known_parcel(connection, order, number)
+    held = (_contents(connection, known, lines) if known is not None else None) or {}
+    return {line.line: left_to_ship(line) + held.get(line.line, 0) for line in lines}
+
+
+def _contents(
+    connection: sa.Connection, shipment_id: int, lines: Sequence[sa.Row[Any]]
+) -> dict[int, int] | None:
+    """The units that were booked for a parcel, by line number; None for one of which that was not written down."""
+    contents = connection.scalar(sa.select(_PARCELS.contents).where(_PARCELS.id == shipment_id))
+    if contents is None:
+        return None
+    return {line.line: contents.get(str(line.order_item_id), 0) for line in lines}
+
+
+def _added(
+    order: sa.Row[Any], parcel: Tracking, held: Mapping[int, int] | None, units: Mapping[int, int] | None
+) -> dict[int, int]:
+    """The units that a parcel on record is to hold beyond those it does. Pure."""
+    if units is None:
+        return {}
+    if held is None:
+        raise CannotShip(
+            f"The parcel {parcel.number} of order {order.marketplace_order_id} is on record, and not what is in it: "
+            "record further units under a number of their own."
+        )
+    for line, count in units.items():
+        if count < held.get(line, 0):
+            raise CannotShip(
+                f"The parcel {parcel.number} of order {order.marketplace_order_id} is on record with {held[line]} units of "
+                f"line {line}, not {count}: `midas orders return` puts back in stock what did not leave."
+            )
+    return {line: count - held.get(line, 0) for line, count in units.items() if count > held.get(line, 0)}
+
+
+def correct(
+    database: Database, order_row: int, number: str, parcel: Tracking, clerk: OrderContext
+) -> str | None:
+    """Gives a parcel that is on record another carrier or number; 4Seller is told of it anew.
+
+    Returns:
+        Why 4Seller is not told, in words; None when it is.
+
+    Args:
+        database: the shop's.
+        order_row: our row of the order.
+        number: the one that is on record.
+        parcel: what it should have been.
+        clerk: writes the story, and to a customer who was told of the parcel.
+
+    Raises:
+        CannotShip: no parcel of the order has that number, or another has the new one.
+    """
+    with database.writing() as connection:
+        order = lock_order(connection, order_row)
+        count_late_shipments(connection, order, clerk)
+        known = _known_parcel(connection, order, number)
+        if known is None:
+            raise CannotShip(f"Order {order.marketplace_order_id} has no parcel {number} on record.")
+        if _known_parcel(connection, order, parcel.number) not in (None, known):
+            raise CannotShip(f"Order {order.marketplace_order_id} has another parcel {parcel.number}.")
+        old = connection.execute(sa.select(order_shipments).where(_PARCELS.id == known)).one()
+        values = {
+            "carrier": parcel.carrier,
+            "tracking_number": parcel.number,
+            "tracking_url": parcel.url,
+            "source": "operator",
+            "told_at": None,
+            "next_attempt_at": None,
+            "reason": None,
+        }
+        connection.execute(sa.update(order_shipments).where(_PARCELS.id == known).values(values))
+        detail = f"The parcel {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
+        clerk.log(connection, order.marketplace_order_id, "corrected", detail)
+        was, now = bare_number(old.tracking_number), bare_number(parcel.number or "")
+        if (old.carrier, was) != (parcel.carrier, now):
+            queue_correction(connection, order, clerk.mail, known)
+        connection.execute(
+            sa.update(marketplace_orders)
+            .where(marketplace_orders.c.id == order.id)
+            .values(push_after=None, push_attempts=0)
+        )
+    return _untold(order)
+
+
+def _untold(order: sa.Row[Any]) -> str | None:
+    if order.status in ENDED:
+        return f"4Seller is not told of it: the order is {order.status} there"
+    if OrderException.CONFLICT.value in exceptions.read(order.exception):
+        return "4Seller is told of it when the conflict is settled"
+    return None
+
+
+def count_shipments(database: Database, clerk: OrderContext) -> int:
+    """Books the parcels that the shop's own code has recorded; returns of how many orders there were some."""
+    waiting = (
+        sa.select(marketplace_orders.c.id)
+        .join(order_shipments, marketplace_orders.c.local_order_id == _PARCELS.order_id)
+        .where(_PARCELS.booked_at.is_(None), _PARCELS.told_at.is_(None))
+        .distinct()
+        .order_by(marketplace_orders.c.id)
+    )
+    with database.reading() as connection:
+        found = connection.scalars(waiting).all()
+    for order_row in found:
+        with database.writing() as connection:
+            count_late_shipments(connection, lock_order(connection, order_row), clerk)
+    return len(found)
+
+
+def count_late_shipments(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext) -> None:
+    """Books the parcels of a locked order that nobody has booked yet, in the order in which they were recorded.
+
+    One that cannot be read waits until the shop mends its row, and the order is `refused` meanwhile.
+    """
+    columns = (_PARCELS.id, _PARCELS.carrier, _PARCELS.tracking_number, _PARCELS.tracking_url)
+    query = sa.select(*columns).where(_PARCELS.order_id == order.local_order_id, _PARCELS.booked_at.is_(None))
+    for parcel in connection.execute(query.order_by(_PARCELS.id)).all():
+        try:
+            with connection.begin_nested():
+                _count_recorded(connection, order, parcel, clerk)
+        except CannotShip as odd:
+            _refuse(connection, order, parcel.id, str(odd), clerk)
+        except sa.exc.SQLAlchemyError:
+            raise
+        except Exception as unexpected:  # one row of the shop's code stops no other order
+            why = (
+                f"The shop's parcel {parcel.id} cannot be read ({type(unexpected).__name__}): mend its rows."
+            )
+            _refuse(connection, order, parcel.id, why, clerk)
+
+
+def _refuse(
+    connection: sa.Connection, order: sa.Row[Any], shipment_id: int, why: str, clerk: OrderContext
+) -> None:
+    connection.execute(sa.update(order_shipments).where(_PARCELS.id == shipment_id).values(reason=why))
+    if clerk.log_once(connection, order.marketplace_order_id, "tracking_refused", why):
+        set_exceptions(connection, order.id, add=(OrderException.REFUSED.value,))
+
+
+def _count_recorded(
+    connection: sa.Connection, order: sa.Row[Any], parcel: sa.Row[Any], clerk: OrderContext
+) -> None:
+    for name in ("carrier", "tracking_number", "tracking_url"):
+        if not isinstance(getattr(parcel, name), str | None):  # SQLite lets bytes into a text column
+            raise CannotShip(f"The {name} of the shop's parcel {parcel.id} is no text: mend order_shipments.")
+    twin = _known_parcel(connection, order, parcel.tracking_number, but=parcel.id)
+    if twin is not None:
+        reason = f"The same parcel as number {twin} of this table."
+        values = {"booked_at": utc_now(), "told_at": utc_now(), "reason": reason}
+        connection.execute(sa.update(order_shipments).where(_PARCELS.id == parcel.id).values(values))
+        return
+    lines = order_lines(connection, order.id)
+    wanted, odd = _recorded_units(connection, order, parcel.id, lines)
+    if order.status in ENDED:
+        detail = (
+            f"The shop shipped an order that is {order.status} on the marketplace: "
+            "get the parcel back, or settle it."
+        )
+        if clerk.log_once(
+            connection, order.marketplace_order_id, "conflict", f"{detail} Parcel {parcel.id}."
+        ):
+            raise_conflict(connection, order, detail)
+    if odd:
+        clerk.log(connection, order.marketplace_order_id, "parcel_odd", odd)
+    tracking = Tracking(carrier=parcel.carrier, number=parcel.tracking_number, url=parcel.tracking_url)
+    _count(connection, order, parcel.id, tracking, lines, wanted, clerk)
+
+
+def _known_parcel(
+    connection: sa.Connection, order: sa.Row[Any], number: str | None, *, but: int | None = None
+) -> int | None:
+    """The parcel of the order with this number, however it is spelled; not the one that is asked about."""
+    if not number:
+        return None
+    query = sa.select(_PARCELS.id, _PARCELS.tracking_number).where(
+        _PARCELS.order_id == order.local_order_id, _PARCELS.booked_at.is_not(None)
+    )
+    for row in connection.execute(query):
+        if row.id != but and bare_number(row.tracking_number or "") == bare_number(number):
+            return int(row.id)
+    return None
+
+
+def _require_shippable(connection: sa.Connection, order: sa.Row[Any]) -> None:
+    name = f"Order {order.marketplace_order_id}"
+    if order.outcome != "imported":
+        raise CannotShip(f"{name} was set aside and is no order of the shop yet: `midas orders retry` it.")
+    if order.local_order_id is None:
+        raise CannotShip(f"{name}: the shop has deleted its order; nothing of it may leave.")
+    if OrderException.CONFLICT.value in exceptions.read(order.exception):
+        raise CannotShip(f"{name} is in a conflict: `midas orders settle` it first.")
+    shop = order_status(connection, order.local_order_id)
+    for stands in (order.status, shop):
+        if stands in ENDED:
+            raise CannotShip(f"{name} is {stands}: nothing of it may leave.")
+
+
+def _insert(connection: sa.Connection, order: sa.Row[Any], parcel: Tracking, source: str) -> int:
+    row = {
+        "order_id": order.local_order_id,
+        "carrier": parcel.carrier,
+        "tracking_number": parcel.number,
+        "tracking_url": parcel.url,
+        "source": source,
+    }
+    made = connection.execute(sa.insert(order_shipments).values(row).returning(_PARCELS.id))
+    return int(made.scalar_one())
+
+
+def _checked(
+    order: sa.Row[Any], lines: Sequence[sa.Row[Any]], units: Mapping[int, int] | None
+) -> dict[int, int]:
+    left = {line.line: left_to_ship(line) for line in lines}
+    wanted = {number: count for number, count in (left if units is None else units).items() if count}
+    for number, count in wanted.items():
+        if count > left.get(number, 0):
+            raise CannotShip(
+                f"Line {number} of order {order.marketplace_order_id} has {left.get(number, 0)} left to ship, not {count}."
+            )
+    if not wanted and lines:
+        raise CannotShip(
+            f"Order {order.marketplace_order_id} has nothing left to ship: everything left, or is backordered. "
+            "`--instead NUMBER` corrects a parcel."
+        )
+    return wanted
+
+
+def _recorded_units(
+    connection: sa.Connection, order: sa.Row[Any], shipment_id: int, lines: Sequence[sa.Row[Any]]
+) -> tuple[dict[int, int], str]:
+    """What the shop's own code says is in the parcel, never more than is left; everything where it says nothing.
+
+    Returns:
+        The units by line number, and in words what could not be as the shop says.
+    """
+    ended = order.status in ENDED  # its units are free again: what left is told to whoever settles it
+    left = {
+        line.line: max(0, line.quantity - line.shipped) if ended else left_to_ship(line) for line in lines
+    }
+    query = sa.select(_HELD.order_item_id, _HELD.quantity).where(_HELD.shipment_id == shipment_id)
+    named = {row.order_item_id: row.quantity for row in connection.execute(query)}
+    for quantity in named.values():
+        if not isinstance(quantity, int):  # SQLite lets anything into a number column
+            raise CannotShip(
+                f"The shop's parcel {shipment_id} holds “{str(quantity)[:40]}” units of a line: mend order_shipment_lines."
+            )
+    if not named:
+        return {number: count for number, count in left.items() if count}, ""
+    wanted = {
+        line.line: min(left[line.line], named[line.order_item_id])
+        for line in lines
+        if line.order_item_id in named
+    }
+    odd = [
+        f"line {line.line}: {named[line.order_item_id]} named, {wanted[line.line]} were left to ship"
+        for line in lines
+        if line.line in wanted and wanted[line.line] < named[line.order_item_id]
+    ]
+    strangers = len(named.keys() - {line.order_item_id for line in lines})
+    odd += [f"{strangers} lines named are not this order's"] if strangers else []
+    return wanted, f"The shop's parcel {shipment_id} cannot be as it says: {'; '.join(odd)}." if odd else ""
+
+
+def _count(
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    shipment_id: int,
+    parcel: Tracking,
+    lines: Sequence[sa.Row[Any]],
+    wanted: Mapping[int, int],
+    clerk: OrderContext,
+    *,
+    held: Mapping[int, int] | None = None,
+) -> bool:
+    """Books a parcel's units on the order's lines, and moves the shop's order; True when everything has left.
+
+    `held` are the units that were booked for it before.
+    """
+    booked = [line for line in lines if wanted.get(line.line)]
+    update_rows(
+        connection,
+        marketplace_order_lines,
+        [{"id": line.id, "shipped": line.shipped + wanted[line.line]} for line in booked],
+    )
+    inside = Counter(held or {}) + Counter(wanted)
+    units = {str(line.order_item_id): inside[line.line] for line in lines if inside[line.line]}
+    counted = sa.update(order_shipments).where(_PARCELS.id == shipment_id)
+    connection.execute(counted.values(booked_at=utc_now(), contents=units, reason=None))
+    waiting = [line for line in lines if left_to_ship(line) > wanted.get(line.line, 0) or line.backordered]
+    _move(connection, order, complete=not waiting)
+    contents = ", ".join(
+        f"{wanted[line.line]} of {line.sku or line.title} (line {line.line})" for line in booked
+    )
+    named = " ".join(filter(None, (parcel.carrier, parcel.number))) or "no tracking number"
+    step = "partly_shipped" if waiting else "shipped"
+    clerk.log(connection, order.marketplace_order_id, step, f"Parcel, {named}: {contents or 'no units'}.")
+    if booked and order.status not in ENDED:
+        queue_shipped(connection, order, clerk.mail, shipment_id, last=not waiting, more=bool(held))
+    return not waiting
+
+
+def _move(connection: sa.Connection, order: sa.Row[Any], *, complete: bool) -> None:
+    """The shop's order follows its parcels, whatever the shop calls it until then; the trigger on it has 4Seller told."""
+    standing = order_status(connection, order.local_order_id)
+    if order.status in ENDED or standing is None or standing in (*SHIPPED_STATES, *ENDED):
+        return
+    wanted = "shipped" if complete else "processing"
+    if complete or standing == "pending":
+        set_order_status(connection, order.local_order_id, status=wanted, notes="A parcel was recorded")

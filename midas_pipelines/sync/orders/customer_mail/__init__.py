@@ -1,0 +1,1 @@
+"""Mail to customers: queued in the order's transaction, sent once."""

@@ -1,0 +1,150 @@
+"""Messages to customers about their orders: made due in the order's own transaction, sent after it, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from midas_pipelines.store.schema.shipment_tables import customer_mails
+from midas_pipelines.storefront.bulk import insert_new
+from midas_pipelines.storefront.schema import orders
+from midas_pipelines.sync.orders.model.mail_policy import MailPolicy
+from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.state_machine import OPEN
+
+UNSENT = ("waiting", "failed")
+"""Where messages stand that the customer does not have."""
+TOLD = ("sending", "sent", "unsure")
+"""Where messages stand that they have, or may have."""
+
+_MAILS = customer_mails.c
+
+
+def queue_received(
+    connection: sa.Connection, imported: Sequence[tuple[int, Sale]], rules: MailPolicy
+) -> None:
+    """Makes a confirmation due for each new order whose customer is to get one.
+
+    Args:
+        connection: the transaction that imports them.
+        imported: our row ids, with the sales.
+        rules: who is written to.
+    """
+    if not rules.enabled:
+        return
+    due = [
+        {"order_id": row_id, "kind": "received"}
+        for row_id, sale in imported
+        if sale.status in OPEN
+        and rules.wants("received", sale.sales_channel, sale.address.get("email"), sale.placed_at)
+    ]
+    insert_new(connection, customer_mails, due, key="order_id")
+
+
+def queue_mail(
+    connection: sa.Connection, order: sa.Row[Any], kind: str, rules: MailPolicy, *, about: str = ""
+) -> bool:
+    """Makes one message due, unless it was before; True when it is new.
+
+    Args:
+        connection: the transaction of what it tells of.
+        order: our row, with `id`, `local_order_id`, `sales_channel` and `placed_at`.
+        kind: received, shipped or cancelled.
+        rules: who is written to.
+        about: what `read_about` reads, where there is a parcel.
+    """
+    if not rules.enabled:
+        return False
+    address = connection.scalar(
+        sa.select(orders.c.shipping_address).where(orders.c.id == order.local_order_id)
+    )
+    email = address.get("email") if isinstance(address, dict) else None
+    if not rules.wants(kind, order.sales_channel, email, order.placed_at):
+        return False
+    insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
+    statement = insert(customer_mails).values(order_id=order.id, kind=kind, about=about)
+    made = connection.execute(statement.on_conflict_do_nothing().returning(_MAILS.id))
+    return made.first() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a message is about: a parcel or none, and what of it is news to the customer."""
+
+    shipment_id: int | None = None
+    last: bool = True  # nothing is left to ship after it
+    known: bool = False  # they know that it has left, and learn its number
+    corrected: bool = False  # they learn that its number is another
+
+
+def queue_shipped(
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    rules: MailPolicy,
+    shipment_id: int,
+    *,
+    last: bool,
+    more: bool = False,
+) -> None:
+    """Has the customer told of a parcel, by the message that waits already if there is one.
+
+    Whoever was told before that the order, or this parcel, is on its way is told what can be followed, no more; and
+    of units that were put into a parcel they know, only when nothing is left to follow.
+
+    Args:
+        connection: the transaction that books the parcel.
+        order: our row, held.
+        rules: who is written to.
+        shipment_id: the parcel.
+        last: whether nothing is left to ship after it.
+        more: whether it was on record before, and has got more units.
+    """
+    about = about_parcel(shipment_id, last=last)
+    told_by = ["", str(shipment_id), about_parcel(shipment_id, last=True)]
+    earlier = sa.and_(_MAILS.order_id == order.id, _MAILS.kind == "shipped", _MAILS.about.in_(told_by))
+    unsent = sa.and_(earlier, _MAILS.state.in_(UNSENT))
+    if connection.execute(sa.update(customer_mails).where(unsent).values(about=about)).rowcount:
+        return
+    if more:
+        if last:
+            queue_mail(connection, order, "shipped", rules, about=about)
+        return
+    told = sa.select(_MAILS.id).where(earlier, _MAILS.state.in_(TOLD))
+    known = connection.execute(told.limit(1)).first() is not None
+    queue_mail(connection, order, "shipped", rules, about=f"{shipment_id}:number" if known else about)
+
+
+def queue_correction(
+    connection: sa.Connection, order: sa.Row[Any], rules: MailPolicy, shipment_id: int
+) -> bool:
+    """Has the customer told that a parcel's number is another than they know; True when that is to be sent.
+
+    A message about the parcel that waits still says the new number by itself.
+    """
+    mine = sa.or_(_MAILS.about == str(shipment_id), _MAILS.about.startswith(f"{shipment_id}:"))
+    query = sa.select(_MAILS.about, _MAILS.state).where(_MAILS.order_id == order.id, mine)
+    mails = connection.execute(query).all()
+    states = {mail.state for mail in mails}
+    if not states & set(TOLD) or states & set(UNSENT):
+        return False
+    revision = 1 + sum("corrected" in mail.about for mail in mails)
+    return queue_mail(connection, order, "shipped", rules, about=f"{shipment_id}:corrected{revision}")
+
+
+def about_parcel(shipment_id: int, *, last: bool) -> str:
+    """What a message about a parcel is about, and whether nothing is left to ship after it."""
+    return f"{shipment_id}:last" if last else str(shipment_id)
+
+
+def read_about(about: str) -> About:
+    """What a message is about, as its row has it."""
+    number, _, news = about.partition(":")
+    if not number:
+        return About()
+    corrected = news.startswith("corrected")
+    return About(int(number), last=bool(news), known=news == "number", corrected=corrected)

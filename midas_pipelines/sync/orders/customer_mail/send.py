@@ -1,0 +1,323 @@
+"""Sending the messages that are due to customers, each once, and writing into the order's story how that ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.notify.alerts import clear_alert, raise_alert
+from midas_pipelines.notify.letters import BadTemplate, render_letter
+from midas_pipelines.notify.mail import (
+    Letter,
+    MailDown,
+    MailError,
+    MailFailed,
+    MailRefused,
+    MailUnsure,
+    Post,
+    SmtpServer,
+)
+from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.claims import LONGEST_DELAY_SECONDS, delay_seconds
+from midas_pipelines.store.schema.shipment_tables import customer_mails
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.storefront.orders import order_status
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders.customer_mail.context import mail_context
+from midas_pipelines.sync.orders.model.mail_policy import MailPolicy, mail_policy
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.state_machine import ENDED
+
+LEASE_SECONDS = 300
+ROUND_SECONDS = 60.0
+"""No letter is begun later in a round: others wait for its end."""
+GIVE_UP_AFTER = timedelta(days=3)
+"""What could not be sent for so long is given up, and a person is told."""
+LOST = "The mail server was lost while it took a letter."
+
+ALERT, DOWN_ALERT = "customer_mail", "mail_server"
+GIVEN_UP = ("failed", "unsure")
+"""Where messages stand that a person has to look at."""
+
+WITHDRAWN = ":withdrawn:"
+"""Before the number of a message about a cancellation that was withdrawn: it makes room for one about the next."""
+
+_MAILS = customer_mails.c
+
+
+class NotWanted(Exception):
+    """The message is out of place by now; the text says why."""
+
+
+@dataclass
+class MailReport:
+    """What a round of mail did; counts of messages."""
+
+    sent: int = 0
+    waiting: int = 0  # could not be sent now; tried again later
+    failed: int = 0  # will not be sent without a person
+    superseded: int = 0  # out of place by the time they were to be sent
+    problems: list[dict[str, str]] = field(default_factory=list)
+
+
+def send_mails(database: Database, settings: Settings, run_id: str | None = None) -> MailReport:
+    """Sends every message that is due; a server that is down or lost leaves the others waiting, ends the round and raises
+    nothing.
+
+    Each is claimed before it is sent. When this process dies in between nobody knows whether it went out, and a
+    message is rather reported to a person than sent twice.
+
+    Raises:
+        SettingsError: MIDAS_SMTP_URL or MIDAS_MAIL_FROM is wrong.
+    """
+    report = MailReport()
+    if settings.smtp_url is None:
+        return report
+    if not settings.mail_from:
+        raise SettingsError("MIDAS_MAIL_FROM is not set: give the sender, as in Shop <orders@example.com>.")
+    try:
+        server = SmtpServer.from_url(settings.smtp_url.get_secret_value())
+    except ValueError as wrong:
+        raise SettingsError(str(wrong)) from None
+    post_round = _Round(database, settings, OrderContext(run_id), mail_policy(settings), report)
+    post_round.give_up_on_the_lost()
+    started, ends = database.now(), time.monotonic() + ROUND_SECONDS
+    with Post(server, settings.mail_from) as post:
+        while time.monotonic() < ends and (mail := _claim(database, started)) is not None:
+            if not post_round.send(post, mail):
+                break
+    return report
+
+
+def _claim(database: Database, due_at: datetime) -> sa.Row[Any] | None:
+    """The next message that was due at that moment, ours alone from now on."""
+    too_far = _MAILS.next_attempt_at > utc_now(LONGEST_DELAY_SECONDS)  # the clock has been set back
+    due = sa.or_(_MAILS.next_attempt_at.is_(None), _MAILS.next_attempt_at <= due_at, too_far)
+    query = sa.select(customer_mails).where(_MAILS.state == "waiting", due).order_by(_MAILS.id).limit(1)
+    with database.writing() as connection:
+        mail = connection.execute(query.with_for_update(skip_locked=True)).first()
+        if mail is not None:
+            _set(connection, mail.id, state="sending", next_attempt_at=utc_now(LEASE_SECONDS))
+    return mail
+
+
+@dataclass
+class _Round:
+    """One round of the post: what it is done with, and what it has done."""
+
+    database: Database
+    settings: Settings
+    clerk: OrderContext
+    rules: MailPolicy
+    report: MailReport
+
+    def send(self, post: Post, mail: sa.Row[Any]) -> bool:
+        """Sends one message and notes how that ended; False when the server takes none now."""
+        try:
+            post.send(self._write(mail))
+        except NotWanted as why:
+            self._note_superseded(mail, str(why))
+        except (MailDown, MailUnsure) as trouble:
+            # A server that was lost over this letter may be so over the next.
+            self._note(mail, trouble)
+            self._tell_of_server(LOST if isinstance(trouble, MailUnsure) else str(trouble))
+            return False
+        except MailError as trouble:
+            self._note(mail, trouble)
+        except BadTemplate as wrong:
+            self._note(mail, MailFailed(str(wrong)))
+        except sa.exc.SQLAlchemyError:
+            raise
+        except Exception as unexpected:  # its words may quote the customer
+            self._note(mail, MailFailed(f"The message could not be written: {type(unexpected).__name__}."))
+        else:
+            self._note(mail, None)
+            self._tell_of_server(None)
+        return True
+
+    def give_up_on_the_lost(self) -> None:
+        """Messages whose sender died while it sent them: a person looks whether they went out."""
+        query = sa.select(customer_mails).where(_MAILS.state == "sending", _MAILS.next_attempt_at < utc_now())
+        with self.database.reading() as connection:
+            lost = connection.execute(query).all()
+        why = MailUnsure(
+            "The process that sent it died: it may have gone out. `midas orders retry ID --mail` sends it."
+        )
+        for mail in lost:
+            self._note(mail, why)
+
+    def _write(self, mail: sa.Row[Any]) -> Letter:
+        with self.database.reading() as connection:
+            order = connection.execute(
+                sa.select(marketplace_orders).where(marketplace_orders.c.id == mail.order_id)
+            ).one()
+            if mail.kind == "cancelled" and not _is_cancelled(connection, order):
+                raise NotWanted("The order is not cancelled any more.")
+            facts = mail_context(connection, mail, order, self.settings.mail_shop_name)
+        email = facts["customer"]["email"]
+        if not email:
+            raise MailRefused("The order has no e-mail address any more.")
+        if not self.rules.wants(mail.kind, order.sales_channel, email, order.placed_at):
+            raise NotWanted("The settings, or the order's age, speak against it by now.")
+        if mail.kind == "received" and order.status in ENDED:
+            raise NotWanted(f"The order is {order.status} by now.")
+        parcel = facts["parcel"]
+        if (parcel["known"] or parcel["corrected"]) and parcel["number"] is None:
+            raise NotWanted("The parcel has no number that can be right by now.")
+        key = f"midas-{mail.order_id}-{mail.kind}-{mail.id}"
+        return render_letter(mail.kind, email, facts, folder=self.settings.mail_templates, key=key)
+
+    def _note_superseded(self, mail: sa.Row[Any], why: str) -> None:
+        self.report.superseded += 1
+        with self.database.writing() as connection:
+            if _set(connection, mail.id, state_before=("sending",), state="superseded", reason=why):
+                detail = f"Message “{mail.kind}” was not sent: {why}"
+                self.clerk.log(connection, _order_id(connection, mail), "not_confirmed", detail)
+
+    def _note(self, mail: sa.Row[Any], trouble: MailError | None) -> None:
+        attempts = mail.attempts + 1
+        values: dict[str, Any] = {"attempts": attempts, "reason": str(trouble) if trouble else None}
+        too_late = datetime.now(UTC) - mail.created_at > GIVE_UP_AFTER
+        if trouble is None:
+            self.report.sent += 1
+            values |= {"state": "sent", "sent_at": utc_now(), "next_attempt_at": None}
+        elif isinstance(trouble, MailFailed) and not too_late:
+            self.report.waiting += 1
+            wait = max(60, int(delay_seconds(attempts + 1)))
+            values |= {"state": "waiting", "next_attempt_at": utc_now(wait)}
+        else:
+            self.report.failed += 1
+            values["state"] = "unsure" if isinstance(trouble, MailUnsure) else "failed"
+        with self.database.writing() as connection:
+            if not _set(connection, mail.id, state_before=("waiting", "sending"), **values):
+                return
+            order_id = _order_id(connection, mail)
+            if trouble is None:
+                self.clerk.log(connection, order_id, "confirmed", f"The customer was told: {mail.kind}.")
+                clear_mail_alert(connection, mail.order_id)
+                return
+            self.report.problems.append({"order": order_id, "mail": mail.kind, "reason": str(trouble)})
+            detail = f"Message “{mail.kind}”: {trouble}"
+            self.clerk.log_once(connection, order_id, "not_confirmed", detail)
+            if values["state"] != "waiting":
+                text = (
+                    f"Order {order_id}, message “{mail.kind}”: {trouble} `midas orders messages` lists all."
+                )
+                raise_alert(connection, kind=ALERT, subject=_subject(order_id), text=text)
+
+    def _tell_of_server(self, trouble: str | None) -> None:
+        """Staff are told once when the mail server takes nothing, and need not look any more when it does."""
+        with self.database.writing() as connection:
+            if trouble is None:
+                clear_alert(connection, kind=DOWN_ALERT, subject="smtp")
+            else:
+                text = f"Messages to customers wait. {trouble}"
+                raise_alert(connection, kind=DOWN_ALERT, subject="smtp", text=text)
+
+
+def unsent_messages(database: Database, *, state: str | None = None) -> list[dict[str, Any]]:
+    """Messages that have not gone out, or may not have, the oldest first.
+
+    Args:
+        database: the shop's.
+        state: only those that are waiting, sending, failed or unsure.
+    """
+    states = [state] if state else ["waiting", "sending", "failed", "unsure"]
+    query = (
+        sa.select(
+            marketplace_orders.c.marketplace_order_id.label("order"),
+            _MAILS.kind.label("message"),
+            _MAILS.state,
+            _MAILS.attempts,
+            _MAILS.created_at.label("since"),
+            _MAILS.reason,
+        )
+        .join(marketplace_orders, marketplace_orders.c.id == _MAILS.order_id)
+        .where(_MAILS.state.in_(states))
+        .order_by(_MAILS.id)
+    )
+    with database.reading() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def send_again(database: Database, states: Sequence[str]) -> int:
+    """Puts messages in these states back to be sent; returns how many."""
+    with database.writing() as connection:
+        return put_back(connection, states)
+
+
+def put_back(connection: sa.Connection, states: Sequence[str], *, order_row: int | None = None) -> int:
+    """Makes messages due as if they were new: they have their three days again, and nobody need look at them.
+
+    Args:
+        connection: a writing transaction.
+        states: those of messages that are put back.
+        order_row: our row of the only order whose messages are meant; None for those of all.
+
+    Returns:
+        How many they are.
+    """
+    mine = sa.true() if order_row is None else _MAILS.order_id == order_row
+    chosen = sa.and_(_MAILS.state.in_(states), mine)
+    values = {"state": "waiting", "next_attempt_at": None, "attempts": 0, "created_at": utc_now()}
+    renewed = sa.update(customer_mails).where(chosen).values(values).returning(_MAILS.order_id)
+    rows = list(connection.scalars(renewed))
+    for row in sorted(set(rows)):
+        clear_mail_alert(connection, row)
+    return len(rows)
+
+
+def cancel_queued_cancellation(connection: sa.Connection, order_row: int) -> None:
+    """The order is not cancelled after all: what waits to say so is not sent, and a later cancellation is told anew.
+
+    Args:
+        connection: a writing transaction.
+        order_row: our row of the order.
+    """
+    told = sa.and_(_MAILS.order_id == order_row, _MAILS.kind == "cancelled", _MAILS.about == "")
+    unsent = sa.and_(told, _MAILS.state.in_(["waiting", "failed"]))
+    superseded = {"state": "superseded", "reason": "The cancellation was withdrawn."}
+    connection.execute(sa.update(customer_mails).where(unsent).values(superseded))
+    another = sa.literal(WITHDRAWN) + sa.cast(_MAILS.id, sa.Text)
+    connection.execute(sa.update(customer_mails).where(told).values(about=another))
+    clear_mail_alert(connection, order_row)
+
+
+def clear_mail_alert(connection: sa.Connection, order_row: int) -> None:
+    """Nobody need look at the messages of this order any more, unless one of them is given up still."""
+    given_up = sa.select(_MAILS.id).where(_MAILS.order_id == order_row, _MAILS.state.in_(GIVEN_UP))
+    if connection.execute(given_up.limit(1)).first() is None:
+        table = marketplace_orders.c
+        order_id = connection.scalar(sa.select(table.marketplace_order_id).where(table.id == order_row))
+        clear_alert(connection, kind=ALERT, subject=_subject(str(order_id)))
+
+
+def _set(
+    connection: sa.Connection, mail_id: int, *, state_before: tuple[str, ...] | None = None, **values: Any
+) -> int:
+    statement = sa.update(customer_mails).where(_MAILS.id == mail_id)
+    if state_before is not None:
+        statement = statement.where(_MAILS.state.in_(state_before))
+    return connection.execute(statement.values(values)).rowcount
+
+
+def _is_cancelled(connection: sa.Connection, order: sa.Row[Any]) -> bool:
+    """Whether the sale is off, by either side or as a person has decided."""
+    if order.status in ENDED or order.resolution == "cancelled":
+        return True
+    return order_status(connection, order.local_order_id) == "cancelled"
+
+
+def _order_id(connection: sa.Connection, mail: sa.Row[Any]) -> str:
+    table = marketplace_orders.c
+    return str(connection.scalar(sa.select(table.marketplace_order_id).where(table.id == mail.order_id)))
+
+
+def _subject(order_id: str) -> str:
+    return f"order:{order_id}"[:200]

@@ -1,0 +1,196 @@
+"""Importing marketplace sales: order, lines, stock deduction, ledger and log in one transaction, once each.
+
+Polling and pushed events come through `import_sales` alike. A batch is one statement for each table (`writing.py`); when
+the database refuses one the batch is rolled back and halved until that sale is alone, so that only the bad one is quarantined.
+Sales whose rows others hold wait for the next round.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlalchemy.exc import DBAPIError
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.storefront.row_locks import NO_WAIT, RowsBusy
+from midas_pipelines.sync.orders.changes import quarantine
+from midas_pipelines.sync.orders.intake.cutoff import skipped_as_old
+from midas_pipelines.sync.orders.intake.refusals import Cause, blame, in_words, was_overtaken
+from midas_pipelines.sync.orders.intake.result import ImportCounts, quarantined_order
+from midas_pipelines.sync.orders.intake.write import write_batch
+from midas_pipelines.sync.orders.model.digest import Content
+from midas_pipelines.sync.orders.model.mail_policy import SILENT, MailPolicy
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.sale import Sale, in_codec, newest_states
+
+MANY = 100
+NO_SUCH_CHARACTER = ("22P05", "22021")
+CODECS = ("latin-1", "ascii")
+"""What a database that cannot hold every character surely holds: the first in which the order can be written counts."""
+MOST_TRIES = 10
+PATIENT_SECONDS = 2.0
+"""For so long sales whose rows others hold are tried again, waiting for the rows; then they are left to the next round."""
+MANY_DOUBTFUL = 20
+
+log = logging.getLogger(__name__)
+
+
+def import_sales(
+    database: Database,
+    sales: Sequence[Sale],
+    vault: Vault,
+    run_id: str | None,
+    *,
+    mail: MailPolicy = SILENT,
+    since: datetime | None = None,
+    on_sent: Callable[[], None] = lambda: None,
+) -> ImportCounts:
+    """Imports the sales that are new and moves the known ones on; raises nothing for a bad sale.
+
+    Those whose rows others hold, the shop's checkout for one, are named in `postponed`: they are to be imported again later.
+
+    Args:
+        database: the shop's.
+        sales: any number; the caller chooses the size of a transaction.
+        vault: seals the payloads.
+        run_id: noted in each log row.
+        mail: which customers get a confirmation.
+        since: orders placed earlier are not imported; those that are imported already are followed all the same.
+        on_sent: called when all has been handed to the database, which is still at work on it: the time to prepare more.
+    """
+    batch = [
+        sale if skipped_as_old(sale, since) is None else replace(sale, only_followed=True)
+        for sale in newest_states(sales)
+    ]
+    result = ImportCounts(duplicates=len(sales) - len(batch))
+    with _collecting_later(len(batch)):
+        result.add(_Importer(database, OrderContext(run_id, vault, mail), on_sent).import_all(batch))
+    return result
+
+
+@contextmanager
+def _collecting_later(sales: int) -> Iterator[None]:
+    """Spares a large batch the search for garbage in cycles: its rows have none, and looking through them again and
+    again is a sixth of an import's time."""
+    if sales < MANY or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@dataclass
+class _Importer:
+    database: Database
+    clerk: OrderContext
+    on_sent: Callable[[], None]
+    patient_until: float = 0.0  # when not to wait any more for rows that others hold
+    written: int = 0  # sales that went in, or were in before
+    busy: list[Sale] = field(default_factory=list)  # others hold rows that they need
+    doubtful: list[tuple[Sale, Exception]] = field(default_factory=list)
+
+    def import_all(self, batch: Sequence[Sale]) -> ImportCounts:
+        """Imports the batch; what cannot be had now is tried again a moment later, then left to the caller.
+
+        Raises:
+            Exception: nothing at all could be written, so that no single sale is to blame.
+        """
+        result = self._import_or_halve(batch)
+        if self.busy:
+            again, self.busy = sorted(self.busy, key=lambda sale: (sale.ordered_at, sale.order_id)), []
+            self.patient_until = time.monotonic() + PATIENT_SECONDS
+            result.add(self._import_or_halve(again))
+        result.postponed = {sale.order_id for sale in self.busy}
+        for sale, error in self.doubtful:
+            if not self.written:
+                raise error
+            log.error("Order %s cannot be written", sale.order_id, exc_info=error)
+            result.add(self._quarantine(sale, error))
+        return result
+
+    def _import_or_halve(self, batch: Sequence[Sale]) -> ImportCounts:
+        """Imports the batch in one transaction; where a sale in it cannot be written, in two halves, the first first."""
+        if not batch:
+            return ImportCounts()
+        try:
+            result = self._import(batch)
+            self.written += len(batch)
+            return result
+        except RowsBusy as busy:
+            self.busy += [sale for sale in batch if sale.order_id in busy.orders]
+            if busy.orders:
+                return self._import_or_halve([sale for sale in batch if sale.order_id not in busy.orders])
+            if len(batch) == 1:
+                self.busy.append(batch[0])
+                return ImportCounts()
+        except Exception as error:
+            cause = blame(error)
+            if cause is Cause.DATABASE or (cause is Cause.SESSION and len(batch) == 1):
+                raise
+            if len(batch) == 1:
+                for codec in CODECS if _is_of_characters(error) else ():
+                    if (held := in_codec(batch[0], codec)) != batch[0]:
+                        return self._import_or_halve([held])
+                return self._alone(batch[0], cause, error)
+        middle = len(batch) // 2
+        result = self._import_or_halve(batch[:middle])
+        result.add(self._import_or_halve(batch[middle:]))
+        return result
+
+    def _alone(self, sale: Sale, cause: Cause, error: Exception) -> ImportCounts:
+        if cause is Cause.BUSY:
+            self.busy.append(sale)
+        elif cause is Cause.SALE:
+            return self._quarantine(sale, error)
+        else:
+            self.doubtful.append((sale, error))
+            if not self.written and len(self.doubtful) >= MANY_DOUBTFUL:
+                raise error
+        return ImportCounts()
+
+    def _quarantine(self, sale: Sale, error: Exception) -> ImportCounts:
+        """Quarantines a sale that the database refuses; of one that is known, still follows the status."""
+        reason = (
+            f"The shop's tables refused it: {in_words(error, sale.raw)} Check its order number and amounts."
+        )
+        clerk = self.clerk
+        kept = quarantine.quarantine_order(
+            self.database, sale.order_id, sale.raw, reason, clerk.vault, clerk.run_id
+        )
+        if kept is not None:
+            return quarantined_order(sale.order_id, reason, new=kept == "new")
+        if sale.trouble is not None:  # even the status alone cannot be written; the next reading tries again
+            return ImportCounts(failed=1)
+        return self._import_or_halve([replace(sale, content=Content(), trouble=reason)])
+
+    def _import(self, sales: Sequence[Sale]) -> ImportCounts:
+        """Imports the sales in one transaction, begun again when another importer got ahead of it."""
+        for _ in range(MOST_TRIES - 1):
+            try:
+                return self._import_once(sales)
+            except DBAPIError as error:
+                if not was_overtaken(error):
+                    raise
+        return self._import_once(sales)
+
+    def _import_once(self, sales: Sequence[Sale]) -> ImportCounts:
+        with self.database.writing() as connection:
+            if time.monotonic() >= self.patient_until:  # what is busy is tried again without the others
+                connection.execution_options(**{NO_WAIT: True})
+            return write_batch(connection, sales, self.clerk, self.on_sent)
+
+
+def _is_of_characters(error: Exception) -> bool:
+    """Whether the database's encoding lacks a character."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return isinstance(error, UnicodeEncodeError) or state in NO_SUCH_CHARACTER

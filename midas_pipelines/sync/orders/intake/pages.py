@@ -1,0 +1,160 @@
+"""Taking pages of orders in as they are read: many orders in one transaction, the next ones being read meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from midas_pipelines.fourseller.pages import OrderPage
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.intake.read import Batch, import_batch, read_batch
+from midas_pipelines.sync.orders.intake.result import ImportCounts
+
+SOON = 500
+"""So many are enough to begin with while nothing else is being imported."""
+
+
+@dataclass
+class OrderReport:
+    """What an order import did; counts of orders. `exceptions` are imported but need a person."""
+
+    fetched: int = 0
+    imported: int = 0
+    duplicates: int = 0
+    exceptions: int = 0
+    failed: int = 0
+    postponed: int = 0  # others hold rows that they need; the next reading tries again
+    moved_on: int = 0
+    mapped: int = 0  # lines that were unmapped and have an item now
+    allocated: int = 0  # units given to backorders
+    requests: int = 0
+    seconds: float = 0.0
+    declared: int = 0  # orders that 4Seller says there are to be read
+    preview: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, result: ImportCounts) -> None:
+        """Counts a batch in."""
+        for name in ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped"):
+            setattr(self, name, getattr(self, name) + getattr(result, name))
+        self.postponed += len(result.postponed)
+        self.preview = (self.preview + result.preview)[:20]
+
+
+class OrderPages:
+    """Imports pages as they are read: many in one transaction, the next ones being read meanwhile.
+
+    Args:
+        engine: the shop's database and settings.
+        report: counts what happens.
+        on_progress: told of it after each batch.
+        read_at: before 4Seller was asked, by the database's clock.
+    """
+
+    def __init__(
+        self,
+        engine: SyncContext,
+        report: OrderReport,
+        on_progress: Callable[[OrderReport], None] | None = None,
+        *,
+        read_at: datetime,
+    ) -> None:
+        self.newest: datetime | None = None  # the newest `updated_at` that is not in the future
+        self.read_all = True
+        self._listing = OrderListing()
+        self._declared = 0  # by the listings before this one
+        self._seen: set[str] = set()
+        self._engine = engine
+        self._report = report
+        self._on_progress = on_progress
+        self._read_at = read_at
+        self._vault = Vault(engine.settings.payload_key)
+        self._batch = Batch()
+        self._running: asyncio.Task[ImportCounts] | None = None
+        self._free = asyncio.Event()  # nobody is busy making rows of the batch before
+        self._free.set()
+
+    def next_listing(self) -> None:
+        """The pages from here on answer another question."""
+        self.read_all = self.read_all and self._listing.whole
+        self._declared = self._report.declared
+        self._listing = OrderListing()
+
+    def leave_listing(self) -> None:
+        """The question is asked again for narrower spans: what this one declared does not count."""
+        self._listing = OrderListing()
+
+    async def add(self, page: OrderPage) -> None:
+        """Takes one page; waits while the rows of the batch before it are made, or a whole batch waits to be imported.
+
+        Both need this processor: a page that is read while rows are made only keeps the database waiting for them.
+        """
+        await self._free.wait()
+        self._listing.add(page)
+        self._report.declared = self._declared + page.total
+        fresh = [order for order in page.data if order.id not in self._seen]
+        self._seen.update(order.id for order in fresh)
+        self._report.fetched += len(fresh) + len(page.rejected)
+        self._batch.add(read_batch(self._engine, fresh, page.rejected, self._vault, self._read_at))
+        dates = [order.updated_at for order in page.data if order.updated_at is not None]
+        known = [date for date in dates if date <= self._read_at] + ([self.newest] if self.newest else [])
+        self.newest = max(known, default=None)
+        idle = self._running is None or self._running.done()
+        full = self._engine.settings.orders_batch
+        if len(self._batch.sales) >= (min(SOON, full) if idle else full):
+            await self._start()
+
+    async def finish(self) -> None:
+        """Imports what is left and waits for all of it."""
+        self.next_listing()
+        if self._batch.sales or self._batch.unreadable:
+            await self._start()
+        await self._end()
+
+    async def _start(self) -> None:
+        await self._end()
+        batch, self._batch = self._batch, Batch()
+        self._free.clear()
+        loop = asyncio.get_running_loop()
+
+        def sent() -> None:
+            loop.call_soon_threadsafe(self._free.set)
+
+        work = asyncio.to_thread(import_batch, self._engine, batch, self._vault, on_sent=sent)
+        self._running = asyncio.create_task(work)
+        self._running.add_done_callback(lambda _: self._free.set())
+
+    async def _end(self) -> None:
+        if self._running is None:
+            return
+        running, self._running = self._running, None
+        self._report.add(await running)
+        self.read_all = self.read_all and not self._report.postponed
+        if self._on_progress is not None:
+            self._on_progress(self._report)
+
+
+class OrderListing:
+    """Whether the answers to one question held everything that they declared.
+
+    An order that changes while pages are read may push another over a page's edge, and the watermark must not move past
+    what was never seen.
+    """
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._without_id = 0
+        self._totals: set[int] = set()
+
+    def add(self, page: OrderPage) -> None:
+        """Counts a page in."""
+        self._totals.add(page.total)
+        self._ids.update(order.id for order in page.data)
+        self._without_id += len(page.rejected)
+
+    @property
+    def whole(self) -> bool:
+        """Whether as many orders were read as were declared, each time the same number."""
+        return not self._totals or self._totals == {len(self._ids) + self._without_id}

@@ -1,0 +1,134 @@
+"""Taking orders in, however they came: read into sales, those that cannot be read kept apart, both written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from midas_pipelines.fourseller.models import Order
+from midas_pipelines.fourseller.pages import Rejected
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes import quarantine
+from midas_pipelines.sync.orders.intake.batch import import_sales
+from midas_pipelines.sync.orders.intake.cutoff import too_old
+from midas_pipelines.sync.orders.intake.result import ImportCounts, quarantined_order
+from midas_pipelines.sync.orders.model.mail_policy import mail_policy
+from midas_pipelines.sync.orders.model.sale import Sale, read_sale, why_unreadable
+
+
+def import_orders_read(
+    engine: SyncContext,
+    orders: Sequence[Order],
+    rejected: Sequence[Rejected] = (),
+    *,
+    vault: Vault | None = None,
+    read_at: datetime | None = None,
+) -> ImportCounts:
+    """Imports orders however they came, by polling or as an event, in one transaction; a bad one is set aside.
+
+    Args:
+        engine: the shop's database and settings.
+        orders: as the client read them.
+        rejected: those it could not read.
+        vault: seals the payloads; made from the settings when it is not given.
+        read_at: before 4Seller was asked for them, by the database's clock; None for events.
+    """
+    vault = vault or Vault(engine.settings.payload_key)
+    return import_batch(engine, read_batch(engine, orders, rejected, vault, read_at), vault)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An order that cannot be imported as it came: why, and the sale as far as it can be read."""
+
+    order_id: str
+    raw: Any
+    reason: str
+    standing: Sale | None = None
+
+
+@dataclass
+class Batch:
+    """Orders on their way into the shop: those that can be imported, and those that cannot."""
+
+    sales: list[Sale] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+    def add(self, other: Batch) -> None:
+        """Takes in another."""
+        self.sales += other.sales
+        self.unreadable += other.unreadable
+
+    def leave(self, one: Unreadable, *, old: bool) -> None:
+        """Takes in one that cannot be read; of an old one only where it stands, should it be on record."""
+        if not old:
+            self.unreadable.append(one)
+        elif one.standing is not None:
+            self.sales.append(one.standing)
+
+
+def read_batch(
+    engine: SyncContext,
+    orders: Sequence[Order],
+    rejected: Sequence[Rejected],
+    vault: Vault,
+    read_at: datetime | None = None,
+) -> Batch:
+    """The orders as sales, sealed; nothing is written, so that it can be done while an earlier batch is imported."""
+    batch = Batch()
+    for order in orders:
+        old = too_old(
+            order.created_at, engine.settings.orders_since
+        )  # hardly ever written, so not sealed yet
+        try:
+            sale = read_sale(order, None if old else vault, read_at)
+        except (ArithmeticError, ValueError) as odd:  # unexpected: it stops no other order
+            batch.leave(Unreadable(order.id, order.raw, f"It cannot be read: {type(odd).__name__}."), old=old)
+            continue
+        reason = why_unreadable(order)
+        if reason is None:
+            batch.sales.append(sale)
+        else:
+            known = replace(sale, only_followed=True)
+            batch.leave(Unreadable(order.id, order.raw, reason, known), old=old)
+    batch.unreadable += [rejected_order(row) for row in rejected]
+    return batch
+
+
+def rejected_order(row: Rejected) -> Unreadable:
+    """An order without an id, kept under a digest of it."""
+    return Unreadable(f"unreadable-{_digest(row.raw)}", row.raw, row.reason)
+
+
+def import_batch(
+    engine: SyncContext, batch: Batch, vault: Vault, *, on_sent: Callable[[], None] = lambda: None
+) -> ImportCounts:
+    """Imports the sales in one transaction, and keeps what could not be read, each with its reason.
+
+    An unreadable order that is known already is followed as far as it can be read. `on_sent` is called when the
+    database has got everything and is still at work on it.
+    """
+    result = ImportCounts()
+    sales = list(batch.sales)
+    for one in batch.unreadable:
+        kept = quarantine.quarantine_order(
+            engine.database, one.order_id, one.raw, one.reason, vault, engine.run_id
+        )
+        if kept is not None:
+            result.add(quarantined_order(one.order_id, one.reason, new=kept == "new"))
+        elif one.standing is not None:
+            sales.append(one.standing)
+    if sales:
+        mail, since = mail_policy(engine.settings), engine.settings.orders_since
+        run = engine.run_id
+        result.add(import_sales(engine.database, sales, vault, run, mail=mail, since=since, on_sent=on_sent))
+    return result
+
+
+def _digest(raw: object) -> str:
+    return hashlib.sha256(json.dumps(raw, sort_keys=True, default=str).encode()).hexdigest()[:16]

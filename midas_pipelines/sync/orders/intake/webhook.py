@@ -1,0 +1,121 @@
+"""Orders that 4Seller tells of by itself: what each of them has come to is imported, in one transaction for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.errors import ContractBroken
+from midas_pipelines.fourseller.pages import Rejected, read_order
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes.quarantine import quarantine_order
+from midas_pipelines.sync.orders.intake.batch import import_sales
+from midas_pipelines.sync.orders.intake.cutoff import TOO_OLD, skipped_as_old
+from midas_pipelines.sync.orders.intake.read import Unreadable, read_batch, rejected_order
+from midas_pipelines.sync.orders.model.mail_policy import mail_policy
+from midas_pipelines.sync.orders.model.sale import Sale, newest_states
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookResult:
+    """What became of one order as it was told: `ended` is applied, superseded, quarantined, or postponed: to be tried again soon."""
+
+    ended: str
+    reason: str | None = None
+
+
+def import_order_webhooks(
+    engine: SyncContext, orders: Sequence[dict[str, Any]], vault: Vault
+) -> list[WebhookResult]:
+    """Imports orders as events carried them, in the order they came; tells of each what became of it.
+
+    Of several states of one order the newest content counts, and the furthest status: events come late and clocks
+    differ, but a status that was reached stays reached.
+    """
+    told: list[WebhookResult | None] = [None] * len(orders)
+    sales: dict[int, Sale] = {}
+    for place, raw in enumerate(orders):
+        read = _read(engine, raw, vault)
+        if isinstance(read, Unreadable):
+            told[place] = _keep(engine, read, vault)
+            if read.standing is not None:
+                sales[place] = read.standing
+        elif read is None:
+            told[place] = WebhookResult("applied", TOO_OLD)
+        else:
+            sales[place] = read
+    known, since = _known(engine, sales.values()), engine.settings.orders_since
+    strangers = newest_states([sale for sale in sales.values() if sale.order_id not in known])
+    outside = {sale.order_id: skipped_as_old(sale, since) for sale in strangers}
+    if sales:
+        mail, run = mail_policy(engine.settings), engine.run_id
+        result = import_sales(engine.database, list(sales.values()), vault, run, mail=mail, since=since)
+        for place, sale in sales.items():
+            if sale.order_id in result.postponed:
+                told[place] = told[place] or WebhookResult(
+                    "postponed", "The shop is working on an item or an order of it."
+                )
+    for place in _late(sales, known):
+        told[place] = told[place] or WebhookResult("superseded", "A newer state of the order is known.")
+    for place, sale in sales.items():
+        told[place] = told[place] or WebhookResult("applied", outside.get(sale.order_id))
+    return [one or WebhookResult("applied") for one in told]
+
+
+def _read(engine: SyncContext, raw: dict[str, Any], vault: Vault) -> Sale | Unreadable | None:
+    """The order as a sale, sealed; why it is none; None where nothing of it is of use."""
+    try:
+        order = read_order(raw)
+    except ContractBroken as broken:
+        return rejected_order(Rejected(broken.field, str(broken), raw))
+    batch = read_batch(engine, [order], [], vault)
+    found: list[Sale | Unreadable] = [*batch.sales, *batch.unreadable]
+    return found[0] if found else None
+
+
+def _keep(engine: SyncContext, one: Unreadable, vault: Vault) -> WebhookResult | None:
+    """Keeps an order that cannot be imported; None when it is on record, and is followed as far as it can be read."""
+    kept: str | None = "event"  # one without an id is kept as an event alone
+    if one.raw.get("id"):
+        kept = quarantine_order(engine.database, one.order_id, one.raw, one.reason, vault, engine.run_id)
+    return WebhookResult("quarantined", one.reason) if kept or one.standing is None else None
+
+
+def _known(engine: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime | None]:
+    """The orders that are imported already, each with the moment at which 4Seller last changed it."""
+    table = marketplace_orders.c
+    ids = {sale.order_id for sale in sales}
+    query = sa.select(table.marketplace_order_id, table.source_updated_at).where(
+        table.marketplace_order_id.in_(ids),
+        table.outcome == "imported",
+    )
+    with engine.database.reading() as connection:
+        return {row.marketplace_order_id: row.source_updated_at for row in connection.execute(query)}
+
+
+def _late(sales: dict[int, Sale], known: dict[str, datetime | None]) -> set[int]:
+    """The places of states that are older than another of the same order, here or on record."""
+    newest: dict[str, int] = {}
+    late = set()
+    for place, sale in sales.items():
+        before = newest.get(sale.order_id)
+        if before is not None and _age(sale) < _age(sales[before]):
+            late.add(place)
+            continue
+        if before is not None:
+            late.add(before)
+        newest[sale.order_id] = place
+        standing = known.get(sale.order_id)
+        if standing is not None and sale.updated_at is not None and sale.updated_at < standing:
+            late.add(place)
+    return late
+
+
+def _age(sale: Sale) -> float:
+    return (sale.updated_at or sale.ordered_at).timestamp()

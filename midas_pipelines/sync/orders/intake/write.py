@@ -1,0 +1,317 @@
+"""One batch of sales in one transaction: who is new, what is locked, and one statement for each table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.schema.shipment_tables import order_shipments
+from midas_pipelines.store.schema.tables import (
+    marketplace_order_lines,
+    marketplace_orders,
+    order_processing_logs,
+)
+from midas_pipelines.store.stock.ledger import Stock, StockMove, book_moves
+from midas_pipelines.storefront.bulk import (
+    any_of,
+    insert_rows,
+    pipelined,
+    reserve_ids,
+    reserve_ids_of,
+    update_rows,
+)
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.orders import insert_history, insert_order_items, insert_orders
+from midas_pipelines.storefront.row_locks import RowsBusy
+from midas_pipelines.storefront.schema import order_items, orders
+from midas_pipelines.storefront.stock import lock_stock
+from midas_pipelines.sync.orders.changes import quarantine
+from midas_pipelines.sync.orders.changes.erase import without_personal_data
+from midas_pipelines.sync.orders.changes.inbound import apply_update, items_held, orders_with_news
+from midas_pipelines.sync.orders.customer_mail.queue import queue_received
+from midas_pipelines.sync.orders.intake.result import PREVIEW, ImportCounts
+from midas_pipelines.sync.orders.model import rows
+from midas_pipelines.sync.orders.model.exceptions import explain_sale, sale_exceptions, written
+from midas_pipelines.sync.orders.model.lines import (
+    CHANNEL,
+    Named,
+    SoldLine,
+    find_items,
+    match_lines,
+    reference,
+)
+from midas_pipelines.sync.orders.model.locking import lock_rows
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.oversold import raise_oversold_alert
+from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.stock.backorders import allocate_backorder, orders_backordered
+from midas_pipelines.sync.orders.stock.unmapped import lines_naming, tie_lines
+
+
+def write_batch(
+    connection: sa.Connection, sales: Sequence[Sale], clerk: OrderContext, on_sent: Callable[[], None]
+) -> ImportCounts:
+    """Imports the sales that are new and moves the known ones on.
+
+    Args:
+        connection: a writing transaction.
+        sales: one for each order, the first placed first.
+        clerk: writes the story, seals payloads, knows who gets mail.
+        on_sent: called when all has been handed to the database, which is still at work on it.
+
+    Raises:
+        RowsBusy: others hold rows that it needs.
+        sqlalchemy.exc.DBAPIError: one of the sales cannot be written; or another importer was faster with one of them, by the
+            constraint `marketplace_orders_once`.
+    """
+    batch = _sort_out(connection, sales)
+    lines = match_lines(connection, batch.new)
+    selling = {line.item for line in lines if line.item is not None and line.wanted}
+    with _naming_sales(batch, lines):
+        held = _lock(connection, batch, selling, {line.named for line in lines})
+    moved = _follow_and_serve(connection, batch, held, clerk)
+    result = ImportCounts(imported=len(batch.new), moved_on=moved)
+    result.duplicates = len(sales) - len(batch.new) - batch.left_out
+    result.mapped = tie_lines(connection, held.rows, held.unmapped, clerk)
+    if batch.new:
+        ids = {sale.order_id for sale in batch.new}
+        mine = [line for line in lines if line.sale.order_id in ids]
+        with _naming_sales(batch, lines):
+            stock = lock_stock(connection, selling)  # as it is now that the known orders have moved on
+        _write(connection, batch, mine, stock, clerk, result, on_sent)
+    return result
+
+
+@contextmanager
+def _naming_sales(batch: _Sorted, lines: list[SoldLine]) -> Iterator[None]:
+    """Says on `RowsBusy` which sales need the rows that others hold; none where only halving the batch can tell."""
+    try:
+        yield
+    except RowsBusy as busy:
+        place = {"products": 0, "product_variants": 1}.get(busy.table)
+        if busy.table == marketplace_orders.name:
+            busy.orders = {sale.order_id for row, sale in batch.behind.items() if row in busy.ids}
+        elif place is not None:
+            sold = (line for line in lines if line.item is not None and line.item[place] in busy.ids)
+            busy.orders = {line.sale.order_id for line in sold}
+        raise
+
+
+@dataclass
+class _Sorted:
+    """A batch as this transaction finds it. The unique key decides who imports an order, not this look: whoever comes
+    second is begun again, and finds it there."""
+
+    new: list[Sale]  # to be imported
+    aside: dict[str, int]  # our rows of those of them that were set aside before
+    behind: dict[int, Sale]  # known orders of which something new is told, by our row
+    left_out: int  # orders that are neither on record nor to be imported
+
+
+def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
+    table = marketplace_orders.c
+    mine = any_of(connection, table.marketplace_order_id, [sale.order_id for sale in sales])
+    query = sa.select(table.id, table.marketplace_order_id, table.outcome)
+    query = query.where(table.channel == CHANNEL, mine)
+    present = {row.marketplace_order_id: row for row in connection.execute(query)}
+    wanted = {sale.order_id for sale in sales if sale.trouble is None and not sale.only_followed}
+    aside = {
+        order_id: row.id
+        for order_id, row in present.items()
+        if row.outcome == "quarantined" and order_id in wanted
+    }
+    new = [
+        sale
+        for sale in sales
+        if sale.order_id in wanted and (sale.order_id not in present or sale.order_id in aside)
+    ]
+    known = [sale for sale in sales if sale.order_id in present and sale.order_id not in aside]
+    left_out = sum(sale.only_followed and sale.order_id not in present for sale in sales)
+    return _Sorted(new, aside, orders_with_news(connection, known), left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Our rows that the transaction holds, and who of them comes before anybody new."""
+
+    rows: Sequence[sa.Row[Any]]
+    waiting: set[int]  # those that wait for stock which it holds too
+    unmapped: Sequence[sa.Row[Any]]  # lines that name what is sold now
+
+
+def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey], named: set[Named]) -> _Held:
+    """Locks the orders that will be written, then the stock of everything that they or the new ones may move.
+
+    Args:
+        connection: a writing transaction.
+        batch: what it is to write.
+        selling: the items that new orders take.
+        named: what the lines of new orders say of themselves.
+    """
+    unmapped = lines_naming(connection, named)
+    touched = set(selling)
+    if batch.behind:
+        edited = find_items(connection, (line for sale in batch.behind.values() for line in sale.lines))
+        touched |= set(edited.values()) | set(items_held(connection, list(batch.behind)))
+    waiting = orders_backordered(connection, touched)
+    mapping = {line.order_id for line in unmapped}
+    rows_ = lock_rows(connection, {*batch.behind, *waiting, *mapping, *batch.aside.values()})
+    if rows_:
+        lock_stock(connection, touched)
+    taken_up = {
+        row.marketplace_order_id for row in rows_ if row.outcome != "quarantined"
+    } & batch.aside.keys()
+    batch.new = [sale for sale in batch.new if sale.order_id not in taken_up]  # by another importer meanwhile
+    nameless = {row.marketplace_order_id for row in rows_ if row.erased_at is not None}
+    if nameless:  # only what was set aside can be both new and forgotten
+        batch.new = [without_personal_data(sale) if sale.order_id in nameless else sale for sale in batch.new]
+    return _Held(rows_, waiting, unmapped)
+
+
+def _follow_and_serve(connection: sa.Connection, batch: _Sorted, held: _Held, clerk: OrderContext) -> int:
+    """Moves known orders on, and serves whoever waits for an item before anybody new may take it; counts the moved."""
+    allocate_backorder(connection, held.waiting, clerk)
+    moved = 0
+    for row in held.rows:
+        if row.id in batch.behind:
+            moved += apply_update(connection, row, batch.behind[row.id], clerk)
+    if moved:
+        allocate_backorder(connection, held.waiting, clerk)  # what a cancellation has just freed
+    return moved
+
+
+def _write(
+    connection: sa.Connection,
+    batch: _Sorted,
+    lines: list[SoldLine],
+    stock: Stock,
+    clerk: OrderContext,
+    result: ImportCounts,
+    on_sent: Callable[[], None],
+) -> None:
+    sales = batch.new
+    claims = _reserve(connection, batch, lines)
+    with pipelined(connection):
+        _take_stock(
+            connection, lines, stock
+        )  # first: its rows are made soonest, and the database begins with them
+        _write_ours(connection, batch, claims, clerk.vault)
+        _write_shop_orders(connection, sales, lines, claims)
+        flawed = _write_lines(connection, sales, lines, claims)
+        _log(connection, sales, lines, clerk)
+        on_sent()
+    raise_oversold_alert(connection, filter(None, (line.short for line in lines)))
+    for sale in sales:
+        if not sale.known_status:
+            quarantine.alert_unknown_status(connection, sale.status_word, sale.order_id)
+    for order_id in batch.aside:
+        quarantine.end_quarantine(connection, order_id)
+    queue_received(connection, [(claims[sale.order_id].row_id, sale) for sale in sales], clerk.mail)
+    result.exceptions = len(flawed)
+    result.preview = [rows.preview(sale, flawed.get(sale.order_id)) for sale in sales[:PREVIEW]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    row_id: int  # of marketplace_orders
+    local_id: int  # of the shop's order
+
+
+def _reserve(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -> dict[str, _Claim]:
+    """Ids for everything that will be written, so that rows can point at one another before they are there."""
+    fresh = [sale for sale in batch.new if sale.order_id not in batch.aside]
+    wanted = {marketplace_orders: len(fresh), orders: len(batch.new), order_items: len(lines)}
+    ids = reserve_ids_of(connection, wanted)
+    if connection.dialect.name != "postgresql":  # where the id of a deleted last order is given again
+        pointers = (marketplace_orders.c.local_order_id, order_shipments.c.order_id)
+        known = [connection.scalar(sa.select(sa.func.max(column))) or 0 for column in pointers]
+        ids[orders] = reserve_ids(connection, orders, len(batch.new), above=max(known))
+    for line, item_id in zip(lines, ids[order_items], strict=True):
+        line.order_item_id = item_id
+    ours = {sale.order_id: row_id for sale, row_id in zip(fresh, ids[marketplace_orders], strict=True)}
+    row_ids = batch.aside | ours
+    return {
+        sale.order_id: _Claim(row_ids[sale.order_id], local_id)
+        for sale, local_id in zip(batch.new, ids[orders], strict=True)
+    }
+
+
+def _write_ours(connection: sa.Connection, batch: _Sorted, claims: dict[str, _Claim], vault: Vault) -> None:
+    """Our rows of the orders. In the order of their ids, as everywhere: of two importers of the same ones, one waits."""
+    made: list[rows.Row] = []
+    anew: list[rows.Row] = []
+    for sale in sorted(batch.new, key=lambda sale: sale.order_id):
+        claim = claims[sale.order_id]
+        row = rows.marketplace_order(sale, claim.local_id, vault)
+        row["id"] = claim.row_id
+        if sale.order_id in batch.aside:  # what is on record of it is only that it could not be read
+            anew.append(row | {"reason": None, "exception": None})
+        else:
+            made.append(row)
+    insert_rows(connection, marketplace_orders, made)
+    update_rows(connection, marketplace_orders, anew)
+
+
+def _write_shop_orders(
+    connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], claims: dict[str, _Claim]
+) -> None:
+    local = {sale.order_id: claims[sale.order_id].local_id for sale in sales}
+    insert_orders(connection, [rows.shop_order(sale, local[sale.order_id]) for sale in sales])
+    insert_order_items(connection, [rows.shop_item(line, local[line.sale.order_id]) for line in lines])
+    insert_history(connection, [rows.shop_history(sale, local[sale.order_id]) for sale in sales])
+
+
+def _take_stock(connection: sa.Connection, lines: list[SoldLine], stock: Stock) -> None:
+    """First come, first served: the oldest order takes first, and what is not there is left owing."""
+    taking = [line for line in lines if line.wanted]
+    moves = [
+        StockMove(line.item, -line.wanted, CHANNEL, "sale", reference(line.sale.order_id, line.number))
+        for line in taking
+        if line.item is not None
+    ]
+    for line, delta in zip(taking, book_moves(connection, moves, stock), strict=True):
+        line.taken = -delta
+
+
+def _write_lines(
+    connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], claims: dict[str, _Claim]
+) -> dict[str, str]:
+    """Writes our lines, and on the orders what a person must see; returns that by order."""
+    made = [rows.marketplace_line(line, claims[line.sale.order_id].row_id) for line in lines]
+    insert_rows(connection, marketplace_order_lines, made)
+    found = {sale.order_id: {flaw.value for flaw in sale_exceptions(sale)} for sale in sales}
+    for line in lines:
+        found[line.sale.order_id].update(flaw.value for flaw in line.flaws)
+    flawed = {order_id: text for order_id, flaws in found.items() if (text := written(flaws)) is not None}
+    marks = [{"id": claims[order_id].row_id, "exception": text} for order_id, text in flawed.items()]
+    update_rows(connection, marketplace_orders, marks)
+    return flawed
+
+
+def _log(
+    connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], clerk: OrderContext
+) -> None:
+    steps = [rows.log_row(sale.order_id, "imported", rows.summary(sale), clerk.run_id) for sale in sales]
+    taken: dict[str, list[SoldLine]] = {}
+    for line in lines:
+        if line.taken:
+            taken.setdefault(line.sale.order_id, []).append(line)
+    for order_id, of_order in taken.items():
+        steps.append(rows.log_row(order_id, "deducted", rows.deduction(of_order), clerk.run_id))
+    for line in lines:
+        if line.respelled and line.item is not None:
+            remark = f"Line {line.number}: {line.line.sku} is another spelling of the SKU of product {line.item[0]}."
+            steps.append(rows.log_row(line.sale.order_id, "mapped", remark, clerk.run_id))
+        for flaw in line.flaws:
+            steps.append(rows.log_row(line.sale.order_id, flaw.value, line.explain(flaw), clerk.run_id))
+    for sale in sales:
+        if sale.unreadable:
+            steps.append(rows.log_row(sale.order_id, "unreadable", rows.unread(sale), clerk.run_id))
+        for wrong in sale_exceptions(sale):
+            steps.append(rows.log_row(sale.order_id, wrong.value, explain_sale(sale, wrong), clerk.run_id))
+    insert_rows(connection, order_processing_logs, steps)

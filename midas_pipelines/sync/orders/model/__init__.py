@@ -1,0 +1,1 @@
+"""What an order is: its amounts, states, lines, exceptions and log."""

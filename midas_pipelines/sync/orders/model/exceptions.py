@@ -1,0 +1,80 @@
+"""Why an imported order needs a person, in one word for programs and one sentence for the operator. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from midas_pipelines.sync.orders.model.sale import Sale
+
+
+class OrderException(StrEnum):
+    """One of the words in an order's `exception`."""
+
+    UNMAPPED = "unmapped"
+    OVERSOLD = "oversold"
+    QUANTITY = "quantity"
+    TOTAL = "total_mismatch"
+    STATUS = "unknown_status"
+    CONFLICT = "conflict"
+    EDITED = "edited"
+    REFUSED = "refused"
+    DELETED = "deleted"
+
+
+SEEN_BY_A_PERSON = (
+    OrderException.QUANTITY,
+    OrderException.TOTAL,
+    OrderException.STATUS,
+    OrderException.EDITED,
+    OrderException.REFUSED,
+    OrderException.DELETED,
+)
+"""Flaws that end when a person has looked; the others end when their cause does."""
+
+
+def sale_exceptions(sale: Sale) -> list[OrderException]:
+    """What is wrong with the sale as a whole."""
+    flaws = [] if sale.adds_up else [OrderException.TOTAL]
+    if sale.takes_stock and not sale.lines:
+        flaws.append(OrderException.QUANTITY)
+    return flaws if sale.known_status else [*flaws, OrderException.STATUS]
+
+
+def explain_sale(sale: Sale, flaw: OrderException) -> str:
+    """The sentence for a flaw of the whole sale."""
+    if flaw is OrderException.STATUS:
+        return f"4Seller's status “{sale.status_word}” is not known; the order counts as pending."
+    if flaw is OrderException.QUANTITY:
+        return "The order came without lines, so that no stock was taken: check it on the marketplace."
+    return (
+        f"Lines {sale.lines_total} + shipping {sale.shipping_cost} + tax {sale.tax} - discount {sale.discount} "
+        f"is not the total {sale.priced} that the marketplace gave, or that is below 0; the total is kept."
+    )
+
+
+def explain_line(
+    line: int, sku: str | None, flaw: OrderException, *, wanted: int, taken: int, quantity: int
+) -> str:
+    """The sentence for a flaw of one line."""
+    named = f"Line {line}, {sku or 'no SKU'}: "
+    if flaw is OrderException.UNMAPPED:
+        return f"{named}no item of the shop has this SKU; no stock was taken. Map it to an item."
+    if flaw is OrderException.OVERSOLD:
+        return f"{named}{wanted} were sold and {taken} were there; {wanted - taken} are backordered."
+    return f"{named}the quantity is {quantity}; check the order on the marketplace."
+
+
+def written(flaws: set[str]) -> str | None:
+    """The flaws as the `exception` column holds them; None without any."""
+    return ",".join(sorted(flaws)) or None
+
+
+def read(exception: str | None) -> set[str]:
+    """The flaws of an `exception` column."""
+    return set(filter(None, (exception or "").split(",")))
+
+
+def backordered_only(exception: str | None, backordered: int) -> str | None:
+    """The `exception` column of a line that is backordered so many units now."""
+    word = {OrderException.OVERSOLD.value}
+    return written(read(exception) | word if backordered else read(exception) - word)

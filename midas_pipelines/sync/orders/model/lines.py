@@ -1,0 +1,158 @@
+"""Which item each sold line names, and what the line takes from stock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.items.hub_skus import linked_items, respelled_items
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.bulk import any_of
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.lookup import items_by_sku, present_items
+from midas_pipelines.sync.orders.model.exceptions import OrderException, explain_line, written
+from midas_pipelines.sync.orders.model.oversold import Short
+from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
+
+CHANNEL = "fourseller"
+Named = tuple[str | None, str | None]
+"""What a line says it sold: 4Seller's product id, and the SKU."""
+
+
+@dataclass(slots=True)
+class SoldLine:
+    """A line of a sale on its way into the shop: the item it sold, its row ids, the units it took."""
+
+    sale: Sale
+    line: SaleLine
+    item: ItemKey | None
+    wanted: int = 0  # the units that leave the shop for it
+    number: int = 0  # our number of the line: the marketplace's at first, and its own for ever
+    order_item_id: int = 0
+    taken: int = 0
+    respelled: bool = False  # its SKU was taken as another spelling of the item's
+
+    def name(self, item: ItemKey | None) -> None:
+        """Says which item it sold."""
+        self.item = item
+        self.wanted = max(0, self.line.quantity) if item is not None and self.sale.takes_stock else 0
+
+    @property
+    def named(self) -> Named:
+        """What it says of itself: 4Seller's product id, and the SKU."""
+        return (self.line.fourseller_product_id, self.line.sku)
+
+    @property
+    def backordered(self) -> int:
+        """The units that were sold and were not there."""
+        return self.wanted - self.taken
+
+    @property
+    def flaws(self) -> tuple[OrderException, ...]:
+        """What a person must see about it; of a sale that takes nothing, nothing."""
+        if (self.item is not None and self.taken == self.wanted and not self.line.odd) or (
+            not self.sale.takes_stock
+        ):
+            return ()
+        found = [OrderException.QUANTITY] if self.line.odd else []
+        if self.item is None and self.line.quantity > 0:
+            found.append(OrderException.UNMAPPED)
+        elif self.backordered > 0:
+            found.append(OrderException.OVERSOLD)
+        return tuple(found)
+
+    @property
+    def short(self) -> Short | None:
+        """What it oversold; None when everything was there."""
+        if self.item is None or self.backordered <= 0:
+            return None
+        return Short(self.item, self.line.sku or self.line.title, self.sale.order_id, self.backordered)
+
+    @property
+    def exception(self) -> str | None:
+        """The flaws as the column `exception` holds them."""
+        return written({flaw.value for flaw in self.flaws})
+
+    def explain(self, flaw: OrderException) -> str:
+        """The flaw in a sentence."""
+        line = self.line
+        return explain_line(
+            self.number, line.sku, flaw, wanted=self.wanted, taken=self.taken, quantity=line.quantity
+        )
+
+
+def reference(order_id: str, line: int, already: int = 0) -> str:
+    """The ledger's name for one line of an order; `already` tells later movements of the same kind apart.
+
+    `already` is the number of units moved before, so that the same step, repeated, has the same name and the
+    ledger's unique key refuses it.
+    """
+    name = f"{CHANNEL}:{order_id}:{line}"
+    return f"{name}+{already}" if already else name
+
+
+def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLine]:
+    """Each line with the item it sold."""
+    respelled: set[str] = set()
+    names = {(line.fourseller_product_id, line.sku) for sale in sales for line in sale.lines}
+    found = items_named(connection, names, respelled)
+    sold = []
+    for sale in sales:
+        takes_stock = sale.takes_stock
+        for line in sale.lines:
+            item = found.get((line.fourseller_product_id, line.sku))
+            wanted = max(0, line.quantity) if item is not None and takes_stock else 0
+            sold.append(SoldLine(sale, line, item, wanted, line.line, respelled=line.sku in respelled))
+    return sold
+
+
+def find_items(connection: sa.Connection, lines: Iterable[SaleLine]) -> dict[Named, ItemKey]:
+    """The items that lines name: by 4Seller's product id first, for a SKU may have been renamed since."""
+    names = {(line.fourseller_product_id, line.sku) for line in lines}
+    return items_named(connection, names)
+
+
+def items_named(
+    connection: sa.Connection, names: Iterable[Named], respelled: set[str] | None = None
+) -> dict[Named, ItemKey]:
+    """The item behind each pair of product id and SKU that the shop knows.
+
+    Args:
+        connection: a transaction.
+        names: what lines say of themselves.
+        respelled: gains the SKUs that were taken as another spelling of an item's.
+    """
+    names = set(names)
+    product_ids = {product_id for product_id, _ in names if product_id}
+    by_id: dict[str, ItemKey] = {}
+    if product_ids:
+        table = mappings.c
+        query = sa.select(table.fourseller_product_id, table.product_id, table.variant_id)
+        query = query.where(any_of(connection, table.fourseller_product_id, product_ids))
+        tied = {
+            row.fourseller_product_id: (row.product_id, row.variant_id) for row in connection.execute(query)
+        }
+        present = present_items(connection, set(tied.values()))
+        by_id = {product_id: item for product_id, item in tied.items() if item in present}
+    by_sku = items_by_sku(connection, {sku for _, sku in names if sku})
+    found = {name: by_id.get(name[0] or "") or by_sku.get(name[1] or "") for name in names}
+    for search in (_items_listed_as, linked_items, respelled_items):
+        lost = {sku for (_, sku), item in found.items() if item is None and sku}
+        if lost:
+            named = search(connection, lost)
+            present = present_items(connection, set(named.values()))
+            by_name = {sku: item for sku, item in named.items() if item in present}
+            if respelled is not None and search is respelled_items:
+                respelled.update(by_name)
+            found = {name: item or by_name.get(name[1] or "") for name, item in found.items()}
+    return {name: item for name, item in found.items() if item is not None}
+
+
+def _items_listed_as(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
+    """The items that 4Seller has under these SKUs, where the shop spells them otherwise, or has renamed them since."""
+    table = mappings.c
+    query = sa.select(table.sku, table.product_id, table.variant_id)
+    query = query.where(any_of(connection, table.sku, skus))
+    return {row.sku: (row.product_id, row.variant_id) for row in connection.execute(query)}

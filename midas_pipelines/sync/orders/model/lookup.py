@@ -1,0 +1,96 @@
+"""Finding an order by what a person has at hand, and listing orders that need one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.storefront.schema import orders
+
+LARGEST_LOCAL_ID, LOCAL_ID_DIGITS = 2**31 - 1, 10
+_TABLE = marketplace_orders.c
+
+
+class NoSuchOrder(Exception):
+    """No order, or more than one, has this id; the message says what to do."""
+
+
+def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
+    """Our row of the order with this id: the marketplace's, the shop's order number, or the shop's own id.
+
+    Where one order has it by one kind of id and another by another, it is the one that goes by no other name.
+
+    Raises:
+        NoSuchOrder: nothing has it, or several orders that each have an order number too.
+    """
+    name = text.strip()
+    which = [_TABLE.marketplace_order_id.in_([text, name]), orders.c.order_number == name]
+    if name.isascii() and name.isdigit() and len(name) <= LOCAL_ID_DIGITS and int(name) <= LARGEST_LOCAL_ID:
+        which.append(_TABLE.local_order_id == int(name))
+    query = (
+        sa.select(marketplace_orders, orders.c.order_number, orders.c.status.label("shop_status"))
+        .select_from(marketplace_orders.outerjoin(orders, orders.c.id == _TABLE.local_order_id))
+        .where(sa.or_(*which))
+        .order_by(_TABLE.id)
+        .limit(4)
+    )
+    found = list(connection.execute(query))
+    if any(row.marketplace_order_id == text for row in found):  # before the same without its spaces
+        found = [row for row in found if row.marketplace_order_id == text or row.marketplace_order_id != name]
+    nameless = [row for row in found if row.order_number is None]  # the others have a name that is no other's
+    if len(found) == 1 or len(nameless) == 1:
+        return (nameless or found)[0]
+    if found:
+        numbers = " or ".join(str(row.order_number or row.marketplace_order_id) for row in found)
+        raise NoSuchOrder(
+            f"{name[:100]} is the marketplace's id of one order and the shop's id of another: give the order number, "
+            f"{numbers}."
+        )
+    raise NoSuchOrder(
+        f"No imported order has the id {name[:100]}: give the marketplace's id, the order number or the shop's id. "
+        "`midas sync orders` imports what is new."
+    )
+
+
+def list_orders(
+    database: Database, *, exception: str | None = None, status: str | None = None, limit: int = 50
+) -> list[dict[str, Any]]:
+    """Orders, the newest first, without their buyers.
+
+    Args:
+        database: the shop's.
+        exception: only those with this word; `any` for all that need a person, `quarantined` for those not imported.
+        status: only those that stand there.
+        limit: at most so many.
+    """
+    query = sa.select(
+        _TABLE.marketplace_order_id.label("order"),
+        orders.c.order_number.label("number"),
+        _TABLE.local_order_id.label("local_id"),
+        _TABLE.sales_channel.label("channel"),
+        _TABLE.status,
+        orders.c.status.label("shop_status"),
+        _TABLE.total,
+        _TABLE.currency,
+        _TABLE.placed_at,
+        sa.func.coalesce(_TABLE.exception, sa.case((_TABLE.outcome == "quarantined", "quarantined"))).label(
+            "exception"
+        ),
+        _TABLE.reason,
+    ).select_from(marketplace_orders.outerjoin(orders, orders.c.id == _TABLE.local_order_id))
+    aside = _TABLE.outcome == "quarantined"
+    if exception == "any":
+        query = query.where(sa.or_(_TABLE.exception.is_not(None), aside))
+    elif exception == "quarantined":
+        query = query.where(aside)
+    elif exception is not None:
+        listed = sa.literal(",") + _TABLE.exception + ","
+        query = query.where(listed.contains(f",{exception},", autoescape=True))
+    if status is not None:
+        query = query.where(_TABLE.status == status)
+    with database.reading() as connection:
+        found = connection.execute(query.order_by(_TABLE.id.desc()).limit(limit))
+        return [dict(row) for row in found.mappings()]

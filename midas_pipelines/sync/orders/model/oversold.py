@@ -1,0 +1,95 @@
+"""Sold and not there: staff are told, and the channel is set to zero at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.mappings import unlocked
+from midas_pipelines.store.schema.tables import ITEM_KEY, mappings, marketplace_order_lines
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.types import utc_now
+
+ALERT = "oversold"
+_LINES = marketplace_order_lines.c
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """An item that was sold and was not there: how it is called, whose order waits, for how many units."""
+
+    item: ItemKey
+    name: str
+    order_id: str
+    backordered: int
+
+
+def raise_oversold_alert(connection: sa.Connection, found: Iterable[Short]) -> None:
+    """Tells staff of the items that these lines oversold, and has their zero pushed even where it was pushed before:
+    whoever sold what is not there shows a quantity that we do not know of."""
+    for short in {one.item: one for one in found}.values():
+        text = (
+            f"{short.name} is oversold: order {short.order_id} waits for {short.backordered}. "
+            "Restock it, or cancel on the marketplace. `midas orders list --exception oversold` shows all."
+        )
+        raise_alert(connection, kind=ALERT, subject=subject(short.item), text=text)
+        push_again(connection, short.item)
+
+
+def clear_oversold_alert(connection: sa.Connection, items: Collection[ItemKey]) -> None:
+    """Closes the alerts of those of the items that no order waits for any more."""
+    wanted = {subject(item): item for item in items}
+    if not wanted:
+        return
+    still_open = wanted.keys() & open_subjects(connection, ALERT)
+    quiet = [one for one in sorted(still_open) if not _waits(connection, wanted[one])]
+    clear_alerts(connection, kind=ALERT, subjects=quiet)
+
+
+def clear_old_alerts(database: Database) -> None:
+    """Closes every alert of an item that no order waits for, such as one whose id the shop has given to another."""
+    with database.reading() as connection:
+        subjects = open_subjects(connection, ALERT)
+    if subjects:
+        with database.writing() as connection:
+            clear_oversold_alert(connection, {_item(one) for one in subjects})
+
+
+def _waits(connection: sa.Connection, item: ItemKey) -> bool:
+    product_id, variant_id = item
+    owing = sa.select(_LINES.id).where(
+        _LINES.product_id == product_id,
+        sa.func.coalesce(_LINES.variant_id, 0) == (variant_id or 0),
+        _LINES.backordered > 0,
+    )
+    return connection.execute(owing.limit(1)).first() is not None
+
+
+def push_again(connection: sa.Connection, item: ItemKey) -> None:
+    """Has the item's quantity sent again whatever 4Seller confirmed last; one being pushed now marks itself."""
+    product_id, variant_id = item
+    query = sa.select(mappings.c.id).where(
+        mappings.c.product_id == product_id, ITEM_KEY.in_([variant_id or 0])
+    )
+    free = unlocked(connection, list(connection.scalars(query)))
+    values = {
+        "acked_quantity": None,
+        "version": mappings.c.version + 1,
+        "dirty_since": sa.func.coalesce(mappings.c.dirty_since, utc_now()),
+        "next_attempt_at": None,
+    }
+    connection.execute(sa.update(mappings).where(mappings.c.id.in_(free)).values(values))
+
+
+def subject(item: ItemKey) -> str:
+    """The alert's name for an item."""
+    return f"item:{item[0]}:{item[1] or 0}"
+
+
+def _item(named: str) -> ItemKey:
+    _, product_id, variant_id = named.split(":")
+    return int(product_id), int(variant_id) or None

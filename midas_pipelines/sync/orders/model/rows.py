@@ -1,0 +1,161 @@
+"""The rows that a sale becomes, table by table. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.storefront.types import to_cents
+from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine
+from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.state_machine import local_status, payment_status
+
+Row = dict[str, Any]
+
+
+def marketplace_order(sale: Sale, local_id: int, vault: Vault) -> Row:
+    """Our row of an imported order."""
+    return {
+        "channel": CHANNEL,
+        "marketplace_order_id": sale.order_id,
+        "local_order_id": local_id,
+        "sales_channel": sale.sales_channel,
+        "status": sale.status.value,
+        "status_word": sale.status_word,
+        "outcome": "imported",
+        "currency": sale.currency,
+        "total": sale.total,
+        "lines_total": sale.lines_total,
+        "shipping_cost": sale.shipping_cost,
+        "tax": sale.tax,
+        "discount": sale.discount,
+        "payload": sale.sealed or vault.seal(sale.raw),
+        "content_hash": sale.content.written(),
+        "placed_at": sale.placed_at,
+        "source_updated_at": sale.updated_at,
+    }
+
+
+def marketplace_line(line: SoldLine, order_row: int) -> Row:
+    """Our row of a line: what it asked for and what it took."""
+    product_id, variant_id = line.item or (None, None)
+    return {
+        "order_id": order_row,
+        "line": line.number,
+        "sku": line.line.sku,
+        "fourseller_product_id": line.line.fourseller_product_id,
+        "title": line.line.title,
+        "quantity": line.line.quantity,
+        "price": line.line.price,
+        "order_item_id": line.order_item_id,
+        "product_id": product_id,
+        "variant_id": variant_id,
+        "taken": line.taken,
+        "backordered": line.backordered,
+        "exception": line.exception,
+    }
+
+
+def shop_order(sale: Sale, local_id: int) -> Row:
+    """The shop's row of the order; its amounts are in whole cents."""
+    address = sale.address
+    return {
+        "id": local_id,
+        "order_number": sale.order_number,
+        "status": local_status(sale.status),
+        "total_amount": to_cents(sale.total),
+        "shipping_address": address,
+        "billing_address": address,
+        "payment_method": payment_method(sale.sales_channel),
+        "payment_status": payment_status(
+            sale.status, paid=sale.paid and sale.total >= 0 and bool(sale.lines)
+        ),
+        "shipping_cost": to_cents(sale.shipping_cost),
+        "notes": shop_notes(sale.order_id, sale.sales_channel, sale.currency),
+        "created_at": sale.ordered_at,
+        "updated_at": sale.updated_at or sale.ordered_at,
+    }
+
+
+def shop_item(line: SoldLine, local_id: int) -> Row:
+    """The shop's row of a line."""
+    product_id, variant_id = line.item or (None, None)
+    return {
+        "id": line.order_item_id,
+        "order_id": local_id,
+        "product_id": product_id,
+        "variant_id": variant_id,
+        "product_name": line.line.title,
+        "quantity": line.line.quantity,
+        "price": to_cents(line.line.price),
+        "total_price": to_cents(line.line.total),
+        "created_at": line.sale.ordered_at,
+    }
+
+
+def shop_history(sale: Sale, local_id: int) -> Row:
+    """The shop's first entry in the order's status history."""
+    notes = origin(sale.order_id, sale.sales_channel)
+    return {"order_id": local_id, "status": local_status(sale.status), "notes": notes}
+
+
+def log_row(order_id: str, step: str, detail: str, run_id: str | None) -> Row:
+    """One step of an order's story."""
+    return {
+        "channel": CHANNEL,
+        "marketplace_order_id": order_id,
+        "step": step,
+        "detail": detail,
+        "run_id": run_id,
+    }
+
+
+def payment_method(sales_channel: str | None) -> Row:
+    """How the shop's order says that it was paid."""
+    return {"type": "marketplace", "channel": sales_channel or CHANNEL}
+
+
+def shop_notes(order_id: str, sales_channel: str | None, currency: str | None) -> str:
+    """The note on the shop's order, which has no other place for them."""
+    return origin(order_id, sales_channel) + (f", paid in {currency}" if currency else "")
+
+
+def origin(order_id: str, sales_channel: str | None) -> str:
+    """Where the order came from, in words."""
+    return f"{sales_channel or 'marketplace'} order {order_id} through 4Seller"
+
+
+def summary(sale: Sale) -> str:
+    """The order in one sentence, without the buyer."""
+    placed = f"{sale.placed_at:%Y-%m-%d %H:%M} UTC" if sale.placed_at else "an unknown day"
+    return (
+        f"{sale.sales_channel or 'Marketplace'} order of {placed}, "
+        f"{sale.status_word or 'no status'}, {len(sale.lines)} lines, {sale.priced}, "
+        f"as {sale.order_number}."
+    )
+
+
+def unread(sale: Sale) -> str:
+    """The fields of the order that could not be read, in one sentence."""
+    return f"4Seller sent {', '.join(sale.unreadable)} in a form that cannot be read: it counts as missing."
+
+
+def deduction(lines: list[SoldLine]) -> str:
+    """What an order's lines took from stock, in one sentence."""
+    parts = (
+        f"{line.taken} of {line.line.sku or line.line.title} (line {line.number})"
+        for line in lines
+        if line.taken
+    )
+    return f"Took {', '.join(parts)} from stock."
+
+
+def preview(sale: Sale, exception: str | None) -> dict[str, str]:
+    """The order as a line of a table, without the buyer."""
+    return {
+        "order": sale.order_id,
+        "channel": sale.sales_channel or "",
+        "total": sale.priced,
+        "lines": str(len(sale.lines)),
+        "exception": (exception or "").replace(",", ", "),
+    }

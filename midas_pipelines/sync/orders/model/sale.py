@@ -1,0 +1,326 @@
+"""Reading a marketplace order into a `Sale`: what was sold, for how much, in what state. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from midas_pipelines.fourseller.models import Address, Order, OrderItem
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.storefront.json_text import to_json
+from midas_pipelines.sync.orders.model.amounts import ZERO, adds_up, sound
+from midas_pipelines.sync.orders.model.digest import Content, digest, digest_of_fields, digest_of_lines
+from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, Transition, transition
+from midas_pipelines.sync.orders.model.totals import extras
+
+LONGEST_ID = 170
+"""Characters of an order's id: our names for its stock movements add a line's number, and have 200."""
+
+FIELDS_OF = {
+    "lines": ("lines", "lines_total"),
+    "amounts": ("total", "shipping_cost", "tax", "discount"),
+    "buyer": ("buyer",),
+    "address": ("ship_to",),
+}
+"""The fields of a `Sale` that belong to each part of its content."""
+
+MAY_BE_LONGER = {"title": 255, "sku": 255, "product_id": 100, "channel": 50, "word": 50}
+
+
+@dataclass(frozen=True, slots=True)
+class SaleLine:
+    """One line as sold. `quantity` is as it came, 1 where it was missing; `odd` marks one that a person must see."""
+
+    line: int
+    sku: str | None
+    fourseller_product_id: str | None
+    title: str
+    quantity: int
+    price: Decimal
+    odd: bool
+    total: Decimal  # price times quantity, exact; a quantity below one counts for nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """One marketplace order. Amounts are in `currency`, kept as the source gave them; what it did not say is None."""
+
+    order_id: str
+    sales_channel: str | None
+    status: OrderStatus
+    status_word: str
+    known_status: bool
+    paid: bool
+    currency: str | None
+    total: Decimal
+    shipping_cost: Decimal
+    tax: Decimal  # with the fees: what comes on top of the prices
+    discount: Decimal
+    lines: tuple[SaleLine, ...]
+    placed_at: datetime | None
+    ordered_at: datetime  # `placed_at`, or the best that stands in for it
+    updated_at: datetime | None
+    shipped: bool  # a status said that the goods left; a tracking number says only that a label was made
+    buyer: dict[str, Any]
+    ship_to: dict[str, Any]
+    raw: dict[str, Any]
+    lines_total: Decimal
+    content: Content  # of what the buyer may still change
+    sealed: str | None = None  # `raw`, where it was sealed when it was read
+    read_at: datetime | None = None  # before 4Seller was asked, by the database's clock; None for an event
+    trouble: str | None = None  # why its content could not be read; its status could
+    only_followed: bool = False  # it is not imported where it is not on record
+    unreadable: tuple[str, ...] = ()  # fields that could not be read and count as missing
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether lines + shipping + tax - discount = total, to the smallest unit of the currency, and that is not below 0."""
+        return self.total >= 0 and adds_up(
+            self.total,
+            self.currency,
+            goods=self.lines_total,
+            shipping=self.shipping_cost,
+            tax=self.tax,
+            discount=self.discount,
+        )
+
+    @property
+    def priced(self) -> str:
+        """The total in words."""
+        return f"{self.total} {self.currency or ''}".rstrip()
+
+    @property
+    def address(self) -> dict[str, Any]:
+        """Who bought and where the parcel goes, as the shop keeps it."""
+        return {**self.buyer, **self.ship_to}
+
+    @property
+    def order_number(self) -> str:
+        """The number of the shop's order: at most 50 characters, the same for the same marketplace order."""
+        number = f"4S-{self.order_id}"
+        return (
+            number if len(number) <= 50 else f"4S-{hashlib.sha256(self.order_id.encode()).hexdigest()[:40]}"
+        )
+
+    @property
+    def takes_stock(self) -> bool:
+        """Whether the goods have left or will leave: not when it was cancelled, or refunded and never shipped."""
+        if self.status is OrderStatus.CANCELLED:
+            return False
+        return self.status is not OrderStatus.REFUNDED or self.shipped
+
+
+def why_unreadable(order: Order) -> str | None:
+    """Why an order cannot be imported as it came, as a sentence; None when it can."""
+    if len(order.id) > LONGEST_ID:
+        return f"Its id is longer than {LONGEST_ID} characters."
+    return "Its lines cannot be read." if "items" in order.unreadable and not order.items else None
+
+
+def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None = None) -> Sale:
+    """The sale behind an order as it came; what the shop's tables cannot hold counts as missing.
+
+    Args:
+        order: as the client read it.
+        vault: seals it at once, so that whoever imports it has one thing less to do.
+        read_at: before 4Seller was asked for it, by the database's clock; None for an event.
+    """
+    state, came = order.state, order.raw
+    unreadable = list(order.unreadable)
+
+    def held(amount: Decimal | None, name: str) -> Decimal | None:
+        found = None if amount is None else sound(amount)
+        if found is None and amount is not None:
+            unreadable.append(name)
+        return found
+
+    lines = tuple(_line(number, item, held) for number, item in enumerate(order.items, start=1))
+    shipping = held(order.shipping_cost, "shipping_cost") or ZERO
+    goods = held(sum((line.total for line in lines), Decimal(0)), "price") or ZERO
+    given = held(order.total, "total")
+    currency = storable(order.currency or "").strip().upper()[:10] or None
+    found = extras(came, total=given if lines else None, currency=currency, goods=goods, shipping=shipping)
+    total = (sound(goods + shipping + found.tax - found.discount) or ZERO) if given is None else given
+    spelled = to_json(came)
+    raw = _cleaned(came) if _unstorable(spelled) else came
+    buyer, ship_to = _fields(order.customer, raw is came), _fields(order.shipping_address, raw is came)
+    return Sale(
+        order_id=str(storable(order.id)),
+        sales_channel=_cut(order.sales_channel, "channel") or None,
+        status=state.status,
+        status_word=_cut(state.word, "word") or "",
+        known_status=state.known,
+        paid=not state.unpaid,
+        currency=currency,
+        total=total,
+        shipping_cost=shipping,
+        tax=found.tax,
+        discount=found.discount,
+        lines=lines,
+        placed_at=order.created_at,
+        ordered_at=order.created_at or order.updated_at or datetime.now(UTC),
+        updated_at=order.updated_at,
+        shipped=state.status in SHIPPED_STATES,
+        buyer=buyer,
+        ship_to=ship_to,
+        raw=raw,
+        lines_total=goods,
+        content=Content(
+            lines=digest_of_lines(
+                (one.sku or "", one.fourseller_product_id or "", one.quantity, str(one.price))
+                for one in lines
+            ),
+            amounts=digest((total, shipping, found.tax, found.discount)) if given is not None else None,
+            buyer=digest_of_fields(buyer),
+            address=digest_of_fields(ship_to),
+        ),
+        sealed=vault.seal(raw, spelled=spelled if raw is came else None) if vault is not None else None,
+        read_at=read_at,
+        unreadable=tuple(dict.fromkeys(unreadable)),
+    )
+
+
+def with_goods(sale: Sale, goods: Decimal) -> Sale:
+    """The sale with the taxes, fees and reductions that fit lines of this price: its message has none."""
+    found = extras(
+        sale.raw, total=sale.total, currency=sale.currency, goods=goods, shipping=sale.shipping_cost
+    )
+    return replace(sale, tax=found.tax, discount=found.discount)
+
+
+def newest_states(sales: Sequence[Sale]) -> list[Sale]:
+    """One sale for each order, the first placed first: the newest content, and the furthest that any of them stands.
+
+    Events come in any order, and clocks differ: a status that was reached is not taken back by another's date.
+    """
+    newest: dict[str, Sale] = {}
+    for sale in sorted(sales, key=_updated):
+        before = newest.get(sale.order_id)
+        newest[sale.order_id] = sale if before is None else _joined(before, sale)
+    return sorted(newest.values(), key=lambda sale: (sale.ordered_at, _updated(sale)))
+
+
+def _joined(earlier: Sale, later: Sale) -> Sale:
+    content = _over(earlier, later) if later.trouble is None else replace(earlier, trouble=later.trouble)
+    ahead = _further(earlier, later)
+    placed = min(filter(None, (earlier.placed_at, later.placed_at)), default=None)
+    return replace(
+        content,
+        status=ahead.status,
+        status_word=ahead.status_word,
+        known_status=ahead.known_status,
+        paid=earlier.paid or later.paid,
+        shipped=earlier.shipped or later.shipped,
+        currency=later.currency or earlier.currency,
+        sales_channel=later.sales_channel or earlier.sales_channel,
+        placed_at=placed,
+        ordered_at=placed or min(earlier.ordered_at, later.ordered_at),
+        updated_at=later.updated_at or earlier.updated_at,
+    )
+
+
+def _over(earlier: Sale, later: Sale) -> Sale:
+    """The later content; what it says nothing of is as the earlier one has it."""
+    content = later.content.over(earlier.content)
+    lacking = content.changed(later.content)
+    kept: dict[str, Any] = {name: getattr(earlier, name) for part in lacking for name in FIELDS_OF[part]}
+    if lacking:
+        kept |= {"raw": earlier.raw, "sealed": earlier.sealed}
+    said = {
+        "buyer": said_over(earlier.buyer, later.buyer),
+        "ship_to": said_over(earlier.ship_to, later.ship_to),
+    }
+    return replace(later, **{**said, **kept}, content=content)
+
+
+def said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a buyer or an address, with what a later message says: what that leaves out stays, unless it
+    names another street, which is another address."""
+    news = {name: value for name, value in said.items() if value is not None}
+    if news.get("line1", known.get("line1")) != known.get("line1"):
+        news = {name: said.get(name) for name in Address.model_fields} | news
+    return known | news
+
+
+def in_codec(sale: Sale, codec: str) -> Sale:
+    """The sale with a question mark for each character that the codec lacks; ids keep apart by its number."""
+
+    def held(value: Any, lacking: str = "replace") -> Any:
+        if isinstance(value, str):
+            return value.encode(codec, lacking).decode(codec)
+        if isinstance(value, dict):
+            return {held(name): held(part) for name, part in value.items()}
+        return [held(part) for part in value] if isinstance(value, list) else value
+
+    lines = tuple(replace(line, sku=held(line.sku), title=held(line.title)) for line in sale.lines)
+    texts = {name: held(getattr(sale, name)) for name in ("sales_channel", "status_word", "buyer", "ship_to")}
+    texts |= {"raw": held(sale.raw), "order_id": held(sale.order_id, "backslashreplace"), "lines": lines}
+    changed = replace(sale, **texts)
+    return sale if changed == sale else replace(changed, sealed=None)
+
+
+def _further(earlier: Sale, later: Sale) -> Sale:
+    """The one of the two that reports the further status; one that names none reports nothing."""
+    if not (earlier.status_word and later.status_word):
+        return later if later.status_word else earlier
+    return earlier if transition(later.status, earlier.status) is Transition.FORWARD else later
+
+
+def _updated(sale: Sale) -> datetime:
+    return sale.updated_at or sale.ordered_at
+
+
+def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], Decimal | None]) -> SaleLine:
+    quantity = 1 if item.quantity is None else item.quantity
+    price = held(item.price, "price") or ZERO
+    total = held(price * max(0, quantity), "price")
+    if total is None:
+        price = total = ZERO
+    sku = _cut(item.sku, "sku") or ""
+    return SaleLine(
+        line=number,
+        sku=sku.strip() or None,
+        fourseller_product_id=_cut(item.product_id, "product_id"),
+        title=_cut(item.title, "title") or sku or f"Line {number}",
+        quantity=quantity,
+        price=price,
+        odd=item.quantity is None or item.quantity < 1,
+        total=total,
+    )
+
+
+def _fields(part: Any, clean: bool) -> dict[str, Any]:
+    if part is None:
+        return {}
+    fields: dict[str, Any] = part.model_dump(mode="json")
+    return fields if clean else storable(fields)
+
+
+def _cut(text: str | None, field: str) -> str | None:
+    return None if text is None else str(storable(text))[: MAY_BE_LONGER[field]]
+
+
+def storable(value: Any) -> Any:
+    """The value without NUL characters and half surrogates, which JSON may spell and a database cannot store."""
+    if isinstance(value, str):
+        return value if value.isascii() and "\x00" not in value else _cleaned(value)
+    return _cleaned(value) if _unstorable(to_json(value)) else value
+
+
+def _unstorable(spelled: str) -> bool:
+    return "\\u0000" in spelled or "\\ud" in spelled
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_cleaned(name): _cleaned(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(part) for part in value]
+    return value

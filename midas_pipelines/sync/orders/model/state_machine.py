@@ -1,0 +1,106 @@
+"""Order status as one state machine: forward only, late and illegal moves noted and ignored. Pure.
+
+Marketplace and shop use the same five states; the shop writes a refund as a payment status.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from midas_pipelines.fourseller.status import OrderStatus
+
+ORDER_OF_EVENTS = (OrderStatus.PENDING, OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+
+
+class Transition(StrEnum):
+    """What a reported status means for an order that stands somewhere already."""
+
+    SAME = "same"
+    FORWARD = "forward"
+    LATE = "late"  # it was there before, or has passed it
+    ILLEGAL = "illegal"  # no way leads there; a person decides
+
+
+def transition(standing: OrderStatus, reported: OrderStatus) -> Transition:
+    """How `reported` follows `standing`. Steps in between may have been missed: pending -> delivered is forward."""
+    if reported is standing:
+        return Transition.SAME
+    if standing is OrderStatus.REFUNDED:
+        return Transition.LATE
+    if reported is OrderStatus.REFUNDED:
+        return Transition.FORWARD
+    if standing is OrderStatus.CANCELLED:
+        shipped = reported in (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+        return Transition.ILLEGAL if shipped else Transition.LATE
+    if reported is OrderStatus.CANCELLED:
+        open_still = standing in (OrderStatus.PENDING, OrderStatus.PROCESSING)
+        return Transition.FORWARD if open_still else Transition.ILLEGAL
+    ahead = ORDER_OF_EVENTS.index(reported) > ORDER_OF_EVENTS.index(standing)
+    return Transition.FORWARD if ahead else Transition.LATE
+
+
+def local_status(status: OrderStatus) -> str:
+    """The shop's word for a marketplace status; a refunded order counts as cancelled there."""
+    return "cancelled" if status is OrderStatus.REFUNDED else status.value
+
+
+def payment_status(status: OrderStatus, *, paid: bool) -> str:
+    """The shop's payment status for a marketplace order."""
+    if status is OrderStatus.REFUNDED:
+        return "refunded"
+    return "paid" if paid else "pending"
+
+
+def path(standing: OrderStatus, goal: OrderStatus) -> list[OrderStatus]:
+    """The moves that lead from one status to another, each one that the contract allows; empty when none does."""
+    if transition(standing, goal) is not Transition.FORWARD:
+        return []
+    if goal in ORDER_OF_EVENTS:
+        return list(ORDER_OF_EVENTS[ORDER_OF_EVENTS.index(standing) + 1 : ORDER_OF_EVENTS.index(goal) + 1])
+    return [goal]
+
+
+SHIPPED_STATES = (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+OPEN = (OrderStatus.PENDING, OrderStatus.PROCESSING)
+ENDED = (OrderStatus.CANCELLED, OrderStatus.REFUNDED)
+
+
+class InboundDecision(StrEnum):
+    """What the shop's order makes of a step that the marketplace took."""
+
+    FOLLOW = "follow"  # it takes the step too
+    STAY = "stay"  # it is there, or the step is none of its own
+    AHEAD = "ahead"  # it has gone further: the marketplace is to be told
+    CONFLICT = "conflict"  # it went another way; a person decides
+
+
+def decide_inbound(shop: str | None, reported: OrderStatus, *, left: bool) -> InboundDecision:
+    """How the shop's order follows the marketplace, which stands at `reported` now.
+
+    Args:
+        shop: the shop's own word; None when it has deleted its order.
+        reported: where the marketplace's order has come to.
+        left: whether goods of the order have left.
+    """
+    if shop is None:
+        return InboundDecision.STAY
+    if reported is OrderStatus.REFUNDED:
+        return InboundDecision.STAY if left or shop == local_status(reported) else InboundDecision.FOLLOW
+    if reported is OrderStatus.CANCELLED and left:
+        return InboundDecision.CONFLICT
+    if shop not in list(OrderStatus):
+        return InboundDecision.FOLLOW
+    match transition(OrderStatus(shop), reported):
+        case Transition.FORWARD:
+            return InboundDecision.FOLLOW
+        case Transition.SAME:
+            return InboundDecision.STAY
+        case Transition.LATE:
+            return InboundDecision.AHEAD
+        case _:
+            return InboundDecision.CONFLICT
+
+
+def agree(shop: str | None, standing: OrderStatus) -> bool:
+    """Whether the shop's word and the marketplace's mean the same."""
+    return shop in (standing.value, local_status(standing))

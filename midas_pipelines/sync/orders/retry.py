@@ -1,0 +1,167 @@
+"""Trying an order again, as a person asked: read anew from 4Seller, mapped, allocated, its messages sent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.errors import NotFound
+from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes.quarantine import clear_unknown_status, end_quarantine
+from midas_pipelines.sync.orders.customer_mail.send import GIVEN_UP, put_back
+from midas_pipelines.sync.orders.intake.read import import_orders_read
+from midas_pipelines.sync.orders.intake.result import ImportCounts
+from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.exceptions import SEEN_BY_A_PERSON, OrderException
+from midas_pipelines.sync.orders.model.locking import lock_order
+from midas_pipelines.sync.orders.model.lookup import find_order
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
+
+UNSENT = ("waiting", "sending", *GIVEN_UP)
+
+
+class CannotRetry(Exception):
+    """4Seller cannot give the order again; the message says what to do."""
+
+
+class NothingToDismiss(Exception):
+    """Nothing about the order waits for a person's look; the message says what does."""
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What trying again changed, and what is open still."""
+
+    order: str
+    imported: bool
+    moved_on: bool
+    mapped: int
+    allocated: int
+    exception: str | None  # or `quarantined`
+    reason: str | None
+    messages: int  # put back to be sent
+    unsent: int  # messages that have not gone out, or may not have
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As one object for programs."""
+        return asdict(self)
+
+
+async def retry_order(engine: SyncContext, text: str, *, mail: bool = False) -> Retried:
+    """Reads the order from 4Seller again and does everything that is open on it.
+
+    Args:
+        engine: the shop's database, settings and channel.
+        text: the order's id, any of the three.
+        mail: also puts back messages that may have gone out already, or were given up.
+
+    Raises:
+        NoSuchOrder: nothing has this id.
+        CannotRetry: 4Seller does not have the order.
+        FourSellerError: 4Seller could not be read.
+    """
+    with engine.database.reading() as connection:
+        row = find_order(connection, text)
+    order_id = row.marketplace_order_id
+    read_at = engine.database.now()
+    async with engine.channel() as client:
+        try:
+            order = await client.order(order_id)
+        except NotFound:
+            raise CannotRetry(
+                f"4Seller has no order {order_id}: it cannot be read again. Enter it in the shop by hand, "
+                "and `midas orders dismiss` it here."
+            ) from None
+    _take_back_dismissal(engine, row)
+    result: ImportCounts = import_orders_read(_without_limit(engine), [order], read_at=read_at)
+    opened = allocate_pending_lines(engine.database, engine.run_id)
+    with engine.database.writing() as connection:
+        messages = _put_back(connection, lock_order(connection, row.id), mail)
+        now = connection.execute(sa.select(marketplace_orders).where(marketplace_orders.c.id == row.id)).one()
+        unsent = connection.scalar(
+            sa.select(sa.func.count()).where(
+                customer_mails.c.order_id == row.id, customer_mails.c.state.in_(UNSENT)
+            )
+        )
+    aside = now.outcome == "quarantined"
+    return Retried(
+        order_id,
+        bool(result.imported),
+        bool(result.moved_on),
+        result.mapped + opened.mapped,
+        opened.allocated,
+        "quarantined" if aside else now.exception,
+        now.reason if aside else None,
+        messages,
+        unsent or 0,
+    )
+
+
+def _without_limit(engine: SyncContext) -> SyncContext:
+    """A person has asked for this very order, whenever it was placed."""
+    return replace(engine, settings=engine.settings.model_copy(update={"orders_since": None}))
+
+
+def _take_back_dismissal(engine: SyncContext, order: sa.Row[Any]) -> None:
+    """Who tries a dismissed order again wants it imported: it is set aside until it is."""
+    table = marketplace_orders.c
+    dismissed = sa.and_(table.id == order.id, table.outcome == "dismissed")
+    with engine.database.writing() as connection:
+        anew = sa.update(marketplace_orders).where(dismissed).values(outcome="quarantined")
+        if connection.execute(anew).rowcount:
+            detail = "An operator has it tried again: it is dismissed no more."
+            OrderContext(engine.run_id).log(connection, order.marketplace_order_id, "retried", detail)
+
+
+def _put_back(connection: sa.Connection, order: sa.Row[Any], mail: bool) -> int:
+    """What waits for its next attempt, or was refused, is due now; returns the messages."""
+    parcels = sa.update(order_shipments).where(
+        order_shipments.c.order_id == order.local_order_id, order_shipments.c.told_at.is_(None)
+    )
+    connection.execute(parcels.values(next_attempt_at=None))
+    table = marketplace_orders.c
+    values: dict[str, Any] = {"push_after": None, "push_attempts": 0}
+    if OrderException.REFUSED.value in exceptions.read(order.exception):
+        values["shop_status_since"] = sa.func.coalesce(table.shop_status_since, utc_now())
+    connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
+    return put_back(connection, ["waiting", *(GIVEN_UP if mail else ())], order_row=order.id)
+
+
+def dismiss(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext) -> list[str]:
+    """A person has looked at what is odd about an order and takes it as it is; returns what that was.
+
+    Args:
+        connection: a writing transaction.
+        order: our row, locked.
+        clerk: writes the story.
+
+    Raises:
+        NothingToDismiss: nothing waits for a look, or what does has another way out.
+    """
+    name = order.marketplace_order_id
+    if order.outcome == "quarantined":
+        seen = ["quarantined"]
+        statement = sa.update(marketplace_orders).where(marketplace_orders.c.id == order.id)
+        connection.execute(statement.values(outcome="dismissed"))
+        end_quarantine(connection, name)
+    else:
+        standing = exceptions.read(order.exception)
+        seen = sorted(standing & {flaw.value for flaw in SEEN_BY_A_PERSON})
+        if not seen:
+            left = ", ".join(sorted(standing)) or "nothing"
+            raise NothingToDismiss(
+                f"Order {name}: {left} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
+                "`midas orders settle`, an oversold one when stock comes back."
+            )
+        set_exceptions(connection, order.id, drop=tuple(seen))
+        if OrderException.STATUS.value in seen:
+            clear_unknown_status(connection, order.status_word)
+    clerk.log(connection, name, "dismissed", f"An operator has looked at it: {', '.join(seen)}.")
+    return seen

@@ -1,0 +1,171 @@
+"""Moving one order on, as the shop's code or an operator asks: the shop's order first, then 4Seller is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
+from midas_pipelines.fourseller.models import Tracking
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.storefront.orders import order_status, set_order_status
+from midas_pipelines.storefront.schema import orders
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes.outbound import StatusUpdate, objection, shown
+from midas_pipelines.sync.orders.changes.pending import PendingUpdate
+from midas_pipelines.sync.orders.changes.recording import record_pushed
+from midas_pipelines.sync.orders.changes.shipments import ship_locked
+from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.locking import lock_order
+from midas_pipelines.sync.orders.model.lookup import NoSuchOrder, find_order
+from midas_pipelines.sync.orders.model.mail_policy import mail_policy
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.state_machine import Transition, local_status, transition
+from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses
+from midas_pipelines.sync.orders.stock.shipped import has_shipped
+
+IN_CONFLICT = "The order is in a conflict: `midas orders settle` it first."
+
+
+class IllegalMove(Exception):
+    """No way leads from where the order stands to where it should go."""
+
+
+@dataclass(frozen=True)
+class StatusChanged:
+    """Where the shop's order stands now, and whether 4Seller knows; `reason` says why it does not yet."""
+
+    marketplace_order_id: str
+    status: str
+    told: bool
+    reason: str | None = None
+
+
+async def change_status(
+    engine: SyncContext,
+    order_id: str,
+    goal: OrderStatus | None,
+    parcel: Tracking | None = None,
+    units: Mapping[int, int] | None = None,
+) -> StatusChanged:
+    """Records the parcel, sets the status of the shop's order, and tells 4Seller of both.
+
+    Args:
+        engine: settings, database, run.
+        order_id: the marketplace's, the order number or the shop's own id.
+        goal: where it should go; None leaves that to the parcel.
+        parcel: as `carriers.tracking` makes it.
+        units: what is in it, by line number; None for everything that is left to ship.
+
+    Raises:
+        NoSuchOrder, IllegalMove, CannotShip: nothing was changed.
+        BadCredentials: the shop's order is changed; the next status sync tells 4Seller.
+    """
+    row = await asyncio.to_thread(_find, engine, order_id)
+    if goal is OrderStatus.REFUNDED:
+        return await _refund(engine, row)
+    await asyncio.to_thread(_move, engine, row.id, goal, parcel, units)
+    report = await push_statuses(engine, only=row.id)
+    return await asyncio.to_thread(_standing, engine, row, _said(report))
+
+
+def _find(engine: SyncContext, order_id: str) -> sa.Row[Any]:
+    with engine.database.reading() as connection:
+        row = find_order(connection, order_id)
+    if row.outcome != "imported":
+        raise NoSuchOrder("The order was set aside and is no order of the shop yet: `midas orders retry` it.")
+    return row
+
+
+def _move(
+    engine: SyncContext,
+    order_row: int,
+    goal: OrderStatus | None,
+    parcel: Tracking | None,
+    units: Mapping[int, int] | None,
+) -> None:
+    """Moves the shop's order, parcel and status together or not at all; the trigger on it marks it to be told."""
+    clerk = OrderContext(engine.run_id, mail=mail_policy(engine.settings))
+    with engine.database.writing() as connection:
+        row = lock_order(connection, order_row)
+        if parcel is not None:
+            shipped = ship_locked(connection, row, parcel, clerk, units=units, source="gateway")
+            if units is not None and goal is not None and not shipped.complete:
+                raise IllegalMove(
+                    f"After this parcel there is more to ship, so the order is not {goal.value}: leave the status out."
+                )
+        if goal is not None:
+            _set(connection, row, goal)
+
+
+def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None:
+    if OrderException.CONFLICT.value in exceptions.read(row.exception):
+        raise IllegalMove(IN_CONFLICT)
+    now = order_status(connection, row.local_order_id)
+    if now is None:
+        raise IllegalMove("The shop has deleted its order: nothing can be set.")
+    standing = OrderStatus(now) if now in list(OrderStatus) else OrderStatus.PENDING
+    way = transition(standing, goal)
+    if way in (Transition.LATE, Transition.ILLEGAL):
+        raise IllegalMove(f"The order is {standing.value}; no step leads from there to {goal.value}.")
+    left = has_shipped(connection, row, now)
+    against = objection(OrderStatus(row.status), local_status(goal), left=left)
+    if against is not None:
+        raise IllegalMove(f"The order cannot be {goal.value}: {against.why}.")
+    if way is Transition.FORWARD:
+        set_order_status(
+            connection, row.local_order_id, status=local_status(goal), notes="Through the gateway"
+        )
+
+
+async def _refund(engine: SyncContext, row: sa.Row[Any]) -> StatusChanged:
+    """Told to 4Seller first: the shop has no word for it but a payment status, and gets that when 4Seller shows it."""
+    if transition(OrderStatus(row.status), OrderStatus.REFUNDED) is not Transition.FORWARD:
+        raise IllegalMove(f"The order is {row.status} already.")
+    reason = None
+    before = PendingUpdate(
+        row.id, row.marketplace_order_id, OrderStatus(row.status), shop_status=None, moved=False
+    )
+    call = StatusUpdate(OrderStatus.REFUNDED)
+    try:
+        async with engine.channel() as client:
+            now = datetime.now(UTC)
+            answer = await client.update_order(
+                row.marketplace_order_id, status=OrderStatus.REFUNDED.value, at=now
+            )
+        if shown(call, before.standing, answer) == call:
+            await asyncio.to_thread(record_pushed, engine, before, call)
+        else:
+            reason = "4Seller answered without an error, and has not refunded it."
+    except BadCredentials:
+        raise
+    except FourSellerError as failed:
+        reason = str(failed)
+    return await asyncio.to_thread(_standing, engine, row, reason)
+
+
+def _said(report: StatusSyncReport) -> str | None:
+    return report.problems[0]["outcome"] if report.problems else None
+
+
+def _standing(engine: SyncContext, row: sa.Row[Any], problem: str | None) -> StatusChanged:
+    table = marketplace_orders.c
+    query = (
+        sa.select(orders.c.status, table.shop_status_since, table.exception)
+        .select_from(marketplace_orders.outerjoin(orders, table.local_order_id == orders.c.id))
+        .where(table.id == row.id)
+    )
+    with engine.database.reading() as connection:
+        now = connection.execute(query).one()
+    if OrderException.CONFLICT.value in exceptions.read(now.exception):
+        problem = IN_CONFLICT
+    told = now.shop_status_since is None and problem is None
+    reason = None if told else problem or "4Seller did not take it; see the order's story."
+    return StatusChanged(row.marketplace_order_id, now.status or row.status, told, reason)

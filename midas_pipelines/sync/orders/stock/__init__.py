@@ -1,0 +1,1 @@
+"""Stock of orders: allocated, released, restocked, backordered."""

@@ -1,0 +1,139 @@
+"""Backorders: stock that comes back goes to the order that waits longest, before anybody new may take it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.stock.ledger import StockMove, move_stock
+from midas_pipelines.storefront.bulk import any_of
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.row_locks import NO_WAIT, RowsBusy
+from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.lines import CHANNEL, reference
+from midas_pipelines.sync.orders.model.locking import lock_rows
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.oversold import clear_oversold_alert
+from midas_pipelines.sync.orders.model.state_machine import ENDED
+
+AT_ONCE = 200
+"""Lines given stock in one transaction."""
+
+_LINES, _ORDERS = marketplace_order_lines.c, marketplace_orders.c
+ORDER_OF_SERVICE = (
+    sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at).label("waits_since"),
+    _ORDERS.id,
+    _LINES.line,
+)
+"""The oldest order first; one that nobody has dated is as old as its import."""
+
+
+def allocate_backorders(database: Database, run_id: str | None = None) -> int:
+    """Gives stock that is there to lines that wait for it, the oldest order first; returns the units given.
+
+    Safe to call at any time, from any process: each unit is taken under the item's lock and has its ledger row.
+    """
+    given, at_once, busy = 0, AT_ONCE, set[int]()
+    while True:
+        found: list[int] = []
+        try:
+            with database.writing() as connection:
+                connection.execution_options(**{NO_WAIT: True})
+                waiting = _to_be_served().where(_LINES.id.not_in(busy)).limit(at_once)
+                lines = connection.execute(waiting).all()
+                found = [line.id for line in lines]
+                lock_rows(connection, {line.order_id for line in lines})
+                units = _serve(connection, found, OrderContext(run_id))
+        except RowsBusy:  # those whose rows others hold are served another time, the others now
+            busy |= set(found) if at_once == 1 else set()
+            at_once = 1
+            continue
+        given += units
+        if not units:
+            return given
+
+
+def orders_backordered(connection: sa.Connection, items: Collection[ItemKey]) -> set[int]:
+    """Our rows of the orders that wait for one of these items; to be locked before `allocate_backorder`."""
+    if not items:
+        return set()
+    products_of = any_of(connection, _LINES.product_id, list({product for product, _ in items}))
+    query = sa.select(_LINES.order_id).where(_LINES.backordered > 0, products_of)
+    return set(connection.scalars(query))
+
+
+def allocate_backorder(connection: sa.Connection, order_rows: Collection[int], clerk: OrderContext) -> int:
+    """Gives these orders, which are locked, what is there of what they wait for; returns the units given."""
+    if not order_rows:
+        return 0
+    query = _to_be_served().where(_LINES.order_id.in_(order_rows))
+    return _serve(connection, [line.id for line in connection.execute(query)], clerk)
+
+
+def _to_be_served() -> sa.Select[Any]:
+    """Lines of live orders that wait for an item that is there, the oldest order first."""
+    of_variant = _LINES.variant_id.is_not(None)
+    on_hand = sa.case((of_variant, product_variants.c.stock_quantity), else_=products.c.stock_quantity)
+    joined = (
+        marketplace_order_lines.join(marketplace_orders, _ORDERS.id == _LINES.order_id)
+        .outerjoin(products, products.c.id == _LINES.product_id)
+        .outerjoin(product_variants, product_variants.c.id == _LINES.variant_id)
+    )
+    return (
+        sa.select(marketplace_order_lines, _ORDERS.marketplace_order_id)
+        .select_from(joined)
+        .where(_LINES.backordered > 0, on_hand > 0, _ORDERS.status.not_in(ENDED))
+        .order_by(*ORDER_OF_SERVICE)
+    )
+
+
+def _serve(connection: sa.Connection, line_ids: Sequence[int], clerk: OrderContext) -> int:
+    """Takes stock for these lines of locked orders, read anew: nobody else can change them now."""
+    if not line_ids:
+        return 0
+    lines = connection.execute(_to_be_served().where(_LINES.id.in_(line_ids))).all()
+    moves = [
+        StockMove(
+            (line.product_id, line.variant_id),
+            -line.backordered,
+            CHANNEL,
+            "backorder",
+            reference(line.marketplace_order_id, line.line, line.taken),
+        )
+        for line in lines
+    ]
+    units = 0
+    for line, moved in zip(lines, move_stock(connection, moves), strict=True):
+        if moved:
+            units -= moved
+            _book(connection, line, -moved, clerk)
+    clear_oversold_alert(connection, {(line.product_id, line.variant_id) for line in lines})
+    return units
+
+
+def _book(connection: sa.Connection, line: sa.Row[Any], units: int, clerk: OrderContext) -> None:
+    left = line.backordered - units
+    values = {
+        "taken": line.taken + units,
+        "backordered": left,
+        "exception": exceptions.backordered_only(line.exception, left),
+    }
+    connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
+    still = f"; {left} still backordered" if left else ""
+    detail = f"Line {line.line}, {line.sku}: stock came back, took {units}{still}."
+    clerk.log(connection, line.marketplace_order_id, "allocated", detail)
+    mark_backordered(connection, line.order_id)
+
+
+def mark_backordered(connection: sa.Connection, order_row: int) -> None:
+    """The order is `oversold` while one of its lines is backordered something, and only then."""
+    owing = sa.select(_LINES.id).where(_LINES.order_id == order_row, _LINES.backordered > 0)
+    waits = connection.execute(owing.limit(1)).first() is not None
+    word = (OrderException.OVERSOLD.value,)
+    set_exceptions(connection, order_row, add=word if waits else (), drop=() if waits else word)

@@ -1,0 +1,131 @@
+"""Stock that comes back: once for each unit, never more than a line took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.schema.tables import marketplace_order_lines
+from midas_pipelines.store.stock.ledger import StockMove, move_stock
+from midas_pipelines.storefront.bulk import update_rows
+from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.lines import CHANNEL, reference
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.oversold import clear_oversold_alert
+from midas_pipelines.sync.orders.model.units import away, on_shelf
+from midas_pipelines.sync.orders.stock.backorders import mark_backordered
+
+_LINES = marketplace_order_lines.c
+
+
+def release_units(
+    connection: sa.Connection, order: sa.Row[Any], cause: str, clerk: OrderContext, *, all_left: bool = False
+) -> int:
+    """The order will not be shipped, or no further: what is on the shelf for it is free again, and it waits for
+    nothing. The same again changes nothing.
+
+    Args:
+        connection: holds the order's row.
+        order: our row.
+        cause: `cancelled` or `refunded`; the ledger's word for it.
+        clerk: writes the story.
+        all_left: whether everything has left, with or without a parcel on record.
+
+    Returns:
+        The units given back.
+    """
+    lines = order_lines(connection, order.id)
+    units = {line.line: on_shelf(line, all_left=all_left) for line in lines}
+    given = _give_back(connection, order, lines, units, cause, clerk, source=CHANNEL)
+    _forget_owed(connection, order.id, lines)
+    return given
+
+
+def restock_units(
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    cause: str,
+    clerk: OrderContext,
+    *,
+    units: Mapping[int, int] | None = None,
+    all_left: bool = False,
+) -> int:
+    """Goods that had left are on the shelf again: never more than left and were not returned yet.
+
+    Args:
+        connection: holds the order's row.
+        order: our row.
+        cause: `returned` or `cancelled`; the ledger's word for it.
+        clerk: writes the story.
+        units: by line number, at most so many; None for all that left.
+        all_left: whether everything has left, with or without a parcel on record.
+
+    Returns:
+        The units given back.
+    """
+    lines = order_lines(connection, order.id)
+    left = {line.line: away(line, all_left=all_left) for line in lines}
+    wanted = left if units is None else {number: min(left.get(number, 0), units[number]) for number in units}
+    return _give_back(connection, order, lines, wanted, cause, clerk, source="operator", had_left=True)
+
+
+def order_lines(connection: sa.Connection, order_row: int) -> Sequence[sa.Row[Any]]:
+    """Our rows of an order's lines, by number."""
+    query = sa.select(marketplace_order_lines).where(_LINES.order_id == order_row)
+    return connection.execute(query.order_by(_LINES.line)).all()
+
+
+def _give_back(
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    lines: Sequence[sa.Row[Any]],
+    units: Mapping[int, int],
+    cause: str,
+    clerk: OrderContext,
+    *,
+    source: str,
+    had_left: bool = False,
+) -> int:
+    giving = [line for line in lines if units.get(line.line, 0) > 0 and line.product_id is not None]
+    moves = [
+        StockMove(
+            (line.product_id, line.variant_id),
+            units[line.line],
+            source,
+            cause,
+            reference(order.marketplace_order_id, line.line, line.released),
+        )
+        for line in giving
+    ]
+    moved = move_stock(connection, moves)
+    changes = [
+        {
+            "id": line.id,
+            "released": line.released + count,
+            "returned": line.returned + (count if had_left else 0),
+        }
+        for line, count in zip(giving, moved, strict=True)
+    ]
+    update_rows(connection, marketplace_order_lines, changes)
+    for line, count in zip(giving, moved, strict=True):
+        told = f"{count} back in stock" if count else "nothing went back, the shop no longer has the item"
+        clerk.log(
+            connection, order.marketplace_order_id, "released", f"Line {line.line}, {line.sku}: {told}."
+        )
+    return sum(moved)
+
+
+def _forget_owed(connection: sa.Connection, order_row: int, lines: Sequence[sa.Row[Any]]) -> None:
+    """The order waits for no stock any more."""
+    owing = [line for line in lines if line.backordered]
+    if not owing:
+        return
+    changes = [
+        {"id": line.id, "backordered": 0, "exception": exceptions.backordered_only(line.exception, 0)}
+        for line in owing
+    ]
+    update_rows(connection, marketplace_order_lines, changes)
+    mark_backordered(connection, order_row)
+    clear_oversold_alert(connection, {(line.product_id, line.variant_id) for line in owing})

@@ -1,0 +1,191 @@
+"""The whole story of one order: every step, every unit of stock, every parcel and every message, in time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
+from midas_pipelines.store.schema.tables import (
+    inventory_changes,
+    marketplace_order_lines,
+    order_processing_logs,
+)
+from midas_pipelines.storefront.schema import product_variants
+from midas_pipelines.sync.orders.model.lines import CHANNEL
+
+RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class TimelineEntry:
+    """One thing that happened. `cause` is the run or the party behind it; `facts` are the same for programs."""
+
+    at: datetime
+    what: str
+    detail: str
+    cause: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """An order as it stands, and how it came to be so. No personal data."""
+
+    order: dict[str, Any]
+    lines: list[dict[str, Any]]
+    entries: list[TimelineEntry] = field(default_factory=list)
+
+
+def read_timeline(connection: sa.Connection, order: sa.Row[Any]) -> Timeline:
+    """The story of an order, as `lookup.find_order` found it."""
+    table = marketplace_order_lines.c
+    lines = connection.execute(
+        sa.select(marketplace_order_lines).where(table.order_id == order.id).order_by(table.line)
+    ).all()
+    entries = [
+        *_steps(connection, order.marketplace_order_id),
+        *_stock(connection, order.marketplace_order_id, lines),
+        *_parcels(connection, order),
+        *_mails(connection, order.id),
+    ]
+    return Timeline(_order(order), [_line(line) for line in lines], sorted(entries, key=lambda one: one.at))
+
+
+def _order(order: sa.Row[Any]) -> dict[str, Any]:
+    names = (
+        "marketplace_order_id",
+        "order_number",
+        "local_order_id",
+        "sales_channel",
+        "status",
+        "status_word",
+        "shop_status",
+        "outcome",
+        "exception",
+        "reason",
+        "total",
+        "lines_total",
+        "shipping_cost",
+        "tax",
+        "discount",
+        "currency",
+        "placed_at",
+        "imported_at",
+        "source_updated_at",
+        "shop_status_since",
+        "push_after",
+    )
+    return {name: getattr(order, name) for name in names}
+
+
+def _line(line: sa.Row[Any]) -> dict[str, Any]:
+    names = (
+        "line",
+        "sku",
+        "title",
+        "quantity",
+        "price",
+        "product_id",
+        "variant_id",
+        "taken",
+        "released",
+        "returned",
+        "backordered",
+        "shipped",
+        "exception",
+    )
+    return {name: getattr(line, name) for name in names}
+
+
+def cause_in_words(run_id: str | None) -> str:
+    """Who did it: a Dagster run by the beginning of its id, which its UI finds; anybody else as they were written down."""
+    if not run_id:
+        return ""
+    return f"run {run_id[:8]}" if RUN.fullmatch(run_id) else run_id
+
+
+def _steps(connection: sa.Connection, order_id: str) -> list[TimelineEntry]:
+    logs = order_processing_logs.c
+    query = sa.select(order_processing_logs).where(logs.marketplace_order_id == order_id)
+    return [
+        TimelineEntry(
+            row.created_at, row.step, row.detail or "", cause_in_words(row.run_id), {"run_id": row.run_id}
+        )
+        for row in connection.execute(query.order_by(logs.id))
+    ]
+
+
+def _stock(connection: sa.Connection, order_id: str, lines: Sequence[sa.Row[Any]]) -> list[TimelineEntry]:
+    rows = inventory_changes.c
+    prefix = f"{CHANNEL}:{order_id}:"
+    skus = {line.line: line.sku or line.title for line in lines}
+    query = sa.select(inventory_changes).where(
+        rows.product_id.in_(_products_of(connection, lines)),
+        rows.reference.startswith(prefix, autoescape=True),
+    )
+    found = []
+    for row in connection.execute(query.order_by(rows.id)):
+        line = re.fullmatch(r"([0-9]+)(\+[0-9]+)?", row.reference.removeprefix(prefix))
+        if line is not None:  # else it is another order's, whose id begins alike
+            number = int(line[1])
+            detail = f"Line {number}, {skus.get(number, 'gone')}: {row.delta:+d}, {row.quantity_after} on hand after it."
+            facts = {
+                "line": number,
+                "product_id": row.product_id,
+                "variant_id": row.variant_id,
+                "delta": row.delta,
+                "quantity_after": row.quantity_after,
+            }
+            found.append(TimelineEntry(row.created_at, f"stock: {row.cause}", detail, row.source, facts))
+    return found
+
+
+def _products_of(connection: sa.Connection, lines: Sequence[sa.Row[Any]]) -> set[int]:
+    """The products whose ledger tells of these lines; a variant may have moved to another one since."""
+    variants = {line.variant_id for line in lines if line.variant_id is not None}
+    query = sa.select(product_variants.c.product_id).where(product_variants.c.id.in_(variants))
+    now = set(connection.scalars(query)) if variants else set()
+    return {product for product in (*now, *(line.product_id for line in lines)) if product is not None}
+
+
+def _parcels(connection: sa.Connection, order: sa.Row[Any]) -> list[TimelineEntry]:
+    parcels = order_shipments.c
+    query = sa.select(order_shipments).where(parcels.order_id == order.local_order_id).order_by(parcels.id)
+    found = []
+    for row in connection.execute(query):
+        told = (
+            f"4Seller knows it since {row.told_at:%Y-%m-%d %H:%M:%S} UTC"
+            if row.told_at
+            else "4Seller is not told yet"
+        )
+        detail = f"{row.carrier or 'No carrier'} {row.tracking_number or ''} {row.tracking_url or ''}".strip()
+        why = f" ({row.reason})" if row.reason else ""
+        names = ("id", "carrier", "tracking_number", "tracking_url", "booked_at", "told_at", "reason")
+        facts = {name: getattr(row, name) for name in names}
+        undated = "" if row.shipped_at else " (its date cannot be read)"
+        at = row.shipped_at or row.booked_at or order.imported_at
+        found.append(TimelineEntry(at, "parcel", f"{detail}{undated}: {told}{why}.", row.source, facts))
+    return found
+
+
+def _mails(connection: sa.Connection, order_row: int) -> list[TimelineEntry]:
+    mails = customer_mails.c
+    query = sa.select(customer_mails).where(mails.order_id == order_row).order_by(mails.id)
+    names = ("kind", "state", "attempts", "created_at", "sent_at", "next_attempt_at", "reason")
+    return [
+        TimelineEntry(
+            row.created_at,
+            f"message: {row.kind}",
+            f"Made due; {row.state} now, {row.attempts} attempts"
+            + (f": {row.reason}" if row.reason else "."),
+            "customer mail",
+            {name: getattr(row, name) for name in names},
+        )
+        for row in connection.execute(query)
+    ]

@@ -1,0 +1,267 @@
+"""Product sync: the shop's catalogue on 4Seller, in full or only what changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.store.items.mappings import count_dirty, ensure_items, mark_dirty
+from midas_pipelines.store.items.shards import Shards
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, still_holds
+from midas_pipelines.sync.listings.identity import Known
+from midas_pipelines.sync.listings.push import Push
+from midas_pipelines.sync.listings.scan import Scanned, chunks, scan
+from midas_pipelines.sync.orders.intake.poll import import_orders
+from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
+from midas_pipelines.sync.push_counts import PushCounts
+from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
+from midas_pipelines.sync.reconcile.run import apply_read_back, read_listing, settle_sold
+from midas_pipelines.sync.reconcile.strays import settle_unknown
+from midas_pipelines.sync.sync_log import SyncClock, logged_sync
+from midas_pipelines.sync.threads import in_thread
+
+
+class Mode(StrEnum):
+    """Which items a sync considers."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+
+
+class UnknownSku(Exception):
+    """A SKU was asked for that no item of the shop has."""
+
+
+@dataclass
+class ProductReport:
+    """What a product sync did. Each scanned item is in exactly one of the counts from `created` to `quarantined`; `held` are those that the brake holds."""
+
+    scanned: int = 0
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    held: int = 0
+    quarantined: int = 0
+    adopted: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    push_seconds: float = 0.0
+    problems: list[dict[str, str]] = field(default_factory=list)
+    stopped: str | None = None  # why those held were not pushed: the brake
+    held_items: list[dict[str, str]] = field(default_factory=list)
+    plan: list[dict[str, object]] = field(default_factory=list)  # only for a dry run
+
+
+async def sync_products(
+    engine: SyncContext,
+    mode: Mode = Mode.INCREMENTAL,
+    *,
+    skus: Sequence[str] = (),
+    dry_run: bool = False,
+    agreed: ApprovedPlan | None = None,
+    ignore_delays: bool = False,
+    shards: Shards | None = None,
+    on_progress: Callable[[PushCounts], None] | None = None,
+) -> ProductReport:
+    """Brings 4Seller's products to what the shop's tables say.
+
+    Args:
+        engine: settings, database and run.
+        mode: all items (reads 4Seller's listing first), or the dirty ones.
+        skus: only these items, whatever the mode.
+        agreed: a plan that a person has read: its steps are sent, if they still hold, and nothing else.
+        dry_run: tells what would be done, in `plan`, and sends no write.
+        ignore_delays: tries also the items that are backing off; a full sync always does.
+        shards: only the items of these; None for all.
+        on_progress: called after each block of acknowledgements.
+
+    Raises:
+        UnknownSku: one of `skus` is no item's.
+        PlanRefused: the plan no longer holds; nothing was sent.
+        BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
+    """
+    scope = (
+        "dry run"
+        if dry_run
+        else f"plan {agreed.hash[:12]}"
+        if agreed
+        else ",".join(skus)[:200]
+        if skus
+        else mode.value
+    )
+    if shards is not None:
+        scope += f", {shards}"[:150]
+    report = ProductReport()
+    with logged_sync(engine, "products", scope, report) as clock:
+        ids = mapping_ids(engine, skus) if skus else None
+        if dry_run:
+            _plan_only(engine, mode, ids, report)
+            return report
+        async with engine.channel() as client:
+            clock.client = client
+            if agreed is not None:
+                await _apply(engine, client, agreed, report, on_progress)
+                return report
+            await _sync(engine, client, mode, ids, report, ignore_delays, shards, on_progress, clock)
+    return report
+
+
+async def _sync(
+    engine: SyncContext,
+    client: FourSeller,
+    mode: Mode,
+    ids: list[int] | None,
+    report: ProductReport,
+    ignore_delays: bool,
+    shards: Shards | None,
+    on_progress: Callable[[PushCounts], None] | None,
+    clock: SyncClock,
+) -> None:
+    full = mode is Mode.FULL or ids is not None
+    # Stock that came back belongs to those who wait for it, before anyone can buy it again.
+    await in_thread(allocate_pending_lines, engine.database, engine.run_id)
+    known = await _read_listing(engine, client, shards, report) if mode is Mode.FULL and ids is None else None
+    limit = engine.settings.title_limit
+    scanned = scan(engine.database, title_limit=limit, ids=ids, shards=shards) if full else None
+    started = time.perf_counter()
+    progress = clock.follow(scanned.to_push if scanned is not None else _dirty(engine), on_progress)
+    push = Push(
+        engine,
+        client,
+        known=known,
+        ids=ids,
+        ignore_delays=full or ignore_delays,
+        shards=shards,
+        on_progress=progress,
+    )
+    try:
+        await push.run()
+        if known is not None:
+            await in_thread(close_pushed, engine)
+    finally:
+        report.push_seconds = round(time.perf_counter() - started, 3)
+        _fill(report, push.tally, scanned)
+        report.stopped = push.stopped
+
+
+async def _apply(
+    engine: SyncContext,
+    client: FourSeller,
+    agreed: ApprovedPlan,
+    report: ProductReport,
+    on_progress: Callable[[PushCounts], None] | None,
+) -> None:
+    await in_thread(still_holds, engine, agreed)
+    steps = {step.item: step for step in agreed.steps}
+    ids = sorted(steps)
+    with engine.database.writing() as connection:
+        mark_dirty(connection, ids)
+    push = Push(engine, client, ids=ids, ignore_delays=True, agreed=steps, on_progress=on_progress)
+    try:
+        await push.run()
+    finally:
+        _fill(report, push.tally, None)
+
+
+def _dirty(engine: SyncContext) -> int:
+    with engine.database.reading() as connection:
+        return count_dirty(connection)
+
+
+async def _read_listing(
+    engine: SyncContext, client: FourSeller, shards: Shards | None, report: ProductReport
+) -> Known | None:
+    """What 4Seller has that is tied to no item, the items of the shards settled by policy; None when it could not be read whole.
+
+    Raises BadCredentials, or ChannelDown when not even the first page can be had.
+    """
+    read_at, listing = await read_listing(engine, client, shards)
+    settling = await in_thread(apply_read_back, engine, listing, read_at, shards)
+    if settling.need_sales:  # a sale that is not imported yet is no edit
+        await import_orders(engine)
+        await settle_sold(client, settling)
+    await settle_unknown(client, settling)
+    await in_thread(take_marketplace_quantities, engine)
+    if listing.complete:
+        return Known(settling.orphans)
+    report.problems.append({"sku": "", "fate": "list", "reason": listing.reason})
+    return None
+
+
+def _fill(report: ProductReport, tally: PushCounts, scanned: Scanned | None) -> None:
+    report.created, report.deleted, report.adopted = tally.created, tally.deleted, tally.adopted
+    report.updated = tally.updated + tally.pushed
+    report.failed = tally.failed + tally.released
+    report.problems += tally.problems
+    report.held, report.held_items = tally.held, tally.held_items
+    touched = tally.created + report.updated + tally.deleted + report.failed + report.held
+    if scanned is None:
+        report.scanned, report.unchanged, report.quarantined = (
+            tally.claimed,
+            tally.unchanged,
+            tally.quarantined,
+        )
+    else:
+        report.scanned = scanned.items
+        report.quarantined = scanned.quarantined + tally.unexpected
+        report.unchanged = max(0, scanned.items - touched - report.quarantined)
+
+
+def _plan_only(engine: SyncContext, mode: Mode, ids: list[int] | None, report: ProductReport) -> None:
+    limit = engine.settings.title_limit
+    found = Scanned()
+    if mode is Mode.FULL or ids is not None:
+        found = scan(engine.database, title_limit=limit, ids=ids, keep_changes=True)
+    else:
+        for changes in chunks(engine.database, title_limit=limit):
+            found.changes += [c for c in changes if c.mapping.dirty and (c.writes or c.reason is not None)]
+        found.items = len(found.changes)
+    for change in found.changes:
+        row: dict[str, object] = {
+            "action": change.action.value,
+            "sku": change.sku,
+            "quantity": change.quantity,
+            "reason": change.reason,
+        }
+        report.plan.append(row)
+    actions = [change.action.value for change in found.changes]
+    report.scanned, report.unchanged = found.items, found.unchanged
+    report.created, report.deleted = actions.count("create"), actions.count("delete")
+    report.updated = actions.count("update") + actions.count("quantity")
+    report.quarantined = actions.count("quarantined")
+
+
+def mapping_ids(engine: SyncContext, skus: Sequence[str]) -> list[int]:
+    """The mappings of the items with these SKUs, as the shop spells them. Raises UnknownSku."""
+    wanted = list(dict.fromkeys(skus))
+    plain = sa.select(products.c.sku, mappings.c.id).join(
+        mappings, sa.and_(mappings.c.product_id == products.c.id, mappings.c.variant_id.is_(None))
+    )
+    variants = sa.select(product_variants.c.sku, mappings.c.id).join(
+        mappings,
+        sa.and_(
+            mappings.c.product_id == product_variants.c.product_id,
+            mappings.c.variant_id == product_variants.c.id,
+        ),
+    )
+    tied = sa.select(mappings.c.sku, mappings.c.id).where(mappings.c.sku.in_(wanted))
+    query = plain.where(products.c.sku.in_(wanted)).union(
+        variants.where(product_variants.c.sku.in_(wanted)), tied
+    )
+    with engine.database.writing() as connection:
+        ensure_items(connection)
+        found = connection.execute(query).all()
+    unknown = [sku for sku in wanted if sku not in {row.sku for row in found}]
+    if unknown:
+        raise UnknownSku(f"No item of the shop has the SKU {', '.join(unknown)}: check the spelling.")
+    return sorted({row.id for row in found})

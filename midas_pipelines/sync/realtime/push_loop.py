@@ -1,0 +1,251 @@
+"""The express way: pushes each item as soon as it is ready, over one client that stays open, until it is stopped.
+
+Claiming, planning, sending and acknowledging are those of `push.py`; what differs is that nothing is set up for each
+pass, and that a 4Seller that is down is waited for rather than reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import BadCredentials
+from midas_pipelines.store.items import claims
+from midas_pipelines.store.items.claimable import ClaimableRow, read_claimable
+from midas_pipelines.store.items.claims import PushOutcome, PushResult
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.plan import Change
+from midas_pipelines.sync.listings.push import Push, without_sending
+from midas_pipelines.sync.listings.rolling_brake import HELD_SECONDS, REASON, RollingBrake
+from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines, any_pending
+from midas_pipelines.sync.realtime.circuit_breaker import CircuitBreaker
+from midas_pipelines.sync.realtime.debounce import Debounce, Ready
+from midas_pipelines.sync.sync_log import end_outage
+from midas_pipelines.sync.threads import in_thread
+
+POLL_SECONDS = 1.0
+"""How often it looks by itself, should a wake be lost."""
+
+PEEK = 500
+"""Ready items looked at in one go."""
+
+AGAIN_SECONDS = 1.0
+"""When an item is tried again that was given back without anyone saying when."""
+
+BUSY, GATHER_SECONDS = 4, 0.015
+"""With more pushes than this under way, changes are gathered for a moment: one claim for many costs far less."""
+
+LOCKED_SECONDS = 0.02
+"""When a row is written that a transaction of the shop's holds."""
+
+log = logging.getLogger(__name__)
+
+OnPushed = Callable[[PushOutcome, float], None]
+"""Told of each item that was acknowledged, with the seconds since it became dirty."""
+
+
+class PushLoop:
+    """Pushes items as they become ready, from `run` to `stop`; `wake` says that there may be some.
+
+    Args:
+        engine: settings, database, and the worker's name.
+        client: an open client.
+        on_pushed: called in the event loop; must return at once and raise nothing.
+    """
+
+    def __init__(self, engine: SyncContext, client: FourSeller, on_pushed: OnPushed | None = None) -> None:
+        self._engine = engine
+        self._client = client
+        self._on_pushed = on_pushed
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._pacing = Debounce()
+        self._brake = RollingBrake(engine.database, engine.settings)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
+        self.trouble = CircuitBreaker(engine.settings.failures_in_a_row)
+
+    def wake(self) -> None:
+        """Makes it look at once; called in its event loop."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Makes `run` claim nothing more and end."""
+        self._stopping = True
+        self._woken.set()
+
+    async def run(self, beat: Callable[[], None] = lambda: None, *, patience: float = 20.0) -> None:
+        """Pushes until it is stopped; then waits up to `patience` seconds for what is under way and releases the rest.
+
+        Args:
+            beat: called each time it looks.
+            patience: seconds.
+        """
+        writer = asyncio.create_task(self._write_outcomes())
+        try:
+            while not self._stopping:
+                beat()
+                if writer.done():
+                    writer.result()  # raises what ended it
+                self._woken.clear()
+                wait = await self._look()
+                if len(self._sending) > BUSY:
+                    await asyncio.sleep(GATHER_SECONDS)
+                await self._nap(wait)
+        finally:
+            await self._end(patience)
+            self._to_write.put_nowait(None)
+            await writer
+            await in_thread(self._release)
+
+    async def _nap(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    async def _look(self) -> float:
+        """Starts what may be pushed now; returns the seconds until it should look again, unless woken before."""
+        free = min(
+            self._engine.settings.in_flight - len(self._sending), self.trouble.allowance(time.monotonic())
+        )
+        if free <= 0:
+            return POLL_SECONDS
+        try:
+            ready = await in_thread(self._ready)
+            due, wait = self._pacing.sort(ready, time.monotonic())
+            idle = not due and self._brake.at_rest
+            changes = [] if idle else await in_thread(self._claim, ready, due, free)
+        except sa.exc.SQLAlchemyError as failed:  # the database is away for a while: all is still there later
+            log.warning("The database did not answer: %s", type(failed).__name__)
+            return POLL_SECONDS
+        self._pacing.started([change.mapping.id for change in changes], time.monotonic())
+        self._start(changes)
+        if changes:
+            self.trouble.tried(time.monotonic())
+        if len(due) > free:
+            return POLL_SECONDS if self._sending else LOCKED_SECONDS
+        return min(POLL_SECONDS, wait if wait is not None else POLL_SECONDS)
+
+    def _ready(self) -> list[Ready]:
+        with self._engine.database.reading() as connection:
+            return [_ready(row) for row in read_claimable(connection, limit=PEEK)]
+
+    def _claim(self, ready: list[Ready], due: list[int], free: int) -> list[Change]:
+        # Also those that the pacing lets go later only: a large change must not pass in portions.
+        versions = {item.id: item.version for item in ready}
+        self._brake.look_ahead(versions, time.monotonic(), more=len(ready) >= PEEK)
+        self._brake.tell()
+        return self._claim_due(due[:free]) if due else []
+
+    def _claim_due(self, ids: list[int]) -> list[Change]:
+        # Stock that came back belongs to those who wait for it, before anyone can buy it again.
+        if any_pending(self._engine.database):
+            allocate_pending_lines(self._engine.database, self._engine.run_id)
+        push = self._push(ids)
+        push.brake = lambda changes: self._brake.hold(changes, time.monotonic())
+        return push.claim_batch()
+
+    def _push(self, ids: Iterable[int] = ()) -> Push:
+        return Push(self._engine, self._client, ids=list(ids))
+
+    def _start(self, changes: list[Change]) -> None:
+        for change in changes:
+            if not change.writes:
+                self._to_write.put_nowait(_spaced(_unsent(change)))
+                continue
+            task = asyncio.create_task(self._send(change))
+            self._sending.add(task)
+            task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self._woken.set()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("A push ended in a way nobody foresaw", exc_info=task.exception())
+
+    async def _send(self, change: Change) -> None:
+        try:
+            outcome = await self._push().send_in_time(change)
+        except BadCredentials as refused:
+            self.trouble.refused(str(refused), time.monotonic())
+            outcome = PushOutcome(change.mapping, PushResult.RELEASED, reason=str(refused), settled=False)
+        down = self.trouble.reason
+        outcome = self.trouble.judge(outcome, time.monotonic())
+        if down and self.trouble.reason is None:
+            await asyncio.to_thread(end_outage, self._engine)
+        self._to_write.put_nowait(_spaced(outcome))
+
+    async def _write_outcomes(self) -> None:
+        waiting: list[PushOutcome] = []
+        open_ended = True
+        while open_ended or waiting:
+            arrived = [await self._to_write.get()] if open_ended and not waiting else []
+            if len(self._sending) > BUSY:
+                await asyncio.sleep(GATHER_SECONDS)
+            while not self._to_write.empty():
+                arrived.append(self._to_write.get_nowait())
+            open_ended = open_ended and None not in arrived
+            outcomes = waiting + [outcome for outcome in arrived if outcome is not None]
+            waiting = await self._write(outcomes)
+            if waiting:
+                await asyncio.sleep(LOCKED_SECONDS)
+
+    async def _write(self, outcomes: list[PushOutcome]) -> list[PushOutcome]:
+        """Acknowledges; returns what has to be written later."""
+        if not outcomes:
+            return []
+        try:
+            waiting = await in_thread(self._push().acknowledge, outcomes)
+        except sa.exc.SQLAlchemyError as failed:
+            log.warning("An acknowledgement waits for the database: %s", type(failed).__name__)
+            await asyncio.sleep(POLL_SECONDS)
+            return [] if self._stopping else outcomes
+        later = {id(outcome) for outcome in waiting}
+        for outcome in outcomes:
+            if id(outcome) not in later:
+                self._tell(outcome)
+        self._woken.set()  # an item may have changed while it was pushed
+        return waiting
+
+    def _tell(self, outcome: PushOutcome) -> None:
+        if self._on_pushed is not None:
+            since = outcome.mapping.dirty_since or datetime.now(UTC)
+            self._on_pushed(outcome, (datetime.now(UTC) - since).total_seconds())
+
+    async def _end(self, patience: float) -> None:
+        if self._sending:
+            _, unfinished = await asyncio.wait(self._sending, timeout=patience)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
+
+    def _release(self) -> None:
+        with self._engine.database.writing() as connection:
+            claims.release_claims(connection, self._engine.worker)
+
+
+def _ready(row: ClaimableRow) -> Ready:
+    fallen = row.shown is not None and row.on_hand is not None and max(0, row.on_hand) * 2 < row.shown
+    return Ready(row.id, row.version, row.pushed_ago, fallen)
+
+
+def _unsent(change: Change) -> PushOutcome:
+    """How a change ends that sends nothing; one that the brake holds is looked at again later."""
+    outcome = without_sending(change)
+    return replace(outcome, wait_seconds=HELD_SECONDS) if change.reason == REASON else outcome
+
+
+def _spaced(outcome: PushOutcome) -> PushOutcome:
+    """One that was given back is not tried again at once, or it would go round and round."""
+    if outcome.fate is PushResult.RELEASED and not outcome.wait_seconds:
+        return replace(outcome, wait_seconds=AGAIN_SECONDS)
+    return outcome

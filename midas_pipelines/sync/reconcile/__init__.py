@@ -1,0 +1,1 @@
+"""Reconciliation: reading listings back, deciding what differs, resolving it."""

@@ -1,0 +1,192 @@
+"""Deciding what becomes of an item whose listing was read back: `decide` is pure, `reconcile.py` carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.store.items.claims import FORGOTTEN, Mapping
+from midas_pipelines.store.stock.rules import NO_RULE, Rule
+from midas_pipelines.storefront.catalog import ShopItem
+from midas_pipelines.sync.listings.diff import Difference, differences, seen, shown_quantity
+from midas_pipelines.sync.listings.hub_form import alike, form, is_confirmed
+from midas_pipelines.sync.listings.pins import followed, held_fields, pin, with_pins, without_pins
+from midas_pipelines.sync.listings.plan import Action, Change, plan
+
+EQUAL, CHANGING, DIFFERING, NOT_SEEN, NO_ITEM = "equal", "changing", "differing", "not seen", "no item"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundConflict:
+    """A difference that somebody other than us made, the policy for it, and whose word it takes."""
+
+    difference: Difference
+    policy: str
+    taken: str | None = None  # marketplace, where the policy settles it at once
+    delta: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a read-back means for one item."""
+
+    change: Change
+    standing: str = EQUAL
+    conflicts: tuple[FoundConflict, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    push: bool = False
+    values: Dict[str, Any] = field(default_factory=dict)  # for the mapping row, beside what was observed
+    needs_sales: bool = False  # a sale that is not imported yet may explain its quantity
+
+
+def decide(
+    mapping: Mapping,
+    item: ShopItem | None,
+    product: Product | None,
+    rule: Rule = NO_RULE,
+    *,
+    title_limit: int,
+    gone: bool = True,
+    free: bool = True,
+    recent: bool = False,
+    sales_in: bool = True,
+) -> Decision:
+    """What to make of one item.
+
+    Args:
+        mapping: its row; `pinned_fields` as they were before this read.
+        item: as the shop has it now, None when it is gone.
+        product: as 4Seller showed it; None when it was not in the listing.
+        rule: the merged rules.
+        title_limit: the longest title 4Seller takes.
+        gone: whether 4Seller surely has no product of it; not to be in a list proves nothing.
+        free: whether the row is ours to settle: not claimed, not confirmed since the read began.
+        recent: whether it was confirmed so shortly before the read that the quantity read may be the old one.
+        sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
+    """
+    if "listing" in (mapping.pinned_fields or {}) and product is None:
+        return _kept_off(mapping, item, rule, title_limit)
+    if product is None:
+        return _missing(mapping, item, rule, title_limit, gone=gone, free=free)
+    pins = followed(mapping.pinned_fields, product) or {}
+    held = held_fields(pins)
+    decided = replace(mapping, pinned_fields=without_pins(pins, held))
+    change = plan(decided, item, title_limit, rule)
+    if change.draft is None:
+        return Decision(change, NO_ITEM)
+    if mapping.observed_hash is None and is_confirmed(mapping, change.draft) and alike(change.draft, product):
+        mapping = replace(mapping, observed_hash=form(product))  # what 4Seller made of our words
+        decided = replace(decided, observed_hash=mapping.observed_hash)
+        change = replace(change, mapping=decided)
+    found = differences(change, product)
+    if not free:
+        return Decision(change, CHANGING if found else EQUAL, differences=tuple(found))
+    may_lag = recent and not _changed_since(mapping, product)
+    excused = [
+        one
+        for one in found
+        if one.field == "quantity" and one.seen and (may_lag or (one.edited and not sales_in))
+    ]
+    found = [one for one in found if one not in excused]
+    verdict = _settle_fields(decided, change, product, found, rule, set(held))
+    believed = _believing(mapping, verdict, product)
+    return _left_open(believed, needs_sales=not may_lag) if excused else believed
+
+
+def _changed_since(mapping: Mapping, product: Product) -> bool:
+    """Whether 4Seller dates the product's last change after it confirmed ours: what it shows cannot be an old copy."""
+    confirmed, changed = mapping.acked_at, product.updated_at
+    return confirmed is not None and changed is not None and changed > confirmed
+
+
+def _left_open(verdict: Decision, *, needs_sales: bool) -> Decision:
+    """The same without believing the quantity, which the next read will show again."""
+    values = {name: value for name, value in verdict.values.items() if name != "acked_quantity"}
+    standing = CHANGING if verdict.standing == EQUAL else verdict.standing
+    return replace(verdict, standing=standing, values=values, needs_sales=needs_sales)
+
+
+def _settle_fields(
+    mapping: Mapping, change: Change, product: Product, found: list[Difference], rule: Rule, held: set[str]
+) -> Decision:
+    conflicts: list[FoundConflict] = []
+    pins: dict[str, Any] = {}
+    push = False
+    for one in found:
+        policy = rule.policy(one.field, mapping.policy_override)
+        if not one.seen:  # pushed, should it be the quantity: `seen` forgets what was confirmed of it
+            push |= one.field == "quantity"
+        elif not one.edited and one.field not in held:  # the shop's own change, on its way or overdue
+            push = True
+        elif policy == "source_wins":
+            conflicts.append(FoundConflict(one, policy))
+            push = True
+        elif policy == "manual":
+            conflicts.append(FoundConflict(one, policy, delta=_delta(mapping, product, one)))
+            pins[one.field] = pin(product, one.field, held=True)
+        elif one.field == "quantity":
+            conflicts.append(FoundConflict(one, policy, delta=_delta(mapping, product, one)))
+        else:
+            conflicts.append(FoundConflict(one, policy, taken="marketplace"))
+            pins[one.field] = pin(product, one.field)
+    waiting = push and not conflicts and mapping.dirty
+    shown = [one for one in found if one.seen]
+    standing = EQUAL if not found else NOT_SEEN if not shown else CHANGING if waiting else DIFFERING
+    values = {"pinned_fields": with_pins(mapping.pinned_fields, pins) or None}
+    return Decision(change, standing, tuple(conflicts), tuple(found), push, values)
+
+
+def _delta(mapping: Mapping, product: Product, one: Difference) -> int | None:
+    """How many units 4Seller has more than we last put there."""
+    if one.field != "quantity":
+        return None
+    base = mapping.acked_quantity if mapping.acked_quantity is not None else int(one.shop)
+    return (shown_quantity(product) or 0) - base
+
+
+def _believing(mapping: Mapping, verdict: Decision, product: Product) -> Decision:
+    """Takes what 4Seller shows for what it confirmed, so that a push sends what is needed and no more."""
+    pins_changed = verdict.values["pinned_fields"] != (mapping.pinned_fields or None)
+    values: dict[str, Any] = dict(seen(mapping, product))
+    if pins_changed:
+        values["pinned_fields"] = verdict.values["pinned_fields"]
+    return replace(verdict, values=values)
+
+
+def _kept_off(mapping: Mapping, item: ShopItem | None, rule: Rule, title_limit: int) -> Decision:
+    pins = mapping.pinned_fields or {}
+    change = plan(mapping, item, title_limit, rule)
+    if not pins["listing"].get("held") or item is None or not item.active:
+        return Decision(change, NO_ITEM)
+    gone = Difference("listing", "listed", "missing", edited=True)
+    policy = rule.policy("listing", mapping.policy_override)
+    if policy == "manual":
+        return Decision(change, DIFFERING, (FoundConflict(gone, policy),), (gone,))
+    kept = without_pins(pins, ["listing"]) if policy == "source_wins" else with_pins(pins, {"listing": {}})
+    push = policy == "source_wins"
+    return Decision(change, DIFFERING, (), (gone,), push=push, values={"pinned_fields": kept})
+
+
+def _missing(
+    mapping: Mapping, item: ShopItem | None, rule: Rule, title_limit: int, *, gone: bool, free: bool
+) -> Decision:
+    change = plan(mapping, item, title_limit, rule)
+    if change.draft is None and change.action is not Action.DELETE:
+        return Decision(change, NO_ITEM)
+    if change.draft is None:  # to be taken off, and off already
+        return Decision(change, NO_ITEM, push=gone and free, values=FORGOTTEN if gone and free else {})
+    if not gone:
+        return Decision(change, NOT_SEEN if mapping.fourseller_product_id else CHANGING)
+    missing = Difference("listing", "listed", "missing", edited=mapping.fourseller_product_id is not None)
+    if not missing.edited or not free:
+        standing = CHANGING if mapping.dirty or not free else DIFFERING
+        return Decision(change, standing, (), (missing,), push=free)
+    policy = rule.policy("listing", mapping.policy_override)
+    conflict = FoundConflict(missing, policy, taken="marketplace" if policy == "marketplace_wins" else None)
+    values: dict[str, Any] = dict(FORGOTTEN)
+    if policy != "source_wins":
+        listing = {"listing": {"value": None, "held": policy == "manual"}}
+        values["pinned_fields"] = with_pins(mapping.pinned_fields, listing)
+    return Decision(change, DIFFERING, (conflict,), (missing,), push=policy == "source_wins", values=values)

@@ -1,0 +1,138 @@
+"""What to do when 4Seller says that a product changed: nothing where it was our own push, else look and set it right.
+
+What somebody changed on 4Seller is settled by the policy of its item and field, as a reconciliation settles it. A
+quantity that a sale may have changed waits for the order's own event first; orders are read only when none comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import NotFound
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.fourseller.pages import Listing
+from midas_pipelines.store.gateway.webhooks import orders_wait
+from midas_pipelines.store.items.claims import COLUMNS, Mapping
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.diff import seen
+from midas_pipelines.sync.reconcile.apply import ReadBack
+from midas_pipelines.sync.reconcile.conflicts import take_marketplace_quantities
+from midas_pipelines.sync.reconcile.run import apply_read_back, settle_sold
+from midas_pipelines.sync.threads import in_thread
+
+ORDER_SECONDS = 2.0
+"""How long an order's own event may take to explain a quantity before orders are read for it."""
+
+
+class EventResult(StrEnum):
+    """What a reported product turned out to be."""
+
+    STRANGER = "stranger"  # no item is tied to it
+    ECHO = "echo"  # 4Seller shows what it confirmed to us
+    BUSY = "busy"  # its item is being pushed, or an order may explain it; ask again when that is over
+    FRESH = "fresh"  # pushed so lately that 4Seller may still show what was before
+    DIFFERS = "differs"  # somebody changed it there; its policy says what follows
+    GONE = "gone"  # it is no longer there; the item is dirty now
+
+
+async def handle_product_event(
+    engine: SyncContext,
+    client: FourSeller,
+    product_id: str,
+    reports: Sequence[Product | None],
+    import_sales: Callable[[], Awaitable[object]],
+    *,
+    waited_seconds: float = ORDER_SECONDS,
+) -> EventResult:
+    """Compares what was reported with what 4Seller last confirmed, and where they differ with what it shows now.
+
+    A report may be late, so a difference alone proves nothing: 4Seller is asked before anything is believed.
+
+    Args:
+        engine: settings, database.
+        client: an open client.
+        product_id: 4Seller's.
+        reports: the product as each event had it; None in one that says it was deleted.
+        import_sales: imports what was sold, before a quantity counts as an edit.
+        waited_seconds: how long ago the first of the events came.
+
+    Raises:
+        FourSellerError: it could not be asked.
+    """
+    mapping, read_at = await in_thread(_find, engine, product_id)
+    if mapping is None:
+        return EventResult.STRANGER
+    if _held(mapping):
+        return EventResult.BUSY
+    if all(product is not None and _confirmed(mapping[0], product) for product in reports):
+        return EventResult.ECHO
+    try:
+        shown = await client.product(product_id)
+    except NotFound:
+        shown = None
+    settling = await in_thread(_settle, engine, mapping[0], shown, read_at)
+    if settling.need_sales:
+        if await in_thread(_orders_wait, engine, waited_seconds):
+            return EventResult.BUSY
+        await import_sales()
+        await settle_sold(client, settling)
+    return await in_thread(_outcome, engine, settling, gone=shown is None)
+
+
+def _orders_wait(engine: SyncContext, waited_seconds: float) -> bool:
+    """Whether the event of an order may be on its way, or be waiting behind others that came as early."""
+    if waited_seconds < ORDER_SECONDS:
+        return True
+    with engine.database.reading() as connection:
+        return orders_wait(connection, int(waited_seconds - ORDER_SECONDS))
+
+
+Found = tuple[Mapping, bool]
+
+
+def _find(engine: SyncContext, product_id: str) -> tuple[Found | None, datetime]:
+    with engine.database.reading() as connection:
+        now = connection.execute(sa.select(utc_now())).scalar_one()
+        return _read(connection, product_id), now
+
+
+def _read(connection: sa.Connection, product_id: str) -> Found | None:
+    held = sa.func.coalesce(mappings.c.claimed_until > utc_now(), sa.false()).label("held")
+    query = sa.select(*COLUMNS, held).where(mappings.c.fourseller_product_id == product_id)
+    row = connection.execute(query).first()
+    return None if row is None else (Mapping(*row[:-1]), bool(row.held))
+
+
+def _held(found: Found) -> bool:
+    return found[1]
+
+
+def _confirmed(mapping: Mapping, product: Product) -> bool:
+    """Whether the product is what 4Seller last confirmed to us."""
+    return not seen(mapping, product)
+
+
+def _settle(engine: SyncContext, mapping: Mapping, shown: Product | None, read_at: datetime) -> ReadBack:
+    """Settles this one item as a reconciliation would: by its policy, its pins, and who pushed since it was asked."""
+    products = [] if shown is None else [shown]
+    gone = frozenset[str]() if shown is not None else frozenset({str(mapping.fourseller_product_id)})
+    listing = Listing(products=products, total=len(products), complete=True, gone=gone)
+    return apply_read_back(engine, listing, read_at, ids=[mapping.id])
+
+
+def _outcome(engine: SyncContext, settling: ReadBack, *, gone: bool) -> EventResult:
+    take_marketplace_quantities(engine)
+    if (
+        settling.equal or not settling.scanned
+    ):  # the shop does not sell it, or cannot list it: nothing to settle
+        return EventResult.ECHO
+    if not settling.discrepancies:
+        return EventResult.FRESH
+    return EventResult.GONE if gone else EventResult.DIFFERS

@@ -1,0 +1,191 @@
+"""Takes off 4Seller what carries our mark and should not be there: second products of an item, and those of what the shop
+no longer sells. Each is set to quantity 0, deleted again, and reported to staff.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts
+from midas_pipelines.store.items.claims import COLUMNS, Mapping
+from midas_pipelines.store.items.conflicts import (
+    left_alone,
+    orphan_subject,
+    record_conflicts,
+    resolve_conflicts,
+)
+from midas_pipelines.store.items.mappings import mark_dirty
+from midas_pipelines.store.schema.rule_tables import sync_conflicts
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.listings.brake import exceeds
+from midas_pipelines.sync.listings.identity import owner
+from midas_pipelines.sync.listings.plan import Action, Change
+from midas_pipelines.sync.listings.removal import remove
+from midas_pipelines.sync.listings.scan import CHUNK, given_up, planned, slices
+from midas_pipelines.sync.reconcile.apply import ReadBack
+from midas_pipelines.sync.threads import in_thread
+
+ALERT = "stray_product"
+REMOVED = "It was set to 0 and deleted again."
+TWIN, LEFT = "its item has another product", "the shop no longer sells its item"
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A product of ours that should be gone, and why."""
+
+    product: Product
+    why: str
+
+    @property
+    def name(self) -> str:
+        """For the operator."""
+        return f"{self.product.sku or '(no SKU)'}, product {self.product.id} on 4Seller"
+
+
+async def settle_unknown(client: FourSeller, settling: ReadBack) -> None:
+    """Settles the products that are tied to no item, after all items were judged. Raises BadCredentials."""
+    if settling.shards is None:  # whose a product is, some of the items alone cannot tell
+        await _remove_strays(client, settling)
+        await in_thread(_settle_orphans, settling)
+
+
+async def _remove_strays(client: FourSeller, settling: ReadBack) -> None:
+    """Removes the strays among the products that are tied to no item; those that are gone leave `settling.shown`.
+
+    Products whose items the shop no longer sells wait for a person where the brake would. Raises BadCredentials.
+    """
+    strays = await in_thread(_find, settling)
+    engine = settling.engine
+    left = [stray for stray in strays if stray.why == LEFT]
+    held = len(left) >= engine.settings.brake_items and await in_thread(
+        exceeds, engine.database, len(left), engine.settings.brake_percent
+    )
+    texts = {}
+    if held:
+        strays = [stray for stray in strays if stray.why != LEFT]
+        texts = {
+            orphan_subject(
+                one.product.id
+            ): f"{one.name}: {one.why}. There are {len(left)} of them, so none was removed: "
+            "decide each with `midas conflicts list`."
+            for one in left
+        }
+    ends = await asyncio.gather(*(_remove(client, stray) for stray in strays))
+    for stray, end in zip(strays, ends, strict=True):
+        if end is not None:
+            texts[orphan_subject(stray.product.id)] = f"{stray.name}: {stray.why}. {end}"
+    for stray, end in zip(strays, ends, strict=True):
+        if end is None or end == REMOVED:
+            del settling.shown[stray.product.id]
+    await in_thread(_report, settling, texts)
+
+
+async def _remove(client: FourSeller, stray: Stray) -> str | None:
+    """What came of it, in a sentence; None where it is gone and the list only lags behind."""
+    product_id = stray.product.id
+    try:
+        await client.product(product_id)
+        await client.set_quantity(product_id, 0, datetime.now(UTC))
+        await remove(client, product_id)
+    except NotFound:
+        return None
+    except BadCredentials:
+        raise
+    except FourSellerError as failed:
+        return str(failed)
+    return REMOVED
+
+
+def _find(settling: ReadBack) -> list[Stray]:
+    marked = [(whose, one) for one in settling.orphans if (whose := owner(one)) is not None]
+    if not marked:
+        return []
+    engine = settling.engine
+    with engine.database.reading() as connection:
+        tied = sa.select(mappings.c.fourseller_product_id)
+        tied = tied.where(mappings.c.fourseller_product_id.in_([one.id for _, one in marked]))
+        alone = left_alone(connection, [orphan_subject(one.id) for _, one in marked])
+        passed = {*connection.scalars(tied)}
+        changes, busy = _changes(connection, {whose[0] for whose, _ in marked}, engine.settings.title_limit)
+    found = []
+    for whose, product in marked:
+        why = _why(changes.get(whose), product, settling)
+        if why and whose not in busy and product.id not in passed and orphan_subject(product.id) not in alone:
+            found.append(Stray(product, why))
+    return found
+
+
+def _changes(
+    connection: sa.Connection, product_ids: set[int], title_limit: int
+) -> tuple[dict[ItemKey, Change], set[ItemKey]]:
+    """What the items of these products need, and which of them are being pushed or in doubt."""
+    held = sa.func.coalesce(mappings.c.claimed_until > utc_now(), sa.false())
+    changes: dict[ItemKey, Change] = {}
+    busy: set[ItemKey] = set()
+    for ids in slices(sorted(product_ids)):
+        rows = connection.execute(sa.select(*COLUMNS, held).where(mappings.c.product_id.in_(ids or ()))).all()
+        found = [Mapping(*row[:-1]) for row in rows]
+        busy |= {one.key for one, row in zip(found, rows, strict=True) if row[-1] or one.in_doubt}
+        changes |= {change.mapping.key: change for change in planned(connection, found, title_limit)}
+    return changes, busy
+
+
+def _why(change: Change | None, product: Product, settling: ReadBack) -> str | None:
+    """Why the product should be gone; None where it may be adopted yet, or a person has decided about it."""
+    if change is None:
+        return LEFT
+    mapping = change.mapping
+    if mapping.fourseller_product_id in settling.shown:
+        return TWIN
+    off = change.action in (Action.DELETE, Action.NOTHING) and change.draft is None and not change.aside
+    return LEFT if off and "listing" not in (mapping.pinned_fields or {}) else None
+
+
+def _report(settling: ReadBack, texts: dict[str, str]) -> None:
+    texts |= {f"mapping:{row.id}": f"{row.sku}: {LEFT}. {row.reason}" for row in settling.staying}
+    with settling.engine.database.writing() as connection:
+        mark_dirty(connection, [row.id for row in settling.staying if given_up(row)])
+        over = open_subjects(connection, ALERT) - texts.keys()
+        clear_alerts(connection, kind=ALERT, subjects=over)
+        raise_alerts(connection, kind=ALERT, texts=texts)
+
+
+def _settle_orphans(settling: ReadBack) -> None:
+    """Records the products that are no item's; nothing deletes them but a person's word."""
+    orphans = settling.orphans
+    settling.unknown = len(orphans)
+    with settling.engine.database.writing() as connection:
+        alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])
+        wanted = [one for one in orphans if orphan_subject(one.id) not in alone]
+        record_conflicts(connection, [_orphan_row(settling, one) for one in wanted])
+        if settling.listing.complete:  # adopted by an item since
+            known = [orphan_subject(key) for key in settling.shown if key in settling.ours]
+            for start in range(0, len(known), CHUNK):
+                which = sync_conflicts.c.subject.in_(known[start : start + CHUNK])
+                settling.settled += len(resolve_conflicts(connection, which, taken="gone", by="reconcile"))
+
+
+def _orphan_row(settling: ReadBack, product: Product) -> dict[str, Any]:
+    return {
+        "subject": orphan_subject(product.id),
+        "mapping_id": None,
+        "sku": (product.sku or "")[:255] or None,
+        "fourseller_product_id": product.id,
+        "field": "unknown",
+        "shop_value": "no item",
+        "fourseller_value": (product.title or "")[:200],
+        "policy": "manual",
+        "delta": None,
+        "run_id": settling.engine.run_id,
+    }

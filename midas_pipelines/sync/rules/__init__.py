@@ -1,0 +1,1 @@
+"""Channel rules: the arithmetic of quantities and prices, editing, simulating."""

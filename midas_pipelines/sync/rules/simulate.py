@@ -1,0 +1,212 @@
+"""What a changed rule would have done: the ledger's past run again, with what the channel would have shown.
+
+Two sales can meet one unit because the channel shows a moment later what the shop has. So for an oversold line the
+channel is taken to have shown what was right before the last change of the stock, for a covered one what was right. A
+line is avoided, or turned away, where the changed rule would have shown fewer units than it asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.tables import (
+    inventory_changes,
+    mappings,
+    marketplace_order_lines,
+    marketplace_orders,
+)
+from midas_pipelines.store.stock.rule_changes import categories_below
+from midas_pipelines.store.stock.rules import FOURSELLER, NO_RULE, Rule, Scope, read_rules
+from midas_pipelines.storefront.catalog import ItemKey, read_items
+from midas_pipelines.storefront.schema import has_product_status, products
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders.model.lines import reference as line_reference
+from midas_pipelines.sync.rules.arithmetic import available, wrong_with
+from midas_pipelines.sync.rules.edit import BadRule, find_scope
+
+SHOWN = 10
+CHUNK = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sold:
+    """One marketplace sale of an item: what it asked for, what it got, and the stock that the channel's number was of."""
+
+    wanted: int
+    taken: int
+    shown_of: int
+
+
+@dataclass
+class Simulated:
+    """What would have been different; units, unless named otherwise."""
+
+    days: int
+    sales: int = 0
+    oversold: int = 0
+    oversells_avoided: int = 0
+    sales_turned_away: int = 0
+    units_withheld: int = 0  # on hand and not shown, as things stand now
+    units_withheld_before: int = 0
+    items: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """For people."""
+        return [
+            f"Over the last {self.days} days {self.sales} units were sold through the channel, "
+            f"{self.oversold} of them oversold.",
+            f"With this rule {self.oversells_avoided} oversold units would have been avoided and "
+            f"{self.sales_turned_away} good ones turned away.",
+            f"Of what is on hand now it withholds {self.units_withheld} units; the rules today withhold "
+            f"{self.units_withheld_before}.",
+        ]
+
+
+def simulate(
+    database: Database,
+    values: dict[str, Any],
+    *,
+    channel: str = FOURSELLER,
+    sku: str | None = None,
+    category: str | None = None,
+    days: int = 30,
+) -> Simulated:
+    """Runs a changed rule over the ledger of the last `days`; nothing is written.
+
+    Raises:
+        BadRule: the rule makes no sense, or its scope is not in the shop.
+    """
+    trouble = wrong_with(values)
+    if trouble is not None:
+        raise BadRule(trouble)
+    given = {name: value for name, value in values.items() if value is not None}
+    result = Simulated(days)
+    with database.reading() as connection:
+        scope = find_scope(connection, sku=sku, category=category)
+        for sales, on_hand, name, rule in _items(connection, scope, channel, days):
+            changed = _changed(rule, given)
+            _add(result, name, sales, on_hand, rule, changed)
+    result.items.sort(key=lambda row: -row["avoided"] - row["turned_away"])
+    del result.items[SHOWN:]
+    return result
+
+
+def _changed(rule: Rule, given: dict[str, Any]) -> Rule:
+    if given.get("fixed") is None and {"buffer", "cap", "allocation"} & given.keys():
+        rule = replace(rule, fixed=None)
+    return replace(rule, **given)
+
+
+def outcome(sold: Sold, rule: Rule) -> tuple[int, int]:
+    """Units oversold that the rule would have avoided, and covered units it would have turned away. Pure."""
+    shown = available(sold.shown_of, rule)
+    refused = max(0, sold.wanted - shown)
+    short = sold.wanted - sold.taken
+    return min(short, refused), max(0, min(refused - short, sold.taken))
+
+
+def _add(result: Simulated, name: str, sales: list[Sold], on_hand: int, rule: Rule, changed: Rule) -> None:
+    avoided = turned_away = 0
+    for sold in sales:
+        saved, lost = outcome(sold, changed)
+        already_saved, already_lost = outcome(sold, rule)
+        avoided += max(0, saved - already_saved)
+        turned_away += max(0, lost - already_lost)
+        result.sales += sold.wanted
+        result.oversold += sold.wanted - sold.taken
+    result.oversells_avoided += avoided
+    result.sales_turned_away += turned_away
+    result.units_withheld += max(0, on_hand - available(on_hand, changed))
+    result.units_withheld_before += max(0, on_hand - available(on_hand, rule))
+    if avoided or turned_away:
+        result.items.append({"sku": name, "avoided": avoided, "turned_away": turned_away, "on_hand": on_hand})
+
+
+def _items(
+    connection: sa.Connection, scope: Scope, channel: str, days: int
+) -> Iterator[tuple[list[Sold], int, str, Rule]]:
+    """Every item of the scope that is for sale, with its sales: what is withheld is withheld of those that sold nothing too."""
+    sales = _sales(connection, scope, days)
+    status = has_product_status(connection)
+    after = 0
+    while keys := _keys(connection, scope, after):
+        after = max(keys)
+        items = read_items(connection, list(keys.values()), has_status=status)
+        rules = read_rules(connection, {k: item.category_id for k, item in items.items()}, channel=channel)
+        for key, item in items.items():
+            if item.active or key in sales:
+                yield sales.get(key, []), item.on_hand, item.sku or "", rules.get(key, NO_RULE)
+
+
+def _keys(connection: sa.Connection, scope: Scope, after: int) -> dict[int, ItemKey]:
+    """The next items of the scope behind a mapping's id, by that id."""
+    table = mappings.c
+    query = sa.select(table.id, table.product_id, table.variant_id).where(
+        table.id > after, *_within(connection, scope, table.product_id, table.variant_id)
+    )
+    rows = connection.execute(query.order_by(table.id).limit(CHUNK))
+    return {row.id: (row.product_id, row.variant_id) for row in rows}
+
+
+def _sales(connection: sa.Connection, scope: Scope, days: int) -> dict[ItemKey, list[Sold]]:
+    """The marketplace's sales in the scope with the stock that was shown for each, from order lines and the ledger."""
+    line, order = marketplace_order_lines.c, marketplace_orders.c
+    query = (
+        sa.select(marketplace_order_lines, order.marketplace_order_id, order.imported_at)
+        .join(marketplace_orders, order.id == line.order_id)
+        .where(line.product_id.is_not(None), line.quantity > 0, order.imported_at > utc_now(-86_400 * days))
+        .where(*_within(connection, scope, line.product_id, line.variant_id))
+        .order_by(line.id)
+    )
+    lines = connection.execute(query).all()
+    ledger = _ledger(connection, sorted({one.product_id for one in lines}))
+    found: dict[ItemKey, list[Sold]] = {}
+    for one in lines:
+        key = (one.product_id, one.variant_id)
+        shown_of = _shown_of(one, ledger.get(key, []))
+        found.setdefault(key, []).append(Sold(one.quantity, one.taken, shown_of))
+    return found
+
+
+def _ledger(connection: sa.Connection, product_ids: list[int]) -> dict[ItemKey, list[sa.Row[Any]]]:
+    found: dict[ItemKey, list[sa.Row[Any]]] = {}
+    for start in range(0, len(product_ids), 1000):
+        query = sa.select(inventory_changes).where(
+            inventory_changes.c.product_id.in_(product_ids[start : start + 1000])
+        )
+        for row in connection.execute(query.order_by(inventory_changes.c.id)):
+            found.setdefault((row.product_id, row.variant_id), []).append(row)
+    return found
+
+
+def _shown_of(line: sa.Row[Any], ledger: list[sa.Row[Any]]) -> int:
+    """The stock on hand that the channel's number was made of when the line was sold."""
+    reference = line_reference(line.marketplace_order_id, line.line)
+    own = [place for place, row in enumerate(ledger) if row.cause == "sale" and row.reference == reference]
+    end = own[0] if own else sum(1 for row in ledger if row.created_at <= line.imported_at)
+    past = ledger[:end]
+    if not past:
+        return int(line.taken)
+    before = past[-1].quantity_after
+    return int(before if line.taken == line.quantity else max(before, before - past[-1].delta))
+
+
+def _within(
+    connection: sa.Connection, scope: Scope, product: sa.ColumnElement[Any], variant: sa.ColumnElement[Any]
+) -> list[sa.ColumnElement[bool]]:
+    if scope.product_id is not None:
+        same = variant.is_(None) if scope.variant_id is None else variant == scope.variant_id
+        return [product == scope.product_id, same]
+    if scope.category_id is None:
+        return []
+    below = categories_below(connection, scope.category_id)
+    return [product.in_(sa.select(products.c.id).where(products.c.category_id.in_(below)))]

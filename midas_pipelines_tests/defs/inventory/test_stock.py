@@ -1,0 +1,69 @@
+"""Stock in Dagster: what runs out, what the rules leave, who is told, and the brake as a check."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from midas_pipelines.lib.plots import bars
+from midas_pipelines.sync.rules.edit import set_rule
+from midas_pipelines_tests.defs.conftest import Execute, checks, metadata
+from midas_pipelines_tests.notify.conftest import WebhookReceiver, webhook  # noqa: F401 - fixture
+from midas_pipelines_tests.shop import add_product, run, value
+from midas_pipelines_tests.sync.world import World
+
+
+def test_low_stock_is_a_table_a_plot_and_one_message(
+    environment: World,
+    execute: Execute,
+    webhook: WebhookReceiver,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MIDAS_NOTIFY_URLS", webhook.url)
+    add_product(environment.database, sku="A-1", stock_quantity=2)
+    set_rule(environment.database, {"buffer": 2}, sku="A-1")
+    result = execute("stock_watch")
+    shown = metadata(result, "low_stock")
+    assert (shown["low_items"], shown["raised"], shown["sent"]) == (1, 1, 1)
+    assert "data:image/svg+xml" in shown["plot"]
+    assert metadata(result, "channel_availability")["units_available"] == 0
+    assert metadata(execute("stock_watch"), "low_stock")["raised"] == 0
+    assert len(webhook.bodies) == 1
+
+
+def test_a_dead_target_fails_no_run_and_the_alert_waits(
+    environment: World, execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDAS_NOTIFY_URLS", "json://127.0.0.1:1/dead mailto://127.0.0.1:1?from=a@example.com")
+    add_product(environment.database, sku="A-1", stock_quantity=2)
+    assert metadata(execute("stock_watch"), "low_stock")["waiting"] == 1
+    assert metadata(execute("digest"), "daily_digest")["new"] is True
+    assert value(environment.database, "SELECT count(*) FROM alerts WHERE sent_at IS NULL") == 2
+
+
+def test_the_brake_is_a_check_that_counts_all_it_holds_while_the_run_goes_on(
+    environment: World, execute: Execute
+) -> None:
+    for number in range(32):
+        add_product(environment.database, sku=f"A-{number}")
+    execute("full_sync")
+    run(environment.database, "UPDATE products SET stock_quantity = 0 WHERE id <= 30")
+    run(environment.database, "UPDATE products SET stock_quantity = 3 WHERE id = 31")
+    for job, asset in (("inventory_push", "inventory_levels"), ("full_sync", "fourseller_listings")):
+        result = execute(job)
+        assert result.success
+        assert checks(result)["within_the_brake"] is False
+        (found,) = [
+            one for one in result.get_asset_check_evaluations() if one.check_name == "within_the_brake"
+        ]
+        assert (found.asset_key, found.severity) == (dg.AssetKey(asset), dg.AssetCheckSeverity.WARN)
+        assert found.metadata["items"].value == 30
+        assert "30 would be zeroed" in str(found.description)
+        assert "midas sync products --apply" in str(found.metadata["hint"].value)
+    assert sorted(one[2] for one in environment.shown.values()) == [3, *[5] * 31]
+    assert value(environment.database, "SELECT count(*) FROM alerts WHERE kind = 'brake'") == 1
+
+
+def test_a_plot_survives_names_that_are_no_words() -> None:
+    assert "svg" in str(bars([("<b>&\u0000", 0.0, 5.0), ("", 1e9, 0.0)], "units").value)
+    assert bars([], "units").value == "Nothing to show."

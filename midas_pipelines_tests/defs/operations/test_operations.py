@@ -1,0 +1,191 @@
+"""Operations assets, freshness, retention, executors and code links: what they tell and what they refuse."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from midas_pipelines.definitions import defs
+from midas_pipelines.defs.inventory.assets import inventory_levels
+from midas_pipelines.defs.operations.assets import capacity_plan, sync_performance, sync_report
+from midas_pipelines.defs.operations.retention import forget_old_runs
+from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib.code_references import KEY, with_code
+from midas_pipelines.lib.runs.executors import executor
+from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations import sync_metrics
+from midas_pipelines.store.operations.sync_log import note_work
+from midas_pipelines.store.schema.gateway_tables import gateway_audit, marketplace_webhooks
+from midas_pipelines_tests.defs.conftest import metadata
+from midas_pipelines_tests.shop import add_product, rows, run
+from midas_pipelines_tests.sync.world import World
+
+
+def operate(asset: dg.AssetsDefinition) -> dict[str, object]:
+    """Materializes it on an instance of its own, whatever other tests have left behind, and returns what it tells."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([asset], resources={"midas": MidasResource()}, instance=instance)
+    return metadata(result, asset.key.to_user_string())
+
+
+def test_performance_sums_up_the_hour(environment: World) -> None:
+    for _ in range(3):
+        add_product(environment.database)
+    environment.full()
+    add_product(environment.database)
+    told = operate(sync_performance)
+    assert (told["syncs"], told["items"], told["requests"], told["queue"]) == (1, 3, 4, 1)
+
+
+def test_performance_of_an_idle_hour_is_nothing(environment: World) -> None:
+    told = operate(sync_performance)
+    assert (told["syncs"], told["error_rate"], told["seconds_per_call"]) == (0, 0.0, 0.0)
+
+
+def test_the_capacity_plan_shows_its_arithmetic(environment: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDAS_IN_FLIGHT", "8")
+    for _ in range(25):
+        add_product(environment.database)
+    environment.full()
+    told = operate(capacity_plan)
+    assert (told["raise_first"], told["pace_from"]) == ("nothing", "pushes")
+    assert "| one worker | 25 writes / " in str(told["plan"])
+    assert "(25 writes + 1 pages)" in str(told["plan"])
+
+
+def test_the_plan_measures_pushes_and_not_the_syncs_that_found_nothing(
+    environment: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDAS_IN_FLIGHT", "8")
+    for _ in range(25):
+        add_product(environment.database)
+    environment.full()
+    before = operate(capacity_plan)["calls_per_second"]
+    for _ in range(3):
+        environment.full()
+    assert operate(capacity_plan)["calls_per_second"] == before
+
+
+@pytest.mark.parametrize(("days", "grown"), [(1, 0), (11, 30), (400, 10)])
+def test_what_was_there_on_the_first_day_is_no_growth(shop: Database, days: int, grown: int) -> None:
+    for _ in range(20):
+        add_product(shop)
+    ago = f"- interval '{days} days'" if shop.is_postgresql else f"'-{days} days'"
+    moment = f"now() {ago}" if shop.is_postgresql else f"datetime('now', {ago})"
+    run(shop, f"UPDATE fourseller_product_mappings SET created_at = {moment} WHERE id <= 10")
+    assert sync_metrics.stock_measured(shop).new_in_30_days == grown
+
+
+def test_a_shop_that_never_synced_is_told_what_its_plan_rests_on(
+    environment: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDAS_RATE_LIMIT", "3")
+    told = operate(capacity_plan)
+    assert (told["pace_from"], told["calls_per_second"]) == ("assumed", 3.0)
+    assert "Too few calls were made to measure anything" in str(told["plan"])
+    assert "3 calls a second, set as MIDAS_RATE_LIMIT" in str(told["plan"])
+
+
+def test_a_quiet_day_is_measured_by_the_large_pushes_before_it(shop: Database) -> None:
+    now = datetime.now(UTC)
+    log = (
+        (40, "products", 99),
+        (3, "products", 50),
+        (2, "inventory", 99),
+        (1.5, "orders", 99),
+        (0, "products", 99),
+    )
+    for days, kind, requests in log:
+        begun = {"started_at": now - timedelta(days=days), "scope": "full", "outcome": "done"}
+        note_work(shop, begun | {"kind": kind, "requests": requests, "seconds": 1.0, "counts": {}})
+    found = [(row.kind, row.requests) for row in sync_metrics.older_pushes(shop, 50)]
+    assert found == [("products", 50), ("inventory", 99)]
+    assert [row.kind for row in sync_metrics.older_pushes(shop, 51)] == ["inventory"]
+
+
+def test_changes_of_stock_are_counted_without_what_was_there_at_first(shop: Database) -> None:
+    ids = [add_product(shop, stock_quantity=10) for _ in range(3)]
+    for quantity in (9, 8, 7):
+        run(shop, f"UPDATE products SET stock_quantity = {quantity} WHERE id <> {ids[0]}")
+    assert sync_metrics.stock_changes(shop) == sync_metrics.StockChanges(changes=6, items=2)
+
+
+def test_the_gateways_minutes_count_in_performance_report_and_plan(environment: World) -> None:
+    calls = {"requests": 600, "failed": 6, "writes": 556, "write_seconds": 27.8, "seconds": 30.0}
+    minute = {"kind": "gateway", "scope": "at once", "outcome": "done", "requests": 600, "seconds": 3.0}
+    note_work(environment.database, minute | {"counts": {"scanned": 556, "created": 556, "calls": calls}})
+    told = operate(sync_performance)
+    assert (told["syncs"], told["written"], told["failed_calls"], told["error_rate"]) == (0, 556, 6, 0.01)
+    assert "those of the gateway included: 556" in str(operate(sync_report)["report"])
+    planned = operate(capacity_plan)
+    assert "556 pushes in the last day" in str(planned["plan"])
+    assert planned["pace_from"] == "latency"
+
+
+def test_the_report_is_markdown_and_is_sent_once_a_day(environment: World) -> None:
+    add_product(environment.database, sku=None, name="No | SKU")
+    environment.full()
+    told = str(operate(sync_report)["report"])
+    operate(sync_report)
+    assert "## The last 24 hours" in told
+    assert "It has no SKU" in told
+    assert len(rows(environment.database, "SELECT id FROM alerts WHERE kind = 'daily_report'")) == 1
+
+
+def test_every_asset_that_runs_has_a_link_to_its_code() -> None:
+    published = Settings(code_url="https://example.com/midas/blob/main")
+    for definition in with_code(defs.resolve_asset_graph().assets_defs, published):
+        for spec in definition.specs:
+            assert (KEY in spec.metadata) == definition.is_executable, spec.key
+
+
+def test_a_link_leads_to_where_the_code_is_published() -> None:
+    settings = Settings(code_url="https://example.com/midas/blob/main")
+    (linked,) = with_code([inventory_levels], settings)
+    (reference,) = linked.specs_by_key[inventory_levels.key].metadata[KEY].code_references
+    assert reference.url.startswith("https://example.com/midas/blob/main/midas_pipelines/defs/inventory.py#L")
+
+
+@pytest.mark.parametrize(("loaded_by", "linked"), [("1", True), ("", False)])
+def test_a_file_on_this_machine_is_named_in_dagster_dev_alone(
+    loaded_by: str, linked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_IS_DEV_CLI", loaded_by)
+    (found,) = with_code([inventory_levels], Settings(code_url=None))
+    told = found.specs_by_key[inventory_levels.key].metadata.get(KEY)
+    assert (told is not None) == linked
+    if linked:
+        assert told.code_references[0].file_path.endswith("defs/inventory.py")
+
+
+def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
+    old = datetime.now(UTC) - timedelta(days=500)
+    with environment.database.writing() as connection:
+        connection.execute(sa.insert(gateway_audit).values(at=old, event="asked", actor="x", action="POST"))
+        event = {"webhook_id": "x", "type": "order.created", "payload": "-"}
+        ended = {"processed_at": old, "outcome": "applied"}
+        connection.execute(sa.insert(marketplace_webhooks).values(event | ended))
+    result = forget_old_runs.execute_in_process()
+    told = {
+        name: found.value
+        for one in result.all_events
+        if one.is_successful_output
+        for name, found in one.step_output_data.metadata.items()
+    }
+    assert told == {"runs": 0, "events": 0, "check_results": 0, "webhooks": 1, "audit_rows": 1}
+
+
+@pytest.mark.parametrize("kind", ["in_process", "multiprocess"])
+def test_the_executor_is_the_one_of_the_settings(kind: str) -> None:
+    assert kind in executor(Settings(executor=kind)).name  # type: ignore[arg-type]
+
+
+def test_celery_has_to_be_told_its_broker() -> None:
+    with pytest.raises(SettingsError, match="MIDAS_CELERY_BROKER"):
+        executor(Settings(executor="celery"))
+    chosen = executor(Settings(executor="celery", celery_broker="redis://h/0", celery_backend="redis://h/0"))  # type: ignore[arg-type]
+    assert chosen.name == "celery"

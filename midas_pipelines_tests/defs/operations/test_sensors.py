@@ -1,0 +1,147 @@
+"""The safety net: it takes up what the gateway left, asks once for it, and launches nothing when there is nothing."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from midas_pipelines.definitions import defs
+from midas_pipelines.defs.operations.sensors import read_sensor_cursor, stale_work_sensors
+from midas_pipelines.settings import Settings
+from midas_pipelines_tests.defs.conftest import tick
+from midas_pipelines_tests.shop import add_product, run
+from midas_pipelines_tests.sync.world import World
+
+LONG_AGO = {
+    "sqlite": "datetime('now', '-1 hour')",
+    "postgresql": "now() - interval '1 hour'",
+}
+DIRTY, WEBHOOKS = stale_work_sensors(Settings())
+
+
+def wait_an_hour(world: World) -> None:
+    moment = LONG_AGO["postgresql" if world.database.is_postgresql else "sqlite"]
+    run(world.database, f"UPDATE fourseller_product_mappings SET dirty_since = {moment}")
+
+
+def test_nothing_dirty_launches_nothing(environment: World, instance: dg.DagsterInstance) -> None:
+    found = tick(DIRTY, instance)
+    assert not found.run_requests
+    assert found.skip_message == "No item has waited for longer than 60 s."
+
+
+def test_an_item_just_changed_is_left_to_the_gateway(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    add_product(environment.database)
+    assert not tick(DIRTY, instance).run_requests
+
+
+def test_an_item_left_over_is_taken_up_once(environment: World, instance: dg.DagsterInstance) -> None:
+    add_product(environment.database)
+    wait_an_hour(environment)
+    first = tick(DIRTY, instance)
+    again = tick(DIRTY, instance, first.cursor)
+    assert [request.job_name for request in first.run_requests or []] == ["incremental_sync"]
+    assert not again.run_requests
+    assert "1 items wait that a run has tried already" in str(again.skip_message)
+
+
+def test_a_run_under_way_is_not_joined_by_another(environment: World, instance: dg.DagsterInstance) -> None:
+    add_product(environment.database)
+    wait_an_hour(environment)
+    job = defs.resolve_job_def("incremental_sync")
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    found = tick(DIRTY, instance)
+    assert (found.run_requests, found.cursor) == ([], None)
+
+
+def test_an_item_that_backs_off_is_not_taken_up(environment: World, instance: dg.DagsterInstance) -> None:
+    add_product(environment.database)
+    wait_an_hour(environment)
+    run(
+        environment.database, "UPDATE fourseller_product_mappings SET next_attempt_at = '2999-01-01 00:00:00'"
+    )
+    assert not tick(DIRTY, instance).run_requests
+
+
+def left_over(world: World, *kinds: str, day: int = 1) -> None:
+    """Webhooks that nobody has processed for long."""
+    for kind in kinds:
+        run(
+            world.database,
+            "INSERT INTO marketplace_webhooks (webhook_id, type, payload, received_at) "
+            f"VALUES ('{kind}_{day}', '{kind}', 'plain:{{}}', '2026-01-0{day} 00:00:00')",
+        )
+
+
+def asked(found: dg.SensorExecutionData) -> list[str]:
+    return [str(request.job_name) for request in found.run_requests or []]
+
+
+def test_without_webhooks_there_is_nothing_to_heal(environment: World, instance: dg.DagsterInstance) -> None:
+    assert tick(WEBHOOKS, instance).skip_message == "No webhook has waited for longer than 60 s."
+
+
+def test_unprocessed_webhooks_are_healed_once_by_the_workflow_of_their_kind(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    left_over(environment, "order.created", "product.deleted", "inventory.updated")
+    first = tick(WEBHOOKS, instance)
+    again = tick(WEBHOOKS, instance, first.cursor)
+    left_over(environment, "order.created", day=2)
+    later = tick(WEBHOOKS, instance, again.cursor)
+    assert [asked(found) for found in (first, again, later)] == [
+        ["consistency_check", "order_import"],
+        [],
+        ["order_import"],
+    ]
+    assert "a run of order_import was started for" in str(again.skip_message)
+
+
+def test_one_workflow_under_way_keeps_no_other_from_healing(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    left_over(environment, "order.created", "product.deleted")
+    instance.create_run_for_job(defs.resolve_job_def("order_import"), status=dg.DagsterRunStatus.STARTED)
+    found = tick(WEBHOOKS, instance)
+    assert asked(found) == ["consistency_check"]
+    assert read_sensor_cursor(found.cursor).keys() == {"consistency_check"}
+
+
+def test_a_paused_workflow_heals_nothing_and_keeps_no_other_from_it(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    left_over(environment, "order.created", "product.deleted")
+    _, paused = stale_work_sensors(Settings(schedules=True, paused="consistency_check"))
+    first = tick(paused, instance)
+    assert asked(first) == ["order_import"]
+    again = tick(paused, instance, first.cursor)
+    assert "Webhooks wait for consistency_check, which MIDAS_PAUSED leaves off." in str(again.skip_message)
+    assert asked(tick(WEBHOOKS, instance, first.cursor)) == ["consistency_check"]
+
+
+@pytest.mark.parametrize(
+    ("paused", "status"),
+    [
+        ("order_import", "RUNNING"),
+        ("consistency_check", "RUNNING"),
+        ("order_import, consistency_check", "STOPPED"),
+        ("webhooks_left_over", "STOPPED"),
+    ],
+)
+def test_webhooks_are_looked_after_while_anything_may_heal_them(paused: str, status: str) -> None:
+    _, sensor = stale_work_sensors(Settings(schedules=True, paused=paused))
+    assert sensor.default_status.value == status
+
+
+@pytest.mark.parametrize("cursor", ["2026-01-01T00:00:00+00:00", "[]", ""])
+def test_a_cursor_of_an_earlier_version_counts_as_none(cursor: str) -> None:
+    assert read_sensor_cursor(cursor) == {}
+
+
+def test_a_shop_that_is_not_set_up_is_a_reason_to_skip(
+    monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
+) -> None:
+    monkeypatch.delenv("MIDAS_DATABASE_URL", raising=False)
+    assert "MIDAS_DATABASE_URL is not set" in str(tick(DIRTY, instance).skip_message)

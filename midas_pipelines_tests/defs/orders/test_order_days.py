@@ -1,0 +1,128 @@
+"""Imported orders by day: backfills that change nothing twice, and polls that note the days they touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from midas_pipelines.cli.dagster.running import QUIET
+from midas_pipelines.definitions import defs
+from midas_pipelines.lib.order_days import days_begun, first_day, is_a_day
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.items.shards import RANGE_END, RANGE_START
+from midas_pipelines_tests.shop import add_product, value
+from midas_pipelines_tests.sync.world import World
+
+DAY, NEXT = "2026-02-03", "2026-02-04"
+TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def backfill(instance: dg.DagsterInstance, day: str) -> dict[str, object]:
+    """Materializes one day as the UI would; what its event tells."""
+    job = defs.resolve_job_def("order_backfill")
+    result = job.execute_in_process(instance=instance, run_config=dict(QUIET), partition_key=day)
+    (event,) = result.asset_materializations_for_node("imported_orders")
+    assert event.partition == day
+    return {name: told.value for name, told in event.metadata.items()}
+
+
+def poll(instance: dg.DagsterInstance) -> object:
+    """Polls as the schedule does; how many orders that imported."""
+    job = defs.resolve_job_def("order_import")
+    result = job.execute_in_process(instance=instance, run_config=dict(QUIET))
+    (event,) = result.asset_materializations_for_node("order_poll")[-1:]
+    return event.metadata["imported"].value
+
+
+def rows_noted(instance: dg.DagsterInstance) -> dict[str, object]:
+    """The orders of each day that Dagster knows of."""
+    key = dg.AssetKey("imported_orders")
+    noted = {}
+    for day in instance.get_materialized_partitions(key):
+        records = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=key, asset_partitions=[day]), limit=1
+        )
+        event = records.records[0].asset_materialization
+        assert event is not None
+        noted[day] = event.metadata["dagster/row_count"].value
+    return noted
+
+
+def sell(world: World) -> None:
+    """Three sales around the midnight between two days."""
+    add_product(world.database, sku="A", stock_quantity=10)
+    for moment in (f"{DAY}T00:00:00Z", f"{DAY}T23:59:59.999999Z", f"{NEXT}T00:00:00Z"):
+        world.place(("A", 1), created_at=moment)
+
+
+def test_a_day_is_read_whole_and_alone_and_again_changes_nothing(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    sell(environment)
+    first, again = backfill(instance, DAY), backfill(instance, DAY)
+    assert (first["imported"], first["dagster/row_count"]) == (2, 2)
+    assert (again["imported"], again["duplicates"]) == (0, 2)
+    assert backfill(instance, NEXT)["imported"] == 1
+    assert value(environment.database, "SELECT stock_quantity FROM products") == 7
+
+
+def test_a_poll_notes_the_days_it_touched(environment: World, instance: dg.DagsterInstance) -> None:
+    sell(environment)
+    job = defs.resolve_job_def("order_import")
+    job.execute_in_process(instance=instance, run_config=dict(QUIET))
+    noted = instance.get_materialized_partitions(dg.AssetKey("imported_orders"))
+    assert noted == {DAY, NEXT, TODAY}
+    assert backfill(instance, DAY)["imported"] == 0
+
+
+def test_a_poll_notes_what_the_gateway_imported_before_it(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    sell(environment)
+    poll(instance)
+    gone = rows_noted(instance)
+    environment.place(("A", 1), created_at=f"{NEXT}T10:00:00Z")
+    environment.import_orders()  # by another driver, of which Dagster knows nothing
+    assert rows_noted(instance) == gone == {DAY: 2, NEXT: 1, TODAY: 0}
+    assert poll(instance) == 0
+    assert rows_noted(instance) == {DAY: 2, NEXT: 2, TODAY: 0}
+
+
+def test_many_days_are_read_in_one_run_and_each_tells_of_itself(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    sell(environment)
+    tags = {RANGE_START: DAY, RANGE_END: "2026-02-05"}
+    job = defs.resolve_job_def("order_backfill")
+    assert job.execute_in_process(instance=instance, run_config=dict(QUIET), tags=tags).success
+    assert rows_noted(instance) == {DAY: 2, NEXT: 1, "2026-02-05": 0}
+
+
+@pytest.mark.parametrize(
+    ("since", "begun"),
+    [
+        (None, {"2026-03-01"}),
+        ("2026-03-01T00:00:00+00:00", set()),
+        ("2026-02-28T23:59:59+00:00", {"2026-03-01"}),
+        ("2026-02-26T12:00:00+00:00", {"2026-02-27", "2026-02-28", "2026-03-01"}),
+        ("2026-03-02T12:00:00+00:00", set()),  # a clock that was ahead
+    ],
+)
+def test_days_begin_at_midnight_in_utc(since: str | None, begun: set[str]) -> None:
+    now = datetime(2026, 3, 1, 8, tzinfo=UTC)
+    assert days_begun(None if since is None else datetime.fromisoformat(since), now) == begun
+
+
+def test_days_begin_where_orders_are_imported_from_and_include_today() -> None:
+    assert first_day(Settings(orders_since=datetime(2026, 3, 4, 23, 0, tzinfo=UTC))) == "2026-03-04"
+    assert is_a_day(f"{datetime.now(UTC):%Y-%m-%d}")
+    assert not is_a_day("1999-01-01")

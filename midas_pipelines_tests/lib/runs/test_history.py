@@ -1,0 +1,112 @@
+"""Dagster's history forgets what is old, and never what tells how things stand now; on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from midas_pipelines.lib.runs.history import delete_old_checks, delete_old_events, delete_old_runs
+from midas_pipelines_tests.conftest import empty
+from midas_pipelines_tests.copies import Copies
+
+SHARDS = dg.StaticPartitionsDefinition(["0", "1", "2"])
+LATER = datetime.now(UTC) + timedelta(days=1)
+"""By then everything is old."""
+
+
+@dg.asset(partitions_def=SHARDS)
+def shared_out() -> None:
+    """An asset with a run for each shard."""
+
+
+@dg.asset
+def whole() -> None:
+    """An asset without shards."""
+
+
+@dg.asset_check(asset=whole)
+def sound() -> dg.AssetCheckResult:
+    """A check that passes."""
+    return dg.AssetCheckResult(passed=True)
+
+
+@pytest.fixture
+def instance(copies: Copies, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster with a history of its own."""
+    url = copies.fresh(empty)
+    text = "telemetry: {enabled: false}\n"
+    if url.startswith("postgresql"):
+        address = "postgresql" + url[url.index("://") :]
+        text += f"storage: {{postgres: {{postgres_url: '{address}'}}}}\n"
+    (tmp_path / "dagster.yaml").write_text(text)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
+        yield made
+    copies.drop(url)
+
+
+def finish(instance: dg.DagsterInstance, *assets: dg.AssetsDefinition, shard: str | None = None) -> str:
+    """The id of a run over them."""
+    return dg.materialize([*assets, sound], instance=instance, partition_key=shard).run_id
+
+
+def test_what_a_newer_run_has_replaced_is_forgotten_with_its_events_and_its_file(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    old, new = finish(instance, whole), finish(instance, whole)
+    assert delete_old_runs(instance, LATER) == 1
+    assert instance.get_run_by_id(old) is None
+    assert instance.get_run_by_id(new) is not None
+    assert [event.run_id for event in instance.fetch_materializations(whole.key, limit=10).records] == [new]
+    assert not list(tmp_path.rglob(f"{old}*"))
+
+
+def test_every_shard_is_still_there_after_its_run_is_old(instance: dg.DagsterInstance) -> None:
+    for shard in ("0", "1", "2", "1", "0"):
+        finish(instance, shared_out, shard=shard)
+    assert delete_old_runs(instance, LATER) == 2
+    assert instance.get_materialized_partitions(shared_out.key) == {"0", "1", "2"}
+
+
+def test_the_run_behind_the_newest_result_of_a_check_stays(instance: dg.DagsterInstance) -> None:
+    checked = finish(instance, whole)
+    dg.materialize([whole], instance=instance)
+    assert delete_old_runs(instance, LATER) == 0
+    assert delete_old_checks(instance, LATER) == 0
+    assert instance.get_run_by_id(checked) is not None
+
+
+def test_replaced_results_of_checks_go_and_the_newest_stays(instance: dg.DagsterInstance) -> None:
+    _, newest = finish(instance, whole), finish(instance, whole)
+    assert delete_old_checks(instance, datetime.now(UTC) - timedelta(days=1)) == 0
+    assert delete_old_checks(instance, LATER) == 1
+    (left,) = instance.event_log_storage.get_asset_check_execution_history(sound.check_key, limit=10)
+    assert left.run_id == newest
+
+
+def test_runs_that_are_young_or_not_ended_stay(instance: dg.DagsterInstance) -> None:
+    finish(instance, whole)
+    finish(instance, whole)
+    instance.add_run(dg.DagsterRun(job_name="waits", run_id="waits"))
+    assert delete_old_runs(instance, datetime.now(UTC) - timedelta(days=1)) == 0
+    assert delete_old_runs(instance, LATER) == 1
+    assert instance.get_run_by_id("waits") is not None
+
+
+def test_old_events_of_no_run_go_and_the_newest_of_each_asset_and_partition_stay(
+    instance: dg.DagsterInstance,
+) -> None:
+    for told in range(5):
+        instance.report_runless_asset_event(dg.AssetMaterialization("gateway", metadata={"told": told}))
+        instance.report_runless_asset_event(dg.AssetMaterialization("by_hand", partition=str(told % 2)))
+    run_id = finish(instance, whole)
+    assert delete_old_events(instance, datetime.now(UTC) - timedelta(days=1)) == 0
+    assert delete_old_events(instance, LATER) == 4 + 3
+    (left,) = instance.fetch_materializations(dg.AssetKey("gateway"), limit=10).records
+    assert left.asset_materialization is not None
+    assert left.asset_materialization.metadata["told"].value == 4
+    assert instance.get_materialized_partitions(dg.AssetKey("by_hand")) == {"0", "1"}
+    assert instance.fetch_materializations(whole.key, limit=10).records[0].run_id == run_id

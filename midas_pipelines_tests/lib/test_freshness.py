@@ -1,0 +1,53 @@
+"""Each asset may miss a few of its own renewals, and none is late that nothing renews."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+
+from midas_pipelines.definitions import defs
+from midas_pipelines.lib.freshness import WITHOUT_POLICY, nightly, policies, renewals
+from midas_pipelines.settings import WORKFLOWS, Settings
+
+
+@pytest.mark.parametrize(
+    ("asset", "settings", "warn", "fail"),
+    [
+        ("order_poll", Settings(orders_interval=10), 22, 42),
+        ("sync_performance", Settings(), 32, 62),
+        ("sync_performance", Settings(performance_interval=30), 62, 122),
+        ("changed_listings", Settings(), 12, 22),
+        ("customer_messages", Settings(), 6, 10),
+        ("customer_messages", Settings(paused="order_import"), 12, 22),
+    ],
+)
+def test_an_asset_warns_after_two_missed_renewals_and_fails_after_four(
+    asset: str, settings: Settings, warn: int, fail: int
+) -> None:
+    assert policies(settings)[asset] == dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(minutes=warn), fail_window=timedelta(minutes=fail)
+    )
+
+
+def test_what_a_paused_workflow_would_renew_is_never_late() -> None:
+    found = policies(Settings(paused="stock_watch, operations, incremental_sync"))
+    late = {"low_stock", "channel_availability", "sync_performance", "sync_report", "changed_listings"}
+    assert not late & found.keys()
+    assert found["fourseller_listings"] == nightly()
+
+
+def test_each_of_our_assets_has_a_policy_or_a_reason_to_have_none() -> None:
+    graph = defs.resolve_asset_graph()
+    ours = {
+        spec.key.to_user_string(): spec
+        for definition in graph.assets_defs
+        for spec in definition.specs
+        if definition.is_executable or spec.key.path[0] == "gateway"
+    }
+    assert {name for name, spec in ours.items() if spec.freshness_policy is None} == set(WITHOUT_POLICY)
+
+
+def test_renewals_name_workflows_that_can_be_paused() -> None:
+    assert {workflow for _, workflow, _ in renewals(Settings())} <= set(WORKFLOWS)

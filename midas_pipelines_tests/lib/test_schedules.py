@@ -1,0 +1,102 @@
+"""Schedules keep the interval they were set to, and never start a second run of a workflow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._utils.schedules import schedule_execution_time_iterator
+from pydantic import ValidationError
+
+from midas_pipelines.cli.dagster.home import ONE_AT_ONCE, PRODUCT_POOL, dagster_yaml
+from midas_pipelines.definitions import defs
+from midas_pipelines.defs.operations.jobs import schedules
+from midas_pipelines.lib.schedules import due, every, interval_schedule
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.items.shards import RANGE_START
+
+DAY = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute) for minute in range(24 * 60)]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "cron"),
+    [
+        (1, ["*/1 * * * *"]),
+        (5, ["*/5 * * * *"]),
+        (60, ["0 * * * *"]),
+        (45, ["0,45 0-23/3 * * *", "30 1-23/3 * * *", "15 2-23/3 * * *"]),
+        (7, ["* * * * *"]),
+    ],
+)
+def test_an_interval_has_its_cron_lines(minutes: int, cron: list[str]) -> None:
+    assert every(minutes) == cron
+
+
+@pytest.mark.parametrize("minutes", [9, 32, 45, 48])
+def test_the_lines_of_an_interval_tick_at_it_and_at_nothing_else(minutes: int) -> None:
+    ticks = schedule_execution_time_iterator(DAY[0].timestamp(), every(minutes), "UTC", ascending=True)
+    found = [next(ticks) for _ in range(24 * 60 // minutes + 1)]
+    assert {later - earlier for earlier, later in pairwise(found)} == {timedelta(minutes=minutes)}
+
+
+@pytest.mark.parametrize("minutes", [7, 13, 25, 59])
+def test_an_interval_that_cron_cannot_say_is_kept_across_the_hour_and_told(minutes: int) -> None:
+    ticks = [at for at in DAY if due(minutes, at)]
+    gaps = {later - earlier for earlier, later in pairwise(ticks)}
+    assert gaps == {timedelta(minutes=minutes)}
+    schedule = interval_schedule("order_import", minutes, Settings(orders_interval=minutes), "New sales.")
+    assert f"every {minutes} minutes" in str(schedule.description)
+    assert schedule.metadata["every"].value == f"every {minutes} minutes"
+
+
+@pytest.mark.parametrize("minutes", [0, 61, -5, "often"])
+@pytest.mark.parametrize("workflow", ["products", "inventory", "orders", "status"])
+def test_an_interval_outside_1_to_60_minutes_is_refused(workflow: str, minutes: object) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**{f"{workflow}_interval": minutes})  # type: ignore[arg-type]
+
+
+def test_the_defaults_are_those_of_the_readme() -> None:
+    lines = {schedule.job_name: schedule.cron_schedule for schedule in schedules(Settings())}
+    assert lines == {
+        "incremental_sync": "*/5 * * * *",
+        "inventory_push": "*/1 * * * *",
+        "order_import": "*/2 * * * *",
+        "status_sync": "*/5 * * * *",
+        "full_sync": "0 2 * * *",
+        "consistency_check": "0 * * * *",
+        "stock_watch": "*/15 * * * *",
+        "digest": "0 7 * * *",
+    }
+
+
+@pytest.mark.parametrize(("on", "status"), [(True, "RUNNING"), (False, "STOPPED")])
+def test_schedules_start_as_the_settings_say(on: bool, status: str) -> None:
+    assert {schedule.default_status.value for schedule in schedules(Settings(schedules=on))} == {status}
+
+
+def test_a_tick_skips_with_a_reason_while_the_last_run_is_still_going(tmp_path: Path) -> None:
+    (schedule,) = [found for found in schedules(Settings()) if found.job_name == "order_import"]
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        context = dg.build_schedule_context(instance, scheduled_execution_time=DAY[2])
+        assert schedule.evaluate_tick(context).run_requests
+        instance.create_run_for_job(defs.resolve_job_def("order_import"), status=dg.DagsterRunStatus.STARTED)
+        tick = schedule.evaluate_tick(context)
+    assert not tick.run_requests
+    assert tick.skip_message == "A run of order_import is still going; the next tick looks again."
+
+
+def test_every_asset_that_runs_has_a_pool_and_each_pool_one_slot_but_that_of_full_syncs() -> None:
+    graph = defs.resolve_asset_graph()
+    pools = {pool for key in graph.executable_asset_keys for pool in graph.get(key).pools or {""}}
+    assert pools == {*ONE_AT_ONCE, PRODUCT_POOL}
+
+
+def test_no_two_runs_of_one_shard_or_of_all_of_them_at_once() -> None:
+    limits = yaml.safe_load(dagster_yaml(Settings()))["concurrency"]["runs"]["tag_concurrency_limits"]
+    assert {limit["key"]: limit["limit"] for limit in limits} == {"dagster/partition": 1, RANGE_START: 1}
+    assert all(limit["value"] == {"applyLimitPerUniqueValue": True} for limit in limits)

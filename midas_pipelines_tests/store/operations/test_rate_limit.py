@@ -1,0 +1,105 @@
+"""One rate limit kept by all who share the database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations.rate_limit import LONGEST_PAUSE, SharedPace
+from midas_pipelines_tests.shop import run
+
+
+async def _take(paces: list[SharedPace], each: int) -> list[float]:
+    moments: list[float] = []
+
+    async def one(pace: SharedPace) -> None:
+        await pace.take()
+        moments.append(time.monotonic())
+
+    await asyncio.gather(*(one(pace) for pace in paces for _ in range(each)))
+    return sorted(moments)
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_all_together_keep_the_rate(shop: Database, processes: int) -> None:
+    paces = [SharedPace(shop, rate=200.0) for _ in range(processes)]
+    moments = asyncio.run(_take(paces, 60 // processes))
+    assert moments[-1] - moments[0] >= 59 / 200 * 0.95
+
+
+def test_nobody_sends_while_one_was_told_to_wait(shop: Database) -> None:
+    async def scenario() -> float:
+        told, other = SharedPace(shop, 1000.0), SharedPace(shop, 1000.0)
+        await told.blocked(0.4)
+        started = time.monotonic()
+        await other.take()
+        return time.monotonic() - started
+
+    assert asyncio.run(scenario()) >= 0.35
+
+
+def test_a_shorter_pause_does_not_end_a_longer_one(shop: Database) -> None:
+    async def scenario() -> float:
+        pace = SharedPace(shop, 1000.0)
+        await pace.blocked(0.4)
+        await pace.blocked(0.01)
+        started = time.monotonic()
+        await pace.take()
+        return time.monotonic() - started
+
+    assert asyncio.run(scenario()) >= 0.35
+
+
+def test_slots_not_used_in_time_are_not_saved_up(shop: Database) -> None:
+    async def scenario() -> list[float]:
+        pace = SharedPace(shop, 100.0)
+        await pace.take()
+        await asyncio.sleep(0.3)
+        return await _take([pace], 11)
+
+    moments = asyncio.run(scenario())
+    assert moments[-1] - moments[0] >= 10 / 100 * 0.9
+
+
+def _shift(shop: Database, seconds: float) -> None:
+    """As if the database's clock had moved by so many seconds, back where they are negative."""
+    run(
+        shop,
+        "UPDATE midas_rate_limits SET next_slot = next_slot - :by, blocked_until = blocked_until - :by",
+        by=seconds,
+    )
+
+
+def test_in_a_long_pause_one_call_of_all_processes_tries_every_two_minutes(shop: Database) -> None:
+    async def scenario() -> None:
+        one, other = SharedPace(shop, 1000.0), SharedPace(shop, 1000.0)
+        await one.blocked(24 * 3600)
+        assert await other.take() > LONGEST_PAUSE - 5
+        for _ in range(2):
+            _shift(shop, LONGEST_PAUSE + 1)
+            assert await other.take() == 0.0
+            assert await one.take() > LONGEST_PAUSE - 5
+        await one.succeeded()  # of an older call: no word on the pause
+        assert await one.take() > 0
+        await other.succeeded()
+        assert [await one.take(), await other.take()] == [0.0, 0.0]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("pause", [0.0, 5.0, 3600.0])
+def test_a_database_clock_that_is_set_back_holds_nothing_up(shop: Database, pause: float) -> None:
+    async def scenario() -> float:
+        pace = SharedPace(shop, 100.0)
+        await pace.take()
+        if pause:
+            await pace.blocked(pause)
+        _shift(shop, -3600)
+        started = time.monotonic()
+        assert await pace.take() == 0.0
+        return time.monotonic() - started
+
+    assert asyncio.run(scenario()) < 60

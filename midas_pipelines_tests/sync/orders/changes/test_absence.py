@@ -1,0 +1,174 @@
+"""Absence says nothing: what a message leaves out is as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from midas_pipelines.sandbox.state import now_text
+from midas_pipelines_tests.shop import add_product, rows
+from midas_pipelines_tests.sync.orders import desk, paper
+from midas_pipelines_tests.sync.orders.intake.test_import import order_json
+from midas_pipelines_tests.sync.orders.paper import Raw, Report
+from midas_pipelines_tests.sync.world import World
+
+WHOLE: Raw = order_json(
+    quantity=2,
+    shipping_cost="4.99",
+    tax="1.01",
+    total="26.00",
+    sales_channel="ebay",
+    customer={"name": "Ann", "email": "ann@home.example"},
+    shipping_address={"line1": "Old street 1", "city": "Bonn"},
+)
+
+LEFT_OUT: dict[str, tuple[str, ...]] = {
+    "lines": ("items",),
+    "total": ("total", "shipping_cost", "tax"),
+    "buyer": ("customer",),
+    "address": ("shipping_address",),
+    "currency and channel": ("currency", "sales_channel"),
+    "the day it was placed": ("created_at",),
+    "all but where it stands": tuple(WHOLE.keys() - {"id", "status", "updated_at"}),
+}
+
+EMPTY: dict[str, Raw] = {
+    "null lines": {"items": None},
+    "a list of no lines": {"items": []},
+    "null total": {"total": None, "shipping_cost": None, "tax": None},
+    "a buyer of nulls": {"customer": {"name": None, "email": None}},
+    "an empty buyer": {"customer": {}},
+    "an empty address": {"shipping_address": {}},
+    "all of it null": dict.fromkeys(WHOLE.keys() - {"id", "status", "updated_at"}),
+}
+
+BOTH_WAYS = pytest.mark.parametrize("report", [paper.polled, paper.told])
+
+
+def content(world: World) -> Any:
+    """All that an order is, but for where it stands."""
+    order = desk.order(world, "X-1")
+    amounts = (order.total, order.lines_total, order.shipping_cost, order.tax, order.discount)
+    return (
+        amounts,
+        (order.currency, order.sales_channel, order.placed_at, order.exception),
+        paper.holdings(world, "X-1"),
+        rows(
+            world.database,
+            "SELECT total_amount, shipping_cost, shipping_address, billing_address FROM orders",
+        ),
+        rows(world.database, "SELECT product_id, quantity, price, total_price FROM order_items"),
+        rows(world.database, "SELECT stock_quantity FROM products"),
+    )
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("names", LEFT_OUT.values(), ids=LEFT_OUT)
+def test_what_a_message_leaves_out_is_as_it_was(world: World, names: tuple[str, ...], report: Report) -> None:
+    add_product(world.database, sku="A", stock_quantity=5)
+    report(world, WHOLE)
+    before = content(world)
+    later = WHOLE | {"status": "processing", "updated_at": now_text()}
+    report(world, {name: part for name, part in later.items() if name not in names})
+    assert desk.order(world, "X-1").status == "processing"
+    assert content(world) == before
+    desk.assert_whole(world)
+
+
+@pytest.mark.parametrize("fields", EMPTY.values(), ids=EMPTY)
+def test_what_a_message_holds_empty_is_as_it_was(world: World, fields: Raw) -> None:
+    add_product(world.database, sku="A", stock_quantity=5)
+    paper.polled(world, WHOLE)
+    before = content(world)
+    paper.polled(world, WHOLE | fields | {"status": "processing", "updated_at": now_text()})
+    assert desk.order(world, "X-1").status == "processing"
+    assert content(world) == before
+
+
+def test_a_message_without_a_date_moves_the_status_alone(world: World) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=5)
+    paper.told(world, order_json(quantity=2))
+    paper.told(world, order_json(quantity=3, status="cancelled", updated_at=None))
+    assert (desk.order(world, "X-1").status, desk.stock(world, product)) == ("cancelled", 5)
+    assert [line.quantity for line in desk.lines(world, "X-1")] == [2]
+
+
+def test_nothing_new_is_no_edit(world: World) -> None:
+    add_product(world.database, sku="A", stock_quantity=5)
+    paper.polled(world, order_json(customer={"name": "Ann"}))
+    same = order_json(customer={"name": "Ann", "email": None}, shipping_address=None, updated_at=now_text())
+    paper.put(world, same)
+    assert world.import_orders().moved_on == 0
+    assert "edited" not in desk.steps(world, "X-1")
+
+
+@BOTH_WAYS
+def test_what_was_left_out_at_first_sight_is_filled_in_later(world: World, report: Report) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=5)
+    report(world, {"id": "X-1", "status": "pending", "created_at": WHOLE["created_at"]})
+    assert (paper.holdings(world, "X-1"), desk.stock(world, product)) == ([], 5)
+    report(world, WHOLE)
+    assert paper.holdings(world, "X-1") == [("A", 2, 2, 0)]
+    assert (desk.stock(world, product), str(desk.order(world, "X-1").total)) == (3, "26.00")
+    assert "Old street 1" in str(rows(world.database, "SELECT shipping_address FROM orders"))
+    desk.assert_whole(world)
+
+
+def test_what_a_sparse_message_left_out_is_known_still_when_it_comes_again(world: World) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=9)
+    paper.polled(world, WHOLE)
+    paper.polled(world, {"id": "X-1", "status": "processing", "updated_at": now_text()})
+    paper.put(world, WHOLE | {"status": "processing", "updated_at": now_text()})
+    assert world.import_orders().moved_on == 0
+    edited = {"items": [paper.line("A", 4)], "total": "46.00", "updated_at": now_text()}
+    paper.polled(world, WHOLE | {"status": "processing"} | edited)
+    assert (desk.stock(world, product), desk.order(world, "X-1").exception) == (5, None)
+
+
+def test_an_edit_of_the_lines_alone_leaves_the_rest_known(world: World) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=9)
+    paper.polled(world, WHOLE)
+    edited = {"items": [paper.line("A", 4)], "total": "46.00", "shipping_cost": "4.99", "tax": "1.01"}
+    paper.polled(world, {"id": "X-1", "status": "pending", "updated_at": now_text()} | edited)
+    assert (desk.stock(world, product), str(desk.order(world, "X-1").total)) == (5, "46.00")
+    paper.put(world, WHOLE | edited | {"updated_at": now_text()})
+    assert world.import_orders().moved_on == 0
+    desk.assert_whole(world)
+
+
+@BOTH_WAYS
+def test_a_new_address_leaves_the_buyer_and_a_new_buyer_the_address(world: World, report: Report) -> None:
+    add_product(world.database, sku="A", stock_quantity=9)
+    report(world, WHOLE)
+    address = {"shipping_address": {"line1": "New street 1"}, "customer": None}
+    report(world, WHOLE | address | {"updated_at": now_text()})
+    buyer = {"customer": {"name": "Bea"}, "shipping_address": None}
+    report(world, WHOLE | buyer | {"updated_at": now_text()})
+    ((kept,),) = rows(world.database, "SELECT shipping_address FROM orders")
+    assert all(part in str(kept) for part in ("New street 1", "Bea"))
+    assert not any(part in str(kept) for part in ("Old street 1", "Bonn", "Ann"))
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("sku", "quantity"), [("", 2), ("***", 2), (None, 2), ([], None), ("A", "two"), ("A", "")]
+)
+def test_a_line_that_says_less_than_before_keeps_its_item_and_its_stock(
+    world: World, report: Report, sku: object, quantity: object
+) -> None:
+    product = add_product(world.database, sku="A", stock_quantity=9)
+    report(world, order_json(quantity=2))
+    lines = [{"sku": sku, "quantity": quantity, "price": "10.00"}]
+    report(world, order_json(quantity=2, items=lines, updated_at=now_text()))
+    assert (paper.holdings(world, "X-1"), desk.stock(world, product)) == ([("A", 2, 2, 0)], 7)
+
+
+@BOTH_WAYS
+def test_a_masked_message_wipes_no_address(world: World, report: Report) -> None:
+    add_product(world.database, sku="A", stock_quantity=9)
+    report(world, WHOLE)
+    masked = {"customer": {"name": "***"}, "shipping_address": {"line1": "O*** s***", "city": ""}}
+    report(world, WHOLE | masked | {"updated_at": now_text()})
+    ((kept,),) = rows(world.database, "SELECT shipping_address FROM orders")
+    assert all(part in str(kept) for part in ("Old street 1", "Bonn", "Ann"))

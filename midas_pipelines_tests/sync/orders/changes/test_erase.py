@@ -1,0 +1,406 @@
+"""Erasing a person: nothing of them is left anywhere, it stays so whatever comes later, and the books still balance."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import pytest
+import sqlalchemy as sa
+from cryptography.fernet import Fernet
+
+from midas_pipelines.store.gateway import webhooks
+from midas_pipelines.store.gateway.webhooks import FinishedWebhook, WebhookOutcome
+from midas_pipelines.store.orders.payload_vault import ENCRYPTED, Vault, without_persons_payload
+from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders.changes.erase import erase_buyer
+from midas_pipelines.sync.orders.changes.quarantine import short_id
+from midas_pipelines.sync.orders.intake.poll import Window
+from midas_pipelines.sync.orders.intake.webhook import import_order_webhooks
+from midas_pipelines.sync.orders.model.locking import lock_order
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.retry import retry_order
+from midas_pipelines_tests.gateway.running import PAYLOAD_KEY, running_gateway
+from midas_pipelines_tests.notify.smtp import Mailbox
+from midas_pipelines_tests.shop import rows, run
+from midas_pipelines_tests.sync.orders import desk
+from midas_pipelines_tests.sync.orders.customer_mail.letterbox import clerk, due_again, send, states
+from midas_pipelines_tests.sync.world import World
+
+PERSON = {
+    "customer": {"name": "Zyxwvu Personname", "email": "zyxwvu@home.example", "phone": "+1-555-0987"},
+    "shipping_address": {"line1": "77 Hiddenstreet", "city": "Secretville", "postal_code": "Q9Q 9Q9"},
+    "buyer_note": "Leave it with Zyxwvu at the Personname door",
+}
+UNREADABLE = "A"
+SIGNS = ("zyxwvu", "personname", "555-0987", "hiddenstreet", "secretville", "q9q 9q9")
+
+
+@pytest.fixture
+def world(shop_with_mail: World) -> World:
+    """A shop with mail that keeps payloads sealed, with one order of that person."""
+    shop_with_mail.changes["payload_key"] = Fernet.generate_key().decode()
+    return shop_with_mail
+
+
+def vault(world: World) -> Vault:
+    return Vault(world.settings.payload_key)
+
+
+def sold(world: World, **fields: object) -> str:
+    order_id = world.place(("A", 2), sales_channel="ebay", **(PERSON | fields))
+    world.import_orders()
+    return order_id
+
+
+def forget(world: World, order_id: str) -> None:
+    with world.database.writing() as connection:
+        row = lock_order(connection, desk.order(world, order_id).id)
+        erase_buyer(connection, row, OrderContext("an operator: midas orders forget", vault(world)))
+
+
+def receive(world: World, order_id: str, *, processed: bool = True) -> None:
+    """4Seller tells of the order by webhook, which is kept sealed."""
+    row = {
+        "webhook_id": f"msg-{order_id}-{processed}",
+        "type": "order.updated",
+        "subject": f"order:{order_id}",
+        "payload": vault(world).seal(world.sandbox.state.orders[order_id]),
+        "processed_at": utc_now() if processed else None,
+        "outcome": "applied" if processed else None,
+    }
+    with world.database.writing() as connection:
+        connection.execute(sa.insert(marketplace_webhooks).values(row))
+
+
+def left_of_the_person(world: World) -> set[str]:
+    """The tables in which something of the person can be read, sealed or not."""
+    found = set()
+    for table in sa.inspect(world.database.engine).get_table_names():
+        for row in rows(world.database, f'SELECT * FROM "{table}"'):
+            if any(sign in text.lower() for text in map(str, _opened(world, row)) for sign in SIGNS):
+                found.add(table)
+    return found
+
+
+def _opened(world: World, cells: Iterable[object]) -> Iterable[object]:
+    for cell in cells:
+        sealed = isinstance(cell, str) and cell.startswith(ENCRYPTED)
+        yield vault(world).open(str(cell)) if sealed else cell
+
+
+def test_a_person_is_in_these_places_and_in_none_once_forgotten(world: World, box: Mailbox) -> None:
+    order = sold(world)
+    receive(world, order)
+    assert left_of_the_person(world) == {"orders", "marketplace_orders", "marketplace_webhooks"}
+    assert box.mails == []
+    forget(world, order)
+    assert left_of_the_person(world) == set()
+    assert desk.steps(world, order)[-1] == "forgotten"
+
+
+def test_what_was_sold_and_paid_stays_as_it_was(world: World) -> None:
+    order = sold(world)
+    kept = "SELECT total_amount, status, order_number, payment_status FROM orders"
+    before = rows(world.database, kept), desk.lines(world, order), desk.order(world, order).total
+    forget(world, order)
+    assert (rows(world.database, kept), desk.lines(world, order), desk.order(world, order).total) == before
+    assert vault(world).open(desk.order(world, order).payload)["items"][0]["quantity"] == 2
+    desk.assert_whole(world)
+
+
+def test_only_the_person_of_that_order_is_forgotten(world: World) -> None:
+    first, second = sold(world), sold(world)
+    receive(world, second)
+    forget(world, first)
+    assert left_of_the_person(world) == {"orders", "marketplace_orders", "marketplace_webhooks"}
+    forget(world, second)
+    assert left_of_the_person(world) == set()
+
+
+def test_a_person_whose_key_is_gone_is_forgotten_too(world: World) -> None:
+    order = sold(world)
+    receive(world, order)
+    world.changes["payload_key"] = Fernet.generate_key().decode()
+    forget(world, order)
+    assert left_of_the_person(world) == set()
+
+
+def test_forgetting_twice_is_forgetting_once(world: World) -> None:
+    order = sold(world)
+    for _ in range(2):
+        forget(world, order)
+    assert left_of_the_person(world) == set()
+    desk.assert_whole(world)
+
+
+def polls(world: World, order: str) -> None:
+    run(world.database, "DELETE FROM midas_cursors")  # everything is read again
+    world.import_orders()
+
+
+def backfill(world: World, order: str) -> None:
+    world.import_orders(Window(datetime.fromisoformat("2020-01-01T00:00:00+00:00")))
+
+
+def moves(world: World, order: str) -> None:
+    desk.edit(world, order, shipping_address=PERSON["shipping_address"] | {"line1": "78 Hiddenstreet"})
+    world.import_orders()
+
+
+def renames(world: World, order: str) -> None:
+    desk.edit(world, order, customer=PERSON["customer"] | {"name": "Other Personname"})
+    world.import_orders()
+
+
+def changes_lines(world: World, order: str) -> None:
+    desk.edit(world, order, ("A", 3))
+    world.import_orders()
+
+
+def tells(world: World, order: str) -> None:
+    desk.edit(
+        world, order, ("A", 1), shipping_address=PERSON["shipping_address"] | {"line1": "79 Hiddenstreet"}
+    )
+    import_order_webhooks(world.engine(), [world.sandbox.state.orders[order]], vault(world))
+
+
+def retries(world: World, order: str) -> None:
+    desk.edit(world, order, ("A", 4))
+    asyncio.run(retry_order(world.engine(), order, mail=True))
+
+
+def ships(world: World, order: str) -> None:
+    desk.pack(world, order, clerk=clerk(world))
+    desk.sync(world)
+    world.sandbox.state.move(order, "delivered")
+    world.import_orders()
+
+
+def cancels(world: World, order: str) -> None:
+    world.sandbox.state.move(order, "cancelled")
+    world.import_orders()
+
+
+def refunds(world: World, order: str) -> None:
+    ships(world, order)
+    world.sandbox.state.move(order, "refunded")
+    world.import_orders()
+
+
+LATER = [polls, backfill, moves, renames, changes_lines, tells, retries, ships, cancels, refunds]
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_whatever_comes_later_brings_nobody_back(
+    world: World, box: Mailbox, later: Callable[[World, str], None]
+) -> None:
+    order = sold(world)
+    forget(world, order)
+    later(world, order)
+    due_again(world)
+    assert (send(world).sent, box.mails) == (0, [])
+    assert left_of_the_person(world) == set()
+    desk.assert_whole(world)
+
+
+def test_the_order_itself_goes_on(world: World) -> None:
+    order = sold(world)
+    forget(world, order)
+    changes_lines(world, order)
+    assert [(line.quantity, line.taken) for line in desk.lines(world, order)] == [(3, 3)]
+    ships(world, order)
+    assert desk.at_4seller(world, order) == ("delivered", desk.UPS)
+    assert desk.shop_status(world, order) == "delivered"
+
+
+def test_a_message_that_waits_is_not_sent_any_more(world: World, box: Mailbox) -> None:
+    order = sold(world)
+    box.answers = ["451 later"]
+    send(world)
+    forget(world, order)
+    due_again(world)
+    assert (send(world).sent, states(world), box.mails) == (0, ["superseded"], [])
+
+
+def test_a_message_that_was_sent_stays_on_record(world: World, box: Mailbox) -> None:
+    order = sold(world)
+    send(world)
+    forget(world, order)
+    assert (states(world), len(box.mails)) == (["sent"], 1)
+    assert "confirmed" in desk.steps(world, order)
+
+
+def test_a_person_forgotten_while_the_letter_is_on_its_way_stays_so(world: World, box: Mailbox) -> None:
+    order = sold(world)
+    box.answers = ["451 later"]
+    box.meanwhile = lambda: forget(world, order)
+    send(world)
+    assert (states(world), left_of_the_person(world)) == (["superseded"], set())
+    box.meanwhile = lambda: None
+    due_again(world)
+    assert (send(world).sent, box.mails) == (0, [])
+
+
+def test_an_order_that_is_set_aside_is_polled_again(world: World) -> None:
+    order = sold(world, items=UNREADABLE)
+    forget(world, order)
+    assert left_of_the_person(world) == set()
+    polls(world, order)
+    assert left_of_the_person(world) == set()
+
+
+def test_an_order_that_was_set_aside_is_mended_and_imported(world: World) -> None:
+    order = sold(world, items=UNREADABLE)
+    forget(world, order)
+    changes_lines(world, order)
+    assert desk.order(world, order).outcome == "imported"
+    assert left_of_the_person(world) == set()
+
+
+def test_an_order_that_the_shop_deleted_is_edited(world: World) -> None:
+    order = sold(world)
+    forget(world, order)
+    run(world.database, "DELETE FROM orders")
+    changes_lines(world, order)
+    assert left_of_the_person(world) == set()
+
+
+def test_an_event_that_waited_is_applied(world: World) -> None:
+    world.changes["payload_key"] = PAYLOAD_KEY
+    order = sold(world)
+    receive(world, order, processed=False)
+    forget(world, order)
+    with running_gateway(world) as gateway:
+        gateway.settled()
+    assert left_of_the_person(world) == set()
+
+
+def test_an_event_comes_later(world: World) -> None:
+    world.changes["payload_key"] = PAYLOAD_KEY
+    order = sold(world)
+    forget(world, order)
+    with running_gateway(world) as gateway:
+        gateway.tell("order.updated", world.sandbox.state.orders[order])
+        gateway.settled()
+    assert left_of_the_person(world) == set()
+
+
+def test_an_alert_about_a_message_that_was_given_up(world: World, box: Mailbox) -> None:
+    box.answers = ["550 spam"]
+    order = sold(world)
+    send(world)
+    forget(world, order)
+    assert desk.alerts(world) == []
+
+
+def test_an_event_that_was_set_aside_says_nothing_of_the_person_either(world: World) -> None:
+    world.changes["payload_key"] = PAYLOAD_KEY
+    order = sold(world)
+    forget(world, order)
+    with running_gateway(world) as gateway:
+        gateway.tell("order.archived", world.sandbox.state.orders[order])  # a type that the contract lacks
+        gateway.settled()
+    assert rows(world.database, "SELECT outcome FROM marketplace_webhooks") == [("quarantined",)]
+    assert left_of_the_person(world) == set()
+
+
+def test_an_event_of_an_order_with_an_endless_id_is_found(world: World) -> None:
+    world.changes["payload_key"] = PAYLOAD_KEY
+    order = "A-" + "7" * 300
+    world.place(("A", 2), id=order, **PERSON)
+    with running_gateway(world) as gateway:
+        gateway.tell("order.updated", world.sandbox.state.orders[order])
+        gateway.settled()
+    assert left_of_the_person(world) == {"marketplace_orders", "marketplace_webhooks"}
+    forget(world, short_id(order))
+    assert left_of_the_person(world) == set()
+
+
+@pytest.mark.parametrize("first", ["forgotten", "settled"])
+def test_an_event_is_settled_at_the_very_moment_of_forgetting(world: World, first: str) -> None:
+    order = sold(world)
+    receive(world, order, processed=False)
+    with world.database.writing() as connection:
+        (event,) = webhooks.claim(connection, worker="w", lease_seconds=60, limit=1, orders=True)
+
+    def forgotten(connection: sa.Connection) -> None:
+        erase_buyer(connection, lock_order(connection, desk.order(world, order).id), clerk(world))
+
+    def settled(connection: sa.Connection) -> None:
+        webhooks.finish_webhooks(connection, [FinishedWebhook(event, WebhookOutcome.APPLIED)], worker="w")
+
+    def in_a_transaction_of_its_own(step: Callable[[sa.Connection], None]) -> None:
+        with world.database.writing() as connection:
+            step(connection)
+
+    one, other = (forgotten, settled) if first == "forgotten" else (settled, forgotten)
+    second = threading.Thread(target=in_a_transaction_of_its_own, args=[other])
+    with world.database.writing() as connection:
+        one(connection)
+        second.start()
+        second.join(timeout=0.3)  # it has seen nothing of the first, and waits for it
+        assert second.is_alive()
+    second.join()
+    assert left_of_the_person(world) == set()
+
+
+WORDS = {
+    "items": [
+        {
+            "sku": "A",
+            "quantity": 2,
+            "price": "10.00",
+            "title": "Screen, for Zyxwvu",
+            "engraving": "Personname",
+        },
+        {"sku": None, "quantity": 1, "price": "0", "title": "A card for Zyxwvu", "id": "zyxwvu@home.example"},
+    ],
+    "total": "24.99",
+    "gift": {"to": "Zyxwvu", "amount": "0"},
+    "discounts": [{"code": "ZYXWVU-10", "amount": "0.00"}],
+    "status": "pending",
+    "updated_at": "2099-01-01T00:00:00Z",
+}
+
+
+def test_no_word_of_the_buyer_is_left_wherever_it_was_written(world: World, box: Mailbox) -> None:
+    order = sold(world, **WORDS)
+    shop = desk.order(world, order).local_order_id
+    run(world.database, "UPDATE orders SET notes = 'ring at Personname' WHERE id = :id", id=shop)
+    run(
+        world.database,
+        "UPDATE order_status_history SET notes = 'called Zyxwvu' WHERE order_id = :id",
+        id=shop,
+    )
+    desk.pack(world, order, units={2: 1})
+    receive(world, order)
+    forget(world, order)
+    assert left_of_the_person(world) == set()
+    kept = vault(world).open(desk.order(world, order).payload)
+    assert (kept["id"], kept["total"], kept["status"], kept["items"][0]["quantity"]) == (
+        order,
+        "24.99",
+        "pending",
+        2,
+    )
+    desk.edit(world, order, items=WORDS["items"][:1], updated_at="2099-01-02T00:00:00Z", total="99.00")
+    world.import_orders()
+    assert left_of_the_person(world) == set()
+    desk.assert_whole(world)
+
+
+def test_what_is_kept_of_a_payload_is_named_and_looks_like_it() -> None:
+    odd = {
+        "sku": "my name is Zyxwvu",
+        "id": 7,
+        "status": "shipped to Zyxwvu at home",
+        "price": "ten",
+        "tax": 1.5,
+    }
+    assert without_persons_payload(
+        [odd | {"tip": {"for Zyxwvu": 5}, "currency": "USD", "created_at": "2026-01-01"}]
+    ) == ('plain:[{"id":7,"tax":1.5,"currency":"USD","created_at":"2026-01-01"}]')

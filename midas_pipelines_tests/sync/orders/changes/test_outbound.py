@@ -1,0 +1,51 @@
+"""Which calls tell 4Seller of an order's move and parcels."""
+
+import pytest
+
+from midas_pipelines.fourseller.models import Tracking
+from midas_pipelines.fourseller.status import OrderStatus, may_follow
+from midas_pipelines.sync.orders.changes.outbound import ShipmentToPush, status_updates
+
+CASES = [
+    ("pending", "processing", 0, ["processing"]),
+    ("pending", "shipped", 0, ["processing", "shipped"]),
+    ("pending", "shipped", 1, ["processing", "shipped+1"]),
+    ("processing", "shipped", 2, ["processing+1", "shipped+2"]),
+    ("pending", "delivered", 2, ["processing", "processing+1", "shipped+2", "delivered"]),
+    ("pending", None, 1, ["processing+1"]),
+    ("pending", "processing", 1, ["processing+1"]),
+    ("processing", None, 2, ["processing+1", "processing+2"]),
+    ("shipped", None, 1, ["shipped+1"]),
+    ("shipped", "delivered", 1, ["delivered+1"]),
+    ("pending", "cancelled", 0, ["cancelled"]),
+    ("processing", "cancelled", 1, ["cancelled"]),
+    ("cancelled", None, 1, []),
+    ("shipped", "processing", 0, []),
+    ("shipped", "cancelled", 0, []),
+    ("cancelled", "shipped", 0, []),
+]
+
+
+@pytest.mark.parametrize(("standing", "goal", "parcels", "calls"), CASES)
+def test_the_calls(standing: str, goal: str | None, parcels: int, calls: list[str]) -> None:
+    given = [
+        ShipmentToPush(number, Tracking(carrier="X", number=str(number))) for number in range(1, parcels + 1)
+    ]
+    made = status_updates(OrderStatus(standing), OrderStatus(goal) if goal else None, given)
+    assert [
+        call.status.value + (f"+{call.parcel.shipment_id}" if call.parcel else "") for call in made
+    ] == calls
+
+
+@pytest.mark.parametrize("standing", list(OrderStatus))
+@pytest.mark.parametrize("goal", [None, *OrderStatus])
+@pytest.mark.parametrize("parcels", [0, 1, 3])
+def test_every_call_is_one_that_the_contract_allows_and_no_parcel_is_told_twice(
+    standing: OrderStatus, goal: OrderStatus | None, parcels: int
+) -> None:
+    given = [ShipmentToPush(number, Tracking(carrier="X", number=str(number))) for number in range(parcels)]
+    made = status_updates(standing, goal, given)
+    for before, after in zip([standing, *(call.status for call in made)], made, strict=False):
+        assert may_follow(before, after.status)
+    told = [call.parcel for call in made if call.parcel is not None]
+    assert told in ([], given)

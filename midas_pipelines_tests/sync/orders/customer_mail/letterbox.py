@@ -1,0 +1,68 @@
+"""Mail to customers in a test: orders whose buyers can be written to, rounds of the post, and where messages stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from midas_pipelines.sync.orders.customer_mail.send import MailReport, send_mails
+from midas_pipelines.sync.orders.model.mail_policy import mail_policy
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines_tests.notify.smtp import Mailbox
+from midas_pipelines_tests.shop import rows, run
+from midas_pipelines_tests.sync.world import World
+
+
+def buy(world: World, *names: str, units: int = 1, **fields: Any) -> list[str]:
+    """An imported order for so many of A by each person, on eBay; their ids."""
+    given = {"sales_channel": "ebay"} | fields
+    placed = [
+        world.place(("A", units), customer={"email": f"{name}@home.example", "name": name.title()}, **given)
+        for name in names
+    ]
+    world.import_orders()
+    return placed
+
+
+def send(world: World) -> MailReport:
+    """One round of the post."""
+    return send_mails(world.database, world.settings)
+
+
+def due_again(world: World) -> None:
+    """Time passes until what waits is due."""
+    run(world.database, "UPDATE customer_mails SET next_attempt_at = NULL WHERE state = 'waiting'")
+
+
+def aged(world: World, days: float) -> None:
+    """The messages were made due so many days ago."""
+    if world.database.is_postgresql:
+        moment = f"created_at - interval '{days} days'"
+    else:
+        moment = f"strftime('%Y-%m-%d %H:%M:%f', created_at, '-{days} days') || '000'"
+    run(world.database, f"UPDATE customer_mails SET created_at = {moment}")
+
+
+def states(world: World) -> list[str]:
+    """Where the messages stand, in the order in which they were made due."""
+    return [state for (state,) in rows(world.database, "SELECT state FROM customer_mails ORDER BY id")]
+
+
+def reasons(world: World) -> list[str | None]:
+    """Why they stand there."""
+    return [reason for (reason,) in rows(world.database, "SELECT reason FROM customer_mails ORDER BY id")]
+
+
+def clerk(world: World) -> OrderContext:
+    """A clerk who has customers told."""
+    return OrderContext(mail=mail_policy(world.settings))
+
+
+def texts(box: Mailbox) -> list[str]:
+    """What arrived, as text, with lines that end as they do here; the box is emptied."""
+    found = []
+    for mail in box.mails:
+        body = mail.get_body(("plain",))
+        assert body is not None
+        found.append(f"{mail['Subject']}\n{body.get_content()}".replace("\r\n", "\n"))
+    box.mails.clear()
+    return found

@@ -1,0 +1,178 @@
+"""Where a line's units are, and what of an order has changed. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations, product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midas_pipelines.sync.orders.changes.edits import shift
+from midas_pipelines.sync.orders.model.digest import (
+    PARTS,
+    Content,
+    digest,
+    digest_of_fields,
+    digest_of_lines,
+    read_content,
+)
+from midas_pipelines.sync.orders.model.units import away, left_to_ship, on_order, on_shelf
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of which so many units were sold, taken, given back, shipped and returned."""
+
+    quantity: int = 0
+    taken: int = 0
+    released: int = 0
+    shipped: int = 0
+    returned: int = 0
+    product_id: int | None = 1
+
+
+UNITS: dict[str, tuple[Line, tuple[int, int, int, int]]] = {  # held, on the shelf, away, left to ship
+    "of nothing": (Line(), (0, 0, 0, 0)),
+    "all on the shelf": (Line(5, 5), (5, 5, 0, 5)),
+    "oversold": (Line(5, 2), (2, 2, 0, 2)),
+    "some left": (Line(5, 5, shipped=2), (5, 3, 2, 3)),
+    "all left": (Line(5, 5, shipped=5), (5, 0, 5, 0)),
+    "one back after it left": (Line(5, 5, 1, shipped=5, returned=1), (4, 0, 4, 0)),
+    "all back after they left": (Line(5, 5, 5, shipped=5, returned=5), (0, 0, 0, 0)),
+    "given back before any left": (Line(5, 5, 5), (0, 0, 0, 0)),
+    "the rest given back after some left": (Line(5, 5, 3, shipped=2), (2, 0, 2, 0)),
+    "some left, the rest given back, one returned": (Line(5, 5, 4, shipped=2, returned=1), (1, 0, 1, 0)),
+    "one given back, two left, one of them returned": (Line(5, 5, 2, shipped=2, returned=1), (3, 2, 1, 2)),
+    "more shipped than was taken": (Line(5, 2, shipped=5), (2, 0, 2, 0)),
+    "no item of the shop's": (Line(5, product_id=None), (0, 0, 0, 5)),
+    "no item, some left": (Line(5, shipped=2, product_id=None), (0, 0, 0, 3)),
+    "no item, more left than was sold": (Line(1, shipped=2, product_id=None), (0, 0, 0, 0)),
+    "an item that is gone": (Line(5, 4, product_id=None), (4, 4, 0, 4)),
+}
+
+
+@pytest.mark.parametrize(("line", "units"), UNITS.values(), ids=UNITS)
+def test_where_the_units_are(line: Line, units: tuple[int, int, int, int]) -> None:
+    assert (on_order(line), on_shelf(line), away(line), left_to_ship(line)) == units
+
+
+@pytest.mark.parametrize(("line", "units"), UNITS.values(), ids=UNITS)
+def test_where_they_are_when_everything_is_known_to_have_left(
+    line: Line, units: tuple[int, int, int, int]
+) -> None:
+    assert (on_shelf(line, all_left=True), away(line, all_left=True)) == (0, units[0])
+
+
+def possible() -> list[Line]:
+    """Every line of up to three units that can come about."""
+    return [
+        Line(3, taken, released, shipped, returned)
+        for taken, released, shipped, returned in product(range(4), repeat=4)
+        if returned <= min(released, shipped) and released - returned + shipped <= taken
+    ]
+
+
+@pytest.mark.parametrize("all_left", [False, True])
+def test_each_unit_that_was_taken_is_in_one_place(all_left: bool) -> None:
+    for line in possible():
+        assert on_shelf(line, all_left=all_left) + away(line, all_left=all_left) + line.released == line.taken
+        assert 0 <= left_to_ship(line) <= line.taken
+
+
+def test_an_edit_gives_back_no_unit_that_has_left() -> None:
+    for line, wanted, backordered in product(possible(), range(6), range(3)):
+        if line.returned:  # an order of which goods have left is edited by a person
+            continue
+        change = shift(
+            wanted=wanted,
+            taken=line.taken,
+            released=line.released,
+            backordered=backordered,
+            shipped=line.shipped,
+        )
+        has = on_order(line) + change.take
+        assert has >= min(on_order(line), line.shipped)
+        assert 0 <= change.owe_less <= backordered
+        assert has + backordered - change.owe_less == max(wanted, line.shipped)
+
+
+# what has changed
+
+KNOWN = Content("l1", "a1", "b1", "s1")
+DIFFERENCES: dict[str, tuple[Content, set[str]]] = {
+    "nothing": (KNOWN, set()),
+    "nothing is told": (Content(), set()),
+    "lines": (Content("l2", "a1", "b1", "s1"), {"lines"}),
+    "amounts, and the buyer is not told": (Content("l1", "a2", None, "s1"), {"amounts"}),
+    "buyer alone is told": (Content(buyer="b2"), {"buyer"}),
+    "all": (Content("l2", "a2", "b2", "s2"), set(PARTS)),
+}
+
+
+@pytest.mark.parametrize(("told", "parts"), DIFFERENCES.values(), ids=DIFFERENCES)
+def test_which_parts_differ(told: Content, parts: set[str]) -> None:
+    assert told.changed(KNOWN) == parts
+    assert told.over(KNOWN).changed(KNOWN) == parts
+    assert told.changed(told.over(KNOWN)) == set()
+
+
+def test_of_what_was_never_known_all_that_is_told_is_new() -> None:
+    assert Content("l1", None, "b1", None).changed(Content()) == {"lines", "buyer"}
+
+
+@pytest.mark.parametrize("parts", list(product(["x" * 15, None], repeat=4)))
+def test_digests_are_read_as_they_were_written(parts: tuple[str | None, ...]) -> None:
+    content = Content(*parts)
+    assert read_content(content.written()) == content
+    assert len(content.written()) <= 64
+
+
+@pytest.mark.parametrize("written", [None, "", "x", "a.b.c", "a.b.c.d.e", "f" * 64])
+def test_of_a_digest_in_another_form_nothing_is_known(written: str | None) -> None:
+    assert read_content(written) == Content()
+
+
+LINES = [("A", "", 1, "10.00"), ("B", "P-1", 2, "5.00"), ("", "", 1, "0.00")]
+
+
+def test_the_order_of_lines_is_no_difference() -> None:
+    assert len({digest_of_lines(order) for order in permutations(LINES)}) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [LINES[:2], [*LINES, LINES[0]], [("A", "", 2, "10.00"), *LINES[1:]], LINES[:1]]
+)
+def test_other_lines_are_a_difference(other: list[tuple[object, ...]]) -> None:
+    assert digest_of_lines(other) != digest_of_lines(LINES)
+
+
+def test_no_lines_and_no_fields_are_nothing_told() -> None:
+    assert digest_of_lines([]) is None
+    assert digest_of_fields({}) is None
+    assert digest_of_fields({"name": None, "email": None}) is None
+
+
+def test_a_field_that_is_null_is_a_field_that_is_not_there() -> None:
+    assert digest_of_fields({"name": "Ann", "email": None}) == digest_of_fields({"name": "Ann"})
+    assert digest_of_fields({"name": "Ann", "email": ""}) != digest_of_fields({"name": "Ann"})
+
+
+FIELDS = st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=5) | st.integers(), max_size=4)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(FIELDS, FIELDS)
+def test_fields_have_one_digest_exactly_when_they_say_the_same(
+    one: dict[str, object], other: dict[str, object]
+) -> None:
+    said = [{name: part for name, part in fields.items() if part is not None} for fields in (one, other)]
+    assert (digest_of_fields(one) == digest_of_fields(other)) is (said[0] == said[1])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.text() | st.integers() | st.lists(st.text()))
+def test_any_part_has_a_digest_without_the_marks_between_digests(part: object) -> None:
+    assert len(digest(part)) == 15
+    assert not {".", "-"} & set(digest(part))

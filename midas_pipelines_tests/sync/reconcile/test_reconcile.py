@@ -1,0 +1,382 @@
+"""Reconciliation: what 4Seller shows otherwise is found, told, and settled by the policy that counts for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.fourseller.pages import Listing
+from midas_pipelines.store.items.shards import Shards
+from midas_pipelines.store.stock.checks import unexplained_stock
+from midas_pipelines.sync.orders.intake.poll import import_orders
+from midas_pipelines.sync.push_counts import PREVIEW
+from midas_pipelines.sync.reconcile.conflicts import NoSuchConflict, pin_field, release_pin, resolve
+from midas_pipelines.sync.reconcile.product_events import EventResult, handle_product_event
+from midas_pipelines.sync.reconcile.run import ReconcileReport, reconcile
+from midas_pipelines.sync.rules.edit import set_rule
+from midas_pipelines_tests.shop import add_product, rows, run, value
+from midas_pipelines_tests.sync.world import World
+
+Edit = Callable[[World], None]
+
+
+def reconciled(world: World, **options: Any) -> ReconcileReport:
+    return asyncio.run(reconcile(world.engine(read_back_grace_seconds=0), **options))
+
+
+def edit(world: World, sku: str, **fields: Any) -> None:
+    """Somebody edits a product on 4Seller's own pages."""
+    product = world.listed[sku]
+    if "quantity" in fields:
+        product["inventory"]["quantity"] = fields.pop("quantity")
+    product.update(fields)
+
+
+def drop(world: World, sku: str) -> None:
+    """Somebody deletes a product on 4Seller's own pages."""
+    world.sandbox.state.remove(world.listed[sku]["id"])
+
+
+@pytest.fixture
+def two(world: World) -> World:
+    """Two items, both on 4Seller: A-1 with 5 at 10.00, and A-2."""
+    add_product(world.database, sku="A-1", name="Screen")
+    add_product(world.database, sku="A-2")
+    world.full()
+    return world
+
+
+EDITS: dict[str, tuple[str, Edit]] = {
+    "price": ("price", lambda world: edit(world, "A-1", price="99.00")),
+    "quantity": ("quantity", lambda world: edit(world, "A-1", quantity=77)),
+    "title": ("content", lambda world: edit(world, "A-1", title="Better screen")),
+    "missing": ("listing", lambda world: drop(world, "A-1")),
+}
+
+
+def test_many_differences_of_one_kind_leave_room_for_another(world: World) -> None:
+    for number in range(PREVIEW + 2):
+        add_product(world.database, sku=f"A-{number}")
+    world.full()
+    for number in range(PREVIEW + 1):
+        edit(world, f"A-{number}", price="99.00")
+    edit(world, f"A-{PREVIEW + 1}", quantity=77)
+    told = [row["field"] for row in reconciled(world).worst]
+    assert (told.count("price"), told.count("quantity")) == (PREVIEW, 1)
+
+
+def test_both_in_step_is_all_equal_and_costs_a_read_and_an_order_poll(two: World) -> None:
+    report = reconciled(two)
+    assert (report.scanned, report.equal, report.discrepancies, report.consistency) == (2, 2, 0, 1.0)
+    assert report.requests == 2
+    assert two.writes(lambda: reconciled(two)) == 0
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_by_default_the_shop_wins_and_the_conflict_says_so(two: World, name: str) -> None:
+    field, act = EDITS[name]
+    act(two)
+    report = reconciled(two)
+    assert (report.discrepancies, report.settled, report.waiting) == (1, 1, 0)
+    assert report.consistency == 0.5
+    assert report.differing == {field: 1}
+    assert two.shown == two.wanted
+    found = rows(two.database, "SELECT field, taken, settled_by FROM sync_conflicts")
+    assert [tuple(row) for row in found] == [(field, "shop", "policy")]
+    assert reconciled(two).consistency == 1.0
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_manual_waits_and_no_sync_writes_over_it(two: World, name: str) -> None:
+    field, act = EDITS[name]
+    set_rule(two.database, {"policy": "manual"})
+    two.incremental()
+    act(two)
+    before = two.shown
+    assert reconciled(two).waiting == 1
+    two.full()
+    two.incremental()
+    assert reconciled(two).waiting == 1
+    assert two.shown == before
+    assert value(two.database, "SELECT count(*) FROM alerts WHERE kind = 'conflict'") == 1
+    assert value(two.database, "SELECT field FROM sync_conflicts") == field
+
+
+@pytest.mark.parametrize("take", ["shop", "marketplace"])
+@pytest.mark.parametrize("name", EDITS)
+def test_a_person_settles_a_conflict_either_way(two: World, name: str, take: str) -> None:
+    field, act = EDITS[name]
+    set_rule(two.database, {"policy": "manual"})
+    two.incremental()
+    act(two)
+    edited = two.shown
+    reconciled(two)
+    conflict = value(two.database, "SELECT id FROM sync_conflicts")
+    asyncio.run(resolve(two.engine(), conflict, take, "ann"))
+    two.full()
+    two.full()
+    original = {"A-1": ("Screen", Decimal("10.00"), 5), "A-2": edited["A-2"]}
+    assert two.shown == (original if take == "shop" else edited)
+    assert reconciled(two).waiting == 0
+    assert value(two.database, "SELECT settled_by FROM sync_conflicts WHERE id = :id", id=conflict) == "ann"
+    assert value(two.database, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 0
+    assert field
+
+
+def test_the_marketplaces_quantity_becomes_a_ledger_row_in_the_shop(two: World) -> None:
+    set_rule(two.database, {"quantity_policy": "marketplace_wins", "buffer": 1})
+    two.incremental()
+    edit(two, "A-1", quantity=9)
+    report = reconciled(two)
+    assert (report.settled, report.waiting) == (1, 0)
+    assert value(two.database, "SELECT stock_quantity FROM products WHERE sku = 'A-1'") == 10
+    row = rows(two.database, "SELECT delta, source, cause FROM inventory_changes ORDER BY id DESC LIMIT 1")[0]
+    assert tuple(row) == (5, "reconcile", "marketplace")
+    assert unexplained_stock(two.database) == []
+    two.full()
+    assert two.shown["A-1"][2] == 9
+    assert reconciled(two).discrepancies == 0
+
+
+@pytest.mark.parametrize("name", ["price", "title", "missing"])
+def test_the_marketplace_wins_its_price_words_and_absence(two: World, name: str) -> None:
+    set_rule(two.database, {"policy": "marketplace_wins"})
+    two.incremental()
+    EDITS[name][1](two)
+    edited = two.shown
+    assert reconciled(two).settled == 1
+    two.full()
+    assert two.shown == edited
+
+
+def test_a_sale_that_is_not_imported_yet_is_nobodys_edit(two: World) -> None:
+    set_rule(two.database, {"quantity_policy": "marketplace_wins"})
+    two.incremental()
+    two.place(("A-1", 2))
+    edit(two, "A-1", quantity=3)
+    report = reconciled(two)
+    assert report.discrepancies == 0
+    assert value(two.database, "SELECT stock_quantity FROM products WHERE sku = 'A-1'") == 3
+
+
+def test_a_full_sync_takes_no_sale_for_an_edit_either(two: World) -> None:
+    set_rule(two.database, {"quantity_policy": "marketplace_wins"})
+    two.incremental()
+    two.place(("A-1", 2))
+    edit(two, "A-1", quantity=3)
+    two.full()
+    assert value(two.database, "SELECT stock_quantity FROM products WHERE sku = 'A-1'") == 3
+
+
+def test_a_quantity_pushed_seconds_ago_and_read_back_old_is_no_conflict(two: World) -> None:
+    run(two.database, "UPDATE products SET stock_quantity = 4 WHERE sku = 'A-1'")
+    two.incremental()
+    edit(two, "A-1", quantity=5)  # 4Seller answers from a copy that is behind
+    report = asyncio.run(reconcile(two.engine(read_back_grace_seconds=60)))
+    assert (report.discrepancies, report.changing) == (0, 1)
+    assert rows(two.database, "SELECT 1 FROM sync_conflicts") == []
+
+
+def test_within_the_grace_an_edit_that_4seller_dates_later_is_found(two: World) -> None:
+    two.sandbox.state.set_quantity(two.listed["A-1"]["id"], 99)
+    report = asyncio.run(reconcile(two.engine(read_back_grace_seconds=60)))
+    assert (report.discrepancies, report.changing, report.consistency) == (1, 0, 0.5)
+    assert two.shown == two.wanted
+
+
+def test_a_product_without_quantity_or_price_is_not_seen_and_its_quantity_is_pushed(two: World) -> None:
+    del two.listed["A-1"]["inventory"]
+    two.listed["A-2"]["price"] = None
+    report = reconciled(two)
+    assert (report.not_seen, report.discrepancies, report.consistency) == (2, 0, None)
+    assert two.listed["A-1"]["inventory"]["quantity"] == 5
+    assert rows(two.database, "SELECT 1 FROM sync_conflicts") == []
+    two.sandbox.calls.clear()
+    assert (reconciled(two).not_seen, two.writes()) == (1, 0)  # a price that is never shown costs no writes
+
+
+@pytest.mark.parametrize(
+    ("quantity", "fields"),
+    [(-3, {}), (None, {"images": [7]}), ("many", {"attributes": []}), (1e99, {"title": ["x"]})],
+)
+def test_an_odd_row_is_judged_as_far_as_it_is_seen_and_hides_no_missing_one(
+    two: World, quantity: object, fields: dict[str, object]
+) -> None:
+    two.listed["A-1"]["inventory"]["quantity"] = quantity
+    two.listed["A-1"].update(fields)
+    two.sandbox.state.remove(two.listed["A-2"]["id"])
+    report = reconciled(two)
+    assert report.complete
+    assert two.listed["A-1"]["inventory"]["quantity"] == 5
+    assert "A-2" in two.listed
+    edits = "SELECT sku, field FROM sync_conflicts WHERE field <> 'listing'"
+    assert rows(two.database, edits) == []
+
+
+def test_by_default_too_no_sync_takes_a_sale_for_an_edit(two: World) -> None:
+    two.place(("A-1", 2))
+    two.full()
+    assert rows(two.database, "SELECT 1 FROM sync_conflicts") == []
+    two.sandbox.state.set_quantity(two.listed["A-2"]["id"], 99)
+    two.full()
+    assert [tuple(row) for row in rows(two.database, "SELECT sku, field FROM sync_conflicts")] == [
+        ("A-2", "quantity")
+    ]
+    assert two.shown == two.wanted
+
+
+def test_a_change_of_the_shops_that_is_on_its_way_is_no_discrepancy(two: World) -> None:
+    run(two.database, "UPDATE products SET stock_quantity = 4 WHERE sku = 'A-1'")
+    report = reconciled(two, push=False)
+    assert (report.discrepancies, report.changing, report.equal) == (0, 1, 1)
+
+
+def test_a_product_of_nobodys_waits_and_is_deleted_only_by_a_persons_word(two: World) -> None:
+    two.sandbox.state.create({"sku": "STRANGER", "title": "Stranger", "price": "1.00"})
+    assert (reconciled(two).unknown, "STRANGER" in two.listed) == (1, True)
+    conflict = value(two.database, "SELECT id FROM sync_conflicts WHERE field = 'unknown'")
+    asyncio.run(resolve(two.engine(), conflict, "shop", "ann"))
+    assert "STRANGER" not in two.listed
+
+
+def test_a_product_of_nobodys_that_is_left_alone_is_not_asked_about_again(two: World) -> None:
+    two.sandbox.state.create({"sku": "STRANGER", "title": "Stranger", "price": "1.00"})
+    reconciled(two)
+    conflict = value(two.database, "SELECT id FROM sync_conflicts WHERE field = 'unknown'")
+    asyncio.run(resolve(two.engine(), conflict, "marketplace", "ann"))
+    assert reconciled(two).waiting == 0
+
+
+def test_a_listing_cut_short_lets_nothing_count_as_missing(
+    two: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = FourSeller.listing
+
+    async def cut_short(client: FourSeller) -> Listing:
+        return replace(await whole(client), complete=False)
+
+    monkeypatch.setattr(FourSeller, "listing", cut_short)
+    drop(two, "A-1")
+    report = reconciled(two)
+    assert (report.complete, report.discrepancies, report.not_seen, report.consistency) == (False, 0, 1, 0.5)
+    assert set(two.listed) == {"A-2"}
+
+
+@pytest.mark.parametrize(
+    ("field", "edited"),
+    [("price", {"price": "99.00"}), ("title", {"title": "Mine"}), ("quantity", {"quantity": 42})],
+)
+def test_a_pinned_field_is_left_alone_by_every_sync_until_it_is_released(
+    two: World, field: str, edited: dict[str, Any]
+) -> None:
+    product = value(two.database, "SELECT id FROM products WHERE sku = 'A-1'")
+    mapping = two.mapping(product).id
+    edit(two, "A-1", **edited)
+    asyncio.run(pin_field(two.engine(), mapping, field))
+    kept = two.shown["A-1"]
+    run(two.database, "UPDATE products SET description = 'New words', stock_quantity = 5 WHERE sku = 'A-1'")
+    two.incremental()
+    two.full()
+    assert reconciled(two).discrepancies == 0
+    assert two.shown["A-1"] == kept
+    assert two.listed["A-1"]["description"] == "New words"
+    assert release_pin(two.engine(), mapping, None) == [field]
+    two.incremental()
+    assert two.shown == two.wanted
+
+
+def test_an_edit_of_a_pinned_field_after_the_pin_survives_a_write_of_the_rest(two: World) -> None:
+    mapping = two.mapping(value(two.database, "SELECT id FROM products WHERE sku = 'A-1'")).id
+    asyncio.run(pin_field(two.engine(), mapping, "price"))
+    edit(two, "A-1", price="55.00")
+    run(two.database, "UPDATE products SET name = 'Renamed' WHERE sku = 'A-1'")
+    two.incremental()
+    assert two.shown["A-1"][:2] == ("Renamed", Decimal("55.00"))
+
+
+def test_an_edit_under_manual_survives_a_write_of_the_rest_before_any_reconciliation(two: World) -> None:
+    set_rule(two.database, {"price_policy": "manual"})
+    two.incremental()
+    edit(two, "A-1", price="55.00")
+    run(two.database, "UPDATE products SET name = 'Renamed' WHERE sku = 'A-1'")
+    two.incremental()
+    assert two.shown["A-1"][:2] == ("Renamed", Decimal("55.00"))
+    assert reconciled(two).waiting == 1
+
+
+def test_a_field_that_cannot_be_pinned_and_a_conflict_that_is_none_are_refused(two: World) -> None:
+    with pytest.raises(NoSuchConflict, match="cannot be pinned"):
+        asyncio.run(pin_field(two.engine(), 1, "weather"))
+    with pytest.raises(NoSuchConflict, match="No conflict 99"):
+        asyncio.run(resolve(two.engine(), 99, "shop", "ann"))
+
+
+def test_observed_is_written_for_each_item(two: World) -> None:
+    reconciled(two)
+    found = rows(
+        two.database,
+        "SELECT observed_quantity, acked_quantity FROM fourseller_product_mappings WHERE observed_at IS NOT NULL",
+    )
+    assert [tuple(row) for row in found] == [(5, 5), (5, 5)]
+
+
+def test_a_write_of_unknown_fate_is_no_edit_of_anybodys(two: World) -> None:
+    set_rule(two.database, {"policy": "manual"})
+    two.incremental()
+    run(two.database, "UPDATE products SET name = 'Renamed', stock_quantity = 3 WHERE sku = 'A-1'")
+    run(  # as a process leaves it that died while it was sending
+        two.database,
+        "UPDATE fourseller_product_mappings SET acked_hash = NULL, acked_quantity = NULL WHERE sku = 'A-1'",
+    )
+    assert reconciled(two).waiting == 0
+    assert two.shown == two.wanted
+
+
+def test_an_event_of_a_sale_that_is_not_imported_yet_is_nobodys_edit(two: World) -> None:
+    set_rule(two.database, {"quantity_policy": "marketplace_wins"})
+    two.incremental()
+    two.place(("A-1", 2))  # the sandbox takes the stock, as 4Seller does
+    reported = Product.model_validate(two.listed["A-1"])
+
+    async def hear() -> EventResult:
+        engine = two.engine(read_back_grace_seconds=0)
+        async with engine.channel() as client:
+            return await handle_product_event(
+                engine, client, reported.id, [reported], lambda: import_orders(engine)
+            )
+
+    asyncio.run(hear())
+    two.import_orders()
+    assert value(two.database, "SELECT stock_quantity FROM products WHERE sku = 'A-1'") == 3
+
+
+def test_shards_are_judged_by_themselves(two: World) -> None:
+    ids = [row[0] for row in rows(two.database, "SELECT id FROM fourseller_product_mappings ORDER BY id")]
+    set_rule(two.database, {"price_policy": "manual"})
+    for sku in ("A-1", "A-2"):
+        edit(two, sku, price="99.00")
+    first, second = (Shards({one % 2}, 2) for one in ids)
+    reports = [reconciled(two, shards=one) for one in (first, second)]
+    assert [(report.scanned, report.discrepancies, report.listed) for report in reports] == [(1, 1, 2)] * 2
+    assert rows(two.database, "SELECT count(*) FROM sync_conflicts WHERE settled_at IS NULL") == [(2,)]
+    edit(two, "A-1", price="10.00")
+    edit(two, "A-2", price="10.00")
+    reconciled(two, shards=first)  # which says nothing of the other's conflict
+    assert rows(two.database, "SELECT sku FROM sync_conflicts WHERE settled_at IS NULL") == [("A-2",)]
+
+
+def test_a_product_of_another_shard_is_nobodys_orphan(two: World) -> None:
+    two.sandbox.state.create({"sku": "Z-9", "title": "Stranger", "price": "1.00"})
+    assert [reconciled(two, shards=Shards({one}, 2)).unknown for one in (0, 1)] == [0, 0]
+    assert reconciled(two).unknown == 1
+    reconciled(two, shards=Shards({0}, 2))
+    assert rows(two.database, "SELECT fourseller_value FROM sync_conflicts WHERE settled_at IS NULL") == [
+        ("Stranger",)
+    ]
