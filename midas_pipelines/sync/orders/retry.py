@@ -134,13 +134,13 @@ def _put_back(connection: sa.Connection, order: sa.Row[Any], mail: bool) -> int:
     return put_back(connection, ["waiting", *(GIVEN_UP if mail else ())], order_row=order.id)
 
 
-def dismiss(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext) -> list[str]:
+def dismiss(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> list[str]:
     """A person has looked at what is odd about an order and takes it as it is; returns what that was.
 
     Args:
         connection: a writing transaction.
         order: our row, locked.
-        clerk: writes the story.
+        order_context: writes the order log.
 
     Raises:
         NothingToDismiss: nothing waits for a look, or what does has another way out.
@@ -163,5 +163,5 @@ def dismiss(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext) 
         set_exceptions(connection, order.id, drop=tuple(seen))
         if OrderException.STATUS.value in seen:
             clear_unknown_status(connection, order.status_word)
-    clerk.log(connection, name, "dismissed", f"An operator has looked at it: {', '.join(seen)}.")
+    order_context.log(connection, name, "dismissed", f"An operator has looked at it: {', '.join(seen)}.")
     return seen

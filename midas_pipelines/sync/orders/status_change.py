@@ -92,11 +92,11 @@ def _move(
     units: Mapping[int, int] | None,
 ) -> None:
     """Moves the shop's order, parcel and status together or not at all; the trigger on it marks it to be told."""
-    clerk = OrderContext(engine.run_id, mail=mail_policy(engine.settings))
+    order_context = OrderContext(engine.run_id, mail=mail_policy(engine.settings))
     with engine.database.writing() as connection:
         row = lock_order(connection, order_row)
         if parcel is not None:
-            shipped = ship_locked(connection, row, parcel, clerk, units=units, source="gateway")
+            shipped = ship_locked(connection, row, parcel, order_context, units=units, source="gateway")
             if units is not None and goal is not None and not shipped.complete:
                 raise IllegalMove(
                     f"After this parcel there is more to ship, so the order is not {goal.value}: leave the status out."

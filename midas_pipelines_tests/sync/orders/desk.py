@@ -114,12 +114,12 @@ def pack(
     number: str = UPS,
     carrier: str = "ups",
     units: dict[int, int] | None = None,
-    clerk: OrderContext | None = None,
+    order_context: OrderContext | None = None,
 ) -> Shipped:
     """An operator records a parcel."""
     parcel: Tracking = tracking(carrier, number)
     return record_shipment(
-        world.database, order(world, order_id).id, parcel, clerk or OrderContext(), units=units
+        world.database, order(world, order_id).id, parcel, order_context or OrderContext(), units=units
     )
 
 

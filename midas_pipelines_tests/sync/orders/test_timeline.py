@@ -22,7 +22,7 @@ from midas_pipelines.sync.orders.timeline import Timeline, cause_in_words, read_
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import add_product, add_variant, run
 from midas_pipelines_tests.sync.orders import desk
-from midas_pipelines_tests.sync.orders.customer_mail.letterbox import clerk
+from midas_pipelines_tests.sync.orders.customer_mail.letterbox import order_context
 from midas_pipelines_tests.sync.world import World
 
 RUN = "0f5e3a52-7b1c-4c55-9d1e-2f60a8f0c001"
@@ -264,7 +264,7 @@ def test_messages_are_told_with_what_became_of_them(shop_with_mail: World, box: 
         "message: received: Made due; waiting now, 1 attempts" in entry for entry in told(world, order)
     )
     run(world.database, "UPDATE customer_mails SET next_attempt_at = NULL")
-    desk.pack(world, order, clerk=clerk(world))
+    desk.pack(world, order, order_context=order_context(world))
     send_mails(world.database, world.settings, RUN)
     entries = {entry.what: entry for entry in story(world, order).entries}
     assert entries["message: received"].detail == "Made due; sent now, 2 attempts."

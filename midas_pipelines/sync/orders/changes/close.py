@@ -19,7 +19,12 @@ from midas_pipelines.sync.orders.stock.release import order_lines, release_units
 
 
 def end_order(
-    connection: sa.Connection, row: sa.Row[Any], status: OrderStatus, clerk: OrderContext, *, all_left: bool
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    status: OrderStatus,
+    order_context: OrderContext,
+    *,
+    all_left: bool,
 ) -> None:
     """Frees what has not left, and asks no person any more about lines that will not be shipped.
 
@@ -27,11 +32,11 @@ def end_order(
         connection: holds the order's rows, and the stock of its items.
         row: our row of the order.
         status: cancelled or refunded.
-        clerk: writes the order log.
+        order_context: writes the order log.
         all_left: whether everything has left, with or without a parcel on record.
     """
     if row.resolution != "cancelled":  # which has freed what is free already
-        release_units(connection, row, status.value, clerk, all_left=all_left)
+        release_units(connection, row, status.value, order_context, all_left=all_left)
     if not all_left:
         of_order = sa.update(marketplace_order_lines).where(marketplace_order_lines.c.order_id == row.id)
         connection.execute(of_order.values(exception=None))
@@ -39,7 +44,7 @@ def end_order(
             connection, row.id, drop=(OrderException.UNMAPPED.value, OrderException.QUANTITY.value)
         )
     if status is OrderStatus.CANCELLED:
-        queue_mail(connection, row, "cancelled", clerk.mail)
+        queue_mail(connection, row, "cancelled", order_context.mail)
 
 
 def warn_packers(connection: sa.Connection, row: sa.Row[Any], status: OrderStatus, shop: str | None) -> None:

@@ -34,14 +34,19 @@ class NoConflict(Exception):
 
 
 def find_conflict(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, step: str, detail: str, clerk: OrderContext
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    sale: Sale,
+    step: str,
+    detail: str,
+    order_context: OrderContext,
 ) -> None:
     """Asks a person about what the marketplace reports, once for each report: the same again asks nobody."""
     given, asked = sale.updated_at, row.disputed_at
     if given is None or (asked is not None and given <= asked):
-        new = given is None and clerk.log_once(connection, row.marketplace_order_id, step, detail)
+        new = given is None and order_context.log_once(connection, row.marketplace_order_id, step, detail)
     else:
-        clerk.log(connection, row.marketplace_order_id, step, detail)
+        order_context.log(connection, row.marketplace_order_id, step, detail)
         connection.execute(
             sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(disputed_at=given)
         )
@@ -66,7 +71,12 @@ def end_conflict(connection: sa.Connection, order: sa.Row[Any]) -> None:
 
 
 def resolve_conflict(
-    connection: sa.Connection, order: sa.Row[Any], decision: str, clerk: OrderContext, *, restock: bool
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    decision: str,
+    order_context: OrderContext,
+    *,
+    restock: bool,
 ) -> None:
     """Ends a conflict as a person decided.
 
@@ -74,7 +84,7 @@ def resolve_conflict(
         connection: a writing transaction.
         order: our row, locked.
         decision: `shipped` (the sale stands) or `cancelled` (it does not).
-        clerk: writes the story.
+        order_context: writes the order log.
         restock: for `cancelled`: what had left is back on the shelf.
 
     Raises:
@@ -87,20 +97,22 @@ def resolve_conflict(
         )
     goods = ", with the goods back in stock" if restock else ""
     detail = f"An operator settled the conflict: the order counts as {decision}{goods}."
-    clerk.log(connection, order.marketplace_order_id, "settled", detail)
+    order_context.log(connection, order.marketplace_order_id, "settled", detail)
     if decision == "cancelled":
-        _cancel(connection, order, clerk, restock=restock)
+        _cancel(connection, order, order_context, restock=restock)
     else:
-        _uphold(connection, order, clerk)
+        _uphold(connection, order, order_context)
     # What the marketplace has said so far is decided upon; a later word asks anew.
     _set(connection, order, resolution=decision, disputed_at=order.source_updated_at or order.disputed_at)
     end_conflict(connection, order)
 
 
-def _cancel(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext, *, restock: bool) -> None:
+def _cancel(
+    connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext, *, restock: bool
+) -> None:
     """The sale does not stand: what is on the shelf is free, what left comes back only if it is back."""
     shop = order_status(connection, order.local_order_id)
-    _take_anew(connection, order, clerk, shop, whole=False)
+    _take_anew(connection, order, order_context, shop, whole=False)
     all_left = order.status in ENDED or is_fully_shipped(connection, order, shop)
     word = read_status(order.status_word)
     there = word.status if word.known else OrderStatus(order.status)
@@ -116,19 +128,19 @@ def _cancel(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext, 
             connection, order.local_order_id, status="cancelled", notes="Settled by the operator"
         )
     _set(connection, order, shop_status_since=utc_now() if untold else None, push_after=None, push_attempts=0)
-    end_order(connection, order, OrderStatus.CANCELLED, clerk, all_left=all_left)
+    end_order(connection, order, OrderStatus.CANCELLED, order_context, all_left=all_left)
     if restock:
-        restock_units(connection, order, "cancelled", clerk, all_left=all_left)
+        restock_units(connection, order, "cancelled", order_context, all_left=all_left)
 
 
-def _uphold(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext) -> None:
+def _uphold(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:
     """The sale stands: it has its stock again, and 4Seller is told where the shop's order is."""
     cancel_queued_cancellation(connection, order.id)
     if order.status == OrderStatus.CANCELLED:
         _set(connection, order, status=OrderStatus.PROCESSING.value)
     shop = order_status(connection, order.local_order_id)
     refunded = order.status == OrderStatus.REFUNDED  # of what was paid back no more is sent
-    _take_anew(connection, order, clerk, shop, whole=not refunded)
+    _take_anew(connection, order, order_context, shop, whole=not refunded)
     lines = order_lines(connection, order.id)
     everything_left = not any(left_to_ship(line) or line.backordered for line in lines)
     wanted = "shipped" if everything_left or refunded else "processing"
@@ -141,14 +153,19 @@ def _uphold(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext) 
 
 
 def _take_anew(
-    connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext, shop: str | None, *, whole: bool
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    order_context: OrderContext,
+    shop: str | None,
+    *,
+    whole: bool,
 ) -> None:
     """What the order gave back though it left, or is to leave, is taken again.
 
     Args:
         connection: holds the order's rows.
         order: our row.
-        clerk: writes the story.
+        order_context: writes the order log.
         shop: where the shop's order stands.
         whole: whether the order is to have all that was sold; else only what has left.
     """
@@ -160,7 +177,7 @@ def _take_anew(
             gone = max(0, left[line.line] - accounted(line))
             item = (line.product_id, line.variant_id)
             got = allocate_units(connection, order, line, item, missing=missing, gone=gone)
-            clerk.log(
+            order_context.log(
                 connection,
                 order.marketplace_order_id,
                 "deducted",

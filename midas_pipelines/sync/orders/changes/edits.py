@@ -127,7 +127,11 @@ def _same_place_and_part(sold: SoldLine, row: sa.Row[Any]) -> bool:
 
 
 def apply_edit(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: OrderContext
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    sale: Sale,
+    parts: Collection[str],
+    order_context: OrderContext,
 ) -> bool:
     """Brings the shop's order to what the marketplace says now; True when it did.
 
@@ -136,7 +140,7 @@ def apply_edit(
         row: our row of the order.
         sale: the later word.
         parts: which of lines, amounts, buyer and address it changes.
-        clerk: writes the story.
+        order_context: writes the order log.
     """
     parts = _with_what_belongs(row, sale, parts)
     if not sale.lines and "amounts" in parts:  # its amounts are about the lines that are on record
@@ -149,17 +153,17 @@ def apply_edit(
         sale = _standing_as(sale, row, left=has_shipped(connection, row, shop))
     pairing = pair(match_lines(connection, [sale]), standing) if "lines" in parts else LinePairing()
     of_address = parts if open_still else parts & untold(row.content_hash)
-    _change_address(connection, row, sale, of_address, clerk)
+    _change_address(connection, row, sale, of_address, order_context)
     if pairing.changes and not (open_still or first):
         what = f"to {len(sale.lines)} lines, {sale.priced}, after goods have left"
-        raise_edit_conflict(connection, row, f"The marketplace changed the order {what}.", clerk)
-        _note_content(connection, row, sale, clerk)
+        raise_edit_conflict(connection, row, f"The marketplace changed the order {what}.", order_context)
+        _note_content(connection, row, sale, order_context)
         return False
     if "lines" in parts:
-        _change_lines(connection, row, pairing, clerk, move_stock_too=open_still or first)
-    _change_amounts(connection, row, sale, parts, clerk)
-    _note_content(connection, row, sale, clerk)
-    update_exceptions(connection, row, sale, parts, clerk)
+        _change_lines(connection, row, pairing, order_context, move_stock_too=open_still or first)
+    _change_amounts(connection, row, sale, parts, order_context)
+    _note_content(connection, row, sale, order_context)
+    update_exceptions(connection, row, sale, parts, order_context)
     return True
 
 
@@ -181,10 +185,12 @@ def _with_what_belongs(row: sa.Row[Any], sale: Sale, parts: Collection[str]) -> 
     return frozenset(parts) | told
 
 
-def raise_edit_conflict(connection: sa.Connection, row: sa.Row[Any], why: str, clerk: OrderContext) -> None:
+def raise_edit_conflict(
+    connection: sa.Connection, row: sa.Row[Any], why: str, order_context: OrderContext
+) -> None:
     """Marks an order whose change cannot be carried out here."""
     detail = f"{why} Compare the two by hand; `midas orders dismiss` when you have."
-    if clerk.log_once(connection, row.marketplace_order_id, "edited", detail):
+    if order_context.log_once(connection, row.marketplace_order_id, "edited", detail):
         set_exceptions(connection, row.id, add=(OrderException.EDITED.value,))
 
 
@@ -192,7 +198,7 @@ def _change_lines(
     connection: sa.Connection,
     row: sa.Row[Any],
     pairing: LinePairing,
-    clerk: OrderContext,
+    order_context: OrderContext,
     *,
     move_stock_too: bool,
 ) -> None:
@@ -213,11 +219,11 @@ def _change_lines(
             update_order_items(connection, row.local_order_id, changes)
     _add_lines(connection, row, pairing.added)
     if pairing.changes:
-        clerk.log(connection, row.marketplace_order_id, "edited", _told(pairing))
+        order_context.log(connection, row.marketplace_order_id, "edited", _told(pairing))
     now = [*(sold for sold, _ in pairing.kept), *pairing.added]
     for sold in now:
         for flaw in sold.flaws:
-            clerk.log_once(connection, row.marketplace_order_id, flaw.value, sold.explain(flaw))
+            order_context.log_once(connection, row.marketplace_order_id, flaw.value, sold.explain(flaw))
     raise_oversold_alert(connection, filter(None, (sold.short for sold in now)))
     before = [line for line in [*pairing.dropped, *(line for _, line in pairing.kept)] if line.backordered]
     clear_oversold_alert(connection, {(line.product_id, line.variant_id) for line in before})
@@ -322,7 +328,11 @@ def _book(
 
 
 def _change_amounts(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: OrderContext
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    sale: Sale,
+    parts: Collection[str],
+    order_context: OrderContext,
 ) -> None:
     values: dict[str, Any] = {"lines_total": sale.lines_total} if "lines" in parts else {}
     if "amounts" in parts:
@@ -336,7 +346,7 @@ def _change_amounts(
         if changed:
             amounts = f"{', '.join(changed)} {row.currency or ''}".rstrip()
             detail = f"The marketplace changed the amounts: {amounts}."
-            clerk.log(connection, row.marketplace_order_id, "edited", detail)
+            order_context.log(connection, row.marketplace_order_id, "edited", detail)
         if changed and row.local_order_id is not None:
             total, shipping = to_cents(sale.total), to_cents(sale.shipping_cost)
             update_order(connection, row.local_order_id, total_amount=total, shipping_cost=shipping)
@@ -345,7 +355,11 @@ def _change_amounts(
 
 
 def _change_address(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: OrderContext
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    sale: Sale,
+    parts: Collection[str],
+    order_context: OrderContext,
 ) -> None:
     """Who bought and where it goes, as far as the message says; a person who was forgotten stays so."""
     if row.erased_at is not None:
@@ -359,19 +373,25 @@ def _change_address(
         update_order(connection, row.local_order_id, shipping_address=address, billing_address=address)
         what = " and ".join(part for part in ("buyer", "address") if part in parts)
         detail = f"The marketplace changed the {what}."
-        clerk.log(connection, row.marketplace_order_id, "edited", detail)
+        order_context.log(connection, row.marketplace_order_id, "edited", detail)
 
 
-def _note_content(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: OrderContext) -> None:
+def _note_content(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
+) -> None:
     known = read_content(row.content_hash)
     values: dict[str, Any] = {"content_hash": sale.content.over(known).written(), "content_at": utc_now()}
     if sale.content == sale.content.over(known):  # the whole order, of which nothing is left out
-        values["payload"] = sale.sealed or clerk.vault.seal(sale.raw)
+        values["payload"] = sale.sealed or order_context.vault.seal(sale.raw)
     connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))
 
 
 def update_exceptions(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, parts: Collection[str], clerk: OrderContext
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    sale: Sale,
+    parts: Collection[str],
+    order_context: OrderContext,
 ) -> None:
     """The order's flaws are those of its lines and its amounts now; the others are none of an edit's business."""
     add: set[str] = set()
@@ -388,7 +408,7 @@ def update_exceptions(
         else:
             add |= {OrderException.TOTAL.value}
             detail = explain_sale(standing, OrderException.TOTAL)
-            clerk.log_once(connection, row.marketplace_order_id, OrderException.TOTAL.value, detail)
+            order_context.log_once(connection, row.marketplace_order_id, OrderException.TOTAL.value, detail)
     set_exceptions(connection, row.id, add=tuple(add), drop=tuple(drop))
 
 

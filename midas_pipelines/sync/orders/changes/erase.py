@@ -35,13 +35,13 @@ from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock.release import order_lines
 
 
-def erase_buyer(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext) -> None:
+def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:
     """Erases the buyer from the shop's order, from what the marketplace sent, from its webhooks, log and alerts, for good.
 
     Args:
         connection: a writing transaction.
         order: our row, locked.
-        clerk: writes the story; its vault opens what was sealed.
+        order_context: writes the order log; its vault opens what was sealed.
     """
     table, name = marketplace_orders.c, order.marketplace_order_id
     if order.local_order_id is not None:
@@ -49,7 +49,7 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], clerk: OrderConte
         erased = {"shipping_address": FORGOTTEN, "billing_address": FORGOTTEN, "notes": notes}
         update_order(connection, order.local_order_id, **erased)
         erase_words(connection, order.local_order_id)
-    values = {"erased_at": utc_now(), "payload": _without_buyer(order.payload, clerk.vault)}
+    values = {"erased_at": utc_now(), "payload": _without_buyer(order.payload, order_context.vault)}
     values["reason"] = None if order.reason is None else "What was wrong with it was erased with its buyer."
     connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
     _name_lines(connection, order.id)
@@ -65,7 +65,7 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], clerk: OrderConte
     sent = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state == "sent")
     connection.execute(sa.update(customer_mails).where(sent).values(reason=None))
     clear_mail_alert(connection, order.id)
-    clerk.log(connection, order.marketplace_order_id, "forgotten", "The buyer was erased.")
+    order_context.log(connection, order.marketplace_order_id, "forgotten", "The buyer was erased.")
 
 
 def without_personal_data(sale: Sale) -> Sale:

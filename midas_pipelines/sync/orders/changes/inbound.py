@@ -75,33 +75,35 @@ def items_held(connection: sa.Connection, order_rows: Sequence[int]) -> list[Ite
     return [(row.product_id, row.variant_id) for row in connection.execute(query)]
 
 
-def apply_update(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: OrderContext) -> bool:
+def apply_update(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
+) -> bool:
     """Moves a known order to the content and the status that the marketplace reports; True when it changed.
 
     Args:
         connection: holds the order's rows, and the stock of its items.
         row: our row of the order.
         sale: what is reported.
-        clerk: writes the story.
+        order_context: writes the order log.
     """
     if row.erased_at is not None:
         sale = without_personal_data(sale)
     edited, before = False, row
     if sale.unreadable:
-        clerk.log_once(connection, row.marketplace_order_id, "unreadable", unread(sale))
+        order_context.log_once(connection, row.marketplace_order_id, "unreadable", unread(sale))
     parts = _edited_parts(row, sale)
-    row = fill_missing_fields(connection, row, sale, clerk)
+    row = fill_missing_fields(connection, row, sale, order_context)
     if sale.trouble is not None:
-        raise_edit_conflict(connection, row, sale.trouble, clerk)
+        raise_edit_conflict(connection, row, sale.trouble, order_context)
     elif parts:
-        edited = apply_edit(connection, row, replace(sale, content=_news(row, sale)), parts, clerk)
+        edited = apply_edit(connection, row, replace(sale, content=_news(row, sale)), parts, order_context)
     if row.currency != before.currency:  # whose smallest unit decides whether the total adds up
-        update_exceptions(connection, row, sale, ("amounts",), clerk)
-    moved = _names_status(sale) and _follow_status(connection, row, sale, clerk)
-    _note_word(connection, row, sale, clerk, moved=moved)
+        update_exceptions(connection, row, sale, ("amounts",), order_context)
+    moved = _names_status(sale) and _follow_status(connection, row, sale, order_context)
+    _note_word(connection, row, sale, order_context, moved=moved)
     learned = row is not before
     if learned or "buyer" in parts:
-        confirm_late(connection, row, clerk)
+        confirm_late(connection, row, order_context)
     return moved or edited or learned
 
 
@@ -144,23 +146,25 @@ def _later(row: sa.Row[Any], sale: Sale) -> bool:
     return known is None or (given is not None and given >= known)
 
 
-def _follow_status(connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: OrderContext) -> bool:
+def _follow_status(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
+) -> bool:
     standing = OrderStatus(row.status)
     match transition(standing, sale.status):
         case Transition.FORWARD:
-            return _advance(connection, row, standing, sale, clerk)
+            return _advance(connection, row, standing, sale, order_context)
         case Transition.ILLEGAL:
             detail = f"4Seller reports {sale.status.value}, but the order is {standing.value}: a person has to decide."
-            find_conflict(connection, row, sale, "refused_transition", detail, clerk)
+            find_conflict(connection, row, sale, "refused_transition", detail, order_context)
         case Transition.LATE if (
             standing is OrderStatus.CANCELLED and sale.status in OPEN and _later(row, sale)
         ):
             detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: settle it."
-            find_conflict(connection, row, sale, "conflict", detail, clerk)
+            find_conflict(connection, row, sale, "conflict", detail, order_context)
             _set(connection, row, status_word=sale.status_word)
         case Transition.LATE:
             detail = f"4Seller reports {sale.status.value} again or late; the order stays {standing.value}."
-            clerk.log_once(connection, row.marketplace_order_id, "late", detail)
+            order_context.log_once(connection, row.marketplace_order_id, "late", detail)
         case _:
             _agree_again(connection, row, standing, sale)
     return False
@@ -200,9 +204,13 @@ def _tell_anew(connection: sa.Connection, row: sa.Row[Any]) -> None:
 
 
 def _advance(
-    connection: sa.Connection, row: sa.Row[Any], standing: OrderStatus, sale: Sale, clerk: OrderContext
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    standing: OrderStatus,
+    sale: Sale,
+    order_context: OrderContext,
 ) -> bool:
-    count_late_shipments(connection, row, clerk)
+    count_late_shipments(connection, row, order_context)
     shop = order_status(connection, row.local_order_id)
     left = has_shipped(connection, row, shop) or (sale.status is OrderStatus.REFUNDED and sale.shipped)
     reply = decide_inbound(shop, sale.status, left=left)
@@ -213,7 +221,7 @@ def _advance(
             "The marketplace cancelled the order, but the shop has shipped it: get the parcel back or have the "
             "cancellation withdrawn, then settle the order."
         )
-        find_conflict(connection, row, sale, "conflict", detail, clerk)
+        find_conflict(connection, row, sale, "conflict", detail, order_context)
         _set(connection, row, status_word=sale.status_word)  # where 4Seller has it while a person decides
         return False
     if sale.status in ENDED:
@@ -222,18 +230,18 @@ def _advance(
     _set(connection, row, status=sale.status.value, status_word=sale.status_word)
     note = _move_shop_order(connection, row, sale, shop, reply, left=left)
     detail = f"{standing.value} → {sale.status.value}. {note}."
-    clerk.log(connection, row.marketplace_order_id, sale.status.value, detail)
+    order_context.log(connection, row.marketplace_order_id, sale.status.value, detail)
     if reply is InboundDecision.CONFLICT:
         detail = f"The shop has cancelled the order, and the marketplace reports {sale.status.value}: settle the order."
-        find_conflict(connection, row, sale, "conflict", detail, clerk)
+        find_conflict(connection, row, sale, "conflict", detail, order_context)
     else:
         end_conflict_if_over(connection, row, sale.status, order_status(connection, row.local_order_id))
     if sale.status in ENDED:
-        _end(connection, row, standing, sale, shop, clerk)
+        _end(connection, row, standing, sale, shop, order_context)
     if sale.status is not OrderStatus.REFUNDED and is_refunded(connection, row.local_order_id):
         _tell_anew(connection, row)  # the shop's refund is still to be pushed
     if sale.status is OrderStatus.SHIPPED and not shipments_on_record(connection, row.local_order_id):
-        queue_mail(connection, row, "shipped", clerk.mail)
+        queue_mail(connection, row, "shipped", order_context.mail)
     return True
 
 
@@ -243,12 +251,12 @@ def _end(
     standing: OrderStatus,
     sale: Sale,
     shop: str | None,
-    clerk: OrderContext,
+    order_context: OrderContext,
 ) -> None:
     """The sale is off, or paid back: what has not left is free again."""
     packed = shipments_on_record(connection, row.local_order_id)
     all_left = standing in SHIPPED_STATES or shop in SHIPPED_STATES or (sale.shipped and not packed)
-    end_order(connection, row, sale.status, clerk, all_left=all_left)
+    end_order(connection, row, sale.status, order_context, all_left=all_left)
     _set(connection, row, shop_status_since=None, push_after=None, push_attempts=0)
 
 
@@ -277,7 +285,7 @@ def _move_shop_order(
 
 
 def _note_word(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: OrderContext, *, moved: bool
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext, *, moved: bool
 ) -> None:
     """Keeps the newest date, and the marketplace's own word: a known one where the order is as reported, an unknown one
     wherever the order is."""
@@ -296,7 +304,7 @@ def _note_word(
             alert_unknown_status(connection, sale.status_word, sale.order_id)
         if not moved:
             detail = f"4Seller calls it {sale.status_word} now."
-            clerk.log(connection, row.marketplace_order_id, "status_word", detail)
+            order_context.log(connection, row.marketplace_order_id, "status_word", detail)
     if sale.paid and sale.known_status and sale.status is not OrderStatus.REFUNDED:
         set_paid(connection, row.local_order_id)
 

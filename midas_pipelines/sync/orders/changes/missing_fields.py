@@ -23,7 +23,7 @@ def missing_fields(row: sa.Row[Any], sale: Sale) -> dict[str, Any]:
 
 
 def fill_missing_fields(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, clerk: OrderContext
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
 ) -> sa.Row[Any]:
     """Fills in what is lacking; returns our row as it is then.
 
@@ -31,7 +31,7 @@ def fill_missing_fields(
         connection: holds the order's rows.
         row: our row of the order.
         sale: what is reported of it, however old that is: what was never told cannot be contradicted.
-        clerk: writes the story.
+        order_context: writes the order log.
     """
     told = missing_fields(row, sale)
     if not told:
@@ -39,7 +39,9 @@ def fill_missing_fields(
     mine = marketplace_orders.c.id == row.id
     connection.execute(sa.update(marketplace_orders).where(mine).values(told))
     named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
-    clerk.log(connection, row.marketplace_order_id, "learned", f"The marketplace has told it now: {named}.")
+    order_context.log(
+        connection, row.marketplace_order_id, "learned", f"The marketplace has told it now: {named}."
+    )
     now = connection.execute(sa.select(marketplace_orders).where(mine)).one()
     if row.local_order_id is not None:
         describe_order(connection, row.local_order_id, before=_words(row), now=_words(now))
@@ -56,19 +58,19 @@ def _words(row: sa.Row[Any]) -> Row:
     }
 
 
-def confirm_late(connection: sa.Connection, row: sa.Row[Any], clerk: OrderContext) -> None:
+def confirm_late(connection: sa.Connection, row: sa.Row[Any], order_context: OrderContext) -> None:
     """Makes the confirmation due that the first message had too little for: once, and only while nothing has happened to
     the order that makes it out of place.
 
     Args:
         connection: holds the order's rows.
         row: our row of the order, read before its status was followed.
-        clerk: knows who gets mail.
+        order_context: knows who gets mail.
     """
-    if not clerk.mail.enabled:
+    if not order_context.mail.enabled:
         return
     now = connection.execute(sa.select(marketplace_orders).where(marketplace_orders.c.id == row.id)).one()
     shop = order_status(connection, row.local_order_id)
     if shop is None or shop in ENDED or now.status not in OPEN or has_shipped(connection, now, shop):
         return
-    queue_mail(connection, now, "received", clerk.mail)
+    queue_mail(connection, now, "received", order_context.mail)

@@ -42,14 +42,14 @@ _ORDERS, _PARCELS = marketplace_orders.c, order_shipments.c
 
 def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate) -> None:
     """4Seller has confirmed one call: our row says so, and what follows from it is done."""
-    clerk = order_context_of(engine)
+    order_context = order_context_of(engine)
     with engine.database.writing() as connection:
         row = lock_order(connection, order.row_id)
         standing = OrderStatus(row.status)
         if transition(standing, call.status) is Transition.FORWARD:
             _set(connection, order, status=call.status.value, status_word=call.status.value)
             detail = f"The shop's {standing.value} → {call.status.value} was told to 4Seller."
-            clerk.log(connection, order.order_id, call.status.value, detail)
+            order_context.log(connection, order.order_id, call.status.value, detail)
             shop = order_status(connection, row.local_order_id)
             if call.status is OrderStatus.REFUNDED and shop is not None:
                 left = has_shipped(connection, row, shop)
@@ -57,16 +57,16 @@ def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate)
                 _set(connection, order, shop_status_since=None)  # by the trigger on what was just written
             if call.status in ENDED:
                 all_left = standing in SHIPPED_STATES or shop in SHIPPED_STATES
-                end_order(connection, row, call.status, clerk, all_left=all_left)
+                end_order(connection, row, call.status, order_context, all_left=all_left)
             if call.status is OrderStatus.SHIPPED and not shipments_on_record(connection, row.local_order_id):
-                queue_mail(connection, row, "shipped", clerk.mail)
+                queue_mail(connection, row, "shipped", order_context.mail)
         if call.parcel is not None:
             told = sa.update(order_shipments).where(_as_read(order, call.parcel.shipment_id))
             remark = call.parcel.remark
             if connection.execute(told.values(told_at=utc_now(), reason=remark)).rowcount:
                 number = f"{call.parcel.tracking.carrier} {call.parcel.tracking.number}"
                 detail = f"4Seller knows the parcel {number}. {remark or ''}".rstrip()
-                clerk.log(connection, order.order_id, "tracking_told", detail)
+                order_context.log(connection, order.order_id, "tracking_told", detail)
 
 
 def _as_read(order: PendingUpdate, shipment_id: int) -> sa.ColumnElement[bool]:

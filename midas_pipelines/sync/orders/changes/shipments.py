@@ -48,7 +48,7 @@ def record_shipment(
     database: Database,
     order_row: int,
     parcel: Tracking,
-    clerk: OrderContext,
+    order_context: OrderContext,
     *,
     units: Mapping[int, int] | None = None,
     source: str = "operator",
@@ -61,7 +61,7 @@ def record_shipment(
         database: the shop's.
         order_row: our row of the order.
         parcel: as `carriers.tracking` makes it.
-        clerk: writes the story, and the message to the customer.
+        order_context: writes the order log, and the message to the customer.
         units: by line number, all that the parcel holds of these lines; None for everything that is left to ship.
         source: operator or gateway.
 
@@ -71,7 +71,7 @@ def record_shipment(
     """
     with database.writing() as connection:
         return ship_locked(
-            connection, lock_order(connection, order_row), parcel, clerk, units=units, source=source
+            connection, lock_order(connection, order_row), parcel, order_context, units=units, source=source
         )
 
 
@@ -79,13 +79,13 @@ def ship_locked(
     connection: sa.Connection,
     order: sa.Row[Any],
     parcel: Tracking,
-    clerk: OrderContext,
+    order_context: OrderContext,
     *,
     units: Mapping[int, int] | None = None,
     source: str = "operator",
 ) -> Shipped:
     """As `record_shipment`, within a transaction that holds the order."""
-    count_late_shipments(connection, order, clerk)
+    count_late_shipments(connection, order, order_context)
     lines = order_lines(connection, order.id)
     known = _known_parcel(connection, order, parcel.number)
     held = _contents(connection, known, lines) if known is not None else {}
@@ -94,7 +94,7 @@ def ship_locked(
     _require_shippable(connection, order)
     wanted = _checked(order, lines, units)
     shipment_id = known if known is not None else _insert(connection, order, parcel, source)
-    complete = _count(connection, order, shipment_id, parcel, lines, wanted, clerk, held=held)
+    complete = _count(connection, order, shipment_id, parcel, lines, wanted, order_context, held=held)
     return Shipped(new=True, complete=complete, units=sum(wanted.values()))
 
 
@@ -137,7 +137,7 @@ def _added(
 
 
 def correct(
-    database: Database, order_row: int, number: str, parcel: Tracking, clerk: OrderContext
+    database: Database, order_row: int, number: str, parcel: Tracking, order_context: OrderContext
 ) -> str | None:
     """Gives a parcel that is on record another carrier or number; 4Seller is told of it anew.
 
@@ -149,14 +149,14 @@ def correct(
         order_row: our row of the order.
         number: the one that is on record.
         parcel: what it should have been.
-        clerk: writes the story, and to a customer who was told of the parcel.
+        order_context: writes the order log, and to a customer who was told of the parcel.
 
     Raises:
         CannotShip: no parcel of the order has that number, or another has the new one.
     """
     with database.writing() as connection:
         order = lock_order(connection, order_row)
-        count_late_shipments(connection, order, clerk)
+        count_late_shipments(connection, order, order_context)
         known = _known_parcel(connection, order, number)
         if known is None:
             raise CannotShip(f"Order {order.marketplace_order_id} has no parcel {number} on record.")
@@ -174,10 +174,10 @@ def correct(
         }
         connection.execute(sa.update(order_shipments).where(_PARCELS.id == known).values(values))
         detail = f"The parcel {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
-        clerk.log(connection, order.marketplace_order_id, "corrected", detail)
+        order_context.log(connection, order.marketplace_order_id, "corrected", detail)
         was, now = bare_number(old.tracking_number), bare_number(parcel.number or "")
         if (old.carrier, was) != (parcel.carrier, now):
-            queue_correction(connection, order, clerk.mail, known)
+            queue_correction(connection, order, order_context.mail, known)
         connection.execute(
             sa.update(marketplace_orders)
             .where(marketplace_orders.c.id == order.id)
@@ -194,7 +194,7 @@ def _untold(order: sa.Row[Any]) -> str | None:
     return None
 
 
-def count_shipments(database: Database, clerk: OrderContext) -> int:
+def count_shipments(database: Database, order_context: OrderContext) -> int:
     """Books the parcels that the shop's own code has recorded; returns of how many orders there were some."""
     waiting = (
         sa.select(marketplace_orders.c.id)
@@ -207,11 +207,11 @@ def count_shipments(database: Database, clerk: OrderContext) -> int:
         found = connection.scalars(waiting).all()
     for order_row in found:
         with database.writing() as connection:
-            count_late_shipments(connection, lock_order(connection, order_row), clerk)
+            count_late_shipments(connection, lock_order(connection, order_row), order_context)
     return len(found)
 
 
-def count_late_shipments(connection: sa.Connection, order: sa.Row[Any], clerk: OrderContext) -> None:
+def count_late_shipments(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:
     """Books the parcels of a locked order that nobody has booked yet, in the order in which they were recorded.
 
     One that cannot be read waits until the shop mends its row, and the order is `refused` meanwhile.
@@ -221,28 +221,28 @@ def count_late_shipments(connection: sa.Connection, order: sa.Row[Any], clerk: O
     for parcel in connection.execute(query.order_by(_PARCELS.id)).all():
         try:
             with connection.begin_nested():
-                _count_recorded(connection, order, parcel, clerk)
+                _count_recorded(connection, order, parcel, order_context)
         except CannotShip as odd:
-            _refuse(connection, order, parcel.id, str(odd), clerk)
+            _refuse(connection, order, parcel.id, str(odd), order_context)
         except sa.exc.SQLAlchemyError:
             raise
         except Exception as unexpected:  # one row of the shop's code stops no other order
             why = (
                 f"The shop's parcel {parcel.id} cannot be read ({type(unexpected).__name__}): mend its rows."
             )
-            _refuse(connection, order, parcel.id, why, clerk)
+            _refuse(connection, order, parcel.id, why, order_context)
 
 
 def _refuse(
-    connection: sa.Connection, order: sa.Row[Any], shipment_id: int, why: str, clerk: OrderContext
+    connection: sa.Connection, order: sa.Row[Any], shipment_id: int, why: str, order_context: OrderContext
 ) -> None:
     connection.execute(sa.update(order_shipments).where(_PARCELS.id == shipment_id).values(reason=why))
-    if clerk.log_once(connection, order.marketplace_order_id, "tracking_refused", why):
+    if order_context.log_once(connection, order.marketplace_order_id, "tracking_refused", why):
         set_exceptions(connection, order.id, add=(OrderException.REFUSED.value,))
 
 
 def _count_recorded(
-    connection: sa.Connection, order: sa.Row[Any], parcel: sa.Row[Any], clerk: OrderContext
+    connection: sa.Connection, order: sa.Row[Any], parcel: sa.Row[Any], order_context: OrderContext
 ) -> None:
     for name in ("carrier", "tracking_number", "tracking_url"):
         if not isinstance(getattr(parcel, name), str | None):  # SQLite lets bytes into a text column
@@ -260,14 +260,14 @@ def _count_recorded(
             f"The shop shipped an order that is {order.status} on the marketplace: "
             "get the parcel back, or settle it."
         )
-        if clerk.log_once(
+        if order_context.log_once(
             connection, order.marketplace_order_id, "conflict", f"{detail} Parcel {parcel.id}."
         ):
             raise_conflict(connection, order, detail)
     if odd:
-        clerk.log(connection, order.marketplace_order_id, "parcel_odd", odd)
+        order_context.log(connection, order.marketplace_order_id, "parcel_odd", odd)
     tracking = Tracking(carrier=parcel.carrier, number=parcel.tracking_number, url=parcel.tracking_url)
-    _count(connection, order, parcel.id, tracking, lines, wanted, clerk)
+    _count(connection, order, parcel.id, tracking, lines, wanted, order_context)
 
 
 def _known_parcel(
@@ -372,7 +372,7 @@ def _count(
     parcel: Tracking,
     lines: Sequence[sa.Row[Any]],
     wanted: Mapping[int, int],
-    clerk: OrderContext,
+    order_context: OrderContext,
     *,
     held: Mapping[int, int] | None = None,
 ) -> bool:
@@ -397,9 +397,11 @@ def _count(
     )
     named = " ".join(filter(None, (parcel.carrier, parcel.number))) or "no tracking number"
     step = "partly_shipped" if waiting else "shipped"
-    clerk.log(connection, order.marketplace_order_id, step, f"Parcel, {named}: {contents or 'no units'}.")
+    order_context.log(
+        connection, order.marketplace_order_id, step, f"Parcel, {named}: {contents or 'no units'}."
+    )
     if booked and order.status not in ENDED:
-        queue_shipped(connection, order, clerk.mail, shipment_id, last=not waiting, more=bool(held))
+        queue_shipped(connection, order, order_context.mail, shipment_id, last=not waiting, more=bool(held))
     return not waiting
 
 

@@ -113,7 +113,7 @@ class _Round:
 
     database: Database
     settings: Settings
-    clerk: OrderContext
+    order_context: OrderContext
     rules: MailPolicy
     report: MailReport
 
@@ -178,7 +178,7 @@ class _Round:
         with self.database.writing() as connection:
             if _set(connection, mail.id, state_before=("sending",), state="superseded", reason=why):
                 detail = f"Message “{mail.kind}” was not sent: {why}"
-                self.clerk.log(connection, _order_id(connection, mail), "not_confirmed", detail)
+                self.order_context.log(connection, _order_id(connection, mail), "not_confirmed", detail)
 
     def _note(self, mail: sa.Row[Any], trouble: MailError | None) -> None:
         attempts = mail.attempts + 1
@@ -199,12 +199,14 @@ class _Round:
                 return
             order_id = _order_id(connection, mail)
             if trouble is None:
-                self.clerk.log(connection, order_id, "confirmed", f"The customer was told: {mail.kind}.")
+                self.order_context.log(
+                    connection, order_id, "confirmed", f"The customer was told: {mail.kind}."
+                )
                 clear_mail_alert(connection, mail.order_id)
                 return
             self.report.problems.append({"order": order_id, "mail": mail.kind, "reason": str(trouble)})
             detail = f"Message “{mail.kind}”: {trouble}"
-            self.clerk.log_once(connection, order_id, "not_confirmed", detail)
+            self.order_context.log_once(connection, order_id, "not_confirmed", detail)
             if values["state"] != "waiting":
                 text = (
                     f"Order {order_id}, message “{mail.kind}”: {trouble} `midas orders messages` lists all."

@@ -92,7 +92,7 @@ def _collecting_later(sales: int) -> Iterator[None]:
 @dataclass
 class _Importer:
     database: Database
-    clerk: OrderContext
+    order_context: OrderContext
     on_sent: Callable[[], None]
     patient_until: float = 0.0  # when not to wait any more for rows that others hold
     written: int = 0  # sales that went in, or were in before
@@ -163,9 +163,9 @@ class _Importer:
         reason = (
             f"The shop's tables refused it: {in_words(error, sale.raw)} Check its order number and amounts."
         )
-        clerk = self.clerk
+        order_context = self.order_context
         kept = quarantine.quarantine_order(
-            self.database, sale.order_id, sale.raw, reason, clerk.vault, clerk.run_id
+            self.database, sale.order_id, sale.raw, reason, order_context.vault, order_context.run_id
         )
         if kept is not None:
             return quarantined_order(sale.order_id, reason, new=kept == "new")
@@ -187,7 +187,7 @@ class _Importer:
         with self.database.writing() as connection:
             if time.monotonic() >= self.patient_until:  # what is busy is tried again without the others
                 connection.execution_options(**{NO_WAIT: True})
-            return write_batch(connection, sales, self.clerk, self.on_sent)
+            return write_batch(connection, sales, self.order_context, self.on_sent)
 
 
 def _is_of_characters(error: Exception) -> bool:

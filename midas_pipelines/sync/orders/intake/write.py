@@ -54,14 +54,14 @@ from midas_pipelines.sync.orders.stock.unmapped import lines_naming, tie_lines
 
 
 def write_batch(
-    connection: sa.Connection, sales: Sequence[Sale], clerk: OrderContext, on_sent: Callable[[], None]
+    connection: sa.Connection, sales: Sequence[Sale], order_context: OrderContext, on_sent: Callable[[], None]
 ) -> ImportCounts:
     """Imports the sales that are new and moves the known ones on.
 
     Args:
         connection: a writing transaction.
         sales: one for each order, the first placed first.
-        clerk: writes the story, seals payloads, knows who gets mail.
+        order_context: writes the order log, seals payloads, knows who gets mail.
         on_sent: called when all has been handed to the database, which is still at work on it.
 
     Raises:
@@ -74,16 +74,16 @@ def write_batch(
     selling = {line.item for line in lines if line.item is not None and line.wanted}
     with _naming_sales(batch, lines):
         held = _lock(connection, batch, selling, {line.named for line in lines})
-    moved = _follow_and_serve(connection, batch, held, clerk)
+    moved = _follow_and_serve(connection, batch, held, order_context)
     result = ImportCounts(imported=len(batch.new), moved_on=moved)
     result.duplicates = len(sales) - len(batch.new) - batch.left_out
-    result.mapped = tie_lines(connection, held.rows, held.unmapped, clerk)
+    result.mapped = tie_lines(connection, held.rows, held.unmapped, order_context)
     if batch.new:
         ids = {sale.order_id for sale in batch.new}
         mine = [line for line in lines if line.sale.order_id in ids]
         with _naming_sales(batch, lines):
             stock = lock_stock(connection, selling)  # as it is now that the known orders have moved on
-        _write(connection, batch, mine, stock, clerk, result, on_sent)
+        _write(connection, batch, mine, stock, order_context, result, on_sent)
     return result
 
 
@@ -173,15 +173,17 @@ def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey], name
     return _Held(rows_, waiting, unmapped)
 
 
-def _follow_and_serve(connection: sa.Connection, batch: _Sorted, held: _Held, clerk: OrderContext) -> int:
+def _follow_and_serve(
+    connection: sa.Connection, batch: _Sorted, held: _Held, order_context: OrderContext
+) -> int:
     """Moves known orders on, and serves whoever waits for an item before anybody new may take it; counts the moved."""
-    allocate_backorder(connection, held.waiting, clerk)
+    allocate_backorder(connection, held.waiting, order_context)
     moved = 0
     for row in held.rows:
         if row.id in batch.behind:
-            moved += apply_update(connection, row, batch.behind[row.id], clerk)
+            moved += apply_update(connection, row, batch.behind[row.id], order_context)
     if moved:
-        allocate_backorder(connection, held.waiting, clerk)  # what a cancellation has just freed
+        allocate_backorder(connection, held.waiting, order_context)  # what a cancellation has just freed
     return moved
 
 
@@ -190,7 +192,7 @@ def _write(
     batch: _Sorted,
     lines: list[SoldLine],
     stock: Stock,
-    clerk: OrderContext,
+    order_context: OrderContext,
     result: ImportCounts,
     on_sent: Callable[[], None],
 ) -> None:
@@ -200,10 +202,10 @@ def _write(
         _take_stock(
             connection, lines, stock
         )  # first: its rows are made soonest, and the database begins with them
-        _write_ours(connection, batch, claims, clerk.vault)
+        _write_ours(connection, batch, claims, order_context.vault)
         _write_shop_orders(connection, sales, lines, claims)
         flawed = _write_lines(connection, sales, lines, claims)
-        _log(connection, sales, lines, clerk)
+        _log(connection, sales, lines, order_context)
         on_sent()
     raise_oversold_alert(connection, filter(None, (line.short for line in lines)))
     for sale in sales:
@@ -211,7 +213,7 @@ def _write(
             quarantine.alert_unknown_status(connection, sale.status_word, sale.order_id)
     for order_id in batch.aside:
         quarantine.end_quarantine(connection, order_id)
-    queue_received(connection, [(claims[sale.order_id].row_id, sale) for sale in sales], clerk.mail)
+    queue_received(connection, [(claims[sale.order_id].row_id, sale) for sale in sales], order_context.mail)
     result.exceptions = len(flawed)
     result.preview = [rows.preview(sale, flawed.get(sale.order_id)) for sale in sales[:PREVIEW]]
 
@@ -294,24 +296,30 @@ def _write_lines(
 
 
 def _log(
-    connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], clerk: OrderContext
+    connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], order_context: OrderContext
 ) -> None:
-    steps = [rows.log_row(sale.order_id, "imported", rows.summary(sale), clerk.run_id) for sale in sales]
+    steps = [
+        rows.log_row(sale.order_id, "imported", rows.summary(sale), order_context.run_id) for sale in sales
+    ]
     taken: dict[str, list[SoldLine]] = {}
     for line in lines:
         if line.taken:
             taken.setdefault(line.sale.order_id, []).append(line)
     for order_id, of_order in taken.items():
-        steps.append(rows.log_row(order_id, "deducted", rows.deduction(of_order), clerk.run_id))
+        steps.append(rows.log_row(order_id, "deducted", rows.deduction(of_order), order_context.run_id))
     for line in lines:
         if line.respelled and line.item is not None:
             remark = f"Line {line.number}: {line.line.sku} is another spelling of the SKU of product {line.item[0]}."
-            steps.append(rows.log_row(line.sale.order_id, "mapped", remark, clerk.run_id))
+            steps.append(rows.log_row(line.sale.order_id, "mapped", remark, order_context.run_id))
         for flaw in line.flaws:
-            steps.append(rows.log_row(line.sale.order_id, flaw.value, line.explain(flaw), clerk.run_id))
+            steps.append(
+                rows.log_row(line.sale.order_id, flaw.value, line.explain(flaw), order_context.run_id)
+            )
     for sale in sales:
         if sale.unreadable:
-            steps.append(rows.log_row(sale.order_id, "unreadable", rows.unread(sale), clerk.run_id))
+            steps.append(rows.log_row(sale.order_id, "unreadable", rows.unread(sale), order_context.run_id))
         for wrong in sale_exceptions(sale):
-            steps.append(rows.log_row(sale.order_id, wrong.value, explain_sale(sale, wrong), clerk.run_id))
+            steps.append(
+                rows.log_row(sale.order_id, wrong.value, explain_sale(sale, wrong), order_context.run_id)
+            )
     insert_rows(connection, order_processing_logs, steps)

@@ -68,12 +68,14 @@ def orders_backordered(connection: sa.Connection, items: Collection[ItemKey]) ->
     return set(connection.scalars(query))
 
 
-def allocate_backorder(connection: sa.Connection, order_rows: Collection[int], clerk: OrderContext) -> int:
+def allocate_backorder(
+    connection: sa.Connection, order_rows: Collection[int], order_context: OrderContext
+) -> int:
     """Gives these orders, which are locked, what is there of what they wait for; returns the units given."""
     if not order_rows:
         return 0
     query = _to_be_served().where(_LINES.order_id.in_(order_rows))
-    return _serve(connection, [line.id for line in connection.execute(query)], clerk)
+    return _serve(connection, [line.id for line in connection.execute(query)], order_context)
 
 
 def _to_be_served() -> sa.Select[Any]:
@@ -93,7 +95,7 @@ def _to_be_served() -> sa.Select[Any]:
     )
 
 
-def _serve(connection: sa.Connection, line_ids: Sequence[int], clerk: OrderContext) -> int:
+def _serve(connection: sa.Connection, line_ids: Sequence[int], order_context: OrderContext) -> int:
     """Takes stock for these lines of locked orders, read anew: nobody else can change them now."""
     if not line_ids:
         return 0
@@ -112,12 +114,12 @@ def _serve(connection: sa.Connection, line_ids: Sequence[int], clerk: OrderConte
     for line, moved in zip(lines, move_stock(connection, moves), strict=True):
         if moved:
             units -= moved
-            _book(connection, line, -moved, clerk)
+            _book(connection, line, -moved, order_context)
     clear_oversold_alert(connection, {(line.product_id, line.variant_id) for line in lines})
     return units
 
 
-def _book(connection: sa.Connection, line: sa.Row[Any], units: int, clerk: OrderContext) -> None:
+def _book(connection: sa.Connection, line: sa.Row[Any], units: int, order_context: OrderContext) -> None:
     left = line.backordered - units
     values = {
         "taken": line.taken + units,
@@ -127,7 +129,7 @@ def _book(connection: sa.Connection, line: sa.Row[Any], units: int, clerk: Order
     connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
     still = f"; {left} still backordered" if left else ""
     detail = f"Line {line.line}, {line.sku}: stock came back, took {units}{still}."
-    clerk.log(connection, line.marketplace_order_id, "allocated", detail)
+    order_context.log(connection, line.marketplace_order_id, "allocated", detail)
     mark_backordered(connection, line.order_id)
 
 

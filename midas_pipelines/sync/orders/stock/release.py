@@ -21,7 +21,12 @@ _LINES = marketplace_order_lines.c
 
 
 def release_units(
-    connection: sa.Connection, order: sa.Row[Any], cause: str, clerk: OrderContext, *, all_left: bool = False
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    cause: str,
+    order_context: OrderContext,
+    *,
+    all_left: bool = False,
 ) -> int:
     """The order will not be shipped, or no further: what is on the shelf for it is free again, and it waits for
     nothing. The same again changes nothing.
@@ -30,7 +35,7 @@ def release_units(
         connection: holds the order's row.
         order: our row.
         cause: `cancelled` or `refunded`; the ledger's word for it.
-        clerk: writes the story.
+        order_context: writes the order log.
         all_left: whether everything has left, with or without a parcel on record.
 
     Returns:
@@ -38,7 +43,7 @@ def release_units(
     """
     lines = order_lines(connection, order.id)
     units = {line.line: on_shelf(line, all_left=all_left) for line in lines}
-    given = _give_back(connection, order, lines, units, cause, clerk, source=CHANNEL)
+    given = _give_back(connection, order, lines, units, cause, order_context, source=CHANNEL)
     _forget_owed(connection, order.id, lines)
     return given
 
@@ -47,7 +52,7 @@ def restock_units(
     connection: sa.Connection,
     order: sa.Row[Any],
     cause: str,
-    clerk: OrderContext,
+    order_context: OrderContext,
     *,
     units: Mapping[int, int] | None = None,
     all_left: bool = False,
@@ -58,7 +63,7 @@ def restock_units(
         connection: holds the order's row.
         order: our row.
         cause: `returned` or `cancelled`; the ledger's word for it.
-        clerk: writes the story.
+        order_context: writes the order log.
         units: by line number, at most so many; None for all that left.
         all_left: whether everything has left, with or without a parcel on record.
 
@@ -68,7 +73,9 @@ def restock_units(
     lines = order_lines(connection, order.id)
     left = {line.line: away(line, all_left=all_left) for line in lines}
     wanted = left if units is None else {number: min(left.get(number, 0), units[number]) for number in units}
-    return _give_back(connection, order, lines, wanted, cause, clerk, source="operator", had_left=True)
+    return _give_back(
+        connection, order, lines, wanted, cause, order_context, source="operator", had_left=True
+    )
 
 
 def order_lines(connection: sa.Connection, order_row: int) -> Sequence[sa.Row[Any]]:
@@ -83,7 +90,7 @@ def _give_back(
     lines: Sequence[sa.Row[Any]],
     units: Mapping[int, int],
     cause: str,
-    clerk: OrderContext,
+    order_context: OrderContext,
     *,
     source: str,
     had_left: bool = False,
@@ -111,7 +118,7 @@ def _give_back(
     update_rows(connection, marketplace_order_lines, changes)
     for line, count in zip(giving, moved, strict=True):
         told = f"{count} back in stock" if count else "nothing went back, the shop no longer has the item"
-        clerk.log(
+        order_context.log(
             connection, order.marketplace_order_id, "released", f"Line {line.line}, {line.sku}: {told}."
         )
     return sum(moved)

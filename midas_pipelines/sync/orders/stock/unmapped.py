@@ -68,7 +68,9 @@ def _unmapped(connection: sa.Connection, after: int) -> Sequence[sa.Row[Any]]:
     return connection.execute(query.order_by(_LINES.id).limit(AT_ONCE)).all()
 
 
-def map_line(database: Database, order_row: int, number: int, item: ItemKey, clerk: OrderContext) -> bool:
+def map_line(
+    database: Database, order_row: int, number: int, item: ItemKey, order_context: OrderContext
+) -> bool:
     """Ties one unmapped line to an item and takes its stock; False when it is tied to that item already.
 
     Args:
@@ -76,7 +78,7 @@ def map_line(database: Database, order_row: int, number: int, item: ItemKey, cle
         order_row: our row of the order.
         number: of the line.
         item: what was sold.
-        clerk: writes the story.
+        order_context: writes the order log.
 
     Raises:
         CannotMap: the order has no such line, or it sold another item.
@@ -88,17 +90,23 @@ def map_line(database: Database, order_row: int, number: int, item: ItemKey, cle
         raise CannotMap(f"The order has no line {number}: `midas orders show` numbers them.")
     if line.product_id is not None and (line.product_id, line.variant_id) != item:
         raise CannotMap(f"Line {number} is tied to another item already; nothing was changed.")
-    return _map(database, order_row, number, item, clerk, source="operator")
+    return _map(database, order_row, number, item, order_context, source="operator")
 
 
 def _map(
-    database: Database, order_row: int, number: int, item: ItemKey, clerk: OrderContext, *, source: str
+    database: Database,
+    order_row: int,
+    number: int,
+    item: ItemKey,
+    order_context: OrderContext,
+    *,
+    source: str,
 ) -> bool:
     with database.writing() as connection:
         waiting = orders_backordered(connection, [item])
         held = {row.id: row for row in lock_rows(connection, {order_row, *waiting})}
-        allocate_backorder(connection, waiting, clerk)  # who waits longer comes first
-        return _tie(connection, held[order_row], number, item, clerk, source)
+        allocate_backorder(connection, waiting, order_context)  # who waits longer comes first
+        return _tie(connection, held[order_row], number, item, order_context, source)
 
 
 def lines_naming(connection: sa.Connection, names: Collection[Named]) -> Sequence[sa.Row[Any]]:
@@ -118,7 +126,10 @@ def lines_naming(connection: sa.Connection, names: Collection[Named]) -> Sequenc
 
 
 def tie_lines(
-    connection: sa.Connection, held: Sequence[sa.Row[Any]], lines: Sequence[sa.Row[Any]], clerk: OrderContext
+    connection: sa.Connection,
+    held: Sequence[sa.Row[Any]],
+    lines: Sequence[sa.Row[Any]],
+    order_context: OrderContext,
 ) -> int:
     """Ties these lines of locked orders to the items that the shop has by now; returns how many it tied."""
     by_id = {row.id: row for row in held}
@@ -127,7 +138,7 @@ def tie_lines(
     for line in lines:
         item = named.get((line.fourseller_product_id, line.sku))
         if item is not None:
-            tied += _tie(connection, by_id[line.order_id], line.line, item, clerk, CHANNEL)
+            tied += _tie(connection, by_id[line.order_id], line.line, item, order_context, CHANNEL)
     return tied
 
 
@@ -136,7 +147,7 @@ def _tie(
     order: sa.Row[Any],
     number: int,
     item: ItemKey,
-    clerk: OrderContext,
+    order_context: OrderContext,
     source: str,
 ) -> bool:
     """Ties one line of a locked order to an item; False when it has one by now."""
@@ -166,13 +177,13 @@ def _tie(
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
     named = line.sku or line.title or f"line {line.line}"
     detail = f"Line {line.line}, {named}: it is {where}; {got}"
-    clerk.log(connection, order.marketplace_order_id, "mapped", detail)
+    order_context.log(connection, order.marketplace_order_id, "mapped", detail)
     if got.backordered:
         taken, quantity = wanted - got.backordered, line.quantity
         short = explain_line(
             line.line, line.sku, OrderException.OVERSOLD, wanted=wanted, taken=taken, quantity=quantity
         )
-        clerk.log(connection, order.marketplace_order_id, OrderException.OVERSOLD.value, short)
+        order_context.log(connection, order.marketplace_order_id, OrderException.OVERSOLD.value, short)
     mark_backordered(connection, order.id)
     others = sa.select(_LINES.id).where(_LINES.order_id == order.id, UNMAPPED)
     if connection.execute(others.limit(1)).first() is None:

@@ -27,7 +27,7 @@ from midas_pipelines_tests.gateway.running import PAYLOAD_KEY, running_gateway
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.sync.orders import desk
-from midas_pipelines_tests.sync.orders.customer_mail.letterbox import clerk, due_again, send, states
+from midas_pipelines_tests.sync.orders.customer_mail.letterbox import due_again, order_context, send, states
 from midas_pipelines_tests.sync.world import World
 
 PERSON = {
@@ -174,7 +174,7 @@ def retries(world: World, order: str) -> None:
 
 
 def ships(world: World, order: str) -> None:
-    desk.pack(world, order, clerk=clerk(world))
+    desk.pack(world, order, order_context=order_context(world))
     desk.sync(world)
     world.sandbox.state.move(order, "delivered")
     world.import_orders()
@@ -328,7 +328,7 @@ def test_an_event_is_settled_at_the_very_moment_of_forgetting(world: World, firs
         (event,) = webhooks.claim(connection, worker="w", lease_seconds=60, limit=1, orders=True)
 
     def forgotten(connection: sa.Connection) -> None:
-        erase_buyer(connection, lock_order(connection, desk.order(world, order).id), clerk(world))
+        erase_buyer(connection, lock_order(connection, desk.order(world, order).id), order_context(world))
 
     def settled(connection: sa.Connection) -> None:
         webhooks.finish_webhooks(connection, [FinishedWebhook(event, WebhookOutcome.APPLIED)], worker="w")

@@ -156,7 +156,7 @@ def test_nobody_is_written_to_while_the_channel_may_be_one_that_is_off(shop_with
     world = shop_with_mail
     world.engine(mail_channels_off="ebay")
     paper.told(world, without(whole(), "sales_channel"))
-    desk.pack(world, "X-1", clerk=letterbox.clerk(world))
+    desk.pack(world, "X-1", order_context=letterbox.order_context(world))
     paper.told(world, whole())
     assert mails(world) == []
 

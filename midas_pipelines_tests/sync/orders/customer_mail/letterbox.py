@@ -52,8 +52,8 @@ def reasons(world: World) -> list[str | None]:
     return [reason for (reason,) in rows(world.database, "SELECT reason FROM customer_mails ORDER BY id")]
 
 
-def clerk(world: World) -> OrderContext:
-    """A clerk who has customers told."""
+def order_context(world: World) -> OrderContext:
+    """An order context that sends mail to customers."""
     return OrderContext(mail=mail_policy(world.settings))
 
 

@@ -17,7 +17,7 @@ from midas_pipelines.sync.orders.model.locking import lock_order
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.orders import desk
-from midas_pipelines_tests.sync.orders.customer_mail.letterbox import buy, clerk, send, texts
+from midas_pipelines_tests.sync.orders.customer_mail.letterbox import buy, order_context, send, texts
 from midas_pipelines_tests.sync.world import World
 
 
@@ -51,7 +51,7 @@ def shop_packs(world: World, order_id: str, number: str = desk.UPS, carrier: str
 def test_each_parcel_tells_what_is_in_it(shop_with_mail: World, box: Mailbox) -> None:
     world = shop_with_mail
     (order,) = buy(world, "ann", units=5)
-    desk.pack(world, order, units={1: 2}, clerk=clerk(world))
+    desk.pack(world, order, units={1: 2}, order_context=order_context(world))
     shop_packs(world, order, desk.FEDEX, carrier="FedEx")
     send(world)
     _, first, second = texts(box)
@@ -95,8 +95,8 @@ def test_whether_it_is_the_last_parcel_was_decided_when_it_was_packed(
     (order,) = buy(world, "ann", units=3)
     send(world)
     texts(box)
-    desk.pack(world, order, units={1: 1}, clerk=clerk(world))
-    desk.pack(world, order, desk.FEDEX, "fedex", clerk=clerk(world))
+    desk.pack(world, order, units={1: 1}, order_context=order_context(world))
+    desk.pack(world, order, desk.FEDEX, "fedex", order_context=order_context(world))
     send(world)
     assert ["The rest follows." in text for text in texts(box)] == [True, False]
 
@@ -106,7 +106,7 @@ def test_only_the_lines_of_the_parcel_are_told(shop_with_mail: World) -> None:
     add_product(world.database, sku="B", stock_quantity=5)
     order = world.place(("A", 2), ("B", 1), customer={"email": "ann@home.example"}, sales_channel="ebay")
     world.import_orders()
-    desk.pack(world, order, units={2: 1}, clerk=clerk(world))
+    desk.pack(world, order, units={2: 1}, order_context=order_context(world))
     assert units(facts(world, order)) == [("B", 1)]
 
 
@@ -123,7 +123,7 @@ def test_a_cancellation_of_what_has_been_sent_does_not_say_that_nothing_will_be(
     world = shop_with_mail
     (order,) = buy(world, "ann")
     if left == "a parcel":
-        desk.pack(world, order, clerk=clerk(world))
+        desk.pack(world, order, order_context=order_context(world))
     elif left == "a status alone":
         run(world.database, "UPDATE orders SET status = 'shipped'")
     world.sandbox.state.move(order, "cancelled")
@@ -131,7 +131,7 @@ def test_a_cancellation_of_what_has_been_sent_does_not_say_that_nothing_will_be(
     if left != "nothing":
         with world.database.writing() as connection:
             row = lock_order(connection, desk.order(world, order).id)
-            resolve_conflict(connection, row, "cancelled", clerk(world), restock=True)
+            resolve_conflict(connection, row, "cancelled", order_context(world), restock=True)
     assert facts(world, order)["order"]["sent"] is (left != "nothing")
     send(world)
     told = texts(box)[-1]
@@ -199,7 +199,7 @@ def test_a_number_that_an_operator_insisted_on_is_told(shop_with_mail: World) ->
 def test_a_parcel_that_is_gone_is_told_of_to_nobody(shop_with_mail: World) -> None:
     world = shop_with_mail
     (order,) = buy(world, "ann")
-    desk.pack(world, order, clerk=clerk(world))
+    desk.pack(world, order, order_context=order_context(world))
     run(world.database, "DELETE FROM order_shipments")
     with pytest.raises(MailRefused, match="no longer on record"):
         facts(world, order)
@@ -334,7 +334,7 @@ def test_a_parcel_that_comes_after_the_status_adds_its_number_and_no_second_fare
 
 def corrects(world: World, order: str, old: str, number: str, carrier: str) -> None:
     """An operator corrects a parcel: `--instead`."""
-    correct(world.database, desk.order(world, order).id, old, tracking(carrier, number), clerk(world))
+    correct(world.database, desk.order(world, order).id, old, tracking(carrier, number), order_context(world))
 
 
 def test_a_customer_who_has_a_wrong_number_is_told_the_right_one_once(
@@ -342,7 +342,7 @@ def test_a_customer_who_has_a_wrong_number_is_told_the_right_one_once(
 ) -> None:
     world = shop_with_mail
     (order,) = buy(world, "ann")
-    desk.pack(world, order, clerk=clerk(world))
+    desk.pack(world, order, order_context=order_context(world))
     corrects(world, order, desk.UPS, desk.FEDEX, "fedex")  # before anything was sent
     send(world)
     assert [desk.FEDEX in text for text in texts(box)] == [False, True]
@@ -376,10 +376,10 @@ def test_what_gets_into_a_parcel_later_is_told_with_it(
 ) -> None:
     world = shop_with_mail
     (order,) = buy(world, "ann", units=3)
-    desk.pack(world, order, units={1: 1}, clerk=clerk(world))
+    desk.pack(world, order, units={1: 1}, order_context=order_context(world))
     if sent:
         send(world)
-    desk.pack(world, order, units={1: 3}, clerk=clerk(world))
+    desk.pack(world, order, units={1: 3}, order_context=order_context(world))
     send(world)
     _, *told = texts(box)
     assert ["3 x A" in text for text in told] == [*([False] * sent), True]

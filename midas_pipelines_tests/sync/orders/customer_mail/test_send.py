@@ -49,9 +49,9 @@ def test_each_parcel_and_a_cancellation_are_told(shop_with_mail: World, box: Mai
     world = shop_with_mail
     first, second = world.place(("A", 2)), world.place(("A", 1))
     world.import_orders()
-    clerk = OrderContext(mail=mail_policy(world.settings))
-    desk.pack(world, first, units={1: 1}, clerk=clerk)
-    desk.pack(world, first, desk.FEDEX, "fedex", clerk=clerk)
+    order_context = OrderContext(mail=mail_policy(world.settings))
+    desk.pack(world, first, units={1: 1}, order_context=order_context)
+    desk.pack(world, first, desk.FEDEX, "fedex", order_context=order_context)
     world.sandbox.state.move(second, "cancelled")
     world.import_orders()
     send(world)

@@ -20,8 +20,8 @@ from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.orders.customer_mail.letterbox import (
     aged,
     buy,
-    clerk,
     due_again,
+    order_context,
     reasons,
     send,
     states,
@@ -112,7 +112,7 @@ def test_a_message_that_cannot_be_written_for_reasons_nobody_foresaw_holds_up_no
 ) -> None:
     world = shop_with_mail
     order, _ = buy(world, "ann", "bob")
-    desk.pack(world, order, clerk=clerk(world))
+    desk.pack(world, order, order_context=order_context(world))
     run(world.database, "UPDATE order_shipments SET contents = :odd", odd='"1"')
     report = send(world)
     assert (report.sent, report.waiting) == (2, 1)
@@ -200,7 +200,7 @@ def test_a_message_that_is_given_up_still_stays_to_be_looked_at(shop_with_mail: 
     (order,) = buy(world, "ann")
     box.answers = ["550 spam"]
     send(world)
-    desk.pack(world, order, clerk=clerk(world))
+    desk.pack(world, order, order_context=order_context(world))
     assert (send(world).sent, states(world), desk.alerts(world)) == (1, ["failed", "sent"], ["customer_mail"])
     asyncio.run(retry_order(world.engine(), order))
     assert desk.alerts(world) == ["customer_mail"]
@@ -213,7 +213,7 @@ def test_more_units_in_a_parcel_that_the_customer_knows_are_news_when_all_is_in_
     (order,) = buy(world, "ann", units=3)
     sent = []
     for units in (1, 2, 3):
-        desk.pack(world, order, units={1: units}, clerk=clerk(world))
+        desk.pack(world, order, units={1: units}, order_context=order_context(world))
         sent.append(send(world).sent)
     assert sent == [2, 0, 1]  # "received" is among the first
     assert "3 x A" in texts(box)[-1]
@@ -347,7 +347,7 @@ def test_mail_that_is_switched_on_later_tells_nobody_of_what_was(shop_with_mail:
     assert send(world).sent == 0
     world.changes["smtp_url"] = url
     assert send(world).sent == 0
-    desk.pack(world, order, clerk=clerk(world))
+    desk.pack(world, order, order_context=order_context(world))
     assert (send(world).sent, "is on its way" in texts(box)[0]) == (1, True)
 
 
