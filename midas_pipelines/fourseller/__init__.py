@@ -1,1 +1,1 @@
-"""The channel: everything that is known of the 4Seller API, and the only place that speaks to it."""
+"""The channel: all knowledge of the 4Seller API, and the only code that calls it."""

@@ -40,7 +40,7 @@ class FourSeller:
     """An async client, used as `async with FourSeller(...) as channel`.
 
     `in_flight` bounds the requests open at once; `pace` how fast they are sent (without one it adapts to the 429s
-    it meets); `on_failed_call` is told of every failed attempt; `deadline_seconds` bounds a call, retries included,
+    it meets); `on_failed_call` is called for every failed attempt; `deadline_seconds` bounds a call, retries included,
     from its first request on; no write is sent unless `may_write`. Every method raises an error of the `FourSellerError` family.
     """
 
@@ -81,18 +81,18 @@ class FourSeller:
 
     @property
     def sums(self) -> CallSums:
-        """What the calls so far came to."""
+        """Totals of the calls so far."""
         return self._meter.read()
 
     @property
     def learnt_rate(self) -> float | None:
-        """Calls a second that 429s have taught it to keep to; None where it met none, or was given a pace."""
+        """Calls a second learned from 429s; None where it met none, or was given a pace."""
         return self._pace.rate if isinstance(self._pace, AdaptivePace) else None
 
     # products
 
     async def create_product(self, draft: ProductDraft, *, idempotency_key: str) -> Product:
-        """Makes a product. Sent again only when it surely was not applied: raises Ambiguous when the answer was
+        """Creates a product. Sent again only when it certainly was not applied: raises Ambiguous when the answer was
         lost or cannot be read, and the caller looks the SKU up before anything else."""
         key = (b"Idempotency-Key", ascii_value(idempotency_key, "the idempotency key"))
         call = Call(
@@ -101,8 +101,8 @@ class FourSeller:
         return await self._answer(call, pages.read_product)
 
     async def find_by_sku(self, sku: str) -> list[Product]:
-        """Every product with this SKU, however 4Seller spells it; a row that cannot be read is an error, for it could be
-        the one."""
+        """Every product with this SKU, however 4Seller spells it; a row that cannot be read is an error, because it could
+        be the one."""
         read = [
             page async for page in self._pages("/products", pages.read_product, (("sku", sku),), item=sku)
         ]
@@ -117,18 +117,18 @@ class FourSeller:
         return await self._answer(_of_product("GET", product_id), pages.read_product)
 
     async def update_product(self, product_id: str, draft: ProductDraft) -> Product:
-        """Replaces the whole product; sent again after a lost answer, for it comes to the same."""
+        """Replaces the whole product; idempotent, so sent again after a lost answer."""
         return await self._answer(_of_product("PUT", product_id, body=draft.body()), pages.read_product)
 
     async def delete_product(self, product_id: str) -> None:
-        """Removes a product; one that is not there counts as done."""
+        """Deletes a product; a missing one counts as deleted."""
         with suppress(NotFound):
             await self._answer(_of_product("DELETE", product_id), lambda _: None)
 
     # stock
 
     async def set_quantity(self, product_id: str, quantity: int, at: datetime) -> InventoryLevel:
-        """Sets the quantity on sale, as it stood `at` (aware); absolute, so sent again after a lost answer."""
+        """Sets the quantity on sale, as it was `at` (aware); absolute, so sent again after a lost answer."""
         body = as_json({"quantity": quantity, "timestamp": as_time(at)})
         return await self._answer(_of_product("PATCH", product_id, "/inventory", body=body), pages.read_level)
 
@@ -139,12 +139,12 @@ class FourSeller:
     # pages
 
     async def product_pages(self, *, updated_from: datetime | None = None) -> AsyncIterator[ProductPage]:
-        """Every page of products in the channel's order, the next ones fetched while one is used."""
+        """Every page of products in the channel's order, prefetched."""
         async for page in self._pages("/products", pages.read_product, _since(updated_from=updated_from)):
             yield page
 
     async def listing(self) -> Listing:
-        """Every product, and whether it surely is every product. A page that fails after the first leaves what was
+        """Every product, and whether the list is certainly complete. A page that fails after the first leaves what was
         read before it, as not complete; bad credentials and a failing first page are raised."""
         read: list[ProductPage] = []
         try:
@@ -169,8 +169,8 @@ class FourSeller:
         date_to: datetime | None = None,
         status: str | None = None,
     ) -> AsyncIterator[OrderPage]:
-        """Pages of orders in the channel's order, the next ones fetched while one is used; an order that cannot be
-        read is in `rejected`. A page that cannot be had is raised, so that no cursor moves past it."""
+        """Pages of orders in the channel's order, prefetched; an order that cannot be read is in
+        `rejected`. A page that cannot be fetched raises, so that no cursor moves past it."""
         query = _since(updated_from=updated_from, date_from=date_from, date_to=date_to)
         if status:
             query = (*query, ("status", status))
@@ -186,7 +186,7 @@ class FourSeller:
     async def update_order(
         self, order_id: str, *, status: str, at: datetime, tracking: Tracking | None = None
     ) -> Order:
-        """Moves an order on, with its tracking. Raises Conflict for a move that 4Seller does not allow."""
+        """Changes an order's status, with its tracking. Raises Conflict for a transition that 4Seller does not allow."""
         body: dict[str, Any] = {"status": status, "updated_at": as_time(at)}
         if tracking is not None:
             body["tracking"] = tracking.model_dump(exclude_none=True)

@@ -33,7 +33,7 @@ def validator(schema: str) -> jsonschema_rs.Draft202012Validator:
 
 
 def faults_of(schema: str, instance: object) -> list[tuple[str, str]]:
-    """What `instance` breaks of a schema: pairs of (field path, sentence); empty when it keeps it."""
+    """The violations of a schema by `instance`: pairs of (field path, sentence); empty when it is valid."""
     found = []
     for error in validator(schema).iter_errors(instance):
         field = ".".join(str(part) for part in error.instance_path) or "(body)"
@@ -43,6 +43,6 @@ def faults_of(schema: str, instance: object) -> list[tuple[str, str]]:
 
 @cache
 def next_statuses() -> dict[str, frozenset[str]]:
-    """The moves an order may make, by the status it has; the same status again is no move."""
+    """The allowed status transitions, by current status; staying at a status is no transition."""
     table = document()["components"]["schemas"]["OrderStatus"]["x-next"]
     return {status: frozenset(following) for status, following in table.items()}

@@ -1,4 +1,4 @@
-"""What can go wrong between us and 4Seller: a small family, each error one sentence fit for an operator.
+"""Errors of calls to 4Seller; each message is one sentence for an operator.
 
 No message holds a key, a header or personal data: only the call, the item it was about, and the server's own words.
 """
@@ -22,7 +22,7 @@ class BadItem(FourSellerError):
 
 
 class BadCredentials(FourSellerError):
-    """The access is set wrong: 4Seller refused the key or the seller id (401, 403), or the address redirects (3xx).
+    """The access is misconfigured: 4Seller refused the key or the seller id (401, 403), or the address redirects (3xx).
     Every further call would fail too."""
 
 
@@ -68,7 +68,7 @@ class Ambiguous(FourSellerError):
 
 
 class ContractBroken(FourSellerError):
-    """4Seller answered something the contract does not allow; `field` names where."""
+    """4Seller's answer breaks the contract; `field` names where."""
 
     def __init__(
         self, message: str, *, field: str, item: str | None = None, status: int | None = None

@@ -1,4 +1,4 @@
-"""Reading what a hub really sends, one value at a time: what cannot be read counts as missing, and its field is noted.
+"""Reads hub values leniently, one at a time: an unreadable value counts as missing, and its field is recorded.
 
 Each reader returns the value, None for one that is missing (empty, masked), or raises ValueError for one that cannot
 be read. The names of unreadable fields go to the list that is the validation context; without a context, as when a
@@ -38,7 +38,7 @@ GUESSED = (
 
 
 def is_missing(text: str) -> bool:
-    """Whether a text says nothing: empty, blank, masked, or a word for nothing such as `N/A` or `null`."""
+    """Whether a text is empty, blank, masked, or a placeholder such as `N/A` or `null`."""
     return MASK.fullmatch(text) is not None or text.strip().lower() in MISSING_WORDS
 
 
@@ -116,7 +116,7 @@ def _amount_in(text: str) -> Decimal:
 
 def _with_point(number: str) -> str:
     """The number with a point before its fraction and no other separator. Of two kinds the last is the point; one
-    kind alone separates thousands where it stands several times, or is a comma before exactly three digits."""
+    kind alone separates thousands where it occurs several times, or is a comma before exactly three digits."""
     point = max(number.rfind("."), number.rfind(","))
     if point < 0:
         return number
@@ -248,7 +248,7 @@ def read_image(value: Any) -> Any:
 
 
 def lenient(read: Callable[[Any], Any]) -> BeforeValidator:
-    """A field read by `read`: missing and noted where that cannot read it."""
+    """A field read by `read`: missing and recorded where unreadable."""
 
     def field(value: Any, info: ValidationInfo) -> Any:
         try:
@@ -261,7 +261,7 @@ def lenient(read: Callable[[Any], Any]) -> BeforeValidator:
 
 
 def lenient_rows(read: Callable[[Any], Any], *, otherwise: Any = None) -> BeforeValidator:
-    """A list read row by row: a row that cannot be read is noted and left out, or is `otherwise`."""
+    """A list read row by row: an unreadable row is recorded and left out, or becomes `otherwise`."""
 
     def rows(value: Any, info: ValidationInfo) -> list[Any]:
         found = []

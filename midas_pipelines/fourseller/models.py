@@ -1,4 +1,4 @@
-"""What 4Seller answers and what we send, typed. Money is Decimal, times are aware UTC, unknown fields are kept.
+"""Typed models of what 4Seller answers and what we send. Money is Decimal, times are aware UTC, unknown fields are kept.
 
 Answers are read field by field (`lenient.py`): only an `id` is required. Drafts are built strictly.
 """
@@ -70,7 +70,7 @@ class Image(_Answer):
 
 
 class Attributes(_Answer):
-    """What an item is like; weight and dimensions as a number or in words."""
+    """Attributes of an item; weight and dimensions as a number or a text."""
 
     weight: Text = None
     dimensions: Text = None
@@ -79,14 +79,14 @@ class Attributes(_Answer):
 
 
 class Inventory(_Answer):
-    """The quantity on sale, as it stands within a product."""
+    """The quantity on sale, within a product."""
 
     quantity: Count
     track_quantity: Flag = True
 
 
 class Shipping(_Answer):
-    """What the parcel weighs and measures."""
+    """Weight and dimensions of the package."""
 
     weight: Text = None
     dimensions: Text = None
@@ -116,7 +116,7 @@ class ProductDraft(_Draft):
 
 
 class _Whole(_Answer):
-    """A whole answer, which knows what of it could not be read."""
+    """A whole answer, with the names of its unreadable fields."""
 
     _unreadable: tuple[str, ...] = PrivateAttr(default=())
 
@@ -167,7 +167,7 @@ class Product(_Whole):
 
     @property
     def unseen(self) -> frozenset[str]:
-        """The fields that could not be read, or not all of them: not seen, which is not the same as empty."""
+        """The fields that could not be read fully: not seen, which is not the same as empty."""
         return frozenset(part for name in self._unreadable for part in PARTS_WITH.get(name, (name,)))
 
 
@@ -188,7 +188,7 @@ class Customer(_Answer):
 
 
 class Address(_Answer):
-    """Where the parcel goes: personal data, never logged."""
+    """The shipping address: personal data, never logged."""
 
     line1: Personal = None
     line2: Personal = None
@@ -199,7 +199,7 @@ class Address(_Answer):
 
 
 class Tracking(_Draft):
-    """A parcel's carrier, number and page; also what we send when an order ships."""
+    """A shipment's carrier, tracking number and URL; also sent when an order ships."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -209,7 +209,7 @@ class Tracking(_Draft):
 
 
 class OrderItem(_Answer):
-    """One line of an order as it came; the caller decides what a missing or odd quantity means."""
+    """One line of an order as it came; the caller decides what a missing or unusual quantity means."""
 
     sku: Sku = None
     product_id: AnyId = None
@@ -219,7 +219,7 @@ class OrderItem(_Answer):
 
 
 class Order(_Whole):
-    """A sale. `raw` is the JSON as it came; `state` is the status word looked up in the one table."""
+    """A sale. `raw` is the received JSON; `state` is the status word mapped by the one table."""
 
     id: Id
     status: Said = None
@@ -241,11 +241,11 @@ class Order(_Whole):
         return self._raw
 
     def keeping(self, raw: dict[str, Any]) -> Self:
-        """This order, with the JSON it came as."""
+        """This order, with its received JSON."""
         self._raw = raw
         return self
 
     @property
     def state(self) -> StatusWord:
-        """The status as it came, the state it means, and whether the word is known."""
+        """The received status, the state it maps to, and whether it is known."""
         return read_status(self.status)

@@ -18,9 +18,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A row without a readable id: why in words, and the row as it came.
+    """A row without a readable id: why in words, and the received row.
 
-    `place` is where on its page it stood, from 0: another one each time it is listed.
+    `place` is its position on the page, from 0; it may differ each time.
     """
 
     field: str
@@ -34,7 +34,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """One page: the rows that could be read, those that could not, and what the server declared."""
+    """One page: readable rows, rejected rows, and the declared total."""
 
     data: list[Row]
     total: int
@@ -57,8 +57,8 @@ class Listing:
     """Every product the channel shows, read page by page.
 
     `complete` is true only when every page was read, every row could be read, and the distinct ids number what
-    both the first and the last page declared; anything else must delete, zero or clear nothing. What it
-    lacks may be there all the same: only the ids in `gone` are surely not.
+    both the first and the last page declared; an incomplete one must not delete, zero or clear anything. A product
+    that it lacks may still exist: only those in `gone` certainly do not.
     """
 
     products: list[Product]
@@ -66,7 +66,7 @@ class Listing:
     complete: bool
     rejected: list[Rejected] = dataclasses.field(default_factory=list)
     reason: str = ""  # why it is not complete, in words
-    gone: frozenset[str] = frozenset()  # asked for one by one, and answered 404
+    gone: frozenset[str] = frozenset()  # looked up one by one, and answered 404
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:
@@ -77,7 +77,7 @@ def first_fault(error: ValidationError) -> tuple[str, str]:
 
 def read_one(model: type[Model], row: Any, unreadable: list[str] | None = None) -> Model:
     """The row as `model`, each of its fields missing where it cannot be read: their names are added to `unreadable`.
-    Raises ContractBroken naming the field without which there is no such thing, as the id."""
+    Raises ContractBroken naming a required field, such as the id."""
     try:
         return model.model_validate(row, context=[] if unreadable is None else unreadable)
     except ValidationError as error:
@@ -94,7 +94,7 @@ def read_product(row: Any) -> Product:
 
 
 def read_order(row: Any) -> Order:
-    """The row as an order that keeps the JSON it came as. Raises ContractBroken when it has no id."""
+    """The row as an order that keeps its received JSON. Raises ContractBroken when it has no id."""
     unreadable: list[str] = []
     return read_one(Order, row, unreadable).lacking(unreadable).keeping(row)
 
@@ -105,7 +105,7 @@ def read_level(row: Any) -> InventoryLevel:
 
 
 def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
-    """A page of `{"data", "total", "limit", "offset"}`; rows that break the contract are set aside.
+    """A page of `{"data", "total", "limit", "offset"}`; rows that break the contract are rejected.
     Raises ContractBroken when the page itself cannot be read."""
     envelope = body if isinstance(body, dict) else {}
     rows = envelope.get("data")
@@ -144,7 +144,7 @@ def broken_row(rejected: Rejected, *, item: str) -> ContractBroken:
 
 
 def as_listing(read: list[ProductPage], failed: str = "") -> Listing:
-    """The pages as one listing; `complete` only when nothing can be missing from it. `failed` says why the reading
+    """The pages as one listing; `complete` only when nothing can be missing from it. `failed` is why the reading
     ended before the last page, if it did."""
     by_id = {product.id: product for page in read for product in page.data}
     rejected = [row for page in read for row in page.rejected]

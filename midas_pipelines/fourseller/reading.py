@@ -1,4 +1,4 @@
-"""Pages read ahead: several are on their way while one is used, and none is skipped."""
+"""Prefetches pages: several are under way while one is used, and none is skipped."""
 
 import asyncio
 from collections import deque
@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.pages import Page
 
-AHEAD = 12  # pages on their way at once; bounds the memory of a long listing too
-MOST_PAGES = 20_000  # a reading that is longer goes round in a circle, whatever total is declared
+AHEAD = 12  # pages fetched at once; also bounds the memory of a long listing
+MOST_PAGES = 20_000  # a longer reading loops, whatever total is declared
 MOST_STALE = (
-    3  # pages on end without a row that was not read before; one may come of rows that moved meanwhile
+    3  # consecutive pages without a new row; one may come from rows that moved meanwhile
 )
 BITS = (
     2**24
@@ -61,7 +61,7 @@ class _Progress:
         self._pages = self._stale = 0
 
     def note(self, page: Page[Any]) -> None:
-        """Counts a page. Raises ContractBroken when the reading comes to no end."""
+        """Counts a page. Raises ContractBroken when the pages repeat."""
         self._pages += 1
         new = sum(self._mark(hash(row.id)) for row in page.data)
         self._stale = 0 if new else self._stale + 1
@@ -91,7 +91,7 @@ async def _filled(fetch: Fetch[Row], offset: int) -> Page[Row]:
 
 
 async def _drop(coming: deque[tuple[int, asyncio.Future[Page[Row]]]]) -> None:
-    """Ends what is on its way and waits until it has ended."""
+    """Cancels pending fetches and waits until they have ended."""
     tasks = [task for _, task in coming]
     coming.clear()
     for task in tasks:

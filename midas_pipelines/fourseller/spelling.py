@@ -1,4 +1,4 @@
-"""Spellings that hubs make of a text: one text in another case, other blanks, HTML entities, other forms of a character."""
+"""Compares texts despite hub spelling: case, blanks, HTML entities, forms of a character."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from midas_pipelines.fourseller.contract import next_statuses
 
 
 class OrderStatus(StrEnum):
-    """Where a marketplace order stands."""
+    """The status of a marketplace order."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -19,7 +19,7 @@ class OrderStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusWord:
-    """A status as it came (`word`), the state it means, and whether the table knew the word."""
+    """A received status (`word`), the state it maps to, and whether the table knows the word."""
 
     word: str
     status: OrderStatus
@@ -31,7 +31,7 @@ class StatusWord:
         return _letters(self.word) == "unpaid"
 
 
-# 4Seller's own pages say more than the API does; all of these are orders that wait to be worked on. Letters only.
+# 4Seller's own pages use more statuses than the API; all of these are open orders. Letters only.
 WORDS: dict[str, OrderStatus] = {
     **{status.value: status for status in OrderStatus},
     "canceled": OrderStatus.CANCELLED,

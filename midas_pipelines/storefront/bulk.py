@@ -1,4 +1,4 @@
-"""Statements over many rows at once: one statement for a table and a batch, on both databases.
+"""Bulk statements: one for a table and a batch, on both databases.
 
 PostgreSQL takes the rows as one JSON text (`json_to_recordset`): a single parameter whatever the number of rows, and
 an ordinary INSERT or UPDATE, so that the shop's triggers, defaults and row security hold as ever. SQLite prepares the
@@ -85,7 +85,7 @@ def in_short(refused: Exception) -> str:
 def pipelined(connection: sa.Connection) -> Iterator[None]:
     """Lets writes follow one another without waiting for each answer: PostgreSQL works on one while we write the next.
 
-    Nothing may be read inside. What went wrong with any of them is raised at the end of the block.
+    Nothing may be read inside. An error of any of them is raised at the end of the block.
 
     Raises:
         sqlalchemy.exc.DBAPIError: one of them failed, as it would have alone.
@@ -103,7 +103,7 @@ def pipelined(connection: sa.Connection) -> Iterator[None]:
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], key: str) -> set[Any]:
-    """Inserts the rows that no unique key of the table speaks against; returns the `key` of each that went in.
+    """Inserts the rows that violate no unique key; returns the `key` of each inserted row.
 
     Of two transactions that insert the same row one waits for the other's end, and then finds it there. They wait in
     the order of `rows`, which must therefore be sorted alike everywhere.
@@ -134,7 +134,7 @@ def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row],
 
 
 def reserve_ids(connection: sa.Connection, table: sa.Table, number: int, *, above: int = 0) -> list[int]:
-    """Ids that rows of this table may be given, so that what points at them can be written in the same breath.
+    """Ids that rows of this table may be given, so that rows that refer to them can be written at the same time.
 
     Args:
         connection: in a writing transaction.
@@ -149,7 +149,7 @@ def reserve_ids(connection: sa.Connection, table: sa.Table, number: int, *, abov
 
 
 def reserve_ids_of(connection: sa.Connection, numbers: Mapping[sa.Table, int]) -> dict[sa.Table, list[int]]:
-    """As `reserve_ids`, for several tables in one question; so many for each."""
+    """As `reserve_ids`, for several tables in one query, with a number for each."""
     if connection.dialect.name != "postgresql":
         return {table: reserve_ids(connection, table, number) for table, number in numbers.items()}
     parts, parameters = [], []

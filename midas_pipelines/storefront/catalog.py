@@ -13,7 +13,7 @@ from midas_pipelines.storefront.schema import categories, product_images, produc
 from midas_pipelines.storefront.types import Money, to_cents
 
 LARGEST_STOCK = 2**31 - 1
-"""What the shop's own INTEGER column holds, and the contract's quantity."""
+"""The largest value of the shop's INTEGER column and of the contract's quantity."""
 
 ItemKey = tuple[int, int | None]
 """(product_id, variant_id); variant_id is None for a product sold without variants."""

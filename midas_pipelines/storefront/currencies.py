@@ -1,4 +1,4 @@
-"""What is particular to currencies."""
+"""Decimal places of currencies."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""JSON for the database, written by pydantic's serializer: several times as fast as `json`, and it knows amounts and
-moments."""
+"""JSON for the database, written by pydantic's serializer: several times as fast as `json`, and it supports Decimal
+and datetime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding the item that a SKU names, and whether an item is still there."""
+"""Finds items by SKU, and checks whether an item still exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from midas_pipelines.storefront.schema import product_variants, products
 
 
 def items_by_sku(connection: sa.Connection, skus: Collection[str]) -> dict[str, ItemKey]:
-    """The items with these SKUs; a product that is sold by variant is no item, so its own SKU finds nothing."""
+    """The items with these SKUs; a product with variants is not an item, so its own SKU finds nothing."""
     if not skus:
         return {}
     has_variants = sa.exists().where(product_variants.c.product_id == products.c.id)
@@ -30,7 +30,7 @@ def items_by_sku(connection: sa.Connection, skus: Collection[str]) -> dict[str, 
 
 
 def present_items(connection: sa.Connection, keys: Collection[ItemKey]) -> set[ItemKey]:
-    """Those of the keys that still name an item of the shop's, archived or not."""
+    """The keys of items that still exist in the shop, archived or not."""
     product_ids = {product for product, variant in keys if variant is None}
     variant_ids = {variant for _, variant in keys if variant is not None}
     columns = product_variants.c

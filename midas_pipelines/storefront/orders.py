@@ -29,7 +29,7 @@ def insert_order_items(connection: sa.Connection, rows: Sequence[dict[str, Any]]
 
 
 def insert_history(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Notes the status each order has reached, as the shop's own code does."""
+    """Adds each order's status to its history, as the shop's own code does."""
     insert_rows(connection, order_status_history, rows)
 
 
@@ -42,13 +42,13 @@ def update_order(connection: sa.Connection, order_id: int, **columns: Any) -> No
 def describe_order(
     connection: sa.Connection, order_id: int, *, before: dict[str, Any], now: dict[str, Any]
 ) -> None:
-    """Changes those columns of a shop order that hold still what was written there; the shop may have its own words.
+    """Changes the columns of a shop order that still hold what we wrote; the shop may have edited the others.
 
     Args:
         connection: a writing transaction.
         order_id: the shop's.
-        before: what was written, by column.
-        now: what is to be there.
+        before: the values we wrote, by column.
+        now: the new values.
     """
     found = connection.execute(sa.select(*(orders.c[name] for name in before)).where(orders.c.id == order_id))
     row = found.mappings().first()
@@ -60,14 +60,14 @@ def describe_order(
 
 
 def date_order(connection: sa.Connection, order_id: int, placed_at: datetime) -> None:
-    """Gives a shop order and its lines the moment at which it was placed."""
+    """Sets the time at which a shop order and its lines were placed."""
     update_order(connection, order_id, created_at=placed_at)
     lines = sa.update(order_items).where(order_items.c.order_id == order_id)
     connection.execute(lines.values(created_at=placed_at))
 
 
 def update_order_items(connection: sa.Connection, order_id: int, rows: Sequence[dict[str, Any]]) -> None:
-    """Changes lines of a shop order; each row names its `id`. A line that is not this order's any more stays as it is."""
+    """Changes lines of a shop order; each row names its `id`. A line that no longer belongs to this order stays as it is."""
     mine = sa.select(order_items.c.id).where(order_items.c.order_id == order_id)
     present = set(connection.scalars(mine)) if rows else set()
     update_rows(connection, order_items, [row for row in rows if row["id"] in present])
@@ -76,7 +76,7 @@ def update_order_items(connection: sa.Connection, order_id: int, rows: Sequence[
 def set_order_status(
     connection: sa.Connection, order_id: int, *, status: str, notes: str, payment_status: str | None = None
 ) -> None:
-    """Moves a shop order to `status` and notes it in its history; an order that the shop has deleted stays so."""
+    """Sets a shop order's status and adds it to its history; a deleted order stays deleted."""
     changes = {"status": status} | ({} if payment_status is None else {"payment_status": payment_status})
     update_order(connection, order_id, **changes)
     there = sa.select(orders.c.id, sa.literal(status), sa.literal(notes)).where(orders.c.id == order_id)
@@ -90,7 +90,7 @@ def lock_orders(connection: sa.Connection, order_ids: Collection[int]) -> None:
 
 
 def set_paid(connection: sa.Connection, order_id: int | None) -> None:
-    """Notes that an order which waited for its payment is paid."""
+    """Marks an order that waited for its payment as paid."""
     waits = sa.and_(orders.c.id == order_id, orders.c.payment_status == "pending")
     connection.execute(sa.update(orders).where(waits).values(payment_status="paid"))
 
@@ -101,7 +101,7 @@ def order_status(connection: sa.Connection, order_id: int | None) -> str | None:
 
 
 def erase_words(connection: sa.Connection, order_id: int) -> None:
-    """Takes the notes out of a shop order's history of statuses."""
+    """Deletes the notes in a shop order's status history."""
     history = sa.update(order_status_history).where(order_status_history.c.order_id == order_id)
     connection.execute(history.values(notes=None))
 
@@ -112,11 +112,11 @@ def order_payment(connection: sa.Connection, order_id: int | None) -> str | None
 
 
 def is_refunded(connection: sa.Connection, order_id: int | None) -> bool:
-    """Whether the shop's order says that it is refunded."""
+    """Whether the shop's order is refunded."""
     return order_payment(connection, order_id) == "refunded"
 
 
 def order_address(connection: sa.Connection, order_id: int | None) -> dict[str, Any] | None:
-    """Who bought and where it goes, as the shop keeps it; None when the shop has deleted the order."""
+    """Buyer and address in the shop's order; None when the shop has deleted it."""
     found = connection.scalar(sa.select(orders.c.shipping_address).where(orders.c.id == order_id))
     return found if isinstance(found, dict) else None

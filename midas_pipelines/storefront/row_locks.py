@@ -1,4 +1,4 @@
-"""Locking rows that the shop locks too: many at once are asked for and not waited for, so that no one waits in a ring."""
+"""Locks rows that the shop locks too; many rows are locked without waiting, so that no deadlock arises."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NO_WAIT = "midas_no_wait"
 
 
 class RowsBusy(sa.exc.OperationalError):
-    """Others hold rows that the transaction needs: it is to be undone and tried again."""
+    """Other sessions hold rows that the transaction needs: roll it back and try again."""
 
     def __init__(self, table: str, ids: Collection[int]) -> None:
         super().__init__(None, None, Exception(f"Another session holds rows of {table}; try again."))
         self.table = table
         self.ids = frozenset(ids)
-        self.orders: set[str] = set()  # the sales that need them, where that is known
+        self.orders: set[str] = set()  # the sales that need them, where known
 
 
 def lock(

@@ -1,4 +1,4 @@
-"""Reading and setting the shop's stock counts under a lock, always in one order: products by id, then variants."""
+"""Reads and sets the shop's stock under a lock, always in one order: products by id, then variants."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def to_cents(amount: Decimal) -> Decimal:
 class Money(sa.types.TypeDecorator[Decimal]):
     """DECIMAL(10,2) that is a Decimal in Python on both databases; SQLite keeps it as a number.
 
-    What is no number in the database comes out as NaN: one such row must not stop the reading of the others.
+    A value that is not a number is read as NaN: one such row must not stop the reading of the others.
     """
 
     impl = sa.Numeric(10, 2)
@@ -55,7 +55,7 @@ class Money(sa.types.TypeDecorator[Decimal]):
 class Amount(Money):
     """DECIMAL(18,4): money as a marketplace gives it, in a currency of its own, which may have a thousandth.
 
-    Comes out with two digits after the point, and more only where they say something.
+    Read with two digits after the point, and more only where they are not zero.
     """
 
     cache_ok = True
@@ -94,7 +94,7 @@ def writable(text: str) -> str:
 
 
 class Words(sa.types.TypeDecorator[str]):
-    """Words for a person, often from outside: made writable, and cut to the column's length where it has one."""
+    """Text for a person, often from outside: made storable, and cut to the column's length if it has one."""
 
     impl = sa.Text
     cache_ok = True
@@ -145,7 +145,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 
 
 class ReadableMoment(UtcDateTime):
-    """A moment that the shop's own code may write; what is none in the database comes out as None, and stops nobody."""
+    """A time that the shop's own code may write; an invalid value is read as None, without an error."""
 
     cache_ok = True
 
@@ -199,4 +199,4 @@ def is_due(moment: sa.ColumnElement[datetime | None], longest_seconds: int) -> s
 
 
 SQLITE_NOW = "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
-"""SQLite's clock in the very text form that SQLAlchemy reads back: six digits after the second."""
+"""SQLite's clock in the text form that SQLAlchemy reads back: six digits after the second."""

@@ -1,4 +1,4 @@
-"""An HTTP answer sorted: into the JSON it holds, or into the error it means for this call."""
+"""Turns an HTTP answer into the JSON it holds, or into the error it means for this call."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer; `date` is the moment by the server's own clock, where it said so."""
+    """An HTTP answer; `date` is the time by the server's clock, where given."""
 
     status: int
     body: bytes
@@ -66,7 +66,7 @@ def sort(call: Call, answer: Answer) -> Any:
 
 def read(call: Call, reader: Callable[[Any], Read], answer: Any) -> Read:
     """The answer as the reader types it. Raises ContractBroken naming the call and the field; Ambiguous in its place
-    where the call must not be sent twice, for something was made and only a look can tell what."""
+    where the call must not be sent twice, because something was created and only a look-up shows what."""
     try:
         return reader(answer)
     except ContractBroken as broken:
@@ -140,7 +140,7 @@ def _refusal(call: Call, status: int, code: str | None, words: str) -> FourSelle
 
 
 def _error_in(body: bytes) -> tuple[str | None, str]:
-    """The code and the words of an error body; whatever it is, never an exception."""
+    """The code and message of an error body; never raises, whatever the body is."""
     try:
         error = pydantic_core.from_json(body)["error"]
         code, message, details = error.get("code"), error.get("message"), error.get("details")

@@ -1,4 +1,4 @@
-"""One call to the API described, and one failed attempt as it is told to whoever keeps the record."""
+"""Describes one call to the API, and one failed attempt for the error log."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ READS = frozenset({"GET"})
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What to send: `template` names the endpoint in records, `path` is what is really asked for.
+    """What to send: `template` names the endpoint in records, `path` is the real path.
 
     `item` is the SKU or the id the call is about. `resend` is False for a call that must never be sent again
     once it may have been applied.
@@ -37,7 +37,7 @@ class Call:
 
     @property
     def subject(self) -> str:
-        """The call in a sentence: what is done, and to which item."""
+        """The call in words: action and item."""
         return f"{self.endpoint} for {self.item}" if self.item else self.endpoint
 
 

@@ -1,4 +1,4 @@
-"""What the calls of one client came to: how many, how many failed, how long they took. A few additions for each call."""
+"""Counts and times one client's calls, at the cost of a few additions per call."""
 
 import time
 from collections.abc import Callable
@@ -12,10 +12,10 @@ class CallSums:
     """Sums over calls as they were sent, each attempt counted; a call lasts from its sending to its answer.
 
     Args:
-        requests: calls that are over, so that no share of them is ever above one.
-        failed: of these, the ones that failed, whatever a retry made of it.
-        limited: of the failed, the ones that met 4Seller's rate limit (429).
-        writes: of the calls, the ones that change something.
+        requests: finished calls, so that no share of them is above one.
+        failed: those of them that failed, also where a retry succeeded.
+        limited: failed calls that met 4Seller's rate limit (429).
+        writes: calls that change something.
         seconds: how long all calls lasted together.
         write_seconds: how long the writes lasted together.
         busy_seconds: for how long at least one call was under way.
@@ -30,12 +30,12 @@ class CallSums:
     busy_seconds: float = 0.0
 
     def since(self, earlier: "CallSums") -> "CallSums":
-        """What came after `earlier`, a reading of the same meter."""
+        """The difference to `earlier`, a reading of the same meter."""
         before = asdict(earlier)
         return CallSums(**{name: value - before[name] for name, value in asdict(self).items()})
 
     def as_counts(self) -> dict[str, int | float]:
-        """The sums by name, to be kept; seconds to the tenth of a millisecond."""
+        """The sums by name, for storing; seconds to the tenth of a millisecond."""
         return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
@@ -56,7 +56,7 @@ class CallMeter:
         self._write_seconds = 0.0
 
     def begin(self) -> float:
-        """Counts a call that is sent now; returns the moment, to be handed to `end`."""
+        """Counts a call that is sent now; returns the start time for `end`."""
         now = self._clock()
         if not self._under_way:
             self._busy_since = now
@@ -65,7 +65,7 @@ class CallMeter:
         return now
 
     def end(self, began: float, *, write: bool) -> None:
-        """Counts the time of a call that is over, answered or not."""
+        """Counts the time of a finished call, answered or not."""
         now = self._clock()
         self._under_way -= 1
         if not self._under_way:
@@ -77,7 +77,7 @@ class CallMeter:
             self._write_seconds += now - began
 
     def failed(self, status: int | None) -> None:
-        """Counts the call that is just over as failed with that status; None where there was no answer."""
+        """Counts the call that just finished as failed with that status; None where there was no answer."""
         self._failed += 1
         self._limited += status == TOO_MANY_REQUESTS
 

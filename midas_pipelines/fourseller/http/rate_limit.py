@@ -1,4 +1,4 @@
-"""How fast calls may be sent: what a pace is, and one that learns the limit from 4Seller's own answers."""
+"""Rate limits for calls: the protocol, and one that learns the limit from 4Seller's answers."""
 
 import asyncio
 import time
@@ -15,10 +15,10 @@ UNKNOWN = 20.0  # requests a second taken for the rate sent when it cannot be ju
 
 
 class Pace(Protocol):
-    """Asked before each request and told how it went; one may be shared by all processes."""
+    """Asked before each request and given its result; one may be shared by all processes."""
 
     async def take(self) -> float:
-        """Returns 0 when one request may be sent; the seconds to wait, at once, in a pause too long to wait for."""
+        """Waits for a turn and returns 0; in a long pause returns the seconds to wait at once."""
 
     async def blocked(self, seconds: float) -> None:
         """4Seller answered 429 and asks for this pause."""
@@ -87,13 +87,13 @@ class AdaptivePace:
         """Stops all sending for `seconds` and lowers the rate, once for each pause."""
         now = self._clock()
         self._end_probe(now)
-        if now >= self._blocked_until:  # the other 429s of the same burst tell nothing new
+        if now >= self._blocked_until:  # the other 429s of the same burst are no news
             self._ceiling = self._rate
             lower = self._seen() / 2 if self._rate is None else self._rate * GENTLY
             self._rate = max(self._floor, lower)
         if now + seconds > self._blocked_until:
             self._blocked_until, self._probe_at = now + seconds, now + min(seconds, LONGEST_PAUSE)
-        self._next = self._blocked_until  # who waits takes a new turn after the pause
+        self._next = self._blocked_until  # waiting callers take a new turn after the pause
 
     async def succeeded(self) -> None:
         """Lets the rate grow, and ends a long pause whose probe was answered."""
@@ -109,11 +109,11 @@ class AdaptivePace:
             self._blocked_until = self._next = now
 
     def _near_ceiling(self, rate: float) -> bool:
-        """Whether the rate is about where the last 429 came: there it feels its way."""
+        """Whether the rate is near that of the last 429, where it grows slowly."""
         return self._ceiling is not None and self._ceiling * GENTLY <= rate <= self._ceiling / GENTLY
 
     def _seen(self) -> float:
-        """Requests a second as they were sent lately."""
+        """Requests a second sent recently."""
         if len(self._sent) < FEW:
             return UNKNOWN
         return (len(self._sent) - 1) / max(self._sent[-1] - self._sent[0], 0.05)

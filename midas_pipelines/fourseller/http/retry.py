@@ -1,4 +1,4 @@
-"""How often a call is sent: three attempts with exponential back-off and full jitter, all within one deadline."""
+"""Retries a call: three attempts with exponential backoff and full jitter, within one deadline."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ _doubts: ContextVar[list[Ambiguous] | None] = ContextVar("doubts", default=None)
 
 @contextmanager
 def noting_doubts() -> Iterator[list[Ambiguous]]:
-    """Collects the writes of this task that got no answer, also where a later attempt did."""
+    """Collects the writes of this task that got no answer, even if a later attempt did."""
     noted: list[Ambiguous] = []
     token = _doubts.set(noted)
     try:
@@ -33,8 +33,8 @@ def noting_doubts() -> Iterator[list[Ambiguous]]:
 
 
 class Budget:
-    """What one call may still use: attempts and seconds. The clock starts when the first request is sent, not
-    while it waits its turn; a 429 takes time but no attempt, for it says nothing about the item."""
+    """The attempts and seconds that one call may still use. The clock starts when the first request is sent, not
+    while it waits its turn; a 429 takes time but no attempt, because it is not about the item."""
 
     def __init__(self, call: Call, deadline_seconds: float) -> None:
         self.call = call
@@ -50,7 +50,7 @@ class Budget:
         return self._seconds if self._ends is None else self._ends - time.monotonic()
 
     def start_attempt(self) -> float:
-        """Counts one sending and gives the seconds it may take, so that the attempts to come still fit.
+        """Counts one attempt and returns the seconds it may take, so that later attempts still fit.
         A call that is never sent twice may use all that is left."""
         if self._ends is None:
             self._ends = time.monotonic() + self._seconds
@@ -59,7 +59,7 @@ class Budget:
         return max(self.remaining / shares, 0.05)
 
     def note(self, error: FourSellerError) -> None:
-        """Remembers what a failed attempt leaves behind."""
+        """Records a failed attempt."""
         if not isinstance(error, RateLimited):
             self._failed += 1
         if isinstance(error, Ambiguous):
@@ -68,13 +68,13 @@ class Budget:
                 noted.append(error)
 
     def may_send_again(self, error: BaseException) -> bool:
-        """Whether this failure is one that sending again could mend, without doing anything twice."""
+        """Whether a retry may help and cannot apply anything twice."""
         if isinstance(error, Ambiguous):
             return self.call.resend
         return isinstance(error, Unavailable | RateLimited)
 
     def pause(self, state: tenacity.RetryCallState) -> float:
-        """Seconds to wait before the next attempt: what a 429 asked, else the back-off."""
+        """Seconds to wait before the next attempt: the pause of a 429, else the backoff."""
         error = state.outcome.exception() if state.outcome else None
         return error.retry_after_seconds if isinstance(error, RateLimited) else _BACK_OFF(state)
 
@@ -83,7 +83,7 @@ class Budget:
         return self._failed >= ATTEMPTS or state.upcoming_sleep >= self.remaining
 
     def verdict(self, error: FourSellerError) -> FourSellerError:
-        """The error to raise in the end: a write that may have happened stays one, whatever came after."""
+        """The error to raise: Ambiguous if any attempt of a write may have been applied, whatever came after."""
         if self._doubt is not None and isinstance(error, Unavailable | RateLimited):
             return self._doubt
         return error
@@ -91,7 +91,7 @@ class Budget:
 
 async def send_with_retries(budget: Budget, attempt: Callable[[Budget], Awaitable[Any]]) -> Any:
     """Runs `attempt` until it gives an answer, fails for good, or the budget is spent.
-    Raises the last error, or the doubt a lost write left."""
+    Raises the last error, or Ambiguous after a lost write."""
     again = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(budget.may_send_again),
         stop=budget.is_spent,

@@ -1,4 +1,4 @@
-"""The pause a 429 asks for: seconds, a date, or a number that is a date."""
+"""Reads the Retry-After header: seconds, a date, or a Unix time."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,7 +13,7 @@ UNITS = (1.0, 1e3, 1e6, 1e9)  # of a Unix time: seconds, milliseconds, microseco
 
 def seconds_asked(header: str | None, now: datetime) -> float | None:
     """Seconds to wait from `now` by a Retry-After header; of a list its first entry that can be read.
-    None when there is no header or it says nothing."""
+    None when there is no header or it is not readable."""
     parts = [header, *header.split(",")] if header is not None else []
     for text in parts:  # whole first: an HTTP date has a comma in it
         seconds = _number(text, now) if _is_number(text) else _until(text, now)

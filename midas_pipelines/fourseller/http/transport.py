@@ -46,7 +46,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.ConnectError: nothing was sent.
             httpx.ReadError: the answer was lost; the request may have been acted upon.
-            UnreadableAnswer: so was this one.
+            UnreadableAnswer: the answer cannot be read; the request may have been acted upon.
         """
         import aiohttp  # takes a quarter of the time that dagster takes to load, and only a sender needs it
         import yarl
@@ -75,7 +75,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp
 
-        if self._session is None:  # here, because a session belongs to the loop that is running
+        if self._session is None:  # here, because a session belongs to the running loop
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self.tls or True, keepalive_timeout=IDLE_SECONDS),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
@@ -84,7 +84,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 auto_decompress=False,
                 trust_env=self._proxied,
             )
-            # aiohttp would send a lost GET, PUT or DELETE again by itself: uncounted, unpaced, unlogged.
+            # aiohttp would retry a lost GET, PUT or DELETE silently: uncounted, not rate limited, not logged.
             self._session._retry_connection = False
         return self._session
 
@@ -101,7 +101,7 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
         try:
             body += unpack.decompress(part, LARGEST_ANSWER - len(body) + 1) if unpack else part
         except zlib.error:
-            raise UnreadableAnswer("it is not the gzip that it says it is") from None
+            raise UnreadableAnswer("it is not valid gzip") from None
         if max(received, len(body)) > LARGEST_ANSWER:
             raise UnreadableAnswer(f"it is larger than {LARGEST_ANSWER // 1_000_000} MB")
     if unpack and received and not unpack.eof:

@@ -14,7 +14,7 @@ from midas_pipelines.fourseller.http.calls import Call
 from midas_pipelines.fourseller.http.retry_after import date_of
 from midas_pipelines.fourseller.http.transport import AiohttpTransport, UnreadableAnswer
 
-SHORT_SECRET = 8  # letters; a shorter one cannot be blotted out without spoiling innocent words
+SHORT_SECRET = 8  # letters; masking a shorter one would also mask ordinary words
 ODD_IN_ID = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -90,7 +90,7 @@ class Wire:
 
 
 async def _whole(response: httpx.Response) -> bytes:
-    """The body, the connection given back whatever happens meanwhile."""
+    """The body; always releases the connection."""
     try:
         return await response.aread()
     except BaseException:
@@ -126,13 +126,13 @@ def _checked(base_url: str) -> httpx.URL:
     if url.scheme == "http" and not _is_loopback(url.host):
         raise ValueError(
             f"FOURSELLER_API_URL would send the API key in clear to {url.host}: use https://; "
-            "http:// is for a sandbox on this very machine (localhost, 127.0.0.1, ::1)."
+            "http:// is for a sandbox on this machine (localhost, 127.0.0.1, ::1)."
         )
     return url
 
 
 def _transport(base: httpx.URL) -> httpx.AsyncBaseTransport:
-    """Straight to this very machine, else through the proxy where the environment names one; TLS is verified."""
+    """Direct to this machine, else through the environment's proxy, if any; TLS is verified."""
     tls = httpx.create_ssl_context() if base.scheme == "https" else None  # by certifi's roots
     return AiohttpTransport(tls, proxied=not _is_loopback(base.host))
 
