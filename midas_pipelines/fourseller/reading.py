@@ -10,9 +10,7 @@ from midas_pipelines.fourseller.pages import Page
 
 AHEAD = 12  # pages fetched at once; also bounds the memory of a long listing
 MOST_PAGES = 20_000  # a longer reading loops, whatever total is declared
-MOST_STALE = (
-    3  # consecutive pages without a new row; one may come from rows that moved meanwhile
-)
+MOST_STALE = 3  # consecutive pages without a new row; one may come from rows that moved meanwhile
 BITS = (
     2**24
 )  # marks by which an id is known again: two of a million ids share one, but not all ids of three pages
