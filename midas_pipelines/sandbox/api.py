@@ -1,6 +1,6 @@
 """The API itself, as a plain ASGI application: credentials, rate limit, faults, then the operation.
 
-Written without a framework, for it has to answer a thousand calls a second beside the client that is measured.
+Written without a framework, because it has to answer a thousand calls a second beside the measured client.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Api:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one call and writes it down."""
+        """Answers one call and records it."""
         started = time.perf_counter()
         method, path = scope["method"], scope["path"]
         asked = path + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
@@ -90,7 +90,7 @@ class Api:
             self._calls.note(method, asked, status, fault, time.perf_counter() - started)
 
     def _refusal(self, headers: dict[bytes, bytes]) -> Answer | None:
-        """The answer to a call that may not even try: 401, or 429."""
+        """The answer to a call that is refused before it runs: 401 or 429."""
         bearer = headers.get(b"authorization", b"")
         seller = headers.get(b"x-seller-id", b"")
         if not (hmac.compare_digest(bearer, self._bearer) and hmac.compare_digest(seller, self._seller)):

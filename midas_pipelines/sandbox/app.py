@@ -16,7 +16,7 @@ from midas_pipelines.sandbox.webhooks import Webhooks
 
 
 class Sandbox:
-    """Everything one sandbox is made of; itself the ASGI application."""
+    """The parts of one sandbox; itself the ASGI application."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
@@ -31,7 +31,7 @@ class Sandbox:
         self.webhooks = Webhooks(config)
         self.habits = Habits(self.state, config.habits)
         self.state.listeners.append(
-            lambda event, row: self.webhooks.tell(event, self.habits.told(event, row))
+            lambda event, row: self.webhooks.send(event, self.habits.for_webhook(event, row))
         )
         self.shoppers = Shoppers(self.state, config.seed)
         self._api = Api(config, self.state, self.faults, self.limit, self.calls, self.habits)
@@ -45,11 +45,11 @@ class Sandbox:
             await self._rest(scope, receive, send)
 
     async def start(self) -> None:
-        """Starts what runs by itself."""
+        """Starts the background tasks."""
         self.shoppers.set_rate(self.config.shoppers_rate)
 
     async def stop(self) -> None:
-        """Ends what runs by itself and lets the file go."""
+        """Stops the background tasks and closes the file."""
         self.shoppers.set_rate(0)
         await self.webhooks.stop()
         self.state.close()

@@ -1,4 +1,4 @@
-"""A sandbox beside the code that uses it: in a thread of this process, or in a process of its own."""
+"""Runs a sandbox beside the code that uses it: in a thread of this process, or in a process of its own."""
 
 import asyncio
 import dataclasses
@@ -105,7 +105,7 @@ class BackgroundSandbox:
         url = self._child.stdout.readline().strip()
         if not url:
             self._end_child(self._child)
-            raise RuntimeError("the sandbox's process did not start; its words are above")
+            raise RuntimeError("the sandbox's process did not start; its output is above")
         self.root = url.removesuffix(BASE_PATH)
 
     def _end_child(self, child: subprocess.Popen[str]) -> None:
@@ -128,7 +128,7 @@ def die_with_parent(parent: int) -> None:
         readable, _, _ = select.select([sys.stdin], [], [], 0.5)
         if readable and not os.read(0, 1024):
             break
-    os._exit(0)  # nothing to tidy: the journal is written as things happen
+    os._exit(0)  # no cleanup: the journal is already written
 
 
 def main() -> None:

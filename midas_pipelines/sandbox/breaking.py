@@ -1,4 +1,4 @@
-"""How each kind of fault looks from outside, down to connections that are really reset."""
+"""Produces each kind of fault, down to connections that are really reset."""
 
 import asyncio
 import random
@@ -17,14 +17,14 @@ from midas_pipelines.sandbox.faults import Faults
 from midas_pipelines.sandbox.habits.habit import Answer
 
 TRANSPORT = "midas.transport"  # where the server's protocol leaves the connection in the ASGI scope
-TURNS = 3  # of the event loop between a reset and the server's noticing it
+TURNS = 3  # loop iterations until the server notices a reset
 JSON = (b"content-type", b"application/json")
 GARBAGE = b"<html><body><h1>Bad gateway</h1></body></html>"
 Apply = Callable[[], Answer]
 
 
 class Connection(Protocol):
-    """What is needed of a server's transport to cut it."""
+    """The part of a server's transport that is needed to cut it."""
 
     def abort(self) -> None: ...
     def get_extra_info(self, name: str) -> Any: ...
@@ -37,7 +37,7 @@ async def meet(kind: str, faults: Faults, scope: Scope, send: Send, apply: Apply
         return await reply(send, (429, _error("rate_limited", "Too many calls."), headers))
     if kind in ("500", "503"):
         if kind == "500" and faults.coin():
-            apply()  # nobody can tell from outside
+            apply()  # invisible from outside
         return await reply(send, (int(kind), _error("unavailable", "Something broke."), [JSON]))
     if kind == "slow":
         await asyncio.sleep(faults.slow_seconds)

@@ -1,4 +1,4 @@
-"""The record of what was asked of the sandbox: the last calls one by one, and all of them counted."""
+"""The record of calls to the sandbox: the last ones in full, and counts of all."""
 
 from collections import Counter, deque
 from typing import Any
@@ -16,7 +16,7 @@ class CallLog:
         self.counts: Counter[tuple[str, int]] = Counter()
 
     def note(self, method: str, path: str, status: int, fault: str | None, seconds: float) -> None:
-        """Writes one call down."""
+        """Records one call."""
         self.counts[method, status] += 1
         self.last.append(
             {

@@ -1,4 +1,4 @@
-"""What a sandbox is started with; most of it can be changed at run time through `/__sandbox`."""
+"""Start options of a sandbox; most can be changed at run time through `/__sandbox`."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ FAULT_KINDS = (
     "truncated",
 )
 
-# What `fault_rate` is shared among. Left out are 429 (a rate limit is its own knob, and one 429 rightly makes a
+# The kinds that `fault_rate` is divided among. Left out are 429 (a rate limit is its own knob, and one 429 rightly makes a
 # client pause everything) and timeout and slow (they measure patience, not recovery).
 MIX = ("500", "503", "reset-before", "reset-after-apply", "garbage", "truncated")
 

@@ -1,4 +1,4 @@
-"""What a test or a person may do to the sandbox at run time, under /__sandbox. JSON in and out, no credentials."""
+"""Run-time controls of the sandbox, under /__sandbox. JSON in and out, no credentials."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def control_routes(sandbox: Sandbox) -> Starlette:
 
 
 class Controls:
-    """Each method takes the JSON body and the id of the path, and gives what is answered."""
+    """Each method takes the JSON body and the id of the path, and returns the answer."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
     def settings(self, _: Json, __: str) -> Json:
-        """Everything that can be turned."""
+        """All controls with their values."""
         faults, limit = self._sandbox.faults, self._sandbox.limit
         return {
             "faults": faults.shares,
@@ -133,11 +133,11 @@ class Controls:
         return list(self._sandbox.calls.last)
 
     def counts(self, _: Json, __: str) -> dict[str, dict[str, int]]:
-        """Calls by method and status; 0 stands for no answer."""
+        """Calls by method and status; 0 is no answer."""
         return self._sandbox.calls.by_method()
 
     def reset(self, body: Json, _: str) -> Json:
-        """Forgets products, orders and calls, and ends faults and habits; `{"calls_only": true}` only the calls."""
+        """Deletes products, orders and calls, and ends faults and habits; `{"calls_only": true}` only the calls."""
         self._sandbox.calls.clear()
         if not body.get("calls_only"):
             self._sandbox.state.clear()
@@ -150,15 +150,15 @@ class Controls:
         return list(self._sandbox.state.products.values())
 
     def add_product(self, body: Json, _: str) -> Json:
-        """A product nobody of ours made: an orphan, or a duplicate."""
+        """Adds a product that the integration did not create: an orphan, or a duplicate."""
         return self._sandbox.state.create(body)
 
     def edit_product(self, body: Json, key: str) -> Json:
-        """Some fields of a product, changed behind our back."""
+        """Changes some fields of a product without a sync knowing."""
         return self._sandbox.state.edit(key, body)
 
     def remove_product(self, _: Json, key: str) -> Json:
-        """A product removed behind our back."""
+        """Deletes a product without a sync knowing."""
         self._sandbox.state.remove(key)
         return {}
 
@@ -167,13 +167,13 @@ class Controls:
         return list(self._sandbox.state.orders.values())
 
     def place_order(self, body: Json, _: str) -> Json:
-        """An order: `items` as given (else out of the stock), any other field put over what is invented."""
+        """Adds an order: `items` as given (else from the stock); other fields override the generated ones."""
         invented = self._sandbox.shoppers.order(body.get("items"))
         given = {name: value for name, value in body.items() if name != "items"}
         return self._sandbox.state.place({**invented, **given})
 
     def change_order(self, body: Json, key: str) -> Json:
-        """`{"action": "pay" | "cancel" | "refund"}`, or fields to change as they are."""
+        """`{"action": "pay" | "cancel" | "refund"}`, or fields to set directly."""
         action = body.get("action")
         if action == "pay":
             return self._sandbox.shoppers.pay(key)

@@ -1,4 +1,4 @@
-"""What goes wrong in the sandbox on purpose: faults drawn by share, latency, and the rate limit."""
+"""Injects faults into the sandbox: by share, latency, and the rate limit."""
 
 import math
 import random
@@ -10,7 +10,7 @@ from midas_pipelines.sandbox.config import SandboxConfig, checked_faults
 
 
 class Faults:
-    """Draws the fate of each call; the same seed and the same calls have the same fates."""
+    """Draws the fault of each call; the same seed and calls give the same faults."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self._random = random.Random(config.seed)
@@ -22,12 +22,12 @@ class Faults:
         self.timeout_seconds = config.timeout_seconds
 
     def set(self, shares: dict[str, float]) -> None:
-        """Replaces all shares and forgets what was scripted. Raises ValueError for an unknown kind."""
+        """Replaces all shares and drops scripted faults. Raises ValueError for an unknown kind."""
         self._next.clear()
         self.shares = checked_faults(shares)
 
     def script(self, kinds: list[str | None]) -> None:
-        """The next calls meet exactly these, None for no fault; the shares stand again after them.
+        """The next calls meet exactly these, None for no fault; the shares apply again after them.
         Raises ValueError for an unknown kind."""
         checked_faults({kind: 0.0 for kind in kinds if kind is not None})
         self._next = deque(kinds)
@@ -57,7 +57,7 @@ class Faults:
 
 
 class RateLimit:
-    """So many requests a second with a small burst (GCRA: one number, the time the next request is due)."""
+    """A rate limit with a small burst (GCRA: one number, the time the next request is due)."""
 
     def __init__(
         self, rate: float | None, burst: int | None = None, *, clock: Callable[[], float] = time.monotonic

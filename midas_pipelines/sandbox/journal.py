@@ -13,7 +13,7 @@ Entry = tuple[str, str, Any]  # kind, id, value (None: removed)
 
 
 class Journal:
-    """An append-only record of (kind, id, value); the last one for an id stands."""
+    """An append-only record of (kind, id, value); the last one for an id counts."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -46,7 +46,7 @@ class Journal:
             os.write(self._file, _line((kind, key, value)))
 
     def close(self) -> None:
-        """Lets the file go."""
+        """Closes the file."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

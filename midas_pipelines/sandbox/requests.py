@@ -1,4 +1,4 @@
-"""A request read by the contract: which operation it is, and whether its parameters and body keep the document."""
+"""Matches a request to an operation of the contract and validates its parameters and body."""
 
 import json
 import re
@@ -19,7 +19,7 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)\Z")
 
 @dataclass(frozen=True)
 class Parameter:
-    """A query parameter or header: how it is checked, and what stands when it is not given."""
+    """A query parameter or header: its validator and its default."""
 
     name: str
     integer: bool

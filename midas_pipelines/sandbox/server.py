@@ -1,4 +1,4 @@
-"""The sandbox as a server: in the foreground, in a thread, or in a process that never outlives its parent."""
+"""Serves the sandbox: in the foreground, in a thread, or in a process that never outlives its parent."""
 
 import asyncio
 import socket
@@ -60,7 +60,7 @@ def server_of(sandbox: Sandbox) -> uvicorn.Server:
 
 
 async def run(sandbox: Sandbox, server: uvicorn.Server, listening: socket.socket) -> None:
-    """Serves until the server is told to exit."""
+    """Serves until the server is asked to exit."""
     await sandbox.start()
     try:
         await server.serve(sockets=[listening])

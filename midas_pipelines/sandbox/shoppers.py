@@ -36,7 +36,7 @@ class Shoppers:
         self.rate = 0.0
 
     def set_rate(self, rate: float) -> None:
-        """Actions a second from now on; 0 sends them home. Called within the event loop."""
+        """Actions a second from now on; 0 stops them. Called within the event loop."""
         self.rate = max(0.0, float(rate))
         if self._task is not None:
             self._task.cancel()
@@ -67,7 +67,7 @@ class Shoppers:
             self.act()
 
     def act(self) -> None:
-        """One thing a shopper does: mostly a sale, else a payment or a cancellation."""
+        """One action: mostly a sale, else a payment or a cancellation."""
         open_orders = [key for key, one in self._state.orders.items() if one.get("status") in OPEN]
         drawn = self._random.random()
         if drawn < 0.7 or not open_orders:
@@ -82,7 +82,7 @@ class Shoppers:
             return
 
     def pay(self, order_id: str) -> Json:
-        """The order paid for: one that waited is pending from now on."""
+        """Marks the order as paid: its status becomes pending."""
         order = self._state.order(order_id)
         if order.get("status") not in UNPAID:
             raise Refused(

@@ -1,6 +1,6 @@
-"""What the sandbox holds: products, their stock, orders; and the rules 4Seller keeps about them.
+"""The state of the sandbox: products, stock, orders; and 4Seller's rules for them.
 
-Nothing here waits, so that every call is one atomic step of the event loop. Each change is journalled and told to
+Nothing here waits, so that every call is one atomic step of the event loop. Each change is journaled and passed to
 the listeners (webhooks).
 """
 
@@ -20,7 +20,7 @@ CHANGED_BY_US = ("id", "created_at", "updated_at")
 
 
 class Refused(Exception):
-    """The state says no: `status` and `code` as the contract words them."""
+    """A refused call: `status` and `code` as in the contract."""
 
     def __init__(self, status: int, code: str, message: str, details: Any = None) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class State:
     # memory
 
     def open(self, path: str) -> None:
-        """Takes up what the file holds, and keeps it there from now on."""
+        """Loads the file, and writes every change to it from now on."""
         journal = Journal(path)
         for kind, key, value in journal.read():
             self._restore(kind, key, value)
@@ -53,7 +53,7 @@ class State:
         self._journal = journal
 
     def clear(self) -> None:
-        """Forgets everything, on disk too; numbers go on, so that an old id never means something new."""
+        """Deletes everything, on disk too; numbering goes on, so that no id is used twice."""
         self.products.clear()
         self.orders.clear()
         self._by_sku.clear()
@@ -62,7 +62,7 @@ class State:
             self._journal.start(self._entries())
 
     def close(self) -> None:
-        """Lets the file go."""
+        """Closes the file."""
         if self._journal:
             self._journal.close()
 
@@ -101,7 +101,7 @@ class State:
         return self._changed("product.updated", product)
 
     def replace(self, product_id: str, draft: Json) -> Json:
-        """The whole product anew; stock stays where the draft does not speak of it."""
+        """Replaces the whole product; stock stays if the draft has none."""
         current = self.product(product_id)
         self._check_sku(draft.get("sku"), own_id=product_id)
         product = {**draft, "id": product_id, "created_at": current["created_at"], "updated_at": now_text()}
@@ -109,7 +109,7 @@ class State:
         return self._changed("product.updated", product)
 
     def edit(self, product_id: str, fields: Json) -> Json:
-        """Some fields changed, as a person on the marketplace would."""
+        """Changes some fields, as a person on the marketplace would."""
         current = self.product(product_id)
         kept = {name: value for name, value in fields.items() if name not in CHANGED_BY_US}
         event = "inventory.updated" if set(kept) == {"inventory"} else "product.updated"
@@ -137,7 +137,7 @@ class State:
         return self.products[product_id]
 
     def find(self, *, sku: str | None, updated_from: datetime | None) -> list[Json]:
-        """The products asked for, in the order they were made."""
+        """The products that match, in the order of their creation."""
         found = list(self.products.values()) if sku is None else self.with_sku(sku)
         return (
             found
@@ -146,7 +146,7 @@ class State:
         )
 
     def with_sku(self, sku: str) -> list[Json]:
-        """Every product with this SKU: more than one where the caller was careless."""
+        """Every product with this SKU: more than one after a duplicate create."""
         return [self.products[key] for key in self._by_sku.get(sku, ())]
 
     # orders
@@ -169,7 +169,7 @@ class State:
         return self.orders[order_id]
 
     def move(self, order_id: str, status: str, tracking: Json | None = None) -> Json:
-        """An order moved on. Raises Refused (409) for a move the contract does not know."""
+        """Changes an order's status. Raises Refused (409) for a transition that the contract does not allow."""
         order = self.order(order_id)
         current = order.get("status")
         known = current if current in next_statuses() else "pending"
@@ -181,7 +181,7 @@ class State:
         return self.edit_order(order_id, fields)
 
     def edit_order(self, order_id: str, fields: Json) -> Json:
-        """Some fields changed, whatever they are; a cancelled order gives its stock back, once."""
+        """Changes any fields; a cancelled order releases its stock, once."""
         order = self.order(order_id)
         changed = {**order, "updated_at": now_text(), **fields, "id": order_id}
         cancelled = changed.get("status") == "cancelled" and order.get("status") != "cancelled"
@@ -197,7 +197,7 @@ class State:
         date_to: datetime | None = None,
         updated_from: datetime | None = None,
     ) -> list[Json]:
-        """The orders asked for, in the order they were placed."""
+        """The orders that match, in the order they were placed."""
         found: Iterator[Json] = iter(self.orders.values())
         if status is not None:
             found = (row for row in found if row.get("status") == status)

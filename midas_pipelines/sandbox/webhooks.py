@@ -1,4 +1,4 @@
-"""Webhooks by the Standard Webhooks scheme: at least once, retried, and on demand twice or out of order."""
+"""Sends webhooks by the Standard Webhooks scheme: at least once, retried, and on demand twice or out of order."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ SENDERS = 16  # deliveries at once
 
 @dataclass
 class Delivery:
-    """One event on its way: the same id and body on every attempt."""
+    """One event to deliver: the same id and body on every attempt."""
 
     id: str
     body: str
@@ -46,8 +46,8 @@ class Webhooks:
         self._slots = asyncio.Semaphore(SENDERS)
         self._http: httpx.AsyncClient | None = None
 
-    def tell(self, event: str, data: Json) -> None:
-        """Puts an event on its way; called within the event loop, returns at once."""
+    def send(self, event: str, data: Json) -> None:
+        """Schedules an event for delivery; called within the event loop, returns at once."""
         if not (self.url and self.secret):
             return
         body = json.dumps({"type": event, "timestamp": now_text(), "data": data}, separators=(",", ":"))
@@ -59,7 +59,7 @@ class Webhooks:
             self._start(delivery)
 
     async def stop(self) -> None:
-        """Drops what is still on its way."""
+        """Drops pending deliveries."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -69,7 +69,7 @@ class Webhooks:
 
     @property
     def waiting(self) -> int:
-        """Deliveries not yet accepted nor given up."""
+        """Deliveries neither accepted nor given up."""
         return len(self._tasks)
 
     def _start(self, delivery: Delivery) -> None:
@@ -111,7 +111,7 @@ class Webhooks:
         return self._http
 
     def configure(self, given: dict[str, Any]) -> None:
-        """Changes what is given. Raises ValueError, in a sentence, for what cannot be."""
+        """Changes the given settings. Raises ValueError, with a sentence, for an invalid one."""
         for name in ("duplicates", "reorder"):
             share = given.get(name, 0)
             if not isinstance(share, int | float) or not 0 <= share <= 1:

@@ -7,7 +7,7 @@ them on
 - at run time: `PUT /__sandbox/habits` with `{"small-pages": 5}` (`{}` ends all);
 - from a test, in one line: `sandbox.habits.set("ghosts", "small-pages=5")`; `sandbox.habits.set()` ends all.
 
-Turning on replaces what was on and starts its memory again ("the first N" counts from here). What is stored stays
+Turning on replaces the current habits and resets their memory ("the first N" counts from here). What is stored stays
 true unless a habit of writes says otherwise, and `/__sandbox/products` and `/__sandbox/orders` show what is stored.
 "Each Nth" goes by the number in the id: with N = 3, 4S-000003 and "700002" are among them.
 """
@@ -49,7 +49,7 @@ def read_habit(text: str) -> tuple[str, float]:
 
 
 class Habits:
-    """The habits that are on, and what they make of a call."""
+    """The habits that are on, and their effect on a call."""
 
     def __init__(self, state: State, on: Mapping[str, float]) -> None:
         self._state = state
@@ -76,7 +76,7 @@ class Habits:
         self.replica = LateState(self._state, **late) if late else None
 
     def ask(self, call: Call) -> Reply | None:
-        """What a habit answers in place of carrying the call out; it may change the call. Raises NoAnswer."""
+        """The answer that a habit gives instead of running the call; it may change the call. Raises NoAnswer."""
         for habit, use in self._at(call):
             if habit.ask is not None and (reply := habit.ask(use)) is not None:
                 return reply
@@ -90,7 +90,7 @@ class Habits:
         return self.replica
 
     def reply(self, call: Call, reply: Reply) -> Reply:
-        """The reply as this hub words it."""
+        """The reply as the habits change it."""
         if not self.on or reply.status >= 300 or not isinstance(reply.value, dict):
             return reply
         if call.name in PRODUCTS or call.name in ORDERS:
@@ -105,7 +105,7 @@ class Habits:
         return reply
 
     def answer(self, call: Call, answer: Answer) -> Answer:
-        """The bytes as this hub sends them."""
+        """The bytes as the habits change them."""
         if self.on:
             answer = answers.spoil(answer)
         for habit, use in self._at(call):
@@ -113,7 +113,7 @@ class Habits:
                 answer = habit.answer(answer, use)
         return answer
 
-    def told(self, event: str, row: Json) -> Json:
+    def for_webhook(self, event: str, row: Json) -> Json:
         """The row as a webhook shows it."""
         return (
             self._row(Call(""), "order" if event.startswith("order.") else "product", row) if self.on else row

@@ -1,4 +1,4 @@
-"""Habits of the answer itself: pauses, redirects, and bodies made to hurt."""
+"""Habits of the answer itself: pauses, redirects, and hostile bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a habit is made of: its sentence, its number, and the places of a call where it acts."""
+"""Defines a habit: its sentence, its number, and its hooks in a call."""
 
 from __future__ import annotations
 

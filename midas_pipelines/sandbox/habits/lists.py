@@ -1,4 +1,4 @@
-"""Habits of lists: empty, short, late, capped, in other portions than asked for."""
+"""Habits of lists: empty, short, late, capped, with other page sizes than requested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LISTS = ("listProducts", "listOrders")
 
 
 class LateState(State):
-    """A copy of the state that hears of each change later, as a search index or a replica does."""
+    """A copy of the state that gets each change later, as a search index or a replica does."""
 
     def __init__(
         self, source: State, *, seconds: float = 0, reads: float = 0, ghosts: float | None = None
@@ -33,7 +33,7 @@ class LateState(State):
         self._waiting.append((time.monotonic() + self._seconds, self._reads + self._list_reads, event, row))
 
     def read(self) -> None:
-        """Takes up the changes whose time has come; called before each list."""
+        """Applies the changes that are due; called before each list."""
         now = time.monotonic()
         while self._waiting and self._waiting[0][0] <= now and self._waiting[0][1] <= self._reads:
             self._take_up(*self._waiting.popleft()[2:])
@@ -66,7 +66,7 @@ def finds_nothing(page: Json, use: Use) -> None:
 
 
 def short(page: Json, use: Use) -> None:
-    """The rows from `total - N` on are not there."""
+    """The rows from `total - N` on are missing."""
     left = max(0, page["total"] - int(use.number) - page["offset"])
     page["data"] = page["data"][:left]
 

@@ -89,7 +89,7 @@ def odd_dates(row: Json, _: Use) -> None:
 
 
 def masked(row: Json, use: Use) -> None:
-    """Tracking, customer and address without anything in them."""
+    """Empty tracking, customer and address."""
     if not use.nth(row):
         return
     nothing = NOTHING[serial(row) % len(NOTHING)]
@@ -99,7 +99,7 @@ def masked(row: Json, use: Use) -> None:
 
 
 def sparse(row: Json, _: Use) -> None:
-    """Nothing left but the id, the status and lines of SKU and quantity."""
+    """Only the id, the status and lines of SKU and quantity."""
     lines = [{name: line.get(name) for name in ("sku", "quantity")} for line in row.get("items") or []]
     kept = {"id": row["id"], "status": row.get("status"), "items": lines, "customer": None}
     row.clear()
@@ -138,7 +138,7 @@ def image_texts(row: Json, _: Use) -> None:
 
 
 def unknown_word(row: Json, _: Use) -> None:
-    """A status in a word that nobody has heard."""
+    """A status word that is in no table."""
     row["status"] = WORDS.get(str(row.get("status")), "somewhere")
 
 

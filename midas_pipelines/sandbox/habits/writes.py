@@ -1,4 +1,4 @@
-"""Habits of writes: taken in silence without effect, late, or kept as something else."""
+"""Habits of writes: silently ignored, applied late, or stored differently."""
 
 from __future__ import annotations
 

@@ -167,18 +167,18 @@ class ReadBack:
         return {row.id: Mapping(*row) for row in connection.execute(query)}
 
     def _count(self, row: Mapping, verdict: Decision) -> None:
-        if verdict.standing == NO_ITEM:
+        if verdict.outcome == NO_ITEM:
             if row.attempts and verdict.change.action is Action.DELETE and self._product(row) is not None:
                 self.staying.append(row)
             return
         self.scanned += 1
-        self.equal += verdict.standing == EQUAL
-        self.changing += verdict.standing == CHANGING
-        self.not_seen += verdict.standing == NOT_SEEN
+        self.equal += verdict.outcome == EQUAL
+        self.changing += verdict.outcome == CHANGING
+        self.not_seen += verdict.outcome == NOT_SEEN
         sku = row.sku or ""
         if (many := self.products_of[sku]) > 1:
             self.doubled.append({"sku": sku, "expected": "1 product", "4Seller": f"{many} products"})
-        if verdict.standing == DIFFERING:
+        if verdict.outcome == DIFFERING:
             self.discrepancies += 1
             for one in verdict.differences:
                 self.differing[one.field] = self.differing.get(one.field, 0) + 1

@@ -33,7 +33,7 @@ class Decision:
     """What a read-back means for one item."""
 
     change: Change
-    standing: str = EQUAL
+    outcome: str = EQUAL
     conflicts: tuple[FoundConflict, ...] = ()
     differences: tuple[Difference, ...] = ()
     push: bool = False
@@ -104,8 +104,8 @@ def _changed_since(mapping: Mapping, product: Product) -> bool:
 def _left_open(verdict: Decision, *, needs_sales: bool) -> Decision:
     """The same without believing the quantity, which the next read will show again."""
     values = {name: value for name, value in verdict.values.items() if name != "acked_quantity"}
-    standing = CHANGING if verdict.standing == EQUAL else verdict.standing
-    return replace(verdict, standing=standing, values=values, needs_sales=needs_sales)
+    outcome = CHANGING if verdict.outcome == EQUAL else verdict.outcome
+    return replace(verdict, outcome=outcome, values=values, needs_sales=needs_sales)
 
 
 def _settle_fields(
@@ -133,9 +133,9 @@ def _settle_fields(
             pins[one.field] = pin(product, one.field)
     waiting = push and not conflicts and mapping.dirty
     shown = [one for one in found if one.seen]
-    standing = EQUAL if not found else NOT_SEEN if not shown else CHANGING if waiting else DIFFERING
+    outcome = EQUAL if not found else NOT_SEEN if not shown else CHANGING if waiting else DIFFERING
     values = {"pinned_fields": with_pins(mapping.pinned_fields, pins) or None}
-    return Decision(change, standing, tuple(conflicts), tuple(found), push, values)
+    return Decision(change, outcome, tuple(conflicts), tuple(found), push, values)
 
 
 def _delta(mapping: Mapping, product: Product, one: Difference) -> int | None:
@@ -181,8 +181,8 @@ def _missing(
         return Decision(change, NOT_SEEN if mapping.fourseller_product_id else CHANGING)
     missing = Difference("listing", "listed", "missing", edited=mapping.fourseller_product_id is not None)
     if not missing.edited or not free:
-        standing = CHANGING if mapping.dirty or not free else DIFFERING
-        return Decision(change, standing, (), (missing,), push=free)
+        outcome = CHANGING if mapping.dirty or not free else DIFFERING
+        return Decision(change, outcome, (), (missing,), push=free)
     policy = rule.policy("listing", mapping.policy_override)
     conflict = FoundConflict(missing, policy, taken="marketplace" if policy == "marketplace_wins" else None)
     values: dict[str, Any] = dict(FORGOTTEN)
