@@ -90,15 +90,15 @@ async def retry_order(engine: SyncContext, text: str, *, mail: bool = False) -> 
                 customer_mails.c.order_id == row.id, customer_mails.c.state.in_(UNSENT)
             )
         )
-    aside = now.outcome == "quarantined"
+    quarantined = now.outcome == "quarantined"
     return Retried(
         order_id,
         bool(result.imported),
         bool(result.moved_on),
         result.mapped + opened.mapped,
         opened.allocated,
-        "quarantined" if aside else now.exception,
-        now.reason if aside else None,
+        "quarantined" if quarantined else now.exception,
+        now.reason if quarantined else None,
         messages,
         unsent or 0,
     )
@@ -114,8 +114,8 @@ def _take_back_dismissal(engine: SyncContext, order: sa.Row[Any]) -> None:
     table = marketplace_orders.c
     dismissed = sa.and_(table.id == order.id, table.outcome == "dismissed")
     with engine.database.writing() as connection:
-        anew = sa.update(marketplace_orders).where(dismissed).values(outcome="quarantined")
-        if connection.execute(anew).rowcount:
+        reopened = sa.update(marketplace_orders).where(dismissed).values(outcome="quarantined")
+        if connection.execute(reopened).rowcount:
             detail = "An operator has it tried again: it is dismissed no more."
             OrderContext(engine.run_id).log(connection, order.marketplace_order_id, "retried", detail)
 
@@ -152,12 +152,12 @@ def dismiss(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
         connection.execute(statement.values(outcome="dismissed"))
         end_quarantine(connection, name)
     else:
-        standing = exceptions.read(order.exception)
-        seen = sorted(standing & {flaw.value for flaw in SEEN_BY_A_PERSON})
+        current = exceptions.read(order.exception)
+        seen = sorted(current & {exception.value for exception in SEEN_BY_A_PERSON})
         if not seen:
-            left = ", ".join(sorted(standing)) or "nothing"
+            rest = ", ".join(sorted(current)) or "nothing"
             raise NothingToDismiss(
-                f"Order {name}: {left} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
+                f"Order {name}: {rest} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
                 "`midas orders settle`, an oversold one when stock comes back."
             )
         set_exceptions(connection, order.id, drop=tuple(seen))

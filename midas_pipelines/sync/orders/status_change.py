@@ -73,7 +73,7 @@ async def change_status(
         return await _refund(engine, row)
     await asyncio.to_thread(_move, engine, row.id, goal, parcel, units)
     report = await push_statuses(engine, only=row.id)
-    return await asyncio.to_thread(_standing, engine, row, _said(report))
+    return await asyncio.to_thread(_result, engine, row, _said(report))
 
 
 def _find(engine: SyncContext, order_id: str) -> sa.Row[Any]:
@@ -111,12 +111,12 @@ def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None
     now = order_status(connection, row.local_order_id)
     if now is None:
         raise IllegalMove("The shop has deleted its order: nothing can be set.")
-    standing = OrderStatus(now) if now in list(OrderStatus) else OrderStatus.PENDING
-    way = transition(standing, goal)
+    current = OrderStatus(now) if now in list(OrderStatus) else OrderStatus.PENDING
+    way = transition(current, goal)
     if way in (Transition.LATE, Transition.ILLEGAL):
-        raise IllegalMove(f"The order is {standing.value}; no step leads from there to {goal.value}.")
-    left = has_shipped(connection, row, now)
-    against = objection(OrderStatus(row.status), local_status(goal), left=left)
+        raise IllegalMove(f"The order is {current.value}; no step leads from there to {goal.value}.")
+    shipped = has_shipped(connection, row, now)
+    against = objection(OrderStatus(row.status), local_status(goal), shipped=shipped)
     if against is not None:
         raise IllegalMove(f"The order cannot be {goal.value}: {against.why}.")
     if way is Transition.FORWARD:
@@ -140,7 +140,7 @@ async def _refund(engine: SyncContext, row: sa.Row[Any]) -> StatusChanged:
             answer = await client.update_order(
                 row.marketplace_order_id, status=OrderStatus.REFUNDED.value, at=now
             )
-        if shown(call, before.standing, answer) == call:
+        if shown(call, before.current, answer) == call:
             await asyncio.to_thread(record_pushed, engine, before, call)
         else:
             reason = "4Seller answered without an error, and has not refunded it."
@@ -148,14 +148,14 @@ async def _refund(engine: SyncContext, row: sa.Row[Any]) -> StatusChanged:
         raise
     except FourSellerError as failed:
         reason = str(failed)
-    return await asyncio.to_thread(_standing, engine, row, reason)
+    return await asyncio.to_thread(_result, engine, row, reason)
 
 
 def _said(report: StatusSyncReport) -> str | None:
     return report.problems[0]["outcome"] if report.problems else None
 
 
-def _standing(engine: SyncContext, row: sa.Row[Any], problem: str | None) -> StatusChanged:
+def _result(engine: SyncContext, row: sa.Row[Any], problem: str | None) -> StatusChanged:
     table = marketplace_orders.c
     query = (
         sa.select(orders.c.status, table.shop_status_since, table.exception)

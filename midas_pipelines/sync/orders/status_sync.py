@@ -96,18 +96,18 @@ async def push_statuses(
             while found := await asyncio.to_thread(pending_updates, engine, after, only):
                 after = found[-1].row_id
                 report.scanned += sum(order.open for order in found)
-                await asyncio.gather(*(_tell(engine, client, order, slots, report) for order in found))
+                await asyncio.gather(*(_push_order(engine, client, order, slots, report) for order in found))
     return report
 
 
-async def _tell(
+async def _push_order(
     engine: SyncContext,
     client: FourSeller,
     order: PendingUpdate,
     slots: asyncio.Semaphore,
     report: StatusSyncReport,
 ) -> None:
-    for shipment_id, why in order.unsound:
+    for shipment_id, why in order.invalid:
         report.refused += 1
         report.note(order, why, problem=True)
         await asyncio.to_thread(record_bad_shipment, engine, order, shipment_id, why)
@@ -121,16 +121,20 @@ async def _tell(
         goal = order.goal if order.moved and not against else None
         async with slots:
             through = await _push(engine, client, order, goal, report)
-    if against is None and not order.unsound and through:
+    if against is None and not order.invalid and through:
         await asyncio.to_thread(close, engine, order)
 
 
 def _objection(order: PendingUpdate) -> Objection | None:
-    refund = order.paid_back and order.standing is not OrderStatus.REFUNDED
+    refund = order.paid_back and order.current is not OrderStatus.REFUNDED
     if refund and order.goal not in SHIPPED_STATES:  # which is pushed in place of any other status
         return None
     return objection(
-        order.standing, order.shop_status, left=order.left, known=order.known, settled=order.settled
+        order.current,
+        order.shop_status,
+        shipped=order.shipped,
+        known=order.known,
+        resolution=order.resolution,
     )
 
 
@@ -145,7 +149,7 @@ async def _push(
 
     A status that the answer does not show stops no later one: 4Seller may show none of its steps but the last.
     """
-    reached, untaken, pushed = order.standing, "", 0
+    reached, untaken, pushed = order.current, "", 0
     try:
         while calls := _calls(order, reached, goal):
             call = calls[0]
@@ -169,7 +173,7 @@ async def _push(
                 report.failed += 1
             report.parcels += taken.parcel is not None
             pushed += same
-            reached, order = call.status, replace(order, standing=taken.status, parcels=parcels)
+            reached, order = call.status, replace(order, current=taken.status, parcels=parcels)
     except BadCredentials:
         raise
     except (BadItem, Conflict, NotFound) as refused_by:
@@ -204,9 +208,9 @@ async def _send(client: FourSeller, order: PendingUpdate, call: StatusUpdate) ->
     tracking = call.parcel.tracking if call.parcel is not None else None
     now = datetime.now(UTC)
     answer = await client.update_order(order.order_id, status=call.status.value, at=now, tracking=tracking)
-    if shown(call, order.standing, answer) != call:
+    if shown(call, order.current, answer) != call:
         answer = await client.order(order.order_id)
-    return shown(call, order.standing, answer), answer.state.word or "no status"
+    return shown(call, order.current, answer), answer.state.word or "no status"
 
 
 async def _note_parcel(

@@ -159,7 +159,7 @@ def _parcels(connection: sa.Connection, order: sa.Row[Any]) -> list[TimelineEntr
     query = sa.select(order_shipments).where(parcels.order_id == order.local_order_id).order_by(parcels.id)
     found = []
     for row in connection.execute(query):
-        told = (
+        pushed = (
             f"4Seller knows it since {row.told_at:%Y-%m-%d %H:%M:%S} UTC"
             if row.told_at
             else "4Seller is not told yet"
@@ -170,7 +170,7 @@ def _parcels(connection: sa.Connection, order: sa.Row[Any]) -> list[TimelineEntr
         facts = {name: getattr(row, name) for name in names}
         undated = "" if row.shipped_at else " (its date cannot be read)"
         at = row.shipped_at or row.booked_at or order.imported_at
-        found.append(TimelineEntry(at, "parcel", f"{detail}{undated}: {told}{why}.", row.source, facts))
+        found.append(TimelineEntry(at, "parcel", f"{detail}{undated}: {pushed}{why}.", row.source, facts))
     return found
 
 

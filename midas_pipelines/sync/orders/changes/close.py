@@ -67,7 +67,7 @@ def warn_packers(connection: sa.Connection, row: sa.Row[Any], status: OrderStatu
 
 
 def refund_shop_order(
-    connection: sa.Connection, row: sa.Row[Any], shop: str, *, left: bool, notes: str
+    connection: sa.Connection, row: sa.Row[Any], shop: str, *, shipped: bool, notes: str
 ) -> None:
     """Marks the shop's order as refunded: it is cancelled where nothing has left, and shipped where something has.
 
@@ -78,7 +78,7 @@ def refund_shop_order(
         left: whether goods of it have left.
         notes: for the shop's status history.
     """
-    if left:
+    if shipped:
         status = OrderStatus.SHIPPED.value if shop in OPEN else shop
     else:  # a shop may have a status of its own for it
         status = shop if shop == OrderStatus.REFUNDED else OrderStatus.CANCELLED.value

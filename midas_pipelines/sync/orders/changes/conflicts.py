@@ -14,7 +14,7 @@ from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.close import end_order
 from midas_pipelines.sync.orders.customer_mail.send import cancel_queued_cancellation
-from midas_pipelines.sync.orders.model import exceptions as flaws
+from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
 from midas_pipelines.sync.orders.model.sale import Sale
@@ -90,7 +90,7 @@ def resolve_conflict(
     Raises:
         NoConflict: there is nothing to decide.
     """
-    if OrderException.CONFLICT.value not in flaws.read(order.exception):
+    if OrderException.CONFLICT.value not in exceptions.read(order.exception):
         raise NoConflict(
             f"Order {order.marketplace_order_id} is in no conflict: nothing was changed. "
             "`midas orders dismiss` ends other exceptions that a person has looked at."
@@ -112,14 +112,14 @@ def _cancel(
 ) -> None:
     """The sale does not stand: what is on the shelf is free, what left comes back only if it is back."""
     shop = order_status(connection, order.local_order_id)
-    _take_anew(connection, order, order_context, shop, whole=False)
+    _reallocate(connection, order, order_context, shop, whole=False)
     all_left = order.status in ENDED or is_fully_shipped(connection, order, shop)
     word = read_status(order.status_word)
     there = word.status if word.known else OrderStatus(order.status)
-    untold = (
+    pending = (
         shop is not None and there in OPEN and order.status not in (*SHIPPED_STATES, OrderStatus.REFUNDED)
     )
-    if untold:
+    if pending:
         _set(connection, order, status=there.value)
     elif order.status in OPEN:
         _set(connection, order, status=OrderStatus.CANCELLED.value)
@@ -127,7 +127,9 @@ def _cancel(
         set_order_status(
             connection, order.local_order_id, status="cancelled", notes="Settled by the operator"
         )
-    _set(connection, order, shop_status_since=utc_now() if untold else None, push_after=None, push_attempts=0)
+    _set(
+        connection, order, shop_status_since=utc_now() if pending else None, push_after=None, push_attempts=0
+    )
     end_order(connection, order, OrderStatus.CANCELLED, order_context, all_left=all_left)
     if restock:
         restock_units(connection, order, "cancelled", order_context, all_left=all_left)
@@ -140,10 +142,10 @@ def _uphold(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
         _set(connection, order, status=OrderStatus.PROCESSING.value)
     shop = order_status(connection, order.local_order_id)
     refunded = order.status == OrderStatus.REFUNDED  # of what was paid back no more is sent
-    _take_anew(connection, order, order_context, shop, whole=not refunded)
+    _reallocate(connection, order, order_context, shop, whole=not refunded)
     lines = order_lines(connection, order.id)
-    everything_left = not any(left_to_ship(line) or line.backordered for line in lines)
-    wanted = "shipped" if everything_left or refunded else "processing"
+    everything_shipped = not any(left_to_ship(line) or line.backordered for line in lines)
+    wanted = "shipped" if everything_shipped or refunded else "processing"
     if order.status in SHIPPED_STATES:
         wanted = order.status
     if shop is not None and shop not in SHIPPED_STATES and shop != wanted:
@@ -152,7 +154,7 @@ def _uphold(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
     _set(connection, order, shop_status_since=since, push_after=None, push_attempts=0)
 
 
-def _take_anew(
+def _reallocate(
     connection: sa.Connection,
     order: sa.Row[Any],
     order_context: OrderContext,
@@ -169,12 +171,12 @@ def _take_anew(
         shop: where the shop's order stands.
         whole: whether the order is to have all that was sold; else only what has left.
     """
-    left = units_shipped(connection, order, shop)
+    shipped_units = units_shipped(connection, order, shop)
     for line in order_lines(connection, order.id):
-        wanted = line.quantity if whole else left[line.line]
+        wanted = line.quantity if whole else shipped_units[line.line]
         missing = wanted - accounted(line) - line.backordered
         if line.product_id is not None and missing > 0:
-            gone = max(0, left[line.line] - accounted(line))
+            gone = max(0, shipped_units[line.line] - accounted(line))
             item = (line.product_id, line.variant_id)
             got = allocate_units(connection, order, line, item, missing=missing, gone=gone)
             order_context.log(

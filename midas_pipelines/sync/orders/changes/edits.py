@@ -27,7 +27,7 @@ from midas_pipelines.storefront.orders import (
 from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.types import to_cents, utc_now
 from midas_pipelines.sync.orders.model import exceptions, rows
-from midas_pipelines.sync.orders.model.digest import read_content, untold
+from midas_pipelines.sync.orders.model.digest import missing_parts, read_content
 from midas_pipelines.sync.orders.model.exceptions import OrderException, explain_sale
 from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, match_lines, reference
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
@@ -47,7 +47,7 @@ class LineShift:
     """What an edit does to one line: units to take (or give back, when negative) and units it stops owing."""
 
     take: int = 0
-    owe_less: int = 0
+    reduce_backorder: int = 0
 
 
 def shift(*, wanted: int, taken: int, released: int, backordered: int, shipped: int = 0) -> LineShift:
@@ -56,8 +56,8 @@ def shift(*, wanted: int, taken: int, released: int, backordered: int, shipped: 
     missing = wanted - has - backordered
     if missing >= 0:
         return LineShift(take=missing)
-    owe_less = min(backordered, -missing)
-    return LineShift(take=-min(-missing - owe_less, has - shipped), owe_less=owe_less)
+    reduce_backorder = min(backordered, -missing)
+    return LineShift(take=-min(-missing - reduce_backorder, has - shipped), reduce_backorder=reduce_backorder)
 
 
 @dataclass
@@ -78,27 +78,27 @@ class LinePairing:
         )
 
 
-def pair(sold: Sequence[SoldLine], standing: Sequence[sa.Row[Any]]) -> LinePairing:
+def pair(sold: Sequence[SoldLine], existing: Sequence[sa.Row[Any]]) -> LinePairing:
     """Pairs the lines of an edited order with ours: by what they say of themselves, by the item, then by their place.
 
     A line may have moved, or have got the SKU or the product id that it lacked; a line of another item is another line.
     """
-    free = {row.line: row for row in standing}
-    left = list(sold)
+    free = {row.line: row for row in existing}
+    shipped = list(sold)
     found = LinePairing()
     for same in (_same_words_and_place, _same_words, _same_item, _same_place_and_part):
-        for line in list(left):
+        for line in list(shipped):
             row = next((row for row in free.values() if same(line, row)), None)
             if row is not None:
                 found.kept.append((line, free.pop(row.line)))
-                left.remove(line)
-    found.added = left
+                shipped.remove(line)
+    found.added = shipped
     found.dropped = [row for row in free.values() if row.quantity != 0 or on_order(row) or row.backordered]
     for line, row in found.kept:
         line.number, line.order_item_id = row.line, row.order_item_id
-        if line.line.odd and line.line.quantity == 1 and row.quantity:  # it was missing: as before
+        if line.line.needs_review and line.line.quantity == 1 and row.quantity:  # it was missing: as before
             line.line = replace(line.line, quantity=row.quantity, total=line.line.price * row.quantity)
-    last = max((row.line for row in standing), default=0)
+    last = max((row.line for row in existing), default=0)
     for number, line in enumerate(found.added, start=last + 1):
         line.number = number
     return found
@@ -147,12 +147,14 @@ def apply_edit(
         sale = with_goods(sale, row.lines_total or Decimal("0.00"))
     shop = order_status(connection, row.local_order_id)
     open_still = OrderStatus(row.status) in OPEN and not has_shipped(connection, row, shop)
-    standing = order_lines(connection, row.id)
-    first = not standing and "lines" in untold(row.content_hash)  # then it is no change, whatever has left
+    existing = order_lines(connection, row.id)
+    first = not existing and "lines" in missing_parts(
+        row.content_hash
+    )  # then it is no change, whatever has left
     if first:
-        sale = _standing_as(sale, row, left=has_shipped(connection, row, shop))
-    pairing = pair(match_lines(connection, [sale]), standing) if "lines" in parts else LinePairing()
-    of_address = parts if open_still else parts & untold(row.content_hash)
+        sale = _with_order_status(sale, row, shipped=has_shipped(connection, row, shop))
+    pairing = pair(match_lines(connection, [sale]), existing) if "lines" in parts else LinePairing()
+    of_address = parts if open_still else parts & missing_parts(row.content_hash)
     _change_address(connection, row, sale, of_address, order_context)
     if pairing.changes and not (open_still or first):
         what = f"to {len(sale.lines)} lines, {sale.priced}, after goods have left"
@@ -167,9 +169,9 @@ def apply_edit(
     return True
 
 
-def _standing_as(sale: Sale, row: sa.Row[Any], *, left: bool) -> Sale:
+def _with_order_status(sale: Sale, row: sa.Row[Any], *, shipped: bool) -> Sale:
     """The sale in the status that its order has reached, which says whether its lines take stock."""
-    return replace(sale, status=OrderStatus(row.status), shipped=sale.shipped or left)
+    return replace(sale, status=OrderStatus(row.status), shipped=sale.shipped or shipped)
 
 
 def _with_what_belongs(row: sa.Row[Any], sale: Sale, parts: Collection[str]) -> frozenset[str]:
@@ -179,10 +181,10 @@ def _with_what_belongs(row: sa.Row[Any], sale: Sale, parts: Collection[str]) -> 
     """
     if not {"lines", "amounts"} & set(parts):
         return frozenset(parts)
-    told = {part for part in ("lines", "amounts") if getattr(sale.content, part) is not None}
+    reported = {part for part in ("lines", "amounts") if getattr(sale.content, part) is not None}
     if "lines" in parts and read_content(row.content_hash).amounts is None:
-        told.add("amounts")
-    return frozenset(parts) | told
+        reported.add("amounts")
+    return frozenset(parts) | reported
 
 
 def raise_edit_conflict(
@@ -219,17 +221,19 @@ def _change_lines(
             update_order_items(connection, row.local_order_id, changes)
     _add_lines(connection, row, pairing.added)
     if pairing.changes:
-        order_context.log(connection, row.marketplace_order_id, "edited", _told(pairing))
+        order_context.log(connection, row.marketplace_order_id, "edited", _describe_edit(pairing))
     now = [*(sold for sold, _ in pairing.kept), *pairing.added]
     for sold in now:
-        for flaw in sold.flaws:
-            order_context.log_once(connection, row.marketplace_order_id, flaw.value, sold.explain(flaw))
+        for exception in sold.exceptions:
+            order_context.log_once(
+                connection, row.marketplace_order_id, exception.value, sold.explain(exception)
+            )
     raise_oversold_alert(connection, filter(None, (sold.short for sold in now)))
     before = [line for line in [*pairing.dropped, *(line for _, line in pairing.kept)] if line.backordered]
     clear_oversold_alert(connection, {(line.product_id, line.variant_id) for line in before})
 
 
-def _told(pairing: LinePairing) -> str:
+def _describe_edit(pairing: LinePairing) -> str:
     parts = [
         f"line {row.line} from {row.quantity} at {row.price} to {sold.line.quantity} at {sold.line.price}"
         for sold, row in pairing.kept
@@ -321,7 +325,7 @@ def _book(
         name = reference(row.marketplace_order_id, line.line, line.taken + line.released)
         moved = -move_stock(connection, [StockMove(item, -change.take, CHANNEL, "edited", name)])[0]
     taken, released = line.taken + max(0, moved), line.released + max(0, -moved)
-    backordered = line.backordered - change.owe_less + max(0, change.take - moved)
+    backordered = line.backordered - change.reduce_backorder + max(0, change.take - moved)
     values = {"taken": taken, "released": released, "backordered": backordered}
     connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
     return int(taken - released)
@@ -364,11 +368,11 @@ def _change_address(
     """Who bought and where it goes, as far as the message says; a person who was forgotten stays so."""
     if row.erased_at is not None:
         return
-    told = (sale.buyer if "buyer" in parts else {}) | (sale.ship_to if "address" in parts else {})
-    known = order_address(connection, row.local_order_id) if told else None
+    reported = (sale.buyer if "buyer" in parts else {}) | (sale.ship_to if "address" in parts else {})
+    known = order_address(connection, row.local_order_id) if reported else None
     if known is None:
         return
-    address = said_over(known, told)
+    address = said_over(known, reported)
     if address != known:
         update_order(connection, row.local_order_id, shipping_address=address, billing_address=address)
         what = " and ".join(part for part in ("buyer", "address") if part in parts)
@@ -402,12 +406,12 @@ def update_exceptions(
         drop = _FOLLOWS_LINES - add
     if {"lines", "amounts"} & set(parts):
         now = connection.execute(sa.select(marketplace_orders).where(_ORDERS.id == row.id)).one()
-        standing = _as_on_record(sale, now)
-        if standing.adds_up:
+        existing = _as_on_record(sale, now)
+        if existing.adds_up:
             drop |= {OrderException.TOTAL.value}
         else:
             add |= {OrderException.TOTAL.value}
-            detail = explain_sale(standing, OrderException.TOTAL)
+            detail = explain_sale(existing, OrderException.TOTAL)
             order_context.log_once(connection, row.marketplace_order_id, OrderException.TOTAL.value, detail)
     set_exceptions(connection, row.id, add=tuple(add), drop=tuple(drop))
 

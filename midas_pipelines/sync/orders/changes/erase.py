@@ -56,8 +56,8 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
     logs = order_processing_logs.c
     mine = sa.and_(logs.channel == CHANNEL, logs.marketplace_order_id == name)
     connection.execute(sa.update(order_processing_logs).where(mine).values(detail=None))
-    told = alerts.c.subject == f"order:{name}"[:200]
-    connection.execute(sa.update(alerts).where(told).values(text=f"Order {name}: its buyer was erased."))
+    of_order = alerts.c.subject == f"order:{name}"[:200]
+    connection.execute(sa.update(alerts).where(of_order).values(text=f"Order {name}: its buyer was erased."))
     empty_finished(connection, order.marketplace_order_id)
     mails = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
     superseded = {"state": "superseded", "reason": "The buyer is forgotten."}

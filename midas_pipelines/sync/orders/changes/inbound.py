@@ -28,7 +28,7 @@ from midas_pipelines.sync.orders.changes.quarantine import alert_unknown_status,
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model import exceptions
-from midas_pipelines.sync.orders.model.digest import Content, read_content, untold
+from midas_pipelines.sync.orders.model.digest import Content, missing_parts, read_content
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.lines import CHANNEL
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
@@ -61,7 +61,7 @@ def orders_with_news(connection: sa.Connection, sales: Sequence[Sale]) -> dict[i
     return {
         row.id: reported[row.marketplace_order_id]
         for row in rows
-        if _tells_something(row, reported[row.marketplace_order_id])
+        if _has_news(row, reported[row.marketplace_order_id])
     }
 
 
@@ -93,24 +93,26 @@ def apply_update(
         order_context.log_once(connection, row.marketplace_order_id, "unreadable", unread(sale))
     parts = _edited_parts(row, sale)
     row = fill_missing_fields(connection, row, sale, order_context)
-    if sale.trouble is not None:
-        raise_edit_conflict(connection, row, sale.trouble, order_context)
+    if sale.unreadable_reason is not None:
+        raise_edit_conflict(connection, row, sale.unreadable_reason, order_context)
     elif parts:
-        edited = apply_edit(connection, row, replace(sale, content=_news(row, sale)), parts, order_context)
+        edited = apply_edit(
+            connection, row, replace(sale, content=_new_content(row, sale)), parts, order_context
+        )
     if row.currency != before.currency:  # whose smallest unit decides whether the total adds up
         update_exceptions(connection, row, sale, ("amounts",), order_context)
     moved = _names_status(sale) and _follow_status(connection, row, sale, order_context)
-    _note_word(connection, row, sale, order_context, moved=moved)
-    learned = row is not before
-    if learned or "buyer" in parts:
+    _record_status_word(connection, row, sale, order_context, moved=moved)
+    filled = row is not before
+    if filled or "buyer" in parts:
         confirm_late(connection, row, order_context)
-    return moved or edited or learned
+    return moved or edited or filled
 
 
-def _tells_something(row: sa.Row[Any], sale: Sale) -> bool:
+def _has_news(row: sa.Row[Any], sale: Sale) -> bool:
     return (
         (_names_status(sale) and sale.status != row.status)
-        or sale.trouble is not None
+        or sale.unreadable_reason is not None
         or (bool(sale.status_word) and sale.status_word != (row.status_word or ""))
         or (sale.updated_at is not None and row.source_updated_at is None)
         or (sale.updated_at is not None and sale.updated_at > row.source_updated_at)
@@ -127,12 +129,12 @@ def _edited_parts(row: sa.Row[Any], sale: Sale) -> frozenset[str]:
     """The parts of the order that the sale tells anew."""
     if not sale.content.changed(read_content(row.content_hash)):
         return frozenset()
-    return _news(row, sale).changed(read_content(row.content_hash))
+    return _new_content(row, sale).changed(read_content(row.content_hash))
 
 
-def _news(row: sa.Row[Any], sale: Sale) -> Content:
+def _new_content(row: sa.Row[Any], sale: Sale) -> Content:
     """What is to be taken over of the sale's content: all of it where it is the later word, else what nothing has told."""
-    return sale.content if _later(row, sale) else sale.content.only(untold(row.content_hash))
+    return sale.content if _later(row, sale) else sale.content.only(missing_parts(row.content_hash))
 
 
 def _later(row: sa.Row[Any], sale: Sale) -> bool:
@@ -149,56 +151,56 @@ def _later(row: sa.Row[Any], sale: Sale) -> bool:
 def _follow_status(
     connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
 ) -> bool:
-    standing = OrderStatus(row.status)
-    match transition(standing, sale.status):
+    current = OrderStatus(row.status)
+    match transition(current, sale.status):
         case Transition.FORWARD:
-            return _advance(connection, row, standing, sale, order_context)
+            return _advance(connection, row, current, sale, order_context)
         case Transition.ILLEGAL:
-            detail = f"4Seller reports {sale.status.value}, but the order is {standing.value}: a person has to decide."
+            detail = f"4Seller reports {sale.status.value}, but the order is {current.value}: a person has to decide."
             find_conflict(connection, row, sale, "refused_transition", detail, order_context)
         case Transition.LATE if (
-            standing is OrderStatus.CANCELLED and sale.status in OPEN and _later(row, sale)
+            current is OrderStatus.CANCELLED and sale.status in OPEN and _later(row, sale)
         ):
             detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: settle it."
             find_conflict(connection, row, sale, "conflict", detail, order_context)
             _set(connection, row, status_word=sale.status_word)
         case Transition.LATE:
-            detail = f"4Seller reports {sale.status.value} again or late; the order stays {standing.value}."
+            detail = f"4Seller reports {sale.status.value} again or late; the order stays {current.value}."
             order_context.log_once(connection, row.marketplace_order_id, "late", detail)
         case _:
-            _agree_again(connection, row, standing, sale)
+            _agree_again(connection, row, current, sale)
     return False
 
 
-def _agree_again(connection: sa.Connection, row: sa.Row[Any], standing: OrderStatus, sale: Sale) -> None:
+def _agree_again(connection: sa.Connection, row: sa.Row[Any], current: OrderStatus, sale: Sale) -> None:
     """4Seller says anew where it stands: a conflict over what it said earlier may be over, and what it refused may be
     told again."""
     after = sale.updated_at is not None and (row.disputed_at is None or sale.updated_at > row.disputed_at)
     if row.exception is None or not after:
         return
     shop = order_status(connection, row.local_order_id)
-    end_conflict_if_over(connection, row, standing, shop)
+    end_conflict_if_over(connection, row, current, shop)
     if (
-        decide_inbound(shop, standing, left=False) is InboundDecision.AHEAD
+        decide_inbound(shop, current, shipped=False) is InboundDecision.AHEAD
     ):  # such as a cancellation that was withdrawn
-        _tell_anew(connection, row)
+        _mark_for_push(connection, row)
 
 
 def end_conflict_if_over(
-    connection: sa.Connection, row: sa.Row[Any], standing: OrderStatus, shop: str | None
+    connection: sa.Connection, row: sa.Row[Any], current: OrderStatus, shop: str | None
 ) -> None:
     """Ends the order's conflict where the two sides, as they stand now, do not contradict each other any more."""
     if OrderException.CONFLICT.value not in exceptions.read(row.exception):
         return
-    if standing in ENDED and shipped_after_end(connection, row, shop):
+    if current in ENDED and shipped_after_end(connection, row, shop):
         return
-    left = has_shipped(connection, row, shop)
-    against = objection(standing, shop, left=left, known=True)
+    shipped = has_shipped(connection, row, shop)
+    against = objection(current, shop, shipped=shipped, known=True)
     if against is None or not against.conflict:
         end_conflict(connection, row)
 
 
-def _tell_anew(connection: sa.Connection, row: sa.Row[Any]) -> None:
+def _mark_for_push(connection: sa.Connection, row: sa.Row[Any]) -> None:
     since = row.shop_status_since or utc_now()
     _set(connection, row, shop_status_since=since, push_after=None, push_attempts=0)
 
@@ -206,14 +208,14 @@ def _tell_anew(connection: sa.Connection, row: sa.Row[Any]) -> None:
 def _advance(
     connection: sa.Connection,
     row: sa.Row[Any],
-    standing: OrderStatus,
+    current: OrderStatus,
     sale: Sale,
     order_context: OrderContext,
 ) -> bool:
     count_late_shipments(connection, row, order_context)
     shop = order_status(connection, row.local_order_id)
-    left = has_shipped(connection, row, shop) or (sale.status is OrderStatus.REFUNDED and sale.shipped)
-    reply = decide_inbound(shop, sale.status, left=left)
+    shipped = has_shipped(connection, row, shop) or (sale.status is OrderStatus.REFUNDED and sale.shipped)
+    reply = decide_inbound(shop, sale.status, shipped=shipped)
     if sale.status is OrderStatus.CANCELLED and row.resolution == "cancelled" and shop == "cancelled":
         reply = InboundDecision.STAY  # as a person has decided
     if reply is InboundDecision.CONFLICT and sale.status is OrderStatus.CANCELLED:
@@ -228,8 +230,8 @@ def _advance(
         warn_packers(connection, row, sale.status, shop)
     # Ours first: the trigger on the shop's order then sees that 4Seller knows this status already.
     _set(connection, row, status=sale.status.value, status_word=sale.status_word)
-    note = _move_shop_order(connection, row, sale, shop, reply, left=left)
-    detail = f"{standing.value} → {sale.status.value}. {note}."
+    note = _move_shop_order(connection, row, sale, shop, reply, shipped=shipped)
+    detail = f"{current.value} → {sale.status.value}. {note}."
     order_context.log(connection, row.marketplace_order_id, sale.status.value, detail)
     if reply is InboundDecision.CONFLICT:
         detail = f"The shop has cancelled the order, and the marketplace reports {sale.status.value}: settle the order."
@@ -237,9 +239,9 @@ def _advance(
     else:
         end_conflict_if_over(connection, row, sale.status, order_status(connection, row.local_order_id))
     if sale.status in ENDED:
-        _end(connection, row, standing, sale, shop, order_context)
+        _end(connection, row, current, sale, shop, order_context)
     if sale.status is not OrderStatus.REFUNDED and is_refunded(connection, row.local_order_id):
-        _tell_anew(connection, row)  # the shop's refund is still to be pushed
+        _mark_for_push(connection, row)  # the shop's refund is still to be pushed
     if sale.status is OrderStatus.SHIPPED and not shipments_on_record(connection, row.local_order_id):
         queue_mail(connection, row, "shipped", order_context.mail)
     return True
@@ -248,14 +250,14 @@ def _advance(
 def _end(
     connection: sa.Connection,
     row: sa.Row[Any],
-    standing: OrderStatus,
+    current: OrderStatus,
     sale: Sale,
     shop: str | None,
     order_context: OrderContext,
 ) -> None:
     """The sale is off, or paid back: what has not left is free again."""
     packed = shipments_on_record(connection, row.local_order_id)
-    all_left = standing in SHIPPED_STATES or shop in SHIPPED_STATES or (sale.shipped and not packed)
+    all_left = current in SHIPPED_STATES or shop in SHIPPED_STATES or (sale.shipped and not packed)
     end_order(connection, row, sale.status, order_context, all_left=all_left)
     _set(connection, row, shop_status_since=None, push_after=None, push_attempts=0)
 
@@ -267,24 +269,24 @@ def _move_shop_order(
     shop: str | None,
     reply: InboundDecision,
     *,
-    left: bool,
+    shipped: bool,
 ) -> str:
     """Moves the shop's order along, or has 4Seller told of where it is; returns the source of the move, in words."""
     note = f"4Seller: {sale.status_word}"
     if shop is None:
         return note + "; the shop has deleted its order"
     if sale.status is OrderStatus.REFUNDED:
-        refund_shop_order(connection, row, shop, left=left, notes=note)
+        refund_shop_order(connection, row, shop, shipped=shipped, notes=note)
     elif reply is InboundDecision.FOLLOW:
         set_order_status(connection, row.local_order_id, status=sale.status.value, notes=note)
         _set(connection, row, shop_status_since=None, push_after=None)
     elif reply is InboundDecision.AHEAD:
-        _tell_anew(connection, row)
+        _mark_for_push(connection, row)
         return note + f"; the shop is further, at {shop}"
     return note
 
 
-def _note_word(
+def _record_status_word(
     connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext, *, moved: bool
 ) -> None:
     """Keeps the newest date, and the marketplace's own word: a known one where the order is as reported, an unknown one

@@ -18,8 +18,10 @@ from midas_pipelines.sync.orders.stock.shipped import has_shipped
 
 def missing_fields(row: sa.Row[Any], sale: Sale) -> dict[str, Any]:
     """The columns of our row that nothing has told so far, as the sale tells them. Pure."""
-    told = {"currency": sale.currency, "sales_channel": sale.sales_channel, "placed_at": sale.placed_at}
-    return {name: value for name, value in told.items() if value is not None and getattr(row, name) is None}
+    reported = {"currency": sale.currency, "sales_channel": sale.sales_channel, "placed_at": sale.placed_at}
+    return {
+        name: value for name, value in reported.items() if value is not None and getattr(row, name) is None
+    }
 
 
 def fill_missing_fields(
@@ -33,19 +35,19 @@ def fill_missing_fields(
         sale: what is reported of it, however old that is: what was never told cannot be contradicted.
         order_context: writes the order log.
     """
-    told = missing_fields(row, sale)
-    if not told:
+    reported = missing_fields(row, sale)
+    if not reported:
         return row
     mine = marketplace_orders.c.id == row.id
-    connection.execute(sa.update(marketplace_orders).where(mine).values(told))
-    named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+    connection.execute(sa.update(marketplace_orders).where(mine).values(reported))
+    named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in reported.items())
     order_context.log(
         connection, row.marketplace_order_id, "learned", f"The marketplace has told it now: {named}."
     )
     now = connection.execute(sa.select(marketplace_orders).where(mine)).one()
     if row.local_order_id is not None:
         describe_order(connection, row.local_order_id, before=_words(row), now=_words(now))
-        if "placed_at" in told:
+        if "placed_at" in reported:
             date_order(connection, row.local_order_id, now.placed_at)
     return now
 

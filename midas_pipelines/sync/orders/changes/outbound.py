@@ -45,7 +45,12 @@ class Objection:
 
 
 def objection(
-    standing: OrderStatus, shop: str | None, *, left: bool, known: bool = False, settled: str | None = None
+    current: OrderStatus,
+    shop: str | None,
+    *,
+    shipped: bool,
+    known: bool = False,
+    resolution: str | None = None,
 ) -> Objection | None:
     """What speaks against telling 4Seller of the shop's status; None when nothing does.
 
@@ -56,24 +61,24 @@ def objection(
         known: whether the lines of an order that has ended account for what left: it was gone before the end.
         settled: what a person decided when the two sides contradicted each other.
     """
-    if shop is None or agree(shop, standing):
+    if shop is None or agree(shop, current):
         return None
     if shop not in list(OrderStatus):
         return Objection(f"the shop calls it {shop}, which is none of the marketplace's words")
     goal = OrderStatus(shop)
-    if goal in SHIPPED_STATES and standing is OrderStatus.REFUNDED and (known or settled == "shipped"):
+    if goal in SHIPPED_STATES and current is OrderStatus.REFUNDED and (known or resolution == "shipped"):
         return None  # paid back after it had left: each side stays where it is
-    if goal in SHIPPED_STATES and standing in ENDED:
-        return Objection(f"the shop has sent what is {standing.value} on the marketplace", conflict=True)
-    if goal is OrderStatus.CANCELLED and settled != "cancelled" and (left or standing in SHIPPED_STATES):
+    if goal in SHIPPED_STATES and current in ENDED:
+        return Objection(f"the shop has sent what is {current.value} on the marketplace", conflict=True)
+    if goal is OrderStatus.CANCELLED and resolution != "cancelled" and (shipped or current in SHIPPED_STATES):
         return Objection("the shop cancelled an order of which goods have left", conflict=True)
-    if transition(standing, goal) not in (Transition.FORWARD, Transition.SAME):
-        return Objection(f"no step leads from {standing.value} to {goal.value}")
+    if transition(current, goal) not in (Transition.FORWARD, Transition.SAME):
+        return Objection(f"no step leads from {current.value} to {goal.value}")
     return None
 
 
 def status_updates(
-    standing: OrderStatus,
+    current: OrderStatus,
     goal: OrderStatus | None,
     parcels: Sequence[ShipmentToPush] = (),
     *,
@@ -87,10 +92,10 @@ def status_updates(
     """
     if refund:
         return [
-            *status_updates(standing, goal if goal in SHIPPED_STATES else None, parcels),
+            *status_updates(current, goal if goal in SHIPPED_STATES else None, parcels),
             StatusUpdate(OrderStatus.REFUNDED),
         ]
-    moves = path(standing, goal) if goal is not None else []
+    moves = path(current, goal) if goal is not None else []
     if not parcels:
         return [StatusUpdate(move) for move in moves]
     if OrderStatus.SHIPPED in moves:
@@ -98,7 +103,7 @@ def status_updates(
         after = [StatusUpdate(move) for move in moves[moves.index(OrderStatus.SHIPPED) + 1 :]]
         early = [StatusUpdate(OrderStatus.PROCESSING, parcel) for parcel in parcels[:-1]]
         return [*before, *early, StatusUpdate(OrderStatus.SHIPPED, parcels[-1]), *after]
-    reached = moves[-1] if moves else standing
+    reached = moves[-1] if moves else current
     if reached in SHIPPED_STATES:
         return [StatusUpdate(reached, parcel) for parcel in parcels]
     if reached not in ORDER_OF_EVENTS:  # cancelled or refunded: no parcel belongs to it
@@ -109,7 +114,7 @@ def status_updates(
     ]
 
 
-def shown(call: StatusUpdate, standing: OrderStatus, answer: Order) -> StatusUpdate:
+def shown(call: StatusUpdate, current: OrderStatus, answer: Order) -> StatusUpdate:
     """What of a call 4Seller's answer shows: the call itself where all of it was taken.
 
     Args:
@@ -125,4 +130,4 @@ def shown(call: StatusUpdate, standing: OrderStatus, answer: Order) -> StatusUpd
     parcel = call.parcel
     if parcel is not None and bare_number(number or "") != bare_number(parcel.tracking.number or ""):
         parcel = None
-    return StatusUpdate(call.status if ahead or call.status is standing else standing, parcel)
+    return StatusUpdate(call.status if ahead or call.status is current else current, parcel)

@@ -24,9 +24,9 @@ LONGEST_WAIT_SECONDS = 86_400
 """A number that 4Seller refused waits for so long, and nothing longer."""
 
 _ORDERS, _LINES, _PARCELS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
-TOLD = (_PARCELS.carrier, _PARCELS.tracking_number, _PARCELS.tracking_url)
+PUSHED_FIELDS = (_PARCELS.carrier, _PARCELS.tracking_number, _PARCELS.tracking_url)
 """What 4Seller learns of a parcel."""
-_READ = (_PARCELS.id, _PARCELS.order_id, _PARCELS.source, *TOLD)
+_READ = (_PARCELS.id, _PARCELS.order_id, _PARCELS.source, *PUSHED_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +35,22 @@ class PendingUpdate:
 
     row_id: int
     order_id: str
-    standing: OrderStatus
+    current: OrderStatus
     shop_status: str | None
     moved: bool  # the shop changed the status; else there are only parcels
-    left: bool = False  # goods of it have left
+    shipped: bool = False  # goods of it have left
     known: bool = False  # its lines account for something that left
     paid_back: bool = False  # the shop has refunded it
-    settled: str | None = None  # what a person decided of its last conflict
+    resolution: str | None = None  # what a person decided of its last conflict
     flagged: bool = False  # it was refused before
     parcels: tuple[ShipmentToPush, ...] = ()
-    unsound: tuple[tuple[int, str], ...] = ()  # parcels whose number cannot be right, and why
+    invalid: tuple[tuple[int, str], ...] = ()  # parcels whose number cannot be right, and why
     rows: Mapping[int, sa.Row[Any]] = field(default_factory=dict)  # of all these parcels, as they were read
 
     @property
     def open(self) -> bool:
         """Whether there is something to be told; else it is only looked at whether a refusal is over."""
-        return bool(self.moved or self.parcels or self.unsound)
+        return bool(self.moved or self.parcels or self.invalid)
 
     @property
     def goal(self) -> OrderStatus | None:
@@ -61,9 +61,9 @@ class PendingUpdate:
 def pending_updates(engine: SyncContext, after: int, only: int | None) -> list[PendingUpdate]:
     """The next orders of which 4Seller has to be told something, by our row."""
     due = is_due(_PARCELS.next_attempt_at, LONGEST_WAIT_SECONDS)
-    untold = sa.and_(_PARCELS.told_at.is_(None), _PARCELS.booked_at.is_not(None), due)
+    unpushed = sa.and_(_PARCELS.told_at.is_(None), _PARCELS.booked_at.is_not(None), due)
     mine = _PARCELS.order_id == _ORDERS.local_order_id
-    has_untold = sa.and_(sa.exists().where(mine, untold), _ORDERS.status.not_in(ENDED))
+    has_unpushed = sa.and_(sa.exists().where(mine, unpushed), _ORDERS.status.not_in(ENDED))
     accounted = sa.and_(_LINES.order_id == _ORDERS.id, _LINES.taken - _LINES.released + _LINES.returned > 0)
     flagged = _ORDERS.exception.contains(OrderException.REFUSED.value)
     query = (
@@ -76,12 +76,12 @@ def pending_updates(engine: SyncContext, after: int, only: int | None) -> list[P
             _ORDERS.shop_status_since,
             orders.c.status.label("shop_status"),
             _ORDERS.resolution,
-            sa.exists().where(mine).label("left"),
+            sa.exists().where(mine).label("shipped"),
             sa.exists().where(accounted).label("known"),
             (orders.c.payment_status == "refunded").label("paid_back"),
         )
         .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
-        .where(_ORDERS.id > after, sa.or_(_ORDERS.shop_status_since.is_not(None), has_untold, flagged))
+        .where(_ORDERS.id > after, sa.or_(_ORDERS.shop_status_since.is_not(None), has_unpushed, flagged))
         .order_by(_ORDERS.id)
         .limit(engine.settings.status_batch)
     )
@@ -94,34 +94,34 @@ def pending_updates(engine: SyncContext, after: int, only: int | None) -> list[P
     with engine.database.reading() as connection:
         found = connection.execute(query).all()
         parcels = sa.select(*_READ).where(
-            _PARCELS.order_id.in_([row.local_order_id for row in found]), untold
+            _PARCELS.order_id.in_([row.local_order_id for row in found]), unpushed
         )
         rows = connection.execute(parcels.order_by(_PARCELS.id)).all()
-    return [_as_waiting(row, [one for one in rows if one.order_id == row.local_order_id]) for row in found]
+    return [_as_update(row, [one for one in rows if one.order_id == row.local_order_id]) for row in found]
 
 
-def _as_waiting(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> PendingUpdate:
-    sound: list[ShipmentToPush] = []
-    unsound: list[tuple[int, str]] = []
+def _as_update(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> PendingUpdate:
+    valid: list[ShipmentToPush] = []
+    invalid: list[tuple[int, str]] = []
     for one in rows if row.status not in ENDED else ():
         try:
             parcel, remark = recorded_tracking(one)
         except BadTracking as bad:
-            unsound.append((one.id, str(bad)))
+            invalid.append((one.id, str(bad)))
         else:
-            sound.append(ShipmentToPush(one.id, parcel, remark))
+            valid.append(ShipmentToPush(one.id, parcel, remark))
     return PendingUpdate(
         row.id,
         row.marketplace_order_id,
         OrderStatus(row.status),
         row.shop_status,
         row.shop_status_since is not None,
-        bool(row.left),
+        bool(row.shipped),
         bool(row.known),
         bool(row.paid_back),
         row.resolution,
         OrderException.REFUSED.value in exceptions.read(row.exception),
-        tuple(sound),
-        tuple(unsound),
+        tuple(valid),
+        tuple(invalid),
         {one.id: one for one in rows},
     )

@@ -17,7 +17,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.close import end_order, refund_shop_order
 from midas_pipelines.sync.orders.changes.conflicts import raise_conflict
 from midas_pipelines.sync.orders.changes.outbound import Objection, StatusUpdate
-from midas_pipelines.sync.orders.changes.pending import TOLD, PendingUpdate
+from midas_pipelines.sync.orders.changes.pending import PUSHED_FIELDS, PendingUpdate
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.locking import lock_order
@@ -45,25 +45,25 @@ def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate)
     order_context = order_context_of(engine)
     with engine.database.writing() as connection:
         row = lock_order(connection, order.row_id)
-        standing = OrderStatus(row.status)
-        if transition(standing, call.status) is Transition.FORWARD:
+        current = OrderStatus(row.status)
+        if transition(current, call.status) is Transition.FORWARD:
             _set(connection, order, status=call.status.value, status_word=call.status.value)
-            detail = f"The shop's {standing.value} → {call.status.value} was told to 4Seller."
+            detail = f"The shop's {current.value} → {call.status.value} was told to 4Seller."
             order_context.log(connection, order.order_id, call.status.value, detail)
             shop = order_status(connection, row.local_order_id)
             if call.status is OrderStatus.REFUNDED and shop is not None:
-                left = has_shipped(connection, row, shop)
-                refund_shop_order(connection, row, shop, left=left, notes="Refunded by the shop")
+                shipped = has_shipped(connection, row, shop)
+                refund_shop_order(connection, row, shop, shipped=shipped, notes="Refunded by the shop")
                 _set(connection, order, shop_status_since=None)  # by the trigger on what was just written
             if call.status in ENDED:
-                all_left = standing in SHIPPED_STATES or shop in SHIPPED_STATES
+                all_left = current in SHIPPED_STATES or shop in SHIPPED_STATES
                 end_order(connection, row, call.status, order_context, all_left=all_left)
             if call.status is OrderStatus.SHIPPED and not shipments_on_record(connection, row.local_order_id):
                 queue_mail(connection, row, "shipped", order_context.mail)
         if call.parcel is not None:
-            told = sa.update(order_shipments).where(_as_read(order, call.parcel.shipment_id))
+            pushed = sa.update(order_shipments).where(_as_read(order, call.parcel.shipment_id))
             remark = call.parcel.remark
-            if connection.execute(told.values(told_at=utc_now(), reason=remark)).rowcount:
+            if connection.execute(pushed.values(told_at=utc_now(), reason=remark)).rowcount:
                 number = f"{call.parcel.tracking.carrier} {call.parcel.tracking.number}"
                 detail = f"4Seller knows the parcel {number}. {remark or ''}".rstrip()
                 order_context.log(connection, order.order_id, "tracking_told", detail)
@@ -72,7 +72,7 @@ def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate)
 def _as_read(order: PendingUpdate, shipment_id: int) -> sa.ColumnElement[bool]:
     """The row of an untold parcel, unless somebody has corrected it since it was read: what we noted is then of the old."""
     read = order.rows[shipment_id]
-    same = (column.is_not_distinct_from(getattr(read, column.name)) for column in TOLD)
+    same = (column.is_not_distinct_from(getattr(read, column.name)) for column in PUSHED_FIELDS)
     return sa.and_(_PARCELS.id == shipment_id, _PARCELS.told_at.is_(None), *same)
 
 
@@ -100,7 +100,7 @@ def close(engine: SyncContext, order: PendingUpdate) -> None:
 def _still_as_seen(connection: sa.Connection, order: PendingUpdate) -> sa.Row[Any] | None:
     """Our row, held; None when somebody else has moved the order on since it was read."""
     row = lock_order(connection, order.row_id)
-    return row if row.status == order.standing.value else None
+    return row if row.status == order.current.value else None
 
 
 def record_objection(engine: SyncContext, order: PendingUpdate, against: Objection) -> None:
@@ -109,7 +109,7 @@ def record_objection(engine: SyncContext, order: PendingUpdate, against: Objecti
         row = _still_as_seen(connection, order)
         if row is None:
             return
-        detail = f"The shop says {order.shop_status}, 4Seller has {order.standing.value}: {against.why}."
+        detail = f"The shop says {order.shop_status}, 4Seller has {order.current.value}: {against.why}."
         same = sa.exists().where(orders.c.id == _ORDERS.local_order_id, orders.c.status == order.shop_status)
         statement = sa.update(marketplace_orders).where(_ORDERS.id == order.row_id, same)
         connection.execute(statement.values(shop_status_since=None))

@@ -183,10 +183,10 @@ def correct(
             .where(marketplace_orders.c.id == order.id)
             .values(push_after=None, push_attempts=0)
         )
-    return _untold(order)
+    return _why_not_pushed(order)
 
 
-def _untold(order: sa.Row[Any]) -> str | None:
+def _why_not_pushed(order: sa.Row[Any]) -> str | None:
     if order.status in ENDED:
         return f"4Seller is not told of it: the order is {order.status} there"
     if OrderException.CONFLICT.value in exceptions.read(order.exception):
@@ -222,8 +222,8 @@ def count_late_shipments(connection: sa.Connection, order: sa.Row[Any], order_co
         try:
             with connection.begin_nested():
                 _count_recorded(connection, order, parcel, order_context)
-        except CannotShip as odd:
-            _refuse(connection, order, parcel.id, str(odd), order_context)
+        except CannotShip as problem:
+            _refuse(connection, order, parcel.id, str(problem), order_context)
         except sa.exc.SQLAlchemyError:
             raise
         except Exception as unexpected:  # one row of the shop's code stops no other order
@@ -254,7 +254,7 @@ def _count_recorded(
         connection.execute(sa.update(order_shipments).where(_PARCELS.id == parcel.id).values(values))
         return
     lines = order_lines(connection, order.id)
-    wanted, odd = _recorded_units(connection, order, parcel.id, lines)
+    wanted, problem = _recorded_units(connection, order, parcel.id, lines)
     if order.status in ENDED:
         detail = (
             f"The shop shipped an order that is {order.status} on the marketplace: "
@@ -264,8 +264,8 @@ def _count_recorded(
             connection, order.marketplace_order_id, "conflict", f"{detail} Parcel {parcel.id}."
         ):
             raise_conflict(connection, order, detail)
-    if odd:
-        order_context.log(connection, order.marketplace_order_id, "parcel_odd", odd)
+    if problem:
+        order_context.log(connection, order.marketplace_order_id, "parcel_odd", problem)
     tracking = Tracking(carrier=parcel.carrier, number=parcel.tracking_number, url=parcel.tracking_url)
     _count(connection, order, parcel.id, tracking, lines, wanted, order_context)
 
@@ -294,9 +294,9 @@ def _require_shippable(connection: sa.Connection, order: sa.Row[Any]) -> None:
     if OrderException.CONFLICT.value in exceptions.read(order.exception):
         raise CannotShip(f"{name} is in a conflict: `midas orders settle` it first.")
     shop = order_status(connection, order.local_order_id)
-    for stands in (order.status, shop):
-        if stands in ENDED:
-            raise CannotShip(f"{name} is {stands}: nothing of it may leave.")
+    for status in (order.status, shop):
+        if status in ENDED:
+            raise CannotShip(f"{name} is {status}: nothing of it may leave.")
 
 
 def _insert(connection: sa.Connection, order: sa.Row[Any], parcel: Tracking, source: str) -> int:
@@ -355,14 +355,17 @@ def _recorded_units(
         for line in lines
         if line.order_item_id in named
     }
-    odd = [
+    problem = [
         f"line {line.line}: {named[line.order_item_id]} named, {wanted[line.line]} were left to ship"
         for line in lines
         if line.line in wanted and wanted[line.line] < named[line.order_item_id]
     ]
     strangers = len(named.keys() - {line.order_item_id for line in lines})
-    odd += [f"{strangers} lines named are not this order's"] if strangers else []
-    return wanted, f"The shop's parcel {shipment_id} cannot be as it says: {'; '.join(odd)}." if odd else ""
+    problem += [f"{strangers} lines named are not this order's"] if strangers else []
+    return (
+        wanted,
+        f"The shop's parcel {shipment_id} cannot be as it says: {'; '.join(problem)}." if problem else "",
+    )
 
 
 def _count(
@@ -407,9 +410,9 @@ def _count(
 
 def _move(connection: sa.Connection, order: sa.Row[Any], *, complete: bool) -> None:
     """The shop's order follows its parcels, whatever the shop calls it until then; the trigger on it has 4Seller told."""
-    standing = order_status(connection, order.local_order_id)
-    if order.status in ENDED or standing is None or standing in (*SHIPPED_STATES, *ENDED):
+    current = order_status(connection, order.local_order_id)
+    if order.status in ENDED or current is None or current in (*SHIPPED_STATES, *ENDED):
         return
     wanted = "shipped" if complete else "processing"
-    if complete or standing == "pending":
+    if complete or current == "pending":
         set_order_status(connection, order.local_order_id, status=wanted, notes="A parcel was recorded")

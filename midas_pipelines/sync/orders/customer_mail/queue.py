@@ -19,7 +19,7 @@ from midas_pipelines.sync.orders.model.state_machine import OPEN
 
 UNSENT = ("waiting", "failed")
 """Where messages stand that the customer does not have."""
-TOLD = ("sending", "sent", "unsure")
+MAYBE_SENT = ("sending", "sent", "unsure")
 """Where messages stand that they have, or may have."""
 
 _MAILS = customer_mails.c
@@ -105,8 +105,8 @@ def queue_shipped(
         more: whether it was on record before, and has got more units.
     """
     about = about_parcel(shipment_id, last=last)
-    told_by = ["", str(shipment_id), about_parcel(shipment_id, last=True)]
-    earlier = sa.and_(_MAILS.order_id == order.id, _MAILS.kind == "shipped", _MAILS.about.in_(told_by))
+    abouts = ["", str(shipment_id), about_parcel(shipment_id, last=True)]
+    earlier = sa.and_(_MAILS.order_id == order.id, _MAILS.kind == "shipped", _MAILS.about.in_(abouts))
     unsent = sa.and_(earlier, _MAILS.state.in_(UNSENT))
     if connection.execute(sa.update(customer_mails).where(unsent).values(about=about)).rowcount:
         return
@@ -114,8 +114,8 @@ def queue_shipped(
         if last:
             queue_mail(connection, order, "shipped", rules, about=about)
         return
-    told = sa.select(_MAILS.id).where(earlier, _MAILS.state.in_(TOLD))
-    known = connection.execute(told.limit(1)).first() is not None
+    sent = sa.select(_MAILS.id).where(earlier, _MAILS.state.in_(MAYBE_SENT))
+    known = connection.execute(sent.limit(1)).first() is not None
     queue_mail(connection, order, "shipped", rules, about=f"{shipment_id}:number" if known else about)
 
 
@@ -130,7 +130,7 @@ def queue_correction(
     query = sa.select(_MAILS.about, _MAILS.state).where(_MAILS.order_id == order.id, mine)
     mails = connection.execute(query).all()
     states = {mail.state for mail in mails}
-    if not states & set(TOLD) or states & set(UNSENT):
+    if not states & set(MAYBE_SENT) or states & set(UNSENT):
         return False
     revision = 1 + sum("corrected" in mail.about for mail in mails)
     return queue_mail(connection, order, "shipped", rules, about=f"{shipment_id}:corrected{revision}")

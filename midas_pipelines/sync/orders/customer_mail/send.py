@@ -123,13 +123,13 @@ class _Round:
             post.send(self._write(mail))
         except NotWanted as why:
             self._note_superseded(mail, str(why))
-        except (MailDown, MailUnsure) as trouble:
+        except (MailDown, MailUnsure) as error:
             # A server that was lost over this letter may be so over the next.
-            self._note(mail, trouble)
-            self._tell_of_server(LOST if isinstance(trouble, MailUnsure) else str(trouble))
+            self._note(mail, error)
+            self._alert_server(LOST if isinstance(error, MailUnsure) else str(error))
             return False
-        except MailError as trouble:
-            self._note(mail, trouble)
+        except MailError as error:
+            self._note(mail, error)
         except BadTemplate as wrong:
             self._note(mail, MailFailed(str(wrong)))
         except sa.exc.SQLAlchemyError:
@@ -138,7 +138,7 @@ class _Round:
             self._note(mail, MailFailed(f"The message could not be written: {type(unexpected).__name__}."))
         else:
             self._note(mail, None)
-            self._tell_of_server(None)
+            self._alert_server(None)
         return True
 
     def give_up_on_the_lost(self) -> None:
@@ -180,46 +180,44 @@ class _Round:
                 detail = f"Message “{mail.kind}” was not sent: {why}"
                 self.order_context.log(connection, _order_id(connection, mail), "not_confirmed", detail)
 
-    def _note(self, mail: sa.Row[Any], trouble: MailError | None) -> None:
+    def _note(self, mail: sa.Row[Any], error: MailError | None) -> None:
         attempts = mail.attempts + 1
-        values: dict[str, Any] = {"attempts": attempts, "reason": str(trouble) if trouble else None}
+        values: dict[str, Any] = {"attempts": attempts, "reason": str(error) if error else None}
         too_late = datetime.now(UTC) - mail.created_at > GIVE_UP_AFTER
-        if trouble is None:
+        if error is None:
             self.report.sent += 1
             values |= {"state": "sent", "sent_at": utc_now(), "next_attempt_at": None}
-        elif isinstance(trouble, MailFailed) and not too_late:
+        elif isinstance(error, MailFailed) and not too_late:
             self.report.waiting += 1
             wait = max(60, int(delay_seconds(attempts + 1)))
             values |= {"state": "waiting", "next_attempt_at": utc_now(wait)}
         else:
             self.report.failed += 1
-            values["state"] = "unsure" if isinstance(trouble, MailUnsure) else "failed"
+            values["state"] = "unsure" if isinstance(error, MailUnsure) else "failed"
         with self.database.writing() as connection:
             if not _set(connection, mail.id, state_before=("waiting", "sending"), **values):
                 return
             order_id = _order_id(connection, mail)
-            if trouble is None:
+            if error is None:
                 self.order_context.log(
                     connection, order_id, "confirmed", f"The customer was told: {mail.kind}."
                 )
                 clear_mail_alert(connection, mail.order_id)
                 return
-            self.report.problems.append({"order": order_id, "mail": mail.kind, "reason": str(trouble)})
-            detail = f"Message “{mail.kind}”: {trouble}"
+            self.report.problems.append({"order": order_id, "mail": mail.kind, "reason": str(error)})
+            detail = f"Message “{mail.kind}”: {error}"
             self.order_context.log_once(connection, order_id, "not_confirmed", detail)
             if values["state"] != "waiting":
-                text = (
-                    f"Order {order_id}, message “{mail.kind}”: {trouble} `midas orders messages` lists all."
-                )
+                text = f"Order {order_id}, message “{mail.kind}”: {error} `midas orders messages` lists all."
                 raise_alert(connection, kind=ALERT, subject=_subject(order_id), text=text)
 
-    def _tell_of_server(self, trouble: str | None) -> None:
+    def _alert_server(self, error: str | None) -> None:
         """Staff are told once when the mail server takes nothing, and need not look any more when it does."""
         with self.database.writing() as connection:
-            if trouble is None:
+            if error is None:
                 clear_alert(connection, kind=DOWN_ALERT, subject="smtp")
             else:
-                text = f"Messages to customers wait. {trouble}"
+                text = f"Messages to customers wait. {error}"
                 raise_alert(connection, kind=DOWN_ALERT, subject="smtp", text=text)
 
 
@@ -282,12 +280,12 @@ def cancel_queued_cancellation(connection: sa.Connection, order_row: int) -> Non
         connection: a writing transaction.
         order_row: our row of the order.
     """
-    told = sa.and_(_MAILS.order_id == order_row, _MAILS.kind == "cancelled", _MAILS.about == "")
-    unsent = sa.and_(told, _MAILS.state.in_(["waiting", "failed"]))
+    queued = sa.and_(_MAILS.order_id == order_row, _MAILS.kind == "cancelled", _MAILS.about == "")
+    unsent = sa.and_(queued, _MAILS.state.in_(["waiting", "failed"]))
     superseded = {"state": "superseded", "reason": "The cancellation was withdrawn."}
     connection.execute(sa.update(customer_mails).where(unsent).values(superseded))
     another = sa.literal(WITHDRAWN) + sa.cast(_MAILS.id, sa.Text)
-    connection.execute(sa.update(customer_mails).where(told).values(about=another))
+    connection.execute(sa.update(customer_mails).where(queued).values(about=another))
     clear_mail_alert(connection, order_row)
 
 

@@ -169,9 +169,11 @@ class _Importer:
         )
         if kept is not None:
             return quarantined_order(sale.order_id, reason, new=kept == "new")
-        if sale.trouble is not None:  # even the status alone cannot be written; the next reading tries again
+        if (
+            sale.unreadable_reason is not None
+        ):  # even the status alone cannot be written; the next reading tries again
             return ImportCounts(failed=1)
-        return self._import_or_halve([replace(sale, content=Content(), trouble=reason)])
+        return self._import_or_halve([replace(sale, content=Content(), unreadable_reason=reason)])
 
     def _import(self, sales: Sequence[Sale]) -> ImportCounts:
         """Imports the sales in one transaction, begun again when another importer got ahead of it."""

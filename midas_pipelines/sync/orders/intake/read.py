@@ -49,7 +49,7 @@ class Unreadable:
     order_id: str
     raw: Any
     reason: str
-    standing: Sale | None = None
+    sale: Sale | None = None
 
 
 @dataclass
@@ -68,8 +68,8 @@ class Batch:
         """Takes in one that cannot be read; of an old one only where it stands, should it be on record."""
         if not old:
             self.unreadable.append(one)
-        elif one.standing is not None:
-            self.sales.append(one.standing)
+        elif one.sale is not None:
+            self.sales.append(one.sale)
 
 
 def read_batch(
@@ -87,8 +87,10 @@ def read_batch(
         )  # hardly ever written, so not sealed yet
         try:
             sale = read_sale(order, None if old else vault, read_at)
-        except (ArithmeticError, ValueError) as odd:  # unexpected: it stops no other order
-            batch.leave(Unreadable(order.id, order.raw, f"It cannot be read: {type(odd).__name__}."), old=old)
+        except (ArithmeticError, ValueError) as error:  # unexpected: it stops no other order
+            batch.leave(
+                Unreadable(order.id, order.raw, f"It cannot be read: {type(error).__name__}."), old=old
+            )
             continue
         reason = why_unreadable(order)
         if reason is None:
@@ -121,8 +123,8 @@ def import_batch(
         )
         if kept is not None:
             result.add(quarantined_order(one.order_id, one.reason, new=kept == "new"))
-        elif one.standing is not None:
-            sales.append(one.standing)
+        elif one.sale is not None:
+            sales.append(one.sale)
     if sales:
         mail, since = mail_policy(engine.settings), engine.settings.orders_since
         run = engine.run_id

@@ -38,16 +38,16 @@ def import_order_webhooks(
     Of several states of one order the newest content counts, and the furthest status: events come late and clocks
     differ, but a status that was reached stays reached.
     """
-    told: list[WebhookResult | None] = [None] * len(orders)
+    results: list[WebhookResult | None] = [None] * len(orders)
     sales: dict[int, Sale] = {}
     for place, raw in enumerate(orders):
         read = _read(engine, raw, vault)
         if isinstance(read, Unreadable):
-            told[place] = _keep(engine, read, vault)
-            if read.standing is not None:
-                sales[place] = read.standing
+            results[place] = _keep(engine, read, vault)
+            if read.sale is not None:
+                sales[place] = read.sale
         elif read is None:
-            told[place] = WebhookResult("applied", TOO_OLD)
+            results[place] = WebhookResult("applied", TOO_OLD)
         else:
             sales[place] = read
     known, since = _known(engine, sales.values()), engine.settings.orders_since
@@ -58,14 +58,14 @@ def import_order_webhooks(
         result = import_sales(engine.database, list(sales.values()), vault, run, mail=mail, since=since)
         for place, sale in sales.items():
             if sale.order_id in result.postponed:
-                told[place] = told[place] or WebhookResult(
+                results[place] = results[place] or WebhookResult(
                     "postponed", "The shop is working on an item or an order of it."
                 )
     for place in _late(sales, known):
-        told[place] = told[place] or WebhookResult("superseded", "A newer state of the order is known.")
+        results[place] = results[place] or WebhookResult("superseded", "A newer state of the order is known.")
     for place, sale in sales.items():
-        told[place] = told[place] or WebhookResult("applied", outside.get(sale.order_id))
-    return [one or WebhookResult("applied") for one in told]
+        results[place] = results[place] or WebhookResult("applied", outside.get(sale.order_id))
+    return [one or WebhookResult("applied") for one in results]
 
 
 def _read(engine: SyncContext, raw: dict[str, Any], vault: Vault) -> Sale | Unreadable | None:
@@ -84,7 +84,7 @@ def _keep(engine: SyncContext, one: Unreadable, vault: Vault) -> WebhookResult |
     kept: str | None = "event"  # one without an id is kept as an event alone
     if one.raw.get("id"):
         kept = quarantine_order(engine.database, one.order_id, one.raw, one.reason, vault, engine.run_id)
-    return WebhookResult("quarantined", one.reason) if kept or one.standing is None else None
+    return WebhookResult("quarantined", one.reason) if kept or one.sale is None else None
 
 
 def _known(engine: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime | None]:
@@ -111,8 +111,8 @@ def _late(sales: dict[int, Sale], known: dict[str, datetime | None]) -> set[int]
         if before is not None:
             late.add(before)
         newest[sale.order_id] = place
-        standing = known.get(sale.order_id)
-        if standing is not None and sale.updated_at is not None and sale.updated_at < standing:
+        recorded = known.get(sale.order_id)
+        if recorded is not None and sale.updated_at is not None and sale.updated_at < recorded:
             late.add(place)
     return late
 

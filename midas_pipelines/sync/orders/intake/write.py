@@ -108,7 +108,7 @@ class _Sorted:
     second is begun again, and finds it there."""
 
     new: list[Sale]  # to be imported
-    aside: dict[str, int]  # our rows of those of them that were set aside before
+    quarantined: dict[str, int]  # our rows of those of them that were set aside before
     behind: dict[int, Sale]  # known orders of which something new is told, by our row
     left_out: int  # orders that are neither on record nor to be imported
 
@@ -119,8 +119,8 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
     query = sa.select(table.id, table.marketplace_order_id, table.outcome)
     query = query.where(table.channel == CHANNEL, mine)
     present = {row.marketplace_order_id: row for row in connection.execute(query)}
-    wanted = {sale.order_id for sale in sales if sale.trouble is None and not sale.only_followed}
-    aside = {
+    wanted = {sale.order_id for sale in sales if sale.unreadable_reason is None and not sale.only_followed}
+    quarantined = {
         order_id: row.id
         for order_id, row in present.items()
         if row.outcome == "quarantined" and order_id in wanted
@@ -128,11 +128,11 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
     new = [
         sale
         for sale in sales
-        if sale.order_id in wanted and (sale.order_id not in present or sale.order_id in aside)
+        if sale.order_id in wanted and (sale.order_id not in present or sale.order_id in quarantined)
     ]
-    known = [sale for sale in sales if sale.order_id in present and sale.order_id not in aside]
+    known = [sale for sale in sales if sale.order_id in present and sale.order_id not in quarantined]
     left_out = sum(sale.only_followed and sale.order_id not in present for sale in sales)
-    return _Sorted(new, aside, orders_with_news(connection, known), left_out)
+    return _Sorted(new, quarantined, orders_with_news(connection, known), left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +160,12 @@ def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey], name
         touched |= set(edited.values()) | set(items_held(connection, list(batch.behind)))
     waiting = orders_backordered(connection, touched)
     mapping = {line.order_id for line in unmapped}
-    rows_ = lock_rows(connection, {*batch.behind, *waiting, *mapping, *batch.aside.values()})
+    rows_ = lock_rows(connection, {*batch.behind, *waiting, *mapping, *batch.quarantined.values()})
     if rows_:
         lock_stock(connection, touched)
     taken_up = {
         row.marketplace_order_id for row in rows_ if row.outcome != "quarantined"
-    } & batch.aside.keys()
+    } & batch.quarantined.keys()
     batch.new = [sale for sale in batch.new if sale.order_id not in taken_up]  # by another importer meanwhile
     nameless = {row.marketplace_order_id for row in rows_ if row.erased_at is not None}
     if nameless:  # only what was set aside can be both new and forgotten
@@ -204,18 +204,18 @@ def _write(
         )  # first: its rows are made soonest, and the database begins with them
         _write_ours(connection, batch, claims, order_context.vault)
         _write_shop_orders(connection, sales, lines, claims)
-        flawed = _write_lines(connection, sales, lines, claims)
+        marked = _write_lines(connection, sales, lines, claims)
         _log(connection, sales, lines, order_context)
         on_sent()
     raise_oversold_alert(connection, filter(None, (line.short for line in lines)))
     for sale in sales:
         if not sale.known_status:
             quarantine.alert_unknown_status(connection, sale.status_word, sale.order_id)
-    for order_id in batch.aside:
+    for order_id in batch.quarantined:
         quarantine.end_quarantine(connection, order_id)
     queue_received(connection, [(claims[sale.order_id].row_id, sale) for sale in sales], order_context.mail)
-    result.exceptions = len(flawed)
-    result.preview = [rows.preview(sale, flawed.get(sale.order_id)) for sale in sales[:PREVIEW]]
+    result.exceptions = len(marked)
+    result.preview = [rows.preview(sale, marked.get(sale.order_id)) for sale in sales[:PREVIEW]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ class _Claim:
 
 def _reserve(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -> dict[str, _Claim]:
     """Ids for everything that will be written, so that rows can point at one another before they are there."""
-    fresh = [sale for sale in batch.new if sale.order_id not in batch.aside]
+    fresh = [sale for sale in batch.new if sale.order_id not in batch.quarantined]
     wanted = {marketplace_orders: len(fresh), orders: len(batch.new), order_items: len(lines)}
     ids = reserve_ids_of(connection, wanted)
     if connection.dialect.name != "postgresql":  # where the id of a deleted last order is given again
@@ -236,7 +236,7 @@ def _reserve(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -
     for line, item_id in zip(lines, ids[order_items], strict=True):
         line.order_item_id = item_id
     ours = {sale.order_id: row_id for sale, row_id in zip(fresh, ids[marketplace_orders], strict=True)}
-    row_ids = batch.aside | ours
+    row_ids = batch.quarantined | ours
     return {
         sale.order_id: _Claim(row_ids[sale.order_id], local_id)
         for sale, local_id in zip(batch.new, ids[orders], strict=True)
@@ -246,17 +246,17 @@ def _reserve(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -
 def _write_ours(connection: sa.Connection, batch: _Sorted, claims: dict[str, _Claim], vault: Vault) -> None:
     """Our rows of the orders. In the order of their ids, as everywhere: of two importers of the same ones, one waits."""
     made: list[rows.Row] = []
-    anew: list[rows.Row] = []
+    renewed: list[rows.Row] = []
     for sale in sorted(batch.new, key=lambda sale: sale.order_id):
         claim = claims[sale.order_id]
         row = rows.marketplace_order(sale, claim.local_id, vault)
         row["id"] = claim.row_id
-        if sale.order_id in batch.aside:  # what is on record of it is only that it could not be read
-            anew.append(row | {"reason": None, "exception": None})
+        if sale.order_id in batch.quarantined:  # what is on record of it is only that it could not be read
+            renewed.append(row | {"reason": None, "exception": None})
         else:
             made.append(row)
     insert_rows(connection, marketplace_orders, made)
-    update_rows(connection, marketplace_orders, anew)
+    update_rows(connection, marketplace_orders, renewed)
 
 
 def _write_shop_orders(
@@ -286,13 +286,15 @@ def _write_lines(
     """Writes our lines, and on the orders what a person must see; returns that by order."""
     made = [rows.marketplace_line(line, claims[line.sale.order_id].row_id) for line in lines]
     insert_rows(connection, marketplace_order_lines, made)
-    found = {sale.order_id: {flaw.value for flaw in sale_exceptions(sale)} for sale in sales}
+    found = {sale.order_id: {exception.value for exception in sale_exceptions(sale)} for sale in sales}
     for line in lines:
-        found[line.sale.order_id].update(flaw.value for flaw in line.flaws)
-    flawed = {order_id: text for order_id, flaws in found.items() if (text := written(flaws)) is not None}
-    marks = [{"id": claims[order_id].row_id, "exception": text} for order_id, text in flawed.items()]
+        found[line.sale.order_id].update(exception.value for exception in line.exceptions)
+    marked = {
+        order_id: text for order_id, exceptions in found.items() if (text := written(exceptions)) is not None
+    }
+    marks = [{"id": claims[order_id].row_id, "exception": text} for order_id, text in marked.items()]
     update_rows(connection, marketplace_orders, marks)
-    return flawed
+    return marked
 
 
 def _log(
@@ -311,9 +313,11 @@ def _log(
         if line.respelled and line.item is not None:
             remark = f"Line {line.number}: {line.line.sku} is another spelling of the SKU of product {line.item[0]}."
             steps.append(rows.log_row(line.sale.order_id, "mapped", remark, order_context.run_id))
-        for flaw in line.flaws:
+        for exception in line.exceptions:
             steps.append(
-                rows.log_row(line.sale.order_id, flaw.value, line.explain(flaw), order_context.run_id)
+                rows.log_row(
+                    line.sale.order_id, exception.value, line.explain(exception), order_context.run_id
+                )
             )
     for sale in sales:
         if sale.unreadable:

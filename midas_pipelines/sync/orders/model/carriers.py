@@ -66,8 +66,8 @@ def tracking(carrier: str, number: str, *, url: str | None = None, anyway: bool 
         )
     if known is None:
         spaced = " ".join(number.split())
-        told = spaced if len(spaced) <= LONGEST_NUMBER else bare
-        return Tracking(carrier=" ".join(carrier.split())[:50], number=told, url=url)
+        shown = spaced if len(spaced) <= LONGEST_NUMBER else bare
+        return Tracking(carrier=" ".join(carrier.split())[:50], number=shown, url=url)
     if not anyway:
         _check(known, bare)
     return Tracking(carrier=known.name, number=bare, url=url or known.page + quote(bare))

@@ -57,7 +57,7 @@ def read_content(written: str | None) -> Content:
     return Content(*(None if part == ABSENT else part for part in parts))
 
 
-def untold(written: str | None) -> frozenset[str]:
+def missing_parts(written: str | None) -> frozenset[str]:
     """The parts that no message has had so far, by a `content_hash`; of one in another form, none."""
     parts = (written or "").split(".")
     if len(parts) != len(PARTS):

@@ -34,17 +34,17 @@ SEEN_BY_A_PERSON = (
 
 def sale_exceptions(sale: Sale) -> list[OrderException]:
     """What is wrong with the sale as a whole."""
-    flaws = [] if sale.adds_up else [OrderException.TOTAL]
+    found = [] if sale.adds_up else [OrderException.TOTAL]
     if sale.takes_stock and not sale.lines:
-        flaws.append(OrderException.QUANTITY)
-    return flaws if sale.known_status else [*flaws, OrderException.STATUS]
+        found.append(OrderException.QUANTITY)
+    return found if sale.known_status else [*found, OrderException.STATUS]
 
 
-def explain_sale(sale: Sale, flaw: OrderException) -> str:
+def explain_sale(sale: Sale, exception: OrderException) -> str:
     """The sentence for a flaw of the whole sale."""
-    if flaw is OrderException.STATUS:
+    if exception is OrderException.STATUS:
         return f"4Seller's status “{sale.status_word}” is not known; the order counts as pending."
-    if flaw is OrderException.QUANTITY:
+    if exception is OrderException.QUANTITY:
         return "The order came without lines, so that no stock was taken: check it on the marketplace."
     return (
         f"Lines {sale.lines_total} + shipping {sale.shipping_cost} + tax {sale.tax} - discount {sale.discount} "
@@ -53,20 +53,20 @@ def explain_sale(sale: Sale, flaw: OrderException) -> str:
 
 
 def explain_line(
-    line: int, sku: str | None, flaw: OrderException, *, wanted: int, taken: int, quantity: int
+    line: int, sku: str | None, exception: OrderException, *, wanted: int, taken: int, quantity: int
 ) -> str:
     """The sentence for a flaw of one line."""
     named = f"Line {line}, {sku or 'no SKU'}: "
-    if flaw is OrderException.UNMAPPED:
+    if exception is OrderException.UNMAPPED:
         return f"{named}no item of the shop has this SKU; no stock was taken. Map it to an item."
-    if flaw is OrderException.OVERSOLD:
+    if exception is OrderException.OVERSOLD:
         return f"{named}{wanted} were sold and {taken} were there; {wanted - taken} are backordered."
     return f"{named}the quantity is {quantity}; check the order on the marketplace."
 
 
-def written(flaws: set[str]) -> str | None:
+def written(found: set[str]) -> str | None:
     """The flaws as the `exception` column holds them; None without any."""
-    return ",".join(sorted(flaws)) or None
+    return ",".join(sorted(found)) or None
 
 
 def read(exception: str | None) -> set[str]:

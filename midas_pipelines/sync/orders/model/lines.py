@@ -50,13 +50,13 @@ class SoldLine:
         return self.wanted - self.taken
 
     @property
-    def flaws(self) -> tuple[OrderException, ...]:
+    def exceptions(self) -> tuple[OrderException, ...]:
         """What a person must see about it; of a sale that takes nothing, nothing."""
-        if (self.item is not None and self.taken == self.wanted and not self.line.odd) or (
+        if (self.item is not None and self.taken == self.wanted and not self.line.needs_review) or (
             not self.sale.takes_stock
         ):
             return ()
-        found = [OrderException.QUANTITY] if self.line.odd else []
+        found = [OrderException.QUANTITY] if self.line.needs_review else []
         if self.item is None and self.line.quantity > 0:
             found.append(OrderException.UNMAPPED)
         elif self.backordered > 0:
@@ -73,13 +73,13 @@ class SoldLine:
     @property
     def exception(self) -> str | None:
         """The flaws as the column `exception` holds them."""
-        return written({flaw.value for flaw in self.flaws})
+        return written({exception.value for exception in self.exceptions})
 
-    def explain(self, flaw: OrderException) -> str:
+    def explain(self, exception: OrderException) -> str:
         """The flaw in a sentence."""
         line = self.line
         return explain_line(
-            self.number, line.sku, flaw, wanted=self.wanted, taken=self.taken, quantity=line.quantity
+            self.number, line.sku, exception, wanted=self.wanted, taken=self.taken, quantity=line.quantity
         )
 
 

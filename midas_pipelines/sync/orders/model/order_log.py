@@ -47,8 +47,8 @@ def set_exceptions(
 ) -> None:
     """Adds flaws to an order's `exception` and takes others off; the caller holds the row."""
     table = marketplace_orders.c
-    standing = exceptions.read(connection.scalar(sa.select(table.exception).where(table.id == order_row)))
-    wanted = (standing | set(add)) - set(drop)
-    if wanted != standing:
+    current = exceptions.read(connection.scalar(sa.select(table.exception).where(table.id == order_row)))
+    wanted = (current | set(add)) - set(drop)
+    if wanted != current:
         statement = sa.update(marketplace_orders).where(table.id == order_row)
         connection.execute(statement.values(exception=exceptions.written(wanted)))

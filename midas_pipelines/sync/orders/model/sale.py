@@ -42,7 +42,7 @@ class SaleLine:
     title: str
     quantity: int
     price: Decimal
-    odd: bool
+    needs_review: bool
     total: Decimal  # price times quantity, exact; a quantity below one counts for nothing
 
 
@@ -73,7 +73,7 @@ class Sale:
     content: Content  # of what the buyer may still change
     sealed: str | None = None  # `raw`, where it was sealed when it was read
     read_at: datetime | None = None  # before 4Seller was asked, by the database's clock; None for an event
-    trouble: str | None = None  # why its content could not be read; its status could
+    unreadable_reason: str | None = None  # why its content could not be read; its status could
     only_followed: bool = False  # it is not imported where it is not on record
     unreadable: tuple[str, ...] = ()  # fields that could not be read and count as missing
 
@@ -206,7 +206,11 @@ def newest_states(sales: Sequence[Sale]) -> list[Sale]:
 
 
 def _joined(earlier: Sale, later: Sale) -> Sale:
-    content = _over(earlier, later) if later.trouble is None else replace(earlier, trouble=later.trouble)
+    content = (
+        _over(earlier, later)
+        if later.unreadable_reason is None
+        else replace(earlier, unreadable_reason=later.unreadable_reason)
+    )
     ahead = _further(earlier, later)
     placed = min(filter(None, (earlier.placed_at, later.placed_at)), default=None)
     return replace(
@@ -289,7 +293,7 @@ def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], De
         title=_cut(item.title, "title") or sku or f"Line {number}",
         quantity=quantity,
         price=price,
-        odd=item.quantity is None or item.quantity < 1,
+        needs_review=item.quantity is None or item.quantity < 1,
         total=total,
     )
 

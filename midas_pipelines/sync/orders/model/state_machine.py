@@ -21,21 +21,21 @@ class Transition(StrEnum):
     ILLEGAL = "illegal"  # no way leads there; a person decides
 
 
-def transition(standing: OrderStatus, reported: OrderStatus) -> Transition:
+def transition(current: OrderStatus, reported: OrderStatus) -> Transition:
     """How `reported` follows `standing`. Steps in between may have been missed: pending -> delivered is forward."""
-    if reported is standing:
+    if reported is current:
         return Transition.SAME
-    if standing is OrderStatus.REFUNDED:
+    if current is OrderStatus.REFUNDED:
         return Transition.LATE
     if reported is OrderStatus.REFUNDED:
         return Transition.FORWARD
-    if standing is OrderStatus.CANCELLED:
+    if current is OrderStatus.CANCELLED:
         shipped = reported in (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
         return Transition.ILLEGAL if shipped else Transition.LATE
     if reported is OrderStatus.CANCELLED:
-        open_still = standing in (OrderStatus.PENDING, OrderStatus.PROCESSING)
+        open_still = current in (OrderStatus.PENDING, OrderStatus.PROCESSING)
         return Transition.FORWARD if open_still else Transition.ILLEGAL
-    ahead = ORDER_OF_EVENTS.index(reported) > ORDER_OF_EVENTS.index(standing)
+    ahead = ORDER_OF_EVENTS.index(reported) > ORDER_OF_EVENTS.index(current)
     return Transition.FORWARD if ahead else Transition.LATE
 
 
@@ -51,12 +51,12 @@ def payment_status(status: OrderStatus, *, paid: bool) -> str:
     return "paid" if paid else "pending"
 
 
-def path(standing: OrderStatus, goal: OrderStatus) -> list[OrderStatus]:
+def path(current: OrderStatus, goal: OrderStatus) -> list[OrderStatus]:
     """The moves that lead from one status to another, each one that the contract allows; empty when none does."""
-    if transition(standing, goal) is not Transition.FORWARD:
+    if transition(current, goal) is not Transition.FORWARD:
         return []
     if goal in ORDER_OF_EVENTS:
-        return list(ORDER_OF_EVENTS[ORDER_OF_EVENTS.index(standing) + 1 : ORDER_OF_EVENTS.index(goal) + 1])
+        return list(ORDER_OF_EVENTS[ORDER_OF_EVENTS.index(current) + 1 : ORDER_OF_EVENTS.index(goal) + 1])
     return [goal]
 
 
@@ -74,7 +74,7 @@ class InboundDecision(StrEnum):
     CONFLICT = "conflict"  # it went another way; a person decides
 
 
-def decide_inbound(shop: str | None, reported: OrderStatus, *, left: bool) -> InboundDecision:
+def decide_inbound(shop: str | None, reported: OrderStatus, *, shipped: bool) -> InboundDecision:
     """How the shop's order follows the marketplace, which stands at `reported` now.
 
     Args:
@@ -85,8 +85,8 @@ def decide_inbound(shop: str | None, reported: OrderStatus, *, left: bool) -> In
     if shop is None:
         return InboundDecision.STAY
     if reported is OrderStatus.REFUNDED:
-        return InboundDecision.STAY if left or shop == local_status(reported) else InboundDecision.FOLLOW
-    if reported is OrderStatus.CANCELLED and left:
+        return InboundDecision.STAY if shipped or shop == local_status(reported) else InboundDecision.FOLLOW
+    if reported is OrderStatus.CANCELLED and shipped:
         return InboundDecision.CONFLICT
     if shop not in list(OrderStatus):
         return InboundDecision.FOLLOW
@@ -101,6 +101,6 @@ def decide_inbound(shop: str | None, reported: OrderStatus, *, left: bool) -> In
             return InboundDecision.CONFLICT
 
 
-def agree(shop: str | None, standing: OrderStatus) -> bool:
+def agree(shop: str | None, current: OrderStatus) -> bool:
     """Whether the shop's word and the marketplace's mean the same."""
-    return shop in (standing.value, local_status(standing))
+    return shop in (current.value, local_status(current))

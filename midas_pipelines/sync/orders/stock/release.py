@@ -44,7 +44,7 @@ def release_units(
     lines = order_lines(connection, order.id)
     units = {line.line: on_shelf(line, all_left=all_left) for line in lines}
     given = _give_back(connection, order, lines, units, cause, order_context, source=CHANNEL)
-    _forget_owed(connection, order.id, lines)
+    _clear_backorders(connection, order.id, lines)
     return given
 
 
@@ -71,8 +71,12 @@ def restock_units(
         The units given back.
     """
     lines = order_lines(connection, order.id)
-    left = {line.line: away(line, all_left=all_left) for line in lines}
-    wanted = left if units is None else {number: min(left.get(number, 0), units[number]) for number in units}
+    away_units = {line.line: away(line, all_left=all_left) for line in lines}
+    wanted = (
+        away_units
+        if units is None
+        else {number: min(away_units.get(number, 0), units[number]) for number in units}
+    )
     return _give_back(
         connection, order, lines, wanted, cause, order_context, source="operator", had_left=True
     )
@@ -117,14 +121,14 @@ def _give_back(
     ]
     update_rows(connection, marketplace_order_lines, changes)
     for line, count in zip(giving, moved, strict=True):
-        told = f"{count} back in stock" if count else "nothing went back, the shop no longer has the item"
+        outcome = f"{count} back in stock" if count else "nothing went back, the shop no longer has the item"
         order_context.log(
-            connection, order.marketplace_order_id, "released", f"Line {line.line}, {line.sku}: {told}."
+            connection, order.marketplace_order_id, "released", f"Line {line.line}, {line.sku}: {outcome}."
         )
     return sum(moved)
 
 
-def _forget_owed(connection: sa.Connection, order_row: int, lines: Sequence[sa.Row[Any]]) -> None:
+def _clear_backorders(connection: sa.Connection, order_row: int, lines: Sequence[sa.Row[Any]]) -> None:
     """The order waits for no stock any more."""
     owing = [line for line in lines if line.backordered]
     if not owing:

@@ -30,8 +30,8 @@ def units_shipped(connection: sa.Connection, order: sa.Row[Any], shop: str | Non
 
 def shipped_after_end(connection: sa.Connection, order: sa.Row[Any], shop: str | None) -> bool:
     """Whether something has left for which the order has given its stock back, or never took any."""
-    left = units_shipped(connection, order, shop)
-    return any(left[line.line] > accounted(line) for line in order_lines(connection, order.id))
+    shipped = units_shipped(connection, order, shop)
+    return any(shipped[line.line] > accounted(line) for line in order_lines(connection, order.id))
 
 
 def has_shipped(connection: sa.Connection, row: sa.Row[Any], shop: str | None) -> bool:

@@ -20,8 +20,8 @@ SHIFTS = [
     ({"wanted": 3, "taken": 3, "released": 0, "backordered": 0}, LineShift()),
     ({"wanted": 5, "taken": 3, "released": 0, "backordered": 0}, LineShift(take=2)),
     ({"wanted": 1, "taken": 3, "released": 0, "backordered": 0}, LineShift(take=-2)),
-    ({"wanted": 1, "taken": 1, "released": 0, "backordered": 2}, LineShift(owe_less=2)),
-    ({"wanted": 0, "taken": 1, "released": 0, "backordered": 2}, LineShift(take=-1, owe_less=2)),
+    ({"wanted": 1, "taken": 1, "released": 0, "backordered": 2}, LineShift(reduce_backorder=2)),
+    ({"wanted": 0, "taken": 1, "released": 0, "backordered": 2}, LineShift(take=-1, reduce_backorder=2)),
     ({"wanted": 2, "taken": 3, "released": 2, "backordered": 0}, LineShift(take=1)),
     ({"wanted": 0, "taken": 3, "released": 0, "backordered": 0, "shipped": 2}, LineShift(take=-1)),
 ]

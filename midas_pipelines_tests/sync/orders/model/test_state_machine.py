@@ -50,13 +50,15 @@ GOODS_HAVE_LEFT: dict[str | None, str] = {
 @pytest.mark.parametrize(("shop", "row"), NOTHING_HAS_LEFT.items())
 def test_how_the_shop_answers_while_nothing_has_left(shop: str | None, row: str) -> None:
     assert [
-        decide_inbound(shop, OrderStatus(reported), left=False).value for reported in WORDS
+        decide_inbound(shop, OrderStatus(reported), shipped=False).value for reported in WORDS
     ] == row.split()
 
 
 @pytest.mark.parametrize(("shop", "row"), GOODS_HAVE_LEFT.items())
 def test_how_the_shop_answers_once_goods_have_left(shop: str | None, row: str) -> None:
-    assert [decide_inbound(shop, OrderStatus(reported), left=True).value for reported in WORDS] == row.split()
+    assert [
+        decide_inbound(shop, OrderStatus(reported), shipped=True).value for reported in WORDS
+    ] == row.split()
 
 
 AGREEING = {(word, word) for word in WORDS} | {("cancelled", "refunded")}
@@ -98,7 +100,7 @@ UNTOLD_ONCE_LEFT = UNTOLD | {
 
 def judged(standing: str, shop: str | None, *, left: bool) -> str:
     """`-` where it may be told, else how it is refused."""
-    against = objection(OrderStatus(standing), shop, left=left)
+    against = objection(OrderStatus(standing), shop, shipped=left)
     return "-" if against is None else "conflict" if against.conflict else "refused"
 
 

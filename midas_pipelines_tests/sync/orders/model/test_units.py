@@ -94,8 +94,8 @@ def test_an_edit_gives_back_no_unit_that_has_left() -> None:
         )
         has = on_order(line) + change.take
         assert has >= min(on_order(line), line.shipped)
-        assert 0 <= change.owe_less <= backordered
-        assert has + backordered - change.owe_less == max(wanted, line.shipped)
+        assert 0 <= change.reduce_backorder <= backordered
+        assert has + backordered - change.reduce_backorder == max(wanted, line.shipped)
 
 
 # what has changed
