@@ -94,8 +94,8 @@ def read_money(value: Any) -> Decimal | None:
     """An amount: a number, or a text with a currency and separators (`$1,010.00`, `1.010,00 EUR`, `12,50`)."""
     if isinstance(value, dict):  # {"amount": "10.00", "currency": "USD"}
         value = value.get("amount", value.get("value", value or None))
-    if isinstance(value, str):
-        return None if is_missing(value) else _amount_in(value)
+    if isinstance(value, str | Decimal):
+        return None if is_missing(str(value)) else _amount_in(str(value))
     text = read_text(value)
     return None if text is None else Decimal(text)
 

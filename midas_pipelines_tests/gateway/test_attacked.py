@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import status_code_conformance as conform
 from midas_pipelines.gateway import server
 from midas_pipelines.gateway.api import limits
 from midas_pipelines.gateway.api.auth import PREFIX, ROLES
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.conftest import create_upgraded_shop
 from midas_pipelines_tests.copies import SqliteCopies, connect
@@ -153,8 +154,8 @@ def test_without_its_database_every_call_is_answered_503(
     def away(*_: object) -> None:
         raise sa.exc.OperationalError("SELECT 1", {}, OSError("gone"))
 
-    monkeypatch.setattr(door.world.database, "reading", away)
-    monkeypatch.setattr(door.world.database, "writing", away)
+    for kind in ("reading", "writing"):
+        monkeypatch.setattr(Database, kind, away)
     for method, path in ROLES:
         if path not in ("/healthz", f"{PREFIX}/webhooks"):
             answer = door.call(method, path.replace("{order_id}", "A-1"), key)

@@ -15,7 +15,7 @@ from midas_pipelines.fourseller.http.retry_after import date_of
 from midas_pipelines.fourseller.http.transport import AiohttpTransport, UnreadableAnswer
 
 SHORT_SECRET = 8  # letters; masking a shorter one would also mask ordinary words
-ODD_IN_ID = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+ODD_IN_ID = re.compile(r"[\x00\ud800-\udfff]")
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 

@@ -66,4 +66,4 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 def _cell(value: object) -> str:
     text = "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
-    return plain(" ".join(text.split()))
+    return plain(" ".join(text.split())) if isinstance(value, str) else text

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.sensors import read_sensor_cursor, stale_work_sensors
 from midas_pipelines.settings import Settings
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines_tests.defs.conftest import tick
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
@@ -59,9 +62,8 @@ def test_a_run_under_way_is_not_joined_by_another(environment: World, instance: 
 def test_an_item_that_backs_off_is_not_taken_up(environment: World, instance: dg.DagsterInstance) -> None:
     add_product(environment.database)
     wait_an_hour(environment)
-    run(
-        environment.database, "UPDATE fourseller_product_mappings SET next_attempt_at = '2999-01-01 00:00:00'"
-    )
+    with environment.database.writing() as connection:
+        connection.execute(sa.update(mappings).values(next_attempt_at=utc_now(120)))
     assert not tick(DIRTY, instance).run_requests
 
 

@@ -218,7 +218,7 @@ NAMES = {
     "www.evil.example": "",
     "WWW.EVIL.EXAMPLE": "",
     "ann@home.example": "",
-    "x" * 61: "x" * 59 + "…",
+    "y" * 61: "y" * 59 + "…",
     "\ufeff": "",
     None: "",
 }
