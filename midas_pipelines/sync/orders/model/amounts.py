@@ -17,14 +17,14 @@ ZERO = Decimal("0.00")
 
 TAX_FIELDS = ("tax", "tax_total", "total_tax", "sales_tax", "taxes")
 DISCOUNT_FIELDS = ("discount", "discount_total", "total_discount", "discounts")
-"""Names marketplaces use for what the contract does not have; the whole payload is kept anyway."""
+"""Names that marketplaces use for amounts that are not in the contract."""
 
 
 def sound(amount: Decimal) -> Decimal | None:
     """The amount to four digits after the point; None for one that the shop's tables cannot hold."""
     if not amount:
         return ZERO
-    if amount.adjusted() < 8:  # asked first: what is larger can be too large to be worked with at all
+    if amount.adjusted() < 8:  # first: `quantize` fails on a larger amount
         cents = amount.quantize(CENT, ROUND_HALF_UP)
         if abs(cents) < LARGEST_AMOUNT:
             return cents if cents == amount else shortest(amount)
@@ -68,7 +68,7 @@ def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
 
 
 def read_amount(value: Any) -> Decimal | None:
-    """The amount in a field, as far as the shop's tables can hold it; None where there is none that can be read."""
+    """The amount in a field; None where it cannot be read or the shop's tables cannot hold it."""
     try:
         amount = read_money(value)
     except (ValueError, ArithmeticError):

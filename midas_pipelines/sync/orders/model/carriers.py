@@ -1,7 +1,7 @@
-"""Tracking numbers: what each carrier's look like, their check digits, and the page that follows a parcel. Pure.
+"""Tracking numbers: each carrier's formats, check digits and tracking page. Pure.
 
 Formats: UPS 1Z numbers, USPS IMpb, FedEx Express, Ground and SSCC-18, DHL Express waybills, Canada Post, and the postal
-form of UPU standard S10. A carrier that is not in the table is taken as it is.
+form of UPU standard S10. A carrier that is not in the table is accepted unchecked.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ S10_WEIGHTS = (8, 6, 4, 2, 3, 5, 9, 7)
 
 
 class BadTracking(Exception):
-    """The parcel cannot be told like this; the message says why.
+    """The shipment's tracking data are invalid; the message says why.
 
     Args:
         why: a sentence.
-        doubtful: whether only the carrier's public formats speak against it, which a person may know better.
+        doubtful: whether it only fails the carrier's public formats, which a person may override.
         mistyped: whether it has a format that no other service shares, and a wrong check digit.
     """
 
@@ -44,25 +44,25 @@ class Carrier:
 
 
 def tracking(carrier: str, number: str, *, url: str | None = None, anyway: bool = False) -> Tracking:
-    """The parcel as 4Seller is told of it: the carrier's proper name, the bare number, the page that follows it.
+    """The tracking data to push to 4Seller: the carrier's proper name, the bare number, the tracking page.
 
     Args:
         carrier: as a person writes it.
         number: spaces and hyphens do not matter.
-        url: takes the place of the carrier's own page.
-        anyway: accepts a number that the carrier's formats do not know.
+        url: replaces the carrier's own page.
+        anyway: accepts a number that matches none of the carrier's formats.
 
     Raises:
-        BadTracking: the number or the page cannot be right.
+        BadTracking: the number or the page is invalid.
     """
     bare, known = bare_number(number), find_carrier(carrier)
     if not carrier.strip() or not bare:
-        raise BadTracking("A parcel needs a carrier and a tracking number.")
+        raise BadTracking("A shipment needs a carrier and a tracking number.")
     if len(bare) > LONGEST_NUMBER or not bare.isascii() or not bare.isprintable():
         raise BadTracking(f"“{number[:120]}” is no tracking number: up to {LONGEST_NUMBER} plain characters.")
     if url is not None and usable_page(url) is None:
         raise BadTracking(
-            f"The page that follows a parcel is an address with https://, of up to {LONGEST_PAGE} characters."
+            f"The tracking page must be an address with https://, of up to {LONGEST_PAGE} characters."
         )
     if known is None:
         spaced = " ".join(number.split())
@@ -74,15 +74,15 @@ def tracking(carrier: str, number: str, *, url: str | None = None, anyway: bool 
 
 
 def recorded_tracking(row: Any) -> tuple[Tracking, str | None]:
-    """The parcel of a row of `order_shipments`, and what is odd about its number, if anything is.
+    """The tracking data of a row of `order_shipments`, and a remark where its number looks wrong.
 
-    A number that the carrier's formats do not know may be one of its other services: it is passed on as it is. What
-    somebody recorded through us was asked about then.
+    A number in an unknown format may belong to another of the carrier's services, so it is pushed unchanged. A number
+    recorded through us was confirmed by a person.
 
     Raises:
-        BadTracking: there is no number, or the shop's code recorded one that is surely mistyped.
+        BadTracking: there is no number, or the shop's code recorded one that is certainly mistyped.
     """
-    # SQLite lets bytes into a text column, which are no text
+    # SQLite accepts bytes in a text column
     columns = (row.carrier, row.tracking_number, row.tracking_url)
     carrier, number, url = (one if isinstance(one, str) else "" for one in columns)
     page = usable_page(url)
@@ -97,19 +97,19 @@ def recorded_tracking(row: Any) -> tuple[Tracking, str | None]:
 
 
 def bare_number(number: str) -> str:
-    """The number without spaces and hyphens, in capitals: the same for the same parcel, however it is spelled."""
+    """The number without spaces and hyphens, in capitals, so that two spellings compare as equal."""
     return re.sub(r"[\s-]+", "", number).upper()
 
 
 def find_carrier(name: str) -> Carrier | None:
-    """The carrier of that name, with or without the name of a service behind it, as in UPS Ground or FEDEX_GROUND."""
+    """The carrier of that name, with or without a service after it, as in UPS Ground or FEDEX_GROUND."""
     words = [re.sub(r"[^a-z]", "", word) for word in re.split(r"[\W_]+", name.lower())]
     beginnings = ("".join(words[:count]) for count in range(len(words), 0, -1))
     return next((CARRIERS[letters] for letters in beginnings if letters in CARRIERS), None)
 
 
 def usable_page(url: str | None) -> str | None:
-    """The address where it is one that a browser may be sent to; None otherwise: no `javascript:`, no half of one."""
+    """The address if it is a complete http or https address; None otherwise."""
     if not url or len(url) > LONGEST_PAGE or not url.isascii() or not url.isprintable() or " " in url:
         return None
     try:
@@ -123,45 +123,45 @@ def _check(carrier: Carrier, number: str) -> None:
     matching = [rule for pattern, rule in carrier.formats if pattern.fullmatch(number)]
     if not matching:
         raise BadTracking(
-            f"{number} does not look like a number of {carrier.name}; compare it with the label.",
+            f"{number} does not look like a {carrier.name} number; compare it with the label.",
             doubtful=True,
         )
     if not any(rule is None or rule(number) for rule in matching):
         raise BadTracking(
-            f"{number} is mistyped: the check digit of {carrier.name} does not fit; look again.",
+            f"{number} is mistyped: its {carrier.name} check digit does not match. Compare it with the label.",
             doubtful=True,
-            mistyped=not number.isdigit(),  # digits alone may be the number of another service
+            mistyped=not number.isdigit(),  # digits alone may belong to another service
         )
 
 
 def ups_check(number: str) -> bool:
-    """UPS: letters count from A = 2, every second character twice, the last makes a multiple of ten."""
+    """UPS: letters count from A = 2, every second character counts twice, the last digit completes a multiple of ten."""
     values = [int(char) if char.isdigit() else (ord(char) - 63) % 10 for char in number[2:]]
     total = sum(value * (2 if place % 2 else 1) for place, value in enumerate(values[:-1]))
     return (10 - total % 10) % 10 == values[-1]
 
 
 def mod10_check(number: str) -> bool:
-    """USPS and FedEx Ground: digits weighted 3 and 1 from the right, the last makes a multiple of ten."""
+    """USPS and FedEx Ground: digits weighted 3 and 1 from the right, the last completes a multiple of ten."""
     digits = [int(char) for char in reversed(number)]
     total = sum(digit * (3 if place % 2 == 0 else 1) for place, digit in enumerate(digits[1:]))
     return (10 - total % 10) % 10 == digits[0]
 
 
 def fedex_express_check(number: str) -> bool:
-    """FedEx Express: weights 3, 1, 7; the rest by 11, 10 counting as 0."""
+    """FedEx Express: weights 3, 1, 7; the remainder modulo 11, with 10 counting as 0."""
     weights = (3, 1, 7) * 4
     total = sum(int(char) * weight for char, weight in zip(number[:-1], weights, strict=False))
     return total % 11 % 10 == int(number[-1])
 
 
 def dhl_check(number: str) -> bool:
-    """DHL Express: the rest of the first nine digits by seven."""
+    """DHL Express: the leading digits modulo 7."""
     return int(number[:-1]) % 7 == int(number[-1])
 
 
 def s10_check(number: str) -> bool:
-    """Posts of the world: weights 8 6 4 2 3 5 9 7, 11 less the rest by 11; 10 counts as 0 and 11 as 5."""
+    """Postal services (S10): weights 8 6 4 2 3 5 9 7, 11 minus the remainder modulo 11; 10 counts as 0 and 11 as 5."""
     total = sum(int(char) * weight for char, weight in zip(number[2:10], S10_WEIGHTS, strict=True))
     wanted = 11 - total % 11
     return {10: 0, 11: 5}.get(wanted, wanted) == int(number[10])

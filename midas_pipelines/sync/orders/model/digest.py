@@ -1,6 +1,6 @@
-"""What of an order a buyer may still change, digested by its parts, so that an edit is told from a repetition. Pure.
+"""Digests of the parts of an order that a buyer may change, to distinguish an edit from a repetition. Pure.
 
-A part that a message does not have is as it was: absence says nothing.
+A part that a message lacks counts as unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ABSENT = "-"
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A digest of each part; None for one that was not there."""
+    """A digest of each part; None for a part that the message lacks."""
 
     lines: str | None = None
     amounts: str | None = None
@@ -26,11 +26,11 @@ class Content:
     address: str | None = None
 
     def written(self) -> str:
-        """As the column `content_hash` holds it: at most 64 characters."""
+        """The value of the column `content_hash`: at most 64 characters."""
         return ".".join(getattr(self, part) or ABSENT for part in PARTS)
 
     def changed(self, known: Content) -> frozenset[str]:
-        """The parts that say something else than is known."""
+        """The parts that differ from `known`."""
         return frozenset(
             part
             for part in PARTS
@@ -38,11 +38,11 @@ class Content:
         )
 
     def only(self, parts: Collection[str]) -> Content:
-        """These parts of it."""
+        """Only these parts."""
         return Content(*(getattr(self, part) if part in parts else None for part in PARTS))
 
     def over(self, known: Content) -> Content:
-        """Everything that is known now: these parts, and for those that were not there the ones of before."""
+        """These parts, and those of `known` where they are missing."""
         return Content(*(getattr(self, part) or getattr(known, part) for part in PARTS))
 
 
@@ -50,7 +50,7 @@ PARTS = tuple(field.name for field in fields(Content))
 
 
 def read_content(written: str | None) -> Content:
-    """The digests of a `content_hash`; of one in another form, nothing is known."""
+    """The digests of a `content_hash`; empty for one in another form."""
     parts = (written or "").split(".")
     if len(parts) != len(PARTS):
         return Content()
@@ -58,7 +58,7 @@ def read_content(written: str | None) -> Content:
 
 
 def missing_parts(written: str | None) -> frozenset[str]:
-    """The parts that no message has had so far, by a `content_hash`; of one in another form, none."""
+    """The parts that a `content_hash` lacks, since no message has had them; none for one in another form."""
     parts = (written or "").split(".")
     if len(parts) != len(PARTS):
         return frozenset()
@@ -66,7 +66,7 @@ def missing_parts(written: str | None) -> frozenset[str]:
 
 
 def digest(part: Any) -> str:
-    """A digest of what can be written as JSON."""
+    """A digest of a value's JSON."""
     return hashlib.sha256(to_json(part).encode()).hexdigest()[:DIGITS]
 
 

@@ -1,4 +1,4 @@
-"""Why an imported order needs a person, in one word for programs and one sentence for the operator. Pure."""
+"""Exceptions of orders and lines: a code for programs, and a sentence for the operator. Pure."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ SEEN_BY_A_PERSON = (
     OrderException.REFUSED,
     OrderException.DELETED,
 )
-"""Flaws that end when a person has looked; the others end when their cause does."""
+"""Exceptions that a person may dismiss; the others end with their cause."""
 
 
 def sale_exceptions(sale: Sale) -> list[OrderException]:
-    """What is wrong with the sale as a whole."""
+    """The exceptions of the sale as a whole."""
     found = [] if sale.adds_up else [OrderException.TOTAL]
     if sale.takes_stock and not sale.lines:
         found.append(OrderException.QUANTITY)
@@ -41,7 +41,7 @@ def sale_exceptions(sale: Sale) -> list[OrderException]:
 
 
 def explain_sale(sale: Sale, exception: OrderException) -> str:
-    """The sentence for a flaw of the whole sale."""
+    """The sentence for an exception of the whole sale."""
     if exception is OrderException.STATUS:
         return f"4Seller's status “{sale.status_word}” is not known; the order counts as pending."
     if exception is OrderException.QUANTITY:
@@ -55,7 +55,7 @@ def explain_sale(sale: Sale, exception: OrderException) -> str:
 def explain_line(
     line: int, sku: str | None, exception: OrderException, *, wanted: int, taken: int, quantity: int
 ) -> str:
-    """The sentence for a flaw of one line."""
+    """The sentence for an exception of one line."""
     named = f"Line {line}, {sku or 'no SKU'}: "
     if exception is OrderException.UNMAPPED:
         return f"{named}no item of the shop has this SKU; no stock was taken. Map it to an item."
@@ -65,16 +65,16 @@ def explain_line(
 
 
 def written(found: set[str]) -> str | None:
-    """The flaws as the `exception` column holds them; None without any."""
+    """The exceptions as the `exception` column holds them; None without any."""
     return ",".join(sorted(found)) or None
 
 
 def read(exception: str | None) -> set[str]:
-    """The flaws of an `exception` column."""
+    """The exceptions in an `exception` column."""
     return set(filter(None, (exception or "").split(",")))
 
 
 def backordered_only(exception: str | None, backordered: int) -> str | None:
-    """The `exception` column of a line that is backordered so many units now."""
+    """The `exception` column of a line, given the units that it is backordered now."""
     word = {OrderException.OVERSOLD.value}
     return written(read(exception) | word if backordered else read(exception) - word)

@@ -1,4 +1,4 @@
-"""Which item each sold line names, and what the line takes from stock."""
+"""Matching sold lines to items, and the units that they allocate."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
 
 CHANNEL = "fourseller"
 Named = tuple[str | None, str | None]
-"""What a line says it sold: 4Seller's product id, and the SKU."""
+"""The identifiers of a line: 4Seller's product id, and the SKU."""
 
 
 @dataclass(slots=True)
 class SoldLine:
-    """A line of a sale on its way into the shop: the item it sold, its row ids, the units it took."""
+    """A line of a sale being imported: its item, its row ids, the units allocated to it."""
 
     sale: Sale
     line: SaleLine
     item: ItemKey | None
-    wanted: int = 0  # the units that leave the shop for it
-    number: int = 0  # our number of the line: the marketplace's at first, and its own for ever
+    wanted: int = 0  # units to allocate
+    number: int = 0  # our number of the line: the marketplace's at first; it never changes
     order_item_id: int = 0
     taken: int = 0
     respelled: bool = False  # its SKU was taken as another spelling of the item's
 
     def name(self, item: ItemKey | None) -> None:
-        """Says which item it sold."""
+        """Sets the item that the line sold."""
         self.item = item
         self.wanted = max(0, self.line.quantity) if item is not None and self.sale.takes_stock else 0
 
     @property
     def named(self) -> Named:
-        """What it says of itself: 4Seller's product id, and the SKU."""
+        """The line's own identifiers: 4Seller's product id, and the SKU."""
         return (self.line.fourseller_product_id, self.line.sku)
 
     @property
     def backordered(self) -> int:
-        """The units that were sold and were not there."""
+        """The units sold beyond the stock."""
         return self.wanted - self.taken
 
     @property
     def exceptions(self) -> tuple[OrderException, ...]:
-        """What a person must see about it; of a sale that takes nothing, nothing."""
+        """The line's exceptions; none for a sale that takes no stock."""
         if (self.item is not None and self.taken == self.wanted and not self.line.needs_review) or (
             not self.sale.takes_stock
         ):
@@ -65,18 +65,18 @@ class SoldLine:
 
     @property
     def short(self) -> Short | None:
-        """What it oversold; None when everything was there."""
+        """What the line oversold; None when there was enough stock."""
         if self.item is None or self.backordered <= 0:
             return None
         return Short(self.item, self.line.sku or self.line.title, self.sale.order_id, self.backordered)
 
     @property
     def exception(self) -> str | None:
-        """The flaws as the column `exception` holds them."""
+        """The exceptions as the column `exception` holds them."""
         return written({exception.value for exception in self.exceptions})
 
     def explain(self, exception: OrderException) -> str:
-        """The flaw in a sentence."""
+        """The exception in a sentence."""
         line = self.line
         return explain_line(
             self.number, line.sku, exception, wanted=self.wanted, taken=self.taken, quantity=line.quantity
@@ -84,7 +84,7 @@ class SoldLine:
 
 
 def reference(order_id: str, line: int, already: int = 0) -> str:
-    """The ledger's name for one line of an order; `already` tells later movements of the same kind apart.
+    """The ledger's name for one line of an order; `already` distinguishes later movements of the same kind.
 
     `already` is the number of units moved before, so that the same step, repeated, has the same name and the
     ledger's unique key refuses it.
@@ -109,7 +109,7 @@ def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLi
 
 
 def find_items(connection: sa.Connection, lines: Iterable[SaleLine]) -> dict[Named, ItemKey]:
-    """The items that lines name: by 4Seller's product id first, for a SKU may have been renamed since."""
+    """The items that lines name: by 4Seller's product id first, since a SKU may have been renamed."""
     names = {(line.fourseller_product_id, line.sku) for line in lines}
     return items_named(connection, names)
 
@@ -121,8 +121,8 @@ def items_named(
 
     Args:
         connection: a transaction.
-        names: what lines say of themselves.
-        respelled: gains the SKUs that were taken as another spelling of an item's.
+        names: the identifiers of lines.
+        respelled: gains the SKUs that were read as another spelling of an item's.
     """
     names = set(names)
     product_ids = {product_id for product_id, _ in names if product_id}
@@ -151,7 +151,7 @@ def items_named(
 
 
 def _items_listed_as(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
-    """The items that 4Seller has under these SKUs, where the shop spells them otherwise, or has renamed them since."""
+    """The items that 4Seller lists under these SKUs, where the shop spells or names them differently."""
     table = mappings.c
     query = sa.select(table.sku, table.product_id, table.variant_id)
     query = query.where(any_of(connection, table.sku, skus))

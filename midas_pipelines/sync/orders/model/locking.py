@@ -1,4 +1,4 @@
-"""Every lock on orders, in one order, so that nobody waits for one another in a ring: the shop's order, ours, then stock."""
+"""Locks on orders, always in the same order to avoid deadlocks: the shop's order, our row, then stock."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _ORDERS = marketplace_orders.c
 
 
 def lock_order(connection: sa.Connection, order_row: int) -> sa.Row[Any]:
-    """Our row of an order, held until the transaction ends, with the shop's."""
+    """Locks an order's row, ours and the shop's, until the transaction ends; returns ours."""
     (row,) = lock_rows(connection, [order_row])
     return row
 
 
 def lock_rows(connection: sa.Connection, order_rows: Collection[int]) -> Sequence[sa.Row[Any]]:
-    """Our rows of these orders as they are now, held until the transaction ends, with the shop's; by id.
+    """Locks the rows of these orders, ours and the shop's, until the transaction ends; returns ours, by id.
 
-    The stock of what they sold is to be locked after them, by `storefront.stock.lock_stock`.
+    Lock the stock of their items afterwards, with `storefront.stock.lock_stock`.
 
     Raises:
-        RowsBusy: others hold some of them.
+        RowsBusy: another transaction holds some of them.
     """
     if not order_rows:
         return []

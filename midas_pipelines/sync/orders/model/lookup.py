@@ -1,4 +1,4 @@
-"""Finding an order by what a person has at hand, and listing orders that need one."""
+"""Finding an order by any of its ids, and listing orders."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class NoSuchOrder(Exception):
 def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
     """Our row of the order with this id: the marketplace's, the shop's order number, or the shop's own id.
 
-    Where one order has it by one kind of id and another by another, it is the one that goes by no other name.
+    Where the id is the marketplace's of one order and the shop's of another, it means the one without an order number.
 
     Raises:
-        NoSuchOrder: nothing has it, or several orders that each have an order number too.
+        NoSuchOrder: no order has it, or several that each have an order number too.
     """
     name = text.strip()
     which = [_TABLE.marketplace_order_id.in_([text, name]), orders.c.order_number == name]
@@ -38,9 +38,11 @@ def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
         .limit(4)
     )
     found = list(connection.execute(query))
-    if any(row.marketplace_order_id == text for row in found):  # before the same without its spaces
+    if any(row.marketplace_order_id == text for row in found):  # preferred over the id without spaces
         found = [row for row in found if row.marketplace_order_id == text or row.marketplace_order_id != name]
-    nameless = [row for row in found if row.order_number is None]  # the others have a name that is no other's
+    nameless = [
+        row for row in found if row.order_number is None
+    ]  # the others have an unambiguous order number
     if len(found) == 1 or len(nameless) == 1:
         return (nameless or found)[0]
     if found:
@@ -62,9 +64,9 @@ def list_orders(
 
     Args:
         database: the shop's.
-        exception: only those with this word; `any` for all that need a person, `quarantined` for those not imported.
-        status: only those that stand there.
-        limit: at most so many.
+        exception: only those with this exception; `any` for all with one, `quarantined` for those not imported.
+        status: only those with this status.
+        limit: the most to return.
     """
     query = sa.select(
         _TABLE.marketplace_order_id.label("order"),

@@ -1,4 +1,4 @@
-"""Which customers are written to, and about what. Pure.
+"""Which customers get mail, and about what. Pure.
 
 Messages are about what the shop does: received, shipped, cancelled. The marketplace itself writes about refunds, the carrier
 about deliveries.
@@ -26,22 +26,22 @@ RELAYS = (
     "allegromail.pl",
     "example.invalid",
 )
-"""Domains behind which a marketplace passes mail on: it confirms orders itself and limits what sellers write."""
+"""Relay domains of marketplaces, which confirm orders themselves and limit what sellers write."""
 
 AMAZON = re.compile(r"marketplace\.amazon\.(com|[a-z]{2}|com?\.[a-z]{2})")
 """Amazon's aliases for buyers, one domain for each country."""
 
 DATED = ("received",)
-"""Mail that is out of place for an order placed long ago, as on the first import."""
+"""Kinds of mail that are not sent for an old order, as on the first import."""
 
 
 @dataclass(frozen=True)
 class MailPolicy:
     """Args:
     enabled: whether any mail is sent at all.
-    on: sales channels whose customers are written to, relay address or not.
-    off: sales channels whose customers are never written to.
-    newest_hours: an order placed longer ago is not confirmed any more.
+    on: sales channels whose customers get mail even at relay addresses.
+    off: sales channels whose customers never get mail.
+    newest_hours: an order placed longer ago is not confirmed.
     """
 
     enabled: bool = False
@@ -52,8 +52,7 @@ class MailPolicy:
     def wants(
         self, kind: str, sales_channel: str | None, email: str | None, placed_at: datetime | None
     ) -> bool:
-        """Whether a message of that kind goes to this customer, as far as is known: what could speak against it and has
-        not been told, does."""
+        """Whether this customer gets a message of that kind; no where an unknown channel or date could rule it out."""
         channel = (sales_channel or "").lower()
         if not self.enabled or not email or "@" not in email or channel in self.off:
             return False
@@ -79,7 +78,7 @@ def is_relay(email: str) -> bool:
 
 
 def mail_policy(settings: Settings) -> MailPolicy:
-    """The rules that the settings ask for; silent without an SMTP server."""
+    """The mail policy of the settings; without an SMTP server, no mail is sent."""
     return MailPolicy(
         enabled=settings.smtp_url is not None,
         on=frozenset(name.lower() for name in settings.mail_channels_on),

@@ -1,4 +1,4 @@
-"""What every step of an order's life is written with: the run, the payloads' vault, the rules for mail."""
+"""Context for writing to an order: run id, payload vault, mail policy, and the order log."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from midas_pipelines.sync.orders.model.rows import log_row
 
 @dataclass(frozen=True)
 class OrderContext:
-    """Writes an order's story.
+    """Context for writing to an order.
 
     Args:
-        run_id: the run on whose behalf; None for a command or an event.
+        run_id: the run that writes; None for an event.
         vault: seals payloads.
-        mail: which customers are written to.
+        mail: which customers get mail.
     """
 
     run_id: str | None = None
@@ -28,12 +28,12 @@ class OrderContext:
     mail: MailPolicy = SILENT
 
     def log(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> None:
-        """Adds one step to the story of an order."""
+        """Adds one step to the order log."""
         row = log_row(order_id, step, detail, self.run_id)
         connection.execute(sa.insert(order_processing_logs).values(row))
 
     def log_once(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> bool:
-        """Adds the step unless the story has it, word for word; True when it was new."""
+        """Adds the step unless the order log has the same text; True when it was new."""
         logs = order_processing_logs.c
         known = sa.select(logs.id).where(logs.marketplace_order_id == order_id, logs.detail == detail)
         if connection.execute(known.limit(1)).first() is not None:
@@ -45,7 +45,7 @@ class OrderContext:
 def set_exceptions(
     connection: sa.Connection, order_row: int, *, add: tuple[str, ...] = (), drop: tuple[str, ...] = ()
 ) -> None:
-    """Adds flaws to an order's `exception` and takes others off; the caller holds the row."""
+    """Adds and removes exceptions of an order; the caller holds the row."""
     table = marketplace_orders.c
     current = exceptions.read(connection.scalar(sa.select(table.exception).where(table.id == order_row)))
     wanted = (current | set(add)) - set(drop)

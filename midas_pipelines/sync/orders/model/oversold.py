@@ -1,4 +1,4 @@
-"""Sold and not there: staff are told, and the channel is set to zero at once."""
+"""Alerts about oversold items; their quantity is pushed again at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LINES = marketplace_order_lines.c
 
 @dataclass(frozen=True, slots=True)
 class Short:
-    """An item that was sold and was not there: how it is called, whose order waits, for how many units."""
+    """An oversold item: its name, the order that waits for it, and the backordered units."""
 
     item: ItemKey
     name: str
@@ -29,8 +29,8 @@ class Short:
 
 
 def raise_oversold_alert(connection: sa.Connection, found: Iterable[Short]) -> None:
-    """Tells staff of the items that these lines oversold, and has their zero pushed even where it was pushed before:
-    whoever sold what is not there shows a quantity that we do not know of."""
+    """Alerts staff to the items that these lines oversold, and pushes their quantity again even if it was pushed
+    before: the channel that oversold may show an outdated one."""
     for short in {one.item: one for one in found}.values():
         text = (
             f"{short.name} is oversold: order {short.order_id} waits for {short.backordered}. "
@@ -41,7 +41,7 @@ def raise_oversold_alert(connection: sa.Connection, found: Iterable[Short]) -> N
 
 
 def clear_oversold_alert(connection: sa.Connection, items: Collection[ItemKey]) -> None:
-    """Closes the alerts of those of the items that no order waits for any more."""
+    """Closes the alerts of those of these items that no order waits for."""
     wanted = {subject(item): item for item in items}
     if not wanted:
         return
@@ -51,7 +51,7 @@ def clear_oversold_alert(connection: sa.Connection, items: Collection[ItemKey]) 
 
 
 def clear_old_alerts(database: Database) -> None:
-    """Closes every alert of an item that no order waits for, such as one whose id the shop has given to another."""
+    """Closes every alert of an item that no order waits for, such as one whose id the shop has reused."""
     with database.reading() as connection:
         subjects = open_subjects(connection, ALERT)
     if subjects:
@@ -70,7 +70,7 @@ def _waits(connection: sa.Connection, item: ItemKey) -> bool:
 
 
 def push_again(connection: sa.Connection, item: ItemKey) -> None:
-    """Has the item's quantity sent again whatever 4Seller confirmed last; one being pushed now marks itself."""
+    """Marks the item's quantity to be pushed again whatever 4Seller acknowledged; skips an item being pushed now."""
     product_id, variant_id = item
     query = sa.select(mappings.c.id).where(
         mappings.c.product_id == product_id, ITEM_KEY.in_([variant_id or 0])

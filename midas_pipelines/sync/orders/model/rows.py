@@ -1,4 +1,4 @@
-"""The rows that a sale becomes, table by table. Pure."""
+"""Builds the rows of a sale, table by table. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def marketplace_order(sale: Sale, local_id: int, vault: Vault) -> Row:
 
 
 def marketplace_line(line: SoldLine, order_row: int) -> Row:
-    """Our row of a line: what it asked for and what it took."""
+    """Our row of a line."""
     product_id, variant_id = line.item or (None, None)
     return {
         "order_id": order_row,
@@ -100,7 +100,7 @@ def shop_history(sale: Sale, local_id: int) -> Row:
 
 
 def log_row(order_id: str, step: str, detail: str, run_id: str | None) -> Row:
-    """One step of an order's story."""
+    """One row of the order log."""
     return {
         "channel": CHANNEL,
         "marketplace_order_id": order_id,
@@ -111,23 +111,23 @@ def log_row(order_id: str, step: str, detail: str, run_id: str | None) -> Row:
 
 
 def payment_method(sales_channel: str | None) -> Row:
-    """How the shop's order says that it was paid."""
+    """The payment method of the shop's order."""
     return {"type": "marketplace", "channel": sales_channel or CHANNEL}
 
 
 def shop_notes(order_id: str, sales_channel: str | None, currency: str | None) -> str:
-    """The note on the shop's order, which has no other place for them."""
+    """The notes of the shop's order: origin and currency, for which it has no columns."""
     return origin(order_id, sales_channel) + (f", paid in {currency}" if currency else "")
 
 
 def origin(order_id: str, sales_channel: str | None) -> str:
-    """Where the order came from, in words."""
+    """The origin of the order, in words."""
     return f"{sales_channel or 'marketplace'} order {order_id} through 4Seller"
 
 
 def summary(sale: Sale) -> str:
     """The order in one sentence, without the buyer."""
-    placed = f"{sale.placed_at:%Y-%m-%d %H:%M} UTC" if sale.placed_at else "an unknown day"
+    placed = f"{sale.placed_at:%Y-%m-%d %H:%M} UTC" if sale.placed_at else "an unknown date"
     return (
         f"{sale.sales_channel or 'Marketplace'} order of {placed}, "
         f"{sale.status_word or 'no status'}, {len(sale.lines)} lines, {sale.priced}, "
@@ -137,11 +137,11 @@ def summary(sale: Sale) -> str:
 
 def unread(sale: Sale) -> str:
     """The fields of the order that could not be read, in one sentence."""
-    return f"4Seller sent {', '.join(sale.unreadable)} in a form that cannot be read: it counts as missing."
+    return f"4Seller sent {', '.join(sale.unreadable)} in a form that cannot be read: counted as missing."
 
 
 def deduction(lines: list[SoldLine]) -> str:
-    """What an order's lines took from stock, in one sentence."""
+    """The stock allocated to an order's lines, in one sentence."""
     parts = (
         f"{line.taken} of {line.line.sku or line.line.title} (line {line.number})"
         for line in lines
@@ -151,7 +151,7 @@ def deduction(lines: list[SoldLine]) -> str:
 
 
 def preview(sale: Sale, exception: str | None) -> dict[str, str]:
-    """The order as a line of a table, without the buyer."""
+    """The order as a row of a preview table, without the buyer."""
     return {
         "order": sale.order_id,
         "channel": sale.sales_channel or "",

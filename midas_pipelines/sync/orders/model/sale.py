@@ -1,4 +1,4 @@
-"""Reading a marketplace order into a `Sale`: what was sold, for how much, in what state. Pure."""
+"""Reads a marketplace order into a `Sale`: lines, amounts, status. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, Tran
 from midas_pipelines.sync.orders.model.totals import extras
 
 LONGEST_ID = 170
-"""Characters of an order's id: our names for its stock movements add a line's number, and have 200."""
+"""Characters of an order's id: a stock movement's reference adds the line number, and holds 200."""
 
 FIELDS_OF = {
     "lines": ("lines", "lines_total"),
@@ -34,7 +34,7 @@ MAY_BE_LONGER = {"title": 255, "sku": 255, "product_id": 100, "channel": 50, "wo
 
 @dataclass(frozen=True, slots=True)
 class SaleLine:
-    """One line as sold. `quantity` is as it came, 1 where it was missing; `odd` marks one that a person must see."""
+    """One line as sold. `quantity` is as received, 1 where it was missing; `needs_review` marks a missing or invalid one."""
 
     line: int
     sku: str | None
@@ -48,7 +48,7 @@ class SaleLine:
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """One marketplace order. Amounts are in `currency`, kept as the source gave them; what it did not say is None."""
+    """One marketplace order. Amounts are in `currency`, exactly as received; a missing field is None."""
 
     order_id: str
     sales_channel: str | None
@@ -59,27 +59,27 @@ class Sale:
     currency: str | None
     total: Decimal
     shipping_cost: Decimal
-    tax: Decimal  # with the fees: what comes on top of the prices
+    tax: Decimal  # with the fees: all that is added to the prices
     discount: Decimal
     lines: tuple[SaleLine, ...]
     placed_at: datetime | None
-    ordered_at: datetime  # `placed_at`, or the best that stands in for it
+    ordered_at: datetime  # `placed_at`, or the best substitute
     updated_at: datetime | None
-    shipped: bool  # a status said that the goods left; a tracking number says only that a label was made
+    shipped: bool  # by a status; a tracking number proves only a label
     buyer: dict[str, Any]
     ship_to: dict[str, Any]
     raw: dict[str, Any]
     lines_total: Decimal
-    content: Content  # of what the buyer may still change
+    content: Content  # digests of the parts that the buyer may change
     sealed: str | None = None  # `raw`, where it was sealed when it was read
     read_at: datetime | None = None  # before 4Seller was asked, by the database's clock; None for an event
-    unreadable_reason: str | None = None  # why its content could not be read; its status could
-    only_followed: bool = False  # it is not imported where it is not on record
+    unreadable_reason: str | None = None  # why its content could not be read, though its status could
+    only_followed: bool = False  # updates a known order, never imports a new one
     unreadable: tuple[str, ...] = ()  # fields that could not be read and count as missing
 
     @property
     def adds_up(self) -> bool:
-        """Whether lines + shipping + tax - discount = total, to the smallest unit of the currency, and that is not below 0."""
+        """Whether lines + shipping + tax - discount = total >= 0, to the smallest unit of the currency."""
         return self.total >= 0 and adds_up(
             self.total,
             self.currency,
@@ -96,7 +96,7 @@ class Sale:
 
     @property
     def address(self) -> dict[str, Any]:
-        """Who bought and where the parcel goes, as the shop keeps it."""
+        """The buyer and the delivery address, as the shop stores them."""
         return {**self.buyer, **self.ship_to}
 
     @property
@@ -116,18 +116,18 @@ class Sale:
 
 
 def why_unreadable(order: Order) -> str | None:
-    """Why an order cannot be imported as it came, as a sentence; None when it can."""
+    """Why an order cannot be imported, as a sentence; None when it can."""
     if len(order.id) > LONGEST_ID:
         return f"Its id is longer than {LONGEST_ID} characters."
     return "Its lines cannot be read." if "items" in order.unreadable and not order.items else None
 
 
 def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None = None) -> Sale:
-    """The sale behind an order as it came; what the shop's tables cannot hold counts as missing.
+    """Reads an order into a sale; a value that the shop's tables cannot hold counts as missing.
 
     Args:
         order: as the client read it.
-        vault: seals it at once, so that whoever imports it has one thing less to do.
+        vault: seals the payload at once, which spares the import that work.
         read_at: before 4Seller was asked for it, by the database's clock; None for an event.
     """
     state, came = order.state, order.raw
@@ -186,7 +186,7 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
 
 
 def with_goods(sale: Sale, goods: Decimal) -> Sale:
-    """The sale with the taxes, fees and reductions that fit lines of this price: its message has none."""
+    """The sale with the taxes, fees and discounts that match this total of lines, for a message without lines."""
     found = extras(
         sale.raw, total=sale.total, currency=sale.currency, goods=goods, shipping=sale.shipping_cost
     )
@@ -194,9 +194,9 @@ def with_goods(sale: Sale, goods: Decimal) -> Sale:
 
 
 def newest_states(sales: Sequence[Sale]) -> list[Sale]:
-    """One sale for each order, the first placed first: the newest content, and the furthest that any of them stands.
+    """One sale for each order, the first placed first, with the newest content and the furthest status.
 
-    Events come in any order, and clocks differ: a status that was reached is not taken back by another's date.
+    Events arrive in any order, and clocks differ: a status that was reached is never reverted.
     """
     newest: dict[str, Sale] = {}
     for sale in sorted(sales, key=_updated):
@@ -229,7 +229,7 @@ def _joined(earlier: Sale, later: Sale) -> Sale:
 
 
 def _over(earlier: Sale, later: Sale) -> Sale:
-    """The later content; what it says nothing of is as the earlier one has it."""
+    """The later content, with parts of the earlier where it has none."""
     content = later.content.over(earlier.content)
     lacking = content.changed(later.content)
     kept: dict[str, Any] = {name: getattr(earlier, name) for part in lacking for name in FIELDS_OF[part]}
@@ -243,8 +243,8 @@ def _over(earlier: Sale, later: Sale) -> Sale:
 
 
 def said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a buyer or an address, with what a later message says: what that leaves out stays, unless it
-    names another street, which is another address."""
+    """A buyer or an address, updated from a later message: fields that it lacks stay, unless it has another street, which
+    makes it another address."""
     news = {name: value for name, value in said.items() if value is not None}
     if news.get("line1", known.get("line1")) != known.get("line1"):
         news = {name: said.get(name) for name in Address.model_fields} | news
@@ -252,7 +252,7 @@ def said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_codec(sale: Sale, codec: str) -> Sale:
-    """The sale with a question mark for each character that the codec lacks; ids keep apart by its number."""
+    """The sale with a question mark for each character that the codec lacks; in ids an escape, to keep them distinct."""
 
     def held(value: Any, lacking: str = "replace") -> Any:
         if isinstance(value, str):
@@ -269,7 +269,7 @@ def in_codec(sale: Sale, codec: str) -> Sale:
 
 
 def _further(earlier: Sale, later: Sale) -> Sale:
-    """The one of the two that reports the further status; one that names none reports nothing."""
+    """The sale with the further status; one without a status word does not count."""
     if not (earlier.status_word and later.status_word):
         return later if later.status_word else earlier
     return earlier if transition(later.status, earlier.status) is Transition.FORWARD else later
@@ -310,7 +310,7 @@ def _cut(text: str | None, field: str) -> str | None:
 
 
 def storable(value: Any) -> Any:
-    """The value without NUL characters and half surrogates, which JSON may spell and a database cannot store."""
+    """The value without NUL characters and half surrogates, which a database cannot store."""
     if isinstance(value, str):
         return value if value.isascii() and "\x00" not in value else _cleaned(value)
     return _cleaned(value) if _unstorable(to_json(value)) else value

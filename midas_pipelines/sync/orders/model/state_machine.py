@@ -1,6 +1,6 @@
-"""Order status as one state machine: forward only, late and illegal moves noted and ignored. Pure.
+"""State machine of order statuses: forward only; late and illegal transitions are logged and ignored. Pure.
 
-Marketplace and shop use the same five states; the shop writes a refund as a payment status.
+Marketplace and shop use the same five states; the shop records a refund as a payment status.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ ORDER_OF_EVENTS = (OrderStatus.PENDING, OrderStatus.PROCESSING, OrderStatus.SHIP
 
 
 class Transition(StrEnum):
-    """What a reported status means for an order that stands somewhere already."""
+    """How a reported status relates to the current one."""
 
     SAME = "same"
     FORWARD = "forward"
-    LATE = "late"  # it was there before, or has passed it
-    ILLEGAL = "illegal"  # no way leads there; a person decides
+    LATE = "late"  # already reached or passed
+    ILLEGAL = "illegal"  # not reachable; a person decides
 
 
 def transition(current: OrderStatus, reported: OrderStatus) -> Transition:
-    """How `reported` follows `standing`. Steps in between may have been missed: pending -> delivered is forward."""
+    """Classifies the transition from `current` to `reported`. Steps may be skipped: pending -> delivered is forward."""
     if reported is current:
         return Transition.SAME
     if current is OrderStatus.REFUNDED:
@@ -52,7 +52,7 @@ def payment_status(status: OrderStatus, *, paid: bool) -> str:
 
 
 def path(current: OrderStatus, goal: OrderStatus) -> list[OrderStatus]:
-    """The moves that lead from one status to another, each one that the contract allows; empty when none does."""
+    """The legal steps from one status to another; empty when there are none."""
     if transition(current, goal) is not Transition.FORWARD:
         return []
     if goal in ORDER_OF_EVENTS:
@@ -66,21 +66,21 @@ ENDED = (OrderStatus.CANCELLED, OrderStatus.REFUNDED)
 
 
 class InboundDecision(StrEnum):
-    """What the shop's order makes of a step that the marketplace took."""
+    """What the shop's order does about a status change on the marketplace."""
 
-    FOLLOW = "follow"  # it takes the step too
-    STAY = "stay"  # it is there, or the step is none of its own
-    AHEAD = "ahead"  # it has gone further: the marketplace is to be told
-    CONFLICT = "conflict"  # it went another way; a person decides
+    FOLLOW = "follow"  # change too
+    STAY = "stay"  # no change
+    AHEAD = "ahead"  # it is further: push its status to the marketplace
+    CONFLICT = "conflict"  # they contradict; a person decides
 
 
 def decide_inbound(shop: str | None, reported: OrderStatus, *, shipped: bool) -> InboundDecision:
-    """How the shop's order follows the marketplace, which stands at `reported` now.
+    """Decides what the shop's order does when the marketplace reports a status.
 
     Args:
-        shop: the shop's own word; None when it has deleted its order.
-        reported: where the marketplace's order has come to.
-        left: whether goods of the order have left.
+        shop: the shop's own status; None when it has deleted its order.
+        reported: the marketplace's status.
+        shipped: whether goods of the order have left.
     """
     if shop is None:
         return InboundDecision.STAY
@@ -102,5 +102,5 @@ def decide_inbound(shop: str | None, reported: OrderStatus, *, shipped: bool) ->
 
 
 def agree(shop: str | None, current: OrderStatus) -> bool:
-    """Whether the shop's word and the marketplace's mean the same."""
+    """Whether the shop's and the marketplace's status mean the same."""
     return shop in (current.value, local_status(current))

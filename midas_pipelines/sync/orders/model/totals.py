@@ -1,4 +1,4 @@
-"""Which named amounts make up an order's total: prices with tax in them or without, any reduction, any fee. Pure."""
+"""Finds the taxes, fees and discounts with which an order adds up to its total. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def words(name: str) -> set[str]:
 
 
 TAX, REDUCTION, FEE = "tax", "reduction", "fee"
-KINDS = (  # by the words in a name, the first that fits; gift wrap is a fee, a fee's discount is none
+KINDS = (  # by the words in a name, the first match; gift wrap is a fee, a fee's discount is a discount
     (
         "discount coupon promo promotion voucher rebate reduction deduction subsidy allowance credit",
         REDUCTION,
@@ -42,7 +42,7 @@ NO_AMOUNT = words(
     "rate percent percentage id code count number included inclusive include type at date name quantity currency paid "
     "refund refunded due incl excl including excluding before after net gross with without address method status"
 )
-"""Words in the names of what is no amount, or one that holds others."""
+"""Words in the names of fields that hold no amount, or a subtotal."""
 DESCRIBED_BY = ("type", "kind", "name", "label", "title", "method", "description", "reason")
 HELD_IN = ("amount", "value", "total", "price", "sum", "discount", "tax", "fee", "shop_money", "money")
 LINE_TOTALS = ("line_total", "row_total", "total", "total_price", "subtotal", "line_amount", "extended_price")
@@ -52,12 +52,12 @@ READ_ELSEWHERE = (
     *("billing_address", "tracking", "metadata"),
 )
 MOST = 10
-"""Amounts that are tried with one another: two to the power of them is the number of sums."""
+"""The most amounts to combine; the number of sums is two to that power."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What comes on top of the prices, taxes and fees, and what is taken off them."""
+    """The taxes and fees added to the prices, and the discounts subtracted."""
 
     tax: Decimal
     discount: Decimal
@@ -66,12 +66,12 @@ class Extras:
 def extras(
     raw: dict[str, Any], *, total: Decimal | None, currency: str | None, goods: Decimal, shipping: Decimal
 ) -> Extras:
-    """The taxes, fees and reductions with which the order adds up; those of the plain fields where it does in no way.
+    """The taxes, fees and discounts with which the order adds up; those of the plain fields where nothing adds up.
 
     Args:
-        raw: the order as it came.
-        total: what the marketplace gave; None when it gave none.
-        currency: its smallest unit decides what is equal.
+        raw: the order as received.
+        total: the marketplace's; None when it gave none.
+        currency: its smallest unit decides equality.
         goods: price times quantity of all lines.
         shipping: what shipping costs.
     """
@@ -98,13 +98,13 @@ def _fits(total: Decimal, currency: str | None, prices: Decimal, found: Extras) 
 
 
 def _subsets(amounts: Sequence[Decimal]) -> Iterator[tuple[Decimal, ...]]:
-    """The larger ones first: what is named mostly counts."""
+    """Larger subsets first: most named amounts count."""
     for size in range(len(amounts), -1, -1):
         yield from combinations(amounts, size)
 
 
 def _prices_include_tax(raw: dict[str, Any]) -> bool:
-    """Whether the order says that its prices have the tax in them, by whatever name."""
+    """Whether the order says, under any name, that its prices include tax."""
     return any(
         value in (True, 1, "true", "True", "1", "yes")
         and words(name) & {"tax", "taxe", "vat", "gst"}
@@ -115,7 +115,7 @@ def _prices_include_tax(raw: dict[str, Any]) -> bool:
 
 
 def _named(raw: dict[str, Any]) -> list[tuple[str, Decimal]]:
-    """The amounts of the order by what their names say of them: a reduction counts less than nothing."""
+    """The named amounts of the order with their kinds; a discount is negative."""
     found = [
         one
         for name, value in raw.items()
@@ -148,7 +148,7 @@ def _amounts_in(name: str, value: Any, above: str | None) -> list[tuple[str, Dec
 
 
 def _amounts_listed(entries: list[Any], kind: str | None) -> list[tuple[str, Decimal]]:
-    """The entries of one list, which all count: one sum for each kind."""
+    """The entries of one list, summed by kind."""
     sums: dict[str, Decimal] = {}
     for entry in entries:
         said = " ".join(str(entry.get(key)) for key in DESCRIBED_BY) if isinstance(entry, dict) else ""
@@ -176,7 +176,7 @@ def _signed(kind: str, amount: Decimal) -> Decimal:
 
 
 def _other_goods(raw: dict[str, Any]) -> Iterator[Decimal]:
-    """What the lines cost by other fields than the price, where every line has one."""
+    """The total of the lines by other price fields, where every line has one."""
     items = _items(raw)
     for name in (*LINE_TOTALS, *UNIT_PRICES) if items else ():
         held = [_held(item.get(name)) for item in items]

@@ -1,7 +1,7 @@
-"""Where the units of an order's line are: on the shelf, on their way, back again. Pure.
+"""Where the units of an order line are: allocated, shipped or returned. Pure.
 
-A line took `taken` units from stock and gave `released` of them back; `returned` of those had left before. Of what it
-took, `shipped` left. A line without an item of the shop's took nothing, and can be shipped all the same.
+Of a line's quantity, `taken` units were allocated and `released` went back to stock, `returned` of these after shipping;
+`shipped` units left. A line without an item allocates nothing, but can be shipped.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class Line(Protocol):
 
 
 def on_order(line: Line) -> int:
-    """The units that the order has: on the shelf for it, or with the customer."""
+    """The units that the line holds: allocated on the shelf, or with the customer."""
     return line.taken - line.released
 
 
 def on_shelf(line: Line, *, all_left: bool = False) -> int:
-    """The units that were taken for the order and have not left.
+    """The units allocated to the line that have not shipped.
 
     Args:
-        line: as it stands.
-        all_left: whether the whole order is known to have left, with or without a parcel on record.
+        line: its current row.
+        all_left: whether the whole order has shipped, with or without a shipment on record.
     """
     if all_left:
         return 0
@@ -44,17 +44,17 @@ def on_shelf(line: Line, *, all_left: bool = False) -> int:
 
 
 def accounted(line: Line) -> int:
-    """The units of which it is known where they came from: held, or held until they came back."""
+    """The units that came from stock: held now, or returned after shipping."""
     return on_order(line) + line.returned
 
 
 def away(line: Line, *, all_left: bool = False) -> int:
-    """The units that left and have not come back, of those that were taken from stock."""
+    """The allocated units that shipped and have not been returned."""
     return max(0, on_order(line) - on_shelf(line, all_left=all_left))
 
 
 def left_to_ship(line: Line) -> int:
-    """The units that are there and may go into a parcel."""
+    """The units that can still be shipped."""
     if line.product_id is None and not line.taken:
         return max(0, line.quantity - line.shipped)
     return on_shelf(line)
