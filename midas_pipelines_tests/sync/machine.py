@@ -216,6 +216,9 @@ class SyncMachine(RuleBasedStateMachine):
                 raise
         finally:
             self.life.end_after(None)
+            run(
+                self.database, "DELETE FROM midas_workers"
+            )  # a dead worker's lease is over, a living one left no row
 
     def _run(self, kind: str) -> None:
         try:
