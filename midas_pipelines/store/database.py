@@ -1,4 +1,4 @@
-"""One door to the shop's database: engines, and transactions that read or write.
+"""Access to the shop's database: engines, and transactions that read or write.
 
 SQLite runs in WAL mode; a writing transaction there takes the write lock when it begins (`BEGIN IMMEDIATE`),
 so that what it reads cannot change under it, as row locks give on PostgreSQL.
@@ -40,13 +40,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A view of one moment, however many queries it takes; it never waits for a writer."""
+        """A consistent snapshot for any number of queries; it never waits for a writer."""
         with self._reader.connect() as connection:
             yield connection
             connection.rollback()
 
     def now(self) -> datetime:
-        """The database's own clock: what was written is dated by it, and ours may differ."""
+        """The database's own clock, which dates its rows; ours may differ."""
         with self.reading() as connection:
             return connection.execute(sa.select(utc_now())).scalar_one()
 

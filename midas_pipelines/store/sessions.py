@@ -1,4 +1,4 @@
-"""Sessions of PostgreSQL that behave alike whatever the server, the database or the role has set, and that never wait for ever."""
+"""PostgreSQL sessions that behave alike whatever the server, the database or the role has set, with bounded waits."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from midas_pipelines.storefront.types import utc_now
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One thing somebody asked for. `detail` holds no secret and no personal data."""
+    """One request for a change. `detail` holds no secret and no personal data."""
 
     actor: str
     action: str
@@ -28,15 +28,15 @@ class AuditEntry:
     request_id: str | None = None
 
 
-def note_asked(connection: sa.Connection, deed: AuditEntry) -> None:
-    """Writes the deed down before anything is done, so that no effect is without its row."""
-    connection.execute(sa.insert(gateway_audit).values(asdict(deed) | {"event": "asked"}))
+def note_asked(connection: sa.Connection, entry: AuditEntry) -> None:
+    """Writes the entry before anything is done, so that every effect has a row."""
+    connection.execute(sa.insert(gateway_audit).values(asdict(entry) | {"event": "asked"}))
 
 
-def note_answered(connection: sa.Connection, deed: AuditEntry, status: int | None = None) -> None:
-    """Writes down how it ended."""
+def note_answered(connection: sa.Connection, entry: AuditEntry, status: int | None = None) -> None:
+    """Writes the result."""
     connection.execute(
-        sa.insert(gateway_audit).values(asdict(deed) | {"event": "answered", "status": status})
+        sa.insert(gateway_audit).values(asdict(entry) | {"event": "answered", "status": status})
     )
 
 
@@ -49,10 +49,10 @@ def read_audit(connection: sa.Connection, *, before: int | None, limit: int) -> 
 
 
 def delete_old_audit_rows(database: Database, *, days: int, block: int = 1000) -> int:
-    """Removes rows older than so many days; returns how many.
+    """Deletes rows older than that many days; returns how many.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: for a row that the database still guards; nothing of its block is removed.
+        sqlalchemy.exc.DBAPIError: for a row that the database still protects; its whole block stays.
     """
     table = gateway_audit.c
     old = sa.select(table.id).where(table.at < utc_now(-days * 24 * 3600)).order_by(table.at).limit(block)

@@ -19,7 +19,7 @@ table = gateway_keys.c
 
 
 class Role(StrEnum):
-    """What a caller may do; each may do what the one before it may."""
+    """Role of a caller; each may do what the one before it may."""
 
     VIEWER = "viewer"  # look
     OPERATOR = "operator"  # look, start syncs, move orders on
@@ -37,7 +37,7 @@ class UnknownKey(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose key a call carried."""
+    """The owner of a call's key."""
 
     key_id: str
     name: str
@@ -45,7 +45,7 @@ class Caller:
 
 
 def create_key(connection: sa.Connection, *, name: str, role: Role) -> tuple[Caller, str]:
-    """Makes a key; returns whose it is, and the key itself, which is kept nowhere."""
+    """Creates a key; returns its owner and the key itself, which is not stored."""
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     row = {"key_id": key_id, "name": name, "role": role.value, "secret_hash": _hash(secret)}
     connection.execute(sa.insert(gateway_keys).values(row))
@@ -53,7 +53,7 @@ def create_key(connection: sa.Connection, *, name: str, role: Role) -> tuple[Cal
 
 
 def find_caller(connection: sa.Connection, key: str) -> Caller | None:
-    """Whose key it is; None for one that is unknown, revoked or no key at all. Takes as long for each of them."""
+    """The key's owner; None for one that is unknown, revoked or no key at all. Takes the same time for each."""
     prefix, _, rest = key.partition("_")
     key_id, _, secret = rest.partition("_")
     query = sa.select(gateway_keys).where(table.key_id == key_id.replace("\x00", "")[:20], _valid())
@@ -65,7 +65,7 @@ def find_caller(connection: sa.Connection, key: str) -> Caller | None:
 
 
 def revoke_key(connection: sa.Connection, key_id: str) -> Caller:
-    """Ends a key at once. Raises UnknownKey."""
+    """Revokes a key at once. Raises UnknownKey."""
     return _end(connection, key_id, after_minutes=0)
 
 
@@ -76,7 +76,7 @@ def rotate_key(connection: sa.Connection, key_id: str, *, grace_minutes: int) ->
 
 
 def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
-    """Every key that ever was, the newest first, without anything of its secret."""
+    """All keys, revoked ones included, the newest first, without their secrets."""
     columns = (table.key_id, table.name, table.role, table.created_at, table.valid_until)
     valid = sa.case((_valid(), "valid"), else_="revoked").label("state")
     return [
@@ -86,7 +86,7 @@ def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
 
 
 def any_valid_key(connection: sa.Connection) -> bool:
-    """Whether anyone at all could call the gateway."""
+    """Whether any valid key exists."""
     return connection.execute(sa.select(table.id).where(_valid()).limit(1)).first() is not None
 
 
@@ -108,5 +108,5 @@ def _valid() -> sa.ColumnElement[bool]:
 
 
 def _hash(secret: str) -> str:
-    # A plain hash is enough: nobody guesses 256 random bits, so there is nothing that slowness would protect.
+    # A plain hash is enough: 256 random bits cannot be guessed, so a slow hash would protect nothing.
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

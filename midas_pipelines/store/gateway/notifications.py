@@ -1,6 +1,6 @@
-"""Waking workers: LISTEN on PostgreSQL, a look at `PRAGMA data_version` on SQLite; a thread of its own for either.
+"""Notifies workers: LISTEN on PostgreSQL, polling `PRAGMA data_version` on SQLite; each in its own thread.
 
-A wake is a hint and nothing more. One may be lost, so whoever is woken also looks by himself now and then.
+A notification is only a hint and may be lost, so workers also poll now and then.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Notifications:
-    """A context in which `on_wake` is called, from another thread, with what there may be: items or webhooks."""
+    """A context in which `on_wake` is called, from another thread, with the kind of work: items or webhooks."""
 
     def __init__(self, database: Database, on_wake: Callable[[str], None]) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class Notifications:
     def ensure_running(self) -> None:
         """Starts the thread again if it has ended."""
         if not self._thread.is_alive() and not self._stop.is_set():
-            log.warning("The thread that waits for wakes had ended; it starts again")
+            log.warning("The notification thread had ended; it is started again")
             self._thread = self._new_thread()
             self._thread.start()
 
@@ -68,7 +68,7 @@ class Notifications:
     def _hear(self, connection: psycopg.Connection[Any]) -> None:
         connection.autocommit = True
         connection.execute(f"LISTEN {CHANNEL}")
-        self._on_wake(ITEMS)  # what came before anyone listened
+        self._on_wake(ITEMS)  # work from before the thread listened
         self._on_wake(WEBHOOKS)
         while not self._stop.is_set():
             for notice in connection.notifies(timeout=LISTEN_SECONDS):

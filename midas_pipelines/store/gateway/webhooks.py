@@ -1,4 +1,4 @@
-"""The inbox of webhooks: each id once, claimed for a while by one worker, ended with an outcome.
+"""The inbox of webhooks: each id once, claimed for a while by one worker, finished with an outcome.
 
 Events of one subject (an order, a product) are never in two workers' hands at once, and are handed out in the
 order they came; different subjects go in parallel.
@@ -28,7 +28,7 @@ from midas_pipelines.storefront.types import is_due, utc_now
 FIRST_DELAY_SECONDS = 2
 LONGEST_DELAY_SECONDS = 1800
 MOST_ATTEMPTS = 10
-"""With these an event that keeps failing is tried for about an hour before it is set aside."""
+"""With these an event that keeps failing is tried for about an hour before it is quarantined."""
 
 ORDER = "order:"
 """How the subject of an event on an order begins; its id follows."""
@@ -40,13 +40,13 @@ class WebhookOutcome(StrEnum):
     """How an event ended."""
 
     APPLIED = "applied"
-    SUPERSEDED = "superseded"  # a newer event of its subject says more
-    QUARANTINED = "quarantined"  # a person decides; the reason says why
+    SUPERSEDED = "superseded"  # a newer event of its subject replaces it
+    QUARANTINED = "quarantined"  # a person decides; `reason` has the reason
 
 
 @dataclass(frozen=True, slots=True)
 class NewWebhook:
-    """One that has come in; `payload` is sealed."""
+    """A received webhook; `payload` is encrypted."""
 
     webhook_id: str
     type: str
@@ -56,7 +56,7 @@ class NewWebhook:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One in a worker's hands."""
+    """A claimed webhook."""
 
     id: int
     webhook_id: str
@@ -69,7 +69,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class FinishedWebhook:
-    """What became of one: ended with an outcome; or, without one, to be tried again after so many seconds.
+    """The result for one webhook: finished with an outcome; or, without one, retried after that many seconds.
 
     `counts` is whether the try counts as an attempt: waiting for an item's push does not.
     """
@@ -85,13 +85,13 @@ COLUMNS = [table[name] for name in Webhook.__slots__]
 
 
 def store_webhooks(connection: sa.Connection, arrived: Sequence[NewWebhook]) -> set[str]:
-    """Stores those whose id is new, in one statement; returns their ids. The unique key decides."""
+    """Stores webhooks with a new id, in one statement; returns their ids. The unique key decides."""
     insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
     rows = {one.webhook_id: one for one in reversed(arrived)}
     statement = insert(marketplace_webhooks).on_conflict_do_nothing().returning(table.webhook_id)
     values = [
         {name: getattr(rows[key], name) for name in NewWebhook.__slots__}
-        for key in sorted(rows)  # one order for all, so that two gateways never wait for each other in a ring
+        for key in sorted(rows)  # always sorted, so that two gateways cannot deadlock
     ]
     return set(connection.scalars(statement, values))
 
@@ -117,7 +117,7 @@ def claim(
     Args:
         connection: in a writing transaction; the claim holds once it commits.
         worker: the holder's name, unique among all processes.
-        lease_seconds: when the claim ends by itself.
+        lease_seconds: when the claim expires.
         limit: how many.
         orders: events on orders, or all others.
     """
@@ -153,7 +153,7 @@ def _due() -> list[sa.ColumnElement[bool]]:
 
 
 def _held() -> sa.ColumnElement[bool]:
-    """Whether some worker has an event of the same subject in its hands."""
+    """Whether a worker has claimed an event of the same subject."""
     other = marketplace_webhooks.alias("other")
     return (
         sa.exists()
@@ -167,9 +167,9 @@ def _held() -> sa.ColumnElement[bool]:
 
 
 def _free_subjects(connection: sa.Connection, subjects: set[str]) -> set[str]:
-    """Those subjects that no other transaction is claiming this very moment (SQLite has one writer at a time).
+    """The subjects that no other transaction is claiming right now (SQLite has one writer at a time).
 
-    Whoever gets the lock looks again afterwards, so that a claim that was just committed is seen.
+    After getting the lock the caller looks again, so that it sees a claim that was just committed.
     """
     if connection.dialect.name != "postgresql" or not subjects:
         return subjects
@@ -181,7 +181,7 @@ def _free_subjects(connection: sa.Connection, subjects: set[str]) -> set[str]:
 
 
 def finish_webhooks(connection: sa.Connection, ended: Sequence[FinishedWebhook], *, worker: str) -> None:
-    """Writes how each ended and ends the claim; a claim that has passed to another worker is left alone."""
+    """Writes each result and ends the claim; a claim that has passed to another worker is left alone."""
     if not ended:
         return
     statement = (
@@ -208,10 +208,10 @@ def finish_webhooks(connection: sa.Connection, ended: Sequence[FinishedWebhook],
 
 
 def empty_finished(connection: sa.Connection, order_id: str) -> None:
-    """Takes everything out of the settled events of an order whose buyer is forgotten.
+    """Empties the finished events of an order whose buyer is erased.
 
-    Those that wait are held meanwhile: whoever settles one of them at this moment is either seen to have done so here, or
-    sees that the buyer is forgotten.
+    Pending ones are locked meanwhile: a worker that finishes one at this moment has either done so before, and it is
+    emptied here, or sees that the buyer is erased.
     """
     of_order = table.subject == f"{ORDER}{order_id}"
     connection.execute(sa.select(table.id).where(of_order).order_by(table.id).with_for_update())
@@ -222,7 +222,7 @@ def empty_finished(connection: sa.Connection, order_id: str) -> None:
 
 
 def _empty(connection: sa.Connection, settled: Sequence[Webhook]) -> None:
-    """Takes everything out of those of these events whose order has a buyer who is forgotten; once they are settled."""
+    """Empties those of these events whose order has an erased buyer, after they are finished."""
     subjects = {one.id: one.subject or "" for one in settled}
     orders = {row: name.removeprefix(ORDER) for row, name in subjects.items() if name.startswith(ORDER)}
     known = marketplace_orders.c
@@ -254,7 +254,7 @@ def _wait(one: FinishedWebhook) -> sa.Update:
 
 
 def retry_or_quarantine(webhook: Webhook, reason: str) -> FinishedWebhook:
-    """What becomes of an event whose application failed: later, each time later still, in the end set aside."""
+    """The result for an event that failed: retried with backoff, in the end quarantined."""
     attempts = webhook.attempts + 1
     if attempts >= MOST_ATTEMPTS:
         return FinishedWebhook(
@@ -273,7 +273,7 @@ def release_webhooks(connection: sa.Connection, worker: str) -> int:
 
 
 def replay(connection: sa.Connection, webhook_ids: Sequence[str] | None) -> list[str]:
-    """Puts events back to be applied anew, by id, or all that were set aside; returns the ids of those."""
+    """Makes events pending again, by id, or all quarantined ones; returns their ids."""
     chosen = (
         table.outcome == WebhookOutcome.QUARANTINED
         if webhook_ids is None
@@ -290,7 +290,7 @@ def replay(connection: sa.Connection, webhook_ids: Sequence[str] | None) -> list
 
 @dataclass(frozen=True, slots=True)
 class InboxBacklog:
-    """What waits: how many events, since when, and how many were set aside."""
+    """How many events are pending, since when, and how many are quarantined."""
 
     pending: int
     oldest: datetime | None
@@ -348,10 +348,10 @@ def free_dead(database: Database) -> int:
 
 
 def delete_old_webhooks(database: Database, *, days: int, block: int = 1000) -> int:
-    """Removes events that were applied or superseded so many days ago; returns how many. What waits or was set aside stays.
+    """Removes events that were applied or superseded that many days ago; returns how many. Pending and quarantined ones stay.
 
     A sender that repeats such an event is not recognised by its id any more. That changes nothing: its signature is
-    too old by then, and an order has its one effect however often it is told.
+    too old by then, and an order is applied once however often it is sent.
     """
     done = sa.and_(
         table.outcome.in_([WebhookOutcome.APPLIED, WebhookOutcome.SUPERSEDED]),

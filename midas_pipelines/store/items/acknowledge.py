@@ -1,4 +1,4 @@
-"""Acknowledging: writing to the mappings how each claimed item ended, and ending the claims."""
+"""Acknowledges pushes: writes each claimed item's result to its mapping and ends the claim."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from midas_pipelines.storefront.types import utc_now
 def acknowledge(
     connection: sa.Connection, outcomes: Sequence[PushOutcome], *, most_attempts: int
 ) -> list[PushOutcome]:
-    """Writes each outcome to its mapping and ends the claim; returns those to be written a moment later.
+    """Writes each outcome to its mapping and ends the claim; returns those to be written later.
 
     A mapping row that the shop's own transaction holds is not waited for (see `mappings.unlocked`). An outcome
     whose claim another one has followed is not written; what it sent may have arrived after what the other claim sent,
@@ -94,14 +94,14 @@ class Dealt(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A moment by the database's clock, so many seconds from now."""
+    """A time by the database's clock, that many seconds from now."""
 
     seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """Pins as they were read afresh; what a person has pinned or released meanwhile stands, having raised the version."""
+    """Pins as just read; a pin or release by a person in the meantime wins, having raised the version."""
 
     fields: dict[str, Any] | None = field(default=None, hash=False, compare=False)
 
@@ -109,7 +109,7 @@ class Pinned:
 DEALT_WITH = {"acked_version": Dealt.VERSION, "dirty_since": Dealt.DIRTY}
 Expression = Dealt | Later | Pinned | None
 Shape = tuple[tuple[str, Expression], ...]
-"""Which columns an acknowledgement writes, and which of them by an expression: those alike go in one statement."""
+"""The columns that an acknowledgement writes, and which by an expression: equal ones share a statement."""
 
 
 def _split(values: dict[str, object]) -> tuple[Shape, dict[str, object]]:
@@ -164,13 +164,13 @@ def _acknowledgement(outcome: PushOutcome, most_attempts: int) -> dict[str, obje
             values |= FORGOTTEN
     else:
         values |= _done(outcome)
-    if outcome.fourseller_product_id is not None:  # whatever became of the rest, it is there
+    if outcome.fourseller_product_id is not None:  # it exists, whatever the result of the rest
         values["fourseller_product_id"] = outcome.fourseller_product_id
     return values
 
 
 def _create_may_arrive(outcome: PushOutcome) -> bool:
-    """Whether an earlier create may yet make a second product beside the one that the item has."""
+    """Whether an earlier create may still add a second product beside the item's."""
     tied = outcome.fourseller_product_id or outcome.mapping.fourseller_product_id
     return (
         outcome.mapping.recheck_at is not None and tied is not None and outcome.fate is not PushResult.REMOVED
@@ -204,7 +204,9 @@ def _done(outcome: PushOutcome) -> dict[str, object]:
         }
     if outcome.fate is PushResult.QUARANTINED:
         values |= {"state": "quarantined"}
-    if outcome.refused and not outcome.uncertain:  # surely not applied: what was confirmed before holds still
+    if (
+        outcome.refused and not outcome.uncertain
+    ):  # certainly not applied: the earlier acknowledgement still holds
         values["acked_hash"] = outcome.mapping.acked_hash
         if outcome.fate is PushResult.QUARANTINED:
             values["acked_quantity"] = outcome.mapping.acked_quantity
@@ -215,7 +217,7 @@ def _done(outcome: PushOutcome) -> dict[str, object]:
 
 def _failure(outcome: PushOutcome, most_attempts: int) -> dict[str, object]:
     mapping = outcome.mapping
-    # What was set aside and is pushed again was freed by a person or a change: its attempts begin anew.
+    # A quarantined item that is pushed again was freed by a person or a change: its attempts restart.
     attempts = 1 if mapping.state == "quarantined" else mapping.attempts + 1
     tied = mapping.fourseller_product_id or outcome.fourseller_product_id
     state = "quarantined" if attempts >= most_attempts else "listed" if tied else "new"

@@ -1,4 +1,4 @@
-"""Which items could be claimed this moment, read without a lock."""
+"""Lists the items that could be claimed now, without a lock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ table = mappings.c
 
 @dataclass(frozen=True, slots=True)
 class ClaimableRow:
-    """An item that is dirty, due and in nobody's hands; `pushed_ago` is in seconds, None when it never was."""
+    """An item that is dirty, due and unclaimed; `pushed_ago` is in seconds, None when it never was."""
 
     id: int
     version: int

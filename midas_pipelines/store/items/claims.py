@@ -1,7 +1,7 @@
 """Claims: before an item is pushed a worker takes its mapping row for a while, so that no two push it at once.
 
-Each claim has a number, and only that claim's own acknowledgement counts (`acknowledging.py`). It ends with its worker's
-lease (`liveness.py`), at the latest with its own. A claim that ends without an acknowledgement may leave a write behind
+Each claim has a number, and only that claim's own acknowledgement counts (`acknowledge.py`). It ends with its worker's
+lease (`worker_liveness.py`), at the latest with its own. A claim that ends without an acknowledgement may leave a write behind
 that 4Seller applies late: the item is pushed again once that time is over.
 """
 
@@ -30,7 +30,7 @@ LATE_SECONDS = 60
 """How long after a write without an answer 4Seller may still apply it."""
 
 FORGOTTEN = {"fourseller_product_id": None, "acked_hash": None, "acked_price": None, "acked_quantity": None}
-"""What a mapping is without a product on 4Seller."""
+"""The states of a mapping without a product on 4Seller."""
 
 ENDED = {"claimed_by": None, "claimed_until": None, "recheck_at": utc_now(LATE_SECONDS)}
 """A claim that ended without an acknowledgement: what it sent, if anything, may be applied late."""
@@ -38,7 +38,7 @@ ENDED = {"claimed_by": None, "claimed_until": None, "recheck_at": utc_now(LATE_S
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """An item's tie to its 4Seller product, and what 4Seller last confirmed."""
+    """An item's mapping to its 4Seller product, with the acknowledged state."""
 
     id: int
     product_id: int
@@ -82,20 +82,20 @@ COLUMNS = [mappings.c[name] for name in Mapping.__slots__]
 
 
 class PushResult(StrEnum):
-    """How a claimed item ended."""
+    """The result of a claimed item."""
 
     LISTED = "listed"  # content and quantity are confirmed
     QUANTITY = "quantity"  # the quantity is confirmed
     REMOVED = "removed"  # 4Seller no longer has it
     UNCHANGED = "unchanged"  # there was nothing to send
-    QUARANTINED = "quarantined"  # waits for a person or for a change of the item
+    QUARANTINED = "quarantined"  # waits for a person or a change of the item
     FAILED = "failed"  # will be tried again, later each time
     RELEASED = "released"  # not tried; costs no attempt
 
 
 @dataclass(frozen=True, slots=True)
 class PushOutcome:
-    """What became of one claimed item, to be written to its mapping."""
+    """The outcome of one claimed item, to be written to its mapping."""
 
     mapping: Mapping
     fate: PushResult
@@ -105,23 +105,23 @@ class PushOutcome:
     price: Decimal | None = None
     quantity: int | None = None
     reason: str | None = None
-    refused: bool = False  # set aside by 4Seller, not by our own rules
+    refused: bool = False  # quarantined by 4Seller, not by our own rules
     wait_seconds: float | None = None  # the earliest next attempt, where 4Seller named one
     created: bool = False
     adopted: bool = False
     wrote: bool = False
     unanswered: bool = False  # 4Seller did not answer, or said that it is down
-    settled: bool = True  # no create of unknown fate is left behind
+    settled: bool = True  # no create has an unknown result
     vanished: bool = False  # 4Seller no longer has the product it was tied to
     finished: bool = True  # nothing is left to send for this version of the item
-    shared: bool = False  # set aside because its SKU is another item's
-    aside: bool = False  # removed from 4Seller, yet for sale in the shop: it counts as set aside
+    shared: bool = False  # quarantined because its SKU is another item's
+    aside: bool = False  # removed from 4Seller, yet for sale in the shop: counts as quarantined
     pinned_fields: dict[str, Any] | None = None  # read afresh before the write, where something is pinned
     uncertain: bool = False  # 4Seller may apply a write of this push later
 
     @property
     def unexpected(self) -> bool:
-        """Whether it was set aside for what the item alone does not show."""
+        """Whether it was quarantined for a reason outside the item."""
         return self.refused or self.shared
 
 
@@ -137,12 +137,12 @@ def claim(
     ignore_delays: bool = False,
     shards: Shards | None = None,
 ) -> list[Mapping]:
-    """Takes up to `limit` dirty items that nobody holds, in the order of their ids.
+    """Claims up to `limit` unclaimed dirty items, in the order of their ids.
 
     Args:
         connection: in a writing transaction; the claim holds once it commits.
         worker: the holder's name, unique among all processes.
-        lease_seconds: when the claim ends by itself.
+        lease_seconds: when the claim expires.
         after_id: only mappings behind this one, so that one run meets an item once.
         ids: only these mappings.
         listed_only: only items that 4Seller has.
@@ -178,7 +178,7 @@ def claim(
 
 
 def invalidate_ack(connection: sa.Connection, *, content: Sequence[int], quantity: Sequence[int]) -> None:
-    """Forgets what 4Seller confirmed of what is about to be sent: all of it, or the quantity alone, of these mappings.
+    """Clears the acknowledged values that are about to be sent: all, or the quantity alone, of these mappings.
 
     A write that is never acknowledged may have been applied. Were the old confirmation kept, an item that the shop
     changes back meanwhile would seem to need no push.
@@ -225,7 +225,7 @@ def free_dead_claims(database: Database) -> int:
 
 
 def _push_again(connection: sa.Connection) -> int:
-    """Marks dirty what a late write may have changed, and forgets what 4Seller confirmed of it."""
+    """Marks dirty what a late write may have changed, and clears its acknowledged values."""
     due = sa.select(mappings.c.id).where(mappings.c.recheck_at <= utc_now(), mappings.c.claimed_by.is_(None))
     free = unlocked(connection, list(connection.scalars(due.limit(MOST_AT_ONCE))))
     if not free:

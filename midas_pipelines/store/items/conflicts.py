@@ -1,4 +1,4 @@
-"""Statements on `sync_conflicts`: one open row per subject and field, settled once, by a policy or a person."""
+"""Statements on `sync_conflicts`: one open row per subject and field, resolved once, by a policy or a person."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def item_subject(mapping_id: int) -> str:
 
 
 def orphan_subject(product_id: str) -> str:
-    """The subject of a conflict about a 4Seller product that is no item's."""
+    """The subject of a conflict about a 4Seller product without an item."""
     return f"product:{product_id}"
 
 
@@ -71,12 +71,12 @@ def resolve_pushed(connection: sa.Connection) -> list[sa.Row[Any]]:
 def resolve_unseen(
     connection: sa.Connection, since: datetime, busy: set[str], shards: Shards | None = None
 ) -> list[sa.Row[Any]]:
-    """Closes what a complete read no longer found: both sides agree by now, or the product is gone.
+    """Closes conflicts that a complete read no longer found: both sides agree, or the product is gone.
 
     Args:
         since: when the read began.
-        busy: subjects that could not be judged, for somebody was pushing them.
-        shards: whose items alone were judged; None for all, and for products that are no item's.
+        busy: subjects that could not be judged, because they were being pushed.
+        shards: whose items alone were judged; None for all, and for products without an item.
     """
     query = sa.select(sync_conflicts.c.id, sync_conflicts.c.subject).where(
         OPEN, sync_conflicts.c.seen_at < since
@@ -98,7 +98,7 @@ def open_conflicts(connection: sa.Connection, **equal: Any) -> list[dict[str, An
 
 
 def recent_conflicts(connection: sa.Connection) -> list[dict[str, Any]]:
-    """All conflicts, settled ones included, the newest first."""
+    """All conflicts, resolved ones included, the newest first."""
     query = sa.select(sync_conflicts).order_by(sync_conflicts.c.id.desc())
     return [dict(row) for row in connection.execute(query).mappings()]
 

@@ -1,4 +1,4 @@
-"""SKUs of the hub's that no item of the shop has: tied to an item by a person, or another spelling of one item's SKU."""
+"""Hub SKUs, which no item of the shop has: linked to an item by a person, or another spelling of an item's SKU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ table = hub_skus.c
 
 
 def link(connection: sa.Connection, hub_sku: str, item: ItemKey) -> None:
-    """Remembers that the SKU means the item, whatever it meant before."""
+    """Links the SKU to the item, in place of any earlier link."""
     insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
     values = {"product_id": item[0], "variant_id": item[1]}
     row = insert(hub_skus).values(hub_sku=hub_sku, **values)
@@ -26,7 +26,7 @@ def link(connection: sa.Connection, hub_sku: str, item: ItemKey) -> None:
 
 
 def unlink(connection: sa.Connection, hub_sku: str) -> bool:
-    """Forgets what the SKU means; False where nothing was known."""
+    """Deletes the SKU's link; False if there was none."""
     return connection.execute(sa.delete(hub_skus).where(table.hub_sku == hub_sku)).rowcount > 0
 
 
@@ -36,7 +36,7 @@ def links(connection: sa.Connection) -> list[dict[str, Any]]:
 
 
 def linked_items(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
-    """The items that a person has tied these SKUs to."""
+    """The items that a person has linked these SKUs to."""
     query = sa.select(hub_skus).where(any_of(connection, table.hub_sku, skus))
     return {row.hub_sku: (row.product_id, row.variant_id) for row in connection.execute(query)}
 

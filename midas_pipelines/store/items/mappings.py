@@ -20,7 +20,7 @@ WAS_LISTED = sa.or_(mappings.c.fourseller_product_id.is_not(None), mappings.c.st
 def ensure_items(connection: sa.Connection) -> int:
     """Adds a dirty mapping row for each sellable item that has none; returns how many.
 
-    The triggers do this for each new row; this finds what was there before them, or slipped past them.
+    The triggers do this for each new row; this finds rows from before the triggers, or that they missed.
     """
     has_variants = sa.exists().where(product_variants.c.product_id == products.c.id)
     plain = sa.select(
@@ -44,7 +44,7 @@ def ensure_items(connection: sa.Connection) -> int:
 
 
 def unlocked(connection: sa.Connection, ids: list[int]) -> list[int]:
-    """Locks those of the mapping rows that nobody else holds and returns their ids.
+    """Locks the mapping rows that are free and returns their ids.
 
     The engine never waits for a mapping row: a transaction of the shop's that marks several items dirty could
     otherwise deadlock with ours, and the shop's would be the one to fail.
@@ -54,7 +54,7 @@ def unlocked(connection: sa.Connection, ids: list[int]) -> list[int]:
 
 
 def mark_dirty(connection: sa.Connection, ids: list[int]) -> None:
-    """Marks items dirty, as a change in the shop would; those being changed this very moment mark themselves."""
+    """Marks items dirty, as a change in the shop would; those being changed right now mark themselves."""
     for start in range(0, len(ids), MOST_AT_ONCE):
         free = unlocked(connection, ids[start : start + MOST_AT_ONCE])
         connection.execute(
@@ -77,6 +77,6 @@ def shard_totals(connection: sa.Connection, of: int) -> dict[int, dict[str, int]
 
 
 def count_dirty(connection: sa.Connection, shards: Shards | None = None) -> int:
-    """How many items, of those shards or of all, wait to be pushed, set-aside and backing-off ones included."""
+    """How many items, of those shards or of all, wait to be pushed, quarantined and backing-off ones included."""
     query = sa.select(sa.func.count()).where(mappings.c.dirty_since.is_not(None))
     return connection.scalar(query if shards is None else query.where(shards.condition)) or 0

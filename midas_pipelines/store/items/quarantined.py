@@ -1,4 +1,4 @@
-"""Items that need a person or a later run: those set aside, and those backing off after failures."""
+"""Items that need a person or a later run: quarantined ones, and those backing off after failures."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _WAITS = sa.or_(mappings.c.state == "quarantined", mappings.c.attempts > 0)
 
 
 def count_waiting(database: Database) -> int:
-    """How many items are set aside or backing off."""
+    """How many items are quarantined or backing off."""
     with database.reading() as connection:
         return connection.scalar(sa.select(sa.func.count()).select_from(mappings).where(_WAITS)) or 0
 
 
 def stuck_items(database: Database) -> list[dict[str, Any]]:
-    """The items that are set aside, or have waited for an hour and failed, as `quarantined_items` has them."""
+    """The items that are quarantined, or have waited for an hour and failed, as `quarantined_items` has them."""
     long = sa.and_(mappings.c.attempts > 0, mappings.c.dirty_since < utc_now(-3600))
     return quarantined_items(database, which=sa.or_(mappings.c.state == "quarantined", long))
 
@@ -59,7 +59,7 @@ def quarantined_items(
 
 
 def retry_items(database: Database, skus: Sequence[str] = ()) -> list[str]:
-    """Frees set-aside and delayed items for the next sync; returns their SKUs.
+    """Frees quarantined and delayed items for the next sync; returns their SKUs.
 
     Args:
         skus: only these items, as the shop spells them; none frees every one.

@@ -1,7 +1,7 @@
 """Shards: the items dealt into parts of equal size, so that many workers can share one full sync.
 
 An item's shard is its mapping's id modulo the number of shards. That id is given once and kept as long as the item
-is; ids are dealt out in sequence, so the parts are equal to within one; both databases work it out without an index.
+is; ids come from a sequence, so the parts are nearly equal; both databases compute it without an index.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 
 def shard_names(count: int) -> list[str]:
-    """The names of so many shards, in an order that is also that of the alphabet: 00, 01, ..."""
+    """The names of the shards, in numeric and alphabetic order: 00, 01, ..."""
     width = max(2, len(str(count - 1)))
     return [f"{number:0{width}}" for number in range(count)]
 
 
 def range_tags(count: int) -> dict[str, str]:
-    """The tags that make one Dagster run cover every one of so many shards."""
+    """The tags that make one Dagster run cover all shards."""
     names = shard_names(count)
     return {RANGE_START: names[0], RANGE_END: names[-1]}
 

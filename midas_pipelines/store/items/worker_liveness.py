@@ -68,7 +68,7 @@ class Heartbeat:
 
     @property
     def held(self) -> bool:
-        """Whether the lease surely holds, by our own monotonic clock; also before the first `begin`."""
+        """Whether the lease certainly holds, by our own monotonic clock; also before the first `begin`."""
         return self._thread is None or time.monotonic() < self._until
 
     def _keep(self, stop: threading.Event) -> None:

@@ -1,1 +1,1 @@
-"""Logs and figures of the syncs."""
+"""Logs and metrics of the syncs."""

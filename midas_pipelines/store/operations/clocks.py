@@ -1,4 +1,4 @@
-"""How far other clocks are ahead of this machine's, as last measured; kept for people to see."""
+"""Stores how far other clocks are ahead of this machine's, as last measured."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def database_ahead(database: Database) -> float:
 
 
 def keep_clock(connection: sa.Connection, whose: str, ahead: float) -> None:
-    """Keeps the seconds that a clock is ahead."""
+    """Stores the seconds that a clock is ahead."""
     insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
     values = {"value": f"{ahead:.1f}", "moment": utc_now()}
     statement = insert(cursors).values(name=PREFIX + whose, **values)
@@ -31,6 +31,6 @@ def keep_clock(connection: sa.Connection, whose: str, ahead: float) -> None:
 
 
 def read_clocks(connection: sa.Connection) -> dict[str, float]:
-    """The seconds that each clock was ahead, negative where it was behind, by whose it is."""
+    """The seconds that each clock was ahead, negative where it was behind, by owner."""
     query = sa.select(cursors.c.name, cursors.c.value).where(cursors.c.name.startswith(PREFIX))
     return {row.name.removeprefix(PREFIX): float(row.value) for row in connection.execute(query)}

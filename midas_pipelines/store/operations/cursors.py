@@ -1,4 +1,4 @@
-"""How far each incremental read has come."""
+"""Cursors of the incremental reads."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from midas_pipelines.store.schema.tables import cursors
 
 
 def read_cursor(database: Database, name: str) -> datetime | None:
-    """The moment up to which everything is settled; None before the first read."""
+    """The time up to which everything is resolved; None before the first read."""
     with database.reading() as connection:
         return connection.scalar(sa.select(cursors.c.moment).where(cursors.c.name == name))
 
 
 def advance_cursor(database: Database, name: str, moment: datetime) -> None:
-    """Moves the cursor forward to `moment`; it never goes back, whichever of two readers ends last."""
+    """Moves the cursor forward to `moment`; it never goes back, even if two readers overlap."""
     insert = postgresql_insert if database.is_postgresql else sqlite_insert
     first = insert(cursors).values(name=name, moment=moment).on_conflict_do_nothing()
     later = sa.update(cursors).where(cursors.c.name == name, cursors.c.moment < moment).values(moment=moment)

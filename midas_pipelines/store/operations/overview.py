@@ -1,4 +1,4 @@
-"""One look at the whole: how many items stand where, what waits, what was last done."""
+"""An overview: items by state, pending work, and the last syncs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ class Overview:
     orders: int = 0
     order_exceptions: int = 0
     failed_calls: int = 0  # in the last 24 hours
-    clocks: dict[str, float] = field(default_factory=dict)  # seconds ahead of this machine's, by whose
+    clocks: dict[str, float] = field(default_factory=dict)  # seconds ahead of this machine's, by owner
     last_syncs: list[dict[str, Any]] = field(default_factory=list)
-    waiting: list[dict[str, Any]] = field(default_factory=list)  # the first that are set aside or backing off
+    waiting: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # the first that are quarantined or backing off
     waiting_total: int = 0
 
 
 def overview(database: Database) -> Overview:
-    """Reads it all in one consistent look."""
+    """Reads all of it in one snapshot."""
     table, order = mappings.c, marketplace_orders.c
     count = sa.func.count()
     with database.reading() as connection:

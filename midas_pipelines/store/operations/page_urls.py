@@ -1,4 +1,4 @@
-"""What the pages of an item and of an order are addressed by, in the shop and at 4Seller."""
+"""The ids in the URLs of items and orders, in the shop and at 4Seller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from midas_pipelines.store.schema.tables import mappings, marketplace_orders
 from midas_pipelines.storefront.schema import orders, products
 
 Names = dict[str, str]
-"""What a template may name, and its value; "" where there is none."""
+"""The values that a URL template may use; "" for a missing one."""
 
 
 def item_names(database: Database, skus: Collection[str]) -> dict[str, Names]:

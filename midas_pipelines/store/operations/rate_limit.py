@@ -1,7 +1,7 @@
 """One rate limit for all processes: the generic cell rate algorithm on one row of the shop's database.
 
-The row holds when the next slot is free. Whoever needs slots takes as many as it has requests waiting, in one short
-transaction, and sends each request at its slot. A 429 met by anyone moves `blocked_until`, and everyone waits. In a
+The row holds when the next slot is free. A process takes as many slots as it has requests waiting, in one short
+transaction, and sends each request at its slot. Any 429 moves `blocked_until`, and all processes wait. In a
 pause of more than two minutes `next_slot` is when one call of all processes tries; its answer ends the pause.
 """
 
@@ -30,7 +30,7 @@ MOST_WAITING = 1000
 
 
 class SharedPace:
-    """A pace (see `fourseller.pace.Pace`) that all processes on one database keep together.
+    """A rate limit that all processes on one database share.
 
     Args:
         database: the shop's.
@@ -48,7 +48,7 @@ class SharedPace:
         self._probing = False
 
     async def take(self) -> float:
-        """Returns 0 when one request may be sent; the seconds to wait, at once, in a pause too long to wait for."""
+        """Waits for a turn and returns 0; in a long pause returns the seconds to wait at once."""
         self._waiting += 1
         try:
             while not self._slots:

@@ -1,4 +1,4 @@
-"""What the faster driver has left undone: dirty items and accepted webhooks that wait longer than they should."""
+"""Finds stale work: dirty items and accepted webhooks that have waited too long."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ WEBHOOKS = sa.table(
 
 @dataclass(frozen=True, slots=True)
 class StaleWork:
-    """How many wait, and since when the newest of them does (UTC)."""
+    """How many wait, and since when the newest of them has waited (UTC)."""
 
     count: int
     newest: datetime | None
 
 
 def stale_items(database: Database, older_than_seconds: int) -> StaleWork:
-    """Items dirty for so long that are due and that nobody holds."""
+    """Items dirty for that long, due and unclaimed."""
     table = mappings.c
     newest = sa.func.max(table.dirty_since, type_=table.dirty_since.type)
     query = sa.select(sa.func.count(), newest).where(
@@ -46,7 +46,7 @@ def stale_items(database: Database, older_than_seconds: int) -> StaleWork:
 
 
 def stale_webhooks(database: Database, older_than_seconds: int) -> dict[str, StaleWork]:
-    """Accepted webhooks that are still unprocessed after so long, by what they are about: `order`, `product`, ...
+    """Accepted webhooks that are still unprocessed after that time, by subject: `order`, `product`, ...
 
     Empty also where the gateway has never been set up, and its table is missing.
     """
@@ -70,9 +70,9 @@ def stale_webhooks(database: Database, older_than_seconds: int) -> dict[str, Sta
 
 
 def dropped_webhooks(database: Database, older_than_seconds: int) -> list[dict[str, Any]]:
-    """Accepted webhooks that have no end after so long, or one that says nothing; the oldest first.
+    """Accepted webhooks that have no result after that time, or one without a reason; the oldest first.
 
-    Each ends applied, superseded, or set aside with its reason.
+    Each must end applied, superseded, or quarantined with its reason.
     """
     table = WEBHOOKS.c
     problem = sa.case(

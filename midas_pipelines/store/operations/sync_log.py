@@ -1,4 +1,4 @@
-"""What happened, kept: one row per sync, one per failed call. No bodies and no personal data are written."""
+"""The sync log: one row per sync, one per failed call. No bodies and no personal data are written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ErrorBook:
         self.flush()
 
     def note(self, call: Any) -> None:
-        """Takes one failed call, as the client tells of it (`fourseller.calls.FailedCall`)."""
+        """Records one failed call, as the client reports it."""
         self._rows.append(
             {
                 "endpoint": call.endpoint,
@@ -47,7 +47,7 @@ class ErrorBook:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what was collected."""
+        """Writes the collected calls."""
         with self._lock:
             rows, self._rows = self._rows, []
             if rows:
@@ -64,7 +64,7 @@ def begin_sync(database: Database, kind: str, scope: str, run_id: str | None) ->
 
 
 def note_progress(database: Database, log_id: int, done: int, total: int) -> None:
-    """Writes how far a running sync has come, for those who look from another process."""
+    """Writes the progress of a running sync, for readers in other processes."""
     counts = {"done": done, "total": total, "at": datetime.now(UTC).isoformat()}
     running = sa.and_(sync_logs.c.id == log_id, sync_logs.c.outcome == "running")
     with database.writing() as connection:
@@ -91,7 +91,7 @@ def end_sync(
 
 
 def note_work(database: Database, row: dict[str, Any]) -> None:
-    """Writes a row of work that is done already: a gateway's, which is no sync with a beginning and an end."""
+    """Writes a row of finished work: the gateway's, which is not a sync with a start and an end."""
     with database.writing() as connection:
         connection.execute(sa.insert(sync_logs).values(row))
 

@@ -1,4 +1,4 @@
-"""What the syncs of the last hours measured: the rows that performance, report and capacity plan are made from."""
+"""Reads the measurements of recent syncs for performance, report and capacity plan."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ _ENDED = sa.select(
 
 
 def finished_syncs(database: Database, seconds: int = DAY) -> list[SyncRow]:
-    """The syncs, and minutes of gateways, that began so recently and have ended, oldest first."""
+    """The recent syncs, and minutes of gateways, that have ended, oldest first."""
     return _rows(database, _ENDED.where(_TABLE.started_at > utc_now(-seconds)).order_by(_TABLE.id))
 
 
 def older_pushes(database: Database, requests: int, *, days: int = 30, most: int = 20) -> list[SyncRow]:
-    """The last syncs of products or quantities before the last day that made so many calls, oldest first."""
+    """The last syncs of products or quantities before the last day that made that many calls, oldest first."""
     query = _ENDED.where(
         _TABLE.kind.in_(["products", "inventory"]),
         _TABLE.requests >= requests,
@@ -79,7 +79,7 @@ def older_pushes(database: Database, requests: int, *, days: int = 30, most: int
 
 
 def stock_changes(database: Database, seconds: int = DAY) -> StockChanges:
-    """What the stock ledger holds of so recent a time, the quantities it began with left out."""
+    """The recent rows of the stock ledger, without opening quantities."""
     recent = sa.and_(
         inventory_changes.c.created_at > utc_now(-seconds), inventory_changes.c.cause != "opening"
     )

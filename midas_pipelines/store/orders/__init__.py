@@ -1,1 +1,1 @@
-"""Questions about imported orders, and their sealed payloads."""
+"""Queries on imported orders, and their encrypted payloads."""

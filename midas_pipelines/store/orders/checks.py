@@ -1,4 +1,4 @@
-"""Questions about all imported orders."""
+"""Queries that check all imported orders."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def orders_by_day(
     *,
     since: datetime | None = None,
 ) -> dict[str, DayOfOrders]:
-    """The imported orders by the day they were placed, in UTC; of days without any, nothing. An order that nobody has
-    dated counts on the day it was imported.
+    """The imported orders by the day they were placed, in UTC; only days with orders. An order without
+    a date counts on the day it was imported.
 
     Args:
         database: the shop's.
@@ -131,21 +131,21 @@ def _goods_by_order() -> sa.Subquery:
 
 
 def _dismissed(word: str) -> sa.ColumnElement[bool]:
-    """Whether a person has looked at the exception of that word on an order and taken it as it is."""
+    """Whether a person has dismissed that exception of an order."""
     logs = order_processing_logs.c
-    told = sa.exists().where(
+    dismissed = sa.exists().where(
         logs.marketplace_order_id == _ORDERS.marketplace_order_id,
         logs.step == "dismissed",
         logs.detail.contains(word),
     )
-    return sa.and_(sa.func.coalesce(_ORDERS.exception, "").not_like(f"%{word}%"), told)
+    return sa.and_(sa.func.coalesce(_ORDERS.exception, "").not_like(f"%{word}%"), dismissed)
 
 
 def unpaired_orders(database: Database) -> list[dict[str, Any]]:
     """Orders that break the pairing of one shop order with one marketplace order.
 
     A shop order of ours that no marketplace order explains, an imported one whose shop order is gone, unless a person has
-    dismissed that, or one marketplace order under several channels' words.
+    dismissed that, or one marketplace order under several channel names.
     """
     stray = (
         sa.select(
@@ -249,7 +249,7 @@ def _stray(name: str, units: int) -> dict[str, Any]:
 
 
 def needing_a_person(database: Database) -> list[dict[str, Any]]:
-    """Orders that were set aside, or have an exception, the oldest first."""
+    """Orders that are quarantined or have an exception, the oldest first."""
     aside = _ORDERS.outcome == "quarantined"
     query = (
         sa.select(
@@ -269,7 +269,7 @@ def needing_a_person(database: Database) -> list[dict[str, Any]]:
 
 
 def statuses_gone_back(database: Database) -> list[dict[str, Any]]:
-    """Orders that stand at an earlier status than one that they have reached, and that no person has settled."""
+    """Orders with an earlier status than one that they had reached, unless a person has resolved that."""
     logs = order_processing_logs.c
     ranks = {status: rank for rank, status in enumerate(("pending", "processing", "shipped", "delivered"))}
     reached = (
@@ -297,7 +297,7 @@ def statuses_gone_back(database: Database) -> list[dict[str, Any]]:
 
 
 def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
-    """Orders that are pending or processing still, so many days after they were placed; the oldest first."""
+    """Orders that are still pending or processing that many days after they were placed; the oldest first."""
     oldest = utc_now(-days * DAY)
     query = (
         sa.select(
@@ -329,7 +329,7 @@ def last_import(database: Database) -> datetime | None:
 
 
 def open_work(database: Database) -> dict[str, int]:
-    """What orders still ask of the shop: counts for the fulfilment asset."""
+    """Counts of orders that the shop still has to handle, for the fulfillment asset."""
     open_status = _ORDERS.status.in_(["pending", "processing"])
     count = sa.func.count()
     queries = {

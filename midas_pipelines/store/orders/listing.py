@@ -1,4 +1,4 @@
-"""Marketplace orders as rows for those who look at them: filtered, by page."""
+"""Lists marketplace orders: filtered, by page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ table = marketplace_orders.c
 
 @dataclass(frozen=True)
 class Filters:
-    """Which orders; None for any."""
+    """A filter on orders; None for any."""
 
     status: str | None = None
     sales_channel: str | None = None

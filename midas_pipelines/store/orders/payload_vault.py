@@ -1,4 +1,4 @@
-"""Keeping what a marketplace sent, for replay and audit, without leaving personal data readable.
+"""The payload vault: keeps what a marketplace sent, for replay and audit, without readable personal data.
 
 With `MIDAS_PAYLOAD_KEY` a payload is kept whole, encrypted (Fernet, AES-128-CBC with HMAC-SHA256). Without a key
 it is kept readable with everything about the buyer cut out.
@@ -48,7 +48,7 @@ IMPERSONAL = frozenset(
 ENCRYPTED = "fernet:"
 PLAIN = "plain:"
 FORGOTTEN = {"forgotten": True}
-"""What is kept in the place of a buyer who was erased."""
+"""Stored in place of an erased buyer."""
 ERASED_PAYLOAD = PLAIN + to_json(FORGOTTEN)
 
 
@@ -69,7 +69,7 @@ class Vault:
 
     @property
     def keeps_all(self) -> bool:
-        """Whether a sealed payload comes out whole; without a key it comes out without persons."""
+        """Whether a payload can be read back whole; without a key it has no personal data."""
         return self._cipher is not None
 
     def seal(self, payload: Any, *, personal: bool = True, spelled: str | None = None) -> str:
@@ -117,7 +117,7 @@ WORDS_KEPT = {
 
 
 def _bare(part: Any) -> Any:
-    """What of an object is no word of the buyer's; None when nothing is."""
+    """The parts of an object that are not the buyer's text; None when there are none."""
     if isinstance(part, list):
         return [kept for one in part if (kept := _bare(one)) is not None] or None
     if not isinstance(part, dict):
@@ -196,7 +196,7 @@ def _speaks_of_money(name: str) -> bool:
 
 
 def _amounts(value: Any) -> Any:
-    """What of a field that sounds like money is a number; None when nothing is."""
+    """The numbers in a field with a money name; None when there are none."""
     if isinstance(value, dict):
         inside = {name: kept for name, part in value.items() if (kept := _amounts(part)) is not None}
         return inside or None

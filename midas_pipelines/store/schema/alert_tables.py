@@ -1,4 +1,4 @@
-"""The outbox of alerts to staff: written in the transaction of what it tells of, sent afterwards."""
+"""The outbox of alerts to staff: written in the transaction that it reports on, sent afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from midas_pipelines.store.schema.tables import BigId, store
 from midas_pipelines.storefront.schema import Json
 from midas_pipelines.storefront.types import UtcDateTime, Words, utc_now
 
-# One open row per (kind, subject): a thing that goes on being wrong is told once, until it is cleared.
+# One open row per (kind, subject): a lasting fault is reported once, until it is cleared.
 alerts = sa.Table(
     "alerts",
     store,
@@ -18,9 +18,9 @@ alerts = sa.Table(
     sa.Column("text", Words(), nullable=False),
     sa.Column("members", Json),  # the subjects of an alert about many of one cause
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
-    sa.Column("cleared_at", UtcDateTime),  # it is over; the same trouble may be told anew
-    sa.Column("sent_at", UtcDateTime),  # every target has taken it
-    sa.Column("sent_to", Json),  # fingerprints of the targets that have taken it so far
+    sa.Column("cleared_at", UtcDateTime),  # it is over; the same fault may be reported again
+    sa.Column("sent_at", UtcDateTime),  # every target has accepted it
+    sa.Column("sent_to", Json),  # fingerprints of the targets that have accepted it so far
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("reason", Words()),  # why the last attempt failed, without any address

@@ -1,4 +1,4 @@
-"""The gateway's tables: every webhook accepted, the keys of its callers, and who changed what."""
+"""The gateway's tables: every webhook accepted, API keys, and the audit log."""
 
 from __future__ import annotations
 

@@ -59,7 +59,9 @@ sync_conflicts = sa.Table(
     "sync_conflicts",
     store,
     sa.Column("id", BigId, primary_key=True),
-    sa.Column("subject", sa.String(150), nullable=False),  # mapping:<id>, or product:<4Seller's id> of nobody
+    sa.Column(
+        "subject", sa.String(150), nullable=False
+    ),  # mapping:<id>, or product:<4Seller's id> without an item
     sa.Column("mapping_id", BigId),
     sa.Column("sku", Words(255)),
     sa.Column("fourseller_product_id", sa.String(100)),
@@ -71,7 +73,7 @@ sync_conflicts = sa.Table(
     sa.Column("found_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("seen_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("settled_at", UtcDateTime),
-    sa.Column("taken", sa.String(20)),  # shop|marketplace|gone: whose word counted, or both agree by now
+    sa.Column("taken", sa.String(20)),  # shop|marketplace|gone: whose value won, or both agree by now
     sa.Column("settled_by", sa.String(100)),  # policy, or the person's name
     sa.Column("run_id", sa.String(64)),
 )

@@ -1,4 +1,4 @@
-"""The tables of what leaves the shop: parcels, and messages to customers."""
+"""Tables of shipments and of mail to customers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from midas_pipelines.store.schema.tables import BigId, store
 from midas_pipelines.storefront.schema import Json
 from midas_pipelines.storefront.types import ReadableMoment, UtcDateTime, utc_now
 
-# One row per parcel. The shop's own code may insert here: the order, the carrier and the number are enough.
+# One row per shipment. The shop's own code may insert here: the order, the carrier and the number are enough.
 order_shipments = sa.Table(
     "order_shipments",
     store,
@@ -41,7 +41,7 @@ sa.Index(
     sqlite_where=order_shipments.c.told_at.is_(None),
 )
 
-# What the shop's own code says a parcel holds; one without lines holds everything that was left to ship.
+# The contents of a shipment by the shop's own code; one without lines holds everything that was left to ship.
 order_shipment_lines = sa.Table(
     "order_shipment_lines",
     store,
@@ -52,7 +52,7 @@ order_shipment_lines = sa.Table(
     sa.UniqueConstraint("shipment_id", "order_item_id", name="order_shipment_lines_once"),
 )
 
-# Messages to customers: written in the transaction that made them due, sent after it. No address is kept here.
+# Mail to customers: written in the transaction that made it due, sent after it. No address is kept here.
 customer_mails = sa.Table(
     "customer_mails",
     store,
@@ -61,7 +61,7 @@ customer_mails = sa.Table(
     sa.Column("kind", sa.String(20), nullable=False),  # received|shipped|cancelled
     sa.Column(
         "about", sa.String(40), nullable=False, server_default=""
-    ),  # the parcel, and what of it is news
+    ),  # the shipment, and what of it is new
     sa.Column("state", sa.String(20), nullable=False, server_default="waiting"),
     sa.Column("reason", sa.Text),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),

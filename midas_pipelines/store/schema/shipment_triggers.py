@@ -1,38 +1,38 @@
-"""The trigger on parcels: one that is given another carrier, number or page is to be told anew, whoever changed it."""
+"""The trigger on shipments: a changed carrier, tracking number or URL is pushed again, whatever changed it."""
 
 from __future__ import annotations
 
 from midas_pipelines.store.schema.shipment_tables import order_shipments
 
 PARCELS = order_shipments.name
-TOLD = ("carrier", "tracking_number", "tracking_url")
-"""The columns that 4Seller is told of."""
+PUSHED = ("carrier", "tracking_number", "tracking_url")
+"""The columns that are pushed to 4Seller."""
 
 POSTGRESQL = SQLITE = ("midas_parcels_update",)
 
-_FORGET = ("told_at", "next_attempt_at", "reason")
+_CLEARED = ("told_at", "next_attempt_at", "reason")
 
 
 def statements(dialect: str) -> list[str]:
-    """What installs it; run again it changes nothing."""
+    """Statements that install it; safe to repeat."""
     (name,) = SQLITE
-    columns = ", ".join(TOLD)
+    columns = ", ".join(PUSHED)
     if dialect == "postgresql":
-        forgotten = " ".join(f"NEW.{column} := NULL;" for column in _FORGET)
+        clear = " ".join(f"NEW.{column} := NULL;" for column in _CLEARED)
         function = (
             "CREATE OR REPLACE FUNCTION midas_parcel_changed() RETURNS trigger LANGUAGE plpgsql AS $$\n"
-            f"BEGIN\n  {forgotten}\n  RETURN NEW;\nEND $$"
+            f"BEGIN\n  {clear}\n  RETURN NEW;\nEND $$"
         )
-        differs = " OR ".join(f"OLD.{column} IS DISTINCT FROM NEW.{column}" for column in TOLD)
+        differs = " OR ".join(f"OLD.{column} IS DISTINCT FROM NEW.{column}" for column in PUSHED)
         return [
             function,
             f"CREATE OR REPLACE TRIGGER {name} BEFORE UPDATE OF {columns} ON {PARCELS} FOR EACH ROW "
             f"WHEN ({differs}) EXECUTE FUNCTION midas_parcel_changed()",
         ]
-    forgotten = ", ".join(f"{column} = NULL" for column in _FORGET)
-    differs = " OR ".join(f"OLD.{column} IS NOT NEW.{column}" for column in TOLD)
+    clear = ", ".join(f"{column} = NULL" for column in _CLEARED)
+    differs = " OR ".join(f"OLD.{column} IS NOT NEW.{column}" for column in PUSHED)
     return [
         f"DROP TRIGGER IF EXISTS {name}",
         f"CREATE TRIGGER {name} AFTER UPDATE OF {columns} ON {PARCELS} WHEN {differs} "
-        f"BEGIN UPDATE {PARCELS} SET {forgotten} WHERE id = NEW.id; END",
+        f"BEGIN UPDATE {PARCELS} SET {clear} WHERE id = NEW.id; END",
     ]

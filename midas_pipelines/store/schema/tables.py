@@ -9,7 +9,7 @@ from midas_pipelines.storefront.types import Amount, Money, UtcDateTime, Words, 
 
 store = sa.MetaData()
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""A 64-bit key; SQLite numbers rows by itself only in a column declared INTEGER."""
+"""A 64-bit key; SQLite assigns ids automatically only in a column declared INTEGER."""
 
 # One row per sellable item. The shop's triggers add rows and raise `version`; only the engine writes the rest.
 mappings = sa.Table(
@@ -23,7 +23,7 @@ mappings = sa.Table(
     ),  # held on 4Seller for this item; not yet set where never pushed
     sa.Column("fourseller_product_id", sa.String(100), unique=True),
     sa.Column("state", sa.String(20), nullable=False, server_default="new"),  # new|listed|quarantined|removed
-    sa.Column("reason", Words()),  # why set aside, or the last failure, in words for the operator
+    sa.Column("reason", Words()),  # why quarantined, or the last failure, in words for the operator
     sa.Column("version", sa.BigInteger, nullable=False, server_default="1"),
     sa.Column("dirty_since", UtcDateTime, server_default=utc_now()),
     sa.Column("acked_version", sa.BigInteger, nullable=False, server_default="0"),
@@ -67,7 +67,7 @@ sa.Index(
 
 sa.Index("fourseller_product_mappings_spelling", sa.func.lower(mappings.c.sku))
 
-# What a person said a SKU of the hub's means, where no item of the shop has it.
+# Links from hub SKUs to items, made by a person, where no item of the shop has the SKU.
 hub_skus = sa.Table(
     "midas_hub_skus",
     store,
@@ -108,9 +108,9 @@ marketplace_orders = sa.Table(
     sa.Column("id", BigId, primary_key=True),
     sa.Column("channel", sa.String(20), nullable=False, server_default="fourseller"),
     sa.Column("marketplace_order_id", sa.String(200), nullable=False),
-    sa.Column("local_order_id", sa.Integer, unique=True),  # empty while the order is set aside
+    sa.Column("local_order_id", sa.Integer, unique=True),  # empty while the order is quarantined
     sa.Column("sales_channel", sa.String(50)),
-    sa.Column("status", sa.String(20), nullable=False),  # where it stands: the contract's five states
+    sa.Column("status", sa.String(20), nullable=False),  # one of the contract's five states
     sa.Column("status_word", sa.String(50)),  # as 4Seller wrote it
     sa.Column("outcome", sa.String(20), nullable=False),  # what happened: imported|quarantined
     sa.Column("exception", sa.String(200)),  # comma separated: unmapped, oversold, ...
@@ -122,17 +122,19 @@ marketplace_orders = sa.Table(
     sa.Column("tax", Amount),
     sa.Column("discount", Amount),
     sa.Column("payload", sa.Text),
-    sa.Column("content_hash", sa.String(64)),  # of its parts: tells an edited order from a repeated one
+    sa.Column(
+        "content_hash", sa.String(64)
+    ),  # of its parts: distinguishes an edited order from a repeated one
     sa.Column("placed_at", UtcDateTime),
     sa.Column("source_updated_at", UtcDateTime),
-    sa.Column("shop_status_since", UtcDateTime),  # the shop changed the status; 4Seller is not told yet
+    sa.Column("shop_status_since", UtcDateTime),  # the shop changed the status; not pushed yet
     sa.Column("imported_at", UtcDateTime, nullable=False, server_default=utc_now()),
-    sa.Column("content_at", UtcDateTime),  # when its content was last taken over, by the database's clock
+    sa.Column("content_at", UtcDateTime),  # when its content was last applied, by the database's clock
     sa.Column("disputed_at", UtcDateTime),  # 4Seller's date of the report that a person was asked about
     sa.Column("resolution", sa.String(20)),  # what a person decided of the last conflict: shipped|cancelled
     sa.Column("erased_at", UtcDateTime),  # its buyer was erased, and stays so
     sa.Column("push_attempts", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("push_after", UtcDateTime),  # 4Seller is not told of the shop's status before
+    sa.Column("push_after", UtcDateTime),  # the shop's status is not pushed before
     sa.UniqueConstraint("channel", "marketplace_order_id", name="marketplace_orders_once"),
 )
 sa.Index("marketplace_orders_placed", marketplace_orders.c.placed_at)
@@ -143,7 +145,7 @@ sa.Index(
     sqlite_where=marketplace_orders.c.shop_status_since.is_not(None),
 )
 
-# What each line of a marketplace order asked for and what it took; given back <= taken by constraint.
+# What each line of a marketplace order ordered and allocated; released <= taken by constraint.
 marketplace_order_lines = sa.Table(
     "marketplace_order_lines",
     store,
@@ -163,9 +165,9 @@ marketplace_order_lines = sa.Table(
     sa.Column("exception", sa.String(30)),  # comma separated: unmapped, oversold, quantity
     sa.Column(
         "backordered", sa.Integer, nullable=False, server_default="0"
-    ),  # sold and not there: the backorder
+    ),  # sold but not in stock: the backorder
     sa.Column("shipped", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("returned", sa.Integer, nullable=False, server_default="0"),  # given back after they had left
+    sa.Column("returned", sa.Integer, nullable=False, server_default="0"),  # returned after they were shipped
     sa.UniqueConstraint("order_id", "line", name="marketplace_order_lines_once"),
     sa.CheckConstraint("released >= 0 AND released <= taken", name="marketplace_order_lines_given_back"),
     sa.CheckConstraint("backordered >= 0", name="marketplace_order_lines_backordered"),
@@ -243,7 +245,7 @@ rate_limits = sa.Table(
     sa.Column("blocked_until", sa.Double, nullable=False, server_default="0"),
 )
 
-# Where each incremental read stands, and the few facts that belong to the whole installation.
+# Cursors of the incremental reads, and a few facts about the whole installation.
 cursors = sa.Table(
     "midas_cursors",
     store,

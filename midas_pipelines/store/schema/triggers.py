@@ -1,4 +1,4 @@
-"""Triggers on the shop's tables: they mark items dirty and write the stock ledger, whoever made the change.
+"""Triggers on the shop's tables: they mark items dirty and write the stock ledger for every change.
 
 A trigger raises `version` on the item's mapping, so that a push knows whether the item changed under it. A change
 of `stock_quantity` writes a ledger row with source `website`, unless the item's last row already explains the new
@@ -24,7 +24,7 @@ LEDGER = inventory_changes.name
 
 
 def install(connection: sa.Connection) -> bool:
-    """Puts the triggers on the shop's tables and opens the ledger; True when anything had to be done.
+    """Puts the triggers on the shop's tables and opens the ledger; True when anything changed.
 
     Does nothing where the very same triggers stand already, or where the shop's tables are not there yet.
     Raises nothing of its own.
@@ -189,7 +189,7 @@ SQLITE_TRIGGERS = {
     "midas_orders_delete": "AFTER DELETE ON orders BEGIN "
     "UPDATE marketplace_orders SET local_order_id = NULL, shop_status_since = NULL, "
     "exception = coalesce(exception || ',', '') || 'deleted' WHERE local_order_id = OLD.id;",
-    # SQLite gives the id of a deleted last row again: what was sold under it before was another item.
+    # SQLite reuses the id of a deleted last row: earlier sales under it were of another item.
     "midas_products_reuse": "AFTER INSERT ON products "
     f"WHEN EXISTS (SELECT 1 FROM {LEDGER} WHERE product_id = NEW.id) BEGIN "
     + _detach("product_id = NEW.id AND variant_id IS NULL"),
@@ -274,7 +274,7 @@ BEGIN
   END IF;
 END $$"""
 
-# An id that was another item's before: what was sold under it was that one. Of a new id the ledger knows nothing.
+# A reused id: earlier sales under it were of the other item. A new id has no ledger rows.
 _PG_DETACH = f"""
 CREATE OR REPLACE FUNCTION midas_detach_lines(product integer, variant integer, called text) RETURNS void
 LANGUAGE sql {{security}} AS $$

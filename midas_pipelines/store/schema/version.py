@@ -1,4 +1,4 @@
-"""Which version the database is at, and whether a sync may run on it."""
+"""The schema version of the database, and whether a sync may run on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NotUpgraded(Exception):
 
 @dataclass(frozen=True)
 class Version:
-    """Where a database stands: `current` is None before the first upgrade."""
+    """The version of a database: `current` is None before the first upgrade."""
 
     current: str | None
     newest: str
@@ -37,7 +37,7 @@ class Version:
 
 
 def version(database: Database) -> Version:
-    """Where the database stands, without changing it."""
+    """The version of the database, without changing it."""
     with database.reading() as connection:
         return read_version(connection)
 
@@ -55,7 +55,7 @@ def require_upgraded(database: Database) -> None:
 
 
 def read_version(connection: sa.Connection) -> Version:
-    """Where the database of this connection stands."""
+    """The version of this connection's database."""
     current = None
     if sa.inspect(connection).has_table(VERSION_TABLE):
         current = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))

@@ -1,9 +1,9 @@
-"""Triggers on our own tables: they tell workers that there is work, and keep the audit log append-only.
+"""Triggers on our own tables: they notify workers of work, and keep the audit log append-only.
 
-No row of that log is ever changed, and none is deleted before it is `AUDIT_KEPT_DAYS` old, whoever asks.
+No row of that log is ever changed, and none is deleted before it is `AUDIT_KEPT_DAYS` old.
 
 PostgreSQL's NOTIFY takes one lock for the whole server when its transaction commits. So an item is announced only
-when it becomes ready to be claimed, not for each change to one that waits already: a hundred changes cost one.
+when it becomes claimable, not for each change to one that waits already: a hundred changes cost one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from midas_pipelines.storefront.types import SQLITE_NOW
 
 CHANNEL = "midas_work"
 ITEMS, WEBHOOKS = "items", "webhooks"
-"""The channel that workers listen on, and what is said on it."""
+"""The channel that workers listen on, and its messages."""
 
 AUDIT_KEPT_DAYS = 90
 """The setting MIDAS_KEEP_AUDIT_DAYS cannot be less."""
@@ -62,11 +62,11 @@ SQLITE = {
     "midas_audit_unchanged": f"BEFORE UPDATE ON {gateway_audit.name} {_REFUSE}",
     "midas_audit_young_kept": f"BEFORE DELETE ON {gateway_audit.name} WHEN OLD.at >= {_YOUNG} {_REFUSE}",
 }
-"""SQLite tells nobody: workers there look at `PRAGMA data_version`."""
+"""SQLite has no notifications: workers there poll `PRAGMA data_version`."""
 
 
 def statements(dialect: str) -> list[str]:
-    """What installs them, and takes away those of before that kept old rows; run again it changes nothing."""
+    """Statements that install them and drop earlier ones; safe to repeat."""
     if dialect == "postgresql":
         made = [f"CREATE OR REPLACE TRIGGER {name} {body}" for name, body in POSTGRESQL.items()]
         return [*_FUNCTIONS, f"DROP TRIGGER IF EXISTS midas_audit_kept ON {gateway_audit.name}", *made]

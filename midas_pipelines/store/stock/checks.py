@@ -1,4 +1,4 @@
-"""Questions about the whole stock: totals, counts below zero, counts the ledger does not explain."""
+"""Queries that check the whole stock: totals, counts below zero, counts the ledger does not explain."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STOCK = sa.union_all(
 
 @dataclass(frozen=True)
 class StockTotals:
-    """Sellable items, the units on hand, and how many items have none."""
+    """Counts of sellable items, units on hand, and items without stock."""
 
     items: int
     units: int

@@ -1,4 +1,4 @@
-"""Changing stock the one right way: lock the item, write its ledger row with source and cause, set the quantity."""
+"""Changes stock: locks the item, writes its ledger row with source and cause, sets the quantity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Stock = dict[ItemKey, int]
 
 @dataclass(frozen=True, slots=True)
 class StockMove:
-    """A wish to move one item's stock.
+    """A requested change of one item's stock.
 
     `delta` is negative to take. A take that stock cannot cover takes what is there: stock never falls below zero.
     `reference` names what it was for; one (cause, reference) moves stock once, by constraint.
@@ -32,7 +32,7 @@ class StockMove:
 
 
 def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[int]:
-    """Carries out the moves in their order, in the caller's transaction; returns what each really moved.
+    """Applies the changes in order, in the caller's transaction; returns what each really moved.
 
     A move that found nothing to take, or whose item is gone, moved 0 and has no ledger row.
 

@@ -1,4 +1,4 @@
-"""Writing rules, and marking dirty the items that a rule begins or ceases to touch, and only those."""
+"""Writes rules, and marks dirty the items that a rule begins or ceases to affect, and only those."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EMPTY = dict.fromkeys((*(name for name in VALUES if name != "listing_policy"), "
 
 BLOCK = 5000
 WAIT_SECONDS = 2.0
-"""How long marking waits for rows that somebody holds; what is held longer is marked by the next push."""
+"""How long marking waits for locked rows; rows locked for longer are marked by the next push."""
 
 
 def put_rule(
@@ -34,9 +34,9 @@ def put_rule(
     valid_from: datetime = BEGINNING,
     valid_until: datetime | None = None,
 ) -> int:
-    """Sets these fields of the scope's rule, keeping its others and its end, and puts what it touches on the agenda.
+    """Sets these fields of the scope's rule, keeping its others and its end, and puts its items on the agenda.
 
-    A rule that has ended is none any more: nothing of it is kept.
+    Nothing of an ended rule is kept.
     """
     same = sa.and_(
         channel_rules.c.channel == channel,
@@ -82,7 +82,7 @@ def _put_on_agenda(connection: sa.Connection, scope: Scope, *moments: datetime |
 def mark_rules_due(database: Database) -> int:
     """Marks dirty the items of every scope whose rules have changed, begun or ended; returns how many.
 
-    Runs after the rule is committed: whoever reads an item that this marks reads it with the rule.
+    Runs after the rule is committed: an item that this marks is read with the rule.
     """
     with database.reading() as connection:
         due = connection.execute(sa.select(rule_agenda).where(rule_agenda.c.due_at <= utc_now())).all()

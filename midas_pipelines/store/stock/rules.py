@@ -1,4 +1,4 @@
-"""Channel rules: which apply to which item, and how several become one: field by field, the most specific wins."""
+"""Reads channel rules and merges those of an item: field by field, the most specific wins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POLICIES = ("source_wins", "marketplace_wins", "manual")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What the rules say of one item on one channel, all merged; None where no rule says anything.
+    """The merged rules of one item on one channel; None where no rule sets a field.
 
     `origins` names the scope that gave each field, for people.
     """
@@ -44,7 +44,7 @@ class Rule:
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def policy(self, name: str, override: str | None = None) -> str:
-        """Who is right about a field (price, quantity, content, listing): an item's own override before all."""
+        """The conflict policy of a field (price, quantity, content, listing): an item's own override first."""
         own: str | None = getattr(self, f"{name}_policy")
         return override or own or "source_wins"
 
@@ -55,7 +55,7 @@ VALUES = tuple(one.name for one in fields(Rule) if one.name != "origins")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a rule is about: an item, a category with those below it, or the whole channel."""
+    """The scope of a rule: an item, a category with those below it, or the whole channel."""
 
     category_id: int | None = None
     product_id: int | None = None
@@ -111,7 +111,7 @@ def read_rules(
 
 
 def merge(layers: Iterable[Mapping[str, Any]]) -> Rule:
-    """One rule out of several, the least specific first: each field is what the last one that has it says."""
+    """One rule out of several, the least specific first: each field comes from the last one that has it."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for layer in layers:
@@ -122,7 +122,7 @@ def merge(layers: Iterable[Mapping[str, Any]]) -> Rule:
 
 
 def _spread(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's fields; its general policy stands for each field that has none in the same row."""
+    """A row's fields; its general policy applies to each field without one in the same row."""
     given = {name: layer.get(name) for name in VALUES}
     for name in ("price_policy", "quantity_policy", "content_policy", "listing_policy"):
         given[name] = given[name] or layer.get("policy")

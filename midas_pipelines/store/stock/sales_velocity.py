@@ -1,4 +1,4 @@
-"""How stock moves, out of the ledger: the rate of sale of each item, and what moved most."""
+"""Sales velocity from the ledger: the rate of sale of each item, and the best sellers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RATE_DAYS = 28
 DAY_SECONDS = 86_400
 _ROW = inventory_changes.c
 _GONE_OUT = sa.or_(_ROW.source == "fourseller", sa.and_(_ROW.cause == "changed", _ROW.delta < 0))
-"""What counts as sold: marketplace sales less what came back, and whatever the shop's own code took."""
+"""What counts as sold: marketplace sales less returns, and reductions by the shop's own code."""
 
 
 def units_sold(

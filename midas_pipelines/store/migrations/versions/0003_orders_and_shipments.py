@@ -1,4 +1,4 @@
-"""Orders and shipments: what each line owes and has shipped, parcels, messages to customers.
+"""Orders and shipments: backordered and shipped units of each line, shipments, mail to customers.
 
 Revision: 0003
 """

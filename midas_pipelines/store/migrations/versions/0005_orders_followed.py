@@ -1,4 +1,4 @@
-"""Orders followed both ways: what came back after it had left, what 4Seller is to be told when, exact amounts.
+"""Status updates both ways: returned units, when to push a status to 4Seller, exact amounts.
 
 Revision: 0005
 """
@@ -29,7 +29,7 @@ def upgrade() -> None:
         "ALTER TABLE marketplace_order_lines ADD COLUMN returned INTEGER DEFAULT '0' NOT NULL "
         "CONSTRAINT marketplace_order_lines_returned CHECK (returned >= 0)"
     )
-    # What was given back beyond what had stayed must have left before.
+    # Units released beyond those not shipped must have shipped before.
     op.execute(
         "UPDATE marketplace_order_lines SET returned = shipped + released - taken "
         "WHERE shipped + released > taken AND released > 0 AND shipped <= taken"

@@ -1,4 +1,4 @@
-"""What a person decided about an order stands until the two sides contradict each other anew; who is forgotten stays so.
+"""A person's decision about an order holds until the two sides conflict again; an erased buyer stays erased.
 
 Revision: 0006
 """

@@ -1,4 +1,4 @@
-"""Who was erased before there was a mark for it gets the mark: without it a later message would write the buyer down again.
+"""Marks orders whose buyer was erased before the mark existed: without it a later message would store the buyer again.
 
 Revision: 0007
 """
@@ -13,11 +13,11 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    # The orders' stories tell of them.
+    # The order log has them.
     orders = sa.table(
         "marketplace_orders", sa.column("marketplace_order_id"), sa.column("erased_at", UtcDateTime)
     )
     logs = sa.table("order_processing_logs", sa.column("marketplace_order_id"), sa.column("step"))
-    told = sa.select(logs.c.marketplace_order_id).where(logs.c.step == "forgotten")
-    forgotten = sa.and_(orders.c.marketplace_order_id.in_(told), orders.c.erased_at.is_(None))
+    logged = sa.select(logs.c.marketplace_order_id).where(logs.c.step == "forgotten")
+    forgotten = sa.and_(orders.c.marketplace_order_id.in_(logged), orders.c.erased_at.is_(None))
     op.execute(sa.update(orders).where(forgotten).values(erased_at=utc_now()))

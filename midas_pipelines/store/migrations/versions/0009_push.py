@@ -1,4 +1,4 @@
-"""Workers show that they live by a row with a lease; a claim has a number; a write of unknown result is checked later.
+"""Worker liveness is a row with a lease; a claim has a number; a write of unknown result is checked later.
 
 Revision: 0009
 """

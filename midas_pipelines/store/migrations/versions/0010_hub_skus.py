@@ -1,4 +1,4 @@
-"""What a person said a SKU of the hub's means is remembered, and SKUs are found in another case.
+"""Stores links from hub SKUs to items, and finds SKUs in another case.
 
 Revision: 0010
 """
