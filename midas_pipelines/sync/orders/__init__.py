@@ -1,5 +1,5 @@
-"""Marketplace orders: imported once each, shipped, moved along with their marketplace, and told from end to end.
+"""Marketplace orders: import, stock, shipments, status changes and customer mail.
 
-`polling` reads them from 4Seller, `importing` writes them, `statuses` is the state machine, `status_sync` tells
-4Seller what the shop did.
+`intake.poll` reads orders from 4Seller, `intake.write` writes them, `model.state_machine` decides transitions, and
+`status_sync` pushes the shop's changes to 4Seller.
 """

@@ -1,1 +1,1 @@
-"""Importing orders: poll and webhook lead to the same import."""
+"""Imports orders: poll and webhook lead to the same import."""

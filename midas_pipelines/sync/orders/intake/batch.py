@@ -1,8 +1,8 @@
-"""Importing marketplace sales: order, lines, stock deduction, ledger and log in one transaction, once each.
+"""Imports marketplace sales once each: order, lines, stock deduction, ledger and log in one transaction.
 
-Polling and pushed events come through `import_sales` alike. A batch is one statement for each table (`writing.py`); when
-the database refuses one the batch is rolled back and halved until that sale is alone, so that only the bad one is quarantined.
-Sales whose rows others hold wait for the next round.
+Poll and webhook both use `import_sales`. A batch is one statement for each table (`write.py`); when the database refuses
+a sale, the batch is rolled back and halved until that sale is alone, so that only the bad one is quarantined. Sales whose
+rows are locked wait for the next round.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from midas_pipelines.sync.orders.model.sale import Sale, in_codec, newest_states
 MANY = 100
 NO_SUCH_CHARACTER = ("22P05", "22021")
 CODECS = ("latin-1", "ascii")
-"""What a database that cannot hold every character surely holds: the first in which the order can be written counts."""
+"""Fallback encodings for a database that cannot store every character: the first that works is used."""
 MOST_TRIES = 10
 PATIENT_SECONDS = 2.0
-"""For so long sales whose rows others hold are tried again, waiting for the rows; then they are left to the next round."""
+"""How long sales whose rows are locked are retried; then they are left to the next round."""
 MANY_DOUBTFUL = 20
 
 log = logging.getLogger(__name__)
@@ -52,18 +52,18 @@ def import_sales(
     since: datetime | None = None,
     on_sent: Callable[[], None] = lambda: None,
 ) -> ImportCounts:
-    """Imports the sales that are new and moves the known ones on; raises nothing for a bad sale.
+    """Imports new sales and updates known orders; raises nothing for a bad sale.
 
-    Those whose rows others hold, the shop's checkout for one, are named in `postponed`: they are to be imported again later.
+    Sales whose rows are locked, for example by the shop's checkout, are named in `postponed`: import them again later.
 
     Args:
         database: the shop's.
         sales: any number; the caller chooses the size of a transaction.
         vault: seals the payloads.
-        run_id: noted in each log row.
+        run_id: written to each log row.
         mail: which customers get a confirmation.
-        since: orders placed earlier are not imported; those that are imported already are followed all the same.
-        on_sent: called when all has been handed to the database, which is still at work on it: the time to prepare more.
+        since: orders placed earlier are not imported; known orders are updated all the same.
+        on_sent: called when the database has received everything but is still working: the time to prepare more.
     """
     batch = [
         sale if skipped_as_old(sale, since) is None else replace(sale, only_followed=True)
@@ -77,8 +77,7 @@ def import_sales(
 
 @contextmanager
 def _collecting_later(sales: int) -> Iterator[None]:
-    """Spares a large batch the search for garbage in cycles: its rows have none, and looking through them again and
-    again is a sixth of an import's time."""
+    """Pauses garbage collection for a large batch: its rows have no cycles, and collection takes a sixth of the time."""
     if sales < MANY or not gc.isenabled():
         yield
         return
@@ -94,16 +93,16 @@ class _Importer:
     database: Database
     order_context: OrderContext
     on_sent: Callable[[], None]
-    patient_until: float = 0.0  # when not to wait any more for rows that others hold
-    written: int = 0  # sales that went in, or were in before
-    busy: list[Sale] = field(default_factory=list)  # others hold rows that they need
+    patient_until: float = 0.0  # when to stop waiting for locked rows
+    written: int = 0  # sales written, or known before
+    busy: list[Sale] = field(default_factory=list)  # they need locked rows
     doubtful: list[tuple[Sale, Exception]] = field(default_factory=list)
 
     def import_all(self, batch: Sequence[Sale]) -> ImportCounts:
-        """Imports the batch; what cannot be had now is tried again a moment later, then left to the caller.
+        """Imports the batch; retries sales whose rows are locked once, then leaves them to the caller.
 
         Raises:
-            Exception: nothing at all could be written, so that no single sale is to blame.
+            Exception: nothing could be written, so no single sale is the cause.
         """
         result = self._import_or_halve(batch)
         if self.busy:
@@ -119,7 +118,7 @@ class _Importer:
         return result
 
     def _import_or_halve(self, batch: Sequence[Sale]) -> ImportCounts:
-        """Imports the batch in one transaction; where a sale in it cannot be written, in two halves, the first first."""
+        """Imports the batch in one transaction; where a sale cannot be written, in two halves."""
         if not batch:
             return ImportCounts()
         try:
@@ -159,7 +158,7 @@ class _Importer:
         return ImportCounts()
 
     def _quarantine(self, sale: Sale, error: Exception) -> ImportCounts:
-        """Quarantines a sale that the database refuses; of one that is known, still follows the status."""
+        """Quarantines a sale that the database refuses; a known order still gets its status."""
         reason = (
             f"The shop's tables refused it: {in_words(error, sale.raw)} Check its order number and amounts."
         )
@@ -169,14 +168,12 @@ class _Importer:
         )
         if kept is not None:
             return quarantined_order(sale.order_id, reason, new=kept == "new")
-        if (
-            sale.unreadable_reason is not None
-        ):  # even the status alone cannot be written; the next reading tries again
+        if sale.unreadable_reason is not None:  # even the status cannot be written; the next poll retries
             return ImportCounts(failed=1)
         return self._import_or_halve([replace(sale, content=Content(), unreadable_reason=reason)])
 
     def _import(self, sales: Sequence[Sale]) -> ImportCounts:
-        """Imports the sales in one transaction, begun again when another importer got ahead of it."""
+        """Imports the sales in one transaction, retried when another importer was faster."""
         for _ in range(MOST_TRIES - 1):
             try:
                 return self._import_once(sales)
@@ -187,12 +184,12 @@ class _Importer:
 
     def _import_once(self, sales: Sequence[Sale]) -> ImportCounts:
         with self.database.writing() as connection:
-            if time.monotonic() >= self.patient_until:  # what is busy is tried again without the others
+            if time.monotonic() >= self.patient_until:  # locked sales are retried alone
                 connection.execution_options(**{NO_WAIT: True})
             return write_batch(connection, sales, self.order_context, self.on_sent)
 
 
 def _is_of_characters(error: Exception) -> bool:
-    """Whether the database's encoding lacks a character."""
+    """Whether the error is a character that the database's encoding lacks."""
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
     return isinstance(error, UnicodeEncodeError) or state in NO_SUCH_CHARACTER

@@ -1,4 +1,4 @@
-"""Which orders were placed before imports begin; none that is imported already falls under that. Pure."""
+"""The cut-off date of imports (`MIDAS_ORDERS_SINCE`); it does not affect imported orders. Pure."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from datetime import datetime
 from midas_pipelines.sync.orders.model.sale import Sale
 
 TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
-UNDATED = "It does not say when it was placed, and MIDAS_ORDERS_SINCE is set: the next poll imports it, if it is to be."
+UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
 
 
 def too_old(placed_at: datetime | None, since: datetime | None) -> bool:
-    """Whether that is known to be before imports begin."""
+    """Whether the date is known to be before the cut-off."""
     return placed_at is not None and since is not None and placed_at < since
 
 
 def skipped_as_old(sale: Sale, since: datetime | None) -> str | None:
-    """Why an order that is not on record is not imported, as a sentence; None when it is.
+    """Why an unknown order is not imported, as a sentence; None when it is.
 
     Args:
-        sale: all that was told of it at once.
-        since: when imports begin; None when there is no limit.
+        sale: all states of it in the batch, joined.
+        since: the cut-off; None for no limit.
     """
     if since is None:
         return None
@@ -28,4 +28,4 @@ def skipped_as_old(sale: Sale, since: datetime | None) -> str | None:
         return TOO_OLD
     if sale.placed_at is not None or sale.read_at is not None:
         return None
-    return None if "created_at" in sale.unreadable else UNDATED  # a poll will not be able to read it either
+    return None if "created_at" in sale.unreadable else UNDATED  # a poll cannot read it either

@@ -1,4 +1,4 @@
-"""Reading orders in narrower spans of time where 4Seller refuses a page: too deep in a list, or too far back."""
+"""Reads orders in narrower time spans where 4Seller refuses a page: too deep in a list, or too far back."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from midas_pipelines.sync.orders.intake.pages import OrderPages
 
 SHORTEST = timedelta(minutes=1)
 FARTHEST = timedelta(days=3650)
-"""How far back orders were placed that may have changed."""
+"""How far back a changed order may have been placed."""
 
 
 class Narrowing:
-    """One question about orders, asked for narrower spans where it is refused; the newest span is read first.
+    """One query for orders, split into narrower spans where it is refused; the newest span is read first.
 
-    What is refused even for a minute is left: then `intake.read_all` is False, so that no watermark moves past it.
+    A span that is refused even at one minute is skipped, and `intake.read_all` set to False, so that no watermark moves
+    past it.
     """
 
     def __init__(self, client: FourSeller, intake: OrderPages) -> None:

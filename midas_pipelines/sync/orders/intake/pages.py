@@ -1,4 +1,4 @@
-"""Taking pages of orders in as they are read: many orders in one transaction, the next ones being read meanwhile."""
+"""Imports pages of orders as they are read: many orders in one transaction, while the next pages are read."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from midas_pipelines.sync.orders.intake.read import Batch, import_batch, read_ba
 from midas_pipelines.sync.orders.intake.result import ImportCounts
 
 SOON = 500
-"""So many are enough to begin with while nothing else is being imported."""
+"""The batch size that starts an import when none is running."""
 
 
 @dataclass
 class OrderReport:
-    """What an order import did; counts of orders. `exceptions` are imported but need a person."""
+    """The result of an order import; counts of orders. `exceptions` are imported but need a person."""
 
     fetched: int = 0
     imported: int = 0
     duplicates: int = 0
     exceptions: int = 0
     failed: int = 0
-    postponed: int = 0  # others hold rows that they need; the next reading tries again
+    postponed: int = 0  # their rows are locked; the next poll retries
     moved_on: int = 0
     mapped: int = 0  # lines that were unmapped and have an item now
     allocated: int = 0  # units given to backorders
     requests: int = 0
     seconds: float = 0.0
-    declared: int = 0  # orders that 4Seller says there are to be read
+    declared: int = 0  # orders that 4Seller's totals announce
     preview: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, result: ImportCounts) -> None:
-        """Counts a batch in."""
+        """Adds the counts of a batch."""
         for name in ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped"):
             setattr(self, name, getattr(self, name) + getattr(result, name))
         self.postponed += len(result.postponed)
@@ -44,12 +44,12 @@ class OrderReport:
 
 
 class OrderPages:
-    """Imports pages as they are read: many in one transaction, the next ones being read meanwhile.
+    """Imports pages as they are read: many in one transaction, while the next pages are read.
 
     Args:
         engine: the shop's database and settings.
         report: counts what happens.
-        on_progress: told of it after each batch.
+        on_progress: called after each batch.
         read_at: before 4Seller was asked, by the database's clock.
     """
 
@@ -73,23 +73,23 @@ class OrderPages:
         self._vault = Vault(engine.settings.payload_key)
         self._batch = Batch()
         self._running: asyncio.Task[ImportCounts] | None = None
-        self._free = asyncio.Event()  # nobody is busy making rows of the batch before
+        self._free = asyncio.Event()  # set while no batch is being turned into rows
         self._free.set()
 
     def next_listing(self) -> None:
-        """The pages from here on answer another question."""
+        """Starts another query: the next pages belong to it."""
         self.read_all = self.read_all and self._listing.whole
         self._declared = self._report.declared
         self._listing = OrderListing()
 
     def leave_listing(self) -> None:
-        """The question is asked again for narrower spans: what this one declared does not count."""
+        """Drops the current query, which is repeated for narrower spans: its declared total does not count."""
         self._listing = OrderListing()
 
     async def add(self, page: OrderPage) -> None:
-        """Takes one page; waits while the rows of the batch before it are made, or a whole batch waits to be imported.
+        """Adds one page; waits while the previous batch is turned into rows, or a full batch waits to be imported.
 
-        Both need this processor: a page that is read while rows are made only keeps the database waiting for them.
+        Both use this processor: reading a page meanwhile would only delay the database.
         """
         await self._free.wait()
         self._listing.add(page)
@@ -107,7 +107,7 @@ class OrderPages:
             await self._start()
 
     async def finish(self) -> None:
-        """Imports what is left and waits for all of it."""
+        """Imports the remaining orders and waits for all imports."""
         self.next_listing()
         if self._batch.sales or self._batch.unreadable:
             await self._start()
@@ -137,10 +137,10 @@ class OrderPages:
 
 
 class OrderListing:
-    """Whether the answers to one question held everything that they declared.
+    """Whether the pages of one query held as many orders as they declared.
 
-    An order that changes while pages are read may push another over a page's edge, and the watermark must not move past
-    what was never seen.
+    An order that changes while pages are read may shift another across a page boundary, and the watermark must not move
+    past an order that was never read.
     """
 
     def __init__(self) -> None:
@@ -149,12 +149,12 @@ class OrderListing:
         self._totals: set[int] = set()
 
     def add(self, page: OrderPage) -> None:
-        """Counts a page in."""
+        """Adds a page."""
         self._totals.add(page.total)
         self._ids.update(order.id for order in page.data)
         self._without_id += len(page.rejected)
 
     @property
     def whole(self) -> bool:
-        """Whether as many orders were read as were declared, each time the same number."""
+        """Whether as many orders were read as every page declared."""
         return not self._totals or self._totals == {len(self._ids) + self._without_id}

@@ -1,4 +1,4 @@
-"""Polling 4Seller for orders: everything that changed since the watermark, with an overlap."""
+"""Polls 4Seller for orders that changed since the watermark, with an overlap."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ async def import_orders(
 
     The watermark moves to the newest `updated_at` seen, in 4Seller's own clock and never past ours, and only when
     everything was read; the next read begins `orders_overlap_minutes` before it, so that skewed clocks and rows
-    that appear late lose nothing. Once an hour it begins `orders_look_back_hours` before now, and finds what appeared
-    later still, or what paging has hidden.
+    that appear late lose nothing. Once an hour it begins `orders_look_back_hours` before now, and finds orders that
+    appeared later still, or that paging missed.
 
     Raises:
         FourSellerError: a page could not be read; what was read before it is imported, the watermark stays.
@@ -77,8 +77,8 @@ async def import_orders(
 async def _pages(
     client: FourSeller, window: Window, since: datetime | None, intake: OrderPages
 ) -> AsyncIterator[OrderPage]:
-    """The pages to import. A poll asks for what changed since, and also for what was placed since: an order may lack
-    the one date, or have changed without moving it."""
+    """The pages to import. A poll queries by change date and by order date: an order may lack one date, or change
+    without updating it."""
     if since is None:
         asked: list[dict[str, datetime | None]] = [
             {"date_from": window.placed_from, "date_to": window.placed_to}
@@ -91,7 +91,7 @@ async def _pages(
 
 
 def _since(engine: SyncContext, now: datetime) -> tuple[datetime | None, bool]:
-    """From when on orders are read, and whether that is the hour's look back; None to read everything."""
+    """The start of the poll, None to read everything; and whether this is the hourly look back."""
     watermark = read_cursor(engine.database, WATERMARK)
     if watermark is None:
         return None, True

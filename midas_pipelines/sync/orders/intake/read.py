@@ -1,4 +1,4 @@
-"""Taking orders in, however they came: read into sales, those that cannot be read kept apart, both written."""
+"""Reads orders into sales and imports them; quarantines those that cannot be read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def import_orders_read(
     vault: Vault | None = None,
     read_at: datetime | None = None,
 ) -> ImportCounts:
-    """Imports orders however they came, by polling or as an event, in one transaction; a bad one is set aside.
+    """Imports orders from a poll or a webhook in one transaction; quarantines bad ones.
 
     Args:
         engine: the shop's database and settings.
@@ -44,7 +44,7 @@ def import_orders_read(
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An order that cannot be imported as it came: why, and the sale as far as it can be read."""
+    """An order that cannot be imported: the reason, and the sale as far as it can be read."""
 
     order_id: str
     raw: Any
@@ -54,18 +54,18 @@ class Unreadable:
 
 @dataclass
 class Batch:
-    """Orders on their way into the shop: those that can be imported, and those that cannot."""
+    """Orders to import, and orders that cannot be read."""
 
     sales: list[Sale] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
 
     def add(self, other: Batch) -> None:
-        """Takes in another."""
+        """Adds another batch."""
         self.sales += other.sales
         self.unreadable += other.unreadable
 
     def leave(self, one: Unreadable, *, old: bool) -> None:
-        """Takes in one that cannot be read; of an old one only where it stands, should it be on record."""
+        """Adds an unreadable order; of one before the cut-off only its status, in case it is known."""
         if not old:
             self.unreadable.append(one)
         elif one.sale is not None:
@@ -79,15 +79,13 @@ def read_batch(
     vault: Vault,
     read_at: datetime | None = None,
 ) -> Batch:
-    """The orders as sales, sealed; nothing is written, so that it can be done while an earlier batch is imported."""
+    """Reads the orders into sealed sales; writes nothing, so it can run while an earlier batch is imported."""
     batch = Batch()
     for order in orders:
-        old = too_old(
-            order.created_at, engine.settings.orders_since
-        )  # hardly ever written, so not sealed yet
+        old = too_old(order.created_at, engine.settings.orders_since)  # rarely written, so not sealed yet
         try:
             sale = read_sale(order, None if old else vault, read_at)
-        except (ArithmeticError, ValueError) as error:  # unexpected: it stops no other order
+        except (ArithmeticError, ValueError) as error:  # must not stop other orders
             batch.leave(
                 Unreadable(order.id, order.raw, f"It cannot be read: {type(error).__name__}."), old=old
             )
@@ -103,17 +101,17 @@ def read_batch(
 
 
 def rejected_order(row: Rejected) -> Unreadable:
-    """An order without an id, kept under a digest of it."""
+    """An order without an id, stored under its digest."""
     return Unreadable(f"unreadable-{_digest(row.raw)}", row.raw, row.reason)
 
 
 def import_batch(
     engine: SyncContext, batch: Batch, vault: Vault, *, on_sent: Callable[[], None] = lambda: None
 ) -> ImportCounts:
-    """Imports the sales in one transaction, and keeps what could not be read, each with its reason.
+    """Imports the sales in one transaction, and quarantines unreadable orders, each with its reason.
 
-    An unreadable order that is known already is followed as far as it can be read. `on_sent` is called when the
-    database has got everything and is still at work on it.
+    An unreadable order that is known already is updated as far as it can be read. `on_sent` is called when the database
+    has received everything but is still working.
     """
     result = ImportCounts()
     sales = list(batch.sales)

@@ -1,4 +1,4 @@
-"""Who is to blame when a batch of sales cannot be written: a sale, somebody who holds its rows, or the database itself."""
+"""Classifies why a batch of sales cannot be written: a sale, locked rows, or the database itself."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from midas_pipelines.storefront.row_locks import RowsBusy
 ONCE = "marketplace_orders_once"
 DEADLOCK, SERIALIZATION, LOCKED, RAISED = "40P01", "40001", "55P03", "P0001"
 OF_A_ROW = ("22", "23", "44", "P0")
-"""Classes of SQLSTATE that speak of what was to be written."""
+"""Classes of SQLSTATE caused by the data written."""
 
 OF_THE_SERVER = ("08", "53", "58", "57P")
-"""Classes of SQLSTATE that would have met any statement: no connection, no memory or disk, shutting down."""
+"""Classes of SQLSTATE that affect every statement: no connection, no memory or disk, shutting down."""
 
 SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 SHORTEST_PERSONAL = 3
 
 
 class Cause(Enum):
-    """What kept a batch from being written."""
+    """The cause of a failed write."""
 
     SALE = auto()  # one of its sales
-    BUSY = auto()  # somebody holds a row that it needs
-    SESSION = auto()  # the session ended within it, perhaps for it was too slow
+    BUSY = auto()  # a row that it needs is locked
+    SESSION = auto()  # the session ended during it, perhaps by a timeout
     DATABASE = auto()  # nothing can be written now
     UNKNOWN = auto()  # a sale, if others can be written
 
 
 def blame(error: Exception) -> Cause:
-    """What an error of a batch's transaction says of the reason."""
+    """The cause of an error in a batch's transaction."""
     if isinstance(error, sa.exc.IntegrityError | sa.exc.DataError):
         return Cause.SALE
     if not isinstance(error, sa.exc.DBAPIError):
@@ -54,14 +54,14 @@ def blame(error: Exception) -> Cause:
 
 
 def was_overtaken(error: sa.exc.DBAPIError) -> bool:
-    """Whether another importer wrote one of the same orders first, or PostgreSQL parted two that wait in a ring."""
+    """Whether another importer wrote one of the orders first, or PostgreSQL ended a deadlock."""
     if _state(error) in (DEADLOCK, SERIALIZATION):
         return True
     return bool(getattr(getattr(error.orig, "diag", None), "constraint_name", None) == ONCE)
 
 
 def in_words(error: Exception, raw: Any) -> str:
-    """The refusal for a person: its kind, and what a trigger of the shop's said, without the buyer's own data."""
+    """The error for a person: its kind, and the message of the shop's trigger, without personal data."""
     orig = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     kind = type(orig).__name__
     said = ""
@@ -75,7 +75,7 @@ def in_words(error: Exception, raw: Any) -> str:
 
 
 def _personal(raw: Any) -> Iterator[str]:
-    """The texts that say who bought and where it goes."""
+    """The texts of the buyer and the delivery address."""
     for name in ("customer", "shipping_address"):
         part = raw.get(name) if isinstance(raw, dict) else None
         for value in part.values() if isinstance(part, dict) else ():

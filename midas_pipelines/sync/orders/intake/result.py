@@ -1,4 +1,4 @@
-"""What became of a batch of sales, counted."""
+"""Counts of an import."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PREVIEW = 20
 
 @dataclass
 class ImportCounts:
-    """What became of a batch; counts of orders, and the first few by name."""
+    """The result of importing a batch: counts of orders, and a preview of the first."""
 
     imported: int = 0
     duplicates: int = 0
@@ -17,11 +17,11 @@ class ImportCounts:
     failed: int = 0
     moved_on: int = 0  # known orders whose status or content changed
     mapped: int = 0  # lines that were unmapped and have an item now
-    postponed: set[str] = field(default_factory=set)  # others held rows that they need: to be tried again
+    postponed: set[str] = field(default_factory=set)  # their rows are locked: try again
     preview: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, other: ImportCounts) -> None:
-        """Counts another batch in."""
+        """Adds the counts of another batch."""
         for name in ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.postponed |= other.postponed
@@ -29,8 +29,8 @@ class ImportCounts:
 
 
 def quarantined_order(order_id: str, reason: str, *, new: bool) -> ImportCounts:
-    """The result of an order that was set aside, now or before."""
+    """The result of a quarantined order; `new` when it was not quarantined before."""
     preview = [
-        {"order": order_id, "channel": "", "total": "", "lines": "", "exception": f"set aside: {reason}"}
+        {"order": order_id, "channel": "", "total": "", "lines": "", "exception": f"quarantined: {reason}"}
     ]
     return ImportCounts(failed=int(new), duplicates=int(not new), preview=preview if new else [])

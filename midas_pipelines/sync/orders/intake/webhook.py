@@ -1,4 +1,4 @@
-"""Orders that 4Seller tells of by itself: what each of them has come to is imported, in one transaction for all."""
+"""Imports orders from 4Seller's webhooks, in one transaction for all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from midas_pipelines.sync.orders.model.sale import Sale, newest_states
 
 @dataclass(frozen=True, slots=True)
 class WebhookResult:
-    """What became of one order as it was told: `ended` is applied, superseded, quarantined, or postponed: to be tried again soon."""
+    """The result of one order webhook: `ended` is applied, superseded, quarantined, or postponed (retried soon)."""
 
     ended: str
     reason: str | None = None
@@ -33,10 +33,10 @@ class WebhookResult:
 def import_order_webhooks(
     engine: SyncContext, orders: Sequence[dict[str, Any]], vault: Vault
 ) -> list[WebhookResult]:
-    """Imports orders as events carried them, in the order they came; tells of each what became of it.
+    """Imports orders from webhooks, in the order received; returns the result of each.
 
-    Of several states of one order the newest content counts, and the furthest status: events come late and clocks
-    differ, but a status that was reached stays reached.
+    Of several states of one order, the newest content and the furthest status count: webhooks arrive late and clocks
+    differ, but a status that was reached is never reverted.
     """
     results: list[WebhookResult | None] = [None] * len(orders)
     sales: dict[int, Sale] = {}
@@ -59,7 +59,7 @@ def import_order_webhooks(
         for place, sale in sales.items():
             if sale.order_id in result.postponed:
                 results[place] = results[place] or WebhookResult(
-                    "postponed", "The shop is working on an item or an order of it."
+                    "postponed", "The shop has locked an item or its order."
                 )
     for place in _late(sales, known):
         results[place] = results[place] or WebhookResult("superseded", "A newer state of the order is known.")
@@ -69,7 +69,7 @@ def import_order_webhooks(
 
 
 def _read(engine: SyncContext, raw: dict[str, Any], vault: Vault) -> Sale | Unreadable | None:
-    """The order as a sale, sealed; why it is none; None where nothing of it is of use."""
+    """The order as a sealed sale, or why it cannot be read; None where it is not needed."""
     try:
         order = read_order(raw)
     except ContractBroken as broken:
@@ -80,15 +80,15 @@ def _read(engine: SyncContext, raw: dict[str, Any], vault: Vault) -> Sale | Unre
 
 
 def _keep(engine: SyncContext, one: Unreadable, vault: Vault) -> WebhookResult | None:
-    """Keeps an order that cannot be imported; None when it is on record, and is followed as far as it can be read."""
-    kept: str | None = "event"  # one without an id is kept as an event alone
+    """Quarantines an unreadable order; None when it is known, and is updated as far as it can be read."""
+    kept: str | None = "event"  # one without an id is stored as a webhook only
     if one.raw.get("id"):
         kept = quarantine_order(engine.database, one.order_id, one.raw, one.reason, vault, engine.run_id)
     return WebhookResult("quarantined", one.reason) if kept or one.sale is None else None
 
 
 def _known(engine: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime | None]:
-    """The orders that are imported already, each with the moment at which 4Seller last changed it."""
+    """The orders that are imported already, each with 4Seller's `updated_at`."""
     table = marketplace_orders.c
     ids = {sale.order_id for sale in sales}
     query = sa.select(table.marketplace_order_id, table.source_updated_at).where(
@@ -100,7 +100,7 @@ def _known(engine: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime | N
 
 
 def _late(sales: dict[int, Sale], known: dict[str, datetime | None]) -> set[int]:
-    """The places of states that are older than another of the same order, here or on record."""
+    """The indexes of sales that are older than another of the same order, in this batch or on record."""
     newest: dict[str, int] = {}
     late = set()
     for place, sale in sales.items():

@@ -1,4 +1,4 @@
-"""One batch of sales in one transaction: who is new, what is locked, and one statement for each table."""
+"""Writes a batch of sales in one transaction: sorts it, locks rows, and runs one statement for each table."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ from midas_pipelines.sync.orders.stock.unmapped import lines_naming, tie_lines
 def write_batch(
     connection: sa.Connection, sales: Sequence[Sale], order_context: OrderContext, on_sent: Callable[[], None]
 ) -> ImportCounts:
-    """Imports the sales that are new and moves the known ones on.
+    """Imports new sales and updates known orders.
 
     Args:
         connection: a writing transaction.
         sales: one for each order, the first placed first.
-        order_context: writes the order log, seals payloads, knows who gets mail.
-        on_sent: called when all has been handed to the database, which is still at work on it.
+        order_context: writes the order log, seals payloads, has the mail policy.
+        on_sent: called when the database has received everything but is still working.
 
     Raises:
-        RowsBusy: others hold rows that it needs.
+        RowsBusy: another transaction holds rows that it needs.
         sqlalchemy.exc.DBAPIError: one of the sales cannot be written; or another importer was faster with one of them, by the
             constraint `marketplace_orders_once`.
     """
@@ -82,14 +82,14 @@ def write_batch(
         ids = {sale.order_id for sale in batch.new}
         mine = [line for line in lines if line.sale.order_id in ids]
         with _naming_sales(batch, lines):
-            stock = lock_stock(connection, selling)  # as it is now that the known orders have moved on
+            stock = lock_stock(connection, selling)  # after the known orders are updated
         _write(connection, batch, mine, stock, order_context, result, on_sent)
     return result
 
 
 @contextmanager
 def _naming_sales(batch: _Sorted, lines: list[SoldLine]) -> Iterator[None]:
-    """Says on `RowsBusy` which sales need the rows that others hold; none where only halving the batch can tell."""
+    """Names on `RowsBusy` the sales that need the locked rows; none where only halving the batch finds them."""
     try:
         yield
     except RowsBusy as busy:
@@ -104,13 +104,13 @@ def _naming_sales(batch: _Sorted, lines: list[SoldLine]) -> Iterator[None]:
 
 @dataclass
 class _Sorted:
-    """A batch as this transaction finds it. The unique key decides who imports an order, not this look: whoever comes
-    second is begun again, and finds it there."""
+    """A batch as this transaction finds it. The unique key decides which importer writes an order: the second one is
+    retried, and finds it there."""
 
     new: list[Sale]  # to be imported
-    quarantined: dict[str, int]  # our rows of those of them that were set aside before
-    behind: dict[int, Sale]  # known orders of which something new is told, by our row
-    left_out: int  # orders that are neither on record nor to be imported
+    quarantined: dict[str, int]  # our rows of the new orders that were quarantined before
+    behind: dict[int, Sale]  # known orders with news, by our row
+    left_out: int  # unknown orders that are not to be imported
 
 
 def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
@@ -137,21 +137,21 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Our rows that the transaction holds, and who of them comes before anybody new."""
+    """Our rows that the transaction holds, and which of them come before new orders."""
 
     rows: Sequence[sa.Row[Any]]
-    waiting: set[int]  # those that wait for stock which it holds too
-    unmapped: Sequence[sa.Row[Any]]  # lines that name what is sold now
+    waiting: set[int]  # those backordered for stock that it holds too
+    unmapped: Sequence[sa.Row[Any]]  # unmapped lines with the same identifiers as new ones
 
 
 def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey], named: set[Named]) -> _Held:
-    """Locks the orders that will be written, then the stock of everything that they or the new ones may move.
+    """Locks the orders to write, then the stock of every item that they or the new orders may move.
 
     Args:
         connection: a writing transaction.
-        batch: what it is to write.
-        selling: the items that new orders take.
-        named: what the lines of new orders say of themselves.
+        batch: the sales to write.
+        selling: the items that new orders allocate.
+        named: the identifiers of the lines of new orders.
     """
     unmapped = lines_naming(connection, named)
     touched = set(selling)
@@ -166,9 +166,9 @@ def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey], name
     taken_up = {
         row.marketplace_order_id for row in rows_ if row.outcome != "quarantined"
     } & batch.quarantined.keys()
-    batch.new = [sale for sale in batch.new if sale.order_id not in taken_up]  # by another importer meanwhile
+    batch.new = [sale for sale in batch.new if sale.order_id not in taken_up]  # another importer was faster
     nameless = {row.marketplace_order_id for row in rows_ if row.erased_at is not None}
-    if nameless:  # only what was set aside can be both new and forgotten
+    if nameless:  # only a quarantined order can be both new and erased
         batch.new = [without_personal_data(sale) if sale.order_id in nameless else sale for sale in batch.new]
     return _Held(rows_, waiting, unmapped)
 
@@ -176,14 +176,14 @@ def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey], name
 def _follow_and_serve(
     connection: sa.Connection, batch: _Sorted, held: _Held, order_context: OrderContext
 ) -> int:
-    """Moves known orders on, and serves whoever waits for an item before anybody new may take it; counts the moved."""
+    """Updates known orders, and allocates backorders before new orders take stock; returns the orders updated."""
     allocate_backorder(connection, held.waiting, order_context)
     moved = 0
     for row in held.rows:
         if row.id in batch.behind:
             moved += apply_update(connection, row, batch.behind[row.id], order_context)
     if moved:
-        allocate_backorder(connection, held.waiting, order_context)  # what a cancellation has just freed
+        allocate_backorder(connection, held.waiting, order_context)  # stock that a cancellation just released
     return moved
 
 
@@ -199,9 +199,7 @@ def _write(
     sales = batch.new
     claims = _reserve(connection, batch, lines)
     with pipelined(connection):
-        _take_stock(
-            connection, lines, stock
-        )  # first: its rows are made soonest, and the database begins with them
+        _take_stock(connection, lines, stock)  # first: its rows are ready soonest
         _write_ours(connection, batch, claims, order_context.vault)
         _write_shop_orders(connection, sales, lines, claims)
         marked = _write_lines(connection, sales, lines, claims)
@@ -225,11 +223,11 @@ class _Claim:
 
 
 def _reserve(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -> dict[str, _Claim]:
-    """Ids for everything that will be written, so that rows can point at one another before they are there."""
+    """Reserves the ids of all rows, so that they can refer to one another before they are written."""
     fresh = [sale for sale in batch.new if sale.order_id not in batch.quarantined]
     wanted = {marketplace_orders: len(fresh), orders: len(batch.new), order_items: len(lines)}
     ids = reserve_ids_of(connection, wanted)
-    if connection.dialect.name != "postgresql":  # where the id of a deleted last order is given again
+    if connection.dialect.name != "postgresql":  # SQLite reuses the id of a deleted last order
         pointers = (marketplace_orders.c.local_order_id, order_shipments.c.order_id)
         known = [connection.scalar(sa.select(sa.func.max(column))) or 0 for column in pointers]
         ids[orders] = reserve_ids(connection, orders, len(batch.new), above=max(known))
@@ -244,14 +242,14 @@ def _reserve(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -
 
 
 def _write_ours(connection: sa.Connection, batch: _Sorted, claims: dict[str, _Claim], vault: Vault) -> None:
-    """Our rows of the orders. In the order of their ids, as everywhere: of two importers of the same ones, one waits."""
+    """Writes our rows of the orders, sorted by id, so that two importers of the same orders do not deadlock."""
     made: list[rows.Row] = []
     renewed: list[rows.Row] = []
     for sale in sorted(batch.new, key=lambda sale: sale.order_id):
         claim = claims[sale.order_id]
         row = rows.marketplace_order(sale, claim.local_id, vault)
         row["id"] = claim.row_id
-        if sale.order_id in batch.quarantined:  # what is on record of it is only that it could not be read
+        if sale.order_id in batch.quarantined:  # replace the quarantine record
             renewed.append(row | {"reason": None, "exception": None})
         else:
             made.append(row)
@@ -269,7 +267,7 @@ def _write_shop_orders(
 
 
 def _take_stock(connection: sa.Connection, lines: list[SoldLine], stock: Stock) -> None:
-    """First come, first served: the oldest order takes first, and what is not there is left owing."""
+    """Allocates stock, the oldest order first; what is missing is backordered."""
     taking = [line for line in lines if line.wanted]
     moves = [
         StockMove(line.item, -line.wanted, CHANNEL, "sale", reference(line.sale.order_id, line.number))
@@ -283,7 +281,7 @@ def _take_stock(connection: sa.Connection, lines: list[SoldLine], stock: Stock) 
 def _write_lines(
     connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], claims: dict[str, _Claim]
 ) -> dict[str, str]:
-    """Writes our lines, and on the orders what a person must see; returns that by order."""
+    """Writes our lines, and the exceptions on the orders; returns the exceptions by order."""
     made = [rows.marketplace_line(line, claims[line.sale.order_id].row_id) for line in lines]
     insert_rows(connection, marketplace_order_lines, made)
     found = {sale.order_id: {exception.value for exception in sale_exceptions(sale)} for sale in sales}

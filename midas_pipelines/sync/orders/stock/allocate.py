@@ -1,4 +1,4 @@
-"""Taking stock for a line of an order that the shop has already; some of its goods may have left before."""
+"""Allocates stock to a line of an imported order; some of its goods may have shipped already."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ from midas_pipelines.sync.orders.model.oversold import Short, raise_oversold_ale
 
 @dataclass(frozen=True, slots=True)
 class Allocated:
-    """What a line got, in units."""
+    """The units allocated to a line."""
 
     from_shelf: int
-    uncounted: int  # had left, and were not on the shelf by its count
+    uncounted: int  # shipped, but not in the counted stock
     backordered: int  # by the line, now
 
     def __str__(self) -> str:
         words = f"took {self.from_shelf} from stock."
         if self.uncounted:
-            words += (
-                f" {self.uncounted} more have left that were not on the shelf by its count: count the item."
-            )
+            words += f" {self.uncounted} more have shipped than the counted stock had: count the item."
         return words
 
 
@@ -42,7 +40,7 @@ def allocate_units(
     gone: int,
     source: str = CHANNEL,
 ) -> Allocated:
-    """Takes stock for a line and tells staff of what is not there; writes nothing into the story.
+    """Allocates stock to a line and alerts staff to a shortage; does not write the order log.
 
     Args:
         connection: holds the order's rows, and the stock of the item.
@@ -50,8 +48,8 @@ def allocate_units(
         line: our row of the line.
         item: what it sold.
         missing: units to take.
-        gone: so many of them have left. Where the shelf has not so many its count was wrong before, and is put right
-            first, so that the ledger explains both.
+        gone: how many of them have shipped. Where there is less stock, its count was wrong and is corrected first, so
+            that the ledger explains both.
         source: of the movement, for the ledger.
     """
     order_id = order.marketplace_order_id

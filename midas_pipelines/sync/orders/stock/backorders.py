@@ -1,4 +1,4 @@
-"""Backorders: stock that comes back goes to the order that waits longest, before anybody new may take it."""
+"""Backorders: new stock goes to the order that has waited longest, before any new order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from midas_pipelines.sync.orders.model.oversold import clear_oversold_alert
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 
 AT_ONCE = 200
-"""Lines given stock in one transaction."""
+"""Lines allocated in one transaction."""
 
 _LINES, _ORDERS = marketplace_order_lines.c, marketplace_orders.c
 ORDER_OF_SERVICE = (
@@ -31,11 +31,11 @@ ORDER_OF_SERVICE = (
     _ORDERS.id,
     _LINES.line,
 )
-"""The oldest order first; one that nobody has dated is as old as its import."""
+"""The oldest order first; one without a date counts from its import."""
 
 
 def allocate_backorders(database: Database, run_id: str | None = None) -> int:
-    """Gives stock that is there to lines that wait for it, the oldest order first; returns the units given.
+    """Allocates available stock to backordered lines, the oldest order first; returns the units allocated.
 
     Safe to call at any time, from any process: each unit is taken under the item's lock and has its ledger row.
     """
@@ -50,7 +50,7 @@ def allocate_backorders(database: Database, run_id: str | None = None) -> int:
                 found = [line.id for line in lines]
                 lock_rows(connection, {line.order_id for line in lines})
                 units = _serve(connection, found, OrderContext(run_id))
-        except RowsBusy:  # those whose rows others hold are served another time, the others now
+        except RowsBusy:  # leave lines whose rows are locked, continue with the others
             busy |= set(found) if at_once == 1 else set()
             at_once = 1
             continue
@@ -60,7 +60,7 @@ def allocate_backorders(database: Database, run_id: str | None = None) -> int:
 
 
 def orders_backordered(connection: sa.Connection, items: Collection[ItemKey]) -> set[int]:
-    """Our rows of the orders that wait for one of these items; to be locked before `allocate_backorder`."""
+    """Our rows of the orders that wait for one of these items; lock them before `allocate_backorder`."""
     if not items:
         return set()
     products_of = any_of(connection, _LINES.product_id, list({product for product, _ in items}))
@@ -71,7 +71,7 @@ def orders_backordered(connection: sa.Connection, items: Collection[ItemKey]) ->
 def allocate_backorder(
     connection: sa.Connection, order_rows: Collection[int], order_context: OrderContext
 ) -> int:
-    """Gives these orders, which are locked, what is there of what they wait for; returns the units given."""
+    """Allocates available stock to these locked orders; returns the units allocated."""
     if not order_rows:
         return 0
     query = _to_be_served().where(_LINES.order_id.in_(order_rows))
@@ -79,7 +79,7 @@ def allocate_backorder(
 
 
 def _to_be_served() -> sa.Select[Any]:
-    """Lines of live orders that wait for an item that is there, the oldest order first."""
+    """Backordered lines of live orders whose item is in stock, the oldest order first."""
     of_variant = _LINES.variant_id.is_not(None)
     on_hand = sa.case((of_variant, product_variants.c.stock_quantity), else_=products.c.stock_quantity)
     joined = (
@@ -96,7 +96,7 @@ def _to_be_served() -> sa.Select[Any]:
 
 
 def _serve(connection: sa.Connection, line_ids: Sequence[int], order_context: OrderContext) -> int:
-    """Takes stock for these lines of locked orders, read anew: nobody else can change them now."""
+    """Allocates stock to these lines of locked orders, read again under the lock."""
     if not line_ids:
         return 0
     lines = connection.execute(_to_be_served().where(_LINES.id.in_(line_ids))).all()
@@ -134,7 +134,7 @@ def _book(connection: sa.Connection, line: sa.Row[Any], units: int, order_contex
 
 
 def mark_backordered(connection: sa.Connection, order_row: int) -> None:
-    """The order is `oversold` while one of its lines is backordered something, and only then."""
+    """Marks the order `oversold` while one of its lines is backordered, and only then."""
     owing = sa.select(_LINES.id).where(_LINES.order_id == order_row, _LINES.backordered > 0)
     waits = connection.execute(owing.limit(1)).first() is not None
     word = (OrderException.OVERSOLD.value,)

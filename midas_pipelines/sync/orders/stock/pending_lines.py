@@ -1,4 +1,4 @@
-"""What order lines wait for, and need not wait for any more: an item, or its stock."""
+"""Order lines that wait for an item or for stock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from midas_pipelines.sync.orders.stock.unmapped import UNMAPPED, map_known_lines
 
 
 def any_pending(database: Database) -> bool:
-    """Whether any line waits at all; asked before each push, answered from two small indexes."""
+    """Whether any line waits; called before each push, answered from two small indexes."""
     lines = marketplace_order_lines
     waits = [sa.exists().where(lines.c.backordered > 0), sa.exists().where(UNMAPPED)]
     with database.reading() as connection:
@@ -23,16 +23,16 @@ def any_pending(database: Database) -> bool:
 
 @dataclass(frozen=True)
 class PendingLines:
-    """Lines that have their item now, and units that were given to backorders."""
+    """Counts of lines mapped and of units allocated to backorders."""
 
     mapped: int
     allocated: int
 
 
 def allocate_pending_lines(database: Database, run_id: str | None = None) -> PendingLines:
-    """Ties lines to items that the shop has by now, then gives backorders what is there; safe at any time.
+    """Maps lines to items that the shop has now, then allocates stock to backorders; safe at any time.
 
-    Called before any quantity is published: what is backordered is not for sale.
+    Called before any quantity is published, since backordered units are not for sale.
     """
     opened = PendingLines(map_known_lines(database, run_id), allocate_backorders(database, run_id))
     clear_old_alerts(database)

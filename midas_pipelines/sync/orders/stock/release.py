@@ -1,4 +1,4 @@
-"""Stock that comes back: once for each unit, never more than a line took."""
+"""Releases and restocks stock: once for each unit, never more than a line allocated."""
 
 from __future__ import annotations
 
@@ -28,18 +28,17 @@ def release_units(
     *,
     all_left: bool = False,
 ) -> int:
-    """The order will not be shipped, or no further: what is on the shelf for it is free again, and it waits for
-    nothing. The same again changes nothing.
+    """Releases the units of an order that have not shipped, and drops its backorders. Idempotent.
 
     Args:
         connection: holds the order's row.
         order: our row.
         cause: `cancelled` or `refunded`; the ledger's word for it.
         order_context: writes the order log.
-        all_left: whether everything has left, with or without a parcel on record.
+        all_left: whether everything has shipped, with or without a shipment on record.
 
     Returns:
-        The units given back.
+        The units released.
     """
     lines = order_lines(connection, order.id)
     units = {line.line: on_shelf(line, all_left=all_left) for line in lines}
@@ -57,18 +56,18 @@ def restock_units(
     units: Mapping[int, int] | None = None,
     all_left: bool = False,
 ) -> int:
-    """Goods that had left are on the shelf again: never more than left and were not returned yet.
+    """Restocks returned goods: never more than were shipped and not returned yet.
 
     Args:
         connection: holds the order's row.
         order: our row.
         cause: `returned` or `cancelled`; the ledger's word for it.
         order_context: writes the order log.
-        units: by line number, at most so many; None for all that left.
-        all_left: whether everything has left, with or without a parcel on record.
+        units: the most by line number; None for all that shipped.
+        all_left: whether everything has shipped, with or without a shipment on record.
 
     Returns:
-        The units given back.
+        The units restocked.
     """
     lines = order_lines(connection, order.id)
     away_units = {line.line: away(line, all_left=all_left) for line in lines}
@@ -121,7 +120,7 @@ def _give_back(
     ]
     update_rows(connection, marketplace_order_lines, changes)
     for line, count in zip(giving, moved, strict=True):
-        outcome = f"{count} back in stock" if count else "nothing went back, the shop no longer has the item"
+        outcome = f"{count} back in stock" if count else "nothing restocked, the shop no longer has the item"
         order_context.log(
             connection, order.marketplace_order_id, "released", f"Line {line.line}, {line.sku}: {outcome}."
         )
@@ -129,7 +128,7 @@ def _give_back(
 
 
 def _clear_backorders(connection: sa.Connection, order_row: int, lines: Sequence[sa.Row[Any]]) -> None:
-    """The order waits for no stock any more."""
+    """Drops the order's backorders."""
     owing = [line for line in lines if line.backordered]
     if not owing:
         return

@@ -1,4 +1,4 @@
-"""Lines that named no item of the shop's: given one later, by a person or by a new mapping, and their stock taken once."""
+"""Maps unmapped lines to items later, by a person or by a new mapping, and allocates their stock once."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _LINES = marketplace_order_lines.c
 UNMAPPED = sa.and_(
     _LINES.exception.is_not(None), _LINES.product_id.is_(None), _LINES.taken == 0, _LINES.quantity > 0
 )
-"""A line that waits for its item; the exception is there so that the small index on it is enough."""
+"""A line without an item; the condition on `exception` uses its small index."""
 AT_ONCE = 500
 
 
 class CannotMap(Exception):
-    """The line cannot be tied to the item; the message says why."""
+    """The line cannot be mapped to the item; the message says why."""
 
 
 def map_known_lines(database: Database, run_id: str | None = None) -> int:
-    """Ties every unmapped line whose item the shop has by now to it; returns how many."""
+    """Maps every unmapped line whose item the shop has now; returns how many."""
     mapped, after = 0, 0
     while True:
         with database.reading() as connection:
@@ -52,7 +52,7 @@ def map_known_lines(database: Database, run_id: str | None = None) -> int:
         for line in lines:
             item = named.get((line.fourseller_product_id, line.sku))
             if item is not None:
-                with suppress(OperationalError):  # tied another time, when nobody holds its rows
+                with suppress(OperationalError):  # its rows are locked: mapped in a later run
                     mapped += _map(
                         database, line.order_id, line.line, item, OrderContext(run_id), source=CHANNEL
                     )
@@ -71,7 +71,7 @@ def _unmapped(connection: sa.Connection, after: int) -> Sequence[sa.Row[Any]]:
 def map_line(
     database: Database, order_row: int, number: int, item: ItemKey, order_context: OrderContext
 ) -> bool:
-    """Ties one unmapped line to an item and takes its stock; False when it is tied to that item already.
+    """Maps one unmapped line to an item and allocates its stock; False when it is mapped to that item already.
 
     Args:
         database: the shop's.
@@ -81,7 +81,7 @@ def map_line(
         order_context: writes the order log.
 
     Raises:
-        CannotMap: the order has no such line, or it sold another item.
+        CannotMap: the order has no such line, or it is mapped to another item.
     """
     with database.reading() as connection:
         query = sa.select(marketplace_order_lines).where(_LINES.order_id == order_row, _LINES.line == number)
@@ -89,7 +89,7 @@ def map_line(
     if line is None:
         raise CannotMap(f"The order has no line {number}: `midas orders show` numbers them.")
     if line.product_id is not None and (line.product_id, line.variant_id) != item:
-        raise CannotMap(f"Line {number} is tied to another item already; nothing was changed.")
+        raise CannotMap(f"Line {number} is mapped to another item already; nothing was changed.")
     return _map(database, order_row, number, item, order_context, source="operator")
 
 
@@ -105,7 +105,7 @@ def _map(
     with database.writing() as connection:
         waiting = orders_backordered(connection, [item])
         held = {row.id: row for row in lock_rows(connection, {order_row, *waiting})}
-        allocate_backorder(connection, waiting, order_context)  # who waits longer comes first
+        allocate_backorder(connection, waiting, order_context)  # the longest wait comes first
         return _tie(connection, held[order_row], number, item, order_context, source)
 
 
@@ -131,7 +131,7 @@ def tie_lines(
     lines: Sequence[sa.Row[Any]],
     order_context: OrderContext,
 ) -> int:
-    """Ties these lines of locked orders to the items that the shop has by now; returns how many it tied."""
+    """Maps these lines of locked orders to items that the shop has now; returns how many."""
     by_id = {row.id: row for row in held}
     named = items_named(connection, {(line.fourseller_product_id, line.sku) for line in lines})
     tied = 0
@@ -150,7 +150,7 @@ def _tie(
     order_context: OrderContext,
     source: str,
 ) -> bool:
-    """Ties one line of a locked order to an item; False when it has one by now."""
+    """Maps one line of a locked order to an item; False when it has one already."""
     query = sa.select(marketplace_order_lines).where(
         _LINES.order_id == order.id, _LINES.line == number, _LINES.product_id.is_(None), _LINES.taken == 0
     )
@@ -173,7 +173,7 @@ def _tie(
         tied = {"id": line.order_item_id, "product_id": item[0], "variant_id": item[1]}
         update_order_items(connection, order.local_order_id, [tied])
     if source == "operator" and line.sku:
-        link(connection, line.sku, item)  # the next order with it needs nobody
+        link(connection, line.sku, item)  # the next order with it is mapped automatically
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
     named = line.sku or line.title or f"line {line.line}"
     detail = f"Line {line.line}, {named}: it is {where}; {got}"
