@@ -12,7 +12,7 @@ from midas_pipelines.defs.operations import assets as operations
 from midas_pipelines.defs.operations.alert_delivery import alert_delivery, alerts_waiting
 from midas_pipelines.defs.operations.health import health_sensor
 from midas_pipelines.defs.operations.jobs import JOBS, schedules
-from midas_pipelines.defs.operations.retention import forgetting
+from midas_pipelines.defs.operations.retention import retention_schedule
 from midas_pipelines.defs.operations.run_alerts import run_alert_sensor
 from midas_pipelines.defs.operations.sensors import stale_work_sensors
 from midas_pipelines.defs.orders import assets as orders
@@ -39,7 +39,7 @@ defs = dg.Definitions(
     assets=with_freshness(with_code(ASSETS, SETTINGS), SETTINGS),
     asset_checks=dg.load_asset_checks_from_modules(DOMAINS),
     jobs=[*JOBS, alert_delivery(SETTINGS)],
-    schedules=[*schedules(SETTINGS), forgetting(SETTINGS)],
+    schedules=[*schedules(SETTINGS), retention_schedule(SETTINGS)],
     sensors=[
         *stale_work_sensors(SETTINGS),
         run_alert_sensor(SETTINGS),

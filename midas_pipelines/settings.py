@@ -51,14 +51,14 @@ WORKFLOWS = (
     "stock_watch",
     "digest",
     "operations",
-    "forget_old_runs",
-    "dirty_items_left_over",
-    "webhooks_left_over",
-    "tell_of_failures",
+    "retention",
+    "stale_items",
+    "stale_webhooks",
+    "run_failure_alerts",
     "health_watch",
     "alert_delivery",
 )
-"""What runs by itself, each by the name that `paused` knows it by."""
+"""The automatic workflows, by the names that `paused` accepts."""
 
 
 class SettingsError(Exception):
@@ -499,7 +499,7 @@ class Settings(BaseSettings):
             pool_seconds=5.0 if role == "gateway" else 30.0,
         )
 
-    def runs_by_itself(self, workflow: str) -> bool:
+    def is_automatic(self, workflow: str) -> bool:
         """Whether schedules and sensors start that workflow: they are on, and it is not paused."""
         return self.schedules and not self.is_paused(workflow)
 

@@ -1,4 +1,4 @@
-"""The one resource: gives an asset the engine, and turns expected trouble into a sentence in the UI."""
+"""`MidasResource`: gives an asset its sync context, and shows expected errors as one sentence in the UI."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def expected() -> tuple[type[Exception], ...]:
-    """Trouble that a person can act on: its message is the whole story, and stands before Dagster's own trace in the UI."""
+    """Errors that a person can act on: the UI shows their message in place of a stack trace."""
     from midas_pipelines.fourseller.errors import FourSellerError
     from midas_pipelines.store.schema.version import NotUpgraded
     from midas_pipelines.sync.context import ChannelDown
@@ -30,10 +30,10 @@ class MidasResource(dg.ConfigurableResource):
     def engine(
         self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
     ) -> "Iterator[SyncContext]":
-        """An engine for the run of `context`.
+        """The sync context for the run of `context`.
 
         Raises:
-            dagster.Failure: for expected trouble, with its sentence; it is not retried, the next tick tries anew.
+            dagster.Failure: for an expected error, with its message; not retried, the next tick tries again.
         """
         from midas_pipelines.store.database import Database
         from midas_pipelines.store.schema.version import require_upgraded
@@ -44,6 +44,6 @@ class MidasResource(dg.ConfigurableResource):
             with Database(settings.database(), settings.limits("bulk")) as database:
                 require_upgraded(database)
                 yield SyncContext(settings, database, run_id=context.run.run_id)
-        except expected() as trouble:
-            kind = {"kind": type(trouble).__name__}
-            raise dg.Failure(description=str(trouble), metadata=kind, allow_retries=False) from None
+        except expected() as error:
+            kind = {"kind": type(error).__name__}
+            raise dg.Failure(description=str(error), metadata=kind, allow_retries=False) from None

@@ -1,4 +1,4 @@
-"""The brake in Dagster: a check on what a push held back. It fails while anything is held, and turns no run red."""
+"""The brake check: what a push held back. It fails while anything is held, and fails no run."""
 
 from typing import TYPE_CHECKING
 

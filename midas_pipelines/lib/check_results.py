@@ -1,7 +1,7 @@
-"""How a check tells what it found: how many, the worst by name, and what to do about them.
+"""Check results: how many offenders, the worst by name, and what to do about them.
 
-ERROR is a broken invariant, WARN something that a person should look at. None blocks: every trouble is one item's or one
-order's, which the engine quarantines, and must not hold up the rest.
+ERROR is a broken invariant, WARN something that a person should look at. None blocks: each failure concerns one item or
+order, which the engine quarantines, and must not hold up the rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,11 +32,11 @@ def check_result(
     """A check's result.
 
     Args:
-        offenders: the worst first, each with what it is called and both values that should agree.
+        offenders: the worst first, each with its name and the two values that should agree.
         hint: what to do, in a sentence that names the command; shown when the check fails.
-        counted: what they are.
+        counted: the name of their count.
         severity: how bad a failure is.
-        passed: where it is not simply whether there are offenders.
+        passed: overrides "there are no offenders".
         name: of the check, for an asset that has several.
         description: why nothing could be judged.
         links: where to look at them, as `links.links` makes them.

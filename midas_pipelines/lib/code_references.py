@@ -16,9 +16,9 @@ KEY = "dagster/code_references"
 
 
 def with_code(assets: Iterable[Any], settings: Settings) -> list[Any]:
-    """The assets, each with its reference, if there is one that whoever looks can follow.
+    """The assets with their code references, if the reader of the UI can follow them.
 
-    What is only declared here has none.
+    Assets that are only declared have none.
     """
     if settings.code_url is None and not in_dagster_dev():
         return list(assets)
@@ -26,9 +26,9 @@ def with_code(assets: Iterable[Any], settings: Settings) -> list[Any]:
 
 
 def in_dagster_dev() -> bool:
-    """Whether `dagster dev` loads this, as in `midas dev`: then who looks at the UI sits where the files are.
+    """Whether `dagster dev` loads this, as in `midas dev`: then the UI and the files are on the same machine.
 
-    Anywhere else a path would be one inside a container, which no editor can open. Dagster tells its code servers so.
+    Anywhere else a path would be one inside a container, which no editor can open.
     """
     return os.environ.get("DAGSTER_IS_DEV_CLI") == "1"
 

@@ -17,9 +17,9 @@ NIGHTLY_FAIL = timedelta(hours=50)
 WITHOUT_POLICY = {
     "sync_plan": "It is made when a person asks for it.",
     "staff_alerts": "It is made when an alert is due, which may be never.",
-    "gateway/orders": "It tells of what webhooks brought; where none comes, nothing is told.",
-    "gateway/listings": "It tells of what changed; where nothing changes, nothing is told.",
-    "gateway/inventory": "It tells of what changed; where nothing changes, nothing is told.",
+    "gateway/orders": "It reports processed webhooks; without webhooks there is no event.",
+    "gateway/listings": "It reports changes; without changes there is no event.",
+    "gateway/inventory": "It reports changes; without changes there is no event.",
 }
 """Assets whose age says nothing, and why."""
 
@@ -76,7 +76,7 @@ def policies(settings: Settings) -> dict[str, dg.FreshnessPolicy]:
 
 
 def every(minutes: int) -> dg.FreshnessPolicy:
-    """For what is renewed every so many minutes."""
+    """The policy of an asset that is renewed every `minutes`."""
     interval = timedelta(minutes=minutes)
     return dg.FreshnessPolicy.time_window(
         warn_window=2 * interval + START_UP, fail_window=4 * interval + START_UP
@@ -84,7 +84,7 @@ def every(minutes: int) -> dg.FreshnessPolicy:
 
 
 def nightly() -> dg.FreshnessPolicy:
-    """For what is renewed once a night."""
+    """The policy of an asset that is renewed nightly."""
     return dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=NIGHTLY_FAIL)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 OWNERS = ["team:marketplaces"]
 SHOP, FOURSELLER, PEOPLE = {"writes/shop": ""}, {"writes/fourseller": ""}, {"writes/people": ""}
-"""Tags that tell what an asset changes, or whom it writes to; search for them as `tag:"writes/fourseller"`."""
+"""Tags for what an asset changes, or whom it writes to; search for them as `tag:"writes/fourseller"`."""
 PERSONAL = {"data/personal": ""}
 """The tag of what handles names and addresses of customers."""
 

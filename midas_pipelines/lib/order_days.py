@@ -23,7 +23,7 @@ def first_day(settings: Settings | None) -> str:
 def _settings() -> Settings | None:
     try:
         return load_settings()
-    except SettingsError:  # said where it can be read, by the run that needs them
+    except SettingsError:  # the run that needs them reports it
         return None
 
 

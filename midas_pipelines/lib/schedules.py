@@ -21,30 +21,30 @@ UNFINISHED = [
 
 
 def every(minutes: int) -> list[str]:
-    """The cron lines that together tick every so many minutes of the day.
+    """The cron lines that together tick every `minutes`.
 
-    Where the day does not divide so, as at 7 minutes, cron cannot say it: they tick each minute (see `due`).
+    Where the minutes do not divide a day, as with 7, cron cannot express it: they tick each minute (see `due`).
     """
     if 60 % minutes == 0:
         return ["0 * * * *"] if minutes == 60 else [f"*/{minutes} * * * *"]
     if DAY % minutes:
         return ["* * * * *"]
-    hours = lcm(minutes, 60) // 60  # after so many it begins anew
+    hours = lcm(minutes, 60) // 60  # then the pattern repeats
     ticks = [[at for at in range(60) if (hour * 60 + at) % minutes == 0] for hour in range(hours)]
     return [f"{','.join(map(str, at))} {hour}-23/{hours} * * *" for hour, at in enumerate(ticks) if at]
 
 
 def due(minutes: int, at: datetime) -> bool:
-    """Whether a tick at that moment is one of every `minutes`; cron's own `*/7` would start anew each hour."""
+    """Whether a tick at that moment is one of every `minutes`; cron's own `*/7` would restart each hour."""
     return DAY % minutes == 0 or int(at.timestamp()) // 60 % minutes == 0
 
 
 def interval_schedule(
     job_name: str, minutes: int, settings: Settings, description: str
 ) -> dg.ScheduleDefinition:
-    """A schedule that starts that job every `minutes`, and skips with a reason while the last run is still going.
+    """A schedule that starts that job every `minutes`, and skips with a reason while a run is in progress.
 
-    Its name does not tell the interval: a switch set in the UI is remembered by name, and outlives a new interval.
+    Its name does not include the interval: a switch set in the UI is remembered by name, and outlives a new interval.
     """
 
     @dg.schedule(
@@ -100,10 +100,10 @@ def unless_running(
     """A run, unless one of that workflow is under way: a pile-up is skipped, not replayed."""
     running = context.instance.get_runs_count(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED))
     if running:
-        return dg.SkipReason(f"A run of {job_name} is still going; the next tick looks again.")
+        return dg.SkipReason(f"A run of {job_name} is in progress; the next tick looks again.")
     return whole_run(job_name)
 
 
 def _status(settings: Settings, job_name: str) -> dg.DefaultScheduleStatus:
-    on = settings.runs_by_itself(job_name)
+    on = settings.is_automatic(job_name)
     return dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED

@@ -1,4 +1,4 @@
-"""A look at the shop's database for what runs outside of assets: sensors, and keeping house."""
+"""Access to the shop's database outside of assets: sensors and retention."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shop() -> "Iterator[Database | dg.SkipReason]":
-    """The shop's database for one look, or the reason why there is none to look at."""
+    """The shop's database, or the reason why it cannot be used."""
     from sqlalchemy.exc import DatabaseError
 
     from midas_pipelines.store.database import Database
@@ -25,7 +25,7 @@ def shop() -> "Iterator[Database | dg.SkipReason]":
         with Database(settings.database(), settings.limits("bulk")) as database:
             require_upgraded(database)
             yield database
-    except (SettingsError, NotUpgraded) as trouble:
-        yield dg.SkipReason(str(trouble))
-    except DatabaseError as trouble:
-        raise RuntimeError(f"The shop's database does not answer: {type(trouble.orig).__name__}.") from None
+    except (SettingsError, NotUpgraded) as error:
+        yield dg.SkipReason(str(error))
+    except DatabaseError as error:
+        raise RuntimeError(f"The shop's database does not answer: {type(error.orig).__name__}.") from None

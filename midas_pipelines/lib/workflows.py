@@ -1,4 +1,4 @@
-"""What runs by itself: how often, in what portions, how many at once, and what changes each. Knows nothing of Dagster."""
+"""The automatic workflows: interval, batch size, concurrency and settings of each. Does not import Dagster."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from midas_pipelines.settings import Settings
 
 CLAIMS_PER_CALL = 4
-"""A push claims at most so many items for each call that it may have under way."""
+"""The most items that a push claims per call in flight."""
 STARTS = {
-    "dirty_items_left_over": ("incremental_sync",),
-    "webhooks_left_over": ("order_import", "consistency_check"),
+    "stale_items": ("incremental_sync",),
+    "stale_webhooks": ("order_import", "consistency_check"),
 }
-"""What the nets under the gateway start; with all of that paused there is nothing to look for."""
+"""The workflows that the stale work sensors start; with all of them paused the sensor is off."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def timetable(settings: Settings) -> list[Entry]:
 
 
 def entry(settings: Settings, workflow: str) -> Entry:
-    """The row of that workflow."""
+    """That workflow's entry."""
     return next(found for found in timetable(settings) if found.workflow == workflow)
 
 
@@ -57,7 +57,7 @@ def shown(settings: Settings, workflow: str) -> dict[str, str | int | bool]:
 def automatic(settings: Settings, workflow: str) -> bool:
     """Whether its schedule or sensor is on from the start."""
     started = STARTS.get(workflow, (workflow,))
-    return settings.runs_by_itself(workflow) and any(settings.runs_by_itself(name) for name in started)
+    return settings.is_automatic(workflow) and any(settings.is_automatic(name) for name in started)
 
 
 def minutes(count: int) -> str:
@@ -123,7 +123,7 @@ def _nightly(settings: Settings) -> list[Entry]:
         ),
         _entry(
             settings,
-            "forget_old_runs",
+            "retention",
             _daily(night - 1, 30),
             "MIDAS_FULL_SYNC_HOUR, half an hour before it",
             "nightly",
@@ -155,21 +155,21 @@ def _sensors(settings: Settings) -> list[Entry]:
     return [
         _entry(
             settings,
-            "dirty_items_left_over",
+            "stale_items",
             f"when an item {waits}",
             "MIDAS_STALE_WORK_SECONDS; starts incremental_sync and is off with it",
             None,
         ),
         _entry(
             settings,
-            "webhooks_left_over",
+            "stale_webhooks",
             f"when a webhook {waits}",
             "MIDAS_STALE_WORK_SECONDS; starts order_import and consistency_check and is off with both",
             None,
         ),
         _entry(
             settings,
-            "tell_of_failures",
+            "run_failure_alerts",
             "when a run fails; looks every 15 s",
             "nothing, the interval is fixed",
             None,

@@ -17,7 +17,7 @@ def test_a_full_sync_tells_what_it_did(environment: World, execute: Execute) -> 
     result = execute("full_sync")
     told = metadata(result, "fourseller_listings")
     assert result.success
-    assert told["run"].startswith("3 scanned, 2 created, 1 set aside; ")
+    assert told["run"].startswith("3 scanned, 2 created, 1 quarantined; ")
     assert "no SKU" in told["problems"].records[0].data["reason"]
 
 

@@ -87,7 +87,7 @@ def test_a_tick_skips_with_a_reason_while_the_last_run_is_still_going(tmp_path: 
         instance.create_run_for_job(defs.resolve_job_def("order_import"), status=dg.DagsterRunStatus.STARTED)
         tick = schedule.evaluate_tick(context)
     assert not tick.run_requests
-    assert tick.skip_message == "A run of order_import is still going; the next tick looks again."
+    assert tick.skip_message == "A run of order_import is in progress; the next tick looks again."
 
 
 def test_every_asset_that_runs_has_a_pool_and_each_pool_one_slot_but_that_of_full_syncs() -> None:

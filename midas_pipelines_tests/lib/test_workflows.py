@@ -7,7 +7,7 @@ import pytest
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.alert_delivery import alerts_waiting
 from midas_pipelines.defs.operations.assets import automation
-from midas_pipelines.defs.operations.retention import forgetting
+from midas_pipelines.defs.operations.retention import retention_schedule
 from midas_pipelines.defs.operations.run_alerts import run_alert_sensor
 from midas_pipelines.defs.operations.sensors import stale_work_sensors
 from midas_pipelines.lib.workflows import entry, timetable
@@ -37,7 +37,7 @@ def test_every_schedule_and_sensor_tells_its_row_in_the_ui() -> None:
 def test_the_job_of_a_row_tells_it_too() -> None:
     jobs = {found.workflow: defs.resolve_job_def(found.workflow) for found in timetable(Settings())[:9]}
     for name, job in jobs.items():
-        if name != "forget_old_runs":
+        if name != "retention":
             assert entry(Settings(), name).in_words in str(job.description), name
 
 
@@ -45,22 +45,22 @@ def test_the_job_of_a_row_tells_it_too() -> None:
 def test_each_is_left_off_by_its_name(workflow: str) -> None:
     settings = Settings(schedules=True, paused=workflow)
     off = {found.workflow for found in timetable(settings) if not found.on}
-    with_it = {"incremental_sync": {"dirty_items_left_over"}}.get(workflow, set())
+    with_it = {"incremental_sync": {"stale_items"}}.get(workflow, set())
     assert off == {workflow} | with_it
 
 
 def test_sensors_start_as_their_rows_say() -> None:
-    paused = "operations, forget_old_runs, tell_of_failures, alert_delivery, dirty_items_left_over"
+    paused = "operations, retention, run_failure_alerts, alert_delivery, stale_items"
     settings = Settings(schedules=True, paused=paused)
     started = [
         automation(settings),
-        forgetting(settings),
+        retention_schedule(settings),
         run_alert_sensor(settings),
         alerts_waiting(settings),
         *stale_work_sensors(settings),
     ]
     states = {one.name: one.default_status.value for one in started}
-    assert [name for name, state in states.items() if state == "RUNNING"] == ["webhooks_left_over"]
+    assert [name for name, state in states.items() if state == "RUNNING"] == ["stale_webhooks"]
 
 
 def test_a_portion_is_never_more_than_a_push_claims() -> None:

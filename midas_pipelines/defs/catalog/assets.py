@@ -1,4 +1,4 @@
-"""The catalogue: what the shop sells right now."""
+"""Catalog assets: what the shop sells now."""
 
 import time
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ storefront_products = dg.AssetSpec(
     group_name="storefront",
     kinds={"postgres"},
     owners=OWNERS,
-    description="The shop's own `products` and `product_variants`. Triggers note each change, whoever makes it.",
+    description="The shop's own `products` and `product_variants`. Triggers record each change, from any writer.",
 )
 
 
@@ -43,7 +43,7 @@ storefront_products = dg.AssetSpec(
         brand="string",
         state="string: new, listed, quarantined or removed",
         reason="string: why it cannot be listed",
-        shard="string: the part of the catalogue that a backfill takes it in",
+        shard="string: the shard of the catalog that a backfill handles it in",
     ),
 )
 def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
@@ -84,7 +84,7 @@ def _with_shards(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 @dg.asset_check(asset=catalog_snapshot, name="skus_unique")
 def skus_unique(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
-    """No two sellable items share a SKU: 4Seller could not tell them apart."""
+    """No two sellable items share a SKU: 4Seller could not distinguish them."""
     from midas_pipelines.sync.operations.catalog import duplicate_skus
 
     with midas.engine(context) as engine:
@@ -95,6 +95,6 @@ def skus_unique(context: dg.AssetCheckExecutionContext, midas: MidasResource) ->
         links=where,
         counted="shared",
         severity=WARN,
-        hint="Give each of them a SKU of its own in the shop; until then the later ones are set aside: "
+        hint="Give each of them a SKU of its own in the shop; until then the later ones are quarantined: "
         "`midas items list`.",
     )

@@ -1,8 +1,8 @@
-"""What the gateway did at once, between two runs: assets of its own, that no run makes.
+"""Assets for the gateway's work between runs; no run materializes them.
 
-It tells of them itself, at most once a minute (`midas_pipelines.gateway.worker.dagster_events`). Were its deeds told as those of the assets
-that runs make, each would stand there as newer than the checks of the last run, and would keep an asset fresh whose
-runs have stopped.
+The gateway reports them itself, at most once a minute (`midas_pipelines.gateway.worker.dagster_events`). If it reported
+to the assets that runs materialize, its events would look newer than the last run's checks, and would keep an asset
+fresh whose runs have stopped.
 """
 
 import dagster as dg
@@ -12,7 +12,9 @@ from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, PERSONAL, SHOP
 PREFIX = "gateway"
 
 
-def _told_by_gateway(name: str, described: str, *, reads: list[str], writes: dict[str, str]) -> dg.AssetSpec:
+def _reported_by_gateway(
+    name: str, described: str, *, reads: list[str], writes: dict[str, str]
+) -> dg.AssetSpec:
     return dg.AssetSpec(
         [PREFIX, name],
         group_name=PREFIX,
@@ -20,24 +22,24 @@ def _told_by_gateway(name: str, described: str, *, reads: list[str], writes: dic
         owners=OWNERS,
         tags={"driver": "gateway", **writes},
         deps=[dg.AssetKey(reads)],
-        description=f"{described} The gateway does this within a second or two, and sums it up here, a minute at most in "
-        "one event, with how long it took from the change to the answer.",
+        description=f"{described} The gateway does this within a second or two, and reports it here at most once a "
+        "minute, with the time from each change to its confirmation.",
     )
 
 
-gateway_orders = _told_by_gateway(
+gateway_orders = _reported_by_gateway(
     "orders",
-    "Orders that webhooks told of, read from 4Seller and taken in.",
+    "Orders announced by webhooks, read from 4Seller and imported.",
     reads=["fourseller", "orders"],
     writes=SHOP | PERSONAL,
 )
-gateway_listings = _told_by_gateway(
+gateway_listings = _reported_by_gateway(
     "listings",
-    "Items brought to 4Seller or taken off as soon as they changed.",
+    "Items pushed to 4Seller or removed from it as soon as they changed.",
     reads=["storefront", "products"],
     writes=FOURSELLER,
 )
-gateway_inventory = _told_by_gateway(
+gateway_inventory = _reported_by_gateway(
     "inventory",
     "Quantities pushed as soon as the stock changed.",
     reads=["storefront", "products"],

@@ -17,9 +17,9 @@ GROUP = "inventory"
 
 
 class InventoryConfig(dg.Config):
-    """How eagerly to push."""
+    """Options of an inventory push."""
 
-    ignore_delays: bool = Field(default=False, description="Also the items that are backing off.")
+    ignore_delays: bool = Field(default=False, description="Also push items in backoff.")
 
 
 @dg.asset(
@@ -33,7 +33,7 @@ class InventoryConfig(dg.Config):
     metadata=columns(
         product_id="int: the shop's product",
         variant_id="int: its variant, empty for a product without",
-        delta="int: units added or taken",
+        delta="int: units added or removed",
         quantity_after="int: units on hand after it",
         source="string: website, fourseller, operator or reconcile",
         cause="string: why",
@@ -43,7 +43,7 @@ class InventoryConfig(dg.Config):
 def inventory_levels(
     context: dg.AssetExecutionContext, config: InventoryConfig, midas: MidasResource
 ) -> dg.MaterializeResult:
-    """The quantities on 4Seller: each item whose stock changed is pushed as an absolute number, never a delta."""
+    """Pushes the quantity of each item whose stock changed, as an absolute number, never a delta."""
     from midas_pipelines.store.stock.checks import stock_totals
     from midas_pipelines.store.stock.sales_velocity import oversold_lines, top_movers
     from midas_pipelines.sync.progress import report_progress
@@ -75,7 +75,7 @@ def inventory_levels(
 
 @dg.asset_check(asset=inventory_levels)
 def no_negative_stock(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
-    """No item has less than nothing on hand."""
+    """No item has a negative quantity on hand."""
     from midas_pipelines.store.stock.checks import negative_stock
 
     with midas.engine(context) as engine:
@@ -84,7 +84,7 @@ def no_negative_stock(context: dg.AssetCheckExecutionContext, midas: MidasResour
     return check_result(
         offenders,
         links=where,
-        hint="The shop's own code took more than was there: count the item and correct its `stock_quantity`; "
+        hint="The shop's own code deducted more than was on hand: count the item and correct its `stock_quantity`; "
         "4Seller shows it as sold out meanwhile.",
     )
 
@@ -102,6 +102,6 @@ def ledger_explains_stock(
     return check_result(
         offenders,
         links=where,
-        hint="Its stock was changed while the triggers were away, or the ledger was: `midas explain SKU` shows the last row "
+        hint="Its stock or the ledger was changed while the triggers were missing: `midas explain SKU` shows the last row "
         "that explains it, `midas db upgrade` puts the triggers back; then count the item and correct its `stock_quantity`.",
     )

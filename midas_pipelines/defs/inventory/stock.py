@@ -1,4 +1,4 @@
-"""What runs out, what the channel may show, and what staff are told."""
+"""Availability, low stock, the daily digest and staff alerts."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ def channel_availability(context: dg.AssetExecutionContext, midas: MidasResource
     group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[inventory_levels], pool="stock"
 )
 def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """The items that run out, by threshold and by days of cover; staff are told once per crossing."""
+    """Items that are running out, by threshold and days of cover; alerts staff once per crossing."""
     from midas_pipelines.sync.operations.low_stock import check_low_stock
 
     with midas.engine(context) as engine:
@@ -68,7 +68,7 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
 
 @dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[low_stock], pool="digest")
 def daily_digest(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """One message a day to staff: what is low, what waits for a person, how consistent 4Seller was."""
+    """One message a day to staff: what is low, what needs a person, how consistent 4Seller was."""
     from midas_pipelines.sync.operations.digest import write_digest
     from midas_pipelines.sync.operations.low_stock import check_low_stock
     from midas_pipelines.sync.operations.markdown import plain
@@ -87,7 +87,7 @@ def daily_digest(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
 
 @dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, pool="alerts")
 def staff_alerts(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """The outbox of alerts, delivered to the targets in MIDAS_NOTIFY_URLS; a dead target leaves them waiting."""
+    """Delivers the alert outbox to the targets in MIDAS_NOTIFY_URLS; a target that is down leaves alerts waiting."""
     with midas.engine(context) as engine:
         delivered = _deliver(engine)
     return dg.MaterializeResult(
@@ -102,7 +102,7 @@ def staff_alerts(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
 def nothing_sold_out_that_sells(
     context: dg.AssetCheckExecutionContext, midas: MidasResource
 ) -> dg.AssetCheckResult:
-    """No item that sold in the last four weeks has nothing left."""
+    """No item that sold in the last four weeks is out of stock."""
     from midas_pipelines.sync.operations.low_stock import check_low_stock
 
     with midas.engine(context) as engine:
@@ -112,7 +112,7 @@ def nothing_sold_out_that_sells(
         gone,
         links=where,
         severity=WARN,
-        hint="Reorder them; `midas stock low` lists all that runs out, the fastest seller first.",
+        hint="Reorder them; `midas stock low` lists all items that are running out, the fastest seller first.",
     )
 
 

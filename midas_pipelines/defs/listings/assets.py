@@ -42,22 +42,22 @@ COLUMNS = columns(
     metadata=COLUMNS,
 )
 def fourseller_listings(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """The shop's items on 4Seller, each one considered: created, updated, taken off; adopted where 4Seller had the SKU.
+    """Syncs every item to 4Seller: creates, updates, deletes; adopts a listing where 4Seller already has the SKU.
 
-    A shard is done when all of its items were held against 4Seller's listing, which is read once in each run. What
-    changes in between is pushed by `changed_listings`. An item that cannot be listed is set aside with its reason and
-    never holds up another.
+    A shard is done when all of its items were compared with 4Seller's listings, which are read once per run. What
+    changes in between is pushed by `changed_listings`. An item that cannot be listed is quarantined with its reason and
+    never blocks another.
     """
     with midas.engine(context) as engine:
         return _synced(context, engine, FULL, shards=shards_of(context))
 
 
 class ChangesConfig(dg.Config):
-    """Which items to bring to 4Seller."""
+    """Which items to push."""
 
-    skus: list[str] = Field(default=[], description="Only these items, whether they changed or not.")
-    ignore_delays: bool = Field(default=False, description="Also the items that are backing off.")
-    apply_plan: str = Field(default="", description="A plan's file: its steps are sent, and nothing else.")
+    skus: list[str] = Field(default=[], description="Only these items, changed or not.")
+    ignore_delays: bool = Field(default=False, description="Also push items in backoff.")
+    apply_plan: str = Field(default="", description="A plan file: only its changes are sent.")
 
 
 @dg.asset(
@@ -73,9 +73,9 @@ class ChangesConfig(dg.Config):
 def changed_listings(
     context: dg.AssetExecutionContext, config: ChangesConfig, midas: MidasResource
 ) -> dg.MaterializeResult:
-    """The items that changed since 4Seller last confirmed them, pushed; or some that a person named.
+    """Pushes the items that changed since 4Seller last confirmed them, or the named ones.
 
-    It touches nothing else, and has no shards: what is left undone stays marked, for the next run or a full sync.
+    It touches nothing else, and has no shards: unfinished items stay dirty for the next run or a full sync.
     """
     from midas_pipelines.sync.listings.approved_plan import read_plan
 
@@ -98,23 +98,23 @@ def _synced(
     shards: Shards | None = None,
     **wish: Any,
 ) -> dg.MaterializeResult:
-    """One sync, told in the log as it goes; of several shards the counts are in words, as they are none of theirs."""
+    """Runs one sync and logs its progress. A run over several shards has its counts as text: Dagster shows them on each."""
     from midas_pipelines.sync.product_sync import Mode, sync_products
     from midas_pipelines.sync.progress import report_progress
 
     mode = Mode.FULL if scope == FULL else Mode.INCREMENTAL
     progress = report_progress(context.log.info, "items", lambda: waiting(engine, shards))
     report = asyncio.run(sync_products(engine, mode, shards=shards, on_progress=progress, **wish))
-    told = counts_in_words(report, *COUNTS)
-    context.log.info(f"Products, {scope}: {told}")
+    summary = counts_in_words(report, *COUNTS)
+    context.log.info(f"Products, {scope}: {summary}")
     if scope == FULL:
-        _tell_each_shard(context, engine)
+        _add_shard_metadata(context, engine)
         scope = f"{scope}, {shard_metadata(context)}"
     several = context.has_partition_key_range and len(context.partition_keys) > 1
     return dg.MaterializeResult(
         check_results=[brake_result(report)],
         metadata={
-            **({"run": told} if several else _counted(report)),
+            **({"run": summary} if several else _counted(report)),
             "scope": scope,
             "problems": table(report.problems),
             **links(engine, report.problems),
@@ -122,8 +122,8 @@ def _synced(
     )
 
 
-def _tell_each_shard(context: dg.AssetExecutionContext, engine: "SyncContext") -> None:
-    """What is true of each shard alone, for its plot."""
+def _add_shard_metadata(context: dg.AssetExecutionContext, engine: "SyncContext") -> None:
+    """Adds each shard's own counts, for its plot."""
     from midas_pipelines.store.items.mappings import shard_totals
 
     with engine.database.reading() as connection:
@@ -139,7 +139,7 @@ def _counted(report: "ProductReport") -> dict[str, int | float]:
 
 
 def waiting(engine: "SyncContext", shards: Shards | None) -> int:
-    """How many items of those shards are yet to be pushed."""
+    """The number of dirty items in those shards."""
     from midas_pipelines.store.items.mappings import count_dirty
 
     with engine.database.reading() as connection:
@@ -147,7 +147,7 @@ def waiting(engine: "SyncContext", shards: Shards | None) -> int:
 
 
 class PlanConfig(dg.Config):
-    """Which items to plan for, as for the listings."""
+    """Which items to plan for."""
 
     full: bool = Field(default=True, description="Plan for every item, not only those that changed.")
     skus: list[str] = Field(default=[], description="Only these items.")
@@ -157,7 +157,7 @@ class PlanConfig(dg.Config):
 def sync_plan(
     context: dg.AssetExecutionContext, config: PlanConfig, midas: MidasResource
 ) -> dg.MaterializeResult:
-    """What a sync would do to each item, and nothing done: no request is sent."""
+    """What a sync would do to each item; a dry run that sends no request."""
     from midas_pipelines.sync.product_sync import Mode, sync_products
 
     with midas.engine(context) as engine:

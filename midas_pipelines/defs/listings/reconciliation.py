@@ -1,4 +1,4 @@
-"""Observation: what 4Seller really shows, read back and held against the shop."""
+"""Reconciliation: reads back what 4Seller shows and compares it with the shop."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.reconcile.run import ReconcileReport
 
 PROMISED_CONSISTENCY = 0.999
-"""The share of items that 4Seller shows as the shop has them; the promise of the design."""
+"""The share of items that 4Seller shows as the shop has them."""
 
 READ_ONCE = dg.BackfillPolicy.single_run()
-"""4Seller can only be read whole: a backfill reads it once for each unbroken range of shards, as Dagster makes its runs."""
+"""4Seller's listings can only be read whole: a backfill reads them once per unbroken range of shards."""
 
 CHECKS = {
     "every_active_item_listed": ("listing", "Every active item that can be listed is on 4Seller."),
@@ -30,34 +30,34 @@ CHECKS = {
     ),
     "content_matches": (
         "content",
-        "At least 99.9 % of the listings show the shop's words, pictures and measures.",
+        "At least 99.9 % of the listings show the shop's text, images and dimensions.",
     ),
 }
 HINTS = {
-    "listing": "`midas items list` tells why one cannot be listed; `midas sync products --full` lists the rest.",
-    "price": "`midas conflicts list` shows who moved a price; `midas conflicts resolve ID --take shop` puts the shop's back.",
+    "listing": "`midas items list` shows why one cannot be listed; `midas sync products --full` lists the rest.",
+    "price": "`midas conflicts list` shows who changed a price; `midas conflicts resolve ID --take shop` puts the shop's back.",
     "quantity": "`midas explain SKU` shows where a quantity comes from; `midas sync inventory` pushes what the shop says.",
     "content": "`midas conflicts list` shows what was edited on 4Seller; `midas conflicts pin SKU FIELD` keeps an edit.",
 }
 SEVERITY = {"content": WARN}
-"""Words and pictures cost no sale; a wrong price or quantity does."""
+"""Wrong text or images cost no sale; a wrong price or quantity does."""
 
 CONSISTENT = "consistent"
 ABSOLUTE = {
     "published_not_above_available": (
         "above",
         "No item is offered on 4Seller in a greater quantity than the shop and its rules let it.",
-        "It may be sold though it is not there: `midas sync inventory` pushes what is; `midas explain SKU` shows where the "
+        "It may be oversold: `midas sync inventory` pushes the available quantity; `midas explain SKU` shows where the "
         "quantity comes from, and `midas status` whether pushes get through.",
     ),
     "one_product_per_sku": (
         "doubled",
         "No item has two products of its SKU on 4Seller.",
-        "Buyers see the item twice, and only one of the two is kept right: `midas items list` names it; delete the other on "
+        "Buyers see the item twice, and only one of the two is kept up to date: `midas items list` names it; delete the other on "
         "4Seller.",
     ),
 }
-"""What no share of items may break."""
+"""Checks that no item may fail."""
 
 
 @dg.asset(
@@ -91,22 +91,22 @@ ABSOLUTE = {
     ],
 )
 def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """What 4Seller really shows, read back page by page, held against the shop and settled by policy.
+    """Reads back what 4Seller shows, compares it with the shop, and resolves differences by policy.
 
     `consistency` is the share of items shown as the shop has them, and absent when none could be judged. Items that
-    changed and are not pushed yet are counted apart, as `changing`; those of which 4Seller showed nothing readable, as
-    `not_seen`. A run for some shards judges their items; products that are no item's are told of by
-    a run for all.
+    changed and are not pushed yet are counted as `changing`; those for which 4Seller showed nothing readable, as
+    `not_seen`. A run for some shards judges only their items; only a run for all shards reports products that match no
+    item.
     """
     from midas_pipelines.sync.reconcile.run import reconcile
 
     with midas.engine(context) as engine:
         report = asyncio.run(reconcile(engine, shards=shards_of(context)))
         where = links(engine, report.worst)
-    told = counts_in_words(
+    summary = counts_in_words(
         report, "listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting"
     )
-    context.log.info(f"Read back: {told}")
+    context.log.info(f"Read back: {summary}")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.listed,
@@ -135,7 +135,7 @@ def _consistent(report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
         passed=_unjudged(report) is None
         and (report.consistency is None or report.consistency >= PROMISED_CONSISTENCY),
         description=_unjudged(report),
-        hint="`midas reconcile` looks again and settles by policy; `midas conflicts list` shows what waits for a person.",
+        hint="`midas reconcile` compares again and resolves by policy; `midas conflicts list` shows what needs a person.",
         links=where,
         more=numbers(report, "scanned", "changing", "not_seen", "discrepancies", "settled", "waiting")
         | _judged(consistency=report.consistency),
@@ -158,14 +158,14 @@ def _absolute(name: str, report: "ReconcileReport", where: Shown) -> dg.AssetChe
 def _unjudged(report: "ReconcileReport") -> str | None:
     """Why nothing can be concluded from a read-back; None when something can."""
     if not report.complete:
-        return "4Seller's listing could not be read whole; nothing was concluded."
+        return "4Seller's listings could not be read completely; nothing was concluded."
     if report.scanned and report.consistency is None:
-        return "Every item waits to be pushed; nothing that 4Seller shows could be judged. Run a sync first."
+        return "Every item is waiting to be pushed, so none could be judged. Run a sync first."
     return None
 
 
 def _judged(**shares: float | None) -> dict[str, float]:
-    """Those of the shares that are known: a plot shows a gap where nothing was judged, not a full gauge."""
+    """The known shares: a plot shows a gap where nothing was judged, not 100 %."""
     return {name: round(share, 6) for name, share in shares.items() if share is not None}
 
 

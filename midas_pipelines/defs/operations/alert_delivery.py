@@ -1,4 +1,4 @@
-"""The delivery of alerts to staff, for those that no other run has sent."""
+"""Delivers alerts to staff that no other run has sent."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def alert_delivery(settings: Settings) -> Any:
 
 def alerts_waiting(settings: Settings) -> dg.SensorDefinition:
     """The sensor that starts that job."""
-    on = settings.runs_by_itself(NAME)
+    on = settings.is_automatic(NAME)
 
     @dg.sensor(
         name="alerts_waiting",
@@ -47,7 +47,7 @@ def alerts_waiting(settings: Settings) -> dg.SensorDefinition:
                     "MIDAS_NOTIFY_URLS is not set: alerts stay in the outbox (`midas alerts list`)."
                 )
             if not something_due(database):
-                return dg.SkipReason("No alert waits.")
+                return dg.SkipReason("No alert is due.")
         return unless_running(context, NAME)
 
     return waiting

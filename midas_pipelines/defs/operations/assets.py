@@ -1,4 +1,4 @@
-"""Operations: how well the syncs run, what they will need, and a daily report."""
+"""Operations assets: sync performance, capacity plan and daily report."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -34,8 +34,7 @@ REPORT = "daily_report"
 def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Throughput, latency, error rate and age of the queue over the last hour, to be plotted over time.
 
-    What the gateway did counts in. `requests_per_second` is over the seconds in which a sync or the gateway was at
-    work, not those between.
+    Includes the gateway. `requests_per_second` covers only the seconds in which a sync or the gateway was working.
     """
     from midas_pipelines.store.operations import sync_metrics
     from midas_pipelines.sync.operations.performance import by_kind, sum_up
@@ -129,7 +128,7 @@ def _measured(engine: "SyncContext") -> "forecast.Measured":
     automation_condition=dg.AutomationCondition.on_cron(f"0 {SETTINGS.report_hour} * * *"),
 )
 def sync_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """The day in one page: what was synced, what waits, what needs a person. Its short form is sent to staff."""
+    """The day on one page: what was synced, what is waiting, what needs a person. Sends a short form to staff."""
     from midas_pipelines.store.operations import sync_metrics
     from midas_pipelines.store.operations.overview import overview
     from midas_pipelines.sync.operations.daily_report import report_markdown, short
@@ -164,7 +163,7 @@ def _send(engine: "SyncContext", text: str) -> None:
 
 def automation(settings: Settings) -> dg.AutomationConditionSensorDefinition:
     """The sensor that runs these assets when their conditions hold: after their cron tick, once what they read is new."""
-    on = settings.runs_by_itself(GROUP)
+    on = settings.is_automatic(GROUP)
     return dg.AutomationConditionSensorDefinition(
         "operations_automation",
         target=dg.AssetSelection.groups(GROUP),

@@ -1,4 +1,4 @@
-"""Alerts for what no run reports: failed checks, late assets, items that do not get through, a gateway that is gone.
+"""Alerts for what no run reports: failed checks, late assets, stuck items, a gateway that is down.
 
 Checks only read; this sensor turns their latest results into alerts, and clears those that pass again.
 """
@@ -19,14 +19,14 @@ MOST_NAMED = 10
 
 
 def health_sensor(settings: Settings) -> dg.SensorDefinition:
-    """The sensor that keeps these alerts; it launches nothing."""
-    on = settings.runs_by_itself(NAME)
+    """The sensor that maintains these alerts; it launches nothing."""
+    on = settings.is_automatic(NAME)
 
     @dg.sensor(
         name=NAME,
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
-        description="Raises an alert for each failed check, late asset, and worker that is gone; clears it when it is over. "
+        description="Raises an alert for each failed check, late asset and dead worker; clears it when it is resolved. "
         + entry(settings, NAME).in_words,
         metadata=shown(settings, NAME),
     )
@@ -53,7 +53,7 @@ def health_sensor(settings: Settings) -> dg.SensorDefinition:
 def failed_checks(
     instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]
 ) -> tuple[dict[str, str], set[str]]:
-    """The ERROR checks whose latest result is a failure, each in words, and those whose result is not known."""
+    """The ERROR checks whose latest result is a failure, each in words, and those with no result yet."""
     failed: dict[str, str] = {}
     unknown: set[str] = set()
     for key in keys:
@@ -94,13 +94,13 @@ def _name(row: dg.TableRecord) -> str:
 
 
 def late_assets(instance: dg.DagsterInstance, longest: Mapping[str, timedelta], now: float) -> dict[str, str]:
-    """The assets that were made before and are older than they may get; `now` in seconds since 1970."""
+    """The assets that were materialized before and are too old; `now` in seconds since 1970."""
     late = {}
     for name, allowed in longest.items():
         made = instance.get_latest_materialization_event(dg.AssetKey.from_user_string(name))
         if made is not None and now - made.timestamp > allowed.total_seconds():
             late[name] = (
-                f"Asset {name} is late: it may be {allowed} old. See why its workflow does not run: `midas status`, or its "
+                f"Asset {name} is late: the limit is {allowed}. See why its workflow does not run: `midas status`, or its "
                 "schedule and last run in the Dagster UI."
             )
     return late

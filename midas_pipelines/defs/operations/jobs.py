@@ -1,4 +1,4 @@
-"""The workflows as jobs: what runs together, and what a person who starts one should know."""
+"""The workflows as Dagster jobs, with their schedules."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from midas_pipelines.defs.inventory.assets import inventory_levels, ledger_expla
 from midas_pipelines.defs.inventory.stock import channel_availability, daily_digest, low_stock
 from midas_pipelines.defs.listings.assets import changed_listings, fourseller_listings, sync_plan
 from midas_pipelines.defs.listings.reconciliation import listing_observation
-from midas_pipelines.defs.operations.retention import forget_old_runs
+from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.orders.assets import (
     customer_messages,
     order_fulfilment,
@@ -46,11 +46,11 @@ SHOP_CHECKS = [
     no_order_waits_for_a_person,
     orders_are_fresh,
 ]
-"""Checks that read the shop's database alone: they run also while 4Seller is away and their assets fail."""
+"""Checks that read the shop's database alone: they also run while 4Seller is down and their assets fail."""
 
 
 def _job(name: str, assets: Sequence[Any], description: str, checks: Sequence[Any] = ()) -> Any:
-    """A job over these assets and their checks, and over checks of others, that says of itself how often it runs."""
+    """A job over these assets and their checks, and other checks; its description says how often it runs."""
     selection: dg.AssetSelection = dg.AssetSelection.assets(*assets)
     if checks:
         selection = selection | dg.AssetSelection.checks(*checks)
@@ -68,14 +68,14 @@ def _job(name: str, assets: Sequence[Any], description: str, checks: Sequence[An
 full_sync = _job(
     "full_sync",
     [catalog_snapshot, fourseller_listings],
-    "Considers every item: reads 4Seller's listing, pushes what differs. Backfill it to share it out by shards.",
+    "Checks every item: reads 4Seller's listings, pushes what differs. Backfill it to split it by shard.",
 )
 incremental_sync = _job(
     "incremental_sync",
     [changed_listings],
     "Pushes the items that changed since they were last confirmed.",
 )
-plan_sync = _job("plan_sync", [sync_plan], "Says what a sync would do; sends nothing.")
+plan_sync = _job("plan_sync", [sync_plan], "Shows what a sync would do; sends nothing.")
 inventory_push = _job(
     "inventory_push", [inventory_levels], "Pushes the quantities of items whose stock changed."
 )
@@ -92,7 +92,7 @@ order_backfill = _job(
 status_sync = _job(
     "status_sync",
     [order_statuses, order_fulfilment, customer_messages],
-    "Brings order statuses together, both ways, with parcels and messages to customers.",
+    "Syncs order statuses both ways, with shipments and messages to customers.",
 )
 consistency_check = _job(
     "consistency_check",
@@ -103,7 +103,7 @@ consistency_check = _job(
 stock_watch = _job(
     "stock_watch",
     [channel_availability, low_stock],
-    "Finds what runs out and tells staff, once per crossing; and checks what the shop alone can show.",
+    "Finds low stock and alerts staff, once per crossing; runs the checks that need only the shop.",
     checks=SHOP_CHECKS,
 )
 digest = _job("digest", [daily_digest], "Writes and sends the day's digest to staff.")
@@ -119,7 +119,7 @@ JOBS: list[Any] = [
     consistency_check,
     stock_watch,
     digest,
-    forget_old_runs,
+    retention,
 ]
 
 
@@ -139,7 +139,7 @@ def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
             consistency_check.name, settings.reconcile_interval, settings, "What 4Seller really shows."
         ),
         interval_schedule(
-            stock_watch.name, settings.stock_watch_interval, settings, "What runs out, told to staff."
+            stock_watch.name, settings.stock_watch_interval, settings, "Low stock, with alerts to staff."
         ),
         daily_schedule(digest.name, settings.digest_hour, settings, "The day's digest to staff."),
     ]

@@ -1,4 +1,4 @@
-"""Forgetting what nobody looks at any more: Dagster's runs with their logs, webhooks done with, old audit rows."""
+"""Retention: deletes old Dagster runs with their logs, finished webhooks and old audit rows."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -14,11 +14,9 @@ if TYPE_CHECKING:
     from midas_pipelines.store.database import Database
 
 
-@dg.op(
-    description="Removes finished runs, their events and their logs, once they are old enough and nothing needs them."
-)
+@dg.op(description="Deletes old finished runs with their events and logs, unless something still needs them.")
 def remove_old_runs(context: dg.OpExecutionContext) -> int:
-    """How many were removed; those of the last `MIDAS_KEEP_RUNS_DAYS` days stay, and those behind what is newest."""
+    """Deletes runs older than `MIDAS_KEEP_RUNS_DAYS`, except those behind the newest events; returns how many."""
     days = load_settings().keep_runs_days
     removed = delete_old_runs(context.instance, _days_ago(days))
     context.add_output_metadata({"runs": removed})
@@ -27,15 +25,15 @@ def remove_old_runs(context: dg.OpExecutionContext) -> int:
 
 
 @dg.op(
-    description="Removes what belongs to no run, or outlives it: what the gateway told, and results of checks."
+    description="Deletes old events that belong to no run or outlive it: gateway reports and check results."
 )
 def remove_old_events(context: dg.OpExecutionContext) -> int:
-    """How many were removed; those of the last `MIDAS_KEEP_RUNS_DAYS` days stay, and the newest of each."""
+    """Deletes events older than `MIDAS_KEEP_RUNS_DAYS`, except the newest of each; returns how many."""
     days = load_settings().keep_runs_days
     events = delete_old_events(context.instance, _days_ago(days))
     checks = delete_old_checks(context.instance, _days_ago(days))
     context.add_output_metadata({"events": events, "check_results": checks})
-    context.log.info(f"{events} events and {checks} results of checks older than {days} days were removed.")
+    context.log.info(f"{events} events and {checks} check results older than {days} days were removed.")
     return events + checks
 
 
@@ -43,55 +41,58 @@ def _days_ago(days: int) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
 
-@dg.op(description="Removes webhooks that were applied or superseded, once they are old enough.")
+@dg.op(description="Deletes old webhooks that were applied or superseded.")
 def remove_old_webhooks(context: dg.OpExecutionContext) -> int:
-    """How many were removed; those of the last `MIDAS_KEEP_WEBHOOKS_DAYS` days stay, and all that are not done with."""
+    """Deletes finished webhooks older than `MIDAS_KEEP_WEBHOOKS_DAYS`; returns how many."""
     from midas_pipelines.store.gateway import webhooks
 
-    return _forget_rows(context, "webhooks", load_settings().keep_webhooks_days, webhooks.delete_old_webhooks)
+    return _delete_rows(context, "webhooks", load_settings().keep_webhooks_days, webhooks.delete_old_webhooks)
 
 
-@dg.op(description="Removes rows of the gateway's audit log, once they are old enough.")
+@dg.op(description="Deletes old rows of the gateway's audit log.")
 def remove_old_audit_rows(context: dg.OpExecutionContext) -> int:
-    """How many were removed; those of the last `MIDAS_KEEP_AUDIT_DAYS` days stay."""
+    """Deletes audit rows older than `MIDAS_KEEP_AUDIT_DAYS`; returns how many."""
     from midas_pipelines.store.gateway import audit
 
-    return _forget_rows(context, "audit_rows", load_settings().keep_audit_days, audit.delete_old_audit_rows)
+    return _delete_rows(context, "audit_rows", load_settings().keep_audit_days, audit.delete_old_audit_rows)
 
 
-class _Forget(Protocol):
+class _DeleteRows(Protocol):
     def __call__(self, database: "Database", *, days: int) -> int: ...
 
 
-def _forget_rows(context: dg.OpExecutionContext, what: str, days: int, forget_rows: _Forget) -> int:
+def _delete_rows(context: dg.OpExecutionContext, what: str, days: int, delete_rows: _DeleteRows) -> int:
     with shop() as database:
         if isinstance(database, dg.SkipReason):
             context.log.info(f"No {what} were removed. {database.skip_message}")
             return 0
-        removed = forget_rows(database, days=days)
+        removed = delete_rows(database, days=days)
     context.add_output_metadata({what: removed})
     context.log.info(f"{removed} {what} older than {days} days were removed.")
     return removed
 
 
-@dg.job(executor_def=dg.in_process_executor, description="Keeps Dagster's history to what is looked at.")
-def forget_old_runs() -> None:
-    """Four steps, none of which needs another."""
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Deletes old history: runs, events, webhooks, audit rows.",
+)
+def retention() -> None:
+    """Four independent steps."""
     remove_old_runs()
     remove_old_events()
     remove_old_webhooks()
     remove_old_audit_rows()
 
 
-def forgetting(settings: Settings) -> dg.ScheduleDefinition:
-    """Once a night, before the full sync."""
-    on = settings.runs_by_itself(forget_old_runs.name)
+def retention_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """The nightly schedule, before the full sync."""
+    on = settings.is_automatic(retention.name)
     return dg.ScheduleDefinition(
-        name="forget_old_runs_nightly",
-        job=forget_old_runs,
+        name="retention_nightly",
+        job=retention,
         cron_schedule=f"30 {(settings.full_sync_hour - 1) % 24} * * *",
         execution_timezone="UTC",
-        description=f"Keeps Dagster's history short. {entry(settings, forget_old_runs.name).in_words}",
-        metadata=shown(settings, forget_old_runs.name),
+        description=f"Deletes old history. {entry(settings, retention.name).in_words}",
+        metadata=shown(settings, retention.name),
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
     )

@@ -1,7 +1,7 @@
-"""Telling staff what fails, once, and that it works again, once.
+"""Alerts staff once when something fails, and once when it recovers.
 
-Dagster's own sensors of a run's status move on whether or not the telling worked. This one keeps its place itself: it
-moves on only when the alerts are written, so that nothing is lost while the shop's database is away.
+Dagster's own run status sensors advance even if the alert could not be written. This one keeps its own cursor and
+advances it only once the alerts are written, so that nothing is lost while the shop's database is down.
 """
 
 import time
@@ -21,81 +21,81 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 RUN_FAILED, RECOVERED = "run_failed", "run_recovered"
-NAME = "tell_of_failures"
+NAME = "run_failure_alerts"
 OVERLAP_SECONDS = 120
-"""How far before the newest failure is read again: one may be written later than another that is newer."""
+"""How far before the newest failure to read again: an older failure may be written later."""
 AT_ONCE = 100
-"""Failures taken up in one tick, for a tick has to end within a minute; the rest follow in the next."""
+"""Failures handled in one tick, which must end within a minute; the rest follow in the next."""
 MOST_READ = 10_000
 
-Standing = dict[str, dict[str, float]]
-"""What stands failed: each thing with its partitions, and when each of them failed last."""
+OpenFailures = dict[str, dict[str, float]]
+"""What is failed now: each thing with its partitions, and when each last failed."""
 
 
 class Place(BaseModel):
-    """Where the sensor is, kept by Dagster from tick to tick."""
+    """The sensor's cursor."""
 
     read_to: float  # seconds since 1970
     seen: dict[str, float] = {}  # the failed runs since shortly before then
-    standing: Standing = {}
+    open_failures: OpenFailures = {}
 
 
 def run_alert_sensor(settings: Settings) -> dg.SensorDefinition:
-    """The sensor that tells of failures and of recoveries."""
-    on = settings.runs_by_itself(NAME)
+    """The sensor that reports failures and recoveries."""
+    on = settings.is_automatic(NAME)
 
     @dg.sensor(
         name=NAME,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=15,
-        description="Raises one alert for each asset that fails and is not tried again; tells once that it works again. "
+        description="Raises one alert for each asset that fails and is not retried, and one when it recovers. "
         + entry(settings, NAME).in_words,
         metadata=shown(settings, NAME),
     )
-    def tell_of_failures(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def run_failure_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         place = read_place(context.cursor)
         if place is None:
-            return _moved(Place(read_to=time.time()), "Failures are told of from now on.")
+            return _moved(Place(read_to=time.time()), "Failures are reported from now on.")
         ended = _ended_badly(context.instance, place)
         failures = [found for found in ended if not is_tried_again(context.instance, found.run)]
-        known = _existing(context, with_failures(place.standing, failures))
+        known = _existing(context, with_failures(place.open_failures, failures))
         left = _still_failed(context.instance, known)
         moved = further(place, ended, left)
-        if not failures and left.keys() == place.standing.keys():
-            return _moved(moved, _standing_in_words(left))
+        if not failures and left.keys() == place.open_failures.keys():
+            return _moved(moved, _summary(left))
         with shop() as database:
             if isinstance(database, dg.SkipReason):
                 return database
             with database.writing() as connection:
-                _tell(connection, place.standing, known, left, failures)
-        return _moved(moved, f"{_standing_in_words(left)} Staff were told what changed.")
+                _write_alerts(connection, place.open_failures, known, left, failures)
+        return _moved(moved, f"{_summary(left)} Alerts for what changed were written.")
 
-    return tell_of_failures
+    return run_failure_alerts
 
 
 def read_place(cursor: str | None) -> Place | None:
-    """The place that a tick left; None before the first, and where what is kept cannot be read."""
+    """The stored cursor; None before the first tick and where it cannot be read."""
     try:
         return Place.model_validate_json(cursor) if cursor else None
     except ValidationError:
         return None
 
 
-def with_failures(standing: Standing, failures: Iterable[Failure]) -> Standing:
-    """What stands failed after these failures too."""
-    found = {thing: dict(failed) for thing, failed in standing.items()}
+def with_failures(open_failures: OpenFailures, failures: Iterable[Failure]) -> OpenFailures:
+    """What is failed after these failures too."""
+    found = {thing: dict(failed) for thing, failed in open_failures.items()}
     for failure in failures:
         for thing, partitions in failure.things.items():
             found.setdefault(thing, {}).update(dict.fromkeys(partitions, failure.at))
     return found
 
 
-def further(place: Place, ended: Iterable[Failure], standing: Standing) -> Place:
-    """The place after these runs, of which those near its end are remembered: they will be read again."""
+def further(place: Place, ended: Iterable[Failure], open_failures: OpenFailures) -> Place:
+    """The cursor after these runs; it remembers the latest, which will be read again."""
     seen = place.seen | {found.run.run_id: found.at for found in ended}
     read_to = max([place.read_to, *seen.values()])
     recent = {run_id: at for run_id, at in seen.items() if at > read_to - OVERLAP_SECONDS}
-    return Place(read_to=read_to, seen=recent, standing=standing)
+    return Place(read_to=read_to, seen=recent, open_failures=open_failures)
 
 
 def _ended_badly(instance: dg.DagsterInstance, place: Place) -> list[Failure]:
@@ -113,42 +113,46 @@ def _ended_badly(instance: dg.DagsterInstance, place: Place) -> list[Failure]:
     return failures
 
 
-def _existing(context: dg.SensorEvaluationContext, standing: Standing) -> Standing:
-    """Without what is no more, such as a shard after `MIDAS_SHARDS` was lowered: it could never recover."""
+def _existing(context: dg.SensorEvaluationContext, open_failures: OpenFailures) -> OpenFailures:
+    """Drops what no longer exists, such as a shard after `MIDAS_SHARDS` was lowered: it could never recover."""
     repository = context.repository_def
     if repository is None:
-        return standing
-    return _kept(standing, lambda thing, partition, _: exists(repository, thing, partition))
+        return open_failures
+    return _kept(open_failures, lambda thing, partition, _: exists(repository, thing, partition))
 
 
-def _still_failed(instance: dg.DagsterInstance, standing: Standing) -> Standing:
-    """Without the partitions that have succeeded since; a thing is well when all of its partitions are."""
-    return _kept(standing, lambda thing, partition, at: not works_again(instance, thing, partition, at))
+def _still_failed(instance: dg.DagsterInstance, open_failures: OpenFailures) -> OpenFailures:
+    """Drops the partitions that have succeeded since; a thing recovers when all of its partitions have."""
+    return _kept(open_failures, lambda thing, partition, at: not works_again(instance, thing, partition, at))
 
 
-def _kept(standing: Standing, keep: Callable[[str, str, float], bool]) -> Standing:
+def _kept(open_failures: OpenFailures, keep: Callable[[str, str, float], bool]) -> OpenFailures:
     kept = {
         thing: {partition: at for partition, at in failed.items() if keep(thing, partition, at)}
-        for thing, failed in standing.items()
+        for thing, failed in open_failures.items()
     }
     return {thing: failed for thing, failed in kept.items() if failed}
 
 
-def _tell(
-    connection: "sa.Connection", before: Standing, known: Standing, left: Standing, failures: list[Failure]
+def _write_alerts(
+    connection: "sa.Connection",
+    before: OpenFailures,
+    known: OpenFailures,
+    left: OpenFailures,
+    failures: list[Failure],
 ) -> None:
-    """Writes the alerts: of what stood failed `before`, what does with these failures (`known`), what is `left`."""
+    """Writes the alerts for what was failed `before`, is failed with these failures (`known`), and is `left`."""
     from midas_pipelines.notify.alerts import clear_alerts, raise_alerts
 
     new = known.keys() - before.keys()
     well = known.keys() - left.keys()
     url = load_settings().dagster_url
-    stories = {thing: failure_in_words(thing, failures, url) for thing in new}
-    # A new one too: it may be open since before the sensor's place was reset.
+    texts_of_new = {thing: failure_in_words(thing, failures, url) for thing in new}
+    # Also new ones: their alert may be open since before the cursor was reset.
     clear_alerts(connection, kind=RUN_FAILED, subjects=sorted((before.keys() - left.keys()) | new))
     clear_alerts(connection, kind=RECOVERED, subjects=sorted(new | well))
-    raise_alerts(connection, kind=RUN_FAILED, texts={thing: stories[thing] for thing in new - well})
-    texts = {thing: recovery(thing, known[thing], stories.get(thing)) for thing in well}
+    raise_alerts(connection, kind=RUN_FAILED, texts={thing: texts_of_new[thing] for thing in new - well})
+    texts = {thing: recovery(thing, known[thing], texts_of_new.get(thing)) for thing in well}
     raise_alerts(connection, kind=RECOVERED, texts=texts)
 
 
@@ -156,7 +160,7 @@ def _moved(place: Place, why: str) -> dg.SensorResult:
     return dg.SensorResult(cursor=place.model_dump_json(), skip_reason=why)
 
 
-def _standing_in_words(standing: Standing) -> str:
-    if not standing:
-        return "Nothing stands failed."
-    return f"Still failed: {', '.join(names_in_words(thing) for thing in sorted(standing))}."
+def _summary(open_failures: OpenFailures) -> str:
+    if not open_failures:
+        return "Nothing is failed."
+    return f"Still failed: {', '.join(names_in_words(thing) for thing in sorted(open_failures))}."

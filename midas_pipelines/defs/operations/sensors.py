@@ -1,4 +1,4 @@
-"""The safety net under the gateway: what it left undone is found here, and taken up by a workflow."""
+"""The safety net under the gateway: finds stale work and starts a workflow for it."""
 
 import json
 from datetime import datetime
@@ -16,13 +16,13 @@ from midas_pipelines.settings import Settings
 if TYPE_CHECKING:
     from midas_pipelines.store.operations.stale_work import StaleWork
 
-DIRTY, WEBHOOKS = "dirty_items_left_over", "webhooks_left_over"
+DIRTY, WEBHOOKS = "stale_items", "stale_webhooks"
 HEALED_BY = {"order": "order_import", "inventory": "consistency_check", "product": "consistency_check"}
-"""The workflow that makes good an event that was never processed: the engine asks what is, not what was told."""
+"""The workflow that makes up for an unprocessed webhook: it reads the current state, not the event."""
 
 
 def stale_work_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """One sensor for dirty items, one for webhooks; both launch nothing when there is nothing."""
+    """One sensor for dirty items, one for webhooks; neither launches anything when nothing is stale."""
     return [_dirty_items(settings), _webhooks(settings)]
 
 
@@ -34,7 +34,7 @@ def _dirty_items(settings: Settings) -> dg.SensorDefinition:
         job_name="incremental_sync",
         minimum_interval_seconds=30,
         default_status=_status(settings, DIRTY),
-        description=f"Pushes items that wait, should the gateway be away or stuck. {entry(settings, DIRTY).in_words}",
+        description=f"Pushes waiting items when the gateway is down or stuck. {entry(settings, DIRTY).in_words}",
         metadata=shown(settings, DIRTY),
     )
     def dirty_items(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -49,7 +49,7 @@ def _dirty_items(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason(f"No item has waited for longer than {seconds} s.")
         if context.cursor is not None and newest <= context.cursor:
             return dg.SkipReason(
-                f"{found.count} items wait that a run has tried already; the schedule tries them again."
+                f"{found.count} items are waiting that a run has already tried; the schedule tries them again."
             )
         asked = _ask(context, "incremental_sync", newest)
         return asked if isinstance(asked, dg.SkipReason) else dg.SensorResult([asked], cursor=newest)
@@ -65,7 +65,7 @@ def _webhooks(settings: Settings) -> dg.SensorDefinition:
         jobs=[order_import, consistency_check],
         minimum_interval_seconds=30,
         default_status=_status(settings, WEBHOOKS),
-        description=f"Heals what webhooks told and nobody processed. {entry(settings, WEBHOOKS).in_words}",
+        description=f"Makes up for webhooks that were not processed. {entry(settings, WEBHOOKS).in_words}",
         metadata=shown(settings, WEBHOOKS),
     )
     def webhooks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
@@ -93,7 +93,7 @@ def _webhooks(settings: Settings) -> dg.SensorDefinition:
 
 
 def by_workflow(found: "dict[str, StaleWork]") -> dict[str, datetime]:
-    """When the newest webhook came that waits for each workflow; what none heals is left out."""
+    """When the newest webhook waiting for each workflow was received; skips those that no workflow handles."""
     newest: dict[str, datetime] = {}
     for subject, waiting in found.items():
         workflow = HEALED_BY.get(subject)
@@ -103,7 +103,7 @@ def by_workflow(found: "dict[str, StaleWork]") -> dict[str, datetime]:
 
 
 def read_sensor_cursor(cursor: str | None) -> dict[str, str]:
-    """For which webhook each workflow was asked for last; what cannot be read counts as none."""
+    """The webhook for which each workflow was last requested; an unreadable cursor counts as empty."""
     try:
         found = json.loads(cursor or "{}")
     except ValueError:
@@ -119,16 +119,16 @@ def _healing(
     asked_for: str | None,
 ) -> dg.RunRequest | dg.SkipReason:
     if settings.is_paused(workflow):
-        return dg.SkipReason(f"Webhooks wait for {workflow}, which MIDAS_PAUSED leaves off.")
+        return dg.SkipReason(f"Webhooks are waiting for {workflow}, which MIDAS_PAUSED turns off.")
     if asked_for is not None and newest.isoformat() <= asked_for:
         return dg.SkipReason(
-            f"Webhooks wait that a run of {workflow} was started for; its schedule tries again."
+            f"Webhooks are waiting that a run of {workflow} was started for; its schedule tries again."
         )
     return _ask(context, workflow, newest.isoformat())
 
 
 def _ask(context: dg.SensorEvaluationContext, workflow: str, newest: str) -> dg.RunRequest | dg.SkipReason:
-    """One run for all that waits, unless one is under way."""
+    """One run for everything that is waiting, unless one is in progress."""
     allowed = unless_running(context, workflow)
     if isinstance(allowed, dg.SkipReason):
         return allowed

@@ -1,4 +1,4 @@
-"""Orders: what is new on the marketplaces, the status of each order both ways, and what customers are told."""
+"""Order assets: import, status sync, shipments and customer messages."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ RECORDED_WITHIN = timedelta(minutes=5)
     pool="orders",
 )
 def order_poll(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """New and changed marketplace sales since the last look, imported within minutes of being placed.
+    """Imports marketplace sales that are new or changed since the last poll.
 
     A line that no item matches, or that stock cannot cover, is imported with an exception; a sale is never refused.
     """
@@ -65,7 +65,7 @@ def order_poll(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Ma
 
 
 def _last_poll(context: dg.AssetExecutionContext) -> datetime | None:
-    """Since when an order may be of which Dagster has not been told, whichever driver imported it."""
+    """The time after which imported orders may not be recorded in Dagster yet, whichever driver imported them."""
     event = context.instance.get_latest_materialization_event(order_poll.key)
     return None if event is None else datetime.fromtimestamp(event.timestamp, UTC) - RECORDED_WITHIN
 
@@ -79,7 +79,7 @@ def _last_poll(context: dg.AssetExecutionContext) -> datetime | None:
     pool="orders",
 )
 def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Where each order stands, the same in the shop and on its marketplace; a status never goes back."""
+    """Syncs the status of each order between shop and marketplace; a status never goes back."""
     from midas_pipelines.sync.orders.status_sync import sync_statuses
 
     with midas.engine(context) as engine:
@@ -102,7 +102,7 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
     pool="orders",
 )
 def order_fulfilment(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Parcels that left since, with their tracking numbers on the marketplace; and what is still to be shipped."""
+    """Pushes new shipments with their tracking numbers to the marketplace; counts what is still to be shipped."""
     from midas_pipelines.store.orders.checks import open_work
     from midas_pipelines.sync.orders.status_sync import push_statuses
 
@@ -110,7 +110,7 @@ def order_fulfilment(context: dg.AssetExecutionContext, midas: MidasResource) ->
         report = asyncio.run(push_statuses(engine, kind="fulfilment"))
         work = open_work(engine.database)
     context.log.info(
-        f"Parcels and statuses told: {counts_in_words(report, 'parcels', 'told', 'refused', 'failed')}"
+        f"Shipments and statuses: {counts_in_words(report, 'parcels', 'told', 'refused', 'failed')}"
     )
     return dg.MaterializeResult(
         metadata={
@@ -130,9 +130,9 @@ def order_fulfilment(context: dg.AssetExecutionContext, midas: MidasResource) ->
     pool="messages",
 )
 def customer_messages(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Messages to customers whose orders arrived, left or were cancelled, by mail, each once.
+    """Emails customers whose orders were imported, shipped or cancelled, once per event.
 
-    A mail server that is down leaves them waiting and fails nothing else.
+    While the mail server is down, messages wait; nothing else fails.
     """
     from midas_pipelines.sync.orders.customer_mail.send import send_mails
 

@@ -1,4 +1,4 @@
-"""Checks on orders: their totals, their pairing, their stock, their age, and that they are read at all."""
+"""Order checks: totals, pairing, stock, statuses, webhooks, age and freshness."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,10 +10,10 @@ from midas_pipelines.lib.check_results import WARN, check_result
 from midas_pipelines.lib.links import links
 
 NO_RETRY_IS_LEFT = timedelta(hours=2)
-"""By then the gateway has tried an event ten times, which takes an hour, and set it aside."""
+"""By then the gateway has tried an event ten times, which takes an hour, and quarantined it."""
 
 MISSED_POLLS = 3
-"""So many intervals may pass without a poll before it counts as late."""
+"""The number of intervals without a poll after which it counts as late."""
 
 
 @dg.asset_check(asset=order_poll)
@@ -27,7 +27,7 @@ def order_totals_add_up(context: dg.AssetCheckExecutionContext, midas: MidasReso
             found,
             links=links(engine, found),
             counted="orders",
-            hint="`midas orders show ID` tells how each came to be; a tax or discount under a name we do not know is the "
+            hint="`midas orders show ID` shows how each came about; a tax or discount under a name we do not know is the "
             "usual cause.",
         )
 
@@ -43,7 +43,7 @@ def one_shop_order_each(context: dg.AssetCheckExecutionContext, midas: MidasReso
             found,
             links=links(engine, found),
             counted="orders",
-            hint="Somebody deleted or copied a row of `orders`: `midas orders show ID` tells which; restore it from a backup.",
+            hint="Somebody deleted or copied a row of `orders`: `midas orders show ID` shows which; restore it from a backup.",
         )
 
 
@@ -51,7 +51,7 @@ def one_shop_order_each(context: dg.AssetCheckExecutionContext, midas: MidasReso
 def deductions_equal_items(
     context: dg.AssetCheckExecutionContext, midas: MidasResource
 ) -> dg.AssetCheckResult:
-    """Each order line holds the units that the ledger says it took, and they are the units that were sold."""
+    """Each order line has allocated the units that the ledger shows for it, and they equal the units sold."""
     from midas_pipelines.store.orders.checks import unexplained_deductions
 
     with midas.engine(context) as engine:
@@ -60,8 +60,8 @@ def deductions_equal_items(
             found,
             links=links(engine, found),
             counted="lines",
-            hint="`midas orders show ID` tells what the order took, `midas explain SKU` the ledger of the item: somebody "
-            "changed a row by hand. Put it back, and correct the `stock_quantity` of what you counted.",
+            hint="`midas orders show ID` shows what the order allocated, `midas explain SKU` the item's ledger: somebody "
+            "changed a row by hand. Restore it, and correct the `stock_quantity` of what you counted.",
         )
 
 
@@ -69,7 +69,7 @@ def deductions_equal_items(
 def statuses_never_go_back(
     context: dg.AssetCheckExecutionContext, midas: MidasResource
 ) -> dg.AssetCheckResult:
-    """No order stands at an earlier status than one that it has reached, unless a person has settled it so."""
+    """No order is at an earlier status than one it has reached, unless a person resolved it so."""
     from midas_pipelines.store.orders.checks import statuses_gone_back
 
     with midas.engine(context) as engine:
@@ -78,7 +78,7 @@ def statuses_never_go_back(
             found,
             links=links(engine, found),
             counted="orders",
-            hint="Somebody changed `marketplace_orders.status` by hand: `midas orders show ID` tells where it stood.",
+            hint="Somebody changed `marketplace_orders.status` by hand: `midas orders show ID` shows its previous status.",
         )
 
 
@@ -86,7 +86,7 @@ def statuses_never_go_back(
 def webhooks_come_to_an_end(
     context: dg.AssetCheckExecutionContext, midas: MidasResource
 ) -> dg.AssetCheckResult:
-    """Each webhook that was accepted is applied, superseded, or set aside with its reason, within two hours."""
+    """Each webhook that was accepted is applied, superseded or quarantined with its reason within two hours."""
     from midas_pipelines.store.operations.stale_work import dropped_webhooks
 
     with midas.engine(context) as engine:
@@ -95,7 +95,7 @@ def webhooks_come_to_an_end(
         found,
         counted="webhooks",
         hint="Is the gateway running, and does `midas status` show its workers? `midas webhooks list` shows each event, and "
-        "`midas webhooks retry` tries those set aside again.",
+        "`midas webhooks retry` retries the quarantined ones.",
     )
 
 
@@ -124,7 +124,7 @@ def no_order_open_too_long(
 def no_order_waits_for_a_person(
     context: dg.AssetCheckExecutionContext, midas: MidasResource
 ) -> dg.AssetCheckResult:
-    """No order was set aside, and none has an exception that a person has to settle."""
+    """No order is quarantined, and none has an exception that a person must resolve."""
     from midas_pipelines.store.orders.checks import needing_a_person
 
     with midas.engine(context) as engine:
@@ -134,7 +134,7 @@ def no_order_waits_for_a_person(
             links=links(engine, found),
             counted="orders",
             severity=WARN,
-            hint="`midas orders list --exception any` shows all; docs/orders.md says what to do about each word.",
+            hint="`midas orders list --exception any` shows all; docs/orders.md says what to do about each exception.",
         )
 
 
@@ -147,13 +147,15 @@ def orders_are_fresh(context: dg.AssetCheckExecutionContext, midas: MidasResourc
         last = last_import(engine.database)
         limit = timedelta(minutes=MISSED_POLLS * engine.settings.orders_interval)
     age = datetime.now(UTC) - last if last is not None else None
-    told = "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S} UTC"
+    last_read = "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S} UTC"
     late = age is None or age > limit
     return check_result(
-        [{"last read": told, "at the latest": f"{limit.total_seconds() / 60:g} minutes ago"}] if late else [],
+        [{"last read": last_read, "at the latest": f"{limit.total_seconds() / 60:g} minutes ago"}]
+        if late
+        else [],
         counted="polls late",
         severity=WARN,
         hint="See why `order_import` does not run: `midas status`, or its schedule and last run in this UI; "
         "`midas sync orders` reads them now.",
-        more={"last_read": told, "limit_minutes": limit.total_seconds() / 60},
+        more={"last_read": last_read, "limit_minutes": limit.total_seconds() / 60},
     )

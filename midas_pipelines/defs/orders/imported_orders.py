@@ -29,7 +29,7 @@ COUNTS = (
 )
 
 BY_MONTH = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
-"""A run for each day of a year would be a day of starting runs; one that fails costs a month's reading at most."""
+"""A run per day would spend a day starting runs for one year; a failed run costs at most one month of reading."""
 
 fourseller_orders = dg.AssetSpec(
     ["fourseller", "orders"],
@@ -59,11 +59,11 @@ fourseller_orders = dg.AssetSpec(
     | {"dagster/table_name": "marketplace_orders"},
 )
 def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Marketplace sales as orders of the shop, by the day they were placed: each once, with its stock taken.
+    """Marketplace sales as orders of the shop, by the day they were placed: each once, with its stock allocated.
 
     Materialize a day, or backfill many, to read those days from 4Seller again: what is imported already stays as it
-    is. `order_poll` notes here the days that have got orders since it last looked, from itself or from the gateway, and
-    each day that has begun.
+    is. `order_poll` records here the days with new orders since its last run, its own or the gateway's, and each day
+    that has begun.
     """
     from midas_pipelines.store.orders.checks import orders_by_day
     from midas_pipelines.sync.orders.intake.poll import import_orders

@@ -1,4 +1,4 @@
-"""What staff read of a failure and of a recovery: in people's words, and where to look."""
+"""Alert texts for failures and recoveries: what happened and where to look."""
 
 from collections.abc import Collection, Iterable
 
@@ -12,7 +12,7 @@ MOST_NAMED = 5
 
 
 def failure_in_words(thing: str, failures: Iterable[Failure], dagster_url: str | None) -> str:
-    """What failed, why, and where to look. Of several runs that failed at it the first speaks for all."""
+    """What failed, why, and where to look. Of several failed runs, the first one's reason is shown."""
     about = [failure for failure in failures if thing in failure.things]
     partitions = {name for failure in about for name in failure.things[thing]}
     where = f" at {names_in_words(thing)}{_of(partitions)}" if not thing.startswith(f"{WORKFLOW}:") else ""
@@ -20,12 +20,12 @@ def failure_in_words(thing: str, failures: Iterable[Failure], dagster_url: str |
     return f"{_started_by(about[0].run)} failed{where}. {why} {_look(about[0].run.run_id, dagster_url)}"
 
 
-def recovery(thing: str, partitions: Collection[str], untold: str | None) -> str:
-    """That it works again; `untold` is the story of a failure that staff have not been told of."""
+def recovery(thing: str, partitions: Collection[str], unsent: str | None) -> str:
+    """The recovery text; `unsent` is the text of a failure that was not sent to staff yet."""
     every = " in all that had failed" if len(partitions) > 1 else ""
-    told = f"{names_in_words(thing)} works again{every}."
-    told = told[0].upper() + told[1:] if thing.startswith((f"{WORKFLOW}:", f"{CHECK}:")) else told
-    return f"{untold} Since then: {told}" if untold else told
+    text = f"{names_in_words(thing)} works again{every}."
+    text = text[0].upper() + text[1:] if thing.startswith((f"{WORKFLOW}:", f"{CHECK}:")) else text
+    return f"{unsent} Since then: {text}" if unsent else text
 
 
 def names_in_words(thing: str) -> str:

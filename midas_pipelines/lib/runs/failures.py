@@ -26,10 +26,10 @@ class Failure:
 
 
 def read_failure(instance: dg.DagsterInstance, run: dg.DagsterRun, at: float) -> Failure:
-    """What Dagster has noted of that run."""
+    """What Dagster's event log says about that run."""
     events = instance.all_logs(run.run_id, of_type=_PLANNED | _DONE | {_TYPE.STEP_FAILURE})
-    told = [entry.dagster_event for entry in events if entry.dagster_event is not None]
-    return Failure(run, at, failed_things(run.job_name, told), tuple(dict.fromkeys(_reasons(told))))
+    logged = [entry.dagster_event for entry in events if entry.dagster_event is not None]
+    return Failure(run, at, failed_things(run.job_name, logged), tuple(dict.fromkeys(_reasons(logged))))
 
 
 def failed_things(job_name: str, events: Iterable[dg.DagsterEvent]) -> Things:
@@ -38,11 +38,11 @@ def failed_things(job_name: str, events: Iterable[dg.DagsterEvent]) -> Things:
     Where no step failed, since the process died or never started: the assets that it had yet to make. The workflow
     itself where it makes none.
     """
-    told = list(events)
-    steps = {event.step_key for event in told if event.event_type is _TYPE.STEP_FAILURE}
-    done = {named for event in told if event.event_type in _DONE for named in _named(event)}
+    logged = list(events)
+    steps = {event.step_key for event in logged if event.event_type is _TYPE.STEP_FAILURE}
+    done = {named for event in logged if event.event_type in _DONE for named in _named(event)}
     planned = [
-        (event.step_key, named) for event in told if event.event_type in _PLANNED for named in _named(event)
+        (event.step_key, named) for event in logged if event.event_type in _PLANNED for named in _named(event)
     ]
     failed = [named for step, named in planned if (step in steps if steps else named not in done)]
     assets = [named for named in failed if named[0].startswith(f"{ASSET}:")]

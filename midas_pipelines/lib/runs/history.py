@@ -1,4 +1,4 @@
-"""What Dagster's history may lose: old runs that nothing points to any more, and old events that belong to no run."""
+"""Deletes from Dagster's history: old runs that nothing needs any more, and old events that belong to no run."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -19,11 +19,11 @@ RUNS_BLOCK = 50
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 NO_RUN = ""
-"""The run id of events that belong to no run, such as those that the gateway tells."""
+"""The run id of events that belong to no run, such as those that the gateway reports."""
 
 
 def delete_old_runs(instance: dg.DagsterInstance, before: datetime) -> int:
-    """Removes finished runs created before that moment, with events and logs, but for those still needed.
+    """Removes finished runs created before that moment, with events and logs, except those still needed.
 
     Returns how many were removed.
     """
@@ -71,8 +71,8 @@ def _partition_runs(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Iterato
             yield record.run_id
 
 
-# From here on Dagster's tables are read and written as they are: it has no call that forgets single events, nor one
-# that tells of all checks. Each function does nothing where the storage is not SQL.
+# From here on Dagster's tables are used directly: it has no call that deletes single events, nor one that lists all
+# checks. Each function does nothing where the storage is not SQL.
 
 
 def _remove_events(storage: "SqlEventLogStorage", run_ids: Sequence[str]) -> None:
@@ -99,8 +99,8 @@ def delete_old_events(instance: dg.DagsterInstance, before: datetime) -> int:
     if storage is None:
         return 0
     if storage.is_run_sharded:  # SQLite has each of them twice: in the file of its run, and in the index
-        _forget_events(storage.run_connection, before, NO_RUN)
-    return _forget_events(storage.index_connection, before)
+        _delete_events(storage.run_connection, before, NO_RUN)
+    return _delete_events(storage.index_connection, before)
 
 
 def delete_old_checks(instance: dg.DagsterInstance, before: datetime) -> int:
@@ -140,7 +140,7 @@ def _newest_checks() -> "sa.Select[Any]":
     )
 
 
-def _forget_events(connect: Any, before: datetime, *shard: str) -> int:
+def _delete_events(connect: Any, before: datetime, *shard: str) -> int:
     import sqlalchemy as sa
     from dagster._core.storage.event_log.schema import AssetEventTagsTable as Tags
     from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events

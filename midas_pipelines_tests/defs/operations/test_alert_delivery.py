@@ -22,7 +22,7 @@ def test_a_delivery_is_asked_for_only_when_an_alert_is_due(
 ) -> None:
     assert "MIDAS_NOTIFY_URLS" in str(tick(SENSOR, instance).skip_message)
     monkeypatch.setenv("MIDAS_NOTIFY_URLS", "json://127.0.0.1:1/dead")
-    assert tick(SENSOR, instance).skip_message == "No alert waits."
+    assert tick(SENSOR, instance).skip_message == "No alert is due."
     run(environment.database, ALERT)
     asked = tick(SENSOR, instance).run_requests or []
     assert [request.job_name for request in asked] == ["alert_delivery"]
@@ -36,7 +36,7 @@ def test_a_delivery_under_way_is_not_joined_by_another(
     instance.create_run_for_job(defs.resolve_job_def("alert_delivery"), status=dg.DagsterRunStatus.STARTED)
     found = tick(SENSOR, instance)
     assert not found.run_requests
-    assert found.skip_message == "A run of alert_delivery is still going; the next tick looks again."
+    assert found.skip_message == "A run of alert_delivery is in progress; the next tick looks again."
 
 
 def test_its_run_sends_what_is_due(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.inventory.assets import inventory_levels
 from midas_pipelines.defs.operations.assets import capacity_plan, sync_performance, sync_report
-from midas_pipelines.defs.operations.retention import forget_old_runs
+from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.code_references import KEY, with_code
 from midas_pipelines.lib.runs.executors import executor
@@ -147,7 +147,9 @@ def test_a_link_leads_to_where_the_code_is_published() -> None:
     settings = Settings(code_url="https://example.com/midas/blob/main")
     (linked,) = with_code([inventory_levels], settings)
     (reference,) = linked.specs_by_key[inventory_levels.key].metadata[KEY].code_references
-    assert reference.url.startswith("https://example.com/midas/blob/main/midas_pipelines/defs/inventory.py#L")
+    assert reference.url.startswith(
+        "https://example.com/midas/blob/main/midas_pipelines/defs/inventory/assets.py#L"
+    )
 
 
 @pytest.mark.parametrize(("loaded_by", "linked"), [("1", True), ("", False)])
@@ -169,7 +171,7 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
         event = {"webhook_id": "x", "type": "order.created", "payload": "-"}
         ended = {"processed_at": old, "outcome": "applied"}
         connection.execute(sa.insert(marketplace_webhooks).values(event | ended))
-    result = forget_old_runs.execute_in_process()
+    result = retention.execute_in_process()
     told = {
         name: found.value
         for one in result.all_events

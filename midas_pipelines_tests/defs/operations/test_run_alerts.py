@@ -1,4 +1,4 @@
-"""Staff are told once of each asset that fails, and once that it works again; nothing is lost meanwhile."""
+"""Staff get one alert for each asset that fails, and one when it recovers; nothing is lost meanwhile."""
 
 from __future__ import annotations
 
@@ -107,14 +107,14 @@ def test_a_second_failure_after_a_recovery_is_told_anew(watch: Watch) -> None:
 
 def test_where_nothing_fails_nothing_is_told_and_no_run_is_written_to(watch: Watch) -> None:
     run = watch.run("order_import", good=True)
-    assert watch.tick() == "Nothing stands failed."
+    assert watch.tick() == "Nothing is failed."
     assert watch.alerts() == []
     assert not [entry for entry in watch.instance.all_logs(run.run_id) if NAME in entry.user_message]
 
 
 def test_the_alert_says_which_workflow_what_of_it_and_why(watch: Watch) -> None:
     run = watch.run("order_import", good=False)
-    assert watch.tick() == "Still failed: order_poll. Staff were told what changed."
+    assert watch.tick() == "Still failed: order_poll. Alerts for what changed were written."
     text = watch.text("run_failed")
     assert text.startswith("The workflow order_import failed at order_poll. ")
     assert "refused the credentials" in text
@@ -205,12 +205,12 @@ def test_a_run_that_died_failed_at_what_it_had_yet_to_make(watch: Watch) -> None
 
 
 def test_a_run_without_assets_stands_for_its_workflow(watch: Watch) -> None:
-    died(watch, "forget_old_runs")
+    died(watch, "retention")
     watch.tick()
-    assert watch.alerts() == [("run_failed", "workflow:forget_old_runs", True)]
-    watch.run("forget_old_runs", good=True)
+    assert watch.alerts() == [("run_failed", "workflow:retention", True)]
+    watch.run("retention", good=True)
     watch.tick()
-    assert watch.text("run_recovered") == "The workflow forget_old_runs works again."
+    assert watch.text("run_recovered") == "The workflow retention works again."
 
 
 def test_a_check_that_could_not_be_made_recovers_by_being_made(watch: Watch) -> None:
@@ -243,7 +243,7 @@ def test_a_shard_that_is_no_more_is_forgotten_without_a_word(watch: Watch) -> No
     watch.tick()
     place = read_place(watch.cursor)
     assert place is not None
-    watch.cursor = place.model_copy(update={"standing": {LISTINGS: {"99": 0.0}}}).model_dump_json()
+    watch.cursor = place.model_copy(update={"open_failures": {LISTINGS: {"99": 0.0}}}).model_dump_json()
     watch.tick()
     assert watch.alerts() == [("run_failed", LISTINGS, False)]
 

@@ -47,7 +47,7 @@ def test_an_item_left_over_is_taken_up_once(environment: World, instance: dg.Dag
     again = tick(DIRTY, instance, first.cursor)
     assert [request.job_name for request in first.run_requests or []] == ["incremental_sync"]
     assert not again.run_requests
-    assert "1 items wait that a run has tried already" in str(again.skip_message)
+    assert "1 items are waiting that a run has already tried" in str(again.skip_message)
 
 
 def test_a_run_under_way_is_not_joined_by_another(environment: World, instance: dg.DagsterInstance) -> None:
@@ -129,7 +129,7 @@ def test_a_paused_workflow_heals_nothing_and_keeps_no_other_from_it(
         ("order_import", "RUNNING"),
         ("consistency_check", "RUNNING"),
         ("order_import, consistency_check", "STOPPED"),
-        ("webhooks_left_over", "STOPPED"),
+        ("stale_webhooks", "STOPPED"),
     ],
 )
 def test_webhooks_are_looked_after_while_anything_may_heal_them(paused: str, status: str) -> None:
