@@ -94,12 +94,12 @@ MISTAKES: dict[str, list[tuple[tuple[str, ...], str]]] = {
         (("ship", "{sold}", "--carrier", "ups", "--number", "\x1b[2J"), "is no tracking number"),
         ((*SHIP, "--url", "javascript:alert(1)"), "address with https://"),
         ((*SHIP, "--url", "u" * 3000), "address with https://"),
-        ((*SHIP, "--instead", desk.FEDEX), f"has no parcel {desk.FEDEX} on record"),
+        ((*SHIP, "--instead", desk.FEDEX), f"has no shipment {desk.FEDEX} on record"),
         ((*SHIP, "--instead", desk.FEDEX, "--line", "1"), "--instead corrects a parcel as it is"),
         (("ship", "{sold}", "--carrier", "ups"), "Missing option '--number'"),
     ],
     "a set-aside order": [
-        (("ship", "{aside}", *SHIP[2:]), "was set aside and is no order of the shop yet"),
+        (("ship", "{aside}", *SHIP[2:]), "is quarantined, not imported yet"),
         (("map", "{aside}", "--line", "1", "--sku", "A"), "has no line 1"),
         (("settle", "{aside}", "--as", "cancelled", "--restock"), "is in no conflict"),
     ],
@@ -183,7 +183,7 @@ def test_a_parcel_gets_what_is_named_beyond_what_is_in_it_and_loses_nothing(
     ("status", "sentence"),
     [
         ("shipped", "4Seller is told anew."),
-        ("refunded", "4Seller is not told of it: the order is refunded there."),
+        ("refunded", "it is not pushed to 4Seller: the order is refunded there."),
     ],
 )
 def test_a_correction_says_whether_4seller_is_told(

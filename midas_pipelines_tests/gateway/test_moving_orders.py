@@ -137,7 +137,7 @@ def test_an_order_that_was_set_aside_is_404(caller: Caller) -> None:
     order_id = caller.world.place(("A", 1), items="A")
     caller.world.import_orders()
     code, answer = caller.move(order_id, status="shipped")
-    assert (code, "was set aside" in answer["detail"]) == (404, True)
+    assert (code, "is quarantined" in answer["detail"]) == (404, True)
 
 
 def test_the_same_parcel_again_is_the_same_answer(caller: Caller) -> None:

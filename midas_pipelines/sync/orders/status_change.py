@@ -31,7 +31,7 @@ from midas_pipelines.sync.orders.model.state_machine import Transition, local_st
 from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses
 from midas_pipelines.sync.orders.stock.shipped import has_shipped
 
-IN_CONFLICT = "The order is in a conflict: `midas orders settle` it first."
+IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders settle`."
 
 
 class IllegalMove(Exception):
@@ -80,7 +80,7 @@ def _find(engine: SyncContext, order_id: str) -> sa.Row[Any]:
     with engine.database.reading() as connection:
         row = find_order(connection, order_id)
     if row.outcome != "imported":
-        raise NoSuchOrder("The order was set aside and is no order of the shop yet: `midas orders retry` it.")
+        raise NoSuchOrder("The order is quarantined, not imported yet: `midas orders retry` it.")
     return row
 
 

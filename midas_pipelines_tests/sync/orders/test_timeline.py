@@ -152,12 +152,12 @@ HISTORIES: dict[Callable[[World, str], None], list[str]] = {
     ],
     moved_house: ["edited: The marketplace changed the buyer and address."],
     shipped_in_part: [
-        f"partly_shipped: Parcel, UPS {desk.UPS}: 2 of A (line 1).",
-        "processing: The shop's pending → processing was told to 4Seller.",
-        f"tracking_told: 4Seller knows the parcel UPS {desk.UPS}.",
+        f"partly_shipped: Shipment, UPS {desk.UPS}: 2 of A (line 1).",
+        "processing: The shop's pending → processing was pushed to 4Seller.",
+        f"tracking_told: 4Seller knows the shipment UPS {desk.UPS}.",
         f"parcel: UPS {desk.UPS} https://www.ups.com/",
     ],
-    shipped_by_the_shop: [f"partly_shipped: Parcel, FedEx {desk.FEDEX}: 3 of A (line 1)."],
+    shipped_by_the_shop: [f"partly_shipped: Shipment, FedEx {desk.FEDEX}: 3 of A (line 1)."],
     mistyped: ["tracking_refused: ", "4Seller is not told yet (1Z999AA10123456789 is mistyped"],
     cancelled: [
         "cancelled: pending → cancelled. 4Seller: cancelled.",

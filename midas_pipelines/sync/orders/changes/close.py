@@ -1,4 +1,4 @@
-"""What the end of an order does, whoever ended it: the marketplace, the shop, or a person who settled a conflict."""
+"""Ends an order after a cancellation or a refund: by the marketplace, by the shop, or by resolving a conflict."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def end_order(
     *,
     all_left: bool,
 ) -> None:
-    """Frees what has not left, and asks no person any more about lines that will not be shipped.
+    """Releases the units that have not shipped, and drops the exceptions of lines that will not ship.
 
     Args:
         connection: holds the order's rows, and the stock of its items.
         row: our row of the order.
         status: cancelled or refunded.
         order_context: writes the order log.
-        all_left: whether everything has left, with or without a parcel on record.
+        all_left: whether everything has shipped, with or without a shipment on record.
     """
-    if row.resolution != "cancelled":  # which has freed what is free already
+    if row.resolution != "cancelled":  # which has released the units already
         release_units(connection, row, status.value, order_context, all_left=all_left)
     if not all_left:
         of_order = sa.update(marketplace_order_lines).where(marketplace_order_lines.c.order_id == row.id)
@@ -51,7 +51,7 @@ def warn_packers(connection: sa.Connection, row: sa.Row[Any], status: OrderStatu
     """Alerts staff that the marketplace ended an order that somebody may be packing.
 
     Args:
-        connection: holds the order's rows, which are as they were before.
+        connection: holds the order's rows, not updated yet.
         row: our row of the order.
         status: cancelled or refunded.
         shop: the status of the shop's order.
@@ -62,20 +62,20 @@ def warn_packers(connection: sa.Connection, row: sa.Row[Any], status: OrderStatu
     if not any(left_to_ship(line) for line in order_lines(connection, row.id)):
         return
     name = row.marketplace_order_id
-    text = f"Order {name} is {status.value} on the marketplace, and was {shop} and {payment} here: do not pack or send it."
+    text = f"Order {name} is {status.value} on the marketplace, and was {shop} and {payment} here: do not ship it."
     raise_alert(connection, kind=ENDED, subject=f"order:{name}"[:200], text=text)
 
 
 def refund_shop_order(
     connection: sa.Connection, row: sa.Row[Any], shop: str, *, shipped: bool, notes: str
 ) -> None:
-    """Marks the shop's order as refunded: it is cancelled where nothing has left, and shipped where something has.
+    """Marks the shop's order as refunded: cancelled if nothing has shipped, else shipped.
 
     Args:
-        connection: holds the order's rows; our row says `refunded` already, so that the trigger reports nothing.
+        connection: holds the order's rows; our row is `refunded` already, so that the trigger marks nothing to push.
         row: our row of the order.
         shop: the status of the shop's order.
-        left: whether goods of it have left.
+        shipped: whether goods of it have left.
         notes: for the shop's status history.
     """
     if shipped:

@@ -1,4 +1,4 @@
-"""An order on which shop and marketplace contradict each other: a person decides, and says so here."""
+"""Conflicts between shop and marketplace about an order, and how a person resolves them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def find_conflict(
     detail: str,
     order_context: OrderContext,
 ) -> None:
-    """Asks a person about what the marketplace reports, once for each report: the same again asks nobody."""
+    """Raises a conflict about what the marketplace reports, once for each report."""
     given, asked = sale.updated_at, row.disputed_at
     if given is None or (asked is not None and given <= asked):
         new = given is None and order_context.log_once(connection, row.marketplace_order_id, step, detail)
@@ -56,16 +56,16 @@ def find_conflict(
 
 
 def raise_conflict(connection: sa.Connection, order: sa.Row[Any], detail: str) -> None:
-    """Marks the order and tells staff, once for each conflict."""
+    """Marks the order and alerts staff, once for each conflict."""
     set_exceptions(connection, order.id, add=(OrderException.CONFLICT.value,))
     _set(connection, order, resolution=None)
     order_id = order.marketplace_order_id
-    clear_alert(connection, kind=ENDED_ALERT, subject=_subject(order_id))  # which said less
+    clear_alert(connection, kind=ENDED_ALERT, subject=_subject(order_id))  # superseded by this alert
     raise_alert(connection, kind=ALERT, subject=_subject(order_id), text=f"Order {order_id}: {detail}")
 
 
 def end_conflict(connection: sa.Connection, order: sa.Row[Any]) -> None:
-    """Both sides say the same again, or a person has decided."""
+    """Ends the conflict: both sides agree again, or a person has decided."""
     set_exceptions(connection, order.id, drop=(OrderException.CONFLICT.value,))
     clear_alert(connection, kind=ALERT, subject=_subject(order.marketplace_order_id))
 
@@ -78,17 +78,17 @@ def resolve_conflict(
     *,
     restock: bool,
 ) -> None:
-    """Ends a conflict as a person decided.
+    """Resolves a conflict as a person decided.
 
     Args:
         connection: a writing transaction.
         order: our row, locked.
-        decision: `shipped` (the sale stands) or `cancelled` (it does not).
+        decision: `shipped` (the sale is valid) or `cancelled` (it is not).
         order_context: writes the order log.
-        restock: for `cancelled`: what had left is back on the shelf.
+        restock: for `cancelled`: whether the shipped goods are back in stock.
 
     Raises:
-        NoConflict: there is nothing to decide.
+        NoConflict: the order is in no conflict.
     """
     if OrderException.CONFLICT.value not in exceptions.read(order.exception):
         raise NoConflict(
@@ -96,13 +96,13 @@ def resolve_conflict(
             "`midas orders dismiss` ends other exceptions that a person has looked at."
         )
     goods = ", with the goods back in stock" if restock else ""
-    detail = f"An operator settled the conflict: the order counts as {decision}{goods}."
+    detail = f"An operator resolved the conflict: the order counts as {decision}{goods}."
     order_context.log(connection, order.marketplace_order_id, "settled", detail)
     if decision == "cancelled":
         _cancel(connection, order, order_context, restock=restock)
     else:
         _uphold(connection, order, order_context)
-    # What the marketplace has said so far is decided upon; a later word asks anew.
+    # The decision covers all reports so far; a later one raises a new conflict.
     _set(connection, order, resolution=decision, disputed_at=order.source_updated_at or order.disputed_at)
     end_conflict(connection, order)
 
@@ -110,7 +110,7 @@ def resolve_conflict(
 def _cancel(
     connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext, *, restock: bool
 ) -> None:
-    """The sale does not stand: what is on the shelf is free, what left comes back only if it is back."""
+    """Cancels the sale: releases units that have not shipped, and restocks shipped ones only if they are back."""
     shop = order_status(connection, order.local_order_id)
     _reallocate(connection, order, order_context, shop, whole=False)
     all_left = order.status in ENDED or is_fully_shipped(connection, order, shop)
@@ -125,7 +125,7 @@ def _cancel(
         _set(connection, order, status=OrderStatus.CANCELLED.value)
     if shop not in (None, "cancelled"):
         set_order_status(
-            connection, order.local_order_id, status="cancelled", notes="Settled by the operator"
+            connection, order.local_order_id, status="cancelled", notes="Resolved by the operator"
         )
     _set(
         connection, order, shop_status_since=utc_now() if pending else None, push_after=None, push_attempts=0
@@ -136,12 +136,12 @@ def _cancel(
 
 
 def _uphold(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:
-    """The sale stands: it has its stock again, and 4Seller is told where the shop's order is."""
+    """Upholds the sale: allocates its stock again, and has the shop's status pushed to 4Seller."""
     cancel_queued_cancellation(connection, order.id)
     if order.status == OrderStatus.CANCELLED:
         _set(connection, order, status=OrderStatus.PROCESSING.value)
     shop = order_status(connection, order.local_order_id)
-    refunded = order.status == OrderStatus.REFUNDED  # of what was paid back no more is sent
+    refunded = order.status == OrderStatus.REFUNDED  # a refunded order ships no more
     _reallocate(connection, order, order_context, shop, whole=not refunded)
     lines = order_lines(connection, order.id)
     everything_shipped = not any(left_to_ship(line) or line.backordered for line in lines)
@@ -149,7 +149,7 @@ def _uphold(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
     if order.status in SHIPPED_STATES:
         wanted = order.status
     if shop is not None and shop not in SHIPPED_STATES and shop != wanted:
-        set_order_status(connection, order.local_order_id, status=wanted, notes="Settled by the operator")
+        set_order_status(connection, order.local_order_id, status=wanted, notes="Resolved by the operator")
     since = None if refunded else utc_now()
     _set(connection, order, shop_status_since=since, push_after=None, push_attempts=0)
 
@@ -162,14 +162,14 @@ def _reallocate(
     *,
     whole: bool,
 ) -> None:
-    """What the order gave back though it left, or is to leave, is taken again.
+    """Allocates again the units that were released although they shipped, or are to ship.
 
     Args:
         connection: holds the order's rows.
         order: our row.
         order_context: writes the order log.
-        shop: where the shop's order stands.
-        whole: whether the order is to have all that was sold; else only what has left.
+        shop: the status of the shop's order.
+        whole: whether to allocate all units sold; else only those that shipped.
     """
     shipped_units = units_shipped(connection, order, shop)
     for line in order_lines(connection, order.id):

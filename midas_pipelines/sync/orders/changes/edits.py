@@ -1,6 +1,6 @@
-"""An order that the marketplace changed after it was imported: lines, amounts, buyer, address.
+"""Applies edits of an imported order by the marketplace: lines, amounts, buyer, address.
 
-While nothing has left the shop the change is carried out; afterwards a person has to see it.
+Edits are applied until goods have left; after that they raise an exception.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _FOLLOWS_LINES = {OrderException.UNMAPPED.value, OrderException.OVERSOLD.value, 
 
 @dataclass(frozen=True, slots=True)
 class LineShift:
-    """What an edit does to one line: units to take (or give back, when negative) and units it stops owing."""
+    """What an edit does to one line: units to allocate (negative: to release), and units less to backorder."""
 
     take: int = 0
     reduce_backorder: int = 0
 
 
 def shift(*, wanted: int, taken: int, released: int, backordered: int, shipped: int = 0) -> LineShift:
-    """How a line comes to hold `wanted` units: what it still owes goes first, then what it took, never what left."""
+    """How a line reaches `wanted` units: backordered units go first, then allocated ones, never shipped ones."""
     has = taken - released
     missing = wanted - has - backordered
     if missing >= 0:
@@ -62,7 +62,7 @@ def shift(*, wanted: int, taken: int, released: int, backordered: int, shipped: 
 
 @dataclass
 class LinePairing:
-    """Which of our lines each line of the edited order is."""
+    """The lines of an edited order, paired with ours."""
 
     kept: list[tuple[SoldLine, sa.Row[Any]]] = field(default_factory=list)
     added: list[SoldLine] = field(default_factory=list)
@@ -70,7 +70,7 @@ class LinePairing:
 
     @property
     def changes(self) -> bool:
-        """Whether any line has another number of units, another price or another item than before."""
+        """Whether any line has a different quantity, price or item than before."""
         return bool(self.added or self.dropped) or any(
             (sold.line.quantity, sold.line.price) != (row.quantity, row.price)
             or (row.product_id is None and not row.taken and sold.item is not None)
@@ -79,9 +79,9 @@ class LinePairing:
 
 
 def pair(sold: Sequence[SoldLine], existing: Sequence[sa.Row[Any]]) -> LinePairing:
-    """Pairs the lines of an edited order with ours: by what they say of themselves, by the item, then by their place.
+    """Pairs the lines of an edited order with ours: by identifiers, by item, then by position.
 
-    A line may have moved, or have got the SKU or the product id that it lacked; a line of another item is another line.
+    A line may have moved, or gained the SKU or the product id that it lacked; a line of another item is another line.
     """
     free = {row.line: row for row in existing}
     shipped = list(sold)
@@ -96,7 +96,9 @@ def pair(sold: Sequence[SoldLine], existing: Sequence[sa.Row[Any]]) -> LinePairi
     found.dropped = [row for row in free.values() if row.quantity != 0 or on_order(row) or row.backordered]
     for line, row in found.kept:
         line.number, line.order_item_id = row.line, row.order_item_id
-        if line.line.needs_review and line.line.quantity == 1 and row.quantity:  # it was missing: as before
+        if (
+            line.line.needs_review and line.line.quantity == 1 and row.quantity
+        ):  # the quantity was missing: keep the old one
             line.line = replace(line.line, quantity=row.quantity, total=line.line.price * row.quantity)
     last = max((row.line for row in existing), default=0)
     for number, line in enumerate(found.added, start=last + 1):
@@ -117,10 +119,10 @@ def _same_item(sold: SoldLine, row: sa.Row[Any]) -> bool:
 
 
 def _same_place_and_part(sold: SoldLine, row: sa.Row[Any]) -> bool:
-    """The same line with words added: it names no other item than before."""
+    """Whether it is the same line with identifiers added: it names no other item than before."""
     product_id, sku = sold.named
     agrees = all(
-        before is None or now is None or before == now  # what is missing contradicts nothing
+        before is None or now is None or before == now  # a missing one agrees
         for before, now in ((row.sku, sku), (row.fourseller_product_id, product_id))
     )
     return sold.line.line == row.line and agrees and (row.product_id is None or sold.item is None)
@@ -133,24 +135,24 @@ def apply_edit(
     parts: Collection[str],
     order_context: OrderContext,
 ) -> bool:
-    """Brings the shop's order to what the marketplace says now; True when it did.
+    """Applies the marketplace's edit to the shop's order; True when it did.
 
     Args:
         connection: holds the rows of the order and the stock of its items.
         row: our row of the order.
-        sale: the later word.
-        parts: which of lines, amounts, buyer and address it changes.
+        sale: the new state.
+        parts: which of lines, amounts, buyer and address change.
         order_context: writes the order log.
     """
     parts = _with_what_belongs(row, sale, parts)
-    if not sale.lines and "amounts" in parts:  # its amounts are about the lines that are on record
+    if not sale.lines and "amounts" in parts:  # its amounts belong to the lines on record
         sale = with_goods(sale, row.lines_total or Decimal("0.00"))
     shop = order_status(connection, row.local_order_id)
     open_still = OrderStatus(row.status) in OPEN and not has_shipped(connection, row, shop)
     existing = order_lines(connection, row.id)
     first = not existing and "lines" in missing_parts(
         row.content_hash
-    )  # then it is no change, whatever has left
+    )  # then it is no edit, even after shipping
     if first:
         sale = _with_order_status(sale, row, shipped=has_shipped(connection, row, shop))
     pairing = pair(match_lines(connection, [sale]), existing) if "lines" in parts else LinePairing()
@@ -170,14 +172,14 @@ def apply_edit(
 
 
 def _with_order_status(sale: Sale, row: sa.Row[Any], *, shipped: bool) -> Sale:
-    """The sale in the status that its order has reached, which says whether its lines take stock."""
+    """The sale with the status of its order, which decides whether its lines take stock."""
     return replace(sale, status=OrderStatus(row.status), shipped=sale.shipped or shipped)
 
 
 def _with_what_belongs(row: sa.Row[Any], sale: Sale, parts: Collection[str]) -> frozenset[str]:
-    """Lines and amounts go together: one of them may be as in an edit before, which was left to a person.
+    """Adds lines to amounts and amounts to lines: one of them may come from an earlier edit that was not applied.
 
-    Of an order whose total was never told the total is that of its lines.
+    An order that never had a total gets that of its lines.
     """
     if not {"lines", "amounts"} & set(parts):
         return frozenset(parts)
@@ -190,7 +192,7 @@ def _with_what_belongs(row: sa.Row[Any], sale: Sale, parts: Collection[str]) -> 
 def raise_edit_conflict(
     connection: sa.Connection, row: sa.Row[Any], why: str, order_context: OrderContext
 ) -> None:
-    """Marks an order whose change cannot be carried out here."""
+    """Marks an order whose edit cannot be applied."""
     detail = f"{why} Compare the two by hand; `midas orders dismiss` when you have."
     if order_context.log_once(connection, row.marketplace_order_id, "edited", detail):
         set_exceptions(connection, row.id, add=(OrderException.EDITED.value,))
@@ -257,7 +259,7 @@ def _resize(
 ) -> None:
     item = _item(line) or (sold.item if not line.taken else None)
     sold.name(item)
-    if not move_stock_too:  # the words alone have changed
+    if not move_stock_too:  # only the texts have changed
         sold.wanted = sold.taken = on_order(line)
     elif item is not None:
         sold.taken = _book(connection, row, line, item, wanted=sold.wanted)
@@ -312,7 +314,7 @@ def _item(line: sa.Row[Any]) -> ItemKey | None:
 def _book(
     connection: sa.Connection, row: sa.Row[Any], line: sa.Row[Any], item: ItemKey | None, *, wanted: int
 ) -> int:
-    """Moves the stock of one line to `wanted` units; returns the units that it holds then."""
+    """Moves the stock of one line to `wanted` units; returns the units it then holds."""
     change = shift(
         wanted=wanted,
         taken=line.taken,
@@ -365,7 +367,7 @@ def _change_address(
     parts: Collection[str],
     order_context: OrderContext,
 ) -> None:
-    """Who bought and where it goes, as far as the message says; a person who was forgotten stays so."""
+    """Updates buyer and address as far as the message has them; an erased buyer stays erased."""
     if row.erased_at is not None:
         return
     reported = (sale.buyer if "buyer" in parts else {}) | (sale.ship_to if "address" in parts else {})
@@ -385,7 +387,7 @@ def _note_content(
 ) -> None:
     known = read_content(row.content_hash)
     values: dict[str, Any] = {"content_hash": sale.content.over(known).written(), "content_at": utc_now()}
-    if sale.content == sale.content.over(known):  # the whole order, of which nothing is left out
+    if sale.content == sale.content.over(known):  # the message has the whole order
         values["payload"] = sale.sealed or order_context.vault.seal(sale.raw)
     connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))
 
@@ -397,7 +399,7 @@ def update_exceptions(
     parts: Collection[str],
     order_context: OrderContext,
 ) -> None:
-    """The order's flaws are those of its lines and its amounts now; the others are none of an edit's business."""
+    """Updates the order's exceptions from its lines and amounts; other exceptions stay."""
     add: set[str] = set()
     drop: set[str] = set()
     if "lines" in parts:
@@ -417,7 +419,7 @@ def update_exceptions(
 
 
 def _as_on_record(sale: Sale, row: sa.Row[Any]) -> Sale:
-    """The sale with the amounts that our row has: not every message tells all of them."""
+    """The sale with the amounts of our row: a message may lack some."""
     zero = Decimal("0.00")
     return replace(
         sale,

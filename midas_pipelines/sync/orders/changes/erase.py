@@ -1,6 +1,6 @@
-"""Erasing who bought an order: numbers, SKUs, ids, statuses and dates stay, and no word that the buyer may have written.
+"""Erases the buyer of an order: numbers, SKUs, ids, statuses and dates stay, but no text that the buyer may have written.
 
-The mark is `erased_at` of our row: whatever is written of that order afterwards is written without its buyer.
+`erased_at` of our row marks the order: later updates are stored without its buyer.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from midas_pipelines.sync.orders.stock.release import order_lines
 
 
 def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:
-    """Erases the buyer from the shop's order, from what the marketplace sent, from its webhooks, log and alerts, for good.
+    """Permanently erases the buyer from the shop's order, the payload, the webhooks, the order log and the alerts.
 
     Args:
         connection: a writing transaction.
         order: our row, locked.
-        order_context: writes the order log; its vault opens what was sealed.
+        order_context: writes the order log; its vault opens the payload.
     """
     table, name = marketplace_orders.c, order.marketplace_order_id
     if order.local_order_id is not None:
@@ -50,7 +50,7 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
         update_order(connection, order.local_order_id, **erased)
         erase_words(connection, order.local_order_id)
     values = {"erased_at": utc_now(), "payload": _without_buyer(order.payload, order_context.vault)}
-    values["reason"] = None if order.reason is None else "What was wrong with it was erased with its buyer."
+    values["reason"] = None if order.reason is None else "The reason was erased with its buyer."
     connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
     _name_lines(connection, order.id)
     logs = order_processing_logs.c
@@ -60,7 +60,7 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
     connection.execute(sa.update(alerts).where(of_order).values(text=f"Order {name}: its buyer was erased."))
     empty_finished(connection, order.marketplace_order_id)
     mails = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
-    superseded = {"state": "superseded", "reason": "The buyer is forgotten."}
+    superseded = {"state": "superseded", "reason": "The buyer was erased."}
     connection.execute(sa.update(customer_mails).where(mails).values(superseded))
     sent = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state == "sent")
     connection.execute(sa.update(customer_mails).where(sent).values(reason=None))
@@ -69,13 +69,13 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
 
 
 def without_personal_data(sale: Sale) -> Sale:
-    """The sale as it is written down once its buyer is forgotten."""
+    """The sale as it is stored once its buyer is erased."""
     lines = tuple(replace(line, title=line.sku or f"Line {line.line}") for line in sale.lines)
     return replace(sale, buyer=FORGOTTEN, ship_to={}, lines=lines, sealed=without_persons_payload(sale.raw))
 
 
 def _name_lines(connection: sa.Connection, order_row: int) -> None:
-    """Names each line by its SKU or its number, on our side and in the shop: a title may hold the buyer's own words."""
+    """Replaces each line's title by its SKU or number, in our rows and the shop's: a title may hold the buyer's own text."""
     lines = order_lines(connection, order_row)
     titles = {line.id: line.sku or f"Line {line.line}" for line in lines}
     update_rows(connection, marketplace_order_lines, [{"id": row, "title": titles[row]} for row in titles])
@@ -89,7 +89,7 @@ def _name_lines(connection: sa.Connection, order_row: int) -> None:
 
 
 def _without_buyer(sealed: str | None, vault: Vault) -> str | None:
-    """What was sent, readable and without persons; nothing of it where its key is gone."""
+    """The payload without personal data, unsealed; empty where its key is gone."""
     if sealed is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the marketplace reports of orders that are known already: moved on, edited, or nothing new."""
+"""Applies inbound updates to known orders: status changes, edits and missing fields."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
 
 
 def orders_with_news(connection: sa.Connection, sales: Sequence[Sale]) -> dict[int, Sale]:
-    """The known orders of which these sales tell something new, by our row; nothing is locked."""
+    """The sales that change a known order, by our row; locks nothing."""
     if not sales:
         return {}
     reported = {sale.order_id: sale for sale in sales}
@@ -66,7 +66,7 @@ def orders_with_news(connection: sa.Connection, sales: Sequence[Sale]) -> dict[i
 
 
 def items_held(connection: sa.Connection, order_rows: Sequence[int]) -> list[ItemKey]:
-    """The items that these orders have taken and may give back."""
+    """The items allocated to these orders, which may be released."""
     if not order_rows:
         return []
     query = sa.select(_LINES.product_id, _LINES.variant_id).where(
@@ -78,7 +78,7 @@ def items_held(connection: sa.Connection, order_rows: Sequence[int]) -> list[Ite
 def apply_update(
     connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
 ) -> bool:
-    """Moves a known order to the content and the status that the marketplace reports; True when it changed.
+    """Updates a known order to the content and the status that the marketplace reports; True when it changed.
 
     Args:
         connection: holds the order's rows, and the stock of its items.
@@ -99,7 +99,7 @@ def apply_update(
         edited = apply_edit(
             connection, row, replace(sale, content=_new_content(row, sale)), parts, order_context
         )
-    if row.currency != before.currency:  # whose smallest unit decides whether the total adds up
+    if row.currency != before.currency:  # its smallest unit decides whether the total adds up
         update_exceptions(connection, row, sale, ("amounts",), order_context)
     moved = _names_status(sale) and _follow_status(connection, row, sale, order_context)
     _record_status_word(connection, row, sale, order_context, moved=moved)
@@ -121,26 +121,26 @@ def _has_news(row: sa.Row[Any], sale: Sale) -> bool:
 
 
 def _names_status(sale: Sale) -> bool:
-    """Whether the sale reports a status: no word, or one that is not in our table, reports none."""
+    """Whether the sale reports a known status."""
     return bool(sale.status_word) and sale.known_status
 
 
 def _edited_parts(row: sa.Row[Any], sale: Sale) -> frozenset[str]:
-    """The parts of the order that the sale tells anew."""
+    """The parts of the order that the sale changes."""
     if not sale.content.changed(read_content(row.content_hash)):
         return frozenset()
     return _new_content(row, sale).changed(read_content(row.content_hash))
 
 
 def _new_content(row: sa.Row[Any], sale: Sale) -> Content:
-    """What is to be taken over of the sale's content: all of it where it is the later word, else what nothing has told."""
+    """The sale's content to apply: all of it where it is later, else the parts that no message has had."""
     return sale.content if _later(row, sale) else sale.content.only(missing_parts(row.content_hash))
 
 
 def _later(row: sa.Row[Any], sale: Sale) -> bool:
-    """Whether the sale was seen after what is on record was.
+    """Whether the sale is later than the state on record.
 
-    What was polled after that is later whatever it is dated: it is what 4Seller has now. Of an event only its date tells.
+    A poll after that is later whatever its date: it reads what 4Seller has now. An event is judged by its date.
     """
     if sale.read_at is not None:
         return bool(sale.read_at >= (row.content_at or row.imported_at))
@@ -161,7 +161,7 @@ def _follow_status(
         case Transition.LATE if (
             current is OrderStatus.CANCELLED and sale.status in OPEN and _later(row, sale)
         ):
-            detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: settle it."
+            detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: resolve it."
             find_conflict(connection, row, sale, "conflict", detail, order_context)
             _set(connection, row, status_word=sale.status_word)
         case Transition.LATE:
@@ -173,8 +173,7 @@ def _follow_status(
 
 
 def _agree_again(connection: sa.Connection, row: sa.Row[Any], current: OrderStatus, sale: Sale) -> None:
-    """4Seller says anew where it stands: a conflict over what it said earlier may be over, and what it refused may be
-    told again."""
+    """4Seller reports the current status again: a conflict may be over, and a refused push may be retried."""
     after = sale.updated_at is not None and (row.disputed_at is None or sale.updated_at > row.disputed_at)
     if row.exception is None or not after:
         return
@@ -189,7 +188,7 @@ def _agree_again(connection: sa.Connection, row: sa.Row[Any], current: OrderStat
 def end_conflict_if_over(
     connection: sa.Connection, row: sa.Row[Any], current: OrderStatus, shop: str | None
 ) -> None:
-    """Ends the order's conflict where the two sides, as they stand now, do not contradict each other any more."""
+    """Ends the order's conflict if the two sides no longer contradict each other."""
     if OrderException.CONFLICT.value not in exceptions.read(row.exception):
         return
     if current in ENDED and shipped_after_end(connection, row, shop):
@@ -217,24 +216,24 @@ def _advance(
     shipped = has_shipped(connection, row, shop) or (sale.status is OrderStatus.REFUNDED and sale.shipped)
     reply = decide_inbound(shop, sale.status, shipped=shipped)
     if sale.status is OrderStatus.CANCELLED and row.resolution == "cancelled" and shop == "cancelled":
-        reply = InboundDecision.STAY  # as a person has decided
+        reply = InboundDecision.STAY  # a person decided it
     if reply is InboundDecision.CONFLICT and sale.status is OrderStatus.CANCELLED:
         detail = (
-            "The marketplace cancelled the order, but the shop has shipped it: get the parcel back or have the "
-            "cancellation withdrawn, then settle the order."
+            "The marketplace cancelled the order, but the shop has shipped it: get the shipment back or have the "
+            "cancellation withdrawn, then resolve the order."
         )
         find_conflict(connection, row, sale, "conflict", detail, order_context)
-        _set(connection, row, status_word=sale.status_word)  # where 4Seller has it while a person decides
+        _set(connection, row, status_word=sale.status_word)  # 4Seller's status until a person decides
         return False
     if sale.status in ENDED:
         warn_packers(connection, row, sale.status, shop)
-    # Ours first: the trigger on the shop's order then sees that 4Seller knows this status already.
+    # Our row first: the trigger on the shop's order then sees that 4Seller has this status already.
     _set(connection, row, status=sale.status.value, status_word=sale.status_word)
     note = _move_shop_order(connection, row, sale, shop, reply, shipped=shipped)
     detail = f"{current.value} → {sale.status.value}. {note}."
     order_context.log(connection, row.marketplace_order_id, sale.status.value, detail)
     if reply is InboundDecision.CONFLICT:
-        detail = f"The shop has cancelled the order, and the marketplace reports {sale.status.value}: settle the order."
+        detail = f"The shop has cancelled the order, and the marketplace reports {sale.status.value}: resolve the order."
         find_conflict(connection, row, sale, "conflict", detail, order_context)
     else:
         end_conflict_if_over(connection, row, sale.status, order_status(connection, row.local_order_id))
@@ -255,7 +254,7 @@ def _end(
     shop: str | None,
     order_context: OrderContext,
 ) -> None:
-    """The sale is off, or paid back: what has not left is free again."""
+    """Ends a cancelled or refunded order and releases its unshipped units."""
     packed = shipments_on_record(connection, row.local_order_id)
     all_left = current in SHIPPED_STATES or shop in SHIPPED_STATES or (sale.shipped and not packed)
     end_order(connection, row, sale.status, order_context, all_left=all_left)
@@ -271,7 +270,7 @@ def _move_shop_order(
     *,
     shipped: bool,
 ) -> str:
-    """Moves the shop's order along, or has 4Seller told of where it is; returns the source of the move, in words."""
+    """Updates the shop's order, or marks its status to be pushed; returns the note for the order log."""
     note = f"4Seller: {sale.status_word}"
     if shop is None:
         return note + "; the shop has deleted its order"
@@ -289,8 +288,8 @@ def _move_shop_order(
 def _record_status_word(
     connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext, *, moved: bool
 ) -> None:
-    """Keeps the newest date, and the marketplace's own word: a known one where the order is as reported, an unknown one
-    wherever the order is."""
+    """Records the newest date and the marketplace's own status word: a known one if the order has that status, an unknown
+    one always."""
     known = row.source_updated_at
     if sale.updated_at is not None and (known is None or sale.updated_at > known):
         _set(connection, row, source_updated_at=sale.updated_at)

@@ -1,4 +1,4 @@
-"""What the first message of an order left unsaid, filled in from the first that says it, on our row and the shop's order."""
+"""Fills in fields that an order's first message lacked, on our row and the shop's order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from midas_pipelines.sync.orders.stock.shipped import has_shipped
 
 
 def missing_fields(row: sa.Row[Any], sale: Sale) -> dict[str, Any]:
-    """The columns of our row that nothing has told so far, as the sale tells them. Pure."""
+    """The empty columns of our row that the sale can fill. Pure."""
     reported = {"currency": sale.currency, "sales_channel": sale.sales_channel, "placed_at": sale.placed_at}
     return {
         name: value for name, value in reported.items() if value is not None and getattr(row, name) is None
@@ -27,12 +27,12 @@ def missing_fields(row: sa.Row[Any], sale: Sale) -> dict[str, Any]:
 def fill_missing_fields(
     connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
 ) -> sa.Row[Any]:
-    """Fills in what is lacking; returns our row as it is then.
+    """Fills in missing fields; returns our updated row.
 
     Args:
         connection: holds the order's rows.
         row: our row of the order.
-        sale: what is reported of it, however old that is: what was never told cannot be contradicted.
+        sale: the reported state, however old: it cannot contradict a field that is empty.
         order_context: writes the order log.
     """
     reported = missing_fields(row, sale)
@@ -42,7 +42,7 @@ def fill_missing_fields(
     connection.execute(sa.update(marketplace_orders).where(mine).values(reported))
     named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in reported.items())
     order_context.log(
-        connection, row.marketplace_order_id, "learned", f"The marketplace has told it now: {named}."
+        connection, row.marketplace_order_id, "learned", f"The marketplace has now reported: {named}."
     )
     now = connection.execute(sa.select(marketplace_orders).where(mine)).one()
     if row.local_order_id is not None:
@@ -53,7 +53,7 @@ def fill_missing_fields(
 
 
 def _words(row: sa.Row[Any]) -> Row:
-    """What the shop's order says of these things."""
+    """The columns of the shop's order that depend on these fields."""
     return {
         "payment_method": payment_method(row.sales_channel),
         "notes": shop_notes(row.marketplace_order_id, row.sales_channel, row.currency),
@@ -61,13 +61,12 @@ def _words(row: sa.Row[Any]) -> Row:
 
 
 def confirm_late(connection: sa.Connection, row: sa.Row[Any], order_context: OrderContext) -> None:
-    """Makes the confirmation due that the first message had too little for: once, and only while nothing has happened to
-    the order that makes it out of place.
+    """Queues the confirmation that the first message lacked fields for: once, and only while the order is open and unshipped.
 
     Args:
         connection: holds the order's rows.
-        row: our row of the order, read before its status was followed.
-        order_context: knows who gets mail.
+        row: our row of the order, read before its status was updated.
+        order_context: has the mail policy.
     """
     if not order_context.mail.enabled:
         return

@@ -1,4 +1,4 @@
-"""What 4Seller is to be told of an order: which moves, with which parcels, in which order. Pure."""
+"""Plans the outbound status updates of an order: which statuses, with which shipments, in which order. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from midas_pipelines.sync.orders.model.state_machine import (
 
 @dataclass(frozen=True, slots=True)
 class ShipmentToPush:
-    """A parcel that 4Seller does not know yet; `remark` says what is odd about its number."""
+    """A shipment that 4Seller does not know yet; `remark` says why its number looks wrong."""
 
     shipment_id: int
     tracking: Tracking
@@ -30,7 +30,7 @@ class ShipmentToPush:
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """One call: the order's status, and a parcel with it or not."""
+    """One call: the order's status, with or without a shipment."""
 
     status: OrderStatus
     parcel: ShipmentToPush | None = None
@@ -38,7 +38,7 @@ class StatusUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """Why the shop's move is not told; in a `conflict` goods and money may be at odds, and a person decides."""
+    """Why the shop's status is not pushed; in a `conflict` goods and money may disagree, and a person decides."""
 
     why: str
     conflict: bool = False
@@ -52,22 +52,22 @@ def objection(
     known: bool = False,
     resolution: str | None = None,
 ) -> Objection | None:
-    """What speaks against telling 4Seller of the shop's status; None when nothing does.
+    """Why the shop's status must not be pushed to 4Seller; None when it may.
 
     Args:
-        standing: where 4Seller has the order.
-        shop: the shop's own word.
-        left: whether goods of the order have left.
-        known: whether the lines of an order that has ended account for what left: it was gone before the end.
-        settled: what a person decided when the two sides contradicted each other.
+        current: the status at 4Seller.
+        shop: the shop's own status.
+        shipped: whether goods of the order have left.
+        known: whether the lines of an ended order account for the shipped units: they shipped before it ended.
+        resolution: what a person decided about the last conflict.
     """
     if shop is None or agree(shop, current):
         return None
     if shop not in list(OrderStatus):
-        return Objection(f"the shop calls it {shop}, which is none of the marketplace's words")
+        return Objection(f"the shop calls it {shop}, which is not a status of the marketplace")
     goal = OrderStatus(shop)
     if goal in SHIPPED_STATES and current is OrderStatus.REFUNDED and (known or resolution == "shipped"):
-        return None  # paid back after it had left: each side stays where it is
+        return None  # refunded after shipping: both statuses stay
     if goal in SHIPPED_STATES and current in ENDED:
         return Objection(f"the shop has sent what is {current.value} on the marketplace", conflict=True)
     if goal is OrderStatus.CANCELLED and resolution != "cancelled" and (shipped or current in SHIPPED_STATES):
@@ -84,11 +84,11 @@ def status_updates(
     *,
     refund: bool = False,
 ) -> list[StatusUpdate]:
-    """The calls that bring 4Seller from one status to another and tell it of each parcel once.
+    """The calls that bring 4Seller from one status to another and push each shipment once.
 
-    One call carries one parcel, so that all parcels but the last go while the order is still being worked on, and
-    the last one together with `shipped`. Empty when no move leads to the goal and there is no parcel. A refund comes
-    last: after `shipped`, and in place of anything else.
+    One call carries one shipment: all but the last go while the order is `processing`, the last one with `shipped`. Empty
+    when the goal is not reachable and there is no shipment. A refund comes last: after `shipped`, and instead of any
+    other status.
     """
     if refund:
         return [
@@ -106,7 +106,7 @@ def status_updates(
     reached = moves[-1] if moves else current
     if reached in SHIPPED_STATES:
         return [StatusUpdate(reached, parcel) for parcel in parcels]
-    if reached not in ORDER_OF_EVENTS:  # cancelled or refunded: no parcel belongs to it
+    if reached not in ORDER_OF_EVENTS:  # cancelled or refunded: takes no shipment
         return [StatusUpdate(move) for move in moves]
     return [
         *(StatusUpdate(move) for move in moves[:-1]),
@@ -115,16 +115,16 @@ def status_updates(
 
 
 def shown(call: StatusUpdate, current: OrderStatus, answer: Order) -> StatusUpdate:
-    """What of a call 4Seller's answer shows: the call itself where all of it was taken.
+    """The part of a call that 4Seller's answer shows: all of it where it was accepted.
 
     Args:
         call: what was pushed.
-        standing: where 4Seller had the order before; the status of the result where the answer does not show a new one.
-        answer: the order as it came back; an unknown word says nothing of its status.
+        current: the status at 4Seller before; the result's status where the answer does not show a new one.
+        answer: the order as it came back; an unknown status word does not count.
     """
     state = answer.state
     ahead = state.known and transition(call.status, state.status) in (Transition.SAME, Transition.FORWARD)
-    if call.status is OrderStatus.PROCESSING:  # for which 4Seller's pages have a word of their own
+    if call.status is OrderStatus.PROCESSING:  # 4Seller's UI has its own word for it
         ahead = ahead or "".join(filter(str.isalpha, state.word.lower())) == "inprocess"
     number = answer.tracking.number if answer.tracking is not None else None
     parcel = call.parcel

@@ -1,4 +1,4 @@
-"""Orders of which 4Seller has to be told something: a status that the shop set, parcels that left."""
+"""Pending updates: statuses and shipments of the shop that are to be pushed to 4Seller."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 
 LONGEST_WAIT_SECONDS = 86_400
-"""A number that 4Seller refused waits for so long, and nothing longer."""
+"""How long a refused tracking number waits; the longest delay."""
 
 _ORDERS, _LINES, _PARCELS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
 PUSHED_FIELDS = (_PARCELS.carrier, _PARCELS.tracking_number, _PARCELS.tracking_url)
-"""What 4Seller learns of a parcel."""
+"""The columns of a shipment that are pushed to 4Seller."""
 _READ = (_PARCELS.id, _PARCELS.order_id, _PARCELS.source, *PUSHED_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
 class PendingUpdate:
-    """An order that the shop moved on, or of which parcels left, and 4Seller does not know yet."""
+    """An order with a status or shipments that 4Seller does not know yet."""
 
     row_id: int
     order_id: str
     current: OrderStatus
     shop_status: str | None
-    moved: bool  # the shop changed the status; else there are only parcels
+    moved: bool  # the shop changed the status; else there are only shipments
     shipped: bool = False  # goods of it have left
-    known: bool = False  # its lines account for something that left
+    known: bool = False  # its lines account for shipped units
     paid_back: bool = False  # the shop has refunded it
-    resolution: str | None = None  # what a person decided of its last conflict
+    resolution: str | None = None  # what a person decided about its last conflict
     flagged: bool = False  # it was refused before
     parcels: tuple[ShipmentToPush, ...] = ()
-    invalid: tuple[tuple[int, str], ...] = ()  # parcels whose number cannot be right, and why
-    rows: Mapping[int, sa.Row[Any]] = field(default_factory=dict)  # of all these parcels, as they were read
+    invalid: tuple[tuple[int, str], ...] = ()  # shipments with an invalid number, and why
+    rows: Mapping[int, sa.Row[Any]] = field(default_factory=dict)  # of all these shipments, as read
 
     @property
     def open(self) -> bool:
-        """Whether there is something to be told; else it is only looked at whether a refusal is over."""
+        """Whether there is something to push; else only a past refusal is checked."""
         return bool(self.moved or self.parcels or self.invalid)
 
     @property
@@ -59,7 +59,7 @@ class PendingUpdate:
 
 
 def pending_updates(engine: SyncContext, after: int, only: int | None) -> list[PendingUpdate]:
-    """The next orders of which 4Seller has to be told something, by our row."""
+    """The next orders with something to push, by our row."""
     due = is_due(_PARCELS.next_attempt_at, LONGEST_WAIT_SECONDS)
     unpushed = sa.and_(_PARCELS.told_at.is_(None), _PARCELS.booked_at.is_not(None), due)
     mine = _PARCELS.order_id == _ORDERS.local_order_id
@@ -86,7 +86,7 @@ def pending_updates(engine: SyncContext, after: int, only: int | None) -> list[P
         .limit(engine.settings.status_batch)
     )
     in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(OrderException.CONFLICT.value)
-    query = query.where(~in_conflict)  # which a person has to settle first
+    query = query.where(~in_conflict)  # a person has to resolve it first
     if only is None:
         query = query.where(is_due(_ORDERS.push_after, LONGEST_WAIT_SECONDS))
     else:

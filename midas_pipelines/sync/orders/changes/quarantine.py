@@ -1,4 +1,4 @@
-"""Orders that cannot be imported as they came: kept with their reason, told to staff, and tried again."""
+"""Quarantines orders that cannot be imported: stores them with their reason, alerts staff, and retries them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _ORDERS = marketplace_orders.c
 def quarantine_order(
     database: Database, order_id: str, raw: Any, reason: str, vault: Vault, run_id: str | None
 ) -> str | None:
-    """Keeps an order that cannot be imported, so that it is neither lost nor in the way of others.
+    """Quarantines an order that cannot be imported, so that it is neither lost nor blocks others.
 
     Returns:
-        `new` when it was not on record, `still` when it was set aside before, None when it is imported, or a person has
-        dismissed it: then nothing is written.
+        `new` when it was not on record, `still` when it was quarantined before; None, with nothing written, when it is
+        imported or dismissed.
     """
     name = short_id(order_id)
     storable_raw = storable(raw)
@@ -51,13 +51,13 @@ def quarantine_order(
         ):
             return None
         OrderContext(run_id).log_once(connection, name, "failed", reason)
-        text = f"Order {name} was set aside. {reason} `midas orders retry` it when it is mended, or `dismiss` it."
+        text = f"Order {name} is quarantined. {reason} `midas orders retry` it when the cause is fixed, or `dismiss` it."
         raise_alert(connection, kind=QUARANTINED, subject=_subject(name), text=text)
     return "new" if new else "still"
 
 
 def _renew(connection: sa.Connection, name: str, reason: str, payload: str, bare: str) -> bool:
-    """Keeps it as it came this time, `bare` where its buyer is forgotten; False when it is not set aside any more."""
+    """Updates the quarantined order, with `bare` where its buyer is erased; False when it is no longer quarantined."""
     mine = sa.and_(
         _ORDERS.channel == CHANNEL, _ORDERS.marketplace_order_id == name, _ORDERS.outcome == "quarantined"
     )
@@ -67,21 +67,21 @@ def _renew(connection: sa.Connection, name: str, reason: str, payload: str, bare
 
 
 def end_quarantine(connection: sa.Connection, order_id: str) -> None:
-    """The order is imported, or a person has dismissed it: staff need not look any more."""
+    """Clears the alert of an order that is imported or dismissed."""
     clear_alert(connection, kind=QUARANTINED, subject=_subject(order_id))
 
 
 def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) -> None:
-    """Tells staff of a status that 4Seller uses and our table does not know, once for each word."""
+    """Alerts staff to a status word that is not in our table, once for each word."""
     text = (
-        f"4Seller calls the status of order {order_id} “{word}”, which is none of the known words: the order counts as "
+        f"4Seller calls the status of order {order_id} “{word}”, which is unknown: the order counts as "
         "pending. Look at it on 4Seller; `midas orders dismiss` it when you have."
     )
     raise_alert(connection, kind=UNKNOWN_WORD, subject=_of_word(word), text=text)
 
 
 def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:
-    """Closes the alert of a status word when no order has it any more on which a person has to look at it."""
+    """Closes the alert of a status word when no order with it has the exception `unknown_status`."""
     unseen = sa.select(_ORDERS.id).where(
         _ORDERS.exception.is_not(None),
         _ORDERS.exception.contains(OrderException.STATUS.value),
@@ -92,7 +92,7 @@ def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:
 
 
 def short_id(order_id: str) -> str:
-    """The id as the column holds it: one that is too long is cut, and told apart by a digest."""
+    """The id as the column holds it: one that is too long is cut, with a digest to keep it unique."""
     name = str(storable(order_id))
     if len(name) <= LONGEST_ID:
         return name

@@ -1,4 +1,4 @@
-"""Noting what became of the telling: what 4Seller took, what it refused, what could not be told."""
+"""Records pushed statuses and shipments: what 4Seller accepted, what it refused, what could not be pushed."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from midas_pipelines.sync.orders.model.state_machine import (
 from midas_pipelines.sync.orders.stock.shipped import has_shipped, shipments_on_record
 
 A_DAY = 86_400
-"""What 4Seller has refused is told again after so many seconds, should nobody have mended it."""
+"""Seconds after which a refused push is retried."""
 PATIENCE = 3
-"""Answers without an error that do not show what was pushed, before a person sees it: 4Seller may lag behind itself."""
+"""Answers without an error that do not show what was pushed, before an exception is raised: 4Seller may lag."""
 
 _ORDERS, _PARCELS = marketplace_orders.c, order_shipments.c
 
 
 def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate) -> None:
-    """4Seller has confirmed one call: our row says so, and what follows from it is done."""
+    """Records one call that 4Seller confirmed, with its consequences."""
     order_context = order_context_of(engine)
     with engine.database.writing() as connection:
         row = lock_order(connection, order.row_id)
         current = OrderStatus(row.status)
         if transition(current, call.status) is Transition.FORWARD:
             _set(connection, order, status=call.status.value, status_word=call.status.value)
-            detail = f"The shop's {current.value} → {call.status.value} was told to 4Seller."
+            detail = f"The shop's {current.value} → {call.status.value} was pushed to 4Seller."
             order_context.log(connection, order.order_id, call.status.value, detail)
             shop = order_status(connection, row.local_order_id)
             if call.status is OrderStatus.REFUNDED and shop is not None:
                 shipped = has_shipped(connection, row, shop)
                 refund_shop_order(connection, row, shop, shipped=shipped, notes="Refunded by the shop")
-                _set(connection, order, shop_status_since=None)  # by the trigger on what was just written
+                _set(connection, order, shop_status_since=None)  # set by the trigger on the update above
             if call.status in ENDED:
                 all_left = current in SHIPPED_STATES or shop in SHIPPED_STATES
                 end_order(connection, row, call.status, order_context, all_left=all_left)
@@ -65,27 +65,25 @@ def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate)
             remark = call.parcel.remark
             if connection.execute(pushed.values(told_at=utc_now(), reason=remark)).rowcount:
                 number = f"{call.parcel.tracking.carrier} {call.parcel.tracking.number}"
-                detail = f"4Seller knows the parcel {number}. {remark or ''}".rstrip()
+                detail = f"4Seller knows the shipment {number}. {remark or ''}".rstrip()
                 order_context.log(connection, order.order_id, "tracking_told", detail)
 
 
 def _as_read(order: PendingUpdate, shipment_id: int) -> sa.ColumnElement[bool]:
-    """The row of an untold parcel, unless somebody has corrected it since it was read: what we noted is then of the old."""
+    """Matches an unpushed shipment that has not been corrected since it was read."""
     read = order.rows[shipment_id]
     same = (column.is_not_distinct_from(getattr(read, column.name)) for column in PUSHED_FIELDS)
     return sa.and_(_PARCELS.id == shipment_id, _PARCELS.told_at.is_(None), *same)
 
 
 def close(engine: SyncContext, order: PendingUpdate) -> None:
-    """Nothing is open between the two sides any more, unless the shop has changed its order again meanwhile."""
+    """Marks the order as pushed, unless the shop has changed it again meanwhile."""
     if not (order.moved or order.flagged):
         return
     with engine.database.writing() as connection:
         row = lock_order(connection, order.row_id)
         now = order_status(connection, row.local_order_id)
-        paid_back_later = (
-            row.status == OrderStatus.REFUNDED and now in SHIPPED_STATES
-        )  # each stays where it is
+        paid_back_later = row.status == OrderStatus.REFUNDED and now in SHIPPED_STATES  # both statuses stay
         if now is not None and not agree(now, OrderStatus(row.status)) and not paid_back_later:
             return
         if row.status != OrderStatus.REFUNDED and is_refunded(connection, row.local_order_id):
@@ -98,13 +96,13 @@ def close(engine: SyncContext, order: PendingUpdate) -> None:
 
 
 def _still_as_seen(connection: sa.Connection, order: PendingUpdate) -> sa.Row[Any] | None:
-    """Our row, held; None when somebody else has moved the order on since it was read."""
+    """Our row, locked; None when the order's status has changed since it was read."""
     row = lock_order(connection, order.row_id)
     return row if row.status == order.current.value else None
 
 
 def record_objection(engine: SyncContext, order: PendingUpdate, against: Objection) -> None:
-    """What the shop wants cannot be told: its mark is taken off, and a person sees it."""
+    """Records that the shop's status cannot be pushed: unmarks it and raises an exception."""
     with engine.database.writing() as connection:
         row = _still_as_seen(connection, order)
         if row is None:
@@ -118,13 +116,13 @@ def record_objection(engine: SyncContext, order: PendingUpdate, against: Objecti
             connection, order.order_id, step_name, f"{detail} A person has to decide."
         )
         if against.conflict:
-            raise_conflict(connection, row, f"{detail} Settle the order.")
+            raise_conflict(connection, row, f"{detail} Resolve the order.")
         else:
             set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))
 
 
 def record_refusal(engine: SyncContext, order: PendingUpdate, why: str) -> None:
-    """4Seller would not take the status: it is told again after a day, and a person sees it meanwhile."""
+    """Records that 4Seller refused the status: raises an exception and retries after a day."""
     with engine.database.writing() as connection:
         if _still_as_seen(connection, order) is None:
             return
@@ -145,9 +143,9 @@ def record_bad_shipment(
     wait: int = 0,
     untaken: bool = False,
 ) -> None:
-    """The parcel is not told; what 4Seller refused waits, what we refused is looked at again in the next run.
+    """Records a shipment that was not pushed: one that 4Seller refused waits, one that we refused is checked again next run.
 
-    What 4Seller did not take, though it answered without an error, is pushed again with backoff.
+    One that 4Seller did not accept, though it answered without an error, is pushed again with backoff.
     """
     with engine.database.writing() as connection:
         query = sa.select(_PARCELS.reason, _PARCELS.attempts).where(_PARCELS.id == shipment_id)
@@ -160,17 +158,17 @@ def record_bad_shipment(
         if not connection.execute(sa.update(order_shipments).where(mine).values(values)).rowcount:
             return
         order_context_of(engine).log_once(connection, order.order_id, "tracking_refused", why)
-        if attempts == PATIENCE if untaken else why != known.reason:  # else a person has seen it already
+        if attempts == PATIENCE if untaken else why != known.reason:  # else the exception was raised before
             set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))
 
 
 def record_failure(engine: SyncContext, order: PendingUpdate, untaken: str | None = None) -> None:
-    """Pushes the order again after a while, which doubles each time.
+    """Schedules the next push of the order, with a delay that doubles each time.
 
     Args:
         engine: the shop's database.
-        order: as it was read.
-        untaken: what 4Seller answered when it took nothing, without an error; None when it could not be reached.
+        order: as read.
+        untaken: what 4Seller answered without an error when it accepted nothing; None when it could not be reached.
     """
     with engine.database.writing() as connection:
         attempts = connection.scalar(sa.select(_ORDERS.push_attempts).where(_ORDERS.id == order.row_id))
@@ -187,5 +185,5 @@ def _set(connection: sa.Connection, order: PendingUpdate, **values: Any) -> None
 
 
 def order_context_of(engine: SyncContext) -> OrderContext:
-    """Who writes an order's story on behalf of this engine's run."""
+    """The order context of this engine's run."""
     return OrderContext(engine.run_id, mail=mail_policy(engine.settings))

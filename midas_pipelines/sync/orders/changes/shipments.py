@@ -1,4 +1,4 @@
-"""Parcels: recorded by an operator, by the gateway, or by the shop's own code in `order_shipments`; partial ones too."""
+"""Records shipments, partial ones too: by an operator, by the gateway, or by the shop's own code in `order_shipments`."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _HELD = order_shipment_lines.c
 
 
 class CannotShip(Exception):
-    """The parcel contradicts the order; the message says how."""
+    """The shipment contradicts the order; the message says how."""
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """What recording a parcel did: `new` is False when all of it was on record; `complete` when nothing is left to ship."""
+    """The result of recording a shipment: `new` is False when all of it was on record; `complete` when nothing is left to ship."""
 
     new: bool
     complete: bool = False
@@ -53,21 +53,21 @@ def record_shipment(
     units: Mapping[int, int] | None = None,
     source: str = "operator",
 ) -> Shipped:
-    """Records a parcel of an order, once however often it is told.
+    """Records a shipment of an order, once however often it is reported.
 
-    Told again with other units, a parcel that is on record gets those that are more, and never loses any.
+    Reported again with other units, a shipment on record gains the additional ones and never loses any.
 
     Args:
         database: the shop's.
         order_row: our row of the order.
         parcel: as `carriers.tracking` makes it.
-        order_context: writes the order log, and the message to the customer.
-        units: by line number, all that the parcel holds of these lines; None for everything that is left to ship.
+        order_context: writes the order log, queues the customer mail.
+        units: by line number, all that the shipment holds of these lines; None for everything left to ship.
         source: operator or gateway.
 
     Raises:
-        CannotShip: the order is cancelled or in a conflict, has nothing left to ship, or less than that; or the parcel is
-            on record with more units.
+        CannotShip: the order is cancelled or in a conflict, or has too little left to ship; or the shipment is on record
+            with more units.
     """
     with database.writing() as connection:
         return ship_locked(
@@ -84,7 +84,7 @@ def ship_locked(
     units: Mapping[int, int] | None = None,
     source: str = "operator",
 ) -> Shipped:
-    """As `record_shipment`, within a transaction that holds the order."""
+    """Like `record_shipment`, within a transaction that holds the order."""
     count_late_shipments(connection, order, order_context)
     lines = order_lines(connection, order.id)
     known = _known_parcel(connection, order, parcel.number)
@@ -99,7 +99,7 @@ def ship_locked(
 
 
 def may_hold(connection: sa.Connection, order: sa.Row[Any], number: str | None) -> dict[int, int]:
-    """The most units of each line that a parcel with this number can hold: what is left to ship, and what is in it."""
+    """The most units of each line that a shipment with this number can hold: those left to ship, and those in it."""
     lines = order_lines(connection, order.id)
     known = _known_parcel(connection, order, number)
     held = (_contents(connection, known, lines) if known is not None else None) or {}
@@ -109,7 +109,7 @@ def may_hold(connection: sa.Connection, order: sa.Row[Any], number: str | None) 
 def _contents(
     connection: sa.Connection, shipment_id: int, lines: Sequence[sa.Row[Any]]
 ) -> dict[int, int] | None:
-    """The units that were booked for a parcel, by line number; None for one of which that was not written down."""
+    """The units booked for a shipment, by line number; None if they were not recorded."""
     contents = connection.scalar(sa.select(_PARCELS.contents).where(_PARCELS.id == shipment_id))
     if contents is None:
         return None
@@ -119,19 +119,19 @@ def _contents(
 def _added(
     order: sa.Row[Any], parcel: Tracking, held: Mapping[int, int] | None, units: Mapping[int, int] | None
 ) -> dict[int, int]:
-    """The units that a parcel on record is to hold beyond those it does. Pure."""
+    """The units to add to a shipment on record. Pure."""
     if units is None:
         return {}
     if held is None:
         raise CannotShip(
-            f"The parcel {parcel.number} of order {order.marketplace_order_id} is on record, and not what is in it: "
-            "record further units under a number of their own."
+            f"The shipment {parcel.number} of order {order.marketplace_order_id} is on record without its contents: "
+            "record further units under another number."
         )
     for line, count in units.items():
         if count < held.get(line, 0):
             raise CannotShip(
-                f"The parcel {parcel.number} of order {order.marketplace_order_id} is on record with {held[line]} units of "
-                f"line {line}, not {count}: `midas orders return` puts back in stock what did not leave."
+                f"The shipment {parcel.number} of order {order.marketplace_order_id} is on record with {held[line]} units of "
+                f"line {line}, not {count}: `midas orders return` restocks units that did not ship."
             )
     return {line: count - held.get(line, 0) for line, count in units.items() if count > held.get(line, 0)}
 
@@ -139,29 +139,29 @@ def _added(
 def correct(
     database: Database, order_row: int, number: str, parcel: Tracking, order_context: OrderContext
 ) -> str | None:
-    """Gives a parcel that is on record another carrier or number; 4Seller is told of it anew.
+    """Corrects the carrier or number of a shipment on record, which is pushed again.
 
     Returns:
-        Why 4Seller is not told, in words; None when it is.
+        Why it is not pushed to 4Seller, in words; None when it is.
 
     Args:
         database: the shop's.
         order_row: our row of the order.
-        number: the one that is on record.
-        parcel: what it should have been.
-        order_context: writes the order log, and to a customer who was told of the parcel.
+        number: the one on record.
+        parcel: the correct data.
+        order_context: writes the order log, and mails a customer who knows the old number.
 
     Raises:
-        CannotShip: no parcel of the order has that number, or another has the new one.
+        CannotShip: no shipment of the order has that number, or another has the new one.
     """
     with database.writing() as connection:
         order = lock_order(connection, order_row)
         count_late_shipments(connection, order, order_context)
         known = _known_parcel(connection, order, number)
         if known is None:
-            raise CannotShip(f"Order {order.marketplace_order_id} has no parcel {number} on record.")
+            raise CannotShip(f"Order {order.marketplace_order_id} has no shipment {number} on record.")
         if _known_parcel(connection, order, parcel.number) not in (None, known):
-            raise CannotShip(f"Order {order.marketplace_order_id} has another parcel {parcel.number}.")
+            raise CannotShip(f"Order {order.marketplace_order_id} has another shipment {parcel.number}.")
         old = connection.execute(sa.select(order_shipments).where(_PARCELS.id == known)).one()
         values = {
             "carrier": parcel.carrier,
@@ -173,7 +173,7 @@ def correct(
             "reason": None,
         }
         connection.execute(sa.update(order_shipments).where(_PARCELS.id == known).values(values))
-        detail = f"The parcel {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
+        detail = f"The shipment {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
         order_context.log(connection, order.marketplace_order_id, "corrected", detail)
         was, now = bare_number(old.tracking_number), bare_number(parcel.number or "")
         if (old.carrier, was) != (parcel.carrier, now):
@@ -188,14 +188,14 @@ def correct(
 
 def _why_not_pushed(order: sa.Row[Any]) -> str | None:
     if order.status in ENDED:
-        return f"4Seller is not told of it: the order is {order.status} there"
+        return f"it is not pushed to 4Seller: the order is {order.status} there"
     if OrderException.CONFLICT.value in exceptions.read(order.exception):
-        return "4Seller is told of it when the conflict is settled"
+        return "it is pushed to 4Seller when the conflict is resolved"
     return None
 
 
 def count_shipments(database: Database, order_context: OrderContext) -> int:
-    """Books the parcels that the shop's own code has recorded; returns of how many orders there were some."""
+    """Books the shipments that the shop's own code has recorded; returns the number of orders."""
     waiting = (
         sa.select(marketplace_orders.c.id)
         .join(order_shipments, marketplace_orders.c.local_order_id == _PARCELS.order_id)
@@ -212,9 +212,9 @@ def count_shipments(database: Database, order_context: OrderContext) -> int:
 
 
 def count_late_shipments(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:
-    """Books the parcels of a locked order that nobody has booked yet, in the order in which they were recorded.
+    """Books the unbooked shipments of a locked order, in the order in which they were recorded.
 
-    One that cannot be read waits until the shop mends its row, and the order is `refused` meanwhile.
+    One that cannot be read waits until the shop fixes its row, and the order is `refused` meanwhile.
     """
     columns = (_PARCELS.id, _PARCELS.carrier, _PARCELS.tracking_number, _PARCELS.tracking_url)
     query = sa.select(*columns).where(_PARCELS.order_id == order.local_order_id, _PARCELS.booked_at.is_(None))
@@ -226,9 +226,9 @@ def count_late_shipments(connection: sa.Connection, order: sa.Row[Any], order_co
             _refuse(connection, order, parcel.id, str(problem), order_context)
         except sa.exc.SQLAlchemyError:
             raise
-        except Exception as unexpected:  # one row of the shop's code stops no other order
+        except Exception as unexpected:  # must not stop other orders
             why = (
-                f"The shop's parcel {parcel.id} cannot be read ({type(unexpected).__name__}): mend its rows."
+                f"The shop's shipment {parcel.id} cannot be read ({type(unexpected).__name__}): fix its rows."
             )
             _refuse(connection, order, parcel.id, why, order_context)
 
@@ -245,11 +245,13 @@ def _count_recorded(
     connection: sa.Connection, order: sa.Row[Any], parcel: sa.Row[Any], order_context: OrderContext
 ) -> None:
     for name in ("carrier", "tracking_number", "tracking_url"):
-        if not isinstance(getattr(parcel, name), str | None):  # SQLite lets bytes into a text column
-            raise CannotShip(f"The {name} of the shop's parcel {parcel.id} is no text: mend order_shipments.")
+        if not isinstance(getattr(parcel, name), str | None):  # SQLite accepts bytes in a text column
+            raise CannotShip(
+                f"The {name} of the shop's shipment {parcel.id} is not text: fix order_shipments."
+            )
     twin = _known_parcel(connection, order, parcel.tracking_number, but=parcel.id)
     if twin is not None:
-        reason = f"The same parcel as number {twin} of this table."
+        reason = f"The same shipment as id {twin}."
         values = {"booked_at": utc_now(), "told_at": utc_now(), "reason": reason}
         connection.execute(sa.update(order_shipments).where(_PARCELS.id == parcel.id).values(values))
         return
@@ -258,10 +260,10 @@ def _count_recorded(
     if order.status in ENDED:
         detail = (
             f"The shop shipped an order that is {order.status} on the marketplace: "
-            "get the parcel back, or settle it."
+            "get the shipment back, or resolve it."
         )
         if order_context.log_once(
-            connection, order.marketplace_order_id, "conflict", f"{detail} Parcel {parcel.id}."
+            connection, order.marketplace_order_id, "conflict", f"{detail} Shipment {parcel.id}."
         ):
             raise_conflict(connection, order, detail)
     if problem:
@@ -273,7 +275,7 @@ def _count_recorded(
 def _known_parcel(
     connection: sa.Connection, order: sa.Row[Any], number: str | None, *, but: int | None = None
 ) -> int | None:
-    """The parcel of the order with this number, however it is spelled; not the one that is asked about."""
+    """The booked shipment of the order with this number, however it is spelled, except `but`."""
     if not number:
         return None
     query = sa.select(_PARCELS.id, _PARCELS.tracking_number).where(
@@ -288,15 +290,15 @@ def _known_parcel(
 def _require_shippable(connection: sa.Connection, order: sa.Row[Any]) -> None:
     name = f"Order {order.marketplace_order_id}"
     if order.outcome != "imported":
-        raise CannotShip(f"{name} was set aside and is no order of the shop yet: `midas orders retry` it.")
+        raise CannotShip(f"{name} is quarantined, not imported yet: `midas orders retry` it.")
     if order.local_order_id is None:
-        raise CannotShip(f"{name}: the shop has deleted its order; nothing of it may leave.")
+        raise CannotShip(f"{name}: the shop has deleted its order; it cannot be shipped.")
     if OrderException.CONFLICT.value in exceptions.read(order.exception):
-        raise CannotShip(f"{name} is in a conflict: `midas orders settle` it first.")
+        raise CannotShip(f"{name} is in a conflict: resolve it first with `midas orders settle`.")
     shop = order_status(connection, order.local_order_id)
     for status in (order.status, shop):
         if status in ENDED:
-            raise CannotShip(f"{name} is {status}: nothing of it may leave.")
+            raise CannotShip(f"{name} is {status}: it cannot be shipped.")
 
 
 def _insert(connection: sa.Connection, order: sa.Row[Any], parcel: Tracking, source: str) -> int:
@@ -323,8 +325,8 @@ def _checked(
             )
     if not wanted and lines:
         raise CannotShip(
-            f"Order {order.marketplace_order_id} has nothing left to ship: everything left, or is backordered. "
-            "`--instead NUMBER` corrects a parcel."
+            f"Order {order.marketplace_order_id} has nothing left to ship: everything has shipped, or is backordered. "
+            "`--instead NUMBER` corrects a shipment."
         )
     return wanted
 
@@ -332,21 +334,21 @@ def _checked(
 def _recorded_units(
     connection: sa.Connection, order: sa.Row[Any], shipment_id: int, lines: Sequence[sa.Row[Any]]
 ) -> tuple[dict[int, int], str]:
-    """What the shop's own code says is in the parcel, never more than is left; everything where it says nothing.
+    """The units that the shop's own code recorded for the shipment, at most those left; all left where it recorded none.
 
     Returns:
-        The units by line number, and in words what could not be as the shop says.
+        The units by line number, and a remark about units that do not fit.
     """
-    ended = order.status in ENDED  # its units are free again: what left is told to whoever settles it
+    ended = order.status in ENDED  # its units are released: the resolution accounts for those shipped
     left = {
         line.line: max(0, line.quantity - line.shipped) if ended else left_to_ship(line) for line in lines
     }
     query = sa.select(_HELD.order_item_id, _HELD.quantity).where(_HELD.shipment_id == shipment_id)
     named = {row.order_item_id: row.quantity for row in connection.execute(query)}
     for quantity in named.values():
-        if not isinstance(quantity, int):  # SQLite lets anything into a number column
+        if not isinstance(quantity, int):  # SQLite accepts anything in a number column
             raise CannotShip(
-                f"The shop's parcel {shipment_id} holds “{str(quantity)[:40]}” units of a line: mend order_shipment_lines."
+                f"The shop's shipment {shipment_id} holds “{str(quantity)[:40]}” units of a line: fix order_shipment_lines."
             )
     if not named:
         return {number: count for number, count in left.items() if count}, ""
@@ -364,7 +366,7 @@ def _recorded_units(
     problem += [f"{strangers} lines named are not this order's"] if strangers else []
     return (
         wanted,
-        f"The shop's parcel {shipment_id} cannot be as it says: {'; '.join(problem)}." if problem else "",
+        f"The shop's shipment {shipment_id} does not fit its order: {'; '.join(problem)}." if problem else "",
     )
 
 
@@ -379,9 +381,9 @@ def _count(
     *,
     held: Mapping[int, int] | None = None,
 ) -> bool:
-    """Books a parcel's units on the order's lines, and moves the shop's order; True when everything has left.
+    """Books a shipment's units on the order's lines, and updates the shop's order; True when everything has shipped.
 
-    `held` are the units that were booked for it before.
+    `held` are the units booked for it before.
     """
     booked = [line for line in lines if wanted.get(line.line)]
     update_rows(
@@ -401,7 +403,7 @@ def _count(
     named = " ".join(filter(None, (parcel.carrier, parcel.number))) or "no tracking number"
     step = "partly_shipped" if waiting else "shipped"
     order_context.log(
-        connection, order.marketplace_order_id, step, f"Parcel, {named}: {contents or 'no units'}."
+        connection, order.marketplace_order_id, step, f"Shipment, {named}: {contents or 'no units'}."
     )
     if booked and order.status not in ENDED:
         queue_shipped(connection, order, order_context.mail, shipment_id, last=not waiting, more=bool(held))
@@ -409,10 +411,10 @@ def _count(
 
 
 def _move(connection: sa.Connection, order: sa.Row[Any], *, complete: bool) -> None:
-    """The shop's order follows its parcels, whatever the shop calls it until then; the trigger on it has 4Seller told."""
+    """Updates the shop's order from its shipments, whatever its status was; the trigger on it marks it to be pushed."""
     current = order_status(connection, order.local_order_id)
     if order.status in ENDED or current is None or current in (*SHIPPED_STATES, *ENDED):
         return
     wanted = "shipped" if complete else "processing"
     if complete or current == "pending":
-        set_order_status(connection, order.local_order_id, status=wanted, notes="A parcel was recorded")
+        set_order_status(connection, order.local_order_id, status=wanted, notes="A shipment was recorded")

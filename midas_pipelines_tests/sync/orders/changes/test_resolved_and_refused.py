@@ -269,7 +269,7 @@ def test_a_correction_to_the_number_of_a_new_row_of_the_shops_is_refused_in_word
     desk.pack(world, order_id, desk.FEDEX, "fedex", units={1: 1})
     desk.shop_packs(world, order_id, desk.UPS)
     row = desk.order(world, order_id).id
-    with pytest.raises(CannotShip, match="another parcel"):
+    with pytest.raises(CannotShip, match="another shipment"):
         correct(world.database, row, desk.FEDEX, tracking("ups", desk.UPS), OrderContext())
 
 

@@ -282,9 +282,9 @@ def test_a_correction_names_a_parcel_of_the_order_and_takes_no_others_number(wor
     order_id = desk.sold(world, A=3)
     desk.pack(world, order_id, units={1: 1})
     desk.pack(world, order_id, desk.FEDEX, "fedex")
-    with pytest.raises(CannotShip, match="no parcel 3318810025"):
+    with pytest.raises(CannotShip, match="no shipment 3318810025"):
         corrects(world, order_id, "3318810025", "ups", desk.UPS)
-    with pytest.raises(CannotShip, match="another parcel"):
+    with pytest.raises(CannotShip, match="another shipment"):
         corrects(world, order_id, desk.FEDEX, "ups", desk.UPS)
     corrects(world, order_id, desk.FEDEX, "fedex", desk.FEDEX)  # itself is no other
     numbers = rows(world.database, "SELECT tracking_number FROM order_shipments ORDER BY id")
