@@ -84,7 +84,7 @@ MISTAKES: dict[str, list[tuple[tuple[str, ...], str]]] = {
         (("map", "{sold}", "--line", "9" * 25, "--sku", "B"), "is not in the range"),
         (("map", "{sold}", "--line", "-1", "--sku", "B"), "is not in the range"),
         (("map", "{sold}", "--line", "7", "--sku", "B"), "has no line 7"),
-        (("map", "{sold}", "--line", "1", "--sku", "B"), "tied to another item already"),
+        (("map", "{sold}", "--line", "1", "--sku", "B"), "mapped to another item already"),
         (("map", "{sold}", "--line", "1", "--sku", "NONE"), "no item with the SKU NONE"),
     ],
     "a parcel": [

@@ -1,4 +1,4 @@
-"""Trying an order again, as a person asked: read anew from 4Seller, mapped, allocated, its messages sent."""
+"""Retries an order for a person: reads it again from 4Seller, maps and allocates its lines, queues its messages."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ UNSENT = ("waiting", "sending", *GIVEN_UP)
 
 
 class CannotRetry(Exception):
-    """4Seller cannot give the order again; the message says what to do."""
+    """4Seller does not have the order; the message says what to do."""
 
 
 class NothingToDismiss(Exception):
-    """Nothing about the order waits for a person's look; the message says what does."""
+    """The order has no exception that can be dismissed; the message says how its exceptions end."""
 
 
 @dataclass(frozen=True)
 class Retried:
-    """What trying again changed, and what is open still."""
+    """The result of a retry, and what is still open."""
 
     order: str
     imported: bool
@@ -45,25 +45,25 @@ class Retried:
     allocated: int
     exception: str | None  # or `quarantined`
     reason: str | None
-    messages: int  # put back to be sent
+    messages: int  # queued again
     unsent: int  # messages that have not gone out, or may not have
 
     @property
     def record(self) -> dict[str, Any]:
-        """As one object for programs."""
+        """As a JSON object."""
         return asdict(self)
 
 
 async def retry_order(engine: SyncContext, text: str, *, mail: bool = False) -> Retried:
-    """Reads the order from 4Seller again and does everything that is open on it.
+    """Reads the order from 4Seller again and processes everything that is open on it.
 
     Args:
         engine: the shop's database, settings and channel.
-        text: the order's id, any of the three.
-        mail: also puts back messages that may have gone out already, or were given up.
+        text: any of the order's ids.
+        mail: also queue messages again that may have gone out, or were given up.
 
     Raises:
-        NoSuchOrder: nothing has this id.
+        NoSuchOrder: no order has this id.
         CannotRetry: 4Seller does not have the order.
         FourSellerError: 4Seller could not be read.
     """
@@ -105,23 +105,23 @@ async def retry_order(engine: SyncContext, text: str, *, mail: bool = False) -> 
 
 
 def _without_limit(engine: SyncContext) -> SyncContext:
-    """A person has asked for this very order, whenever it was placed."""
+    """The context without the cut-off date: a person asked for this order, whenever it was placed."""
     return replace(engine, settings=engine.settings.model_copy(update={"orders_since": None}))
 
 
 def _take_back_dismissal(engine: SyncContext, order: sa.Row[Any]) -> None:
-    """Who tries a dismissed order again wants it imported: it is set aside until it is."""
+    """Quarantines a dismissed order again, so that the retry imports it."""
     table = marketplace_orders.c
     dismissed = sa.and_(table.id == order.id, table.outcome == "dismissed")
     with engine.database.writing() as connection:
         reopened = sa.update(marketplace_orders).where(dismissed).values(outcome="quarantined")
         if connection.execute(reopened).rowcount:
-            detail = "An operator has it tried again: it is dismissed no more."
+            detail = "An operator retried it: it is no longer dismissed."
             OrderContext(engine.run_id).log(connection, order.marketplace_order_id, "retried", detail)
 
 
 def _put_back(connection: sa.Connection, order: sa.Row[Any], mail: bool) -> int:
-    """What waits for its next attempt, or was refused, is due now; returns the messages."""
+    """Makes waiting and refused pushes and messages due now; returns the number of messages."""
     parcels = sa.update(order_shipments).where(
         order_shipments.c.order_id == order.local_order_id, order_shipments.c.told_at.is_(None)
     )
@@ -135,7 +135,7 @@ def _put_back(connection: sa.Connection, order: sa.Row[Any], mail: bool) -> int:
 
 
 def dismiss(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> list[str]:
-    """A person has looked at what is odd about an order and takes it as it is; returns what that was.
+    """Dismisses the exceptions of an order that a person has looked at; returns them.
 
     Args:
         connection: a writing transaction.
@@ -143,7 +143,7 @@ def dismiss(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
         order_context: writes the order log.
 
     Raises:
-        NothingToDismiss: nothing waits for a look, or what does has another way out.
+        NothingToDismiss: no exception of the order can be dismissed.
     """
     name = order.marketplace_order_id
     if order.outcome == "quarantined":

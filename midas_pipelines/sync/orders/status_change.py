@@ -1,4 +1,4 @@
-"""Moving one order on, as the shop's code or an operator asks: the shop's order first, then 4Seller is told."""
+"""Changes the status of one order for the shop's code or an operator: the shop's order first, then 4Seller."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders s
 
 
 class IllegalMove(Exception):
-    """No way leads from where the order stands to where it should go."""
+    """The order's status cannot change to the requested one."""
 
 
 @dataclass(frozen=True)
 class StatusChanged:
-    """Where the shop's order stands now, and whether 4Seller knows; `reason` says why it does not yet."""
+    """The status of the shop's order now, and whether 4Seller knows it; `reason` says why it does not yet."""
 
     marketplace_order_id: str
     status: str
@@ -55,18 +55,18 @@ async def change_status(
     parcel: Tracking | None = None,
     units: Mapping[int, int] | None = None,
 ) -> StatusChanged:
-    """Records the parcel, sets the status of the shop's order, and tells 4Seller of both.
+    """Records the shipment, sets the status of the shop's order, and pushes both to 4Seller.
 
     Args:
         engine: settings, database, run.
         order_id: the marketplace's, the order number or the shop's own id.
-        goal: where it should go; None leaves that to the parcel.
+        goal: the requested status; None derives it from the shipment.
         parcel: as `carriers.tracking` makes it.
-        units: what is in it, by line number; None for everything that is left to ship.
+        units: its contents, by line number; None for everything left to ship.
 
     Raises:
         NoSuchOrder, IllegalMove, CannotShip: nothing was changed.
-        BadCredentials: the shop's order is changed; the next status sync tells 4Seller.
+        BadCredentials: the shop's order is changed; the next status sync pushes it.
     """
     row = await asyncio.to_thread(_find, engine, order_id)
     if goal is OrderStatus.REFUNDED:
@@ -91,7 +91,7 @@ def _move(
     parcel: Tracking | None,
     units: Mapping[int, int] | None,
 ) -> None:
-    """Moves the shop's order, parcel and status together or not at all; the trigger on it marks it to be told."""
+    """Updates the shop's order, shipment and status in one transaction; the trigger on it marks it to be pushed."""
     order_context = OrderContext(engine.run_id, mail=mail_policy(engine.settings))
     with engine.database.writing() as connection:
         row = lock_order(connection, order_row)
@@ -99,7 +99,7 @@ def _move(
             shipped = ship_locked(connection, row, parcel, order_context, units=units, source="gateway")
             if units is not None and goal is not None and not shipped.complete:
                 raise IllegalMove(
-                    f"After this parcel there is more to ship, so the order is not {goal.value}: leave the status out."
+                    f"After this shipment there is more to ship, so the order is not {goal.value}: omit the status."
                 )
         if goal is not None:
             _set(connection, row, goal)
@@ -110,7 +110,7 @@ def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None
         raise IllegalMove(IN_CONFLICT)
     now = order_status(connection, row.local_order_id)
     if now is None:
-        raise IllegalMove("The shop has deleted its order: nothing can be set.")
+        raise IllegalMove("The shop has deleted its order: its status cannot be set.")
     current = OrderStatus(now) if now in list(OrderStatus) else OrderStatus.PENDING
     way = transition(current, goal)
     if way in (Transition.LATE, Transition.ILLEGAL):
@@ -126,7 +126,7 @@ def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None
 
 
 async def _refund(engine: SyncContext, row: sa.Row[Any]) -> StatusChanged:
-    """Told to 4Seller first: the shop has no word for it but a payment status, and gets that when 4Seller shows it."""
+    """Pushes a refund to 4Seller first; the shop's payment status is set when 4Seller shows it."""
     if transition(OrderStatus(row.status), OrderStatus.REFUNDED) is not Transition.FORWARD:
         raise IllegalMove(f"The order is {row.status} already.")
     reason = None
@@ -143,7 +143,7 @@ async def _refund(engine: SyncContext, row: sa.Row[Any]) -> StatusChanged:
         if shown(call, before.current, answer) == call:
             await asyncio.to_thread(record_pushed, engine, before, call)
         else:
-            reason = "4Seller answered without an error, and has not refunded it."
+            reason = "4Seller answered without an error but has not refunded it."
     except BadCredentials:
         raise
     except FourSellerError as failed:
@@ -167,5 +167,5 @@ def _result(engine: SyncContext, row: sa.Row[Any], problem: str | None) -> Statu
     if OrderException.CONFLICT.value in exceptions.read(now.exception):
         problem = IN_CONFLICT
     told = now.shop_status_since is None and problem is None
-    reason = None if told else problem or "4Seller did not take it; see the order's story."
+    reason = None if told else problem or "4Seller did not accept it; see the order log."
     return StatusChanged(row.marketplace_order_id, now.status or row.status, told, reason)

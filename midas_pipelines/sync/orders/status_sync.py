@@ -1,4 +1,4 @@
-"""Status sync, both ways: what the marketplace reports to the shop, what the shop has done to the marketplace."""
+"""Status sync: inbound updates to the shop's orders, then outbound updates to 4Seller."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ PREVIEW = 50
 
 @dataclass
 class StatusSyncReport:
-    """What a status sync did; counts of orders, but for parcels."""
+    """The result of a status sync; counts of orders, except `parcels`."""
 
-    scanned: int = 0  # orders of which 4Seller has to be told something
+    scanned: int = 0  # orders with something to push
     told: int = 0
-    parcels: int = 0  # parcels told
-    refused: int = 0  # moves that no way leads to; a person decides
-    moved_on: int = 0  # orders the marketplace moved on
+    parcels: int = 0  # shipments pushed
+    refused: int = 0  # statuses that cannot be pushed; a person decides
+    moved_on: int = 0  # orders that the marketplace updated
     failed: int = 0
     requests: int = 0
     seconds: float = 0.0
@@ -53,7 +53,7 @@ class StatusSyncReport:
     problems: list[dict[str, str]] = field(default_factory=list)
 
     def note(self, order: PendingUpdate, outcome: str, *, problem: bool = False) -> None:
-        """Adds a line to the preview, or to what needs a look."""
+        """Adds a row to the preview, or to the problems."""
         row = {"order": order.order_id, "status": order.shop_status or "", "outcome": outcome}
         shown = self.problems if problem else self.preview
         if len(shown) < PREVIEW:
@@ -61,7 +61,7 @@ class StatusSyncReport:
 
 
 async def sync_statuses(engine: SyncContext) -> StatusSyncReport:
-    """Follows the marketplace first, then tells it what the shop did.
+    """Applies the marketplace's updates first, then pushes the shop's.
 
     Raises:
         BadCredentials: the key or the seller id is wrong.
@@ -76,13 +76,13 @@ async def sync_statuses(engine: SyncContext) -> StatusSyncReport:
 async def push_statuses(
     engine: SyncContext, *, kind: str = "status", only: int | None = None, moved_on: int = 0
 ) -> StatusSyncReport:
-    """Tells 4Seller of every status that the shop changed and every parcel that left.
+    """Pushes every changed status and every new shipment of the shop to 4Seller.
 
     Args:
         engine: the shop's database, settings and channel.
-        kind: under which it is written to `fourseller_sync_logs`.
-        only: our row of the one order to tell of, at once; None for all that are due.
-        moved_on: how many orders the marketplace moved on just before, for the report.
+        kind: the kind of its row in `fourseller_sync_logs`.
+        only: our row of the one order to push at once; None for all that are due.
+        moved_on: how many orders the marketplace updated just before, for the report.
 
     Raises:
         BadCredentials: the key or the seller id is wrong.
@@ -117,7 +117,7 @@ async def _push_order(
         report.refused += 1
         report.note(order, against.why, problem=True)
         await asyncio.to_thread(record_objection, engine, order, against)
-    if against is None or not against.conflict:  # in a conflict nothing is told before a person has decided
+    if against is None or not against.conflict:  # in a conflict nothing is pushed before a person decides
         goal = order.goal if order.moved and not against else None
         async with slots:
             through = await _push(engine, client, order, goal, report)
@@ -127,7 +127,7 @@ async def _push_order(
 
 def _objection(order: PendingUpdate) -> Objection | None:
     refund = order.paid_back and order.current is not OrderStatus.REFUNDED
-    if refund and order.goal not in SHIPPED_STATES:  # which is pushed in place of any other status
+    if refund and order.goal not in SHIPPED_STATES:  # the refund replaces any other status
         return None
     return objection(
         order.current,
@@ -145,9 +145,9 @@ async def _push(
     goal: OrderStatus | None,
     report: StatusSyncReport,
 ) -> bool:
-    """Makes the calls, and notes of each what 4Seller's answer shows; False when one has to be made again later.
+    """Makes the calls, and records what 4Seller's answers show; False when one has to be retried.
 
-    A status that the answer does not show stops no later one: 4Seller may show none of its steps but the last.
+    A status that the answer does not show does not stop later ones: 4Seller may show only the last step.
     """
     reached, untaken, pushed = order.current, "", 0
     try:
@@ -159,16 +159,18 @@ async def _push(
             except BadItem as bad:
                 if call.parcel is None:
                     raise
-                # the status and the other parcels are told all the same
+                # the status and the other shipments are still pushed
                 await _note_parcel(engine, order, call.parcel, str(bad), report, wait=A_DAY)
                 report.refused += 1
                 order = replace(order, parcels=parcels)
                 continue
             await asyncio.to_thread(record_pushed, engine, order, taken)
             same = taken.status is call.status
-            untaken = "" if same else f"4Seller took {call.status.value} without an error, and shows {word}."
+            untaken = (
+                "" if same else f"4Seller accepted {call.status.value} without an error but shows {word}."
+            )
             if call.parcel is not None and taken.parcel is None:
-                why = f"4Seller answered without an error, and does not show the parcel {call.parcel.tracking.number}."
+                why = f"4Seller answered without an error but does not show the shipment {call.parcel.tracking.number}."
                 await _note_parcel(engine, order, call.parcel, why, report, untaken=True)
                 report.failed += 1
             report.parcels += taken.parcel is not None
@@ -181,7 +183,7 @@ async def _push(
         report.note(order, str(refused_by), problem=True)
         await asyncio.to_thread(record_refusal, engine, order, str(refused_by))
         return False
-    except FourSellerError as failed:  # stays marked; a later run tells it again
+    except FourSellerError as failed:  # stays marked; a later run retries it
         report.failed += 1
         report.note(order, str(failed), problem=True)
         await asyncio.to_thread(record_failure, engine, order)
@@ -193,7 +195,7 @@ async def _push(
         return False
     if pushed:
         report.told += 1
-        report.note(order, "told")
+        report.note(order, "pushed")
     return True
 
 
@@ -203,8 +205,8 @@ def _calls(order: PendingUpdate, reached: OrderStatus, goal: OrderStatus | None)
 
 
 async def _send(client: FourSeller, order: PendingUpdate, call: StatusUpdate) -> tuple[StatusUpdate, str]:
-    """Makes one call; returns what of it 4Seller shows, and its word for the status. Asks for the order where the answer
-    does not show all of the call."""
+    """Makes one call; returns the part that 4Seller shows, and its status word. Reads the order again where the answer does
+    not show all of the call."""
     tracking = call.parcel.tracking if call.parcel is not None else None
     now = datetime.now(UTC)
     answer = await client.update_order(order.order_id, status=call.status.value, at=now, tracking=tracking)

@@ -1,4 +1,4 @@
-"""The whole story of one order: every step, every unit of stock, every parcel and every message, in time."""
+"""The timeline of one order: every step, stock movement, shipment and message."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class TimelineEntry:
-    """One thing that happened. `cause` is the run or the party behind it; `facts` are the same for programs."""
+    """One event. `cause` is the run or the party behind it; `facts` are its data for programs."""
 
     at: datetime
     what: str
@@ -35,7 +35,7 @@ class TimelineEntry:
 
 @dataclass(frozen=True)
 class Timeline:
-    """An order as it stands, and how it came to be so. No personal data."""
+    """An order's current state and its events. No personal data."""
 
     order: dict[str, Any]
     lines: list[dict[str, Any]]
@@ -43,7 +43,7 @@ class Timeline:
 
 
 def read_timeline(connection: sa.Connection, order: sa.Row[Any]) -> Timeline:
-    """The story of an order, as `lookup.find_order` found it."""
+    """The timeline of an order, given its row from `lookup.find_order`."""
     table = marketplace_order_lines.c
     lines = connection.execute(
         sa.select(marketplace_order_lines).where(table.order_id == order.id).order_by(table.line)
@@ -104,7 +104,7 @@ def _line(line: sa.Row[Any]) -> dict[str, Any]:
 
 
 def cause_in_words(run_id: str | None) -> str:
-    """Who did it: a Dagster run by the beginning of its id, which its UI finds; anybody else as they were written down."""
+    """The cause: a Dagster run by the start of its id, which its UI finds; others as recorded."""
     if not run_id:
         return ""
     return f"run {run_id[:8]}" if RUN.fullmatch(run_id) else run_id
@@ -132,7 +132,7 @@ def _stock(connection: sa.Connection, order_id: str, lines: Sequence[sa.Row[Any]
     found = []
     for row in connection.execute(query.order_by(rows.id)):
         line = re.fullmatch(r"([0-9]+)(\+[0-9]+)?", row.reference.removeprefix(prefix))
-        if line is not None:  # else it is another order's, whose id begins alike
+        if line is not None:  # else it is another order's whose id has this prefix
             number = int(line[1])
             detail = f"Line {number}, {skus.get(number, 'gone')}: {row.delta:+d}, {row.quantity_after} on hand after it."
             facts = {
@@ -147,7 +147,7 @@ def _stock(connection: sa.Connection, order_id: str, lines: Sequence[sa.Row[Any]
 
 
 def _products_of(connection: sa.Connection, lines: Sequence[sa.Row[Any]]) -> set[int]:
-    """The products whose ledger tells of these lines; a variant may have moved to another one since."""
+    """The products whose ledger may have these lines; a variant may have moved to another product since."""
     variants = {line.variant_id for line in lines if line.variant_id is not None}
     query = sa.select(product_variants.c.product_id).where(product_variants.c.id.in_(variants))
     now = set(connection.scalars(query)) if variants else set()
@@ -160,9 +160,9 @@ def _parcels(connection: sa.Connection, order: sa.Row[Any]) -> list[TimelineEntr
     found = []
     for row in connection.execute(query):
         pushed = (
-            f"4Seller knows it since {row.told_at:%Y-%m-%d %H:%M:%S} UTC"
+            f"pushed to 4Seller at {row.told_at:%Y-%m-%d %H:%M:%S} UTC"
             if row.told_at
-            else "4Seller is not told yet"
+            else "not pushed to 4Seller yet"
         )
         detail = f"{row.carrier or 'No carrier'} {row.tracking_number or ''} {row.tracking_url or ''}".strip()
         why = f" ({row.reason})" if row.reason else ""
@@ -182,8 +182,7 @@ def _mails(connection: sa.Connection, order_row: int) -> list[TimelineEntry]:
         TimelineEntry(
             row.created_at,
             f"message: {row.kind}",
-            f"Made due; {row.state} now, {row.attempts} attempts"
-            + (f": {row.reason}" if row.reason else "."),
+            f"Queued; {row.state} now, {row.attempts} attempts" + (f": {row.reason}" if row.reason else "."),
             "customer mail",
             {name: getattr(row, name) for name in names},
         )

@@ -158,7 +158,7 @@ HISTORIES: dict[Callable[[World, str], None], list[str]] = {
         f"parcel: UPS {desk.UPS} https://www.ups.com/",
     ],
     shipped_by_the_shop: [f"partly_shipped: Shipment, FedEx {desk.FEDEX}: 3 of A (line 1)."],
-    mistyped: ["tracking_refused: ", "4Seller is not told yet (1Z999AA10123456789 is mistyped"],
+    mistyped: ["tracking_refused: ", "not pushed to 4Seller yet (1Z999AA10123456789 is mistyped"],
     cancelled: [
         "cancelled: pending → cancelled. 4Seller: cancelled.",
         "stock: cancelled: Line 1, A: +3, 3 on hand",
@@ -167,7 +167,7 @@ HISTORIES: dict[Callable[[World, str], None], list[str]] = {
     returned: ["stock: returned: Line 1, A: +1, 1 on hand", "released: Line 1, A: 1 back in stock."],
     settled: [
         "conflict: The marketplace cancelled the order",
-        "settled: An operator settled",
+        "settled: An operator resolved",
         "stock: cancelled: Line 1, A: +1, 1 on hand",
         "stock: cancelled: Line 1, A: +2, 3 on hand",
     ],
@@ -260,14 +260,12 @@ def test_messages_are_told_with_what_became_of_them(shop_with_mail: World, box: 
     world.import_orders()
     box.answers = ["451 later", "250 OK", "550 spam"]
     send_mails(world.database, world.settings, RUN)
-    assert any(
-        "message: received: Made due; waiting now, 1 attempts" in entry for entry in told(world, order)
-    )
+    assert any("message: received: Queued; waiting now, 1 attempts" in entry for entry in told(world, order))
     run(world.database, "UPDATE customer_mails SET next_attempt_at = NULL")
     desk.pack(world, order, order_context=order_context(world))
     send_mails(world.database, world.settings, RUN)
     entries = {entry.what: entry for entry in story(world, order).entries}
-    assert entries["message: received"].detail == "Made due; sent now, 2 attempts."
+    assert entries["message: received"].detail == "Queued; sent now, 2 attempts."
     assert entries["message: received"].facts["sent_at"] is not None
     assert (
         "failed now, 1 attempts: The mail server refused the letter (550)."

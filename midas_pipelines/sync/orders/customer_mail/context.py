@@ -1,4 +1,4 @@
-"""What a message to a customer may say of an order, as it stands when the message is written."""
+"""The template context of customer mail, read when the message is written."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ CHANNEL_NAMES = {
     "aliexpress": "AliExpress",
     "mercadolibre": "Mercado Libre",
 }
-"""As the marketplaces write themselves, where a capital letter is not enough."""
+"""The marketplaces' own spelling, where capitalizing is not enough."""
 
 LONGEST_NAME, LONGEST_TITLE = 60, 160
 AN_ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
-"""What no name holds: whoever writes it there wants the shop to send advertising, or worse, to somebody else."""
+"""Text that no real name contains: it would make the shop send somebody's advertising."""
 
 
 def mail_context(
     connection: sa.Connection, mail: sa.Row[Any], order: sa.Row[Any], shop_name: str
 ) -> dict[str, Any]:
-    """What a template may name. Raises MailRefused when what the message is about is no longer on record.
+    """The variables of a template. Raises MailRefused when the message's shipment is no longer on record.
 
     Args:
         connection: to the shop's database.
         mail: the message's row.
         order: our row of its order.
-        shop_name: how the shop calls itself.
+        shop_name: the shop's name.
     """
     known = connection.execute(
         sa.select(orders.c.order_number, orders.c.shipping_address).where(orders.c.id == order.local_order_id)
@@ -70,13 +70,13 @@ def mail_context(
 
 
 def _sent(connection: sa.Connection, order: sa.Row[Any]) -> bool:
-    """Whether something of the order has left, or may have: that is what a person was asked about who settled it."""
+    """Whether something of the order has shipped, or may have: a person resolved a conflict about it."""
     shop = order_status(connection, order.local_order_id)
     return order.resolution is not None or has_shipped(connection, order, shop)
 
 
 def _parcel(connection: sa.Connection, mail: sa.Row[Any]) -> dict[str, Any]:
-    """The parcel that the message is about, with the carrier's page; without a number that cannot be right."""
+    """The shipment that the message is about, with its tracking page; without an invalid number."""
     about = read_about(mail.about or "")
     known: dict[str, Any] = {"carrier": None, "number": None, "url": None, "units": {}}
     known |= {"first": True, "complete": about.last, "known": about.known, "corrected": about.corrected}
@@ -85,7 +85,7 @@ def _parcel(connection: sa.Connection, mail: sa.Row[Any]) -> dict[str, Any]:
     parcel = sa.select(order_shipments).where(order_shipments.c.id == about.shipment_id)
     row = connection.execute(parcel).first()
     if row is None:
-        raise MailRefused("The parcel that it tells of is no longer on record.")
+        raise MailRefused("Its shipment is no longer on record.")
     known["units"] = row.contents or {}
     known["first"] = not _earlier_parcels(connection, row)
     known["carrier"] = row.carrier
@@ -120,12 +120,12 @@ def _lines(connection: sa.Connection, order_row: int, parcel: Mapping[str, Any])
 
 
 def _name(given: object) -> str:
-    """The customer's name on one line; nothing where it is no name."""
+    """The customer's name on one line; empty where it contains an address."""
     text = _plain(given, LONGEST_NAME) if isinstance(given, str) else ""
     return "" if AN_ADDRESS.search(text) else text
 
 
 def _plain(text: str, longest: int) -> str:
-    """The text on one line, cut where it is too long for a letter."""
+    """The text on one line, cut to `longest` characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"

@@ -1,4 +1,4 @@
-"""Messages to customers about their orders: made due in the order's own transaction, sent after it, each once."""
+"""Queues customer mail in the order's own transaction; it is sent afterwards, once."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.model.state_machine import OPEN
 
 UNSENT = ("waiting", "failed")
-"""Where messages stand that the customer does not have."""
+"""States of messages that the customer does not have."""
 MAYBE_SENT = ("sending", "sent", "unsure")
-"""Where messages stand that they have, or may have."""
+"""States of messages that the customer has, or may have."""
 
 _MAILS = customer_mails.c
 
@@ -28,12 +28,12 @@ _MAILS = customer_mails.c
 def queue_received(
     connection: sa.Connection, imported: Sequence[tuple[int, Sale]], rules: MailPolicy
 ) -> None:
-    """Makes a confirmation due for each new order whose customer is to get one.
+    """Queues a confirmation for each new order whose customer gets one.
 
     Args:
         connection: the transaction that imports them.
         imported: our row ids, with the sales.
-        rules: who is written to.
+        rules: the mail policy.
     """
     if not rules.enabled:
         return
@@ -49,14 +49,14 @@ def queue_received(
 def queue_mail(
     connection: sa.Connection, order: sa.Row[Any], kind: str, rules: MailPolicy, *, about: str = ""
 ) -> bool:
-    """Makes one message due, unless it was before; True when it is new.
+    """Queues one message, unless it was queued before; True when it is new.
 
     Args:
-        connection: the transaction of what it tells of.
+        connection: the transaction of the change it reports.
         order: our row, with `id`, `local_order_id`, `sales_channel` and `placed_at`.
         kind: received, shipped or cancelled.
-        rules: who is written to.
-        about: what `read_about` reads, where there is a parcel.
+        rules: the mail policy.
+        about: as `read_about` reads it, for a shipment.
     """
     if not rules.enabled:
         return False
@@ -74,12 +74,12 @@ def queue_mail(
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a message is about: a parcel or none, and what of it is news to the customer."""
+    """The subject of a message: its shipment, if any, and what is new to the customer."""
 
     shipment_id: int | None = None
     last: bool = True  # nothing is left to ship after it
-    known: bool = False  # they know that it has left, and learn its number
-    corrected: bool = False  # they learn that its number is another
+    known: bool = False  # they know that it has shipped; the number is new
+    corrected: bool = False  # the number has changed
 
 
 def queue_shipped(
@@ -91,18 +91,18 @@ def queue_shipped(
     last: bool,
     more: bool = False,
 ) -> None:
-    """Has the customer told of a parcel, by the message that waits already if there is one.
+    """Queues a message about a shipment, or updates the one that waits already.
 
-    Whoever was told before that the order, or this parcel, is on its way is told what can be followed, no more; and
-    of units that were put into a parcel they know, only when nothing is left to follow.
+    A customer who already got a message that the order, or this shipment, is on its way gets only the tracking number;
+    one about units added to a shipment they know, only when nothing is left to ship.
 
     Args:
-        connection: the transaction that books the parcel.
+        connection: the transaction that books the shipment.
         order: our row, held.
-        rules: who is written to.
-        shipment_id: the parcel.
+        rules: the mail policy.
+        shipment_id: the shipment.
         last: whether nothing is left to ship after it.
-        more: whether it was on record before, and has got more units.
+        more: whether it was on record before and gained units.
     """
     about = about_parcel(shipment_id, last=last)
     abouts = ["", str(shipment_id), about_parcel(shipment_id, last=True)]
@@ -122,9 +122,9 @@ def queue_shipped(
 def queue_correction(
     connection: sa.Connection, order: sa.Row[Any], rules: MailPolicy, shipment_id: int
 ) -> bool:
-    """Has the customer told that a parcel's number is another than they know; True when that is to be sent.
+    """Queues a message that a shipment's number has changed; True when one is to be sent.
 
-    A message about the parcel that waits still says the new number by itself.
+    A waiting message about the shipment already gets the new number when it is written.
     """
     mine = sa.or_(_MAILS.about == str(shipment_id), _MAILS.about.startswith(f"{shipment_id}:"))
     query = sa.select(_MAILS.about, _MAILS.state).where(_MAILS.order_id == order.id, mine)
@@ -137,12 +137,12 @@ def queue_correction(
 
 
 def about_parcel(shipment_id: int, *, last: bool) -> str:
-    """What a message about a parcel is about, and whether nothing is left to ship after it."""
+    """The `about` of a message about a shipment; `last` when nothing is left to ship after it."""
     return f"{shipment_id}:last" if last else str(shipment_id)
 
 
 def read_about(about: str) -> About:
-    """What a message is about, as its row has it."""
+    """Reads the `about` of a message's row."""
     number, _, news = about.partition(":")
     if not number:
         return About()

@@ -1,4 +1,4 @@
-"""Sending the messages that are due to customers, each once, and writing into the order's story how that ended."""
+"""Sends due customer mail, each message once, and writes the result to the order log."""
 
 from __future__ import annotations
 
@@ -36,42 +36,41 @@ from midas_pipelines.sync.orders.model.state_machine import ENDED
 
 LEASE_SECONDS = 300
 ROUND_SECONDS = 60.0
-"""No letter is begun later in a round: others wait for its end."""
+"""A round starts no message after this time: other jobs wait for its end."""
 GIVE_UP_AFTER = timedelta(days=3)
-"""What could not be sent for so long is given up, and a person is told."""
-LOST = "The mail server was lost while it took a letter."
+"""A message that could not be sent for this long is given up, with an alert."""
+LOST = "The connection to the mail server was lost while it received a message."
 
 ALERT, DOWN_ALERT = "customer_mail", "mail_server"
 GIVEN_UP = ("failed", "unsure")
-"""Where messages stand that a person has to look at."""
+"""States of messages that need a person."""
 
 WITHDRAWN = ":withdrawn:"
-"""Before the number of a message about a cancellation that was withdrawn: it makes room for one about the next."""
+"""Prefix in `about` of a message about a withdrawn cancellation, so that a later cancellation can be queued."""
 
 _MAILS = customer_mails.c
 
 
 class NotWanted(Exception):
-    """The message is out of place by now; the text says why."""
+    """The message is no longer appropriate; the text says why."""
 
 
 @dataclass
 class MailReport:
-    """What a round of mail did; counts of messages."""
+    """The result of a round of mail; counts of messages."""
 
     sent: int = 0
-    waiting: int = 0  # could not be sent now; tried again later
+    waiting: int = 0  # could not be sent; retried later
     failed: int = 0  # will not be sent without a person
-    superseded: int = 0  # out of place by the time they were to be sent
+    superseded: int = 0  # no longer appropriate when they were due
     problems: list[dict[str, str]] = field(default_factory=list)
 
 
 def send_mails(database: Database, settings: Settings, run_id: str | None = None) -> MailReport:
-    """Sends every message that is due; a server that is down or lost leaves the others waiting, ends the round and raises
-    nothing.
+    """Sends every message that is due; a server that is down or lost ends the round and raises nothing.
 
-    Each is claimed before it is sent. When this process dies in between nobody knows whether it went out, and a
-    message is rather reported to a person than sent twice.
+    Each message is claimed before it is sent. If the process dies meanwhile, the message may have gone out: it is
+    reported to a person rather than sent twice.
 
     Raises:
         SettingsError: MIDAS_SMTP_URL or MIDAS_MAIL_FROM is wrong.
@@ -96,7 +95,7 @@ def send_mails(database: Database, settings: Settings, run_id: str | None = None
 
 
 def _claim(database: Database, due_at: datetime) -> sa.Row[Any] | None:
-    """The next message that was due at that moment, ours alone from now on."""
+    """Claims the next message that was due at that moment."""
     too_far = _MAILS.next_attempt_at > utc_now(LONGEST_DELAY_SECONDS)  # the clock has been set back
     due = sa.or_(_MAILS.next_attempt_at.is_(None), _MAILS.next_attempt_at <= due_at, too_far)
     query = sa.select(customer_mails).where(_MAILS.state == "waiting", due).order_by(_MAILS.id).limit(1)
@@ -109,7 +108,7 @@ def _claim(database: Database, due_at: datetime) -> sa.Row[Any] | None:
 
 @dataclass
 class _Round:
-    """One round of the post: what it is done with, and what it has done."""
+    """One round of mail."""
 
     database: Database
     settings: Settings
@@ -118,13 +117,13 @@ class _Round:
     report: MailReport
 
     def send(self, post: Post, mail: sa.Row[Any]) -> bool:
-        """Sends one message and notes how that ended; False when the server takes none now."""
+        """Sends one message and records the result; False when the server accepts none now."""
         try:
             post.send(self._write(mail))
         except NotWanted as why:
             self._note_superseded(mail, str(why))
         except (MailDown, MailUnsure) as error:
-            # A server that was lost over this letter may be so over the next.
+            # The connection may be lost over the next message too.
             self._note(mail, error)
             self._alert_server(LOST if isinstance(error, MailUnsure) else str(error))
             return False
@@ -134,7 +133,7 @@ class _Round:
             self._note(mail, MailFailed(str(wrong)))
         except sa.exc.SQLAlchemyError:
             raise
-        except Exception as unexpected:  # its words may quote the customer
+        except Exception as unexpected:  # its text may quote the customer
             self._note(mail, MailFailed(f"The message could not be written: {type(unexpected).__name__}."))
         else:
             self._note(mail, None)
@@ -142,7 +141,7 @@ class _Round:
         return True
 
     def give_up_on_the_lost(self) -> None:
-        """Messages whose sender died while it sent them: a person looks whether they went out."""
+        """Gives up messages whose sender died while it sent them: a person checks whether they went out."""
         query = sa.select(customer_mails).where(_MAILS.state == "sending", _MAILS.next_attempt_at < utc_now())
         with self.database.reading() as connection:
             lost = connection.execute(query).all()
@@ -158,18 +157,18 @@ class _Round:
                 sa.select(marketplace_orders).where(marketplace_orders.c.id == mail.order_id)
             ).one()
             if mail.kind == "cancelled" and not _is_cancelled(connection, order):
-                raise NotWanted("The order is not cancelled any more.")
+                raise NotWanted("The order is no longer cancelled.")
             facts = mail_context(connection, mail, order, self.settings.mail_shop_name)
         email = facts["customer"]["email"]
         if not email:
-            raise MailRefused("The order has no e-mail address any more.")
+            raise MailRefused("The order no longer has an email address.")
         if not self.rules.wants(mail.kind, order.sales_channel, email, order.placed_at):
-            raise NotWanted("The settings, or the order's age, speak against it by now.")
+            raise NotWanted("The mail settings, or the order's age, exclude it now.")
         if mail.kind == "received" and order.status in ENDED:
-            raise NotWanted(f"The order is {order.status} by now.")
+            raise NotWanted(f"The order is {order.status} now.")
         parcel = facts["parcel"]
         if (parcel["known"] or parcel["corrected"]) and parcel["number"] is None:
-            raise NotWanted("The parcel has no number that can be right by now.")
+            raise NotWanted("The shipment no longer has a valid tracking number.")
         key = f"midas-{mail.order_id}-{mail.kind}-{mail.id}"
         return render_letter(mail.kind, email, facts, folder=self.settings.mail_templates, key=key)
 
@@ -200,7 +199,7 @@ class _Round:
             order_id = _order_id(connection, mail)
             if error is None:
                 self.order_context.log(
-                    connection, order_id, "confirmed", f"The customer was told: {mail.kind}."
+                    connection, order_id, "confirmed", f"The customer was notified: {mail.kind}."
                 )
                 clear_mail_alert(connection, mail.order_id)
                 return
@@ -212,7 +211,7 @@ class _Round:
                 raise_alert(connection, kind=ALERT, subject=_subject(order_id), text=text)
 
     def _alert_server(self, error: str | None) -> None:
-        """Staff are told once when the mail server takes nothing, and need not look any more when it does."""
+        """Raises one alert while the mail server accepts nothing, and clears it when it does."""
         with self.database.writing() as connection:
             if error is None:
                 clear_alert(connection, kind=DOWN_ALERT, subject="smtp")
@@ -253,15 +252,15 @@ def send_again(database: Database, states: Sequence[str]) -> int:
 
 
 def put_back(connection: sa.Connection, states: Sequence[str], *, order_row: int | None = None) -> int:
-    """Makes messages due as if they were new: they have their three days again, and nobody need look at them.
+    """Queues messages again as if they were new, with three more days, and clears their alerts.
 
     Args:
         connection: a writing transaction.
-        states: those of messages that are put back.
-        order_row: our row of the only order whose messages are meant; None for those of all.
+        states: the states of messages to put back.
+        order_row: our row of the only order meant; None for all.
 
     Returns:
-        How many they are.
+        The number of messages.
     """
     mine = sa.true() if order_row is None else _MAILS.order_id == order_row
     chosen = sa.and_(_MAILS.state.in_(states), mine)
@@ -274,7 +273,7 @@ def put_back(connection: sa.Connection, states: Sequence[str], *, order_row: int
 
 
 def cancel_queued_cancellation(connection: sa.Connection, order_row: int) -> None:
-    """The order is not cancelled after all: what waits to say so is not sent, and a later cancellation is told anew.
+    """Drops the queued message about a withdrawn cancellation; a later cancellation gets its own.
 
     Args:
         connection: a writing transaction.
@@ -290,7 +289,7 @@ def cancel_queued_cancellation(connection: sa.Connection, order_row: int) -> Non
 
 
 def clear_mail_alert(connection: sa.Connection, order_row: int) -> None:
-    """Nobody need look at the messages of this order any more, unless one of them is given up still."""
+    """Clears the alert about this order's messages, unless one of them is still given up."""
     given_up = sa.select(_MAILS.id).where(_MAILS.order_id == order_row, _MAILS.state.in_(GIVEN_UP))
     if connection.execute(given_up.limit(1)).first() is None:
         table = marketplace_orders.c
@@ -308,7 +307,7 @@ def _set(
 
 
 def _is_cancelled(connection: sa.Connection, order: sa.Row[Any]) -> bool:
-    """Whether the sale is off, by either side or as a person has decided."""
+    """Whether the sale is cancelled, by either side or by a person's decision."""
     if order.status in ENDED or order.resolution == "cancelled":
         return True
     return order_status(connection, order.local_order_id) == "cancelled"

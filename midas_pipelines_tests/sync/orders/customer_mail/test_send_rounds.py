@@ -252,9 +252,9 @@ def behind_a_relay(world: World, order: str) -> None:
     world.import_orders()
 
 
-SETTINGS = "The settings, or the order's age, speak against it by now."
+SETTINGS = "The mail settings, or the order's age, exclude it now."
 OUT_OF_PLACE = {
-    cancelled: ("The order is cancelled by now.", ["cancelled"]),
+    cancelled: ("The order is cancelled now.", ["cancelled"]),
     switched_off: (SETTINGS, []),
     too_old: (SETTINGS, []),
     behind_a_relay: (SETTINGS, []),
@@ -317,7 +317,7 @@ def test_what_says_that_an_order_is_cancelled_is_not_sent_of_one_that_stands(
         id=desk.order(world, order).id,
     )
     send(world)
-    assert (len(box.mails), reasons(world)[1]) == (1, "The order is not cancelled any more.")
+    assert (len(box.mails), reasons(world)[1]) == (1, "The order is no longer cancelled.")
 
 
 @pytest.mark.parametrize("told", [True, False])
