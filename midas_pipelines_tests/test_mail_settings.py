@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from midas_pipelines.notify.mail import Letter, SmtpServer, compose
+from midas_pipelines.notify.mail import CustomerMail, SmtpServer, compose
 from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 
@@ -94,7 +94,7 @@ def test_a_server_is_not_shown_with_the_settings(monkeypatch: pytest.MonkeyPatch
 )
 def test_a_sender_can_write(monkeypatch: pytest.MonkeyPatch, sender: str) -> None:
     monkeypatch.setenv("MIDAS_MAIL_FROM", sender)
-    _, message = compose(Letter("ann@home.example", "Hi", "Hi", "Hi", "1"), load_settings().mail_from)
+    _, message = compose(CustomerMail("ann@home.example", "Hi", "Hi", "Hi", "1"), load_settings().mail_from)
     assert b"<orders@shop.example>" in message or b"From: orders@shop.example" in message
 
 

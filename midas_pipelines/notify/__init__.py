@@ -1,1 +1,1 @@
-"""Messages to staff and customers: an outbox written with what it tells of, and its delivery afterwards."""
+"""Alerts to staff and mail to customers: an outbox written with the change it reports, and its delivery afterwards."""

@@ -1,6 +1,6 @@
-"""Raising and clearing alerts to staff, in the transaction of what they tell of.
+"""Raises and clears alerts to staff, in the transaction of the change they report.
 
-An alert is one crossing: while it is open the same trouble raises no second one. `notify.delivery` sends them.
+While an alert is open, the same condition raises no second one. `notify.delivery` sends them.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.storefront.types import utc_now
 
 MOST_ALONE = 10
-"""New alerts of one kind that are raised at once and each stand alone; more of them become one."""
+"""The most alerts of one kind that are raised separately at once; more are grouped into one."""
 
 GROUPED = alerts.c.subject.like("many:%")
 
 ENDED = "order_ended"
 NEWS = (ENDED,)
-"""Kinds of alerts that report an event and no state: they are closed when they are sent."""
+"""Kinds of alerts that report an event, not a state: they are closed when they are sent."""
 
 
 def raise_alert(connection: sa.Connection, *, kind: str, subject: str, text: str) -> bool:
     """Writes an alert to the outbox, unless one of this kind about this subject is open; True when it is new.
 
     Args:
-        connection: the transaction of what the alert tells of; rolled back, nothing is told.
-        kind: a word such as `low_stock`; at most 30 characters.
+        connection: the transaction of the change it reports; rolled back with it.
+        kind: such as `low_stock`; at most 30 characters.
         subject: what it is about, such as `item:12:0`; at most 200 characters.
         text: sentences for a person: what happened, to which item, what to do. No personal data.
     """
@@ -41,7 +41,7 @@ def raise_alert(connection: sa.Connection, *, kind: str, subject: str, text: str
 def raise_alerts(connection: sa.Connection, *, kind: str, texts: Mapping[str, str]) -> int:
     """Writes an alert for each subject of `texts` that has none open, worst first; returns how many subjects are new.
 
-    Many at once have one cause, and become one alert: its text has the first of them and the number of all.
+    Many at once have one cause and are grouped into one alert: its text has the first of them and their number.
     """
     known = open_subjects(connection, kind) if texts else set()
     fresh = [subject for subject in texts if subject not in known]
@@ -61,7 +61,7 @@ def raise_alerts(connection: sa.Connection, *, kind: str, texts: Mapping[str, st
 
 
 def worst(lines: Sequence[str]) -> str:
-    """The first of many lines, and how many there are in all."""
+    """The first of many lines, and their number."""
     first = "\n".join(f"- {line}" for line in lines[:MOST_ALONE])
     more = f"\n... and {len(lines) - MOST_ALONE} more." if len(lines) > MOST_ALONE else ""
     return f"{len(lines)} in all:\n{first}{more}"
@@ -70,13 +70,13 @@ def worst(lines: Sequence[str]) -> str:
 def match_alerts(
     connection: sa.Connection, *, kind: str, texts: Mapping[str, str], unknown: Collection[str] = ()
 ) -> None:
-    """Makes the open alerts of a kind those of `texts`: raises what is new, renews words, clears what is over.
+    """Makes the open alerts of a kind match `texts`: raises new ones, updates texts, clears those that are over.
 
     Args:
         connection: in a writing transaction.
         kind: as for `raise_alert`.
         texts: what is wrong now, by subject; each with an alert of its own.
-        unknown: subjects that could not be judged: an open alert about one stays.
+        unknown: subjects that could not be checked: their open alerts stay.
     """
     known = open_subjects(connection, kind)
     for subject, text in texts.items():
@@ -92,7 +92,7 @@ def match_alerts(
 def clear_alert(connection: sa.Connection, *, kind: str, subject: str) -> bool:
     """Closes the open alert of this kind about this subject; True when there was one.
 
-    The next crossing raises a new one. One that was not sent yet is not sent any more.
+    The next occurrence raises a new one. One that was not sent yet is not sent.
     """
     return bool(clear_alerts(connection, kind=kind, subjects=[subject]))
 
@@ -100,7 +100,7 @@ def clear_alert(connection: sa.Connection, *, kind: str, subject: str) -> bool:
 def clear_alerts(connection: sa.Connection, *, kind: str, subjects: Collection[str]) -> int:
     """Closes the open alerts of this kind about these subjects; returns how many of the subjects had one.
 
-    An alert about many is closed with the last of them.
+    A grouped alert is closed with its last subject.
     """
     if not subjects:
         return 0
@@ -117,7 +117,7 @@ def clear_alerts(connection: sa.Connection, *, kind: str, subjects: Collection[s
 
 
 def open_subjects(connection: sa.Connection, kind: str) -> set[str]:
-    """What alerts of this kind are open about."""
+    """The subjects of open alerts of this kind."""
     query = sa.select(alerts.c.subject, alerts.c.members).where(
         alerts.c.kind == kind, alerts.c.cleared_at.is_(None)
     )
@@ -127,7 +127,7 @@ def open_subjects(connection: sa.Connection, kind: str) -> set[str]:
 def recent_alerts(
     connection: sa.Connection, *, only_open: bool, kind: str | None = None, limit: int | None = 100
 ) -> tuple[list[dict[str, Any]], int]:
-    """The newest alerts, for people, and how many there are in all; `limit` None for every one."""
+    """The newest alerts, and the number of all; `limit` None for every one."""
     names = ("id", "kind", "subject", "text", "created_at", "sent_at", "cleared_at", "reason")
     asked = sa.select(*(alerts.c[name] for name in names))
     if only_open:

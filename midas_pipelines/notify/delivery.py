@@ -1,6 +1,6 @@
-"""Sending the outbox: what waits goes to each target as one message; what a target did not take is tried again.
+"""Sends the outbox: due alerts go to each target as one message; what a target did not accept is retried.
 
-Never part of a sync's own success: a dead target leaves alerts waiting, each time longer, and raises nothing.
+A failing target never fails a sync: its alerts wait, with backoff.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.storefront.types import is_due, utc_now
 
 AT_ONCE = 50
-"""Alerts told in one message at most; the rest follow in the next."""
+"""The most alerts in one message; the rest follow in the next."""
 LEASE_SECONDS = 300
 FIRST_DELAY_SECONDS = 60
 LONGEST_DELAY_SECONDS = 3600
@@ -26,23 +26,23 @@ LONGEST_DELAY_SECONDS = 3600
 
 @dataclass
 class Delivered:
-    """What one delivery did; counts of alerts."""
+    """The result of a delivery; counts of alerts."""
 
     sent: int = 0
-    waiting: int = 0  # at least one target has not taken them
+    waiting: int = 0  # at least one target has not accepted them
     problems: list[str] = field(default_factory=list)  # sentences, no addresses
 
 
 def deliver(database: Database, targets: Sequence[Target]) -> Delivered:
-    """Sends every alert that is due to every target that has not taken it yet; raises nothing for a dead target.
+    """Sends every due alert to every target that has not accepted it yet; raises nothing for a failing target.
 
-    Each alert reaches each target at least once: one that dies after taking it and before we note it gets it twice.
-    Without targets alerts stay in the outbox and `midas alerts list` shows them.
+    Each alert reaches each target at least once: a crash after sending and before recording it sends it twice.
+    Without targets, alerts stay in the outbox and `midas alerts list` shows them.
     """
     result = Delivered()
     while targets and (due := _take(database)):
         took: dict[int, set[str]] = {row["id"]: set(row["sent_to"] or []) for row in due}
-        reasons = [reason for target in targets if (reason := _tell(target, due, took)) is not None]
+        reasons = [reason for target in targets if (reason := _send(target, due, took)) is not None]
         _note(database, due, took, {target.fingerprint for target in targets}, reasons, result)
         result.problems += [reason for reason in reasons if reason not in result.problems]
     return result
@@ -69,7 +69,7 @@ def _due() -> sa.Select[Any]:
 
 
 def _take(database: Database) -> list[dict[str, Any]]:
-    """Some alerts that are due, held for a while so that no other process tells them at the same time."""
+    """Claims some due alerts with a lease, so that no other process sends them at the same time."""
     with database.writing() as connection:
         query = _due().limit(AT_ONCE).with_for_update(skip_locked=True)
         due = [dict(row) for row in connection.execute(query).mappings()]
@@ -79,7 +79,7 @@ def _take(database: Database) -> list[dict[str, Any]]:
     return due
 
 
-def _tell(target: Target, due: list[dict[str, Any]], took: dict[int, set[str]]) -> str | None:
+def _send(target: Target, due: list[dict[str, Any]], took: dict[int, set[str]]) -> str | None:
     fresh = [row for row in due if target.fingerprint not in took[row["id"]]]
     if not fresh:
         return None
@@ -92,13 +92,13 @@ def _tell(target: Target, due: list[dict[str, Any]], took: dict[int, set[str]]) 
     return None
 
 
-def message(told: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """Title and body for some alerts, each a kind and its text: one is told alone, several as a list."""
-    if len(told) == 1:
-        kind, text = told[0]
+def message(entries: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Title and body for alerts, each a kind and its text; several become a list."""
+    if len(entries) == 1:
+        kind, text = entries[0]
         return f"midas: {kind.replace('_', ' ')}", text
-    kinds = ", ".join(sorted({kind.replace("_", " ") for kind, _ in told}))
-    return f"midas: {len(told)} alerts ({kinds})", "\n".join(f"- {text}" for _, text in told)
+    kinds = ", ".join(sorted({kind.replace("_", " ") for kind, _ in entries}))
+    return f"midas: {len(entries)} alerts ({kinds})", "\n".join(f"- {text}" for _, text in entries)
 
 
 def _note(

@@ -1,6 +1,6 @@
-"""Whether the parts of the system are alive and items get through, as alerts.
+"""Alerts about the liveness of Dagster and the gateway, and about stuck items.
 
-Dagster and the gateway each note that they live, and each watches the other.
+Dagster and the gateway each record a heartbeat, and each watches the other's.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 
 DAGSTER, GATEWAY = "dagster", "gateway"
 GONE, RETIRED = timedelta(minutes=5), timedelta(days=1)
-"""Without a heartbeat for so long a part counts as gone, and in the end as taken out of use."""
+"""Time without a heartbeat after which a part counts as gone, and then as retired."""
 
 TEXTS = {
-    DAGSTER: "Dagster's daemon has not reported for five minutes: no schedule, poll or check runs. Start it again, and see "
-    "its log.",
+    DAGSTER: "Dagster's daemon has not reported for five minutes: no schedule, poll or check runs. Restart it, and see its "
+    "log.",
     GATEWAY: "The gateway's worker has not reported for five minutes: changes and webhooks wait for Dagster's schedules. "
-    "Start it again with `midas gateway`, and see its log.",
+    "Restart it with `midas gateway`, and see its log.",
 }
 
 
 def beat(database: Database, me: str, *, watched: str) -> None:
-    """Notes that `me` lives, and keeps the alert about the part it watches; one that never ran is not missed."""
+    """Records the heartbeat of `me`, and updates the alert about the part it watches, unless that never ran."""
     now = database.now()
     advance_cursor(database, f"heartbeat:{me}", now)
     last = read_cursor(database, f"heartbeat:{watched}")
@@ -36,8 +36,8 @@ def beat(database: Database, me: str, *, watched: str) -> None:
 
 
 def report_stuck_items(database: Database) -> None:
-    """Keeps one alert about all items that are quarantined, or have failed for an hour."""
+    """Updates the one alert about all items that are quarantined, or have failed for an hour."""
     lines = [f"{row['sku'] or row['name']}: {row['reason']}" for row in stuck_items(database)]
-    text = f"Items that do not get to 4Seller: {worst(lines)}\n`midas items list` shows all."
+    text = f"Items that cannot be pushed to 4Seller: {worst(lines)}\n`midas items list` shows all."
     with database.writing() as connection:
         match_alerts(connection, kind="items_stuck", texts={"items": text} if lines else {})

@@ -1,4 +1,4 @@
-"""Sending one letter by SMTP, and telling how it ended: taken, refused for good, to be tried again, or unknown."""
+"""Sends mail by SMTP and reports the result: accepted, refused, to be retried, or unknown."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from midas_pipelines.mail_address import header_text, in_ascii, read_sender
 
 SECONDS = 20.0
 LOGGED_IN, GO_ON, GO_AHEAD = 235, 334, 354
-NOT_THIS_LETTERS_FAULT = re.compile(
+SENDER_REFUSED = re.compile(
     r"(?<![\w.])5\.7\.\d|\brelay(s|ed|ing)?\b|\b(un)?auth(enticat\w*|ori[sz]\w*)?\b", re.IGNORECASE
 )
-"""What servers say when they refuse whoever sends rather than the one who is written to (RFC 3463)."""
+"""Matches replies that refuse the sender, not the recipient (RFC 3463)."""
 QUOTED = re.compile(r"\S*@\S*|\b[\w-]+(\.[\w-]+)*\.[a-z]{2,}\b", re.IGNORECASE)
-"""Addresses and hosts in what servers say: they may be called anything."""
+"""Matches addresses and hosts in replies, whose names could match anything."""
 
 
 class MailError(Exception):
-    """The letter was not taken; the message is a sentence without the customer's address."""
+    """The mail was not accepted; the text is a sentence without the customer's address."""
 
 
 class MailRefused(MailError):
-    """The server will never take it (5xx), or it cannot be addressed."""
+    """The server refused it permanently (5xx), or its address is invalid."""
 
 
 class MailFailed(MailError):
-    """The server did not take it now; trying again may help."""
+    """The server did not accept it now; a retry may succeed."""
 
 
 class MailDown(MailFailed):
-    """The server does not answer, or takes nothing from us: no other letter would fare better now."""
+    """The server does not answer, or accepts nothing from us: other mail would fail too."""
 
 
 class MailUnsure(MailError):
-    """The connection was lost after the letter was handed over: it may have been sent, so it is not sent again."""
+    """The connection was lost after the mail was handed over: it may have been sent, so it is not sent again."""
 
 
 @dataclass(frozen=True)
-class Letter:
-    """What a customer gets. `key` is the same for the same letter, whoever sends it however often."""
+class CustomerMail:
+    """One mail to a customer. `key` is the same whenever the same mail is sent again."""
 
     to: str
     subject: str
@@ -61,7 +61,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class SmtpServer:
-    """Where mail goes, read from `smtp://user:password@host:587` (STARTTLS where offered) or `smtps://host:465`."""
+    """The SMTP server, read from `smtp://user:password@host:587` (STARTTLS where offered) or `smtps://host:465`."""
 
     host: str
     port: int
@@ -71,11 +71,11 @@ class SmtpServer:
 
     @classmethod
     def from_url(cls, url: str) -> SmtpServer:
-        """Raises ValueError, without any part of the URL, when it is none."""
+        """Reads a URL. Raises ValueError, without any part of it, when it is invalid."""
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError:  # whose own text may quote the password
+        except ValueError:  # its text may quote the password
             parts, port = urlsplit(""), None
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.path.strip("/"):
             raise ValueError(
@@ -89,15 +89,15 @@ class SmtpServer:
 
     @property
     def is_this_machine(self) -> bool:
-        """Whether what is sent there stays on this machine."""
+        """Whether the server is on this machine."""
         try:
             return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
 
 
-class Post:
-    """A connection to the SMTP server, used as `with Post(server, sender) as post`; opened by the first letter."""
+class SmtpConnection:
+    """A connection to the SMTP server, used as `with SmtpConnection(server, sender) as post`; opened by the first mail."""
 
     def __init__(self, server: SmtpServer, sender: str) -> None:
         self._server = server
@@ -112,18 +112,18 @@ class Post:
     ) -> None:
         self._hang_up()
 
-    def send(self, letter: Letter) -> None:
-        """Hands the letter over. Raises MailRefused, MailFailed, MailDown or MailUnsure."""
-        to, message = compose(letter, self._sender)
+    def send(self, mail: CustomerMail) -> None:
+        """Sends the mail. Raises MailRefused, MailFailed, MailDown or MailUnsure."""
+        to, message = compose(mail, self._sender)
         try:
             line = self._announce(to)
-            _expect(_hand_over(line, message), "the letter")
+            _expect(_hand_over(line, message), "the message")
         except MailError:
             self._hang_up()
             raise
 
     def _announce(self, to: str) -> smtplib.SMTP:
-        """The line, on which the server waits for the letter; whatever goes wrong before has surely sent nothing."""
+        """The connection, with the server ready for the message; an error before that has sent nothing."""
         try:
             line = self._line or self._connect()
             _expect(line.mail(read_sender(self._sender).addr_spec), "the sender", everyone=True)
@@ -133,8 +133,8 @@ class Post:
                 raise smtplib.SMTPDataError(code, words)
         except MailError:
             raise
-        except Exception as trouble:  # also what smtplib makes of an odd host or password
-            raise _down(trouble) from None
+        except Exception as error:  # smtplib raises anything for an invalid host or password
+            raise _down(error) from None
         return line
 
     def _connect(self) -> smtplib.SMTP:
@@ -154,7 +154,7 @@ class Post:
             if server.user is not None:
                 if not (sealed or server.is_this_machine):
                     raise MailDown(
-                        "The mail server offers no encryption, and the password of MIDAS_SMTP_URL is not sent without: "
+                        "The mail server offers no encryption, so the password of MIDAS_SMTP_URL is not sent: "
                         "use smtps://, or a server with STARTTLS."
                     )
                 _log_in(line, server.user, server.password or "")
@@ -173,29 +173,29 @@ class Post:
                 line.close()
 
 
-def compose(letter: Letter, sender: str) -> tuple[str, bytes]:
-    """The customer's address as servers take it, and the letter with a text and an HTML part.
+def compose(mail: CustomerMail, sender: str) -> tuple[str, bytes]:
+    """The customer's address in ASCII, and the mail with a text and an HTML part.
 
-    Raises MailRefused when it cannot be addressed; nothing of the address is in its message.
+    Raises MailRefused, without the address, when an address is invalid.
     """
     message = EmailMessage()
     try:
-        to, author = in_ascii(letter.to), read_sender(sender)
+        to, author = in_ascii(mail.to), read_sender(sender)
         message["From"] = author
         message["To"] = Address(addr_spec=to)
-        message["Subject"] = header_text(letter.subject)
+        message["Subject"] = header_text(mail.subject)
         message["Date"] = formatdate()
-        message["Message-ID"] = f"<{letter.key}@{author.domain}>"
+        message["Message-ID"] = f"<{mail.key}@{author.domain}>"
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(letter.text, cte="quoted-printable")
-        message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
+        message.set_content(mail.text, cte="quoted-printable")
+        message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
         return to, message.as_bytes(policy=SMTP)
-    except Exception:  # the parser of addresses fails in many ways, and its words quote the address
-        raise MailRefused("The customer's or the sender's address is not one that mail can go to.") from None
+    except Exception:  # the address parser raises many errors, which quote the address
+        raise MailRefused("The customer's or the sender's address is invalid.") from None
 
 
 def _log_in(line: smtplib.SMTP, user: str, password: str) -> None:
-    """Logs in, with UTF-8 where ASCII does not do (RFC 4616), of which smtplib knows nothing."""
+    """Logs in, in UTF-8 where the credentials are not ASCII (RFC 4616), which smtplib does not support."""
     if (user + password).isascii():
         line.login(user, password)
         return
@@ -208,7 +208,7 @@ def _log_in(line: smtplib.SMTP, user: str, password: str) -> None:
             answer = line.docmd(_in_base64(password))
     else:
         raise MailDown(
-            "The mail server takes no user or password with other letters than ASCII ones: "
+            "The mail server accepts only ASCII characters in user and password: "
             "change those of MIDAS_SMTP_URL."
         )
     if answer[0] != LOGGED_IN:
@@ -220,20 +220,20 @@ def _in_base64(text: str) -> str:
 
 
 def _hand_over(line: smtplib.SMTP, message: bytes) -> tuple[int, bytes]:
-    """Sends the letter itself and returns the answer. Raises MailUnsure when the line is lost meanwhile.
+    """Sends the message itself and returns the reply. Raises MailUnsure when the connection is lost meanwhile.
 
     Args:
-        line: on which the server waits for it.
-        message: with CRLF at the end of each line.
+        line: the connection, after DATA.
+        message: with CRLF line ends.
     """
-    # A dot alone on a line would end the letter (RFC 5321, 4.5.2).
+    # A dot alone on a line would end the message (RFC 5321, 4.5.2).
     stuffed = re.sub(rb"(?m)^\.", b"..", message)
     try:
         line.send(stuffed.removesuffix(b"\r\n") + b"\r\n.\r\n")
         return line.getreply()
     except (OSError, smtplib.SMTPException):
         raise MailUnsure(
-            "The mail server was lost while it took the letter: it may have been sent. "
+            "The connection to the mail server was lost while sending: the message may have been sent. "
             "`midas orders retry ID --mail` sends it again."
         ) from None
 
@@ -242,16 +242,16 @@ def _expect(answer: tuple[int, bytes], what: str, *, everyone: bool = False) -> 
     code, words = answer
     if 500 <= code < 600:
         said = QUOTED.sub(" ", words.decode("utf-8", "replace"))
-        if everyone or NOT_THIS_LETTERS_FAULT.search(said):
-            raise MailDown(f"The mail server refused {what} ({code}): see its rules for who may send.")
+        if everyone or SENDER_REFUSED.search(said):
+            raise MailDown(f"The mail server refused {what} ({code}): see its rules for senders.")
         raise MailRefused(f"The mail server refused {what} ({code}).")
     if not 200 <= code < 300:
-        raise MailFailed(f"The mail server did not take {what} now ({code}).")
+        raise MailFailed(f"The mail server did not accept {what} now ({code}).")
 
 
-def _down(trouble: Exception) -> MailDown:
-    code = getattr(trouble, "smtp_code", None)
-    if isinstance(trouble, smtplib.SMTPAuthenticationError):
+def _down(error: Exception) -> MailDown:
+    code = getattr(error, "smtp_code", None)
+    if isinstance(error, smtplib.SMTPAuthenticationError):
         return MailDown(f"The mail server refused the user or password of MIDAS_SMTP_URL ({code}).")
-    reason = f"{type(trouble).__name__}" + (f", {code}" if code else "")
-    return MailDown(f"The mail server could not be reached or did not answer as it should ({reason}).")
+    reason = f"{type(error).__name__}" + (f", {code}" if code else "")
+    return MailDown(f"The mail server could not be reached or did not answer correctly ({reason}).")

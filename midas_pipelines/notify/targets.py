@@ -1,4 +1,4 @@
-"""The places staff read: each an apprise address of `MIDAS_NOTIFY_URLS`, reached on its own."""
+"""Targets of alerts to staff: the apprise addresses of `MIDAS_NOTIFY_URLS`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from midas_pipelines.settings import SettingsError
 
 
 class TargetFailed(Exception):
-    """A target did not take a message; the text names the kind of target and never its address."""
+    """A target did not accept a message; the text names the kind of target, never its address."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Target:
 
     @property
     def fingerprint(self) -> str:
-        """A short name of the address that gives nothing of it away."""
+        """A short digest that identifies the address without revealing it."""
         return hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
     @property
@@ -40,8 +40,8 @@ class Target:
         return kind if kind and parted else "unknown"
 
     def send(self, title: str, body: str) -> None:
-        """Hands a message over and waits until it is taken. Raises TargetFailed."""
-        import apprise  # takes half a second, and most runs have nothing to tell
+        """Sends a message and waits until it is accepted. Raises TargetFailed."""
+        import apprise  # takes half a second, and most runs have nothing to send
 
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings quote addresses
         service = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
@@ -51,10 +51,10 @@ class Target:
             )
         try:
             taken = service.notify(body=body, title=header_text(title), body_format=apprise.NotifyFormat.TEXT)
-        except Exception as trouble:  # whatever a plug-in of apprise lets through
-            raise TargetFailed(f"The {self.kind}:// target failed: {type(trouble).__name__}.") from None
+        except Exception as error:  # a plug-in of apprise may raise anything
+            raise TargetFailed(f"The {self.kind}:// target failed: {type(error).__name__}.") from None
         if not taken:
-            raise TargetFailed(f"The {self.kind}:// target did not take the message; it will be tried again.")
+            raise TargetFailed(f"The {self.kind}:// target did not accept the message; it will be retried.")
 
 
 def require_understood(targets: Sequence[Target]) -> None:
@@ -82,12 +82,12 @@ def require_understood(targets: Sequence[Target]) -> None:
 
 
 def read_targets(urls: SecretStr | None) -> list[Target]:
-    """The targets of a list of addresses separated by white space or commas between addresses; none where unset."""
+    """The targets of a list of addresses, separated by white space or commas; none where unset."""
     if urls is None:
         return []
     words = urls.get_secret_value().replace(", ", " ").replace(",\n", " ").split()
     parts: list[str] = []
-    for word in words:  # a comma may belong to an address: only one before a new scheme parts two addresses
+    for word in words:  # a comma may belong to an address: only one before a new scheme separates two
         for piece in word.split(","):
             if "://" in piece or not parts:
                 parts.append(piece)

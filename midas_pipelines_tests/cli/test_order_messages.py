@@ -64,7 +64,7 @@ def test_a_message_that_was_given_up_is_listed_and_sent_again(
     assert send(world).failed == 1
     (listed,) = as_json(do("messages", "--json"))["messages"]
     assert (listed["order"], listed["message"], listed["state"]) == (order, "received", "failed")
-    assert listed["reason"] == "The mail server refused the letter (550)."
+    assert listed["reason"] == "The mail server refused the message (550)."
     assert "Messages that wait" in do("messages").output
     assert as_json(do("messages", "--state", "unsure", "--json"))["messages"] == []
     assert as_json(do("messages", "--send-again", "--state", "unsure", "--json"))["put_back"] == 0

@@ -13,13 +13,13 @@ import pytest
 from midas_pipelines.mail_address import in_ascii
 from midas_pipelines.notify import mail
 from midas_pipelines.notify.mail import (
-    Letter,
+    CustomerMail,
     MailDown,
     MailError,
     MailFailed,
     MailRefused,
     MailUnsure,
-    Post,
+    SmtpConnection,
     SmtpServer,
     compose,
 )
@@ -30,15 +30,15 @@ SENDER = "Midas <orders@shop.example>"
 SECRET = "hunter2"
 
 
-def letter(to: str = "ann@home.example", **changes: str) -> Letter:
+def letter(to: str = "ann@home.example", **changes: str) -> CustomerMail:
     given = {"subject": "Your order", "text": "Hello\n", "html": "<p>Hello</p>", "key": "midas-1-received-0"}
-    return Letter(to, **(given | changes))
+    return CustomerMail(to, **(given | changes))
 
 
-def post(url: str, *letters: Letter, sender: str = SENDER) -> MailError | None:
+def post(url: str, *letters: CustomerMail, sender: str = SENDER) -> MailError | None:
     """Sends the letters over one line; how that ended, None when all were taken."""
     try:
-        with Post(SmtpServer.from_url(url), sender) as line:
+        with SmtpConnection(SmtpServer.from_url(url), sender) as line:
             for one in letters or (letter(),):
                 line.send(one)
     except MailError as trouble:
@@ -227,7 +227,7 @@ def test_a_server_that_is_not_there_is_down(url: str) -> None:
 def test_the_line_is_opened_anew_after_a_refusal_and_kept_otherwise() -> None:
     with Mailbox() as box:
         box.refused["bob@home.example"] = "550 nobody"
-        with Post(SmtpServer.from_url(box.url), SENDER) as line:
+        with SmtpConnection(SmtpServer.from_url(box.url), SENDER) as line:
             for name in ("ann", "bob", "eve", "zoe"):
                 with pytest.raises(MailRefused) if name == "bob" else nullcontext():
                     line.send(letter(f"{name}@home.example"))

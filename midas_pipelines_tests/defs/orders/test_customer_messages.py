@@ -62,7 +62,7 @@ BREAKAGES = {
     no_server: ("waiting", "could not be reached"),
     wrong_password: ("waiting", "refused the user or password of MIDAS_SMTP_URL"),
     refused_buyer: ("failed", "refused the customer's address (550)"),
-    lost_letter: ("failed", "it may have been sent"),
+    lost_letter: ("failed", "the message may have been sent"),
     wrong_template: ("waiting", "The mail template received.txt, line 2, is wrong: TypeError"),
 }
 

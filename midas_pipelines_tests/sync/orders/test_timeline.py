@@ -268,7 +268,7 @@ def test_messages_are_told_with_what_became_of_them(shop_with_mail: World, box: 
     assert entries["message: received"].detail == "Queued; sent now, 2 attempts."
     assert entries["message: received"].facts["sent_at"] is not None
     assert (
-        "failed now, 1 attempts: The mail server refused the letter (550)."
+        "failed now, 1 attempts: The mail server refused the message (550)."
         in entries["message: shipped"].detail
     )
     assert (entries["confirmed"].cause, entries["not_confirmed"].cause) == ("run 0f5e3a52", "run 0f5e3a52")

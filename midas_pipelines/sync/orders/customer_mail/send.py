@@ -11,17 +11,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
-from midas_pipelines.notify.letters import BadTemplate, render_letter
 from midas_pipelines.notify.mail import (
-    Letter,
+    CustomerMail,
     MailDown,
     MailError,
     MailFailed,
     MailRefused,
     MailUnsure,
-    Post,
+    SmtpConnection,
     SmtpServer,
 )
+from midas_pipelines.notify.mail_templates import BadTemplate, render_mail
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.claims import LONGEST_DELAY_SECONDS, delay_seconds
@@ -87,7 +87,7 @@ def send_mails(database: Database, settings: Settings, run_id: str | None = None
     post_round = _Round(database, settings, OrderContext(run_id), mail_policy(settings), report)
     post_round.give_up_on_the_lost()
     started, ends = database.now(), time.monotonic() + ROUND_SECONDS
-    with Post(server, settings.mail_from) as post:
+    with SmtpConnection(server, settings.mail_from) as post:
         while time.monotonic() < ends and (mail := _claim(database, started)) is not None:
             if not post_round.send(post, mail):
                 break
@@ -116,7 +116,7 @@ class _Round:
     rules: MailPolicy
     report: MailReport
 
-    def send(self, post: Post, mail: sa.Row[Any]) -> bool:
+    def send(self, post: SmtpConnection, mail: sa.Row[Any]) -> bool:
         """Sends one message and records the result; False when the server accepts none now."""
         try:
             post.send(self._write(mail))
@@ -151,7 +151,7 @@ class _Round:
         for mail in lost:
             self._note(mail, why)
 
-    def _write(self, mail: sa.Row[Any]) -> Letter:
+    def _write(self, mail: sa.Row[Any]) -> CustomerMail:
         with self.database.reading() as connection:
             order = connection.execute(
                 sa.select(marketplace_orders).where(marketplace_orders.c.id == mail.order_id)
@@ -170,7 +170,7 @@ class _Round:
         if (parcel["known"] or parcel["corrected"]) and parcel["number"] is None:
             raise NotWanted("The shipment no longer has a valid tracking number.")
         key = f"midas-{mail.order_id}-{mail.kind}-{mail.id}"
-        return render_letter(mail.kind, email, facts, folder=self.settings.mail_templates, key=key)
+        return render_mail(mail.kind, email, facts, folder=self.settings.mail_templates, key=key)
 
     def _note_superseded(self, mail: sa.Row[Any], why: str) -> None:
         self.report.superseded += 1

@@ -144,8 +144,8 @@ NUMBERS: dict[tuple[str | None, str | None], tuple[str | None, str | None, bool]
     ("ups ground", "1z 999 aa1 01 2345 6784"): ("UPS", desk.UPS, True),
     ("UPS", desk.UPS[:-1] + "9"): ("UPS", None, False),  # a check digit that does not fit
     ("UPS", None): ("UPS", None, False),
-    ("Some Post", "X 1"): ("Some Post", "X 1", False),
-    ("Some Post", None): ("Some Post", None, False),
+    ("Some SmtpConnection", "X 1"): ("Some SmtpConnection", "X 1", False),
+    ("Some SmtpConnection", None): ("Some SmtpConnection", None, False),
     (None, "X1"): (None, None, False),
 }
 
@@ -182,7 +182,7 @@ def test_a_page_is_passed_on_only_where_a_browser_may_go(shop_with_mail: World) 
     world = shop_with_mail
     orders = dict(zip(buy(world, *map(str, range(len(PAGES)))), PAGES, strict=True))
     for order, page in orders.items():
-        written_by_hand(world, desk.shop_packs(world, order, "X1", "Some Post"), tracking_url=page)
+        written_by_hand(world, desk.shop_packs(world, order, "X1", "Some SmtpConnection"), tracking_url=page)
     desk.tell(world)
     parcels = {page: facts(world, order)["parcel"] for order, page in orders.items()}
     assert {page: parcel["url"] == page for page, parcel in parcels.items()} == PAGES

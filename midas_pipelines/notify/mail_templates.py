@@ -1,6 +1,6 @@
-"""Writing letters from Jinja2 templates: for each kind `<kind>.txt`, whose first line is the subject, and `<kind>.html`.
+"""Renders customer mail from Jinja2 templates: for each kind `<kind>.txt`, whose first line is the subject, and `<kind>.html`.
 
-A shop replaces any of them, and `layout.html`, by a file of the same name in its own folder.
+A shop overrides any of them, and `layout.html`, with a file of the same name in its own folder.
 """
 
 from __future__ import annotations
@@ -16,56 +16,58 @@ import jinja2
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import SandboxedEnvironment
 
-from midas_pipelines.notify.mail import Letter
+from midas_pipelines.notify.mail import CustomerMail
 
 KINDS = ("received", "shipped", "cancelled")
 OURS = Path(__file__).parent / "templates"
 FAILURES = {
-    jinja2.TemplateNotFound: "it names a file that is not there",
-    jinja2.UndefinedError: "it names what is not there",
-    SecurityError: "it asks for what is unsafe",
+    jinja2.TemplateNotFound: "it names a missing file",
+    jinja2.UndefinedError: "it uses an undefined name",
+    SecurityError: "it uses an unsafe expression",
 }
-"""What Jinja says of these quotes whatever the template named, and that may be a fact about the customer."""
+"""Our own texts: Jinja's quote what the template named, which may be personal data."""
 LONGEST_LINE = 160
 
 
 class BadTemplate(Exception):
-    """A template is missing or wrong; the message names it and the line, and holds nothing of the facts."""
+    """A template is missing or wrong; the message names it and the line, without personal data."""
 
 
-def render_letter(kind: str, to: str, facts: Mapping[str, Any], *, folder: Path | None, key: str) -> Letter:
-    """The letter of that kind.
+def render_mail(
+    kind: str, to: str, facts: Mapping[str, Any], *, folder: Path | None, key: str
+) -> CustomerMail:
+    """Renders the mail of that kind.
 
     Args:
         kind: received, shipped or cancelled.
         to: the customer's address.
-        facts: what the templates may name; see docs/orders.md.
+        facts: the variables of the templates; see docs/orders.md.
         folder: the shop's own templates, which come first.
-        key: names the letter, for the Message-ID.
+        key: unique, for the Message-ID.
 
     Raises:
         BadTemplate: a template is missing or wrong.
     """
     if folder is not None and not folder.is_dir():
-        raise BadTemplate("MIDAS_MAIL_TEMPLATES names no folder: create it, or take the setting away.")
+        raise BadTemplate("MIDAS_MAIL_TEMPLATES is not a folder: create it, or remove the setting.")
     text = _fill_in(f"{kind}.txt", facts, folder)
     html = _fill_in(f"{kind}.html", facts, folder)
     subject, _, body = text.strip().lstrip("\ufeff").partition("\n")
     for part, content, name in (("subject", subject, "txt"), ("text", body, "txt"), ("page", html, "html")):
         if not content.strip():
             raise BadTemplate(f"The mail template {kind}.{name} is wrong: its {part} is empty.")
-    return Letter(to, subject.strip(), body.strip() + "\n", html, key)
+    return CustomerMail(to, subject.strip(), body.strip() + "\n", html, key)
 
 
 def _fill_in(name: str, facts: Mapping[str, Any], folder: Path | None) -> str:
     try:
         return _environment(folder).get_template(name).render(facts)
-    except jinja2.TemplateSyntaxError as error:  # its words are of the template alone
+    except jinja2.TemplateSyntaxError as error:  # its text quotes only the template
         why = (error.message or "").rstrip(".")
         raise BadTemplate(
             f"The mail template {error.name or name}, line {error.lineno}, is wrong: {why}."
         ) from None
-    except Exception as error:  # a template is a program, and fails as one: its words may quote the customer
+    except Exception as error:  # a template may raise anything, with text that may quote the customer
         why = next(
             (words for kind, words in FAILURES.items() if isinstance(error, kind)), type(error).__name__
         )
@@ -77,7 +79,7 @@ def _fill_in(name: str, facts: Mapping[str, Any], folder: Path | None) -> str:
 
 
 def _place(error: Exception, folders: Sequence[Path]) -> tuple[str, str] | None:
-    """Where a template failed, and that line as the file has it; None when it had not begun."""
+    """The file and line where a template failed, and that line's text; None when it had not started."""
     passed = [(Path(frame.f_code.co_filename), number) for frame, number in walk_tb(error.__traceback__)]
     for path, number in reversed(passed):
         for folder in folders:
@@ -93,7 +95,7 @@ def _line(path: Path, number: int) -> str:
 
 
 def money(amount: Decimal, currency: str, digits: int = 2) -> str:
-    """The amount as people read it: 1,234.50 USD; a filter of the templates."""
+    """Template filter: formats an amount, such as 1,234.50 USD."""
     return f"{amount:,.{digits}f} {currency}".strip()
 
 
@@ -111,5 +113,5 @@ def _environment(folder: Path | None) -> SandboxedEnvironment:
 
 
 def _folders(folder: Path | None) -> list[Path]:
-    """Where templates are looked for, the shop's own first."""
+    """The template folders, the shop's own first."""
     return [OURS] if folder is None else [folder, OURS]

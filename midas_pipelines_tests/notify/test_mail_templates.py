@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.notify.letters import KINDS, BadTemplate, money, render_letter
-from midas_pipelines.notify.mail import Letter
+from midas_pipelines.notify.mail import CustomerMail
+from midas_pipelines.notify.mail_templates import KINDS, BadTemplate, money, render_mail
 
 EMAIL, NAME = "zoe@home.example", "Zoe Zweig"
 
@@ -42,8 +42,8 @@ def facts(**changes: Any) -> dict[str, Any]:
     return known
 
 
-def write(kind: str = "received", folder: Path | None = None, **changes: Any) -> Letter:
-    return render_letter(kind, EMAIL, facts(**changes), folder=folder, key="midas-1")
+def write(kind: str = "received", folder: Path | None = None, **changes: Any) -> CustomerMail:
+    return render_mail(kind, EMAIL, facts(**changes), folder=folder, key="midas-1")
 
 
 def in_folder(folder: Path, **files: str | bytes) -> Path:
@@ -244,7 +244,7 @@ BROKEN = {
     "a fact that is not there": (
         "received.txt",
         "{{ order.nothing }}\nHi",
-        "line 1, is wrong: it names what is not there, in {{ order.nothing }}",
+        "line 1, is wrong: it uses an undefined name, in {{ order.nothing }}",
     ),
     "a line that is not there": (
         "received.txt",
@@ -255,7 +255,7 @@ BROKEN = {
     "a file that is not there": (
         "received.html",
         "{% include 'foot.html' %}",
-        "names a file that is not there",
+        "it names a missing file",
     ),
     "a macro that is not there": ("items.html", "nothing", "{{ items(lines, order, true) }}"),
     "another code page": (
@@ -302,7 +302,7 @@ def test_a_folder_that_is_none_names_the_setting(tmp_path: Path, made: str) -> N
     folder = tmp_path / "templates"
     if made == "a file":
         folder.write_text("x")
-    with pytest.raises(BadTemplate, match="MIDAS_MAIL_TEMPLATES names no folder"):
+    with pytest.raises(BadTemplate, match="MIDAS_MAIL_TEMPLATES is not a folder"):
         write(folder=folder)
 
 
