@@ -249,7 +249,7 @@ BROKEN = {
     "a line that is not there": (
         "received.txt",
         "{{ lines[5].title }}\nHi",
-        "not there, in {{ lines[5].title }}",
+        "it uses an undefined name, in {{ lines[5].title }}",
     ),
     "a filter that is not there": ("received.txt", "{{ order.total | euros }}\nHi", "'euros'"),
     "a file that is not there": (
