@@ -1,4 +1,4 @@
-"""Launching what is too big for a call as a Dagster run, through the webserver's GraphQL."""
+"""Launches Dagster runs through the webserver's GraphQL API."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class DagsterLauncher:
         return Launched(run_id, f"{self._url}/runs/{run_id}")
 
     async def close(self) -> None:
-        """Lets its connections go."""
+        """Closes its connections."""
         if self._http is not None:
             await self._http.aclose()
             self._http = None

@@ -1,4 +1,4 @@
-"""Taking webhooks in: on disk before they are answered, many in one transaction when many arrive at once."""
+"""Stores webhooks before they are answered; those that arrive together share one transaction."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class Inbox:
             new = await in_thread(self._write, [webhook for webhook, _ in batch])
         except Exception as failed:
             for _, stored in batch:
-                _tell(stored, failed)
+                _answer(stored, failed)
             return
         if new:
             self._on_new()
         for webhook, stored in batch:
-            _tell(stored, webhook.webhook_id in new)
+            _answer(stored, webhook.webhook_id in new)
             new.discard(webhook.webhook_id)  # of several with one id in a batch the first is the new one
 
     def _write(self, arrived: list[NewWebhook]) -> set[str]:
@@ -71,8 +71,8 @@ class Inbox:
             return webhooks.store_webhooks(connection, arrived)
 
 
-def _tell(stored: asyncio.Future[bool], answer: bool | Exception) -> None:
-    if stored.done():  # whoever asked has hung up
+def _answer(stored: asyncio.Future[bool], answer: bool | Exception) -> None:
+    if stored.done():  # the caller has hung up
         return
     if isinstance(answer, Exception):
         stored.set_exception(answer)

@@ -1,4 +1,4 @@
-"""What the gateway measures of itself, for Prometheus; backlogs are read from the database when it is asked."""
+"""Prometheus metrics of the gateway; backlogs are read from the database on each scrape."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Metrics:
         self.received = Counter(
             "midas_webhooks_received", "Webhooks accepted", ["new"], registry=self.registry
         )
-        self.settled = Counter(
-            "midas_webhooks_settled", "Webhooks settled, by outcome", ["outcome"], registry=self.registry
+        self.finished = Counter(
+            "midas_webhooks_finished", "Webhooks finished, by outcome", ["outcome"], registry=self.registry
         )
         self.webhook_seconds = Histogram(
             "midas_webhook_seconds",
@@ -91,15 +91,17 @@ class _Backlogs(Collector):
         with self._database.reading() as connection:
             items, oldest_item = connection.execute(query).one()
             inbox = webhooks.backlog(connection)
-            aside = connection.scalar(sa.select(sa.func.count()).where(mappings.c.state == "quarantined"))
+            quarantined = connection.scalar(
+                sa.select(sa.func.count()).where(mappings.c.state == "quarantined")
+            )
         yield GaugeMetricFamily("midas_items_dirty", "Items that wait to be pushed", value=items)
         yield GaugeMetricFamily("midas_items_oldest_seconds", "Age of the oldest", value=_age(oldest_item))
-        yield GaugeMetricFamily("midas_items_set_aside", "Items that need a person", value=aside or 0)
+        yield GaugeMetricFamily("midas_items_quarantined", "Quarantined items", value=quarantined or 0)
         yield GaugeMetricFamily("midas_webhooks_pending", "Webhooks that wait", value=inbox.pending)
         yield GaugeMetricFamily(
             "midas_webhooks_oldest_seconds", "Age of the oldest", value=_age(inbox.oldest)
         )
-        yield GaugeMetricFamily("midas_webhooks_set_aside", "Webhooks set aside", value=inbox.quarantined)
+        yield GaugeMetricFamily("midas_webhooks_quarantined", "Quarantined webhooks", value=inbox.quarantined)
 
 
 def _age(moment: datetime | None) -> float:

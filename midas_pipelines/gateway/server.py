@@ -1,4 +1,4 @@
-"""Serving the gateway, or a worker alone, in the foreground, until SIGTERM or SIGINT."""
+"""Runs the gateway, or only a worker, in the foreground until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STOP_SECONDS = 25
 
 class PatientOnce(HttpToolsProtocol):
     """Closes a connection that does not finish the head of a request in time, or sends one that is too large: uvicorn
-    itself waits for ever, and takes any."""
+    itself has neither limit."""
 
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0  # of a head that is not complete
@@ -50,7 +50,7 @@ class PatientOnce(HttpToolsProtocol):
         self._expect_head()
 
     def on_headers_complete(self) -> None:
-        self._forget()
+        self._cancel_timer()
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > LARGEST_HEAD:
             self._refuse_head()
             raise ValueError("the head is too large")  # ends the parsing
@@ -61,14 +61,14 @@ class PatientOnce(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget()
+        self._cancel_timer()
         super().connection_lost(exc)
 
     def _expect_head(self) -> None:
-        self._forget()
+        self._cancel_timer()
         self._timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
 
-    def _forget(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -106,7 +106,7 @@ def is_loopback(host: str) -> bool:
 
 
 def require_keys(service: Service, host: str) -> None:
-    """Raises SettingsError when others could reach the gateway and nobody has a key."""
+    """Raises SettingsError when other machines could reach the gateway and no key exists."""
     with service.database.reading() as connection:
         if not is_loopback(host) and not any_valid_key(connection):
             raise SettingsError(
@@ -116,11 +116,11 @@ def require_keys(service: Service, host: str) -> None:
 
 
 class Server(uvicorn.Server):
-    """Ends well when it is told to: uvicorn's own would send itself the signal again afterwards."""
+    """Exits cleanly on a signal: uvicorn's own server would raise it again afterwards."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Takes SIGINT and SIGTERM for the wish to end, in a main thread."""
+        """Handles SIGINT and SIGTERM, in a main thread."""
         if threading.current_thread() is threading.main_thread():
             for name in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(name, self.handle_exit, name, None)
@@ -148,23 +148,23 @@ def server_of(service: Service) -> uvicorn.Server:
 
 
 def serve(service: Service, listening: socket.socket) -> None:
-    """Serves until it is told to stop. Raises SettingsError when the worker cannot begin."""
+    """Serves until a stop signal. Raises SettingsError when the worker cannot start."""
     server = server_of(service)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=[listening]))
     if not server.started:
-        raise SettingsError("The gateway could not start; why stands above.")
+        raise SettingsError("The gateway could not start; see the error above.")
 
 
 def work(service: Service) -> None:
-    """Runs the service's worker without HTTP until it is told to stop."""
+    """Runs the service's worker without HTTP until a stop signal."""
 
-    async def until_told() -> None:
-        told = asyncio.Event()
+    async def until_stopped() -> None:
+        stopped = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(name, told.set)
+            asyncio.get_running_loop().add_signal_handler(name, stopped.set)
         async with service.running():
-            await told.wait()
+            await stopped.wait()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(until_told())
+        runner.run(until_stopped())

@@ -1,4 +1,4 @@
-"""What the endpoints work with: one of each in a process, started and stopped together."""
+"""The gateway's parts, one of each per process, started and stopped together."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Service:
     """The gateway's parts. `with_worker` is whether this process also applies and pushes.
 
     Raises:
-        SettingsError: a webhook secret is no secret.
-        ValueError: a payload key is no key.
+        SettingsError: a webhook secret is invalid.
+        ValueError: a payload key is invalid.
     """
 
     def __init__(self, settings: Settings, database: Database, *, with_worker: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Putting together how everything stands."""
+"""The status report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("midas-pipelines", "dagster", "fastapi")
 
 
 def status_report(service: Service, now: datetime) -> dict[str, Any]:
-    """Everything `GET /api/marketplace/status` tells."""
+    """The response of `GET /api/marketplace/status`."""
     seen = overview(service.database)
     with service.database.reading() as connection:
         inbox = webhooks.backlog(connection)

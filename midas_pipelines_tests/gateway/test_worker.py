@@ -282,7 +282,7 @@ def test_a_busy_minute_is_one_event_and_its_rest_comes_with_the_end() -> None:
     lineage = DagsterEvents(None, history)
     lineage.start()
     lineage.note("inventory", "pushed")
-    while not lineage.told:
+    while not lineage.reported:
         time.sleep(0.01)
     for _ in range(5):
         lineage.note("inventory", "pushed")

@@ -1,4 +1,4 @@
-"""Who may do what: the one table of endpoints and roles, and the route that holds every call to it."""
+"""Authorization: the table of endpoints and roles, and the route class that enforces it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class GuardedRoute(APIRoute):
-    """Lets a call through when its key's role covers what the table asks, and notes in the audit log what it changes."""
+    """Admits a call when its key's role covers the endpoint, and records changes in the audit log."""
 
     def get_route_handler(self) -> Handler:
         """The endpoint behind its guard."""
@@ -61,14 +61,14 @@ class GuardedRoute(APIRoute):
             caller = await _caller(request, database, needed)
             if request.method not in CHANGES:
                 return await handler(request)
-            deed = _deed(request, path, caller, await request.body())
-            return await _audited(database, deed, handler, request)
+            entry = _audit_entry(request, path, caller, await request.body())
+            return await _audited(database, entry, handler, request)
 
         return guarded
 
 
 async def _caller(request: Request, database: Database, needed: Role) -> Caller:
-    """Whose key the call carries; keeps count of keys that are valid, and of those that are not."""
+    """The caller by the call's key; counts valid and refused keys."""
     key = key_of(request.headers.get("authorization", ""))
     callers: Callers = request.app.state.callers
     try:
@@ -86,7 +86,7 @@ async def _caller(request: Request, database: Database, needed: Role) -> Caller:
 
 
 def _admit(database: Database, key: str) -> Caller:
-    """Whose key it is. Raises Refused without a valid key."""
+    """The caller of that key. Raises CallRefused without a valid key."""
     with database.reading() as connection:
         caller = find_caller(connection, key)
     if caller is None:
@@ -95,7 +95,7 @@ def _admit(database: Database, key: str) -> Caller:
     return caller
 
 
-def _deed(request: Request, path: str, caller: Caller, body: bytes) -> AuditEntry:
+def _audit_entry(request: Request, path: str, caller: Caller, body: bytes) -> AuditEntry:
     text = body[:MOST_NOTED].decode("utf-8", "replace").replace("\x00", "")
     return AuditEntry(
         actor=f"{caller.key_id} {caller.name}"[:120],
@@ -108,8 +108,8 @@ def _deed(request: Request, path: str, caller: Caller, body: bytes) -> AuditEntr
     )
 
 
-async def _audited(database: Database, deed: AuditEntry, handler: Handler, request: Request) -> Response:
-    await asyncio.to_thread(_note, database, deed)
+async def _audited(database: Database, entry: AuditEntry, handler: Handler, request: Request) -> Response:
+    await asyncio.to_thread(_note, database, entry)
     status = 500
     try:
         response = await handler(request)
@@ -118,13 +118,13 @@ async def _audited(database: Database, deed: AuditEntry, handler: Handler, reque
         status = status_of(error)
         raise
     finally:
-        await asyncio.to_thread(_note, database, deed, status)
+        await asyncio.to_thread(_note, database, entry, status)
     return response
 
 
-def _note(database: Database, deed: AuditEntry, status: int | None = None) -> None:
+def _note(database: Database, entry: AuditEntry, status: int | None = None) -> None:
     with database.writing() as connection:
         if status is None:
-            note_asked(connection, deed)
+            note_asked(connection, entry)
         else:
-            note_answered(connection, deed, status)
+            note_answered(connection, entry, status)

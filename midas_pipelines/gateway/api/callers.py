@@ -1,4 +1,4 @@
-"""How often each caller may call: a key by its id, an address for all that comes without a known key."""
+"""Rate limits per caller: by key id, or by address without a known key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Rate:
-    """A token bucket for each caller: so many calls a second, and a few seconds' worth at once."""
+    """A token bucket for each caller: calls per second, with a burst of a few seconds."""
 
     def __init__(self, per_second: float, *, burst_seconds: float = 2.0) -> None:
         self._per_second = per_second
@@ -61,23 +61,23 @@ class Callers:
         return self._calls.take(caller, time.monotonic())
 
     def admitted(self, key: str, key_id: str) -> None:
-        """Notes that a key is valid: from now on it has a rate of its own."""
+        """Records that a key is valid: from now on it has its own rate."""
         self._known[_hash(key)] = key_id
         if len(self._known) > MOST_CALLERS:
             self._known.popitem(last=False)
 
     def refused(self, address: str, key: str) -> None:
-        """Notes that a key is not valid: its address pays for it."""
+        """Records that a key is not valid: its address is charged."""
         self._known.pop(_hash(key), None)
         self._calls.charge(f"address {network(address)}", FAILURE_COST, time.monotonic())
 
     def unsigned(self, address: str) -> float:
-        """Notes a webhook that is not 4Seller's; the seconds to wait once its address sent too many of them."""
+        """Counts a webhook that 4Seller did not sign; returns the seconds to wait once its address sent too many of them."""
         return self._unsigned.take(network(address), time.monotonic())
 
 
 class Remarks:
-    """Log lines of which each kind is written every ten seconds at most, with how many there were meanwhile."""
+    """A throttled log: at most one line of each kind per ten seconds, with the number of skipped lines."""
 
     def __init__(self) -> None:
         self._since: dict[str, tuple[float, int]] = {}
@@ -94,7 +94,7 @@ class Remarks:
 
 
 def network(address: str) -> str:
-    """The address; of IPv6 its /64, for whoever has one address there has all of them."""
+    """The address, or its /64 for IPv6: one caller usually has all of it."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -20,7 +20,7 @@ from midas_pipelines.gateway.signatures import BadSignature, Verifier
 SENSIBLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 BODY_SECONDS = 10.0
 MOST_UNDER_WAY = 500
-"""Calls worked on at once, about a second's worth of webhooks; what comes beyond them is answered 503."""
+"""Calls in progress, about a second's worth of webhooks; more are answered 503."""
 
 WEBHOOKS = "/api/marketplace/webhooks"
 PROBES = frozenset({"/healthz", "/readyz"})
@@ -37,9 +37,9 @@ class Limits:
         callers: how often who may call.
         verifier: what a webhook's signature is checked with, before anything else is done for it.
         largest_body: in bytes.
-        longest_wait: seconds; while a webhook waits longer than that to be stored, what comes is answered 503.
-        count: told of each answered call: method, route, status, seconds.
-        count_refused: told why a call was refused here.
+        longest_wait: seconds; while a webhook waits longer to be stored, new calls are answered 503.
+        count: called for each answered call: method, route, status, seconds.
+        count_refused: called with the reason of each call refused here.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Limits:
             raise CallRefused(429, "Too many calls: slow down, then go on.", _again(wait))
 
     def _verify(self, scope: Scope, body: bytes | None) -> None:
-        """Refuses a webhook that is not 4Seller's: by its head alone, then with its body. Costs no look at the database."""
+        """Refuses a webhook that 4Seller did not sign: by its headers, then with its body. Does not use the database."""
         headers = Headers(scope=scope)
         try:
             if body is None:
@@ -142,7 +142,7 @@ class Limits:
             raise CallRefused(401, str(why), {"WWW-Authenticate": "Webhook"} | close) from None
 
     def _shed(self) -> None:
-        """Refuses what would only wait: an answer in time lets the caller come again."""
+        """Refuses calls that could not be answered in time, so that the caller can retry."""
         oldest = next(iter(self._webhooks.values()), None)
         late = oldest is not None and time.monotonic() - oldest > self._longest_wait
         if late or self._under_way >= MOST_UNDER_WAY:

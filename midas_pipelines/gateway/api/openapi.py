@@ -15,17 +15,20 @@ ANY = {
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     429: "Too many calls; wait as long as Retry-After says.",
-    500: "Something nobody foresaw.",
+    500: "Internal error.",
     503: "The database, 4Seller or Dagster does not answer; try again after Retry-After.",
 }
-GUARDED = {401: "No valid key.", 403: "The key's role is too small."}
+GUARDED = {401: "No valid key.", 403: "The key's role does not allow it."}
 OWN: dict[tuple[str, str], dict[int, str]] = {
     ("POST", f"{PREFIX}/webhooks"): {
         400: "Signed, but no event.",
         401: "Not signed by 4Seller, or more than five minutes old.",
     },
     ("GET", f"{PREFIX}/orders/{{order_id}}"): {404: "No such order."},
-    ("PATCH", f"{PREFIX}/orders/{{order_id}}"): {404: "No such order.", 409: "No step leads there."},
+    ("PATCH", f"{PREFIX}/orders/{{order_id}}"): {
+        404: "No such order.",
+        409: "The status transition is not allowed.",
+    },
     ("POST", f"{PREFIX}/orders"): {409: "The access to 4Seller is not set."},
     ("POST", f"{PREFIX}/sync/products"): {404: "No item has the SKU.", 409: "A setting is missing."},
     ("POST", f"{PREFIX}/sync/inventory"): {404: "No item has the SKU.", 409: "A setting is missing."},

@@ -1,4 +1,4 @@
-"""`/api/marketplace/orders`: list, look, import now, move on. Nothing here says who bought."""
+"""`/api/marketplace/orders`: list, show, import, update. No response contains buyer data."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_i
 
 
 class OrderRow(BaseModel):
-    """A marketplace order as it stands."""
+    """A marketplace order."""
 
     marketplace_order_id: str
     local_order_id: int | None
@@ -82,7 +82,7 @@ class OrderRow(BaseModel):
     sales_channel: str | None
     status: str
     outcome: str = Field(description="imported, or quarantined")
-    exception: str | None = Field(description="What a person has to look at.")
+    exception: str | None = Field(description="What needs a person.")
     reason: str | None
     currency: str | None
     total: Decimal | None
@@ -98,7 +98,7 @@ class OrderPage(BaseModel):
 
 
 class OrderLine(BaseModel):
-    """A line, and the stock it took."""
+    """An order line with its stock."""
 
     line: int
     sku: str | None
@@ -114,12 +114,12 @@ class OrderLine(BaseModel):
 
 
 class TimelineRow(BaseModel):
-    """One thing that happened to the order: a step, a movement of stock, a parcel, a message."""
+    """One entry: a step, a stock movement, a shipment or a message."""
 
     at: datetime
     what: str = Field(description="The step; `stock: CAUSE`, `parcel` or `message: KIND` for the others.")
     detail: str
-    cause: str = Field(description="The run or the party behind it.")
+    cause: str = Field(description="The run or party that caused it.")
     facts: dict[str, JsonValue] = Field(description="The same in fields.")
 
     @field_validator("facts", mode="before")
@@ -131,7 +131,7 @@ class TimelineRow(BaseModel):
 
 
 class OrderTimeline(OrderRow):
-    """An order with everything that happened to it."""
+    """An order with its lines and timeline."""
 
     lines: list[OrderLine]
     entries: list[TimelineRow]
@@ -147,7 +147,7 @@ class OrdersImported(BaseModel):
     duplicates: int
     exceptions: int
     failed: int
-    postponed: int = Field(description="The shop held rows that they need; the next import tries again.")
+    postponed: int = Field(description="Another session held rows that they need; the next import retries.")
     moved_on: int
     requests: int
     seconds: float
@@ -162,16 +162,16 @@ Count = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_whole)]
 
 
 class Packed(BaseModel):
-    """What a parcel holds of one line."""
+    """The units of one line in a shipment."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    line: Annotated[Count, Field(description="As the order's story numbers it.")]
+    line: Annotated[Count, Field(description="As numbered in the order's timeline.")]
     quantity: Count
 
 
 class Shipment(BaseModel):
-    """A parcel."""
+    """A shipment."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -180,9 +180,11 @@ class Shipment(BaseModel):
     url: Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")] | None = None
     lines: Annotated[
         list[Packed] | None,
-        Field(min_length=1, max_length=1000, description="What is in it; without, all that is left to ship."),
+        Field(
+            min_length=1, max_length=1000, description="Its contents; by default all that is left to ship."
+        ),
     ] = None
-    anyway: bool = Field(False, description="Take a number that the carrier's formats do not know.")
+    anyway: bool = Field(False, description="Accept a number that does not match the carrier's formats.")
 
     @property
     def units(self) -> dict[int, int] | None:
@@ -196,7 +198,7 @@ class Shipment(BaseModel):
 
     @property
     def tracking(self) -> Tracking:
-        """The parcel as 4Seller is told of it. Raises BadTracking."""
+        """The shipment as pushed to 4Seller. Raises BadTracking."""
         return tracking(self.carrier, self.number, url=self.url, anyway=self.anyway)
 
 
@@ -211,7 +213,7 @@ WITH_SHIPMENT: dict[str, JsonValue] = {
 
 
 class OrderPatch(BaseModel):
-    """Where an order should go: a status, a parcel, or both. A parcel alone means shipped when nothing is left after it."""
+    """An update of an order: a status, a shipment, or both. A shipment alone means shipped when it leaves nothing to ship."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, json_schema_extra={"oneOf": [STATUS_ALONE, WITH_SHIPMENT]}
@@ -230,11 +232,11 @@ class OrderPatch(BaseModel):
 
 
 class PatchedOrder(BaseModel):
-    """Where the order stands now."""
+    """The order after the update."""
 
     marketplace_order_id: str
     status: str
-    told: bool = Field(description="Whether 4Seller knows; if not, the next status sync tells it.")
+    told: bool = Field(description="Whether it was pushed to 4Seller; if not, the next status sync does.")
     reason: str | None
 
 
@@ -251,7 +253,7 @@ def get_orders(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """The newest first; `cursor` goes on where a page ended, whatever was imported meanwhile."""
+    """The newest first; `cursor` continues after a page, even if orders were imported meanwhile."""
     filters = Filters(status.value if status else None, sales_channel, exception, placed_from, placed_to)
     with service_of(request).database.reading() as connection:
         rows = list_orders(connection, filters, before=decode_cursor(cursor), limit=limit)
@@ -260,19 +262,19 @@ def get_orders(
 
 @router.post("/orders", summary="Import orders now", response_model=OrdersImported)
 async def post_orders(request: Request) -> object:
-    """Reads what changed on 4Seller since the watermark and imports it, each order once; one run for all who ask meanwhile."""
+    """Reads what changed on 4Seller since the watermark and imports it, each order once; concurrent calls share one run."""
     return await service_of(request).imports.run()
 
 
-@router.get("/orders/{order_id}", summary="One order with its story", response_model=OrderTimeline)
+@router.get("/orders/{order_id}", summary="One order with its timeline", response_model=OrderTimeline)
 def get_order(request: Request, order_id: OrderId) -> dict[str, Any]:
-    """Every step, every unit of stock that it took or gave back, every parcel and message, in time."""
-    return _story(service_of(request).database, order_id)
+    """Every step, stock movement, shipment and message, by time."""
+    return _timeline(service_of(request).database, order_id)
 
 
-@router.patch("/orders/{order_id}", summary="OrderPatch an order on", response_model=PatchedOrder)
+@router.patch("/orders/{order_id}", summary="Update an order", response_model=PatchedOrder)
 async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> dict[str, Any]:
-    """Sets the shop's order and tells 4Seller. A move that no step leads to changes nothing and is answered 409."""
+    """Updates the shop's order and pushes it to 4Seller. A transition that is not allowed changes nothing: 409."""
     engine = service_of(request).engine(request.state.request_id)
     goal = OrderStatus(move.status) if move.status is not None else None
     try:
@@ -280,7 +282,7 @@ async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> 
         parcel, units = (shipment.tracking, shipment.units) if shipment is not None else (None, None)
         return vars(await change_status(engine, order_id, goal, parcel, units))
     except BadTracking as bad:
-        hint = " `anyway` takes it as it is." if bad.doubtful else ""
+        hint = " `anyway` accepts it." if bad.doubtful else ""
         raise CallRefused(422, f"{bad}{hint}") from None
     except NoSuchOrder as unknown:
         raise CallRefused(404, str(unknown)) from None
@@ -288,16 +290,15 @@ async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> 
         raise CallRefused(409, str(illegal)) from None
 
 
-def _story(database: Database, order_id: str) -> dict[str, Any]:
+def _timeline(database: Database, order_id: str) -> dict[str, Any]:
     with database.reading() as connection:
         try:
             row = find_order(connection, order_id)
         except NoSuchOrder as unknown:
             raise CallRefused(404, str(unknown)) from None
-        story = read_timeline(connection, row)
-    told = [vars(entry) for entry in story.entries]
+        timeline = read_timeline(connection, row)
     return {
         **{name: getattr(row, name) for name in (*SHOWN, "order_number")},
-        "lines": story.lines,
-        "entries": told,
+        "lines": timeline.lines,
+        "entries": [vars(entry) for entry in timeline.entries],
     }

@@ -17,7 +17,7 @@ Cursor = Annotated[
 
 
 def decode_cursor(cursor: str | None) -> int | None:
-    """The id that a cursor stands before."""
+    """The id that the page starts before."""
     return None if cursor is None else int(cursor.removeprefix(SIGN))
 
 

@@ -81,11 +81,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(BrakeEngaged, _needs_a_person)
     app.add_exception_handler(sa.exc.DBAPIError, _database)
     app.add_exception_handler(sa.exc.TimeoutError, _database)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(Exception, _unexpected)
 
 
 def status_of(error: Exception) -> int:
-    """The status that a call ends with whose handler raised this; what `install` answers, for the audit log."""
+    """The status that `install` answers for this exception, for the audit log."""
     match error:
         case CallRefused():
             return error.status
@@ -145,7 +145,7 @@ async def _database(request: Request, error: Any) -> Response:
     )
 
 
-async def _unforeseen(request: Request, error: Any) -> Response:
-    # The server closes the connection after it has told its log of the error: the caller should know.
-    text = "Something went wrong that nobody foresaw; it is in the gateway's log."
+async def _unexpected(request: Request, error: Any) -> Response:
+    # The server logs the error and closes the connection: the caller should know.
+    text = "Internal error; see the gateway's log."
     return problem(status_of(error), text, _id(request), headers={"Connection": "close"})

@@ -1,4 +1,4 @@
-"""How things stand: for people and programs, for probes, for Prometheus; and the audit log."""
+"""Status report, probes, Prometheus metrics and the audit log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["status"])
 
 
 class BacklogReport(BaseModel):
-    """What waits, and for how long."""
+    """A backlog and its age."""
 
     waiting: int
     oldest: datetime | None
@@ -44,7 +44,7 @@ class Workflow(BaseModel):
 
 
 class Channel(BaseModel):
-    """A place that sells."""
+    """A sales channel."""
 
     name: str
     listed: int = Field(description="Items it lists.")
@@ -54,7 +54,7 @@ class Channel(BaseModel):
 
 
 class StatusReport(BaseModel):
-    """How everything stands."""
+    """The status of all parts."""
 
     channels: list[Channel]
     items: BacklogReport
@@ -78,7 +78,7 @@ class Alive(BaseModel):
 
 
 class AuditRow(BaseModel):
-    """One thing somebody asked for, or how it was answered."""
+    """One request, or its answer."""
 
     at: datetime
     event: str
@@ -99,7 +99,7 @@ class AuditPage(BaseModel):
     next: str | None
 
 
-@router.get(f"{PREFIX}/status", summary="How everything stands", response_model=StatusReport)
+@router.get(f"{PREFIX}/status", summary="Status of all parts", response_model=StatusReport)
 def get_status(request: Request) -> dict[str, Any]:
     """Channels, workflows, backlogs and their age, consistency, 4Seller's health, versions."""
     return status_report(service_of(request), datetime.now(UTC))
@@ -117,7 +117,7 @@ def get_audit(
 
 @router.get("/healthz", summary="Does the process work?", response_model=Alive)
 async def healthz(request: Request) -> dict[str, str]:
-    """503 when a task of this process has ended, is stuck or keeps failing: then it is to be started again."""
+    """503 when a task of this process has ended, is stuck or keeps failing: then restart it."""
     problem = service_of(request).supervisor.problem()
     if problem is not None:
         raise CallRefused(503, problem)

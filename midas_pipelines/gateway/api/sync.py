@@ -1,4 +1,4 @@
-"""`/api/marketplace/sync/*`: a few items at once, everything else as a Dagster run; and how far it has come."""
+"""`/api/marketplace/sync/*`: syncs a few items at once, anything larger as a Dagster run; reports progress."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["sync"])
 AT_ONCE = 50
 """Items done within the call; more become a Dagster run."""
 
-SETTLE_SECONDS = 5.0
+FINISH_SECONDS = 5.0
 """How long a call waits for items that another worker is pushing this moment."""
 
 STALE = timedelta(minutes=10)
-"""A sync that has said nothing for so long was killed."""
+"""A sync that reported no progress for this long was killed."""
 
 Sku = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Kind = Literal["products", "inventory"]
@@ -59,9 +59,9 @@ class SyncRequest(BaseModel):
         None, description="full: every item. incremental: those that changed."
     )
     skus: Annotated[list[Sku], Field(min_length=1, max_length=10_000)] | None = Field(
-        None, description="These items, whether they changed or not."
+        None, description="These items, changed or not."
     )
-    dry_run: bool = Field(False, description="Tell what would be done, and send nothing.")
+    dry_run: bool = Field(False, description="Report what would be done, and send nothing.")
 
     @model_validator(mode="after")
     def _one(self) -> SyncRequest:
@@ -71,13 +71,13 @@ class SyncRequest(BaseModel):
 
 
 class Item(BaseModel):
-    """How an item stands on 4Seller after the call."""
+    """The state of an item after the call."""
 
     sku: str | None
     state: str
     fourseller_product_id: str | None
     quantity: int | None = Field(description="As 4Seller last confirmed.")
-    waits: bool = Field(description="Whether something of it has yet to be pushed.")
+    waits: bool = Field(description="Whether it still has changes to push.")
     reason: str | None
 
 
@@ -96,7 +96,7 @@ class SyncLaunched(BaseModel):
 
     run_id: str
     url: str = Field(description="The run in Dagster's UI.")
-    progress: str = Field(description="Ask here how far it has come.")
+    progress: str = Field(description="URL of its progress.")
 
 
 class Progress(BaseModel):
@@ -132,73 +132,73 @@ class SyncState(BaseModel):
 
 
 LAUNCHED: dict[int | str, dict[str, Any]] = {
-    202: {"model": SyncLaunched, "description": "Too big for a call; a Dagster run does it."}
+    202: {"model": SyncLaunched, "description": "Too large for a call; launched as a Dagster run."}
 }
 
 
 @router.get("/sync/products", summary="How the product sync is going", response_model=SyncState)
 def get_products(request: Request) -> dict[str, Any]:
-    """The one that is running, and the last that ended, whoever started them."""
+    """The running one and the last that ended, from any source."""
     return _state(service_of(request), "products")
 
 
 @router.get("/sync/inventory", summary="How the inventory push is going", response_model=SyncState)
 def get_inventory(request: Request) -> dict[str, Any]:
-    """The one that is running, and the last that ended, whoever started them."""
+    """The running one and the last that ended, from any source."""
     return _state(service_of(request), "inventory")
 
 
 @router.post("/sync/products", summary="Sync products", response_model=SyncDone, responses=LAUNCHED)
-async def post_products(request: Request, wish: SyncRequest) -> object:
+async def post_products(request: Request, wanted: SyncRequest) -> object:
     """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
     service = service_of(request)
-    ids = await asyncio.to_thread(_few, service, wish)
+    ids = await asyncio.to_thread(_few, service, wanted)
     if ids is None:
-        return await _launch(service, "products", wish)
+        return await _launch(service, "products", wanted)
     engine = service.engine(request.state.request_id)
-    report = await sync_products(engine, Mode.INCREMENTAL, skus=wish.skus or (), dry_run=wish.dry_run)
+    report = await sync_products(engine, Mode.INCREMENTAL, skus=wanted.skus or (), dry_run=wanted.dry_run)
     if report.stopped:
         raise BrakeEngaged(report.stopped)
     names = ("scanned", "created", "updated", "deleted", "unchanged", "failed", "quarantined", "adopted")
     return await _done(
-        service, request, wish, ids, {name: getattr(report, name) for name in names}, report.plan
+        service, request, wanted, ids, {name: getattr(report, name) for name in names}, report.plan
     )
 
 
 @router.post("/sync/inventory", summary="Push quantities", response_model=SyncDone, responses=LAUNCHED)
-async def post_inventory(request: Request, wish: SyncRequest) -> object:
+async def post_inventory(request: Request, wanted: SyncRequest) -> object:
     """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
     service = service_of(request)
-    ids = await asyncio.to_thread(_few, service, wish)
+    ids = await asyncio.to_thread(_few, service, wanted)
     if ids is None:
-        return await _launch(service, "inventory", wish)
+        return await _launch(service, "inventory", wanted)
     engine = service.engine(request.state.request_id)
-    if wish.dry_run:
-        planned = await sync_products(engine, Mode.INCREMENTAL, skus=wish.skus or (), dry_run=True)
+    if wanted.dry_run:
+        planned = await sync_products(engine, Mode.INCREMENTAL, skus=wanted.skus or (), dry_run=True)
         quantities = [row for row in planned.plan if row["action"] in ("quantity", "update")]
-        return await _done(service, request, wish, ids, {"scanned": planned.scanned}, quantities)
-    if wish.skus:
+        return await _done(service, request, wanted, ids, {"scanned": planned.scanned}, quantities)
+    if wanted.skus:
         await asyncio.to_thread(_mark, service, ids)
-    report = await push_inventory(engine, ids=ids if wish.skus else None, ignore_delays=bool(wish.skus))
+    report = await push_inventory(engine, ids=ids if wanted.skus else None, ignore_delays=bool(wanted.skus))
     if report.stopped:
         raise BrakeEngaged(report.stopped)
     names = ("scanned", "pushed", "unchanged", "failed")
-    return await _done(service, request, wish, ids, {name: getattr(report, name) for name in names}, [])
+    return await _done(service, request, wanted, ids, {name: getattr(report, name) for name in names}, [])
 
 
-def _few(service: Service, wish: SyncRequest) -> list[int] | None:
-    """The mappings that the wish is about when they are few enough to be done at once; None when they are not.
+def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
+    """The mappings of the request when they are few enough to sync at once; else None.
 
-    Raises Refused (404) for a SKU that no item has.
+    Raises CallRefused (404) for a SKU that no item has.
     """
-    if wish.skus is not None:
-        if len(set(wish.skus)) > AT_ONCE:
+    if wanted.skus is not None:
+        if len(set(wanted.skus)) > AT_ONCE:
             return None
         try:
-            return mapping_ids(service.engine("look-up"), wish.skus)
+            return mapping_ids(service.engine("look-up"), wanted.skus)
         except UnknownSku as unknown:
             raise CallRefused(404, str(unknown)) from None
-    if wish.mode == "full":
+    if wanted.mode == "full":
         return None
     with service.database.reading() as connection:
         if count_dirty(connection) > AT_ONCE:
@@ -211,42 +211,42 @@ def _mark(service: Service, ids: list[int]) -> None:
         mark_dirty(connection, ids)
 
 
-async def _launch(service: Service, kind: Kind, wish: SyncRequest) -> Response:
-    skus = wish.skus or []
-    if wish.dry_run:
-        config = {"full": wish.mode == "full", "skus": skus}
+async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response:
+    skus = wanted.skus or []
+    if wanted.dry_run:
+        config = {"full": wanted.mode == "full", "skus": skus}
         launched = await service.orchestrator.launch("plan_sync", {"sync_plan": config})
-    elif kind == "inventory" and wish.skus is None:
+    elif kind == "inventory" and wanted.skus is None:
         launched = await service.orchestrator.launch("inventory_push", {"inventory_levels": {}})
-    elif wish.mode == "full" and not skus:
+    elif wanted.mode == "full" and not skus:
         launched = await service.orchestrator.launch("full_sync", {}, range_tags(service.settings.shards))
     else:
         launched = await service.orchestrator.launch("incremental_sync", {"changed_listings": {"skus": skus}})
     progress = f"{PREFIX}/sync/{kind}"
-    told = SyncLaunched(run_id=launched.run_id, url=launched.url, progress=progress)
-    return JSONResponse(told.model_dump(), 202, {"Location": progress})
+    launch = SyncLaunched(run_id=launched.run_id, url=launched.url, progress=progress)
+    return JSONResponse(launch.model_dump(), 202, {"Location": progress})
 
 
 async def _done(
     service: Service,
     request: Request,
-    wish: SyncRequest,
+    wanted: SyncRequest,
     ids: list[int],
     counts: dict[str, int | float],
     plan: list[dict[str, Any]],
 ) -> SyncDone:
-    items = await _settled(service, ids, wait=not wish.dry_run)
+    items = await _finished(service, ids, wait=not wanted.dry_run)
     waiting = any(item.waits for item in items) or counts.get("failed")
     outcome: Literal["done", "partial", "planned"] = (
-        "planned" if wish.dry_run else "partial" if waiting else "done"
+        "planned" if wanted.dry_run else "partial" if waiting else "done"
     )
     return SyncDone(outcome=outcome, run_id=request.state.request_id, counts=counts, items=items, plan=plan)
 
 
-async def _settled(service: Service, ids: list[int], *, wait: bool) -> list[Item]:
-    """How the items stand, once no worker has any of them in its hands, or after a while."""
+async def _finished(service: Service, ids: list[int], *, wait: bool) -> list[Item]:
+    """The items once no worker has a claim on them, or after `FINISH_SECONDS`."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + SETTLE_SECONDS
+    until = loop.time() + FINISH_SECONDS
     while True:
         items, held = await asyncio.to_thread(_read, service, ids)
         if not wait or not held or loop.time() > until:
@@ -288,8 +288,8 @@ def _numbers(counts: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _fresh(row: dict[str, Any], now: datetime) -> bool:
-    told = (row["counts"] or {}).get("at")
-    return now - (datetime.fromisoformat(told) if told else row["started_at"]) < STALE
+    reported = (row["counts"] or {}).get("at")
+    return now - (datetime.fromisoformat(reported) if reported else row["started_at"]) < STALE
 
 
 def _progress(row: dict[str, Any], now: datetime) -> dict[str, Any]:

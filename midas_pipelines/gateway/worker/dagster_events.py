@@ -1,8 +1,8 @@
-"""Telling Dagster what was done here, so that the history in the UI stays whole: at most one event per asset and minute.
+"""Reports the gateway's work to Dagster, at most one event per asset and minute, so that the UI's history is complete.
 
-The first deed after a quiet minute is told within a second, what follows it is added up: so an asset has up to 1,440
-events a day, however busy the shop. It happens in a thread of its own: a Dagster that is slow or down costs nothing here.
-A process that is killed takes up to a minute of its sums with it; the shop's own tables have each deed all the same.
+The first change after a quiet minute is reported within a second, later ones are summed: an asset has at most 1,440
+events a day. A thread of its own does it, so that a slow Dagster delays nothing. A killed process loses up to a minute
+of sums; the shop's own tables still record each change.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 EVERY_SECONDS = 1.0
 APART_SECONDS = 60.0
-"""So far apart are two events of one asset."""
+"""The least time between two events of one asset."""
 KEPT_LATENCIES = 10_000
 MOST_PAUSE_SECONDS = 60.0
 PREFIX = "gateway"
-"""What the keys of the assets begin with that are told of here; `midas_pipelines.defs.gateway.assets` describes them."""
+"""The key prefix of the reported assets; `midas_pipelines.defs.gateway.assets` defines them."""
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,13 @@ class AssetHistory(Protocol):
 
 @dataclass
 class Sum:
-    """What was done to one asset since it was last told."""
+    """Counts and latencies of one asset since its last event."""
 
     counts: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
 
     def add(self, other: Sum) -> None:
-        """Counts another one in."""
+        """Adds another sum."""
         self.counts.update(other.counts)
         self.latencies = (self.latencies + other.latencies)[-KEPT_LATENCIES:]
 
@@ -56,39 +56,39 @@ class Sum:
         return found
 
 
-def due(told_at: Mapping[str, float], waiting: Mapping[str, object], now: float) -> list[str]:
-    """Which of the waiting assets may be told of now: those that were not for a minute. Seconds of one clock."""
-    return [asset for asset in waiting if now - told_at.get(asset, -APART_SECONDS) >= APART_SECONDS]
+def due(reported_at: Mapping[str, float], waiting: Mapping[str, object], now: float) -> list[str]:
+    """The waiting assets without an event in the last minute. Times are in seconds of one clock."""
+    return [asset for asset in waiting if now - reported_at.get(asset, -APART_SECONDS) >= APART_SECONDS]
 
 
 class DagsterEvents:
-    """Adds up what was done, and tells it from `start` to `stop`; `note` never blocks and never raises."""
+    """Sums changes and reports them from `start` to `stop`; `note` never blocks and never raises."""
 
     def __init__(self, home: str | None, history: AssetHistory | None = None) -> None:
         self._home = home
         self._history = history
         self._sums: dict[str, Sum] = {}
-        self._told_at: dict[str, float] = {}
+        self._reported_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self.told = 0
+        self.reported = 0
         self.failures = 0
 
     def start(self) -> None:
-        """Begins to tell, where there is a Dagster to be told."""
+        """Starts reporting, if there is a Dagster to report to."""
         if self._home or self._history:
             self._thread = threading.Thread(target=self._work, name="midas-lineage", daemon=True)
             self._thread.start()
 
     def stop(self, patience: float = 3.0) -> None:
-        """Tells the rest, but waits for it no longer than `patience` seconds."""
+        """Reports the rest; waits at most `patience` seconds for it."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(patience)
 
     def note(self, asset: str, count: str, seconds: float | None = None) -> None:
-        """Adds one deed to the sum of the gateway's asset `asset`."""
+        """Adds one change to the sum of the gateway's asset `asset`."""
         if self._thread is None:
             return
         with self._lock:
@@ -101,38 +101,38 @@ class DagsterEvents:
         pause = EVERY_SECONDS
         while True:
             last = self._stopping.wait(pause)
-            pause = EVERY_SECONDS if self._tell(all_of_it=last) else min(MOST_PAUSE_SECONDS, pause * 2)
+            pause = EVERY_SECONDS if self._report_due(all_of_it=last) else min(MOST_PAUSE_SECONDS, pause * 2)
             if last:
                 return
 
-    def _tell(self, *, all_of_it: bool) -> bool:
-        """Tells what is due, or all when the end has come; returns False when Dagster could not be told."""
+    def _report_due(self, *, all_of_it: bool) -> bool:
+        """Reports what is due, or everything at the end; returns False when Dagster could not be reached."""
         with self._lock:
-            assets = list(self._sums) if all_of_it else due(self._told_at, self._sums, time.monotonic())
+            assets = list(self._sums) if all_of_it else due(self._reported_at, self._sums, time.monotonic())
             sums = {asset: self._sums.pop(asset) for asset in assets}
         while sums:
             asset, found = sums.popitem()
             try:
                 self._report(asset, found)
-                self._told_at[asset] = time.monotonic()
-                self.told += 1
+                self._reported_at[asset] = time.monotonic()
+                self.reported += 1
             except Exception as failed:
                 self.failures += 1
-                log.warning("Dagster could not be told of %s: %s", asset, type(failed).__name__)
+                log.warning("The report of %s to Dagster failed: %s", asset, type(failed).__name__)
                 sums[asset] = found
                 self._keep(sums)
                 return False
         return True
 
     def _keep(self, sums: dict[str, Sum]) -> None:
-        """Puts back what could not be told, to be told later with what comes meanwhile."""
+        """Puts back the sums that could not be reported, for the next try."""
         with self._lock:
             for asset, found in sums.items():
                 found.add(self._sums.get(asset, Sum()))
                 self._sums[asset] = found
 
     def _report(self, asset: str, found: Sum) -> None:
-        import dagster as dg  # two seconds to import: here they cost nobody anything
+        import dagster as dg  # two seconds to import: here they delay no call
 
         if self._history is None:
             self._history = dg.DagsterInstance.from_config(str(self._home))

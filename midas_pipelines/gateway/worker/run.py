@@ -34,16 +34,16 @@ from midas_pipelines.sync.realtime.push_loop import PushLoop
 from midas_pipelines.sync.threads import in_thread, own_threads
 
 KEEP_SECONDS = 5.0
-"""How often failed calls and sums of the work are written down, the claims of dead workers freed, and rules looked at that begin or end."""
+"""The housekeeping interval: writes failed calls and statistics, frees dead claims, applies rules that begin or end."""
 
 END_SECONDS = 5.0
-"""What the tasks get beyond the patience, to write down and release what they have."""
+"""Extra time for the tasks to write and release what they have."""
 
 PUSH_THREADS, ORDER_THREADS, WEBHOOK_THREADS = 4, 2, 4
-"""Threads for database work; each part has its own, so that one that waits for a lock holds up no other."""
+"""Threads for database work; each part has its own, so that waiting for a lock delays no other."""
 
 ASSETS = {PushResult.QUANTITY: "inventory", PushResult.LISTED: "listings", PushResult.REMOVED: "listings"}
-"""The asset of the gateway (`midas_pipelines.defs.gateway.assets`) that a push is told as."""
+"""The asset of the gateway (`midas_pipelines.defs.gateway.assets`) that a push is reported to."""
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Worker:
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong with 4Seller as this worker sees it; None while all is well."""
+        """The error of 4Seller as this worker sees it; None while it works."""
         return self._express.trouble.reason if self._express is not None else None
 
     def wake_webhooks(self) -> None:
@@ -103,7 +103,7 @@ class Worker:
             self._work_log = WorkerStats(engine, client)
             express = self._express = PushLoop(engine, client, self._pushed)
             vault = Vault(engine.settings.payload_key)
-            applier = self._applier = WebhookWorker(engine, client, vault, self._import_sales, self._settled)
+            applier = self._applier = WebhookWorker(engine, client, vault, self._import_sales, self._finished)
             await in_thread(engine.heartbeat.begin)
             try:
                 with Notifications(engine.database, self._wake_from_thread) as wakes:
@@ -186,10 +186,10 @@ class Worker:
             self._metrics.push_seconds.observe(max(0.0, seconds))
             self._lineage.note(asset, "pushed", seconds)
 
-    def _settled(self, settled: FinishedWebhook, seconds: float) -> None:
-        if settled.outcome is None:
+    def _finished(self, finished: FinishedWebhook, seconds: float) -> None:
+        if finished.outcome is None:
             return
-        self._metrics.settled.labels(settled.outcome.value).inc()
+        self._metrics.finished.labels(finished.outcome.value).inc()
         self._metrics.webhook_seconds.observe(max(0.0, seconds))
-        if settled.webhook.type.startswith("order."):
-            self._lineage.note("orders", settled.outcome.value, seconds)
+        if finished.webhook.type.startswith("order."):
+            self._lineage.note("orders", finished.outcome.value, seconds)

@@ -1,6 +1,6 @@
 """The gateway's own rows in `fourseller_sync_logs`: one a minute while it worked, with what it pushed and its calls.
 
-Nothing is written for an item: a deed is an addition in memory, and the keeper of the house writes the sums.
+Nothing is written per item: changes are summed in memory, and housekeeping writes the sums.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class WorkerStats:
         self._begin()
 
     def note(self, outcome: PushOutcome, delivered_after: float | None = None) -> None:
-        """Counts what became of an item, and how many seconds after its change 4Seller confirmed it, where it did."""
+        """Counts the outcome of an item, and the seconds from its change to its confirmation, if confirmed."""
         self._tally.count(outcome)
         if delivered_after is not None:
             self._delivered.add(max(0.0, delivered_after))
 
     def close_minute(self, *, early: bool = False) -> None:
-        """Closes the sum once it is a minute old, or at once; one of nothing is no row."""
+        """Closes the sum once it is a minute old, or at once; an empty one is dropped."""
         if not early and time.monotonic() - self._began < EVERY_SECONDS:
             return
         sums = self._client.sums.since(self._before)
@@ -69,7 +69,7 @@ class WorkerStats:
 
     def write(self) -> None:
         """Writes the closed sums; those that the database does not take are kept for the next time."""
-        with self._writing:  # the keeper's last turn may still be under way when the worker ends
+        with self._writing:  # the last housekeeping may still be running when the worker ends
             while self._unwritten:
                 note_work(self._engine.database, self._unwritten[0])
                 self._unwritten.popleft()

@@ -13,11 +13,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a task that failed is started again; twice as long after each failure."""
 
 SOUND_SECONDS = 60.0
-"""A task that ran for so long before it failed is started again at once."""
+"""A task that ran this long before it failed is restarted at once."""
 
 MANY_FAILURES = 6
 STUCK_SECONDS = 180.0
-"""A task that has shown no progress for so long is stuck: the longest step of any is a batch of webhooks (100 s)."""
+"""A task without progress for this long is stuck: the longest step of any is a batch of webhooks (100 s)."""
 
 log = logging.getLogger(__name__)
 

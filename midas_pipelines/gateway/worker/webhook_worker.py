@@ -1,4 +1,4 @@
-"""Applying webhooks: claimed in batches, orders imported together, products judged one by one, each settled."""
+"""The webhook worker: claims webhooks in batches, imports orders together, checks products one by one."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from midas_pipelines.sync.threads import in_thread
 
 BATCH = 100
 LEASE_SECONDS, MARGIN_SECONDS = 120, 20
-"""How long a claim holds; a batch that is not done so long before its end is given up and tried again."""
+"""How long a claim holds; a batch that is not done `MARGIN_SECONDS` before its end is retried."""
 
 POLL_SECONDS = 1.0
-SETTLE_PAUSES = (0.2, *[1.0] * MARGIN_SECONDS)
-"""Waits between tries to write outcomes while the database is away; after them the claims end."""
+FINISH_PAUSES = (0.2, *[1.0] * MARGIN_SECONDS)
+"""Waits between tries to write outcomes while the database is down; after them the claims end."""
 
 BUSY_PAUSES = (0.0, 0.05, 0.2)
 BUSY_SECONDS = 1.0
-"""How long an event waits whose item is being pushed this moment: a little in the worker's hands, then in the inbox."""
+"""How long an event waits while its item is being pushed: briefly in the worker, then in the inbox."""
 
 log = logging.getLogger(__name__)
 
-OnSettled = Callable[[FinishedWebhook, float], None]
-"""Called with each event that was settled, and the seconds since it was received."""
+OnFinished = Callable[[FinishedWebhook, float], None]
+"""Called with each finished event, and the seconds since it was received."""
 
 Opened = tuple[Webhook, dict[str, Any]]
 Apply = Callable[[list[Webhook]], Awaitable[list[FinishedWebhook]]]
@@ -54,7 +54,7 @@ SAID: dict[EventResult, str] = {
     EventResult.STRANGER: "No item is tied to this product.",
     EventResult.ECHO: "4Seller shows what it confirmed to us.",
     EventResult.DIFFERS: "Somebody changed it on 4Seller; the policy of the item says which side wins.",
-    EventResult.GONE: "4Seller no longer has it; the item is listed anew if the shop still sells it.",
+    EventResult.GONE: "4Seller no longer has it; the item is listed again if the shop still sells it.",
 }
 
 
@@ -68,7 +68,7 @@ class WebhookWorker:
         client: an open client.
         vault: opens the stored events.
         import_sales: imports what was sold; shared by all who ask at one time.
-        on_settled: called in the event loop; must return at once and raise nothing.
+        on_finished: called in the event loop; must return at once and raise nothing.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class WebhookWorker:
         client: FourSeller,
         vault: Vault,
         import_sales: Callable[[], Awaitable[object]],
-        on_settled: OnSettled | None = None,
+        on_finished: OnFinished | None = None,
     ) -> None:
         self._engine = engine
         self._client = client
         self._vault = vault
         self._import_sales = import_sales
-        self._on_settled = on_settled
+        self._on_finished = on_finished
         self._woken = {True: asyncio.Event(), False: asyncio.Event()}
         self._stopping = False
 
@@ -114,7 +114,7 @@ class WebhookWorker:
                     await self._woken[orders].wait()
 
     async def release(self) -> None:
-        """Gives back what is claimed still; for the end, when nothing runs any more."""
+        """Releases the remaining claims, after `run` has ended."""
 
         def write() -> None:
             with self._engine.database.writing() as connection:
@@ -147,22 +147,22 @@ class WebhookWorker:
     async def _apply(self, claimed: list[Webhook], apply: Apply) -> None:
         try:
             async with asyncio.timeout(LEASE_SECONDS - MARGIN_SECONDS):
-                settled = await apply(claimed)
+                finished = await apply(claimed)
         except Exception as failed:
-            settled = [retry_or_quarantine(webhook, _why(failed)) for webhook in claimed]
-        for pause in SETTLE_PAUSES:
-            if await self._settle(settled) or self._stopping:
+            finished = [retry_or_quarantine(webhook, _why(failed)) for webhook in claimed]
+        for pause in FINISH_PAUSES:
+            if await self._finish(finished) or self._stopping:
                 break
             await asyncio.sleep(pause)
         now = datetime.now(UTC)
-        for one in settled:
-            if self._on_settled is not None:
-                self._on_settled(one, (now - one.webhook.received_at).total_seconds())
+        for one in finished:
+            if self._on_finished is not None:
+                self._on_finished(one, (now - one.webhook.received_at).total_seconds())
 
-    async def _settle(self, settled: Sequence[FinishedWebhook]) -> bool:
+    async def _finish(self, finished: Sequence[FinishedWebhook]) -> bool:
         def write() -> None:
             with self._engine.database.writing() as connection:
-                webhooks.finish_webhooks(connection, settled, worker=self._engine.worker)
+                webhooks.finish_webhooks(connection, finished, worker=self._engine.worker)
 
         try:
             await in_thread(write)
@@ -189,12 +189,12 @@ class WebhookWorker:
     # orders
 
     async def _apply_orders(self, claimed: list[Webhook]) -> list[FinishedWebhook]:
-        opened, settled = await in_thread(self._open, claimed)
+        opened, finished = await in_thread(self._open, claimed)
         if not self._vault.keeps_all:
             asked = await asyncio.gather(*(self._ask(webhook, data) for webhook, data in opened))
-            settled += [one for one in asked if isinstance(one, FinishedWebhook)]
+            finished += [one for one in asked if isinstance(one, FinishedWebhook)]
             opened = [one for one in asked if not isinstance(one, FinishedWebhook)]
-        return settled + await in_thread(self._import, opened)
+        return finished + await in_thread(self._import, opened)
 
     async def _ask(self, webhook: Webhook, data: dict[str, Any]) -> Opened | FinishedWebhook:
         """The order as 4Seller has it, for the stored event has lost its buyer."""
@@ -210,46 +210,46 @@ class WebhookWorker:
             return retry_or_quarantine(webhook, str(failed))
 
     def _import(self, ready: list[Opened]) -> list[FinishedWebhook]:
-        """Imports all at once; when that fails, each alone, so that a bad one is the only one to wait."""
+        """Imports all at once; when that fails, each alone, so that only a bad one waits."""
         if not ready:
             return []
         try:
-            told = import_order_webhooks(self._engine, [data for _, data in ready], self._vault)
-            return [_settled(webhook, one) for (webhook, _), one in zip(ready, told, strict=True)]
+            result = import_order_webhooks(self._engine, [data for _, data in ready], self._vault)
+            return [_finished(webhook, one) for (webhook, _), one in zip(ready, result, strict=True)]
         except Exception as failed:
             if len(ready) == 1 or isinstance(failed, sa.exc.SQLAlchemyError):
                 log.warning("%d webhooks failed: %s", len(ready), _kind(failed))
                 return [retry_or_quarantine(webhook, _why(failed)) for webhook, _ in ready]
-        return [settled for one in ready for settled in self._import([one])]
+        return [finished for one in ready for finished in self._import([one])]
 
     # products
 
     async def _apply_others(self, claimed: list[Webhook]) -> list[FinishedWebhook]:
-        opened, settled = await in_thread(self._open, claimed)
+        opened, finished = await in_thread(self._open, claimed)
         products: dict[str, list[tuple[Webhook, Product | None]]] = {}
         for webhook, data in opened:
             try:
                 product = read_product({**data, "id": id_in(data, "id") or id_in(data, "product_id")})
             except ContractBroken as broken:
                 reason = f"The product cannot be read: {broken}"
-                settled.append(FinishedWebhook(webhook, WebhookOutcome.QUARANTINED, reason))
+                finished.append(FinishedWebhook(webhook, WebhookOutcome.QUARANTINED, reason))
                 continue
             whole = webhook.type != "product.deleted" and "title" in data
             products.setdefault(product.id, []).append((webhook, product if whole else None))
         judged = await asyncio.gather(*(self._judge(*one) for one in products.items()))
-        return settled + [one for of_product in judged for one in of_product]
+        return finished + [one for of_product in judged for one in of_product]
 
     async def _judge(
         self, product_id: str, events: list[tuple[Webhook, Product | None]]
     ) -> list[FinishedWebhook]:
-        """One judgement for all events of one product: 4Seller is asked once for what it shows now."""
-        verdict = EventResult.BUSY
+        """Checks all events of one product together: reads it from 4Seller once."""
+        result = EventResult.BUSY
         reports = [product for _, product in events]
         try:
             for pause in BUSY_PAUSES:  # an echo is often here before its push is acknowledged
                 await asyncio.sleep(pause)
                 waited = (datetime.now(UTC) - events[0][0].received_at).total_seconds()
-                verdict = await handle_product_event(
+                result = await handle_product_event(
                     self._engine,
                     self._client,
                     product_id,
@@ -257,32 +257,32 @@ class WebhookWorker:
                     self._import_sales,
                     waited_seconds=waited,
                 )
-                if verdict is not EventResult.BUSY:
+                if result is not EventResult.BUSY:
                     break
         except Exception as failed:
             return [retry_or_quarantine(webhook, _why(failed)) for webhook, _ in events]
         grace = self._engine.settings.read_back_grace_seconds
-        return [_judged(webhook, verdict, grace) for webhook, _ in events]
+        return [_judged(webhook, result, grace) for webhook, _ in events]
 
 
-def _settled(webhook: Webhook, told: WebhookResult) -> FinishedWebhook:
-    if told.ended == "postponed":
-        return FinishedWebhook(webhook, None, told.reason, wait_seconds=BUSY_SECONDS, counts=False)
-    return FinishedWebhook(webhook, WebhookOutcome(told.ended), told.reason)
+def _finished(webhook: Webhook, result: WebhookResult) -> FinishedWebhook:
+    if result.ended == "postponed":
+        return FinishedWebhook(webhook, None, result.reason, wait_seconds=BUSY_SECONDS, counts=False)
+    return FinishedWebhook(webhook, WebhookOutcome(result.ended), result.reason)
 
 
-def _judged(webhook: Webhook, verdict: EventResult, grace: float) -> FinishedWebhook:
-    if verdict is EventResult.FRESH:
+def _judged(webhook: Webhook, result: EventResult, grace: float) -> FinishedWebhook:
+    if result is EventResult.FRESH:
         reason = "Its item was pushed a moment ago; 4Seller may still show what was before."
         return FinishedWebhook(webhook, None, reason, wait_seconds=grace, counts=False)
-    if verdict is EventResult.BUSY:
+    if result is EventResult.BUSY:
         reason = "Its item is being pushed, or an order may explain its quantity."
         return FinishedWebhook(webhook, None, reason, wait_seconds=BUSY_SECONDS, counts=False)
-    return FinishedWebhook(webhook, WebhookOutcome.APPLIED, SAID[verdict])
+    return FinishedWebhook(webhook, WebhookOutcome.APPLIED, SAID[result])
 
 
 def _why(failed: Exception) -> str:
-    """The trouble in words; of a database's only its kind, for its text may quote a row."""
+    """The error in words; for a database error only its class, as its text may quote a row."""
     if isinstance(failed, FourSellerError):
         return str(failed)
     return f"{_kind(failed)} while it was applied."

@@ -161,7 +161,7 @@ def test_a_file_on_this_machine_is_named_in_dagster_dev_alone(
     told = found.specs_by_key[inventory_levels.key].metadata.get(KEY)
     assert (told is not None) == linked
     if linked:
-        assert told.code_references[0].file_path.endswith("defs/inventory.py")
+        assert told.code_references[0].file_path.endswith("defs/inventory/assets.py")
 
 
 def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:

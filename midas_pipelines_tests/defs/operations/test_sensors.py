@@ -119,7 +119,9 @@ def test_a_paused_workflow_heals_nothing_and_keeps_no_other_from_it(
     first = tick(paused, instance)
     assert asked(first) == ["order_import"]
     again = tick(paused, instance, first.cursor)
-    assert "Webhooks wait for consistency_check, which MIDAS_PAUSED leaves off." in str(again.skip_message)
+    assert "Webhooks are waiting for consistency_check, which MIDAS_PAUSED turns off." in str(
+        again.skip_message
+    )
     assert asked(tick(WEBHOOKS, instance, first.cursor)) == ["consistency_check"]
 
 
