@@ -60,14 +60,14 @@ SAID: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "received",
         {"lines": [line(backordered=1)]},
         "We have your order 114-0839",
-        "1 out of stock at the moment, follows later",
+        "1 out of stock at the moment, ships later",
     ),
     "shipped": ("shipped", {}, "Your order 114-0839 is on its way", "https://ups.example/1Z9"),
     "in part": (
         "shipped",
         {"parcel__complete": False},
         "A part of your order 114-0839 is on its way",
-        "rest follows",
+        "rest will follow",
     ),
     "the rest": (
         "shipped",
@@ -79,15 +79,20 @@ SAID: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "shipped",
         {"parcel__known": True},
         "The tracking number for your order 114-0839",
-        "ou can follow your parcel now; it travels with UPS.",
+        "ou can track your package now; it ships with UPS.",
     ),
     "another number": (
         "shipped",
         {"parcel__corrected": True},
-        "Another tracking number for your order 114-0839",
-        "he tracking number that we sent you was wrong. This is the right one; the parcel travels with UPS.",
+        "A new tracking number for your order 114-0839",
+        "he tracking number that we sent you was wrong. This is the correct one; your package ships with UPS.",
     ),
-    "cancelled": ("cancelled", {}, "Your order 114-0839 is cancelled", "goes back to you through eBay"),
+    "cancelled": (
+        "cancelled",
+        {},
+        "Your order 114-0839 is cancelled",
+        "our payment will be refunded through eBay",
+    ),
     "cancelled late": (
         "cancelled",
         {"order__sent": True},
@@ -140,7 +145,7 @@ def test_amounts_stand_below_each_other_and_a_long_name_stands_above_its_own() -
     assert [row.split()[-2] for row in amounts] == [*["20.00"] * 3, "4.99", "1,234.50", "-3.00", "24.99"]
     assert [row.strip() for row in rows[1:4:2]] == [
         f"2 x {long}",
-        "1 out of stock at the moment, follows later",
+        "1 out of stock at the moment, ships later",
     ]
 
 

@@ -56,9 +56,9 @@ def test_each_parcel_tells_what_is_in_it(shop_with_mail: World, box: Mailbox) ->
     send(world)
     _, first, second = texts(box)
     assert "A part of your order" in first
-    assert ("2 x A\n" in first, "The rest follows." in first, desk.UPS in first) == (True, True, True)
+    assert ("2 x A\n" in first, "The rest will follow." in first, desk.UPS in first) == (True, True, True)
     assert "the rest of your order has left" in second
-    assert ("3 x A\n" in second, "rest follows" in second, desk.FEDEX in second) == (True, False, True)
+    assert ("3 x A\n" in second, "rest will follow" in second, desk.FEDEX in second) == (True, False, True)
 
 
 def test_a_parcel_of_the_shops_without_lines_holds_what_was_there(
@@ -98,7 +98,7 @@ def test_whether_it_is_the_last_parcel_was_decided_when_it_was_packed(
     desk.pack(world, order, units={1: 1}, order_context=order_context(world))
     desk.pack(world, order, desk.FEDEX, "fedex", order_context=order_context(world))
     send(world)
-    assert ["The rest follows." in text for text in texts(box)] == [True, False]
+    assert ["The rest will follow." in text for text in texts(box)] == [True, False]
 
 
 def test_only_the_lines_of_the_parcel_are_told(shop_with_mail: World) -> None:
@@ -329,7 +329,7 @@ def test_a_parcel_that_comes_after_the_status_adds_its_number_and_no_second_fare
     _, *told = texts(box)
     assert ["is on its way" in text.splitlines()[0] for text in told] == [True, *([False] * sent)]
     assert [desk.UPS in text for text in told] == [*([False] * sent), True]
-    assert ("you can follow your parcel now" in told[-1]) is sent
+    assert ("you can track your package now" in told[-1]) is sent
 
 
 def corrects(world: World, order: str, old: str, number: str, carrier: str) -> None:
@@ -352,7 +352,7 @@ def test_a_customer_who_has_a_wrong_number_is_told_the_right_one_once(
     for _ in range(2):
         send(world)
     (told,) = texts(box)
-    assert told.splitlines()[0] == f"Another tracking number for your order {order}"
+    assert told.splitlines()[0] == f"A new tracking number for your order {order}"
     assert ("3318810025" in told, desk.UPS in told) == (True, False)
     corrects(world, order, "3318810025", desk.UPS, "ups")
     send(world)
@@ -383,4 +383,4 @@ def test_what_gets_into_a_parcel_later_is_told_with_it(
     send(world)
     _, *told = texts(box)
     assert ["3 x A" in text for text in told] == [*([False] * sent), True]
-    assert ["rest follows" in text for text in told] == [*([True] * sent), False]
+    assert ["rest will follow" in text for text in told] == [*([True] * sent), False]
