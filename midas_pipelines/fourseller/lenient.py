@@ -27,6 +27,7 @@ SYMBOL = r"(?:[A-Za-z]{0,3}\s*[$€£¥₹₩₽]?)"
 AMOUNT = re.compile(
     rf"\s*{SYMBOL}\s*([-+−]?)\s*{SYMBOL}\s*(\d[\d.,'’\s]*|[.,]\d+)\s*[$€£¥₹₩₽]?\s*[A-Za-z]{{0,3}}\s*"
 )
+NO_ADDRESS = re.compile(r"[\x00\ud800-\udfff\ufffd]")  # U+FFFD stands for what could not be read
 ZONE = re.compile(r"\s*(?:UTC|GMT|Z)$|\s+(?=[+-]\d\d:?\d\d$)")
 UNIX = re.compile(r"\d{1,20}(\.\d+)?")
 MONTH = re.compile(r"\d ?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE)
@@ -66,6 +67,14 @@ def read_personal(value: Any) -> str | None:
 def read_id(value: Any) -> str | None:
     """An id, the same however it is spelled: 700001, 700001.0 and "700001" are one. A 0 that is no text is missing."""
     return read_said(value) if value or isinstance(value, str) else None
+
+
+def read_product_id(value: Any) -> str | None:
+    """An id by which a product can be asked for; without one nothing of it can ever be changed."""
+    read = read_id(value)
+    if read is not None and NO_ADDRESS.search(read):
+        raise ValueError("is no address")
+    return read
 
 
 def read_sku(value: Any) -> str | None:

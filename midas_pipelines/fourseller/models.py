@@ -32,6 +32,10 @@ _Number = Annotated[int, Field(strict=True, ge=-reading.LARGEST - 1, le=reading.
 _Finite = Annotated[Decimal, Field(allow_inf_nan=False)]
 
 Id = Annotated[_Plain | Annotated[str, lenient(reading.read_id)], _FIRST]
+_Address = Annotated[
+    str, StringConstraints(strict=True, pattern=f"^({_SHOWN})[^\\x00\\x{{FFFD}}]*$")
+]
+ProductId = Annotated[_Address | Annotated[str, lenient(reading.read_product_id)], _FIRST]
 AnyId = Annotated[_Plain | Annotated[str | None, lenient(reading.read_id)] | None, _FIRST]
 Sku = Annotated[_Plain | Annotated[str | None, lenient(reading.read_sku)] | None, _FIRST]
 Text = Annotated[_Exact | Annotated[str | None, lenient(reading.read_text)] | None, _FIRST]
@@ -147,7 +151,7 @@ PARTS_WITH = {
 class Product(_Whole):
     """A product as 4Seller holds it; anything but the id may be missing."""
 
-    id: Id
+    id: ProductId
     created_at: Time = None
     updated_at: Time = None
     title: Text = None

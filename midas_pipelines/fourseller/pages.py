@@ -69,22 +69,16 @@ class Listing:
     gone: frozenset[str] = frozenset()  # looked up one by one, and answered 404
 
 
-def first_fault(error: ValidationError) -> tuple[str, str]:
-    """The field a row broke the contract in and what is wrong with it, without the value (it may be personal)."""
-    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return str(fault["loc"][0]) if fault["loc"] else "(body)", str(fault["msg"])
-
-
 def read_one(model: type[Model], row: Any, unreadable: list[str] | None = None) -> Model:
     """The row as `model`, each of its fields missing where it cannot be read: their names are added to `unreadable`.
     Raises ContractBroken naming a required field, such as the id."""
     try:
         return model.model_validate(row, context=[] if unreadable is None else unreadable)
     except ValidationError as error:
-        field_name, message = first_fault(error)
-        raise ContractBroken(
-            f"4Seller's answer breaks the contract in `{field_name}`: {message}.", field=field_name
-        ) from None  # the cause would quote the value
+        place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+        field_name = str(place[0]) if place else "(body)"
+        reason = f"4Seller's answer breaks the contract in `{field_name}`: it is missing or cannot be used."
+        raise ContractBroken(reason, field=field_name) from None  # the cause would quote the value
 
 
 def read_product(row: Any) -> Product:

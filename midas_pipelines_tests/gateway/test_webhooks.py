@@ -172,7 +172,7 @@ BADLY_SPELLED = {
     "a cut character": ("Testa", b"Test\xe2\x82"),
     "a raw control character": ("Testa", b"Tes\x01ta"),
     "half a surrogate pair": ("Testa", b"Testa\\ud83d"),
-    "a NUL": ("Testa", b"Testa\\u0000"),
+    "a NUL": ("Testa\ufffd", b"Testa\\u0000"),
     "no number": ('"Testa"', b"NaN"),
 }
 

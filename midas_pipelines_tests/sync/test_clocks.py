@@ -60,6 +60,8 @@ def test_a_wait_that_no_backoff_explains_is_over(shop: Database) -> None:
         assert len(read_claimable(connection, limit=9)) == 1
         assert len(claims.claim(connection, worker="w", lease_seconds=60, limit=9)) == 1
         claims.release_claims(connection, "w")
+    run(shop, "UPDATE fourseller_product_mappings SET recheck_at = :far", far=FAR)
+    assert claims.free_dead_claims(shop) == 1
     assert stale_items(shop, -60).count == 1
     run(
         shop,

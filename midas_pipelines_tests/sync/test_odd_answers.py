@@ -36,6 +36,28 @@ def test_an_odd_id_quarantines_its_item_alone(
     assert "4Seller" in value(world.database, "SELECT min(reason) FROM fourseller_product_mappings")
 
 
+@pytest.mark.parametrize("odd", ["a\0b", "..", " ", "y" * 150])
+def test_an_item_whose_id_cannot_be_used_gets_no_second_product(
+    world: World, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    item, other = (add_product(world.database) for _ in range(2))
+    state, number, names = world.sandbox.state, world.sandbox.state._number, iter([odd])
+    monkeypatch.setattr(state, "_number", lambda kind, letter: next(names, None) or number(kind, letter))
+    world.full()
+    for left in (4, 3, 2):
+        for product in (item, other):
+            world.set(product, stock_quantity=left)
+        world.inventory()
+        world.full(ignore_delays=True)
+    assert len(world.listed) == 2
+    assert world.mapping(item).state in (
+        "new",
+        "quarantined",
+    )  # tried again, later each time, or left to a person
+    assert (world.mapping(other).state, world.mapping(other).acked_quantity) == ("listed", 2)
+    assert "4Seller" in world.mapping(item).reason
+
+
 def test_a_price_that_cannot_be_kept_sets_its_item_aside(world: World) -> None:
     products = [add_product(world.database) for _ in range(3)]
     if world.database.is_postgresql:

@@ -16,8 +16,8 @@ ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
 def read_json(body: bytes) -> Any:
     """The value in a body.
 
-    Bytes that are no UTF-8 and halves of a surrogate pair become U+FFFD, a NUL is left out, raw control characters are
-    kept, and NaN, Infinity and numbers of hundreds of digits are null.
+    Bytes that are no UTF-8, halves of a surrogate pair and NUL become U+FFFD, raw control characters are kept, and NaN,
+    Infinity and numbers of hundreds of digits are null.
 
     Raises:
         ValueError: it is not JSON.
@@ -44,7 +44,7 @@ def _integer(digits: str) -> int | None:
 def _clean(value: Any) -> Any:
     """The value with nothing in its texts that a database cannot store."""
     if isinstance(value, str):
-        return value.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
         return {_clean(name): _clean(part) for name, part in value.items()}
     if isinstance(value, list):

@@ -13,9 +13,9 @@ from midas_pipelines.fourseller.http.answers import Answer, lost
 from midas_pipelines.fourseller.http.calls import Call
 from midas_pipelines.fourseller.http.retry_after import date_of
 from midas_pipelines.fourseller.http.transport import AiohttpTransport, UnreadableAnswer
+from midas_pipelines.fourseller.lenient import NO_ADDRESS
 
 SHORT_SECRET = 8  # letters; masking a shorter one would also mask ordinary words
-ODD_IN_ID = re.compile(r"[\x00\ud800-\udfff]")
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -100,7 +100,7 @@ async def _whole(response: httpx.Response) -> bytes:
 
 def segment(value: str) -> str:
     """An id as one segment of a path. Raises BadItem for one that a server might take for another address."""
-    if not value or ODD_IN_ID.search(value) or {".", ".."} & set(re.split(r"[/\\;]", unquote(value))):
+    if not value or NO_ADDRESS.search(value) or {".", ".."} & set(re.split(r"[/\\;]", unquote(value))):
         raise BadItem("An id that is empty, a path or not printable cannot be asked for; nothing was sent.")
     return quote(value, safe="")
 

@@ -196,15 +196,15 @@ def finish_webhooks(connection: sa.Connection, ended: Sequence[FinishedWebhook],
             processed_at=sa.case((sa.bindparam("over", type_=sa.Boolean), utc_now()), else_=sa.null()),
         )
     )
+    for one in ended:  # first, while the claim still shows whose the event is
+        if one.outcome is None and one.wait_seconds > 0:
+            connection.execute(_wait(one).where(table.claimed_by == worker))
     write_each(
         connection,
         sorted(ended, key=lambda one: one.webhook.id),
         lambda part: connection.execute(statement, [_values(one) for one in part]),
     )
     _empty(connection, [one.webhook for one in ended if one.outcome is not None])
-    for one in ended:
-        if one.outcome is None and one.wait_seconds > 0:
-            connection.execute(_wait(one))
 
 
 def empty_finished(connection: sa.Connection, order_id: str) -> None:

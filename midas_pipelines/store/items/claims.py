@@ -226,8 +226,9 @@ def free_dead_claims(database: Database) -> int:
 
 def _push_again(connection: sa.Connection) -> int:
     """Marks dirty what a late write may have changed, and clears its acknowledged values."""
-    due = sa.select(mappings.c.id).where(mappings.c.recheck_at <= utc_now(), mappings.c.claimed_by.is_(None))
-    free = unlocked(connection, list(connection.scalars(due.limit(MOST_AT_ONCE))))
+    over = sa.and_(mappings.c.recheck_at.is_not(None), is_due(mappings.c.recheck_at, LATE_SECONDS))
+    due = sa.select(mappings.c.id).where(over, mappings.c.claimed_by.is_(None)).limit(MOST_AT_ONCE)
+    free = unlocked(connection, list(connection.scalars(due)))
     if not free:
         return 0
     still = sa.update(mappings).where(mappings.c.id.in_(free), mappings.c.claimed_by.is_(None))
