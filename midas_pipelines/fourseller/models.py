@@ -32,9 +32,7 @@ _Number = Annotated[int, Field(strict=True, ge=-reading.LARGEST - 1, le=reading.
 _Finite = Annotated[Decimal, Field(allow_inf_nan=False)]
 
 Id = Annotated[_Plain | Annotated[str, lenient(reading.read_id)], _FIRST]
-_Address = Annotated[
-    str, StringConstraints(strict=True, pattern=f"^({_SHOWN})[^\\x00\\x{{FFFD}}]*$")
-]
+_Address = Annotated[str, StringConstraints(strict=True, pattern=f"^({_SHOWN})[^\\x00\\x{{FFFD}}]*$")]
 ProductId = Annotated[_Address | Annotated[str, lenient(reading.read_product_id)], _FIRST]
 AnyId = Annotated[_Plain | Annotated[str | None, lenient(reading.read_id)] | None, _FIRST]
 Sku = Annotated[_Plain | Annotated[str | None, lenient(reading.read_sku)] | None, _FIRST]
