@@ -141,13 +141,13 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
     with opened(order_id) as (_, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
         whole = is_fully_shipped(connection, row, order_status(connection, row.local_order_id))
-        left = {line.line: away(line, all_left=whole) for line in order_lines(connection, row.id)}
+        left = {line.line: away(line, all_shipped=whole) for line in order_lines(connection, row.id)}
         units = parse_lines(lines, left)
         for number, count in (units or {}).items():
             if count > left[number]:
                 raise Mistaken(f"Line {number} has {left[number]} units that have left and not come back.")
         clerk = OrderContext(f"{BY_HAND} return")
-        back = restock_units(connection, row, "returned", clerk, units=units, all_left=whole)
+        back = restock_units(connection, row, "returned", clerk, units=units, all_shipped=whole)
     if as_json:
         print_json({"order": row.marketplace_order_id, "units": back})
     else:

@@ -153,29 +153,29 @@ async def _push(
     try:
         while calls := _calls(order, reached, goal):
             call = calls[0]
-            parcels = tuple(one for one in order.parcels if one is not call.parcel)
+            shipments = tuple(one for one in order.shipments if one is not call.shipment)
             try:
                 taken, word = await _send(client, order, call)
             except BadItem as bad:
-                if call.parcel is None:
+                if call.shipment is None:
                     raise
                 # the status and the other shipments are still pushed
-                await _note_parcel(engine, order, call.parcel, str(bad), report, wait=A_DAY)
+                await _record_bad_shipment(engine, order, call.shipment, str(bad), report, wait=A_DAY)
                 report.refused += 1
-                order = replace(order, parcels=parcels)
+                order = replace(order, shipments=shipments)
                 continue
             await asyncio.to_thread(record_pushed, engine, order, taken)
             same = taken.status is call.status
             untaken = (
                 "" if same else f"4Seller accepted {call.status.value} without an error but shows {word}."
             )
-            if call.parcel is not None and taken.parcel is None:
-                why = f"4Seller answered without an error but does not show the shipment {call.parcel.tracking.number}."
-                await _note_parcel(engine, order, call.parcel, why, report, untaken=True)
+            if call.shipment is not None and taken.shipment is None:
+                why = f"4Seller answered without an error but does not show the shipment {call.shipment.tracking.number}."
+                await _record_bad_shipment(engine, order, call.shipment, why, report, untaken=True)
                 report.failed += 1
-            report.parcels += taken.parcel is not None
+            report.parcels += taken.shipment is not None
             pushed += same
-            reached, order = call.status, replace(order, current=taken.status, parcels=parcels)
+            reached, order = call.status, replace(order, current=taken.status, shipments=shipments)
     except BadCredentials:
         raise
     except (BadItem, Conflict, NotFound) as refused_by:
@@ -201,13 +201,13 @@ async def _push(
 
 def _calls(order: PendingUpdate, reached: OrderStatus, goal: OrderStatus | None) -> list[StatusUpdate]:
     refund = order.paid_back and order.moved and reached is not OrderStatus.REFUNDED
-    return status_updates(reached, goal, order.parcels, refund=refund)
+    return status_updates(reached, goal, order.shipments, refund=refund)
 
 
 async def _send(client: FourSeller, order: PendingUpdate, call: StatusUpdate) -> tuple[StatusUpdate, str]:
     """Makes one call; returns the part that 4Seller shows, and its status word. Reads the order again where the answer does
     not show all of the call."""
-    tracking = call.parcel.tracking if call.parcel is not None else None
+    tracking = call.shipment.tracking if call.shipment is not None else None
     now = datetime.now(UTC)
     answer = await client.update_order(order.order_id, status=call.status.value, at=now, tracking=tracking)
     if shown(call, order.current, answer) != call:
@@ -215,10 +215,10 @@ async def _send(client: FourSeller, order: PendingUpdate, call: StatusUpdate) ->
     return shown(call, order.current, answer), answer.state.word or "no status"
 
 
-async def _note_parcel(
+async def _record_bad_shipment(
     engine: SyncContext,
     order: PendingUpdate,
-    parcel: ShipmentToPush,
+    shipment: ShipmentToPush,
     why: str,
     report: StatusSyncReport,
     *,
@@ -227,5 +227,5 @@ async def _note_parcel(
 ) -> None:
     report.note(order, why, problem=True)
     await asyncio.to_thread(
-        record_bad_shipment, engine, order, parcel.shipment_id, why, wait=wait, untaken=untaken
+        record_bad_shipment, engine, order, shipment.shipment_id, why, wait=wait, untaken=untaken
     )

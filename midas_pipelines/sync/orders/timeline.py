@@ -51,7 +51,7 @@ def read_timeline(connection: sa.Connection, order: sa.Row[Any]) -> Timeline:
     entries = [
         *_steps(connection, order.marketplace_order_id),
         *_stock(connection, order.marketplace_order_id, lines),
-        *_parcels(connection, order),
+        *_shipments(connection, order),
         *_mails(connection, order.id),
     ]
     return Timeline(_order(order), [_line(line) for line in lines], sorted(entries, key=lambda one: one.at))
@@ -154,9 +154,11 @@ def _products_of(connection: sa.Connection, lines: Sequence[sa.Row[Any]]) -> set
     return {product for product in (*now, *(line.product_id for line in lines)) if product is not None}
 
 
-def _parcels(connection: sa.Connection, order: sa.Row[Any]) -> list[TimelineEntry]:
-    parcels = order_shipments.c
-    query = sa.select(order_shipments).where(parcels.order_id == order.local_order_id).order_by(parcels.id)
+def _shipments(connection: sa.Connection, order: sa.Row[Any]) -> list[TimelineEntry]:
+    shipments = order_shipments.c
+    query = (
+        sa.select(order_shipments).where(shipments.order_id == order.local_order_id).order_by(shipments.id)
+    )
     found = []
     for row in connection.execute(query):
         pushed = (

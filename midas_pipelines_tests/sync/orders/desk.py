@@ -172,7 +172,7 @@ def come_back(world: World, order_id: str, units: dict[int, int] | None = None) 
     with world.database.writing() as connection:
         found = lock_order(connection, row)
         whole = is_fully_shipped(connection, found, shop_status(world, order_id))
-        return restock_units(connection, found, "returned", OrderContext(), units=units, all_left=whole)
+        return restock_units(connection, found, "returned", OrderContext(), units=units, all_shipped=whole)
 
 
 def retry(world: World, order_id: str) -> Retried:

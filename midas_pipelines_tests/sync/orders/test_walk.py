@@ -130,7 +130,7 @@ class Walk:
         with self.world.database.writing() as connection:
             order = lock_order(connection, desk.order(self.world, order_id).id)
             left = is_fully_shipped(connection, order, desk.shop_status(self.world, order_id))
-            restock_units(connection, order, "returned", OrderContext(), units=units, all_left=left)
+            restock_units(connection, order, "returned", OrderContext(), units=units, all_shipped=left)
 
     def shop_moves(self, order_id: str) -> None:
         desk.shop_sets(

@@ -24,7 +24,7 @@ def end_order(
     status: OrderStatus,
     order_context: OrderContext,
     *,
-    all_left: bool,
+    all_shipped: bool,
 ) -> None:
     """Releases the units that have not shipped, and drops the exceptions of lines that will not ship.
 
@@ -33,11 +33,11 @@ def end_order(
         row: our row of the order.
         status: cancelled or refunded.
         order_context: writes the order log.
-        all_left: whether everything has shipped, with or without a shipment on record.
+        all_shipped: whether everything has shipped, with or without a shipment on record.
     """
     if row.resolution != "cancelled":  # which has released the units already
-        release_units(connection, row, status.value, order_context, all_left=all_left)
-    if not all_left:
+        release_units(connection, row, status.value, order_context, all_shipped=all_shipped)
+    if not all_shipped:
         of_order = sa.update(marketplace_order_lines).where(marketplace_order_lines.c.order_id == row.id)
         connection.execute(of_order.values(exception=None))
         set_exceptions(

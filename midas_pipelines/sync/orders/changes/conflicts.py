@@ -113,7 +113,7 @@ def _cancel(
     """Cancels the sale: releases units that have not shipped, and restocks shipped ones only if they are back."""
     shop = order_status(connection, order.local_order_id)
     _reallocate(connection, order, order_context, shop, whole=False)
-    all_left = order.status in ENDED or is_fully_shipped(connection, order, shop)
+    all_shipped = order.status in ENDED or is_fully_shipped(connection, order, shop)
     word = read_status(order.status_word)
     there = word.status if word.known else OrderStatus(order.status)
     pending = (
@@ -130,9 +130,9 @@ def _cancel(
     _set(
         connection, order, shop_status_since=utc_now() if pending else None, push_after=None, push_attempts=0
     )
-    end_order(connection, order, OrderStatus.CANCELLED, order_context, all_left=all_left)
+    end_order(connection, order, OrderStatus.CANCELLED, order_context, all_shipped=all_shipped)
     if restock:
-        restock_units(connection, order, "cancelled", order_context, all_left=all_left)
+        restock_units(connection, order, "cancelled", order_context, all_shipped=all_shipped)
 
 
 def _uphold(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:

@@ -256,8 +256,8 @@ def _end(
 ) -> None:
     """Ends a cancelled or refunded order and releases its unshipped units."""
     packed = shipments_on_record(connection, row.local_order_id)
-    all_left = current in SHIPPED_STATES or shop in SHIPPED_STATES or (sale.shipped and not packed)
-    end_order(connection, row, sale.status, order_context, all_left=all_left)
+    all_shipped = current in SHIPPED_STATES or shop in SHIPPED_STATES or (sale.shipped and not packed)
+    end_order(connection, row, sale.status, order_context, all_shipped=all_shipped)
     _set(connection, row, shop_status_since=None, push_after=None, push_attempts=0)
 
 

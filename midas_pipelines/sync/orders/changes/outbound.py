@@ -33,7 +33,7 @@ class StatusUpdate:
     """One call: the order's status, with or without a shipment."""
 
     status: OrderStatus
-    parcel: ShipmentToPush | None = None
+    shipment: ShipmentToPush | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def objection(
 def status_updates(
     current: OrderStatus,
     goal: OrderStatus | None,
-    parcels: Sequence[ShipmentToPush] = (),
+    shipments: Sequence[ShipmentToPush] = (),
     *,
     refund: bool = False,
 ) -> list[StatusUpdate]:
@@ -92,25 +92,25 @@ def status_updates(
     """
     if refund:
         return [
-            *status_updates(current, goal if goal in SHIPPED_STATES else None, parcels),
+            *status_updates(current, goal if goal in SHIPPED_STATES else None, shipments),
             StatusUpdate(OrderStatus.REFUNDED),
         ]
     moves = path(current, goal) if goal is not None else []
-    if not parcels:
+    if not shipments:
         return [StatusUpdate(move) for move in moves]
     if OrderStatus.SHIPPED in moves:
         before = [StatusUpdate(move) for move in moves[: moves.index(OrderStatus.SHIPPED)]]
         after = [StatusUpdate(move) for move in moves[moves.index(OrderStatus.SHIPPED) + 1 :]]
-        early = [StatusUpdate(OrderStatus.PROCESSING, parcel) for parcel in parcels[:-1]]
-        return [*before, *early, StatusUpdate(OrderStatus.SHIPPED, parcels[-1]), *after]
+        early = [StatusUpdate(OrderStatus.PROCESSING, shipment) for shipment in shipments[:-1]]
+        return [*before, *early, StatusUpdate(OrderStatus.SHIPPED, shipments[-1]), *after]
     reached = moves[-1] if moves else current
     if reached in SHIPPED_STATES:
-        return [StatusUpdate(reached, parcel) for parcel in parcels]
+        return [StatusUpdate(reached, shipment) for shipment in shipments]
     if reached not in ORDER_OF_EVENTS:  # cancelled or refunded: takes no shipment
         return [StatusUpdate(move) for move in moves]
     return [
         *(StatusUpdate(move) for move in moves[:-1]),
-        *(StatusUpdate(OrderStatus.PROCESSING, parcel) for parcel in parcels),
+        *(StatusUpdate(OrderStatus.PROCESSING, shipment) for shipment in shipments),
     ]
 
 
@@ -127,7 +127,7 @@ def shown(call: StatusUpdate, current: OrderStatus, answer: Order) -> StatusUpda
     if call.status is OrderStatus.PROCESSING:  # 4Seller's UI has its own word for it
         ahead = ahead or "".join(filter(str.isalpha, state.word.lower())) == "inprocess"
     number = answer.tracking.number if answer.tracking is not None else None
-    parcel = call.parcel
-    if parcel is not None and bare_number(number or "") != bare_number(parcel.tracking.number or ""):
-        parcel = None
-    return StatusUpdate(call.status if ahead or call.status is current else current, parcel)
+    shipment = call.shipment
+    if shipment is not None and bare_number(number or "") != bare_number(shipment.tracking.number or ""):
+        shipment = None
+    return StatusUpdate(call.status if ahead or call.status is current else current, shipment)

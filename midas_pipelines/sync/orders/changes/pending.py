@@ -23,10 +23,10 @@ from midas_pipelines.sync.orders.model.state_machine import ENDED
 LONGEST_WAIT_SECONDS = 86_400
 """How long a refused tracking number waits; the longest delay."""
 
-_ORDERS, _LINES, _PARCELS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
-PUSHED_FIELDS = (_PARCELS.carrier, _PARCELS.tracking_number, _PARCELS.tracking_url)
+_ORDERS, _LINES, _SHIPMENTS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
+PUSHED_FIELDS = (_SHIPMENTS.carrier, _SHIPMENTS.tracking_number, _SHIPMENTS.tracking_url)
 """The columns of a shipment that are pushed to 4Seller."""
-_READ = (_PARCELS.id, _PARCELS.order_id, _PARCELS.source, *PUSHED_FIELDS)
+_READ = (_SHIPMENTS.id, _SHIPMENTS.order_id, _SHIPMENTS.source, *PUSHED_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ class PendingUpdate:
     paid_back: bool = False  # the shop has refunded it
     resolution: str | None = None  # what a person decided about its last conflict
     flagged: bool = False  # it was refused before
-    parcels: tuple[ShipmentToPush, ...] = ()
+    shipments: tuple[ShipmentToPush, ...] = ()
     invalid: tuple[tuple[int, str], ...] = ()  # shipments with an invalid number, and why
     rows: Mapping[int, sa.Row[Any]] = field(default_factory=dict)  # of all these shipments, as read
 
     @property
     def open(self) -> bool:
         """Whether there is something to push; else only a past refusal is checked."""
-        return bool(self.moved or self.parcels or self.invalid)
+        return bool(self.moved or self.shipments or self.invalid)
 
     @property
     def goal(self) -> OrderStatus | None:
@@ -60,9 +60,9 @@ class PendingUpdate:
 
 def pending_updates(engine: SyncContext, after: int, only: int | None) -> list[PendingUpdate]:
     """The next orders with something to push, by our row."""
-    due = is_due(_PARCELS.next_attempt_at, LONGEST_WAIT_SECONDS)
-    unpushed = sa.and_(_PARCELS.told_at.is_(None), _PARCELS.booked_at.is_not(None), due)
-    mine = _PARCELS.order_id == _ORDERS.local_order_id
+    due = is_due(_SHIPMENTS.next_attempt_at, LONGEST_WAIT_SECONDS)
+    unpushed = sa.and_(_SHIPMENTS.told_at.is_(None), _SHIPMENTS.booked_at.is_not(None), due)
+    mine = _SHIPMENTS.order_id == _ORDERS.local_order_id
     has_unpushed = sa.and_(sa.exists().where(mine, unpushed), _ORDERS.status.not_in(ENDED))
     accounted = sa.and_(_LINES.order_id == _ORDERS.id, _LINES.taken - _LINES.released + _LINES.returned > 0)
     flagged = _ORDERS.exception.contains(OrderException.REFUSED.value)
@@ -93,10 +93,10 @@ def pending_updates(engine: SyncContext, after: int, only: int | None) -> list[P
         query = query.where(_ORDERS.id == only)
     with engine.database.reading() as connection:
         found = connection.execute(query).all()
-        parcels = sa.select(*_READ).where(
-            _PARCELS.order_id.in_([row.local_order_id for row in found]), unpushed
+        shipments = sa.select(*_READ).where(
+            _SHIPMENTS.order_id.in_([row.local_order_id for row in found]), unpushed
         )
-        rows = connection.execute(parcels.order_by(_PARCELS.id)).all()
+        rows = connection.execute(shipments.order_by(_SHIPMENTS.id)).all()
     return [_as_update(row, [one for one in rows if one.order_id == row.local_order_id]) for row in found]
 
 
@@ -105,11 +105,11 @@ def _as_update(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> PendingUpdate:
     invalid: list[tuple[int, str]] = []
     for one in rows if row.status not in ENDED else ():
         try:
-            parcel, remark = recorded_tracking(one)
+            shipment, remark = recorded_tracking(one)
         except BadTracking as bad:
             invalid.append((one.id, str(bad)))
         else:
-            valid.append(ShipmentToPush(one.id, parcel, remark))
+            valid.append(ShipmentToPush(one.id, shipment, remark))
     return PendingUpdate(
         row.id,
         row.marketplace_order_id,

@@ -37,7 +37,7 @@ A_DAY = 86_400
 PATIENCE = 3
 """Answers without an error that do not show what was pushed, before an exception is raised: 4Seller may lag."""
 
-_ORDERS, _PARCELS = marketplace_orders.c, order_shipments.c
+_ORDERS, _SHIPMENTS = marketplace_orders.c, order_shipments.c
 
 
 def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate) -> None:
@@ -56,15 +56,15 @@ def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate)
                 refund_shop_order(connection, row, shop, shipped=shipped, notes="Refunded by the shop")
                 _set(connection, order, shop_status_since=None)  # set by the trigger on the update above
             if call.status in ENDED:
-                all_left = current in SHIPPED_STATES or shop in SHIPPED_STATES
-                end_order(connection, row, call.status, order_context, all_left=all_left)
+                all_shipped = current in SHIPPED_STATES or shop in SHIPPED_STATES
+                end_order(connection, row, call.status, order_context, all_shipped=all_shipped)
             if call.status is OrderStatus.SHIPPED and not shipments_on_record(connection, row.local_order_id):
                 queue_mail(connection, row, "shipped", order_context.mail)
-        if call.parcel is not None:
-            pushed = sa.update(order_shipments).where(_as_read(order, call.parcel.shipment_id))
-            remark = call.parcel.remark
+        if call.shipment is not None:
+            pushed = sa.update(order_shipments).where(_as_read(order, call.shipment.shipment_id))
+            remark = call.shipment.remark
             if connection.execute(pushed.values(told_at=utc_now(), reason=remark)).rowcount:
-                number = f"{call.parcel.tracking.carrier} {call.parcel.tracking.number}"
+                number = f"{call.shipment.tracking.carrier} {call.shipment.tracking.number}"
                 detail = f"4Seller knows the shipment {number}. {remark or ''}".rstrip()
                 order_context.log(connection, order.order_id, "tracking_told", detail)
 
@@ -73,7 +73,7 @@ def _as_read(order: PendingUpdate, shipment_id: int) -> sa.ColumnElement[bool]:
     """Matches an unpushed shipment that has not been corrected since it was read."""
     read = order.rows[shipment_id]
     same = (column.is_not_distinct_from(getattr(read, column.name)) for column in PUSHED_FIELDS)
-    return sa.and_(_PARCELS.id == shipment_id, _PARCELS.told_at.is_(None), *same)
+    return sa.and_(_SHIPMENTS.id == shipment_id, _SHIPMENTS.told_at.is_(None), *same)
 
 
 def close(engine: SyncContext, order: PendingUpdate) -> None:
@@ -89,8 +89,8 @@ def close(engine: SyncContext, order: PendingUpdate) -> None:
         if row.status != OrderStatus.REFUNDED and is_refunded(connection, row.local_order_id):
             return
         _set(connection, order, shop_status_since=None, push_after=None, push_attempts=0)
-        refused = sa.and_(_PARCELS.order_id == row.local_order_id, _PARCELS.reason.is_not(None))
-        waiting = sa.select(_PARCELS.id).where(refused, _PARCELS.told_at.is_(None))
+        refused = sa.and_(_SHIPMENTS.order_id == row.local_order_id, _SHIPMENTS.reason.is_not(None))
+        waiting = sa.select(_SHIPMENTS.id).where(refused, _SHIPMENTS.told_at.is_(None))
         if connection.execute(waiting.limit(1)).first() is None:
             set_exceptions(connection, order.row_id, drop=(OrderException.REFUSED.value,))
 
@@ -148,7 +148,7 @@ def record_bad_shipment(
     One that 4Seller did not accept, though it answered without an error, is pushed again with backoff.
     """
     with engine.database.writing() as connection:
-        query = sa.select(_PARCELS.reason, _PARCELS.attempts).where(_PARCELS.id == shipment_id)
+        query = sa.select(_SHIPMENTS.reason, _SHIPMENTS.attempts).where(_SHIPMENTS.id == shipment_id)
         known = connection.execute(query).one()
         attempts = known.attempts + 1
         wait = wait or (int(delay_seconds(attempts)) if untaken else 0)

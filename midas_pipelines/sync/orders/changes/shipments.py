@@ -27,7 +27,7 @@ from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATE
 from midas_pipelines.sync.orders.model.units import left_to_ship
 from midas_pipelines.sync.orders.stock.release import order_lines
 
-_PARCELS = order_shipments.c
+_SHIPMENTS = order_shipments.c
 _HELD = order_shipment_lines.c
 
 
@@ -87,7 +87,7 @@ def ship_locked(
     """Like `record_shipment`, within a transaction that holds the order."""
     count_late_shipments(connection, order, order_context)
     lines = order_lines(connection, order.id)
-    known = _known_parcel(connection, order, parcel.number)
+    known = _find_shipment(connection, order, parcel.number)
     held = _contents(connection, known, lines) if known is not None else {}
     if known is not None and not (units := _added(order, parcel, held, units)):
         return Shipped(new=False, complete=not any(left_to_ship(line) or line.backordered for line in lines))
@@ -101,7 +101,7 @@ def ship_locked(
 def may_hold(connection: sa.Connection, order: sa.Row[Any], number: str | None) -> dict[int, int]:
     """The most units of each line that a shipment with this number can hold: those left to ship, and those in it."""
     lines = order_lines(connection, order.id)
-    known = _known_parcel(connection, order, number)
+    known = _find_shipment(connection, order, number)
     held = (_contents(connection, known, lines) if known is not None else None) or {}
     return {line.line: left_to_ship(line) + held.get(line.line, 0) for line in lines}
 
@@ -110,7 +110,7 @@ def _contents(
     connection: sa.Connection, shipment_id: int, lines: Sequence[sa.Row[Any]]
 ) -> dict[int, int] | None:
     """The units booked for a shipment, by line number; None if they were not recorded."""
-    contents = connection.scalar(sa.select(_PARCELS.contents).where(_PARCELS.id == shipment_id))
+    contents = connection.scalar(sa.select(_SHIPMENTS.contents).where(_SHIPMENTS.id == shipment_id))
     if contents is None:
         return None
     return {line.line: contents.get(str(line.order_item_id), 0) for line in lines}
@@ -157,12 +157,12 @@ def correct(
     with database.writing() as connection:
         order = lock_order(connection, order_row)
         count_late_shipments(connection, order, order_context)
-        known = _known_parcel(connection, order, number)
+        known = _find_shipment(connection, order, number)
         if known is None:
             raise CannotShip(f"Order {order.marketplace_order_id} has no shipment {number} on record.")
-        if _known_parcel(connection, order, parcel.number) not in (None, known):
+        if _find_shipment(connection, order, parcel.number) not in (None, known):
             raise CannotShip(f"Order {order.marketplace_order_id} has another shipment {parcel.number}.")
-        old = connection.execute(sa.select(order_shipments).where(_PARCELS.id == known)).one()
+        old = connection.execute(sa.select(order_shipments).where(_SHIPMENTS.id == known)).one()
         values = {
             "carrier": parcel.carrier,
             "tracking_number": parcel.number,
@@ -172,7 +172,7 @@ def correct(
             "next_attempt_at": None,
             "reason": None,
         }
-        connection.execute(sa.update(order_shipments).where(_PARCELS.id == known).values(values))
+        connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == known).values(values))
         detail = f"The shipment {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
         order_context.log(connection, order.marketplace_order_id, "corrected", detail)
         was, now = bare_number(old.tracking_number), bare_number(parcel.number or "")
@@ -198,8 +198,8 @@ def count_shipments(database: Database, order_context: OrderContext) -> int:
     """Books the shipments that the shop's own code has recorded; returns the number of orders."""
     waiting = (
         sa.select(marketplace_orders.c.id)
-        .join(order_shipments, marketplace_orders.c.local_order_id == _PARCELS.order_id)
-        .where(_PARCELS.booked_at.is_(None), _PARCELS.told_at.is_(None))
+        .join(order_shipments, marketplace_orders.c.local_order_id == _SHIPMENTS.order_id)
+        .where(_SHIPMENTS.booked_at.is_(None), _SHIPMENTS.told_at.is_(None))
         .distinct()
         .order_by(marketplace_orders.c.id)
     )
@@ -216,9 +216,11 @@ def count_late_shipments(connection: sa.Connection, order: sa.Row[Any], order_co
 
     One that cannot be read waits until the shop fixes its row, and the order is `refused` meanwhile.
     """
-    columns = (_PARCELS.id, _PARCELS.carrier, _PARCELS.tracking_number, _PARCELS.tracking_url)
-    query = sa.select(*columns).where(_PARCELS.order_id == order.local_order_id, _PARCELS.booked_at.is_(None))
-    for parcel in connection.execute(query.order_by(_PARCELS.id)).all():
+    columns = (_SHIPMENTS.id, _SHIPMENTS.carrier, _SHIPMENTS.tracking_number, _SHIPMENTS.tracking_url)
+    query = sa.select(*columns).where(
+        _SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_(None)
+    )
+    for parcel in connection.execute(query.order_by(_SHIPMENTS.id)).all():
         try:
             with connection.begin_nested():
                 _count_recorded(connection, order, parcel, order_context)
@@ -236,7 +238,7 @@ def count_late_shipments(connection: sa.Connection, order: sa.Row[Any], order_co
 def _refuse(
     connection: sa.Connection, order: sa.Row[Any], shipment_id: int, why: str, order_context: OrderContext
 ) -> None:
-    connection.execute(sa.update(order_shipments).where(_PARCELS.id == shipment_id).values(reason=why))
+    connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id).values(reason=why))
     if order_context.log_once(connection, order.marketplace_order_id, "tracking_refused", why):
         set_exceptions(connection, order.id, add=(OrderException.REFUSED.value,))
 
@@ -249,11 +251,11 @@ def _count_recorded(
             raise CannotShip(
                 f"The {name} of the shop's shipment {parcel.id} is not text: fix order_shipments."
             )
-    twin = _known_parcel(connection, order, parcel.tracking_number, but=parcel.id)
+    twin = _find_shipment(connection, order, parcel.tracking_number, but=parcel.id)
     if twin is not None:
         reason = f"The same shipment as id {twin}."
         values = {"booked_at": utc_now(), "told_at": utc_now(), "reason": reason}
-        connection.execute(sa.update(order_shipments).where(_PARCELS.id == parcel.id).values(values))
+        connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == parcel.id).values(values))
         return
     lines = order_lines(connection, order.id)
     wanted, problem = _recorded_units(connection, order, parcel.id, lines)
@@ -272,14 +274,14 @@ def _count_recorded(
     _count(connection, order, parcel.id, tracking, lines, wanted, order_context)
 
 
-def _known_parcel(
+def _find_shipment(
     connection: sa.Connection, order: sa.Row[Any], number: str | None, *, but: int | None = None
 ) -> int | None:
     """The booked shipment of the order with this number, however it is spelled, except `but`."""
     if not number:
         return None
-    query = sa.select(_PARCELS.id, _PARCELS.tracking_number).where(
-        _PARCELS.order_id == order.local_order_id, _PARCELS.booked_at.is_not(None)
+    query = sa.select(_SHIPMENTS.id, _SHIPMENTS.tracking_number).where(
+        _SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_not(None)
     )
     for row in connection.execute(query):
         if row.id != but and bare_number(row.tracking_number or "") == bare_number(number):
@@ -309,7 +311,7 @@ def _insert(connection: sa.Connection, order: sa.Row[Any], parcel: Tracking, sou
         "tracking_url": parcel.url,
         "source": source,
     }
-    made = connection.execute(sa.insert(order_shipments).values(row).returning(_PARCELS.id))
+    made = connection.execute(sa.insert(order_shipments).values(row).returning(_SHIPMENTS.id))
     return int(made.scalar_one())
 
 
@@ -393,7 +395,7 @@ def _count(
     )
     inside = Counter(held or {}) + Counter(wanted)
     units = {str(line.order_item_id): inside[line.line] for line in lines if inside[line.line]}
-    counted = sa.update(order_shipments).where(_PARCELS.id == shipment_id)
+    counted = sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id)
     connection.execute(counted.values(booked_at=utc_now(), contents=units, reason=None))
     waiting = [line for line in lines if left_to_ship(line) > wanted.get(line.line, 0) or line.backordered]
     _move(connection, order, complete=not waiting)

@@ -87,7 +87,7 @@ def _parcel(connection: sa.Connection, mail: sa.Row[Any]) -> dict[str, Any]:
     if row is None:
         raise MailRefused("Its shipment is no longer on record.")
     known["units"] = row.contents or {}
-    known["first"] = not _earlier_parcels(connection, row)
+    known["first"] = not _has_earlier_shipment(connection, row)
     known["carrier"] = row.carrier
     try:
         sound, _ = recorded_tracking(row)
@@ -96,7 +96,7 @@ def _parcel(connection: sa.Connection, mail: sa.Row[Any]) -> dict[str, Any]:
     return known | {"carrier": sound.carrier, "number": sound.number, "url": sound.url}
 
 
-def _earlier_parcels(connection: sa.Connection, parcel: sa.Row[Any]) -> bool:
+def _has_earlier_shipment(connection: sa.Connection, parcel: sa.Row[Any]) -> bool:
     table = order_shipments.c
     query = sa.select(table.id).where(table.order_id == parcel.order_id, table.id < parcel.id)
     return connection.execute(query.limit(1)).first() is not None

@@ -31,14 +31,14 @@ def on_order(line: Line) -> int:
     return line.taken - line.released
 
 
-def on_shelf(line: Line, *, all_left: bool = False) -> int:
+def on_shelf(line: Line, *, all_shipped: bool = False) -> int:
     """The units allocated to the line that have not shipped.
 
     Args:
         line: its current row.
-        all_left: whether the whole order has shipped, with or without a shipment on record.
+        all_shipped: whether the whole order has shipped, with or without a shipment on record.
     """
-    if all_left:
+    if all_shipped:
         return 0
     return max(0, min(on_order(line), line.taken - (line.released - line.returned) - line.shipped))
 
@@ -48,9 +48,9 @@ def accounted(line: Line) -> int:
     return on_order(line) + line.returned
 
 
-def away(line: Line, *, all_left: bool = False) -> int:
+def away(line: Line, *, all_shipped: bool = False) -> int:
     """The allocated units that shipped and have not been returned."""
-    return max(0, on_order(line) - on_shelf(line, all_left=all_left))
+    return max(0, on_order(line) - on_shelf(line, all_shipped=all_shipped))
 
 
 def left_to_ship(line: Line) -> int:

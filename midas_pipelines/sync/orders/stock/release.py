@@ -26,7 +26,7 @@ def release_units(
     cause: str,
     order_context: OrderContext,
     *,
-    all_left: bool = False,
+    all_shipped: bool = False,
 ) -> int:
     """Releases the units of an order that have not shipped, and drops its backorders. Idempotent.
 
@@ -35,13 +35,13 @@ def release_units(
         order: our row.
         cause: `cancelled` or `refunded`; the ledger's word for it.
         order_context: writes the order log.
-        all_left: whether everything has shipped, with or without a shipment on record.
+        all_shipped: whether everything has shipped, with or without a shipment on record.
 
     Returns:
         The units released.
     """
     lines = order_lines(connection, order.id)
-    units = {line.line: on_shelf(line, all_left=all_left) for line in lines}
+    units = {line.line: on_shelf(line, all_shipped=all_shipped) for line in lines}
     given = _give_back(connection, order, lines, units, cause, order_context, source=CHANNEL)
     _clear_backorders(connection, order.id, lines)
     return given
@@ -54,7 +54,7 @@ def restock_units(
     order_context: OrderContext,
     *,
     units: Mapping[int, int] | None = None,
-    all_left: bool = False,
+    all_shipped: bool = False,
 ) -> int:
     """Restocks returned goods: never more than were shipped and not returned yet.
 
@@ -64,20 +64,20 @@ def restock_units(
         cause: `returned` or `cancelled`; the ledger's word for it.
         order_context: writes the order log.
         units: the most by line number; None for all that shipped.
-        all_left: whether everything has shipped, with or without a shipment on record.
+        all_shipped: whether everything has shipped, with or without a shipment on record.
 
     Returns:
         The units restocked.
     """
     lines = order_lines(connection, order.id)
-    away_units = {line.line: away(line, all_left=all_left) for line in lines}
+    away_units = {line.line: away(line, all_shipped=all_shipped) for line in lines}
     wanted = (
         away_units
         if units is None
         else {number: min(away_units.get(number, 0), units[number]) for number in units}
     )
     return _give_back(
-        connection, order, lines, wanted, cause, order_context, source="operator", had_left=True
+        connection, order, lines, wanted, cause, order_context, source="operator", had_shipped=True
     )
 
 
@@ -96,7 +96,7 @@ def _give_back(
     order_context: OrderContext,
     *,
     source: str,
-    had_left: bool = False,
+    had_shipped: bool = False,
 ) -> int:
     giving = [line for line in lines if units.get(line.line, 0) > 0 and line.product_id is not None]
     moves = [
@@ -114,7 +114,7 @@ def _give_back(
         {
             "id": line.id,
             "released": line.released + count,
-            "returned": line.returned + (count if had_left else 0),
+            "returned": line.returned + (count if had_shipped else 0),
         }
         for line, count in zip(giving, moved, strict=True)
     ]

@@ -162,4 +162,4 @@ def _return(world: World, order_id: str, units: dict[int, int] | None) -> int:
     with world.database.writing() as connection:
         order = lock_order(connection, row)
         whole = is_fully_shipped(connection, order, desk.shop_status(world, order_id))
-        return restock_units(connection, order, "returned", OrderContext(), units=units, all_left=whole)
+        return restock_units(connection, order, "returned", OrderContext(), units=units, all_shipped=whole)

@@ -33,7 +33,7 @@ def test_the_calls(standing: str, goal: str | None, parcels: int, calls: list[st
     ]
     made = status_updates(OrderStatus(standing), OrderStatus(goal) if goal else None, given)
     assert [
-        call.status.value + (f"+{call.parcel.shipment_id}" if call.parcel else "") for call in made
+        call.status.value + (f"+{call.shipment.shipment_id}" if call.shipment else "") for call in made
     ] == calls
 
 
@@ -47,5 +47,5 @@ def test_every_call_is_one_that_the_contract_allows_and_no_parcel_is_told_twice(
     made = status_updates(standing, goal, given)
     for before, after in zip([standing, *(call.status for call in made)], made, strict=False):
         assert may_follow(before, after.status)
-    told = [call.parcel for call in made if call.parcel is not None]
+    told = [call.shipment for call in made if call.shipment is not None]
     assert told in ([], given)

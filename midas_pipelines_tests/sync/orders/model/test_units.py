@@ -62,7 +62,7 @@ def test_where_the_units_are(line: Line, units: tuple[int, int, int, int]) -> No
 def test_where_they_are_when_everything_is_known_to_have_left(
     line: Line, units: tuple[int, int, int, int]
 ) -> None:
-    assert (on_shelf(line, all_left=True), away(line, all_left=True)) == (0, units[0])
+    assert (on_shelf(line, all_shipped=True), away(line, all_shipped=True)) == (0, units[0])
 
 
 def possible() -> list[Line]:
@@ -74,10 +74,13 @@ def possible() -> list[Line]:
     ]
 
 
-@pytest.mark.parametrize("all_left", [False, True])
-def test_each_unit_that_was_taken_is_in_one_place(all_left: bool) -> None:
+@pytest.mark.parametrize("all_shipped", [False, True])
+def test_each_unit_that_was_taken_is_in_one_place(all_shipped: bool) -> None:
     for line in possible():
-        assert on_shelf(line, all_left=all_left) + away(line, all_left=all_left) + line.released == line.taken
+        assert (
+            on_shelf(line, all_shipped=all_shipped) + away(line, all_shipped=all_shipped) + line.released
+            == line.taken
+        )
         assert 0 <= left_to_ship(line) <= line.taken
 
 
