@@ -25,7 +25,7 @@ def alerts() -> None:
 @click.option("--all", "everything", is_flag=True, help="Every one, also those that are over.")
 @click.option("--kind", help="Only this kind, such as low_stock.")
 @json_option
-def show(everything: bool, kind: str | None, as_json: bool) -> None:
+def show_alerts(everything: bool, kind: str | None, as_json: bool) -> None:
     """The open alerts, the newest hundred first."""
     with shop_database() as (_, database), database.reading() as connection:
         limit = None if everything else MOST_LISTED

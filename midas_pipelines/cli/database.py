@@ -20,9 +20,9 @@ def db() -> None:
     """
 
 
-@db.command()
+@db.command("upgrade")
 @json_option
-def upgrade(as_json: bool) -> None:
+def upgrade_command(as_json: bool) -> None:
     """Create or renew our tables and triggers. Run twice, it changes nothing."""
     with shop_database(upgraded=False) as (_, database):
         _tell(migrate.upgrade(database), as_json)

@@ -56,7 +56,7 @@ def create(role: str, name: str, as_json: bool) -> None:
 
 @keys.command(name="list")
 @json_option
-def list_(as_json: bool) -> None:
+def list_command(as_json: bool) -> None:
     """List every key there ever was, without its secret."""
     with shop_database() as (_, database), database.reading() as connection:
         rows = list_keys(connection)

@@ -31,7 +31,7 @@ def webhooks() -> None:
     "--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="The newest so many."
 )
 @json_option
-def list_(state: str, limit: int, as_json: bool) -> None:
+def list_webhooks(state: str, limit: int, as_json: bool) -> None:
     """List events with what became of them and why."""
     with shop_database() as (_, database), database.reading() as connection:
         rows = inbox.listed(connection, state=state, limit=limit)

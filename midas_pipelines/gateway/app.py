@@ -44,7 +44,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(sync.router, dependencies=[Depends(bearer)])
     app.include_router(orders.router, dependencies=[Depends(bearer)])
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
-    problems.install(app)
+    problems.install_problem_handlers(app)
 
     def count(method: str, route: str, status: int, seconds: float) -> None:
         service.metrics.calls.labels(method, route, str(status)).inc()

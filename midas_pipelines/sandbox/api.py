@@ -21,7 +21,7 @@ from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.faults import Faults, RateLimit
 from midas_pipelines.sandbox.habits import Habits
 from midas_pipelines.sandbox.habits.answers import ELSEWHERE
-from midas_pipelines.sandbox.habits.habit import Answer, Call, NoAnswer, Reply
+from midas_pipelines.sandbox.habits.habit import Answer, HabitCall, NoAnswer, Reply
 from midas_pipelines.sandbox.habits.writes import level
 from midas_pipelines.sandbox.requests import Operation, match, operations
 from midas_pipelines.sandbox.state import Json, Refused, State, moment, page
@@ -48,7 +48,7 @@ class Api:
         self._habits = habits
         self._bearer = f"Bearer {config.api_key}".encode()
         self._seller = config.seller_id.encode()
-        self._run: dict[str, Callable[[Call], Json | None]] = {
+        self._run: dict[str, Callable[[HabitCall], Json | None]] = {
             "listProducts": self._list_products,
             "createProduct": lambda call: state.create(call.body, call.idempotency_key),
             "getProduct": lambda call: state.product(call.key),
@@ -112,7 +112,7 @@ class Api:
         except Refused as refused:
             return failure(refused.status, refused.code, str(refused), refused.details)
 
-    def _perform(self, call: Call) -> Answer:
+    def _perform(self, call: HabitCall) -> Answer:
         reply = self._habits.ask(call)
         if reply is None:
             value = self._run[call.name](call)
@@ -123,12 +123,12 @@ class Api:
         status, encoded, headers = answer(reply.status, reply.value)
         return self._habits.answer(call, (status, encoded, [*headers, *reply.headers]))
 
-    def _list_products(self, call: Call) -> Json:
+    def _list_products(self, call: HabitCall) -> Json:
         asked = call.query
         rows = self._habits.listed().find(sku=asked["sku"], updated_from=_time(asked["updated_from"]))
         return page(rows, asked["limit"], asked["offset"])
 
-    def _list_orders(self, call: Call) -> Json:
+    def _list_orders(self, call: HabitCall) -> Json:
         asked = call.query
         rows = self._habits.listed().find_orders(
             status=asked["status"],
@@ -139,8 +139,10 @@ class Api:
         return page(rows, asked["limit"], asked["offset"])
 
 
-def _call(operation: Operation, key: str, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> Call:
-    call = Call(
+def _call(
+    operation: Operation, key: str, scope: Scope, headers: dict[bytes, bytes], body: bytes
+) -> HabitCall:
+    call = HabitCall(
         operation.name, key, operation.read_query(scope["query_string"]), path=scope["path"], headers=headers
     )
     for name, header in operation.headers.items():

@@ -72,7 +72,7 @@ def _make_engine(url: sa.URL, limits: DatabaseLimits) -> sa.Engine:
     if url.get_backend_name() == "postgresql":
         given = {"application_name": f"midas_pipelines {limits.role}", **sessions.network(limits)}
         engine = sa.create_engine(url, pool_pre_ping=True, connect_args=given, **pool)
-        sessions.install(engine, limits)
+        sessions.pin_sessions(engine, limits)
         sa.event.listen(engine, "handle_error", _without_values)
         return engine
     engine = sa.create_engine(

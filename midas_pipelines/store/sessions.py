@@ -62,7 +62,7 @@ def network(limits: DatabaseLimits) -> dict[str, Any]:
     }
 
 
-def install(engine: sa.Engine, limits: DatabaseLimits) -> None:
+def pin_sessions(engine: sa.Engine, limits: DatabaseLimits) -> None:
     """Makes every new connection of the engine a pinned session with these limits."""
 
     @sa.event.listens_for(engine, "do_connect")

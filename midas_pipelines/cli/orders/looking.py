@@ -34,7 +34,7 @@ SHOWN = ("order", "local_id", "channel", "status", "shop_status", "total", "plac
     "--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="At most so many."
 )
 @json_option
-def list_(exception: str | None, status: str | None, limit: int, as_json: bool) -> None:
+def list_orders_command(exception: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """List orders, the newest first."""
     with shop_database() as (_, database):
         found = list_orders(database, exception=exception, status=status, limit=limit + 1)
@@ -60,10 +60,10 @@ def _in_short(row: dict[str, Any]) -> dict[str, Any]:
     return {name: whole[name] for name in SHOWN}
 
 
-@orders.command()
+@orders.command("show")
 @order_argument
 @json_option
-def show(order_id: str, as_json: bool) -> None:
+def show_order(order_id: str, as_json: bool) -> None:
     """Tell an order's whole story: steps, stock, parcels and messages, with times and causes."""
     with opened(order_id) as (_, database, row), database.reading() as connection:
         story = read_timeline(connection, row)

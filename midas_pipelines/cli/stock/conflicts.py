@@ -49,10 +49,10 @@ def show_all(everything: bool, as_json: bool) -> None:
         say("No conflict waits.")
 
 
-@conflicts.command()
+@conflicts.command("show")
 @click.argument("conflict_id", type=CONFLICT_ID, metavar="ID")
 @json_option
-def show(conflict_id: int, as_json: bool) -> None:
+def show_conflicts(conflict_id: int, as_json: bool) -> None:
     """Everything on record about one conflict."""
     with shop_database() as (_, database), database.reading() as connection:
         found = read_conflict(connection, conflict_id)

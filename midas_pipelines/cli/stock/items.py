@@ -82,9 +82,9 @@ def unlink(hub_sku: str) -> None:
     say(f"{hub_sku} is not linked any more.")
 
 
-@items.command()
+@items.command("show")
 @json_option
-def show(as_json: bool) -> None:
+def show_hub_skus(as_json: bool) -> None:
     """List the hub's SKUs that were linked to items by hand."""
     with shop_database() as (_, database), database.reading() as connection:
         found = hub_skus.links(connection)

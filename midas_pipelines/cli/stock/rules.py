@@ -68,7 +68,7 @@ def _quantities(command: Command) -> Command:
 @rules.command("list")
 @click.option("--channel", type=click.Choice(CHANNELS), help="Only this channel's.")
 @json_option
-def show(channel: str | None, as_json: bool) -> None:
+def show_rules(channel: str | None, as_json: bool) -> None:
     """Every rule with its scope, the widest first."""
     with shop_database() as (_, database), database.reading() as connection:
         found = [_row(rule) for rule in list_rules(connection, channel)]

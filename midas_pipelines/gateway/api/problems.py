@@ -70,7 +70,7 @@ def problem(
     return Response(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
+def install_problem_handlers(app: FastAPI) -> None:
     """Answers every exception with a problem."""
     app.add_exception_handler(CallRefused, _refused)
     app.add_exception_handler(HTTPException, _http)
@@ -85,7 +85,7 @@ def install(app: FastAPI) -> None:
 
 
 def status_of(error: Exception) -> int:
-    """The status that `install` answers for this exception, for the audit log."""
+    """The status that `install_problem_handlers` answers for this exception, for the audit log."""
     match error:
         case CallRefused():
             return error.status

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from midas_pipelines.sandbox.habits import answers, lists, rows, writes
-from midas_pipelines.sandbox.habits.habit import Answer, Call, Habit, Reply, Use
+from midas_pipelines.sandbox.habits.habit import Answer, Habit, HabitCall, Reply, Use
 from midas_pipelines.sandbox.habits.lists import LateState
 from midas_pipelines.sandbox.state import Json, State
 
@@ -75,7 +75,7 @@ class Habits:
             late |= HABITS[name].late(number) if HABITS[name].late else {}  # type: ignore[misc]
         self.replica = LateState(self._state, **late) if late else None
 
-    def ask(self, call: Call) -> Reply | None:
+    def ask(self, call: HabitCall) -> Reply | None:
         """The answer that a habit gives instead of running the call; it may change the call. Raises NoAnswer."""
         for habit, use in self._at(call):
             if habit.ask is not None and (reply := habit.ask(use)) is not None:
@@ -89,7 +89,7 @@ class Habits:
         self.replica.read()
         return self.replica
 
-    def reply(self, call: Call, reply: Reply) -> Reply:
+    def reply(self, call: HabitCall, reply: Reply) -> Reply:
         """The reply as the habits change it."""
         if not self.on or reply.status >= 300 or not isinstance(reply.value, dict):
             return reply
@@ -104,7 +104,7 @@ class Habits:
             reply.value = page
         return reply
 
-    def answer(self, call: Call, answer: Answer) -> Answer:
+    def answer(self, call: HabitCall, answer: Answer) -> Answer:
         """The bytes as the habits change them."""
         if self.on:
             answer = answers.spoil(answer)
@@ -116,10 +116,12 @@ class Habits:
     def for_webhook(self, event: str, row: Json) -> Json:
         """The row as a webhook shows it."""
         return (
-            self._row(Call(""), "order" if event.startswith("order.") else "product", row) if self.on else row
+            self._row(HabitCall(""), "order" if event.startswith("order.") else "product", row)
+            if self.on
+            else row
         )
 
-    def _row(self, call: Call, kind: str, row: Json) -> Json:
+    def _row(self, call: HabitCall, kind: str, row: Json) -> Json:
         shown: dict[str, Any] = copy.deepcopy(row)
         for habit, use in self._at(call):
             act = habit.order if kind == "order" else habit.product
@@ -127,7 +129,7 @@ class Habits:
                 act(shown, use)
         return shown
 
-    def _at(self, call: Call) -> Iterator[tuple[Habit, Use]]:
+    def _at(self, call: HabitCall) -> Iterator[tuple[Habit, Use]]:
         for name, use in list(self._uses.items()):
             use.call = call
             yield HABITS[name], use

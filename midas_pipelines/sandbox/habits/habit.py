@@ -12,7 +12,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass
-class Call:
+class HabitCall:
     """One call as the API understood it; `ask` habits may change it before it is carried out."""
 
     name: str  # operationId of the contract
@@ -47,7 +47,7 @@ class Use:
 
     number: float
     state: State
-    call: Call = field(default_factory=lambda: Call(""))
+    call: HabitCall = field(default_factory=lambda: HabitCall(""))
     memory: dict[Any, Any] = field(default_factory=dict)
 
     def among_the_first(self, key: Any = "") -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from midas_pipelines.sandbox.habits.habit import Call, Habit, NoAnswer, Reply, Use
+from midas_pipelines.sandbox.habits.habit import Habit, HabitCall, NoAnswer, Reply, Use
 from midas_pipelines.sandbox.state import Json, moment
 
 TAG = re.compile(r"<[^>]*>")
@@ -29,7 +29,7 @@ def level(product: Json) -> Json:
     return {"product_id": product["id"], "quantity": quantity, "updated_at": product["updated_at"]}
 
 
-def rewritten(change: Callable[[Json, Call], None]) -> Callable[[Use], Reply | None]:
+def rewritten(change: Callable[[Json, HabitCall], None]) -> Callable[[Use], Reply | None]:
     """An `ask` that stores something else than the draft of a product."""
 
     def ask(use: Use) -> None:
@@ -40,7 +40,7 @@ def rewritten(change: Callable[[Json, Call], None]) -> Callable[[Use], Reply | N
     return ask
 
 
-def other_images(draft: Json, _: Call) -> None:
+def other_images(draft: Json, _: HabitCall) -> None:
     """The pictures at addresses of the hub's own."""
     draft["images"] = [
         {**one, "url": f"https://images.example.com/{index}/{str(one.get('url')).rsplit('/', 1)[-1]}"}
@@ -48,10 +48,10 @@ def other_images(draft: Json, _: Call) -> None:
     ]
 
 
-def other_text(field: str, change: Callable[[str], str]) -> Callable[[Json, Call], None]:
+def other_text(field: str, change: Callable[[str], str]) -> Callable[[Json, HabitCall], None]:
     """One text field changed."""
 
-    def apply(draft: Json, _: Call) -> None:
+    def apply(draft: Json, _: HabitCall) -> None:
         if isinstance(draft.get(field), str):
             draft[field] = change(draft[field])
 

@@ -1,0 +1,58 @@
+"""The house stays one that a newcomer finds the way in: small folders, one name for one thing, documents that are true."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+import midas_pipelines
+
+PACKAGE = Path(midas_pipelines.__file__).parent
+ROOT = PACKAGE.parent
+MODULES = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+NAMED_FILE = re.compile(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|yaml))`")
+
+
+def places(kind: type[ast.AST] | tuple[type[ast.AST], ...]) -> dict[str, set[str]]:
+    """The modules that define each public name of this kind at their top level."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path, tree in MODULES.items():
+        for node in tree.body:
+            if isinstance(node, kind) and not node.name.startswith("_"):  # type: ignore[attr-defined]
+                found[node.name].add(str(path.relative_to(PACKAGE)))  # type: ignore[attr-defined]
+    return found
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    assert {name: where for name, where in places(ast.ClassDef).items() if len(where) > 1} == {}
+
+
+def test_no_function_name_is_defined_in_three_modules() -> None:
+    functions = places((ast.FunctionDef, ast.AsyncFunctionDef))
+    assert {name: where for name, where in functions.items() if len(where) > 2} == {}
+
+
+def test_no_folder_is_crowded() -> None:
+    folders: dict[str, int] = defaultdict(int)
+    for path in MODULES:
+        folders[str(path.parent.relative_to(PACKAGE))] += 1
+    assert {folder: count for folder, count in folders.items() if count > 16} == {}
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "AGENTS.md", "CONTRIBUTING.md"])
+def test_every_file_that_a_document_names_is_there(page: str) -> None:
+    named = NAMED_FILE.findall((ROOT / page).read_text())
+    assert named
+    assert [name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())] == []
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text()
+    numbers = [int(path.name[:4]) for path in sorted(folder.glob("[0-9]*.md"))]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert [path.name for path in folder.glob("[0-9]*.md") if f"({path.name})" not in index] == []
