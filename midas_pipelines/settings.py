@@ -169,7 +169,7 @@ class Settings(BaseSettings):
     schedules: bool = Field(False, description="schedules and sensors start switched on; `midas dev` sets it")
     paused: str = Field(
         "",
-        description="workflows that do not run by themselves, comma separated, such as order_import; `midas workflows` "
+        description="workflows that do not run automatically, comma separated, such as order_import; `midas workflows` "
         "names all",
     )
     shards: int = Field(16, ge=1, le=1000, description="parts that a full sync may be shared out in")
@@ -245,7 +245,9 @@ class Settings(BaseSettings):
     )
     status_batch: Batch = Field(500, description="orders looked at together by the sync of statuses")
     lease_seconds: int = Field(120, ge=60, le=3600, description="how long a claim on an item holds")
-    most_attempts: int = Field(8, ge=1, le=100, description="runs an item may fail in before it is set aside")
+    most_attempts: int = Field(
+        8, ge=1, le=100, description="runs an item may fail in before it is quarantined"
+    )
     failures_in_a_row: int = Field(20, ge=3, le=1000, description="after these 4Seller counts as down")
     title_limit: int = Field(255, ge=1, le=1000, description="longest title 4Seller takes, in characters")
     orders_overlap_minutes: int = Field(
@@ -256,7 +258,7 @@ class Settings(BaseSettings):
     )
     orders_since: datetime | None = Field(None, description="orders created before this are not imported")
     orders_age_limit_days: int = Field(
-        14, ge=1, le=365, description="an order still open after so many days fails a check"
+        14, ge=1, le=365, description="days after which an order that is still open fails a check"
     )
     smtp_url: SecretStr | None = Field(
         None, description="where mail to customers goes: smtp://user:password@host:587 or smtps://...:465"
@@ -300,7 +302,7 @@ class Settings(BaseSettings):
     )
     dagster_home: str | None = Field(
         None,
-        description="Dagster's folder; what the gateway does is told to the Dagster that lives there",
+        description="Dagster's folder; the gateway reports to the Dagster instance there",
         validation_alias=AliasChoices("DAGSTER_HOME", "dagster_home"),
     )
     dagster_url: str | None = Field(
@@ -321,7 +323,7 @@ class Settings(BaseSettings):
     )
     gateway_largest_body: int = Field(1_000_000, ge=1000, description="bytes; a larger body is answered 413")
     notify_urls: SecretStr | None = Field(
-        None, description="where staff are told: apprise addresses, separated by white space"
+        None, description="where alerts are sent: apprise addresses, separated by white space"
     )
 
     @field_validator("gateway_proxies")

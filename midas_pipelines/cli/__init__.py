@@ -13,13 +13,13 @@ from midas_pipelines.cli.terminal import say
 from midas_pipelines.settings import SettingsError
 
 COMMANDS = {
-    "alerts": ("midas_pipelines.cli.alerts", "alerts", "See what staff were told of, and send what waits."),
+    "alerts": ("midas_pipelines.cli.alerts", "alerts", "List staff alerts, and send those that are due."),
     "conflicts": (
         "midas_pipelines.cli.stock.conflicts",
         "conflicts",
-        "See and settle what shop and 4Seller disagree on.",
+        "List and resolve conflicts between shop and 4Seller.",
     ),
-    "db": ("midas_pipelines.cli.database", "db", "Prepare the shop's database, or say where it stands."),
+    "db": ("midas_pipelines.cli.database", "db", "Prepare the shop's database, or show its version."),
     "demo": (
         "midas_pipelines.cli.local.demo",
         "demo",
@@ -40,24 +40,28 @@ COMMANDS = {
         "instance",
         "Prepare Dagster's own settings and storage.",
     ),
-    "items": ("midas_pipelines.cli.stock.items", "items", "See what was set aside, and give it another try."),
+    "items": ("midas_pipelines.cli.stock.items", "items", "List quarantined items, and retry them."),
     "keys": ("midas_pipelines.cli.keys", "keys", "Make, list, rotate and revoke keys for the gateway."),
     "orders": (
         "midas_pipelines.cli.orders",
         "orders",
-        "Look at marketplace orders, ship them, settle what needs a person.",
+        "Show marketplace orders, ship them, resolve exceptions.",
     ),
     "explain": (
         "midas_pipelines.cli.stock.explain",
         "explain",
-        "Say why 4Seller shows what it shows of an item.",
+        "Explain what 4Seller shows for an item.",
     ),
     "reconcile": (
         "midas_pipelines.cli.stock.reconcile",
         "reconcile",
-        "Read back what 4Seller shows, and settle what differs.",
+        "Read back what 4Seller shows, and resolve differences.",
     ),
-    "rules": ("midas_pipelines.cli.stock.rules", "rules", "Shape what a channel shows of the shop's stock."),
+    "rules": (
+        "midas_pipelines.cli.stock.rules",
+        "rules",
+        "Set rules for what a channel shows of the shop's stock.",
+    ),
     "sandbox": (
         "midas_pipelines.cli.local.sandbox",
         "sandbox",
@@ -71,17 +75,17 @@ COMMANDS = {
     "status": (
         "midas_pipelines.cli.status",
         "status",
-        "Say what is in step, what waits and what needs a person.",
+        "Show what is in sync, what waits and what needs a person.",
     ),
-    "stock": ("midas_pipelines.cli.stock.movement", "stock", "See what runs out and what sells."),
+    "stock": ("midas_pipelines.cli.stock.movement", "stock", "Show low stock and top sellers."),
     "store": ("midas_pipelines.cli.local.store", "store", "Make a sample shop."),
     "webhooks": ("midas_pipelines.cli.webhooks", "webhooks", "List and replay the events that 4Seller sent."),
     "worker": (
         "midas_pipelines.cli.gateway",
         "worker",
-        "Work off webhooks and changes, without serving HTTP.",
+        "Process webhooks and changes, without serving HTTP.",
     ),
-    "sync": ("midas_pipelines.cli.dagster.sync", "sync", "Bring products, stock and orders together, now."),
+    "sync": ("midas_pipelines.cli.dagster.sync", "sync", "Sync products, stock and orders now."),
     "step-worker": (
         "midas_pipelines.cli.dagster.step_worker",
         "step_worker",
@@ -90,7 +94,7 @@ COMMANDS = {
     "workflows": (
         "midas_pipelines.cli.dagster.workflows",
         "workflows",
-        "Say what runs by itself, and how often.",
+        "List the automatic workflows and how often they run.",
     ),
 }
 
@@ -124,9 +128,9 @@ class Commands(click.Group):
             say(f"Error: {failed.format_message()}", err=True)
             ctx.exit(failed.exit_code)
         except Exception as failed:
-            from midas_pipelines.cli.opening import database_trouble  # which imports sqlalchemy
+            from midas_pipelines.cli.opening import database_error_text  # which imports sqlalchemy
 
-            sentence = database_trouble(failed)
+            sentence = database_error_text(failed)
             if sentence is None:
                 raise
             say(f"Error: {sentence}", err=True)
@@ -141,7 +145,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="midas-pipelines", prog_name="midas")
 def cli() -> None:
-    """Keep a shop and its marketplaces telling the same truth: products, stock, orders and statuses.
+    """Keep a shop and its marketplaces in sync: products, stock, orders and statuses.
 
     \b
     Settings come from the environment:

@@ -1,4 +1,4 @@
-"""`midas alerts`: what staff were told, and what waits to be told."""
+"""`midas alerts`: alerts to staff, sent and waiting."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MOST_LISTED = 100
 
 @click.group()
 def alerts() -> None:
-    """See what staff were told of, and send what waits. Targets are the apprise addresses in MIDAS_NOTIFY_URLS."""
+    """List staff alerts, and send those that are due. Targets are the apprise addresses in MIDAS_NOTIFY_URLS."""
 
 
 @alerts.command("list")
-@click.option("--all", "everything", is_flag=True, help="Every one, also those that are over.")
+@click.option("--all", "everything", is_flag=True, help="Also closed alerts.")
 @click.option("--kind", help="Only this kind, such as low_stock.")
 @json_option
 def show_alerts(everything: bool, kind: str | None, as_json: bool) -> None:

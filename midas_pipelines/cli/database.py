@@ -14,7 +14,7 @@ from midas_pipelines.store.schema import version
 
 @click.group()
 def db() -> None:
-    """Prepare the shop's database, or say where it stands.
+    """Prepare the shop's database, or show its version.
 
     Our tables and triggers are added beside the shop's; no column of the shop's is altered.
     """
@@ -25,21 +25,21 @@ def db() -> None:
 def upgrade_command(as_json: bool) -> None:
     """Create or renew our tables and triggers. Run twice, it changes nothing."""
     with shop_database(upgraded=False) as (_, database):
-        _tell(migrate.upgrade(database), as_json)
+        _print_version(migrate.upgrade(database), as_json)
 
 
 @db.command()
 @json_option
 def current(as_json: bool) -> None:
-    """Say which version the database is at, and what it lacks. Exits 1 when a sync could not run."""
+    """Show which version the database is at, and what is missing. Exits 1 when a sync could not run."""
     with shop_database(upgraded=False) as (_, database):
         at = version.version(database)
-        _tell(at, as_json)
+        _print_version(at, as_json)
     if not at.ready:
         raise SystemExit(1)
 
 
-def _tell(at: version.Version, as_json: bool) -> None:
+def _print_version(at: version.Version, as_json: bool) -> None:
     if as_json:
         print_json(asdict(at) | {"ready": at.ready})
         return

@@ -1,4 +1,4 @@
-"""`midas gateway` and `midas worker`: the second clock, in milliseconds."""
+"""`midas gateway` and `midas worker`: webhooks and changes in real time."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def gateway(host: str | None, port: int | None, worker: bool) -> None:
     """Serve webhooks and the shop's calls, and push changes as they happen. Ctrl-C finishes what is under way.
 
-    Several may run on one database. Without a key of `midas keys create` nobody can call it, and it listens on no
-    address but this machine's own. The API is described at /docs.
+    Several may run on one database. Without a key of `midas keys create` it accepts no calls, and listens
+    on this machine only. The API is described at /docs.
     """
     with shop_database() as (settings, database):
         from midas_pipelines.gateway import server  # fastapi takes half a second to import
@@ -55,7 +55,7 @@ def _service(settings: Settings, database: Database, *, worker: bool) -> Service
     from midas_pipelines.gateway.service import Service
 
     if worker:
-        settings.channel()  # says at once what is not set
+        settings.channel()  # fails early when something is not set
     try:
         return Service(settings, database, with_worker=worker)
     except ValueError as wrong:

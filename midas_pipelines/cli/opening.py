@@ -15,10 +15,10 @@ from midas_pipelines.store.schema.version import NotUpgraded, require_upgraded
 DATABASE_MODULES = ("sqlalchemy.", "psycopg.", "sqlite3")
 
 
-def database_trouble(error: BaseException) -> str | None:
+def database_error_text(error: BaseException) -> str | None:
     """A sentence for an error of a database, also one of several that came together; None for any other error."""
     for one in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
-        if (sentence := database_trouble(one)) is not None:
+        if (sentence := database_error_text(one)) is not None:
             return sentence
     if not f"{type(error).__module__}.".startswith(DATABASE_MODULES):
         return None

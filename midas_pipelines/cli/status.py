@@ -1,4 +1,4 @@
-"""`midas status`: what is in step, what waits, what needs a person."""
+"""`midas status`: what is in sync, what waits, what needs a person."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from midas_pipelines.store.operations.overview import overview
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Say what is in step, what waits and what needs a person."""
+    """Show what is in sync, what waits and what needs a person."""
     with shop_database() as (settings, database):
         seen = overview(database)
     workflows = timetable(settings)
@@ -38,5 +38,5 @@ def status(as_json: bool) -> None:
     if seen.last_syncs:
         print_table("Last syncs", seen.last_syncs)
     if seen.waiting:
-        title = "Set aside or backing off (midas items retry)"
+        title = "Quarantined or backing off (midas items retry)"
         print_table(title, seen.waiting, seen.waiting_total, "`midas items list` shows all")

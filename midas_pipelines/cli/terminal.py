@@ -1,4 +1,4 @@
-"""Words for a terminal: what came from outside does not speak to it."""
+"""Terminal output, with control characters in external text removed."""
 
 from __future__ import annotations
 

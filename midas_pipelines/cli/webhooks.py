@@ -1,4 +1,4 @@
-"""`midas webhooks`: the events that 4Seller sent, and what became of them."""
+"""`midas webhooks`: lists and replays the events that 4Seller sent."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def webhooks() -> None:
     help="quarantined: a person has to look. pending: not applied yet.",
 )
 @click.option(
-    "--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="The newest so many."
+    "--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Show the newest N."
 )
 @json_option
 def list_webhooks(state: str, limit: int, as_json: bool) -> None:
-    """List events with what became of them and why."""
+    """List events with their outcomes and reasons."""
     with shop_database() as (_, database), database.reading() as connection:
         rows = inbox.listed(connection, state=state, limit=limit)
         total = inbox.count(connection, state=state)
@@ -44,20 +44,20 @@ def list_webhooks(state: str, limit: int, as_json: bool) -> None:
         return
     if rows:
         print_table(f"Webhooks, {state.replace('_', ' ')}", rows, total, "--limit shows more")
-    say(f"{left.pending} wait, {left.quarantined} are set aside.")
+    say(f"{left.pending} are waiting, {left.quarantined} are quarantined.")
 
 
 @webhooks.command()
 @click.argument("ids", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All that were set aside.")
+@click.option("--all", "everything", is_flag=True, help="All quarantined events.")
 @json_option
 def replay(ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
-    """Put events back to be applied anew, by their webhook id; a running gateway or worker does it at once.
+    """Apply events again, by their webhook id; a running gateway or worker does it at once.
 
     An event that was applied before has no second effect.
     """
     if bool(ids) == everything:
-        raise click.UsageError("Name webhook ids, or give --all for those that were set aside.")
+        raise click.UsageError("Name webhook ids, or give --all for the quarantined ones.")
     with shop_database() as (_, database), database.writing() as connection:
         put_back = inbox.replay(connection, list(ids) if ids else None)
         notify(connection, WEBHOOKS)

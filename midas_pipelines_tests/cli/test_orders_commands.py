@@ -90,12 +90,12 @@ MISTAKES: dict[str, list[tuple[tuple[str, ...], str]]] = {
     "a parcel": [
         (("ship", "{sold}", "--carrier", " ", "--number", desk.UPS), "needs a carrier and a tracking number"),
         (("ship", "{sold}", "--carrier", "ups", "--number", ""), "needs a carrier and a tracking number"),
-        (("ship", "{sold}", "--carrier", "ups", "--number", desk.UPS[:-1] + "5"), "`--anyway` takes it"),
+        (("ship", "{sold}", "--carrier", "ups", "--number", desk.UPS[:-1] + "5"), "`--anyway` accepts it"),
         (("ship", "{sold}", "--carrier", "ups", "--number", "\x1b[2J"), "is no tracking number"),
         ((*SHIP, "--url", "javascript:alert(1)"), "address with https://"),
         ((*SHIP, "--url", "u" * 3000), "address with https://"),
         ((*SHIP, "--instead", desk.FEDEX), f"has no shipment {desk.FEDEX} on record"),
-        ((*SHIP, "--instead", desk.FEDEX, "--line", "1"), "--instead corrects a parcel as it is"),
+        ((*SHIP, "--instead", desk.FEDEX, "--line", "1"), "--instead corrects a shipment as it is"),
         (("ship", "{sold}", "--carrier", "ups"), "Missing option '--number'"),
     ],
     "a set-aside order": [
@@ -155,7 +155,7 @@ def test_shipping_says_what_left_and_what_follows(orders: Command, world: World,
     corrected = orders(
         "ship", ids["sold"], "--carrier", "fedex", "--number", desk.FEDEX, "--instead", desk.UPS
     )
-    assert f"the parcel {desk.UPS} is FedEx {desk.FEDEX} now" in corrected.output
+    assert f"the shipment {desk.UPS} is FedEx {desk.FEDEX} now" in corrected.output
     rest = json.loads(orders(*ship, "--line", "1", "--json").output)
     assert (rest["units"], rest["complete"], rest["corrected"]) == (1, True, False)
     full = orders("ship", ids["sold"], "--carrier", "pigeon", "--number", "P-1")
@@ -169,7 +169,7 @@ def test_a_parcel_gets_what_is_named_beyond_what_is_in_it_and_loses_nothing(
 ) -> None:
     ship = [part.format(**ids) for part in SHIP]
     assert "2 units in UPS" in orders(*ship, "--line", "1=2").output
-    assert "gets into it with --line" in orders(*ship).output
+    assert "Add what is left to ship with --line" in orders(*ship).output
     assert "nothing changed" in orders(*ship, "--line", "1=2").output
     less = orders(*ship, "--line", "1=1")
     assert (less.exit_code, "with 2 units of line 1, not 1" in less.stderr) == (2, True)
@@ -182,7 +182,7 @@ def test_a_parcel_gets_what_is_named_beyond_what_is_in_it_and_loses_nothing(
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        ("shipped", "4Seller is told anew."),
+        ("shipped", "it is pushed to 4Seller again."),
         ("refunded", "it is not pushed to 4Seller: the order is refunded there."),
     ],
 )
@@ -236,14 +236,14 @@ def test_what_a_person_has_seen_is_dismissed(orders: Command, world: World, ids:
 def test_what_was_dismissed_is_shown_as_that_until_it_is_tried_again(
     orders: Command, world: World, ids: dict[str, str]
 ) -> None:
-    assert "Needs a person: set aside" in orders("show", ids["aside"]).output
+    assert "Needs a person: quarantined" in orders("show", ids["aside"]).output
     orders("dismiss", ids["aside"])
     shown = orders("show", ids["aside"]).output
     assert "Dismissed." in shown
     assert "Needs a person" not in shown
     retried = orders("retry", ids["aside"])
     assert retried.exit_code == 1
-    assert "is still set aside" in retried.output
+    assert "is still quarantined" in retried.output
     desk.edit(world, ids["aside"], ("A", 1))
     assert "imported" in orders("retry", ids["aside"]).output
 
@@ -267,7 +267,7 @@ def test_a_retry_that_4seller_or_the_order_stands_in_the_way_of_is_exit_code_1(
     orders: Command, world: World, ids: dict[str, str]
 ) -> None:
     aside = orders("retry", ids["aside"])
-    assert (aside.exit_code, "is still set aside: " in aside.output) == (1, True)
+    assert (aside.exit_code, "is still quarantined: " in aside.output) == (1, True)
     assert json.loads(orders("retry", ids["aside"], "--json").output)["exception"] == "quarantined"
     world.faults(s500=1.0)
     down = orders("retry", ids["sold"])

@@ -17,12 +17,12 @@ from midas_pipelines.store.operations.sync_log import sync_of_run
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 OLD_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 WRONG_USAGE = ("SettingsError", "BadCredentials", "UnknownSku", "PlanRefused")
-"""Failures that a person mends in the settings or the call: exit code 2."""
+"""Failures that the caller can fix in settings or arguments: exit code 2."""
 
 
 @click.group()
 def sync() -> None:
-    """Bring products, stock and orders together, now.
+    """Sync products, stock and orders now.
 
     Each command runs the Dagster job of that workflow in this process; with DAGSTER_HOME set the run is in the UI. It
     exits 1 when something failed, also when a check of the job did.
@@ -50,7 +50,7 @@ def products(
 ) -> None:
     """Create, update and take off products on 4Seller, so that it shows what the shop sells.
 
-    What would zero, remove or reprice too much of the catalogue at once waits while the rest is sent: write it with
+    What would zero, remove or reprice too much of the catalog at once waits while the rest is sent: write it with
     --plan, read it, and send it with --apply, which refuses when anything in it has changed since.
     """
     if plan_file is not None:
@@ -91,7 +91,7 @@ def orders(as_json: bool) -> None:
 @sync.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Bring order statuses together, both ways."""
+    """Sync order statuses, both ways."""
     _run("status_sync", None, "status", STATUS_COUNTS, as_json)
 
 
@@ -169,8 +169,10 @@ def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
     if as_json:
         print_json({"plan": str(path), "hash": plan.hash, "steps": len(plan.steps), **counts})
     else:
-        told = ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to do"
-        say(f"{path}: {told}. Nothing was sent. Apply it with `midas sync products --apply {path}`.")
+        summary = (
+            ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to do"
+        )
+        say(f"{path}: {summary}. Nothing was sent. Apply it with `midas sync products --apply {path}`.")
 
 
 def _plan(full: bool, skus: list[str], as_json: bool) -> None:

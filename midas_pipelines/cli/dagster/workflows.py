@@ -1,4 +1,4 @@
-"""`midas workflows`: what runs by itself, how often."""
+"""`midas workflows`: the automatic workflows and how often they run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from midas_pipelines.settings import load_settings
 @click.command()
 @json_option
 def workflows(as_json: bool) -> None:
-    """Say which workflows run by themselves, how often, and which setting changes it.
+    """List the workflows: whether and how often they run automatically, and which setting changes it.
 
     \b
     MIDAS_SCHEDULES=true         turns all of them on (`midas dev` does)
@@ -31,7 +31,7 @@ def row(entry: Entry) -> dict[str, object]:
     """One line of the table."""
     return {
         "workflow": entry.workflow,
-        "by itself": "on" if entry.on else "off",
+        "automatic": "on" if entry.on else "off",
         "when": entry.every,
         "batch": entry.batch or "",
         "at once": f"{entry.at_once}, fixed" if entry.at_once_is_fixed else entry.at_once,

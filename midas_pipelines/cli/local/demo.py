@@ -102,9 +102,9 @@ def _workflows(database: Database, say: Callable[[str], None]) -> Callable[[str,
         record = sync_of_run(database, kind, run.run_id) or {}
         failed = [check for check in run.checks if not check["passed"] and check["severity"] == "ERROR"]
         passed = run.succeeded and record.get("outcome") == "done" and not failed
-        told = run.failure or _told(record.get("counts") or {}, run.checks)
+        summary = run.failure or _summary(record.get("counts") or {}, run.checks)
         return DemoStep(
-            step, told, record.get("requests"), round(record.get("seconds") or 0.0, 2), run.run_id, passed
+            step, summary, record.get("requests"), round(record.get("seconds") or 0.0, 2), run.run_id, passed
         )
 
     return workflow
@@ -127,7 +127,7 @@ SHOWN = [
 ]
 
 
-def _told(counts: dict[str, Any], checks: list[dict[str, Any]]) -> str:
+def _summary(counts: dict[str, Any], checks: list[dict[str, Any]]) -> str:
     parts = [f"{counts[name]} {name.replace('_', ' ')}" for name in SHOWN if counts.get(name)]
     if checks:
         parts.append(f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed")
@@ -165,8 +165,8 @@ def _change_products(database: Database) -> DemoStep:
             "sku": "MD-NEW-1",
         }
         connection.execute(sa.insert(products).values(new | {"price": "12.90", "stock_quantity": 15}))
-    told = "12 new prices, 25 new stock counts, 1 archived, 1 new product"
-    return DemoStep("Change products in the shop", told, None, _since(started), "")
+    summary = "12 new prices, 25 new stock counts, 1 archived, 1 new product"
+    return DemoStep("Change products in the shop", summary, None, _since(started), "")
 
 
 def _place_orders(control_url: str) -> DemoStep:

@@ -28,7 +28,7 @@ from midas_pipelines.storefront import sample
 
 READY_SECONDS = 120
 ORDERS_KEPT = timedelta(days=30)
-"""So many days of orders, that a sample shop may be looked at by day."""
+"""Days of orders that a sample shop keeps."""
 
 
 KEY_NAME = "midas dev"
@@ -62,7 +62,7 @@ class Part:
     def require_alive(self) -> None:
         """Raises click.ClickException when it has ended."""
         if self.child is not None and self.child.poll() is not None:
-            raise click.ClickException(f"{self.name} ended by itself; its last words are in {self.log}.")
+            raise click.ClickException(f"{self.name} ended unexpectedly; see {self.log}.")
 
 
 @click.command()
@@ -165,7 +165,7 @@ def _gateway(port: int) -> list[str]:
 
 
 def _dagster(port: int) -> list[str]:
-    # The module rather than a workspace file: works from any folder. dagster's script stands beside our python.
+    # The module rather than a workspace file: works from any folder. dagster's script is beside our python.
     dagster = Path(sys.executable).parent / "dagster"
     return [str(dagster), "dev", "-m", "midas_pipelines.definitions", "-h", "127.0.0.1", "-p", str(port)]
 

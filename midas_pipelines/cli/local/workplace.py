@@ -65,7 +65,7 @@ class Workplace:
         write_dagster_yaml(self.dagster_home, load_settings())
 
     def clear_shop(self) -> None:
-        """Forgets the sample shop and what the sandbox holds; Dagster's history stays."""
+        """Deletes the sample shop and the sandbox's state; Dagster's history stays."""
         for path in self.root.glob("shop.db*"):
             path.unlink()
         for path in self.root.glob("sandbox.json*"):

@@ -1,4 +1,4 @@
-"""`midas orders`: look at marketplace orders, ship them, and settle what needs a person."""
+"""`midas orders`: show marketplace orders, ship them, and resolve exceptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The group that the commands on orders hang on, and what they share: ids, lines, mistakes."""
+"""The command group `midas orders`, and what its commands share: ids, lines, errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.sync.orders.model.lookup import NoSuchOrder, find_order
 
 BY_HAND = "an operator: midas orders"
-"""The cause of what is done with these commands, in the order's story."""
+"""The cause of these commands' changes in the order's timeline."""
 
 MOST_UNITS = 2**31 - 1
 
@@ -25,19 +25,19 @@ line_option = click.option(
     "lines",
     multiple=True,
     metavar="N[=UNITS]",
-    help="Only this line of the order, and so many units of it; may be given several times.",
+    help="Only this line of the order, or UNITS of it; may be given several times.",
 )
 
 
 class Mistaken(click.ClickException):
-    """Something that the person who called can mend: exit code 2."""
+    """An error that the caller can fix: exit code 2."""
 
     exit_code = 2
 
 
 @click.group()
 def orders() -> None:
-    """Look at marketplace orders, ship them, and settle what needs a person.
+    """Show marketplace orders, ship them, and resolve exceptions.
 
     ID is the marketplace's id, the order number or the shop's own id of an order, in every command.
     """

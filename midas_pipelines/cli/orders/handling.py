@@ -1,4 +1,4 @@
-"""`midas orders ship | map | return`: goods that leave, are named, and come back."""
+"""`midas orders ship | map | return`: shipments, mappings and returns."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
 @order_argument
 @click.option("--carrier", required=True, help="UPS, USPS, FedEx, DHL, or any other name.")
 @click.option("--number", required=True, help="The tracking number as on the label.")
-@click.option("--url", help="The page that follows the parcel; known for the usual carriers.")
-@click.option("--anyway", is_flag=True, help="Take a number that the carrier's formats do not know.")
-@click.option("--instead", metavar="NUMBER", help="Correct a parcel that is on record under this number.")
+@click.option("--url", help="The tracking page; known for the usual carriers.")
+@click.option("--anyway", is_flag=True, help="Accept a number that does not match the carrier's formats.")
+@click.option("--instead", metavar="NUMBER", help="Correct the shipment that is on record under this number.")
 @line_option
 @json_option
 def ship(
@@ -53,47 +53,47 @@ def ship(
     lines: Sequence[str],
     as_json: bool,
 ) -> None:
-    """Record a parcel: everything that is left to ship, or the given lines.
+    """Record a shipment: everything that is left to ship, or the given lines.
 
-    The shop's order moves on at once; 4Seller is told, with the tracking number, by the next `midas sync status`.
-    The same parcel recorded again changes nothing; with --line it gets what it is to hold beyond what is on record.
+    The shop's order is updated at once; the next `midas sync status` pushes status and tracking number to 4Seller.
+    The same shipment recorded again changes nothing; with --line it grows to the given units.
     """
     if instead and lines:
-        raise Mistaken("--instead corrects a parcel as it is: it takes no --line.")
+        raise Mistaken("--instead corrects a shipment as it is: it takes no --line.")
     with opened(order_id) as (settings, database, row):
-        clerk = OrderContext(f"{BY_HAND} ship", mail=mail_policy(settings))
+        context = OrderContext(f"{BY_HAND} ship", mail=mail_policy(settings))
         try:
-            parcel = carriers.tracking(carrier, number, url=url, anyway=anyway)
-            untold = None
+            shipment = carriers.tracking(carrier, number, url=url, anyway=anyway)
+            unpushed = None
             if instead:
-                untold = shipments.correct(database, row.id, instead, parcel, clerk)
+                unpushed = shipments.correct(database, row.id, instead, shipment, context)
                 shipped = shipments.Shipped(new=False)
             else:
-                units = parse_lines(lines, _most(database, row, parcel.number))
-                shipped = shipments.record_shipment(database, row.id, parcel, clerk, units=units)
+                units = parse_lines(lines, _most(database, row, shipment.number))
+                shipped = shipments.record_shipment(database, row.id, shipment, context, units=units)
         except carriers.BadTracking as bad:
-            hint = " `--anyway` takes it as it is." if bad.doubtful else ""
+            hint = " `--anyway` accepts it." if bad.doubtful else ""
             raise Mistaken(f"{bad}{hint}") from None
         except shipments.CannotShip as why:
             raise Mistaken(str(why)) from None
-    told = {"order": row.marketplace_order_id, **asdict(shipped), **parcel.model_dump()}
-    named = f"{parcel.carrier} {parcel.number}"
+    record = {"order": row.marketplace_order_id, **asdict(shipped), **shipment.model_dump()}
+    named = f"{shipment.carrier} {shipment.number}"
     if as_json:
-        print_json(told | {"corrected": bool(instead), "untold": untold})
+        print_json(record | {"corrected": bool(instead), "untold": unpushed})
     elif instead:
-        news = untold or "4Seller is told anew"
-        say(f"Order {row.marketplace_order_id}: the parcel {instead} is {named} now; {news}.")
+        news = unpushed or "it is pushed to 4Seller again"
+        say(f"Order {row.marketplace_order_id}: the shipment {instead} is {named} now; {news}.")
     elif not shipped.new:
-        rest = "" if shipped.complete else " What is left to ship gets into it with --line."
-        say(f"Order {row.marketplace_order_id}: this parcel is on record already; nothing changed.{rest}")
+        rest = "" if shipped.complete else " Add what is left to ship with --line."
+        say(f"Order {row.marketplace_order_id}: this shipment is on record already; nothing changed.{rest}")
     else:
         rest = "everything has left" if shipped.complete else "the rest is still to ship"
         say(f"Order {row.marketplace_order_id}: {shipped.units} units in {named}; {rest}.")
-        say(parcel.url or "No page is known that follows this parcel.")
+        say(shipment.url or "No tracking page is known for this shipment.")
 
 
 def _most(database: Database, row: sa.Row[Any], number: str | None) -> dict[int, int]:
-    """All of a line, for whoever names no count: what the parcel may hold, or else what was sold."""
+    """The units of each line when no count is given: what the shipment may hold, or else what was sold."""
     with database.reading() as connection:
         most = shipments.may_hold(connection, row, number)
         return {line.line: most[line.line] or line.quantity for line in order_lines(connection, row.id)}
@@ -111,7 +111,7 @@ def _most(database: Database, row: sa.Row[Any], number: str | None) -> dict[int,
 @click.option("--sku", required=True, help="The SKU of the shop's item that was sold.")
 @json_option
 def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
-    """Say which item an unmapped line sold; its stock is taken now, once."""
+    """Map an unmapped line to an item; its stock is allocated now, once."""
     with opened(order_id) as (_, database, row):
         with database.reading() as connection:
             item = items_by_sku(connection, [sku]).get(sku)
@@ -121,9 +121,9 @@ def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
             done = unmapped.map_line(database, row.id, number, item, OrderContext(f"{BY_HAND} map"))
         except unmapped.CannotMap as why:
             raise Mistaken(f"Order {row.marketplace_order_id}: {why}") from None
-    told = {"order": row.marketplace_order_id, "line": number, "sku": sku, "mapped": done}
+    record = {"order": row.marketplace_order_id, "line": number, "sku": sku, "mapped": done}
     if as_json:
-        print_json(told)
+        print_json(record)
     else:
         result = f"is {sku} now" if done else f"is {sku} already; nothing changed"
         say(f"Order {row.marketplace_order_id}: line {number} {result}.")
@@ -146,8 +146,8 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
         for number, count in (units or {}).items():
             if count > left[number]:
                 raise Mistaken(f"Line {number} has {left[number]} units that have left and not come back.")
-        clerk = OrderContext(f"{BY_HAND} return")
-        back = restock_units(connection, row, "returned", clerk, units=units, all_shipped=whole)
+        context = OrderContext(f"{BY_HAND} return")
+        back = restock_units(connection, row, "returned", context, units=units, all_shipped=whole)
     if as_json:
         print_json({"order": row.marketplace_order_id, "units": back})
     else:

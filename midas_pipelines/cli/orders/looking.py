@@ -1,4 +1,4 @@
-"""`midas orders list | show | messages`: what there is, what happened, what could not be sent."""
+"""`midas orders list | show | messages`: orders, their timelines, unsent messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.lookup import list_orders
 from midas_pipelines.sync.orders.timeline import Timeline, read_timeline
 
-EXCEPTIONS = ["any", "quarantined", *(flaw.value for flaw in OrderException)]
+EXCEPTIONS = ["any", "quarantined", *(exception.value for exception in OrderException)]
 STATUSES = ["pending", "processing", "shipped", "delivered", "cancelled", "refunded"]
 MESSAGE_STATES = ["waiting", "sending", "failed", "unsure"]
 SHOWN = ("order", "local_id", "channel", "status", "shop_status", "total", "placed", "exception")
@@ -29,9 +29,9 @@ SHOWN = ("order", "local_id", "channel", "status", "shop_status", "total", "plac
 @click.option(
     "--exception", type=click.Choice(EXCEPTIONS), help="Only orders that need a person for this reason."
 )
-@click.option("--status", type=click.Choice(STATUSES), help="Only orders that stand there.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only orders with this status.")
 @click.option(
-    "--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="At most so many."
+    "--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="Show at most this many."
 )
 @json_option
 def list_orders_command(exception: str | None, status: str | None, limit: int, as_json: bool) -> None:
@@ -64,13 +64,13 @@ def _in_short(row: dict[str, Any]) -> dict[str, Any]:
 @order_argument
 @json_option
 def show_order(order_id: str, as_json: bool) -> None:
-    """Tell an order's whole story: steps, stock, parcels and messages, with times and causes."""
+    """Show an order's timeline: steps, stock, shipments and messages, with times and causes."""
     with opened(order_id) as (_, database, row), database.reading() as connection:
-        story = read_timeline(connection, row)
+        timeline = read_timeline(connection, row)
     if as_json:
-        print_json(asdict(story))
+        print_json(asdict(timeline))
     else:
-        _print_story(story)
+        _print_timeline(timeline)
 
 
 @orders.command()
@@ -97,8 +97,8 @@ def _put_back(database: Any, state: str | None) -> int:
     return send_again(database, [state] if state in GIVEN_UP else GIVEN_UP)
 
 
-def _print_story(story: Timeline) -> None:
-    order = story.order
+def _print_timeline(timeline: Timeline) -> None:
+    order = timeline.order
     say(
         f"Order {order['marketplace_order_id']} on {order['sales_channel'] or 'a marketplace'}, "
         f"{order['order_number'] or 'no order of the shop'} (id {order['local_order_id'] or 'none'}): "
@@ -107,18 +107,18 @@ def _print_story(story: Timeline) -> None:
     )
     if order["exception"] or order["reason"]:
         dismissed = order["outcome"] == "dismissed"
-        state = "Dismissed" if dismissed else f"Needs a person: {order['exception'] or 'set aside'}"
+        state = "Dismissed" if dismissed else f"Needs a person: {order['exception'] or 'quarantined'}"
         say(f"{state}. {order['reason'] or ''}".rstrip())
-    if story.lines:
+    if timeline.lines:
         names = ("line", "sku", "title", "quantity", "taken", "released", "backordered", "shipped")
-        print_table("Lines", [{name: line[name] for name in names} for line in story.lines])
-    form = _form([one.at for one in story.entries], datetime.now(UTC))
+        print_table("Lines", [{name: line[name] for name in names} for line in timeline.lines])
+    form = _form([one.at for one in timeline.entries], datetime.now(UTC))
     entries = [
         {"UTC": f"{one.at:{form}}", "what": one.what, "detail": one.detail, "cause": one.cause}
-        for one in story.entries
+        for one in timeline.entries
     ]
     if entries:
-        print_table(f"What happened, from {story.entries[0].at:%Y-%m-%d}", entries)
+        print_table(f"What happened, from {timeline.entries[0].at:%Y-%m-%d}", entries)
 
 
 def _form(moments: Sequence[datetime], now: datetime) -> str:

@@ -1,4 +1,4 @@
-"""`midas orders settle | dismiss | retry | forget`: what a person decides."""
+"""`midas orders settle | dismiss | retry | forget`: decisions of a person."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from midas_pipelines.sync.orders.retry import CannotRetry, NothingToDismiss, Ret
     "decision",
     required=True,
     type=click.Choice(["shipped", "cancelled"]),
-    help="Whether the sale stands.",
+    help="The status that counts.",
 )
-@click.option("--restock", is_flag=True, help="With `cancelled`: what had left is back on the shelf.")
+@click.option("--restock", is_flag=True, help="With `cancelled`: shipped goods are back in stock.")
 @json_option
 def settle(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
-    """Decide a conflict: a cancellation that met a shipment.
+    """Resolve a conflict between a cancellation and a shipment.
 
-    As shipped: the sale stands, takes its stock again, and 4Seller is told where the shop's order is. As cancelled: what is
-    on the shelf is free again; what had left comes back with --restock.
+    As shipped: the sale is valid, its stock is allocated again, and the shop's status is pushed to 4Seller. As cancelled:
+    unshipped stock is released; shipped stock comes back with --restock.
     """
     if restock and decision != "cancelled":
         raise Mistaken("--restock goes with --as cancelled.")
     with opened(order_id) as (settings, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
-        clerk = OrderContext(f"{BY_HAND} settle", mail=mail_policy(settings))
+        context = OrderContext(f"{BY_HAND} settle", mail=mail_policy(settings))
         try:
-            conflicts.resolve_conflict(connection, row, decision, clerk, restock=restock)
+            conflicts.resolve_conflict(connection, row, decision, context, restock=restock)
         except conflicts.NoConflict as why:
             raise Mistaken(str(why)) from None
     if as_json:
@@ -58,9 +58,9 @@ def settle(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
 @order_argument
 @json_option
 def dismiss_(order_id: str, as_json: bool) -> None:
-    """Say that you have looked at an order and take it as it is: odd quantities, totals, statuses, edits, refusals.
+    """Accept an order as it is: unexpected quantities, totals, statuses, edits, refusals.
 
-    A set-aside order stays on record and is not tried again, unless by `midas orders retry`.
+    A quarantined order stays on record and is retried only by `midas orders retry`.
     """
     with opened(order_id) as (_, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
@@ -83,7 +83,7 @@ def dismiss_(order_id: str, as_json: bool) -> None:
 def retry(order_id: str, mail: bool, as_json: bool) -> None:
     """Read the order from 4Seller again and do everything that is open on it.
 
-    Exits 1 when it is still set aside.
+    Exits 1 when it is still quarantined.
     """
     with shop_database() as (settings, database):
         settings.channel()
@@ -97,14 +97,14 @@ def retry(order_id: str, mail: bool, as_json: bool) -> None:
     if as_json:
         print_json(done.record)
     else:
-        say(_told(done))
+        say(_summary(done))
     if done.exception == "quarantined":
         raise SystemExit(1)
 
 
-def _told(done: Retried) -> str:
+def _summary(done: Retried) -> str:
     if done.exception == "quarantined":
-        return f"Order {done.order} is still set aside: {done.reason}"
+        return f"Order {done.order} is still quarantined: {done.reason}"
     news = "imported" if done.imported else "moved on" if done.moved_on else "nothing new from 4Seller"
     left = [f"still open: {done.exception}"] if done.exception else []
     if done.messages:
@@ -133,4 +133,4 @@ def forget(order_id: str, yes: bool, as_json: bool) -> None:
     if as_json:
         print_json({"order": row.marketplace_order_id, "forgotten": True})
     else:
-        say(f"Order {row.marketplace_order_id}: its buyer is forgotten; amounts and stock stay.")
+        say(f"Order {row.marketplace_order_id}: its buyer is erased; amounts and stock stay.")

@@ -1,4 +1,4 @@
-"""`midas conflicts`: what shop and 4Seller disagree on, and a person's word on it."""
+"""`midas conflicts`: lists and resolves conflicts between shop and 4Seller."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SHOWN = ("id", "sku", "field", "shop_value", "fourseller_value", "policy", "foun
 
 @click.group()
 def conflicts() -> None:
-    """See and settle what the shop and 4Seller disagree on; leave fields on 4Seller alone with pins."""
+    """List and resolve conflicts between shop and 4Seller; pin fields to keep them as they are on 4Seller."""
 
 
 @conflicts.command("list")
-@click.option("--all", "everything", is_flag=True, help="Also the settled ones, the newest first.")
+@click.option("--all", "everything", is_flag=True, help="Also the resolved ones, the newest first.")
 @json_option
 def show_all(everything: bool, as_json: bool) -> None:
-    """The conflicts that wait."""
+    """List the open conflicts."""
     with shop_database() as (_, database), database.reading() as connection:
         found = recent_conflicts(connection) if everything else open_conflicts(connection)
     names = (*SHOWN, "taken", "settled_by") if everything else SHOWN
@@ -46,7 +46,7 @@ def show_all(everything: bool, as_json: bool) -> None:
     elif rows:
         print_table("Conflicts", rows)
     else:
-        say("No conflict waits.")
+        say("No conflict is open.")
 
 
 @conflicts.command("show")
@@ -70,18 +70,18 @@ def show_conflicts(conflict_id: int, as_json: bool) -> None:
 @click.argument("conflict_id", type=CONFLICT_ID, metavar="ID")
 @click.option("--take", type=click.Choice(SIDES), required=True, help="Whose value counts.")
 @json_option
-def settle(conflict_id: int, take: str, as_json: bool) -> None:
-    """Settle a conflict: take the shop's value, which the next sync pushes, or the marketplace's.
+def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
+    """Resolve a conflict: take the shop's value, which the next sync pushes, or the marketplace's.
 
-    The marketplace's quantity becomes a row of the ledger; any other field of its is pinned. A product that is no
-    item's is deleted from 4Seller with `--take shop` and left alone with `--take marketplace`.
+    The marketplace's quantity becomes a row of the ledger; any other field is pinned. A product that matches no
+    item is deleted from 4Seller with `--take shop` and left alone with `--take marketplace`.
     """
     with shop_database() as (settings, database):
         done = _run(resolve(_engine(settings, database), conflict_id, take, getpass.getuser()))
     if as_json:
         print_json(done)
     else:
-        say(f"Conflict {conflict_id} is settled: the {take}'s {done.get('field')} counts.")
+        say(f"Conflict {conflict_id} is resolved: the {take}'s {done.get('field')} counts.")
 
 
 @conflicts.command()

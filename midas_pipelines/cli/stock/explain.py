@@ -1,4 +1,4 @@
-"""`midas explain`: why 4Seller shows what it shows of one item."""
+"""`midas explain`: explains what 4Seller shows for an item."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import click
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.sync.explain import explain_item as tell
+from midas_pipelines.sync.explain import explain_item as explanation_of
 from midas_pipelines.sync.explain import lineage
 from midas_pipelines.sync.rules.edit import BadRule
 
@@ -19,12 +19,12 @@ def explain_item(sku: str, as_json: bool) -> None:
     """Print the lineage of what 4Seller shows of an item: what it confirmed, the rule, the ledger rows, their causes."""
     with shop_database() as (settings, database):
         try:
-            told = tell(database, sku, settings.title_limit)
+            explanation = explanation_of(database, sku, settings.title_limit)
         except BadRule as wrong:
             raise click.UsageError(str(wrong)) from None
     if as_json:
-        print_json(told)
+        print_json(explanation)
         return
     say(f"{sku}:")
-    for line in lineage(told):
+    for line in lineage(explanation):
         say(f"  {line}")

@@ -1,4 +1,4 @@
-"""`midas items`: what was set aside or keeps failing, and giving it another try."""
+"""`midas items`: lists and retries quarantined and failing items; links SKUs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from midas_pipelines.sync.orders.stock.unmapped import map_known_lines
 
 @click.group()
 def items() -> None:
-    """See which items were set aside or keep failing, and give them another try."""
+    """List quarantined and failing items, and retry them."""
 
 
 @items.command("list")
 @json_option
 def list_items(as_json: bool) -> None:
-    """List the items that are set aside or backing off, each with its reason."""
+    """List the items that are quarantined or backing off, with their reasons."""
     with shop_database() as (_, database):
         found = quarantined_items(database)
     if as_json:
@@ -29,7 +29,7 @@ def list_items(as_json: bool) -> None:
     elif found:
         print_table("Items that wait", found)
     else:
-        say("No item is set aside or backing off.")
+        say("No item is quarantined or backing off.")
 
 
 @items.command()
@@ -37,7 +37,7 @@ def list_items(as_json: bool) -> None:
 @click.option("--all", "every", is_flag=True, help="Every item that waits.")
 @json_option
 def retry(skus: tuple[str, ...], every: bool, as_json: bool) -> None:
-    """Free set-aside items for the next sync: the SKUs named, or --all."""
+    """Free quarantined items for the next sync: the SKUs named, or --all."""
     if bool(skus) == every:
         raise click.UsageError("Name the SKUs to retry, or give --all.")
     with shop_database() as (_, database):
@@ -57,7 +57,7 @@ def retry(skus: tuple[str, ...], every: bool, as_json: bool) -> None:
 @click.argument("sku")
 @click.argument("hub_sku")
 def link(sku: str, hub_sku: str) -> None:
-    """Remember that orders mean the shop's item SKU when they say HUB_SKU; lines that wait for it are mapped now."""
+    """Link HUB_SKU, as orders spell it, to the shop's item SKU; waiting lines are mapped now."""
     with shop_database() as (_, database):
         with database.writing() as connection:
             found = items_by_sku(connection, [sku, hub_sku])
@@ -75,7 +75,7 @@ def link(sku: str, hub_sku: str) -> None:
 @items.command()
 @click.argument("hub_sku")
 def unlink(hub_sku: str) -> None:
-    """Forget what HUB_SKU means; orders that were mapped stay so."""
+    """Remove the link of HUB_SKU; mapped orders stay mapped."""
     with shop_database() as (_, database), database.writing() as connection:
         if not hub_skus.unlink(connection, hub_sku):
             raise click.ClickException(f"{hub_sku} is not linked: `midas items show` lists what is.")

@@ -1,4 +1,4 @@
-"""`midas stock`: what runs out, and what sells."""
+"""`midas stock`: low stock and top sellers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from midas_pipelines.sync.operations.low_stock import check_low_stock
 
 @click.group()
 def stock() -> None:
-    """See what runs out and what sells."""
+    """Show low stock and top sellers."""
 
 
 @stock.command()

@@ -1,4 +1,4 @@
-"""`midas reconcile`: read back what 4Seller shows, and settle what differs."""
+"""`midas reconcile`: reads back what 4Seller shows, and resolves differences."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ COUNTS = (
 @click.command()
 @json_option
 def reconcile(as_json: bool) -> None:
-    """Read every listing back, compare it with the shop, and settle what differs by policy.
+    """Read every listing back, compare it with the shop, and resolve differences by policy.
 
     Runs the Dagster job `consistency_check` in this process. Consistency is the share of items that 4Seller showed as
-    they should be, before anything was settled; null when none could be judged. Items that are being pushed count as
+    they should be, before anything was resolved; null when none could be judged. Items that are being pushed count as
     changing, those that no readable row shows as not seen. Exits 1 when it failed, 2 for wrong settings.
     """
     with shop_database() as (settings, database):

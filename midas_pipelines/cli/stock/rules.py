@@ -87,10 +87,10 @@ def show_rules(channel: str | None, as_json: bool) -> None:
 @click.option(
     "--minimum-price", type=AmountType(), metavar="USD", help="Raise a lower selling price to this."
 )
-@click.option("--policy", help="Who is right: source_wins, marketplace_wins or manual.")
+@click.option("--policy", help="Which side wins: source_wins, marketplace_wins or manual.")
 @click.option("--price-policy", help="The same for prices alone.")
 @click.option("--quantity-policy", help="The same for quantities alone.")
-@click.option("--content-policy", help="The same for words and pictures alone.")
+@click.option("--content-policy", help="The same for content alone.")
 @click.option("--low-stock", type=int, metavar="N", help="Alert when N or fewer are left.")
 @click.option("--cover-days", type=int, metavar="DAYS", help="Alert when stock lasts fewer days.")
 @click.option("--from", "valid_from", type=MOMENTS, help="When it begins to hold, UTC.")
@@ -124,7 +124,7 @@ def put(
     if as_json:
         print_json({"set": True, "items_marked": marked})
     else:
-        say(f"Set. {marked} items will be looked at again by the next sync.")
+        say(f"Set. {marked} items will be checked again by the next sync.")
 
 
 @rules.command()
@@ -151,14 +151,14 @@ def explain(sku: str, channel: str, as_json: bool) -> None:
     """Print the arithmetic from stock on hand to what the channel shows."""
     with shop_database() as (_, database):
         try:
-            told = explain_rule(database, sku, channel)
+            explanation = explain_rule(database, sku, channel)
         except BadRule as wrong:
             raise click.UsageError(str(wrong)) from None
     if as_json:
-        print_json(told)
+        print_json(explanation)
         return
     say(f"{sku} on {channel}:")
-    for line in told["arithmetic"]:
+    for line in explanation["arithmetic"]:
         say(f"  {line}")
 
 
@@ -176,16 +176,16 @@ def simulate_rule(
     """
     with shop_database() as (_, database):
         try:
-            told = simulate(database, values, channel=channel, sku=sku, category=category, days=days)
+            result = simulate(database, values, channel=channel, sku=sku, category=category, days=days)
         except BadRule as wrong:
             raise click.UsageError(str(wrong)) from None
     if as_json:
-        print_json(told.as_dict())
+        print_json(result.as_dict())
         return
-    for line in told.sentences():
+    for line in result.sentences():
         say(line)
-    if told.items:
-        print_table("Items it would have changed most", told.items)
+    if result.items:
+        print_table("Items it would have changed most", result.items)
 
 
 def _utc(moment: datetime | None) -> datetime | None:
