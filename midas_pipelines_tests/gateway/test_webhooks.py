@@ -213,7 +213,7 @@ def test_an_event_that_fails_waits_and_goes_on_later(
     def fail(*_: object) -> list[object]:
         raise RuntimeError("no")
 
-    monkeypatch.setattr("midas_pipelines.gateway.worker.webhook_worker.import_told", fail)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.webhook_worker.import_order_webhooks", fail)
     gateway.tell("order.created", sale("X"))
     query = "SELECT attempts, reason, next_attempt_at FROM marketplace_webhooks"
     found = gateway.wait(lambda: [row for row in rows(gateway.world.database, query) if row.attempts])[0]
