@@ -64,7 +64,9 @@ def write_each(
         with connection.begin_nested():
             write(rows)
     except (sa.exc.StatementError, ValueError, ArithmeticError) as refused:
-        if isinstance(refused, sa.exc.OperationalError) or connection.invalidated:
+        if connection.invalidated or (
+            isinstance(refused, sa.exc.OperationalError) and not _of_a_row(refused)
+        ):
             raise
         if len(rows) > 1:
             middle = len(rows) // 2
@@ -74,6 +76,11 @@ def write_each(
             on_bad(rows[0], refused)
         else:
             log.warning("A row cannot be written and is left out: %s", in_short(refused))
+
+
+def _of_a_row(refused: sa.exc.OperationalError) -> bool:
+    """Whether a row alone is at fault: too large for an index or a page, or refused by a trigger of the shop's."""
+    return str(getattr(refused.orig, "sqlstate", "")).startswith(("54", "55000"))
 
 
 def in_short(refused: Exception) -> str:

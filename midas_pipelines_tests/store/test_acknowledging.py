@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -139,3 +140,21 @@ def test_what_is_no_rows_fault_is_raised(shop: Database) -> None:
 
     with shop.writing() as connection, pytest.raises(sa.exc.OperationalError):
         write_each(connection, [1, 2], away)
+
+
+@pytest.mark.parametrize("state", ["54000", "55000"])
+def test_a_row_that_is_too_large_or_refused_by_a_trigger_is_left_out_alone(
+    shop: Database, state: str
+) -> None:
+    def write(part: Sequence[int]) -> None:
+        if 2 in part:
+            error = Exception("index row size 3000 exceeds btree maximum")
+            error.sqlstate = state  # type: ignore[attr-defined]
+            raise sa.exc.OperationalError("", {}, error)
+        written.extend(part)
+
+    written: list[int] = []
+    bad: list[Any] = []
+    with shop.writing() as connection:
+        write_each(connection, [1, 2, 3], write, lambda row, _: bad.append(row))
+    assert (written, bad) == ([1, 3], [2])
