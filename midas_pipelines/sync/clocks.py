@@ -1,4 +1,4 @@
-"""Measuring the database's and 4Seller's clock against this machine's, and an alert where they are apart."""
+"""Compares the database's and 4Seller's clock with this machine's, and raises an alert where they differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOVED_SECONDS = 2.0
 
 
 def note_clocks(database: Database, fourseller_ahead: float | None) -> dict[str, float]:
-    """Keeps how many seconds each clock is ahead of this machine's, and raises or clears the alert of each.
+    """Stores how many seconds each clock is ahead of this machine's, and raises or clears the alert of each.
 
     Args:
         database: the shop's.
@@ -26,7 +26,7 @@ def note_clocks(database: Database, fourseller_ahead: float | None) -> dict[str,
     with database.reading() as connection:
         kept, alerted = read_clocks(connection), open_subjects(connection, CLOCK_APART)
     moved = {whose for whose, ahead in found.items() if abs(ahead - kept.get(whose, -1e9)) >= MOVED_SECONDS}
-    if not moved:  # looked at every few seconds, and mostly nothing is to be written
+    if not moved:  # checked every few seconds, and mostly there is nothing to write
         return found
     with database.writing() as connection:
         for whose in sorted(moved):

@@ -1,4 +1,4 @@
-"""What every sync is handed: settings, database, run, and a way to open the channel."""
+"""The context of every sync: settings, database, run, and a way to open the channel."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ log = logging.getLogger(__name__)
 
 
 class ChannelDown(Exception):
-    """4Seller does not answer; the run ends early and the message says why."""
+    """4Seller does not answer; the run ends early with the reason."""
 
 
 def worker_name() -> str:
-    """A name for a claim's holder that no other process has."""
+    """A unique name for the holder of a claim."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True)
 class SyncContext:
-    """One run's hold on the shop's database and on 4Seller.
+    """Settings, database and run id, handed through the engine.
 
     Args:
         settings: as read at the edge.
@@ -53,7 +53,7 @@ class SyncContext:
 
     @cached_property
     def heartbeat(self) -> Heartbeat:
-        """What shows other workers that this one lives; runs while something is claimed."""
+        """The heartbeat of this worker; runs while it has claims."""
         return Heartbeat(self.database, self.worker)
 
     @asynccontextmanager
@@ -61,7 +61,7 @@ class SyncContext:
         """An open client; every failed call it makes is written to `fourseller_api_errors`.
 
         Args:
-            book: where failed calls are noted, for a client that lives long; its owner flushes it.
+            book: collects failed calls for a long-lived client; its owner flushes it.
 
         Raises:
             SettingsError: the access to 4Seller is not set.
@@ -93,5 +93,5 @@ class SyncContext:
     def _note_clocks(self, fourseller_ahead: float | None) -> None:
         try:
             note_clocks(self.database, fourseller_ahead)
-        except sa.exc.SQLAlchemyError as failed:  # never the reason why a run fails
-            log.warning("The clocks could not be noted: %s", type(failed).__name__)
+        except sa.exc.SQLAlchemyError as failed:  # must never fail a run
+            log.warning("The clocks could not be stored: %s", type(failed).__name__)

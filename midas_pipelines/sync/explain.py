@@ -1,4 +1,4 @@
-"""The lineage of what 4Seller shows of one item: the number, the rule, the ledger row, its cause."""
+"""Explains what 4Seller shows of one item: the number, the rule, the ledger row, its cause."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEDGER_ROWS = 5
 
 
 def explain_item(database: Database, sku: str, title_limit: int = 255) -> dict[str, Any]:
-    """Everything that leads to what 4Seller shows of the item.
+    """All facts behind what 4Seller shows of the item.
 
     Raises:
         BadRule: no item has the SKU.
@@ -43,8 +43,8 @@ def explain_item(database: Database, sku: str, title_limit: int = 255) -> dict[s
         mapping = Mapping(*row[: len(COLUMNS)]) if row is not None else None
         ledger = _ledger(connection, item.key)
         conflicts = open_conflicts(connection, mapping_id=mapping.id) if mapping is not None else []
-    told = _shop_side(item, rule) | {"ledger": ledger, "conflicts": conflicts}
-    return told | _channel_side(row, mapping, item, rule, title_limit)
+    facts = _shop_side(item, rule) | {"ledger": ledger, "conflicts": conflicts}
+    return facts | _channel_side(row, mapping, item, rule, title_limit)
 
 
 def _shop_side(item: ShopItem, rule: Rule) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _channel_side(
     row: sa.Row[Any] | None, mapping: Mapping | None, item: ShopItem, rule: Rule, title_limit: int
 ) -> dict[str, Any]:
     if row is None or mapping is None:
-        return {"state": "unknown", "next": "It has never been looked at: the next full sync lists it."}
+        return {"state": "unknown", "next": "It has not been synced yet: the next full sync lists it."}
     return {
         "state": mapping.state,
         "reason": mapping.reason,
@@ -90,7 +90,7 @@ def confirmed_at(
 
 def _next(mapping: Mapping, action: str) -> str:
     if action == "nothing":
-        return "Nothing is to be sent."
+        return "Nothing to send."
     return f"The next sync will send: {action}." + ("" if mapping.dirty else " It is not marked yet.")
 
 
@@ -113,7 +113,7 @@ def _because(connection: sa.Connection, row: dict[str, Any]) -> str:
     """A ledger row's cause in words, down to the order."""
     reference = row["reference"] or ""
     if reference.startswith("conflict:"):
-        return f"conflict {reference.removeprefix('conflict:')} was settled for the marketplace"
+        return f"conflict {reference.removeprefix('conflict:')} was resolved for the marketplace"
     parts = reference.split(":")
     if len(parts) < 3:
         return f"{row['cause']} by {row['source']}" + (f" ({reference})" if reference else "")
@@ -133,9 +133,9 @@ def _because(connection: sa.Connection, row: dict[str, Any]) -> str:
     return f"{row['cause']}: {where}order {order_id}, line {line}{shop}"
 
 
-def lineage(told: dict[str, Any]) -> list[str]:
-    """The same in lines for people, from what 4Seller shows down to the cause."""
-    observed, confirmed = told.get("observed") or {}, told.get("confirmed") or {}
+def lineage(facts: dict[str, Any]) -> list[str]:
+    """The facts as lines of text, from what 4Seller shows down to the cause."""
+    observed, confirmed = facts.get("observed") or {}, facts.get("confirmed") or {}
     lines = []
     if observed.get("at") is not None:
         lines.append(
@@ -144,20 +144,20 @@ def lineage(told: dict[str, Any]) -> list[str]:
     if confirmed.get("at") is not None:
         lines.append(
             f"<- it confirmed {confirmed['quantity']} at {confirmed['price']} USD, "
-            f"{confirmed['at']:%Y-%m-%d %H:%M:%S} UTC (product {told['fourseller_product_id']})"
+            f"{confirmed['at']:%Y-%m-%d %H:%M:%S} UTC (product {facts['fourseller_product_id']})"
         )
-    for name, kept in told.get("pinned", {}).items():
+    for name, kept in facts.get("pinned", {}).items():
         lines.append(
             f"<- pinned: {name} stays {kept.get('value')}" + (", until decided" if kept.get("held") else "")
         )
-    lines += [f"<- rule: {line}" for line in told["arithmetic"]]
+    lines += [f"<- rule: {line}" for line in facts["arithmetic"]]
     lines += [
         f"<- ledger {row['id']}: {row['delta']:+d} → {row['quantity_after']}, {row['because']}, "
         f"{row['created_at']:%Y-%m-%d %H:%M:%S} UTC"
-        for row in told["ledger"]
+        for row in facts["ledger"]
     ]
     return [
         *lines,
-        *([f"It is {told['state']}: {told['reason']}"] if told.get("reason") else []),
-        told["next"],
+        *([f"It is {facts['state']}: {facts['reason']}"] if facts.get("reason") else []),
+        facts["next"],
     ]

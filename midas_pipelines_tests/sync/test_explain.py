@@ -32,7 +32,7 @@ def test_the_lineage_goes_from_what_4seller_shows_to_the_order(world: World) -> 
         "+9 → 9, opening",
     ):
         assert words in lines
-    assert lines.endswith("Nothing is to be sent.")
+    assert lines.endswith("Nothing to send.")
 
 
 def test_an_unknown_sku_is_a_sentence(world: World) -> None:

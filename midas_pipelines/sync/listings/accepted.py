@@ -1,4 +1,4 @@
-"""Reads what 4Seller answered to a write: a 2xx is no proof, the body shows what holds. Pure."""
+"""Checks 4Seller's answer to a write: a 2xx is no proof, the body shows what was applied. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from midas_pipelines.sync.listings.pins import draft_quantity
 
 
 def not_taken(draft: ProductDraft, answer: Product, before: Mapping) -> str | None:
-    """What the answer shows otherwise than it was sent, in words for the operator; None when all was taken.
+    """The differences between the answer and what was sent, in words for the operator; None when all was applied.
 
-    Price, quantity and status have to be as sent. Words and pictures may come back in 4Seller's own form, but not as
-    they were `before` the write. What the answer leaves out says nothing.
+    Price, quantity and status have to be as sent. Content and images may come back in 4Seller's own form, but not as
+    they were `before` the write. A field missing in the answer is not checked.
     """
     quantity = draft_quantity(draft)
     other = []
@@ -25,7 +25,7 @@ def not_taken(draft: ProductDraft, answer: Product, before: Mapping) -> str | No
     if answer.status and draft.status and answer.status.casefold() != draft.status.casefold():
         other.append(f"the status {answer.status[:30]} for {draft.status}")
     if not content_taken(draft, answer, before):
-        other.append("its words and pictures as before")
+        other.append("the old content and images")
     return _sentence(other)
 
 
@@ -55,4 +55,4 @@ def quantity_not_taken(quantity: int, answer: InventoryLevel) -> str | None:
 
 
 def _sentence(other: list[str]) -> str | None:
-    return f"4Seller answered well but shows {', '.join(other)}; it is sent again." if other else None
+    return f"4Seller accepted the write but shows {', '.join(other)}; it is sent again." if other else None

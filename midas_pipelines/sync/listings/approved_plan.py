@@ -1,7 +1,7 @@
-"""A plan that a person can read, agree to, and have applied: that very plan and no other.
+"""An approved plan: a person reads it, approves it, and exactly that plan is applied.
 
-Its hash covers every step. Applying computes the steps anew and refuses where the world has moved; a step that changes
-between that look and its sending is not sent.
+Its hash covers every step. Applying computes the steps again and refuses a plan that is out of date; a step that changes
+between that check and its sending is not sent.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ MOST_NAMED = 10
 
 
 class PlanRefused(Exception):
-    """A plan cannot be applied; the message says why and what to do."""
+    """A plan that cannot be applied; the message has the reason and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """What would be done to one item. Money is USD as text."""
+    """The planned step for one item. Money is USD as text."""
 
     item: int  # the mapping's id
     sku: str | None
@@ -57,7 +57,7 @@ class ApprovedPlan:
 
 
 def plan_step(change: Change) -> PlanStep:
-    """The step that a change is."""
+    """The change as a step."""
     mapping, draft = change.mapping, change.draft
     return PlanStep(
         item=mapping.id,
@@ -81,37 +81,37 @@ def make_plan(engine: SyncContext, *, dirty_only: bool = False, ids: list[int] |
 
 
 def read_plan(path: Path) -> ApprovedPlan:
-    """The plan in a file. Raises PlanRefused where it is none, or was edited."""
+    """The plan in a file. Raises PlanRefused where it is not a plan, or was edited."""
     try:
         whole: dict[str, Any] = json.loads(path.read_text())
         plan = ApprovedPlan(whole["made_at"], tuple(PlanStep(**step) for step in whole["steps"]))
         agreed = whole["hash"]
     except (OSError, ValueError, KeyError, TypeError) as trouble:
-        raise PlanRefused(f"{path.name} is no plan that can be read: {type(trouble).__name__}.") from None
+        raise PlanRefused(f"{path.name} is not a readable plan: {type(trouble).__name__}.") from None
     if plan.hash != agreed:
         raise PlanRefused(f"{path.name} was changed after it was written: make a new plan with --plan.")
     return plan
 
 
 def still_holds(engine: SyncContext, plan: ApprovedPlan) -> None:
-    """Raises PlanRefused, naming what moved, unless planning the same items now gives the same steps."""
+    """Raises PlanRefused, naming the changed items, unless planning the same items now gives the same steps."""
     now = {step.item: step for step in make_plan(engine, ids=[step.item for step in plan.steps]).steps}
     moved = [step for step in plan.steps if now.get(step.item) != step]
     if moved:
         names = ", ".join(str(step.sku) for step in moved[:MOST_NAMED])
         more = f" and {len(moved) - MOST_NAMED} more" if len(moved) > MOST_NAMED else ""
         raise PlanRefused(
-            f"The world has moved under the plan of {plan.made_at}: {names}{more} would now be handled otherwise. "
+            f"The plan made at {plan.made_at} is out of date: {names}{more} have changed. "
             "Nothing was sent. Make a new plan with --plan."
         )
 
 
 def only_approved(change: Change, agreed: dict[int, PlanStep]) -> Change:
-    """The change, or a wait where it is not the one that was agreed to."""
+    """The change, or a wait where it differs from the approved one."""
     if not change.writes or agreed.get(change.mapping.id) == plan_step(change):
         return change
     return Change(
         change.mapping,
         Action.WAIT,
-        reason="It changed while the plan was being applied; the next sync sees to it.",
+        reason="It changed while the plan was being applied; the next sync handles it.",
     )

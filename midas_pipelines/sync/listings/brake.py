@@ -1,7 +1,7 @@
-"""What the brake counts: changes that zero, remove, reprice or list a listing again, and how many are too many.
+"""Counts harmful changes for the brake: those that zero, remove, reprice or relist, and how many are too many.
 
-A wrong import in the shop looks like any other change; ten thousand listings at zero are a lost day. What a person has
-seen and agreed to goes through with a plan (`plans.py`).
+A wrong import in the shop looks like any other change; ten thousand listings at zero are a lost day. A person overrides
+the brake with an approved plan (`approved_plan.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from midas_pipelines.sync.listings.plan import Action, Change
 
 
 class BrakeEngaged(Exception):
-    """A call would do more harm than it may without a person; the message says how much and how to agree."""
+    """A call would do more harm than is allowed without a person; the message has the counts and how to approve."""
 
 
 def harm_of(change: Change) -> str | None:
@@ -46,7 +46,7 @@ def harm_in_words(counts: Mapping[str, int]) -> str:
 
 
 def enough_dirty(database: Database, items: int) -> bool:
-    """Whether so many listed items wait that the brake has anything to ask."""
+    """Whether enough listed items wait for the brake to matter."""
     dirty = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_not(None), WAS_LISTED)
     with database.reading() as connection:
         return connection.execute(dirty.offset(items - 1).limit(1)).first() is not None

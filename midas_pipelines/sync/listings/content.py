@@ -1,4 +1,4 @@
-"""What 4Seller should show for one item: its content, its quantity, and why it may not be listed at all."""
+"""Builds the desired listing of an item: content, quantity, and the reason why it cannot be listed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def title(item: ShopItem) -> str:
 
 
 def draft(item: ShopItem, quantity: int, price: Decimal) -> ProductDraft:
-    """The whole product as 4Seller should hold it, with what the rules made of quantity and price (USD)."""
+    """The desired product, with quantity and price (USD) after the rules."""
     assert item.sku is not None
     weight = None if item.weight is None else format(item.weight, "f")
     option = _option_attribute(item)
@@ -79,7 +79,7 @@ def _option_attribute(item: ShopItem) -> dict[str, str]:
 
 
 def content_hash(product: ProductDraft | Product) -> str:
-    """SHA-256 of what a buyer sees of the product, its quantity left out.
+    """SHA-256 of what a buyer sees of the product except its quantity.
 
     The same for a draft and for that draft read back: a field that is missing, null or empty counts as the same,
     and so do `8.5` and `"8.50"`.
@@ -88,7 +88,7 @@ def content_hash(product: ProductDraft | Product) -> str:
 
 
 def content(product: ProductDraft | Product) -> dict[str, Any]:
-    """What a buyer sees of the product, its quantity left out, in one form whoever wrote it."""
+    """What a buyer sees of the product except its quantity, in one normalized form."""
     fields = {
         "title": product.title,
         "sku": product.sku,

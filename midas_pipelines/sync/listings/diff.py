@@ -1,8 +1,8 @@
-"""Holding a listing against what it should be, field by field, and telling who moved away from what was agreed. Pure.
+"""Compares a listing with the desired state, field by field, and finds which side changed. Pure.
 
 The base of the comparison is what 4Seller last confirmed: a field that differs from it was edited on 4Seller; one that
-does not is a change of the shop's that is still on its way. Where the last word is unknown, for a write of ours may or may
-not have arrived, nobody is taken to have edited anything. A price or quantity that 4Seller does not show is no edit.
+does not is a change of the shop's that is still on its way. Where the last acknowledged value is unknown, because a write of ours may or may
+not have arrived, no difference counts as an edit. A price or quantity that 4Seller does not show is no edit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONGEST_SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One field that 4Seller shows otherwise than the shop says; `edited` where 4Seller's side moved."""
+    """One field in which 4Seller and the shop differ; `edited` where 4Seller's side changed."""
 
     field: str  # listing|price|quantity|content
     shop: str
@@ -34,7 +34,7 @@ class Difference:
 
 
 def differences(change: Change, product: Product) -> list[Difference]:
-    """What the product shows otherwise than the change would have it; the change must have a draft."""
+    """The differences between the product and the change, which must have a draft."""
     draft, mapping = change.draft, change.mapping
     assert draft is not None
     found = []
@@ -50,7 +50,7 @@ def differences(change: Change, product: Product) -> list[Difference]:
         )
     quantity = shown_quantity(product)
     if quantity != change.quantity:
-        # What was confirmed is forgotten where it has to be sent again.
+        # Acknowledged values are cleared where they have to be sent again.
         edited = None not in (quantity, mapping.acked_quantity) and quantity != mapping.acked_quantity
         found.append(
             Difference("quantity", str(change.quantity), str(quantity), edited, quantity is not None)
@@ -64,14 +64,14 @@ def differences(change: Change, product: Product) -> list[Difference]:
 
 
 def content_edited(mapping: Mapping, product: Product) -> bool:
-    """Whether somebody on 4Seller changed what buyers see of it, price and quantity apart."""
+    """Whether its content was edited on 4Seller, price and quantity apart."""
     if mapping.acked_hash is None or product.unseen & set(CONTENT) or keeps_form(mapping, product):
         return False
     return mapping.acked_hash != content_hash(priced(product, mapping.acked_price))
 
 
 def price_edited(mapping: Mapping, product: Product) -> bool:
-    """Whether somebody on 4Seller changed its price."""
+    """Whether its price was edited on 4Seller."""
     return None not in (mapping.acked_price, product.price) and product.price != mapping.acked_price
 
 
@@ -99,7 +99,7 @@ def storable(price: Decimal | None) -> Decimal | None:
 
 
 def keep_edits(change: Change, product: Product) -> Change:
-    """The change with every guarded field as the product shows it now; edits found on the way are held for reconcile.
+    """The change with every protected field as the product shows it now; edits found are held for reconcile.
 
     Args:
         change: an update whose `guarded` fields are not to be written over unread.

@@ -1,7 +1,7 @@
-"""What 4Seller makes of our words: other capitals, pictures at its own addresses, HTML taken out. Pure.
+"""Recognizes 4Seller's own form of our content: other capitals, images at its own URLs, HTML removed. Pure.
 
 `observed_hash` of a mapping is the form in which 4Seller last showed the item, in its answer to our write or in a list;
-`acked_hash` is what we sent for it. While the form stays, nobody has edited anything.
+`acked_hash` is what we sent for it. While the form stays, nothing was edited.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Listed = TypeVar("Listed", Product, ProductDraft)
 
 
 def form(product: Product) -> str:
-    """Hash of what buyers see of it, price and quantity apart, in 4Seller's own words."""
+    """Hash of the content that 4Seller shows, price and quantity apart."""
     return content_hash(priced(product, None))
 
 
@@ -31,7 +31,7 @@ def priced(listed: Listed, price: Decimal | None) -> Listed:
 
 
 def keeps_form(mapping: Mapping, product: Product) -> bool:
-    """Whether 4Seller still shows what it made of the words it confirmed."""
+    """Whether 4Seller still shows its form of the acknowledged content."""
     return mapping.acked_hash is not None and mapping.observed_hash == form(product)
 
 
@@ -41,7 +41,7 @@ def is_confirmed(mapping: Mapping, draft: ProductDraft) -> bool:
 
 
 def alike(draft: ProductDraft, product: Product) -> bool:
-    """Whether the product may be what 4Seller made of the draft: the same letters and digits, as many pictures."""
+    """Whether the product may be 4Seller's form of the draft: same letters and digits, same number of images."""
     ours, theirs = content(priced(draft, None)), content(priced(product, None))
     return bool(_bare(ours) == _bare(theirs))
 

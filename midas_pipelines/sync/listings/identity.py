@@ -1,4 +1,4 @@
-"""Whose item a 4Seller product is: by our own metadata first, then by its SKU, however 4Seller spells it. Pure."""
+"""Finds the item of a 4Seller product: by our own metadata first, then by its SKU in any spelling. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOURCE = "midastechnical"
 
 
 def identity(key: ItemKey) -> dict[str, Any]:
-    """The metadata by which a product is known as ours, and whose."""
+    """The metadata that marks a product as ours, with its item."""
     return {"source": SOURCE, "product_id": key[0], "variant_id": key[1]}
 
 
@@ -31,7 +31,7 @@ def owner(product: Product) -> ItemKey | None:
 
 
 class Known:
-    """Products of a complete list that are tied to no item, to be found by SKU or by our metadata without a call."""
+    """Unmapped products of a complete list, found by SKU or by our metadata without a call."""
 
     def __init__(self, products: Iterable[Product]) -> None:
         self._by_sku: dict[str, list[Product]] = {}

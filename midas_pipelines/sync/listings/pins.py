@@ -1,4 +1,4 @@
-"""Pinned fields: what a person or a policy has decided to leave on 4Seller as it is, until it is released.
+"""Pinned fields: those that a person or a policy leaves on 4Seller as they are, until released.
 
 A pin keeps the value 4Seller shows, so that a whole product can be written without touching the field; before such a
 write the product is read, and the pin follows what it shows by then. `held` marks a pin that waits for a decision.
@@ -26,10 +26,10 @@ CONTENT = (
     "currency",
     "status",
 )
-"""The parts of a product that `content` stands for."""
+"""The parts of a product that `content` covers."""
 
 FIELDS = ("price", "quantity", "content", *CONTENT)
-"""What can be pinned."""
+"""The fields that can be pinned."""
 
 Pins = Mapping[str, Any]
 """Field -> {"value": as 4Seller shows it, "held": whether it waits for a decision}."""
@@ -58,7 +58,7 @@ def followed(pins: Pins | None, product: Product) -> dict[str, Any] | None:
 
 
 def overlaid(draft: ProductDraft, pins: Pins | None) -> ProductDraft:
-    """The draft with each pinned field as it was pinned; a value that 4Seller itself would not take is passed over."""
+    """The draft with each pinned field as it was pinned; a value that 4Seller would not accept is skipped."""
     for name, kept in (pins or {}).items():
         try:
             draft = ProductDraft.model_validate(draft.model_dump() | _given(draft, name, kept.get("value")))
@@ -68,7 +68,7 @@ def overlaid(draft: ProductDraft, pins: Pins | None) -> ProductDraft:
 
 
 def _given(draft: ProductDraft, name: str, value: Any) -> dict[str, Any]:
-    """The parts of a draft that a pinned value stands for."""
+    """The parts of a draft that a pinned value covers."""
     if name == "price":
         return {} if value is None else {"price": Decimal(str(value))}
     if name == "quantity":
@@ -79,7 +79,7 @@ def _given(draft: ProductDraft, name: str, value: Any) -> dict[str, Any]:
 
 
 def _part(draft: ProductDraft, name: str, value: Any) -> Any:
-    """A part as pinned, but for those without which 4Seller takes no product."""
+    """A part as pinned, except required parts that are missing."""
     return value or getattr(draft, name) if name in ("title", "currency") else value
 
 

@@ -1,4 +1,4 @@
-"""Deciding what to do to one item on 4Seller: `plan` is pure, `push.py` carries it out."""
+"""Decides how to change one item on 4Seller: `plan` is pure, `push.py` applies it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from midas_pipelines.sync.rules.arithmetic import available, channel_price
 
 
 class Action(StrEnum):
-    """What a change does on 4Seller."""
+    """The action of a change on 4Seller."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -26,13 +26,13 @@ class Action(StrEnum):
     DELETE = "delete"
     NOTHING = "nothing"
     QUARANTINED = "quarantined"
-    SETTLE = "settle"  # finds out what became of a create under the SKU the item had then
+    SETTLE = "settle"  # looks up the result of a create under the SKU the item had then
     WAIT = "wait"  # another worker holds what it needs; the next run tries again
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step from what 4Seller last confirmed to what it should show."""
+    """One step from the acknowledged to the desired state."""
 
     mapping: Mapping
     action: Action
@@ -43,9 +43,9 @@ class Change:
     shop_sku: str | None = (
         None  # the SKU, or else the name, that the shop gives an item which cannot be listed
     )
-    shared: bool = False  # set aside because its SKU is another item's
-    aside: bool = False  # taken off 4Seller, yet for sale in the shop: it counts as set aside
-    guarded: frozenset[str] = frozenset()  # where 4Seller's own edits are not to be written over unread
+    shared: bool = False  # quarantined because its SKU is another item's
+    aside: bool = False  # removed from 4Seller, yet for sale in the shop: counts as quarantined
+    guarded: frozenset[str] = frozenset()  # whose edits on 4Seller must not be overwritten unread
     read_at: datetime | None = None  # when the shop's tables were read, by the database's clock
     send_until: float = 0.0  # by our monotonic clock: nothing of it is under way any more then
 
@@ -72,20 +72,20 @@ class Change:
 
 
 def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule = NO_RULE) -> Change:
-    """What brings 4Seller from what it last confirmed to what the shop's tables and the channel's rules say.
+    """The change from the acknowledged state to the desired one, by the shop's tables and the channel's rules.
 
     Args:
         mapping: the item's tie to 4Seller, with what was last confirmed.
-        item: as the shop has it, or None when it is gone or is now sold by variant.
+        item: as the shop has it, or None when it is gone or now has variants.
         title_limit: the longest title 4Seller takes, in characters.
-        rule: what the rules say of the item on this channel, merged.
+        rule: the item's merged rules on this channel.
     """
     if item is None or not item.active:
         return _taken_off(mapping, "It is no longer sold in the shop.")
     if rule.exclude:
-        return _taken_off(mapping, "A rule says never to list it here: see `midas rules explain`.")
+        return _taken_off(mapping, "A rule excludes it from this channel: see `midas rules explain`.")
     if "listing" in (mapping.pinned_fields or {}) and mapping.fourseller_product_id is None:
-        return Change(mapping, Action.NOTHING, reason="It was taken off on 4Seller, and that was accepted.")
+        return Change(mapping, Action.NOTHING, reason="It was removed on 4Seller, and that was accepted.")
     reason = unlistable(item, title_limit) or _unfit_price(item, rule)
     quantity = pinned_quantity(mapping.pinned_fields, available(item.on_hand, rule))
     if reason is not None:
@@ -121,7 +121,7 @@ def _taken_off(mapping: Mapping, reason: str) -> Change:
 
 
 def _set_aside(mapping: Mapping, reason: str, quantity: int) -> Change:
-    """What is listed already stays as it is, but its quantity goes on being true, so that it cannot oversell."""
+    """Leaves a listing as it is but keeps its quantity correct, so that it cannot oversell."""
     sku_lost = mapping.fourseller_product_id is not None and mapping.sku is None  # another item has it now
     if sku_lost or mapping.in_doubt:
         return Change(mapping, Action.DELETE, reason=reason, aside=True)

@@ -1,4 +1,4 @@
-"""Pushing dirty items to 4Seller: claim, read afresh, send, acknowledge; many in flight, each on its own.
+"""Pushes dirty items to 4Seller: claim, read again, send, acknowledge; many in flight, each independent.
 
 One producer claims and plans, `in_flight` senders send, one writer acknowledges. They meet in two queues, so that
 the database is written in small batches while requests are under way.
@@ -38,10 +38,10 @@ from midas_pipelines.sync.sync_log import channel_is_down
 from midas_pipelines.sync.threads import in_thread
 
 CALL_SECONDS = 30
-"""The longest one call to 4Seller may take; nothing is sent when less of the claim is left."""
+"""The longest time of one call to 4Seller; nothing is sent when less of the claim is left."""
 
 MARGIN_SECONDS = 5
-"""How long before a claim ends nothing of it is under way any more."""
+"""Seconds before the end of a claim when none of its calls is under way any more."""
 
 CLAIM_TRIES = 5
 GATHER_SECONDS = 0.02
@@ -58,11 +58,11 @@ class Push:
         client: an open client.
         known: products without an item, read before this push began, for adoption without a look-up; None looks each up.
         ids: only these mappings; None for all.
-        quantities_only: leaves content alone and touches only what 4Seller has already.
+        quantities_only: leaves content alone and changes only listed items.
         ignore_delays: also items whose next attempt is not due.
-        agreed: the steps of a plan that a person has agreed to, by mapping; nothing else is sent then, and no brake.
+        agreed: the steps of an approved plan, by mapping; nothing else is sent then, without a brake.
         shards: only the items of these; None for all.
-        brake: turns what may not be sent now into waits, as items are claimed; None for one of its own.
+        brake: turns changes that may not be sent now into waits, as items are claimed; None for its own.
     """
 
     engine: SyncContext
@@ -82,7 +82,7 @@ class Push:
         self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
         self._misses = 0
         self._rolling: RollingBrake | None = None
-        self._skus: dict[int, str | None] = {}  # of what is under way
+        self._skus: dict[int, str | None] = {}  # of items under way
 
     async def run(self) -> PushCounts:
         """Pushes until nothing is left.
@@ -97,7 +97,7 @@ class Push:
             async with asyncio.TaskGroup() as writing:
                 writing.create_task(self._write_outcomes())
                 stopped = await self._send_all()
-                self._to_write.put_nowait(None)  # what was answered before the stop is written all the same
+                self._to_write.put_nowait(None)  # answers from before the stop are still written
         except ExceptionGroup as trouble:
             raise _first(trouble) from None
         finally:
@@ -107,7 +107,7 @@ class Push:
         return self.tally
 
     async def _probe(self) -> None:
-        """While 4Seller counts as down one read decides, so that an outage costs each item no more attempts."""
+        """While 4Seller counts as down, tries one read first, so that an outage costs the items no attempts."""
         if not await in_thread(channel_is_down, self.engine.database):
             return
         try:
@@ -124,7 +124,7 @@ class Push:
             self._weigh()
 
     def _weigh(self) -> None:
-        """Weighs all that is dirty before any of it is sent; what is too much waits while the rest goes on."""
+        """Counts all dirty items before any is sent; what exceeds the brake waits while the rest goes on."""
         rolling = RollingBrake(self.engine.database, self.engine.settings)
         rolling.weigh_all(time.monotonic())
         self._rolling = rolling
@@ -169,12 +169,12 @@ class Push:
             await self._to_send.put(None)
 
     def claim_batch(self, after: int = 0, ids: Sequence[int] | None = None) -> list[Change]:
-        """Claims the next items behind a mapping's id, of `ids` alone where given, and plans each afresh."""
+        """Claims the next items behind a mapping's id, only of `ids` where given, and plans each."""
         ids = self.ids if ids is None else ids
         for _ in range(CLAIM_TRIES - 1):
             try:
                 return self._try_to_claim(after, ids)
-            except IntegrityError:  # another worker has taken one of the SKUs this very moment
+            except IntegrityError:  # another worker has just taken one of the SKUs
                 continue
         return self._try_to_claim(after, ids)
 
@@ -238,7 +238,7 @@ class Push:
             await self._watch(outcome)
 
     async def send_in_time(self, change: Change) -> PushOutcome:
-        """Sends it while the claim surely holds; what cannot end in time is left to the next run."""
+        """Sends it while the claim certainly holds; what cannot end in time is left to the next run."""
         left = change.send_until - time.monotonic()
         begun = left >= CALL_SECONDS
         try:
@@ -247,13 +247,13 @@ class Push:
                     return await send(change, self.client, self.engine, self.known)
         except TimeoutError:
             pass
-        reason = "4Seller is slow: the item's turn was over before it could be sent."
+        reason = "4Seller is slow: the claim ended before the item could be sent."
         return PushOutcome(change.mapping, PushResult.RELEASED, reason=reason, settled=False, uncertain=begun)
 
     async def _watch(self, outcome: PushOutcome) -> None:
         """Stops the push when 4Seller is down: a run of failures without one success, and no answer to a plain read.
 
-        Items that fail each for itself, many of them one behind the other, stop nobody.
+        Items that fail for their own reasons, even many in a row, do not stop it.
         """
         self._misses = self._misses + 1 if outcome.fate is PushResult.FAILED else 0
         misses = self._misses
@@ -287,7 +287,7 @@ class Push:
                 self.on_progress(self.tally)
 
     def acknowledge(self, outcomes: list[PushOutcome]) -> list[PushOutcome]:
-        """Writes how items ended; returns those to be written a moment later."""
+        """Writes the outcomes; returns those to be written later."""
         if not outcomes:
             return []
         with self.engine.database.writing() as connection:
@@ -295,19 +295,19 @@ class Push:
 
 
 def without_sending(change: Change) -> PushOutcome:
-    """How a change ends that sends nothing."""
+    """The outcome of a change that sends nothing."""
     if change.action is Action.QUARANTINED:
         return PushOutcome(change.mapping, PushResult.QUARANTINED, reason=change.reason, shared=change.shared)
     if change.action is Action.WAIT:
         return PushOutcome(change.mapping, PushResult.RELEASED, reason=change.reason, settled=False)
-    if change.reason is not None:  # nothing to take off
+    if change.reason is not None:  # nothing to remove
         return PushOutcome(change.mapping, PushResult.REMOVED, reason=change.reason)
     finished = change.draft is not None and change.content_hash == change.mapping.acked_hash
     return PushOutcome(change.mapping, PushResult.UNCHANGED, finished=finished)
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:
-    """The one to tell of several: bad credentials before all, for they explain the rest."""
+    """The error to report of several: bad credentials first, because they explain the rest."""
     found = group.subgroup(BadCredentials) or group
     inner = found.exceptions[0]
     return _first(inner) if isinstance(inner, ExceptionGroup) else inner

@@ -1,4 +1,4 @@
-"""Takes products off 4Seller for good: what it goes on showing after a deletion is at least not for sale any more."""
+"""Removes products from 4Seller; one that is still shown after its deletion is set to quantity 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from midas_pipelines.fourseller.errors import Ambiguous, BadItem, Conflict, NotF
 
 
 async def remove(client: FourSeller, product_id: str) -> None:
-    """Deletes a product and asks whether it is gone; one that stays is set to quantity 0.
+    """Deletes a product and checks that it is gone; one that stays is set to quantity 0.
 
     Raises:
         Conflict: 4Seller has it still; its quantity is 0.

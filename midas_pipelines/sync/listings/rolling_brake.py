@@ -1,8 +1,8 @@
-"""The brake of every push: what would harm is counted before it is sent, and waits once it is more than it may be.
+"""The brake of every push: counts harmful changes before they are sent, and holds them above the limit.
 
-Everything that waits is counted, and everything that a worker that never stops has sent within a minute. Of the kinds of
-harm that are too many, all changes wait while all others go on; a person agrees with a plan
-(`plans.py`), or the shop takes them back.
+It counts everything that waits, and in a long-running worker everything sent within a minute. All changes of a kind of
+harm above the limit wait while all others go on, until a person approves a plan (`approved_plan.py`) or the
+shop reverts them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WINDOW_SECONDS = 60.0
 """How long a harmful change counts after it was last met."""
 
 HELD_SECONDS = 30
-"""When a change that is held is looked at again; shorter than the window, so that what waits keeps counting."""
+"""When a held change is checked again; shorter than the window, so that it keeps counting."""
 
 REASON = BRAKED
 ALERT, SUBJECT = "brake", "brake"
@@ -36,7 +36,7 @@ SHOWN = {
     "repriced": "acked_price",
     "relisted": "fourseller_product_id",
 }
-"""By kind of harm, the column of what 4Seller shows that the harm changes once it is sent."""
+"""By kind of harm, the observed column that changes once it is sent."""
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class _Met(NamedTuple):
 
 
 class RollingBrake:
-    """Weighs changes as they come; one worker's, used by one thread at a time. Moments are seconds on one clock."""
+    """Counts one worker's changes as they come; used by one thread at a time. Times are seconds on one clock."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -57,7 +57,7 @@ class RollingBrake:
         self._harm: dict[tuple[int, str], _Met] = {}  # by item and kind of harm
         self._weighed: dict[int, int] = {}
         self._last_whole = -WINDOW_SECONDS
-        self._told: bool | None = None  # whether staff know it to be on; an earlier worker may have told them
+        self._alerted: bool | None = None  # whether an alert is open; an earlier worker may have raised it
         self._excess: Counter[str] | None = None
 
     @property
@@ -68,23 +68,23 @@ class RollingBrake:
     @property
     def at_rest(self) -> bool:
         """Whether it is off, and staff know."""
-        return not self.engaged and self._told is False
+        return not self.engaged and self._alerted is False
 
     def weigh_all(self, now: float) -> None:
-        """Weighs everything that waits, for a push that runs once; keeps the alert."""
+        """Counts everything that waits, for a push that runs once; keeps the alert."""
         if enough_dirty(self._database, self._settings.brake_items):
             self._weigh(None, now)
         self._excess = self._too_much()
-        if self.engaged or not self._harm:  # else another worker may hold what the alert is about
-            self.tell()
+        if self.engaged or not self._harm:  # else another worker may hold the changes of the alert
+            self.alert()
 
     def look_ahead(self, versions: Mapping[int, int], now: float, *, more: bool) -> None:
-        """Weighs what waits before any of it is claimed, so that nothing of a large change is sent before all of it is known.
+        """Counts what waits before any of it is claimed, so that no part of a large change is sent before all of it is known.
 
         Args:
             versions: the items that wait, each with its version.
             now: the moment.
-            more: whether others wait behind them: then everything that waits is weighed, once per window.
+            more: whether others wait behind them: then everything that waits is counted, once per window.
         """
         self._forget(now)
         if more and now - self._last_whole >= WINDOW_SECONDS:
@@ -93,8 +93,8 @@ class RollingBrake:
         elif len(fresh := self._unweighed(versions)) >= self._settings.brake_items:
             self._weigh(fresh, now)
         self._weighed = dict(versions)
-        if self._told is not False and self._too_much() is None:
-            self._weigh(None, now)  # before an alert is closed: another worker may hold what it is about
+        if self._alerted is not False and self._too_much() is None:
+            self._weigh(None, now)  # before an alert is closed: another worker may hold its changes
         self._excess = self._too_much()
 
     def hold(self, changes: list[Change], now: float) -> list[Change]:
@@ -120,7 +120,7 @@ class RollingBrake:
                 self._harm[change.mapping.id, what] = _Met(now, getattr(change.mapping, SHOWN[what]))
 
     def _take_back(self, mapping: claims.Mapping, *, but: str | None) -> None:
-        """Forgets the harm that the item is not to suffer any more and that was never sent; what was sent counts on."""
+        """Drops the item's harmful changes that are no longer planned and were never sent; sent ones still count."""
         for what, column in SHOWN.items():
             met = self._harm.get((mapping.id, what))
             if what != but and met is not None and met.shown == getattr(mapping, column):
@@ -130,7 +130,7 @@ class RollingBrake:
         self._harm = {key: met for key, met in self._harm.items() if now - met.at < WINDOW_SECONDS}
 
     def _too_much(self) -> Counter[str] | None:
-        """The kinds of harm that are more than they may be, with their counts."""
+        """The kinds of harm above the limit, with their counts."""
         counts = Counter(what for _, what in self._harm)
         few, percent = self._settings.brake_items, self._settings.brake_percent
         excess = {
@@ -142,19 +142,19 @@ class RollingBrake:
 
     @property
     def message(self) -> str | None:
-        """What is held, and the way out; None while it is off."""
+        """Why changes are held, and what to do; None while the brake is off."""
         if self._excess is None:
             return None
         return (
             f"The brake is on: at once {harm_in_words(self._excess)}, more than {self._settings.brake_percent} % of what is on "
-            "4Seller. These wait; everything else goes on. If that is right, write the plan with `midas sync products "
-            "--full --plan FILE`, read it, and apply it with `midas sync products --apply FILE`. If it is not, put it "
+            "4Seller. These wait; everything else goes on. To send them, write the plan with `midas sync products "
+            "--full --plan FILE`, read it, and apply it with `midas sync products --apply FILE`. To stop them, correct "
             "right in the shop."
         )
 
-    def tell(self) -> None:
-        """Tells staff when the brake went on, once, and closes the alert when it is off again."""
-        if self.engaged is self._told:
+    def alert(self) -> None:
+        """Alerts staff once when the brake goes on, and closes the alert when it is off again."""
+        if self.engaged is self._alerted:
             return
         text = self.message
         if text is not None:
@@ -164,7 +164,7 @@ class RollingBrake:
                 clear_alert(connection, kind=ALERT, subject=SUBJECT)
             else:
                 raise_alert(connection, kind=ALERT, subject=SUBJECT, text=text)
-        self._told = self.engaged
+        self._alerted = self.engaged
 
     def _held(self, change: Change) -> Change:
         """The change, or as much of it as may be sent now: of a new price at least the quantity with it."""

@@ -1,7 +1,7 @@
-"""The scan: finds every item whose desired state differs from what 4Seller confirmed, in chunks of flat memory.
+"""The scan: finds every item whose desired state differs from the acknowledged one, in chunks of constant memory.
 
-Triggers miss nothing they can see; the scan finds the rest: changes made while triggers were away. It marks such
-items dirty and leaves the pushing to `push.py`. What changed on 4Seller itself `reconcile.py` finds.
+It finds what triggers missed: changes made while they were not installed. It marks such items dirty; `push.py` pushes
+them. Changes on 4Seller itself are found by `reconcile/`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHUNK = 1000
 
 @dataclass
 class Scanned:
-    """What a scan saw."""
+    """Counts of a scan."""
 
     items: int = 0
     quarantined: int = 0  # by our own rules now, or by 4Seller before
@@ -43,7 +43,7 @@ def scan(
     keep_changes: bool = False,
     shards: Shards | None = None,
 ) -> Scanned:
-    """Compares every item, or those of `ids` or `shards`, and marks dirty what differs; with `keep_changes` it only tells."""
+    """Compares every item, or those of `ids` or `shards`, and marks dirty what differs; with `keep_changes` it only reports."""
     scanned = Scanned()
     if not keep_changes:
         with database.writing() as connection:
@@ -128,7 +128,7 @@ def read_chunk(
 
 
 def planned(connection: sa.Connection, rows: list[Mapping], title_limit: int) -> list[Change]:
-    """What each of these items needs; its item and rules are read together, whatever their number."""
+    """The change of each of these items; items and rules are read together, in a fixed number of queries."""
     items = read_items(connection, [row.key for row in rows], has_status=has_product_status(connection))
     rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
     return [plan(row, items.get(row.key), title_limit, rules.get(row.key, NO_RULE)) for row in rows]
@@ -145,9 +145,9 @@ def _count(scanned: Scanned, change: Change) -> None:
 
 
 def _waits(change: Change) -> bool:
-    """Whether the item has to go through a push: a write, or a set-aside that is not on record yet."""
+    """Whether the item has to go through a push: a write, or a quarantine that is not on record yet."""
     mapping = change.mapping
-    if given_up(mapping):  # its quantity goes on being true all the same
+    if given_up(mapping):  # its quantity is still kept correct
         return mapping.fourseller_product_id is not None and mapping.acked_quantity != change.quantity
     if change.action is Action.QUARANTINED:
         return mapping.state != "quarantined" or mapping.reason != change.reason
@@ -157,7 +157,7 @@ def _waits(change: Change) -> bool:
 
 
 def given_up(mapping: Mapping) -> bool:
-    """Whether 4Seller refused this very version, or failed too often: a person or a change frees it."""
+    """Whether 4Seller refused this version, or failed too often: a person or a change frees it."""
     return (
         mapping.state == "quarantined" and mapping.acked_version >= mapping.version and mapping.attempts > 0
     )

@@ -1,4 +1,4 @@
-"""Sending one change to 4Seller and telling how it ended; expected trouble becomes an outcome, not an exception."""
+"""Sends one change to 4Seller and returns the outcome; expected errors become an outcome, not an exception."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SENDS_OF_A_CREATE = 3
 
 
 async def send(change: Change, client: FourSeller, engine: SyncContext, known: Known | None) -> PushOutcome:
-    """Carries out one change. Raises only `BadCredentials`: with a bad key every other call would fail too."""
+    """Sends one change. Raises only `BadCredentials`: with a bad key every other call would fail too."""
     with noting_doubts() as doubts:
         outcome = await _send(change, client, engine, known)
     return replace(outcome, uncertain=True) if doubts else outcome
@@ -69,7 +69,7 @@ async def _send(change: Change, client: FourSeller, engine: SyncContext, known: 
         )
     except NotSent as unsent:
         return PushOutcome(change.mapping, PushResult.RELEASED, reason=str(unsent), settled=False)
-    except BadItem as refused:  # an earlier create of unknown fate is no clearer for it
+    except BadItem as refused:  # the result of an earlier create stays unknown
         settled = change.action is not Action.CREATE
         return PushOutcome(
             change.mapping, PushResult.QUARANTINED, reason=str(refused), refused=True, settled=settled
@@ -87,7 +87,7 @@ async def _send(change: Change, client: FourSeller, engine: SyncContext, known: 
 async def _create(
     change: Change, client: FourSeller, engine: SyncContext, known: Known | None
 ) -> PushOutcome:
-    """Adopts the product if 4Seller has it already, creates it otherwise; an unknown fate is looked up first.
+    """Adopts the product if 4Seller has it already, creates it otherwise; an unknown result is looked up first.
 
     A look-up right after a lost answer proves nothing where look-ups lag: the create is then sent again by a later run.
     """
@@ -107,7 +107,7 @@ async def _create(
         except (Ambiguous, Conflict) as doubt:
             uncertain, last = True, doubt
             continue
-        late = change.mapping.creating_since is not None  # an earlier create may make a second product yet
+        late = change.mapping.creating_since is not None  # an earlier create may still add a second product
         return replace(_listed(change, product.id, product, created=True), uncertain=late)
     return PushOutcome(change.mapping, PushResult.FAILED, reason=str(last), settled=False, wait_seconds=lag)
 
@@ -115,7 +115,7 @@ async def _create(
 async def _settle(
     change: Change, client: FourSeller, engine: SyncContext, known: Known | None
 ) -> PushOutcome:
-    """Ties the item to what its earlier create made, if it made anything; the next run goes on."""
+    """Maps the item to the product of its earlier create, if there is one; the next run goes on."""
     found = await _adoptable(change, client, engine, known, look=True)
     left = 0.0
     since = change.mapping.creating_since
@@ -126,7 +126,7 @@ async def _settle(
         change.mapping,
         PushResult.RELEASED,
         fourseller_product_id=found[0].id if found else None,
-        reason="The answer to its create was lost; what became of it is looked up before anything else is sent.",
+        reason="The answer to its create was lost; its result is looked up before anything else is sent.",
         settled=left == 0,
         wait_seconds=left or None,
     )
@@ -154,7 +154,7 @@ async def _adoptable(
 
 
 async def _adopt(change: Change, product: Product, client: FourSeller) -> PushOutcome | None:
-    """Ties the item to a product that 4Seller lists; None where it is deleted and the list only lags behind."""
+    """Maps the item to a product that 4Seller lists; None where it is deleted and the list only lags behind."""
     quantity = product.inventory.quantity if product.inventory is not None else None
     equal = content_hash(product) == change.content_hash and quantity == change.quantity
     assert change.draft is not None
@@ -181,7 +181,7 @@ async def _update(change: Change, client: FourSeller, engine: SyncContext) -> Pu
     except BadItem as refused:
         if change.quantity is None or change.quantity == change.mapping.acked_quantity:
             raise
-        # The old content stays on sale, so its quantity has to be true.
+        # The old content stays on sale, so its quantity has to be correct.
         level = await client.set_quantity(product_id, change.quantity, _read_at(change))
         if (other := quantity_not_taken(change.quantity, level)) is not None:
             return PushOutcome(change.mapping, PushResult.FAILED, reason=other)
@@ -226,7 +226,7 @@ def _read_at(change: Change) -> datetime:
 
 async def _delete(change: Change, client: FourSeller, engine: SyncContext) -> PushOutcome:
     product_id = change.mapping.fourseller_product_id
-    if product_id is None:  # a create of unknown fate: it may be there under its SKU
+    if product_id is None:  # a create with an unknown result: it may exist under its SKU
         found = await _adoptable(change, client, engine, None, look=True)
         product_id = found[0].id if len(found) == 1 else None
     if product_id is not None:
@@ -246,7 +246,7 @@ def _listed(
     adopted: bool = False,
     wrote: bool = True,
 ) -> PushOutcome:
-    """Listed as the answer shows it; failed where it shows that something was not taken."""
+    """Listed as the answer shows it; failed where it shows that something was not applied."""
     assert change.draft is not None
     why = unfit(mappings.c.fourseller_product_id, product_id)
     if why is not None:

@@ -1,6 +1,6 @@
 """One SKU, one item: before a SKU is sent to 4Seller its mapping row must hold it, by a unique constraint.
 
-The shop says who owns a SKU. A row that holds one its item no longer has lets it go; where that item is no longer
+The shop decides who owns a SKU. A row releases a SKU that its item no longer has; where that item is no longer
 listed, the new owner inherits its 4Seller product rather than making a second one of the same SKU.
 """
 
@@ -27,10 +27,10 @@ def claim_skus(
     title_limit: int,
     lag_seconds: float = 0.0,
 ) -> list[Change]:
-    """The same changes, with their SKUs held by their mapping rows, or set aside where another item has the SKU.
+    """The same changes, with their SKUs held by their mapping rows, or quarantined where another item has the SKU.
 
     Runs in the transaction that claimed the rows. A change waits where the row that holds its SKU is busy. Creates
-    are noted as begun, so that a create whose answer is lost is looked up before it is sent again; an item in doubt
+    are recorded as begun, so that a create whose answer is lost is looked up before it is sent again; an item in doubt
     keeps its SKU until that is done. Until `lag_seconds` after a create was sent it is only looked up, for
     4Seller's look-ups may lag as long behind it.
     """
@@ -58,13 +58,13 @@ def claim_skus(
 
 @dataclass
 class _Grant:
-    """What is known while the SKUs of one batch are given out."""
+    """The state of assigning SKUs to one batch."""
 
     batch: dict[int, Change]  # by mapping id, as decided so far
     moving: frozenset[int]
     holders: dict[str, Mapping]
     items: dict[ItemKey, ShopItem]
-    free: set[int]  # holders outside the batch that nobody is pushing
+    free: set[int]  # holders outside the batch that are not being pushed
     title_limit: int
     rules: dict[ItemKey, Rule]
     taken: dict[str, int] = field(default_factory=dict)  # SKU -> mapping id
@@ -102,7 +102,7 @@ def _free(connection: sa.Connection, ids: list[int]) -> set[int]:
 
 
 def _decide(connection: sa.Connection, grant: _Grant, change: Change) -> None:
-    """Gives the change its SKU, sets it aside or lets it wait; the holder's change in this batch follows suit."""
+    """Gives the change its SKU, quarantines it or lets it wait; adapts the holder's change in this batch."""
     sku, row = change.sku or "", change.mapping.id
     holder = grant.holders.get(sku)
     item = grant.items.get(holder.key) if holder is not None else None
@@ -120,14 +120,14 @@ def _decide(connection: sa.Connection, grant: _Grant, change: Change) -> None:
 
 
 def _is_busy(grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None) -> bool:
-    """Whether the holder is being pushed elsewhere, or has yet to find out what it made under the SKU."""
+    """Whether the holder is being pushed elsewhere, or still has to look up its create under the SKU."""
     if holder.id not in grant.batch and holder.id not in grant.free:
         return True
     return holder.in_doubt and not _hands_over(grant, change, holder, item)
 
 
 def _hands_over(grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None) -> bool:
-    """Whether the new owner, which has no product yet, takes over what the holder's item needs no more."""
+    """Whether the new owner, which has no product yet, takes over the product that the holder no longer needs."""
     return change.action is Action.CREATE and grant.plan(holder, item).draft is None
 
 
@@ -141,7 +141,7 @@ def _inherit(
     if _hands_over(grant, change, holder, item):
         freed |= FORGOTTEN | {"creating_since": None, "state": "removed"}
         left = replace(left, fourseller_product_id=None, acked_quantity=None, creating_since=None)
-        # A create of the holder's whose answer was lost is the heir's to look up now.
+        # The new owner now looks up a create of the holder whose answer was lost.
         heir = replace(
             heir,
             sku=change.sku,
@@ -166,7 +166,7 @@ def _inherit(
 
 
 def _hold(connection: sa.Connection, taken: dict[str, int]) -> None:
-    # Two items may swap their SKUs: all let go first, then each takes its own.
+    # Two items may swap their SKUs: all are released first, then each takes its own.
     if not taken:
         return
     connection.execute(sa.update(mappings).where(mappings.c.id.in_(taken.values())).values(sku=None))
@@ -178,7 +178,7 @@ def _hold(connection: sa.Connection, taken: dict[str, int]) -> None:
 
 
 def _note_creates(connection: sa.Connection, creates: set[int], lag_seconds: float) -> set[int]:
-    """Notes that creates are sent now; leaves out those of which an earlier one, of unknown fate, may not be listed yet."""
+    """Records that creates are sent now; leaves out those with an earlier unknown create that may not be listed yet."""
     if not creates:
         return creates
     known = sa.update(mappings).where(mappings.c.id.in_(creates))

@@ -143,7 +143,7 @@ class PushLoop:
         # Also those that the pacing lets go later only: a large change must not pass in portions.
         versions = {item.id: item.version for item in ready}
         self._brake.look_ahead(versions, time.monotonic(), more=len(ready) >= PEEK)
-        self._brake.tell()
+        self._brake.alert()
         return self._claim_due(due[:free]) if due else []
 
     def _claim_due(self, ids: list[int]) -> list[Change]:
