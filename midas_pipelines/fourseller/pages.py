@@ -8,10 +8,10 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from midas_pipelines.fourseller.errors import ContractBroken
+from midas_pipelines.fourseller.lenient import read_count
 from midas_pipelines.fourseller.models import InventoryLevel, Order, Product
 
 MOST_ROWS = 10_000  # of a page: a hundred times what is asked for
-LARGEST_COUNT = 2**53  # of a total: beyond it JSON's numbers are no counts
 Row = TypeVar("Row")
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -34,12 +34,12 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """One page: readable rows, rejected rows, and the declared total."""
+    """One page: readable rows, rejected rows, and what the server declared; None where that is no count."""
 
     data: list[Row]
-    total: int
-    limit: int
-    offset: int
+    total: int | None
+    limit: int | None
+    offset: int | None
     rejected: list[Rejected] = dataclasses.field(default_factory=list)
 
     @property
@@ -56,8 +56,8 @@ OrderPage = Page[Order]
 class Listing:
     """Every product the channel shows, read page by page.
 
-    `complete` is true only when every page was read, every row could be read, and the distinct ids number what
-    both the first and the last page declared; an incomplete one must not delete, zero or clear anything. A product
+    `complete` is true only when every page was read, every row could be read, and the distinct ids are no fewer than
+    each page declared; an incomplete one must not delete, zero or clear anything. A product
     that it lacks may still exist: only those in `gone` certainly do not.
     """
 
@@ -109,7 +109,7 @@ def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
         raise ContractBroken(
             f"4Seller's page has {len(rows)} rows; {MOST_ROWS} are read at most.", field="data"
         )
-    total, limit, offset = (_count(envelope, name) for name in ("total", "limit", "offset"))
+    total, limit, offset = (_count(envelope.get(name)) for name in ("total", "limit", "offset"))
     page: Page[Row] = Page(data=[], total=total, limit=limit, offset=offset)
     for place, row in enumerate(rows):
         try:
@@ -119,13 +119,12 @@ def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
     return page
 
 
-def _count(envelope: dict[str, Any], name: str) -> int:
-    value = envelope.get(name)
-    if isinstance(value, float) and value.is_integer():  # JSON's 5.0 is a 5
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ContractBroken(f"4Seller's page breaks the contract in `{name}`: it is no count.", field=name)
-    return min(value, LARGEST_COUNT)
+def _count(value: Any) -> int | None:
+    """A count that the server declares; None where it is missing or none that the contract allows."""
+    try:
+        return read_count(value)
+    except (ValueError, ArithmeticError):
+        return None
 
 
 def broken_row(rejected: Rejected, *, item: str) -> ContractBroken:
@@ -142,15 +141,16 @@ def as_listing(read: list[ProductPage], failed: str = "") -> Listing:
     ended before the last page, if it did."""
     by_id = {product.id: product for page in read for product in page.data}
     rejected = [row for page in read for row in page.rejected]
-    first, last = read[0], read[-1]
+    totals = list(dict.fromkeys(page.total for page in read if page.total is not None))
+    expected = max([sum(page.rows for page in read), *totals])
     if failed:
         reason = failed
     elif rejected:
         reason = f"{len(rejected)} products could not be read, the first because of {rejected[0]}"
-    elif first.total != last.total:
-        reason = f"the total moved from {first.total} to {last.total} while it was read"
-    elif len(by_id) != first.total:
-        reason = f"{len(by_id)} distinct products were read of {first.total} declared"
+    elif len(totals) > 1:
+        reason = f"the total moved from {totals[0]} to {totals[-1]} while it was read"
+    elif len(by_id) != expected:
+        reason = f"{len(by_id)} distinct products were read of {expected} declared"
     else:
         reason = ""
-    return Listing(list(by_id.values()), first.total, not reason, rejected, reason)
+    return Listing(list(by_id.values()), expected, not reason, rejected, reason)

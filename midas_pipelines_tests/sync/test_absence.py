@@ -95,6 +95,25 @@ def test_a_page_refused_for_its_offset_leaves_the_list_incomplete(world: World) 
     assert (report.created, len(world.listed), len(report.problems)) == (0, 101, 1)
 
 
+@pytest.mark.parametrize("habit", ["short-lists=10", "no-totals", "capped-totals=100", "capped-totals=0"])
+def test_a_list_with_an_odd_end_hides_no_edit_and_no_order(world: World, habit: str) -> None:
+    for number in range(200):
+        add_product(world.database, sku=f"A-{number}")
+    world.full()
+    world.sandbox.habits.set(habit)
+    world.listed["A-199"]["inventory"]["quantity"] = 99
+    report = reconciled(world)
+    assert (report.not_seen, report.discrepancies, world.listed["A-199"]["inventory"]["quantity"]) == (
+        0,
+        1,
+        5,
+    )
+    if not habit.startswith("short"):
+        for number in range(200):
+            world.place((f"A-{number}", 1))
+        assert world.import_orders().imported == 200
+
+
 def test_a_list_that_lacks_a_few_is_completed_by_id(twelve: World, lists: Lists) -> None:
     lists.hidden = set(ids(twelve)[:2])
     assert twelve.calls(twelve.full) == {"GET": 3}

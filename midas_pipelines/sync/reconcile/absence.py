@@ -25,7 +25,8 @@ from midas_pipelines.sync.threads import in_thread
 FEW, FEW_PERCENT = 3, 1
 """A list may lack so many of the known products, or that share of them, and still be believed."""
 
-AT_ONCE = 1000
+FIRST, AT_ONCE = 100, 1000
+"""How many are asked for by id at first, and then at once."""
 READ_AT_ONCE = 10_000
 ALERT, SUBJECT = "listing", "short list"
 
@@ -49,18 +50,16 @@ async def ask_for_missing(
 ) -> Listing:
     """The listing, with each known product that it lacked either found by id or among the `gone`.
 
-    A list that lacks more than a few is tried on a few of them first: when 4Seller still has any of those, the list
+    A list that lacks more than a few is tried on some of them first: when 4Seller still has any of those, the list
     is not believed, it counts as incomplete, and staff get an alert. Raises BadCredentials.
     """
-    if not listing.complete and not listing.rejected:
-        return listing  # known to be a part of the whole
     lacking = await in_thread(_lacking, engine, listing, shards)
     many = len(lacking.ids) > lacking.few
     found: list[Product] = []
     gone: set[str] = set()
     start, refuted = 0, False
     while start < len(lacking.ids) and not refuted:
-        part = lacking.ids[start : start + (AT_ONCE if start else lacking.few)]
+        part = lacking.ids[start : start + (AT_ONCE if start else max(lacking.few, FIRST))]
         start += len(part)
         answers = await asyncio.gather(*(_ask(client, product_id) for product_id in part))
         found += [answer for answer in answers if isinstance(answer, Product)]

@@ -254,19 +254,23 @@ def test_a_product_of_nobodys_that_is_left_alone_is_not_asked_about_again(two: W
     assert reconciled(two).waiting == 0
 
 
-def test_a_listing_cut_short_lets_nothing_count_as_missing(
-    two: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_listing_cut_short_is_completed_by_id(
+    two: World, monkeypatch: pytest.MonkeyPatch, deleted: bool
 ) -> None:
     whole = FourSeller.listing
 
     async def cut_short(client: FourSeller) -> Listing:
-        return replace(await whole(client), complete=False)
+        full = await whole(client)
+        shown = [one for one in full.products if one.sku != "A-1"]
+        return replace(full, products=shown, complete=False, reason="A page failed.")
 
     monkeypatch.setattr(FourSeller, "listing", cut_short)
-    drop(two, "A-1")
+    if deleted:
+        drop(two, "A-1")
     report = reconciled(two)
-    assert (report.complete, report.discrepancies, report.not_seen, report.consistency) == (False, 0, 1, 0.5)
-    assert set(two.listed) == {"A-2"}
+    assert (report.complete, report.discrepancies, report.not_seen) == (False, int(deleted), 0)
+    assert set(two.listed) == {"A-1", "A-2"}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from midas_pipelines_tests.sync.world import World
 # one listing, by itself
 
 
-def page(total: int, *ids: str, rejected: int = 0) -> OrderPage:
+def page(total: int | None, *ids: str, rejected: int = 0) -> OrderPage:
     """A page of orders with these ids, and of rows without one."""
     unread = [Rejected("id", "It is odd.", {})] * rejected
     return Page([Order(id=name) for name in ids], total, limit=2, offset=0, rejected=unread)
@@ -34,7 +34,8 @@ LISTINGS: dict[str, tuple[list[OrderPage], bool]] = {
     "all on two": ([page(3, "a", "b"), page(3, "c")], True),
     "one too few": ([page(3, "a", "b"), page(3)], False),
     "one twice, another never": ([page(4, "a", "b"), page(4, "b", "c")], False),
-    "one more than declared": ([page(2, "a", "b"), page(2, "c")], False),
+    "more than declared, for a total may be capped": ([page(2, "a", "b"), page(2, "c")], True),
+    "no total": ([page(None, "a", "b"), page(None, "c")], True),
     "the total rises": ([page(2, "a", "b"), page(3, "c")], False),
     "the total falls": ([page(4, "a", "b"), page(3, "c")], False),
     "rows without an id": ([page(3, "a", rejected=1), page(3, rejected=1)], True),
