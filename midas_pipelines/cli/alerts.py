@@ -11,7 +11,8 @@ from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.notify.delivery import deliver
-from midas_pipelines.notify.targets import read_targets
+from midas_pipelines.notify.targets import read_targets, require_understood
+from midas_pipelines.settings import load_settings
 
 MOST_LISTED = 100
 
@@ -19,6 +20,7 @@ MOST_LISTED = 100
 @click.group()
 def alerts() -> None:
     """List staff alerts, and send those that are due. Targets are the apprise addresses in MIDAS_NOTIFY_URLS."""
+    require_understood(read_targets(load_settings().notify_urls), thorough=True)
 
 
 @alerts.command("list")

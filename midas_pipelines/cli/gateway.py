@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.notify.targets import read_targets, require_understood
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
 
@@ -37,7 +38,7 @@ def gateway(host: str | None, port: int | None, worker: bool) -> None:
                 f"Cannot listen on {address}:{port or settings.gateway_port}: {taken.strerror or taken}."
             ) from None
         click.echo(f"The gateway listens at {server.address_of(listening)}; its API is described at /docs.")
-        server.serve(service, listening)
+        _exit_with(server.serve(service, listening))
 
 
 @click.command()
@@ -48,12 +49,18 @@ def worker() -> None:
 
         service = _service(settings, database, worker=True)
         click.echo("The worker is at work.")
-        server.work(service)
+        _exit_with(server.work(service))
+
+
+def _exit_with(problem: str | None) -> None:
+    if problem is not None:
+        raise click.ClickException(f"{problem} Start the command again.")
 
 
 def _service(settings: Settings, database: Database, *, worker: bool) -> Service:
     from midas_pipelines.gateway.service import Service
 
+    require_understood(read_targets(settings.notify_urls), thorough=True)
     if worker:
         settings.channel()  # fails early when something is not set
     try:

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.notify.targets import read_targets, require_understood
 from midas_pipelines.settings import Settings, load_settings, variable_of
 
 SIGNS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
@@ -26,6 +27,7 @@ def settings(markdown: bool, as_json: bool) -> None:
         return
     rows = [_row(name, field) for name, field in Settings.model_fields.items()]
     now = load_settings()
+    require_understood(read_targets(now.notify_urls), thorough=True)
     for row, name in zip(rows, Settings.model_fields, strict=True):
         row["now"] = _masked(getattr(now, name))
     if as_json:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +28,8 @@ LARGEST_HEAD = 32_000  # bytes
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 STOP_SECONDS = 25
+
+log = logging.getLogger(__name__)
 
 
 class PatientOnce(HttpToolsProtocol):
@@ -147,24 +151,59 @@ def server_of(service: Service) -> uvicorn.Server:
     )
 
 
-def serve(service: Service, listening: socket.socket) -> None:
-    """Serves until a stop signal. Raises SettingsError when the worker cannot start."""
+def serve(service: Service, listening: socket.socket) -> str | None:
+    """Serves until SIGTERM or SIGINT, or until a task of the service cannot go on: then it returns which one.
+
+    Raises:
+        SettingsError: the worker cannot start.
+    """
     server = server_of(service)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve(sockets=[listening]))
+
+    async def serving() -> str | None:
+        ending = asyncio.create_task(_end_when_broken(service, lambda: setattr(server, "should_exit", True)))
+        await server.serve(sockets=[listening])
+        return await _ended(ending)
+
+    problem = _run(serving())
     if not server.started:
         raise SettingsError("The gateway could not start; see the error above.")
+    return problem
 
 
-def work(service: Service) -> None:
-    """Runs the service's worker without HTTP until a stop signal."""
+def work(service: Service) -> str | None:
+    """Runs the service's worker without HTTP; ends as `serve` does."""
 
-    async def until_stopped() -> None:
+    async def working() -> str | None:
         stopped = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, stopped.set)
         async with service.running():
+            ending = asyncio.create_task(_end_when_broken(service, stopped.set))
             await stopped.wait()
+        return await _ended(ending)
 
+    return _run(working())
+
+
+async def _end_when_broken(service: Service, end: Callable[[], None]) -> str | None:
+    problem = await service.supervisor.broken()
+    if problem is not None:
+        log.error("%s This process ends, so that it is started again.", problem)
+        # A thread that never returns would keep the process from ending.
+        hard = threading.Timer(2 * STOP_SECONDS, os._exit, [1])
+        hard.daemon = True
+        hard.start()
+        end()
+    return problem
+
+
+async def _ended(ending: asyncio.Task[str | None]) -> str | None:
+    if ending.done():
+        return ending.result()
+    ending.cancel()
+    return None
+
+
+def _run(main: Coroutine[Any, Any, str | None]) -> str | None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(until_stopped())
+        return runner.run(main)

@@ -43,12 +43,14 @@ def check_result(
         more: other numbers.
         total: how many there are, where `offenders` are the first of them.
     """
+    from midas_pipelines.sync.operations.markdown import plain
+
     well = not offenders if passed is None else passed
     return dg.AssetCheckResult(
         check_name=name,
         passed=well,
         severity=severity,
-        description=description,
+        description=description and plain(description),  # the UI renders it; it may quote 4Seller
         metadata={
             counted: len(offenders) if total is None else total,
             "offenders": table(offenders[:MOST_SHOWN]),

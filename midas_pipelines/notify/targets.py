@@ -13,6 +13,9 @@ from pydantic import SecretStr
 from midas_pipelines.mail_address import header_text
 from midas_pipelines.settings import SettingsError
 
+COMMON_KINDS = frozenset(("discord", "json", "jsons", "mailto", "mailtos", "ntfys", "slack", "tgram"))
+"""Kinds that apprise knows, so that it need not be imported to say so: that takes more than a second."""
+
 
 class TargetFailed(Exception):
     """A target did not accept a message; the text names the kind of target, never its address."""
@@ -57,8 +60,17 @@ class Target:
             raise TargetFailed(f"The {self.kind}:// target did not accept the message; it will be retried.")
 
 
-def require_understood(targets: Sequence[Target]) -> None:
-    """Raises SettingsError, with the nearest kind of address, when apprise does not understand one of them."""
+def require_understood(targets: Sequence[Target], *, thorough: bool = False) -> None:
+    """Raises SettingsError, with the nearest kind of address, when apprise does not understand one of them.
+
+    Args:
+        targets: what MIDAS_NOTIFY_URLS names.
+        thorough: also looks at what follows the kind, where the kind is a common one.
+    """
+    if not thorough:
+        targets = [target for target in targets if target.kind not in COMMON_KINDS]
+    if not targets:
+        return
     import apprise
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings quote addresses

@@ -21,6 +21,9 @@ from midas_pipelines.storefront.json_text import to_json
 from midas_pipelines.storefront.types import utc_now
 
 _VALUES = re.compile(r"\n(?:DETAIL|CONTEXT):")  # where PostgreSQL's messages begin to quote rows
+_QUOTED = re.compile(r'".*"', re.DOTALL)
+DATA_EXCEPTIONS = "22"
+"""The class of SQLSTATE whose first line quotes a value; in the others what stands in quotes is a name."""
 
 
 class Database:
@@ -86,9 +89,11 @@ def _make_engine(url: sa.URL, limits: DatabaseLimits) -> sa.Engine:
 
 def _without_values(context: sa.engine.ExceptionContext) -> None:
     """Keeps the rows' own values, which may be personal, out of every error text, as `hide_parameters` does ours."""
+    quotes = (getattr(context.original_exception, "sqlstate", None) or "").startswith(DATA_EXCEPTIONS)
     for error in (context.original_exception, context.sqlalchemy_exception):
         if error is not None and error.args and isinstance(error.args[0], str):
-            error.args = (_VALUES.split(error.args[0], maxsplit=1)[0], *error.args[1:])
+            text = _VALUES.split(error.args[0], maxsplit=1)[0]
+            error.args = (_QUOTED.sub('"…"', text) if quotes else text, *error.args[1:])
 
 
 def _make_private_file(_dialect: Any, _record: Any, given: list[Any], _options: dict[str, Any]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import apprise
 import pytest
 
+from midas_pipelines.notify.targets import COMMON_KINDS
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.cli.conftest import Midas
 
@@ -43,6 +45,22 @@ def test_a_wrong_setting_is_one_sentence_and_code_2(midas: Midas, case: str) -> 
     assert sentence in ended.errors
     assert "s3cret" not in ended.errors
     assert len(ended.errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command", [("settings",), ("alerts", "list"), ("gateway", "--port", "0"), ("worker",)]
+)
+def test_an_address_without_what_its_kind_needs_is_refused_where_it_is_used(
+    midas: Midas, settings: dict[str, str], command: tuple[str, ...]
+) -> None:
+    ended = midas(*command, **(settings | {"MIDAS_NOTIFY_URLS": "slack://s3cret"}))
+    assert (ended.code, "check its spelling" in ended.errors, "s3cret" in ended.errors) == (2, True, False)
+
+
+def test_every_common_kind_of_address_is_one_that_apprise_knows() -> None:
+    known = apprise.Apprise().details()["schemas"]
+    kinds = {kind for one in known for kind in (*(one["protocols"] or ()), *(one["secure_protocols"] or ()))}
+    assert kinds >= COMMON_KINDS
 
 
 @pytest.mark.parametrize("missing", ["FOURSELLER_API_KEY", "FOURSELLER_SELLER_ID"])

@@ -125,7 +125,7 @@ def process(world: World) -> Any:
     """Starts `midas gateway`, or another command, as a process of its own; gives it with its first line."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*command: str) -> tuple[subprocess.Popen[str], str]:
+    def begin(*command: str, before: str = "") -> tuple[subprocess.Popen[str], str]:
         environment = os.environ | {
             "MIDAS_DATABASE_URL": world.database.engine.url.render_as_string(hide_password=False),
             "FOURSELLER_API_URL": world.background.url,
@@ -134,7 +134,7 @@ def process(world: World) -> Any:
             "FOURSELLER_WEBHOOK_SECRET": SECRET,
             "PYTHONUNBUFFERED": "1",
         }
-        called = [sys.executable, "-c", COMMAND, *(command or ("gateway", "--port", "0"))]
+        called = [sys.executable, "-c", before + COMMAND, *(command or ("gateway", "--port", "0"))]
         child = subprocess.Popen(called, env=environment, stdout=subprocess.PIPE, text=True)
         started.append(child)
         assert child.stdout is not None
@@ -168,6 +168,26 @@ def test_a_sigkill_loses_nothing(world: World, start: Start, process: Callable[.
     assert set(shown(world).values()) == {49}
     child.send_signal(signal.SIGTERM)
     assert child.wait(30) == 0
+
+
+BROKEN = """
+from midas_pipelines.gateway.worker import supervisor
+from midas_pipelines.sync.realtime.push_loop import PushLoop
+
+async def fail(_):
+    raise ZeroDivisionError
+
+supervisor.FIRST_PAUSE, supervisor.MANY_FAILURES, supervisor.BROKEN_SECONDS = 0.01, 2, 0.1
+PushLoop._look = fail
+"""
+
+
+@pytest.mark.parametrize("command", [("gateway", "--port", "0"), ("worker",)])
+def test_a_process_whose_task_cannot_go_on_ends_with_1(
+    process: Callable[..., Any], command: tuple[str, ...]
+) -> None:
+    child, _ = process(*command, before=BROKEN)
+    assert child.wait(30) == 1
 
 
 HELD = "SELECT count(*) FROM fourseller_product_mappings WHERE claimed_by IS NOT NULL"

@@ -66,6 +66,16 @@ def test_an_error_quotes_no_value_of_a_row(database: Database) -> None:
         assert "buyers" in text
 
 
+QUOTED = 'Zoe "Z" Sample 99999'
+
+
+def test_an_error_about_a_value_does_not_quote_it(postgresql_shop: Database) -> None:
+    for cast in ("integer", "timestamptz", "json", "smallint", "inet"):
+        with pytest.raises(sa.exc.DBAPIError) as failed:
+            run(postgresql_shop, f"SELECT CAST(:given AS text)::{cast}", given=QUOTED)
+        assert "Sample" not in "".join(traceback.format_exception(failed.value))
+
+
 def test_a_new_file_belongs_to_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
     with (

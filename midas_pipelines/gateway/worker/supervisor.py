@@ -19,6 +19,9 @@ MANY_FAILURES = 6
 STUCK_SECONDS = 180.0
 """A task without progress for this long is stuck: the longest step of any is a batch of webhooks (100 s)."""
 
+BROKEN_SECONDS = 60.0
+"""A process in which something is wrong for so long is to be started again: that mends what no new try does."""
+
 log = logging.getLogger(__name__)
 
 Beat = Callable[[], None]
@@ -61,6 +64,20 @@ class Supervisor:
                 return f"The task “{name}” keeps failing; the log says why."
             if now - self._beats[name] > STUCK_SECONDS:
                 return f"The task “{name}” has been stuck for {now - self._beats[name]:.0f} seconds."
+        return None
+
+    async def broken(self) -> str | None:
+        """Waits until a task has been gone, stuck or failing for a while, and says which; None once `stop` is called."""
+        since: float | None = None
+        while not self.stopping:
+            problem = self.problem()
+            if problem is None:
+                since = None
+            elif since is None:
+                since = time.monotonic()
+            elif time.monotonic() - since > BROKEN_SECONDS:
+                return problem
+            await self.pause(1.0)
         return None
 
     async def stop(self, patience: float) -> None:
