@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.clocks import database_ahead, keep_clock, read_clocks
@@ -45,3 +47,11 @@ def _sentence(whose: str, ahead: float) -> str:
         f"The clock of {owner} is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} this machine's. At five "
         "minutes 4Seller's webhooks are refused. Set the clocks by NTP."
     )
+
+
+def hub_ahead(database: Database) -> timedelta:
+    """How far 4Seller's clock is ahead of the database's, as last measured; nothing where they differ by seconds."""
+    with database.reading() as connection:
+        clocks = read_clocks(connection)
+    ahead = clocks.get("4Seller", 0.0) - clocks.get("database", 0.0)
+    return timedelta(seconds=ahead + MOVED_SECONDS) if abs(ahead) > MOVED_SECONDS else timedelta()

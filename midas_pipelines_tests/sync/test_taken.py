@@ -38,6 +38,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], str | None]] = {
     "another title": ({"title": "SCREEN"}, None),
     "another price": ({"price": "9.00"}, "the price 9.00 for 10.00"),
     "another quantity": ({"inventory": {"quantity": 4}}, "the quantity 4 for 5"),
+    "the hub's own word for active": ({"status": "Live"}, None),
     "another status": ({"status": "draft"}, "the status draft for active"),
 }
 
@@ -188,7 +189,7 @@ def test_words_that_stay_as_they_were_are_not_acknowledged(world: World) -> None
     world.set(product, name="Better")
     for _ in range(2):
         assert world.full().failed == 1
-    assert "as before" in reason(world)
+    assert "the old content" in reason(world)
     world.sandbox.habits.set()
     world.full()
     assert (world.shown, world.dirty) == (world.wanted, 0)

@@ -9,11 +9,28 @@ from midas_pipelines.sync.listings.diff import shown_quantity
 from midas_pipelines.sync.listings.hub_form import alike, form, is_confirmed, keeps_form, priced
 from midas_pipelines.sync.listings.pins import draft_quantity
 
+NOT_ON_SALE = frozenset(
+    [
+        "inactive",
+        "draft",
+        "archived",
+        "deleted",
+        "removed",
+        "disabled",
+        "suspended",
+        "paused",
+        "ended",
+        "hidden",
+    ]
+)
+"""Words of hubs for a product that nobody can buy."""
+
 
 def not_taken(draft: ProductDraft, answer: Product, before: Mapping) -> str | None:
     """The differences between the answer and what was sent, in words for the operator; None when all was applied.
 
-    Price, quantity and status have to be as sent. Content and images may come back in 4Seller's own form, but not as
+    Price and quantity have to be as sent, and what was sent as active has to be on sale, whatever 4Seller calls that
+    ("live", "published"). Content and images may come back in 4Seller's own form, but not as
     they were `before` the write. A field missing in the answer is not checked.
     """
     quantity = draft_quantity(draft)
@@ -22,8 +39,8 @@ def not_taken(draft: ProductDraft, answer: Product, before: Mapping) -> str | No
         other.append(f"the price {answer.price} for {draft.price}")
     if shown_quantity(answer) not in (None, quantity):
         other.append(f"the quantity {shown_quantity(answer)} for {quantity}")
-    if answer.status and draft.status and answer.status.casefold() != draft.status.casefold():
-        other.append(f"the status {answer.status[:30]} for {draft.status}")
+    if draft.status == "active" and (answer.status or "").casefold() in NOT_ON_SALE:
+        other.append(f"the status {(answer.status or '')[:30]} for {draft.status}")
     if not content_taken(draft, answer, before):
         other.append("the old content and images")
     return _sentence(other)

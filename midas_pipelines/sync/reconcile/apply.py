@@ -27,6 +27,7 @@ from midas_pipelines.storefront.bulk import write_each
 from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.clocks import hub_ahead
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.diff import Difference, shown_quantity, storable
 from midas_pipelines.sync.listings.hub_form import form
@@ -88,6 +89,7 @@ class ReadBack:
         self.ours: set[str] = set()
         self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
         self._after = 0
+        self._hub_ahead = hub_ahead(self.engine.database)
         self._recent = self.read_at - timedelta(seconds=self.engine.settings.read_back_grace_seconds)
 
     def next_chunk(self) -> bool:
@@ -148,6 +150,7 @@ class ReadBack:
                 free=stale.id in free,
                 recent=row.acked_at is not None and row.acked_at > self._recent,
                 sales_in=self.sales_in,
+                hub_ahead=self._hub_ahead,
             )
             verdicts.append((row, verdict))
         return verdicts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from midas_pipelines.fourseller.models import Product
@@ -52,6 +53,7 @@ def decide(
     free: bool = True,
     recent: bool = False,
     sales_in: bool = True,
+    hub_ahead: timedelta = timedelta(),
 ) -> Decision:
     """What to make of one item.
 
@@ -65,6 +67,7 @@ def decide(
         free: whether the row is ours to settle: not claimed, not confirmed since the read began.
         recent: whether it was confirmed so shortly before the read that the quantity read may be the old one.
         sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
+        hub_ahead: how far 4Seller's clock is ahead of the one that dates our confirmations.
     """
     if "listing" in (mapping.pinned_fields or {}) and product is None:
         return _kept_off(mapping, item, rule, title_limit)
@@ -83,7 +86,7 @@ def decide(
     found = differences(change, product)
     if not free:
         return Decision(change, CHANGING if found else EQUAL, differences=tuple(found))
-    may_lag = recent and not _changed_since(mapping, product)
+    may_lag = recent and not _changed_since(mapping, product, hub_ahead)
     excused = [
         one
         for one in found
@@ -95,10 +98,10 @@ def decide(
     return _left_open(believed, needs_sales=not may_lag) if excused else believed
 
 
-def _changed_since(mapping: Mapping, product: Product) -> bool:
+def _changed_since(mapping: Mapping, product: Product, hub_ahead: timedelta) -> bool:
     """Whether 4Seller dates the product's last change after it confirmed ours: what it shows cannot be an old copy."""
     confirmed, changed = mapping.acked_at, product.updated_at
-    return confirmed is not None and changed is not None and changed > confirmed
+    return confirmed is not None and changed is not None and changed - hub_ahead > confirmed
 
 
 def _left_open(verdict: Decision, *, needs_sales: bool) -> Decision:

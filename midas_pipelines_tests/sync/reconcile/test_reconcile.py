@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.items.shards import Shards
+from midas_pipelines.store.operations.clocks import keep_clock
 from midas_pipelines.store.stock.checks import unexplained_stock
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.push_counts import PREVIEW
@@ -189,6 +191,20 @@ def test_within_the_grace_an_edit_that_4seller_dates_later_is_found(two: World) 
     report = asyncio.run(reconcile(two.engine(read_back_grace_seconds=60)))
     assert (report.discrepancies, report.changing, report.consistency) == (1, 0, 0.5)
     assert two.shown == two.wanted
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(-30, (0, 1)), (30, (1, 0))])
+def test_a_hub_whose_clock_is_an_hour_ahead_dates_its_changes_by_that_clock(
+    two: World, seconds: int, found: tuple[int, int]
+) -> None:
+    product = two.listed["A-1"]
+    two.sandbox.state.set_quantity(product["id"], 99)
+    dated = datetime.now(UTC) + timedelta(hours=1, seconds=seconds)
+    two.sandbox.state.products[product["id"]]["updated_at"] = dated.isoformat()
+    with two.database.writing() as connection:
+        keep_clock(connection, "4Seller", 3600.0)
+    report = asyncio.run(reconcile(two.engine(read_back_grace_seconds=60)))
+    assert (report.discrepancies, report.changing) == found
 
 
 def test_a_product_without_quantity_or_price_is_not_seen_and_its_quantity_is_pushed(two: World) -> None:
