@@ -17,8 +17,10 @@ from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.operations.clocks import keep_clock
 from midas_pipelines.store.stock.checks import unexplained_stock
+from midas_pipelines.sync.clocks import hub_ahead
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.push_counts import PREVIEW
+from midas_pipelines.sync.reconcile import apply
 from midas_pipelines.sync.reconcile.conflicts import NoSuchConflict, pin_field, release_pin, resolve
 from midas_pipelines.sync.reconcile.product_events import EventResult, handle_product_event
 from midas_pipelines.sync.reconcile.run import ReconcileReport, reconcile
@@ -195,14 +197,17 @@ def test_within_the_grace_an_edit_that_4seller_dates_later_is_found(two: World) 
 
 @pytest.mark.parametrize(("seconds", "found"), [(-30, (0, 1)), (30, (1, 0))])
 def test_a_hub_whose_clock_is_an_hour_ahead_dates_its_changes_by_that_clock(
-    two: World, seconds: int, found: tuple[int, int]
+    two: World, monkeypatch: pytest.MonkeyPatch, seconds: int, found: tuple[int, int]
 ) -> None:
+    with two.database.writing() as connection:
+        keep_clock(connection, "4Seller", 3600.0)
+    ahead = hub_ahead(two.database)
+    assert ahead > timedelta(minutes=59)
+    monkeypatch.setattr(apply, "hub_ahead", lambda _: ahead)  # the sandbox's own clock is measured again
     product = two.listed["A-1"]
     two.sandbox.state.set_quantity(product["id"], 99)
     dated = datetime.now(UTC) + timedelta(hours=1, seconds=seconds)
     two.sandbox.state.products[product["id"]]["updated_at"] = dated.isoformat()
-    with two.database.writing() as connection:
-        keep_clock(connection, "4Seller", 3600.0)
     report = asyncio.run(reconcile(two.engine(read_back_grace_seconds=60)))
     assert (report.discrepancies, report.changing) == found
 
