@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+import sqlalchemy as sa
+
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.webhooks import NewWebhook
@@ -57,6 +59,10 @@ class Inbox:
         try:
             new = await in_thread(self._write, [webhook for webhook, _ in batch])
         except Exception as failed:
+            if _is_of_one(failed) and len(batch) > 1:
+                for one in batch:
+                    await self._store([one])
+                return
             for _, stored in batch:
                 _answer(stored, failed)
             return
@@ -69,6 +75,11 @@ class Inbox:
     def _write(self, arrived: list[NewWebhook]) -> set[str]:
         with self._database.writing() as connection:
             return webhooks.store_webhooks(connection, arrived)
+
+
+def _is_of_one(failed: Exception) -> bool:
+    """Whether one event alone may be why they could not be stored, such as a character that the database lacks."""
+    return isinstance(failed, UnicodeError | sa.exc.DataError | sa.exc.IntegrityError)
 
 
 def _answer(stored: asyncio.Future[bool], answer: bool | Exception) -> None:

@@ -224,6 +224,23 @@ def test_an_event_that_fails_waits_and_goes_on_later(
     assert outcomes(gateway) == ["applied"]
 
 
+def test_an_outage_costs_an_event_no_attempt(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("midas_pipelines.gateway.worker.webhook_worker.OUTAGE_SECONDS", 1)
+    monkeypatch.setattr("midas_pipelines.store.gateway.webhooks.MOST_ATTEMPTS", 1)
+    gateway = start(payload_key=None)  # so that each order is read again
+    product = add_product(gateway.world.database, sku="W-1")
+    order = gateway.world.sandbox.state.orders[gateway.world.place(("W-1", 1))]
+    gateway.world.faults(s503=1.0)
+    gateway.tell("order.created", order)
+    query = "SELECT attempts, outcome FROM marketplace_webhooks WHERE reason IS NOT NULL"
+    assert gateway.wait(lambda: rows(gateway.world.database, query)) == [(0, None)]
+    gateway.world.faults()
+    gateway.wait(lambda: outcomes(gateway) == ["applied"])
+    assert (
+        value(gateway.world.database, "SELECT stock_quantity FROM products WHERE id = :id", id=product) == 4
+    )
+
+
 def test_our_own_push_echoed_back_changes_nothing(gateway: Gateway) -> None:
     add_product(gateway.world.database, sku="W-1")
     gateway.settled()

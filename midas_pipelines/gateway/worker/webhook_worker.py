@@ -12,7 +12,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import ContractBroken, FourSellerError, NotFound
+from midas_pipelines.fourseller.errors import (
+    BadCredentials,
+    ContractBroken,
+    FourSellerError,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
 from midas_pipelines.fourseller.lenient import id_in
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import read_product
@@ -43,6 +50,9 @@ BUSY_SECONDS = 1.0
 """How long an event waits while its item is being pushed: briefly in the worker, then in the inbox."""
 
 log = logging.getLogger(__name__)
+
+OUTAGE_SECONDS = 5.0
+"""How long an event waits that 4Seller could not be asked about: an outage costs it no attempt."""
 
 OnFinished = Callable[[FinishedWebhook, float], None]
 """Called with each finished event, and the seconds since it was received."""
@@ -149,7 +159,7 @@ class WebhookWorker:
             async with asyncio.timeout(LEASE_SECONDS - MARGIN_SECONDS):
                 finished = await apply(claimed)
         except Exception as failed:
-            finished = [retry_or_quarantine(webhook, _why(failed)) for webhook in claimed]
+            finished = [_again(webhook, failed) for webhook in claimed]
         for pause in FINISH_PAUSES:
             if await self._finish(finished) or self._stopping:
                 break
@@ -207,7 +217,7 @@ class WebhookWorker:
             reason = "4Seller does not know the order, and the stored event is without its buyer."
             return FinishedWebhook(webhook, WebhookOutcome.QUARANTINED, reason)
         except FourSellerError as failed:
-            return retry_or_quarantine(webhook, str(failed))
+            return _again(webhook, failed)
 
     def _import(self, ready: list[Opened]) -> list[FinishedWebhook]:
         """Imports all at once; when that fails, each alone, so that only a bad one waits."""
@@ -219,7 +229,7 @@ class WebhookWorker:
         except Exception as failed:
             if len(ready) == 1 or isinstance(failed, sa.exc.SQLAlchemyError):
                 log.warning("%d webhooks failed: %s", len(ready), _kind(failed))
-                return [retry_or_quarantine(webhook, _why(failed)) for webhook, _ in ready]
+                return [_again(webhook, failed) for webhook, _ in ready]
         return [finished for one in ready for finished in self._import([one])]
 
     # products
@@ -260,7 +270,7 @@ class WebhookWorker:
                 if result is not EventResult.BUSY:
                     break
         except Exception as failed:
-            return [retry_or_quarantine(webhook, _why(failed)) for webhook, _ in events]
+            return [_again(webhook, failed) for webhook, _ in events]
         grace = self._engine.settings.read_back_grace_seconds
         return [_judged(webhook, result, grace) for webhook, _ in events]
 
@@ -279,6 +289,12 @@ def _judged(webhook: Webhook, result: EventResult, grace: float) -> FinishedWebh
         reason = "Its item is being pushed, or an order may explain its quantity."
         return FinishedWebhook(webhook, None, reason, wait_seconds=BUSY_SECONDS, counts=False)
     return FinishedWebhook(webhook, WebhookOutcome.APPLIED, SAID[result])
+
+
+def _again(webhook: Webhook, failed: Exception) -> FinishedWebhook:
+    if isinstance(failed, Unavailable | RateLimited | BadCredentials):
+        return FinishedWebhook(webhook, None, str(failed), wait_seconds=OUTAGE_SECONDS, counts=False)
+    return retry_or_quarantine(webhook, _why(failed))
 
 
 def _why(failed: Exception) -> str:

@@ -82,7 +82,7 @@ class Vault:
         """
         if self._cipher is None:
             kept = without_persons(payload) if personal else payload
-            return PLAIN + to_json(kept)
+            return _plain(kept)
         return ENCRYPTED + self._cipher.encrypt((spelled or to_json(payload)).encode()).decode()
 
     def open(self, sealed: str) -> Any:
@@ -102,7 +102,13 @@ class Vault:
 def without_persons_payload(payload: Any) -> str:
     """The payload of an order whose buyer was erased, as it is kept: numbers, ids, SKUs, statuses and dates of known
     fields, and no other word that anybody wrote."""
-    return PLAIN + to_json(_bare(payload) or FORGOTTEN)
+    return _plain(_bare(payload) or FORGOTTEN)
+
+
+def _plain(payload: Any) -> str:
+    """The payload readable, in characters that every database holds."""
+    text = to_json(payload)
+    return PLAIN + (text if text.isascii() else json.dumps(json.loads(text)))
 
 
 PLACES = frozenset(["items", "inventory", "tracking", "shipping"])

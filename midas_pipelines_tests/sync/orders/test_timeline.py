@@ -148,22 +148,22 @@ HISTORIES: dict[Callable[[World, str], None], list[str]] = {
         "unmapped: Line 3, NOPE",
     ],
     dearer: [
-        "edited: The marketplace changed the amounts: total 54.99 → 59.99, shipping cost 4.99 → 9.99 USD."
+        "edited: The marketplace changed the amounts: total 54.99 -> 59.99, shipping cost 4.99 -> 9.99 USD."
     ],
     moved_house: ["edited: The marketplace changed the buyer and address."],
     shipped_in_part: [
         f"partly_shipped: Shipment, UPS {desk.UPS}: 2 of A (line 1).",
-        "processing: The shop's pending → processing was pushed to 4Seller.",
+        "processing: The shop's pending -> processing was pushed to 4Seller.",
         f"tracking_told: 4Seller knows the shipment UPS {desk.UPS}.",
         f"parcel: UPS {desk.UPS} https://www.ups.com/",
     ],
     shipped_by_the_shop: [f"partly_shipped: Shipment, FedEx {desk.FEDEX}: 3 of A (line 1)."],
     mistyped: ["tracking_refused: ", "not pushed to 4Seller yet (1Z999AA10123456789 is mistyped"],
     cancelled: [
-        "cancelled: pending → cancelled. 4Seller: cancelled.",
+        "cancelled: pending -> cancelled. 4Seller: cancelled.",
         "stock: cancelled: Line 1, A: +3, 3 on hand",
     ],
-    refunded_after_shipping: ["refunded: shipped → refunded. 4Seller: refunded."],
+    refunded_after_shipping: ["refunded: shipped -> refunded. 4Seller: refunded."],
     returned: ["stock: returned: Line 1, A: +1, 1 on hand", "released: Line 1, A: 1 back in stock."],
     settled: [
         "conflict: The marketplace cancelled the order",

@@ -27,12 +27,14 @@ from midas_pipelines.storefront.orders import (
 from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.types import to_cents, utc_now
 from midas_pipelines.sync.orders.model import exceptions, rows
+from midas_pipelines.sync.orders.model.amounts import ZERO
 from midas_pipelines.sync.orders.model.digest import missing_parts, read_content
 from midas_pipelines.sync.orders.model.exceptions import OrderException, explain_sale
 from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, match_lines, reference
+from midas_pipelines.sync.orders.model.merge import agree, amounts_over, line_over, said_over, sum_of
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
 from midas_pipelines.sync.orders.model.oversold import clear_oversold_alert, raise_oversold_alert
-from midas_pipelines.sync.orders.model.sale import Sale, said_over, with_goods
+from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.model.state_machine import OPEN
 from midas_pipelines.sync.orders.model.units import on_order
 from midas_pipelines.sync.orders.stock.release import order_lines
@@ -69,6 +71,11 @@ class LinePairing:
     dropped: list[sa.Row[Any]] = field(default_factory=list)
 
     @property
+    def goods(self) -> Decimal:
+        """What the lines of the edited order cost."""
+        return sum_of(sold.line for sold in [*(sold for sold, _ in self.kept), *self.added])
+
+    @property
     def changes(self) -> bool:
         """Whether any line has a different quantity, price or item than before."""
         return bool(self.added or self.dropped) or any(
@@ -96,10 +103,9 @@ def pair(sold: Sequence[SoldLine], existing: Sequence[sa.Row[Any]]) -> LinePairi
     found.dropped = [row for row in free.values() if row.quantity != 0 or on_order(row) or row.backordered]
     for line, row in found.kept:
         line.number, line.order_item_id = row.line, row.order_item_id
-        if (
-            line.line.needs_review and line.line.quantity == 1 and row.quantity
-        ):  # the quantity was missing: keep the old one
-            line.line = replace(line.line, quantity=row.quantity, total=line.line.price * row.quantity)
+        line.line = line_over(
+            row, line.line, needs_review=OrderException.QUANTITY.value in exceptions.read(row.exception)
+        )
     last = max((row.line for row in existing), default=0)
     for number, line in enumerate(found.added, start=last + 1):
         line.number = number
@@ -120,12 +126,8 @@ def _same_item(sold: SoldLine, row: sa.Row[Any]) -> bool:
 
 def _same_place_and_part(sold: SoldLine, row: sa.Row[Any]) -> bool:
     """Whether it is the same line with identifiers added: it names no other item than before."""
-    product_id, sku = sold.named
-    agrees = all(
-        before is None or now is None or before == now  # a missing one agrees
-        for before, now in ((row.sku, sku), (row.fourseller_product_id, product_id))
-    )
-    return sold.line.line == row.line and agrees and (row.product_id is None or sold.item is None)
+    same = sold.line.line == row.line and agree(sold.line, row)
+    return same and (row.product_id is None or sold.item is None)
 
 
 def apply_edit(
@@ -145,8 +147,6 @@ def apply_edit(
         order_context: writes the order log.
     """
     parts = _with_what_belongs(row, sale, parts)
-    if not sale.lines and "amounts" in parts:  # its amounts belong to the lines on record
-        sale = with_goods(sale, row.lines_total or Decimal("0.00"))
     shop = order_status(connection, row.local_order_id)
     open_still = OrderStatus(row.status) in OPEN and not has_shipped(connection, row, shop)
     existing = order_lines(connection, row.id)
@@ -156,6 +156,8 @@ def apply_edit(
     if first:
         sale = _with_order_status(sale, row, shipped=has_shipped(connection, row, shop))
     pairing = pair(match_lines(connection, [sale]), existing) if "lines" in parts else LinePairing()
+    if {"lines", "amounts"} & parts:
+        sale = amounts_over(row, sale, pairing.goods if "lines" in parts else row.lines_total or ZERO)
     of_address = parts if open_still else parts & missing_parts(row.content_hash)
     _change_address(connection, row, sale, of_address, order_context)
     if pairing.changes and not (open_still or first):
@@ -345,7 +347,7 @@ def _change_amounts(
         names = ("total", "shipping_cost", "tax", "discount")
         values |= {name: getattr(sale, name) for name in names}
         changed = [
-            f"{name.replace('_', ' ')} {getattr(row, name)} → {value}"
+            f"{name.replace('_', ' ')} {getattr(row, name)} -> {value}"
             for name, value in values.items()
             if name in names and (getattr(row, name) or Decimal(0)) != value
         ]

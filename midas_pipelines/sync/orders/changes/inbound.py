@@ -230,7 +230,7 @@ def _advance(
     # Our row first: the trigger on the shop's order then sees that 4Seller has this status already.
     _set(connection, row, status=sale.status.value, status_word=sale.status_word)
     note = _move_shop_order(connection, row, sale, shop, reply, shipped=shipped)
-    detail = f"{current.value} → {sale.status.value}. {note}."
+    detail = f"{current.value} -> {sale.status.value}. {note}."
     order_context.log(connection, row.marketplace_order_id, sale.status.value, detail)
     if reply is InboundDecision.CONFLICT:
         detail = f"The shop has cancelled the order, and the marketplace reports {sale.status.value}: resolve the order."

@@ -74,7 +74,7 @@ def end_quarantine(connection: sa.Connection, order_id: str) -> None:
 def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) -> None:
     """Alerts staff to a status word that is not in our table, once for each word."""
     text = (
-        f"4Seller calls the status of order {order_id} “{word}”, which is unknown: the order counts as "
+        f"4Seller calls the status of order {order_id} '{word}', which is unknown: the order counts as "
         "pending. Look at it on 4Seller; `midas orders dismiss` it when you have."
     )
     raise_alert(connection, kind=UNKNOWN_WORD, subject=_of_word(word), text=text)

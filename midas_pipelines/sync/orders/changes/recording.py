@@ -48,7 +48,7 @@ def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate)
         current = OrderStatus(row.status)
         if transition(current, call.status) is Transition.FORWARD:
             _set(connection, order, status=call.status.value, status_word=call.status.value)
-            detail = f"The shop's {current.value} → {call.status.value} was pushed to 4Seller."
+            detail = f"The shop's {current.value} -> {call.status.value} was pushed to 4Seller."
             order_context.log(connection, order.order_id, call.status.value, detail)
             shop = order_status(connection, row.local_order_id)
             if call.status is OrderStatus.REFUNDED and shop is not None:

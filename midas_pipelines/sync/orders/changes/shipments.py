@@ -350,7 +350,7 @@ def _recorded_units(
     for quantity in named.values():
         if not isinstance(quantity, int):  # SQLite accepts anything in a number column
             raise CannotShip(
-                f"The shop's shipment {shipment_id} holds “{str(quantity)[:40]}” units of a line: fix order_shipment_lines."
+                f"The shop's shipment {shipment_id} holds '{str(quantity)[:40]}' units of a line: fix order_shipment_lines."
             )
     if not named:
         return {number: count for number, count in left.items() if count}, ""

@@ -176,7 +176,7 @@ class _Round:
         self.report.superseded += 1
         with self.database.writing() as connection:
             if _set(connection, mail.id, state_before=("sending",), state="superseded", reason=why):
-                detail = f"Message “{mail.kind}” was not sent: {why}"
+                detail = f"Message '{mail.kind}' was not sent: {why}"
                 self.order_context.log(connection, _order_id(connection, mail), "not_confirmed", detail)
 
     def _note(self, mail: sa.Row[Any], error: MailError | None) -> None:
@@ -204,10 +204,10 @@ class _Round:
                 clear_mail_alert(connection, mail.order_id)
                 return
             self.report.problems.append({"order": order_id, "mail": mail.kind, "reason": str(error)})
-            detail = f"Message “{mail.kind}”: {error}"
+            detail = f"Message '{mail.kind}': {error}"
             self.order_context.log_once(connection, order_id, "not_confirmed", detail)
             if values["state"] != "waiting":
-                text = f"Order {order_id}, message “{mail.kind}”: {error} `midas orders messages` lists all."
+                text = f"Order {order_id}, message '{mail.kind}': {error} `midas orders messages` lists all."
                 raise_alert(connection, kind=ALERT, subject=_subject(order_id), text=text)
 
     def _alert_server(self, error: str | None) -> None:

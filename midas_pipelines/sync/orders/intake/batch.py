@@ -27,8 +27,9 @@ from midas_pipelines.sync.orders.intake.result import ImportCounts, quarantined_
 from midas_pipelines.sync.orders.intake.write import write_batch
 from midas_pipelines.sync.orders.model.digest import Content
 from midas_pipelines.sync.orders.model.mail_policy import SILENT, MailPolicy
+from midas_pipelines.sync.orders.model.merge import newest_states
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.model.sale import Sale, in_codec, newest_states
+from midas_pipelines.sync.orders.model.sale import Sale, in_codec
 
 MANY = 100
 NO_SUCH_CHARACTER = ("22P05", "22021")

@@ -70,8 +70,8 @@ def in_words(error: Exception, raw: Any) -> str:
     elif getattr(orig, "sqlite_errorname", "") == "SQLITE_CONSTRAINT_TRIGGER":
         said = str(orig)
     for personal in sorted(_personal(raw), key=len, reverse=True):
-        said = said.replace(personal, "…")
-    return f"{kind}: “{said[:200]}”." if said else f"{kind}."
+        said = said.replace(personal, "...")
+    return f"{kind}: '{said[:200]}'." if said else f"{kind}."
 
 
 def _personal(raw: Any) -> Iterator[str]:

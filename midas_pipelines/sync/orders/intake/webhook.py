@@ -19,7 +19,8 @@ from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.intake.cutoff import TOO_OLD, skipped_as_old
 from midas_pipelines.sync.orders.intake.read import Unreadable, read_batch, rejected_order
 from midas_pipelines.sync.orders.model.mail_policy import mail_policy
-from midas_pipelines.sync.orders.model.sale import Sale, newest_states
+from midas_pipelines.sync.orders.model.merge import newest_states
+from midas_pipelines.sync.orders.model.sale import Sale
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,9 @@ def import_order_webhooks(
     if sales:
         mail, run = mail_policy(engine.settings), engine.run_id
         result = import_sales(engine.database, list(sales.values()), vault, run, mail=mail, since=since)
+        unknown = [sale for sale in sales.values() if sale.status_word and not sale.known_status]
+        if unknown:  # a known status in the same batch is no reason to lose a later word
+            result.add(import_sales(engine.database, unknown, vault, run, mail=mail, since=since))
         for place, sale in sales.items():
             if sale.order_id in result.postponed:
                 results[place] = results[place] or WebhookResult(

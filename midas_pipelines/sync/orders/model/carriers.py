@@ -59,7 +59,7 @@ def tracking(carrier: str, number: str, *, url: str | None = None, anyway: bool 
     if not carrier.strip() or not bare:
         raise BadTracking("A shipment needs a carrier and a tracking number.")
     if len(bare) > LONGEST_NUMBER or not bare.isascii() or not bare.isprintable():
-        raise BadTracking(f"“{number[:120]}” is no tracking number: up to {LONGEST_NUMBER} plain characters.")
+        raise BadTracking(f"'{number[:120]}' is no tracking number: up to {LONGEST_NUMBER} plain characters.")
     if url is not None and usable_page(url) is None:
         raise BadTracking(
             f"The tracking page must be an address with https://, of up to {LONGEST_PAGE} characters."

@@ -43,7 +43,7 @@ def sale_exceptions(sale: Sale) -> list[OrderException]:
 def explain_sale(sale: Sale, exception: OrderException) -> str:
     """The sentence for an exception of the whole sale."""
     if exception is OrderException.STATUS:
-        return f"4Seller's status “{sale.status_word}” is not known; the order counts as pending."
+        return f"4Seller's status '{sale.status_word}' is not known; the order counts as pending."
     if exception is OrderException.QUANTITY:
         return "The order came without lines, so that no stock was taken: check it on the marketplace."
     return (

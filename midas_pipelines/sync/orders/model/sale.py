@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from midas_pipelines.fourseller.models import Address, Order, OrderItem
+from midas_pipelines.fourseller.models import Order, OrderItem
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.json_text import to_json
 from midas_pipelines.sync.orders.model.amounts import ZERO, adds_up, sound
 from midas_pipelines.sync.orders.model.digest import Content, digest, digest_of_fields, digest_of_lines
-from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, Transition, transition
+from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES
 from midas_pipelines.sync.orders.model.totals import extras
 
 LONGEST_ID = 170
 """Characters of an order's id: a stock movement's reference adds the line number, and holds 200."""
-
-FIELDS_OF = {
-    "lines": ("lines", "lines_total"),
-    "amounts": ("total", "shipping_cost", "tax", "discount"),
-    "buyer": ("buyer",),
-    "address": ("ship_to",),
-}
-"""The fields of a `Sale` that belong to each part of its content."""
 
 MAY_BE_LONGER = {"title": 255, "sku": 255, "product_id": 100, "channel": 50, "word": 50}
 
@@ -44,6 +36,7 @@ class SaleLine:
     price: Decimal
     needs_review: bool
     total: Decimal  # price times quantity, exact; a quantity below one counts for nothing
+    unsaid: frozenset[str] = frozenset()  # which of title, quantity and price were missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +68,7 @@ class Sale:
     read_at: datetime | None = None  # before 4Seller was asked, by the database's clock; None for an event
     unreadable_reason: str | None = None  # why its content could not be read, though its status could
     only_followed: bool = False  # updates a known order, never imports a new one
+    says_shipping: bool = True  # whether its shipping cost was there
     unreadable: tuple[str, ...] = ()  # fields that could not be read and count as missing
 
     @property
@@ -140,7 +134,8 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         return found
 
     lines = tuple(_line(number, item, held) for number, item in enumerate(order.items, start=1))
-    shipping = held(order.shipping_cost, "shipping_cost") or ZERO
+    said_shipping = held(order.shipping_cost, "shipping_cost")
+    shipping = said_shipping or ZERO
     goods = held(sum((line.total for line in lines), Decimal(0)), "price") or ZERO
     given = held(order.total, "total")
     currency = storable(order.currency or "").strip().upper()[:10] or None
@@ -182,73 +177,8 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         sealed=vault.seal(raw, spelled=spelled if raw is came else None) if vault is not None else None,
         read_at=read_at,
         unreadable=tuple(dict.fromkeys(unreadable)),
+        says_shipping=said_shipping is not None,
     )
-
-
-def with_goods(sale: Sale, goods: Decimal) -> Sale:
-    """The sale with the taxes, fees and discounts that match this total of lines, for a message without lines."""
-    found = extras(
-        sale.raw, total=sale.total, currency=sale.currency, goods=goods, shipping=sale.shipping_cost
-    )
-    return replace(sale, tax=found.tax, discount=found.discount)
-
-
-def newest_states(sales: Sequence[Sale]) -> list[Sale]:
-    """One sale for each order, the first placed first, with the newest content and the furthest status.
-
-    Events arrive in any order, and clocks differ: a status that was reached is never reverted.
-    """
-    newest: dict[str, Sale] = {}
-    for sale in sorted(sales, key=_updated):
-        before = newest.get(sale.order_id)
-        newest[sale.order_id] = sale if before is None else _joined(before, sale)
-    return sorted(newest.values(), key=lambda sale: (sale.ordered_at, _updated(sale)))
-
-
-def _joined(earlier: Sale, later: Sale) -> Sale:
-    content = (
-        _over(earlier, later)
-        if later.unreadable_reason is None
-        else replace(earlier, unreadable_reason=later.unreadable_reason)
-    )
-    ahead = _further(earlier, later)
-    placed = min(filter(None, (earlier.placed_at, later.placed_at)), default=None)
-    return replace(
-        content,
-        status=ahead.status,
-        status_word=ahead.status_word,
-        known_status=ahead.known_status,
-        paid=earlier.paid or later.paid,
-        shipped=earlier.shipped or later.shipped,
-        currency=later.currency or earlier.currency,
-        sales_channel=later.sales_channel or earlier.sales_channel,
-        placed_at=placed,
-        ordered_at=placed or min(earlier.ordered_at, later.ordered_at),
-        updated_at=later.updated_at or earlier.updated_at,
-    )
-
-
-def _over(earlier: Sale, later: Sale) -> Sale:
-    """The later content, with parts of the earlier where it has none."""
-    content = later.content.over(earlier.content)
-    lacking = content.changed(later.content)
-    kept: dict[str, Any] = {name: getattr(earlier, name) for part in lacking for name in FIELDS_OF[part]}
-    if lacking:
-        kept |= {"raw": earlier.raw, "sealed": earlier.sealed}
-    said = {
-        "buyer": said_over(earlier.buyer, later.buyer),
-        "ship_to": said_over(earlier.ship_to, later.ship_to),
-    }
-    return replace(later, **{**said, **kept}, content=content)
-
-
-def said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """A buyer or an address, updated from a later message: fields that it lacks stay, unless it has another street, which
-    makes it another address."""
-    news = {name: value for name, value in said.items() if value is not None}
-    if news.get("line1", known.get("line1")) != known.get("line1"):
-        news = {name: said.get(name) for name in Address.model_fields} | news
-    return known | news
 
 
 def in_codec(sale: Sale, codec: str) -> Sale:
@@ -268,24 +198,15 @@ def in_codec(sale: Sale, codec: str) -> Sale:
     return sale if changed == sale else replace(changed, sealed=None)
 
 
-def _further(earlier: Sale, later: Sale) -> Sale:
-    """The sale with the further status; one without a status word does not count."""
-    if not (earlier.status_word and later.status_word):
-        return later if later.status_word else earlier
-    return earlier if transition(later.status, earlier.status) is Transition.FORWARD else later
-
-
-def _updated(sale: Sale) -> datetime:
-    return sale.updated_at or sale.ordered_at
-
-
 def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], Decimal | None]) -> SaleLine:
     quantity = 1 if item.quantity is None else item.quantity
-    price = held(item.price, "price") or ZERO
+    said_price = held(item.price, "price")
+    price = said_price or ZERO
     total = held(price * max(0, quantity), "price")
     if total is None:
         price = total = ZERO
     sku = _cut(item.sku, "sku") or ""
+    said = {"title": item.title, "quantity": item.quantity, "price": said_price}
     return SaleLine(
         line=number,
         sku=sku.strip() or None,
@@ -295,6 +216,7 @@ def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], De
         price=price,
         needs_review=item.quantity is None or item.quantity < 1,
         total=total,
+        unsaid=frozenset(name for name, value in said.items() if value is None),
     )
 
 

@@ -36,6 +36,7 @@ class Ours:
     backordered: int = 0
     title: str = "Part"
     price: Decimal = Decimal("10.00")
+    exception: str | None = None
 
     @property
     def product_id(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.pages import read_order
+from midas_pipelines.gateway.inbox import Inbox
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway.webhooks import NewWebhook
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.model.sale import read_sale
@@ -151,3 +154,32 @@ def test_a_character_that_the_database_lacks_costs_no_sale(latin_shop: Database)
     assert (result.imported, result.failed) == (3, 0)
     assert value(latin_shop, "SELECT stock_quantity FROM products WHERE id = :id", id=product) == 6
     assert "? Zo\u00eb" in str(rows(latin_shop, "SELECT CAST(shipping_address AS TEXT) FROM orders"))
+
+
+def test_what_is_written_of_an_order_fits_into_every_encoding(latin_shop: Database) -> None:
+    add_product(latin_shop, sku="A", stock_quantity=9)
+    later = {"updated_at": "2026-02-02T00:00:00Z"}
+    reports = [{}, {"status": "beamed_up", "total": "99.00"}, later | {"status": "shipped", "total": "12.00"}]
+    for report in reports:
+        sale = read_sale(read_order(order_json(**report)))
+        assert import_sales(latin_shop, [sale], Vault(None), None).failed == 0
+    assert rows(latin_shop, "SELECT status, outcome FROM marketplace_orders") == [("shipped", "imported")]
+    assert Vault(None).seal({"title": "\u4e2d"}) == 'plain:{"title": "\\u4e2d"}'
+
+
+def test_a_webhook_that_the_database_cannot_hold_is_refused_alone(latin_shop: Database) -> None:
+    async def take() -> list[bool | BaseException]:
+        inbox = Inbox(latin_shop, lambda: None)
+        events = [NewWebhook(f"m{n}", "order.created", f"order:{name}", "plain:{}") for n, name in NAMES]
+        taken = asyncio.gather(*(inbox.take(one) for one in events), return_exceptions=True)
+        running = asyncio.create_task(inbox.run(lambda: None))
+        found = await taken
+        inbox.stop()
+        await running
+        return found
+
+    first, refused, last = asyncio.run(take())
+    assert (first, isinstance(refused, Exception), last) == (True, True, True)
+
+
+NAMES = enumerate(["1", "\u4e2d", "3"])
