@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from midas_pipelines.store.schema.tables import hub_skus, mappings
+from midas_pipelines.store.schema.tables import SPELLING, hub_skus, mappings
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 
@@ -45,10 +45,9 @@ def respelled_items(connection: sa.Connection, skus: set[str]) -> dict[str, Item
     """The listed items whose SKU these may be another spelling of, where that can be one item only."""
     spelled = {sku: spellings(sku) for sku in skus}
     wanted = set().union(*spelled.values()) if spelled else set()
-    lower = sa.func.lower(mappings.c.sku, type_=sa.String)
     query = sa.select(mappings.c.sku, mappings.c.product_id, mappings.c.variant_id)
     found: dict[str, set[ItemKey]] = {}
-    for row in connection.execute(query.where(any_of(connection, lower, wanted))):
+    for row in connection.execute(query.where(any_of(connection, SPELLING, wanted))):
         for spelling in spellings(row.sku):
             found.setdefault(spelling, set()).add((row.product_id, row.variant_id))
     meant = {sku: set().union(*(found.get(one, set()) for one in spelled[sku])) for sku in skus}
@@ -56,7 +55,21 @@ def respelled_items(connection: sa.Connection, skus: set[str]) -> dict[str, Item
 
 
 def spellings(sku: str) -> set[str]:
-    """The SKU in small letters in the ways that hubs write one: other blanks, HTML entities, Unicode forms. Pure."""
-    plain = " ".join(html.unescape(sku).split())
-    written = {sku, plain, plain.replace(" ", ""), html.escape(plain), " ".join(sku.split())}
-    return {unicodedata.normalize(form, one).lower() for one in written for form in ("NFC", "NFD", "NFKC")}
+    """The SKU in small letters and without blanks, in the ways that hubs write one: HTML entities, Unicode forms. Pure."""
+    plain = html.unescape(sku)
+    forms = {
+        unicodedata.normalize(form, one)
+        for one in (sku, plain, html.escape(plain))
+        for form in ("NFC", "NFD", "NFKC")
+    }
+    return {_bare(one.lower()) for one in forms} | {_bare(_ascii_lower(one.upper())) for one in forms}
+
+
+def _bare(text: str) -> str:
+    """The text without blanks and without characters that are not seen, such as a zero-width space."""
+    return "".join(one for one in text if not one.isspace() and unicodedata.category(one) != "Cf")
+
+
+def _ascii_lower(text: str) -> str:
+    """The text as SQLite lowers it: ASCII letters only."""
+    return "".join(one.lower() if one.isascii() else one for one in text)

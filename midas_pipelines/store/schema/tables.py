@@ -65,7 +65,12 @@ sa.Index(
     sqlite_where=mappings.c.recheck_at.is_not(None),
 )
 
-sa.Index("fourseller_product_mappings_spelling", sa.func.lower(mappings.c.sku))
+SPELLING = sa.func.replace(
+    sa.func.lower(mappings.c.sku), sa.literal_column("' '"), sa.literal_column("''"), type_=sa.String
+)
+"""A SKU as it is compared with the spellings of a hub; constants, so that the index serves the comparison."""
+
+sa.Index("fourseller_product_mappings_spelling", SPELLING)
 
 # Links from hub SKUs to items, made by a person, where no item of the shop has the SKU.
 hub_skus = sa.Table(
