@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from midas_pipelines.cli import cli
-from midas_pipelines.cli.opening import database_trouble
+from midas_pipelines.cli.opening import database_error_text
 from midas_pipelines.store.database import Database
 
 AWAY = sa.exc.OperationalError(
@@ -69,4 +69,4 @@ def test_a_run_that_loses_the_database_says_the_same(
     ],
 )
 def test_what_is_a_databases_trouble(error: Exception, known: bool) -> None:
-    assert (database_trouble(error) is not None) is known
+    assert (database_error_text(error) is not None) is known

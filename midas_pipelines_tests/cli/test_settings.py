@@ -6,7 +6,9 @@ from pathlib import Path
 
 import apprise
 import pytest
+from click.testing import CliRunner
 
+from midas_pipelines.cli import COMMANDS, cli
 from midas_pipelines.notify.targets import COMMON_KINDS
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.cli.conftest import Midas
@@ -104,3 +106,10 @@ def test_secrets_are_not_shown(midas: Midas) -> None:
     assert told.code == 0
     assert "s3cret" not in told.output
     assert "k3y-secret" not in told.output
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_each_command_of_the_list_is_there(name: str) -> None:
+    found = CliRunner().invoke(cli, [name, "--help"])
+    assert found.exit_code == 0, found.output
+    assert found.output.startswith(f"Usage: cli {name}")

@@ -201,7 +201,7 @@ def test_prometheus_reads_counters_latencies_and_backlogs(gateway: Gateway) -> N
 
 def test_it_is_ready_while_the_database_is(gateway: Gateway) -> None:
     assert gateway.call("GET", "/readyz").status_code == 200
-    run(gateway.world.database, "UPDATE midas_alembic_version SET version_num = '0001'")
+    run(gateway.world.database, "UPDATE midas_alembic_version SET version_num = '0000'")
     answer = gateway.call("GET", "/readyz")
     assert answer.status_code == 503
     assert "midas db upgrade" in answer.json()["detail"]

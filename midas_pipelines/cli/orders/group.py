@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.sync.orders.model.lookup import NoSuchOrder, find_order
+from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 
 BY_HAND = "an operator: midas orders"
 """The cause of these commands' changes in the order's timeline."""

@@ -14,8 +14,8 @@ from midas_pipelines.cli.orders.group import opened, order_argument, orders
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.sync.orders.customer_mail.send import GIVEN_UP, send_again, unsent_messages
+from midas_pipelines.sync.orders.lookup import list_orders
 from midas_pipelines.sync.orders.model.exceptions import OrderException
-from midas_pipelines.sync.orders.model.lookup import list_orders
 from midas_pipelines.sync.orders.timeline import Timeline, read_timeline
 
 EXCEPTIONS = ["any", "quarantined", *(exception.value for exception in OrderException)]

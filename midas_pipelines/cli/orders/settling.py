@@ -15,8 +15,8 @@ from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import conflicts
 from midas_pipelines.sync.orders.changes.erase import erase_buyer
+from midas_pipelines.sync.orders.lookup import NoSuchOrder
 from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.lookup import NoSuchOrder
 from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.retry import CannotRetry, NothingToDismiss, Retried, dismiss, retry_order

@@ -15,7 +15,7 @@ from midas_pipelines.sync.rules.edit import BadRule
 @click.command()
 @click.argument("sku")
 @json_option
-def explain_item(sku: str, as_json: bool) -> None:
+def explain(sku: str, as_json: bool) -> None:
     """Print the lineage of what 4Seller shows of an item: what it confirmed, the rule, the ledger rows, their causes."""
     with shop_database() as (settings, database):
         try:

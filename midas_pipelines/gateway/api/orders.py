@@ -30,8 +30,8 @@ from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.listing import SHOWN, Filters, list_orders
 from midas_pipelines.sync.orders.changes.shipments import CannotShip
+from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
-from midas_pipelines.sync.orders.model.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.status_change import IllegalMove, change_status
 from midas_pipelines.sync.orders.timeline import read_timeline
 

@@ -16,10 +16,10 @@ from midas_pipelines.sync.orders.changes.quarantine import clear_unknown_status,
 from midas_pipelines.sync.orders.customer_mail.send import GIVEN_UP, put_back
 from midas_pipelines.sync.orders.intake.read import import_orders_read
 from midas_pipelines.sync.orders.intake.result import ImportCounts
+from midas_pipelines.sync.orders.lookup import find_order
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import SEEN_BY_A_PERSON, OrderException
 from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.lookup import find_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 

@@ -21,10 +21,10 @@ from midas_pipelines.sync.orders.changes.outbound import StatusUpdate, objection
 from midas_pipelines.sync.orders.changes.pending import PendingUpdate
 from midas_pipelines.sync.orders.changes.recording import record_pushed
 from midas_pipelines.sync.orders.changes.shipments import ship_locked
+from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.state_machine import Transition, local_status, transition

@@ -13,8 +13,8 @@ from midas_pipelines.cli.printing import print_json
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import conflicts
 from midas_pipelines.sync.orders.customer_mail.send import send_mails
+from midas_pipelines.sync.orders.lookup import find_order
 from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.lookup import find_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.stock import unmapped
 from midas_pipelines.sync.orders.stock.release import restock_units

@@ -90,7 +90,7 @@ def test_each_is_imported_with_its_stock_and_what_was_unreadable_is_noted(
             id=name,
         )
         assert [note for (note,) in notes] == [
-            f"4Seller sent {', '.join(sorted(fields))} in a form that cannot be read: it counts as missing."
+            f"4Seller sent {', '.join(sorted(fields))} in a form that cannot be read: counted as missing."
         ] * bool(fields)
     report(world, *(order_json(order_id=name, **fields) for name, (fields, _) in ODD.items()))
     assert desk.stock(world, product) == 1000 - len(ODD)

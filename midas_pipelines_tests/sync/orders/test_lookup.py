@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midas_pipelines.sync.orders.model.lookup import NoSuchOrder, find_order
+from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.stock.unmapped import CannotMap, map_line
 from midas_pipelines_tests.shop import add_product
