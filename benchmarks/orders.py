@@ -76,15 +76,15 @@ def _import(database: Database, path: Path) -> float:
         database_url=database.engine.url.render_as_string(hide_password=False),  # type: ignore[arg-type]
         payload_key=SecretStr(Fernet.generate_key().decode()),
     )
-    engine = SyncContext(settings, database, run_id="bench")
+    context = SyncContext(settings, database, run_id="bench")
     started = time.perf_counter()
-    asyncio.run(_take_in(engine, path))
+    asyncio.run(_take_in(context, path))
     return time.perf_counter() - started
 
 
-async def _take_in(engine: SyncContext, path: Path) -> None:
+async def _take_in(context: SyncContext, path: Path) -> None:
     report = OrderReport()
-    intake = OrderPages(engine, report, read_at=engine.database.now())
+    intake = OrderPages(context, report, read_at=context.database.now())
     with path.open() as pages:
         for place, rows in enumerate(pages):
             envelope = {"data": json.loads(rows), "total": ORDERS, "limit": 100, "offset": 100 * place}

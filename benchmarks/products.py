@@ -48,8 +48,8 @@ def _first(kind: str) -> Result:
 
 def _unchanged() -> Result:
     with sample_shop("postgresql") as database, sandbox(latency_ms=LATENCY_MS) as channel:
-        engine = SyncContext(settings_of(database, channel), database)
-        _full(engine)
+        context = SyncContext(settings_of(database, channel), database)
+        _full(context)
         before = _counts(channel)
         _full(SyncContext(settings_of(database, channel), database))
         after = _counts(channel)
@@ -82,8 +82,8 @@ def _faulty(share: float) -> Result:
     )
 
 
-def _full(engine: SyncContext) -> ProductReport:
-    return asyncio.run(sync_products(engine, Mode.FULL))
+def _full(context: SyncContext) -> ProductReport:
+    return asyncio.run(sync_products(context, Mode.FULL))
 
 
 def _counts(channel: BackgroundSandbox) -> dict[str, int]:

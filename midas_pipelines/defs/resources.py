@@ -27,7 +27,7 @@ class MidasResource(dg.ConfigurableResource):
     """The shop and its channel, as this process's environment names them."""
 
     @contextmanager
-    def engine(
+    def sync_context(
         self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
     ) -> "Iterator[SyncContext]":
         """The sync context for the run of `context`.

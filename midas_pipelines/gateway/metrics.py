@@ -56,7 +56,9 @@ class Metrics:
             buckets=LATENCIES,
             registry=self.registry,
         )
-        self.pushes = Counter("midas_pushes", "Items acknowledged, by fate", ["fate"], registry=self.registry)
+        self.pushes = Counter(
+            "midas_pushes", "Items acknowledged, by result", ["result"], registry=self.registry
+        )
         self.push_seconds = Histogram(
             "midas_push_seconds",
             "From a change in the shop to 4Seller's confirmation",

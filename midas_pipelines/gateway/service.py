@@ -59,11 +59,11 @@ class Service:
         self.worker: Worker | None = None
         if with_worker:
             self.worker = Worker(
-                self._worker_engine(), self.metrics, self.lineage, self.imports.run, self.supervisor
+                self._worker_context(), self.metrics, self.lineage, self.imports.run, self.supervisor
             )
         self.inbox = Inbox(self.door, self._stored)
 
-    def engine(self, run_id: str) -> SyncContext:
+    def sync_context(self, run_id: str) -> SyncContext:
         """An engine of its own for one call, named in every log row by `run_id`."""
         return SyncContext(self.settings, self.database, run_id=run_id[:64], worker=worker_name())
 
@@ -71,7 +71,7 @@ class Service:
         """Looks at the database in a thread of the probes' own; one that is cancelled leaves the thread to end alone."""
         await asyncio.get_running_loop().run_in_executor(self._probes, work, self.door)
 
-    def _worker_engine(self) -> SyncContext:
+    def _worker_context(self) -> SyncContext:
         return SyncContext(self.settings, self.workshop, run_id="gateway", worker=worker_name())
 
     @asynccontextmanager
@@ -100,7 +100,7 @@ class Service:
 
     async def _import_orders(self) -> OrderReport:
         with own_threads("import", 1):
-            return await in_own_loop(lambda: import_orders(self._worker_engine()))
+            return await in_own_loop(lambda: import_orders(self._worker_context()))
 
     def _stored(self) -> None:
         if self.worker is not None:

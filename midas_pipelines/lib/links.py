@@ -19,14 +19,14 @@ MOST = 20
 Shown = dict[str, dg.MarkdownMetadataValue]
 
 
-def links(engine: "SyncContext", rows: Iterable[Mapping[str, Any]]) -> Shown:
+def links(context: "SyncContext", rows: Iterable[Mapping[str, Any]]) -> Shown:
     """Metadata `links`: one line for each item (by `sku`) and order (by `order`) in the rows, 20 at most.
 
     Empty where no page is set or no row names one that is known.
     """
     from midas_pipelines.store.operations.page_urls import item_names, order_names
 
-    settings = engine.settings
+    settings = context.settings
     of_items = {"shop": settings.shop_page, "4Seller": settings.fourseller_page}
     of_orders = {"shop": settings.shop_order_page, "4Seller": settings.fourseller_order_page}
     shown = list(rows)
@@ -34,7 +34,7 @@ def links(engine: "SyncContext", rows: Iterable[Mapping[str, Any]]) -> Shown:
     for column, pages, names_of in (("sku", of_items, item_names), ("order", of_orders, order_names)):
         wanted = list(dict.fromkeys(str(row[column]) for row in shown if row.get(column)))[:MOST]
         if wanted and any(pages.values()):
-            known = names_of(engine.database, wanted)
+            known = names_of(context.database, wanted)
             lines += [_line(name, known[name], pages) for name in wanted if name in known]
     return {"links": dg.MetadataValue.md("\n".join(lines))} if any(lines) else {}
 

@@ -63,7 +63,7 @@ class ProductReport:
 
 
 async def sync_products(
-    engine: SyncContext,
+    context: SyncContext,
     mode: Mode = Mode.INCREMENTAL,
     *,
     skus: Sequence[str] = (),
@@ -102,22 +102,22 @@ async def sync_products(
     if shards is not None:
         scope += f", {shards}"[:150]
     report = ProductReport()
-    with logged_sync(engine, "products", scope, report) as clock:
-        ids = mapping_ids(engine, skus) if skus else None
+    with logged_sync(context, "products", scope, report) as clock:
+        ids = mapping_ids(context, skus) if skus else None
         if dry_run:
-            _plan_only(engine, mode, ids, report)
+            _plan_only(context, mode, ids, report)
             return report
-        async with engine.channel() as client:
+        async with context.channel() as client:
             clock.client = client
             if agreed is not None:
-                await _apply(engine, client, agreed, report, on_progress)
+                await _apply(context, client, agreed, report, on_progress)
                 return report
-            await _sync(engine, client, mode, ids, report, ignore_delays, shards, on_progress, clock)
+            await _sync(context, client, mode, ids, report, ignore_delays, shards, on_progress, clock)
     return report
 
 
 async def _sync(
-    engine: SyncContext,
+    context: SyncContext,
     client: FourSeller,
     mode: Mode,
     ids: list[int] | None,
@@ -129,14 +129,16 @@ async def _sync(
 ) -> None:
     full = mode is Mode.FULL or ids is not None
     # Stock that came back belongs to those who wait for it, before anyone can buy it again.
-    await in_thread(allocate_pending_lines, engine.database, engine.run_id)
-    known = await _read_listing(engine, client, shards, report) if mode is Mode.FULL and ids is None else None
-    limit = engine.settings.title_limit
-    scanned = scan(engine.database, title_limit=limit, ids=ids, shards=shards) if full else None
+    await in_thread(allocate_pending_lines, context.database, context.run_id)
+    known = (
+        await _read_listing(context, client, shards, report) if mode is Mode.FULL and ids is None else None
+    )
+    limit = context.settings.title_limit
+    scanned = scan(context.database, title_limit=limit, ids=ids, shards=shards) if full else None
     started = time.perf_counter()
-    progress = clock.follow(scanned.to_push if scanned is not None else _dirty(engine), on_progress)
+    progress = clock.follow(scanned.to_push if scanned is not None else _dirty(context), on_progress)
     push = Push(
-        engine,
+        context,
         client,
         known=known,
         ids=ids,
@@ -147,7 +149,7 @@ async def _sync(
     try:
         await push.run()
         if known is not None:
-            await in_thread(close_pushed, engine)
+            await in_thread(close_pushed, context)
     finally:
         report.push_seconds = round(time.perf_counter() - started, 3)
         _fill(report, push.tally, scanned)
@@ -155,46 +157,46 @@ async def _sync(
 
 
 async def _apply(
-    engine: SyncContext,
+    context: SyncContext,
     client: FourSeller,
     agreed: ApprovedPlan,
     report: ProductReport,
     on_progress: Callable[[PushCounts], None] | None,
 ) -> None:
-    await in_thread(still_holds, engine, agreed)
+    await in_thread(still_holds, context, agreed)
     steps = {step.item: step for step in agreed.steps}
     ids = sorted(steps)
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         mark_dirty(connection, ids)
-    push = Push(engine, client, ids=ids, ignore_delays=True, agreed=steps, on_progress=on_progress)
+    push = Push(context, client, ids=ids, ignore_delays=True, agreed=steps, on_progress=on_progress)
     try:
         await push.run()
     finally:
         _fill(report, push.tally, None)
 
 
-def _dirty(engine: SyncContext) -> int:
-    with engine.database.reading() as connection:
+def _dirty(context: SyncContext) -> int:
+    with context.database.reading() as connection:
         return count_dirty(connection)
 
 
 async def _read_listing(
-    engine: SyncContext, client: FourSeller, shards: Shards | None, report: ProductReport
+    context: SyncContext, client: FourSeller, shards: Shards | None, report: ProductReport
 ) -> Known | None:
     """What 4Seller has that is tied to no item, the items of the shards settled by policy; None when it could not be read whole.
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
-    read_at, listing = await read_listing(engine, client, shards)
-    settling = await in_thread(apply_read_back, engine, listing, read_at, shards)
+    read_at, listing = await read_listing(context, client, shards)
+    settling = await in_thread(apply_read_back, context, listing, read_at, shards)
     if settling.need_sales:  # a sale that is not imported yet is no edit
-        await import_orders(engine)
+        await import_orders(context)
         await settle_sold(client, settling)
     await settle_unknown(client, settling)
-    await in_thread(take_marketplace_quantities, engine)
+    await in_thread(take_marketplace_quantities, context)
     if listing.complete:
         return Known(settling.orphans)
-    report.problems.append({"sku": "", "fate": "list", "reason": listing.reason})
+    report.problems.append({"sku": "", "result": "list", "reason": listing.reason})
     return None
 
 
@@ -217,13 +219,13 @@ def _fill(report: ProductReport, tally: PushCounts, scanned: Scanned | None) -> 
         report.unchanged = max(0, scanned.items - touched - report.quarantined)
 
 
-def _plan_only(engine: SyncContext, mode: Mode, ids: list[int] | None, report: ProductReport) -> None:
-    limit = engine.settings.title_limit
+def _plan_only(context: SyncContext, mode: Mode, ids: list[int] | None, report: ProductReport) -> None:
+    limit = context.settings.title_limit
     found = Scanned()
     if mode is Mode.FULL or ids is not None:
-        found = scan(engine.database, title_limit=limit, ids=ids, keep_changes=True)
+        found = scan(context.database, title_limit=limit, ids=ids, keep_changes=True)
     else:
-        for changes in chunks(engine.database, title_limit=limit):
+        for changes in chunks(context.database, title_limit=limit):
             found.changes += [c for c in changes if c.mapping.dirty and (c.writes or c.reason is not None)]
         found.items = len(found.changes)
     for change in found.changes:
@@ -241,7 +243,7 @@ def _plan_only(engine: SyncContext, mode: Mode, ids: list[int] | None, report: P
     report.quarantined = actions.count("quarantined")
 
 
-def mapping_ids(engine: SyncContext, skus: Sequence[str]) -> list[int]:
+def mapping_ids(context: SyncContext, skus: Sequence[str]) -> list[int]:
     """The mappings of the items with these SKUs, as the shop spells them. Raises UnknownSku."""
     wanted = list(dict.fromkeys(skus))
     plain = sa.select(products.c.sku, mappings.c.id).join(
@@ -258,7 +260,7 @@ def mapping_ids(engine: SyncContext, skus: Sequence[str]) -> list[int]:
     query = plain.where(products.c.sku.in_(wanted)).union(
         variants.where(product_variants.c.sku.in_(wanted)), tied
     )
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         ensure_items(connection)
         found = connection.execute(query).all()
     unknown = [sku for sku in wanted if sku not in {row.sku for row in found}]

@@ -32,7 +32,7 @@ class PushCounts:
         """Adds one item's end; `sku` names it where its mapping holds none yet."""
         self.claimed += 1
         self.unexpected += outcome.unexpected
-        match outcome.fate:
+        match outcome.result:
             case PushResult.LISTED if outcome.created:
                 self.created += 1
             case PushResult.LISTED:
@@ -58,12 +58,12 @@ class PushCounts:
                     self.held_items.append({"sku": sku or outcome.mapping.sku or "", "reason": BRAKED})
             case PushResult.RELEASED:
                 self.released += 1
-        told = outcome.refused or outcome.fate in (PushResult.QUARANTINED, PushResult.FAILED)
-        if outcome.reason and told and len(self.problems) < PREVIEW:
+        shown = outcome.refused or outcome.result in (PushResult.QUARANTINED, PushResult.FAILED)
+        if outcome.reason and shown and len(self.problems) < PREVIEW:
             self.problems.append(
                 {
                     "sku": sku or outcome.mapping.sku or "",
-                    "fate": outcome.fate.value,
+                    "result": outcome.result.value,
                     "reason": outcome.reason,
                 }
             )

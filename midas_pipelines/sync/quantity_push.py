@@ -31,7 +31,7 @@ class InventoryReport:
 
 
 async def push_inventory(
-    engine: SyncContext,
+    context: SyncContext,
     *,
     ids: Sequence[int] | None = None,
     ignore_delays: bool = False,
@@ -46,15 +46,15 @@ async def push_inventory(
         BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
     """
     report = InventoryReport()
-    with logged_sync(engine, "inventory", "dirty", report) as clock:
-        async with engine.channel() as client:
+    with logged_sync(context, "inventory", "dirty", report) as clock:
+        async with context.channel() as client:
             clock.client = client
             # Stock that came back belongs to those who wait for it, before anyone can buy it again.
-            await asyncio.to_thread(allocate_pending_lines, engine.database, engine.run_id)
-            with engine.database.reading() as connection:
+            await asyncio.to_thread(allocate_pending_lines, context.database, context.run_id)
+            with context.database.reading() as connection:
                 progress = clock.follow(count_dirty(connection), on_progress)
             push = Push(
-                engine,
+                context,
                 client,
                 ids=ids,
                 quantities_only=True,

@@ -35,7 +35,7 @@ class SyncClock:
     """Where a sync leaves its client, so that the requests it sent are counted even when it fails."""
 
     client: FourSeller | None = None
-    engine: SyncContext | None = None
+    context: SyncContext | None = None
     log_id: int = 0
     _told_at: float = 0.0
 
@@ -48,19 +48,19 @@ class SyncClock:
             if on_progress is not None:
                 on_progress(tally)
             now = time.monotonic()
-            if self.engine is not None and now - self._told_at >= PROGRESS_SECONDS:
+            if self.context is not None and now - self._told_at >= PROGRESS_SECONDS:
                 self._told_at = now
-                known = (self.engine.database, self.log_id, tally.claimed, max(total, tally.claimed))
+                known = (self.context.database, self.log_id, tally.claimed, max(total, tally.claimed))
                 asyncio.get_running_loop().run_in_executor(None, note_progress, *known)
 
         return progress
 
 
 @contextmanager
-def logged_sync(engine: SyncContext, kind: str, scope: str, report: Report) -> Iterator[SyncClock]:
+def logged_sync(context: SyncContext, kind: str, scope: str, report: Report) -> Iterator[SyncClock]:
     """Opens the sync's log row, fills `requests` and `seconds` of the report, and closes the row with the outcome."""
-    log_id = begin_sync(engine.database, kind, scope, engine.run_id)
-    clock = SyncClock(engine=engine, log_id=log_id)
+    log_id = begin_sync(context.database, kind, scope, context.run_id)
+    clock = SyncClock(context=context, log_id=log_id)
     started = time.perf_counter()
     reason: str | None = "The run was stopped from outside."
     try:
@@ -69,17 +69,17 @@ def logged_sync(engine: SyncContext, kind: str, scope: str, report: Report) -> I
     except Exception as error:
         reason = str(error)
         if isinstance(error, FourSellerError | ChannelDown):
-            _alert(engine, f"{kind.capitalize()} sync stopped. {reason}")
+            _alert(context, f"{kind.capitalize()} sync stopped. {reason}")
         raise
     finally:
         report.seconds = round(time.perf_counter() - started, 3)
         report.requests = clock.client.requests if clock.client is not None else 0
         if reason is None and report.requests > report.failed:
-            end_outage(engine)
+            end_outage(context)
         held = getattr(report, "stopped", None)
         outcome = "failed" if reason is not None else "partial" if report.failed or held else "done"
         end_sync(
-            engine.database,
+            context.database,
             log_id,
             outcome=outcome,
             counts=_kept(asdict(report)) | calls_of(clock.client),  # type: ignore[call-overload]
@@ -89,9 +89,9 @@ def logged_sync(engine: SyncContext, kind: str, scope: str, report: Report) -> I
         )
 
 
-def _alert(engine: SyncContext, text: str) -> None:
+def _alert(context: SyncContext, text: str) -> None:
     """One alert for one outage: while it is open, no run raises another."""
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         raise_alert(connection, kind=CHANNEL_DOWN, subject="fourseller", text=text)
 
 
@@ -101,10 +101,10 @@ def channel_is_down(database: Database) -> bool:
         return bool(open_subjects(connection, CHANNEL_DOWN))
 
 
-def end_outage(engine: SyncContext) -> None:
+def end_outage(context: SyncContext) -> None:
     """Clears the alert of an outage, if there is one; looks before it writes, for mostly there is none."""
-    if channel_is_down(engine.database):
-        with engine.database.writing() as connection:
+    if channel_is_down(context.database):
+        with context.database.writing() as connection:
             clear_alert(connection, kind=CHANNEL_DOWN, subject="fourseller")
 
 

@@ -77,13 +77,13 @@ def test_a_message_that_was_given_up_is_listed_and_sent_again(
 def test_nobody_is_forgotten_by_mistake(do: Do, world: World, sold: str) -> None:
     kept = "SELECT shipping_address FROM orders"
     before = rows(world.database, kept)
-    assert do("forget", sold, input="n\n").exit_code == 1
-    assert do("forget", sold, input="").exit_code == 1
+    assert do("erase", sold, input="n\n").exit_code == 1
+    assert do("erase", sold, input="").exit_code == 1
     assert rows(world.database, kept) == before
-    asked = do("forget", sold, input="y\n")
+    asked = do("erase", sold, input="y\n")
     assert (asked.exit_code, "its buyer is erased" in asked.output) == (0, True)
     assert "Zyxwvu" not in str(rows(world.database, kept))
-    assert as_json(do("forget", sold, "--yes", "--json")) == {"order": sold, "forgotten": True}
+    assert as_json(do("erase", sold, "--yes", "--json")) == {"order": sold, "forgotten": True}
 
 
 def test_each_command_is_named_as_the_cause_of_what_it_did(do: Do, world: World, sold: str) -> None:
@@ -91,14 +91,14 @@ def test_each_command_is_named_as_the_cause_of_what_it_did(do: Do, world: World,
     as_json(do("map", sold, "--line", "2", "--sku", "B", "--json"))
     as_json(do("ship", sold, "--carrier", "UPS", "--number", desk.UPS, "--line", "1=1", "--json"))
     fedex = ("--carrier", "FedEx", "--number", desk.FEDEX)
-    as_json(do("ship", sold, *fedex, "--instead", desk.UPS, "--json"))
+    as_json(do("ship", sold, *fedex, "--replaces", desk.UPS, "--json"))
     as_json(do("return", sold, "--json"))
     run(world.database, "UPDATE marketplace_orders SET exception = 'conflict,edited'")
     as_json(do("dismiss", sold, "--json"))
-    as_json(do("settle", sold, "--as", "shipped", "--json"))
+    as_json(do("resolve", sold, "--as", "shipped", "--json"))
     desk.edit(world, sold, shipping_cost="5.00", total="35.00")
     as_json(do("retry", sold, "--json"))
-    as_json(do("forget", sold, "--yes", "--json"))
+    as_json(do("erase", sold, "--yes", "--json"))
     done = _steps(do, sold) - before
     causes = {what: cause for what, cause in done if not what.startswith(("stock", "parcel", "message"))}
     assert causes == {
@@ -107,9 +107,9 @@ def test_each_command_is_named_as_the_cause_of_what_it_did(do: Do, world: World,
         "corrected": "an operator: midas orders ship",
         "released": "an operator: midas orders return",
         "dismissed": "an operator: midas orders dismiss",
-        "settled": "an operator: midas orders settle",
+        "settled": "an operator: midas orders resolve",
         "edited": "an operator: midas orders retry",
-        "forgotten": "an operator: midas orders forget",
+        "forgotten": "an operator: midas orders erase",
     }
     assert all(cause for _, cause in done)
 
@@ -135,7 +135,7 @@ def test_who_needs_a_person_is_listed_without_who_bought(do: Do, sold: str, exce
     assert "zyxwvu" not in str(listed).lower()
 
 
-@pytest.mark.parametrize("command", ["show", "retry", "list", "dismiss", "forget"])
+@pytest.mark.parametrize("command", ["show", "retry", "list", "dismiss", "erase"])
 def test_the_id_of_an_order_does_not_speak_to_the_terminal(do: Do, world: World, command: str) -> None:
     order = world.place(id="A\x1b]0;owned\x07\u202e", items=[], shipping_cost="0", total="9")
     world.import_orders()

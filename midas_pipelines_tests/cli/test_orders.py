@@ -41,7 +41,7 @@ def test_an_order_is_mapped_shipped_told_and_its_story_is_whole(
         "mapped",
         "shipped",
         "parcel",
-        "tracking_told",
+        "tracking_pushed",
     ):
         assert step in what, step
     assert "ann@home" not in str(story)
@@ -82,7 +82,7 @@ def test_a_return_and_a_settled_conflict(
     world.sandbox.state.move(sold, "cancelled")
     world.import_orders()
     assert midas("orders", "list", "--exception", "conflict", "--json", **settings).json["orders"]
-    assert midas("orders", "settle", sold, "--as", "cancelled", "--restock", **settings).code == 0
+    assert midas("orders", "resolve", sold, "--as", "cancelled", "--restock", **settings).code == 0
     assert midas("orders", "return", sold, "--json", **settings).json["units"] == 0
     assert rows(world.database, "SELECT stock_quantity FROM products") == [(10,)]
     assert midas("orders", "list", "--exception", "conflict", "--json", **settings).json["orders"] == []

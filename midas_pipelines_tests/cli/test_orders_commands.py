@@ -63,10 +63,10 @@ MISTAKES: dict[str, list[tuple[tuple[str, ...], str]]] = {
         (("show", NINES), "No imported order has the id 999"),
         (("show", "²"), "No imported order has the id ²"),
         (("ship", "{twin}", *SHIP[2:]), "the shop's id of another: give the order number, 4S-"),
-        (("settle", "nope", "--as", "shipped"), "No imported order has the id nope"),
+        (("resolve", "nope", "--as", "shipped"), "No imported order has the id nope"),
         (("retry", "nope"), "No imported order has the id nope"),
         (("dismiss", "nope"), "No imported order has the id nope"),
-        (("forget", "nope", "--yes"), "No imported order has the id nope"),
+        (("erase", "nope", "--yes"), "No imported order has the id nope"),
     ],
     "a line": [
         ((*SHIP, "--line", "²"), "--line ²: give a line of the order"),
@@ -90,24 +90,24 @@ MISTAKES: dict[str, list[tuple[tuple[str, ...], str]]] = {
     "a parcel": [
         (("ship", "{sold}", "--carrier", " ", "--number", desk.UPS), "needs a carrier and a tracking number"),
         (("ship", "{sold}", "--carrier", "ups", "--number", ""), "needs a carrier and a tracking number"),
-        (("ship", "{sold}", "--carrier", "ups", "--number", desk.UPS[:-1] + "5"), "`--anyway` accepts it"),
+        (("ship", "{sold}", "--carrier", "ups", "--number", desk.UPS[:-1] + "5"), "`--force` accepts it"),
         (("ship", "{sold}", "--carrier", "ups", "--number", "\x1b[2J"), "is no tracking number"),
         ((*SHIP, "--url", "javascript:alert(1)"), "address with https://"),
         ((*SHIP, "--url", "u" * 3000), "address with https://"),
-        ((*SHIP, "--instead", desk.FEDEX), f"has no shipment {desk.FEDEX} on record"),
-        ((*SHIP, "--instead", desk.FEDEX, "--line", "1"), "--instead corrects a shipment as it is"),
+        ((*SHIP, "--replaces", desk.FEDEX), f"has no shipment {desk.FEDEX} on record"),
+        ((*SHIP, "--replaces", desk.FEDEX, "--line", "1"), "--replaces corrects a shipment as it is"),
         (("ship", "{sold}", "--carrier", "ups"), "Missing option '--number'"),
     ],
     "a set-aside order": [
         (("ship", "{aside}", *SHIP[2:]), "is quarantined, not imported yet"),
         (("map", "{aside}", "--line", "1", "--sku", "A"), "has no line 1"),
-        (("settle", "{aside}", "--as", "cancelled", "--restock"), "is in no conflict"),
+        (("resolve", "{aside}", "--as", "cancelled", "--restock"), "is in no conflict"),
     ],
     "a decision": [
-        (("settle", "{sold}", "--as", "shipped", "--restock"), "--restock goes with --as cancelled"),
-        (("settle", "{sold}", "--as", "shipped"), "is in no conflict: nothing was changed"),
-        (("settle", "{sold}", "--as", "sold"), "'sold' is not one of"),
-        (("settle", "{sold}"), "Missing option '--as'"),
+        (("resolve", "{sold}", "--as", "shipped", "--restock"), "--restock goes with --as cancelled"),
+        (("resolve", "{sold}", "--as", "shipped"), "is in no conflict: nothing was changed"),
+        (("resolve", "{sold}", "--as", "sold"), "'sold' is not one of"),
+        (("resolve", "{sold}"), "Missing option '--as'"),
         (("dismiss", "{sold}"), "nothing waits on it"),
     ],
     "a choice": [
@@ -134,7 +134,11 @@ def test_a_mistake_is_one_sentence_and_exit_code_2_and_changes_nothing(
 
 
 def test_with_json_too_a_mistake_is_a_sentence_and_no_object(orders: Command, ids: dict[str, str]) -> None:
-    for arguments in (("show", "nope"), ("settle", ids["sold"], "--as", "shipped"), ("dismiss", ids["sold"])):
+    for arguments in (
+        ("show", "nope"),
+        ("resolve", ids["sold"], "--as", "shipped"),
+        ("dismiss", ids["sold"]),
+    ):
         told = orders(*arguments, "--json")
         assert (told.exit_code, told.stdout, told.stderr.startswith("Error: ")) == (2, "", True)
 
@@ -153,7 +157,7 @@ def test_shipping_says_what_left_and_what_follows(orders: Command, world: World,
     assert "2 units in UPS" in orders(*ship, "--line", "1=2").output
     assert "on record already; nothing changed" in orders(*ship).output
     corrected = orders(
-        "ship", ids["sold"], "--carrier", "fedex", "--number", desk.FEDEX, "--instead", desk.UPS
+        "ship", ids["sold"], "--carrier", "fedex", "--number", desk.FEDEX, "--replaces", desk.UPS
     )
     assert f"the shipment {desk.UPS} is FedEx {desk.FEDEX} now" in corrected.output
     rest = json.loads(orders(*ship, "--line", "1", "--json").output)
@@ -194,7 +198,7 @@ def test_a_correction_says_whether_4seller_is_told(
     desk.market(world, ids["sold"], status)
     world.import_orders()
     fedex = ("ship", ids["sold"], "--carrier", "fedex", "--number", desk.FEDEX)
-    assert sentence in " ".join(orders(*fedex, "--instead", desk.UPS).output.split())
+    assert sentence in " ".join(orders(*fedex, "--replaces", desk.UPS).output.split())
     desk.sync(world)
     assert (desk.at_4seller(world, ids["sold"])[1] == desk.FEDEX) is (status == "shipped")
 
@@ -216,12 +220,12 @@ def test_a_conflict_is_listed_settled_and_gone(orders: Command, world: World, id
     desk.market(world, ids["sold"], "cancelled")
     desk.sync(world)
     refused = orders("ship", ids["sold"], "--carrier", "fedex", "--number", desk.FEDEX)
-    assert (refused.exit_code, "midas orders settle" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "midas orders resolve" in refused.stderr) == (2, True)
     assert ids["sold"] in orders("list", "--exception", "conflict").output
-    settled = orders("settle", ids["sold"], "--as", "cancelled", "--restock", "--json")
+    settled = orders("resolve", ids["sold"], "--as", "cancelled", "--restock", "--json")
     assert json.loads(settled.output) == {"order": ids["sold"], "settled": "cancelled", "restock": True}
     assert orders("list", "--exception", "conflict").output == "No such orders.\n"
-    assert orders("settle", ids["sold"], "--as", "cancelled").exit_code == 2
+    assert orders("resolve", ids["sold"], "--as", "cancelled").exit_code == 2
 
 
 def test_what_a_person_has_seen_is_dismissed(orders: Command, world: World, ids: dict[str, str]) -> None:
@@ -252,10 +256,10 @@ def test_forgetting_asks_first_and_leaves_the_order_whole(orders: Command, world
     add_product(world.database, sku="A", stock_quantity=10)
     order_id = world.place(("A", 1), customer={"email": "ann@home.example", "name": "Ann"})
     world.import_orders()
-    asked = orders("forget", order_id, typed="n\n")
+    asked = orders("erase", order_id, typed="n\n")
     assert (asked.exit_code, "for good?" in asked.output) == (1, True)
     assert "ann@home" in str(rows(world.database, "SELECT shipping_address FROM orders"))
-    assert json.loads(orders("forget", order_id, "--json").output)["forgotten"] is True
+    assert json.loads(orders("erase", order_id, "--json").output)["forgotten"] is True
     assert "ann@home" not in str(rows(world.database, "SELECT shipping_address FROM orders"))
     desk.assert_whole(world)
 

@@ -125,7 +125,10 @@ BREAKAGES = {
     "ledger_explains_stock": ("DELETE FROM inventory_changes", "inventory_push"),
     "order_totals_add_up": ("UPDATE orders SET total_amount = total_amount + 1", "order_import"),
     "one_shop_order_each": ("DELETE FROM marketplace_orders", "order_import"),
-    "deductions_equal_items": ("UPDATE marketplace_order_lines SET taken = taken + 1", "order_import"),
+    "deductions_equal_items": (
+        "UPDATE marketplace_order_lines SET allocated = allocated + 1",
+        "order_import",
+    ),
     "webhooks_come_to_an_end": (
         "INSERT INTO marketplace_webhooks (webhook_id, type, payload, received_at) "
         "VALUES ('w-1', 'order.created', 'x', '2026-01-01 00:00:00+00:00')",

@@ -21,7 +21,7 @@ APPLIED = {"reset-after-apply", "garbage", "truncated"}
 NOT_APPLIED = {"503", "reset-before"}
 
 
-def fate(sandbox: BackgroundSandbox, *kinds: str | None) -> None:
+def result(sandbox: BackgroundSandbox, *kinds: str | None) -> None:
     """The next calls meet these faults, the ones after that none."""
     assert sandbox.app is not None
     sandbox.app.faults.script(list(kinds))
@@ -40,7 +40,7 @@ def client_of(sandbox: BackgroundSandbox, failed: list[FailedCall] | None = None
 
 @pytest.mark.parametrize("kind", LOSSES)
 def test_a_lost_create_is_never_sent_again(sandbox: BackgroundSandbox, kind: str) -> None:
-    fate(sandbox, kind)
+    result(sandbox, kind)
     client = client_of(sandbox)
     with pytest.raises(Ambiguous, match="look before sending it again"):
         use(client, lambda c: c.create_product(draft("SCR-7"), idempotency_key="k"))
@@ -54,7 +54,7 @@ def test_a_read_is_tried_again(
     sandbox: BackgroundSandbox, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     product_id = make(sandbox)
-    fate(sandbox, kind)
+    result(sandbox, kind)
     failed: list[FailedCall] = []
     monkeypatch.setattr(sandbox.app.faults, "coin", lambda: False)  # Retry-After in seconds: a date rounds up
     client = channel(sandbox.url, deadline_seconds=2.5, on_failed_call=failed.append)
@@ -77,7 +77,7 @@ def test_a_write_that_comes_to_the_same_is_tried_again(
     sandbox: BackgroundSandbox, kind: str, act: Any
 ) -> None:
     product_id = make(sandbox)
-    fate(sandbox, kind, kind)
+    result(sandbox, kind, kind)
     use(channel(sandbox.url, deadline_seconds=1), lambda c: act(c, product_id))
     left = sandbox.app.state.products.get(product_id)
     assert left is None or left["title"] == "New" or left["inventory"]["quantity"] == 9
@@ -85,7 +85,7 @@ def test_a_write_that_comes_to_the_same_is_tried_again(
 
 @pytest.mark.parametrize(("kind", "error"), [("503", Unavailable), ("reset-after-apply", Unavailable)])
 def test_three_failed_reads_are_unavailable(sandbox: BackgroundSandbox, kind: str, error: type) -> None:
-    fate(sandbox, *[kind] * 9)
+    result(sandbox, *[kind] * 9)
     failed: list[FailedCall] = []
     client = client_of(sandbox, failed)
     with pytest.raises(error):
@@ -97,13 +97,13 @@ def test_three_failed_reads_are_unavailable(sandbox: BackgroundSandbox, kind: st
 
 def test_a_write_lost_three_times_stays_in_doubt(sandbox: BackgroundSandbox) -> None:
     product_id = make(sandbox)
-    fate(sandbox, "500", "503", "reset-before")
+    result(sandbox, "500", "503", "reset-before")
     with pytest.raises(Ambiguous):
         use(client_of(sandbox), lambda c: c.set_quantity(product_id, 2, NOW))
 
 
 def test_a_server_that_hangs_is_left_within_the_deadline(sandbox: BackgroundSandbox) -> None:
-    fate(sandbox, *["timeout"] * 9)
+    result(sandbox, *["timeout"] * 9)
     started = time.monotonic()
     with pytest.raises(Unavailable, match="no answer within"):
         use(client_of(sandbox), lambda c: c.product("P1"))
@@ -118,7 +118,7 @@ def test_nobody_listening_is_unavailable_even_for_a_create() -> None:
 
 
 def test_half_failing_calls_leave_the_other_half_done(sandbox: BackgroundSandbox) -> None:
-    fate(sandbox, *(["503", None] * 20))
+    result(sandbox, *(["503", None] * 20))
     results: list[Any] = []
 
     async def create_all(client: FourSeller) -> None:

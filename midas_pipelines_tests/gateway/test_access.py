@@ -128,7 +128,9 @@ def test_the_audit_log_tells_the_status_that_the_caller_got(start: Start) -> Non
 def test_the_audit_log_tells_of_a_channel_that_is_down(
     door: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door.service, "engine", Mock(side_effect=ChannelDown("4Seller does not answer.")))
+    monkeypatch.setattr(
+        door.service, "sync_context", Mock(side_effect=ChannelDown("4Seller does not answer."))
+    )
     answer = door.call("POST", "sync/products", door.key(Role.OPERATOR), json={"skus": ["A-1"]})
     assert answer.status_code == 503
     last = "SELECT status FROM gateway_audit ORDER BY id DESC LIMIT 1"

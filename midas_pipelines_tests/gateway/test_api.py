@@ -166,7 +166,7 @@ def test_an_order_is_moved_on_and_4seller_told_of_the_parcel(door: Gateway, oper
     assert answer.json() == {
         "marketplace_order_id": order_id,
         "status": "shipped",
-        "told": True,
+        "pushed": True,
         "reason": None,
     }
     order = door.world.sandbox.state.orders[order_id]
@@ -194,7 +194,7 @@ def test_prometheus_reads_counters_latencies_and_backlogs(gateway: Gateway) -> N
     add_product(gateway.world.database, sku="A-1")
     gateway.settled()
     text = gateway.call("GET", "/metrics", gateway.key(Role.VIEWER)).text
-    assert 'midas_pushes_total{fate="listed"} 1.0' in text
+    assert 'midas_pushes_total{result="listed"} 1.0' in text
     assert "midas_items_dirty 0.0" in text
     assert "midas_push_seconds_bucket" in text
 

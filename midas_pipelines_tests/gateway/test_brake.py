@@ -112,8 +112,8 @@ def test_what_a_person_agreed_to_goes_through(stocked: Gateway) -> None:
     world: World = stocked.world
     run(world.database, HARM["zeroed"], most=12)
     stocked.wait(lambda: alarmed(stocked) and held(stocked) == 12, "the brake")
-    engine = world.engine()
-    asyncio.run(sync_products(engine, agreed=make_plan(engine)))
+    context = world.sync_context()
+    asyncio.run(sync_products(context, agreed=make_plan(context)))
     assert sum(one["inventory"]["quantity"] == 0 for one in world.listed.values()) == 12
     assert held(stocked) == 0
 

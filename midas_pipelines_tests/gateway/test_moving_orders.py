@@ -25,7 +25,7 @@ class Caller:
         """PATCHes the order; the code, and the answer without its ids."""
         answer = self._gateway.call("PATCH", f"orders/{order_id}", self._key, json=move)
         told = answer.json()
-        names = ("status", "told", "reason") if answer.status_code == 200 else ("detail",)
+        names = ("status", "pushed", "reason") if answer.status_code == 200 else ("detail",)
         return answer.status_code, {name: told[name] for name in names}
 
 
@@ -43,7 +43,7 @@ def payment(caller: Caller) -> tuple[str, str]:
 def test_a_refund_is_told_as_a_refund_and_frees_the_stock(caller: Caller) -> None:
     order_id = desk.sold(caller.world, A=3)
     told = caller.move(order_id, status="refunded")
-    assert told == (200, {"status": "cancelled", "told": True, "reason": None})
+    assert told == (200, {"status": "cancelled", "pushed": True, "reason": None})
     assert desk.at_4seller(caller.world, order_id)[0] == "refunded"
     assert (payment(caller), desk.on_shelf(caller.world)) == (("cancelled", "refunded"), {"A": 10})
     assert caller.move(order_id, status="refunded")[0] == 409
@@ -56,7 +56,7 @@ def test_a_refund_of_what_has_left_frees_nothing(caller: Caller) -> None:
     desk.sync(caller.world)
     assert caller.move(order_id, status="refunded") == (
         200,
-        {"status": "shipped", "told": True, "reason": None},
+        {"status": "shipped", "pushed": True, "reason": None},
     )
     assert desk.at_4seller(caller.world, order_id)[0] == "refunded"
     assert (payment(caller), desk.on_shelf(caller.world)) == (("shipped", "refunded"), {"A": 7})
@@ -68,7 +68,7 @@ def test_a_refund_that_4seller_does_not_take_changes_nothing_and_says_so(caller:
     order_id = desk.sold(caller.world, A=3)
     with desk.refused(caller.world, 422, orders=[order_id]):
         code, answer = caller.move(order_id, status="refunded")
-    assert (code, answer["told"], answer["status"]) == (200, False, "pending")
+    assert (code, answer["pushed"], answer["status"]) == (200, False, "pending")
     assert "4Seller refused" in answer["reason"]
     assert (payment(caller)[0], desk.on_shelf(caller.world)) == ("pending", {"A": 7})
 
@@ -85,12 +85,12 @@ def test_what_4seller_has_cancelled_meanwhile_is_not_told_and_becomes_a_conflict
         order_id = desk.sold(caller.world, **{case: 3})
         desk.market(caller.world, order_id, "cancelled")
         code, answer = caller.move(order_id, **move)
-        assert (code, answer["told"]) == (200, False), case
+        assert (code, answer["pushed"]) == (200, False), case
         assert "conflict" in answer["reason"], case
         desk.sync(caller.world)
         assert "conflict" in desk.order(caller.world, order_id).exception, case
         code, answer = caller.move(order_id, status="delivered")
-        assert (code, "midas orders settle" in answer["detail"]) == (409, True), case
+        assert (code, "midas orders resolve" in answer["detail"]) == (409, True), case
 
 
 def test_a_parcel_and_a_status_that_no_step_leads_to_are_both_undone(caller: Caller) -> None:
@@ -113,7 +113,7 @@ def test_nothing_of_a_cancelled_order_leaves(caller: Caller) -> None:
     assert desk.on_shelf(caller.world) == {"A": 10}
 
 
-@pytest.mark.parametrize("told", [False, True], ids=["untold", "told"])
+@pytest.mark.parametrize("pushed", [False, True], ids=["unpushed", "pushed"])
 def test_what_has_left_in_part_is_not_cancelled(caller: Caller, told: bool) -> None:
     order_id = desk.sold(caller.world, A=3)
     desk.pack(caller.world, order_id, units={1: 2})
@@ -144,7 +144,7 @@ def test_the_same_parcel_again_is_the_same_answer(caller: Caller) -> None:
     order_id = desk.sold(caller.world, A=3)
     for number in (desk.UPS, "1z 999 aa1 01 2345 6784"):
         told = caller.move(order_id, shipment={"carrier": "ups", "number": number})
-        assert told == (200, {"status": "shipped", "told": True, "reason": None})
+        assert told == (200, {"status": "shipped", "pushed": True, "reason": None})
     assert value(caller.world.database, "SELECT count(*) FROM order_shipments") == 1
     assert desk.at_4seller(caller.world, order_id) == ("shipped", desk.UPS)
 
@@ -156,7 +156,7 @@ def test_an_order_leaves_in_parts_as_the_lines_say(caller: Caller) -> None:
     assert (code, "more to ship" in answer["detail"]) == (409, True)
     for _ in range(2):
         told = caller.move(order_id, shipment=part)
-        assert told == (200, {"status": "processing", "told": True, "reason": None})
+        assert told == (200, {"status": "processing", "pushed": True, "reason": None})
     assert desk.at_4seller(caller.world, order_id) == ("processing", desk.UPS)
     assert caller.move(order_id, shipment=PARCEL | {"lines": [{"line": 1, "quantity": 1}]})[0] == 409
     assert caller.move(order_id, shipment=PARCEL | {"lines": [{"line": 9, "quantity": 1}]})[0] == 409
@@ -171,7 +171,7 @@ def test_a_doubtful_number_is_taken_where_the_caller_insists(caller: Caller) -> 
     doubtful = PARCEL | {"number": desk.UPS[:-1] + "9"}
     code, answer = caller.move(order_id, shipment=doubtful)
     assert (code, "`anyway` accepts it" in answer["detail"]) == (422, True)
-    assert caller.move(order_id, shipment=doubtful | {"anyway": True})[1]["told"] is True
+    assert caller.move(order_id, shipment=doubtful | {"force": True})[1]["pushed"] is True
     assert desk.at_4seller(caller.world, order_id) == ("shipped", doubtful["number"])
 
 
@@ -189,7 +189,7 @@ WRONG = [
     {"lines": [{"line": 1}]},
     {"lines": [{"line": 1, "quantity": "2"}]},
     {"lines": [{"line": 1, "quantity": 1.5}]},
-    {"anyway": "yes"},
+    {"force": "yes"},
 ]
 
 
@@ -216,7 +216,7 @@ def test_4sellers_events_of_our_own_calls_move_no_order_back(start: Start) -> No
     finally:
         webhooks.configure({"url": ""})
     gateway.settled()
-    assert (report.told, report.failed) == (6, 0)
+    assert (report.pushed, report.failed) == (6, 0)
     assert value(world.database, "SELECT count(*) FROM marketplace_webhooks") >= 12
     for order_id in orders:
         assert set(desk.sides(world, order_id)) == {"shipped"}

@@ -283,7 +283,7 @@ def test_dagster_hears_one_sum_for_each_asset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told_at", "now", "expected"),
+    ("pushed_at", "now", "expected"),
     [
         ({}, 0.5, ["inventory"]),
         ({"orders": 100.0}, 100.5, ["inventory"]),
@@ -292,9 +292,9 @@ def test_dagster_hears_one_sum_for_each_asset() -> None:
     ],
 )
 def test_an_asset_is_told_of_at_once_after_a_quiet_minute_and_once_a_minute_after_that(
-    told_at: dict[str, float], now: float, expected: list[str]
+    pushed_at: dict[str, float], now: float, expected: list[str]
 ) -> None:
-    assert due(told_at, {"inventory": object()}, now) == expected
+    assert due(pushed_at, {"inventory": object()}, now) == expected
 
 
 def test_a_busy_minute_is_one_event_and_its_rest_comes_with_the_end() -> None:

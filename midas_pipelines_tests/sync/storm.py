@@ -33,8 +33,8 @@ ACTIONS = {"sell": 40, "restock": 15, "order": 25, "cancel": 10, "move": 9, "pus
 class Storm:
     """One process's part in it."""
 
-    def __init__(self, database: Database, engine: SyncContext, seed: int) -> None:
-        self.database, self.engine = database, engine
+    def __init__(self, database: Database, context: SyncContext, seed: int) -> None:
+        self.database, self.context = database, context
         self.random = random.Random(seed)
         self.seed = seed
         self.net: Counter[int] = Counter()  # units by product id, orders left out
@@ -85,7 +85,7 @@ class Storm:
 
     def push(self, _: int) -> None:
         """A push of what is dirty."""
-        asyncio.run(push_inventory(self.engine))
+        asyncio.run(push_inventory(self.context))
 
     def _deliver(self, status: str) -> None:
         number = self.random.randrange(ORDERS)

@@ -44,16 +44,16 @@ def _sync(given: dict[str, object], kinds: list[str]) -> None:
                 asyncio.run(one_sync(SyncContext(settings, database), kind))
 
 
-async def one_sync(engine: SyncContext, kind: str) -> None:
+async def one_sync(context: SyncContext, kind: str) -> None:
     """A sync by its name."""
     match kind:
         case "full":
-            await sync_products(engine, Mode.FULL)
+            await sync_products(context, Mode.FULL)
         case "incremental":
-            await sync_products(engine)
+            await sync_products(context)
         case "inventory":
-            await push_inventory(engine)
+            await push_inventory(context)
         case "orders":
-            await import_orders(engine)
+            await import_orders(context)
         case _:
             raise ValueError(kind)

@@ -55,7 +55,7 @@ def ids(world: World) -> list[str]:
 
 
 def reconciled(world: World) -> Any:
-    return asyncio.run(reconcile(world.engine(read_back_grace_seconds=0)))
+    return asyncio.run(reconcile(world.sync_context(read_back_grace_seconds=0)))
 
 
 def alerts(world: World, kind: str = "listing") -> int:
@@ -305,7 +305,7 @@ def test_a_spelling_that_another_item_has_is_that_items(world: World) -> None:
 
 
 def twin_of(world: World, sku: str) -> str:
-    """A second product of an item, as a create of unknown fate leaves one."""
+    """A second product of an item, as a create of unknown result leaves one."""
     made = {key: part for key, part in world.listed[sku].items() if key != "id"}
     found: str = world.sandbox.state.create(made)["id"]
     return found

@@ -60,4 +60,4 @@ def test_however_long_the_outage_few_try_and_all_goes_on_within_ten_seconds(
 def test_what_fails_in_an_outage_costs_no_attempt() -> None:
     trouble = CircuitBreaker(20)
     trouble.judge(UNANSWERED, 0.0)
-    assert trouble.judge(UNANSWERED, 0.0).fate is PushResult.RELEASED
+    assert trouble.judge(UNANSWERED, 0.0).result is PushResult.RELEASED

@@ -41,11 +41,11 @@ def test_an_unknown_sku_is_a_sentence(world: World) -> None:
 
 
 CASES = [
-    (Sold(wanted=1, taken=0, shown_of=1), Rule(buffer=1), (1, 0)),
-    (Sold(wanted=1, taken=0, shown_of=1), Rule(), (0, 0)),
-    (Sold(wanted=1, taken=1, shown_of=1), Rule(buffer=1), (0, 1)),
-    (Sold(wanted=3, taken=1, shown_of=5), Rule(cap=1), (2, 0)),
-    (Sold(wanted=3, taken=1, shown_of=5), Rule(cap=0), (2, 1)),
+    (Sold(wanted=1, allocated=0, shown_of=1), Rule(buffer=1), (1, 0)),
+    (Sold(wanted=1, allocated=0, shown_of=1), Rule(), (0, 0)),
+    (Sold(wanted=1, allocated=1, shown_of=1), Rule(buffer=1), (0, 1)),
+    (Sold(wanted=3, allocated=1, shown_of=5), Rule(cap=1), (2, 0)),
+    (Sold(wanted=3, allocated=1, shown_of=5), Rule(cap=0), (2, 1)),
 ]
 
 

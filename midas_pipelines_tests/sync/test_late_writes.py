@@ -115,8 +115,8 @@ def test_a_worker_whose_lease_may_be_over_sends_nothing(
 
 def test_a_quantity_is_sent_with_the_moment_it_was_read(world: World, item: int) -> None:
     world.set(item, stock_quantity=7)
-    engine = world.engine()
-    (change,) = Push(engine, cast("FourSeller", None)).claim_batch()
+    context = world.sync_context()
+    (change,) = Push(context, cast("FourSeller", None)).claim_batch()
     assert change.read_at is not None
     assert abs(change.read_at - datetime.now(UTC)) < timedelta(minutes=1)
     earlier = replace(change, read_at=change.read_at - timedelta(hours=1))
@@ -127,7 +127,7 @@ def test_a_quantity_is_sent_with_the_moment_it_was_read(world: World, item: int)
         return InventoryLevel(product_id=product_id, quantity=quantity)
 
     client = cast("FourSeller", SimpleNamespace(set_quantity=set_quantity))
-    asyncio.run(send(earlier, client, engine, None))
+    asyncio.run(send(earlier, client, context, None))
     assert sent == [earlier.read_at]
 
 
@@ -136,7 +136,7 @@ def test_a_quantity_is_sent_with_the_moment_it_was_read(world: World, item: int)
 )
 def test_a_write_of_a_lost_claim_that_lands_last_is_pushed_over(world: World, item: int, lose: str) -> None:
     world.set(item, stock_quantity=80)
-    frozen = Push(world.engine(), cast("FourSeller", None))
+    frozen = Push(world.sync_context(), cast("FourSeller", None))
     (old,) = frozen.claim_batch()
     run(world.database, lose)
     world.set(item, stock_quantity=7)

@@ -45,9 +45,9 @@ def test_orders_are_imported_in_whole_pages_up_to_their_portion(
     imported: list[int] = []
     importing: Callable[..., Any] = intake.import_batch
 
-    def counted(engine: Any, portion: Any, *given: Any, **options: Any) -> Any:
+    def counted(context: Any, portion: Any, *given: Any, **options: Any) -> Any:
         imported.append(len(portion.sales))
-        return importing(engine, portion, *given, **options)
+        return importing(context, portion, *given, **options)
 
     monkeypatch.setattr(intake, "import_batch", counted)
     monkeypatch.setattr(intake, "SOON", 2000)

@@ -172,7 +172,7 @@ def test_two_items_swap_their_skus(world: World, sync: Case) -> None:
 @pytest.mark.parametrize("sync", [World.incremental, World.full], ids=["incremental", "full"])
 def test_items_far_apart_swap_their_skus_across_batches(world: World, sync: Case) -> None:
     ids = [add_product(world.database) for _ in range(6)]
-    world.engine(in_flight=1, batch=2)
+    world.sync_context(in_flight=1, batch=2)
     world.full()
     world.set(ids[0], sku=None)
     world.set(ids[5], sku=None, price=Decimal("7.00"))
@@ -266,7 +266,7 @@ def test_a_title_limit_above_the_contract_blocks_nobody(world: World) -> None:
         pytest.skip("the column holds 255 characters")
     product = add_product(world.database, name="x" * 600)
     add_product(world.database)
-    world.engine(title_limit=1000)
+    world.sync_context(title_limit=1000)
     assert (world.full().created, world.mapping(product).state) == (1, "quarantined")
 
 

@@ -88,13 +88,13 @@ class Trade:
         self._run(name)
 
     def _run(self, name: str) -> None:
-        engine = self.world.engine()
+        context = self.world.sync_context()
         work: dict[str, Any] = {
-            "orders": lambda: import_orders(engine),
-            "changed": lambda: sync_products(engine),
-            "full": lambda: sync_products(engine, Mode.FULL),
-            "statuses": lambda: sync_statuses(engine),
-            "reconcile": lambda: reconcile(engine),
+            "orders": lambda: import_orders(context),
+            "changed": lambda: sync_products(context),
+            "full": lambda: sync_products(context, Mode.FULL),
+            "statuses": lambda: sync_statuses(context),
+            "reconcile": lambda: reconcile(context),
         }
         if name == "push":
             self.world.inventory()

@@ -126,7 +126,7 @@ def reworded(world: World) -> World:
 
 
 def reconciled(world: World) -> Any:
-    return asyncio.run(reconcile(world.engine(read_back_grace_seconds=0)))
+    return asyncio.run(reconcile(world.sync_context(read_back_grace_seconds=0)))
 
 
 def test_a_hub_that_rewords_costs_no_writes_and_shows_no_discrepancy(reworded: World) -> None:

@@ -71,7 +71,7 @@ def test_a_create_whose_answer_was_lost_is_not_sent_again(
 def test_half_of_the_items_failing_leave_the_other_half_done(world: World) -> None:
     stock_up(world, 40)
     world.refuse(500, *(f"S{place:02}" for place in range(20)))
-    world.engine(failures_in_a_row=5)
+    world.sync_context(failures_in_a_row=5)
     report = world.full()
     assert (report.created, report.failed, world.dirty) == (20, 20, 20)
     world.refused.clear()
@@ -84,7 +84,7 @@ def test_4seller_down_ends_the_run_early_and_everything_stays_dirty(
     world: World, sync: Callable[[World], None]
 ) -> None:
     stock_up(world, 40)
-    world.engine(failures_in_a_row=3)
+    world.sync_context(failures_in_a_row=3)
     world.faults(s503=1.0)
     with pytest.raises(ChannelDown):
         sync(world)
@@ -97,7 +97,7 @@ def test_4seller_down_ends_the_run_early_and_everything_stays_dirty(
 
 def test_going_down_midway_keeps_what_was_done(world: World) -> None:
     stock_up(world, 40)
-    world.engine(failures_in_a_row=3, in_flight=1)
+    world.sync_context(failures_in_a_row=3, in_flight=1)
     script: list[str | None] = [None] * 41 + ["503"] * 400  # each item takes a look and a create
     world.sandbox.faults.script(script)
     with pytest.raises(ChannelDown):
@@ -109,9 +109,9 @@ def test_going_down_midway_keeps_what_was_done(world: World) -> None:
 def test_bad_credentials_stop_the_run_at_once_with_one_sentence(world: World) -> None:
     stock_up(world, 40)
     wrong = world.settings.model_dump() | {"fourseller_api_key": "wrong-key"}
-    engine = SyncContext(Settings(**wrong), world.database)
+    context = SyncContext(Settings(**wrong), world.database)
     with pytest.raises(BadCredentials, match="check FOURSELLER_API_KEY"):
-        asyncio.run(sync_products(engine))
+        asyncio.run(sync_products(context))
     assert sum(world.calls().values()) <= 8  # one for each that was in flight
     assert world.dirty == 40
     assert value(world.database, "SELECT max(attempts) FROM fourseller_product_mappings") == 0
@@ -184,7 +184,7 @@ def test_a_conflict_on_create_adopts_what_is_there(world: World) -> None:
 def test_failures_back_off_across_runs_and_end_set_aside(world: World) -> None:
     (product,) = stock_up(world, 1)
     world.refuse(500, "S00")
-    world.engine(most_attempts=3)
+    world.sync_context(most_attempts=3)
     world.incremental()
     assert (world.mapping(product).attempts, world.mapping(product).next_attempt_at) == (1, None)
     world.incremental()
@@ -199,7 +199,7 @@ def test_failures_back_off_across_runs_and_end_set_aside(world: World) -> None:
 def test_an_item_given_up_starts_anew_once_it_changes(world: World) -> None:
     (product,) = stock_up(world, 1)
     world.refuse(500, "S00")
-    world.engine(most_attempts=2)
+    world.sync_context(most_attempts=2)
     for _ in range(2):
         world.incremental()
     assert world.mapping(product).state == "quarantined"
@@ -292,7 +292,7 @@ def test_an_item_that_changes_during_its_push_stays_dirty(world: World) -> None:
 
 def test_a_failing_item_that_changes_during_its_last_attempt_stays_dirty(world: World) -> None:
     (product,) = stock_up(world, 1)
-    world.engine(most_attempts=1)
+    world.sync_context(most_attempts=1)
 
     class Meanwhile(dict[str, int]):
         def __contains__(self, sku: object) -> bool:

@@ -58,7 +58,7 @@ class World:
         }
         return Settings(**(given | self.changes))
 
-    def engine(self, **changes: Any) -> SyncContext:
+    def sync_context(self, **changes: Any) -> SyncContext:
         """A worker of its own name."""
         self.changes |= changes
         return SyncContext(self.settings, self.database)
@@ -67,19 +67,19 @@ class World:
 
     def full(self, **options: Any) -> ProductReport:
         """A full sync."""
-        return asyncio.run(sync_products(self.engine(), Mode.FULL, **options))
+        return asyncio.run(sync_products(self.sync_context(), Mode.FULL, **options))
 
     def incremental(self, **options: Any) -> ProductReport:
         """An incremental sync."""
-        return asyncio.run(sync_products(self.engine(), **options))
+        return asyncio.run(sync_products(self.sync_context(), **options))
 
     def inventory(self, **options: Any) -> InventoryReport:
         """An inventory push."""
-        return asyncio.run(push_inventory(self.engine(), **options))
+        return asyncio.run(push_inventory(self.sync_context(), **options))
 
     def import_orders(self, window: Window | None = None) -> OrderReport:
         """An order import."""
-        return asyncio.run(import_orders(self.engine(), window))
+        return asyncio.run(import_orders(self.sync_context(), window))
 
     def set(self, product_id: int, **columns: Any) -> None:
         """Changes a product as the shop's code would."""

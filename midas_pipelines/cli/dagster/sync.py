@@ -108,7 +108,7 @@ PRODUCT_COUNTS = (
 )
 INVENTORY_COUNTS = ("scanned", "pushed", "unchanged", "failed", "held")
 ORDER_COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "postponed", "moved_on")
-STATUS_COUNTS = ("scanned", "told", "refused", "moved_on", "failed")
+STATUS_COUNTS = ("scanned", "pushed", "refused", "moved_on", "failed")
 
 
 def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...], as_json: bool) -> None:
@@ -154,10 +154,10 @@ def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
     from midas_pipelines.sync.product_sync import UnknownSku, mapping_ids
 
     with shop_database() as (settings, database):
-        engine = SyncContext(settings, database)
+        context = SyncContext(settings, database)
         try:
             plan = make_plan(
-                engine, dirty_only=not (full or skus), ids=mapping_ids(engine, skus) if skus else None
+                context, dirty_only=not (full or skus), ids=mapping_ids(context, skus) if skus else None
             )
         except UnknownSku as unknown:
             raise click.UsageError(str(unknown)) from None

@@ -39,8 +39,10 @@ from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
 @click.option("--carrier", required=True, help="UPS, USPS, FedEx, DHL, or any other name.")
 @click.option("--number", required=True, help="The tracking number as on the label.")
 @click.option("--url", help="The tracking page; known for the usual carriers.")
-@click.option("--anyway", is_flag=True, help="Accept a number that does not match the carrier's formats.")
-@click.option("--instead", metavar="NUMBER", help="Correct the shipment that is on record under this number.")
+@click.option("--force", is_flag=True, help="Accept a number that does not match the carrier's formats.")
+@click.option(
+    "--replaces", metavar="NUMBER", help="Correct the shipment that is on record under this number."
+)
 @line_option
 @json_option
 def ship(
@@ -48,8 +50,8 @@ def ship(
     carrier: str,
     number: str,
     url: str | None,
-    anyway: bool,
-    instead: str | None,
+    force: bool,
+    replaces: str | None,
     lines: Sequence[str],
     as_json: bool,
 ) -> None:
@@ -58,31 +60,31 @@ def ship(
     The shop's order is updated at once; the next `midas sync status` pushes status and tracking number to 4Seller.
     The same shipment recorded again changes nothing; with --line it grows to the given units.
     """
-    if instead and lines:
-        raise Mistaken("--instead corrects a shipment as it is: it takes no --line.")
+    if replaces and lines:
+        raise Mistaken("--replaces corrects a shipment as it is: it takes no --line.")
     with opened(order_id) as (settings, database, row):
         context = OrderContext(f"{BY_HAND} ship", mail=mail_policy(settings))
         try:
-            shipment = carriers.tracking(carrier, number, url=url, anyway=anyway)
+            shipment = carriers.tracking(carrier, number, url=url, force=force)
             unpushed = None
-            if instead:
-                unpushed = shipments.correct(database, row.id, instead, shipment, context)
+            if replaces:
+                unpushed = shipments.correct(database, row.id, replaces, shipment, context)
                 shipped = shipments.Shipped(new=False)
             else:
                 units = parse_lines(lines, _most(database, row, shipment.number))
                 shipped = shipments.record_shipment(database, row.id, shipment, context, units=units)
         except carriers.BadTracking as bad:
-            hint = " `--anyway` accepts it." if bad.doubtful else ""
+            hint = " `--force` accepts it." if bad.doubtful else ""
             raise Mistaken(f"{bad}{hint}") from None
         except shipments.CannotShip as why:
             raise Mistaken(str(why)) from None
     record = {"order": row.marketplace_order_id, **asdict(shipped), **shipment.model_dump()}
     named = f"{shipment.carrier} {shipment.number}"
     if as_json:
-        print_json(record | {"corrected": bool(instead), "untold": unpushed})
-    elif instead:
+        print_json(record | {"corrected": bool(replaces), "unpushed": unpushed})
+    elif replaces:
         news = unpushed or "it is pushed to 4Seller again"
-        say(f"Order {row.marketplace_order_id}: the shipment {instead} is {named} now; {news}.")
+        say(f"Order {row.marketplace_order_id}: the shipment {replaces} is {named} now; {news}.")
     elif not shipped.new:
         rest = "" if shipped.complete else " Add what is left to ship with --line."
         say(f"Order {row.marketplace_order_id}: this shipment is on record already; nothing changed.{rest}")

@@ -110,7 +110,7 @@ def _print_timeline(timeline: Timeline) -> None:
         state = "Dismissed" if dismissed else f"Needs a person: {order['exception'] or 'quarantined'}"
         say(f"{state}. {order['reason'] or ''}".rstrip())
     if timeline.lines:
-        names = ("line", "sku", "title", "quantity", "taken", "released", "backordered", "shipped")
+        names = ("line", "sku", "title", "quantity", "allocated", "released", "backordered", "shipped")
         print_table("Lines", [{name: line[name] for name in names} for line in timeline.lines])
     form = _form([one.at for one in timeline.entries], datetime.now(UTC))
     entries = [

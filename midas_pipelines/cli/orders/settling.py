@@ -1,4 +1,4 @@
-"""`midas orders settle | dismiss | retry | forget`: decisions of a person."""
+"""`midas orders resolve | dismiss | retry | erase`: decisions of a person."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from midas_pipelines.sync.orders.retry import CannotRetry, NothingToDismiss, Ret
 )
 @click.option("--restock", is_flag=True, help="With `cancelled`: shipped goods are back in stock.")
 @json_option
-def settle(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
+def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
     """Resolve a conflict between a cancellation and a shipment.
 
     As shipped: the sale is valid, its stock is allocated again, and the shop's status is pushed to 4Seller. As cancelled:
@@ -43,7 +43,7 @@ def settle(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
         raise Mistaken("--restock goes with --as cancelled.")
     with opened(order_id) as (settings, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
-        context = OrderContext(f"{BY_HAND} settle", mail=mail_policy(settings))
+        context = OrderContext(f"{BY_HAND} resolve", mail=mail_policy(settings))
         try:
             conflicts.resolve_conflict(connection, row, decision, context, restock=restock)
         except conflicts.NoConflict as why:
@@ -87,9 +87,9 @@ def retry(order_id: str, mail: bool, as_json: bool) -> None:
     """
     with shop_database() as (settings, database):
         settings.channel()
-        engine = SyncContext(settings, database, run_id=f"{BY_HAND} retry")
+        context = SyncContext(settings, database, run_id=f"{BY_HAND} retry")
         try:
-            done = asyncio.run(retry_order(engine, order_id, mail=mail))
+            done = asyncio.run(retry_order(context, order_id, mail=mail))
         except (NoSuchOrder, CannotRetry) as why:
             raise Mistaken(str(why)) from None
         except FourSellerError as failed:
@@ -118,7 +118,7 @@ def _summary(done: Retried) -> str:
 @order_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def forget(order_id: str, yes: bool, as_json: bool) -> None:
+def erase(order_id: str, yes: bool, as_json: bool) -> None:
     """Erase who bought an order: name, addresses, phone and what the marketplace sent. The sale itself stays.
 
     What the buyer changes on the marketplace later is not written down again. 4Seller keeps its own copy.
@@ -129,7 +129,7 @@ def forget(order_id: str, yes: bool, as_json: bool) -> None:
             click.confirm(f"Erase the buyer of order {order} for good?", abort=True)
         with database.writing() as connection:
             row = lock_order(connection, found.id)
-            erase_buyer(connection, row, OrderContext(f"{BY_HAND} forget", Vault(settings.payload_key)))
+            erase_buyer(connection, row, OrderContext(f"{BY_HAND} erase", Vault(settings.payload_key)))
     if as_json:
         print_json({"order": row.marketplace_order_id, "forgotten": True})
     else:

@@ -39,7 +39,7 @@ def show_all(everything: bool, as_json: bool) -> None:
     """List the open conflicts."""
     with shop_database() as (_, database), database.reading() as connection:
         found = recent_conflicts(connection) if everything else open_conflicts(connection)
-    names = (*SHOWN, "taken", "settled_by") if everything else SHOWN
+    names = (*SHOWN, "resolution", "resolved_by") if everything else SHOWN
     rows = [{name: row[name] for name in names} for row in found]
     if as_json:
         print_json({"conflicts": rows})
@@ -77,7 +77,7 @@ def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
     item is deleted from 4Seller with `--take shop` and left alone with `--take marketplace`.
     """
     with shop_database() as (settings, database):
-        done = _run(resolve(_engine(settings, database), conflict_id, take, getpass.getuser()))
+        done = _run(resolve(_context(settings, database), conflict_id, take, getpass.getuser()))
     if as_json:
         print_json(done)
     else:
@@ -91,8 +91,8 @@ def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
 def pin(sku: str, field: str, as_json: bool) -> None:
     """Leave FIELD of an item on 4Seller as it is now, whatever the shop says, until it is released."""
     with shop_database() as (settings, database):
-        engine = _engine(settings, database)
-        value = _run(pin_field(engine, _mapping(engine, sku), field))
+        context = _context(settings, database)
+        value = _run(pin_field(context, _mapping(context, sku), field))
     if as_json:
         print_json({"sku": sku, "field": field, "value": value})
     else:
@@ -106,21 +106,21 @@ def pin(sku: str, field: str, as_json: bool) -> None:
 def let_go(sku: str, field: str | None, as_json: bool) -> None:
     """Let go of a pinned FIELD of an item, or of all of them; the next sync pushes the shop's value."""
     with shop_database() as (settings, database):
-        engine = _engine(settings, database)
-        released = release_pin(engine, _mapping(engine, sku), field)
+        context = _context(settings, database)
+        released = release_pin(context, _mapping(context, sku), field)
     if as_json:
         print_json({"sku": sku, "released": released})
     else:
         say(f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin.")
 
 
-def _engine(settings: Settings, database: Database) -> SyncContext:
+def _context(settings: Settings, database: Database) -> SyncContext:
     return SyncContext(settings, database)
 
 
-def _mapping(engine: SyncContext, sku: str) -> int:
+def _mapping(context: SyncContext, sku: str) -> int:
     try:
-        return mapping_ids(engine, [sku])[0]
+        return mapping_ids(context, [sku])[0]
     except UnknownSku as unknown:
         raise click.UsageError(str(unknown)) from None
 

@@ -56,8 +56,8 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
     from midas_pipelines.sync.operations.catalog import snapshot_rows
 
     started = time.perf_counter()
-    with midas.engine(context) as engine:
-        frame = pd.DataFrame(snapshot_rows(engine.database, engine.settings.title_limit, shards_of(context)))
+    with midas.sync_context(context) as sync:
+        frame = pd.DataFrame(snapshot_rows(sync.database, sync.settings.title_limit, shards_of(context)))
     frame = _with_shards(frame)
     unlistable = frame[frame["reason"].notna()] if len(frame) else frame
     return dg.MaterializeResult(
@@ -87,9 +87,9 @@ def skus_unique(context: dg.AssetCheckExecutionContext, midas: MidasResource) ->
     """No two sellable items share a SKU: 4Seller could not distinguish them."""
     from midas_pipelines.sync.operations.catalog import duplicate_skus
 
-    with midas.engine(context) as engine:
-        shared = duplicate_skus(engine.database)
-        where = links(engine, shared)
+    with midas.sync_context(context) as sync:
+        shared = duplicate_skus(sync.database)
+        where = links(sync, shared)
     return check_result(
         shared,
         links=where,

@@ -49,16 +49,16 @@ def inventory_levels(
     from midas_pipelines.sync.progress import report_progress
     from midas_pipelines.sync.quantity_push import push_inventory
 
-    with midas.engine(context) as engine:
-        progress = report_progress(context.log.info, "quantities", lambda: waiting(engine, None))
-        work = push_inventory(engine, ignore_delays=config.ignore_delays, on_progress=progress)
+    with midas.sync_context(context) as sync:
+        progress = report_progress(context.log.info, "quantities", lambda: waiting(sync, None))
+        work = push_inventory(sync, ignore_delays=config.ignore_delays, on_progress=progress)
         report = asyncio.run(work)
         context.log.info(
             f"Quantities: {counts_in_words(report, 'scanned', 'pushed', 'unchanged', 'failed', 'held')}"
         )
-        totals = stock_totals(engine.database)
-        movers, oversold = top_movers(engine.database), oversold_lines(engine.database)
-        where = links(engine, [*report.problems, *oversold, *movers])
+        totals = stock_totals(sync.database)
+        movers, oversold = top_movers(sync.database), oversold_lines(sync.database)
+        where = links(sync, [*report.problems, *oversold, *movers])
     return dg.MaterializeResult(
         check_results=[brake_result(report)],
         metadata={
@@ -78,9 +78,9 @@ def no_negative_stock(context: dg.AssetCheckExecutionContext, midas: MidasResour
     """No item has a negative quantity on hand."""
     from midas_pipelines.store.stock.checks import negative_stock
 
-    with midas.engine(context) as engine:
-        offenders = negative_stock(engine.database)
-        where = links(engine, offenders)
+    with midas.sync_context(context) as sync:
+        offenders = negative_stock(sync.database)
+        where = links(sync, offenders)
     return check_result(
         offenders,
         links=where,
@@ -96,9 +96,9 @@ def ledger_explains_stock(
     """For each item the ledger's deltas add up to the stock the shop has."""
     from midas_pipelines.store.stock.checks import unexplained_stock
 
-    with midas.engine(context) as engine:
-        offenders = unexplained_stock(engine.database)
-        where = links(engine, offenders)
+    with midas.sync_context(context) as sync:
+        offenders = unexplained_stock(sync.database)
+        where = links(sync, offenders)
     return check_result(
         offenders,
         links=where,

@@ -37,9 +37,9 @@ def channel_availability(context: dg.AssetExecutionContext, midas: MidasResource
     """What 4Seller may show of the stock once the channel's rules are applied."""
     from midas_pipelines.sync.operations.availability_summary import availability_summary
 
-    with midas.engine(context) as engine:
-        levels = availability_summary(engine.database)
-        where = links(engine, levels.withheld_most)
+    with midas.sync_context(context) as sync:
+        levels = availability_summary(sync.database)
+        where = links(sync, levels.withheld_most)
     return dg.MaterializeResult(
         metadata={
             **numbers(
@@ -59,10 +59,10 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
     """Items that are running out, by threshold and days of cover; alerts staff once per crossing."""
     from midas_pipelines.sync.operations.low_stock import check_low_stock
 
-    with midas.engine(context) as engine:
-        report = check_low_stock(engine)
-        delivered = _deliver(engine)
-        where = links(engine, report.low)
+    with midas.sync_context(context) as sync:
+        report = check_low_stock(sync)
+        delivered = _deliver(sync)
+        where = links(sync, report.low)
     return dg.MaterializeResult(metadata=_shown(report, delivered) | where)
 
 
@@ -73,9 +73,9 @@ def daily_digest(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
     from midas_pipelines.sync.operations.low_stock import check_low_stock
     from midas_pipelines.sync.operations.markdown import plain
 
-    with midas.engine(context) as engine:
-        digest = write_digest(engine, check_low_stock(engine))
-        delivered = _deliver(engine)
+    with midas.sync_context(context) as sync:
+        digest = write_digest(sync, check_low_stock(sync))
+        delivered = _deliver(sync)
     return dg.MaterializeResult(
         metadata={
             "text": dg.MetadataValue.md(plain(digest.text)),
@@ -88,8 +88,8 @@ def daily_digest(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
 @dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, pool="alerts")
 def staff_alerts(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Delivers the alert outbox to the targets in MIDAS_NOTIFY_URLS; a target that is down leaves alerts waiting."""
-    with midas.engine(context) as engine:
-        delivered = _deliver(engine)
+    with midas.sync_context(context) as sync:
+        delivered = _deliver(sync)
     return dg.MaterializeResult(
         metadata={
             **numbers(delivered, "sent", "waiting"),
@@ -105,9 +105,9 @@ def nothing_sold_out_that_sells(
     """No item that sold in the last four weeks is out of stock."""
     from midas_pipelines.sync.operations.low_stock import check_low_stock
 
-    with midas.engine(context) as engine:
-        gone = [row for row in check_low_stock(engine).low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
-        where = links(engine, gone)
+    with midas.sync_context(context) as sync:
+        gone = [row for row in check_low_stock(sync).low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
+        where = links(sync, gone)
     return check_result(
         gone,
         links=where,
@@ -116,11 +116,11 @@ def nothing_sold_out_that_sells(
     )
 
 
-def _deliver(engine: "SyncContext") -> "Delivered":
+def _deliver(sync: "SyncContext") -> "Delivered":
     from midas_pipelines.notify.delivery import deliver
     from midas_pipelines.notify.targets import read_targets
 
-    return deliver(engine.database, read_targets(engine.settings.notify_urls))
+    return deliver(sync.database, read_targets(sync.settings.notify_urls))
 
 
 def _shown(report: "LowStockReport", delivered: "Delivered") -> dict[str, Any]:

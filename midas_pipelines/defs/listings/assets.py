@@ -48,8 +48,8 @@ def fourseller_listings(context: dg.AssetExecutionContext, midas: MidasResource)
     changes in between is pushed by `changed_listings`. An item that cannot be listed is quarantined with its reason and
     never blocks another.
     """
-    with midas.engine(context) as engine:
-        return _synced(context, engine, FULL, shards=shards_of(context))
+    with midas.sync_context(context) as sync:
+        return _synced(context, sync, FULL, shards=shards_of(context))
 
 
 class ChangesConfig(dg.Config):
@@ -79,10 +79,10 @@ def changed_listings(
     """
     from midas_pipelines.sync.listings.approved_plan import read_plan
 
-    with midas.engine(context) as engine:
+    with midas.sync_context(context) as sync:
         return _synced(
             context,
-            engine,
+            sync,
             ", ".join(config.skus) or "incremental",
             skus=config.skus,
             agreed=read_plan(Path(config.apply_plan)) if config.apply_plan else None,
@@ -92,7 +92,7 @@ def changed_listings(
 
 def _synced(
     context: dg.AssetExecutionContext,
-    engine: "SyncContext",
+    sync: "SyncContext",
     scope: str,
     *,
     shards: Shards | None = None,
@@ -103,12 +103,12 @@ def _synced(
     from midas_pipelines.sync.progress import report_progress
 
     mode = Mode.FULL if scope == FULL else Mode.INCREMENTAL
-    progress = report_progress(context.log.info, "items", lambda: waiting(engine, shards))
-    report = asyncio.run(sync_products(engine, mode, shards=shards, on_progress=progress, **wish))
+    progress = report_progress(context.log.info, "items", lambda: waiting(sync, shards))
+    report = asyncio.run(sync_products(sync, mode, shards=shards, on_progress=progress, **wish))
     summary = counts_in_words(report, *COUNTS)
     context.log.info(f"Products, {scope}: {summary}")
     if scope == FULL:
-        _add_shard_metadata(context, engine)
+        _add_shard_metadata(context, sync)
         scope = f"{scope}, {shard_metadata(context)}"
     several = context.has_partition_key_range and len(context.partition_keys) > 1
     return dg.MaterializeResult(
@@ -117,16 +117,16 @@ def _synced(
             **({"run": summary} if several else _counted(report)),
             "scope": scope,
             "problems": table(report.problems),
-            **links(engine, report.problems),
+            **links(sync, report.problems),
         },
     )
 
 
-def _add_shard_metadata(context: dg.AssetExecutionContext, engine: "SyncContext") -> None:
+def _add_shard_metadata(context: dg.AssetExecutionContext, sync: "SyncContext") -> None:
     """Adds each shard's own counts, for its plot."""
     from midas_pipelines.store.items.mappings import shard_totals
 
-    with engine.database.reading() as connection:
+    with sync.database.reading() as connection:
         totals = shard_totals(connection, len(SHARDS.get_partition_keys()))
     for name in context.partition_keys:
         found = totals.get(int(name), {})
@@ -138,11 +138,11 @@ def _counted(report: "ProductReport") -> dict[str, int | float]:
     return numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
 
 
-def waiting(engine: "SyncContext", shards: Shards | None) -> int:
+def waiting(sync: "SyncContext", shards: Shards | None) -> int:
     """The number of dirty items in those shards."""
     from midas_pipelines.store.items.mappings import count_dirty
 
-    with engine.database.reading() as connection:
+    with sync.database.reading() as connection:
         return count_dirty(connection, shards)
 
 
@@ -160,10 +160,10 @@ def sync_plan(
     """What a sync would do to each item; a dry run that sends no request."""
     from midas_pipelines.sync.product_sync import Mode, sync_products
 
-    with midas.engine(context) as engine:
+    with midas.sync_context(context) as sync:
         mode = Mode.FULL if config.full else Mode.INCREMENTAL
-        report = asyncio.run(sync_products(engine, mode, skus=config.skus, dry_run=True))
-        where = links(engine, report.plan[:20])
+        report = asyncio.run(sync_products(sync, mode, skus=config.skus, dry_run=True))
+        where = links(sync, report.plan[:20])
     counts = numbers(
         report, "scanned", "created", "updated", "deleted", "unchanged", "quarantined", "seconds"
     )

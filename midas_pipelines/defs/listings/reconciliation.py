@@ -100,9 +100,9 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
     """
     from midas_pipelines.sync.reconcile.run import reconcile
 
-    with midas.engine(context) as engine:
-        report = asyncio.run(reconcile(engine, shards=shards_of(context)))
-        where = links(engine, report.worst)
+    with midas.sync_context(context) as sync:
+        report = asyncio.run(reconcile(sync, shards=shards_of(context)))
+        where = links(sync, report.worst)
     summary = counts_in_words(
         report, "listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting"
     )

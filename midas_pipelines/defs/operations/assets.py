@@ -39,10 +39,10 @@ def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) ->
     from midas_pipelines.store.operations import sync_metrics
     from midas_pipelines.sync.operations.performance import by_kind, sum_up
 
-    with midas.engine(context) as engine:
-        rows = sync_metrics.finished_syncs(engine.database, seconds=3600)
+    with midas.sync_context(context) as sync:
+        rows = sync_metrics.finished_syncs(sync.database, seconds=3600)
         hour = sum_up(rows)
-        queue = sync_metrics.stock_measured(engine.database)
+        queue = sync_metrics.stock_measured(sync.database)
     return dg.MaterializeResult(
         metadata={
             **numbers(
@@ -73,8 +73,8 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     """
     from midas_pipelines.sync.operations import capacity
 
-    with midas.engine(context) as engine:
-        measured = _measured(engine)
+    with midas.sync_context(context) as sync:
+        measured = _measured(sync)
     found = capacity.plan_capacity(measured)
     backlog = {} if found.backlog_seconds is None else {"backlog_seconds": round(found.backlog_seconds, 1)}
     return dg.MaterializeResult(
@@ -90,11 +90,11 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     )
 
 
-def _measured(engine: "SyncContext") -> "forecast.Measured":
+def _measured(sync: "SyncContext") -> "forecast.Measured":
     from midas_pipelines.store.operations import sync_metrics
     from midas_pipelines.sync.operations import forecast, performance, throughput
 
-    settings, database = engine.settings, engine.database
+    settings, database = sync.settings, sync.database
     day = sync_metrics.finished_syncs(database)
     rows = day
     if not any(throughput.is_large(row, settings.in_flight) for row in day):
@@ -134,11 +134,11 @@ def sync_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
     from midas_pipelines.sync.operations.daily_report import report_markdown, short
     from midas_pipelines.sync.operations.performance import by_kind, sum_up
 
-    with midas.engine(context) as engine:
-        rows = sync_metrics.finished_syncs(engine.database)
+    with midas.sync_context(context) as sync:
+        rows = sync_metrics.finished_syncs(sync.database)
         day = sum_up(rows)
-        seen = overview(engine.database)
-        _send(engine, short(seen, day))
+        seen = overview(sync.database)
+        _send(sync, short(seen, day))
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.md(report_markdown(seen, day, by_kind(rows))),
@@ -150,12 +150,12 @@ def sync_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
     )
 
 
-def _send(engine: "SyncContext", text: str) -> None:
+def _send(sync: "SyncContext", text: str) -> None:
     """One message a day, however often the report is made; yesterday's is closed, sent or not."""
     from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 
     today = datetime.now(UTC).date().isoformat()
-    with engine.database.writing() as connection:
+    with sync.database.writing() as connection:
         for subject in open_subjects(connection, REPORT) - {today}:
             clear_alert(connection, kind=REPORT, subject=subject)
         raise_alert(connection, kind=REPORT, subject=today, text=text)

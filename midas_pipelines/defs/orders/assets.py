@@ -28,7 +28,7 @@ from midas_pipelines.lib.metadata import (
 )
 from midas_pipelines.lib.order_days import days_begun, is_a_day
 
-STATUS_COUNTS = ("scanned", "told", "parcels", "refused", "moved_on", "failed")
+STATUS_COUNTS = ("scanned", "pushed", "parcels", "refused", "moved_on", "failed")
 
 RECORDED_WITHIN = timedelta(minutes=5)
 """Between an order's import and the poll's record of it in Dagster, however slow."""
@@ -52,10 +52,10 @@ def order_poll(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Ma
     from midas_pipelines.sync.progress import order_progress
 
     last = _last_poll(context)
-    with midas.engine(context) as engine:
-        report = asyncio.run(import_orders(engine, on_progress=order_progress(context.log.info)))
-        known = orders_by_day(engine.database, since=last)
-        where = links(engine, report.preview)
+    with midas.sync_context(context) as sync:
+        report = asyncio.run(import_orders(sync, on_progress=order_progress(context.log.info)))
+        known = orders_by_day(sync.database, since=last)
+        where = links(sync, report.preview)
     context.log.info(f"Orders: {counts_in_words(report, *COUNTS)}")
     touched = {day for day, found in known.items() if found.new} | days_begun(last, datetime.now(UTC))
     for day in sorted(filter(is_a_day, touched)):
@@ -82,8 +82,8 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
     """Syncs the status of each order between shop and marketplace; a status never goes back."""
     from midas_pipelines.sync.orders.status_sync import sync_statuses
 
-    with midas.engine(context) as engine:
-        report = asyncio.run(sync_statuses(engine))
+    with midas.sync_context(context) as sync:
+        report = asyncio.run(sync_statuses(sync))
     context.log.info(f"Statuses: {counts_in_words(report, *STATUS_COUNTS)}")
     return dg.MaterializeResult(
         metadata={
@@ -106,15 +106,15 @@ def order_fulfilment(context: dg.AssetExecutionContext, midas: MidasResource) ->
     from midas_pipelines.store.orders.checks import open_work
     from midas_pipelines.sync.orders.status_sync import push_statuses
 
-    with midas.engine(context) as engine:
-        report = asyncio.run(push_statuses(engine, kind="fulfilment"))
-        work = open_work(engine.database)
+    with midas.sync_context(context) as sync:
+        report = asyncio.run(push_statuses(sync, kind="fulfilment"))
+        work = open_work(sync.database)
     context.log.info(
-        f"Shipments and statuses: {counts_in_words(report, 'parcels', 'told', 'refused', 'failed')}"
+        f"Shipments and statuses: {counts_in_words(report, 'parcels', 'pushed', 'refused', 'failed')}"
     )
     return dg.MaterializeResult(
         metadata={
-            **numbers(report, "parcels", "told", "refused", "failed", "requests", "seconds"),
+            **numbers(report, "parcels", "pushed", "refused", "failed", "requests", "seconds"),
             **work,
             "preview": table(report.preview[:20]),
         }
@@ -136,8 +136,8 @@ def customer_messages(context: dg.AssetExecutionContext, midas: MidasResource) -
     """
     from midas_pipelines.sync.orders.customer_mail.send import send_mails
 
-    with midas.engine(context) as engine:
-        report = send_mails(engine.database, engine.settings, engine.run_id)
+    with midas.sync_context(context) as sync:
+        report = send_mails(sync.database, sync.settings, sync.run_id)
     context.log.info(f"Messages: {report.sent} sent, {report.waiting} waiting, {report.failed} failed.")
     return dg.MaterializeResult(
         metadata={**numbers(report, "sent", "waiting", "failed"), "problems": table(report.problems[:20])}

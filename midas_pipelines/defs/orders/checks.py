@@ -21,11 +21,11 @@ def order_totals_add_up(context: dg.AssetCheckExecutionContext, midas: MidasReso
     """Each order's total is the sum of its items, plus shipping and tax, less discounts, to the cent."""
     from midas_pipelines.store.orders.checks import unbalanced_orders
 
-    with midas.engine(context) as engine:
-        found = unbalanced_orders(engine.database)
+    with midas.sync_context(context) as sync:
+        found = unbalanced_orders(sync.database)
         return check_result(
             found,
-            links=links(engine, found),
+            links=links(sync, found),
             counted="orders",
             hint="`midas orders show ID` shows how each came about; a tax or discount under a name we do not know is the "
             "usual cause.",
@@ -37,11 +37,11 @@ def one_shop_order_each(context: dg.AssetCheckExecutionContext, midas: MidasReso
     """Each imported marketplace order has one order in the shop, and each of those one marketplace order."""
     from midas_pipelines.store.orders.checks import unpaired_orders
 
-    with midas.engine(context) as engine:
-        found = unpaired_orders(engine.database)
+    with midas.sync_context(context) as sync:
+        found = unpaired_orders(sync.database)
         return check_result(
             found,
-            links=links(engine, found),
+            links=links(sync, found),
             counted="orders",
             hint="Somebody deleted or copied a row of `orders`: `midas orders show ID` shows which; restore it from a backup.",
         )
@@ -54,11 +54,11 @@ def deductions_equal_items(
     """Each order line has allocated the units that the ledger shows for it, and they equal the units sold."""
     from midas_pipelines.store.orders.checks import unexplained_deductions
 
-    with midas.engine(context) as engine:
-        found = unexplained_deductions(engine.database)
+    with midas.sync_context(context) as sync:
+        found = unexplained_deductions(sync.database)
         return check_result(
             found,
-            links=links(engine, found),
+            links=links(sync, found),
             counted="lines",
             hint="`midas orders show ID` shows what the order allocated, `midas explain SKU` the item's ledger: somebody "
             "changed a row by hand. Restore it, and correct the `stock_quantity` of what you counted.",
@@ -72,11 +72,11 @@ def statuses_never_go_back(
     """No order is at an earlier status than one it has reached, unless a person resolved it so."""
     from midas_pipelines.store.orders.checks import statuses_gone_back
 
-    with midas.engine(context) as engine:
-        found = statuses_gone_back(engine.database)
+    with midas.sync_context(context) as sync:
+        found = statuses_gone_back(sync.database)
         return check_result(
             found,
-            links=links(engine, found),
+            links=links(sync, found),
             counted="orders",
             hint="Somebody changed `marketplace_orders.status` by hand: `midas orders show ID` shows its previous status.",
         )
@@ -89,8 +89,8 @@ def webhooks_come_to_an_end(
     """Each webhook that was accepted is applied, superseded or quarantined with its reason within two hours."""
     from midas_pipelines.store.operations.stale_work import dropped_webhooks
 
-    with midas.engine(context) as engine:
-        found = dropped_webhooks(engine.database, int(NO_RETRY_IS_LEFT.total_seconds()))
+    with midas.sync_context(context) as sync:
+        found = dropped_webhooks(sync.database, int(NO_RETRY_IS_LEFT.total_seconds()))
     return check_result(
         found,
         counted="webhooks",
@@ -106,10 +106,10 @@ def no_order_open_too_long(
     """No order is pending or processing longer than MIDAS_ORDERS_AGE_LIMIT_DAYS."""
     from midas_pipelines.store.orders.checks import stale_orders
 
-    with midas.engine(context) as engine:
-        days = engine.settings.orders_age_limit_days
-        stale = stale_orders(engine.database, days)
-        where = links(engine, stale)
+    with midas.sync_context(context) as sync:
+        days = sync.settings.orders_age_limit_days
+        stale = stale_orders(sync.database, days)
+        where = links(sync, stale)
     return check_result(
         stale,
         links=where,
@@ -127,11 +127,11 @@ def no_order_waits_for_a_person(
     """No order is quarantined, and none has an exception that a person must resolve."""
     from midas_pipelines.store.orders.checks import needing_a_person
 
-    with midas.engine(context) as engine:
-        found = needing_a_person(engine.database)
+    with midas.sync_context(context) as sync:
+        found = needing_a_person(sync.database)
         return check_result(
             found,
-            links=links(engine, found),
+            links=links(sync, found),
             counted="orders",
             severity=WARN,
             hint="`midas orders list --exception any` shows all; docs/orders.md says what to do about each exception.",
@@ -143,9 +143,9 @@ def orders_are_fresh(context: dg.AssetCheckExecutionContext, midas: MidasResourc
     """Orders were read from 4Seller within the last few intervals."""
     from midas_pipelines.store.orders.checks import last_import
 
-    with midas.engine(context) as engine:
-        last = last_import(engine.database)
-        limit = timedelta(minutes=MISSED_POLLS * engine.settings.orders_interval)
+    with midas.sync_context(context) as sync:
+        last = last_import(sync.database)
+        limit = timedelta(minutes=MISSED_POLLS * sync.settings.orders_interval)
     age = datetime.now(UTC) - last if last is not None else None
     last_read = "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S} UTC"
     late = age is None or age > limit

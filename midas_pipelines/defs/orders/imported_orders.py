@@ -70,11 +70,11 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
     from midas_pipelines.sync.progress import order_progress
 
     span = context.partition_time_window
-    with midas.engine(context) as engine:
+    with midas.sync_context(context) as sync:
         progress = order_progress(context.log.info)
-        report = asyncio.run(import_orders(engine, window_of(span), on_progress=progress))
-        known = orders_by_day(engine.database, span.start, span.end)
-        where = links(engine, report.preview)
+        report = asyncio.run(import_orders(sync, window_of(span), on_progress=progress))
+        known = orders_by_day(sync.database, span.start, span.end)
+        where = links(sync, report.preview)
     days, words = context.partition_keys, counts_in_words(report, *COUNTS)
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
     for day in days:

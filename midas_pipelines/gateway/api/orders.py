@@ -105,7 +105,7 @@ class OrderLine(BaseModel):
     title: str | None
     quantity: int
     price: Decimal
-    taken: int
+    allocated: int
     released: int
     returned: int
     backordered: int
@@ -184,7 +184,7 @@ class Shipment(BaseModel):
             min_length=1, max_length=1000, description="Its contents; by default all that is left to ship."
         ),
     ] = None
-    anyway: bool = Field(False, description="Accept a number that does not match the carrier's formats.")
+    force: bool = Field(False, description="Accept a number that does not match the carrier's formats.")
 
     @property
     def units(self) -> dict[int, int] | None:
@@ -199,7 +199,7 @@ class Shipment(BaseModel):
     @property
     def tracking(self) -> Tracking:
         """The shipment as pushed to 4Seller. Raises BadTracking."""
-        return tracking(self.carrier, self.number, url=self.url, anyway=self.anyway)
+        return tracking(self.carrier, self.number, url=self.url, force=self.force)
 
 
 STATUS_ALONE: dict[str, JsonValue] = {
@@ -236,7 +236,7 @@ class PatchedOrder(BaseModel):
 
     marketplace_order_id: str
     status: str
-    told: bool = Field(description="Whether it was pushed to 4Seller; if not, the next status sync does.")
+    pushed: bool = Field(description="Whether it was pushed to 4Seller; if not, the next status sync does.")
     reason: str | None
 
 
@@ -275,14 +275,14 @@ def get_order(request: Request, order_id: OrderId) -> dict[str, Any]:
 @router.patch("/orders/{order_id}", summary="Update an order", response_model=PatchedOrder)
 async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> dict[str, Any]:
     """Updates the shop's order and pushes it to 4Seller. A transition that is not allowed changes nothing: 409."""
-    engine = service_of(request).engine(request.state.request_id)
+    context = service_of(request).sync_context(request.state.request_id)
     goal = OrderStatus(move.status) if move.status is not None else None
     try:
         shipment = move.shipment
         parcel, units = (shipment.tracking, shipment.units) if shipment is not None else (None, None)
-        return vars(await change_status(engine, order_id, goal, parcel, units))
+        return vars(await change_status(context, order_id, goal, parcel, units))
     except BadTracking as bad:
-        hint = " `anyway` accepts it." if bad.doubtful else ""
+        hint = " `force` accepts it." if bad.doubtful else ""
         raise CallRefused(422, f"{bad}{hint}") from None
     except NoSuchOrder as unknown:
         raise CallRefused(404, str(unknown)) from None

@@ -155,8 +155,8 @@ async def post_products(request: Request, wanted: SyncRequest) -> object:
     ids = await asyncio.to_thread(_few, service, wanted)
     if ids is None:
         return await _launch(service, "products", wanted)
-    engine = service.engine(request.state.request_id)
-    report = await sync_products(engine, Mode.INCREMENTAL, skus=wanted.skus or (), dry_run=wanted.dry_run)
+    context = service.sync_context(request.state.request_id)
+    report = await sync_products(context, Mode.INCREMENTAL, skus=wanted.skus or (), dry_run=wanted.dry_run)
     if report.stopped:
         raise BrakeEngaged(report.stopped)
     names = ("scanned", "created", "updated", "deleted", "unchanged", "failed", "quarantined", "adopted")
@@ -172,14 +172,14 @@ async def post_inventory(request: Request, wanted: SyncRequest) -> object:
     ids = await asyncio.to_thread(_few, service, wanted)
     if ids is None:
         return await _launch(service, "inventory", wanted)
-    engine = service.engine(request.state.request_id)
+    context = service.sync_context(request.state.request_id)
     if wanted.dry_run:
-        planned = await sync_products(engine, Mode.INCREMENTAL, skus=wanted.skus or (), dry_run=True)
+        planned = await sync_products(context, Mode.INCREMENTAL, skus=wanted.skus or (), dry_run=True)
         quantities = [row for row in planned.plan if row["action"] in ("quantity", "update")]
         return await _done(service, request, wanted, ids, {"scanned": planned.scanned}, quantities)
     if wanted.skus:
         await asyncio.to_thread(_mark, service, ids)
-    report = await push_inventory(engine, ids=ids if wanted.skus else None, ignore_delays=bool(wanted.skus))
+    report = await push_inventory(context, ids=ids if wanted.skus else None, ignore_delays=bool(wanted.skus))
     if report.stopped:
         raise BrakeEngaged(report.stopped)
     names = ("scanned", "pushed", "unchanged", "failed")
@@ -195,7 +195,7 @@ def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
         if len(set(wanted.skus)) > AT_ONCE:
             return None
         try:
-            return mapping_ids(service.engine("look-up"), wanted.skus)
+            return mapping_ids(service.sync_context("look-up"), wanted.skus)
         except UnknownSku as unknown:
             raise CallRefused(404, str(unknown)) from None
     if wanted.mode == "full":

@@ -61,13 +61,13 @@ class Worker:
 
     def __init__(
         self,
-        engine: SyncContext,
+        context: SyncContext,
         metrics: Metrics,
         lineage: DagsterEvents,
         import_sales: Callable[[], Awaitable[object]],
         supervisor: Supervisor,
     ) -> None:
-        self._engine = engine
+        self._context = context
         self._metrics = metrics
         self._lineage = lineage
         self._import_sales = import_sales
@@ -95,18 +95,20 @@ class Worker:
         Raises:
             SettingsError: the access to 4Seller, or a key, is not set as it should be.
         """
-        engine = self._engine
+        context = self._context
         self._loop = asyncio.get_running_loop()
-        book = ErrorBook(engine.database, engine.run_id, block=sys.maxsize)
-        async with engine.channel(book) as client:
+        book = ErrorBook(context.database, context.run_id, block=sys.maxsize)
+        async with context.channel(book) as client:
             self._client = client
-            self._work_log = WorkerStats(engine, client)
-            express = self._express = PushLoop(engine, client, self._pushed)
-            vault = Vault(engine.settings.payload_key)
-            applier = self._applier = WebhookWorker(engine, client, vault, self._import_sales, self._finished)
-            await in_thread(engine.heartbeat.begin)
+            self._work_log = WorkerStats(context, client)
+            express = self._express = PushLoop(context, client, self._pushed)
+            vault = Vault(context.settings.payload_key)
+            applier = self._applier = WebhookWorker(
+                context, client, vault, self._import_sales, self._finished
+            )
+            await in_thread(context.heartbeat.begin)
             try:
-                with Notifications(engine.database, self._wake_from_thread) as wakes:
+                with Notifications(context.database, self._wake_from_thread) as wakes:
                     self._work(express, applier, book, wakes, patience)
                     try:
                         yield
@@ -116,7 +118,7 @@ class Worker:
                         await self._supervisor.stop(patience + END_SECONDS)
                         await applier.release()
             finally:
-                await in_thread(engine.heartbeat.end)
+                await in_thread(context.heartbeat.end)
                 self._work_log.close_minute(early=True)
                 await in_thread(self._write_down, book)
 
@@ -153,13 +155,13 @@ class Worker:
 
     def _keep_house(self, book: ErrorBook) -> None:
         self._write_down(book)
-        beat(self._engine.database, GATEWAY, watched=DAGSTER)
+        beat(self._context.database, GATEWAY, watched=DAGSTER)
         fourseller_ahead = self._client.clock_ahead if self._client is not None else None
-        for whose, ahead in note_clocks(self._engine.database, fourseller_ahead).items():
+        for whose, ahead in note_clocks(self._context.database, fourseller_ahead).items():
             self._metrics.clocks.labels(whose).set(ahead)
-        if free_dead_claims(self._engine.database) + webhooks.free_dead(self._engine.database):
+        if free_dead_claims(self._context.database) + webhooks.free_dead(self._context.database):
             self._wake_from_thread("")
-        if mark_rules_due(self._engine.database):  # a rule has begun or ended
+        if mark_rules_due(self._context.database):  # a rule has begun or ended
             self._wake_from_thread(ITEMS)
 
     def _write_down(self, book: ErrorBook) -> None:
@@ -178,8 +180,8 @@ class Worker:
             return
 
     def _pushed(self, outcome: PushOutcome, seconds: float) -> None:
-        self._metrics.pushes.labels(outcome.fate.value).inc()
-        asset = ASSETS.get(outcome.fate)
+        self._metrics.pushes.labels(outcome.result.value).inc()
+        asset = ASSETS.get(outcome.result)
         if self._work_log is not None:
             self._work_log.note(outcome, seconds if asset is not None else None)
         if asset is not None:

@@ -45,8 +45,8 @@ class WorkerMinute:
 class WorkerStats:
     """Sums up what one worker does with one client. All but `write` is called in the worker's event loop."""
 
-    def __init__(self, engine: SyncContext, client: FourSeller) -> None:
-        self._engine = engine
+    def __init__(self, context: SyncContext, client: FourSeller) -> None:
+        self._context = context
         self._client = client
         self._unwritten: deque[dict[str, Any]] = deque(maxlen=MOST_UNWRITTEN)
         self._writing = threading.Lock()
@@ -71,7 +71,7 @@ class WorkerStats:
         """Writes the closed sums; those that the database does not take are kept for the next time."""
         with self._writing:  # the last housekeeping may still be running when the worker ends
             while self._unwritten:
-                note_work(self._engine.database, self._unwritten[0])
+                note_work(self._context.database, self._unwritten[0])
                 self._unwritten.popleft()
 
     def _begin(self) -> None:
@@ -87,7 +87,7 @@ class WorkerStats:
         return {
             "kind": GATEWAY,
             "scope": "at once",
-            "run_id": self._engine.run_id,
+            "run_id": self._context.run_id,
             "started_at": self._began_at,
             "outcome": "partial" if failed else "done",
             "counts": counts | asdict(self._delivered) | calls_of(self._client, self._before),

@@ -83,13 +83,13 @@ class WebhookWorker:
 
     def __init__(
         self,
-        engine: SyncContext,
+        context: SyncContext,
         client: FourSeller,
         vault: Vault,
         import_sales: Callable[[], Awaitable[object]],
         on_finished: OnFinished | None = None,
     ) -> None:
-        self._engine = engine
+        self._context = context
         self._client = client
         self._vault = vault
         self._import_sales = import_sales
@@ -127,13 +127,13 @@ class WebhookWorker:
         """Releases the remaining claims, after `run` has ended."""
 
         def write() -> None:
-            with self._engine.database.writing() as connection:
-                webhooks.release_webhooks(connection, self._engine.worker)
+            with self._context.database.writing() as connection:
+                webhooks.release_webhooks(connection, self._context.worker)
 
         await in_thread(write)
 
     async def _claim(self, orders: bool) -> list[Webhook]:
-        database = self._engine.database
+        database = self._context.database
 
         def write() -> list[Webhook]:
             with database.reading() as connection:
@@ -142,7 +142,7 @@ class WebhookWorker:
             with database.writing() as connection:
                 return webhooks.claim(
                     connection,
-                    worker=self._engine.worker,
+                    worker=self._context.worker,
                     lease_seconds=LEASE_SECONDS,
                     limit=BATCH,
                     orders=orders,
@@ -171,8 +171,8 @@ class WebhookWorker:
 
     async def _finish(self, finished: Sequence[FinishedWebhook]) -> bool:
         def write() -> None:
-            with self._engine.database.writing() as connection:
-                webhooks.finish_webhooks(connection, finished, worker=self._engine.worker)
+            with self._context.database.writing() as connection:
+                webhooks.finish_webhooks(connection, finished, worker=self._context.worker)
 
         try:
             await in_thread(write)
@@ -224,7 +224,7 @@ class WebhookWorker:
         if not ready:
             return []
         try:
-            result = import_order_webhooks(self._engine, [data for _, data in ready], self._vault)
+            result = import_order_webhooks(self._context, [data for _, data in ready], self._vault)
             return [_finished(webhook, one) for (webhook, _), one in zip(ready, result, strict=True)]
         except Exception as failed:
             if len(ready) == 1 or isinstance(failed, sa.exc.SQLAlchemyError):
@@ -260,7 +260,7 @@ class WebhookWorker:
                 await asyncio.sleep(pause)
                 waited = (datetime.now(UTC) - events[0][0].received_at).total_seconds()
                 result = await handle_product_event(
-                    self._engine,
+                    self._context,
                     self._client,
                     product_id,
                     reports,
@@ -271,7 +271,7 @@ class WebhookWorker:
                     break
         except Exception as failed:
             return [_again(webhook, failed) for webhook, _ in events]
-        grace = self._engine.settings.read_back_grace_seconds
+        grace = self._context.settings.read_back_grace_seconds
         return [_judged(webhook, result, grace) for webhook, _ in events]
 
 

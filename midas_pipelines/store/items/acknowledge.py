@@ -153,11 +153,11 @@ def _acknowledgement(outcome: PushOutcome, most_attempts: int) -> dict[str, obje
         values["recheck_at"] = Later(LATE_SECONDS)
     elif outcome.settled and not _create_may_arrive(outcome):
         values["creating_since"] = None
-    if outcome.fate is PushResult.FAILED:
+    if outcome.result is PushResult.FAILED:
         values |= _failure(outcome, most_attempts)
         if outcome.content_hash is not None:  # the answer shows it: that is what holds still
             values["acked_hash"] = outcome.content_hash
-    elif outcome.fate is PushResult.RELEASED:
+    elif outcome.result is PushResult.RELEASED:
         if outcome.wait_seconds:
             values["next_attempt_at"] = Later(math.ceil(outcome.wait_seconds))
         if outcome.vanished:
@@ -173,21 +173,23 @@ def _create_may_arrive(outcome: PushOutcome) -> bool:
     """Whether an earlier create may still add a second product beside the item's."""
     tied = outcome.fourseller_product_id or outcome.mapping.fourseller_product_id
     return (
-        outcome.mapping.recheck_at is not None and tied is not None and outcome.fate is not PushResult.REMOVED
+        outcome.mapping.recheck_at is not None
+        and tied is not None
+        and outcome.result is not PushResult.REMOVED
     )
 
 
 def _done(outcome: PushOutcome) -> dict[str, object]:
     values: dict[str, object] = {}
-    if outcome.fate in (PushResult.LISTED, PushResult.QUANTITY):
+    if outcome.result in (PushResult.LISTED, PushResult.QUANTITY):
         values |= {"acked_quantity": outcome.quantity, "acked_at": Later()}
     if not outcome.finished:  # the rest has yet to be sent, and goes on backing off where it failed before
         return values
     attempts = outcome.mapping.attempts + 1 if outcome.refused else 0
     values |= DEALT_WITH | {"next_attempt_at": None, "attempts": attempts}
-    if outcome.fate in (PushResult.LISTED, PushResult.QUANTITY, PushResult.UNCHANGED):
+    if outcome.result in (PushResult.LISTED, PushResult.QUANTITY, PushResult.UNCHANGED):
         values |= {"state": "listed", "reason": None} if outcome.reason is None else {"state": "quarantined"}
-    if outcome.fate is PushResult.LISTED:
+    if outcome.result is PushResult.LISTED:
         values |= {
             "acked_hash": outcome.content_hash,
             "acked_price": outcome.price,
@@ -195,20 +197,20 @@ def _done(outcome: PushOutcome) -> dict[str, object]:
         }
     if outcome.pinned_fields is not None:
         values["pinned_fields"] = Pinned(outcome.pinned_fields)
-    if outcome.fate is PushResult.REMOVED:
+    if outcome.result is PushResult.REMOVED:
         values |= FORGOTTEN | {
             "state": "quarantined" if outcome.aside else "removed",
             "reason": outcome.reason,
             "sku": None,
             "acked_at": Later(),
         }
-    if outcome.fate is PushResult.QUARANTINED:
+    if outcome.result is PushResult.QUARANTINED:
         values |= {"state": "quarantined"}
     if (
         outcome.refused and not outcome.uncertain
     ):  # certainly not applied: the earlier acknowledgement still holds
         values["acked_hash"] = outcome.mapping.acked_hash
-        if outcome.fate is PushResult.QUARANTINED:
+        if outcome.result is PushResult.QUARANTINED:
             values["acked_quantity"] = outcome.mapping.acked_quantity
     if outcome.reason is not None:
         values["reason"] = outcome.reason

@@ -98,7 +98,7 @@ class PushOutcome:
     """The outcome of one claimed item, to be written to its mapping."""
 
     mapping: Mapping
-    fate: PushResult
+    result: PushResult
     fourseller_product_id: str | None = None
     content_hash: str | None = None
     observed_hash: str | None = None  # the form that 4Seller's answer shows, where it is not ours

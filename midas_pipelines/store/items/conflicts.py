@@ -17,7 +17,7 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.bulk import write_each
 from midas_pipelines.storefront.types import utc_now
 
-OPEN = sync_conflicts.c.settled_at.is_(None)
+OPEN = sync_conflicts.c.resolved_at.is_(None)
 
 
 def item_subject(mapping_id: int) -> str:
@@ -52,12 +52,12 @@ def record_conflicts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) 
 
 
 def resolve_conflicts(
-    connection: sa.Connection, which: sa.ColumnElement[bool], *, taken: str, by: str
+    connection: sa.Connection, which: sa.ColumnElement[bool], *, resolution: str, by: str
 ) -> list[sa.Row[Any]]:
     """Closes the open conflicts that `which` names; returns their id, subject and field."""
     table = sync_conflicts.c
     statement = sa.update(sync_conflicts).where(OPEN, which)
-    closing = statement.values(settled_at=utc_now(), taken=taken, settled_by=by[:100])
+    closing = statement.values(resolved_at=utc_now(), resolution=resolution, resolved_by=by[:100])
     return list(connection.execute(closing.returning(table.id, table.subject, table.field)))
 
 
@@ -65,7 +65,7 @@ def resolve_pushed(connection: sa.Connection) -> list[sa.Row[Any]]:
     """Closes the conflicts that the shop won and whose item 4Seller has confirmed since."""
     clean = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_(None))
     won = sa.and_(sync_conflicts.c.policy == "source_wins", sync_conflicts.c.mapping_id.in_(clean))
-    return resolve_conflicts(connection, won, taken="shop", by="policy")
+    return resolve_conflicts(connection, won, resolution="shop", by="policy")
 
 
 def resolve_unseen(
@@ -87,7 +87,7 @@ def resolve_unseen(
     closed: list[sa.Row[Any]] = []
     for start in range(0, len(unseen), MOST_AT_ONCE):
         which = sync_conflicts.c.id.in_(unseen[start : start + MOST_AT_ONCE])
-        closed += resolve_conflicts(connection, which, taken="gone", by="reconcile")
+        closed += resolve_conflicts(connection, which, resolution="gone", by="reconcile")
     return closed
 
 
@@ -113,5 +113,5 @@ def read_conflict(connection: sa.Connection, conflict_id: int) -> dict[str, Any]
 def left_alone(connection: sa.Connection, subjects: Sequence[str]) -> set[str]:
     """Those of the subjects that a person has decided to leave on 4Seller as they are."""
     table = sync_conflicts.c
-    query = sa.select(table.subject).where(table.field == "unknown", table.taken == "marketplace")
+    query = sa.select(table.subject).where(table.field == "unknown", table.resolution == "marketplace")
     return set(connection.scalars(query)) & set(subjects)

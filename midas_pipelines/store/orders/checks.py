@@ -183,7 +183,7 @@ def unexplained_deductions(database: Database) -> list[dict[str, Any]]:
     ledger rows of a line that is not there."""
     ledger = _units_by_line()
     name = sa.literal("fourseller:") + _ORDERS.marketplace_order_id + ":" + sa.cast(_LINES.line, sa.Text)
-    has = _LINES.taken - _LINES.released
+    has = _LINES.allocated - _LINES.released
     booked = sa.func.coalesce(ledger.c.units, 0)
     meant = has + _LINES.backordered + _LINES.returned
     live = sa.and_(

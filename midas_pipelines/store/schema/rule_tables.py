@@ -72,12 +72,12 @@ sync_conflicts = sa.Table(
     sa.Column("delta", sa.Integer),  # units 4Seller has more, or fewer, than we last put there
     sa.Column("found_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("seen_at", UtcDateTime, nullable=False, server_default=utc_now()),
-    sa.Column("settled_at", UtcDateTime),
-    sa.Column("taken", sa.String(20)),  # shop|marketplace|gone: whose value won, or both agree by now
-    sa.Column("settled_by", sa.String(100)),  # policy, or the person's name
+    sa.Column("resolved_at", UtcDateTime),
+    sa.Column("resolution", sa.String(20)),  # shop|marketplace|gone: whose value won, or both agree by now
+    sa.Column("resolved_by", sa.String(100)),  # policy, or the person's name
     sa.Column("run_id", sa.String(64)),
 )
-_OPEN = sync_conflicts.c.settled_at.is_(None)
+_OPEN = sync_conflicts.c.resolved_at.is_(None)
 sa.Index(
     "sync_conflicts_open_once",
     sync_conflicts.c.subject,

@@ -20,7 +20,7 @@ order_shipments = sa.Table(
     sa.Column("source", sa.String(20), nullable=False, server_default="shop"),  # shop|operator|gateway
     sa.Column("shipped_at", ReadableMoment, nullable=False, server_default=utc_now()),
     sa.Column("booked_at", ReadableMoment),  # when its units were booked on the order's lines
-    sa.Column("told_at", ReadableMoment),  # when 4Seller confirmed it
+    sa.Column("pushed_at", ReadableMoment),  # when 4Seller confirmed it
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", ReadableMoment),
     sa.Column("reason", sa.Text),  # why it waits or was refused, in words for the operator
@@ -37,8 +37,8 @@ sa.Index(
 sa.Index(
     "order_shipments_untold",
     order_shipments.c.id,
-    postgresql_where=order_shipments.c.told_at.is_(None),
-    sqlite_where=order_shipments.c.told_at.is_(None),
+    postgresql_where=order_shipments.c.pushed_at.is_(None),
+    sqlite_where=order_shipments.c.pushed_at.is_(None),
 )
 
 # The contents of a shipment by the shop's own code; one without lines holds everything that was left to ship.

@@ -10,7 +10,7 @@ PUSHED = ("carrier", "tracking_number", "tracking_url")
 
 POSTGRESQL = SQLITE = ("midas_parcels_update",)
 
-_CLEARED = ("told_at", "next_attempt_at", "reason")
+_CLEARED = ("pushed_at", "next_attempt_at", "reason")
 
 
 def statements(dialect: str) -> list[str]:

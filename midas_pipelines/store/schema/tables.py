@@ -150,7 +150,7 @@ sa.Index(
     sqlite_where=marketplace_orders.c.shop_status_since.is_not(None),
 )
 
-# What each line of a marketplace order ordered and allocated; released <= taken by constraint.
+# What each line of a marketplace order ordered and allocated; released <= allocated by constraint.
 marketplace_order_lines = sa.Table(
     "marketplace_order_lines",
     store,
@@ -165,7 +165,7 @@ marketplace_order_lines = sa.Table(
     sa.Column("order_item_id", sa.Integer),
     sa.Column("product_id", sa.Integer),
     sa.Column("variant_id", sa.Integer),
-    sa.Column("taken", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("allocated", sa.Integer, nullable=False, server_default="0"),
     sa.Column("released", sa.Integer, nullable=False, server_default="0"),
     sa.Column("exception", sa.String(30)),  # comma separated: unmapped, oversold, quantity
     sa.Column(
@@ -174,7 +174,7 @@ marketplace_order_lines = sa.Table(
     sa.Column("shipped", sa.Integer, nullable=False, server_default="0"),
     sa.Column("returned", sa.Integer, nullable=False, server_default="0"),  # returned after they were shipped
     sa.UniqueConstraint("order_id", "line", name="marketplace_order_lines_once"),
-    sa.CheckConstraint("released >= 0 AND released <= taken", name="marketplace_order_lines_given_back"),
+    sa.CheckConstraint("released >= 0 AND released <= allocated", name="marketplace_order_lines_given_back"),
     sa.CheckConstraint("backordered >= 0", name="marketplace_order_lines_backordered"),
     sa.CheckConstraint("shipped >= 0", name="marketplace_order_lines_shipped"),
     sa.CheckConstraint("returned >= 0", name="marketplace_order_lines_returned"),

@@ -25,7 +25,7 @@ _GONE_OUT = sa.or_(_ROW.source == "fourseller", sa.and_(_ROW.cause == "changed",
 def units_sold(
     connection: sa.Connection, product_ids: Collection[int], days: int = RATE_DAYS
 ) -> dict[ItemKey, int]:
-    """Units that these products' items sold in the last `days`, returns taken off; items that sold nothing are missing."""
+    """Units that these products' items sold in the last `days`, returns allocated off; items that sold nothing are missing."""
     if not product_ids:
         return {}
     query = (
@@ -45,7 +45,7 @@ def oversold_lines(database: Database, limit: int = 20) -> list[dict[str, Any]]:
             marketplace_orders.c.marketplace_order_id.label("order"),
             line.sku,
             line.quantity.label("sold"),
-            line.taken,
+            line.allocated,
             line.backordered,
         )
         .join(marketplace_orders, marketplace_orders.c.id == line.order_id)

@@ -70,11 +70,13 @@ def plan_step(change: Change) -> PlanStep:
     )
 
 
-def make_plan(engine: SyncContext, *, dirty_only: bool = False, ids: list[int] | None = None) -> ApprovedPlan:
+def make_plan(
+    context: SyncContext, *, dirty_only: bool = False, ids: list[int] | None = None
+) -> ApprovedPlan:
     """What a sync would send, for every item, for the dirty ones or for `ids`; reads the database and nothing else."""
     steps: list[PlanStep] = []
     for changes in chunks(
-        engine.database, title_limit=engine.settings.title_limit, ids=ids, dirty_only=dirty_only
+        context.database, title_limit=context.settings.title_limit, ids=ids, dirty_only=dirty_only
     ):
         steps += [plan_step(change) for change in changes if change.writes]
     return ApprovedPlan(datetime.now(UTC).isoformat(timespec="seconds"), tuple(steps))
@@ -93,9 +95,9 @@ def read_plan(path: Path) -> ApprovedPlan:
     return plan
 
 
-def still_holds(engine: SyncContext, plan: ApprovedPlan) -> None:
+def still_holds(context: SyncContext, plan: ApprovedPlan) -> None:
     """Raises PlanRefused, naming the changed items, unless planning the same items now gives the same steps."""
-    now = {step.item: step for step in make_plan(engine, ids=[step.item for step in plan.steps]).steps}
+    now = {step.item: step for step in make_plan(context, ids=[step.item for step in plan.steps]).steps}
     moved = [step for step in plan.steps if now.get(step.item) != step]
     if moved:
         names = ", ".join(str(step.sku) for step in moved[:MOST_NAMED])

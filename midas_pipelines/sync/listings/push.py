@@ -65,7 +65,7 @@ class Push:
         brake: turns changes that may not be sent now into waits, as items are claimed; None for its own.
     """
 
-    engine: SyncContext
+    context: SyncContext
     client: FourSeller
     known: Known | None = None
     ids: Sequence[int] | None = None
@@ -78,7 +78,7 @@ class Push:
     tally: PushCounts = field(default_factory=PushCounts)
 
     def __post_init__(self) -> None:
-        self._to_send: asyncio.Queue[Change | None] = asyncio.Queue(self.engine.settings.in_flight)
+        self._to_send: asyncio.Queue[Change | None] = asyncio.Queue(self.context.settings.in_flight)
         self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
         self._misses = 0
         self._rolling: RollingBrake | None = None
@@ -91,7 +91,7 @@ class Push:
             BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
         """
         try:
-            await in_thread(self.engine.heartbeat.begin)
+            await in_thread(self.context.heartbeat.begin)
             await self._probe()
             await in_thread(self._begin)
             async with asyncio.TaskGroup() as writing:
@@ -108,7 +108,7 @@ class Push:
 
     async def _probe(self) -> None:
         """While 4Seller counts as down, tries one read first, so that an outage costs the items no attempts."""
-        if not await in_thread(channel_is_down, self.engine.database):
+        if not await in_thread(channel_is_down, self.context.database):
             return
         try:
             await anext(self.client.product_pages())
@@ -118,14 +118,14 @@ class Push:
             ) from None
 
     def _begin(self) -> None:
-        claims.free_dead_claims(self.engine.database)
-        mark_rules_due(self.engine.database)
+        claims.free_dead_claims(self.context.database)
+        mark_rules_due(self.context.database)
         if self.agreed is None and self.brake is None:
             self._weigh()
 
     def _weigh(self) -> None:
         """Counts all dirty items before any is sent; what exceeds the brake waits while the rest goes on."""
-        rolling = RollingBrake(self.engine.database, self.engine.settings)
+        rolling = RollingBrake(self.context.database, self.context.settings)
         rolling.weigh_all(time.monotonic())
         self._rolling = rolling
         self.brake = lambda changes: rolling.hold(changes, time.monotonic())
@@ -139,17 +139,17 @@ class Push:
 
     def _end(self) -> None:
         try:
-            with self.engine.database.writing() as connection:
-                claims.release_claims(connection, self.engine.worker)
+            with self.context.database.writing() as connection:
+                claims.release_claims(connection, self.context.worker)
         finally:
-            self.engine.heartbeat.end()
+            self.context.heartbeat.end()
 
     async def _send_all(self) -> Exception | None:
         """Claims and sends until nothing is left, and returns what stopped it before that."""
         try:
             async with asyncio.TaskGroup() as sending:
                 sending.create_task(self._claim_and_plan())
-                for _ in range(self.engine.settings.in_flight):
+                for _ in range(self.context.settings.in_flight):
                     sending.create_task(self._send_changes())
         except ExceptionGroup as trouble:
             return _first(trouble)
@@ -165,7 +165,7 @@ class Push:
                         await self._to_send.put(change)
                     else:
                         self._to_write.put_nowait(without_sending(change))
-        for _ in range(self.engine.settings.in_flight):
+        for _ in range(self.context.settings.in_flight):
             await self._to_send.put(None)
 
     def claim_batch(self, after: int = 0, ids: Sequence[int] | None = None) -> list[Change]:
@@ -179,13 +179,13 @@ class Push:
         return self._try_to_claim(after, ids)
 
     def _try_to_claim(self, after: int, ids: Sequence[int] | None) -> list[Change]:
-        settings = self.engine.settings
+        settings = self.context.settings
         batch = settings.inventory_batch if self.quantities_only else settings.products_batch
         until = time.monotonic() + settings.lease_seconds - MARGIN_SECONDS
-        with self.engine.database.writing() as connection:
+        with self.context.database.writing() as connection:
             claimed = claims.claim(
                 connection,
-                worker=self.engine.worker,
+                worker=self.context.worker,
                 lease_seconds=settings.lease_seconds,
                 limit=min(batch, settings.in_flight * (1 if after == 0 else 4)),  # the first soon
                 after_id=after,
@@ -203,7 +203,7 @@ class Push:
     def _plan(self, connection: sa.Connection, claimed: list[claims.Mapping]) -> list[Change]:
         has_status = has_product_status(connection)
         items = read_items(connection, [mapping.key for mapping in claimed], has_status=has_status)
-        limit = self.engine.settings.title_limit
+        limit = self.context.settings.title_limit
         rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
         changes = [
             plan(mapping, items.get(mapping.key), limit, rules.get(mapping.key, NO_RULE))
@@ -222,7 +222,7 @@ class Push:
                 changes,
                 has_status=has_status,
                 title_limit=limit,
-                lag_seconds=self.engine.settings.list_lag_seconds,
+                lag_seconds=self.context.settings.list_lag_seconds,
             )
         claims.invalidate_ack(
             connection,
@@ -244,7 +244,7 @@ class Push:
         try:
             if begun:
                 async with asyncio.timeout(left):  # a create may take several calls
-                    return await send(change, self.client, self.engine, self.known)
+                    return await send(change, self.client, self.context, self.known)
         except TimeoutError:
             pass
         reason = "4Seller is slow: the claim ended before the item could be sent."
@@ -255,9 +255,9 @@ class Push:
 
         Items that fail for their own reasons, even many in a row, do not stop it.
         """
-        self._misses = self._misses + 1 if outcome.fate is PushResult.FAILED else 0
+        self._misses = self._misses + 1 if outcome.result is PushResult.FAILED else 0
         misses = self._misses
-        if misses < self.engine.settings.failures_in_a_row:
+        if misses < self.context.settings.failures_in_a_row:
             return
         self._misses = 0
         try:
@@ -290,8 +290,8 @@ class Push:
         """Writes the outcomes; returns those to be written later."""
         if not outcomes:
             return []
-        with self.engine.database.writing() as connection:
-            return acknowledge(connection, outcomes, most_attempts=self.engine.settings.most_attempts)
+        with self.context.database.writing() as connection:
+            return acknowledge(connection, outcomes, most_attempts=self.context.settings.most_attempts)
 
 
 def without_sending(change: Change) -> PushOutcome:

@@ -38,26 +38,26 @@ SENDS_OF_A_CREATE = 3
 """How often a create is sent at most in one run where look-ups do not lag, each time after one that found nothing."""
 
 
-async def send(change: Change, client: FourSeller, engine: SyncContext, known: Known | None) -> PushOutcome:
+async def send(change: Change, client: FourSeller, context: SyncContext, known: Known | None) -> PushOutcome:
     """Sends one change. Raises only `BadCredentials`: with a bad key every other call would fail too."""
     with noting_doubts() as doubts:
-        outcome = await _send(change, client, engine, known)
+        outcome = await _send(change, client, context, known)
     return replace(outcome, uncertain=True) if doubts else outcome
 
 
-async def _send(change: Change, client: FourSeller, engine: SyncContext, known: Known | None) -> PushOutcome:
+async def _send(change: Change, client: FourSeller, context: SyncContext, known: Known | None) -> PushOutcome:
     try:
         match change.action:
             case Action.CREATE:
-                return await _create(change, client, engine, known)
+                return await _create(change, client, context, known)
             case Action.UPDATE:
-                return await _update(change, client, engine)
+                return await _update(change, client, context)
             case Action.QUANTITY:
                 return await _set_quantity(change, client)
             case Action.DELETE:
-                return await _delete(change, client, engine)
+                return await _delete(change, client, context)
             case Action.SETTLE:
-                return await _settle(change, client, engine, known)
+                return await _settle(change, client, context, known)
             case _:
                 raise AssertionError(f"{change.action} sends nothing")
     except BadCredentials:
@@ -85,18 +85,18 @@ async def _send(change: Change, client: FourSeller, engine: SyncContext, known: 
 
 
 async def _create(
-    change: Change, client: FourSeller, engine: SyncContext, known: Known | None
+    change: Change, client: FourSeller, context: SyncContext, known: Known | None
 ) -> PushOutcome:
     """Adopts the product if 4Seller has it already, creates it otherwise; an unknown result is looked up first.
 
     A look-up right after a lost answer proves nothing where look-ups lag: the create is then sent again by a later run.
     """
     assert change.draft is not None
-    lag = engine.settings.list_lag_seconds
+    lag = context.settings.list_lag_seconds
     sends = 1 if lag else SENDS_OF_A_CREATE
     uncertain = known is None or change.mapping.creating_since is not None
     for sent in range(sends + 1):
-        for product in await _adoptable(change, client, engine, known, look=uncertain):
+        for product in await _adoptable(change, client, context, known, look=uncertain):
             adopted = await _adopt(change, product, client)
             if adopted is not None:
                 return adopted
@@ -113,15 +113,15 @@ async def _create(
 
 
 async def _settle(
-    change: Change, client: FourSeller, engine: SyncContext, known: Known | None
+    change: Change, client: FourSeller, context: SyncContext, known: Known | None
 ) -> PushOutcome:
     """Maps the item to the product of its earlier create, if there is one; the next run goes on."""
-    found = await _adoptable(change, client, engine, known, look=True)
+    found = await _adoptable(change, client, context, known, look=True)
     left = 0.0
     since = change.mapping.creating_since
     if not found and since is not None:
-        age = await in_thread(engine.database.now) - since
-        left = max(0.0, engine.settings.list_lag_seconds - age.total_seconds())
+        age = await in_thread(context.database.now) - since
+        left = max(0.0, context.settings.list_lag_seconds - age.total_seconds())
     return PushOutcome(
         change.mapping,
         PushResult.RELEASED,
@@ -133,7 +133,7 @@ async def _settle(
 
 
 async def _adoptable(
-    change: Change, client: FourSeller, engine: SyncContext, known: Known | None, *, look: bool
+    change: Change, client: FourSeller, context: SyncContext, known: Known | None, *, look: bool
 ) -> list[Product]:
     """The products that are this item's and tied to no other, the surest first; `look` asks 4Seller too."""
     # What an earlier create made has the SKU that the mapping held then.
@@ -150,7 +150,7 @@ async def _adoptable(
             if looked_up or not change.mapping.in_doubt:
                 break
     found = meant(sku, key, found)
-    return await in_thread(_free, engine, found, change.mapping.id, sku) if found else []
+    return await in_thread(_free, context, found, change.mapping.id, sku) if found else []
 
 
 async def _adopt(change: Change, product: Product, client: FourSeller) -> PushOutcome | None:
@@ -168,11 +168,11 @@ async def _adopt(change: Change, product: Product, client: FourSeller) -> PushOu
     return _listed(change, product.id, answer, adopted=True, wrote=not equal)
 
 
-async def _update(change: Change, client: FourSeller, engine: SyncContext) -> PushOutcome:
+async def _update(change: Change, client: FourSeller, context: SyncContext) -> PushOutcome:
     product_id = change.mapping.fourseller_product_id
     assert product_id is not None
     if change.mapping.creating_since is not None and change.mapping.recheck_at is None:
-        await _remove_doubles(change, client, engine)
+        await _remove_doubles(change, client, context)
     if change.guarded:
         change = keep_edits(change, await client.product(product_id))
     assert change.draft is not None
@@ -192,10 +192,10 @@ async def _update(change: Change, client: FourSeller, engine: SyncContext) -> Pu
     return _listed(change, product_id, answer)
 
 
-async def _remove_doubles(change: Change, client: FourSeller, engine: SyncContext) -> None:
+async def _remove_doubles(change: Change, client: FourSeller, context: SyncContext) -> None:
     """Removes what an earlier create of the item made after a later one had succeeded."""
     key = change.mapping.key
-    for double in await _adoptable(change, client, engine, None, look=True):
+    for double in await _adoptable(change, client, context, None, look=True):
         if double.id != change.mapping.fourseller_product_id and owner(double) == key:
             await remove(client, double.id)
 
@@ -224,10 +224,10 @@ def _read_at(change: Change) -> datetime:
     return change.read_at
 
 
-async def _delete(change: Change, client: FourSeller, engine: SyncContext) -> PushOutcome:
+async def _delete(change: Change, client: FourSeller, context: SyncContext) -> PushOutcome:
     product_id = change.mapping.fourseller_product_id
     if product_id is None:  # a create with an unknown result: it may exist under its SKU
-        found = await _adoptable(change, client, engine, None, look=True)
+        found = await _adoptable(change, client, context, None, look=True)
         product_id = found[0].id if len(found) == 1 else None
     if product_id is not None:
         await remove(client, product_id)
@@ -300,7 +300,7 @@ async def _vanished(change: Change, client: FourSeller, missing: NotFound) -> Pu
     return PushOutcome(change.mapping, PushResult.FAILED, reason=reason, settled=settled)
 
 
-def _free(engine: SyncContext, found: list[Product], mapping_id: int, sku: str) -> list[Product]:
+def _free(context: SyncContext, found: list[Product], mapping_id: int, sku: str) -> list[Product]:
     """Those of the products that are no other item's: neither tied to one, nor of a SKU that one has in the shop."""
     ids = [product.id for product in found]
     others = [product.sku for product in found if product.sku != sku]
@@ -308,7 +308,7 @@ def _free(engine: SyncContext, found: list[Product], mapping_id: int, sku: str) 
         mappings.c.fourseller_product_id.in_(ids), mappings.c.id != mapping_id
     )
     sold: set[str | None] = set()
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         taken = set(connection.scalars(tied))
         for column in (products.c.sku, product_variants.c.sku) if others else ():
             sold |= set(connection.scalars(sa.select(column).where(column.in_(others))))

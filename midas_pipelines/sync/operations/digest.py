@@ -29,7 +29,7 @@ class Digest:
     new: bool
 
 
-def write_digest(engine: SyncContext, stock: LowStockReport, today: datetime | None = None) -> Digest:
+def write_digest(context: SyncContext, stock: LowStockReport, today: datetime | None = None) -> Digest:
     """Puts the day's digest into the outbox; a second one of the same day is not sent.
 
     Args:
@@ -38,10 +38,10 @@ def write_digest(engine: SyncContext, stock: LowStockReport, today: datetime | N
         today: the day it is of, in UTC; now where it is None.
     """
     day = (today or datetime.now(UTC)).astimezone(UTC).date().isoformat()
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         numbers = _numbers(connection)
-    text = compose(day, stock, numbers, _consistency(engine))
-    with engine.database.writing() as connection:
+    text = compose(day, stock, numbers, _consistency(context))
+    with context.database.writing() as connection:
         new = raise_alert(connection, kind=ALERT, subject=day, text=text)
     return Digest(text, new)
 
@@ -85,8 +85,8 @@ def _numbers(connection: sa.Connection) -> dict[str, int]:
     return {name: int(connection.scalar(query) or 0) for name, query in queries.items()}
 
 
-def _consistency(engine: SyncContext) -> float | None:
-    for row in last_syncs(engine.database):
+def _consistency(context: SyncContext) -> float | None:
+    for row in last_syncs(context.database):
         if row["kind"] == "reconcile" and row["counts"]:
             found: float | None = row["counts"].get("consistency")
             return found

@@ -75,15 +75,15 @@ class LowStockReport:
     low: list[dict[str, Any]] = field(default_factory=list)
 
 
-def check_low_stock(engine: SyncContext) -> LowStockReport:
+def check_low_stock(context: SyncContext) -> LowStockReport:
     """Looks at every active item, raises an alert for each that has become low, clears those that have recovered."""
     report = LowStockReport()
     low: list[Level] = []
     fresh: list[Level] = []
     over: list[str] = []
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         told = open_subjects(connection, ALERT)
-    for levels in _levels(engine):
+    for levels in _levels(context):
         found = [level for level in levels if level.low]
         low = sorted(low + found, key=_urgency)[:SHOWN]
         report.scanned += len(levels)
@@ -93,7 +93,7 @@ def check_low_stock(engine: SyncContext) -> LowStockReport:
         over += [level.subject for level in levels if level.subject in told and level.recovered]
     if fresh or over:
         texts = {level.subject: level.text for level in sorted(fresh, key=_urgency)}
-        with engine.database.writing() as connection:
+        with context.database.writing() as connection:
             report.raised = raise_alerts(connection, kind=ALERT, texts=texts)
             report.cleared = clear_alerts(connection, kind=ALERT, subjects=over)
     report.low = [_row(level) for level in low]
@@ -118,10 +118,10 @@ def _row(level: Level) -> dict[str, Any]:
     }
 
 
-def _levels(engine: SyncContext) -> Iterator[list[Level]]:
+def _levels(context: SyncContext) -> Iterator[list[Level]]:
     after = 0
     while True:
-        with engine.database.reading() as connection:
+        with context.database.reading() as connection:
             rows = connection.execute(_stock(connection, after)).all()
             if not rows:
                 return
@@ -130,7 +130,7 @@ def _levels(engine: SyncContext) -> Iterator[list[Level]]:
             rules = read_rules(connection, items)
             sold = units_sold(connection, {product for product, _ in items})
         yield [
-            _level(row, rules.get((row.product_id, row.variant_id), NO_RULE), sold, engine.settings)
+            _level(row, rules.get((row.product_id, row.variant_id), NO_RULE), sold, context.settings)
             for row in rows
             if row.status == "active"
         ]

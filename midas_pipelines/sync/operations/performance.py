@@ -25,7 +25,7 @@ class Performance:
         written: items created, changed or removed at 4Seller.
         requests: calls to 4Seller, each attempt counted.
         seconds: how long the work took.
-        timed_calls: of the calls, those whose fate and duration were kept.
+        timed_calls: of the calls, those whose result and duration were kept.
         failed_calls: of the timed calls, those that failed, whatever a retry made of them.
         call_seconds: how long the timed calls lasted together.
         delivered: changes that a gateway brought to 4Seller at once.

@@ -54,7 +54,7 @@ class Retried:
         return asdict(self)
 
 
-async def retry_order(engine: SyncContext, text: str, *, mail: bool = False) -> Retried:
+async def retry_order(context: SyncContext, text: str, *, mail: bool = False) -> Retried:
     """Reads the order from 4Seller again and processes everything that is open on it.
 
     Args:
@@ -67,11 +67,11 @@ async def retry_order(engine: SyncContext, text: str, *, mail: bool = False) -> 
         CannotRetry: 4Seller does not have the order.
         FourSellerError: 4Seller could not be read.
     """
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         row = find_order(connection, text)
     order_id = row.marketplace_order_id
-    read_at = engine.database.now()
-    async with engine.channel() as client:
+    read_at = context.database.now()
+    async with context.channel() as client:
         try:
             order = await client.order(order_id)
         except NotFound:
@@ -79,10 +79,10 @@ async def retry_order(engine: SyncContext, text: str, *, mail: bool = False) -> 
                 f"4Seller has no order {order_id}: it cannot be read again. Enter it in the shop by hand, "
                 "and `midas orders dismiss` it here."
             ) from None
-    _take_back_dismissal(engine, row)
-    result: ImportCounts = import_orders_read(_without_limit(engine), [order], read_at=read_at)
-    opened = allocate_pending_lines(engine.database, engine.run_id)
-    with engine.database.writing() as connection:
+    _take_back_dismissal(context, row)
+    result: ImportCounts = import_orders_read(_without_limit(context), [order], read_at=read_at)
+    opened = allocate_pending_lines(context.database, context.run_id)
+    with context.database.writing() as connection:
         messages = _put_back(connection, lock_order(connection, row.id), mail)
         now = connection.execute(sa.select(marketplace_orders).where(marketplace_orders.c.id == row.id)).one()
         unsent = connection.scalar(
@@ -104,26 +104,26 @@ async def retry_order(engine: SyncContext, text: str, *, mail: bool = False) -> 
     )
 
 
-def _without_limit(engine: SyncContext) -> SyncContext:
+def _without_limit(context: SyncContext) -> SyncContext:
     """The context without the cut-off date: a person asked for this order, whenever it was placed."""
-    return replace(engine, settings=engine.settings.model_copy(update={"orders_since": None}))
+    return replace(context, settings=context.settings.model_copy(update={"orders_since": None}))
 
 
-def _take_back_dismissal(engine: SyncContext, order: sa.Row[Any]) -> None:
+def _take_back_dismissal(context: SyncContext, order: sa.Row[Any]) -> None:
     """Quarantines a dismissed order again, so that the retry imports it."""
     table = marketplace_orders.c
     dismissed = sa.and_(table.id == order.id, table.outcome == "dismissed")
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         reopened = sa.update(marketplace_orders).where(dismissed).values(outcome="quarantined")
         if connection.execute(reopened).rowcount:
             detail = "An operator retried it: it is no longer dismissed."
-            OrderContext(engine.run_id).log(connection, order.marketplace_order_id, "retried", detail)
+            OrderContext(context.run_id).log(connection, order.marketplace_order_id, "retried", detail)
 
 
 def _put_back(connection: sa.Connection, order: sa.Row[Any], mail: bool) -> int:
     """Makes waiting and refused pushes and messages due now; returns the number of messages."""
     parcels = sa.update(order_shipments).where(
-        order_shipments.c.order_id == order.local_order_id, order_shipments.c.told_at.is_(None)
+        order_shipments.c.order_id == order.local_order_id, order_shipments.c.pushed_at.is_(None)
     )
     connection.execute(parcels.values(next_attempt_at=None))
     table = marketplace_orders.c
@@ -158,7 +158,7 @@ def dismiss(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
             rest = ", ".join(sorted(current)) or "nothing"
             raise NothingToDismiss(
                 f"Order {name}: {rest} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
-                "`midas orders settle`, an oversold one when stock comes back."
+                "`midas orders resolve`, an oversold one when stock comes back."
             )
         set_exceptions(connection, order.id, drop=tuple(seen))
         if OrderException.STATUS.value in seen:

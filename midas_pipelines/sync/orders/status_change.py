@@ -31,7 +31,7 @@ from midas_pipelines.sync.orders.model.state_machine import Transition, local_st
 from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses
 from midas_pipelines.sync.orders.stock.shipped import has_shipped
 
-IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders settle`."
+IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders resolve`."
 
 
 class IllegalMove(Exception):
@@ -44,12 +44,12 @@ class StatusChanged:
 
     marketplace_order_id: str
     status: str
-    told: bool
+    pushed: bool
     reason: str | None = None
 
 
 async def change_status(
-    engine: SyncContext,
+    context: SyncContext,
     order_id: str,
     goal: OrderStatus | None,
     parcel: Tracking | None = None,
@@ -68,16 +68,16 @@ async def change_status(
         NoSuchOrder, IllegalMove, CannotShip: nothing was changed.
         BadCredentials: the shop's order is changed; the next status sync pushes it.
     """
-    row = await asyncio.to_thread(_find, engine, order_id)
+    row = await asyncio.to_thread(_find, context, order_id)
     if goal is OrderStatus.REFUNDED:
-        return await _refund(engine, row)
-    await asyncio.to_thread(_move, engine, row.id, goal, parcel, units)
-    report = await push_statuses(engine, only=row.id)
-    return await asyncio.to_thread(_result, engine, row, _said(report))
+        return await _refund(context, row)
+    await asyncio.to_thread(_move, context, row.id, goal, parcel, units)
+    report = await push_statuses(context, only=row.id)
+    return await asyncio.to_thread(_result, context, row, _said(report))
 
 
-def _find(engine: SyncContext, order_id: str) -> sa.Row[Any]:
-    with engine.database.reading() as connection:
+def _find(context: SyncContext, order_id: str) -> sa.Row[Any]:
+    with context.database.reading() as connection:
         row = find_order(connection, order_id)
     if row.outcome != "imported":
         raise NoSuchOrder("The order is quarantined, not imported yet: `midas orders retry` it.")
@@ -85,15 +85,15 @@ def _find(engine: SyncContext, order_id: str) -> sa.Row[Any]:
 
 
 def _move(
-    engine: SyncContext,
+    context: SyncContext,
     order_row: int,
     goal: OrderStatus | None,
     parcel: Tracking | None,
     units: Mapping[int, int] | None,
 ) -> None:
     """Updates the shop's order, shipment and status in one transaction; the trigger on it marks it to be pushed."""
-    order_context = OrderContext(engine.run_id, mail=mail_policy(engine.settings))
-    with engine.database.writing() as connection:
+    order_context = OrderContext(context.run_id, mail=mail_policy(context.settings))
+    with context.database.writing() as connection:
         row = lock_order(connection, order_row)
         if parcel is not None:
             shipped = ship_locked(connection, row, parcel, order_context, units=units, source="gateway")
@@ -125,7 +125,7 @@ def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None
         )
 
 
-async def _refund(engine: SyncContext, row: sa.Row[Any]) -> StatusChanged:
+async def _refund(context: SyncContext, row: sa.Row[Any]) -> StatusChanged:
     """Pushes a refund to 4Seller first; the shop's payment status is set when 4Seller shows it."""
     if transition(OrderStatus(row.status), OrderStatus.REFUNDED) is not Transition.FORWARD:
         raise IllegalMove(f"The order is {row.status} already.")
@@ -135,37 +135,37 @@ async def _refund(engine: SyncContext, row: sa.Row[Any]) -> StatusChanged:
     )
     call = StatusUpdate(OrderStatus.REFUNDED)
     try:
-        async with engine.channel() as client:
+        async with context.channel() as client:
             now = datetime.now(UTC)
             answer = await client.update_order(
                 row.marketplace_order_id, status=OrderStatus.REFUNDED.value, at=now
             )
         if shown(call, before.current, answer) == call:
-            await asyncio.to_thread(record_pushed, engine, before, call)
+            await asyncio.to_thread(record_pushed, context, before, call)
         else:
             reason = "4Seller answered without an error but has not refunded it."
     except BadCredentials:
         raise
     except FourSellerError as failed:
         reason = str(failed)
-    return await asyncio.to_thread(_result, engine, row, reason)
+    return await asyncio.to_thread(_result, context, row, reason)
 
 
 def _said(report: StatusSyncReport) -> str | None:
     return report.problems[0]["outcome"] if report.problems else None
 
 
-def _result(engine: SyncContext, row: sa.Row[Any], problem: str | None) -> StatusChanged:
+def _result(context: SyncContext, row: sa.Row[Any], problem: str | None) -> StatusChanged:
     table = marketplace_orders.c
     query = (
         sa.select(orders.c.status, table.shop_status_since, table.exception)
         .select_from(marketplace_orders.outerjoin(orders, table.local_order_id == orders.c.id))
         .where(table.id == row.id)
     )
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         now = connection.execute(query).one()
     if OrderException.CONFLICT.value in exceptions.read(now.exception):
         problem = IN_CONFLICT
-    told = now.shop_status_since is None and problem is None
-    reason = None if told else problem or "4Seller did not accept it; see the order log."
-    return StatusChanged(row.marketplace_order_id, now.status or row.status, told, reason)
+    pushed = now.shop_status_since is None and problem is None
+    reason = None if pushed else problem or "4Seller did not accept it; see the order log."
+    return StatusChanged(row.marketplace_order_id, now.status or row.status, pushed, reason)

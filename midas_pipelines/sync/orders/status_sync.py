@@ -42,7 +42,7 @@ class StatusSyncReport:
     """The result of a status sync; counts of orders, except `parcels`."""
 
     scanned: int = 0  # orders with something to push
-    told: int = 0
+    pushed: int = 0
     parcels: int = 0  # shipments pushed
     refused: int = 0  # statuses that cannot be pushed; a person decides
     moved_on: int = 0  # orders that the marketplace updated
@@ -60,21 +60,21 @@ class StatusSyncReport:
             shown.append(row)
 
 
-async def sync_statuses(engine: SyncContext) -> StatusSyncReport:
+async def sync_statuses(context: SyncContext) -> StatusSyncReport:
     """Applies the marketplace's updates first, then pushes the shop's.
 
     Raises:
         BadCredentials: the key or the seller id is wrong.
         FourSellerError: 4Seller's orders could not be read.
     """
-    polled = await import_orders(engine)
-    report = await push_statuses(engine, moved_on=polled.moved_on)
+    polled = await import_orders(context)
+    report = await push_statuses(context, moved_on=polled.moved_on)
     report.requests += polled.requests
     return report
 
 
 async def push_statuses(
-    engine: SyncContext, *, kind: str = "status", only: int | None = None, moved_on: int = 0
+    context: SyncContext, *, kind: str = "status", only: int | None = None, moved_on: int = 0
 ) -> StatusSyncReport:
     """Pushes every changed status and every new shipment of the shop to 4Seller.
 
@@ -88,20 +88,20 @@ async def push_statuses(
         BadCredentials: the key or the seller id is wrong.
     """
     report = StatusSyncReport(moved_on=moved_on)
-    with logged_sync(engine, kind, "to 4Seller", report) as clock:
-        await asyncio.to_thread(count_shipments, engine.database, order_context_of(engine))
-        async with engine.channel() as client:
+    with logged_sync(context, kind, "to 4Seller", report) as clock:
+        await asyncio.to_thread(count_shipments, context.database, order_context_of(context))
+        async with context.channel() as client:
             clock.client = client
-            slots, after = asyncio.Semaphore(engine.settings.in_flight), 0
-            while found := await asyncio.to_thread(pending_updates, engine, after, only):
+            slots, after = asyncio.Semaphore(context.settings.in_flight), 0
+            while found := await asyncio.to_thread(pending_updates, context, after, only):
                 after = found[-1].row_id
                 report.scanned += sum(order.open for order in found)
-                await asyncio.gather(*(_push_order(engine, client, order, slots, report) for order in found))
+                await asyncio.gather(*(_push_order(context, client, order, slots, report) for order in found))
     return report
 
 
 async def _push_order(
-    engine: SyncContext,
+    context: SyncContext,
     client: FourSeller,
     order: PendingUpdate,
     slots: asyncio.Semaphore,
@@ -110,19 +110,19 @@ async def _push_order(
     for shipment_id, why in order.invalid:
         report.refused += 1
         report.note(order, why, problem=True)
-        await asyncio.to_thread(record_bad_shipment, engine, order, shipment_id, why)
+        await asyncio.to_thread(record_bad_shipment, context, order, shipment_id, why)
     against = _objection(order) if order.moved else None
     through = True
     if against is not None:
         report.refused += 1
         report.note(order, against.why, problem=True)
-        await asyncio.to_thread(record_objection, engine, order, against)
+        await asyncio.to_thread(record_objection, context, order, against)
     if against is None or not against.conflict:  # in a conflict nothing is pushed before a person decides
         goal = order.goal if order.moved and not against else None
         async with slots:
-            through = await _push(engine, client, order, goal, report)
+            through = await _push(context, client, order, goal, report)
     if against is None and not order.invalid and through:
-        await asyncio.to_thread(close, engine, order)
+        await asyncio.to_thread(close, context, order)
 
 
 def _objection(order: PendingUpdate) -> Objection | None:
@@ -139,7 +139,7 @@ def _objection(order: PendingUpdate) -> Objection | None:
 
 
 async def _push(
-    engine: SyncContext,
+    context: SyncContext,
     client: FourSeller,
     order: PendingUpdate,
     goal: OrderStatus | None,
@@ -160,18 +160,18 @@ async def _push(
                 if call.shipment is None:
                     raise
                 # the status and the other shipments are still pushed
-                await _record_bad_shipment(engine, order, call.shipment, str(bad), report, wait=A_DAY)
+                await _record_bad_shipment(context, order, call.shipment, str(bad), report, wait=A_DAY)
                 report.refused += 1
                 order = replace(order, shipments=shipments)
                 continue
-            await asyncio.to_thread(record_pushed, engine, order, taken)
+            await asyncio.to_thread(record_pushed, context, order, taken)
             same = taken.status is call.status
             untaken = (
                 "" if same else f"4Seller accepted {call.status.value} without an error but shows {word}."
             )
             if call.shipment is not None and taken.shipment is None:
                 why = f"4Seller answered without an error but does not show the shipment {call.shipment.tracking.number}."
-                await _record_bad_shipment(engine, order, call.shipment, why, report, untaken=True)
+                await _record_bad_shipment(context, order, call.shipment, why, report, untaken=True)
                 report.failed += 1
             report.parcels += taken.shipment is not None
             pushed += same
@@ -181,20 +181,20 @@ async def _push(
     except (BadItem, Conflict, NotFound) as refused_by:
         report.refused += 1
         report.note(order, str(refused_by), problem=True)
-        await asyncio.to_thread(record_refusal, engine, order, str(refused_by))
+        await asyncio.to_thread(record_refusal, context, order, str(refused_by))
         return False
     except FourSellerError as failed:  # stays marked; a later run retries it
         report.failed += 1
         report.note(order, str(failed), problem=True)
-        await asyncio.to_thread(record_failure, engine, order)
+        await asyncio.to_thread(record_failure, context, order)
         return False
     if untaken:
         report.failed += 1
         report.note(order, untaken, problem=True)
-        await asyncio.to_thread(record_failure, engine, order, untaken)
+        await asyncio.to_thread(record_failure, context, order, untaken)
         return False
     if pushed:
-        report.told += 1
+        report.pushed += 1
         report.note(order, "pushed")
     return True
 
@@ -216,7 +216,7 @@ async def _send(client: FourSeller, order: PendingUpdate, call: StatusUpdate) ->
 
 
 async def _record_bad_shipment(
-    engine: SyncContext,
+    context: SyncContext,
     order: PendingUpdate,
     shipment: ShipmentToPush,
     why: str,
@@ -227,5 +227,5 @@ async def _record_bad_shipment(
 ) -> None:
     report.note(order, why, problem=True)
     await asyncio.to_thread(
-        record_bad_shipment, engine, order, shipment.shipment_id, why, wait=wait, untaken=untaken
+        record_bad_shipment, context, order, shipment.shipment_id, why, wait=wait, untaken=untaken
     )

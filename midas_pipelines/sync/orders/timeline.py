@@ -93,7 +93,7 @@ def _line(line: sa.Row[Any]) -> dict[str, Any]:
         "price",
         "product_id",
         "variant_id",
-        "taken",
+        "allocated",
         "released",
         "returned",
         "backordered",
@@ -162,13 +162,13 @@ def _shipments(connection: sa.Connection, order: sa.Row[Any]) -> list[TimelineEn
     found = []
     for row in connection.execute(query):
         pushed = (
-            f"pushed to 4Seller at {row.told_at:%Y-%m-%d %H:%M:%S} UTC"
-            if row.told_at
+            f"pushed to 4Seller at {row.pushed_at:%Y-%m-%d %H:%M:%S} UTC"
+            if row.pushed_at
             else "not pushed to 4Seller yet"
         )
         detail = f"{row.carrier or 'No carrier'} {row.tracking_number or ''} {row.tracking_url or ''}".strip()
         why = f" ({row.reason})" if row.reason else ""
-        names = ("id", "carrier", "tracking_number", "tracking_url", "booked_at", "told_at", "reason")
+        names = ("id", "carrier", "tracking_number", "tracking_url", "booked_at", "pushed_at", "reason")
         facts = {name: getattr(row, name) for name in names}
         undated = "" if row.shipped_at else " (its date cannot be read)"
         at = row.shipped_at or row.booked_at or order.imported_at

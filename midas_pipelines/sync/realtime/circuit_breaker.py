@@ -54,12 +54,12 @@ class CircuitBreaker:
 
     def judge(self, outcome: PushOutcome, now: float) -> PushOutcome:
         """The outcome as it is to be written: what failed because 4Seller is down was not the item's fault."""
-        if outcome.fate is PushResult.RELEASED:
+        if outcome.result is PushResult.RELEASED:
             if (outcome.wait_seconds or 0.0) <= REFUSED_PAUSE:
                 return outcome
             self.refused(outcome.reason or "4Seller asks for a pause.", now)
             return replace(outcome, wait_seconds=REFUSED_PAUSE)
-        if outcome.fate is not PushResult.FAILED:
+        if outcome.result is not PushResult.FAILED:
             self._misses, self._pause, self.reason = 0, FIRST_PAUSE, None
             self._paused_until = 0.0
             return outcome
@@ -68,4 +68,4 @@ class CircuitBreaker:
             return outcome
         self.reason = outcome.reason
         self._paused_until = max(self._paused_until, now + self._pause)
-        return replace(outcome, fate=PushResult.RELEASED, wait_seconds=OTHERS_FIRST * self._pause)
+        return replace(outcome, result=PushResult.RELEASED, wait_seconds=OTHERS_FIRST * self._pause)

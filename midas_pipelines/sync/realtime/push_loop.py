@@ -60,17 +60,17 @@ class PushLoop:
         on_pushed: called in the event loop; must return at once and raise nothing.
     """
 
-    def __init__(self, engine: SyncContext, client: FourSeller, on_pushed: OnPushed | None = None) -> None:
-        self._engine = engine
+    def __init__(self, context: SyncContext, client: FourSeller, on_pushed: OnPushed | None = None) -> None:
+        self._context = context
         self._client = client
         self._on_pushed = on_pushed
         self._woken = asyncio.Event()
         self._stopping = False
         self._pacing = Debounce()
-        self._brake = RollingBrake(engine.database, engine.settings)
+        self._brake = RollingBrake(context.database, context.settings)
         self._sending: set[asyncio.Task[None]] = set()
         self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
-        self.trouble = CircuitBreaker(engine.settings.failures_in_a_row)
+        self.trouble = CircuitBreaker(context.settings.failures_in_a_row)
 
     def wake(self) -> None:
         """Makes it look at once; called in its event loop."""
@@ -115,7 +115,7 @@ class PushLoop:
     async def _look(self) -> float:
         """Starts what may be pushed now; returns the seconds until it should look again, unless woken before."""
         free = min(
-            self._engine.settings.in_flight - len(self._sending), self.trouble.allowance(time.monotonic())
+            self._context.settings.in_flight - len(self._sending), self.trouble.allowance(time.monotonic())
         )
         if free <= 0:
             return POLL_SECONDS
@@ -136,7 +136,7 @@ class PushLoop:
         return min(POLL_SECONDS, wait if wait is not None else POLL_SECONDS)
 
     def _ready(self) -> list[Ready]:
-        with self._engine.database.reading() as connection:
+        with self._context.database.reading() as connection:
             return [_ready(row) for row in read_claimable(connection, limit=PEEK)]
 
     def _claim(self, ready: list[Ready], due: list[int], free: int) -> list[Change]:
@@ -148,14 +148,14 @@ class PushLoop:
 
     def _claim_due(self, ids: list[int]) -> list[Change]:
         # Stock that came back belongs to those who wait for it, before anyone can buy it again.
-        if any_pending(self._engine.database):
-            allocate_pending_lines(self._engine.database, self._engine.run_id)
+        if any_pending(self._context.database):
+            allocate_pending_lines(self._context.database, self._context.run_id)
         push = self._push(ids)
         push.brake = lambda changes: self._brake.hold(changes, time.monotonic())
         return push.claim_batch()
 
     def _push(self, ids: Iterable[int] = ()) -> Push:
-        return Push(self._engine, self._client, ids=list(ids))
+        return Push(self._context, self._client, ids=list(ids))
 
     def _start(self, changes: list[Change]) -> None:
         for change in changes:
@@ -181,7 +181,7 @@ class PushLoop:
         down = self.trouble.reason
         outcome = self.trouble.judge(outcome, time.monotonic())
         if down and self.trouble.reason is None:
-            await asyncio.to_thread(end_outage, self._engine)
+            await asyncio.to_thread(end_outage, self._context)
         self._to_write.put_nowait(_spaced(outcome))
 
     async def _write_outcomes(self) -> None:
@@ -229,8 +229,8 @@ class PushLoop:
             await asyncio.gather(*unfinished, return_exceptions=True)
 
     def _release(self) -> None:
-        with self._engine.database.writing() as connection:
-            claims.release_claims(connection, self._engine.worker)
+        with self._context.database.writing() as connection:
+            claims.release_claims(connection, self._context.worker)
 
 
 def _ready(row: ClaimableRow) -> Ready:
@@ -246,6 +246,6 @@ def _unsent(change: Change) -> PushOutcome:
 
 def _spaced(outcome: PushOutcome) -> PushOutcome:
     """One that was given back is not tried again at once, or it would go round and round."""
-    if outcome.fate is PushResult.RELEASED and not outcome.wait_seconds:
+    if outcome.result is PushResult.RELEASED and not outcome.wait_seconds:
         return replace(outcome, wait_seconds=AGAIN_SECONDS)
     return outcome

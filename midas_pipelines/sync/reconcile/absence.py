@@ -46,14 +46,14 @@ class Lacking:
 
 
 async def ask_for_missing(
-    engine: SyncContext, client: FourSeller, listing: Listing, shards: Shards | None = None
+    context: SyncContext, client: FourSeller, listing: Listing, shards: Shards | None = None
 ) -> Listing:
     """The listing, with each known product that it lacked either found by id or among the `gone`.
 
     A list that lacks more than a few is tried on some of them first: when 4Seller still has any of those, the list
     is not believed, it counts as incomplete, and staff get an alert. Raises BadCredentials.
     """
-    lacking = await in_thread(_lacking, engine, listing, shards)
+    lacking = await in_thread(_lacking, context, listing, shards)
     many = len(lacking.ids) > lacking.few
     found: list[Product] = []
     gone: set[str] = set()
@@ -71,7 +71,7 @@ async def ask_for_missing(
             f"4Seller's list lacks {len(lacking.ids)} of {lacking.known} products that it was known to have"
         )
     alarming = lacking.settled > lacking.few or 2 * len(lacking.ids) > lacking.known  # no mere lag
-    await in_thread(_report, engine, reason if refuted and alarming else None)
+    await in_thread(_report, context, reason if refuted and alarming else None)
     products = [*listing.products, *found]
     complete = listing.complete and not refuted
     return replace(listing, products=products, complete=complete, reason=reason, gone=frozenset(gone))
@@ -89,16 +89,16 @@ async def _ask(client: FourSeller, product_id: str) -> Product | FourSellerError
         return failed
 
 
-def _lacking(engine: SyncContext, listing: Listing, shards: Shards | None) -> Lacking:
+def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> Lacking:
     shown = {product.id for product in listing.products}
-    lag = utc_now(-int(engine.settings.list_lag_seconds))
+    lag = utc_now(-int(context.settings.list_lag_seconds))
     settled = sa.func.coalesce(mappings.c.acked_at < lag, sa.true())
     query = sa.select(mappings.c.id, mappings.c.fourseller_product_id, mappings.c.acked_at, settled)
     query = query.where(mappings.c.fourseller_product_id.is_not(None)).order_by(mappings.c.id)
     if shards is not None:
         query = query.where(shards.condition)
     known, after, lacking = 0, 0, list[Sequence[object]]()
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         while rows := connection.execute(query.where(mappings.c.id > after).limit(READ_AT_ONCE)).all():
             after, known = rows[-1].id, known + len(rows)
             lacking += [row for row in rows if row.fourseller_product_id not in shown]
@@ -106,8 +106,8 @@ def _lacking(engine: SyncContext, listing: Listing, shards: Shards | None) -> La
     return Lacking(known, [str(row[1]) for row in lacking], sum(bool(row[3]) for row in lacking))
 
 
-def _report(engine: SyncContext, reason: str | None) -> None:
-    with engine.database.writing() as connection:
+def _report(context: SyncContext, reason: str | None) -> None:
+    with context.database.writing() as connection:
         if reason is None:
             clear_alert(connection, kind=ALERT, subject=SUBJECT)
             return

@@ -61,7 +61,7 @@ class ReadBack:
         shards: only the items of these; None for all.
     """
 
-    engine: SyncContext
+    context: SyncContext
     listing: Listing
     read_at: datetime
     sales_in: bool = False
@@ -89,12 +89,12 @@ class ReadBack:
         self.ours: set[str] = set()
         self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
         self._after = 0
-        self._hub_ahead = hub_ahead(self.engine.database)
-        self._recent = self.read_at - timedelta(seconds=self.engine.settings.read_back_grace_seconds)
+        self._hub_ahead = hub_ahead(self.context.database)
+        self._recent = self.read_at - timedelta(seconds=self.context.settings.read_back_grace_seconds)
 
     def next_chunk(self) -> bool:
         """Settles the next thousand items; False when there are none left."""
-        with self.engine.database.writing() as connection:
+        with self.context.database.writing() as connection:
             rows = self._read_chunk(connection)
             if not rows:
                 return False
@@ -135,7 +135,7 @@ class ReadBack:
         free = self._free(connection, [row.id for row in rows])
         items = read_items(connection, [row.key for row in rows], has_status=has_product_status(connection))
         rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
-        limit = self.engine.settings.title_limit
+        limit = self.context.settings.title_limit
         verdicts = []
         self.busy |= {item_subject(row.id) for row in rows if row.id not in free}
         for stale in rows:
@@ -213,12 +213,14 @@ class ReadBack:
 
     def _settle_at_once(self, connection: sa.Connection, row: Mapping, verdict: Decision) -> None:
         for one in verdict.conflicts:
-            if one.taken is not None:
+            if one.resolution is not None:
                 which = sa.and_(
                     sync_conflicts.c.subject == item_subject(row.id),
                     sync_conflicts.c.field == one.difference.field,
                 )
-                self.settled += len(resolve_conflicts(connection, which, taken=one.taken, by="policy"))
+                self.settled += len(
+                    resolve_conflicts(connection, which, resolution=one.resolution, by="policy")
+                )
 
     def _product(self, row: Mapping) -> Product | None:
         return self.shown.get(row.fourseller_product_id or "")
@@ -251,7 +253,7 @@ class ReadBack:
             "fourseller_value": one.difference.fourseller,
             "policy": one.policy,
             "delta": one.delta,
-            "run_id": self.engine.run_id,
+            "run_id": self.context.run_id,
         }
 
     def _alert(self, connection: sa.Connection, waiting: list[dict[str, Any]]) -> None:

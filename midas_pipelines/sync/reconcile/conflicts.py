@@ -34,31 +34,31 @@ class NoSuchConflict(Exception):
     """There is no open conflict of that id, or no such field; the message says what to do."""
 
 
-def take_marketplace_quantities(engine: SyncContext) -> int:
+def take_marketplace_quantities(context: SyncContext) -> int:
     """Brings into the shop, by the ledger, what the marketplace won; returns how many conflicts that settled.
 
     Each in a transaction of its own, the stock first: the order in which the shop's own code locks.
     """
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         won = open_conflicts(connection, policy="marketplace_wins", field="quantity")
     for conflict in won:
         with suppress(NoSuchConflict):  # a person, or another reconciliation, was faster
-            _take_quantity(engine, conflict, by="policy")
+            _take_quantity(context, conflict, by="policy")
     return len(won)
 
 
-def _take_quantity(engine: SyncContext, conflict: dict[str, Any], *, by: str) -> None:
+def _take_quantity(context: SyncContext, conflict: dict[str, Any], *, by: str) -> None:
     try:
-        _move_quantity(engine, conflict, by=by)
+        _move_quantity(context, conflict, by=by)
     except sa.exc.IntegrityError:  # the ledger takes a cause once
         raise _no_longer_open(conflict["id"]) from None
 
 
-def _move_quantity(engine: SyncContext, conflict: dict[str, Any], *, by: str) -> None:
-    with engine.database.writing() as connection:
+def _move_quantity(context: SyncContext, conflict: dict[str, Any], *, by: str) -> None:
+    with context.database.writing() as connection:
         row = _mapping(connection, conflict["mapping_id"])
         if row is None:
-            _close(connection, conflict, taken="gone", by=by)
+            _close(connection, conflict, resolution="gone", by=by)
             return
         reference = f"conflict:{conflict['id']}"
         source = "reconcile" if by == "policy" else "operator"
@@ -69,12 +69,12 @@ def _move_quantity(engine: SyncContext, conflict: dict[str, Any], *, by: str) ->
         if connection.execute(done).first() is None:
             move_stock(connection, [move])
         _repin(connection, row, without_pins(row.pinned_fields, ["quantity"]))
-        _close(connection, conflict, taken="marketplace", by=by)
+        _close(connection, conflict, resolution="marketplace", by=by)
 
 
-def _close(connection: sa.Connection, conflict: dict[str, Any], *, taken: str, by: str) -> None:
+def _close(connection: sa.Connection, conflict: dict[str, Any], *, resolution: str, by: str) -> None:
     """Settles it, or takes back the whole transaction where somebody settled it first: raises NoSuchConflict."""
-    if not resolve_conflicts(connection, sync_conflicts.c.id == conflict["id"], taken=taken, by=by):
+    if not resolve_conflicts(connection, sync_conflicts.c.id == conflict["id"], resolution=resolution, by=by):
         raise _no_longer_open(conflict["id"])
 
 
@@ -82,9 +82,9 @@ def _no_longer_open(conflict_id: int) -> NoSuchConflict:
     return NoSuchConflict(f"No conflict {conflict_id} is open: `midas conflicts list` shows those that are.")
 
 
-def close_pushed(engine: SyncContext) -> None:
+def close_pushed(context: SyncContext) -> None:
     """Closes the conflicts that the shop won and that a push has settled."""
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         close_alerts(connection, resolve_pushed(connection))
 
 
@@ -94,7 +94,7 @@ def close_alerts(connection: sa.Connection, closed: Sequence[sa.Row[Any]]) -> in
     return connection.scalar(sa.select(sa.func.count()).select_from(sync_conflicts).where(OPEN)) or 0
 
 
-async def resolve(engine: SyncContext, conflict_id: int, take: str, by: str) -> dict[str, Any]:
+async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) -> dict[str, Any]:
     """Settles a conflict by a person's word and returns it as it stands then.
 
     Args:
@@ -108,33 +108,33 @@ async def resolve(engine: SyncContext, conflict_id: int, take: str, by: str) -> 
         NoSuchConflict: none is open under that id.
         FourSellerError: a product of nobody's could not be deleted.
     """
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         conflict = read_conflict(connection, conflict_id)
-    if conflict is None or conflict["settled_at"] is not None:
+    if conflict is None or conflict["resolved_at"] is not None:
         raise _no_longer_open(conflict_id)
     if conflict["field"] == "unknown":
-        await _settle_orphan(engine, conflict, take, by)
+        await _settle_orphan(context, conflict, take, by)
     elif take == "marketplace" and conflict["field"] == "quantity":
-        _take_quantity(engine, conflict, by=by)
+        _take_quantity(context, conflict, by=by)
     else:
-        _settle_field(engine, conflict, take, by)
-    with engine.database.writing() as connection:
+        _settle_field(context, conflict, take, by)
+    with context.database.writing() as connection:
         subject = f"{conflict['subject']}:{conflict['field']}"
         clear_alerts(connection, kind=ALERT, subjects=[subject])
         return read_conflict(connection, conflict_id) or {}
 
 
-async def _settle_orphan(engine: SyncContext, conflict: dict[str, Any], take: str, by: str) -> None:
+async def _settle_orphan(context: SyncContext, conflict: dict[str, Any], take: str, by: str) -> None:
     if take == "shop":
-        async with engine.channel() as client:
+        async with context.channel() as client:
             await remove(client, conflict["fourseller_product_id"])
-    with engine.database.writing() as connection:
-        _close(connection, conflict, taken=take, by=by)
+    with context.database.writing() as connection:
+        _close(connection, conflict, resolution=take, by=by)
 
 
-def _settle_field(engine: SyncContext, conflict: dict[str, Any], take: str, by: str) -> None:
+def _settle_field(context: SyncContext, conflict: dict[str, Any], take: str, by: str) -> None:
     name = conflict["field"]
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         row = _mapping(connection, conflict["mapping_id"])
         if row is not None:
             kept = dict((row.pinned_fields or {}).get(name) or {"value": None})
@@ -144,10 +144,10 @@ def _settle_field(engine: SyncContext, conflict: dict[str, Any], take: str, by: 
                 else with_pins(row.pinned_fields, {name: kept | {"held": False}})
             )
             _repin(connection, row, pins)
-        _close(connection, conflict, taken=take, by=by)
+        _close(connection, conflict, resolution=take, by=by)
 
 
-async def pin_field(engine: SyncContext, mapping_id: int, name: str) -> Any:
+async def pin_field(context: SyncContext, mapping_id: int, name: str) -> Any:
     """Leaves a field of an item on 4Seller as it is, whatever the shop says, until it is released; returns its value.
 
     Raises:
@@ -156,34 +156,34 @@ async def pin_field(engine: SyncContext, mapping_id: int, name: str) -> Any:
     """
     if name not in FIELDS:
         raise NoSuchConflict(f"“{name}” cannot be pinned: give one of {', '.join(FIELDS)}.")
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         row = _mapping(connection, mapping_id)
     if row is None or row.fourseller_product_id is None:
         raise NoSuchConflict("The item is not on 4Seller yet, so there is nothing to pin: sync it first.")
-    async with engine.channel() as client:
+    async with context.channel() as client:
         product: Product = await client.product(row.fourseller_product_id)
     made = pin(product, name)
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         fresh = _mapping(connection, mapping_id)
         assert fresh is not None
         parts = CONTENT if name == "content" else ()
         pins = with_pins(without_pins(fresh.pinned_fields, parts), {name: made})
         _repin(connection, fresh, pins)
         which = sa.and_(sync_conflicts.c.mapping_id == mapping_id, sync_conflicts.c.field == name)
-        close_alerts(connection, resolve_conflicts(connection, which, taken="marketplace", by="pin"))
+        close_alerts(connection, resolve_conflicts(connection, which, resolution="marketplace", by="pin"))
     return made["value"]
 
 
-def release_pin(engine: SyncContext, mapping_id: int, name: str | None) -> list[str]:
+def release_pin(context: SyncContext, mapping_id: int, name: str | None) -> list[str]:
     """Lets go of a pinned field, or of all of them, and marks the item dirty; returns what was released."""
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         row = _mapping(connection, mapping_id)
         pins = (row.pinned_fields if row is not None else None) or {}
         names = [one for one in pins if name in (None, one)]
         if row is not None and names:
             _repin(connection, row, without_pins(pins, names))
             which = sa.and_(sync_conflicts.c.mapping_id == mapping_id, sync_conflicts.c.field.in_(names))
-            close_alerts(connection, resolve_conflicts(connection, which, taken="shop", by="release"))
+            close_alerts(connection, resolve_conflicts(connection, which, resolution="shop", by="release"))
     return names
 
 

@@ -25,7 +25,7 @@ class FoundConflict:
 
     difference: Difference
     policy: str
-    taken: str | None = None  # marketplace, where the policy settles it at once
+    resolution: str | None = None  # marketplace, where the policy settles it at once
     delta: int | None = None
 
 
@@ -132,7 +132,7 @@ def _settle_fields(
         elif one.field == "quantity":
             conflicts.append(FoundConflict(one, policy, delta=_delta(mapping, product, one)))
         else:
-            conflicts.append(FoundConflict(one, policy, taken="marketplace"))
+            conflicts.append(FoundConflict(one, policy, resolution="marketplace"))
             pins[one.field] = pin(product, one.field)
     waiting = push and not conflicts and mapping.dirty
     shown = [one for one in found if one.seen]
@@ -187,7 +187,9 @@ def _missing(
         outcome = CHANGING if mapping.dirty or not free else DIFFERING
         return Decision(change, outcome, (), (missing,), push=free)
     policy = rule.policy("listing", mapping.policy_override)
-    conflict = FoundConflict(missing, policy, taken="marketplace" if policy == "marketplace_wins" else None)
+    conflict = FoundConflict(
+        missing, policy, resolution="marketplace" if policy == "marketplace_wins" else None
+    )
     values: dict[str, Any] = dict(FORGOTTEN)
     if policy != "source_wins":
         listing = {"listing": {"value": None, "held": policy == "manual"}}

@@ -43,7 +43,7 @@ class EventResult(StrEnum):
 
 
 async def handle_product_event(
-    engine: SyncContext,
+    context: SyncContext,
     client: FourSeller,
     product_id: str,
     reports: Sequence[Product | None],
@@ -66,7 +66,7 @@ async def handle_product_event(
     Raises:
         FourSellerError: it could not be asked.
     """
-    mapping, read_at = await in_thread(_find, engine, product_id)
+    mapping, read_at = await in_thread(_find, context, product_id)
     if mapping is None:
         return EventResult.STRANGER
     if _held(mapping):
@@ -77,28 +77,28 @@ async def handle_product_event(
         shown = await client.product(product_id)
     except NotFound:
         shown = None
-    settling = await in_thread(_settle, engine, mapping[0], shown, read_at)
+    settling = await in_thread(_settle, context, mapping[0], shown, read_at)
     if settling.need_sales:
-        if await in_thread(_orders_wait, engine, waited_seconds):
+        if await in_thread(_orders_wait, context, waited_seconds):
             return EventResult.BUSY
         await import_sales()
         await settle_sold(client, settling)
-    return await in_thread(_outcome, engine, settling, gone=shown is None)
+    return await in_thread(_outcome, context, settling, gone=shown is None)
 
 
-def _orders_wait(engine: SyncContext, waited_seconds: float) -> bool:
+def _orders_wait(context: SyncContext, waited_seconds: float) -> bool:
     """Whether the event of an order may be on its way, or be waiting behind others that came as early."""
     if waited_seconds < ORDER_SECONDS:
         return True
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         return orders_wait(connection, int(waited_seconds - ORDER_SECONDS))
 
 
 Found = tuple[Mapping, bool]
 
 
-def _find(engine: SyncContext, product_id: str) -> tuple[Found | None, datetime]:
-    with engine.database.reading() as connection:
+def _find(context: SyncContext, product_id: str) -> tuple[Found | None, datetime]:
+    with context.database.reading() as connection:
         now = connection.execute(sa.select(utc_now())).scalar_one()
         return _read(connection, product_id), now
 
@@ -119,16 +119,16 @@ def _confirmed(mapping: Mapping, product: Product) -> bool:
     return not seen(mapping, product)
 
 
-def _settle(engine: SyncContext, mapping: Mapping, shown: Product | None, read_at: datetime) -> ReadBack:
+def _settle(context: SyncContext, mapping: Mapping, shown: Product | None, read_at: datetime) -> ReadBack:
     """Settles this one item as a reconciliation would: by its policy, its pins, and who pushed since it was asked."""
     products = [] if shown is None else [shown]
     gone = frozenset[str]() if shown is not None else frozenset({str(mapping.fourseller_product_id)})
     listing = Listing(products=products, total=len(products), complete=True, gone=gone)
-    return apply_read_back(engine, listing, read_at, ids=[mapping.id])
+    return apply_read_back(context, listing, read_at, ids=[mapping.id])
 
 
-def _outcome(engine: SyncContext, settling: ReadBack, *, gone: bool) -> EventResult:
-    take_marketplace_quantities(engine)
+def _outcome(context: SyncContext, settling: ReadBack, *, gone: bool) -> EventResult:
+    take_marketplace_quantities(context)
     if (
         settling.equal or not settling.scanned
     ):  # the shop does not sell it, or cannot list it: nothing to settle

@@ -74,7 +74,7 @@ class ReconcileReport:
 
 
 async def reconcile(
-    engine: SyncContext, *, push: bool = True, shards: Shards | None = None
+    context: SyncContext, *, push: bool = True, shards: Shards | None = None
 ) -> ReconcileReport:
     """Reads every listing, writes what was observed, records conflicts, and settles them by policy.
 
@@ -89,40 +89,40 @@ async def reconcile(
         BadCredentials: the key or the seller id is wrong.
     """
     report = ReconcileReport()
-    with logged_sync(engine, "reconcile", str(shards or "all")[:200], report) as clock:
-        async with engine.channel() as client:
+    with logged_sync(context, "reconcile", str(shards or "all")[:200], report) as clock:
+        async with context.channel() as client:
             clock.client = client
-            await in_thread(take_marketplace_quantities, engine)
-            read_at, listing = await read_listing(engine, client, shards)
-            imported = await import_orders(engine)
-            settling = await in_thread(apply_read_back, engine, listing, read_at, shards)
+            await in_thread(take_marketplace_quantities, context)
+            read_at, listing = await read_listing(context, client, shards)
+            imported = await import_orders(context)
+            settling = await in_thread(apply_read_back, context, listing, read_at, shards)
             await settle_sold(client, settling)
             await settle_unknown(client, settling)
             _fill(report, settling, listing)
             if push and settling.to_push:
-                await _push(engine, client, settling, report)
-        await in_thread(_close, engine, listing, read_at, settling, report)
+                await _push(context, client, settling, report)
+        await in_thread(_close, context, listing, read_at, settling, report)
     report.requests += imported.requests
     return report
 
 
 async def read_listing(
-    engine: SyncContext, client: FourSeller, shards: Shards | None = None
+    context: SyncContext, client: FourSeller, shards: Shards | None = None
 ) -> tuple[datetime, Listing]:
     """The moment before the read by the database's clock, and everything 4Seller has; what its list lacks is asked for by id.
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
-    read_at = await in_thread(_database_now, engine)
+    read_at = await in_thread(_database_now, context)
     try:
         listing = await client.listing()
     except (Unavailable, RateLimited, ContractBroken) as failed:
         raise ChannelDown(f"4Seller's products could not be read: {failed} Nothing was changed.") from failed
-    return read_at, await ask_for_missing(engine, client, listing, shards)
+    return read_at, await ask_for_missing(context, client, listing, shards)
 
 
 def apply_read_back(
-    engine: SyncContext,
+    context: SyncContext,
     listing: Listing,
     read_at: datetime,
     shards: Shards | None = None,
@@ -139,7 +139,7 @@ def apply_read_back(
         shards: only the items of these; None for all, and for products that are no item's.
         ids: only these mappings; None for all, and for products that are no item's.
     """
-    settling = ReadBack(engine, listing, read_at, ids=ids, shards=shards)
+    settling = ReadBack(context, listing, read_at, ids=ids, shards=shards)
     while settling.next_chunk():
         pass
     return settling
@@ -171,15 +171,17 @@ async def _still_shown(client: FourSeller, product: Product) -> bool:
     return (shown_quantity(again), again.updated_at) == (shown_quantity(product), product.updated_at)
 
 
-def _database_now(engine: SyncContext) -> datetime:
+def _database_now(context: SyncContext) -> datetime:
     """The clock that acknowledgements are dated by: ours may differ from it, and the two will be compared."""
-    free_dead_claims(engine.database)
-    return engine.database.now()
+    free_dead_claims(context.database)
+    return context.database.now()
 
 
-async def _push(engine: SyncContext, client: FourSeller, settling: ReadBack, report: ReconcileReport) -> None:
+async def _push(
+    context: SyncContext, client: FourSeller, settling: ReadBack, report: ReconcileReport
+) -> None:
     ids, known = settling.to_push, Known(settling.orphans) if settling.listing.complete else None
-    push = Push(engine, client, known=known, ids=ids, ignore_delays=True)
+    push = Push(context, client, known=known, ids=ids, ignore_delays=True)
     tally = await push.run()
     report.pushed = tally.created + tally.updated + tally.pushed + tally.deleted
     report.failed = tally.failed + tally.released + tally.held
@@ -205,11 +207,11 @@ def _fill(report: ReconcileReport, settling: ReadBack, listing: Listing) -> None
 
 
 def _close(
-    engine: SyncContext, listing: Listing, read_at: datetime, settling: ReadBack, report: ReconcileReport
+    context: SyncContext, listing: Listing, read_at: datetime, settling: ReadBack, report: ReconcileReport
 ) -> None:
     """Closes what is settled by now, and counts what is not."""
-    moved = take_marketplace_quantities(engine)
-    with engine.database.writing() as connection:
+    moved = take_marketplace_quantities(context)
+    with context.database.writing() as connection:
         closed = resolve_pushed(connection)
         if listing.complete:
             closed += resolve_unseen(connection, read_at, settling.busy, settling.shards)

@@ -66,10 +66,10 @@ async def _remove_strays(client: FourSeller, settling: ReadBack) -> None:
     Products whose items the shop no longer sells wait for a person where the brake would. Raises BadCredentials.
     """
     strays = await in_thread(_find, settling)
-    engine = settling.engine
+    context = settling.context
     left = [stray for stray in strays if stray.why == LEFT]
-    held = len(left) >= engine.settings.brake_items and await in_thread(
-        exceeds, engine.database, len(left), engine.settings.brake_percent
+    held = len(left) >= context.settings.brake_items and await in_thread(
+        exceeds, context.database, len(left), context.settings.brake_percent
     )
     texts = {}
     if held:
@@ -111,13 +111,13 @@ def _find(settling: ReadBack) -> list[Stray]:
     marked = [(whose, one) for one in settling.orphans if (whose := owner(one)) is not None]
     if not marked:
         return []
-    engine = settling.engine
-    with engine.database.reading() as connection:
+    context = settling.context
+    with context.database.reading() as connection:
         tied = sa.select(mappings.c.fourseller_product_id)
         tied = tied.where(mappings.c.fourseller_product_id.in_([one.id for _, one in marked]))
         alone = left_alone(connection, [orphan_subject(one.id) for _, one in marked])
         passed = {*connection.scalars(tied)}
-        changes, busy = _changes(connection, {whose[0] for whose, _ in marked}, engine.settings.title_limit)
+        changes, busy = _changes(connection, {whose[0] for whose, _ in marked}, context.settings.title_limit)
     found = []
     for whose, product in marked:
         why = _why(changes.get(whose), product, settling)
@@ -154,7 +154,7 @@ def _why(change: Change | None, product: Product, settling: ReadBack) -> str | N
 
 def _report(settling: ReadBack, texts: dict[str, str]) -> None:
     texts |= {f"mapping:{row.id}": f"{row.sku}: {LEFT}. {row.reason}" for row in settling.staying}
-    with settling.engine.database.writing() as connection:
+    with settling.context.database.writing() as connection:
         mark_dirty(connection, [row.id for row in settling.staying if given_up(row)])
         over = open_subjects(connection, ALERT) - texts.keys()
         clear_alerts(connection, kind=ALERT, subjects=over)
@@ -165,7 +165,7 @@ def _settle_orphans(settling: ReadBack) -> None:
     """Records the products that are no item's; nothing deletes them but a person's word."""
     orphans = settling.orphans
     settling.unknown = len(orphans)
-    with settling.engine.database.writing() as connection:
+    with settling.context.database.writing() as connection:
         alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])
         wanted = [one for one in orphans if orphan_subject(one.id) not in alone]
         record_conflicts(connection, [_orphan_row(settling, one) for one in wanted])
@@ -173,7 +173,9 @@ def _settle_orphans(settling: ReadBack) -> None:
             known = [orphan_subject(key) for key in settling.shown if key in settling.ours]
             for start in range(0, len(known), CHUNK):
                 which = sync_conflicts.c.subject.in_(known[start : start + CHUNK])
-                settling.settled += len(resolve_conflicts(connection, which, taken="gone", by="reconcile"))
+                settling.settled += len(
+                    resolve_conflicts(connection, which, resolution="gone", by="reconcile")
+                )
 
 
 def _orphan_row(settling: ReadBack, product: Product) -> dict[str, Any]:
@@ -187,5 +189,5 @@ def _orphan_row(settling: ReadBack, product: Product) -> dict[str, Any]:
         "fourseller_value": (product.title or "")[:200],
         "policy": "manual",
         "delta": None,
-        "run_id": settling.engine.run_id,
+        "run_id": settling.context.run_id,
     }

@@ -38,7 +38,7 @@ class Sold:
     """One marketplace sale of an item: what it asked for, what it got, and the stock that the channel's number was of."""
 
     wanted: int
-    taken: int
+    allocated: int
     shown_of: int
 
 
@@ -110,8 +110,8 @@ def outcome(sold: Sold, rule: Rule) -> tuple[int, int]:
     """Units oversold that the rule would have avoided, and covered units it would have turned away. Pure."""
     shown = available(sold.shown_of, rule)
     refused = max(0, sold.wanted - shown)
-    short = sold.wanted - sold.taken
-    return min(short, refused), max(0, min(refused - short, sold.taken))
+    short = sold.wanted - sold.allocated
+    return min(short, refused), max(0, min(refused - short, sold.allocated))
 
 
 def _add(result: Simulated, name: str, sales: list[Sold], on_hand: int, rule: Rule, changed: Rule) -> None:
@@ -122,7 +122,7 @@ def _add(result: Simulated, name: str, sales: list[Sold], on_hand: int, rule: Ru
         avoided += max(0, saved - already_saved)
         turned_away += max(0, lost - already_lost)
         result.sales += sold.wanted
-        result.oversold += sold.wanted - sold.taken
+        result.oversold += sold.wanted - sold.allocated
     result.oversells_avoided += avoided
     result.sales_turned_away += turned_away
     result.units_withheld += max(0, on_hand - available(on_hand, changed))
@@ -173,7 +173,7 @@ def _sales(connection: sa.Connection, scope: Scope, days: int) -> dict[ItemKey, 
     for one in lines:
         key = (one.product_id, one.variant_id)
         shown_of = _shown_of(one, ledger.get(key, []))
-        found.setdefault(key, []).append(Sold(one.quantity, one.taken, shown_of))
+        found.setdefault(key, []).append(Sold(one.quantity, one.allocated, shown_of))
     return found
 
 
@@ -195,9 +195,9 @@ def _shown_of(line: sa.Row[Any], ledger: list[sa.Row[Any]]) -> int:
     end = own[0] if own else sum(1 for row in ledger if row.created_at <= line.imported_at)
     past = ledger[:end]
     if not past:
-        return int(line.taken)
+        return int(line.allocated)
     before = past[-1].quantity_after
-    return int(before if line.taken == line.quantity else max(before, before - past[-1].delta))
+    return int(before if line.allocated == line.quantity else max(before, before - past[-1].delta))
 
 
 def _within(

@@ -126,7 +126,7 @@ def test_an_acknowledged_item_is_clean_and_says_what_4seller_shows(item: Databas
 
 
 @pytest.mark.parametrize(
-    "fate",
+    "result",
     [
         PushResult.LISTED,
         PushResult.QUANTITY,
@@ -137,13 +137,15 @@ def test_an_acknowledged_item_is_clean_and_says_what_4seller_shows(item: Databas
         PushResult.RELEASED,
     ],
 )
-def test_an_item_that_changed_under_the_push_stays_dirty(item: Database, fate: PushResult) -> None:
+def test_an_item_that_changed_under_the_push_stays_dirty(item: Database, result: PushResult) -> None:
     run(item, "UPDATE fourseller_product_mappings SET attempts = :last", last=MOST_ATTEMPTS - 1)
     (mapping,) = claim(item)
     change(item, 3)
     acknowledge(
         item,
-        dataclasses.replace(listed(mapping), fate=fate, reason="x" if fate is PushResult.FAILED else None),
+        dataclasses.replace(
+            listed(mapping), result=result, reason="x" if result is PushResult.FAILED else None
+        ),
     )
     now = row(item)
     assert (now.dirty_since is not None, now.version, now.claimed_by) == (True, mapping.version + 1, None)
@@ -270,20 +272,20 @@ def test_the_delay_doubles_up_to_an_hour(attempts: int, seconds: float) -> None:
     assert claims.delay_seconds(attempts) == seconds
 
 
-@pytest.mark.parametrize("fate", [PushResult.FAILED, PushResult.RELEASED])
-def test_an_item_whose_next_attempt_is_not_due_is_left_alone(item: Database, fate: PushResult) -> None:
+@pytest.mark.parametrize("result", [PushResult.FAILED, PushResult.RELEASED])
+def test_an_item_whose_next_attempt_is_not_due_is_left_alone(item: Database, result: PushResult) -> None:
     (mapping,) = claim(item)
-    acknowledge(item, PushOutcome(mapping, fate, reason="Slow down.", wait_seconds=59.5))
+    acknowledge(item, PushOutcome(mapping, result, reason="Slow down.", wait_seconds=59.5))
     assert claim(item) == []
-    assert row(item).attempts == (1 if fate is PushResult.FAILED else 0)
+    assert row(item).attempts == (1 if result is PushResult.FAILED else 0)
     _make_due(item)
     assert len(claim(item)) == 1
 
 
-@pytest.mark.parametrize("fate", [PushResult.FAILED, PushResult.RELEASED])
-def test_a_delay_is_never_shorter_than_4seller_asked_for(item: Database, fate: PushResult) -> None:
+@pytest.mark.parametrize("result", [PushResult.FAILED, PushResult.RELEASED])
+def test_a_delay_is_never_shorter_than_4seller_asked_for(item: Database, result: PushResult) -> None:
     (mapping,) = claim(item)
-    acknowledge(item, PushOutcome(mapping, fate, reason="Slow down.", wait_seconds=59.9))
+    acknowledge(item, PushOutcome(mapping, result, reason="Slow down.", wait_seconds=59.9))
     with item.reading() as connection:
         due, now = connection.execute(sa.select(mappings.c.next_attempt_at, utc_now())).one()
     assert timedelta(seconds=59) < due - now <= timedelta(seconds=60)

@@ -96,13 +96,13 @@ BROKEN: dict[str, tuple[list[str], dict[str, list[int | str]]]] = {
         {"pairing": [0]},
     ),
     "a unit taken too few": (
-        ["UPDATE marketplace_order_lines SET taken = taken - 1 WHERE id = 1"],
+        ["UPDATE marketplace_order_lines SET allocated = allocated - 1 WHERE id = 1"],
         {"deductions": [0]},
     ),
     "two errors that cancel out": (
         [
-            "UPDATE marketplace_order_lines SET taken = taken - 1 WHERE id = 1",
-            "UPDATE marketplace_order_lines SET taken = taken + 1 WHERE id = 3",
+            "UPDATE marketplace_order_lines SET allocated = allocated - 1 WHERE id = 1",
+            "UPDATE marketplace_order_lines SET allocated = allocated + 1 WHERE id = 3",
         ],
         {"deductions": [0, 2]},
     ),

@@ -89,26 +89,26 @@ def test_an_inventory_push_holds_too_and_does_not_mind_what_it_would_not_send(tw
 def test_what_somebody_zeroed_on_4seller_is_healed_without_a_person(twenty: World) -> None:
     for product in twenty.listed.values():
         product["inventory"]["quantity"] = 0
-    asyncio.run(reconcile(twenty.engine(read_back_grace_seconds=0)))
+    asyncio.run(reconcile(twenty.sync_context(read_back_grace_seconds=0)))
     assert twenty.shown == twenty.wanted
 
 
 def apply(world: World, plan: ApprovedPlan) -> int:
-    report = asyncio.run(sync_products(world.engine(), agreed=plan))
+    report = asyncio.run(sync_products(world.sync_context(), agreed=plan))
     return report.updated + report.deleted + report.created
 
 
 @pytest.mark.parametrize("what", HARM)
 def test_a_plan_that_a_person_agreed_to_goes_through(twenty: World, what: str, tmp_path: Path) -> None:
     harm(twenty, what, 15)
-    make_plan(twenty.engine(), dirty_only=True).write(tmp_path / "plan.json")
+    make_plan(twenty.sync_context(), dirty_only=True).write(tmp_path / "plan.json")
     assert apply(twenty, read_plan(tmp_path / "plan.json")) == 15
     assert twenty.shown == twenty.wanted
 
 
 def test_a_plan_is_refused_when_the_world_has_moved_under_it(twenty: World) -> None:
     harm(twenty, "zeroed", 15)
-    plan = make_plan(twenty.engine(), dirty_only=True)
+    plan = make_plan(twenty.sync_context(), dirty_only=True)
     run(twenty.database, "UPDATE products SET stock_quantity = 1 WHERE sku = 'A-3'")
     with pytest.raises(PlanRefused, match="is out of date: A-3 have changed"):
         apply(twenty, plan)
@@ -117,7 +117,7 @@ def test_a_plan_is_refused_when_the_world_has_moved_under_it(twenty: World) -> N
 
 def test_a_plan_sends_its_own_steps_and_no_other(twenty: World) -> None:
     harm(twenty, "repriced", 2)
-    plan = make_plan(twenty.engine(), dirty_only=True)
+    plan = make_plan(twenty.sync_context(), dirty_only=True)
     run(twenty.database, "UPDATE products SET stock_quantity = 1 WHERE sku = 'A-9'")
     assert apply(twenty, plan) == 2
     assert (twenty.shown["A-9"][2], twenty.dirty) == (5, 1)
@@ -126,7 +126,7 @@ def test_a_plan_sends_its_own_steps_and_no_other(twenty: World) -> None:
 def test_a_plan_that_was_edited_is_refused(twenty: World, tmp_path: Path) -> None:
     harm(twenty, "zeroed", 15)
     path = tmp_path / "plan.json"
-    make_plan(twenty.engine(), dirty_only=True).write(path)
+    make_plan(twenty.sync_context(), dirty_only=True).write(path)
     whole = json.loads(path.read_text())
     whole["steps"][0]["quantity"] = 99
     path.write_text(json.dumps(whole))

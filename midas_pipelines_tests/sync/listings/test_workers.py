@@ -26,13 +26,13 @@ def by_threads(world: World, kind: str) -> None:
     """Three workers, each a thread with an event loop of its own."""
     failures: list[BaseException] = []
 
-    def work(engine: SyncContext) -> None:
+    def work(context: SyncContext) -> None:
         try:
-            asyncio.run(one_sync(engine, kind))
+            asyncio.run(one_sync(context, kind))
         except BaseException as failure:
             failures.append(failure)
 
-    threads = [threading.Thread(target=work, args=(world.engine(),)) for _ in range(3)]
+    threads = [threading.Thread(target=work, args=(world.sync_context(),)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -67,7 +67,7 @@ def test_workers_together_create_each_item_once(
 ) -> None:
     for _ in range(ITEMS):
         add_product(world.database)
-    world.engine(in_flight=2)
+    world.sync_context(in_flight=2)
     world.sandbox.faults.latency_ms = 5.0
     drain(world, kind)
     assert world.sandbox.calls.counts["POST", 201] == ITEMS
@@ -81,7 +81,7 @@ def test_workers_together_push_each_quantity_once(world: World, drain: Callable[
     world.full()
     for product in products:
         world.set(product, stock_quantity=1)
-    world.engine(in_flight=2)
+    world.sync_context(in_flight=2)
     world.sandbox.faults.latency_ms = 5.0
     world.sandbox.calls.clear()
     drain(world, "inventory")
@@ -154,7 +154,7 @@ def test_a_run_cancelled_midway_leaves_no_claim_and_no_duplicate(world: World) -
     world.sandbox.faults.latency_ms = 5.0
 
     async def stop_soon() -> None:
-        sync = asyncio.create_task(sync_products(world.engine(), Mode.FULL))
+        sync = asyncio.create_task(sync_products(world.sync_context(), Mode.FULL))
         await asyncio.sleep(0.05)
         sync.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -86,9 +86,9 @@ def test_days_of_cover_come_from_what_the_ledger_says_was_sold(shop: Database) -
 def test_the_digest_is_written_once_a_day_and_delivered(shop: Database, webhook: WebhookReceiver) -> None:  # noqa: F811
     add_product(shop, sku="A-1", stock_quantity=1)
     url = shop.engine.url.render_as_string(hide_password=False)
-    engine = SyncContext(Settings(database_url=url), shop)
+    context = SyncContext(Settings(database_url=url), shop)
     day = datetime(2026, 11, 23, 7, tzinfo=UTC)
-    digests = [write_digest(engine, check_low_stock(engine), day) for _ in range(2)]
+    digests = [write_digest(context, check_low_stock(context), day) for _ in range(2)]
     assert [digest.new for digest in digests] == [True, False]
     deliver(shop, [Target(webhook.url)])
     (body,) = webhook.bodies

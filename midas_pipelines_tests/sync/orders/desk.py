@@ -94,17 +94,17 @@ def shop_refunds(world: World, order_id: str) -> None:
 
 def sync(world: World) -> StatusSyncReport:
     """A status sync, both ways."""
-    return asyncio.run(sync_statuses(world.engine()))
+    return asyncio.run(sync_statuses(world.sync_context()))
 
 
 def tell(world: World) -> StatusSyncReport:
     """Only the way to 4Seller."""
-    return asyncio.run(push_statuses(world.engine()))
+    return asyncio.run(push_statuses(world.sync_context()))
 
 
 def told(world: World, *events: dict[str, Any]) -> list[str]:
     """4Seller tells of orders by webhook; how each of them ended."""
-    found = import_order_webhooks(world.engine(), list(events), Vault(None))
+    found = import_order_webhooks(world.sync_context(), list(events), Vault(None))
     return [one.ended for one in found]
 
 
@@ -177,7 +177,7 @@ def come_back(world: World, order_id: str, units: dict[int, int] | None = None) 
 
 def retry(world: World, order_id: str) -> Retried:
     """An operator has an order tried again."""
-    return asyncio.run(retry_order(world.engine(), order_id))
+    return asyncio.run(retry_order(world.sync_context(), order_id))
 
 
 def a_day_later(world: World) -> None:

@@ -39,7 +39,7 @@ def told(world: World, *orders: Raw) -> None:
 def holdings(world: World, order_id: str) -> list[tuple[str | None, int, int, int]]:
     """Of each line that is sold still: SKU, quantity, the units it holds and the units it is backordered."""
     return [
-        (line.sku, line.quantity, line.taken - line.released, line.backordered)
+        (line.sku, line.quantity, line.allocated - line.released, line.backordered)
         for line in desk.lines(world, order_id)
         if line.quantity
     ]

@@ -76,9 +76,9 @@ def test_a_locked_order_of_the_shops_holds_up_its_own_change_alone(postgresql_wo
     off = [raw | {"status": "cancelled", "updated_at": "2027-01-01T00:00:00Z"} for raw in orders]
     with checkout(world) as connection:
         hold(connection, "orders", int(value(world.database, "SELECT min(id) FROM orders")))
-        found = import_order_webhooks(world.engine(), off, Vault(None))
+        found = import_order_webhooks(world.sync_context(), off, Vault(None))
         assert sorted(one.ended for one in found) == ["applied"] * 5 + ["postponed"]
-    found = import_order_webhooks(world.engine(), off, Vault(None))
+    found = import_order_webhooks(world.sync_context(), off, Vault(None))
     assert desk.stock(world, product) == 50
 
 

@@ -11,7 +11,7 @@ from midas_pipelines.sync.orders.stock.unmapped import map_known_lines, map_line
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.world import World
 
-TAKEN = "SELECT coalesce(sum(taken), 0) FROM marketplace_order_lines"
+TAKEN = "SELECT coalesce(sum(allocated), 0) FROM marketplace_order_lines"
 
 
 def test_what_was_mapped_once_by_hand_is_not_asked_for_again(world: World) -> None:

@@ -46,17 +46,17 @@ def at_once(world: World, *works: Work) -> list[object]:
 
 
 def shipping(row: int, number: str, carrier: str, units: dict[int, int] | None = None) -> Work:
-    return lambda engine: record_shipment(
-        engine.database, row, tracking(carrier, number), OrderContext(), units=units
+    return lambda context: record_shipment(
+        context.database, row, tracking(carrier, number), OrderContext(), units=units
     )
 
 
-def polling(engine: SyncContext) -> object:
-    return asyncio.run(import_orders(engine))
+def polling(context: SyncContext) -> object:
+    return asyncio.run(import_orders(context))
 
 
-def telling(engine: SyncContext) -> StatusSyncReport:
-    return asyncio.run(push_statuses(engine))
+def telling(context: SyncContext) -> StatusSyncReport:
+    return asyncio.run(push_statuses(context))
 
 
 @pytest.mark.parametrize("answer", ["taken", "refused"])
@@ -152,6 +152,8 @@ def test_three_tellers_tell_each_parcel_and_give_back_each_unit_once(world: Worl
     for order_id in (packed, shops, cancelled, delivered):
         assert desk.order(world, order_id).exception is None
         told = desk.steps(world, order_id)
-        assert all(told.count(step) <= 1 for step in ("tracking_told", "released", "cancelled", "delivered"))
+        assert all(
+            told.count(step) <= 1 for step in ("tracking_pushed", "released", "cancelled", "delivered")
+        )
     assert desk.on_shelf(world) == {"A": 7, "B": 7, "C": 10, "D": 7}
     desk.assert_whole(world)

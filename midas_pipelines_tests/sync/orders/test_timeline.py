@@ -154,7 +154,7 @@ HISTORIES: dict[Callable[[World, str], None], list[str]] = {
     shipped_in_part: [
         f"partly_shipped: Shipment, UPS {desk.UPS}: 2 of A (line 1).",
         "processing: The shop's pending -> processing was pushed to 4Seller.",
-        f"tracking_told: 4Seller knows the shipment UPS {desk.UPS}.",
+        f"tracking_pushed: 4Seller knows the shipment UPS {desk.UPS}.",
         f"parcel: UPS {desk.UPS} https://www.ups.com/",
     ],
     shipped_by_the_shop: [f"partly_shipped: Shipment, FedEx {desk.FEDEX}: 3 of A (line 1)."],
@@ -204,7 +204,7 @@ def test_the_books_of_the_story_are_the_books_of_the_order(world: World, sold: s
         happens(world, sold)
     facts = [entry.facts for entry in story(world, sold).entries if entry.what.startswith("stock: ")]
     (line,) = desk.lines(world, sold)
-    assert -sum(fact["delta"] for fact in facts) == line.taken - line.released
+    assert -sum(fact["delta"] for fact in facts) == line.allocated - line.released
     assert facts[-1]["quantity_after"] == desk.stock(world, 1)
     assert {(fact["line"], fact["product_id"], fact["variant_id"]) for fact in facts} == {(1, 1, None)}
 
@@ -219,15 +219,15 @@ def test_programs_read_the_same_as_one_json_object(
     assert (read["lines"][0]["backordered"], read["lines"][0]["shipped"]) == (2, 2)
     (parcel,) = [entry for entry in read["entries"] if entry["what"] == "parcel"]
     assert parcel["facts"]["tracking_number"] == desk.UPS
-    assert parcel["facts"]["told_at"] > parcel["at"]
+    assert parcel["facts"]["pushed_at"] > parcel["at"]
     assert {"at", "what", "detail", "cause", "facts"} == set(parcel)
 
 
 def test_the_run_behind_each_step_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     add_product(world.database, sku="A", stock_quantity=3)
     order = world.place(("A", 5), ("NOPE", 1))
-    engine = SyncContext(world.settings, world.database, run_id=RUN)
-    monkeypatch.setattr(world, "engine", lambda: engine)
+    context = SyncContext(world.settings, world.database, run_id=RUN)
+    monkeypatch.setattr(world, "sync_context", lambda: context)
     world.import_orders()
     add_product(world.database, sku="NOPE", stock_quantity=1)
     restocked(world, order)

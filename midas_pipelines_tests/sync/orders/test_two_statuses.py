@@ -42,7 +42,7 @@ def test_a_shop_that_is_ahead_stays_and_4seller_is_told(
     order_id = desk.sold(world, A=3)
     act(world, order_id)
     desk.market(world, order_id, reported)
-    assert desk.sync(world).told == 1
+    assert desk.sync(world).pushed == 1
     assert desk.at_4seller(world, order_id) == ends
     assert set(desk.sides(world, order_id)) == {ends[0]}
     assert desk.sync(world).scanned == 0
@@ -54,7 +54,7 @@ def test_a_marketplace_that_is_ahead_is_followed_and_told_nothing(world: World, 
     order_id = desk.sold(world, A=3)
     desk.market(world, order_id, reported)
     report = desk.sync(world)
-    assert (report.moved_on, report.scanned, report.told) == (1, 0, 0)
+    assert (report.moved_on, report.scanned, report.pushed) == (1, 0, 0)
     assert set(desk.sides(world, order_id)) == {reported}
     assert desk.on_shelf(world) == {"A": 10 if reported == "cancelled" else 7}
 
@@ -63,7 +63,7 @@ def test_quick_moves_of_the_shop_are_told_step_by_step(world: World) -> None:
     order_id = desk.sold(world, A=1)
     for status in ("processing", "shipped", "delivered"):
         desk.shop_sets(world, order_id, status)
-    assert desk.sync(world).told == 1
+    assert desk.sync(world).pushed == 1
     assert desk.steps(world, order_id)[2:] == ["processing", "shipped", "delivered"]
 
 
@@ -103,7 +103,7 @@ def test_killed_anywhere_between_a_call_and_its_note_both_sides_meet(world: Worl
         desk.sync(world)
         assert set(desk.sides(world, order_id)) == {"shipped"}, moment
         assert desk.order(world, order_id).exception is None, moment
-        assert desk.steps(world, order_id).count("tracking_told") == (act is packs), moment
+        assert desk.steps(world, order_id).count("tracking_pushed") == (act is packs), moment
     life.end_after(None)
     mortal.close()
     desk.assert_whole(world)
@@ -121,7 +121,7 @@ def test_an_answer_that_is_lost_after_the_call_was_applied_moves_nobody_back(
     desk.sync(world)
     assert set(desk.sides(world, order_id)) == {"shipped"}
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
-    assert desk.steps(world, order_id).count("tracking_told") == 1
+    assert desk.steps(world, order_id).count("tracking_pushed") == 1
     assert (desk.sync(world).scanned, desk.on_shelf(world)) == (0, {"A": 7})
 
 
@@ -184,7 +184,7 @@ def test_a_word_that_is_none_of_the_marketplaces_is_refused_until_the_shop_mends
         assert desk.order(world, order_id).exception == "refused", word
         assert desk.at_4seller(world, order_id)[0] == "pending", word
         desk.shop_sets(world, order_id, "shipped")
-    assert desk.sync(world).told == len(words)
+    assert desk.sync(world).pushed == len(words)
     assert {desk.order(world, order_id).exception for order_id in orders.values()} == {None}
 
 
@@ -237,7 +237,7 @@ def test_what_4seller_does_not_take_is_shown_and_tried_again_a_day_later(world: 
     assert desk.order(world, order_id).exception == "refused"
     assert desk.sync(world).scanned == 0
     desk.a_day_later(world)
-    assert desk.sync(world).told == 1
+    assert desk.sync(world).pushed == 1
     assert (desk.at_4seller(world, order_id)[0], desk.order(world, order_id).exception) == ("shipped", None)
 
 

@@ -71,7 +71,7 @@ def test_a_status_that_is_not_taken_is_pushed_again_and_shown(world: World, goal
             desk.a_day_later(world)
     assert desk.on_shelf(world) == {"A": 7}
     assert desk.steps(world, order_id).count("not_taken") == 1
-    assert desk.tell(world).told == 1
+    assert desk.tell(world).pushed == 1
     assert (desk.order(world, order_id).status, desk.at_4seller(world, order_id)[0]) == (goal, goal)
     assert (desk.order(world, order_id).exception, desk.tell(world).scanned) == (None, 0)
     desk.assert_whole(world)
@@ -86,7 +86,7 @@ def test_a_parcel_that_is_not_taken_is_pushed_again_and_shown(world: World) -> N
             assert desk.at_4seller(world, order_id) == ("shipped", None)
             assert desk.order(world, order_id).exception == ("refused" if attempt == 3 else None)
             desk.a_day_later(world)
-    assert value(world.database, "SELECT count(*) FROM order_shipments WHERE told_at IS NULL") == 1
+    assert value(world.database, "SELECT count(*) FROM order_shipments WHERE pushed_at IS NULL") == 1
     desk.tell(world)
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
     assert (desk.order(world, order_id).exception, desk.tell(world).scanned) == (None, 0)
@@ -95,8 +95,8 @@ def test_a_parcel_that_is_not_taken_is_pushed_again_and_shown(world: World) -> N
 def test_a_refund_that_is_not_taken_is_no_refund(world: World) -> None:
     order_id = desk.sold(world, A=3)
     with desk.unheard(world):
-        moved = asyncio.run(change_status(world.engine(), order_id, OrderStatus.REFUNDED))
-    assert (moved.told, desk.order(world, order_id).status, desk.on_shelf(world)) == (
+        moved = asyncio.run(change_status(world.sync_context(), order_id, OrderStatus.REFUNDED))
+    assert (moved.pushed, desk.order(world, order_id).status, desk.on_shelf(world)) == (
         False,
         "pending",
         {"A": 7},
@@ -117,7 +117,7 @@ def test_the_shops_refund_is_pushed_once(world: World, status: str, told_before:
     if told_before:
         desk.sync(world)
     desk.shop_refunds(world, order_id)
-    assert [desk.sync(world).told for _ in range(2)] == [1, 0]
+    assert [desk.sync(world).pushed for _ in range(2)] == [1, 0]
     left = status == "shipped"
     assert desk.sides(world, order_id) == ("refunded", "shipped" if left else "cancelled", "refunded")
     assert desk.at_4seller(world, order_id)[1] == (desk.UPS if left else None)

@@ -44,7 +44,7 @@ class Walk:
 
     def __init__(self, world: World, seed: int) -> None:
         self.world, self.chance = world, random.Random(seed)
-        self.engine = world.engine()
+        self.context = world.sync_context()
         self.did: list[str] = []
         self.parcels = 0
         self.items = {sku: (add_product(world.database, sku=sku, stock_quantity=6), None) for sku in "AB"}
@@ -79,10 +79,10 @@ class Walk:
         self.did.append(f"{act.__name__} {order_id}")
         act(order_id)
         if self.chance.random() < 0.3:
-            asyncio.run(sync_statuses(self.engine))
+            asyncio.run(sync_statuses(self.context))
             allocate_pending_lines(self.world.database)  # as before each push, of what telling has freed
         else:
-            asyncio.run(import_orders(self.engine))
+            asyncio.run(import_orders(self.context))
 
     # what happens
 

@@ -96,9 +96,9 @@ class Walk:
                     self.returned[order_id] += back
                     if not back:
                         return False
-                case "settle" if what != "shipped" and UNEVEN & {*self.done[order_id]}:
+                case "resolve" if what != "shipped" and UNEVEN & {*self.done[order_id]}:
                     return False
-                case "settle":
+                case "resolve":
                     decision = "shipped" if what == "shipped" else "cancelled"
                     desk.settle(self.world, order_id, decision, restock=what == "restock")
             self.done[order_id].append(act)
@@ -136,7 +136,7 @@ class Walk:
             self.gone.add(order_id)
 
     def settled(self, order_id: str) -> bool:
-        return any(act.startswith("settle") for act in self.done[order_id])
+        return any(act.startswith("resolve") for act in self.done[order_id])
 
     def comes_to_rest(self, order_id: str) -> None:
         """Both sides agree, or the order is shown to a person; each parcel was told; stock is where it belongs."""
@@ -147,13 +147,13 @@ class Walk:
             return
         paid_back = there is OrderStatus.REFUNDED and shop not in OPEN  # its own word stays
         assert row.exception or (row.status == there and (agree(shop, there) or paid_back)), done
-        untold = "SELECT 1 FROM order_shipments WHERE order_id = :id AND told_at IS NULL"
-        waits = rows(self.world.database, untold, id=row.local_order_id)
+        unpushed = "SELECT 1 FROM order_shipments WHERE order_id = :id AND pushed_at IS NULL"
+        waits = rows(self.world.database, unpushed, id=row.local_order_id)
         assert not waits or row.exception or there in ENDED, done
         if row.exception:
             return
         back = sum(line.released for line in desk.lines(self.world, order_id))
-        taken = sum(line.taken for line in desk.lines(self.world, order_id))
+        taken = sum(line.allocated for line in desk.lines(self.world, order_id))
         whole_parcel = {"pack", "shop packs"} & set(done)
         if there not in ENDED or whole_parcel or order_id in self.gone:
             assert back == self.returned[order_id], done

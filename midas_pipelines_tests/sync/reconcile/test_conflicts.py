@@ -36,10 +36,10 @@ def test_one_of_many_people_settles_a_conflict_and_the_others_are_told(world: Wo
     together = Barrier(PEOPLE)
 
     def settle(person: int) -> bool:
-        engine = world.engine()
+        context = world.sync_context()
         together.wait()
         try:
-            asyncio.run(resolve(engine, number, "marketplace", f"person {person}"))
+            asyncio.run(resolve(context, number, "marketplace", f"person {person}"))
         except NoSuchConflict:
             return False
         return True

@@ -32,7 +32,7 @@ Edit = Callable[[World], None]
 
 
 def reconciled(world: World, **options: Any) -> ReconcileReport:
-    return asyncio.run(reconcile(world.engine(read_back_grace_seconds=0), **options))
+    return asyncio.run(reconcile(world.sync_context(read_back_grace_seconds=0), **options))
 
 
 def edit(world: World, sku: str, **fields: Any) -> None:
@@ -92,7 +92,7 @@ def test_by_default_the_shop_wins_and_the_conflict_says_so(two: World, name: str
     assert report.consistency == 0.5
     assert report.differing == {field: 1}
     assert two.shown == two.wanted
-    found = rows(two.database, "SELECT field, taken, settled_by FROM sync_conflicts")
+    found = rows(two.database, "SELECT field, resolution, resolved_by FROM sync_conflicts")
     assert [tuple(row) for row in found] == [(field, "shop", "policy")]
     assert reconciled(two).consistency == 1.0
 
@@ -123,13 +123,13 @@ def test_a_person_settles_a_conflict_either_way(two: World, name: str, take: str
     edited = two.shown
     reconciled(two)
     conflict = value(two.database, "SELECT id FROM sync_conflicts")
-    asyncio.run(resolve(two.engine(), conflict, take, "ann"))
+    asyncio.run(resolve(two.sync_context(), conflict, take, "ann"))
     two.full()
     two.full()
     original = {"A-1": ("Screen", Decimal("10.00"), 5), "A-2": edited["A-2"]}
     assert two.shown == (original if take == "shop" else edited)
     assert reconciled(two).waiting == 0
-    assert value(two.database, "SELECT settled_by FROM sync_conflicts WHERE id = :id", id=conflict) == "ann"
+    assert value(two.database, "SELECT resolved_by FROM sync_conflicts WHERE id = :id", id=conflict) == "ann"
     assert value(two.database, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 0
     assert field
 
@@ -183,14 +183,14 @@ def test_a_quantity_pushed_seconds_ago_and_read_back_old_is_no_conflict(two: Wor
     run(two.database, "UPDATE products SET stock_quantity = 4 WHERE sku = 'A-1'")
     two.incremental()
     edit(two, "A-1", quantity=5)  # 4Seller answers from a copy that is behind
-    report = asyncio.run(reconcile(two.engine(read_back_grace_seconds=60)))
+    report = asyncio.run(reconcile(two.sync_context(read_back_grace_seconds=60)))
     assert (report.discrepancies, report.changing) == (0, 1)
     assert rows(two.database, "SELECT 1 FROM sync_conflicts") == []
 
 
 def test_within_the_grace_an_edit_that_4seller_dates_later_is_found(two: World) -> None:
     two.sandbox.state.set_quantity(two.listed["A-1"]["id"], 99)
-    report = asyncio.run(reconcile(two.engine(read_back_grace_seconds=60)))
+    report = asyncio.run(reconcile(two.sync_context(read_back_grace_seconds=60)))
     assert (report.discrepancies, report.changing, report.consistency) == (1, 0, 0.5)
     assert two.shown == two.wanted
 
@@ -208,7 +208,7 @@ def test_a_hub_whose_clock_is_an_hour_ahead_dates_its_changes_by_that_clock(
     two.sandbox.state.set_quantity(product["id"], 99)
     dated = datetime.now(UTC) + timedelta(hours=1, seconds=seconds)
     two.sandbox.state.products[product["id"]]["updated_at"] = dated.isoformat()
-    report = asyncio.run(reconcile(two.engine(read_back_grace_seconds=60)))
+    report = asyncio.run(reconcile(two.sync_context(read_back_grace_seconds=60)))
     assert (report.discrepancies, report.changing) == found
 
 
@@ -263,7 +263,7 @@ def test_a_product_of_nobodys_waits_and_is_deleted_only_by_a_persons_word(two: W
     two.sandbox.state.create({"sku": "STRANGER", "title": "Stranger", "price": "1.00"})
     assert (reconciled(two).unknown, "STRANGER" in two.listed) == (1, True)
     conflict = value(two.database, "SELECT id FROM sync_conflicts WHERE field = 'unknown'")
-    asyncio.run(resolve(two.engine(), conflict, "shop", "ann"))
+    asyncio.run(resolve(two.sync_context(), conflict, "shop", "ann"))
     assert "STRANGER" not in two.listed
 
 
@@ -271,7 +271,7 @@ def test_a_product_of_nobodys_that_is_left_alone_is_not_asked_about_again(two: W
     two.sandbox.state.create({"sku": "STRANGER", "title": "Stranger", "price": "1.00"})
     reconciled(two)
     conflict = value(two.database, "SELECT id FROM sync_conflicts WHERE field = 'unknown'")
-    asyncio.run(resolve(two.engine(), conflict, "marketplace", "ann"))
+    asyncio.run(resolve(two.sync_context(), conflict, "marketplace", "ann"))
     assert reconciled(two).waiting == 0
 
 
@@ -304,7 +304,7 @@ def test_a_pinned_field_is_left_alone_by_every_sync_until_it_is_released(
     product = value(two.database, "SELECT id FROM products WHERE sku = 'A-1'")
     mapping = two.mapping(product).id
     edit(two, "A-1", **edited)
-    asyncio.run(pin_field(two.engine(), mapping, field))
+    asyncio.run(pin_field(two.sync_context(), mapping, field))
     kept = two.shown["A-1"]
     run(two.database, "UPDATE products SET description = 'New words', stock_quantity = 5 WHERE sku = 'A-1'")
     two.incremental()
@@ -312,14 +312,14 @@ def test_a_pinned_field_is_left_alone_by_every_sync_until_it_is_released(
     assert reconciled(two).discrepancies == 0
     assert two.shown["A-1"] == kept
     assert two.listed["A-1"]["description"] == "New words"
-    assert release_pin(two.engine(), mapping, None) == [field]
+    assert release_pin(two.sync_context(), mapping, None) == [field]
     two.incremental()
     assert two.shown == two.wanted
 
 
 def test_an_edit_of_a_pinned_field_after_the_pin_survives_a_write_of_the_rest(two: World) -> None:
     mapping = two.mapping(value(two.database, "SELECT id FROM products WHERE sku = 'A-1'")).id
-    asyncio.run(pin_field(two.engine(), mapping, "price"))
+    asyncio.run(pin_field(two.sync_context(), mapping, "price"))
     edit(two, "A-1", price="55.00")
     run(two.database, "UPDATE products SET name = 'Renamed' WHERE sku = 'A-1'")
     two.incremental()
@@ -338,9 +338,9 @@ def test_an_edit_under_manual_survives_a_write_of_the_rest_before_any_reconcilia
 
 def test_a_field_that_cannot_be_pinned_and_a_conflict_that_is_none_are_refused(two: World) -> None:
     with pytest.raises(NoSuchConflict, match="cannot be pinned"):
-        asyncio.run(pin_field(two.engine(), 1, "weather"))
+        asyncio.run(pin_field(two.sync_context(), 1, "weather"))
     with pytest.raises(NoSuchConflict, match="No conflict 99"):
-        asyncio.run(resolve(two.engine(), 99, "shop", "ann"))
+        asyncio.run(resolve(two.sync_context(), 99, "shop", "ann"))
 
 
 def test_observed_is_written_for_each_item(two: World) -> None:
@@ -371,10 +371,10 @@ def test_an_event_of_a_sale_that_is_not_imported_yet_is_nobodys_edit(two: World)
     reported = Product.model_validate(two.listed["A-1"])
 
     async def hear() -> EventResult:
-        engine = two.engine(read_back_grace_seconds=0)
-        async with engine.channel() as client:
+        context = two.sync_context(read_back_grace_seconds=0)
+        async with context.channel() as client:
             return await handle_product_event(
-                engine, client, reported.id, [reported], lambda: import_orders(engine)
+                context, client, reported.id, [reported], lambda: import_orders(context)
             )
 
     asyncio.run(hear())
@@ -390,11 +390,11 @@ def test_shards_are_judged_by_themselves(two: World) -> None:
     first, second = (Shards({one % 2}, 2) for one in ids)
     reports = [reconciled(two, shards=one) for one in (first, second)]
     assert [(report.scanned, report.discrepancies, report.listed) for report in reports] == [(1, 1, 2)] * 2
-    assert rows(two.database, "SELECT count(*) FROM sync_conflicts WHERE settled_at IS NULL") == [(2,)]
+    assert rows(two.database, "SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL") == [(2,)]
     edit(two, "A-1", price="10.00")
     edit(two, "A-2", price="10.00")
     reconciled(two, shards=first)  # which says nothing of the other's conflict
-    assert rows(two.database, "SELECT sku FROM sync_conflicts WHERE settled_at IS NULL") == [("A-2",)]
+    assert rows(two.database, "SELECT sku FROM sync_conflicts WHERE resolved_at IS NULL") == [("A-2",)]
 
 
 def test_a_product_of_another_shard_is_nobodys_orphan(two: World) -> None:
@@ -402,6 +402,6 @@ def test_a_product_of_another_shard_is_nobodys_orphan(two: World) -> None:
     assert [reconciled(two, shards=Shards({one}, 2)).unknown for one in (0, 1)] == [0, 0]
     assert reconciled(two).unknown == 1
     reconciled(two, shards=Shards({0}, 2))
-    assert rows(two.database, "SELECT fourseller_value FROM sync_conflicts WHERE settled_at IS NULL") == [
+    assert rows(two.database, "SELECT fourseller_value FROM sync_conflicts WHERE resolved_at IS NULL") == [
         ("Stranger",)
     ]

@@ -52,9 +52,9 @@ class LineShift:
     reduce_backorder: int = 0
 
 
-def shift(*, wanted: int, taken: int, released: int, backordered: int, shipped: int = 0) -> LineShift:
+def shift(*, wanted: int, allocated: int, released: int, backordered: int, shipped: int = 0) -> LineShift:
     """How a line reaches `wanted` units: backordered units go first, then allocated ones, never shipped ones."""
-    has = taken - released
+    has = allocated - released
     missing = wanted - has - backordered
     if missing >= 0:
         return LineShift(take=missing)
@@ -80,7 +80,7 @@ class LinePairing:
         """Whether any line has a different quantity, price or item than before."""
         return bool(self.added or self.dropped) or any(
             (sold.line.quantity, sold.line.price) != (row.quantity, row.price)
-            or (row.product_id is None and not row.taken and sold.item is not None)
+            or (row.product_id is None and not row.allocated and sold.item is not None)
             for sold, row in self.kept
         )
 
@@ -246,7 +246,7 @@ def _describe_edit(pairing: LinePairing) -> str:
     parts += [
         f"line {row.line} is {sold.line.sku or sold.line.title} now"
         for sold, row in pairing.kept
-        if row.product_id is None and not row.taken and sold.item is not None
+        if row.product_id is None and not row.allocated and sold.item is not None
     ]
     parts += [f"line {row.line} ({row.sku or row.title}) is gone" for row in pairing.dropped]
     parts += [
@@ -259,12 +259,12 @@ def _describe_edit(pairing: LinePairing) -> str:
 def _resize(
     connection: sa.Connection, row: sa.Row[Any], sold: SoldLine, line: sa.Row[Any], *, move_stock_too: bool
 ) -> None:
-    item = _item(line) or (sold.item if not line.taken else None)
+    item = _item(line) or (sold.item if not line.allocated else None)
     sold.name(item)
     if not move_stock_too:  # only the texts have changed
-        sold.wanted = sold.taken = on_order(line)
+        sold.wanted = sold.allocated = on_order(line)
     elif item is not None:
-        sold.taken = _book(connection, row, line, item, wanted=sold.wanted)
+        sold.allocated = _book(connection, row, line, item, wanted=sold.wanted)
     values = {
         "sku": sold.line.sku or line.sku,
         "fourseller_product_id": sold.line.fourseller_product_id or line.fourseller_product_id,
@@ -305,7 +305,7 @@ def _add_lines(connection: sa.Connection, row: sa.Row[Any], lines: Sequence[Sold
         if line.item is not None
     ]
     for line, delta in zip(taking, move_stock(connection, moves), strict=True):
-        line.taken = -delta
+        line.allocated = -delta
     insert_rows(connection, marketplace_order_lines, [rows.marketplace_line(line, row.id) for line in lines])
 
 
@@ -319,20 +319,20 @@ def _book(
     """Moves the stock of one line to `wanted` units; returns the units it then holds."""
     change = shift(
         wanted=wanted,
-        taken=line.taken,
+        allocated=line.allocated,
         released=line.released,
         backordered=line.backordered,
         shipped=line.shipped,
     )
     moved = 0
     if change.take and item is not None:
-        name = reference(row.marketplace_order_id, line.line, line.taken + line.released)
+        name = reference(row.marketplace_order_id, line.line, line.allocated + line.released)
         moved = -move_stock(connection, [StockMove(item, -change.take, CHANNEL, "edited", name)])[0]
-    taken, released = line.taken + max(0, moved), line.released + max(0, -moved)
+    allocated, released = line.allocated + max(0, moved), line.released + max(0, -moved)
     backordered = line.backordered - change.reduce_backorder + max(0, change.take - moved)
-    values = {"taken": taken, "released": released, "backordered": backordered}
+    values = {"allocated": allocated, "released": released, "backordered": backordered}
     connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
-    return int(taken - released)
+    return int(allocated - released)
 
 
 def _change_amounts(

@@ -70,7 +70,7 @@ def items_held(connection: sa.Connection, order_rows: Sequence[int]) -> list[Ite
     if not order_rows:
         return []
     query = sa.select(_LINES.product_id, _LINES.variant_id).where(
-        _LINES.order_id.in_(order_rows), _LINES.taken > _LINES.released, _LINES.product_id.is_not(None)
+        _LINES.order_id.in_(order_rows), _LINES.allocated > _LINES.released, _LINES.product_id.is_not(None)
     )
     return [(row.product_id, row.variant_id) for row in connection.execute(query)]
 

@@ -58,13 +58,15 @@ class PendingUpdate:
         return OrderStatus(self.shop_status) if self.shop_status in list(OrderStatus) else None
 
 
-def pending_updates(engine: SyncContext, after: int, only: int | None) -> list[PendingUpdate]:
+def pending_updates(context: SyncContext, after: int, only: int | None) -> list[PendingUpdate]:
     """The next orders with something to push, by our row."""
     due = is_due(_SHIPMENTS.next_attempt_at, LONGEST_WAIT_SECONDS)
-    unpushed = sa.and_(_SHIPMENTS.told_at.is_(None), _SHIPMENTS.booked_at.is_not(None), due)
+    unpushed = sa.and_(_SHIPMENTS.pushed_at.is_(None), _SHIPMENTS.booked_at.is_not(None), due)
     mine = _SHIPMENTS.order_id == _ORDERS.local_order_id
     has_unpushed = sa.and_(sa.exists().where(mine, unpushed), _ORDERS.status.not_in(ENDED))
-    accounted = sa.and_(_LINES.order_id == _ORDERS.id, _LINES.taken - _LINES.released + _LINES.returned > 0)
+    accounted = sa.and_(
+        _LINES.order_id == _ORDERS.id, _LINES.allocated - _LINES.released + _LINES.returned > 0
+    )
     flagged = _ORDERS.exception.contains(OrderException.REFUSED.value)
     query = (
         sa.select(
@@ -83,7 +85,7 @@ def pending_updates(engine: SyncContext, after: int, only: int | None) -> list[P
         .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
         .where(_ORDERS.id > after, sa.or_(_ORDERS.shop_status_since.is_not(None), has_unpushed, flagged))
         .order_by(_ORDERS.id)
-        .limit(engine.settings.status_batch)
+        .limit(context.settings.status_batch)
     )
     in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(OrderException.CONFLICT.value)
     query = query.where(~in_conflict)  # a person has to resolve it first
@@ -91,7 +93,7 @@ def pending_updates(engine: SyncContext, after: int, only: int | None) -> list[P
         query = query.where(is_due(_ORDERS.push_after, LONGEST_WAIT_SECONDS))
     else:
         query = query.where(_ORDERS.id == only)
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         found = connection.execute(query).all()
         shipments = sa.select(*_READ).where(
             _SHIPMENTS.order_id.in_([row.local_order_id for row in found]), unpushed

@@ -18,7 +18,7 @@ from midas_pipelines.sync.orders.model.lines import CHANNEL
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import storable
 
-QUARANTINED, UNKNOWN_WORD = "order_set_aside", "unknown_status"
+QUARANTINED, UNKNOWN_WORD = "order_quarantined", "unknown_status"
 LONGEST_ID = 200
 _ORDERS = marketplace_orders.c
 

@@ -40,10 +40,10 @@ PATIENCE = 3
 _ORDERS, _SHIPMENTS = marketplace_orders.c, order_shipments.c
 
 
-def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate) -> None:
+def record_pushed(context: SyncContext, order: PendingUpdate, call: StatusUpdate) -> None:
     """Records one call that 4Seller confirmed, with its consequences."""
-    order_context = order_context_of(engine)
-    with engine.database.writing() as connection:
+    order_context = order_context_of(context)
+    with context.database.writing() as connection:
         row = lock_order(connection, order.row_id)
         current = OrderStatus(row.status)
         if transition(current, call.status) is Transition.FORWARD:
@@ -63,24 +63,24 @@ def record_pushed(engine: SyncContext, order: PendingUpdate, call: StatusUpdate)
         if call.shipment is not None:
             pushed = sa.update(order_shipments).where(_as_read(order, call.shipment.shipment_id))
             remark = call.shipment.remark
-            if connection.execute(pushed.values(told_at=utc_now(), reason=remark)).rowcount:
+            if connection.execute(pushed.values(pushed_at=utc_now(), reason=remark)).rowcount:
                 number = f"{call.shipment.tracking.carrier} {call.shipment.tracking.number}"
                 detail = f"4Seller knows the shipment {number}. {remark or ''}".rstrip()
-                order_context.log(connection, order.order_id, "tracking_told", detail)
+                order_context.log(connection, order.order_id, "tracking_pushed", detail)
 
 
 def _as_read(order: PendingUpdate, shipment_id: int) -> sa.ColumnElement[bool]:
     """Matches an unpushed shipment that has not been corrected since it was read."""
     read = order.rows[shipment_id]
     same = (column.is_not_distinct_from(getattr(read, column.name)) for column in PUSHED_FIELDS)
-    return sa.and_(_SHIPMENTS.id == shipment_id, _SHIPMENTS.told_at.is_(None), *same)
+    return sa.and_(_SHIPMENTS.id == shipment_id, _SHIPMENTS.pushed_at.is_(None), *same)
 
 
-def close(engine: SyncContext, order: PendingUpdate) -> None:
+def close(context: SyncContext, order: PendingUpdate) -> None:
     """Marks the order as pushed, unless the shop has changed it again meanwhile."""
     if not (order.moved or order.flagged):
         return
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         row = lock_order(connection, order.row_id)
         now = order_status(connection, row.local_order_id)
         paid_back_later = row.status == OrderStatus.REFUNDED and now in SHIPPED_STATES  # both statuses stay
@@ -90,7 +90,7 @@ def close(engine: SyncContext, order: PendingUpdate) -> None:
             return
         _set(connection, order, shop_status_since=None, push_after=None, push_attempts=0)
         refused = sa.and_(_SHIPMENTS.order_id == row.local_order_id, _SHIPMENTS.reason.is_not(None))
-        waiting = sa.select(_SHIPMENTS.id).where(refused, _SHIPMENTS.told_at.is_(None))
+        waiting = sa.select(_SHIPMENTS.id).where(refused, _SHIPMENTS.pushed_at.is_(None))
         if connection.execute(waiting.limit(1)).first() is None:
             set_exceptions(connection, order.row_id, drop=(OrderException.REFUSED.value,))
 
@@ -101,9 +101,9 @@ def _still_as_seen(connection: sa.Connection, order: PendingUpdate) -> sa.Row[An
     return row if row.status == order.current.value else None
 
 
-def record_objection(engine: SyncContext, order: PendingUpdate, against: Objection) -> None:
+def record_objection(context: SyncContext, order: PendingUpdate, against: Objection) -> None:
     """Records that the shop's status cannot be pushed: unmarks it and raises an exception."""
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         row = _still_as_seen(connection, order)
         if row is None:
             return
@@ -112,7 +112,7 @@ def record_objection(engine: SyncContext, order: PendingUpdate, against: Objecti
         statement = sa.update(marketplace_orders).where(_ORDERS.id == order.row_id, same)
         connection.execute(statement.values(shop_status_since=None))
         step_name = "conflict" if against.conflict else "refused_transition"
-        order_context_of(engine).log(
+        order_context_of(context).log(
             connection, order.order_id, step_name, f"{detail} A person has to decide."
         )
         if against.conflict:
@@ -121,21 +121,21 @@ def record_objection(engine: SyncContext, order: PendingUpdate, against: Objecti
             set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))
 
 
-def record_refusal(engine: SyncContext, order: PendingUpdate, why: str) -> None:
+def record_refusal(context: SyncContext, order: PendingUpdate, why: str) -> None:
     """Records that 4Seller refused the status: raises an exception and retries after a day."""
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         if _still_as_seen(connection, order) is None:
             return
         detail = (
             f"4Seller did not take the shop's {order.shop_status}: {why.rstrip('.')}. A person has to look."
         )
         _set(connection, order, push_after=utc_now(A_DAY))
-        if order_context_of(engine).log_once(connection, order.order_id, "refused_transition", detail):
+        if order_context_of(context).log_once(connection, order.order_id, "refused_transition", detail):
             set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))
 
 
 def record_bad_shipment(
-    engine: SyncContext,
+    context: SyncContext,
     order: PendingUpdate,
     shipment_id: int,
     why: str,
@@ -147,7 +147,7 @@ def record_bad_shipment(
 
     One that 4Seller did not accept, though it answered without an error, is pushed again with backoff.
     """
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         query = sa.select(_SHIPMENTS.reason, _SHIPMENTS.attempts).where(_SHIPMENTS.id == shipment_id)
         known = connection.execute(query).one()
         attempts = known.attempts + 1
@@ -157,12 +157,12 @@ def record_bad_shipment(
         mine = _as_read(order, shipment_id)
         if not connection.execute(sa.update(order_shipments).where(mine).values(values)).rowcount:
             return
-        order_context_of(engine).log_once(connection, order.order_id, "tracking_refused", why)
+        order_context_of(context).log_once(connection, order.order_id, "tracking_refused", why)
         if attempts == PATIENCE if untaken else why != known.reason:  # else the exception was raised before
             set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))
 
 
-def record_failure(engine: SyncContext, order: PendingUpdate, untaken: str | None = None) -> None:
+def record_failure(context: SyncContext, order: PendingUpdate, untaken: str | None = None) -> None:
     """Schedules the next push of the order, with a delay that doubles each time.
 
     Args:
@@ -170,12 +170,12 @@ def record_failure(engine: SyncContext, order: PendingUpdate, untaken: str | Non
         order: as read.
         untaken: what 4Seller answered without an error when it accepted nothing; None when it could not be reached.
     """
-    with engine.database.writing() as connection:
+    with context.database.writing() as connection:
         attempts = connection.scalar(sa.select(_ORDERS.push_attempts).where(_ORDERS.id == order.row_id))
         attempts = (attempts or 0) + 1
         _set(connection, order, push_attempts=attempts, push_after=utc_now(int(delay_seconds(attempts))))
         if untaken is not None:
-            order_context_of(engine).log_once(connection, order.order_id, "not_taken", untaken)
+            order_context_of(context).log_once(connection, order.order_id, "not_taken", untaken)
             if attempts == PATIENCE:
                 set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))
 
@@ -184,6 +184,6 @@ def _set(connection: sa.Connection, order: PendingUpdate, **values: Any) -> None
     connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == order.row_id).values(values))
 
 
-def order_context_of(engine: SyncContext) -> OrderContext:
+def order_context_of(context: SyncContext) -> OrderContext:
     """The order context of this engine's run."""
-    return OrderContext(engine.run_id, mail=mail_policy(engine.settings))
+    return OrderContext(context.run_id, mail=mail_policy(context.settings))

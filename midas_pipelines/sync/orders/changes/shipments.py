@@ -168,7 +168,7 @@ def correct(
             "tracking_number": parcel.number,
             "tracking_url": parcel.url,
             "source": "operator",
-            "told_at": None,
+            "pushed_at": None,
             "next_attempt_at": None,
             "reason": None,
         }
@@ -199,7 +199,7 @@ def count_shipments(database: Database, order_context: OrderContext) -> int:
     waiting = (
         sa.select(marketplace_orders.c.id)
         .join(order_shipments, marketplace_orders.c.local_order_id == _SHIPMENTS.order_id)
-        .where(_SHIPMENTS.booked_at.is_(None), _SHIPMENTS.told_at.is_(None))
+        .where(_SHIPMENTS.booked_at.is_(None), _SHIPMENTS.pushed_at.is_(None))
         .distinct()
         .order_by(marketplace_orders.c.id)
     )
@@ -254,7 +254,7 @@ def _count_recorded(
     twin = _find_shipment(connection, order, parcel.tracking_number, but=parcel.id)
     if twin is not None:
         reason = f"The same shipment as id {twin}."
-        values = {"booked_at": utc_now(), "told_at": utc_now(), "reason": reason}
+        values = {"booked_at": utc_now(), "pushed_at": utc_now(), "reason": reason}
         connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == parcel.id).values(values))
         return
     lines = order_lines(connection, order.id)
@@ -269,7 +269,7 @@ def _count_recorded(
         ):
             raise_conflict(connection, order, detail)
     if problem:
-        order_context.log(connection, order.marketplace_order_id, "parcel_odd", problem)
+        order_context.log(connection, order.marketplace_order_id, "shipment_exception", problem)
     tracking = Tracking(carrier=parcel.carrier, number=parcel.tracking_number, url=parcel.tracking_url)
     _count(connection, order, parcel.id, tracking, lines, wanted, order_context)
 
@@ -296,7 +296,7 @@ def _require_shippable(connection: sa.Connection, order: sa.Row[Any]) -> None:
     if order.local_order_id is None:
         raise CannotShip(f"{name}: the shop has deleted its order; it cannot be shipped.")
     if OrderException.CONFLICT.value in exceptions.read(order.exception):
-        raise CannotShip(f"{name} is in a conflict: resolve it first with `midas orders settle`.")
+        raise CannotShip(f"{name} is in a conflict: resolve it first with `midas orders resolve`.")
     shop = order_status(connection, order.local_order_id)
     for status in (order.status, shop):
         if status in ENDED:
@@ -328,7 +328,7 @@ def _checked(
     if not wanted and lines:
         raise CannotShip(
             f"Order {order.marketplace_order_id} has nothing left to ship: everything has shipped, or is backordered. "
-            "`--instead NUMBER` corrects a shipment."
+            "`--replaces NUMBER` corrects a shipment."
         )
     return wanted
 

@@ -55,7 +55,7 @@ class OrderPages:
 
     def __init__(
         self,
-        engine: SyncContext,
+        context: SyncContext,
         report: OrderReport,
         on_progress: Callable[[OrderReport], None] | None = None,
         *,
@@ -66,11 +66,11 @@ class OrderPages:
         self._listing = OrderListing()
         self._declared = 0  # by the listings before this one
         self._seen: set[str] = set()
-        self._engine = engine
+        self._context = context
         self._report = report
         self._on_progress = on_progress
         self._read_at = read_at
-        self._vault = Vault(engine.settings.payload_key)
+        self._vault = Vault(context.settings.payload_key)
         self._batch = Batch()
         self._running: asyncio.Task[ImportCounts] | None = None
         self._free = asyncio.Event()  # set while no batch is being turned into rows
@@ -97,12 +97,12 @@ class OrderPages:
         fresh = [order for order in page.data if order.id not in self._seen]
         self._seen.update(order.id for order in fresh)
         self._report.fetched += len(fresh) + len(page.rejected)
-        self._batch.add(read_batch(self._engine, fresh, page.rejected, self._vault, self._read_at))
+        self._batch.add(read_batch(self._context, fresh, page.rejected, self._vault, self._read_at))
         dates = [order.updated_at for order in page.data if order.updated_at is not None]
         known = [date for date in dates if date <= self._read_at] + ([self.newest] if self.newest else [])
         self.newest = max(known, default=None)
         idle = self._running is None or self._running.done()
-        full = self._engine.settings.orders_batch
+        full = self._context.settings.orders_batch
         if len(self._batch.sales) >= (min(SOON, full) if idle else full):
             await self._start()
 
@@ -122,7 +122,7 @@ class OrderPages:
         def sent() -> None:
             loop.call_soon_threadsafe(self._free.set)
 
-        work = asyncio.to_thread(import_batch, self._engine, batch, self._vault, on_sent=sent)
+        work = asyncio.to_thread(import_batch, self._context, batch, self._vault, on_sent=sent)
         self._running = asyncio.create_task(work)
         self._running.add_done_callback(lambda _: self._free.set())
 

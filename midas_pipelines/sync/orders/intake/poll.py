@@ -34,7 +34,7 @@ class Window:
 
 
 async def import_orders(
-    engine: SyncContext,
+    context: SyncContext,
     window: Window | None = None,
     *,
     on_progress: Callable[[OrderReport], None] | None = None,
@@ -52,25 +52,25 @@ async def import_orders(
     window = window or Window()
     report = OrderReport()
     scope = "changed" if window.polls else f"placed {window.placed_from} to {window.placed_to}"
-    with logged_sync(engine, "orders", scope, report) as clock:
-        async with engine.channel() as client:
+    with logged_sync(context, "orders", scope, report) as clock:
+        async with context.channel() as client:
             clock.client = client
-            started = engine.database.now()
-            since, looks_back = _since(engine, started) if window.polls else (None, False)
-            intake = OrderPages(engine, report, on_progress, read_at=started)
+            started = context.database.now()
+            since, looks_back = _since(context, started) if window.polls else (None, False)
+            intake = OrderPages(context, report, on_progress, read_at=started)
             try:
                 async for page in _pages(client, window, since, intake):
                     await intake.add(page)
             finally:
                 await intake.finish()
-        opened = await asyncio.to_thread(allocate_pending_lines, engine.database, engine.run_id)
+        opened = await asyncio.to_thread(allocate_pending_lines, context.database, context.run_id)
         report.mapped += opened.mapped
         report.allocated = opened.allocated
         if window.polls and intake.read_all:
             if intake.newest is not None:
-                advance_cursor(engine.database, WATERMARK, intake.newest)
+                advance_cursor(context.database, WATERMARK, intake.newest)
             if looks_back:
-                advance_cursor(engine.database, LOOK_BACK, started)
+                advance_cursor(context.database, LOOK_BACK, started)
     return report
 
 
@@ -90,14 +90,14 @@ async def _pages(
             yield page
 
 
-def _since(engine: SyncContext, now: datetime) -> tuple[datetime | None, bool]:
+def _since(context: SyncContext, now: datetime) -> tuple[datetime | None, bool]:
     """The start of the poll, None to read everything; and whether this is the hourly look back."""
-    watermark = read_cursor(engine.database, WATERMARK)
+    watermark = read_cursor(context.database, WATERMARK)
     if watermark is None:
         return None, True
-    since = watermark - timedelta(minutes=engine.settings.orders_overlap_minutes)
-    last = read_cursor(engine.database, LOOK_BACK)
-    hours = engine.settings.orders_look_back_hours
+    since = watermark - timedelta(minutes=context.settings.orders_overlap_minutes)
+    last = read_cursor(context.database, LOOK_BACK)
+    hours = context.settings.orders_look_back_hours
     if not hours or (last is not None and now - last < LOOK_BACK_EVERY):
         return since, False
     return min(since, now - timedelta(hours=hours)), True

@@ -22,7 +22,7 @@ from midas_pipelines.sync.orders.model.sale import Sale, read_sale, why_unreadab
 
 
 def import_orders_read(
-    engine: SyncContext,
+    context: SyncContext,
     orders: Sequence[Order],
     rejected: Sequence[Rejected] = (),
     *,
@@ -38,8 +38,8 @@ def import_orders_read(
         vault: seals the payloads; made from the settings when it is not given.
         read_at: before 4Seller was asked for them, by the database's clock; None for events.
     """
-    vault = vault or Vault(engine.settings.payload_key)
-    return import_batch(engine, read_batch(engine, orders, rejected, vault, read_at), vault)
+    vault = vault or Vault(context.settings.payload_key)
+    return import_batch(context, read_batch(context, orders, rejected, vault, read_at), vault)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Batch:
 
 
 def read_batch(
-    engine: SyncContext,
+    context: SyncContext,
     orders: Sequence[Order],
     rejected: Sequence[Rejected],
     vault: Vault,
@@ -82,7 +82,7 @@ def read_batch(
     """Reads the orders into sealed sales; writes nothing, so it can run while an earlier batch is imported."""
     batch = Batch()
     for order in orders:
-        old = too_old(order.created_at, engine.settings.orders_since)  # rarely written, so not sealed yet
+        old = too_old(order.created_at, context.settings.orders_since)  # rarely written, so not sealed yet
         try:
             sale = read_sale(order, None if old else vault, read_at)
         except (ArithmeticError, ValueError) as error:  # must not stop other orders
@@ -106,7 +106,7 @@ def rejected_order(row: Rejected) -> Unreadable:
 
 
 def import_batch(
-    engine: SyncContext, batch: Batch, vault: Vault, *, on_sent: Callable[[], None] = lambda: None
+    context: SyncContext, batch: Batch, vault: Vault, *, on_sent: Callable[[], None] = lambda: None
 ) -> ImportCounts:
     """Imports the sales in one transaction, and quarantines unreadable orders, each with its reason.
 
@@ -117,16 +117,16 @@ def import_batch(
     sales = list(batch.sales)
     for one in batch.unreadable:
         kept = quarantine.quarantine_order(
-            engine.database, one.order_id, one.raw, one.reason, vault, engine.run_id
+            context.database, one.order_id, one.raw, one.reason, vault, context.run_id
         )
         if kept is not None:
             result.add(quarantined_order(one.order_id, one.reason, new=kept == "new"))
         elif one.sale is not None:
             sales.append(one.sale)
     if sales:
-        mail, since = mail_policy(engine.settings), engine.settings.orders_since
-        run = engine.run_id
-        result.add(import_sales(engine.database, sales, vault, run, mail=mail, since=since, on_sent=on_sent))
+        mail, since = mail_policy(context.settings), context.settings.orders_since
+        run = context.run_id
+        result.add(import_sales(context.database, sales, vault, run, mail=mail, since=since, on_sent=on_sent))
     return result
 
 

@@ -32,7 +32,7 @@ class WebhookResult:
 
 
 def import_order_webhooks(
-    engine: SyncContext, orders: Sequence[dict[str, Any]], vault: Vault
+    context: SyncContext, orders: Sequence[dict[str, Any]], vault: Vault
 ) -> list[WebhookResult]:
     """Imports orders from webhooks, in the order received; returns the result of each.
 
@@ -42,24 +42,24 @@ def import_order_webhooks(
     results: list[WebhookResult | None] = [None] * len(orders)
     sales: dict[int, Sale] = {}
     for place, raw in enumerate(orders):
-        read = _read(engine, raw, vault)
+        read = _read(context, raw, vault)
         if isinstance(read, Unreadable):
-            results[place] = _keep(engine, read, vault)
+            results[place] = _keep(context, read, vault)
             if read.sale is not None:
                 sales[place] = read.sale
         elif read is None:
             results[place] = WebhookResult("applied", TOO_OLD)
         else:
             sales[place] = read
-    known, since = _known(engine, sales.values()), engine.settings.orders_since
+    known, since = _known(context, sales.values()), context.settings.orders_since
     strangers = newest_states([sale for sale in sales.values() if sale.order_id not in known])
     outside = {sale.order_id: skipped_as_old(sale, since) for sale in strangers}
     if sales:
-        mail, run = mail_policy(engine.settings), engine.run_id
-        result = import_sales(engine.database, list(sales.values()), vault, run, mail=mail, since=since)
+        mail, run = mail_policy(context.settings), context.run_id
+        result = import_sales(context.database, list(sales.values()), vault, run, mail=mail, since=since)
         unknown = [sale for sale in sales.values() if sale.status_word and not sale.known_status]
         if unknown:  # a known status in the same batch is no reason to lose a later word
-            result.add(import_sales(engine.database, unknown, vault, run, mail=mail, since=since))
+            result.add(import_sales(context.database, unknown, vault, run, mail=mail, since=since))
         for place, sale in sales.items():
             if sale.order_id in result.postponed:
                 results[place] = results[place] or WebhookResult(
@@ -72,26 +72,26 @@ def import_order_webhooks(
     return [one or WebhookResult("applied") for one in results]
 
 
-def _read(engine: SyncContext, raw: dict[str, Any], vault: Vault) -> Sale | Unreadable | None:
+def _read(context: SyncContext, raw: dict[str, Any], vault: Vault) -> Sale | Unreadable | None:
     """The order as a sealed sale, or why it cannot be read; None where it is not needed."""
     try:
         order = read_order(raw)
     except ContractBroken as broken:
         return rejected_order(Rejected(broken.field, str(broken), raw))
-    batch = read_batch(engine, [order], [], vault)
+    batch = read_batch(context, [order], [], vault)
     found: list[Sale | Unreadable] = [*batch.sales, *batch.unreadable]
     return found[0] if found else None
 
 
-def _keep(engine: SyncContext, one: Unreadable, vault: Vault) -> WebhookResult | None:
+def _keep(context: SyncContext, one: Unreadable, vault: Vault) -> WebhookResult | None:
     """Quarantines an unreadable order; None when it is known, and is updated as far as it can be read."""
     kept: str | None = "event"  # one without an id is stored as a webhook only
     if one.raw.get("id"):
-        kept = quarantine_order(engine.database, one.order_id, one.raw, one.reason, vault, engine.run_id)
+        kept = quarantine_order(context.database, one.order_id, one.raw, one.reason, vault, context.run_id)
     return WebhookResult("quarantined", one.reason) if kept or one.sale is None else None
 
 
-def _known(engine: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime | None]:
+def _known(context: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime | None]:
     """The orders that are imported already, each with 4Seller's `updated_at`."""
     table = marketplace_orders.c
     ids = {sale.order_id for sale in sales}
@@ -99,7 +99,7 @@ def _known(engine: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime | N
         table.marketplace_order_id.in_(ids),
         table.outcome == "imported",
     )
-    with engine.database.reading() as connection:
+    with context.database.reading() as connection:
         return {row.marketplace_order_id: row.source_updated_at for row in connection.execute(query)}
 
 

@@ -275,7 +275,7 @@ def _take_stock(connection: sa.Connection, lines: list[SoldLine], stock: Stock) 
         if line.item is not None
     ]
     for line, delta in zip(taking, book_moves(connection, moves, stock), strict=True):
-        line.taken = -delta
+        line.allocated = -delta
 
 
 def _write_lines(
@@ -301,11 +301,11 @@ def _log(
     steps = [
         rows.log_row(sale.order_id, "imported", rows.summary(sale), order_context.run_id) for sale in sales
     ]
-    taken: dict[str, list[SoldLine]] = {}
+    allocated: dict[str, list[SoldLine]] = {}
     for line in lines:
-        if line.taken:
-            taken.setdefault(line.sale.order_id, []).append(line)
-    for order_id, of_order in taken.items():
+        if line.allocated:
+            allocated.setdefault(line.sale.order_id, []).append(line)
+    for order_id, of_order in allocated.items():
         steps.append(rows.log_row(order_id, "deducted", rows.deduction(of_order), order_context.run_id))
     for line in lines:
         if line.respelled and line.item is not None:

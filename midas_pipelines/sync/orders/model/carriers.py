@@ -43,14 +43,14 @@ class Carrier:
     formats: tuple[tuple[re.Pattern[str], Callable[[str], bool] | None], ...]
 
 
-def tracking(carrier: str, number: str, *, url: str | None = None, anyway: bool = False) -> Tracking:
+def tracking(carrier: str, number: str, *, url: str | None = None, force: bool = False) -> Tracking:
     """The tracking data to push to 4Seller: the carrier's proper name, the bare number, the tracking page.
 
     Args:
         carrier: as a person writes it.
         number: spaces and hyphens do not matter.
         url: replaces the carrier's own page.
-        anyway: accepts a number that matches none of the carrier's formats.
+        force: accepts a number that matches none of the carrier's formats.
 
     Raises:
         BadTracking: the number or the page is invalid.
@@ -68,7 +68,7 @@ def tracking(carrier: str, number: str, *, url: str | None = None, anyway: bool 
         spaced = " ".join(number.split())
         shown = spaced if len(spaced) <= LONGEST_NUMBER else bare
         return Tracking(carrier=" ".join(carrier.split())[:50], number=shown, url=url)
-    if not anyway:
+    if not force:
         _check(known, bare)
     return Tracking(carrier=known.name, number=bare, url=url or known.page + quote(bare))
 
@@ -93,7 +93,7 @@ def recorded_tracking(row: Any) -> tuple[Tracking, str | None]:
         if not bad.doubtful or (from_shop and (bad.mistyped or not any(map(str.isdigit, number)))):
             raise
         remark = str(bad) if from_shop else None
-        return tracking(carrier, number, url=page, anyway=True), remark
+        return tracking(carrier, number, url=page, force=True), remark
 
 
 def bare_number(number: str) -> str:

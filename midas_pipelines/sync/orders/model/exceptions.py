@@ -53,14 +53,14 @@ def explain_sale(sale: Sale, exception: OrderException) -> str:
 
 
 def explain_line(
-    line: int, sku: str | None, exception: OrderException, *, wanted: int, taken: int, quantity: int
+    line: int, sku: str | None, exception: OrderException, *, wanted: int, allocated: int, quantity: int
 ) -> str:
     """The sentence for an exception of one line."""
     named = f"Line {line}, {sku or 'no SKU'}: "
     if exception is OrderException.UNMAPPED:
         return f"{named}no item of the shop has this SKU; no stock was taken. Map it to an item."
     if exception is OrderException.OVERSOLD:
-        return f"{named}{wanted} were sold and {taken} were there; {wanted - taken} are backordered."
+        return f"{named}{wanted} were sold and {allocated} were there; {wanted - allocated} are backordered."
     return f"{named}the quantity is {quantity}; check the order on the marketplace."
 
 

@@ -31,7 +31,7 @@ class SoldLine:
     wanted: int = 0  # units to allocate
     number: int = 0  # our number of the line: the marketplace's at first; it never changes
     order_item_id: int = 0
-    taken: int = 0
+    allocated: int = 0
     respelled: bool = False  # its SKU was taken as another spelling of the item's
 
     def name(self, item: ItemKey | None) -> None:
@@ -47,12 +47,12 @@ class SoldLine:
     @property
     def backordered(self) -> int:
         """The units sold beyond the stock."""
-        return self.wanted - self.taken
+        return self.wanted - self.allocated
 
     @property
     def exceptions(self) -> tuple[OrderException, ...]:
         """The line's exceptions; none for a sale that takes no stock."""
-        if (self.item is not None and self.taken == self.wanted and not self.line.needs_review) or (
+        if (self.item is not None and self.allocated == self.wanted and not self.line.needs_review) or (
             not self.sale.takes_stock
         ):
             return ()
@@ -79,7 +79,12 @@ class SoldLine:
         """The exception in a sentence."""
         line = self.line
         return explain_line(
-            self.number, line.sku, exception, wanted=self.wanted, taken=self.taken, quantity=line.quantity
+            self.number,
+            line.sku,
+            exception,
+            wanted=self.wanted,
+            allocated=self.allocated,
+            quantity=line.quantity,
         )
 
 

@@ -50,7 +50,7 @@ def marketplace_line(line: SoldLine, order_row: int) -> Row:
         "order_item_id": line.order_item_id,
         "product_id": product_id,
         "variant_id": variant_id,
-        "taken": line.taken,
+        "allocated": line.allocated,
         "backordered": line.backordered,
         "exception": line.exception,
     }
@@ -143,9 +143,9 @@ def unread(sale: Sale) -> str:
 def deduction(lines: list[SoldLine]) -> str:
     """The stock allocated to an order's lines, in one sentence."""
     parts = (
-        f"{line.taken} of {line.line.sku or line.line.title} (line {line.number})"
+        f"{line.allocated} of {line.line.sku or line.line.title} (line {line.number})"
         for line in lines
-        if line.taken
+        if line.allocated
     )
     return f"Took {', '.join(parts)} from stock."
 

@@ -1,6 +1,6 @@
 """Where the units of an order line are: allocated, shipped or returned. Pure.
 
-Of a line's quantity, `taken` units were allocated and `released` went back to stock, `returned` of these after shipping;
+Of a line's quantity, `allocated` units were allocated and `released` went back to stock, `returned` of these after shipping;
 `shipped` units left. A line without an item allocates nothing, but can be shipped.
 """
 
@@ -17,7 +17,7 @@ class Line(Protocol):
     @property
     def product_id(self) -> Any: ...
     @property
-    def taken(self) -> int: ...
+    def allocated(self) -> int: ...
     @property
     def released(self) -> int: ...
     @property
@@ -28,7 +28,7 @@ class Line(Protocol):
 
 def on_order(line: Line) -> int:
     """The units that the line holds: allocated on the shelf, or with the customer."""
-    return line.taken - line.released
+    return line.allocated - line.released
 
 
 def on_shelf(line: Line, *, all_shipped: bool = False) -> int:
@@ -40,7 +40,7 @@ def on_shelf(line: Line, *, all_shipped: bool = False) -> int:
     """
     if all_shipped:
         return 0
-    return max(0, min(on_order(line), line.taken - (line.released - line.returned) - line.shipped))
+    return max(0, min(on_order(line), line.allocated - (line.released - line.returned) - line.shipped))
 
 
 def accounted(line: Line) -> int:
@@ -55,6 +55,6 @@ def away(line: Line, *, all_shipped: bool = False) -> int:
 
 def left_to_ship(line: Line) -> int:
     """The units that can still be shipped."""
-    if line.product_id is None and not line.taken:
+    if line.product_id is None and not line.allocated:
         return max(0, line.quantity - line.shipped)
     return on_shelf(line)

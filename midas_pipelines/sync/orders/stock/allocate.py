@@ -53,18 +53,20 @@ def allocate_units(
         source: of the movement, for the ledger.
     """
     order_id = order.marketplace_order_id
-    name = reference(order_id, line.line, line.taken)
+    name = reference(order_id, line.line, line.allocated)
     took = -move_stock(connection, [StockMove(item, -missing, source, "sale", name)])[0]
     uncounted = min(missing - took, max(0, gone - took))
     if uncounted:
         moves = [
             StockMove(item, uncounted, "operator", "uncounted", f"settled:{name}"),
-            StockMove(item, -uncounted, source, "sale", reference(order_id, line.line, line.taken + took)),
+            StockMove(
+                item, -uncounted, source, "sale", reference(order_id, line.line, line.allocated + took)
+            ),
         ]
         uncounted = -move_stock(connection, moves)[1]
     backordered = line.backordered + missing - took - uncounted
     values = {
-        "taken": line.taken + took + uncounted,
+        "allocated": line.allocated + took + uncounted,
         "backordered": backordered,
         "exception": exceptions.backordered_only(line.exception, backordered),
     }

@@ -106,7 +106,7 @@ def _serve(connection: sa.Connection, line_ids: Sequence[int], order_context: Or
             -line.backordered,
             CHANNEL,
             "backorder",
-            reference(line.marketplace_order_id, line.line, line.taken),
+            reference(line.marketplace_order_id, line.line, line.allocated),
         )
         for line in lines
     ]
@@ -122,7 +122,7 @@ def _serve(connection: sa.Connection, line_ids: Sequence[int], order_context: Or
 def _book(connection: sa.Connection, line: sa.Row[Any], units: int, order_context: OrderContext) -> None:
     left = line.backordered - units
     values = {
-        "taken": line.taken + units,
+        "allocated": line.allocated + units,
         "backordered": left,
         "exception": exceptions.backordered_only(line.exception, left),
     }

@@ -32,7 +32,7 @@ from midas_pipelines.sync.orders.stock.shipped import units_shipped
 
 _LINES = marketplace_order_lines.c
 UNMAPPED = sa.and_(
-    _LINES.exception.is_not(None), _LINES.product_id.is_(None), _LINES.taken == 0, _LINES.quantity > 0
+    _LINES.exception.is_not(None), _LINES.product_id.is_(None), _LINES.allocated == 0, _LINES.quantity > 0
 )
 """A line without an item; the condition on `exception` uses its small index."""
 AT_ONCE = 500
@@ -152,7 +152,7 @@ def _tie(
 ) -> bool:
     """Maps one line of a locked order to an item; False when it has one already."""
     query = sa.select(marketplace_order_lines).where(
-        _LINES.order_id == order.id, _LINES.line == number, _LINES.product_id.is_(None), _LINES.taken == 0
+        _LINES.order_id == order.id, _LINES.line == number, _LINES.product_id.is_(None), _LINES.allocated == 0
     )
     line = connection.execute(query).first()
     if line is None:
@@ -179,9 +179,14 @@ def _tie(
     detail = f"Line {line.line}, {named}: it is {where}; {got}"
     order_context.log(connection, order.marketplace_order_id, "mapped", detail)
     if got.backordered:
-        taken, quantity = wanted - got.backordered, line.quantity
+        allocated, quantity = wanted - got.backordered, line.quantity
         short = explain_line(
-            line.line, line.sku, OrderException.OVERSOLD, wanted=wanted, taken=taken, quantity=quantity
+            line.line,
+            line.sku,
+            OrderException.OVERSOLD,
+            wanted=wanted,
+            allocated=allocated,
+            quantity=quantity,
         )
         order_context.log(connection, order.marketplace_order_id, OrderException.OVERSOLD.value, short)
     mark_backordered(connection, order.id)

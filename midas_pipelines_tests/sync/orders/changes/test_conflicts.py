@@ -229,7 +229,7 @@ def test_settled_as_shipped_what_was_sold_meanwhile_is_owed(world: World) -> Non
     desk.market(world, order_id, "processing")
     desk.sync(world)
     desk.settle(world, order_id, "shipped")
-    assert [(line.taken - line.released, line.backordered) for line in desk.lines(world, order_id)] == [
+    assert [(line.allocated - line.released, line.backordered) for line in desk.lines(world, order_id)] == [
         (1, 2)
     ]
     assert (desk.order(world, order_id).exception, desk.on_shelf(world)) == ("oversold", {"A": 0})
@@ -306,7 +306,7 @@ def test_a_cancellation_of_the_shops_settled_as_shipped_is_taken_back(
 
 def test_during_a_conflict_nothing_more_leaves_and_nothing_is_told(world: World) -> None:
     order_id = conflict(world, "part of it")
-    with pytest.raises(CannotShip, match="midas orders settle"):
+    with pytest.raises(CannotShip, match="midas orders resolve"):
         desk.pack(world, order_id, desk.FEDEX, "fedex")
     assert desk.pack(world, order_id, desk.UPS).new is False  # on record already
     assert desk.sync(world).scanned == 0

@@ -144,5 +144,5 @@ def test_an_order_of_250_lines_is_edited_whole(world: World) -> None:
     world.import_orders()
     desk.edit(world, order_id, *((sku, 2) for sku in reversed(skus)))
     world.import_orders()
-    assert sum(row.taken for row in desk.lines(world, order_id)) == 500
+    assert sum(row.allocated for row in desk.lines(world, order_id)) == 500
     desk.assert_whole(world)

@@ -17,13 +17,13 @@ from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
 SHIFTS = [
-    ({"wanted": 3, "taken": 3, "released": 0, "backordered": 0}, LineShift()),
-    ({"wanted": 5, "taken": 3, "released": 0, "backordered": 0}, LineShift(take=2)),
-    ({"wanted": 1, "taken": 3, "released": 0, "backordered": 0}, LineShift(take=-2)),
-    ({"wanted": 1, "taken": 1, "released": 0, "backordered": 2}, LineShift(reduce_backorder=2)),
-    ({"wanted": 0, "taken": 1, "released": 0, "backordered": 2}, LineShift(take=-1, reduce_backorder=2)),
-    ({"wanted": 2, "taken": 3, "released": 2, "backordered": 0}, LineShift(take=1)),
-    ({"wanted": 0, "taken": 3, "released": 0, "backordered": 0, "shipped": 2}, LineShift(take=-1)),
+    ({"wanted": 3, "allocated": 3, "released": 0, "backordered": 0}, LineShift()),
+    ({"wanted": 5, "allocated": 3, "released": 0, "backordered": 0}, LineShift(take=2)),
+    ({"wanted": 1, "allocated": 3, "released": 0, "backordered": 0}, LineShift(take=-2)),
+    ({"wanted": 1, "allocated": 1, "released": 0, "backordered": 2}, LineShift(reduce_backorder=2)),
+    ({"wanted": 0, "allocated": 1, "released": 0, "backordered": 2}, LineShift(take=-1, reduce_backorder=2)),
+    ({"wanted": 2, "allocated": 3, "released": 2, "backordered": 0}, LineShift(take=1)),
+    ({"wanted": 0, "allocated": 3, "released": 0, "backordered": 0, "shipped": 2}, LineShift(take=-1)),
 ]
 
 
@@ -124,7 +124,7 @@ def test_a_person_maps_a_line(world: World) -> None:
     row = desk.order(world, order_id).id
     assert unmapped.map_line(world.database, row, 1, (product, None), OrderContext()) is True
     assert unmapped.map_line(world.database, row, 1, (product, None), OrderContext()) is False
-    assert [(line.taken, line.backordered) for line in desk.lines(world, order_id)] == [(1, 1)]
+    assert [(line.allocated, line.backordered) for line in desk.lines(world, order_id)] == [(1, 1)]
     assert desk.order(world, order_id).exception == "oversold"
     desk.assert_whole(world)
 

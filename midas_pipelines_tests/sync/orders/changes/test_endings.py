@@ -17,7 +17,9 @@ from midas_pipelines_tests.sync.world import World
 
 def units(world: World, order_id: str) -> list[tuple[int, int, int, int]]:
     """Of each line: taken, given back, backordered, shipped."""
-    return [(row.taken, row.released, row.backordered, row.shipped) for row in desk.lines(world, order_id)]
+    return [
+        (row.allocated, row.released, row.backordered, row.shipped) for row in desk.lines(world, order_id)
+    ]
 
 
 def restocked(world: World, product: int, stock: int) -> int:

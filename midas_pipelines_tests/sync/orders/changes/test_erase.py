@@ -59,7 +59,7 @@ def sold(world: World, **fields: object) -> str:
 def forget(world: World, order_id: str) -> None:
     with world.database.writing() as connection:
         row = lock_order(connection, desk.order(world, order_id).id)
-        erase_buyer(connection, row, OrderContext("an operator: midas orders forget", vault(world)))
+        erase_buyer(connection, row, OrderContext("an operator: midas orders erase", vault(world)))
 
 
 def receive(world: World, order_id: str, *, processed: bool = True) -> None:
@@ -165,12 +165,12 @@ def tells(world: World, order: str) -> None:
     desk.edit(
         world, order, ("A", 1), shipping_address=PERSON["shipping_address"] | {"line1": "79 Hiddenstreet"}
     )
-    import_order_webhooks(world.engine(), [world.sandbox.state.orders[order]], vault(world))
+    import_order_webhooks(world.sync_context(), [world.sandbox.state.orders[order]], vault(world))
 
 
 def retries(world: World, order: str) -> None:
     desk.edit(world, order, ("A", 4))
-    asyncio.run(retry_order(world.engine(), order, mail=True))
+    asyncio.run(retry_order(world.sync_context(), order, mail=True))
 
 
 def ships(world: World, order: str) -> None:
@@ -211,7 +211,7 @@ def test_the_order_itself_goes_on(world: World) -> None:
     order = sold(world)
     forget(world, order)
     changes_lines(world, order)
-    assert [(line.quantity, line.taken) for line in desk.lines(world, order)] == [(3, 3)]
+    assert [(line.quantity, line.allocated) for line in desk.lines(world, order)] == [(3, 3)]
     ships(world, order)
     assert desk.at_4seller(world, order) == ("delivered", desk.UPS)
     assert desk.shop_status(world, order) == "delivered"
@@ -321,7 +321,7 @@ def test_an_event_of_an_order_with_an_endless_id_is_found(world: World) -> None:
 
 
 @pytest.mark.parametrize("first", ["forgotten", "settled"])
-def test_an_event_is_settled_at_the_very_moment_of_forgetting(world: World, first: str) -> None:
+def test_an_event_is_resolved_at_the_very_moment_of_forgetting(world: World, first: str) -> None:
     order = sold(world)
     receive(world, order, processed=False)
     with world.database.writing() as connection:

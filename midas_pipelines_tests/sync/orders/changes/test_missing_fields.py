@@ -154,7 +154,7 @@ def test_no_confirmation_is_due_for_what_is_out_of_place(shop_with_mail: World, 
 
 def test_nobody_is_written_to_while_the_channel_may_be_one_that_is_off(shop_with_mail: World) -> None:
     world = shop_with_mail
-    world.engine(mail_channels_off="ebay")
+    world.sync_context(mail_channels_off="ebay")
     paper.told(world, without(whole(), "sales_channel"))
     desk.pack(world, "X-1", order_context=letterbox.order_context(world))
     paper.told(world, whole())
@@ -163,7 +163,7 @@ def test_nobody_is_written_to_while_the_channel_may_be_one_that_is_off(shop_with
 
 def test_a_channel_that_turns_out_to_be_on_is_confirmed(shop_with_mail: World) -> None:
     world = shop_with_mail
-    world.engine(mail_channels_off="amazon")
+    world.sync_context(mail_channels_off="amazon")
     paper.told(world, without(whole(), "sales_channel"))
     assert mails(world) == []
     paper.told(world, whole())

@@ -31,7 +31,7 @@ class Ours:
     quantity: int = 1
     fourseller_product_id: str | None = None
     item: tuple[int, int | None] | None = None
-    taken: int = 1
+    allocated: int = 1
     released: int = 0
     backordered: int = 0
     title: str = "Part"
@@ -54,7 +54,7 @@ class Ours:
 def ours(number: int, sku: str | None, quantity: int = 1, **fields: Any) -> Ours:
     """Our line of what the shop has; of nothing it has, without stock."""
     item = fields.pop("item", ITEMS.get(sku or ""))
-    return Ours(number, sku, quantity, item=item, **{"taken": quantity if item else 0} | fields)
+    return Ours(number, sku, quantity, item=item, **{"allocated": quantity if item else 0} | fields)
 
 
 def paired(now: Sequence[dict[str, Any]], standing: Sequence[Ours]) -> LinePairing:
@@ -105,16 +105,22 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[Ours], dict[int, int], list[in
     ),
     "one that was gone comes again": (
         [line("B"), line("A", 2)],
-        [ours(1, "A", 0, taken=1, released=1), B],
+        [ours(1, "A", 0, allocated=1, released=1), B],
         {1: 2, 2: 1},
         [],
         [],
     ),
-    "one that is gone stays so": ([line("B")], [ours(1, "A", 0, taken=1, released=1), B], {1: 2}, [], []),
-    "one that is gone and holds units still": ([line("B")], [ours(1, "A", 0, taken=1), B], {1: 2}, [], [1]),
+    "one that is gone stays so": ([line("B")], [ours(1, "A", 0, allocated=1, released=1), B], {1: 2}, [], []),
+    "one that is gone and holds units still": (
+        [line("B")],
+        [ours(1, "A", 0, allocated=1), B],
+        {1: 2},
+        [],
+        [1],
+    ),
     "one of two of one item, of which the other is gone": (
         [line("B"), line("A", 2)],
-        [ours(1, "A", 0, taken=1, released=1), ours(2, "A", 2)],
+        [ours(1, "A", 0, allocated=1, released=1), ours(2, "A", 2)],
         {2: 2},
         [1],
         [],
@@ -183,7 +189,7 @@ def test_each_line_is_paired_once_and_numbers_stay_their_own(
     assert len(numbers) == len(set(numbers))
     assert all(sold.number > len(before) for sold in found.added)
     left = {row.line for row in standing} - set(used)
-    assert all(not row.quantity and not row.taken for row in standing if row.line in left)
+    assert all(not row.quantity and not row.allocated for row in standing if row.line in left)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

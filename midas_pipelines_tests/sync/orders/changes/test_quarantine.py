@@ -58,7 +58,7 @@ def test_each_is_kept_with_its_reason_and_stops_no_other(world: World, report: R
         assert why in order.reason
     assert paper.took(world, "FIRST", "LAST") == [1, 1]
     assert desk.stock(world, product) == 7
-    assert desk.alerts(world) == ["order_set_aside"] * len(UNREADABLE)
+    assert desk.alerts(world) == ["order_quarantined"] * len(UNREADABLE)
 
 
 def test_told_again_it_is_the_same_one_with_its_newest_reason(world: World) -> None:
@@ -67,7 +67,7 @@ def test_told_again_it_is_the_same_one_with_its_newest_reason(world: World) -> N
         paper.polled(world, order_json(updated_at=now_text(), items=items))
     assert "lines cannot be read" in desk.order(world, "X-1").reason
     assert desk.steps(world, "X-1") == ["failed"]
-    assert desk.alerts(world) == ["order_set_aside"]
+    assert desk.alerts(world) == ["order_quarantined"]
 
 
 @BOTH_WAYS
@@ -99,11 +99,11 @@ def test_retrying_imports_what_was_mended_whatever_its_date(world: World) -> Non
     add_product(world.database, sku="A")
     old = "2020-01-02T03:04:05Z"
     paper.polled(world, order_json(items="A", created_at=old, updated_at=old))
-    still = asyncio.run(retry_order(world.engine(), "X-1"))
+    still = asyncio.run(retry_order(world.sync_context(), "X-1"))
     assert (still.imported, still.exception) == (False, "quarantined")
     assert "lines cannot be read" in str(still.reason)
     paper.put(world, order_json(created_at=old, updated_at=old))
-    mended = asyncio.run(retry_order(world.engine(), "X-1"))
+    mended = asyncio.run(retry_order(world.sync_context(), "X-1"))
     assert (mended.imported, mended.exception, desk.alerts(world)) == (True, None, [])
 
 
@@ -111,12 +111,12 @@ def test_retrying_one_that_was_dismissed_takes_it_up_again(world: World) -> None
     product = add_product(world.database, sku="A", stock_quantity=5)
     paper.polled(world, order_json(items="A"))
     dismissed(world, "X-1")
-    still = asyncio.run(retry_order(world.engine(), "X-1"))
+    still = asyncio.run(retry_order(world.sync_context(), "X-1"))
     assert (still.exception, desk.order(world, "X-1").outcome) == ("quarantined", "quarantined")
-    assert desk.alerts(world) == ["order_set_aside"]
+    assert desk.alerts(world) == ["order_quarantined"]
     dismissed(world, "X-1")
     paper.put(world, order_json())
-    mended = asyncio.run(retry_order(world.engine(), "X-1"))
+    mended = asyncio.run(retry_order(world.sync_context(), "X-1"))
     assert (mended.imported, mended.exception, desk.alerts(world)) == (True, None, [])
     assert (desk.order(world, "X-1").outcome, desk.stock(world, product)) == ("imported", 4)
 
@@ -128,7 +128,7 @@ def test_one_without_an_id_is_kept_once_and_cannot_be_read_again(world: World) -
     assert name.startswith("unreadable-")
     assert "`id`" in reason
     with pytest.raises(CannotRetry):
-        asyncio.run(retry_order(world.engine(), name))
+        asyncio.run(retry_order(world.sync_context(), name))
 
 
 # one that is known
@@ -154,7 +154,7 @@ def test_known_orders_whose_lines_cannot_be_read_any_more_follow_their_status(
             1,
         )
     assert desk.stock(world, product) == 20
-    assert "order_set_aside" not in desk.alerts(world)
+    assert "order_quarantined" not in desk.alerts(world)
     desk.assert_whole(world)
 
 
@@ -201,7 +201,7 @@ def test_two_ids_that_differ_at_their_far_end_are_two_orders(world: World, repor
     report(world, *(order_json(order_id="J" * 200 + last) for last in "123"))
     report(world, *(order_json(order_id="J" * 200 + last) for last in "123"))
     assert value(world.database, "SELECT count(*) FROM marketplace_orders") == 3
-    assert desk.alerts(world) == ["order_set_aside"] * 3
+    assert desk.alerts(world) == ["order_quarantined"] * 3
 
 
 def test_ids_that_only_look_alike_are_different_orders(world: World) -> None:

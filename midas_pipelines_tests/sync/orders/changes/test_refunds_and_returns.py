@@ -117,7 +117,7 @@ def test_a_refund_ends_the_wait_for_what_is_owed(world: World) -> None:
     desk.sync(world)
     world.set(product, stock_quantity=5)
     world.import_orders()
-    assert [(line.taken, line.backordered) for line in desk.lines(world, order_id)] == [(2, 0)]
+    assert [(line.allocated, line.backordered) for line in desk.lines(world, order_id)] == [(2, 0)]
     assert (desk.on_shelf(world), desk.order(world, order_id).exception) == ({"A": 5}, None)
     assert desk.alerts(world) == []
 

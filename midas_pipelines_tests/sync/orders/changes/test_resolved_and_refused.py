@@ -260,7 +260,7 @@ def test_during_a_conflict_the_gateway_tells_nothing_either(world: World) -> Non
     desk.sync(world)
     assert desk.order(world, order_id).exception == "conflict"
     with suppress(CannotShip, IllegalMove):
-        asyncio.run(change_status(world.engine(), order_id, None, tracking("ups", desk.UPS)))
+        asyncio.run(change_status(world.sync_context(), order_id, None, tracking("ups", desk.UPS)))
     assert desk.at_4seller(world, order_id) == ("pending", None)
 
 

@@ -25,7 +25,7 @@ def test_a_parcel_reaches_4seller_with_its_number(world: World, sold: str) -> No
     assert (shipped.new, shipped.complete, shipped.units) == (True, True, 4)
     assert desk.shop_status(world, sold) == "shipped"
     report = desk.sync(world)
-    assert (report.told, report.parcels, report.failed) == (1, 1, 0)
+    assert (report.pushed, report.parcels, report.failed) == (1, 1, 0)
     assert desk.at_4seller(world, sold) == ("shipped", desk.UPS)
     assert desk.sync(world).scanned == 0
     desk.assert_whole(world)
@@ -127,7 +127,7 @@ def test_a_failed_call_is_tried_again_and_the_parcel_told_once(world: World, sol
     world.faults()
     desk.tell(world)
     assert desk.at_4seller(world, sold) == ("shipped", desk.UPS)
-    assert desk.steps(world, sold).count("tracking_told") == 1
+    assert desk.steps(world, sold).count("tracking_pushed") == 1
 
 
 def test_what_the_shop_does_to_its_own_status_is_told(world: World, sold: str) -> None:

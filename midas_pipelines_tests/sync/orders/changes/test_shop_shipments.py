@@ -98,7 +98,7 @@ def test_more_units_than_are_left_count_as_what_is_left(world: World) -> None:
     shop_records(world, order_id, {items(world, order_id)[0]: 99})
     desk.sync(world)
     assert [line.shipped for line in desk.lines(world, order_id)] == [3]
-    assert "parcel_odd" in desk.steps(world, order_id)
+    assert "shipment_exception" in desk.steps(world, order_id)
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
     desk.assert_whole(world)
 
@@ -108,7 +108,7 @@ def test_lines_of_another_order_count_for_neither(world: World) -> None:
     shop_records(world, order_id, {items(world, other)[0]: 2})
     desk.sync(world)
     assert [line.shipped for one in (order_id, other) for line in desk.lines(world, one)] == [0, 0]
-    assert "parcel_odd" in desk.steps(world, order_id)
+    assert "shipment_exception" in desk.steps(world, order_id)
     assert desk.at_4seller(world, order_id) == ("processing", desk.UPS)
     assert desk.at_4seller(world, other) == ("pending", None)
 
@@ -127,7 +127,7 @@ def test_one_parcel_spelled_in_two_ways_is_one_parcel(world: World, spelled: str
     for one in (order_id, other):
         assert desk.at_4seller(world, one) == ("shipped", desk.UPS)
         assert [line.shipped for line in desk.lines(world, one)] == [3]
-        assert desk.steps(world, one).count("tracking_told") == 1
+        assert desk.steps(world, one).count("tracking_pushed") == 1
     assert desk.sync(world).scanned == 0
 
 
@@ -200,7 +200,7 @@ def test_one_parcel_that_4seller_refuses_keeps_neither_the_status_nor_the_others
     assert (report.refused, report.parcels) == (2, 1)
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
     assert desk.order(world, order_id).exception == "refused"
-    told = rows(world.database, "SELECT told_at IS NOT NULL FROM order_shipments ORDER BY id")
+    told = rows(world.database, "SELECT pushed_at IS NOT NULL FROM order_shipments ORDER BY id")
     assert [bool(one) for (one,) in told] == [False, True, False]
 
 
@@ -220,11 +220,11 @@ def test_a_refused_parcel_that_the_shop_mends_is_told_at_once(world: World) -> N
 
 
 def corrects(world: World, order_id: str, number: str, carrier: str, new: str) -> None:
-    """An operator says what a parcel should have been: `--instead`."""
+    """An operator says what a parcel should have been: `--replaces`."""
     correct(world.database, desk.order(world, order_id).id, number, tracking(carrier, new), OrderContext())
 
 
-@pytest.mark.parametrize("told", [False, True], ids=["untold", "told"])
+@pytest.mark.parametrize("told", [False, True], ids=["unpushed", "told"])
 def test_a_corrected_parcel_is_told_anew_and_ships_nothing_again(world: World, told: bool) -> None:
     order_id = desk.sold(world, A=3)
     desk.pack(world, order_id, desk.FEDEX, "fedex")

@@ -70,7 +70,7 @@ TROUBLES: dict[str, Trouble] = {
 
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
 def test_a_later_order_is_told_in_the_same_run(world: World, trouble: Trouble) -> None:
-    world.engine(batch=2)
+    world.sync_context(batch=2)
     orders = [desk.sold(world, **{f"A{place}": 1}) for place in range(5)]
     with trouble(world, orders[:4]):
         desk.pack(world, orders[4])
@@ -78,7 +78,7 @@ def test_a_later_order_is_told_in_the_same_run(world: World, trouble: Trouble) -
         assert desk.at_4seller(world, orders[4]) == ("shipped", desk.UPS)
         for _ in range(3):
             desk.sync(world)
-    assert desk.steps(world, orders[4]).count("tracking_told") == 1
+    assert desk.steps(world, orders[4]).count("tracking_pushed") == 1
 
 
 def test_an_order_that_fails_again_and_again_waits_longer_each_time(world: World) -> None:
@@ -99,7 +99,7 @@ def test_an_order_that_fails_again_and_again_waits_longer_each_time(world: World
     assert waited == sorted(waited)
     assert waited[3] > 2 * waited[1] > 0
     desk.a_day_later(world)
-    assert desk.tell(world).told == 1
+    assert desk.tell(world).pushed == 1
     assert desk.order(world, order_id).push_attempts == 0
 
 
@@ -110,7 +110,7 @@ def test_one_orders_failures_delay_no_other(world: World) -> None:
         for _ in range(3):
             desk.tell(world)
         desk.pack(world, fine)
-        assert (desk.tell(world).told, desk.at_4seller(world, fine)[0]) == (1, "shipped")
+        assert (desk.tell(world).pushed, desk.at_4seller(world, fine)[0]) == (1, "shipped")
 
 
 def test_retry_makes_an_order_due_at_once(world: World) -> None:
@@ -121,7 +121,7 @@ def test_retry_makes_an_order_due_at_once(world: World) -> None:
             desk.tell(world)
     assert desk.tell(world).scanned == 0
     desk.retry(world, order_id)
-    assert desk.tell(world).told == 1
+    assert desk.tell(world).pushed == 1
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
     assert desk.order(world, order_id).push_attempts == 0
 
@@ -134,7 +134,7 @@ def test_retry_tells_a_refused_status_again(world: World, status: int) -> None:
         desk.sync(world)
     assert desk.sync(world).scanned == 0
     desk.retry(world, order_id)
-    assert desk.sync(world).told == 1
+    assert desk.sync(world).pushed == 1
     assert desk.at_4seller(world, order_id)[0] == "shipped"
     assert desk.order(world, order_id).exception is None
 
@@ -160,4 +160,4 @@ def test_an_order_that_failed_midway_is_never_shipped_without_its_number(world: 
     assert desk.tell(world).failed == 1
     assert desk.at_4seller(world, order_id) == (["pending", "processing"][fails_at], None)
     desk.a_day_later(world)
-    assert (desk.tell(world).told, desk.at_4seller(world, order_id)) == (1, ("shipped", desk.UPS))
+    assert (desk.tell(world).pushed, desk.at_4seller(world, order_id)) == (1, ("shipped", desk.UPS))

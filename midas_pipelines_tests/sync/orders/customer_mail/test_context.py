@@ -333,7 +333,7 @@ def test_a_parcel_that_comes_after_the_status_adds_its_number_and_no_second_fare
 
 
 def corrects(world: World, order: str, old: str, number: str, carrier: str) -> None:
-    """An operator corrects a parcel: `--instead`."""
+    """An operator corrects a parcel: `--replaces`."""
     correct(world.database, desk.order(world, order).id, old, tracking(carrier, number), order_context(world))
 
 

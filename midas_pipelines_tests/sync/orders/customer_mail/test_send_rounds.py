@@ -181,7 +181,7 @@ def test_what_a_person_sends_again_has_its_three_days_anew(shop_with_mail: World
     aged(world, 4)
     box.answers = ["550 spam", "451 greylisted"]
     send(world)
-    asyncio.run(retry_order(world.engine(), order, mail=True))
+    asyncio.run(retry_order(world.sync_context(), order, mail=True))
     send(world)
     assert states(world) == ["waiting"]
 
@@ -191,7 +191,7 @@ def test_what_a_person_sends_again_need_not_be_looked_at(shop_with_mail: World, 
     (order,) = buy(world, "ann")
     box.answers = ["550 spam"]
     send(world)
-    asyncio.run(retry_order(world.engine(), order, mail=True))
+    asyncio.run(retry_order(world.sync_context(), order, mail=True))
     assert desk.alerts(world) == []
 
 
@@ -202,7 +202,7 @@ def test_a_message_that_is_given_up_still_stays_to_be_looked_at(shop_with_mail: 
     send(world)
     desk.pack(world, order, order_context=order_context(world))
     assert (send(world).sent, states(world), desk.alerts(world)) == (1, ["failed", "sent"], ["customer_mail"])
-    asyncio.run(retry_order(world.engine(), order))
+    asyncio.run(retry_order(world.sync_context(), order))
     assert desk.alerts(world) == ["customer_mail"]
 
 
@@ -371,7 +371,7 @@ def test_a_message_that_is_being_sent_is_left_to_who_sends_it(shop_with_mail: Wo
         "UPDATE customer_mails SET state = 'sending', next_attempt_at = '2099-01-01 00:00:00.000000'",
     )
     assert send_again(world.database, ["failed", "unsure"]) == 0
-    assert asyncio.run(retry_order(world.engine(), order, mail=True)).messages == 0
+    assert asyncio.run(retry_order(world.sync_context(), order, mail=True)).messages == 0
     report = send(world)
     assert (report.sent, report.failed, states(world)) == (0, 0, ["sending"])
 

@@ -31,7 +31,7 @@ def away(minutes: float) -> str:
 def quantity(world: World) -> int:
     """What the order asks for, and has."""
     (line,) = desk.lines(world, "X-1")
-    assert line.taken - line.released == line.quantity
+    assert line.allocated - line.released == line.quantity
     return int(line.quantity)
 
 
@@ -153,9 +153,9 @@ def test_a_poll_that_began_before_an_event_came_does_not_undo_it(world: World) -
     desk.told(world, at(4))
     asked = world.database.now() - timedelta(seconds=1)
     desk.told(world, at(5, 7))
-    import_orders_read(world.engine(), [read_order(at(4))], read_at=asked)
+    import_orders_read(world.sync_context(), [read_order(at(4))], read_at=asked)
     assert (quantity(world), desk.stock(world, product)) == (7, 43)
-    import_orders_read(world.engine(), [read_order(at(4))], read_at=world.database.now())
+    import_orders_read(world.sync_context(), [read_order(at(4))], read_at=world.database.now())
     assert (quantity(world), desk.stock(world, product)) == (2, 48)
 
 

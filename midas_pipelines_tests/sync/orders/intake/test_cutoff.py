@@ -38,7 +38,7 @@ def test_an_order_on_record_is_followed_whenever_it_was_placed(
 ) -> None:
     product = add_product(world.database, sku="A", stock_quantity=5)
     paper.polled(world, placed(OLD))
-    world.engine(orders_since=LIMIT)
+    world.sync_context(orders_since=LIMIT)
     report(world, placed(OLD, status=status))
     assert (desk.order(world, "X-1").status, desk.stock(world, product)) == (status, 5)
     desk.assert_whole(world)
@@ -50,7 +50,7 @@ def test_an_order_on_record_that_cannot_be_read_any_more_is_followed_too(
 ) -> None:
     add_product(world.database, sku="A", stock_quantity=5)
     paper.polled(world, placed(OLD))
-    world.engine(orders_since=LIMIT)
+    world.sync_context(orders_since=LIMIT)
     report(world, placed(OLD, status="processing", items="A"))
     assert desk.order(world, "X-1").status == "processing"
 
@@ -66,15 +66,15 @@ LEFT_OUT: dict[str, Raw] = {
 @pytest.mark.parametrize("order", LEFT_OUT.values(), ids=LEFT_OUT)
 def test_an_older_order_leaves_no_trace(world: World, report: Report, order: Raw) -> None:
     product = add_product(world.database, sku="A", stock_quantity=5)
-    world.engine(orders_since=LIMIT)
+    world.sync_context(orders_since=LIMIT)
     report(world, order)
     assert (on_record(world), desk.stock(world, product)) == (0, 5)
 
 
 def test_an_event_of_an_unknown_day_waits_for_the_poll(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=5)
-    world.engine(orders_since=LIMIT)
-    (told,) = import_order_webhooks(world.engine(), [placed(None)], Vault(None))
+    world.sync_context(orders_since=LIMIT)
+    (told,) = import_order_webhooks(world.sync_context(), [placed(None)], Vault(None))
     assert told.ended == "applied"
     assert "next poll" in str(told.reason)
     assert (on_record(world), desk.stock(world, product)) == (0, 5)
@@ -86,9 +86,11 @@ def test_an_event_of_an_unknown_day_waits_for_the_poll(world: World) -> None:
 
 def test_events_of_one_batch_are_judged_by_what_they_say_together(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=5)
-    world.engine(orders_since=LIMIT)
+    world.sync_context(orders_since=LIMIT)
     later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    found = import_order_webhooks(world.engine(), [placed(NEW), placed(None, updated_at=later)], Vault(None))
+    found = import_order_webhooks(
+        world.sync_context(), [placed(NEW), placed(None, updated_at=later)], Vault(None)
+    )
     assert [(one.ended, one.reason is None) for one in found] == [("superseded", False), ("applied", True)]
     assert (on_record(world), desk.stock(world, product)) == (1, 3)
 
@@ -96,7 +98,7 @@ def test_events_of_one_batch_are_judged_by_what_they_say_together(world: World) 
 def test_a_person_may_have_an_older_order_imported_that_was_set_aside(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=5)
     paper.polled(world, placed(OLD, items="A"))
-    world.engine(orders_since=LIMIT)
+    world.sync_context(orders_since=LIMIT)
     paper.polled(world, placed(OLD))
     assert (desk.order(world, "X-1").outcome, desk.stock(world, product)) == ("quarantined", 5)
     assert desk.retry(world, "X-1").imported

@@ -66,10 +66,10 @@ def test_an_import_that_dies_at_any_statement_is_done_whole_in_the_end(world: Wo
         sale("MORE", 3, line("A", 4)),
         sale("NEW", 6, line("A", 2), line("U", 1)),
     ]
-    engine, number, seen = world.engine(), 1, Counter({"died": 1})
+    context, number, seen = world.sync_context(), 1, Counter({"died": 1})
     while seen["died"]:
         with dying_at(world, number) as seen:
-            import_order_webhooks(engine, batch, Vault(None))
+            import_order_webhooks(context, batch, Vault(None))
             allocate_pending_lines(world.database)
         desk.assert_whole(world)
         number += 2  # what was done meanwhile shifts the others

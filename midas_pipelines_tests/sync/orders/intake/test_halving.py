@@ -46,7 +46,7 @@ def take_number(world: World, order_id: str) -> None:
 def held(world: World) -> dict[str, int]:
     """What each order holds, the first imported first."""
     query = (
-        "SELECT o.marketplace_order_id, l.taken FROM marketplace_orders o JOIN marketplace_order_lines l "
+        "SELECT o.marketplace_order_id, l.allocated FROM marketplace_orders o JOIN marketplace_order_lines l "
         "ON l.order_id = o.id ORDER BY o.local_order_id"
     )
     return dict(tuple(row) for row in rows(world.database, query))

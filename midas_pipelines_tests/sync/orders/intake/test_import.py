@@ -69,7 +69,7 @@ def test_an_order_arrives_with_its_lines_its_stock_and_its_story(world: World) -
     report = world.import_orders()
     assert (report.fetched, report.imported, report.exceptions, report.failed) == (1, 1, 0, 0)
     assert stock_of(world, product) == 7
-    assert [line.taken for line in lines_of(world, order)] == [3]
+    assert [line.allocated for line in lines_of(world, order)] == [3]
     local = rows(world.database, "SELECT total_amount, status, order_number FROM orders")[0]
     assert (Decimal(str(local[0])), local[1], local[2]) == (Decimal("34.99"), "pending", f"4S-{order}")
     steps = rows(world.database, "SELECT step FROM order_processing_logs ORDER BY id")
@@ -184,11 +184,11 @@ def test_stock_never_falls_below_zero_under_eight_importers_and_the_shop_itself(
 
     at_once([*(importer(number) for number in range(8)), shop_sells])
     assert_ledger_explains(world.database)
-    taken = value(world.database, "SELECT sum(taken) FROM marketplace_order_lines")
+    taken = value(world.database, "SELECT sum(allocated) FROM marketplace_order_lines")
     changed = "SELECT coalesce(sum(delta), 0) FROM inventory_changes WHERE cause = 'changed'"
     sold = -value(world.database, changed)
     assert sum(stock_of(world, product) for product in products) == 40 - taken - sold
-    backordered = value(world.database, "SELECT sum(quantity - taken) FROM marketplace_order_lines")
+    backordered = value(world.database, "SELECT sum(quantity - allocated) FROM marketplace_order_lines")
     assert taken + backordered == 64
 
 
@@ -216,7 +216,7 @@ def test_dying_in_the_middle_of_an_import_leaves_nothing_half_done(
 
 def test_the_second_poll_reads_only_what_changed_since_the_watermark(world: World) -> None:
     add_product(world.database, sku="A", stock_quantity=100)
-    world.engine(orders_overlap_minutes=0)
+    world.sync_context(orders_overlap_minutes=0)
     old = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
     world.place(("A", 1), created_at=old, updated_at=old)
     world.place(("A", 1))
@@ -282,7 +282,7 @@ def test_a_backfill_moves_no_watermark(world: World) -> None:
 
 
 def test_orders_before_the_first_day_are_left_alone(world: World) -> None:
-    world.engine(orders_since=datetime.now(UTC) - timedelta(days=1))
+    world.sync_context(orders_since=datetime.now(UTC) - timedelta(days=1))
     old = (datetime.now(UTC) - timedelta(days=2)).isoformat()
     world.place(("A", 1), created_at=old)
     world.place(("A", 1))
@@ -307,8 +307,8 @@ def test_shortage_goes_to_the_later_order(world: World) -> None:
     second = world.place(("A", 4))
     first = world.place(("A", 3), created_at=early)
     world.import_orders()
-    assert [line.taken for line in lines_of(world, first)] == [3]
-    assert [line.taken for line in lines_of(world, second)] == [2]
+    assert [line.allocated for line in lines_of(world, first)] == [3]
+    assert [line.allocated for line in lines_of(world, second)] == [2]
     assert (order_of(world, first).exception, order_of(world, second).exception) == (None, "oversold")
     assert stock_of(world, product) == 0
     assert_ledger_explains(world.database)
@@ -318,7 +318,7 @@ def test_one_item_on_two_lines_is_taken_line_by_line(world: World) -> None:
     add_product(world.database, sku="A", stock_quantity=5)
     order = world.place(("A", 3), ("A", 3))
     world.import_orders()
-    assert [line.taken for line in lines_of(world, order)] == [3, 2]
+    assert [line.allocated for line in lines_of(world, order)] == [3, 2]
     assert_ledger_explains(world.database)
 
 
@@ -326,7 +326,7 @@ def test_stock_that_is_negative_already_gives_nothing(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=-3)
     order = world.place(("A", 1))
     world.import_orders()
-    assert (stock_of(world, product), lines_of(world, order)[0].taken) == (-3, 0)
+    assert (stock_of(world, product), lines_of(world, order)[0].allocated) == (-3, 0)
 
 
 QUANTITIES: dict[str, tuple[Any, int, int, str]] = {
@@ -344,7 +344,7 @@ def test_an_odd_quantity_is_imported_for_a_person_to_see(
     world.sandbox.state.place(order_json() | {"items": [{"sku": "A", "quantity": given, "price": "10.00"}]})
     assert world.import_orders().imported == 1
     line = lines_of(world, "X-1")[0]
-    assert (line.quantity, line.taken) == (kept, taken)
+    assert (line.quantity, line.allocated) == (kept, taken)
     assert flaw in order_of(world, "X-1").exception
     assert stock_of(world, product) == 5 - taken
 
@@ -377,7 +377,7 @@ def test_an_order_of_250_lines_is_imported_whole(world: World) -> None:
         )
     order = world.place(*((f"P{number:03}", 1) for number in range(250)))
     assert world.import_orders().imported == 1
-    assert sum(line.taken for line in lines_of(world, order)) == 250
+    assert sum(line.allocated for line in lines_of(world, order)) == 250
     assert_ledger_explains(world.database)
 
 
@@ -396,7 +396,7 @@ SCRIPTS: dict[str, Any] = {
 @pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS)
 @pytest.mark.parametrize("key", [None, Fernet.generate_key().decode()], ids=["plain", "sealed"])
 def test_texts_in_any_script_are_imported(world: World, text: str, key: str | None) -> None:
-    world.engine(payload_key=key)
+    world.sync_context(payload_key=key)
     raw = order_json(order_id=f"X-{text}"[:150], customer={"name": text}, shipping_address={"line1": text})
     raw["items"][0] |= {"title": text, "sku": text}
     world.sandbox.state.orders["X-1"] = raw
@@ -677,7 +677,7 @@ def test_no_personal_data_is_readable_in_our_tables(
     raw = order_json(**(PERSON | broken))
     raw["items"][0]["gift_message"] = "for secret-friend"
     world.sandbox.state.orders["X-1"] = raw
-    world.engine(payload_key=key)
+    world.sync_context(payload_key=key)
     world.import_orders()
     assert "secret" not in read_all_of_ours(world.database).lower()
     opened = Vault(world.settings.payload_key).open(order_of(world, "X-1").payload)
@@ -687,11 +687,11 @@ def test_no_personal_data_is_readable_in_our_tables(
 
 def test_a_sealed_payload_opens_with_an_older_key_and_not_without(world: World) -> None:
     old, new = (Fernet.generate_key().decode() for _ in range(2))
-    world.engine(payload_key=old)
+    world.sync_context(payload_key=old)
     world.sandbox.state.place(order_json())
     world.import_orders()
     payload = order_of(world, "X-1").payload
-    world.engine(payload_key=f"{new},{old}")
+    world.sync_context(payload_key=f"{new},{old}")
     assert Vault(world.settings.payload_key).open(payload)["id"] == "X-1"
     with pytest.raises(ValueError, match="MIDAS_PAYLOAD_KEY"):
         Vault(None).open(payload)

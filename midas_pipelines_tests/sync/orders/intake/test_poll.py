@@ -128,7 +128,7 @@ def test_an_order_that_arrives_in_front_is_read_by_the_next_poll(
 def test_an_order_that_moves_to_the_end_hides_none_for_good(
     world: World, monkeypatch: pytest.MonkeyPatch, also: str | None
 ) -> None:
-    world.engine(orders_overlap_minutes=0, orders_look_back_hours=0)
+    world.sync_context(orders_overlap_minutes=0, orders_look_back_hours=0)
     place(world, "FIRST", -100, -1)
     world.import_orders()
     place_many(world, 150, placed=-200)  # found by their change alone
@@ -212,7 +212,7 @@ def test_an_order_older_than_the_watermark_is_taken_when_it_is_told(world: World
 
 @pytest.mark.parametrize(("hours", "found"), [(0, 0), (2, 0), (48, 1)])
 def test_how_far_the_poll_looks_back(world: World, hours: int, found: int) -> None:
-    world.engine(orders_look_back_hours=hours)
+    world.sync_context(orders_look_back_hours=hours)
     late_order(world)
     paper.move_cursor(world, LOOK_BACK, hours=1)
     assert world.import_orders().imported == found

@@ -101,7 +101,7 @@ def test_a_number_that_the_formats_do_not_know_is_doubtful_and_a_person_may_insi
     with pytest.raises(BadTracking) as bad:
         tracking(carrier, number)
     assert bad.value.doubtful
-    assert tracking(carrier, number, anyway=True).number == "".join(number.split()).upper()
+    assert tracking(carrier, number, force=True).number == "".join(number.split()).upper()
 
 
 NAMES = {
@@ -139,10 +139,10 @@ PAGES = {
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
-@pytest.mark.parametrize("anyway", [False, True])
+@pytest.mark.parametrize("force", [False, True])
 def test_a_page_that_no_browser_should_be_sent_to_is_refused(page: str, anyway: bool) -> None:
     with pytest.raises(BadTracking, match="address with https://"):
-        tracking("UPS", "1Z5R89390357567127", url=page, anyway=anyway)
+        tracking("UPS", "1Z5R89390357567127", url=page, force=anyway)
     assert usable_page(page) is None
 
 
@@ -150,13 +150,13 @@ def test_a_page_that_no_browser_should_be_sent_to_is_refused(page: str, anyway: 
 @pytest.mark.parametrize("carrier", ["UPS", "Pigeon"])
 def test_what_is_no_number_at_all_nobody_may_insist_on(carrier: str, number: str) -> None:
     with pytest.raises(BadTracking) as bad:
-        tracking(carrier, number, anyway=True)
+        tracking(carrier, number, force=True)
     assert not bad.value.doubtful
 
 
 @pytest.mark.parametrize("number", ["a/b?c#d", "../../evil", "1&x=2", "<b>"])
 def test_an_odd_number_adds_nothing_to_the_address_of_its_page(number: str) -> None:
-    page = tracking("UPS", number, anyway=True).url
+    page = tracking("UPS", number, force=True).url
     assert page is not None
     assert page.startswith("https://www.ups.com/track?tracknum=")
     assert not set("?#&<>") & set(page.removeprefix("https://www.ups.com/track?tracknum="))
@@ -193,7 +193,7 @@ def test_an_unknown_carrier_is_taken_as_it_is() -> None:
 
 
 def test_a_person_may_insist() -> None:
-    assert tracking("UPS", "123456789", anyway=True).number == "123456789"
+    assert tracking("UPS", "123456789", force=True).number == "123456789"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class Line:
     """A line of which so many units were sold, taken, given back, shipped and returned."""
 
     quantity: int = 0
-    taken: int = 0
+    allocated: int = 0
     released: int = 0
     shipped: int = 0
     returned: int = 0
@@ -79,9 +79,9 @@ def test_each_unit_that_was_taken_is_in_one_place(all_shipped: bool) -> None:
     for line in possible():
         assert (
             on_shelf(line, all_shipped=all_shipped) + away(line, all_shipped=all_shipped) + line.released
-            == line.taken
+            == line.allocated
         )
-        assert 0 <= left_to_ship(line) <= line.taken
+        assert 0 <= left_to_ship(line) <= line.allocated
 
 
 def test_an_edit_gives_back_no_unit_that_has_left() -> None:
@@ -90,7 +90,7 @@ def test_an_edit_gives_back_no_unit_that_has_left() -> None:
             continue
         change = shift(
             wanted=wanted,
-            taken=line.taken,
+            allocated=line.allocated,
             released=line.released,
             backordered=backordered,
             shipped=line.shipped,

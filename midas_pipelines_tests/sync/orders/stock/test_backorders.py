@@ -15,8 +15,8 @@ def test_an_oversold_sale_is_told_once_and_owes_the_rest(world: World) -> None:
     first = world.place(("A", 5))
     second = world.place(("A", 1))
     world.import_orders()
-    assert [(line.taken, line.backordered) for line in desk.lines(world, first)] == [(2, 3)]
-    assert [(line.taken, line.backordered) for line in desk.lines(world, second)] == [(0, 1)]
+    assert [(line.allocated, line.backordered) for line in desk.lines(world, first)] == [(2, 3)]
+    assert [(line.allocated, line.backordered) for line in desk.lines(world, second)] == [(0, 1)]
     assert desk.alerts(world) == ["oversold"]
     desk.assert_whole(world)
 
