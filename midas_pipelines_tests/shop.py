@@ -98,3 +98,23 @@ def _insert(shop: Database, table: sa.Table, row: dict[str, Any]) -> int:
     with shop.writing() as connection:
         made: int = connection.execute(sa.insert(table).values(row).returning(table.c.id)).scalar_one()
     return made
+
+
+def assert_ledger_explains(database: Database) -> None:
+    """Sum of deltas and last quantity equal the stock of every item, and nothing is negative."""
+    for table, product, variant in (("products", "s.id", "0"), ("product_variants", "s.product_id", "s.id")):
+        mine = f"l.product_id = {product} AND coalesce(l.variant_id, 0) = {variant}"
+        wrong = rows(
+            database,
+            f"SELECT s.id, s.stock_quantity FROM {table} s WHERE s.stock_quantity < 0 OR s.stock_quantity <> "
+            f"(SELECT sum(delta) FROM inventory_changes l WHERE {mine}) OR s.stock_quantity <> "
+            f"(SELECT quantity_after FROM inventory_changes l WHERE {mine} ORDER BY l.id DESC LIMIT 1)",
+        )
+        assert wrong == []
+
+
+HARM = {
+    "zeroed": "UPDATE products SET stock_quantity = 0 WHERE id <= :most",
+    "removed": "UPDATE products SET status = 'archived' WHERE id <= :most",
+    "repriced": "UPDATE products SET price = price + 1 WHERE id <= :most",
+}

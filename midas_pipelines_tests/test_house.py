@@ -14,6 +14,7 @@ import midas_pipelines
 PACKAGE = Path(midas_pipelines.__file__).parent
 ROOT = PACKAGE.parent
 MODULES = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+TESTS = Path(__file__).parent
 NAMED_FILE = re.compile(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|yaml))`")
 
 
@@ -56,3 +57,16 @@ def test_every_decision_is_in_the_index() -> None:
     numbers = [int(path.name[:4]) for path in sorted(folder.glob("[0-9]*.md"))]
     assert numbers == list(range(1, len(numbers) + 1))
     assert [path.name for path in folder.glob("[0-9]*.md") if f"({path.name})" not in index] == []
+
+
+def test_no_test_module_imports_another() -> None:
+    found = [
+        str(path.relative_to(TESTS))
+        for path in sorted(TESTS.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom | ast.Import)
+        for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+        if (name.startswith("midas_pipelines_tests") and name.rpartition(".")[2].startswith("test_"))
+        or name.startswith("test_")
+    ]
+    assert found == []

@@ -80,3 +80,9 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     """Which checks of the run passed."""
     return {found.check_name: found.passed for found in result.get_asset_check_evaluations()}
+
+
+def evaluation(result: dg.ExecuteInProcessResult, check: str) -> dg.AssetCheckEvaluation:
+    """What the run found by this check."""
+    (found,) = [one for one in result.get_asset_check_evaluations() if one.check_name == check]
+    return found

@@ -9,11 +9,35 @@ import dagster as dg
 import pytest
 
 from midas_pipelines.definitions import defs
-from midas_pipelines_tests.defs.conftest import Execute
-from midas_pipelines_tests.defs.test_jobs import BREAKAGES
+from midas_pipelines_tests.defs.conftest import Execute, evaluation
 from midas_pipelines_tests.shop import add_product, add_variant, run
 from midas_pipelines_tests.sync.world import World
 
+BREAKAGES = {
+    "no_negative_stock": ("UPDATE products SET stock_quantity = -1", "inventory_push"),
+    "ledger_explains_stock": ("DELETE FROM inventory_changes", "inventory_push"),
+    "order_totals_add_up": ("UPDATE orders SET total_amount = total_amount + 1", "order_import"),
+    "one_shop_order_each": ("DELETE FROM marketplace_orders", "order_import"),
+    "deductions_equal_items": (
+        "UPDATE marketplace_order_lines SET allocated = allocated + 1",
+        "order_import",
+    ),
+    "webhooks_come_to_an_end": (
+        "INSERT INTO marketplace_webhooks (webhook_id, type, payload, received_at) "
+        "VALUES ('w-1', 'order.created', 'x', '2026-01-01 00:00:00+00:00')",
+        "order_import",
+    ),
+    "statuses_never_go_back": (
+        "INSERT INTO order_processing_logs (marketplace_order_id, step) "
+        "SELECT marketplace_order_id, 'delivered' FROM marketplace_orders",
+        "status_sync",
+    ),
+    "no_order_waits_for_a_person": ("UPDATE marketplace_orders SET exception = 'quantity'", "order_import"),
+    "no_order_open_too_long": (
+        "UPDATE marketplace_orders SET placed_at = '2020-01-01 00:00:00+00:00'",
+        "order_import",
+    ),
+}
 WARNINGS = {
     "skus_unique",
     "content_matches",
@@ -62,11 +86,6 @@ BROKEN: dict[str, tuple[Callable[[World], None], str]] = {
     "one_product_per_sku": (with_a_twin, "consistency_check"),
     "nothing_sold_out_that_sells": (by_sql("UPDATE products SET stock_quantity = 0"), "stock_watch"),
 }
-
-
-def evaluation(result: dg.ExecuteInProcessResult, check: str) -> dg.AssetCheckEvaluation:
-    (found,) = [one for one in result.get_asset_check_evaluations() if one.check_name == check]
-    return found
 
 
 @pytest.mark.parametrize("check", BROKEN)

@@ -6,7 +6,7 @@ import pytest
 
 from midas_pipelines.definitions import defs
 from midas_pipelines_tests.defs.conftest import Execute, checks, failure, metadata
-from midas_pipelines_tests.shop import add_product, add_variant, run
+from midas_pipelines_tests.shop import add_product, add_variant
 from midas_pipelines_tests.sync.world import World
 
 
@@ -120,42 +120,6 @@ ORDER_CHECKS = (
     "orders_are_fresh",
     "webhooks_come_to_an_end",
 )
-BREAKAGES = {
-    "no_negative_stock": ("UPDATE products SET stock_quantity = -1", "inventory_push"),
-    "ledger_explains_stock": ("DELETE FROM inventory_changes", "inventory_push"),
-    "order_totals_add_up": ("UPDATE orders SET total_amount = total_amount + 1", "order_import"),
-    "one_shop_order_each": ("DELETE FROM marketplace_orders", "order_import"),
-    "deductions_equal_items": (
-        "UPDATE marketplace_order_lines SET allocated = allocated + 1",
-        "order_import",
-    ),
-    "webhooks_come_to_an_end": (
-        "INSERT INTO marketplace_webhooks (webhook_id, type, payload, received_at) "
-        "VALUES ('w-1', 'order.created', 'x', '2026-01-01 00:00:00+00:00')",
-        "order_import",
-    ),
-    "statuses_never_go_back": (
-        "INSERT INTO order_processing_logs (marketplace_order_id, step) "
-        "SELECT marketplace_order_id, 'delivered' FROM marketplace_orders",
-        "status_sync",
-    ),
-    "no_order_waits_for_a_person": ("UPDATE marketplace_orders SET exception = 'quantity'", "order_import"),
-    "no_order_open_too_long": (
-        "UPDATE marketplace_orders SET placed_at = '2020-01-01 00:00:00+00:00'",
-        "order_import",
-    ),
-}
-
-
-@pytest.mark.parametrize("check", BREAKAGES)
-def test_a_broken_invariant_fails_its_check(environment: World, execute: Execute, check: str) -> None:
-    statement, job = BREAKAGES[check]
-    add_product(environment.database, sku="A-1", stock_quantity=3)
-    execute("full_sync")
-    environment.place(("A-1", 1))
-    execute("order_import")
-    run(environment.database, statement)
-    assert checks(execute(job))[check] is False
 
 
 def test_two_items_of_one_sku_fail_the_check(environment: World, execute: Execute) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import time
 import uuid
@@ -132,3 +133,34 @@ def running_gateway(world: World, *, with_worker: bool = True, **changes: Any) -
             server.should_exit = True
             thread.join(30)
             assert not thread.is_alive()
+
+
+def sale(sku: str, **fields: Any) -> dict[str, Any]:
+    """An order for two of a SKU, as an event carries it."""
+    order = {
+        "id": "A-1",
+        "status": "pending",
+        "created_at": "2026-11-23T10:00:00Z",
+        "updated_at": "2026-11-23T10:00:00Z",
+        "currency": "USD",
+        "total": "20.00",
+        "sales_channel": "amazon",
+        "customer": {"email": "buyer@example.com", "name": "Sample Buyer"},
+        "shipping_address": {"line1": "1 Sample Street", "city": "Faketown"},
+        "items": [{"sku": sku, "quantity": 2, "price": "10.00"}],
+    }
+    return order | fields
+
+
+def exchange(gateway: Gateway, sent: bytes) -> bytes:
+    """What comes back on a connection of its own until it is closed or idle for a while."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=3) as connection:
+        received = b""
+        try:
+            connection.sendall(sent)
+            while part := connection.recv(65536):
+                received += part
+        except (TimeoutError, ConnectionError):
+            pass
+        return received

@@ -25,7 +25,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.conftest import create_upgraded_shop
 from midas_pipelines_tests.copies import SqliteCopies, connect
-from midas_pipelines_tests.gateway.running import Gateway, running_gateway
+from midas_pipelines_tests.gateway.running import Gateway, exchange, running_gateway
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.conftest import background_sandbox  # noqa: F401 - a fixture
 from midas_pipelines_tests.sync.world import World
@@ -204,17 +204,3 @@ def test_many_slow_clients_hold_nobody_up(attacked: Gateway) -> None:
     assert attacked.call("GET", "/healthz").status_code == 200
     for one in slow:
         one.close()
-
-
-def exchange(gateway: Gateway, sent: bytes) -> bytes:
-    """What comes back on a connection of its own until it is closed or idle for a while."""
-    host, port = gateway.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=3) as connection:
-        received = b""
-        try:
-            connection.sendall(sent)
-            while part := connection.recv(65536):
-                received += part
-        except (TimeoutError, ConnectionError):
-            pass
-        return received

@@ -15,8 +15,7 @@ from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines.sync.orders.intake.pages import OrderReport
 from midas_pipelines.sync.realtime.push_loop import PushLoop
 from midas_pipelines.sync.rules.edit import set_rule
-from midas_pipelines_tests.gateway.running import Gateway, running_gateway
-from midas_pipelines_tests.gateway.test_webhooks import sale
+from midas_pipelines_tests.gateway.running import Gateway, running_gateway, sale
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 

@@ -13,8 +13,7 @@ from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines.sync.realtime.debounce import RECENT_SECONDS
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
-from midas_pipelines_tests.shop import add_product, rows, run, value
-from midas_pipelines_tests.sync.listings.test_brake import HARM
+from midas_pipelines_tests.shop import HARM, add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
 OPEN_ALERTS = "SELECT count(*) FROM alerts WHERE kind = 'brake' AND cleared_at IS NULL"

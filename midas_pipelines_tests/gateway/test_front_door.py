@@ -18,8 +18,7 @@ from midas_pipelines.gateway.api.limits import key_of
 from midas_pipelines.gateway.signatures import BadSignature, Verifier
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.gateway.conftest import Start
-from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, signed
-from midas_pipelines_tests.gateway.test_attacked import exchange
+from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, exchange, signed
 
 EVENT = {"type": "order.created", "data": {"id": "A-1"}}
 

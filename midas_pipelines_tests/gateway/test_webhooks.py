@@ -8,33 +8,16 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines_tests.gateway.conftest import Start
-from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, signed
+from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, sale, signed
 from midas_pipelines_tests.shop import add_product, rows, value
 
 OTHER = "whsec_" + "b3RoZXItc2VjcmV0LW90aGVyLXNlY3JldC0wMQ"
 STOCK = "SELECT stock_quantity FROM products WHERE id = :id"
-
-
-def sale(sku: str, **fields: Any) -> dict[str, Any]:
-    order = {
-        "id": "A-1",
-        "status": "pending",
-        "created_at": "2026-11-23T10:00:00Z",
-        "updated_at": "2026-11-23T10:00:00Z",
-        "currency": "USD",
-        "total": "20.00",
-        "sales_channel": "amazon",
-        "customer": {"email": "buyer@example.com", "name": "Sample Buyer"},
-        "shipping_address": {"line1": "1 Sample Street", "city": "Faketown"},
-        "items": [{"sku": sku, "quantity": 2, "price": "10.00"}],
-    }
-    return order | fields
 
 
 def outcomes(gateway: Gateway) -> list[str]:

@@ -21,8 +21,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.notifications import Notifications
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.gateway.conftest import Start
-from midas_pipelines_tests.gateway.running import SECRET, Gateway, running_gateway
-from midas_pipelines_tests.gateway.test_webhooks import sale
+from midas_pipelines_tests.gateway.running import SECRET, Gateway, running_gateway, sale
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 

@@ -19,8 +19,7 @@ from midas_pipelines.sandbox.state import Json, now_text
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.context import ChannelDown, SyncContext
-from midas_pipelines_tests.shop import add_product, add_variant, run, value
-from midas_pipelines_tests.sync.orders.intake.test_import import assert_ledger_explains
+from midas_pipelines_tests.shop import add_product, add_variant, assert_ledger_explains, run, value
 from midas_pipelines_tests.sync.syncing import one_sync
 from midas_pipelines_tests.sync.world import World, items_for_sale
 

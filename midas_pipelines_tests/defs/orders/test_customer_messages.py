@@ -11,8 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from midas_pipelines_tests.defs.conftest import Execute, failure, metadata
-from midas_pipelines_tests.defs.test_checks import evaluation
+from midas_pipelines_tests.defs.conftest import Execute, evaluation, failure, metadata
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.orders import desk

@@ -11,14 +11,8 @@ import pytest
 from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, PlanRefused, make_plan, read_plan
 from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
-from midas_pipelines_tests.shop import add_product, run, value
+from midas_pipelines_tests.shop import HARM, add_product, run, value
 from midas_pipelines_tests.sync.world import World
-
-HARM = {
-    "zeroed": "UPDATE products SET stock_quantity = 0 WHERE id <= :most",
-    "removed": "UPDATE products SET status = 'archived' WHERE id <= :most",
-    "repriced": "UPDATE products SET price = price + 1 WHERE id <= :most",
-}
 
 
 @pytest.fixture

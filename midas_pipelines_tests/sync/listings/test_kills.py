@@ -9,8 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from midas_pipelines_tests.shop import add_product, run, value
-from midas_pipelines_tests.sync.orders.intake.test_import import assert_ledger_explains
+from midas_pipelines_tests.shop import add_product, assert_ledger_explains, run, value
 from midas_pipelines_tests.sync.syncing import start_syncing
 from midas_pipelines_tests.sync.world import World
 

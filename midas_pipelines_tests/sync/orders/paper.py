@@ -59,3 +59,19 @@ def move_cursor(world: World, name: str, hours: float) -> None:
     )
     statement = f"UPDATE midas_cursors SET moment = {change} WHERE name = :name"
     run(world.database, statement, seconds=round(hours * 3600), name=name)
+
+
+def order_json(
+    sku: str | None = "A", quantity: int = 1, order_id: str = "X-1", **fields: Any
+) -> dict[str, Any]:
+    """An order of one line at 10.00, as 4Seller would write it."""
+    row = {
+        "id": order_id,
+        "status": "pending",
+        "created_at": "2026-01-02T03:04:05Z",
+        "updated_at": "2026-01-02T03:04:05Z",
+        "currency": "USD",
+        "total": f"{10 * quantity}.00",
+        "items": [{"sku": sku, "quantity": quantity, "price": "10.00"}],
+    }
+    return row | fields

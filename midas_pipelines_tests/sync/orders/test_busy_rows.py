@@ -20,7 +20,7 @@ from midas_pipelines.sync.orders.intake.webhook import import_order_webhooks
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
+from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
 
 IMPORTED = "SELECT count(*) FROM marketplace_orders WHERE outcome = 'imported'"

@@ -9,7 +9,7 @@ from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.stock.unmapped import CannotMap, map_line
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
+from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
 
 ALIKE = ["X-1", "x-1", " X-1", "X-1 ", "X-\u00e9", "X-e\u0301", "X_1", "X%"]

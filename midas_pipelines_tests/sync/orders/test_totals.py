@@ -11,8 +11,7 @@ from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, line
+from midas_pipelines_tests.sync.orders.paper import Raw, line, order_json
 from midas_pipelines_tests.sync.world import World
 
 

@@ -9,8 +9,7 @@ import pytest
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, Report
+from midas_pipelines_tests.sync.orders.paper import Raw, Report, order_json
 from midas_pipelines_tests.sync.world import World
 
 WHOLE: Raw = order_json(

@@ -10,8 +10,7 @@ from midas_pipelines.sync.orders.model.locking import lock_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines_tests.shop import add_product, rows, value
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import line
+from midas_pipelines_tests.sync.orders.paper import line, order_json
 from midas_pipelines_tests.sync.world import World
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw
+from midas_pipelines_tests.sync.orders.paper import Raw, order_json
 from midas_pipelines_tests.sync.world import World
 
 

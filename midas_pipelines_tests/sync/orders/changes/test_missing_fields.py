@@ -12,8 +12,7 @@ from midas_pipelines.store.orders.checks import orders_by_day, stale_orders
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.customer_mail import letterbox
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, Report
+from midas_pipelines_tests.sync.orders.paper import Raw, Report, order_json
 from midas_pipelines_tests.sync.world import World
 
 BOTH_WAYS = pytest.mark.parametrize("report", [paper.polled, paper.told])

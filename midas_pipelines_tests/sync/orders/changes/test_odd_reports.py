@@ -11,8 +11,7 @@ from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.retry import dismiss
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, holdings, line
+from midas_pipelines_tests.sync.orders.paper import Raw, holdings, line, order_json
 from midas_pipelines_tests.sync.world import World
 
 FULL = order_json(quantity=2, customer={"name": "Ann"}, shipping_address={"line1": "Street 1"})

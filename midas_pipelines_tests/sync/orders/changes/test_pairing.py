@@ -15,8 +15,7 @@ from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.sync.orders.changes.edits import LinePairing, pair
 from midas_pipelines.sync.orders.model.lines import SoldLine
 from midas_pipelines.sync.orders.model.sale import read_sale
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import line
+from midas_pipelines_tests.sync.orders.paper import line, order_json
 
 ITEMS = {"A": (1, None), "B": (2, None), "V": (3, 7), "P-A": (1, None)}
 """What the shop has, by SKU or by 4Seller's product id; anything else is unmapped."""

@@ -9,8 +9,7 @@ from midas_pipelines.sync.orders.model.locking import lock_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, line
+from midas_pipelines_tests.sync.orders.paper import Raw, line, order_json
 from midas_pipelines_tests.sync.world import World
 
 

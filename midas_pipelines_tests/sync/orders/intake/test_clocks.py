@@ -12,8 +12,7 @@ from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.sync.orders.intake.read import import_orders_read
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw
+from midas_pipelines_tests.sync.orders.paper import Raw, order_json
 from midas_pipelines_tests.sync.world import World
 
 

@@ -12,8 +12,7 @@ from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.orders.intake.webhook import import_order_webhooks
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, Report
+from midas_pipelines_tests.sync.orders.paper import Raw, Report, order_json
 from midas_pipelines_tests.sync.world import World
 
 LIMIT = datetime(2026, 11, 1, tzinfo=UTC)

@@ -18,9 +18,9 @@ from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lin
 from midas_pipelines.sync.orders.stock.unmapped import map_known_lines, map_line
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk
-from midas_pipelines_tests.sync.orders.intake.test_import import at_once, order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, holdings, line, took
+from midas_pipelines_tests.sync.orders.paper import Raw, holdings, line, order_json, took
 from midas_pipelines_tests.sync.world import World
+from midas_pipelines_tests.threads import at_once
 
 
 class Died(BaseException):

@@ -22,8 +22,7 @@ from midas_pipelines_tests.conftest import create_upgraded_shop
 from midas_pipelines_tests.copies import PostgresCopies, connect
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, line
+from midas_pipelines_tests.sync.orders.paper import Raw, line, order_json
 from midas_pipelines_tests.sync.world import World
 
 

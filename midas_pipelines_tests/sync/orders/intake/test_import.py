@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,8 +21,10 @@ from midas_pipelines.store.schema.tables import marketplace_order_lines, marketp
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.intake.poll import WATERMARK, Window
 from midas_pipelines.sync.orders.model.sale import read_sale
-from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value
+from midas_pipelines_tests.shop import add_product, add_variant, assert_ledger_explains, rows, run, value
+from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
+from midas_pipelines_tests.threads import at_once
 
 
 def stock_of(world: World, product: int) -> int:
@@ -45,19 +46,6 @@ def lines_of(world: World, order_id: str) -> list[sa.Row[Any]]:
     query = query.where(marketplace_orders.c.marketplace_order_id == order_id)
     with world.database.reading() as connection:
         return list(connection.execute(query.order_by(marketplace_order_lines.c.line)))
-
-
-def assert_ledger_explains(database: Database) -> None:
-    """Sum of deltas and last quantity equal the stock of every item, and nothing is negative."""
-    for table, product, variant in (("products", "s.id", "0"), ("product_variants", "s.product_id", "s.id")):
-        mine = f"l.product_id = {product} AND coalesce(l.variant_id, 0) = {variant}"
-        wrong = rows(
-            database,
-            f"SELECT s.id, s.stock_quantity FROM {table} s WHERE s.stock_quantity < 0 OR s.stock_quantity <> "
-            f"(SELECT sum(delta) FROM inventory_changes l WHERE {mine}) OR s.stock_quantity <> "
-            f"(SELECT quantity_after FROM inventory_changes l WHERE {mine} ORDER BY l.id DESC LIMIT 1)",
-        )
-        assert wrong == []
 
 
 # once
@@ -97,43 +85,6 @@ def test_an_order_twice_in_one_page_counts_once_and_its_newest_word_holds(world:
     )
     assert (imported.imported, imported.duplicates) == (1, 2)
     assert (stock_of(world, product), order_of(world, "X-1").status) == (10, "cancelled")
-
-
-def order_json(
-    sku: str | None = "A", quantity: int = 1, order_id: str = "X-1", **fields: Any
-) -> dict[str, Any]:
-    """An order of one line at 10.00, as 4Seller would write it."""
-    row = {
-        "id": order_id,
-        "status": "pending",
-        "created_at": "2026-01-02T03:04:05Z",
-        "updated_at": "2026-01-02T03:04:05Z",
-        "currency": "USD",
-        "total": f"{10 * quantity}.00",
-        "items": [{"sku": sku, "quantity": quantity, "price": "10.00"}],
-    }
-    return row | fields
-
-
-def at_once(acts: list[Callable[[], object]]) -> None:
-    """Runs all of them at the same moment, each in a thread of its own; raises what one of them raised."""
-    barrier = threading.Barrier(len(acts))
-    failures: list[BaseException] = []
-
-    def work(act: Callable[[], object]) -> None:
-        barrier.wait()
-        try:
-            act()
-        except BaseException as failure:
-            failures.append(failure)
-
-    threads = [threading.Thread(target=work, args=(act,)) for act in acts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 def test_eight_importers_of_the_same_orders_import_each_once(world: World) -> None:

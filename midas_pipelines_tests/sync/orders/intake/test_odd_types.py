@@ -18,8 +18,7 @@ from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.orders.model.sale import read_sale, why_unreadable
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, Report, line
+from midas_pipelines_tests.sync.orders.paper import Raw, Report, line, order_json
 from midas_pipelines_tests.sync.world import World
 
 

@@ -24,8 +24,7 @@ from midas_pipelines.sync.orders.model.amounts import (
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, line
+from midas_pipelines_tests.sync.orders.paper import Raw, line, order_json
 from midas_pipelines_tests.sync.world import World
 
 

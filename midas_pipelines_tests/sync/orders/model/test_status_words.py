@@ -7,7 +7,7 @@ import pytest
 from midas_pipelines.fourseller.status import read_status
 from midas_pipelines_tests.shop import add_product, rows, value
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
+from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
 
 

@@ -17,8 +17,7 @@ from midas_pipelines.sync.orders.stock.backorders import allocate_backorders
 from midas_pipelines.sync.orders.stock.unmapped import map_line
 from midas_pipelines_tests.shop import add_product, add_variant, run
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, Report, holdings, line, took
+from midas_pipelines_tests.sync.orders.paper import Raw, Report, holdings, line, order_json, took
 from midas_pipelines_tests.sync.world import World
 
 BOTH_WAYS = pytest.mark.parametrize("report", [paper.polled, paper.told])

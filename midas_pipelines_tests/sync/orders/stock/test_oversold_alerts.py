@@ -14,8 +14,7 @@ from midas_pipelines.sync.orders.stock.release import restock_units
 from midas_pipelines.sync.orders.stock.unmapped import map_line
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper
-from midas_pipelines_tests.sync.orders.intake.test_import import order_json
-from midas_pipelines_tests.sync.orders.paper import Raw, line
+from midas_pipelines_tests.sync.orders.paper import Raw, line, order_json
 from midas_pipelines_tests.sync.world import World
 
 Act = Callable[[World, int], object]
