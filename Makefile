@@ -24,7 +24,7 @@ install: $(RUNTIME) ## make .venv and install what running needs, from requireme
 demo: $(RUNTIME) ## seed a shop, start a 4Seller sandbox, sync both ways, check, print what happened
 	@exec $(BIN)/midas demo $(ARGS)
 
-test: $(DEV) ## run the tests on SQLite and PostgreSQL; ARGS="-k claims" narrows them
+test: $(DEV) ## run the tests, those about SQL on SQLite and PostgreSQL; ARGS="-k claims" narrows them
 	@exec $(BIN)/python -m pytest -n 2 $(ARGS)
 
 dev: $(RUNTIME) ## start sandbox, gateway and Dagster UI on a sample shop; Ctrl-C stops all of it
@@ -46,7 +46,7 @@ bench: $(DEV) ## measure the promises of the README against the sandbox
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(DEV) ## run the whole system for a long while under faults and check that it converges
-	@exec $(BIN)/python -m pytest -m soak -s $(ARGS)
+	@MIDAS_TEST_DATABASES=both exec $(BIN)/python -m pytest -m soak -s $(ARGS)
 
 clean: ## remove .venv, caches and what the demo made
 	rm -rf .venv .midas .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

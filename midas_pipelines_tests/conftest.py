@@ -1,4 +1,8 @@
-"""Databases for the tests: each test gets a fresh one, on SQLite and on PostgreSQL.
+"""Databases for the tests: each test gets a fresh one, on SQLite, on PostgreSQL or once on each.
+
+A test below `store/` or `storefront/`, where the SQL is, runs on both. So does one marked `both_databases`: one about
+locks, concurrency, triggers, encodings, values that a column may refuse, or a whole walk. The others run on SQLite,
+which is faster; with MIDAS_TEST_DATABASES=both in the environment they too run on both.
 
 `database` is empty, `bare_shop` has the shop's tables, `shop` has the shop's and ours. The shop on PostgreSQL is
 made by the shop's own DDL (`storefront/storefront.sql`), on SQLite by `create_shop_tables`.
@@ -18,6 +22,7 @@ from midas_pipelines.storefront.sample import create_shop_tables
 from midas_pipelines_tests.copies import Copies, PostgresCopies, Prepare, SqliteCopies, connect
 from midas_pipelines_tests.postgres import PrivatePostgres
 
+WHERE_THE_SQL_IS = ("store", "storefront")
 SHOP_DDL = Path(__file__).parent / "storefront" / "storefront.sql"
 
 
@@ -42,9 +47,26 @@ def sqlite_copies() -> Iterator[SqliteCopies]:
     copies.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test that uses a database on one kind of it or on both."""
+    if "copies" in metafunc.fixturenames:
+        metafunc.parametrize("copies", databases_of(metafunc.definition), indirect=True)
+
+
+def databases_of(test: pytest.Item) -> tuple[str, ...]:
+    """The kinds of database that a test runs on."""
+    folder = test.path.relative_to(Path(__file__).parent).parts[0]
+    both = (
+        folder in WHERE_THE_SQL_IS
+        or test.get_closest_marker("both_databases") is not None
+        or os.environ.get("MIDAS_TEST_DATABASES") == "both"
+    )
+    return ("sqlite", "postgresql") if both else ("sqlite",)
+
+
+@pytest.fixture
 def copies(request: pytest.FixtureRequest) -> Copies:
-    """Both kinds of database, one after the other."""
+    """Databases of the kind that the test runs on; see `databases_of`."""
     made: Copies = request.getfixturevalue(f"{request.param}_copies")
     return made
 

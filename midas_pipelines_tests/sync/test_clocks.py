@@ -19,6 +19,8 @@ from midas_pipelines.sync.clocks import CLOCK_APART, note_clocks
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 FAR = "2999-01-01 00:00:00+00:00"
 
 

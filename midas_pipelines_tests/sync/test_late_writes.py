@@ -18,6 +18,8 @@ from midas_pipelines.sync.listings.send import send
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def item(world: World) -> int:

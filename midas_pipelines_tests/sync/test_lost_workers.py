@@ -19,6 +19,8 @@ from midas_pipelines.store.stock.checks import negative_stock, unexplained_stock
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 CUT = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -19,6 +19,8 @@ from midas_pipelines_tests.sync.conftest import emptied
 from midas_pipelines_tests.sync.machine import Life, SyncMachine
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def life(monkeypatch: pytest.MonkeyPatch) -> Life:

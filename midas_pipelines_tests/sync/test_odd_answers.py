@@ -11,6 +11,8 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.mark.parametrize("odd", ["x" * 150, "x\0y", "the same"])
 def test_an_odd_id_quarantines_its_item_alone(

@@ -245,6 +245,7 @@ def test_what_cannot_be_listed_is_set_aside_with_its_reason(
     assert (world.full().quarantined, world.dirty) == (1, 0)
 
 
+@pytest.mark.both_databases
 def test_a_name_of_300_characters_is_set_aside_where_the_column_holds_it(world: World) -> None:
     cut = "x" * (255 if world.database.is_postgresql else 300)
     add_product(world.database, name=cut)
@@ -253,6 +254,7 @@ def test_a_name_of_300_characters_is_set_aside_where_the_column_holds_it(world: 
     assert settled(world)
 
 
+@pytest.mark.both_databases
 def test_a_sku_longer_than_4seller_takes_blocks_nobody(world: World) -> None:
     if world.database.is_postgresql:
         pytest.skip("the column holds 50 characters")
@@ -261,6 +263,7 @@ def test_a_sku_longer_than_4seller_takes_blocks_nobody(world: World) -> None:
     assert (world.full().created, world.mapping(product).state) == (1, "quarantined")
 
 
+@pytest.mark.both_databases
 def test_a_title_limit_above_the_contract_blocks_nobody(world: World) -> None:
     if world.database.is_postgresql:
         pytest.skip("the column holds 255 characters")
@@ -286,6 +289,7 @@ ODD: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("columns", ODD.values(), ids=ODD)
 def test_odd_but_sellable_rows_are_listed_once(world: World, columns: dict[str, Any]) -> None:
     add_product(world.database, **columns)
@@ -294,6 +298,7 @@ def test_odd_but_sellable_rows_are_listed_once(world: World, columns: dict[str, 
     assert world.writes(world.full) == 0
 
 
+@pytest.mark.both_databases
 def test_a_nul_in_a_text_is_listed_where_the_database_holds_it(world: World) -> None:
     if world.database.is_postgresql:
         pytest.skip("PostgreSQL holds no NUL")
@@ -303,6 +308,7 @@ def test_a_nul_in_a_text_is_listed_where_the_database_holds_it(world: World) -> 
     assert world.writes(world.full) == 0
 
 
+@pytest.mark.both_databases
 def test_a_shop_without_a_status_column_sells_everything(world: World) -> None:
     run(world.database, "ALTER TABLE products DROP COLUMN status")
     run(
@@ -381,6 +387,7 @@ def test_an_unknown_sku_is_named(world: World) -> None:
     assert world.calls() == {}
 
 
+@pytest.mark.both_databases
 def test_an_item_that_slipped_past_the_triggers_can_be_asked_for_by_sku(world: World) -> None:
     add_product(world.database, sku="A")
     run(world.database, "DELETE FROM fourseller_product_mappings")

@@ -25,6 +25,8 @@ from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 ITEMS, SHOPPERS = 8, 3
 # Left out: what stops all work by design or by its pauses, and bodies whose size is all they are.
 TRADED = sorted({*HABITS} - {"redirects", "gzip-bomb", "endless-bodies", "unix-retry-after", "late-lists"})

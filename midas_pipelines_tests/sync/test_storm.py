@@ -14,6 +14,8 @@ from midas_pipelines.store.stock.checks import negative_stock, unexplained_stock
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 PROCESSES, ITEMS, OPENING = 8, 20, 30
 
 

@@ -38,6 +38,7 @@ def run_until_equal(world: World, most: int) -> int:
 # faults
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("honoured", [True, False], ids=["idempotency key honoured", "key ignored"])
 @pytest.mark.parametrize("share", [0.05, 0.20])
 def test_faults_of_every_kind_converge_without_duplicates(world: World, share: float, honoured: bool) -> None:

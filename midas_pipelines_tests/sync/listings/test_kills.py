@@ -13,6 +13,8 @@ from midas_pipelines_tests.shop import add_product, assert_ledger_explains, run,
 from midas_pipelines_tests.sync.syncing import start_syncing
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 
 class Rampage:
     """A shop that changes, syncs that are killed, and the counts of both. The same seed draws the same things."""

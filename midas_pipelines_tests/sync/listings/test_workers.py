@@ -19,6 +19,8 @@ from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.syncing import one_sync, start_syncing
 from midas_pipelines_tests.sync.world import WRITES, World
 
+pytestmark = pytest.mark.both_databases
+
 ITEMS = 40
 
 

@@ -23,6 +23,8 @@ from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 IMPORTED = "SELECT count(*) FROM marketplace_orders WHERE outcome = 'imported'"
 WATERMARK = "SELECT count(*) FROM midas_cursors WHERE name = 'orders'"
 

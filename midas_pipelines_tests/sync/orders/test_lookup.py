@@ -12,6 +12,8 @@ from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 ALIKE = ["X-1", "x-1", " X-1", "X-1 ", "X-\u00e9", "X-e\u0301", "X_1", "X%"]
 
 

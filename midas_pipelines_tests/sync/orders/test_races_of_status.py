@@ -19,6 +19,8 @@ from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statu
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 Work = Callable[[SyncContext], object]
 
 

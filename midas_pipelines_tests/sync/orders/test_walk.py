@@ -35,6 +35,8 @@ from midas_pipelines_tests.shop import add_product, add_variant, rows
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 SKUS = ("A", "B", "V", "U1", "U2")
 """Two products, a variant, and two that the shop has only later."""
 

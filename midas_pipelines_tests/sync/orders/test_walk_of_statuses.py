@@ -31,6 +31,8 @@ from midas_pipelines_tests.sync.machine import Killed, Life, MortalDatabase
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 FAULTS = {"s500": 0.08, "reset_after_apply": 0.08, "reset_before": 0.05, "garbage": 0.04}
 WORDS = ["processing", "shipped", "delivered", "cancelled"]
 ACTS = [

@@ -16,6 +16,8 @@ from midas_pipelines.sync.reconcile.conflicts import NoSuchConflict, resolve
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 PEOPLE = 4
 
 

@@ -113,6 +113,7 @@ def test_a_changed_rule_marks_the_items_it_touches_and_only_those(shop: Database
     assert one
 
 
+@pytest.mark.both_databases
 def test_a_rule_begins_and_ends_by_itself(world: World) -> None:
     add_product(world.database, sku="A-1", stock_quantity=10)
     world.full()
@@ -143,6 +144,7 @@ def test_another_field_leaves_the_rule_its_end(world: World) -> None:
     assert explain_rule(world.database, "A-1")["available"] == 10
 
 
+@pytest.mark.both_databases
 def test_nothing_of_a_rule_that_has_ended_comes_back_with_a_new_one(world: World) -> None:
     add_product(world.database, sku="A-1", stock_quantity=10)
     set_rule(world.database, {"cap": 1}, sku="A-1", valid_until=datetime.now(UTC) + timedelta(hours=1))
@@ -235,6 +237,7 @@ def test_explain_prints_the_arithmetic_with_the_rule_behind_each_step(shop: Data
     ]
 
 
+@pytest.mark.both_databases
 def test_a_rule_set_while_the_shop_holds_the_row_reaches_the_item(shop: Database) -> None:
     add_product(shop, sku="A-1")
     add_product(shop, sku="A-2")

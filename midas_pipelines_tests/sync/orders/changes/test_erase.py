@@ -30,6 +30,8 @@ from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.orders.customer_mail.letterbox import due_again, order_context, send, states
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 PERSON = {
     "customer": {"name": "Zyxwvu Personname", "email": "zyxwvu@home.example", "phone": "+1-555-0987"},
     "shipping_address": {"line1": "77 Hiddenstreet", "city": "Secretville", "postal_code": "Q9Q 9Q9"},

@@ -14,6 +14,8 @@ from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, holdings, line, order_json
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 FULL = order_json(quantity=2, customer={"name": "Ann"}, shipping_address={"line1": "Street 1"})
 SPARSE = {"id": "X-1", "status": "processing", "updated_at": "2026-01-02T05:00:00Z"}
 

@@ -11,6 +11,8 @@ from midas_pipelines_tests.shop import value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 MISTYPED = desk.UPS[:-1] + "9"
 Trouble = Callable[[World, list[str]], AbstractContextManager[None]]
 

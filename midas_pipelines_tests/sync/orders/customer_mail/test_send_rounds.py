@@ -29,6 +29,8 @@ from midas_pipelines_tests.sync.orders.customer_mail.letterbox import (
 )
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 NOWHERE = "smtp://127.0.0.1:9"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.sandbox.state import now_text
@@ -21,6 +22,8 @@ from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.orders.paper import Raw, holdings, line, order_json, took
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.threads import at_once
+
+pytestmark = pytest.mark.both_databases
 
 
 class Died(BaseException):

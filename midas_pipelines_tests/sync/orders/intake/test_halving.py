@@ -25,6 +25,8 @@ from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, line, order_json
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 
 def batch(count: int) -> list[Raw]:
     """So many orders for one of A each, a minute between them, the last placed first in the list."""

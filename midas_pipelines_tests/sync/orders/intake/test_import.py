@@ -87,6 +87,7 @@ def test_an_order_twice_in_one_page_counts_once_and_its_newest_word_holds(world:
     assert (stock_of(world, product), order_of(world, "X-1").status) == (10, "cancelled")
 
 
+@pytest.mark.both_databases
 def test_eight_importers_of_the_same_orders_import_each_once(world: World) -> None:
     products = [add_product(world.database, sku=f"S{place}", stock_quantity=100) for place in range(5)]
     sales = [
@@ -115,6 +116,7 @@ def test_eight_importers_of_the_same_orders_import_each_once(world: World) -> No
     assert_ledger_explains(world.database)
 
 
+@pytest.mark.both_databases
 def test_stock_never_falls_below_zero_under_eight_importers_and_the_shop_itself(world: World) -> None:
     products = [add_product(world.database, sku=f"S{place}", stock_quantity=20) for place in range(2)]
 
@@ -143,6 +145,7 @@ def test_stock_never_falls_below_zero_under_eight_importers_and_the_shop_itself(
     assert taken + backordered == 64
 
 
+@pytest.mark.both_databases
 def test_dying_in_the_middle_of_an_import_leaves_nothing_half_done(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +290,7 @@ QUANTITIES: dict[str, tuple[Any, int, int, str]] = {
 }
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("given", "kept", "taken", "flaw"), QUANTITIES.values(), ids=QUANTITIES)
 def test_an_odd_quantity_is_imported_for_a_person_to_see(
     world: World, given: Any, kept: int, taken: int, flaw: str
@@ -311,6 +315,7 @@ SPARSE: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("raw", SPARSE.values(), ids=SPARSE)
 def test_missing_fields_never_refuse_a_sale(world: World, raw: dict[str, Any]) -> None:
     add_product(world.database, sku="A")
@@ -319,6 +324,7 @@ def test_missing_fields_never_refuse_a_sale(world: World, raw: dict[str, Any]) -
     assert (report.imported, report.failed) == (1, 0)
 
 
+@pytest.mark.both_databases
 def test_an_order_of_250_lines_is_imported_whole(world: World) -> None:
     for number in range(250):
         run(
@@ -344,6 +350,7 @@ SCRIPTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS)
 @pytest.mark.parametrize("key", [None, Fernet.generate_key().decode()], ids=["plain", "sealed"])
 def test_texts_in_any_script_are_imported(world: World, text: str, key: str | None) -> None:
@@ -395,6 +402,7 @@ HUGE: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("fields", HUGE.values(), ids=HUGE)
 def test_an_amount_too_large_for_the_tables_is_missing_and_the_sale_is_taken(
     world: World, fields: dict[str, Any]
@@ -408,6 +416,7 @@ def test_an_amount_too_large_for_the_tables_is_missing_and_the_sale_is_taken(
     assert world.import_orders().failed == 0
 
 
+@pytest.mark.both_databases
 def test_an_order_that_cannot_be_read_is_set_aside_and_imported_once_it_can(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=5)
     broken = order_json() | {"items": "three of A"}
@@ -425,6 +434,7 @@ def test_an_order_that_cannot_be_read_is_set_aside_and_imported_once_it_can(worl
     assert stock_of(world, product) == 1
 
 
+@pytest.mark.both_databases
 def test_an_order_number_that_the_shop_has_taken_sets_aside_that_order_alone(world: World) -> None:
     for order_id in ("X-1", "X-2"):
         world.sandbox.state.orders[order_id] = order_json(order_id=order_id)
@@ -553,6 +563,7 @@ def test_an_oversold_order_gives_back_only_what_it_took(world: World) -> None:
     assert stock_of(world, product) == 12
 
 
+@pytest.mark.both_databases
 def test_a_cancellation_from_eight_sides_at_once_gives_back_once(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=5)
     import_sales(world.database, [read_sale(read_order(order_json(quantity=3)))], Vault(None), None)
@@ -562,6 +573,7 @@ def test_a_cancellation_from_eight_sides_at_once_gives_back_once(world: World) -
     assert_ledger_explains(world.database)
 
 
+@pytest.mark.both_databases
 def test_cancellations_and_sales_of_the_same_items_at_once_never_fail(world: World) -> None:
     for place in range(4):
         add_product(world.database, sku=f"S{place}", stock_quantity=50)

@@ -21,6 +21,8 @@ from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, line, order_json
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 
 def of_line(**fields: Any) -> Raw:
     """An order of one line, odd in these fields."""

@@ -140,9 +140,9 @@ PAGES = {
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 @pytest.mark.parametrize("force", [False, True])
-def test_a_page_that_no_browser_should_be_sent_to_is_refused(page: str, anyway: bool) -> None:
+def test_a_page_that_no_browser_should_be_sent_to_is_refused(page: str, force: bool) -> None:
     with pytest.raises(BadTracking, match="address with https://"):
-        tracking("UPS", "1Z5R89390357567127", url=page, force=anyway)
+        tracking("UPS", "1Z5R89390357567127", url=page, force=force)
     assert usable_page(page) is None
 
 

@@ -14,6 +14,8 @@ from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import holdings
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 ITEMS_OF_ORDERS = "SELECT id, order_id, product_id, quantity, product_name FROM order_items ORDER BY id"
 
 

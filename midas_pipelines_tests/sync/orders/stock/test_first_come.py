@@ -20,6 +20,8 @@ from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, holdings, line, order_json, took
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 BOTH_WAYS = pytest.mark.parametrize("report", [paper.polled, paper.told])
 
 
