@@ -44,7 +44,6 @@ defs = dg.Definitions(
         *stale_work_sensors(SETTINGS),
         run_alert_sensor(SETTINGS),
         health_sensor(SETTINGS),
-        operations.automation(SETTINGS),
         alerts_waiting(SETTINGS),
     ],
     resources={"midas": MidasResource(), "frames": SnapshotIO()},

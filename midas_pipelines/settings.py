@@ -49,8 +49,8 @@ WORKFLOWS = (
     "full_sync",
     "consistency_check",
     "stock_watch",
-    "digest",
-    "operations",
+    "performance",
+    "daily_report",
     "retention",
     "stale_items",
     "stale_webhooks",
@@ -155,13 +155,10 @@ class Settings(BaseSettings):
     orders_interval: Minutes = Field(2, description="minutes between two imports of new sales")
     status_interval: Minutes = Field(5, description="minutes between two syncs of order statuses")
     stock_watch_interval: Minutes = Field(15, description="minutes between two looks for low stock")
-    performance_interval: Minutes = Field(
-        15, description="minutes between two looks at how well syncs run; they divide the hour"
-    )
+    performance_interval: Minutes = Field(15, description="minutes between two looks at how well syncs run")
     report_hour: int = Field(
-        6, ge=0, le=23, description="UTC hour of the daily report; the capacity plan comes an hour before"
+        7, ge=0, le=23, description="UTC hour of the daily report to staff, with the capacity plan"
     )
-    digest_hour: int = Field(7, ge=0, le=23, description="UTC hour of the daily digest to staff")
     reconcile_interval: int = Field(
         60, ge=1, le=1440, description="minutes between two read-backs of everything 4Seller shows"
     )
@@ -341,13 +338,6 @@ class Settings(BaseSettings):
         unknown = [name for name in _listed(value) if name not in WORKFLOWS]
         if unknown:
             raise ValueError(f"must name none but {', '.join(WORKFLOWS)}; it names {', '.join(unknown)}")
-        return value
-
-    @field_validator("performance_interval")
-    @classmethod
-    def _divides_the_hour(cls, value: int) -> int:
-        if 60 % value:
-            raise ValueError("must divide the hour: 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60 minutes")
         return value
 
     @field_validator("fourseller_api_url")

@@ -51,10 +51,9 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MIDAS_STATUS_INTERVAL", "soon", "must be a valid integer"),
         ("MIDAS_FULL_SYNC_HOUR", "24", "must be less than or equal to 23"),
         ("MIDAS_SCHEDULES", "perhaps", "must be a valid boolean"),
-        ("MIDAS_PERFORMANCE_INTERVAL", "7", "must divide the hour"),
         (
             "MIDAS_PAUSED",
-            "digest, ordr_import",
+            "retention, ordr_import",
             "must name none but incremental_sync, inventory_push, order_import",
         ),
         ("MIDAS_IN_FLIGHT", "0", "must be greater than or equal to 1"),

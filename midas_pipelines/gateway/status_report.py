@@ -24,15 +24,14 @@ def status_report(service: Service, now: datetime) -> dict[str, Any]:
     with service.database.reading() as connection:
         inbox = webhooks.backlog(connection)
     syncs = {row["kind"]: row for row in last_syncs(service.database)}
-    observed = syncs.get("reconcile")
     return {
         "channels": [_website(seen), _fourseller(service, seen)],
         "items": _backlog(seen.dirty, seen.oldest_dirty, seen.items.get("quarantined", 0), now),
         "webhooks": _backlog(inbox.pending, inbox.oldest, inbox.quarantined, now),
         "orders": seen.orders,
         "order_exceptions": seen.order_exceptions,
-        "consistency": (observed["counts"] or {}).get("consistency") if observed else None,
-        "consistency_at": observed["started_at"] if observed else None,
+        "consistency": seen.consistency,
+        "consistency_at": seen.consistency_at,
         "workflows": [
             _workflow(kind, syncs.get(kind), service.settings, now) for kind in ("products", *REST)
         ],

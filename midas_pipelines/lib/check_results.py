@@ -43,7 +43,7 @@ def check_result(
         more: other numbers.
         total: how many there are, where `offenders` are the first of them.
     """
-    from midas_pipelines.sync.operations.markdown import plain
+    from midas_pipelines.sync.operations.formatting import plain
 
     well = not offenders if passed is None else passed
     return dg.AssetCheckResult(

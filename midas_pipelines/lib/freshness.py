@@ -40,10 +40,9 @@ def renewals(settings: Settings) -> list[tuple[str, str, int]]:
         ("listing_observation", "consistency_check", settings.reconcile_interval),
         ("channel_availability", "stock_watch", settings.stock_watch_interval),
         ("low_stock", "stock_watch", settings.stock_watch_interval),
-        ("daily_digest", "digest", DAY),
-        ("sync_performance", "operations", settings.performance_interval),
-        ("capacity_plan", "operations", DAY),
-        ("sync_report", "operations", DAY),
+        ("sync_performance", "performance", settings.performance_interval),
+        ("capacity_plan", "daily_report", DAY),
+        ("daily_report", "daily_report", DAY),
     ]
 
 

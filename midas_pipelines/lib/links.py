@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from midas_pipelines.sync.operations.markdown import plain
+from midas_pipelines.sync.operations.formatting import plain
 
 if TYPE_CHECKING:
     from midas_pipelines.store.operations.page_urls import Names

@@ -132,21 +132,10 @@ def _nightly(settings: Settings) -> list[Entry]:
 
 
 def _for_people(settings: Settings) -> list[Entry]:
-    report = settings.report_hour
-    operations = (
-        f"performance {minutes(settings.performance_interval)}, capacity plan {_daily(report - 1)}, report "
-        f"{_daily(report)}"
-    )
     return [
         _entry(settings, "stock_watch", minutes(settings.stock_watch_interval), "MIDAS_STOCK_WATCH_INTERVAL"),
-        _entry(settings, "digest", _daily(settings.digest_hour), "MIDAS_DIGEST_HOUR", "nightly"),
-        _entry(
-            settings,
-            "operations",
-            operations,
-            "MIDAS_PERFORMANCE_INTERVAL; MIDAS_REPORT_HOUR, the plan an hour before it",
-            "automation",
-        ),
+        _entry(settings, "performance", minutes(settings.performance_interval), "MIDAS_PERFORMANCE_INTERVAL"),
+        _entry(settings, "daily_report", _daily(settings.report_hour), "MIDAS_REPORT_HOUR", "nightly"),
     ]
 
 

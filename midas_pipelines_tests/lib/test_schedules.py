@@ -70,7 +70,8 @@ def test_the_defaults_are_those_of_the_readme() -> None:
         "full_sync": "0 2 * * *",
         "consistency_check": "0 * * * *",
         "stock_watch": "*/15 * * * *",
-        "digest": "0 7 * * *",
+        "performance": "*/15 * * * *",
+        "daily_report": "0 7 * * *",
     }
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.alert_delivery import alerts_waiting
-from midas_pipelines.defs.operations.assets import automation
 from midas_pipelines.defs.operations.retention import retention_schedule
 from midas_pipelines.defs.operations.run_alerts import run_alert_sensor
 from midas_pipelines.defs.operations.sensors import stale_work_sensors
@@ -35,7 +34,7 @@ def test_every_schedule_and_sensor_tells_its_row_in_the_ui() -> None:
 
 
 def test_the_job_of_a_row_tells_it_too() -> None:
-    jobs = {found.workflow: defs.resolve_job_def(found.workflow) for found in timetable(Settings())[:9]}
+    jobs = {found.workflow: defs.resolve_job_def(found.workflow) for found in timetable(Settings())[:10]}
     for name, job in jobs.items():
         if name != "retention":
             assert entry(Settings(), name).in_words in str(job.description), name
@@ -50,10 +49,9 @@ def test_each_is_left_off_by_its_name(workflow: str) -> None:
 
 
 def test_sensors_start_as_their_rows_say() -> None:
-    paused = "operations, retention, run_failure_alerts, alert_delivery, stale_items"
+    paused = "retention, run_failure_alerts, alert_delivery, stale_items"
     settings = Settings(schedules=True, paused=paused)
     started = [
-        automation(settings),
         retention_schedule(settings),
         run_alert_sensor(settings),
         alerts_waiting(settings),

@@ -21,7 +21,7 @@ storage:
 
 ONE_AT_ONCE = (
     *("changes", "plans", "inventory", "orders", "order_days", "messages", "reconciliation"),
-    *("stock", "digest", "alerts", "operations"),
+    *("stock", "alerts", "operations"),
 )
 PRODUCT_POOL = "listings"
 

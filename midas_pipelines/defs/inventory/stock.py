@@ -1,4 +1,4 @@
-"""Availability, low stock, the daily digest and staff alerts."""
+"""Availability, low stock and staff alerts."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ GROUP = "inventory"
 )
 def channel_availability(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """What 4Seller may show of the stock once the channel's rules are applied."""
-    from midas_pipelines.sync.operations.availability_summary import availability_summary
+    from midas_pipelines.sync.operations.catalog import availability_summary
 
     with midas.sync_context(context) as sync:
         levels = availability_summary(sync.database)
@@ -61,35 +61,16 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
 
     with midas.sync_context(context) as sync:
         report = check_low_stock(sync)
-        delivered = _deliver(sync)
+        delivered = deliver_alerts(sync)
         where = links(sync, report.low)
     return dg.MaterializeResult(metadata=_shown(report, delivered) | where)
-
-
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[low_stock], pool="digest")
-def daily_digest(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """One message a day to staff: what is low, what needs a person, how consistent 4Seller was."""
-    from midas_pipelines.sync.operations.digest import write_digest
-    from midas_pipelines.sync.operations.low_stock import check_low_stock
-    from midas_pipelines.sync.operations.markdown import plain
-
-    with midas.sync_context(context) as sync:
-        digest = write_digest(sync, check_low_stock(sync))
-        delivered = _deliver(sync)
-    return dg.MaterializeResult(
-        metadata={
-            "text": dg.MetadataValue.md(plain(digest.text)),
-            "new": digest.new,
-            **numbers(delivered, "sent", "waiting"),
-        }
-    )
 
 
 @dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, pool="alerts")
 def staff_alerts(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Delivers the alert outbox to the targets in MIDAS_NOTIFY_URLS; a target that is down leaves alerts waiting."""
     with midas.sync_context(context) as sync:
-        delivered = _deliver(sync)
+        delivered = deliver_alerts(sync)
     return dg.MaterializeResult(
         metadata={
             **numbers(delivered, "sent", "waiting"),
@@ -116,7 +97,8 @@ def nothing_sold_out_that_sells(
     )
 
 
-def _deliver(sync: "SyncContext") -> "Delivered":
+def deliver_alerts(sync: "SyncContext") -> "Delivered":
+    """Sends the alerts that are due."""
     from midas_pipelines.notify.delivery import deliver
     from midas_pipelines.notify.targets import read_targets
 

@@ -8,9 +8,10 @@ import dagster as dg
 
 from midas_pipelines.defs.catalog.assets import catalog_snapshot
 from midas_pipelines.defs.inventory.assets import inventory_levels, ledger_explains_stock, no_negative_stock
-from midas_pipelines.defs.inventory.stock import channel_availability, daily_digest, low_stock
+from midas_pipelines.defs.inventory.stock import channel_availability, low_stock
 from midas_pipelines.defs.listings.assets import changed_listings, fourseller_listings, sync_plan
 from midas_pipelines.defs.listings.reconciliation import listing_observation
+from midas_pipelines.defs.operations import assets as operations
 from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.orders.assets import (
     customer_messages,
@@ -106,7 +107,12 @@ stock_watch = _job(
     "Finds low stock and alerts staff, once per crossing; runs the checks that need only the shop.",
     checks=SHOP_CHECKS,
 )
-digest = _job("digest", [daily_digest], "Writes and sends the day's digest to staff.")
+performance = _job("performance", [operations.sync_performance], "Measures how well syncs run.")
+daily_report = _job(
+    "daily_report",
+    [operations.capacity_plan, operations.daily_report],
+    "Writes the capacity plan and the day's report, and sends the report to staff.",
+)
 
 JOBS: list[Any] = [
     full_sync,
@@ -118,7 +124,8 @@ JOBS: list[Any] = [
     status_sync,
     consistency_check,
     stock_watch,
-    digest,
+    performance,
+    daily_report,
     retention,
 ]
 
@@ -141,5 +148,8 @@ def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         interval_schedule(
             stock_watch.name, settings.stock_watch_interval, settings, "Low stock, with alerts to staff."
         ),
-        daily_schedule(digest.name, settings.digest_hour, settings, "The day's digest to staff."),
+        interval_schedule(
+            performance.name, settings.performance_interval, settings, "How well the syncs run."
+        ),
+        daily_schedule(daily_report.name, settings.report_hour, settings, "The day's report to staff."),
     ]

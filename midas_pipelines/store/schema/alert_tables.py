@@ -13,7 +13,7 @@ alerts = sa.Table(
     "alerts",
     store,
     sa.Column("id", BigId, primary_key=True),
-    sa.Column("kind", sa.String(30), nullable=False),  # low_stock|conflict|digest|oversold|...
+    sa.Column("kind", sa.String(30), nullable=False),  # low_stock|conflict|daily_report|oversold|...
     sa.Column("subject", sa.String(200), nullable=False),  # what it is about, such as item:12:0
     sa.Column("text", Words(), nullable=False),
     sa.Column("members", Json),  # the subjects of an alert about many of one cause

@@ -1,69 +1,87 @@
-"""The daily report in Markdown: what was synced, what waits, what needs a person. Pure: numbers in, text out."""
+"""The daily report: what was synced, what waits, what runs out and what needs a person, in one letter to staff."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from midas_pipelines.store.operations.overview import Overview
-from midas_pipelines.sync.operations.markdown import plain
-from midas_pipelines.sync.operations.performance import Performance
+from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
+from midas_pipelines.store.operations.overview import Overview, overview
+from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.operations.low_stock import LowStockReport, check_low_stock
 
-MOST_LINES = 10
+ALERT = "daily_report"
+LINES = 10
 
 
-def report_markdown(seen: Overview, day: Performance, kinds: Sequence[Mapping[str, Any]]) -> str:
-    """The report as one page."""
-    parts = [
-        "## The last 24 hours",
-        f"- Syncs: {day.syncs}, {day.failed_syncs} failed.\n"
-        f"- Items created, changed or removed at 4Seller, those of the gateway included: {day.written}.\n"
-        f"- Calls to 4Seller: {day.requests}, {day.failed_calls} failed ({day.error_rate:.2%}), answered in "
-        f"{day.seconds_per_call * 1000:.0f} ms on average.",
-        *_at_once(day),
-        _table(kinds, ("work", "syncs", "failed syncs", "items", "written", "calls", "seconds")),
-        "## Now",
-        f"Items: {', '.join(f'{count} {state}' for state, count in seen.items.items()) or 'none'}; "
-        f"{seen.dirty} wait to be pushed.",
-        f"Orders: {seen.orders} imported, {seen.order_exceptions} need a person.",
+@dataclass(frozen=True)
+class DailyReport:
+    """The letter, the numbers in it, and whether it is the first of its day."""
+
+    text: str
+    numbers: Mapping[str, int | float]
+    new: bool
+
+
+def write_report(context: SyncContext, today: datetime | None = None) -> DailyReport:
+    """Puts the day's report into the outbox, once a day; yesterday's is closed, sent or not.
+
+    Args:
+        context: settings, database and run.
+        today: the day it is of, in UTC; now where it is None.
+    """
+    day = (today or datetime.now(UTC)).astimezone(UTC).date().isoformat()
+    stock, seen = check_low_stock(context), overview(context.database)
+    sums = sum_up(finished_syncs(context.database))
+    text = compose(day, stock, seen, sums)
+    with context.database.writing() as connection:
+        clear_alerts(connection, kind=ALERT, subjects=sorted(open_subjects(connection, ALERT) - {day}))
+        new = raise_alert(connection, kind=ALERT, subject=day, text=text)
+    now = {
+        "waiting": seen.dirty,
+        "items_need_a_person": seen.waiting_total,
+        "orders_need_a_person": seen.order_exceptions,
+        "conflicts": seen.conflicts,
+        "alerts": seen.alerts,
+    }
+    return DailyReport(text, sums | now, new)
+
+
+def compose(day: str, stock: LowStockReport, seen: Overview, sums: Mapping[str, int | float]) -> str:
+    """The letter's words. Pure."""
+    lines = [
+        f"Report of {day}.",
+        f"For a person: {seen.conflicts} conflicts, {seen.order_exceptions} orders, {seen.waiting_total} items, "
+        f"{seen.alerts} alerts.",
+        f"Stock: {stock.low_items} of {stock.scanned} items are low, {stock.out_of_stock} are out of stock.",
+        f"Last 24 hours: {sums['syncs']} syncs, {sums['failed_syncs']} failed. {sums['written']} items written at 4Seller, "
+        f"those of the gateway included. {sums['requests']} calls, {sums['error_rate']:.2%} failed, "
+        f"{sums['seconds_per_call'] * 1000:.0f} ms each.",
     ]
-    if seen.waiting:
-        parts += [
-            "## Needs a look",
-            f"{seen.waiting_total} items, the first of them:",
-            _table(seen.waiting[:MOST_LINES], ("sku", "state", "reason")),
-            "Free an item with `midas items retry SKU` when its reason is mended.",
-        ]
-    return "\n\n".join(parts)
+    if sums["delivered"]:
+        lines.append(
+            f"The gateway brought {sums['delivered']} changes to 4Seller, in {sums['seconds_to_channel']:.2f} s each on "
+            f"average, {sums['slowest_seconds']:.1f} s at most."
+        )
+    states = ", ".join(f"{count} {state}" for state, count in seen.items.items()) or "none"
+    lines.append(f"Now: items {states}; {seen.dirty} wait to be pushed. {seen.orders} orders are imported.")
+    if seen.consistency is not None:
+        lines.append(f"4Seller showed {seen.consistency:.2%} of the items as they should be.")
+    lines += _listed("Runs out first", [_low(row) for row in stock.low], stock.low_items, "midas stock low")
+    problems = [f"{row['sku'] or 'no SKU'}: {row['reason']}" for row in seen.waiting]
+    lines += _listed("Cannot be pushed", problems, seen.waiting_total, "midas items list")
+    return "\n".join(lines)
 
 
-def short(seen: Overview, day: Performance) -> str:
-    """The report in a few sentences, for a message to staff."""
-    return (
-        f"Daily sync report. Items written at 4Seller: {day.written}; syncs: {day.syncs}, {day.failed_syncs} failed; "
-        f"calls: {day.requests}, {day.error_rate:.2%} failed. {seen.dirty} items wait, {seen.waiting_total} need a look, "
-        f"{seen.order_exceptions} orders need a person."
-    )
+def _listed(title: str, lines: list[str], total: int, command: str) -> list[str]:
+    shown = [f"- {line}" for line in lines[:LINES]]
+    more = [f"... and {total - LINES} more: `{command}`."] if total > LINES else []
+    return [f"{title}:", *shown, *more] if shown else []
 
 
-def _at_once(day: Performance) -> list[str]:
-    """How quick the gateway was, where there was one."""
-    if not day.delivered:
-        return []
-    return [
-        f"The gateway brought {day.delivered} changes to 4Seller, in {day.seconds_to_channel:.2f} s each on average, "
-        f"{day.slowest_seconds:.1f} s at most."
-    ]
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    if not rows:
-        return "Nothing was synced."
-    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
-    lines += [" | ".join(_cell(row.get(name)) for name in columns) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    text = "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
-    return plain(" ".join(text.split())) if isinstance(value, str) else text
+def _low(row: Mapping[str, Any]) -> str:
+    lasts = f", {row['days_left']:g} days" if row["days_left"] is not None else ""
+    return f"{row['sku']}: {row['on_hand']} left{lasts}"

@@ -1,12 +1,20 @@
-"""Numbers and durations for a person: three significant digits, never a small one shown as nothing."""
+"""Numbers, durations and text from outside, for people. Pure."""
 
 from __future__ import annotations
 
 import math
+import re
+
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def plain(text: str) -> str:
+    """The text with each character that Markdown or HTML gives a meaning escaped; its lines stay lines."""
+    return "  \n".join(_PUNCTUATION.sub(r"\\\1", line) for line in text.splitlines())
 
 
 def number(value: float) -> str:
-    """A number with three significant digits, or more where they stand before the point: 0.0125, 3.5, 1,234."""
+    """A number with three significant digits, or more before the point: 0.0125, 3.5, 1,234."""
     if value == 0:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))

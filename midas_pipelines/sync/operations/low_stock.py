@@ -1,30 +1,25 @@
-"""Low stock: which items run out, told once per crossing."""
+"""Low stock: which items run out, with one alert per crossing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
-
-import sqlalchemy as sa
 
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.schema.tables import ITEM_KEY, mappings
-from midas_pipelines.store.stock.rules import NO_RULE, Rule, read_rules
+from midas_pipelines.store.stock.rules import Rule
 from midas_pipelines.store.stock.sales_velocity import RATE_DAYS, units_sold
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.schema import has_product_status, product_variants, products
 from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.operations.catalog import MOST_SHOWN, active_items
 
 ALERT = "low_stock"
-CHUNK = 1000
-SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One item's stock, how fast it goes, and what counts as low for it."""
+    """One item's stock, its rate of sale, and what counts as low for it."""
 
     key: ItemKey
     sku: str
@@ -46,7 +41,7 @@ class Level:
 
     @property
     def recovered(self) -> bool:
-        """Well above both, by a fifth and at least a unit: what hovers at the threshold is told once, not each time."""
+        """Well above both, by a fifth and at least a unit, so that stock around the threshold raises one alert only."""
         enough = self.on_hand > self.threshold + max(1, self.threshold // 5)
         lasts = not self.cover_days or self.days_left is None or self.days_left >= 1.2 * self.cover_days
         return enough and lasts
@@ -62,10 +57,15 @@ class Level:
         lasts = f", enough for {self.days_left:g} days" if self.days_left is not None else ""
         return f"{self.sku} has {self.on_hand} left{lasts} (low at {self.threshold}): order more."
 
+    @property
+    def urgency(self) -> tuple[float, int]:
+        """What runs out first sorts first."""
+        return (self.days_left if self.days_left is not None else float(10**9), self.on_hand)
+
 
 @dataclass
 class LowStockReport:
-    """What the look at all stock found; counts of items. `low` is sorted by how soon each runs out."""
+    """All stock at a glance; counts of items. `low` is sorted by how soon each runs out."""
 
     scanned: int = 0
     low_items: int = 0
@@ -82,17 +82,17 @@ def check_low_stock(context: SyncContext) -> LowStockReport:
     fresh: list[Level] = []
     over: list[str] = []
     with context.database.reading() as connection:
-        told = open_subjects(connection, ALERT)
+        alerted = open_subjects(connection, ALERT)
     for levels in _levels(context):
         found = [level for level in levels if level.low]
-        low = sorted(low + found, key=_urgency)[:SHOWN]
+        low = sorted(low + found, key=lambda level: level.urgency)[:MOST_SHOWN]
         report.scanned += len(levels)
         report.low_items += len(found)
-        report.out_of_stock += sum(1 for level in levels if level.on_hand <= 0)
-        fresh += [level for level in found if level.subject not in told]
-        over += [level.subject for level in levels if level.subject in told and level.recovered]
+        report.out_of_stock += sum(level.on_hand <= 0 for level in levels)
+        fresh += [level for level in found if level.subject not in alerted]
+        over += [level.subject for level in levels if level.subject in alerted and level.recovered]
     if fresh or over:
-        texts = {level.subject: level.text for level in sorted(fresh, key=_urgency)}
+        texts = {level.subject: level.text for level in sorted(fresh, key=lambda level: level.urgency)}
         with context.database.writing() as connection:
             report.raised = raise_alerts(connection, kind=ALERT, texts=texts)
             report.cleared = clear_alerts(connection, kind=ALERT, subjects=over)
@@ -106,63 +106,27 @@ def threshold_of(rule: Rule, settings: Settings) -> tuple[int, int]:
     return units, settings.cover_days if rule.cover_days is None else rule.cover_days
 
 
-def _urgency(level: Level) -> tuple[float, int]:
-    return (level.days_left if level.days_left is not None else float(10**9), level.on_hand)
-
-
 def _row(level: Level) -> dict[str, Any]:
-    names = asdict(level)
-    return {name: names[name] for name in ("sku", "on_hand", "threshold")} | {
+    return {
+        "sku": level.sku,
+        "on_hand": level.on_hand,
+        "threshold": level.threshold,
         "sold_per_day": round(level.per_day, 2),
         "days_left": level.days_left,
     }
 
 
 def _levels(context: SyncContext) -> Iterator[list[Level]]:
-    after = 0
-    while True:
+    for chunk in active_items(context.database):
         with context.database.reading() as connection:
-            rows = connection.execute(_stock(connection, after)).all()
-            if not rows:
-                return
-            after = rows[-1].id
-            items = {(row.product_id, row.variant_id): row.category_id for row in rows}
-            rules = read_rules(connection, items)
-            sold = units_sold(connection, {product for product, _ in items})
+            sold = units_sold(connection, {item.product_id for _, item, _ in chunk})
         yield [
-            _level(row, rules.get((row.product_id, row.variant_id), NO_RULE), sold, context.settings)
-            for row in rows
-            if row.status == "active"
-        ]
-
-
-def _level(row: sa.Row[Any], rule: Rule, sold: dict[ItemKey, int], settings: Settings) -> Level:
-    key = (row.product_id, row.variant_id)
-    units, days = threshold_of(rule, settings)
-    return Level(key, row.sku or f"item {key}", row.on_hand, sold.get(key, 0) / RATE_DAYS, units, days)
-
-
-def _stock(connection: sa.Connection, after: int) -> sa.Select[Any]:
-    """A thousand sellable items with their stock, in the order of their mappings."""
-    variant, product = product_variants.c, products.c
-    by_variant = sa.exists().where(variant.product_id == product.id)
-    return (
-        sa.select(
-            mappings.c.id,
-            mappings.c.product_id,
-            mappings.c.variant_id,
-            sa.func.coalesce(variant.sku, product.sku).label("sku"),
-            sa.func.coalesce(variant.stock_quantity, product.stock_quantity).label("on_hand"),
-            product.category_id,
-            (product.status if has_product_status(connection) else sa.literal("active")).label("status"),
-        )
-        .select_from(
-            mappings.join(products, product.id == mappings.c.product_id).outerjoin(
-                product_variants, variant.id == mappings.c.variant_id
+            Level(
+                item.key,
+                item.sku or f"item {item.key}",
+                item.on_hand,
+                sold.get(item.key, 0) / RATE_DAYS,
+                *threshold_of(rule, context.settings),
             )
-        )
-        .where(mappings.c.id > after)
-        .where(sa.or_(variant.id.is_not(None), sa.and_(ITEM_KEY == 0, ~by_variant.correlate(products))))
-        .order_by(mappings.c.id)
-        .limit(CHUNK)
-    )
+            for _, item, rule in chunk
+        ]

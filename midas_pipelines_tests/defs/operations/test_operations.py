@@ -10,18 +10,16 @@ import sqlalchemy as sa
 
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.inventory.assets import inventory_levels
-from midas_pipelines.defs.operations.assets import capacity_plan, sync_performance, sync_report
+from midas_pipelines.defs.operations.assets import capacity_plan, daily_report, sync_performance
 from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.code_references import KEY, with_code
 from midas_pipelines.lib.runs.executors import executor
 from midas_pipelines.settings import Settings, SettingsError
-from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations import sync_metrics
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.schema.gateway_tables import gateway_audit, marketplace_webhooks
 from midas_pipelines_tests.defs.conftest import metadata
-from midas_pipelines_tests.shop import add_product, rows, run
+from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
 
 
@@ -70,48 +68,14 @@ def test_the_plan_measures_pushes_and_not_the_syncs_that_found_nothing(
     assert operate(capacity_plan)["calls_per_second"] == before
 
 
-@pytest.mark.parametrize(("days", "grown"), [(1, 0), (11, 30), (400, 10)])
-def test_what_was_there_on_the_first_day_is_no_growth(shop: Database, days: int, grown: int) -> None:
-    for _ in range(20):
-        add_product(shop)
-    ago = f"- interval '{days} days'" if shop.is_postgresql else f"'-{days} days'"
-    moment = f"now() {ago}" if shop.is_postgresql else f"datetime('now', {ago})"
-    run(shop, f"UPDATE fourseller_product_mappings SET created_at = {moment} WHERE id <= 10")
-    assert sync_metrics.stock_measured(shop).new_in_30_days == grown
-
-
 def test_a_shop_that_never_synced_is_told_what_its_plan_rests_on(
     environment: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MIDAS_RATE_LIMIT", "3")
     told = operate(capacity_plan)
     assert (told["pace_from"], told["calls_per_second"]) == ("assumed", 3.0)
-    assert "Too few calls were made to measure anything" in str(told["plan"])
+    assert "Too few calls were timed: assumed, not measured" in str(told["plan"])
     assert "3 calls a second, set as MIDAS_RATE_LIMIT" in str(told["plan"])
-
-
-def test_a_quiet_day_is_measured_by_the_large_pushes_before_it(shop: Database) -> None:
-    now = datetime.now(UTC)
-    log = (
-        (40, "products", 99),
-        (3, "products", 50),
-        (2, "inventory", 99),
-        (1.5, "orders", 99),
-        (0, "products", 99),
-    )
-    for days, kind, requests in log:
-        begun = {"started_at": now - timedelta(days=days), "scope": "full", "outcome": "done"}
-        note_work(shop, begun | {"kind": kind, "requests": requests, "seconds": 1.0, "counts": {}})
-    found = [(row.kind, row.requests) for row in sync_metrics.older_pushes(shop, 50)]
-    assert found == [("products", 50), ("inventory", 99)]
-    assert [row.kind for row in sync_metrics.older_pushes(shop, 51)] == ["inventory"]
-
-
-def test_changes_of_stock_are_counted_without_what_was_there_at_first(shop: Database) -> None:
-    ids = [add_product(shop, stock_quantity=10) for _ in range(3)]
-    for quantity in (9, 8, 7):
-        run(shop, f"UPDATE products SET stock_quantity = {quantity} WHERE id <> {ids[0]}")
-    assert sync_metrics.stock_changes(shop) == sync_metrics.StockChanges(changes=6, items=2)
 
 
 def test_the_gateways_minutes_count_in_performance_report_and_plan(environment: World) -> None:
@@ -120,19 +84,18 @@ def test_the_gateways_minutes_count_in_performance_report_and_plan(environment: 
     note_work(environment.database, minute | {"counts": {"scanned": 556, "created": 556, "calls": calls}})
     told = operate(sync_performance)
     assert (told["syncs"], told["written"], told["failed_calls"], told["error_rate"]) == (0, 556, 6, 0.01)
-    assert "those of the gateway included: 556" in str(operate(sync_report)["report"])
+    assert operate(daily_report)["written"] == 556
     planned = operate(capacity_plan)
-    assert "556 pushes in the last day" in str(planned["plan"])
+    assert "556 pushes a day" in str(planned["plan"])
     assert planned["pace_from"] == "latency"
 
 
-def test_the_report_is_markdown_and_is_sent_once_a_day(environment: World) -> None:
+def test_the_report_is_shown_and_sent_once_a_day(environment: World) -> None:
     add_product(environment.database, sku=None, name="No | SKU")
     environment.full()
-    told = str(operate(sync_report)["report"])
-    operate(sync_report)
-    assert "## The last 24 hours" in told
-    assert "It has no SKU" in told
+    found = operate(daily_report)
+    assert (found["new"], operate(daily_report)["new"]) == (True, False)
+    assert "It has no SKU" in str(found["report"])
     assert len(rows(environment.database, "SELECT id FROM alerts WHERE kind = 'daily_report'")) == 1
 
 

@@ -1,126 +1,192 @@
-"""The capacity plan: its arithmetic, and what it advises to raise first, held against any shop."""
+"""The capacity plan: what it measures, its arithmetic, and what it advises to raise first."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midas_pipelines.sync.operations.advice import MOST_IN_FLIGHT, advise
-from midas_pipelines.sync.operations.capacity import capacity_markdown, plan_capacity
-from midas_pipelines.sync.operations.forecast import (
-    GOAL_SECONDS,
-    HORIZONS,
+from midas_pipelines.store.operations.sync_metrics import GATEWAY, StockMeasured, SyncRow
+from midas_pipelines.sync.operations.capacity import (
+    MOST_IN_FLIGHT,
+    MOST_OF_ONE,
     Measured,
-    backlog_seconds,
-    needs,
-    sync_seconds,
-    with_interval,
+    Rate,
+    is_large,
+    limit_of,
+    pace_of,
+    plan_capacity,
 )
 from midas_pipelines.sync.operations.formatting import duration_in_words, number
-from midas_pipelines.sync.operations.throughput import Limit, Throughput
-from midas_pipelines_tests.sync.operations.planning import NO_LIMIT, RATES, USUAL, limit, pace, shops
 
-LARGE = replace(USUAL, items=100_000, new_in_30_days=0, pushes_per_day=0, pace=pace(5))
-BUSY = replace(USUAL, items=100, pushes_per_day=750_000, pace=pace(50), limit=limit(10), interval_minutes=5)
-FEW_ITEMS = replace(BUSY, stock_changes=2_000_000, stock_items=3000)
+IN_FLIGHT = 50
+NO_LIMIT = Rate(math.inf, "None known")
 
 
-def line(measured: Measured, name: str) -> str:
-    """One line of the arithmetic."""
-    return dict(plan_capacity(measured).arithmetic)[name]
+def row(kind: str = "products", *, push_seconds: float = 0.0, seconds: float = 1.0, **calls: Any) -> SyncRow:
+    """A row of the log; `calls` are sums over its calls."""
+    counts = {"push_seconds": push_seconds, "calls": calls}
+    return SyncRow(kind, "done", int(calls.get("requests", 0)), seconds, counts)
 
 
-def test_items_grow_as_they_did_and_take_the_time_that_calls_take() -> None:
-    assert [(step.days, step.items, round(step.seconds, 1)) for step in plan_capacity(USUAL).steps] == [
-        (0, 1000, 10.1),
-        (30, 1100, 11.1),
-        (90, 1300, 13.1),
-    ]
-    assert line(USUAL, "full sync in 30 days") == (
-        "1,000 + 100 / 30 days x 30 days = 1,100 items; (1,100 writes + 11 pages) / 100 calls a second = 11.1 s."
+SCAN = row(seconds=60.0, push_seconds=0.5, requests=6)
+PUSH = row(seconds=9.0, push_seconds=2.0, requests=566, writes=556, write_seconds=90.0)
+IDLE = row(push_seconds=2.0, requests=556, writes=556, write_seconds=20.0)
+QUANTITIES = row("inventory", seconds=4.0, requests=200, writes=200, write_seconds=100.0)
+MINUTE = SyncRow(GATEWAY, "done", 400, 30.0, {"calls": {"requests": 400, "writes": 400, "seconds": 20.0}})
+QUICK = SyncRow(GATEWAY, "done", 400, 1.0, {"calls": {"requests": 400, "writes": 400, "seconds": 0.8}})
+FAILED = SyncRow("products", "failed", 9000, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "source", "per_second", "slots_full"),
+    [
+        ([SCAN] * 288 + [PUSH], "pushes", 278.0, True),  # a scan says nothing about pushing
+        ([IDLE], "pushes", 278.0, False),
+        ([QUANTITIES], "pushes", 50.0, False),
+        ([MINUTE], "latency", MOST_OF_ONE, False),
+        ([MINUTE, MINUTE, SCAN], "latency", MOST_OF_ONE, False),
+        ([QUICK], "latency", MOST_OF_ONE, False),
+        ([], "assumed", 100.0, True),
+        ([SCAN], "assumed", 100.0, True),
+        ([FAILED], "assumed", 100.0, True),
+    ],
+)
+def test_a_workers_pace(rows: list[SyncRow], source: str, per_second: float, slots_full: bool) -> None:
+    found = pace_of(rows, IN_FLIGHT)
+    assert (found.source, found.per_second, found.slots_full) == (source, per_second, slots_full)
+
+
+def test_the_pace_shows_its_arithmetic() -> None:
+    assert not is_large(MINUTE, 20)
+    assert pace_of([PUSH], IN_FLIGHT).words == (
+        "556 writes / 2 s of pushing in 1 sync = 278 calls a second, with 45 of 50 requests under way"
     )
-
-
-def test_a_catalogue_that_shrinks_ends_at_nothing() -> None:
-    shrinking = replace(USUAL, new_in_30_days=-600)
-    assert [step.items for step in plan_capacity(shrinking).steps] == [1000, 400, 0]
-    assert line(shrinking, "full sync in 30 days").startswith("1,000 - 600 / 30 days x 30 days = 400 items;")
-
-
-def test_each_shard_reads_the_whole_listing_and_one_run_over_all_reads_it_once() -> None:
-    spread = replace(LARGE, spread=True)
-    assert "(100,000 writes + 1,000 pages)" in line(LARGE, "full sync today")
-    assert "(100,000 writes + 16,000 pages)" in line(spread, "full sync today")
-    assert "1,000 pages, x 16 shards = 16,000 calls" in line(spread, "reading")
-    assert "one run over all shards" in line(LARGE, "reading")
-
-
-def test_workers_multiply_the_pace_until_4seller_limits_it() -> None:
-    found = replace(USUAL, spread=True, limit=limit(300))
-    assert plan_capacity(found).pace == 300.0
-    assert line(found, "a full sync's pace") == (
-        "100 calls a second x 4 workers = 400, of which the limit lets through 300 calls a second."
+    assert (
+        "by latency: 20 requests under way / 0.05 s a call, 600 at most = 400" in pace_of([MINUTE], 20).words
     )
+    assert "assumed, not measured: 50 requests under way / 0.5 s a call" in pace_of([], 50).words
 
 
-def test_there_are_no_more_workers_than_shards() -> None:
-    assert plan_capacity(replace(USUAL, spread=True, shards=1, shards_at_once=1000)).pace == 100.0
+def learned(rate: float | None) -> SyncRow:
+    return row(requests=100, writes=50, learnt_rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("rows", "configured", "known"),
+    [
+        ([], None, math.inf),
+        ([PUSH], 40.0, 40.0),
+        ([learned(12.5)], None, 12.5),
+        ([learned(12.5)], 40.0, 12.5),
+        ([learned(12.5)], 10.0, 10.0),
+        ([learned(12.5), learned(None)], None, math.inf),
+        ([learned(12.5), SCAN], None, 12.5),
+    ],
+)
+def test_the_lowest_limit_that_is_known_holds(
+    rows: list[SyncRow], configured: float | None, known: float
+) -> None:
+    assert limit_of(rows, configured).per_second == known
+
+
+def shop(**changes: Any) -> StockMeasured:
+    """A thousand items of which a hundred are new, with nothing waiting."""
+    found = StockMeasured(1000, 100, waiting=0, oldest_seconds=0.0, changes=0, changed_items=0)
+    return replace(found, **changes)
+
+
+def pace(per_second: float, *, slots_full: bool = False) -> Rate:
+    """A measured pace, or a limit."""
+    return Rate(per_second, f"{per_second:g} calls a second", "pushes", slots_full)
+
+
+USUAL = Measured(shop(), 200, pace(100), NO_LIMIT, IN_FLIGHT, interval_minutes=5)
+LARGE = replace(USUAL, stock=shop(items=100_000, new_in_30_days=0), pushes_per_day=0, pace=pace(5))
+BUSY = replace(USUAL, stock=shop(items=100), pushes_per_day=750_000, pace=pace(50), limit=pace(10))
+SEVERAL = replace(BUSY, stock=shop(changes=2_000_000, changed_items=3000))
+WAITING = replace(USUAL, stock=shop(waiting=500_000), pace=pace(80))
 
 
 @pytest.mark.parametrize(
     ("measured", "first", "words"),
     [
         (USUAL, "nothing", "a full sync in 90 days takes 13.1 s"),
-        (replace(LARGE, limit=limit(10)), "workers", "MIDAS_SHARDS_AT_ONCE=2: 2 workers instead of 1"),
-        (replace(LARGE, limit=limit(6)), "api_limit", "feeds no further worker, at 5 calls a second each"),
-        (replace(LARGE, limit=limit(2)), "api_limit", "Ask 4Seller for 29 calls a second"),
-        (replace(LARGE, pace=pace(5, by_slots=True)), "concurrency", "MIDAS_IN_FLIGHT from 50 to 281"),
-        (replace(LARGE, spread=True, shards=4), "workers", "MIDAS_SHARDS_AT_ONCE=6 and MIDAS_SHARDS=6"),
-        (replace(LARGE, spread=True, limit=limit(20)), "api_limit", "15,000 fewer of its calls"),
-        (FEW_ITEMS, "interval", "at least 10 minutes; the shorter is 5 now"),
-        (replace(FEW_ITEMS, interval_minutes=None), "api_limit", "or push fewer changes"),
-        (replace(BUSY, stock_changes=700_000, stock_items=700_000), "api_limit", "take 87% of the pace"),
-        (replace(BUSY, pace=pace(5), limit=NO_LIMIT), "workers", "until 3 workers push changes"),
-        (replace(USUAL, waiting=500_000, pace=pace(80)), "workers", "backlog of 500,000 items takes 1.74 h"),
-        (replace(USUAL, waiting=5, pushes_per_day=10**7), "workers", "2 workers push changes"),
+        (LARGE, "workers", "MIDAS_SHARDS_AT_ONCE=6: 6 workers instead of 1"),
+        (replace(LARGE, limit=pace(10)), "workers", "MIDAS_SHARDS_AT_ONCE=2: 2 workers instead of 1"),
+        (replace(LARGE, limit=pace(6)), "api_limit", "feeds no further worker: ask 4Seller for 29"),
+        (replace(LARGE, limit=pace(2)), "api_limit", "limit of 2 calls a second"),
+        (replace(LARGE, pace=pace(5, slots_full=True)), "concurrency", "MIDAS_IN_FLIGHT from 50 to 281"),
+        (replace(LARGE, workers=4, readings=4), "workers", "MIDAS_SHARDS=6"),
+        (replace(LARGE, pace=pace(5, slots_full=True), in_flight=MOST_IN_FLIGHT), "workers", "6 workers"),
+        (SEVERAL, "interval", "the shorter is 5 minutes now"),
+        (replace(SEVERAL, interval_minutes=None), "api_limit", "or push fewer changes"),
+        (BUSY, "api_limit", "The day's changes needs 10.9 calls a second, and there are 10."),
+        (replace(BUSY, pace=pace(5), limit=NO_LIMIT), "workers", "Run 3 of `midas worker`"),
+        (WAITING, "workers", "Run 2 of `midas worker`"),
+        (replace(WAITING, pushes_per_day=10**9, limit=pace(80)), "api_limit", "ask 4Seller for 14,468"),
+        (replace(LARGE, workers=1000, readings=1000, pace=pace(0.01)), "nothing", "a faster processor"),
     ],
 )
 def test_what_holds_it_back_is_raised_first(measured: Measured, first: str, words: str) -> None:
     found = plan_capacity(measured)
-    assert (found.advice.first, words in found.words) == (first, True), found.words
+    assert (found.raise_first, words in found.words) == (first, True), found.words
 
 
-def test_a_longer_interval_is_advised_only_for_what_it_saves() -> None:
-    rarely = replace(USUAL, stock_changes=100, stock_items=100)
-    often = replace(USUAL, stock_changes=144_000, stock_items=100)
-    assert with_interval(rarely, 60) == pytest.approx(200, rel=0.05)
-    assert with_interval(often, 60) == pytest.approx(200 / 60 / 0.632, rel=0.01)
+@pytest.mark.parametrize(
+    ("measured", "line", "arithmetic"),
+    [
+        (
+            USUAL,
+            "full sync in 30 days",
+            "1,000 + 100 x 30 / 30 days = 1,100 items; (1,100 writes + 11 pages) / 100 calls a second = 11.1 s",
+        ),
+        (
+            replace(USUAL, stock=shop(new_in_30_days=-600)),
+            "full sync in 90 days",
+            "= 0 items; (0 writes + 1 pages)",
+        ),
+        (
+            replace(LARGE, workers=4, readings=16),
+            "full sync today",
+            "(100,000 writes + 1,000 pages x 16 shards) / 20",
+        ),
+        (
+            replace(USUAL, workers=4, limit=pace(300)),
+            "a full sync's pace",
+            "100 x 4 workers, within the limit = 300",
+        ),
+        (replace(WAITING, pushes_per_day=10**8), "backlog", "= never ends"),
+    ],
+)
+def test_each_line_shows_its_arithmetic(measured: Measured, line: str, arithmetic: str) -> None:
+    assert arithmetic in dict(plan_capacity(measured).arithmetic)[line]
 
 
-def test_a_backlog_that_grows_has_no_end() -> None:
-    flooded = replace(USUAL, waiting=5, pushes_per_day=10**8)
-    assert plan_capacity(flooded).backlog_seconds is None
-    assert "= never ends." in line(flooded, "backlog")
+COUNTS = st.integers(0, 5_000_000)
+RATES = st.floats(1e-3, 1e4)
 
 
-def test_what_was_not_measured_is_said() -> None:
-    guessed = replace(USUAL, pace=Throughput(100.0, "assumed", "Assumed", True))
-    assert plan_capacity(guessed).words.startswith("Too few calls were made to measure anything")
-    assert plan_capacity(
-        replace(USUAL, pace=Throughput(9.0, "latency", "By latency", True))
-    ).words.startswith("The pace is")
-
-
-@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
-def test_a_pace_of_nothing_is_no_pace(rate: float) -> None:
-    with pytest.raises(ValueError, match="never ends"):
-        pace(rate)
-    with pytest.raises(ValueError, match="nothing through"):
-        limit(rate)
+@given(
+    st.builds(
+        Measured,
+        st.builds(StockMeasured, COUNTS, st.integers(-2_000_000, 2_000_000), COUNTS, RATES, COUNTS, COUNTS),
+        COUNTS,
+        st.builds(pace, RATES, slots_full=st.booleans()),
+        st.one_of(st.just(NO_LIMIT), st.builds(pace, RATES)),
+        st.integers(1, 500),
+        st.integers(1, 1000),
+        st.integers(1, 1000),
+        st.one_of(st.none(), st.integers(1, 60)),
+    )
+)
+def test_any_shop_has_a_plan_to_read(measured: Measured) -> None:
+    page = plan_capacity(measured).markdown
+    assert not any(word in page for word in (" inf", "nan", "e-0", "e+"))
 
 
 @pytest.mark.parametrize(
@@ -132,62 +198,5 @@ def test_no_number_is_shown_as_nothing(value: float, text: str) -> None:
 
 
 def test_durations_are_in_the_unit_of_a_person() -> None:
-    told = [duration_in_words(seconds) for seconds in (0.0123, 59, 90, 7200, 303_000, float("inf"))]
-    assert told == ["0.0123 s", "59 s", "1.5 min", "2 h", "3.51 days", "never ends"]
-
-
-@given(shops())
-def test_advice_makes_nothing_longer(measured: Measured) -> None:
-    then = advise(measured).then
-    for days in HORIZONS[:-1]:  # a catalogue that is small still may be read more often, within the hour
-        longest = max(sync_seconds(measured, days), GOAL_SECONDS)
-        assert sync_seconds(then, days) <= longest * (1 + 1e-9)
-    assert sync_seconds(then, HORIZONS[-1]) <= sync_seconds(measured, HORIZONS[-1]) * (1 + 1e-9)
-    assert backlog_seconds(then) <= backlog_seconds(measured) * (1 + 1e-9)
-
-
-@given(shops())
-def test_nothing_is_advised_but_where_a_need_is_not_met(measured: Measured) -> None:
-    found = advise(measured)
-    assert found.first == "nothing" or not all(need.met for need in needs(measured))
-    assert found.first != "nothing" or found.then == measured
-
-
-@given(shops())
-def test_no_more_workers_are_advised_than_the_limit_feeds(measured: Measured) -> None:
-    found = advise(measured)
-    if found.first == "workers":
-        count = max(found.then.workers * (found.then.spread and not measured.spread), found.then.pushers)
-        raised = max(count, found.then.workers if found.then.workers > measured.workers else 1)
-        assert raised == 1 or raised * measured.pace.per_second <= measured.most * (1 + 1e-9)
-    assert found.then.in_flight <= max(measured.in_flight, MOST_IN_FLIGHT)
-
-
-@given(shops(), st.integers(0, 1_000_000))
-def test_more_items_take_no_less(measured: Measured, more: int) -> None:
-    later = replace(measured, items=measured.items + more)
-    assert all(sync_seconds(later, days) >= sync_seconds(measured, days) for days in HORIZONS)
-
-
-@given(shops(), RATES, RATES)
-def test_a_quicker_worker_and_a_higher_limit_take_no_longer(
-    measured: Measured, one: float, other: float
-) -> None:
-    slow, quick = sorted((one, other))
-    assert sync_seconds(replace(measured, pace=pace(quick)), 0) <= sync_seconds(
-        replace(measured, pace=pace(slow)), 0
-    )
-    higher, lower = (replace(measured, limit=Limit(rate, "Set.")) for rate in (quick, slow))
-    assert sync_seconds(higher, 0) <= sync_seconds(lower, 0)
-
-
-@given(shops())
-def test_longer_intervals_never_push_more(measured: Measured) -> None:
-    pushes = [with_interval(measured, minutes) for minutes in range(measured.interval_minutes or 1, 61)]
-    assert all(later <= sooner * (1 + 1e-9) for sooner, later in pairwise(pushes))
-
-
-@given(shops())
-def test_any_shop_has_a_plan_to_read(measured: Measured) -> None:
-    told = capacity_markdown(plan_capacity(measured))
-    assert not any(word in told for word in (" inf", "nan", "e-0", "e+"))
+    shown = [duration_in_words(seconds) for seconds in (0.0123, 59, 90, 7200, 303_000, math.inf)]
+    assert shown == ["0.0123 s", "59 s", "1.5 min", "2 h", "3.51 days", "never ends"]

@@ -1,23 +1,18 @@
-"""Low stock: by threshold, by days of cover, told once per crossing, digested once a day."""
+"""Low stock: by threshold, by days of cover, with one alert per crossing."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from midas_pipelines.notify.delivery import deliver
-from midas_pipelines.notify.targets import Target
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.sales_velocity import top_movers
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.operations.digest import write_digest
 from midas_pipelines.sync.operations.low_stock import Level, LowStockReport, check_low_stock
 from midas_pipelines.sync.rules.edit import set_rule
-from midas_pipelines_tests.notify.conftest import WebhookReceiver, webhook  # noqa: F401 - fixture
-from midas_pipelines_tests.shop import add_category, add_product, add_variant, rows, run, value
+from midas_pipelines_tests.shop import add_category, add_product, add_variant, run, value
 
 
 def watched(shop: Database, **changes: Any) -> LowStockReport:
@@ -81,16 +76,3 @@ def test_days_of_cover_come_from_what_the_ledger_says_was_sold(shop: Database) -
     (row,) = watched(shop, cover_days=60).low
     assert (row["sold_per_day"], row["days_left"]) == (2.0, 50.0)
     assert top_movers(shop) == [{"sku": "A-1", "sold": 56, "on_hand": 100}]
-
-
-def test_the_digest_is_written_once_a_day_and_delivered(shop: Database, webhook: WebhookReceiver) -> None:  # noqa: F811
-    add_product(shop, sku="A-1", stock_quantity=1)
-    url = shop.engine.url.render_as_string(hide_password=False)
-    context = SyncContext(Settings(database_url=url), shop)
-    day = datetime(2026, 11, 23, 7, tzinfo=UTC)
-    digests = [write_digest(context, check_low_stock(context), day) for _ in range(2)]
-    assert [digest.new for digest in digests] == [True, False]
-    deliver(shop, [Target(webhook.url)])
-    (body,) = webhook.bodies
-    assert "1 of 1 items are low" in body["message"]
-    assert rows(shop, "SELECT kind FROM alerts WHERE sent_at IS NULL") == []

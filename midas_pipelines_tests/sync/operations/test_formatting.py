@@ -5,7 +5,7 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from midas_pipelines.sync.operations.markdown import plain
+from midas_pipelines.sync.operations.formatting import plain
 
 
 @pytest.mark.parametrize(
