@@ -41,7 +41,7 @@ MOST_IN_FLIGHT, MOST_WORKERS = 500, 1000
 
 
 @dataclass(frozen=True)
-class Rate:
+class CallRate:
     """Calls a second, how they were worked out, and in a word from what."""
 
     per_second: float
@@ -67,8 +67,8 @@ class Measured:
 
     stock: StockMeasured
     pushes_per_day: int
-    pace: Rate
-    limit: Rate
+    pace: CallRate
+    limit: CallRate
     in_flight: int
     workers: int = 1
     readings: int = 1
@@ -152,7 +152,7 @@ def measure(
     )
 
 
-def pace_of(rows: Sequence[SyncRow], in_flight: int) -> Rate:
+def pace_of(rows: Sequence[SyncRow], in_flight: int) -> CallRate:
     """One worker's pace from large pushes; without one from the latency of calls; without calls an assumption."""
     if large := [row for row in rows if is_large(row, in_flight)]:
         writes, took = (sum(row.calls(name) for row in large) for name in ("writes", "write_seconds"))
@@ -162,7 +162,7 @@ def pace_of(rows: Sequence[SyncRow], in_flight: int) -> Rate:
             f"{writes:,.0f} writes / {number(seconds)} s of pushing in {counted(len(large), 'sync', 'syncs')} = "
             f"{number(pace)} calls a second, with {number(under_way)} of {in_flight} requests under way"
         )
-        return Rate(pace, words, "pushes", under_way >= FULL * in_flight)
+        return CallRate(pace, words, "pushes", under_way >= FULL * in_flight)
     calls, took = (sum(row.calls(name) for row in rows) for name in ("requests", "seconds"))
     timed = calls >= ENOUGH_CALLS and took > 0
     latency, source = (took / calls, "latency") if timed else (ASSUMED_SECONDS, "assumed")
@@ -175,21 +175,21 @@ def pace_of(rows: Sequence[SyncRow], in_flight: int) -> Rate:
     words = (
         f"{why}: {in_flight} requests under way / {number(latency)} s a call, {number(MOST_OF_ONE)} at most"
     )
-    return Rate(pace, f"{words} = {number(pace)} calls a second", source, pace < MOST_OF_ONE)
+    return CallRate(pace, f"{words} = {number(pace)} calls a second", source, pace < MOST_OF_ONE)
 
 
-def limit_of(rows: Sequence[SyncRow], configured: float | None) -> Rate:
+def limit_of(rows: Sequence[SyncRow], configured: float | None) -> CallRate:
     """The lower of the limit that is set and the one learned from 429 responses."""
     known = [(configured, "set as MIDAS_RATE_LIMIT")] if configured is not None else []
     learned = [row.calls("learnt_rate") for row in rows if row.calls("requests") >= ENOUGH_CALLS]
     if learned and learned[-1] > 0:
         known.append((learned[-1], "learned from 429 responses"))
     if not known:
-        return Rate(
+        return CallRate(
             math.inf, "None is known: MIDAS_RATE_LIMIT is not set, and none was learned from 429 responses"
         )
     lowest, source = min(known)
-    return Rate(lowest, f"{number(lowest)} calls a second, {source}")
+    return CallRate(lowest, f"{number(lowest)} calls a second, {source}")
 
 
 def plan_capacity(measured: Measured) -> CapacityPlan:

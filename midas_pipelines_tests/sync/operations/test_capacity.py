@@ -14,8 +14,8 @@ from midas_pipelines.store.operations.sync_metrics import GATEWAY, StockMeasured
 from midas_pipelines.sync.operations.capacity import (
     MOST_IN_FLIGHT,
     MOST_OF_ONE,
+    CallRate,
     Measured,
-    Rate,
     is_large,
     limit_of,
     pace_of,
@@ -24,7 +24,7 @@ from midas_pipelines.sync.operations.capacity import (
 from midas_pipelines.sync.operations.formatting import duration_in_words, number
 
 IN_FLIGHT = 50
-NO_LIMIT = Rate(math.inf, "None known")
+NO_LIMIT = CallRate(math.inf, "None known")
 
 
 def row(kind: str = "products", *, push_seconds: float = 0.0, seconds: float = 1.0, **calls: Any) -> SyncRow:
@@ -100,9 +100,9 @@ def shop(**changes: Any) -> StockMeasured:
     return replace(found, **changes)
 
 
-def pace(per_second: float, *, slots_full: bool = False) -> Rate:
+def pace(per_second: float, *, slots_full: bool = False) -> CallRate:
     """A measured pace, or a limit."""
-    return Rate(per_second, f"{per_second:g} calls a second", "pushes", slots_full)
+    return CallRate(per_second, f"{per_second:g} calls a second", "pushes", slots_full)
 
 
 USUAL = Measured(shop(), 200, pace(100), NO_LIMIT, IN_FLIGHT, interval_minutes=5)
