@@ -46,7 +46,7 @@ bench: $(DEV) ## measure the promises of the README against the sandbox
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(DEV) ## run the whole system for a long while under faults and check that it converges
-	@MIDAS_TEST_DATABASES=both exec $(BIN)/python -m pytest -m soak -s $(ARGS)
+	@MIDAS_TEST_DATABASES=both exec $(BIN)/python -m pytest -m soak -s --timeout 3600 -o faulthandler_timeout=7200 $(ARGS)
 
 clean: ## remove .venv, caches and what the demo made
 	rm -rf .venv .midas .dagster .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

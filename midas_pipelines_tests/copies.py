@@ -25,8 +25,13 @@ Prepare = Callable[[Database], None]
 
 
 def connect(url: str) -> Database:
-    """The database at a URL, by the way that the program itself goes."""
-    return Database(Settings(database_url=url).database(), PATIENT)
+    """The database at a URL, as the program itself opens it, but SQLite waits for no disk."""
+    database = Database(Settings(database_url=url).database(), PATIENT)
+    if not database.is_postgresql:
+        sa.event.listen(
+            database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF")
+        )
+    return database
 
 
 def _prepare(url: str, prepare: Prepare) -> None:

@@ -21,6 +21,19 @@ UNPRIVILEGED = 65534
 NEEDED_BYTES = 1_000_000_000
 """A server with a few small databases takes 100 MB, and each worker of the test run has one."""
 
+_FAST = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "max_connections=200",
+        "fsync=off",
+        "full_page_writes=off",
+        "synchronous_commit=off",
+        "autovacuum=off",
+        "dynamic_shared_memory_type=mmap",  # in its folder: /dev/shm may be small
+    )
+)
+"""A crash may lose everything: the server and its databases live as long as the tests do."""
+
 
 class PrivatePostgres:
     """A server of our own in a fresh folder, on a free port of 127.0.0.1; stopped and removed by `stop`."""
@@ -62,7 +75,7 @@ class PrivatePostgres:
     def _start(self, cluster: str) -> None:
         for tries_left in (2, 1, 0):
             self.port = _free_port()  # which another process may take before the server does
-            options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c max_connections=200 -c fsync=off"
+            options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} {_FAST}"
             try:
                 self._run(
                     "pg_ctl", "-D", cluster, "-l", str(self.folder / "log"), "-w", "-o", options, "start"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 def at_once(acts: list[Callable[[], object]]) -> None:
     """Runs all of them at the same moment, each in a thread of its own; raises what one of them raised."""
-    barrier = threading.Barrier(len(acts))
+    barrier = threading.Barrier(len(acts), timeout=30)
     failures: list[BaseException] = []
 
     def work(act: Callable[[], object]) -> None:

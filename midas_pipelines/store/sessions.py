@@ -80,7 +80,7 @@ def pin_sessions(engine: sa.Engine, limits: DatabaseLimits) -> None:
         session = connection.connection.driver_connection
         if isinstance(session, Session):
             reads = connection.get_execution_options().get("midas_reads_only", False)
-            session.begin_transaction(reads=reads)
+            session.begin_transaction(connection, reads=reads)
 
 
 class Session(psycopg.Connection[Any]):
@@ -117,24 +117,30 @@ class Session(psycopg.Connection[Any]):
         self.execute("SET statement_timeout = 0")  # one of the database's own could end what follows
         path, leads_to_shop = self.execute(FIND_SHOP).fetchone() or ("", True)
         self._pinned["search_path"] = path if leads_to_shop else USUAL_PATH
-        self._pin(self._pinned, local=False)
+        self.execute(PIN.format(local="false").encode(), _arrays(self._pinned))
         (server,) = self.execute("SELECT pg_catalog.pg_backend_pid()").fetchone() or (0,)
         self.pooled = server != self.info.backend_pid
         if self.pooled:
             self.prepare_threshold = None
         self.autocommit = False
 
-    def begin_transaction(self, *, reads: bool) -> None:
-        """Bounds how long a transaction that writes may hold its rows and say nothing: the shop waits for them."""
+    def begin_transaction(self, connection: sa.Connection, *, reads: bool) -> None:
+        """Bounds how long a transaction that writes may hold its rows and say nothing: the shop waits for them.
+
+        Args:
+            connection: SQLAlchemy's own of this session, which knows the errors of a lost one.
+            reads: the transaction only reads.
+        """
         if self.pooled:
-            self._pin(self._pinned | ({} if reads else self._idle), local=True)
+            pinned = self._pinned | ({} if reads else self._idle)
+            connection.exec_driver_sql(PIN.format(local="true"), _arrays(pinned))
         elif not reads:
             limit = self._idle["idle_in_transaction_session_timeout"]
-            self.execute(f"SET LOCAL idle_in_transaction_session_timeout = {limit}".encode())
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {limit}")
 
-    def _pin(self, values: dict[str, str], *, local: bool) -> None:
-        statement = PIN.format(local="true" if local else "false").encode()
-        self.execute(statement, (list(values), list(values.values())))
+
+def _arrays(settings: dict[str, str]) -> tuple[list[str], list[str]]:
+    return list(settings), list(settings.values())
 
 
 def _milliseconds(seconds: float) -> str:

@@ -19,4 +19,4 @@ ENGINE = [
 @pytest.mark.parametrize("module", ENGINE)
 def test_the_definitions_load_without_the_engine(module: str) -> None:
     statement = f"import midas_pipelines.definitions, sys; sys.exit({module!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", statement], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", statement], timeout=60, check=False).returncode == 0

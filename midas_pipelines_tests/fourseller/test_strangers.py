@@ -21,7 +21,8 @@ Act = Callable[[FourSeller], Awaitable[Any]]
 
 def met(act: Act, *pieces: bytes, endless: bytes = b"") -> tuple[FourSellerError | None, list[bytes]]:
     """What `act` raised against a server that writes these pieces to every request, and the requests it got.
-    {port} in a piece is its own port; `endless` is written after them until the client hangs up."""
+    {port} in a piece is its own port; `endless` is written after them up to 40 times, or until the client hangs up.
+    """
     got: list[bytes] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,9 +32,10 @@ def met(act: Act, *pieces: bytes, endless: bytes = b"") -> tuple[FourSellerError
                 got.append(head)
                 for piece in pieces:
                     writer.write(piece.replace(b"{port}", port))
-                while endless:
+                for _ in range(40 if endless else 0):
                     writer.write(endless)
                     await writer.drain()
+                    await asyncio.sleep(0)  # `drain` does not yield while the socket accepts everything
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             return

@@ -59,13 +59,7 @@ class Gateway:
 
     def wait(self, seen: Callable[[], Any], what: str = "what was waited for") -> Any:
         """Looks until it is there. Raises AssertionError when it does not come."""
-        until = time.monotonic() + WAIT_SECONDS
-        while time.monotonic() < until:
-            found = seen()
-            if found:
-                return found
-            time.sleep(0.01)
-        raise AssertionError(f"{what} did not come within {WAIT_SECONDS} s")
+        return wait_until(seen, what)
 
     def settled(self) -> None:
         """Waits until no webhook and no item waits."""
@@ -74,6 +68,16 @@ class Gateway:
             "(SELECT count(*) FROM fourseller_product_mappings WHERE dirty_since IS NOT NULL)"
         )
         self.wait(lambda: value(self.world.database, waiting) == 0, "rest")
+
+
+def wait_until(seen: Callable[[], Any], what: str) -> Any:
+    """Calls `seen` until it gives something true, and gives that. Raises AssertionError when it does not in time."""
+    until = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < until:
+        if found := seen():
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"{what} did not come within {WAIT_SECONDS} s")
 
 
 def signed(

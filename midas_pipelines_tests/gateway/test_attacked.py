@@ -198,7 +198,7 @@ def test_a_body_that_declares_no_length_is_measured_as_it_comes(attacked: Gatewa
 
 def test_many_slow_clients_hold_nobody_up(attacked: Gateway) -> None:
     host, port = attacked.url.removeprefix("http://").split(":")
-    slow = [socket.create_connection((host, int(port))) for _ in range(200)]
+    slow = [socket.create_connection((host, int(port)), timeout=10) for _ in range(200)]
     for one in slow:
         one.sendall(b"GET /healthz HTTP/1.1\r\n")
     assert attacked.call("GET", "/healthz").status_code == 200

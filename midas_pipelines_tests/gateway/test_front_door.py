@@ -196,7 +196,7 @@ def test_while_a_webhook_waits_too_long_to_be_stored_the_next_calls_are_answered
         stored = asyncio.Event()
 
         async def app(_: Scope, __: Receive, send: Send) -> None:
-            await stored.wait()
+            await asyncio.wait_for(stored.wait(), 30)
             await send({"type": "http.response.start", "status": 202, "headers": []})
 
         door = limits.Limits(

@@ -21,7 +21,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.notifications import Notifications
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.gateway.conftest import Start
-from midas_pipelines_tests.gateway.running import SECRET, Gateway, running_gateway, sale
+from midas_pipelines_tests.gateway.running import SECRET, Gateway, running_gateway, sale, wait_until
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
@@ -301,8 +301,7 @@ def test_a_busy_minute_is_one_event_and_its_rest_comes_with_the_end() -> None:
     lineage = DagsterEvents(None, history)
     lineage.start()
     lineage.note("inventory", "pushed")
-    while not lineage.reported:
-        time.sleep(0.01)
+    wait_until(lambda: lineage.reported, "the first event")
     for _ in range(5):
         lineage.note("inventory", "pushed")
         time.sleep(0.3)
@@ -319,8 +318,7 @@ def test_what_dagster_could_not_hear_is_told_later_and_nobody_waits() -> None:
     started = time.monotonic()
     lineage.note("inventory", "pushed")
     assert time.monotonic() - started < 0.1
-    while not lineage.failures:
-        time.sleep(0.01)
+    wait_until(lambda: lineage.failures, "the failure")
     history.down = False
     lineage.note("inventory", "pushed")
     lineage.stop(patience=60)

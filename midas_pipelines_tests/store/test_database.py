@@ -52,7 +52,8 @@ def test_sqlite_keeps_what_was_committed_through_a_power_cut_and_checks_referenc
     sqlite_shop: Database,
 ) -> None:
     pragmas = ("journal_mode", "synchronous", "foreign_keys")
-    assert [rows(sqlite_shop, f"PRAGMA {name}")[0][0] for name in pragmas] == ["wal", 2, 1]
+    with Database(sqlite_shop.engine.url) as opened:
+        assert [rows(opened, f"PRAGMA {name}")[0][0] for name in pragmas] == ["wal", 2, 1]
 
 
 def test_an_error_quotes_no_value_of_a_row(database: Database) -> None:
@@ -97,5 +98,5 @@ def test_another_process_never_takes_the_journal_away_from_under_us(sqlite_shop:
             rows(other, COUNT)
         # A process that believes to be the last one removes the journal when it closes the file.
         stranger = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT 1 FROM products').fetchall(); c.close()"
-        subprocess.run([sys.executable, "-c", stranger, path], check=True)
+        subprocess.run([sys.executable, "-c", stranger, path], check=True, timeout=60)
         assert Path(f"{path}-wal").exists()

@@ -131,6 +131,17 @@ def fall_silent(database: Database, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
+def test_a_session_cut_before_its_transaction_begins_is_an_error_of_sqlalchemy(
+    postgresql_shop: Database,
+) -> None:
+    with database_like(postgresql_shop) as database, database.engine.connect() as connection:
+        session = connection.connection.driver_connection
+        assert isinstance(session, Session)
+        run(postgresql_shop, f"SELECT pg_terminate_backend({session.info.backend_pid}, 5000)")
+        with pytest.raises(sa.exc.OperationalError):
+            connection.begin()
+
+
 def test_a_server_that_falls_silent_is_given_up_and_its_connection_closed(postgresql_shop: Database) -> None:
     with database_like(postgresql_shop) as database:
         with pytest.raises(sa.exc.OperationalError, match="gave no answer"):

@@ -18,7 +18,7 @@ def test_who_asks_while_a_run_is_under_way_shares_the_next_one() -> None:
             nonlocal runs
             runs += 1
             number = runs
-            await go.wait()
+            await asyncio.wait_for(go.wait(), 30)
             return number
 
         one = OneAtATime(work)

@@ -71,13 +71,14 @@ def test_workers_at_once_never_get_the_same_item_and_together_get_all(shop: Data
     for _ in range(40):
         add_product(shop)
     workers = [f"worker {number}" for number in range(6)]
-    together = Barrier(len(workers))
+    together = Barrier(len(workers), timeout=30)
 
     def work(worker: str) -> list[int]:
         together.wait()
         taken: list[int] = []
         while batch := claim(shop, worker, limit=3):
             taken += [mapping.id for mapping in batch]
+            assert len(taken) <= 40
         return taken
 
     with ThreadPoolExecutor(len(workers)) as pool:

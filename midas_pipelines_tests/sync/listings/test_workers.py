@@ -46,7 +46,7 @@ def by_processes(world: World, kind: str) -> None:
     """Three workers, each a process."""
     running = [start_syncing(world.settings, [kind]) for _ in range(3)]
     for process in running:
-        process.join()
+        process.join(60)
     assert [process.exitcode for process in running] == [0, 0, 0]
 
 

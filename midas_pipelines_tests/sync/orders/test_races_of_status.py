@@ -26,7 +26,7 @@ Work = Callable[[SyncContext], object]
 
 def at_once(world: World, *works: Work) -> list[object]:
     """What each of them comes to, begun at the same moment with a database of its own; CannotShip is an end too."""
-    barrier = threading.Barrier(len(works))
+    barrier = threading.Barrier(len(works), timeout=30)
     ends: list[object] = [None] * len(works)
 
     def do(place: int, work: Work) -> None:

@@ -35,7 +35,7 @@ def test_one_of_many_people_settles_a_conflict_and_the_others_are_told(world: Wo
         }
         statement = sa.insert(sync_conflicts).values(values).returning(sync_conflicts.c.id)
         number = connection.execute(statement).scalar_one()
-    together = Barrier(PEOPLE)
+    together = Barrier(PEOPLE, timeout=30)
 
     def settle(person: int) -> bool:
         context = world.sync_context()

@@ -70,7 +70,7 @@ def test_an_import_that_dies_at_any_statement_is_done_whole_in_the_end(world: Wo
         sale("NEW", 6, line("A", 2), line("U", 1)),
     ]
     context, number, seen = world.sync_context(), 1, Counter({"died": 1})
-    while seen["died"]:
+    while seen["died"] and number < 2000:
         with dying_at(world, number) as seen:
             import_order_webhooks(context, batch, Vault(None))
             allocate_pending_lines(world.database)
