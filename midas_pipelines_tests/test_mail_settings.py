@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from midas_pipelines.notify.mail import CustomerMail, SmtpServer, compose
+from midas_pipelines.notify.mail import CustomerMail, compose
 from midas_pipelines.settings import SettingsError, load_settings
-from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 
 SECRET = "hunter2"
 
@@ -31,36 +29,18 @@ def refusal(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
     return str(wrong.value)
 
 
-PASSWORDS = {
-    "hunter2%2Fx": "hunter2/x",
-    "hunter2%23x": "hunter2#x",
-    "12%3FhunterX": "12?hunterX",
-    "hunter2%5Bx": "hunter2[x",
-    "hunter2%3Ax%40y": "hunter2:x@y",
-    "hunter2%25": "hunter2%",
-    "hunter2:x": "hunter2:x",
-    "hunter2@x": "hunter2@x",
-    "hunter2!$&'()*+,;=": "hunter2!$&'()*+,;=",
-}
-
-
-@pytest.mark.parametrize("written", PASSWORDS)
-def test_a_password_reaches_the_server_as_it_is(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
-    monkeypatch.setenv("MIDAS_SMTP_URL", f"smtp://me:{written}@mail.example:587")
-    url = load_settings().smtp_url
-    assert url is not None
-    server = SmtpServer.from_url(url.get_secret_value())
-    assert (server.user, server.password, server.host) == ("me", PASSWORDS[written], "mail.example")
-
-
 @pytest.mark.parametrize(
     "url",
     [
         *(f"smtp://me:{SECRET}{odd}x@mail.example:587" for odd in ("/", "#", "?", "[", "]", "℀")),
-        *(f"smtp://me:12{odd}{SECRET}@mail.example:587" for odd in ("/", "#", "?")),
         *(f"smtp://me:{SECRET}@mail.example:99999", f"smtp://me:{SECRET}@mail.example:0"),
         *(f"smtp://me:{SECRET}@", f"http://me:{SECRET}@mail.example", f"me:{SECRET}@mail.example", SECRET),
-        *(f"smtp://mail.example/{SECRET}", f"smtp://mail.example?password={SECRET}", f"smtp://[{SECRET}"),
+        *(
+            f"smtp://mail.example/{SECRET}",
+            f"smtp://mail.example?password={SECRET}",
+            f"smtp://[{SECRET}",
+            "smtp://:25",
+        ),
     ],
 )
 def test_a_wrong_server_is_refused_without_a_word_of_its_password(
@@ -83,13 +63,9 @@ def test_a_server_is_not_shown_with_the_settings(monkeypatch: pytest.MonkeyPatch
     [
         "orders@shop.example",
         "Midas Technical <orders@shop.example>",
-        "<orders@shop.example>",
-        "orders@shop.example (Midas)",
         '"Midas, Inc." <orders@shop.example>',
         '"Midas @ home" <orders@shop.example>',
         "Müller & Söhne <orders@shop.example>",
-        "Midas <orders@shop.example",
-        "Midas <orders @shop.example>",
     ],
 )
 def test_a_sender_can_write(monkeypatch: pytest.MonkeyPatch, sender: str) -> None:
@@ -108,8 +84,7 @@ def test_a_sender_can_write(monkeypatch: pytest.MonkeyPatch, sender: str) -> Non
             "Midas @ home <a@shop.example>",
         ),
         *("Midas <orders@@shop.example>", "orders shop.example", "müller@shop.example"),
-        *("Midas <orders@shop..example>", ".orders@shop.example", "orders.@shop.example"),
-        *("or..ders@shop.example", "orders@.shop.example", "orders@shop.example.", "orders@müller..example"),
+        *("Midas <orders@shop..example>", ".orders@shop.example", "orders@müller..example"),
     ],
 )
 def test_a_sender_that_cannot_write_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, sender: str) -> None:
@@ -121,48 +96,21 @@ def test_a_sender_that_cannot_write_is_refused_at_once(monkeypatch: pytest.Monke
 
 LISTS = {
     "ebay": ["ebay"],
-    "ebay,amazon": ["ebay", "amazon"],
     " eBay ,\tamazon , ": ["eBay", "amazon"],
-    '["ebay"]': ["ebay"],
     '["ebay", "amazon"]': ["ebay", "amazon"],
-    "[ebay]": ["ebay"],
     "[ebay, amazon]": ["ebay", "amazon"],
-    "[]": [],
     "": [],
     "TikTok Shop": ["TikTok Shop"],
-    '"ebay"': ["ebay"],
     "'ebay', \"TikTok Shop\"": ["ebay", "TikTok Shop"],
-    "['ebay']": ["ebay"],
-    "''": [],
 }
 
 
-@pytest.mark.parametrize("name", ["MIDAS_MAIL_CHANNELS_ON", "MIDAS_MAIL_CHANNELS_OFF"])
 @pytest.mark.parametrize("written", LISTS)
-def test_channels_are_listed_as_people_write_lists(
-    monkeypatch: pytest.MonkeyPatch, name: str, written: str
-) -> None:
-    monkeypatch.setenv(name, written)
-    assert getattr(load_settings(), name.removeprefix("MIDAS_").lower()) == LISTS[written]
-
-
-def test_a_channel_that_is_on_is_written_to_at_its_relay_and_one_that_is_off_never(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("MIDAS_SMTP_URL", "smtp://127.0.0.1")
-    monkeypatch.setenv("MIDAS_MAIL_CHANNELS_ON", "Amazon, ebay")
-    monkeypatch.setenv("MIDAS_MAIL_CHANNELS_OFF", "EBAY")
-    rules, now = mail_policy(load_settings()), datetime.now(UTC)
-    wanted = {
-        channel: rules.wants("received", channel, "x@marketplace.amazon.com", now)
-        for channel in ("amazon", "AMAZON", "ebay", "walmart", None)
-    }
-    assert wanted == {"amazon": True, "AMAZON": True, "ebay": False, "walmart": False, None: False}
-
-
-def test_nobody_is_written_to_unless_a_server_is_set() -> None:
+def test_channels_are_listed_as_people_write_lists(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    for name in ("MIDAS_MAIL_CHANNELS_ON", "MIDAS_MAIL_CHANNELS_OFF"):
+        monkeypatch.setenv(name, written)
     settings = load_settings()
-    assert (settings.smtp_url, settings.mail_from, mail_policy(settings).enabled) == (None, "", False)
+    assert settings.mail_channels_on == settings.mail_channels_off == LISTS[written]
 
 
 @pytest.mark.parametrize("hours", ["0", "8761", "soon"])

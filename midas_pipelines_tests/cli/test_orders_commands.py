@@ -114,7 +114,6 @@ MISTAKES: dict[str, list[tuple[tuple[str, ...], str]]] = {
         (("list", "--exception", "bogus"), "'bogus' is not one of"),
         (("list", "--status", "lost"), "'lost' is not one of"),
         (("list", "--limit", "0"), "is not in the range"),
-        (("messages", "--state", "lost"), "'lost' is not one of"),
     ],
 }
 
@@ -291,25 +290,12 @@ def test_a_status_sync_tells_what_it_did_and_a_failed_one_is_an_object_too(
     desk.shop_sets(world, orders[2], "on-hold")
     told = CliRunner().invoke(cli, ["sync", "status", "--json"], env=settings)
     counts = json.loads(told.stdout)
-    assert [counts[name] for name in ("scanned", "told", "refused", "moved_on")] == [2, 1, 1, 1]
+    assert [counts[name] for name in ("scanned", "pushed", "refused", "moved_on")] == [2, 1, 1, 1]
     assert (told.exit_code, counts["outcome"]) == (0, "done")
     world.faults(s500=1.0)
     failed = CliRunner().invoke(cli, ["sync", "status", "--json"], env=settings)
     assert (failed.exit_code, json.loads(failed.stdout)["outcome"]) == (1, "failed")
     assert failed.stderr.startswith("Error: 4Seller answered 500")
-
-
-def test_messages_that_were_given_up_are_listed_and_put_back(orders: Command, world: World) -> None:
-    world.changes |= {"smtp_url": "smtp://127.0.0.1:1", "mail_from": "Shop <orders@shop.example>"}
-    add_product(world.database, sku="A")
-    order_id = world.place(("A", 1), customer={"email": "ann@home.example", "name": "Ann"})
-    world.import_orders()
-    run(world.database, "UPDATE customer_mails SET state = 'failed', attempts = 9, reason = 'no such box'")
-    assert "no such box" in orders("messages", "--state", "failed").output
-    put_back = json.loads(orders("messages", "--send-again", "--json").output)
-    assert (put_back["put_back"], [one["state"] for one in put_back["messages"]]) == (1, ["waiting"])
-    assert orders("messages", "--state", "failed").output == "Every message has gone out.\n"
-    assert json.loads(orders("retry", order_id, "--mail", "--json").output)["messages"] == 1
 
 
 # on the screen

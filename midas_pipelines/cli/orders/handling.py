@@ -26,7 +26,6 @@ from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.model import carriers
 from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.units import away
 from midas_pipelines.sync.orders.stock import unmapped
@@ -63,7 +62,7 @@ def ship(
     if replaces and lines:
         raise Mistaken("--replaces corrects a shipment as it is: it takes no --line.")
     with opened(order_id) as (settings, database, row):
-        context = OrderContext(f"{BY_HAND} ship", mail=mail_policy(settings))
+        context = OrderContext(f"{BY_HAND} ship", settings=settings)
         try:
             shipment = carriers.tracking(carrier, number, url=url, force=force)
             unpushed = None

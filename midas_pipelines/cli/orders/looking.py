@@ -13,14 +13,13 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.orders.group import opened, order_argument, orders
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.sync.orders.customer_mail.send import GIVEN_UP, send_again, unsent_messages
+from midas_pipelines.sync.orders.customer_mail.send import put_back, unsent_messages
 from midas_pipelines.sync.orders.lookup import list_orders
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.timeline import Timeline, read_timeline
 
 EXCEPTIONS = ["any", "quarantined", *(exception.value for exception in OrderException)]
 STATUSES = ["pending", "processing", "shipped", "delivered", "cancelled", "refunded"]
-MESSAGE_STATES = ["waiting", "sending", "failed", "unsure"]
 SHOWN = ("order", "local_id", "channel", "status", "shop_status", "total", "placed", "exception")
 """What fits on a screen of 80 columns; `--json` has everything."""
 
@@ -74,27 +73,27 @@ def show_order(order_id: str, as_json: bool) -> None:
 
 
 @orders.command()
-@click.option("--state", type=click.Choice(MESSAGE_STATES), help="Only messages in this state.")
-@click.option("--send-again", is_flag=True, help="Put those that were given up, or may have gone out, back.")
+@click.option(
+    "--send-again", is_flag=True, help="Send those that were given up, or may have been sent, again."
+)
 @json_option
-def messages(state: str | None, send_again: bool, as_json: bool) -> None:
-    """List messages to customers that have not gone out, or may not have."""
+def messages(send_again: bool, as_json: bool) -> None:
+    """List messages to customers that were not sent, or may not have been."""
     with shop_database() as (_, database):
-        put_back = _put_back(database, state) if send_again else 0
-        found = unsent_messages(database, state=state)
+        count = 0
+        if send_again:
+            with database.writing() as connection:
+                count = put_back(connection, given_up=True)
+        found = unsent_messages(database)
     if as_json:
-        print_json({"messages": found, "put_back": put_back})
+        print_json({"messages": found, "put_back": count})
         return
-    if put_back:
-        say(f"{put_back} messages are sent again with the next round.")
-    if found:
-        print_table("Messages that wait", found)
-    elif not put_back:
-        say("Every message has gone out.")
-
-
-def _put_back(database: Any, state: str | None) -> int:
-    return send_again(database, [state] if state in GIVEN_UP else GIVEN_UP)
+    if send_again:
+        say(f"{count} messages are sent with the next round.")
+    elif found:
+        print_table("Messages not sent", found)
+    else:
+        say("Every message was sent.")
 
 
 def _print_timeline(timeline: Timeline) -> None:

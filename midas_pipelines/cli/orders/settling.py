@@ -17,7 +17,6 @@ from midas_pipelines.sync.orders.changes import conflicts
 from midas_pipelines.sync.orders.changes.erase import erase_buyer
 from midas_pipelines.sync.orders.lookup import NoSuchOrder
 from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.retry import CannotRetry, NothingToDismiss, Retried, dismiss, retry_order
 
@@ -43,7 +42,7 @@ def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
         raise Mistaken("--restock goes with --as cancelled.")
     with opened(order_id) as (settings, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
-        context = OrderContext(f"{BY_HAND} resolve", mail=mail_policy(settings))
+        context = OrderContext(f"{BY_HAND} resolve", settings=settings)
         try:
             conflicts.resolve_conflict(connection, row, decision, context, restock=restock)
         except conflicts.NoConflict as why:

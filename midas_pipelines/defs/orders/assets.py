@@ -138,7 +138,6 @@ def customer_messages(context: dg.AssetExecutionContext, midas: MidasResource) -
 
     with midas.sync_context(context) as sync:
         report = send_mails(sync.database, sync.settings, sync.run_id)
-    context.log.info(f"Messages: {report.sent} sent, {report.waiting} waiting, {report.failed} failed.")
-    return dg.MaterializeResult(
-        metadata={**numbers(report, "sent", "waiting", "failed"), "problems": table(report.problems[:20])}
-    )
+    counts = {state: report.states[state] for state in ("sent", "waiting", "failed")}
+    context.log.info(f"Messages: {', '.join(f'{count} {state}' for state, count in counts.items())}.")
+    return dg.MaterializeResult(metadata={**counts, "problems": table(report.problems[:20])})

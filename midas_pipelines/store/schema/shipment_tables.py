@@ -59,20 +59,27 @@ customer_mails = sa.Table(
     sa.Column("id", BigId, primary_key=True),
     sa.Column("order_id", BigId, sa.ForeignKey("marketplace_orders.id", ondelete="CASCADE"), nullable=False),
     sa.Column("kind", sa.String(20), nullable=False),  # received|shipped|cancelled
-    sa.Column(
-        "about", sa.String(40), nullable=False, server_default=""
-    ),  # the shipment, and what of it is new
-    sa.Column("state", sa.String(20), nullable=False, server_default="waiting"),
+    sa.Column("shipment_id", BigId, sa.ForeignKey("order_shipments.id", ondelete="CASCADE"), unique=True),
+    sa.Column(  # waiting|sending|sent|failed (a person has to look)|dropped (no longer appropriate)
+        "state", sa.String(20), nullable=False, server_default="waiting"
+    ),
     sa.Column("reason", sa.Text),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", UtcDateTime),
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("sent_at", UtcDateTime),
-    sa.UniqueConstraint("order_id", "kind", "about", name="customer_mails_once"),
 )
 sa.Index(
-    "customer_mails_waiting",
+    "customer_mails_once",
+    customer_mails.c.order_id,
+    customer_mails.c.kind,
+    unique=True,
+    postgresql_where=customer_mails.c.shipment_id.is_(None),
+    sqlite_where=customer_mails.c.shipment_id.is_(None),
+)
+sa.Index(
+    "customer_mails_unsent",
     customer_mails.c.id,
-    postgresql_where=customer_mails.c.state.in_(["waiting", "sending"]),
-    sqlite_where=customer_mails.c.state.in_(["waiting", "sending"]),
+    postgresql_where=customer_mails.c.state.in_(["waiting", "sending", "failed"]),
+    sqlite_where=customer_mails.c.state.in_(["waiting", "sending", "failed"]),
 )

@@ -1,4 +1,4 @@
-"""Retries an order for a person: reads it again from 4Seller, maps and allocates its lines, queues its messages."""
+"""Retries an order for a person: reads it again from 4Seller, maps and allocates its lines, sends its messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.quarantine import clear_unknown_status, end_quarantine
-from midas_pipelines.sync.orders.customer_mail.send import GIVEN_UP, put_back
+from midas_pipelines.sync.orders.customer_mail.send import UNSENT, put_back
 from midas_pipelines.sync.orders.intake.read import import_orders_read
 from midas_pipelines.sync.orders.intake.result import ImportCounts
 from midas_pipelines.sync.orders.lookup import find_order
@@ -22,8 +22,6 @@ from midas_pipelines.sync.orders.model.exceptions import SEEN_BY_A_PERSON, Order
 from midas_pipelines.sync.orders.model.locking import lock_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
-
-UNSENT = ("waiting", "sending", *GIVEN_UP)
 
 
 class CannotRetry(Exception):
@@ -131,7 +129,7 @@ def _put_back(connection: sa.Connection, order: sa.Row[Any], mail: bool) -> int:
     if OrderException.REFUSED.value in exceptions.read(order.exception):
         values["shop_status_since"] = sa.func.coalesce(table.shop_status_since, utc_now())
     connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
-    return put_back(connection, ["waiting", *(GIVEN_UP if mail else ())], order_row=order.id)
+    return put_back(connection, given_up=mail, order_row=order.id)
 
 
 def dismiss(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> list[str]:

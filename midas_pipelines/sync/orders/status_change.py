@@ -25,7 +25,6 @@ from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.state_machine import Transition, local_status, transition
 from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses
@@ -92,7 +91,7 @@ def _move(
     units: Mapping[int, int] | None,
 ) -> None:
     """Updates the shop's order, shipment and status in one transaction; the trigger on it marks it to be pushed."""
-    order_context = OrderContext(context.run_id, mail=mail_policy(context.settings))
+    order_context = OrderContext(context.run_id, settings=context.settings)
     with context.database.writing() as connection:
         row = lock_order(connection, order_row)
         if parcel is not None:

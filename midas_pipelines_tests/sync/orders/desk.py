@@ -150,12 +150,19 @@ def on_shelf(world: World) -> dict[str, int]:
     return dict(map(tuple, rows(world.database, "SELECT sku, stock_quantity FROM products ORDER BY sku")))
 
 
-def settle(world: World, order_id: str, decision: str, *, restock: bool = False) -> None:
+def settle(
+    world: World,
+    order_id: str,
+    decision: str,
+    *,
+    restock: bool = False,
+    order_context: OrderContext | None = None,
+) -> None:
     """An operator decides a conflict."""
-    row = order(world, order_id).id
+    row, context = order(world, order_id).id, order_context or OrderContext()
     with world.database.writing() as connection:
         conflicts.resolve_conflict(
-            connection, lock_order(connection, row), decision, OrderContext(), restock=restock
+            connection, lock_order(connection, row), decision, context, restock=restock
         )
 
 

@@ -44,7 +44,7 @@ def end_order(
             connection, row.id, drop=(OrderException.UNMAPPED.value, OrderException.QUANTITY.value)
         )
     if status is OrderStatus.CANCELLED:
-        queue_mail(connection, row, "cancelled", order_context.mail)
+        queue_mail(connection, row, "cancelled", order_context.settings)
 
 
 def warn_packers(connection: sa.Connection, row: sa.Row[Any], status: OrderStatus, shop: str | None) -> None:

@@ -13,7 +13,6 @@ from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.close import end_order
-from midas_pipelines.sync.orders.customer_mail.send import cancel_queued_cancellation
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
@@ -137,7 +136,6 @@ def _cancel(
 
 def _uphold(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:
     """Upholds the sale: allocates its stock again, and has the shop's status pushed to 4Seller."""
-    cancel_queued_cancellation(connection, order.id)
     if order.status == OrderStatus.CANCELLED:
         _set(connection, order, status=OrderStatus.PROCESSING.value)
     shop = order_status(connection, order.local_order_id)

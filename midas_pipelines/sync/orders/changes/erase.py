@@ -27,7 +27,7 @@ from midas_pipelines.store.schema.tables import (
 from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.orders import erase_words, update_order, update_order_items
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.orders.customer_mail.send import clear_mail_alert
+from midas_pipelines.sync.orders.customer_mail.send import match_mail_alerts
 from midas_pipelines.sync.orders.model.lines import CHANNEL
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.rows import shop_notes
@@ -59,12 +59,10 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
     of_order = alerts.c.subject == f"order:{name}"[:200]
     connection.execute(sa.update(alerts).where(of_order).values(text=f"Order {name}: its buyer was erased."))
     empty_finished(connection, order.marketplace_order_id)
-    mails = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
-    superseded = {"state": "superseded", "reason": "The buyer was erased."}
-    connection.execute(sa.update(customer_mails).where(mails).values(superseded))
-    sent = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state == "sent")
-    connection.execute(sa.update(customer_mails).where(sent).values(reason=None))
-    clear_mail_alert(connection, order.id)
+    mails = sa.update(customer_mails).where(customer_mails.c.order_id == order.id)
+    state = sa.case((customer_mails.c.state == "sent", "sent"), else_="dropped")
+    connection.execute(mails.values(state=state, reason=None))
+    match_mail_alerts(connection)
     order_context.log(connection, order.marketplace_order_id, "forgotten", "The buyer was erased.")
 
 

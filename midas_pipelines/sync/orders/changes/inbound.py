@@ -242,7 +242,7 @@ def _advance(
     if sale.status is not OrderStatus.REFUNDED and is_refunded(connection, row.local_order_id):
         _mark_for_push(connection, row)  # the shop's refund is still to be pushed
     if sale.status is OrderStatus.SHIPPED and not shipments_on_record(connection, row.local_order_id):
-        queue_mail(connection, row, "shipped", order_context.mail)
+        queue_mail(connection, row, "shipped", order_context.settings)
     return True
 
 

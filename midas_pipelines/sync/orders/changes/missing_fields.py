@@ -66,12 +66,13 @@ def confirm_late(connection: sa.Connection, row: sa.Row[Any], order_context: Ord
     Args:
         connection: holds the order's rows.
         row: our row of the order, read before its status was updated.
-        order_context: has the mail policy.
+        order_context: has the settings.
     """
-    if not order_context.mail.enabled:
+    settings = order_context.settings
+    if settings is None or settings.smtp_url is None:
         return
     now = connection.execute(sa.select(marketplace_orders).where(marketplace_orders.c.id == row.id)).one()
     shop = order_status(connection, row.local_order_id)
     if shop is None or shop in ENDED or now.status not in OPEN or has_shipped(connection, now, shop):
         return
-    queue_mail(connection, now, "received", order_context.mail)
+    queue_mail(connection, now, "received", settings)

@@ -21,7 +21,6 @@ from midas_pipelines.sync.orders.changes.pending import PUSHED_FIELDS, PendingUp
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
 from midas_pipelines.sync.orders.model.state_machine import (
     ENDED,
@@ -59,7 +58,7 @@ def record_pushed(context: SyncContext, order: PendingUpdate, call: StatusUpdate
                 all_shipped = current in SHIPPED_STATES or shop in SHIPPED_STATES
                 end_order(connection, row, call.status, order_context, all_shipped=all_shipped)
             if call.status is OrderStatus.SHIPPED and not shipments_on_record(connection, row.local_order_id):
-                queue_mail(connection, row, "shipped", order_context.mail)
+                queue_mail(connection, row, "shipped", order_context.settings)
         if call.shipment is not None:
             pushed = sa.update(order_shipments).where(_as_read(order, call.shipment.shipment_id))
             remark = call.shipment.remark
@@ -186,4 +185,4 @@ def _set(connection: sa.Connection, order: PendingUpdate, **values: Any) -> None
 
 def order_context_of(context: SyncContext) -> OrderContext:
     """The order context of this engine's run."""
-    return OrderContext(context.run_id, mail=mail_policy(context.settings))
+    return OrderContext(context.run_id, settings=context.settings)

@@ -17,7 +17,7 @@ from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.conflicts import raise_conflict
-from midas_pipelines.sync.orders.customer_mail.queue import queue_correction, queue_shipped
+from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.carriers import bare_number
 from midas_pipelines.sync.orders.model.exceptions import OrderException
@@ -149,7 +149,7 @@ def correct(
         order_row: our row of the order.
         number: the one on record.
         parcel: the correct data.
-        order_context: writes the order log, and mails a customer who knows the old number.
+        order_context: writes the order log.
 
     Raises:
         CannotShip: no shipment of the order has that number, or another has the new one.
@@ -162,7 +162,6 @@ def correct(
             raise CannotShip(f"Order {order.marketplace_order_id} has no shipment {number} on record.")
         if _find_shipment(connection, order, parcel.number) not in (None, known):
             raise CannotShip(f"Order {order.marketplace_order_id} has another shipment {parcel.number}.")
-        old = connection.execute(sa.select(order_shipments).where(_SHIPMENTS.id == known)).one()
         values = {
             "carrier": parcel.carrier,
             "tracking_number": parcel.number,
@@ -175,9 +174,6 @@ def correct(
         connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == known).values(values))
         detail = f"The shipment {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
         order_context.log(connection, order.marketplace_order_id, "corrected", detail)
-        was, now = bare_number(old.tracking_number), bare_number(parcel.number or "")
-        if (old.carrier, was) != (parcel.carrier, now):
-            queue_correction(connection, order, order_context.mail, known)
         connection.execute(
             sa.update(marketplace_orders)
             .where(marketplace_orders.c.id == order.id)
@@ -408,7 +404,7 @@ def _count(
         connection, order.marketplace_order_id, step, f"Shipment, {named}: {contents or 'no units'}."
     )
     if booked and order.status not in ENDED:
-        queue_shipped(connection, order, order_context.mail, shipment_id, last=not waiting, more=bool(held))
+        queue_mail(connection, order, "shipped", order_context.settings, shipment_id=shipment_id)
     return not waiting
 
 

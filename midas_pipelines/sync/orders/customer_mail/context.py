@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.notify.mail import MailRefused
+from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.store.schema.shipment_tables import order_shipments
-from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.storefront.currencies import MINOR_UNITS
-from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.storefront.schema import orders
-from midas_pipelines.sync.orders.customer_mail.queue import read_about
 from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tracking
+from midas_pipelines.sync.orders.model.units import left_to_ship
+from midas_pipelines.sync.orders.stock.release import order_lines
 from midas_pipelines.sync.orders.stock.shipped import has_shipped
 
-CHANNEL_NAMES = {
-    "ebay": "eBay",
-    "tiktok": "TikTok Shop",
-    "aliexpress": "AliExpress",
-    "mercadolibre": "Mercado Libre",
-}
+CHANNEL_NAMES = {"ebay": "eBay", "tiktok": "TikTok Shop"}
 """The marketplaces' own spelling, where capitalizing is not enough."""
 
 LONGEST_NAME, LONGEST_TITLE = 60, 160
@@ -34,7 +27,7 @@ AN_ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
 def mail_context(
     connection: sa.Connection, mail: sa.Row[Any], order: sa.Row[Any], shop_name: str
 ) -> dict[str, Any]:
-    """The variables of a template. Raises MailRefused when the message's shipment is no longer on record.
+    """The variables of a template.
 
     Args:
         connection: to the shop's database.
@@ -42,18 +35,19 @@ def mail_context(
         order: our row of its order.
         shop_name: the shop's name.
     """
-    known = connection.execute(
-        sa.select(orders.c.order_number, orders.c.shipping_address).where(orders.c.id == order.local_order_id)
-    ).first()
-    address = known.shipping_address if known and isinstance(known.shipping_address, dict) else {}
-    parcel = _parcel(connection, mail)
+    columns = (orders.c.order_number, orders.c.status, orders.c.shipping_address)
+    shop = connection.execute(sa.select(*columns).where(orders.c.id == order.local_order_id)).first()
+    address = shop.shipping_address if shop and isinstance(shop.shipping_address, dict) else {}
+    name = _plain(str(address.get("name") or ""), LONGEST_NAME)
     channel = order.sales_channel or ""
+    shipped = has_shipped(connection, order, shop.status if shop else None)
+    shipment, units = _shipment(connection, mail, order)
     return {
         "shop": {"name": shop_name},
-        "customer": {"name": _name(address.get("name")), "email": address.get("email") or ""},
+        "customer": {"name": "" if AN_ADDRESS.search(name) else name, "email": address.get("email") or ""},
         "order": {
             "number": _plain(order.marketplace_order_id, LONGEST_TITLE),
-            "local_number": known.order_number if known else "",
+            "local_number": shop.order_number if shop else "",
             "channel": CHANNEL_NAMES.get(channel.lower(), _plain(channel, LONGEST_NAME).capitalize()),
             "placed": f"{order.placed_at:%Y-%m-%d}" if order.placed_at else "",
             "currency": order.currency or "",
@@ -62,67 +56,40 @@ def mail_context(
             "tax": order.tax,
             "discount": order.discount,
             "total": order.total,
-            "sent": _sent(connection, order),
+            "sent": shipped or order.resolution is not None,  # or a person resolved a conflict about it
         },
-        "lines": _lines(connection, mail.order_id, parcel),
-        "parcel": parcel,
+        "lines": [
+            {
+                "title": _plain(line.title or line.sku or "An item", LONGEST_TITLE),
+                "sku": line.sku,
+                "quantity": units.get(str(line.order_item_id), line.quantity),
+                "backordered": line.backordered,
+                "total": line.price * line.quantity,
+            }
+            for line in order_lines(connection, order.id)
+            if line.quantity > 0 and (not units or str(line.order_item_id) in units)
+        ],
+        "shipment": shipment,
     }
 
 
-def _sent(connection: sa.Connection, order: sa.Row[Any]) -> bool:
-    """Whether something of the order has shipped, or may have: a person resolved a conflict about it."""
-    shop = order_status(connection, order.local_order_id)
-    return order.resolution is not None or has_shipped(connection, order, shop)
-
-
-def _parcel(connection: sa.Connection, mail: sa.Row[Any]) -> dict[str, Any]:
-    """The shipment that the message is about, with its tracking page; without an invalid number."""
-    about = read_about(mail.about or "")
-    known: dict[str, Any] = {"carrier": None, "number": None, "url": None, "units": {}}
-    known |= {"first": True, "complete": about.last, "known": about.known, "corrected": about.corrected}
-    if about.shipment_id is None:
-        return known
-    parcel = sa.select(order_shipments).where(order_shipments.c.id == about.shipment_id)
-    row = connection.execute(parcel).first()
-    if row is None:
-        raise MailRefused("Its shipment is no longer on record.")
-    known["units"] = row.contents or {}
-    known["first"] = not _has_earlier_shipment(connection, row)
-    known["carrier"] = row.carrier
-    try:
-        sound, _ = recorded_tracking(row)
-    except BadTracking:
-        return known
-    return known | {"carrier": sound.carrier, "number": sound.number, "url": sound.url}
-
-
-def _has_earlier_shipment(connection: sa.Connection, parcel: sa.Row[Any]) -> bool:
+def _shipment(
+    connection: sa.Connection, mail: sa.Row[Any], order: sa.Row[Any]
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """The shipment that the message is about, and its units by the shop's order line; both empty without one."""
     table = order_shipments.c
-    query = sa.select(table.id).where(table.order_id == parcel.order_id, table.id < parcel.id)
-    return connection.execute(query.limit(1)).first() is not None
-
-
-def _lines(connection: sa.Connection, order_row: int, parcel: Mapping[str, Any]) -> list[dict[str, Any]]:
-    table = marketplace_order_lines.c
-    query = sa.select(marketplace_order_lines).where(table.order_id == order_row, table.quantity > 0)
-    units = parcel["units"]
-    return [
-        {
-            "title": _plain(line.title or line.sku or "An item", LONGEST_TITLE),
-            "sku": line.sku,
-            "quantity": units.get(str(line.order_item_id), line.quantity),
-            "backordered": line.backordered,
-            "total": line.price * line.quantity,
-        }
-        for line in connection.execute(query.order_by(table.line))
-        if not units or str(line.order_item_id) in units
-    ]
-
-
-def _name(given: object) -> str:
-    """The customer's name on one line; empty where it contains an address."""
-    text = _plain(given, LONGEST_NAME) if isinstance(given, str) else ""
-    return "" if AN_ADDRESS.search(text) else text
+    booked = sa.and_(table.order_id == order.local_order_id, table.booked_at.is_not(None))
+    found = connection.execute(sa.select(order_shipments).where(booked).order_by(table.id)).all()
+    shipment = next((row for row in found if row.id == mail.shipment_id), None)
+    if shipment is None:
+        return {"carrier": None, "number": None, "url": None, "first": True, "complete": True}, {}
+    left = any(left_to_ship(line) or line.backordered for line in order_lines(connection, order.id))
+    known: dict[str, Any] = {"first": shipment is found[0], "complete": shipment is found[-1] and not left}
+    try:
+        label, _ = recorded_tracking(shipment)
+    except BadTracking:
+        label = Tracking(carrier=shipment.carrier)
+    return known | label.model_dump(), shipment.contents or {}
 
 
 def _plain(text: str, longest: int) -> str:

@@ -17,6 +17,7 @@ from datetime import datetime
 
 from sqlalchemy.exc import DBAPIError
 
+from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.row_locks import NO_WAIT, RowsBusy
@@ -26,7 +27,6 @@ from midas_pipelines.sync.orders.intake.refusals import Cause, blame, in_words, 
 from midas_pipelines.sync.orders.intake.result import ImportCounts, quarantined_order
 from midas_pipelines.sync.orders.intake.write import write_batch
 from midas_pipelines.sync.orders.model.digest import Content
-from midas_pipelines.sync.orders.model.mail_policy import SILENT, MailPolicy
 from midas_pipelines.sync.orders.model.merge import newest_states
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import Sale, in_codec
@@ -49,7 +49,7 @@ def import_sales(
     vault: Vault,
     run_id: str | None,
     *,
-    mail: MailPolicy = SILENT,
+    mail: Settings | None = None,
     since: datetime | None = None,
     on_sent: Callable[[], None] = lambda: None,
 ) -> ImportCounts:
@@ -62,7 +62,7 @@ def import_sales(
         sales: any number; the caller chooses the size of a transaction.
         vault: seals the payloads.
         run_id: written to each log row.
-        mail: which customers get a confirmation.
+        mail: the settings of customer mail; None sends none.
         since: orders placed earlier are not imported; known orders are updated all the same.
         on_sent: called when the database has received everything but is still working: the time to prepare more.
     """

@@ -17,7 +17,6 @@ from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.intake.cutoff import too_old
 from midas_pipelines.sync.orders.intake.result import ImportCounts, quarantined_order
-from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 from midas_pipelines.sync.orders.model.sale import Sale, read_sale, why_unreadable
 
 
@@ -124,7 +123,7 @@ def import_batch(
         elif one.sale is not None:
             sales.append(one.sale)
     if sales:
-        mail, since = mail_policy(context.settings), context.settings.orders_since
+        mail, since = context.settings, context.settings.orders_since
         run = context.run_id
         result.add(import_sales(context.database, sales, vault, run, mail=mail, since=since, on_sent=on_sent))
     return result

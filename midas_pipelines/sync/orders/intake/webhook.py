@@ -18,7 +18,6 @@ from midas_pipelines.sync.orders.changes.quarantine import quarantine_order
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.intake.cutoff import TOO_OLD, skipped_as_old
 from midas_pipelines.sync.orders.intake.read import Unreadable, read_batch, rejected_order
-from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 from midas_pipelines.sync.orders.model.merge import newest_states
 from midas_pipelines.sync.orders.model.sale import Sale
 
@@ -55,7 +54,7 @@ def import_order_webhooks(
     strangers = newest_states([sale for sale in sales.values() if sale.order_id not in known])
     outside = {sale.order_id: skipped_as_old(sale, since) for sale in strangers}
     if sales:
-        mail, run = mail_policy(context.settings), context.run_id
+        mail, run = context.settings, context.run_id
         result = import_sales(context.database, list(sales.values()), vault, run, mail=mail, since=since)
         unknown = [sale for sale in sales.values() if sale.status_word and not sale.known_status]
         if unknown:  # a known status in the same batch is no reason to lose a later word

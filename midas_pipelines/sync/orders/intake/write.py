@@ -61,7 +61,7 @@ def write_batch(
     Args:
         connection: a writing transaction.
         sales: one for each order, the first placed first.
-        order_context: writes the order log, seals payloads, has the mail policy.
+        order_context: writes the order log, seals payloads, has the settings.
         on_sent: called when the database has received everything but is still working.
 
     Raises:
@@ -211,7 +211,9 @@ def _write(
             quarantine.alert_unknown_status(connection, sale.status_word, sale.order_id)
     for order_id in batch.quarantined:
         quarantine.end_quarantine(connection, order_id)
-    queue_received(connection, [(claims[sale.order_id].row_id, sale) for sale in sales], order_context.mail)
+    queue_received(
+        connection, [(claims[sale.order_id].row_id, sale) for sale in sales], order_context.settings
+    )
     result.exceptions = len(marked)
     result.preview = [rows.preview(sale, marked.get(sale.order_id)) for sale in sales[:PREVIEW]]
 

@@ -1,4 +1,4 @@
-"""Context for writing to an order: run id, payload vault, mail policy, and the order log."""
+"""Context for writing to an order: run id, payload vault, settings, and the order log."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from midas_pipelines.settings import Settings
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.schema.tables import marketplace_orders, order_processing_logs
 from midas_pipelines.sync.orders.model import exceptions
-from midas_pipelines.sync.orders.model.mail_policy import SILENT, MailPolicy
 from midas_pipelines.sync.orders.model.rows import log_row
 
 
@@ -20,12 +20,12 @@ class OrderContext:
     Args:
         run_id: the run that writes; None for an event.
         vault: seals payloads.
-        mail: which customers get mail.
+        settings: of customer mail; None sends none.
     """
 
     run_id: str | None = None
     vault: Vault = field(default_factory=lambda: Vault(None))
-    mail: MailPolicy = SILENT
+    settings: Settings | None = None
 
     def log(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> None:
         """Adds one step to the order log."""

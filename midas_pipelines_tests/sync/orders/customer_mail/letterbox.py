@@ -1,11 +1,10 @@
-"""Mail to customers in a test: orders whose buyers can be written to, rounds of the post, and where messages stand."""
+"""Customer mail in a test: orders whose buyers get mail, rounds of it, and its states."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from midas_pipelines.sync.orders.customer_mail.send import MailReport, send_mails
-from midas_pipelines.sync.orders.model.mail_policy import mail_policy
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import rows, run
@@ -24,7 +23,7 @@ def buy(world: World, *names: str, units: int = 1, **fields: Any) -> list[str]:
 
 
 def send(world: World) -> MailReport:
-    """One round of the post."""
+    """One round of mail."""
     return send_mails(world.database, world.settings)
 
 
@@ -34,7 +33,7 @@ def due_again(world: World) -> None:
 
 
 def aged(world: World, days: float) -> None:
-    """The messages were made due so many days ago."""
+    """The messages were queued so many days earlier."""
     if world.database.is_postgresql:
         moment = f"created_at - interval '{days} days'"
     else:
@@ -42,23 +41,23 @@ def aged(world: World, days: float) -> None:
     run(world.database, f"UPDATE customer_mails SET created_at = {moment}")
 
 
+def mails(world: World) -> list[tuple[str, str]]:
+    """Kind and state of each message, in the order in which they were queued."""
+    return [tuple(row) for row in rows(world.database, "SELECT kind, state FROM customer_mails ORDER BY id")]
+
+
 def states(world: World) -> list[str]:
-    """Where the messages stand, in the order in which they were made due."""
-    return [state for (state,) in rows(world.database, "SELECT state FROM customer_mails ORDER BY id")]
-
-
-def reasons(world: World) -> list[str | None]:
-    """Why they stand there."""
-    return [reason for (reason,) in rows(world.database, "SELECT reason FROM customer_mails ORDER BY id")]
+    """The states of the messages."""
+    return [state for _, state in mails(world)]
 
 
 def order_context(world: World) -> OrderContext:
-    """An order context that sends mail to customers."""
-    return OrderContext(mail=mail_policy(world.settings))
+    """An order context that queues mail."""
+    return OrderContext(settings=world.settings)
 
 
 def texts(box: Mailbox) -> list[str]:
-    """What arrived, as text, with lines that end as they do here; the box is emptied."""
+    """What arrived, as subject and text; the box is emptied."""
     found = []
     for mail in box.mails:
         body = mail.get_body(("plain",))
