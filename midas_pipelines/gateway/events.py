@@ -46,11 +46,10 @@ def read_event(body: bytes) -> Event:
 
 
 def _subject(kind: str, data: dict[str, Any]) -> str | None:
-    given = id_in(data, "id") or id_in(data, "product_id")
-    if given is None:
-        return None
-    what = kind.partition(".")[0]
-    if what == "order":
-        return f"{ORDER}{short_id(given)}"
-    named = "product" if what == "inventory" else what
-    return f"{named[:10]}:{given[:LONGEST_SUBJECT]}"
+    if kind.partition(".")[0] in ("product", "inventory"):
+        given = id_in(data, "id") or id_in(data, "product_id")
+        return None if given is None else f"product:{given[:LONGEST_SUBJECT]}"
+    order = data.get("order")  # of whatever kind: an order's events are found when its buyer is erased
+    within = id_in(order, "id") if isinstance(order, dict) else None
+    given = within or id_in(data, "order_id") or id_in(data, "id")
+    return None if given is None else f"{ORDER}{short_id(given)}"

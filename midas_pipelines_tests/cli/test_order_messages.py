@@ -81,7 +81,7 @@ def test_nobody_is_forgotten_by_mistake(do: Do, world: World, sold: str) -> None
     asked = do("erase", sold, input="y\n")
     assert (asked.exit_code, "its buyer is erased" in asked.output) == (0, True)
     assert "Zyxwvu" not in str(rows(world.database, kept))
-    assert as_json(do("erase", sold, "--yes", "--json")) == {"order": sold, "forgotten": True}
+    assert as_json(do("erase", sold, "--yes", "--json")) == {"order": sold, "erased": True}
 
 
 def test_each_command_is_named_as_the_cause_of_what_it_did(do: Do, world: World, sold: str) -> None:
@@ -107,7 +107,7 @@ def test_each_command_is_named_as_the_cause_of_what_it_did(do: Do, world: World,
         "dismissed": "an operator: midas orders dismiss",
         "settled": "an operator: midas orders resolve",
         "edited": "an operator: midas orders retry",
-        "forgotten": "an operator: midas orders erase",
+        "erased": "an operator: midas orders erase",
     }
     assert all(cause for _, cause in done)
 

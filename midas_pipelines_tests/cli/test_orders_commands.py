@@ -258,7 +258,7 @@ def test_forgetting_asks_first_and_leaves_the_order_whole(orders: Command, world
     asked = orders("erase", order_id, typed="n\n")
     assert (asked.exit_code, "for good?" in asked.output) == (1, True)
     assert "ann@home" in str(rows(world.database, "SELECT shipping_address FROM orders"))
-    assert json.loads(orders("erase", order_id, "--json").output)["forgotten"] is True
+    assert json.loads(orders("erase", order_id, "--json").output)["erased"] is True
     assert "ann@home" not in str(rows(world.database, "SELECT shipping_address FROM orders"))
     desk.assert_whole(world)
 

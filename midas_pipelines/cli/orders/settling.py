@@ -130,6 +130,6 @@ def erase(order_id: str, yes: bool, as_json: bool) -> None:
             row = lock_order(connection, found.id)
             erase_buyer(connection, row, OrderContext(f"{BY_HAND} erase", Vault(settings.payload_key)))
     if as_json:
-        print_json({"order": row.marketplace_order_id, "forgotten": True})
+        print_json({"order": row.marketplace_order_id, "erased": True})
     else:
         say(f"Order {row.marketplace_order_id}: its buyer is erased; amounts and stock stay.")

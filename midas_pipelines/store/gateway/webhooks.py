@@ -235,7 +235,7 @@ def _empty(connection: sa.Connection, settled: Sequence[Webhook]) -> None:
     rows = [row for row, order_id in orders.items() if order_id in forgotten]
     if rows:
         emptied = sa.update(marketplace_webhooks).where(table.id.in_(rows))
-        connection.execute(emptied.values(payload=ERASED_PAYLOAD))
+        connection.execute(emptied.values(payload=ERASED_PAYLOAD, reason=None))
 
 
 def _values(one: FinishedWebhook) -> dict[str, Any]:

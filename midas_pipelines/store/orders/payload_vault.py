@@ -99,54 +99,10 @@ class Vault:
             ) from None
 
 
-def without_persons_payload(payload: Any) -> str:
-    """The payload of an order whose buyer was erased, as it is kept: numbers, ids, SKUs, statuses and dates of known
-    fields, and no other word that anybody wrote."""
-    return _plain(_bare(payload) or FORGOTTEN)
-
-
 def _plain(payload: Any) -> str:
     """The payload readable, in characters that every database holds."""
     text = to_json(payload)
     return PLAIN + (text if text.isascii() else json.dumps(json.loads(text)))
-
-
-PLACES = frozenset(["items", "inventory", "tracking", "shipping"])
-"""Fields with fields in them that are kept after an erasure; those with amounts are found by their names."""
-WORDS_KEPT = {
-    **dict.fromkeys(("id", "product_id", "sku"), re.compile(r"[^\s@]{1,170}")),
-    **dict.fromkeys(("created_at", "updated_at"), re.compile(r"[0-9][0-9TZ:.+ -]{0,39}")),
-    **dict.fromkeys(("status", "sales_channel"), re.compile(r"[A-Za-z]+([ _-][A-Za-z]+){0,2}")),
-    "currency": re.compile(r"[A-Za-z]{3}"),
-}
-"""The fields whose text is kept after an erasure, and what it has to look like."""
-
-
-def _bare(part: Any) -> Any:
-    """The parts of an object that are not the buyer's text; None when there are none."""
-    if isinstance(part, list):
-        return [kept for one in part if (kept := _bare(one)) is not None] or None
-    if not isinstance(part, dict):
-        return None
-    return {
-        name: kept for name, value in part.items() if (kept := _bare_field(name, value)) is not None
-    } or None
-
-
-def _bare_field(name: str, value: Any) -> Any:
-    if name in PLACES:
-        return _bare(value)
-    if isinstance(value, str) and name in WORDS_KEPT:
-        return value if WORDS_KEPT[name].fullmatch(value) else None
-    if name not in WORDS_KEPT and name not in NUMBERS_KEPT:
-        return None
-    if isinstance(value, dict | list):
-        return _bare(value)
-    return (
-        value
-        if isinstance(value, int | float) or (isinstance(value, str) and MONEY.fullmatch(value))
-        else None
-    )
 
 
 MONEY_WORDS = frozenset(
@@ -171,8 +127,6 @@ MONEY_WORDS = frozenset(
 )
 MONEY = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,6})?")
 """Fields that the contract does not have, and whose names speak of money, are kept where they hold some, and nothing else."""
-NUMBERS_KEPT = IMPERSONAL - {"title", "items"} | {"taxes_included"}
-"""The fields whose numbers are kept after an erasure."""
 
 
 def without_persons(payload: Any) -> Any:

@@ -1,6 +1,7 @@
-"""Erases the buyer of an order: numbers, SKUs, ids, statuses and dates stay, but no text that the buyer may have written.
+"""Erases the buyer of an order: what stays are numbers, SKUs, ids, known words (`model/known_words.py`) and times.
 
-`erased_at` of our row marks the order: later updates are stored without its buyer.
+All other text goes, wherever it lies, since a buyer may have written it. `erased_at` of our row marks the order: later
+updates are stored in the same way.
 """
 
 from __future__ import annotations
@@ -10,16 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.notify.alerts import clear_alert
 from midas_pipelines.store.gateway.webhooks import empty_finished
-from midas_pipelines.store.orders.payload_vault import (
-    ERASED_PAYLOAD,
-    FORGOTTEN,
-    Vault,
-    without_persons_payload,
-)
+from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
 from midas_pipelines.store.schema.alert_tables import alerts
-from midas_pipelines.store.schema.shipment_tables import customer_mails
+from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import (
+    api_errors,
     marketplace_order_lines,
     marketplace_orders,
     order_processing_logs,
@@ -27,70 +25,128 @@ from midas_pipelines.store.schema.tables import (
 from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.orders import erase_words, update_order, update_order_items
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders.changes.quarantine import UNKNOWN_WORD, alert_unknown_status
 from midas_pipelines.sync.orders.customer_mail.send import match_mail_alerts
-from midas_pipelines.sync.orders.model.lines import CHANNEL
+from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.digest import read_content
+from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.known_words import (
+    known_channel,
+    known_currency,
+    known_id,
+    known_status,
+)
+from midas_pipelines.sync.orders.model.lines import CHANNEL, find_items
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.model.rows import shop_notes
+from midas_pipelines.sync.orders.model.rows import payment_method, shop_notes
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock.release import order_lines
 
+_ORDERS = marketplace_orders.c
+IMPERSONAL_PARTS = ("lines", "amounts")
+"""The parts of an order whose digests stay; one of a name could be guessed."""
+
 
 def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:
-    """Permanently erases the buyer from the shop's order, the payload, the webhooks, the order log and the alerts.
+    """Permanently erases the buyer from every table that holds data of the order.
 
     Args:
         connection: a writing transaction.
         order: our row, locked.
-        order_context: writes the order log; its vault opens the payload.
+        order_context: writes the order log.
     """
-    table, name = marketplace_orders.c, order.marketplace_order_id
+    name, channel = order.marketplace_order_id, known_channel(order.sales_channel)
+    currency, word = known_currency(order.currency), known_status(order.status_word)
     if order.local_order_id is not None:
-        notes = shop_notes(name, order.sales_channel, order.currency)
-        erased = {"shipping_address": FORGOTTEN, "billing_address": FORGOTTEN, "notes": notes}
+        erased = {
+            "shipping_address": FORGOTTEN,
+            "billing_address": FORGOTTEN,
+            "payment_method": payment_method(channel),
+            "notes": shop_notes(name, channel, currency),
+        }
         update_order(connection, order.local_order_id, **erased)
         erase_words(connection, order.local_order_id)
-    values = {"erased_at": utc_now(), "payload": _without_buyer(order.payload, order_context.vault)}
-    values["reason"] = None if order.reason is None else "The reason was erased with its buyer."
-    connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
-    _name_lines(connection, order.id)
-    logs = order_processing_logs.c
-    mine = sa.and_(logs.channel == CHANNEL, logs.marketplace_order_id == name)
-    connection.execute(sa.update(order_processing_logs).where(mine).values(detail=None))
-    of_order = alerts.c.subject == f"order:{name}"[:200]
-    connection.execute(sa.update(alerts).where(of_order).values(text=f"Order {name}: its buyer was erased."))
-    empty_finished(connection, order.marketplace_order_id)
+    values = {
+        "erased_at": utc_now(),
+        "payload": None if order.payload is None else ERASED_PAYLOAD,
+        "reason": None if order.reason is None else "The reason was erased with its buyer.",
+        "sales_channel": channel,
+        "currency": currency,
+        "status_word": word,
+        "content_hash": read_content(order.content_hash).only(IMPERSONAL_PARTS).written(),
+    }
+    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == order.id).values(values))
+    _name_lines(connection, order)
+    empty_finished(connection, name)
+    for table, mine, texts in (
+        (order_processing_logs, _logged(name), ("detail",)),
+        (api_errors, api_errors.c.item == name, ("message", "code")),
+        (order_shipments, order_shipments.c.order_id == order.local_order_id, ("reason",)),
+    ):
+        connection.execute(sa.update(table).where(mine).values(dict.fromkeys(texts)))
     mails = sa.update(customer_mails).where(customer_mails.c.order_id == order.id)
     state = sa.case((customer_mails.c.state == "sent", "sent"), else_="dropped")
     connection.execute(mails.values(state=state, reason=None))
     match_mail_alerts(connection)
-    order_context.log(connection, order.marketplace_order_id, "forgotten", "The buyer was erased.")
+    _erase_alerts(connection, order, word)
+    order_context.log(connection, name, "erased", "The buyer was erased.")
 
 
-def without_personal_data(sale: Sale) -> Sale:
-    """The sale as it is stored once its buyer is erased."""
-    lines = tuple(replace(line, title=line.sku or f"Line {line.line}") for line in sale.lines)
-    return replace(sale, buyer=FORGOTTEN, ship_to={}, lines=lines, sealed=without_persons_payload(sale.raw))
+def without_personal_data(connection: sa.Connection, sale: Sale) -> Sale:
+    """The sale as it is stored once its buyer is erased; a SKU of the shop stays, whatever it looks like."""
+    ours = find_items(connection, sale.lines)
+    lines = []
+    for line in sale.lines:
+        sku = line.sku if (line.fourseller_product_id, line.sku) in ours else known_id(line.sku)
+        product_id, title = known_id(line.fourseller_product_id), sku or f"Line {line.line}"
+        lines.append(replace(line, sku=sku, fourseller_product_id=product_id, title=title))
+    return replace(
+        sale,
+        sales_channel=known_channel(sale.sales_channel),
+        currency=known_currency(sale.currency),
+        status_word=known_status(sale.status_word) or "",
+        buyer=FORGOTTEN,
+        ship_to={},
+        lines=tuple(lines),
+        content=sale.content.only(IMPERSONAL_PARTS),
+        sealed=ERASED_PAYLOAD,
+    )
 
 
-def _name_lines(connection: sa.Connection, order_row: int) -> None:
-    """Replaces each line's title by its SKU or number, in our rows and the shop's: a title may hold the buyer's own text."""
-    lines = order_lines(connection, order_row)
-    titles = {line.id: line.sku or f"Line {line.line}" for line in lines}
-    update_rows(connection, marketplace_order_lines, [{"id": row, "title": titles[row]} for row in titles])
-    items = [
-        {"id": line.order_item_id, "product_name": titles[line.id]} for line in lines if line.order_item_id
-    ]
-    table = marketplace_orders.c
-    local = connection.scalar(sa.select(table.local_order_id).where(table.id == order_row))
-    if local is not None:
-        update_order_items(connection, local, items)
+def _logged(name: str) -> sa.ColumnElement[bool]:
+    logs = order_processing_logs.c
+    return sa.and_(logs.channel == CHANNEL, logs.marketplace_order_id == name)
 
 
-def _without_buyer(sealed: str | None, vault: Vault) -> str | None:
-    """The payload without personal data, unsealed; empty where its key is gone."""
-    if sealed is None:
-        return None
-    try:
-        return without_persons_payload(vault.open(sealed))
-    except ValueError:
-        return ERASED_PAYLOAD
+def _name_lines(connection: sa.Connection, order: sa.Row[Any]) -> None:
+    """Names each line by its SKU or number, in our rows and the shop's."""
+    rows, items = [], []
+    for line in order_lines(connection, order.id):
+        sku = line.sku if line.product_id is not None else known_id(line.sku)
+        title = sku or f"Line {line.line}"
+        named = {"sku": sku, "fourseller_product_id": known_id(line.fourseller_product_id)}
+        rows.append({"id": line.id, "title": title, **named})
+        if line.order_item_id:
+            items.append({"id": line.order_item_id, "product_name": title})
+    update_rows(connection, marketplace_order_lines, rows)
+    if order.local_order_id is not None:
+        update_order_items(connection, order.local_order_id, items)
+
+
+def _erase_alerts(connection: sa.Connection, order: sa.Row[Any], word: str | None) -> None:
+    """Erases the text of the order's alerts; an alert to its unknown status word gives way to one without the word."""
+    name, columns = order.marketplace_order_id, alerts.c
+    erased = f"Order {name}: its buyer was erased."
+    of_order = columns.subject == f"order:{name}"[:200]
+    connection.execute(sa.update(alerts).where(of_order).values(text=erased))
+    mine = sa.and_(columns.kind == UNKNOWN_WORD, columns.text.startswith(f"Order {name}: ", autoescape=True))
+    subjects = set(connection.scalars(sa.select(columns.subject).where(mine)))
+    for subject in subjects:
+        clear_alert(connection, kind=UNKNOWN_WORD, subject=subject)
+    connection.execute(sa.update(alerts).where(mine).values(text=erased, subject="word:erased"))
+    has_word = sa.and_(_ORDERS.exception.contains(OrderException.STATUS.value), _ORDERS.id != order.id)
+    others = sa.select(_ORDERS.status_word, sa.func.min(_ORDERS.marketplace_order_id).label("order"))
+    for other in connection.execute(others.where(has_word).group_by(_ORDERS.status_word)) if subjects else ():
+        alert_unknown_status(connection, other.status_word, other.order)
+    if word and OrderException.STATUS.value in exceptions.read(order.exception):
+        alert_unknown_status(connection, word, name)

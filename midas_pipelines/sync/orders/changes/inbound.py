@@ -87,7 +87,7 @@ def apply_update(
         order_context: writes the order log.
     """
     if row.erased_at is not None:
-        sale = without_personal_data(sale)
+        sale = without_personal_data(connection, sale)
     edited, before = False, row
     if sale.unreadable:
         order_context.log_once(connection, row.marketplace_order_id, "unreadable", unread(sale))

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.orders.payload_vault import Vault, without_persons_payload
+from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, Vault
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.lines import CHANNEL
@@ -33,22 +33,19 @@ def quarantine_order(
         imported or dismissed.
     """
     name = short_id(order_id)
-    storable_raw = storable(raw)
     row = {
         "channel": CHANNEL,
         "marketplace_order_id": name,
         "status": "pending",
         "outcome": "quarantined",
         "reason": reason,
-        "payload": vault.seal(storable_raw),
+        "payload": vault.seal(storable(raw)),
     }
     insert = postgresql_insert if database.is_postgresql else sqlite_insert
     statement = insert(marketplace_orders).on_conflict_do_nothing().returning(_ORDERS.id)
     with database.writing() as connection:
         new = connection.execute(statement, row).first() is not None
-        if not new and not _renew(
-            connection, name, reason, row["payload"], without_persons_payload(storable_raw)
-        ):
+        if not new and not _renew(connection, name, reason, row["payload"]):
             return None
         OrderContext(run_id).log_once(connection, name, "failed", reason)
         text = f"Order {name} is quarantined. {reason} `midas orders retry` it when the cause is fixed, or `dismiss` it."
@@ -56,12 +53,13 @@ def quarantine_order(
     return "new" if new else "still"
 
 
-def _renew(connection: sa.Connection, name: str, reason: str, payload: str, bare: str) -> bool:
-    """Updates the quarantined order, with `bare` where its buyer is erased; False when it is no longer quarantined."""
+def _renew(connection: sa.Connection, name: str, reason: str, payload: str) -> bool:
+    """Updates the quarantined order, without the payload where its buyer is erased; False when it is no longer
+    quarantined."""
     mine = sa.and_(
         _ORDERS.channel == CHANNEL, _ORDERS.marketplace_order_id == name, _ORDERS.outcome == "quarantined"
     )
-    kept = sa.case((_ORDERS.erased_at.is_not(None), bare), else_=payload)
+    kept = sa.case((_ORDERS.erased_at.is_not(None), ERASED_PAYLOAD), else_=payload)
     statement = sa.update(marketplace_orders).where(mine).values(reason=reason, payload=kept)
     return connection.execute(statement).rowcount > 0
 
@@ -74,8 +72,8 @@ def end_quarantine(connection: sa.Connection, order_id: str) -> None:
 def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) -> None:
     """Alerts staff to a status word that is not in our table, once for each word."""
     text = (
-        f"4Seller calls the status of order {order_id} '{word}', which is unknown: the order counts as "
-        "pending. Look at it on 4Seller; `midas orders dismiss` it when you have."
+        f"Order {order_id}: 4Seller calls its status '{word}', which is unknown, so it counts as pending. "
+        "Look at it on 4Seller; `midas orders dismiss` it when you have."
     )
     raise_alert(connection, kind=UNKNOWN_WORD, subject=_of_word(word), text=text)
 

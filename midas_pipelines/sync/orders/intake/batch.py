@@ -168,7 +168,7 @@ class _Importer:
             self.database, sale.order_id, sale.raw, reason, order_context.vault, order_context.run_id
         )
         if kept is not None:
-            return quarantined_order(sale.order_id, reason, new=kept == "new")
+            return quarantined_order(sale.order_id, new=kept == "new")
         if sale.unreadable_reason is not None:  # even the status cannot be written; the next poll retries
             return ImportCounts(failed=1)
         return self._import_or_halve([replace(sale, content=Content(), unreadable_reason=reason)])

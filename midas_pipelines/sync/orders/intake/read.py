@@ -119,7 +119,7 @@ def import_batch(
             context.database, one.order_id, one.raw, one.reason, vault, context.run_id
         )
         if kept is not None:
-            result.add(quarantined_order(one.order_id, one.reason, new=kept == "new"))
+            result.add(quarantined_order(one.order_id, new=kept == "new"))
         elif one.sale is not None:
             sales.append(one.sale)
     if sales:

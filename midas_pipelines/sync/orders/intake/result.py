@@ -28,9 +28,7 @@ class ImportCounts:
         self.preview = (self.preview + other.preview)[:PREVIEW]
 
 
-def quarantined_order(order_id: str, reason: str, *, new: bool) -> ImportCounts:
+def quarantined_order(order_id: str, *, new: bool) -> ImportCounts:
     """The result of a quarantined order; `new` when it was not quarantined before."""
-    preview = [
-        {"order": order_id, "channel": "", "total": "", "lines": "", "exception": f"quarantined: {reason}"}
-    ]
+    preview = [{"order": order_id, "channel": "", "total": "", "lines": "", "exception": "quarantined"}]
     return ImportCounts(failed=int(new), duplicates=int(not new), preview=preview if new else [])

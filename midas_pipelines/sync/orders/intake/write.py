@@ -111,12 +111,13 @@ class _Sorted:
     quarantined: dict[str, int]  # our rows of the new orders that were quarantined before
     behind: dict[int, Sale]  # known orders with news, by our row
     left_out: int  # unknown orders that are not to be imported
+    erased: set[str]  # quarantined orders whose buyer is erased
 
 
 def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
     table = marketplace_orders.c
     mine = any_of(connection, table.marketplace_order_id, [sale.order_id for sale in sales])
-    query = sa.select(table.id, table.marketplace_order_id, table.outcome)
+    query = sa.select(table.id, table.marketplace_order_id, table.outcome, table.erased_at)
     query = query.where(table.channel == CHANNEL, mine)
     present = {row.marketplace_order_id: row for row in connection.execute(query)}
     wanted = {sale.order_id for sale in sales if sale.unreadable_reason is None and not sale.only_followed}
@@ -125,14 +126,15 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
         for order_id, row in present.items()
         if row.outcome == "quarantined" and order_id in wanted
     }
+    erased = {order_id for order_id, row in present.items() if row.erased_at is not None}
     new = [
-        sale
+        without_personal_data(connection, sale) if sale.order_id in erased else sale
         for sale in sales
         if sale.order_id in wanted and (sale.order_id not in present or sale.order_id in quarantined)
     ]
     known = [sale for sale in sales if sale.order_id in present and sale.order_id not in quarantined]
     left_out = sum(sale.only_followed and sale.order_id not in present for sale in sales)
-    return _Sorted(new, quarantined, orders_with_news(connection, known), left_out)
+    return _Sorted(new, quarantined, orders_with_news(connection, known), left_out, erased)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +165,12 @@ def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey], name
     rows_ = lock_rows(connection, {*batch.behind, *waiting, *mapping, *batch.quarantined.values()})
     if rows_:
         lock_stock(connection, touched)
-    taken_up = {
-        row.marketplace_order_id for row in rows_ if row.outcome != "quarantined"
+    changed = {  # by another importer, or erased, since the batch was sorted out
+        row.marketplace_order_id
+        for row in rows_
+        if row.outcome != "quarantined" or (row.erased_at and row.marketplace_order_id not in batch.erased)
     } & batch.quarantined.keys()
-    batch.new = [sale for sale in batch.new if sale.order_id not in taken_up]  # another importer was faster
-    nameless = {row.marketplace_order_id for row in rows_ if row.erased_at is not None}
-    if nameless:  # only a quarantined order can be both new and erased
-        batch.new = [without_personal_data(sale) if sale.order_id in nameless else sale for sale in batch.new]
+    batch.new = [sale for sale in batch.new if sale.order_id not in changed]
     return _Held(rows_, waiting, unmapped)
 
 

@@ -1,9 +1,14 @@
-"""The amounts of a marketplace order: exact, in its own currency, compared to that currency's smallest unit. Pure."""
+"""The amounts of a marketplace order: exact, in its own currency, compared to that currency's smallest unit; and the
+taxes, fees and discounts with which an order adds up to its total. Pure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import combinations
 from typing import Any
 
 from midas_pipelines.fourseller.lenient import read_money
@@ -74,3 +79,183 @@ def read_amount(value: Any) -> Decimal | None:
     except (ValueError, ArithmeticError):
         return None
     return None if amount is None else sound(amount)
+
+
+def words(name: str) -> set[str]:
+    """The words of a name in snake_case, camelCase or plain text, in the singular."""
+    return {word.lower().removesuffix("s") for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+
+
+TAX, REDUCTION, FEE = "tax", "reduction", "fee"
+KINDS = (  # by the words in a name, the first match; gift wrap is a fee, a fee's discount is a discount
+    (
+        "discount coupon promo promotion voucher rebate reduction deduction subsidy allowance credit",
+        REDUCTION,
+    ),
+    (
+        "fee handling insurance wrap wrapping tip tipping surcharge duty duties customs donation deposit packaging "
+        "charge rounding adjustment protection warranty freight postage shipping delivery",
+        FEE,
+    ),
+    ("gift point reward loyalty markdown wallet cashback bonus saving", REDUCTION),
+    ("tax taxes vat gst hst pst qst iva tva mwst", TAX),
+)
+KIND_OF = tuple((frozenset(words(text)), kind) for text, kind in KINDS)
+NO_AMOUNT = words(
+    "rate percent percentage id code count number included inclusive include type at date name quantity currency paid "
+    "refund refunded due incl excl including excluding before after net gross with without address method status"
+)
+"""Words in the names of fields that hold no amount, or a subtotal."""
+DESCRIBED_BY = ("type", "kind", "name", "label", "title", "method", "description", "reason")
+HELD_IN = ("amount", "value", "total", "price", "sum", "discount", "tax", "fee", "shop_money", "money")
+LINE_TOTALS = ("line_total", "row_total", "total", "total_price", "subtotal", "line_amount", "extended_price")
+UNIT_PRICES = ("discounted_price", "sale_price", "final_price", "paid_price", "net_price", "unit_price")
+READ_ELSEWHERE = (
+    *("id", "total", "shipping_cost", "items", "customer", "shipping_address"),
+    *("billing_address", "tracking", "metadata"),
+)
+MOST = 10
+"""The most amounts to combine; the number of sums is two to that power."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """The taxes and fees added to the prices, and the discounts subtracted."""
+
+    tax: Decimal
+    discount: Decimal
+
+
+def extras(
+    raw: dict[str, Any], *, total: Decimal | None, currency: str | None, goods: Decimal, shipping: Decimal
+) -> Extras:
+    """The taxes, fees and discounts with which the order adds up; those of the plain fields where nothing adds up.
+
+    Args:
+        raw: the order as received.
+        total: the marketplace's; None when it gave none.
+        currency: its smallest unit decides equality.
+        goods: price times quantity of all lines.
+        shipping: what shipping costs.
+    """
+    included = _prices_include_tax(raw)
+    plain = Extras(Decimal("0.00") if included else extra(raw, TAX_FIELDS), extra(raw, DISCOUNT_FIELDS))
+    if total is None or _fits(total, currency, goods + shipping, plain):
+        return plain
+    amounts = [one for kind, one in _named(raw) if not (included and kind == TAX)][:MOST]
+    for base in (goods, *_other_goods(raw)):
+        for chosen in _subsets(amounts):
+            parts = (base - goods, *chosen)
+            found = Extras(
+                sum((one for one in parts if one > 0), Decimal("0.00")),
+                -sum((one for one in parts if one < 0), Decimal("0.00")),
+            )
+            if _fits(total, currency, goods + shipping, found):
+                return found
+    return plain
+
+
+def _fits(total: Decimal, currency: str | None, prices: Decimal, found: Extras) -> bool:
+    zero = Decimal(0)
+    return adds_up(total, currency, goods=prices, shipping=zero, tax=found.tax, discount=found.discount)
+
+
+def _subsets(amounts: Sequence[Decimal]) -> Iterator[tuple[Decimal, ...]]:
+    """Larger subsets first: most named amounts count."""
+    for size in range(len(amounts), -1, -1):
+        yield from combinations(amounts, size)
+
+
+def _prices_include_tax(raw: dict[str, Any]) -> bool:
+    """Whether the order says, under any name, that its prices include tax."""
+    return any(
+        value in (True, 1, "true", "True", "1", "yes")
+        and words(name) & {"tax", "taxe", "vat", "gst"}
+        and words(name) & {"included", "inclusive", "include", "incl", "including"}
+        for name, value in raw.items()
+        if not isinstance(value, dict | list)
+    )
+
+
+def _named(raw: dict[str, Any]) -> list[tuple[str, Decimal]]:
+    """The named amounts of the order with their kinds; a discount is negative."""
+    found = [
+        one
+        for name, value in raw.items()
+        if name not in READ_ELSEWHERE
+        for one in _amounts_in(name, value, None)
+    ]
+    of_lines: dict[tuple[str, str], list[Decimal]] = {}
+    for item in _items(raw):
+        pieces = read_amount(item.get("quantity")) or Decimal(1)
+        for name, value in item.items():
+            if name in LINE_TOTALS or name in UNIT_PRICES:
+                continue
+            for kind, amount in _amounts_in(name, value, None):
+                of_lines.setdefault((name, kind), []).append(amount)
+                of_lines.setdefault((f"{name} of each", kind), []).append(amount * pieces)
+    sums = {(kind, sum(amounts, Decimal(0))) for (_, kind), amounts in of_lines.items()}
+    return [one for one in (*found, *sorted(sums)) if one[1]]
+
+
+def _amounts_in(name: str, value: Any, above: str | None) -> list[tuple[str, Decimal]]:
+    kind = _kind_of(name) or above
+    if words(name) & NO_AMOUNT and not isinstance(value, dict | list):
+        return []
+    if isinstance(value, list):
+        return _amounts_listed(value, kind)
+    if isinstance(value, dict) and (kind is None or _held(value) is None):
+        return [one for part, inside in value.items() for one in _amounts_in(part, inside, kind)]
+    amount = _held(value)
+    return [] if kind is None or amount is None else [(kind, _signed(kind, amount))]
+
+
+def _amounts_listed(entries: list[Any], kind: str | None) -> list[tuple[str, Decimal]]:
+    """The entries of one list, summed by kind."""
+    sums: dict[str, Decimal] = {}
+    for entry in entries:
+        said = " ".join(str(entry.get(key)) for key in DESCRIBED_BY) if isinstance(entry, dict) else ""
+        of_entry = _kind_of(said) or kind
+        amount = _held(entry)
+        if of_entry is not None and amount is not None:
+            sums[of_entry] = sums.get(of_entry, Decimal(0)) + amount
+    return [(kind, _signed(kind, amount)) for kind, amount in sums.items()]
+
+
+def _kind_of(name: str) -> str | None:
+    found = words(name)
+    return next((kind for known, kind in KIND_OF if known & found), None)
+
+
+def _held(value: Any) -> Decimal | None:
+    """The amount in a field, or in an object with its currency or its name."""
+    if isinstance(value, dict):
+        return next((held for key in HELD_IN if (held := _held(value.get(key))) is not None), None)
+    return read_amount(value)
+
+
+def _signed(kind: str, amount: Decimal) -> Decimal:
+    return amount if kind == FEE else amount.copy_abs() if kind == TAX else -amount.copy_abs()
+
+
+def _other_goods(raw: dict[str, Any]) -> Iterator[Decimal]:
+    """The total of the lines by other price fields, where every line has one."""
+    items = _items(raw)
+    for name in (*LINE_TOTALS, *UNIT_PRICES) if items else ():
+        held = [_held(item.get(name)) for item in items]
+        pieces = [read_amount(item.get("quantity")) or Decimal(1) for item in items]
+        if all(one is not None for one in held):
+            each = name in UNIT_PRICES
+            yield sum(
+                (
+                    one * (count if each else 1)
+                    for one, count in zip(held, pieces, strict=True)
+                    if one is not None
+                ),
+                Decimal(0),
+            )
+
+
+def _items(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    items = raw.get("items")
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []

@@ -68,7 +68,8 @@ class SoldLine:
         """What the line oversold; None when there was enough stock."""
         if self.item is None or self.backordered <= 0:
             return None
-        return Short(self.item, self.line.sku or self.line.title, self.sale.order_id, self.backordered)
+        name = self.line.sku or f"Product {self.item[0]}"
+        return Short(self.item, name, self.sale.order_id, self.backordered)
 
     @property
     def exception(self) -> str | None:

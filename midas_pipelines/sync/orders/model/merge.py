@@ -9,10 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 from midas_pipelines.fourseller.models import Address
-from midas_pipelines.sync.orders.model.amounts import ZERO, sound
+from midas_pipelines.sync.orders.model.amounts import ZERO, extras, sound
 from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
 from midas_pipelines.sync.orders.model.state_machine import Transition, transition
-from midas_pipelines.sync.orders.model.totals import extras
 
 FIELDS_OF = {
     "lines": ("lines", "lines_total"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.types import to_cents
+from midas_pipelines.sync.orders.model.known_words import known_channel, known_currency
 from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.model.state_machine import local_status, payment_status
@@ -151,11 +152,11 @@ def deduction(lines: list[SoldLine]) -> str:
 
 
 def preview(sale: Sale, exception: str | None) -> dict[str, str]:
-    """The order as a row of a preview table, without the buyer."""
+    """The order as a row of a preview table, which Dagster and the sync log keep: no text of the buyer's."""
     return {
         "order": sale.order_id,
-        "channel": sale.sales_channel or "",
-        "total": sale.priced,
+        "channel": known_channel(sale.sales_channel) or "",
+        "total": f"{sale.total} {known_currency(sale.currency) or ''}".rstrip(),
         "lines": str(len(sale.lines)),
         "exception": (exception or "").replace(",", ", "),
     }

@@ -13,10 +13,9 @@ from midas_pipelines.fourseller.models import Order, OrderItem
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.json_text import to_json
-from midas_pipelines.sync.orders.model.amounts import ZERO, adds_up, sound
+from midas_pipelines.sync.orders.model.amounts import ZERO, adds_up, extras, sound
 from midas_pipelines.sync.orders.model.digest import Content, digest, digest_of_fields, digest_of_lines
 from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES
-from midas_pipelines.sync.orders.model.totals import extras
 
 LONGEST_ID = 170
 """Characters of an order's id: a stock movement's reference adds the line number, and holds 200."""

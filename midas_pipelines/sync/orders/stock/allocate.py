@@ -74,6 +74,6 @@ def allocate_units(
         sa.update(marketplace_order_lines).where(marketplace_order_lines.c.id == line.id).values(values)
     )
     if backordered > line.backordered:
-        named = line.sku or line.title or f"line {line.line}"
+        named = line.sku or f"Product {item[0]}"
         raise_oversold_alert(connection, [Short(item, named, order_id, backordered)])
     return Allocated(took, uncounted, backordered)
