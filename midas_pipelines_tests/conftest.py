@@ -19,7 +19,7 @@ import pytest
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
 from midas_pipelines.storefront.sample import create_shop_tables
-from midas_pipelines_tests.copies import Copies, PostgresCopies, Prepare, SqliteCopies, connect
+from midas_pipelines_tests.copies import Copies, PostgresCopies, Prepare, SqliteCopies, connect_again
 from midas_pipelines_tests.postgres import PrivatePostgres
 
 WHERE_THE_SQL_IS = ("store", "storefront")
@@ -103,7 +103,7 @@ def sqlite_shop(sqlite_copies: SqliteCopies) -> Iterator[Database]:
 
 def _fresh(copies: Copies, prepare: Prepare) -> Iterator[Database]:
     url = copies.fresh(prepare)
-    with connect(url) as database:
+    with connect_again(url) as database:
         yield database
     copies.drop(url)
 

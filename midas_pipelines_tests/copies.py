@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from functools import cache
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
@@ -34,6 +35,12 @@ def connect(url: str) -> Database:
     return database
 
 
+@cache
+def connect_again(url: str) -> Database:
+    """`connect`, but once for each URL: the next test at it finds its statements compiled, which takes longest."""
+    return connect(url)
+
+
 def _prepare(url: str, prepare: Prepare) -> None:
     with connect(url) as database:
         prepare(database)
@@ -43,7 +50,10 @@ class Copies(Protocol):
     """Databases of one kind, made on demand and gone at the end."""
 
     def fresh(self, prepare: Prepare) -> str:
-        """The URL of a new database that `prepare` has filled, now or in a template made earlier."""
+        """The URL of a new database that `prepare` has filled, now or in a template made earlier.
+
+        One that was dropped may have had the same URL.
+        """
         ...
 
     def drop(self, url: str) -> None:
@@ -62,20 +72,23 @@ class SqliteCopies:
         self._folder = Path(mkdtemp(prefix="midas-sqlite-", dir=fast_folder()))
         self._templates: dict[Prepare, Path] = {}
         self._numbers = count()
+        self._dropped: list[Path] = []
 
     def fresh(self, prepare: Prepare) -> str:
         if prepare not in self._templates:
             path = self._new_path()
             _prepare(f"sqlite:///{path}", prepare)
             self._templates[prepare] = path
-        path = self._new_path()
+        path = self._dropped.pop() if self._dropped else self._new_path()
         if self._templates[prepare].exists():  # an empty database may have no file yet
             shutil.copyfile(self._templates[prepare], path)
         return f"sqlite:///{path}"
 
     def drop(self, url: str) -> None:
+        path = url.removeprefix("sqlite:///")
         for suffix in ("", "-wal", "-shm"):
-            Path(url.removeprefix("sqlite:///") + suffix).unlink(missing_ok=True)
+            Path(path + suffix).unlink(missing_ok=True)
+        self._dropped.append(Path(path))
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -94,6 +107,7 @@ class PostgresCopies:
         self._templates: dict[Prepare, str] = {}
         self._numbers = count()
         self._made: set[str] = set()
+        self._dropped: list[str] = []
 
     def fresh(self, prepare: Prepare) -> str:
         if prepare not in self._templates:
@@ -104,11 +118,7 @@ class PostgresCopies:
 
     def latin(self) -> str:
         """The address of an empty database that holds Western European characters alone."""
-        how = "TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
-        name = f"{self._prefix}_{next(self._numbers)}"
-        self._execute(f"CREATE DATABASE {name} {how}")
-        self._made.add(name)
-        return self._address(name)
+        return self._address(self._create("template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"))
 
     def drop(self, url: str) -> None:
         self._drop(url.rpartition("/")[2].partition("?")[0])
@@ -121,10 +131,11 @@ class PostgresCopies:
     def _drop(self, name: str) -> None:
         self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self._made.discard(name)
+        self._dropped.append(name)
 
     def _create(self, template: str) -> str:
-        name = f"{self._prefix}_{next(self._numbers)}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        name = self._dropped.pop() if self._dropped else f"{self._prefix}_{next(self._numbers)}"
+        self._execute(f"CREATE DATABASE {name} STRATEGY file_copy TEMPLATE {template}")
         self._made.add(name)
         return name
 

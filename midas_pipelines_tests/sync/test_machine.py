@@ -14,7 +14,7 @@ from midas_pipelines.fourseller.http.wire import Wire
 from midas_pipelines.sandbox import api
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.conftest import create_upgraded_shop
-from midas_pipelines_tests.copies import Copies, connect
+from midas_pipelines_tests.copies import Copies, connect_again
 from midas_pipelines_tests.sync.conftest import emptied
 from midas_pipelines_tests.sync.machine import Life, SyncMachine
 from midas_pipelines_tests.sync.world import World
@@ -50,8 +50,14 @@ def explore(
 ) -> None:
     """So many histories of so many steps, the same ones each time."""
 
+    used: list[str] = []
+
     def machine() -> SyncMachine:
-        world = World(connect(copies.fresh(create_upgraded_shop)), background)
+        if used:
+            connect_again(used[0]).close()
+            copies.drop(used.pop())
+        used.append(copies.fresh(create_upgraded_shop))
+        world = World(connect_again(used[0]), background)
         emptied(world).honour_idempotency_key = False
         made = SyncMachine(world, life)
         monkeypatch.setattr(api, "page", made.page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ class World:
             "in_flight": 8,
             "list_lag_seconds": 0,
         }
-        return Settings(**(given | self.changes))
+        return _settings(given | self.changes)
 
     def sync_context(self, **changes: Any) -> SyncContext:
         """A worker of its own name."""
@@ -184,6 +185,22 @@ class World:
         """Raises what `refuse` has asked for."""
         if sku in self.refused:
             raise Refused(self.refused[sku], "refused_by_test", "The category is closed.")
+
+
+_known_settings: list[tuple[dict[str, Any], Settings]] = []
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    """The settings of the environment and those given; made once for a row of tests, since to make them is slow."""
+    environment = {
+        name: text for name, text in os.environ.items() if name.startswith(("MIDAS_", "FOURSELLER_"))
+    }
+    for known, settings in _known_settings:
+        if known == given | environment:
+            return settings
+    made = Settings(**given)
+    _known_settings[:] = [(given | environment, made), *_known_settings[:9]]
+    return made
 
 
 def items_for_sale(database: Database) -> list[tuple[tuple[int, int | None], str, str, Decimal, int]]:
