@@ -30,6 +30,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from midas_pipelines.errors import ExpectedError
 from midas_pipelines.mail_address import read_sender
 
 if TYPE_CHECKING:  # the settings are read before, and often without, the database
@@ -61,8 +62,10 @@ WORKFLOWS = (
 """The automatic workflows, by the names that `paused` accepts."""
 
 
-class SettingsError(Exception):
+class SettingsError(ExpectedError):
     """A setting is missing or wrong; the message is one sentence for a person, without any secret."""
+
+    exit_code = 2
 
 
 class ChannelAccess(BaseModel):

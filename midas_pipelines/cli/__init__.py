@@ -10,7 +10,7 @@ import click
 from pydantic import SecretStr
 
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.settings import SettingsError
+from midas_pipelines.errors import ExpectedError
 
 COMMANDS = {
     "alerts": ("midas_pipelines.cli.alerts", "alerts", "List staff alerts, and send those that are due."),
@@ -116,16 +116,16 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command; why it failed may quote what came from outside."""
-        if addresses := os.environ.get("MIDAS_NOTIFY_URLS"):
-            from midas_pipelines.notify.targets import read_targets, require_understood
-
-            require_understood(read_targets(SecretStr(addresses)))
         try:
+            if addresses := os.environ.get("MIDAS_NOTIFY_URLS"):
+                from midas_pipelines.notify.targets import read_targets, require_understood
+
+                require_understood(read_targets(SecretStr(addresses)))
             return super().invoke(ctx)
         except click.UsageError:  # quotes what the caller typed alone, on lines of its own
             raise
-        except click.ClickException as failed:
-            say(f"Error: {failed.format_message()}", err=True)
+        except (click.ClickException, ExpectedError) as failed:
+            say(f"Error: {failed}", err=True)
             ctx.exit(failed.exit_code)
         except Exception as failed:
             from midas_pipelines.cli.opening import database_error_text  # which imports sqlalchemy
@@ -168,8 +168,4 @@ def main() -> None:
     except UnicodeEncodeError:
         click.echo("Error: The command holds bytes that are no UTF-8 text: type it again.", err=True)
         sys.exit(2)
-    try:
-        cli.main(prog_name="midas", standalone_mode=True)
-    except SettingsError as wrong:
-        click.echo(f"Error: {wrong}", err=True)
-        sys.exit(2)
+    cli.main(prog_name="midas", standalone_mode=True)

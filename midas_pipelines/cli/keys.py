@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
 import click
 import sqlalchemy as sa
@@ -17,14 +15,11 @@ from midas_pipelines.store.gateway.audit import AuditEntry, note_answered
 from midas_pipelines.store.gateway.keys import (
     Caller,
     Role,
-    UnknownKey,
     create_key,
     list_keys,
     revoke_key,
     rotate_key,
 )
-
-Found = TypeVar("Found")
 
 ROLES = click.Choice([role.value for role in Role])
 
@@ -74,7 +69,7 @@ def list_command(as_json: bool) -> None:
 def revoke(key_id: str, as_json: bool) -> None:
     """End a key at once."""
     with shop_database() as (_, database), database.writing() as connection:
-        caller = _known(lambda: revoke_key(connection, key_id))
+        caller = revoke_key(connection, key_id)
         _note(connection, "keys revoke", caller)
     if as_json:
         print_json({"id": caller.key_id, "name": caller.name, "role": caller.role.value, "state": "revoked"})
@@ -96,16 +91,9 @@ def revoke(key_id: str, as_json: bool) -> None:
 def rotate(key_id: str, grace_minutes: int, as_json: bool) -> None:
     """Replace a key by a new one of the same name and role, and show that, once."""
     with shop_database() as (_, database), database.writing() as connection:
-        caller, key = _known(lambda: rotate_key(connection, key_id, grace_minutes=grace_minutes))
+        caller, key = rotate_key(connection, key_id, grace_minutes=grace_minutes)
         _note(connection, "keys rotate", caller)
     _show(caller, key, as_json)
-
-
-def _known(act: Callable[[], Found]) -> Found:
-    try:
-        return act()
-    except UnknownKey as unknown:
-        raise click.ClickException(str(unknown)) from None
 
 
 def _note(connection: sa.Connection, action: str, caller: Caller) -> None:

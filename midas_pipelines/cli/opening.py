@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
 from sqlalchemy.exc import DBAPIError
 
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.version import NotUpgraded, require_upgraded
+from midas_pipelines.store.schema.version import require_upgraded
 
 DATABASE_MODULES = ("sqlalchemy.", "psycopg.", "sqlite3")
 
@@ -42,7 +41,7 @@ def shop_database(*, upgraded: bool = True) -> Iterator[tuple[Settings, Database
 
     Raises:
         SettingsError: a setting is missing or wrong, or the database cannot be reached.
-        click.ClickException: the database is not prepared.
+        NotUpgraded: the database is not prepared.
     """
     settings = load_settings()
     url = settings.database()
@@ -54,9 +53,6 @@ def shop_database(*, upgraded: bool = True) -> Iterator[tuple[Settings, Database
             why = str(error.orig).strip().splitlines()[0]
             shown = url.set(query={}).render_as_string(hide_password=True)  # a query may hold a password too
             raise SettingsError(f"MIDAS_DATABASE_URL ({shown}) cannot be opened: {why}") from None
-        try:
-            if upgraded:
-                require_upgraded(database)
-        except NotUpgraded as why_not:
-            raise click.ClickException(str(why_not)) from None
+        if upgraded:
+            require_upgraded(database)
         yield settings, database

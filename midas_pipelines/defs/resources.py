@@ -6,21 +6,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from midas_pipelines.settings import SettingsError, load_settings
+from midas_pipelines.errors import ExpectedError
+from midas_pipelines.lib.runs.failures import failure_of
+from midas_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from midas_pipelines.sync.context import SyncContext
-
-
-def expected() -> tuple[type[Exception], ...]:
-    """Errors that a person can act on: the UI shows their message in place of a stack trace."""
-    from midas_pipelines.fourseller.errors import FourSellerError
-    from midas_pipelines.store.schema.version import NotUpgraded
-    from midas_pipelines.sync.context import ChannelDown
-    from midas_pipelines.sync.listings.approved_plan import PlanRefused
-    from midas_pipelines.sync.product_sync import UnknownSku
-
-    return (SettingsError, NotUpgraded, FourSellerError, ChannelDown, UnknownSku, PlanRefused)
 
 
 class MidasResource(dg.ConfigurableResource):
@@ -33,7 +24,7 @@ class MidasResource(dg.ConfigurableResource):
         """The sync context for the run of `context`.
 
         Raises:
-            dagster.Failure: for an expected error, with its message; not retried, the next tick tries again.
+            dagster.Failure: for an expected error, with its message.
         """
         from midas_pipelines.store.database import Database
         from midas_pipelines.store.schema.version import require_upgraded
@@ -44,6 +35,5 @@ class MidasResource(dg.ConfigurableResource):
             with Database(settings.database(), settings.limits("bulk")) as database:
                 require_upgraded(database)
                 yield SyncContext(settings, database, run_id=context.run.run_id)
-        except expected() as error:
-            kind = {"kind": type(error).__name__}
-            raise dg.Failure(description=str(error), metadata=kind, allow_retries=False) from None
+        except ExpectedError as error:
+            raise failure_of(error) from None

@@ -3,10 +3,15 @@
 No message holds a key, a header or personal data: only the call, the item it was about, and the server's own words.
 """
 
+from midas_pipelines.errors import ExpectedError
 
-class FourSellerError(Exception):
+
+class FourSellerError(ExpectedError):
     """The root of the family. `item` is the SKU or id the call was about, `status` the HTTP status if there was one,
     `code` the server's own error code."""
+
+    http_status = 503
+    retry_seconds = 30
 
     def __init__(
         self, message: str, *, item: str | None = None, status: int | None = None, code: str | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from midas_pipelines.gateway.api.problems import CallRefused
+from midas_pipelines.errors import CallRefused
 
 SECONDS = 10.0
 DRIVER = {"midas/driver": "gateway"}

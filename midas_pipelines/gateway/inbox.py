@@ -1,40 +1,115 @@
-"""Stores webhooks before they are answered; those that arrive together share one transaction."""
+"""Reads and stores webhooks before they are answered; those that arrive together share one thread and transaction."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller.http.body import read_json
+from midas_pipelines.fourseller.lenient import id_in
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway import webhooks
-from midas_pipelines.store.gateway.webhooks import NewWebhook
+from midas_pipelines.store.gateway.webhooks import ORDER, NewWebhook
+from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.sync.orders.changes.quarantine import short_id
 from midas_pipelines.sync.threads import in_thread
+
+ORDER_TYPES = frozenset({"order.created", "order.updated", "order.cancelled"})
+PRODUCT_TYPES = frozenset({"inventory.updated", "product.updated", "product.deleted"})
+LONGEST_TYPE = 100
+LONGEST_SUBJECT = 200
 
 MOST = 200
 """Webhooks stored in one transaction."""
 
 BEAT_SECONDS = 5.0
 
-Waiting = tuple[NewWebhook, "asyncio.Future[bool]"]
+
+class BadEvent(WrongInput):
+    """The body is not an event; the message says what is missing."""
+
+    http_status = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a webhook said. `subject` is None where nothing names an order or a product."""
+
+    type: str
+    subject: str | None
+    data: dict[str, Any]
+
+
+def read_event(body: bytes) -> Event:
+    """The event in a body, as `{"type", "timestamp", "data"}`. Raises BadEvent."""
+    try:
+        value = read_json(body)
+    except ValueError:
+        raise BadEvent("The body is not JSON.") from None
+    if not isinstance(value, dict):
+        raise BadEvent("The body should be a JSON object.")
+    kind, data = value.get("type"), value.get("data")
+    if not isinstance(kind, str) or not kind.strip():
+        raise BadEvent("The event should say its `type`.")
+    if not isinstance(data, dict):
+        raise BadEvent("The event's `data` should be the whole order or product.")
+    return Event(kind.strip()[:LONGEST_TYPE], _subject(kind, data), data)
+
+
+def _subject(kind: str, data: dict[str, Any]) -> str | None:
+    if kind.partition(".")[0] in ("product", "inventory"):
+        given = id_in(data, "id") or id_in(data, "product_id")
+        return None if given is None else f"product:{given[:LONGEST_SUBJECT]}"
+    order = data.get("order")  # of whatever kind: an order's events are found when its buyer is erased
+    within = id_in(order, "id") if isinstance(order, dict) else None
+    given = within or id_in(data, "order_id") or id_in(data, "id")
+    return None if given is None else f"{ORDER}{short_id(given)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A verified webhook; `stored` becomes whether its id is new, or the error that kept it from being stored."""
+
+    webhook_id: str
+    body: bytes
+    stored: asyncio.Future[bool]
+
+    def answer(self, result: bool | Exception) -> None:
+        """Tells the caller, unless it has hung up."""
+        if self.stored.done():
+            return
+        if isinstance(result, Exception):
+            self.stored.set_exception(result)
+        else:
+            self.stored.set_result(result)
 
 
 class Inbox:
     """Stores webhooks, from `run` to `stop`. While one transaction is under way the next ones gather."""
 
-    def __init__(self, database: Database, on_new: Callable[[], None]) -> None:
+    def __init__(self, database: Database, vault: Vault, on_new: Callable[[], None]) -> None:
         self._database = database
+        self._vault = vault
         self._on_new = on_new
-        self._arrived: asyncio.Queue[Waiting | None] = asyncio.Queue()
+        self._arrived: asyncio.Queue[Arrived | None] = asyncio.Queue()
         self._stopping = False
 
-    async def take(self, webhook: NewWebhook) -> bool:
-        """Stores it; True when its id is new. Raises what the database raises: then it is not stored."""
-        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._arrived.put_nowait((webhook, stored))
-        return await stored
+    async def take(self, webhook_id: str, body: bytes) -> bool:
+        """Stores the event in a body; True when its id is new.
+
+        Raises:
+            BadEvent: the body holds none.
+            sqlalchemy.exc.SQLAlchemyError: it is not stored.
+        """
+        arrived = Arrived(webhook_id, body, asyncio.get_running_loop().create_future())
+        self._arrived.put_nowait(arrived)
+        return await arrived.stored
 
     def stop(self) -> None:
         """Makes `run` end once what has arrived is stored."""
@@ -45,47 +120,52 @@ class Inbox:
         """Stores what arrives; `beat` is called now and then, arrivals or not."""
         while not self._stopping or not self._arrived.empty():
             beat()
-            batch: list[Waiting | None] = []
+            batch: list[Arrived | None] = []
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_SECONDS):
                     batch.append(await self._arrived.get())
             while not self._arrived.empty() and len(batch) < MOST:
                 batch.append(self._arrived.get_nowait())
-            arrived = [one for one in batch if one is not None]
-            if arrived:
+            if arrived := [one for one in batch if one is not None]:
                 await self._store(arrived)
 
-    async def _store(self, batch: list[Waiting]) -> None:
+    async def _store(self, batch: list[Arrived]) -> None:
         try:
-            new = await in_thread(self._write, [webhook for webhook, _ in batch])
+            new, bad = await in_thread(self._write, batch)
         except Exception as failed:
             if _is_of_one(failed) and len(batch) > 1:
                 for one in batch:
                     await self._store([one])
                 return
-            for _, stored in batch:
-                _answer(stored, failed)
+            for one in batch:
+                one.answer(failed)
             return
         if new:
             self._on_new()
-        for webhook, stored in batch:
-            _answer(stored, webhook.webhook_id in new)
-            new.discard(webhook.webhook_id)  # of several with one id in a batch the first is the new one
+        for one in batch:
+            one.answer(bad.get(id(one)) or one.webhook_id in new)
+            new.discard(one.webhook_id)  # of several with one id in a batch the first is the new one
 
-    def _write(self, arrived: list[NewWebhook]) -> set[str]:
+    def _write(self, batch: list[Arrived]) -> tuple[set[str], dict[int, BadEvent]]:
+        """Stores what can be read; the ids that are new, and why the others cannot be read."""
+        bad: dict[int, BadEvent] = {}
+        readable: list[NewWebhook] = []
+        for one in batch:
+            try:
+                readable.append(self._read(one))
+            except BadEvent as why:
+                bad[id(one)] = why
+        if not readable:
+            return set(), bad
         with self._database.writing() as connection:
-            return webhooks.store_webhooks(connection, arrived)
+            return webhooks.store_webhooks(connection, readable), bad
+
+    def _read(self, arrived: Arrived) -> NewWebhook:
+        event = read_event(arrived.body)
+        sealed = self._vault.seal(event.data, personal=event.type not in PRODUCT_TYPES)
+        return NewWebhook(arrived.webhook_id, event.type, event.subject, sealed)
 
 
 def _is_of_one(failed: Exception) -> bool:
     """Whether one event alone may be why they could not be stored, such as a character that the database lacks."""
     return isinstance(failed, UnicodeError | sa.exc.DataError | sa.exc.IntegrityError)
-
-
-def _answer(stored: asyncio.Future[bool], answer: bool | Exception) -> None:
-    if stored.done():  # the caller has hung up
-        return
-    if isinstance(answer, Exception):
-        stored.set_exception(answer)
-    else:
-        stored.set_result(answer)

@@ -61,7 +61,7 @@ class Service:
             self.worker = Worker(
                 self._worker_context(), self.metrics, self.lineage, self.imports.run, self.supervisor
             )
-        self.inbox = Inbox(self.door, self._stored)
+        self.inbox = Inbox(self.door, self.vault, self._stored)
 
     def sync_context(self, run_id: str) -> SyncContext:
         """An engine of its own for one call, named in every log row by `run_id`."""

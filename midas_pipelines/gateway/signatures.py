@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
+from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import SettingsError
 
 HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
@@ -20,11 +21,13 @@ TOLERANCE_SECONDS = 300
 SECONDS = re.compile(r"[0-9]{1,12}")
 
 
-class BadSignature(Exception):
+class BadSignature(ExpectedError):
     """The webhook is not 4Seller's, or too old; the message says what is wrong without saying how to do better.
 
     `reason` is headers, signature, or timestamp: the last alone is rightly signed.
     """
+
+    http_status = 401
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.http.calls import FailedCall
 from midas_pipelines.settings import Settings
@@ -27,8 +28,11 @@ from midas_pipelines.sync.pauses import PauseAlert
 log = logging.getLogger(__name__)
 
 
-class ChannelDown(Exception):
+class ChannelDown(ExpectedError):
     """4Seller does not answer; the run ends early with the reason."""
+
+    http_status = 503
+    retry_seconds = 30
 
 
 def worker_name() -> str:

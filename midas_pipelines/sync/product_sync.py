@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.store.items.mappings import count_dirty, ensure_items, mark_dirty
 from midas_pipelines.store.items.shards import Shards
@@ -36,8 +37,10 @@ class Mode(StrEnum):
     INCREMENTAL = "incremental"
 
 
-class UnknownSku(Exception):
+class UnknownSku(WrongInput):
     """A SKU was asked for that no item of the shop has."""
+
+    http_status = 404
 
 
 @dataclass

@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from midas_pipelines.cli import cli
-from midas_pipelines.cli.orders.group import Mistaken, orders
+from midas_pipelines.cli.orders.group import orders
 from midas_pipelines.cli.printing import print_json, print_table
 from midas_pipelines.cli.terminal import clean, say
+from midas_pipelines.errors import WrongInput
 
 TITLES = [
     "LCD [black] for [iphone 12]",
@@ -67,7 +68,7 @@ def test_letters_of_every_language_are_printed_as_they_are() -> None:
 
 def test_why_a_command_failed_is_one_line_with_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_: click.Context) -> None:
-        raise Mistaken("No order A\x1b[2J\nB.")
+        raise WrongInput("No order A\x1b[2J\nB.")
 
     monkeypatch.setattr(orders, "invoke", fails)
     ended = CliRunner().invoke(cli, ["orders", "show", "A"], color=True)

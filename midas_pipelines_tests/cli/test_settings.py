@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from midas_pipelines.cli import COMMANDS, cli
-from midas_pipelines.notify.targets import COMMON_KINDS
+from midas_pipelines.notify.targets import KINDS
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.cli.conftest import Midas
 
@@ -59,10 +59,10 @@ def test_an_address_without_what_its_kind_needs_is_refused_where_it_is_used(
     assert (ended.code, "check its spelling" in ended.errors, "s3cret" in ended.errors) == (2, True, False)
 
 
-def test_every_common_kind_of_address_is_one_that_apprise_knows() -> None:
+def test_every_listed_kind_of_address_is_one_that_apprise_knows() -> None:
     known = apprise.Apprise().details()["schemas"]
     kinds = {kind for one in known for kind in (*(one["protocols"] or ()), *(one["secure_protocols"] or ()))}
-    assert kinds >= COMMON_KINDS
+    assert kinds >= KINDS
 
 
 @pytest.mark.parametrize("missing", ["FOURSELLER_API_KEY", "FOURSELLER_SELLER_ID"])

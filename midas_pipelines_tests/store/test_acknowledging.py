@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.http.calls import FailedCall
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.acknowledge import acknowledge
@@ -117,6 +119,29 @@ def test_words_from_outside_are_made_writable_wherever_they_are_kept(
         value(shop, "SELECT shop_value FROM sync_conflicts WHERE subject = 'product:1'"),
     ]
     assert kept == [words.replace("\0", "\ufffd").replace("\ud83d", "\ufffd")] * 4
+
+
+def test_failed_calls_wait_while_the_database_is_away(shop: Database) -> None:
+    class Away(Database):
+        away = True
+
+        @contextmanager
+        def writing(self) -> Iterator[sa.Connection]:
+            if self.away:
+                raise sa.exc.OperationalError("", {}, Exception("the connection is cut"))
+            with super().writing() as connection:
+                yield connection
+
+    with Away(shop.engine.url) as database:
+        book = ErrorBook(database, None, block=2)
+        for attempt in range(5):
+            book.note(FailedCall("GET /orders", 503, None, attempt, "It failed.", None, datetime.now(UTC)))
+        with pytest.raises(sa.exc.OperationalError):
+            book.flush()
+        database.away = False
+        book.flush()
+        book.flush()
+    assert rows(shop, "SELECT attempt FROM fourseller_api_errors ORDER BY id") == [(n,) for n in range(5)]
 
 
 def test_each_row_is_written_but_the_bad_ones(shop: Database) -> None:

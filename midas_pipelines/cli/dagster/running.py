@@ -11,6 +11,7 @@ import dagster as dg
 from midas_pipelines.cli.opening import DATABASE_MODULES, database_sentence
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.health import in_words
+from midas_pipelines.lib.runs.failures import expected_in
 from midas_pipelines.lib.runs.tags import ops_config, run_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -24,7 +25,7 @@ class Run:
     run_id: str
     succeeded: bool
     failure: str | None = None  # the sentence for a person
-    failure_kind: str | None = None  # the error's class
+    exit_code: int = 0
     checks: list[dict[str, Any]] = field(default_factory=list)
     result: dg.ExecuteInProcessResult | None = None
 
@@ -49,27 +50,25 @@ def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
         result = job.execute_in_process(
             instance=instance, run_config=run_config, tags=run_tags(name), raise_on_error=False
         )
-    failure, kind = _failure(result)
-    return Run(result.run_id, result.success, failure, kind, _checks(result), result)
+    failure, exit_code = _failure(result)
+    return Run(result.run_id, result.success, failure, exit_code, _checks(result), result)
 
 
 def _instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
 
 
-def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, str | None]:
+def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, int]:
     for event in result.all_events:
         if event.is_step_failure:
-            data = event.step_failure_data
-            if data.user_failure_data is not None:
-                kind = data.user_failure_data.metadata.get("kind")
-                return data.user_failure_data.description, str(kind.value) if kind is not None else None
-            error = data.error
+            if (expected := expected_in(event)) is not None:
+                return expected
+            error = event.step_failure_data.error
             cause = error.cause or error if error is not None else None
             if cause is not None and cause.message.startswith(DATABASE_MODULES):
-                return database_sentence(str(cause.cls_name)), None
-            return (cause.message.strip() if cause is not None else "The run failed."), None
-    return (None, None) if result.success else ("The run failed; see it in the Dagster UI.", None)
+                return database_sentence(str(cause.cls_name)), 1
+            return (cause.message.strip() if cause is not None else "The run failed."), 1
+    return (None, 0) if result.success else ("The run failed; see it in the Dagster UI.", 1)
 
 
 def _checks(result: dg.ExecuteInProcessResult) -> list[dict[str, Any]]:

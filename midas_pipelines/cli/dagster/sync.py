@@ -16,8 +16,6 @@ from midas_pipelines.store.operations.sync_log import sync_of_run
 
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 OLD_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
-WRONG_USAGE = ("SettingsError", "BadCredentials", "UnknownSku", "PlanRefused")
-"""Failures that the caller can fix in settings or arguments: exit code 2."""
 
 
 @click.group()
@@ -129,7 +127,7 @@ def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...
             print_table("Needs a look", shown["problems"])
     if run.failure is not None:
         say(f"Error: {run.failure}", err=True)
-        sys.exit(2 if run.failure_kind in WRONG_USAGE else 1)
+        sys.exit(run.exit_code)
     stopped = ((record or {}).get("counts") or {}).get("stopped")
     wrong = [stopped, *run.broken] if stopped else run.broken
     for words in wrong:
@@ -151,16 +149,13 @@ def _shown(record: dict[str, Any] | None, counts: tuple[str, ...]) -> dict[str, 
 def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
     from midas_pipelines.sync.context import SyncContext
     from midas_pipelines.sync.listings.approved_plan import make_plan
-    from midas_pipelines.sync.product_sync import UnknownSku, mapping_ids
+    from midas_pipelines.sync.product_sync import mapping_ids
 
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
-        try:
-            plan = make_plan(
-                context, dirty_only=not (full or skus), ids=mapping_ids(context, skus) if skus else None
-            )
-        except UnknownSku as unknown:
-            raise click.UsageError(str(unknown)) from None
+        plan = make_plan(
+            context, dirty_only=not (full or skus), ids=mapping_ids(context, skus) if skus else None
+        )
         try:
             plan.write(path)
         except OSError as failed:

@@ -10,9 +10,10 @@ import click
 import sqlalchemy as sa
 
 from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
+from midas_pipelines.sync.orders.lookup import find_order
 
 BY_HAND = "an operator: midas orders"
 """The cause of these commands' changes in the order's timeline."""
@@ -29,12 +30,6 @@ line_option = click.option(
 )
 
 
-class Mistaken(click.ClickException):
-    """An error that the caller can fix: exit code 2."""
-
-    exit_code = 2
-
-
 @click.group()
 def orders() -> None:
     """Show marketplace orders, ship them, and resolve exceptions.
@@ -45,13 +40,10 @@ def orders() -> None:
 
 @contextmanager
 def opened(order_id: str) -> Iterator[tuple[Settings, Database, sa.Row[Any]]]:
-    """Settings, database and our row of the order with this id. Raises Mistaken when there is none."""
+    """Settings, database and our row of the order with this id. Raises NoSuchOrder."""
     with shop_database() as (settings, database):
         with database.reading() as connection:
-            try:
-                row = find_order(connection, order_id)
-            except NoSuchOrder as why:
-                raise Mistaken(str(why)) from None
+            row = find_order(connection, order_id)
         yield settings, database, row
 
 
@@ -63,15 +55,15 @@ def parse_lines(lines: Sequence[str], whole: dict[int, int]) -> dict[int, int] |
         whole: the units that all of a line are, by its number.
 
     Raises:
-        Mistaken: there is no such line, or no such number of units.
+        WrongInput: there is no such line, or no such number of units.
     """
     units: dict[int, int] = {}
     for text in lines:
         number, equals, count = text.partition("=")
         if not _is_a_number(number) or int(number) not in whole:
-            raise Mistaken(f"--line {text[:40]}: give a line of the order, as in 2 or 2=1.")
+            raise WrongInput(f"--line {text[:40]}: give a line of the order, as in 2 or 2=1.")
         if equals and not (_is_a_number(count) and 0 < int(count) <= MOST_UNITS):
-            raise Mistaken(f"--line {text[:40]}: give a number of units from 1 on, as in 2=1.")
+            raise WrongInput(f"--line {text[:40]}: give a number of units from 1 on, as in 2=1.")
         units[int(number)] = int(count) if equals else whole[int(number)]
     return units or None
 

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from midas_pipelines.cli.orders.group import (
     BY_HAND,
-    Mistaken,
     line_option,
     opened,
     order_argument,
@@ -20,6 +19,7 @@ from midas_pipelines.cli.orders.group import (
 )
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import say
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
 from midas_pipelines.storefront.lookup import items_by_sku
 from midas_pipelines.storefront.orders import order_status
@@ -60,23 +60,17 @@ def ship(
     The same shipment recorded again changes nothing; with --line it grows to the given units.
     """
     if replaces and lines:
-        raise Mistaken("--replaces corrects a shipment as it is: it takes no --line.")
+        raise WrongInput("--replaces corrects a shipment as it is: it takes no --line.")
     with opened(order_id) as (settings, database, row):
         context = OrderContext(f"{BY_HAND} ship", settings=settings)
-        try:
-            shipment = carriers.tracking(carrier, number, url=url, force=force)
-            unpushed = None
-            if replaces:
-                unpushed = shipments.correct(database, row.id, replaces, shipment, context)
-                shipped = shipments.Shipped(new=False)
-            else:
-                units = parse_lines(lines, _most(database, row, shipment.number))
-                shipped = shipments.record_shipment(database, row.id, shipment, context, units=units)
-        except carriers.BadTracking as bad:
-            hint = " `--force` accepts it." if bad.doubtful else ""
-            raise Mistaken(f"{bad}{hint}") from None
-        except shipments.CannotShip as why:
-            raise Mistaken(str(why)) from None
+        shipment = carriers.tracking(carrier, number, url=url, force=force)
+        unpushed = None
+        if replaces:
+            unpushed = shipments.correct(database, row.id, replaces, shipment, context)
+            shipped = shipments.Shipped(new=False)
+        else:
+            units = parse_lines(lines, _most(database, row, shipment.number))
+            shipped = shipments.record_shipment(database, row.id, shipment, context, units=units)
     record = {"order": row.marketplace_order_id, **asdict(shipped), **shipment.model_dump()}
     named = f"{shipment.carrier} {shipment.number}"
     if as_json:
@@ -117,11 +111,8 @@ def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
         with database.reading() as connection:
             item = items_by_sku(connection, [sku]).get(sku)
         if item is None:
-            raise Mistaken(f"The shop has no item with the SKU {sku}.")
-        try:
-            done = unmapped.map_line(database, row.id, number, item, OrderContext(f"{BY_HAND} map"))
-        except unmapped.CannotMap as why:
-            raise Mistaken(f"Order {row.marketplace_order_id}: {why}") from None
+            raise WrongInput(f"The shop has no item with the SKU {sku}.")
+        done = unmapped.map_line(database, row.id, number, item, OrderContext(f"{BY_HAND} map"))
     record = {"order": row.marketplace_order_id, "line": number, "sku": sku, "mapped": done}
     if as_json:
         print_json(record)
@@ -146,7 +137,7 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
         units = parse_lines(lines, left)
         for number, count in (units or {}).items():
             if count > left[number]:
-                raise Mistaken(f"Line {number} has {left[number]} units that have left and not come back.")
+                raise WrongInput(f"Line {number} has {left[number]} units that have left and not come back.")
         context = OrderContext(f"{BY_HAND} return")
         back = restock_units(connection, row, "returned", context, units=units, all_shipped=whole)
     if as_json:

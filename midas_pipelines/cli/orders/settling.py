@@ -7,18 +7,17 @@ import asyncio
 import click
 
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.orders.group import BY_HAND, Mistaken, opened, order_argument, orders
+from midas_pipelines.cli.orders.group import BY_HAND, opened, order_argument, orders
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import clean, say
-from midas_pipelines.fourseller.errors import FourSellerError
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import conflicts
 from midas_pipelines.sync.orders.changes.erase import erase_buyer
-from midas_pipelines.sync.orders.lookup import NoSuchOrder
 from midas_pipelines.sync.orders.model.locking import lock_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.retry import CannotRetry, NothingToDismiss, Retried, dismiss, retry_order
+from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
 
 
 @orders.command()
@@ -39,14 +38,11 @@ def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
     unshipped stock is released; shipped stock comes back with --restock.
     """
     if restock and decision != "cancelled":
-        raise Mistaken("--restock goes with --as cancelled.")
+        raise WrongInput("--restock goes with --as cancelled.")
     with opened(order_id) as (settings, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
         context = OrderContext(f"{BY_HAND} resolve", settings=settings)
-        try:
-            conflicts.resolve_conflict(connection, row, decision, context, restock=restock)
-        except conflicts.NoConflict as why:
-            raise Mistaken(str(why)) from None
+        conflicts.resolve_conflict(connection, row, decision, context, restock=restock)
     if as_json:
         print_json({"order": row.marketplace_order_id, "settled": decision, "restock": restock})
     else:
@@ -63,10 +59,7 @@ def dismiss_(order_id: str, as_json: bool) -> None:
     """
     with opened(order_id) as (_, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
-        try:
-            seen = dismiss(connection, row, OrderContext(f"{BY_HAND} dismiss"))
-        except NothingToDismiss as why:
-            raise Mistaken(str(why)) from None
+        seen = dismiss(connection, row, OrderContext(f"{BY_HAND} dismiss"))
     if as_json:
         print_json({"order": row.marketplace_order_id, "dismissed": seen})
     else:
@@ -87,12 +80,7 @@ def retry(order_id: str, mail: bool, as_json: bool) -> None:
     with shop_database() as (settings, database):
         settings.channel()
         context = SyncContext(settings, database, run_id=f"{BY_HAND} retry")
-        try:
-            done = asyncio.run(retry_order(context, order_id, mail=mail))
-        except (NoSuchOrder, CannotRetry) as why:
-            raise Mistaken(str(why)) from None
-        except FourSellerError as failed:
-            raise click.ClickException(str(failed)) from None
+        done = asyncio.run(retry_order(context, order_id, mail=mail))
     if as_json:
         print_json(done.record)
     else:

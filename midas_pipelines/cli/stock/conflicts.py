@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import sys
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.conflicts import open_conflicts, read_conflict, recent_conflicts
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.pins import FIELDS
-from midas_pipelines.sync.product_sync import UnknownSku, mapping_ids
-from midas_pipelines.sync.reconcile.conflicts import SIDES, NoSuchConflict, pin_field, release_pin, resolve
+from midas_pipelines.sync.product_sync import mapping_ids
+from midas_pipelines.sync.reconcile.conflicts import SIDES, pin_field, release_pin, resolve
 
 Result = TypeVar("Result")
 CONFLICT_ID = click.IntRange(1, 2**63 - 1)
@@ -77,7 +74,7 @@ def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
     item is deleted from 4Seller with `--take shop` and left alone with `--take marketplace`.
     """
     with shop_database() as (settings, database):
-        done = _run(resolve(_context(settings, database), conflict_id, take, getpass.getuser()))
+        done = asyncio.run(resolve(_context(settings, database), conflict_id, take, getpass.getuser()))
     if as_json:
         print_json(done)
     else:
@@ -92,7 +89,7 @@ def pin(sku: str, field: str, as_json: bool) -> None:
     """Leave FIELD of an item on 4Seller as it is now, whatever the shop says, until it is released."""
     with shop_database() as (settings, database):
         context = _context(settings, database)
-        value = _run(pin_field(context, _mapping(context, sku), field))
+        value = asyncio.run(pin_field(context, _mapping(context, sku), field))
     if as_json:
         print_json({"sku": sku, "field": field, "value": value})
     else:
@@ -119,17 +116,4 @@ def _context(settings: Settings, database: Database) -> SyncContext:
 
 
 def _mapping(context: SyncContext, sku: str) -> int:
-    try:
-        return mapping_ids(context, [sku])[0]
-    except UnknownSku as unknown:
-        raise click.UsageError(str(unknown)) from None
-
-
-def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    try:
-        return asyncio.run(work)
-    except NoSuchConflict as wrong:
-        raise click.UsageError(str(wrong)) from None
-    except FourSellerError as failed:
-        say(f"Error: {failed}", err=True)
-        sys.exit(1)
+    return mapping_ids(context, [sku])[0]

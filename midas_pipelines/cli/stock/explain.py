@@ -9,7 +9,6 @@ from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.sync.explain import explain_item as explanation_of
 from midas_pipelines.sync.explain import lineage
-from midas_pipelines.sync.rules.edit import BadRule
 
 
 @click.command()
@@ -18,10 +17,7 @@ from midas_pipelines.sync.rules.edit import BadRule
 def explain(sku: str, as_json: bool) -> None:
     """Print the lineage of what 4Seller shows of an item: what it confirmed, the rule, the ledger rows, their causes."""
     with shop_database() as (settings, database):
-        try:
-            explanation = explanation_of(database, sku, settings.title_limit)
-        except BadRule as wrong:
-            raise click.UsageError(str(wrong)) from None
+        explanation = explanation_of(database, sku, settings.title_limit)
     if as_json:
         print_json(explanation)
         return

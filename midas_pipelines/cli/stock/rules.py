@@ -14,7 +14,7 @@ from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.stock.rule_changes import list_rules
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES
-from midas_pipelines.sync.rules.edit import CHANNELS, BadRule, clear_rule, explain_rule, set_rule
+from midas_pipelines.sync.rules.edit import CHANNELS, clear_rule, explain_rule, set_rule
 from midas_pipelines.sync.rules.simulate import simulate
 
 MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
@@ -109,18 +109,15 @@ def put(
 ) -> None:
     """Set fields of a rule; the others stay. The items it touches are pushed by the next sync."""
     with shop_database() as (_, database):
-        try:
-            marked = set_rule(
-                database,
-                values,
-                channel=channel,
-                sku=sku,
-                category=category,
-                valid_from=_utc(valid_from),
-                valid_until=_utc(valid_until),
-            )
-        except BadRule as wrong:
-            raise click.UsageError(str(wrong)) from None
+        marked = set_rule(
+            database,
+            values,
+            channel=channel,
+            sku=sku,
+            category=category,
+            valid_from=_utc(valid_from),
+            valid_until=_utc(valid_until),
+        )
     if as_json:
         print_json({"set": True, "items_marked": marked})
     else:
@@ -133,10 +130,7 @@ def put(
 def clear(channel: str, sku: str | None, category: str | None, as_json: bool) -> None:
     """Remove the rules of exactly this scope."""
     with shop_database() as (_, database):
-        try:
-            gone = clear_rule(database, channel=channel, sku=sku, category=category)
-        except BadRule as wrong:
-            raise click.UsageError(str(wrong)) from None
+        gone = clear_rule(database, channel=channel, sku=sku, category=category)
     if as_json:
         print_json({"cleared": gone})
     else:
@@ -150,10 +144,7 @@ def clear(channel: str, sku: str | None, category: str | None, as_json: bool) ->
 def explain(sku: str, channel: str, as_json: bool) -> None:
     """Print the arithmetic from stock on hand to what the channel shows."""
     with shop_database() as (_, database):
-        try:
-            explanation = explain_rule(database, sku, channel)
-        except BadRule as wrong:
-            raise click.UsageError(str(wrong)) from None
+        explanation = explain_rule(database, sku, channel)
     if as_json:
         print_json(explanation)
         return
@@ -175,10 +166,7 @@ def simulate_rule(
     Nothing is set. The fields given take the place of what the rules say now, for the items of the scope.
     """
     with shop_database() as (_, database):
-        try:
-            result = simulate(database, values, channel=channel, sku=sku, category=category, days=days)
-        except BadRule as wrong:
-            raise click.UsageError(str(wrong)) from None
+        result = simulate(database, values, channel=channel, sku=sku, category=category, days=days)
     if as_json:
         print_json(result.as_dict())
         return

@@ -10,9 +10,10 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
+from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.callers import Callers
 from midas_pipelines.gateway.api.limits import address_of_caller, key_of
-from midas_pipelines.gateway.api.problems import CallRefused, status_of
+from midas_pipelines.gateway.api.problems import status_of
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditEntry, note_answered, note_asked
 from midas_pipelines.store.gateway.keys import Caller, Role, find_caller

@@ -13,8 +13,9 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.callers import Callers, Remarks
-from midas_pipelines.gateway.api.problems import CallRefused, problem
+from midas_pipelines.gateway.api.problems import problem
 from midas_pipelines.gateway.signatures import BadSignature, Verifier
 
 SENSIBLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -104,7 +105,7 @@ class Limits:
             if scope["path"] not in PROBES:
                 self._shed()
         except CallRefused as why:
-            await problem(why.status, why.detail, request_id, headers=why.headers)(scope, receive, send)
+            await problem(why.http_status, str(why), request_id, headers=why.headers)(scope, receive, send)
             return
         self._under_way += 1
         if is_webhook:

@@ -25,14 +25,11 @@ from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.api.paging import Cursor, decode_cursor, next_cursor
-from midas_pipelines.gateway.api.problems import CallRefused
 from midas_pipelines.gateway.service import service_of
-from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.listing import SHOWN, Filters, list_orders
-from midas_pipelines.sync.orders.changes.shipments import CannotShip
-from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
-from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
-from midas_pipelines.sync.orders.status_change import IllegalMove, change_status
+from midas_pipelines.sync.orders.lookup import find_order
+from midas_pipelines.sync.orders.model.carriers import tracking
+from midas_pipelines.sync.orders.status_change import change_status
 from midas_pipelines.sync.orders.timeline import read_timeline
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])
@@ -269,7 +266,14 @@ async def post_orders(request: Request) -> object:
 @router.get("/orders/{order_id}", summary="One order with its timeline", response_model=OrderTimeline)
 def get_order(request: Request, order_id: OrderId) -> dict[str, Any]:
     """Every step, stock movement, shipment and message, by time."""
-    return _timeline(service_of(request).database, order_id)
+    with service_of(request).database.reading() as connection:
+        row = find_order(connection, order_id)
+        timeline = read_timeline(connection, row)
+    return {
+        **{name: getattr(row, name) for name in (*SHOWN, "order_number")},
+        "lines": timeline.lines,
+        "entries": [vars(entry) for entry in timeline.entries],
+    }
 
 
 @router.patch("/orders/{order_id}", summary="Update an order", response_model=PatchedOrder)
@@ -277,28 +281,6 @@ async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> 
     """Updates the shop's order and pushes it to 4Seller. A transition that is not allowed changes nothing: 409."""
     context = service_of(request).sync_context(request.state.request_id)
     goal = OrderStatus(move.status) if move.status is not None else None
-    try:
-        shipment = move.shipment
-        parcel, units = (shipment.tracking, shipment.units) if shipment is not None else (None, None)
-        return vars(await change_status(context, order_id, goal, parcel, units))
-    except BadTracking as bad:
-        hint = " `force` accepts it." if bad.doubtful else ""
-        raise CallRefused(422, f"{bad}{hint}") from None
-    except NoSuchOrder as unknown:
-        raise CallRefused(404, str(unknown)) from None
-    except (IllegalMove, CannotShip) as illegal:
-        raise CallRefused(409, str(illegal)) from None
-
-
-def _timeline(database: Database, order_id: str) -> dict[str, Any]:
-    with database.reading() as connection:
-        try:
-            row = find_order(connection, order_id)
-        except NoSuchOrder as unknown:
-            raise CallRefused(404, str(unknown)) from None
-        timeline = read_timeline(connection, row)
-    return {
-        **{name: getattr(row, name) for name in (*SHOWN, "order_number")},
-        "lines": timeline.lines,
-        "entries": [vars(entry) for entry in timeline.entries],
-    }
+    shipment = move.shipment
+    parcel, units = (shipment.tracking, shipment.units) if shipment is not None else (None, None)
+    return vars(await change_status(context, order_id, goal, parcel, units))

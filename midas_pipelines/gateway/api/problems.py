@@ -15,14 +15,12 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from midas_pipelines.fourseller.errors import FourSellerError
-from midas_pipelines.settings import SettingsError
-from midas_pipelines.sync.context import ChannelDown
-from midas_pipelines.sync.listings.brake import BrakeEngaged
+from midas_pipelines.errors import ExpectedError
 from midas_pipelines.sync.orders.intake.refusals import Cause, blame
 
 MEDIA_TYPE = "application/problem+json"
 MOST_SHOWN = 10
+NO_DATABASE = (sa.exc.DBAPIError, sa.exc.TimeoutError)
 
 BUSY = "Another session holds rows that this call needs, the shop's own perhaps. Nothing was changed; try again shortly."
 
@@ -38,16 +36,6 @@ class Problem(BaseModel):
     detail: str = Field(description="What happened, to what, and what to do.")
     request_id: str | None = Field(None, description="Name it when you ask for help.")
     errors: list[dict[str, str]] = Field(default=[], description="Where a request was wrong, field by field.")
-
-
-class CallRefused(Exception):
-    """Ends a call with a status and a sentence."""
-
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = dict(headers or {})
 
 
 def problem(
@@ -72,77 +60,48 @@ def problem(
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Answers every exception with a problem."""
-    app.add_exception_handler(CallRefused, _refused)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(SettingsError, _needs_a_person)
-    app.add_exception_handler(FourSellerError, _channel)
-    app.add_exception_handler(ChannelDown, _channel)
-    app.add_exception_handler(BrakeEngaged, _needs_a_person)
-    app.add_exception_handler(sa.exc.DBAPIError, _database)
-    app.add_exception_handler(sa.exc.TimeoutError, _database)
+    for kind in (ExpectedError, HTTPException, RequestValidationError, *NO_DATABASE):
+        app.add_exception_handler(kind, _expected)
     app.add_exception_handler(Exception, _unexpected)
 
 
 def status_of(error: Exception) -> int:
-    """The status that `install_problem_handlers` answers for this exception, for the audit log."""
+    """The status that `install_problem_handlers` answers for this exception."""
     match error:
-        case CallRefused():
-            return error.status
+        case ExpectedError():
+            return error.http_status
         case HTTPException():
             return error.status_code
         case RequestValidationError():
             return 422
-        case SettingsError() | BrakeEngaged():
-            return 409
-        case FourSellerError() | ChannelDown() | sa.exc.DBAPIError() | sa.exc.TimeoutError():
-            return 503
+    return 503 if isinstance(error, NO_DATABASE) else 500
+
+
+async def _expected(request: Request, error: Exception) -> Response:
+    status, headers, errors = status_of(error), {}, None
+    match error:
+        case ExpectedError():
+            detail, headers = str(error), error.headers
+        case HTTPException():
+            known = {404: "There is nothing at this address; see /docs."}
+            known[405] = "This address does not know that method; see /docs."
+            detail, headers = known.get(status, str(error.detail)), dict(error.headers or {})
+        case RequestValidationError():
+            detail = "The request is not as /docs describes it: see `errors`."
+            errors = [
+                {"where": ".".join(str(part) for part in item["loc"])[:200], "what": str(item["msg"])[:300]}
+                for item in error.errors()[:MOST_SHOWN]
+            ]
         case _:
-            return 500
+            log.warning("The database failed a call: %s", type(getattr(error, "orig", error)).__name__)
+            busy = isinstance(error, sa.exc.DBAPIError) and blame(error) is Cause.BUSY
+            detail = BUSY if busy else "The database does not answer; try again shortly."
+            headers = {"Retry-After": "5"}
+    return problem(status, detail, _id(request), errors=errors, headers=headers)
 
 
 def _id(request: Request) -> str | None:
     return getattr(request.state, "request_id", None)
-
-
-async def _refused(request: Request, error: Any) -> Response:
-    return problem(status_of(error), error.detail, _id(request), headers=error.headers)
-
-
-async def _http(request: Request, error: Any) -> Response:
-    detail = {
-        404: "There is nothing at this address; see /docs.",
-        405: "This address does not know that method; see /docs.",
-    }.get(error.status_code, str(error.detail))
-    return problem(status_of(error), detail, _id(request), headers=error.headers)
-
-
-async def _invalid(request: Request, error: Any) -> Response:
-    found = [
-        {"where": ".".join(str(part) for part in item["loc"])[:200], "what": str(item["msg"])[:300]}
-        for item in error.errors()[:MOST_SHOWN]
-    ]
-    detail = "The request is not as /docs describes it: see `errors`."
-    return problem(status_of(error), detail, _id(request), errors=found)
-
-
-async def _needs_a_person(request: Request, error: Any) -> Response:
-    return problem(status_of(error), str(error), _id(request))
-
-
-async def _channel(request: Request, error: Any) -> Response:
-    return problem(status_of(error), str(error), _id(request), headers={"Retry-After": "30"})
-
-
-async def _database(request: Request, error: Any) -> Response:
-    log.warning("The database failed a call: %s", type(getattr(error, "orig", error)).__name__)
-    busy = isinstance(error, sa.exc.DBAPIError) and blame(error) is Cause.BUSY
-    return problem(
-        status_of(error),
-        BUSY if busy else "The database does not answer; try again shortly.",
-        _id(request),
-        headers={"Retry-After": "5"},
-    )
 
 
 async def _unexpected(request: Request, error: Any) -> Response:

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
+from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.api.paging import Cursor, decode_cursor, next_cursor
-from midas_pipelines.gateway.api.problems import CallRefused
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.gateway.status_report import status_report
 from midas_pipelines.store.gateway.audit import read_audit
-from midas_pipelines.store.schema.version import NotUpgraded, require_upgraded
+from midas_pipelines.store.schema.version import require_upgraded
 
 READY_SECONDS = 3.0
 """What a probe waits for the database."""
@@ -132,8 +132,6 @@ async def readyz(request: Request) -> dict[str, str]:
     try:
         async with asyncio.timeout(READY_SECONDS):
             await service.probe(require_upgraded)
-    except NotUpgraded as why:
-        raise CallRefused(503, str(why), retry) from None
     except TimeoutError:
         raise CallRefused(503, "The database does not answer.", retry) from None
     problem = service.supervisor.problem()

@@ -12,14 +12,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
-from midas_pipelines.gateway.api.problems import CallRefused
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.store.items.mappings import count_dirty, mark_dirty
 from midas_pipelines.store.items.shards import range_tags
 from midas_pipelines.store.operations.sync_log import newest_sync
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.listings.brake import BrakeEngaged
-from midas_pipelines.sync.product_sync import Mode, UnknownSku, mapping_ids, sync_products
+from midas_pipelines.sync.product_sync import Mode, mapping_ids, sync_products
 from midas_pipelines.sync.quantity_push import push_inventory
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["sync"])
@@ -189,15 +188,12 @@ async def post_inventory(request: Request, wanted: SyncRequest) -> object:
 def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
     """The mappings of the request when they are few enough to sync at once; else None.
 
-    Raises CallRefused (404) for a SKU that no item has.
+    Raises UnknownSku for one that no item has.
     """
     if wanted.skus is not None:
         if len(set(wanted.skus)) > AT_ONCE:
             return None
-        try:
-            return mapping_ids(service.sync_context("look-up"), wanted.skus)
-        except UnknownSku as unknown:
-            raise CallRefused(404, str(unknown)) from None
+        return mapping_ids(service.sync_context("look-up"), wanted.skus)
     if wanted.mode == "full":
         return None
     with service.database.reading() as connection:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from midas_pipelines.errors import ExpectedError
+
 WILL_RETRY = "dagster/will_retry"
 ASSET, CHECK, WORKFLOW = "asset", "check", "workflow"
 Things = dict[str, set[str]]
@@ -70,10 +72,29 @@ def _check(asset_key: dg.AssetKey, name: str) -> str:
 def _reasons(events: Iterable[dg.DagsterEvent]) -> Iterator[str]:
     """The sentences that steps failed with. Any other error's text may hold a row of the shop's: it stays in Dagster."""
     for event in events:
-        if event.event_type is _TYPE.STEP_FAILURE:
-            data = event.step_failure_data.user_failure_data
-            if data is not None and data.description:
-                yield data.description
+        if event.event_type is _TYPE.STEP_FAILURE and (expected := expected_in(event)) is not None:
+            yield expected[0]
+
+
+def failure_of(error: ExpectedError) -> dg.Failure:
+    """The failure that ends a step for an expected error; not retried, the next tick tries again."""
+    from midas_pipelines.sync.operations.markdown import plain
+
+    facts = {
+        "reason": dg.MetadataValue.text(str(error)),
+        "exit_code": dg.MetadataValue.int(error.exit_code),
+    }
+    return dg.Failure(
+        plain(str(error)), metadata=facts, allow_retries=False
+    )  # the UI renders the description
+
+
+def expected_in(event: dg.DagsterEvent) -> tuple[str, int] | None:
+    """The sentence and the exit code of the expected error that a step failed with; None for any other error."""
+    data = event.step_failure_data.user_failure_data
+    if data is None or "reason" not in data.metadata:
+        return None
+    return str(data.metadata["reason"].value), int(str(data.metadata["exit_code"].value))
 
 
 def is_tried_again(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.schema.gateway_tables import gateway_keys
 from midas_pipelines.storefront.types import utc_now
 
@@ -31,7 +32,7 @@ class Role(StrEnum):
         return order.index(self) >= order.index(needed)
 
 
-class UnknownKey(Exception):
+class UnknownKey(WrongInput):
     """No valid key has this id."""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +14,9 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import api_errors, sync_logs
 from midas_pipelines.storefront.bulk import write_each
 
+MOST_UNWRITTEN = 20_000
+"""Failed calls kept while the database is away; more are lost."""
+
 
 class ErrorBook:
     """Collects failed calls and writes them to `fourseller_api_errors` in blocks, and the rest when it closes."""
@@ -20,7 +25,7 @@ class ErrorBook:
         self._database = database
         self._run_id = run_id
         self._block = block
-        self._rows: list[dict[str, Any]] = []
+        self._rows: deque[dict[str, Any]] = deque(maxlen=MOST_UNWRITTEN)
         self._lock = threading.Lock()
 
     def __enter__(self) -> ErrorBook:
@@ -43,16 +48,25 @@ class ErrorBook:
                 "created_at": call.at,
             }
         )
-        if len(self._rows) >= self._block:
-            self.flush()
+        if len(self._rows) % self._block == 0:
+            with suppress(
+                sa.exc.SQLAlchemyError
+            ):  # while the database is away, the rows wait for the next block
+                self.flush()
 
     def flush(self) -> None:
-        """Writes the collected calls."""
+        """Writes the collected calls; those that the database does not take are kept for the next time."""
         with self._lock:
-            rows, self._rows = self._rows, []
-            if rows:
-                with self._database.writing() as connection:
-                    write_each(connection, rows, lambda part: connection.execute(sa.insert(api_errors), part))
+            rows = [self._rows.popleft() for _ in range(len(self._rows))]
+            try:
+                if rows:
+                    with self._database.writing() as connection:
+                        write_each(
+                            connection, rows, lambda part: connection.execute(sa.insert(api_errors), part)
+                        )
+            except BaseException:
+                self._rows.extendleft(reversed(rows))
+                raise
 
 
 def begin_sync(database: Database, kind: str, scope: str, run_id: str | None) -> int:

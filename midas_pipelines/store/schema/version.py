@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import ExpectedError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema import triggers
 from midas_pipelines.storefront.schema import missing_tables
@@ -17,8 +18,11 @@ VERSION_TABLE = "midas_alembic_version"
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
-class NotUpgraded(Exception):
+class NotUpgraded(ExpectedError):
     """The database is not at the version this code needs; the message says what to run."""
+
+    http_status = 503
+    retry_seconds = 5
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.listings.scan import chunks
@@ -20,7 +21,7 @@ from midas_pipelines.sync.listings.scan import chunks
 MOST_NAMED = 10
 
 
-class PlanRefused(Exception):
+class PlanRefused(WrongInput):
     """A plan that cannot be applied; the message has the reason and what to do."""
 
 

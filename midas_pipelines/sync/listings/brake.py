@@ -10,13 +10,14 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import ExpectedError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import WAS_LISTED
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.listings.plan import Action, Change
 
 
-class BrakeEngaged(Exception):
+class BrakeEngaged(ExpectedError):
     """A call would do more harm than is allowed without a person; the message has the counts and how to approve."""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.schema import orders
@@ -14,8 +15,10 @@ LARGEST_LOCAL_ID, LOCAL_ID_DIGITS = 2**31 - 1, 10
 _TABLE = marketplace_orders.c
 
 
-class NoSuchOrder(Exception):
+class NoSuchOrder(WrongInput):
     """No order, or more than one, has this id; the message says what to do."""
+
+    http_status = 404
 
 
 def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:

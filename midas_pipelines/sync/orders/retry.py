@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.errors import NotFound
 from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
@@ -24,11 +25,11 @@ from midas_pipelines.sync.orders.model.order_log import OrderContext, set_except
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 
 
-class CannotRetry(Exception):
+class CannotRetry(WrongInput):
     """4Seller does not have the order; the message says what to do."""
 
 
-class NothingToDismiss(Exception):
+class NothingToDismiss(WrongInput):
     """The order has no exception that can be dismissed; the message says how its exceptions end."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
@@ -33,7 +34,7 @@ from midas_pipelines.sync.orders.stock.shipped import has_shipped
 IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders resolve`."
 
 
-class IllegalMove(Exception):
+class IllegalMove(WrongInput):
     """The order's status cannot change to the requested one."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import clear_alerts
 from midas_pipelines.store.items.claims import COLUMNS, Mapping
@@ -30,7 +31,7 @@ ALERT = "conflict"
 SIDES = ("shop", "marketplace")
 
 
-class NoSuchConflict(Exception):
+class NoSuchConflict(WrongInput):
     """There is no open conflict of that id, or no such field; the message says what to do."""
 
 

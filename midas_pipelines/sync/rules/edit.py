@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.rule_changes import drop_rules, mark_rules_due, put_rule
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, NO_RULE, Rule, Scope, read_rules
@@ -18,7 +19,7 @@ from midas_pipelines.sync.rules.arithmetic import arithmetic, available, channel
 CHANNELS = (FOURSELLER, "website")
 
 
-class BadRule(Exception):
+class BadRule(WrongInput):
     """A rule makes no sense, or names what the shop does not have; the message is a sentence for the operator."""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.status import OrderStatus, read_status
 from midas_pipelines.notify.alerts import ENDED as ENDED_ALERT
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
@@ -28,7 +29,7 @@ ALERT = "order_conflict"
 _ORDERS = marketplace_orders.c
 
 
-class NoConflict(Exception):
+class NoConflict(WrongInput):
     """The order is in no conflict; the message says what to do instead."""
 
 

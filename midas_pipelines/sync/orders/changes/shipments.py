@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.shipment_tables import order_shipment_lines, order_shipments
@@ -31,7 +32,7 @@ _SHIPMENTS = order_shipments.c
 _HELD = order_shipment_lines.c
 
 
-class CannotShip(Exception):
+class CannotShip(WrongInput):
     """The shipment contradicts the order; the message says how."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Tracking
 
 LONGEST_NUMBER, LONGEST_PAGE = 100, 500
@@ -20,7 +21,7 @@ S10 = re.compile(r"[A-Z]{2}[0-9]{9}[A-Z]{2}")
 S10_WEIGHTS = (8, 6, 4, 2, 3, 5, 9, 7)
 
 
-class BadTracking(Exception):
+class BadTracking(WrongInput):
     """The shipment's tracking data are invalid; the message says why.
 
     Args:
@@ -29,8 +30,10 @@ class BadTracking(Exception):
         mistyped: whether it has a format that no other service shares, and a wrong check digit.
     """
 
+    http_status = 422
+
     def __init__(self, why: str, *, doubtful: bool = False, mistyped: bool = False) -> None:
-        super().__init__(why)
+        super().__init__(f"{why} `force` accepts it." if doubtful else why)
         self.doubtful, self.mistyped = doubtful, mistyped
 
 

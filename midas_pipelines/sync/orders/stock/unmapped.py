@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.hub_skus import link
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
@@ -38,7 +39,7 @@ UNMAPPED = sa.and_(
 AT_ONCE = 500
 
 
-class CannotMap(Exception):
+class CannotMap(WrongInput):
     """The line cannot be mapped to the item; the message says why."""
 
 

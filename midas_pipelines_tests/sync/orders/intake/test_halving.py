@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -11,10 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.pages import read_order
-from midas_pipelines.gateway.inbox import Inbox
+from midas_pipelines.gateway.inbox import BadEvent, Inbox
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.webhooks import NewWebhook
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.model.sale import read_sale
@@ -170,17 +170,20 @@ def test_what_is_written_of_an_order_fits_into_every_encoding(latin_shop: Databa
 
 def test_a_webhook_that_the_database_cannot_hold_is_refused_alone(latin_shop: Database) -> None:
     async def take() -> list[bool | BaseException]:
-        inbox = Inbox(latin_shop, lambda: None)
-        events = [NewWebhook(f"m{n}", "order.created", f"order:{name}", "plain:{}") for n, name in NAMES]
-        taken = asyncio.gather(*(inbox.take(one) for one in events), return_exceptions=True)
+        inbox = Inbox(latin_shop, Vault(None), lambda: None)
+        bodies = [json.dumps({"type": "order.created", "data": {"id": name}}).encode() for name in NAMES]
+        taken = asyncio.gather(
+            *(inbox.take(f"m{n}", body) for n, body in enumerate([*bodies, b"{}"])), return_exceptions=True
+        )
         running = asyncio.create_task(inbox.run(lambda: None))
         found = await taken
         inbox.stop()
         await running
         return found
 
-    first, refused, last = asyncio.run(take())
-    assert (first, isinstance(refused, Exception), last) == (True, True, True)
+    first, refused, last, no_event = asyncio.run(take())
+    assert (first, isinstance(refused, UnicodeError | sa.exc.DBAPIError), last) == (True, True, True)
+    assert isinstance(no_event, BadEvent)
 
 
-NAMES = enumerate(["1", "\u4e2d", "3"])
+NAMES = ["1", "\u4e2d", "3"]
