@@ -30,6 +30,8 @@ class BadCredentials(FourSellerError):
     """The access is misconfigured: 4Seller refused the key or the seller id (401, 403), or the address redirects (3xx).
     Every further call would fail too."""
 
+    exit_code = 2
+
 
 class NotFound(FourSellerError):
     """The product or order is not there (404)."""

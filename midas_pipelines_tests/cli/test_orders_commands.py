@@ -90,7 +90,7 @@ MISTAKES: dict[str, list[tuple[tuple[str, ...], str]]] = {
     "a parcel": [
         (("ship", "{sold}", "--carrier", " ", "--number", desk.UPS), "needs a carrier and a tracking number"),
         (("ship", "{sold}", "--carrier", "ups", "--number", ""), "needs a carrier and a tracking number"),
-        (("ship", "{sold}", "--carrier", "ups", "--number", desk.UPS[:-1] + "5"), "`--force` accepts it"),
+        (("ship", "{sold}", "--carrier", "ups", "--number", desk.UPS[:-1] + "5"), "`force` accepts it"),
         (("ship", "{sold}", "--carrier", "ups", "--number", "\x1b[2J"), "is no tracking number"),
         ((*SHIP, "--url", "javascript:alert(1)"), "address with https://"),
         ((*SHIP, "--url", "u" * 3000), "address with https://"),

@@ -10,6 +10,7 @@ import pytest
 
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
+from midas_pipelines.lib.runs.failures import expected_in
 from midas_pipelines.lib.runs.tags import ops_config, run_tags
 from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
 from midas_pipelines_tests.sync.world import World
@@ -72,9 +73,9 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
 def failure(result: dg.ExecuteInProcessResult) -> str:
     """The sentence with which the run failed."""
     (event,) = [event for event in result.all_events if event.is_step_failure]
-    data = event.step_failure_data.user_failure_data
-    assert data is not None, event.step_failure_data.error
-    return str(data.description)
+    expected = expected_in(event)
+    assert expected is not None, event.step_failure_data.error
+    return expected[0]
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:

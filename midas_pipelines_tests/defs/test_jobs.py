@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from midas_pipelines.definitions import defs
+from midas_pipelines.fourseller.errors import BadCredentials
+from midas_pipelines.lib.runs.failures import failure_of
 from midas_pipelines_tests.defs.conftest import Execute, checks, failure, metadata
 from midas_pipelines_tests.shop import add_product, add_variant
 from midas_pipelines_tests.sync.world import World
@@ -149,6 +151,13 @@ def test_expected_trouble_fails_the_run_with_one_sentence(
     assert not result.success
     assert sentence in failure(result)
     assert "wrong-key" not in failure(result)
+
+
+def test_the_words_of_a_failure_are_no_markup() -> None:
+    failed = failure_of(BadCredentials("4Seller said ![](http://x/y) <b>_now_</b>"))
+    assert failed.description == r"4Seller said \!\[\]\(http\:\/\/x\/y\) \<b\>\_now\_\<\/b\>"
+    assert failed.metadata["reason"].value == "4Seller said ![](http://x/y) <b>_now_</b>"
+    assert failed.metadata["exit_code"].value == 2
 
 
 def test_every_asset_says_whose_it_is_and_what_it_holds() -> None:

@@ -114,10 +114,10 @@ def test_nothing_of_a_cancelled_order_leaves(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize("pushed", [False, True], ids=["unpushed", "pushed"])
-def test_what_has_left_in_part_is_not_cancelled(caller: Caller, told: bool) -> None:
+def test_what_has_left_in_part_is_not_cancelled(caller: Caller, pushed: bool) -> None:
     order_id = desk.sold(caller.world, A=3)
     desk.pack(caller.world, order_id, units={1: 2})
-    if told:
+    if pushed:
         desk.sync(caller.world)
     code, answer = caller.move(order_id, status="cancelled")
     assert (code, "goods have left" in answer["detail"]) == (409, True)
@@ -170,7 +170,7 @@ def test_a_doubtful_number_is_taken_where_the_caller_insists(caller: Caller) -> 
     order_id = desk.sold(caller.world, A=3)
     doubtful = PARCEL | {"number": desk.UPS[:-1] + "9"}
     code, answer = caller.move(order_id, shipment=doubtful)
-    assert (code, "`anyway` accepts it" in answer["detail"]) == (422, True)
+    assert (code, "`force` accepts it" in answer["detail"]) == (422, True)
     assert caller.move(order_id, shipment=doubtful | {"force": True})[1]["pushed"] is True
     assert desk.at_4seller(caller.world, order_id) == ("shipped", doubtful["number"])
 
