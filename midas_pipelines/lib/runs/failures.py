@@ -78,7 +78,7 @@ def _reasons(events: Iterable[dg.DagsterEvent]) -> Iterator[str]:
 
 def failure_of(error: ExpectedError) -> dg.Failure:
     """The failure that ends a step for an expected error; not retried, the next tick tries again."""
-    from midas_pipelines.sync.operations.markdown import plain
+    from midas_pipelines.sync.operations.formatting import plain
 
     facts = {
         "reason": dg.MetadataValue.text(str(error)),

@@ -34,7 +34,7 @@ class BadTracking(WrongInput):
 
     def __init__(self, why: str, *, doubtful: bool = False, mistyped: bool = False) -> None:
         super().__init__(f"{why} `force` accepts it." if doubtful else why)
-        self.doubtful, self.mistyped = doubtful, mistyped
+        self.why, self.doubtful, self.mistyped = why, doubtful, mistyped
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def recorded_tracking(row: Any) -> tuple[Tracking, str | None]:
         from_shop = row.source == "shop"
         if not bad.doubtful or (from_shop and (bad.mistyped or not any(map(str.isdigit, number)))):
             raise
-        remark = str(bad) if from_shop else None
+        remark = bad.why if from_shop else None
         return tracking(carrier, number, url=page, force=True), remark
 
 
