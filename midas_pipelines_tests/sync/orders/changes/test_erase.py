@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
-from midas_pipelines.gateway.events import read_event
+from midas_pipelines.gateway.inbox import read_event
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.webhooks import FinishedWebhook, WebhookOutcome
 from midas_pipelines.store.orders.payload_vault import ENCRYPTED, Vault
