@@ -1,4 +1,4 @@
-"""The command line as a user runs it: a process of its own, with an environment of its own."""
+"""The command line as a user runs it, with an environment of its own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from midas_pipelines.cli import main
 from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
 from midas_pipelines_tests.sync.world import World
 
+KEPT = {"PATH", "HOME", "PYTHONPATH"}
 COMMAND = "from midas_pipelines.cli import main; main()"
 
 
@@ -38,18 +41,41 @@ Midas = Callable[..., Ended]
 
 
 @pytest.fixture
-def midas(tmp_path: Path) -> Midas:
-    """Runs `midas` with the arguments, and with nothing in the environment but what the test names."""
+def midas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Midas:
+    """Runs `midas` with the arguments in this process, with nothing in the environment but what the test names."""
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, **environment: str) -> Ended:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
+        cleared = dict.fromkeys(set(os.environ) - KEPT)
+        umask = os.umask(0o022)
+        with (
+            monkeypatch.context() as patched,
+            CliRunner().isolation(env=cleared | environment) as (output, errors, _),
+        ):
+            patched.setattr(sys, "argv", ["midas", *arguments])
+            try:
+                with pytest.raises(SystemExit) as ended:
+                    main()
+            finally:
+                os.umask(umask)
+            return Ended(int(ended.value.code or 0), output.getvalue().decode(), errors.getvalue().decode())
+
+    return run
+
+
+@pytest.fixture
+def midas_process(tmp_path: Path) -> Midas:
+    """As `midas`, in a process of its own: for what a process of ours must do."""
+
+    def run(*arguments: str, **environment: str) -> Ended:
+        kept = {name: os.environ[name] for name in KEPT & set(os.environ)}
         done = subprocess.run(
             [sys.executable, "-c", COMMAND, *arguments],
             env=kept | environment,
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=200,
             check=False,
         )
         return Ended(done.returncode, done.stdout, done.stderr)

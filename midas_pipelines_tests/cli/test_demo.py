@@ -9,8 +9,10 @@ import dagster as dg
 from midas_pipelines_tests.cli.conftest import Midas
 
 
-def test_the_demo_walks_through_every_workflow_and_leaves_its_runs(midas: Midas, tmp_path: Path) -> None:
-    ended = midas("demo", "--json")
+def test_the_demo_walks_through_every_workflow_and_leaves_its_runs(
+    midas_process: Midas, tmp_path: Path
+) -> None:
+    ended = midas_process("demo", "--json")
     assert (ended.code, ended.json["passed"]) == (0, True), ended.errors
     runs = [step["run"] for step in ended.json["steps"] if step["run"]]
     assert len(runs) == 6

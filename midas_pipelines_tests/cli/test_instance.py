@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import sqlalchemy as sa
 import yaml
 
 from midas_pipelines_tests.cli.conftest import Midas
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import PostgresCopies, connect
+from midas_pipelines_tests.shop import rows
 
 
 def test_history_is_kept_in_files_unless_postgresql_is_named(midas: Midas, tmp_path: Path) -> None:
@@ -41,14 +40,16 @@ def test_another_driver_than_dagsters_is_refused(midas: Midas, tmp_path: Path) -
     assert "secret" not in ended.errors
 
 
-def test_the_demo_leaves_its_runs_in_postgresql(midas: Midas, postgresql_copies: PostgresCopies) -> None:
+def test_a_run_is_kept_in_postgresql_where_that_is_named(
+    midas: Midas, settings: dict[str, str], postgresql_copies: PostgresCopies, tmp_path: Path
+) -> None:
     history = postgresql_copies.fresh(empty)
-    ended = midas("demo", "--json", MIDAS_DAGSTER_POSTGRES_URL=history.replace("+psycopg", ""))
-    assert ended.code == 0, ended.errors
-    runs = {step["run"] for step in json.loads(ended.output)["steps"] if step["run"]}
-    with connect(history) as database, database.reading() as connection:
-        kept = set(connection.scalars(sa.text("SELECT run_id FROM runs WHERE status = 'SUCCESS'")))
-    assert kept == runs
+    named = {"MIDAS_DAGSTER_POSTGRES_URL": history.replace("+psycopg", ""), "DAGSTER_HOME": str(tmp_path)}
+    assert midas("instance", "prepare", **named).code == 0
+    synced = midas("sync", "inventory", "--json", **settings, **named)
+    with connect(history) as database:
+        kept = rows(database, "SELECT run_id FROM runs WHERE status = 'SUCCESS'")
+    assert kept == [(synced.json["run_id"],)]
 
 
 def test_workflows_say_what_runs_by_itself(midas: Midas) -> None:
@@ -61,7 +62,7 @@ def test_what_is_made_belongs_to_this_user_alone(midas: Midas, tmp_path: Path) -
     home, shop = tmp_path / "home", tmp_path / "shop.db"
     home.mkdir(mode=0o755)
     assert midas("instance", "prepare", DAGSTER_HOME=str(home)).code == 0
-    assert midas("store", "seed", MIDAS_DATABASE_URL=f"sqlite:///{shop}").code == 0
+    assert midas("store", "seed", "--products", "5", MIDAS_DATABASE_URL=f"sqlite:///{shop}").code == 0
     assert (home.stat().st_mode & 0o777, shop.stat().st_mode & 0o777) == (0o700, 0o600)
     open_to_others = [path for path in home.rglob("*") if path.stat().st_mode & 0o077]
     assert open_to_others == []
