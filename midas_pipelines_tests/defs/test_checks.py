@@ -95,10 +95,10 @@ def test_a_failed_check_names_the_worst_and_says_what_to_do(
     monkeypatch.setenv("MIDAS_READ_BACK_GRACE_SECONDS", "0")
     break_it, job = BROKEN[check]
     add_product(environment.database, sku="A-1", stock_quantity=3)
-    execute("full_sync")
+    environment.full()
     environment.place(("A-1", 1))
-    execute("order_import")
-    execute("inventory_push")
+    environment.import_orders()
+    environment.inventory()
     break_it(environment)
     found = evaluation(execute(job), check)
     assert not found.passed

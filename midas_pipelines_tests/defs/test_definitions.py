@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 ENGINE = [
     "sqlalchemy",
     "httpx",
@@ -16,7 +14,9 @@ ENGINE = [
 ]
 
 
-@pytest.mark.parametrize("module", ENGINE)
-def test_the_definitions_load_without_the_engine(module: str) -> None:
-    statement = f"import midas_pipelines.definitions, sys; sys.exit({module!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", statement], timeout=60, check=False).returncode == 0
+def test_the_definitions_load_without_the_engine() -> None:
+    statement = (
+        f"import midas_pipelines.definitions, sys; print([name for name in {ENGINE} if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", statement]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "[]\n"

@@ -47,7 +47,7 @@ def test_a_plan_sends_nothing(environment: World, execute: Execute) -> None:
 
 def test_stock_travels_by_the_inventory_push(environment: World, execute: Execute) -> None:
     product = add_product(environment.database, sku="A-1")
-    execute("full_sync")
+    environment.full()
     environment.set(product, stock_quantity=2)
     result = execute("inventory_push")
     assert metadata(result, "inventory_levels")["pushed"] == 1
@@ -61,7 +61,7 @@ def test_stock_travels_by_the_inventory_push(environment: World, execute: Execut
 
 def test_sales_are_imported_with_their_totals_checked(environment: World, execute: Execute) -> None:
     add_product(environment.database, sku="A-1", stock_quantity=5)
-    execute("full_sync")
+    environment.full()
     environment.place(("A-1", 2))
     result = execute("order_import")
     assert metadata(result, "order_poll")["imported"] == 1
@@ -72,7 +72,7 @@ def test_what_4seller_shows_otherwise_fails_its_check_and_names_the_item(
     environment: World, execute: Execute
 ) -> None:
     add_product(environment.database, sku="A-1")
-    execute("full_sync")
+    environment.full()
     (product,) = environment.sandbox.state.products.values()
     product["price"] = "99.00"
     result = execute("consistency_check")
@@ -94,7 +94,7 @@ def test_an_item_that_4seller_offers_beyond_what_is_there_fails_its_check_howeve
     monkeypatch.setenv("MIDAS_READ_BACK_GRACE_SECONDS", "0")
     for _ in range(3):
         add_product(environment.database, stock_quantity=3)
-    execute("full_sync")
+    environment.full()
     product = next(iter(environment.sandbox.state.products.values()))
     product["inventory"] = {"quantity": 4, "track_quantity": True}
     result = execute("consistency_check")
@@ -103,14 +103,6 @@ def test_an_item_that_4seller_offers_beyond_what_is_there_fails_its_check_howeve
     assert not above.passed
     (row,) = above.metadata["offenders"].records
     assert (row.data["shop"], row.data["4Seller"]) == ("3", "4")
-
-
-def test_an_item_with_two_products_fails_its_check(environment: World, execute: Execute) -> None:
-    add_product(environment.database, sku="A-1")
-    execute("full_sync")
-    (product,) = environment.sandbox.state.products.values()
-    environment.sandbox.state.products["twin"] = product | {"id": "twin"}
-    assert not checks(execute("consistency_check"))["one_product_per_sku"]
 
 
 ORDER_CHECKS = (
@@ -122,12 +114,6 @@ ORDER_CHECKS = (
     "orders_are_fresh",
     "webhooks_come_to_an_end",
 )
-
-
-def test_two_items_of_one_sku_fail_the_check(environment: World, execute: Execute) -> None:
-    add_variant(environment.database, add_product(environment.database), sku="TWICE")
-    add_product(environment.database, sku="TWICE")
-    assert checks(execute("full_sync"))["skus_unique"] is False
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("pages")
 def test_a_discrepancy_leads_to_both_pages(environment: World, execute: Execute) -> None:
     add_product(environment.database, sku="A 1/2", slug="screen & glass")
-    execute("full_sync")
+    environment.full()
     (listed,) = environment.sandbox.state.products.values()
     listed["price"] = "99.00"
     told = metadata(execute("consistency_check"), "listing_observation")
@@ -42,7 +42,7 @@ def test_a_discrepancy_leads_to_both_pages(environment: World, execute: Execute)
 @pytest.mark.usefixtures("pages")
 def test_an_order_leads_to_both_pages(environment: World, execute: Execute) -> None:
     add_product(environment.database, sku="A-1")
-    execute("full_sync")
+    environment.full()
     order = environment.place(("A-1", 1))
     links = metadata(execute("order_import"), "order_poll")["links"]
     assert f"[4Seller](https://4seller.example/order/{order})" in links
@@ -61,10 +61,10 @@ def test_what_4seller_has_not_is_not_linked_there(environment: World, execute: E
     assert "4seller.example" not in links
 
 
-def test_the_sandbox_shows_one_product_alone(environment: World, execute: Execute) -> None:
+def test_the_sandbox_shows_one_product_alone(environment: World) -> None:
     for sku in ("A-1", "A-2"):
         add_product(environment.database, sku=sku)
-    execute("full_sync")
+    environment.full()
     first, second = environment.sandbox.state.products.values()
     page = httpx.get(environment.background.root, params={"id": first["id"]}).text
     assert first["title"] in page

@@ -108,7 +108,7 @@ def test_a_shard_that_failed_stands_as_failed_whatever_else_is_pushed(
 def test_one_shard_is_read_back_alone(environment: World, execute: Execute) -> None:
     for _ in range(len(EVERY) + 1):
         add_product(environment.database)
-    execute("full_sync")
+    environment.full()
     for product in environment.listed.values():
         product["price"] = "99.00"
     told = [

@@ -30,14 +30,14 @@ HOW = {"deadline": None, "derandomize": True, "database": None, "suppress_health
 
 
 @schema.parametrize()
-@settings(max_examples=12, **HOW)
+@settings(max_examples=6, **HOW)
 def test_every_operation_keeps_the_contract(case: schemathesis.Case) -> None:
     case.call_and_validate()
 
 
 def test_histories_keep_the_contract() -> None:
     """Create, read, replace, set stock, remove, use after removal: in the orders the document's links allow."""
-    load().as_state_machine().run(settings=settings(max_examples=12, stateful_step_count=8, **HOW))
+    load().as_state_machine().run(settings=settings(max_examples=5, stateful_step_count=8, **HOW))
 
 
 def test_the_checks_would_notice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_the_brake_is_a_check_that_counts_all_it_holds_while_the_run_goes_on(
 ) -> None:
     for number in range(32):
         add_product(environment.database, sku=f"A-{number}")
-    execute("full_sync")
+    environment.full()
     run(environment.database, "UPDATE products SET stock_quantity = 0 WHERE id <= 30")
     run(environment.database, "UPDATE products SET stock_quantity = 3 WHERE id = 31")
     for job, asset in (("inventory_push", "inventory_levels"), ("full_sync", "fourseller_listings")):
