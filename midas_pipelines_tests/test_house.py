@@ -37,6 +37,20 @@ def test_no_function_name_is_defined_in_three_modules() -> None:
     assert {name: where for name, where in functions.items() if len(where) > 2} == {}
 
 
+def test_few_functions_import_the_package() -> None:
+    """What takes long to load is reached through `lib/engine.py`, and a command by the name of its module."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = {
+        (str(path.relative_to(PACKAGE)), node.lineno)
+        for path, tree in MODULES.items()
+        for function in ast.walk(tree)
+        if isinstance(function, functions)
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("midas_pipelines")
+    }
+    assert len(found) < 10, sorted(found)
+
+
 def test_no_folder_is_crowded() -> None:
     folders: dict[str, int] = defaultdict(int)
     for path in MODULES:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.gateway import server
+from midas_pipelines.gateway.service import Service
 from midas_pipelines.notify.targets import read_targets, require_understood
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
-
-if TYPE_CHECKING:
-    from midas_pipelines.gateway.service import Service
 
 
 @click.command()
@@ -26,8 +23,6 @@ def gateway(host: str | None, port: int | None, worker: bool) -> None:
     on this machine only. The API is described at /docs.
     """
     with shop_database() as (settings, database):
-        from midas_pipelines.gateway import server  # fastapi takes half a second to import
-
         service = _service(settings, database, worker=worker)
         address = host or settings.gateway_host
         server.require_keys(service, address)
@@ -45,8 +40,6 @@ def gateway(host: str | None, port: int | None, worker: bool) -> None:
 def worker() -> None:
     """Work off webhooks and changes beside a gateway, without serving HTTP. Ctrl-C finishes what is under way."""
     with shop_database() as (settings, database):
-        from midas_pipelines.gateway import server
-
         service = _service(settings, database, worker=True)
         click.echo("The worker is at work.")
         _exit_with(server.work(service))
@@ -58,8 +51,6 @@ def _exit_with(problem: str | None) -> None:
 
 
 def _service(settings: Settings, database: Database, *, worker: bool) -> Service:
-    from midas_pipelines.gateway.service import Service
-
     require_understood(read_targets(settings.notify_urls), thorough=True)
     if worker:
         settings.channel()  # fails early when something is not set

@@ -1,14 +1,9 @@
 """The brake check: what a push held back. It fails while anything is held, and fails no run."""
 
-from typing import TYPE_CHECKING
-
 import dagster as dg
 
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, check_result
-
-if TYPE_CHECKING:
-    from midas_pipelines.sync.product_sync import ProductReport
-    from midas_pipelines.sync.quantity_push import InventoryReport
 
 NAME = "within_the_brake"
 HINT = (
@@ -26,7 +21,7 @@ def brake_spec(asset: str) -> dg.AssetCheckSpec:
     )
 
 
-def brake_result(report: "InventoryReport | ProductReport") -> dg.AssetCheckResult:
+def brake_result(report: "engine.InventoryReport | engine.ProductReport") -> dg.AssetCheckResult:
     """The check of a push, with what it held back."""
     return check_result(
         report.held_items,

@@ -4,12 +4,13 @@ ERROR is a broken invariant, WARN something that a person should look at. None b
 order, which the engine quarantines, and must not hold up the rest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
-from midas_pipelines.lib.links import Shown
+from midas_pipelines.lib import engine
+from midas_pipelines.lib.links import Shown, links
 from midas_pipelines.lib.metadata import table
 
 MOST_SHOWN = 20
@@ -43,14 +44,12 @@ def check_result(
         more: other numbers.
         total: how many there are, where `offenders` are the first of them.
     """
-    from midas_pipelines.sync.operations.formatting import plain
-
     well = not offenders if passed is None else passed
     return dg.AssetCheckResult(
         check_name=name,
         passed=well,
         severity=severity,
-        description=description and plain(description),  # the UI renders it; it may quote 4Seller
+        description=description and engine.plain(description),  # the UI renders it; it may quote 4Seller
         metadata={
             counted: len(offenders) if total is None else total,
             "offenders": table(offenders[:MOST_SHOWN]),
@@ -59,3 +58,33 @@ def check_result(
             **(more or {}),
         },
     )
+
+
+def shop_check(
+    asset: Any,
+    name: str,
+    description: str,
+    find: Callable[["engine.SyncContext"], Sequence[Mapping[str, Any]]],
+    *,
+    hint: str,
+    counted: str = "items",
+    severity: dg.AssetCheckSeverity = ERROR,
+) -> dg.AssetChecksDefinition:
+    """A check that reads the shop's database alone, and passes when it finds no offenders.
+
+    Args:
+        asset: the asset that it is about.
+        name: of the check.
+        description: what is true while it passes.
+        find: reads the offenders, the worst first.
+        hint: as for `check_result`, and so are the others.
+    """
+
+    @dg.asset_check(asset=asset, name=name, description=description, required_resource_keys={"midas"})
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        with context.resources.midas.sync_context(context) as sync:
+            found = find(sync)
+            shown = links(sync, found)
+        return check_result(found, hint=hint, counted=counted, severity=severity, links=shown)
+
+    return check

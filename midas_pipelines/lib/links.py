@@ -4,34 +4,32 @@ Where those pages are the settings say (MIDAS_SHOP_PAGE and the like); without t
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
 
+from midas_pipelines.lib import engine
 from midas_pipelines.sync.operations.formatting import plain
-
-if TYPE_CHECKING:
-    from midas_pipelines.store.operations.page_urls import Names
-    from midas_pipelines.sync.context import SyncContext
 
 MOST = 20
 Shown = dict[str, dg.MarkdownMetadataValue]
 
 
-def links(context: "SyncContext", rows: Iterable[Mapping[str, Any]]) -> Shown:
+def links(context: "engine.SyncContext", rows: Iterable[Mapping[str, Any]]) -> Shown:
     """Metadata `links`: one line for each item (by `sku`) and order (by `order`) in the rows, 20 at most.
 
     Empty where no page is set or no row names one that is known.
     """
-    from midas_pipelines.store.operations.page_urls import item_names, order_names
-
     settings = context.settings
     of_items = {"shop": settings.shop_page, "4Seller": settings.fourseller_page}
     of_orders = {"shop": settings.shop_order_page, "4Seller": settings.fourseller_order_page}
     shown = list(rows)
     lines: list[str] = []
-    for column, pages, names_of in (("sku", of_items, item_names), ("order", of_orders, order_names)):
+    for column, pages, names_of in (
+        ("sku", of_items, engine.item_names),
+        ("order", of_orders, engine.order_names),
+    ):
         wanted = list(dict.fromkeys(str(row[column]) for row in shown if row.get(column)))[:MOST]
         if wanted and any(pages.values()):
             known = names_of(context.database, wanted)
@@ -39,12 +37,12 @@ def links(context: "SyncContext", rows: Iterable[Mapping[str, Any]]) -> Shown:
     return {"links": dg.MetadataValue.md("\n".join(lines))} if any(lines) else {}
 
 
-def _line(name: str, names: "Names", pages: Mapping[str, str | None]) -> str:
+def _line(name: str, names: "engine.Names", pages: Mapping[str, str | None]) -> str:
     found = {where: _address(template, names) for where, template in pages.items() if template}
     return f"- {plain(name)}: " + ", ".join(f"[{where}]({url})" for where, url in found.items() if url)
 
 
-def _address(template: str, names: "Names") -> str | None:
+def _address(template: str, names: "engine.Names") -> str | None:
     """The template filled in; None where something that it names is not there, such as a product never listed."""
     missing = [name for name, value in names.items() if not value and "{" + name + "}" in template]
     return (

@@ -1,14 +1,11 @@
 """The days by which imported orders are kept apart in Dagster."""
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from midas_pipelines.lib import engine
 from midas_pipelines.settings import Settings, SettingsError, load_settings
-
-if TYPE_CHECKING:
-    from midas_pipelines.sync.orders.intake.poll import Window
 
 FIRST_DAY = "2024-01-01"
 """The first day where MIDAS_ORDERS_SINCE names none."""
@@ -31,11 +28,9 @@ order_days = dg.DailyPartitionsDefinition(start_date=first_day(_settings()), tim
 """Days of creation in UTC, today included."""
 
 
-def window_of(span: dg.TimeWindow) -> "Window":
+def window_of(span: dg.TimeWindow) -> "engine.Window":
     """What 4Seller is asked for a span of days; its own filter includes both ends."""
-    from midas_pipelines.sync.orders.intake.poll import Window
-
-    return Window(span.start.astimezone(UTC), span.end.astimezone(UTC) - timedelta(microseconds=1))
+    return engine.Window(span.start.astimezone(UTC), span.end.astimezone(UTC) - timedelta(microseconds=1))
 
 
 def is_a_day(day: str) -> bool:

@@ -2,29 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from midas_pipelines.errors import ExpectedError
+from midas_pipelines.lib import engine
 from midas_pipelines.settings import load_settings
-
-if TYPE_CHECKING:
-    from midas_pipelines.store.database import Database
 
 
 @contextmanager
-def shop() -> "Iterator[Database | dg.SkipReason]":
+def shop() -> "Iterator[engine.Database | dg.SkipReason]":
     """The shop's database, or the reason why it cannot be used."""
     from sqlalchemy.exc import DatabaseError
 
-    from midas_pipelines.store.database import Database
-    from midas_pipelines.store.schema.version import require_upgraded
-
     try:
         settings = load_settings()
-        with Database(settings.database(), settings.limits("bulk")) as database:
-            require_upgraded(database)
+        with engine.Database(settings.database(), settings.limits("bulk")) as database:
+            engine.require_upgraded(database)
             yield database
     except ExpectedError as error:
         yield dg.SkipReason(str(error))

@@ -1,9 +1,13 @@
-"""What loading the definitions costs every Dagster process."""
+"""What loading the definitions costs every Dagster process, and that what it left out can be had."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+
+import pytest
+
+from midas_pipelines.lib import engine
 
 ENGINE = [
     "sqlalchemy",
@@ -20,3 +24,10 @@ def test_the_definitions_load_without_the_engine() -> None:
     )
     command = [sys.executable, "-c", statement]
     assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "[]\n"
+
+
+def test_each_name_of_the_engine_is_where_its_import_says() -> None:
+    for name in engine._modules():
+        assert getattr(engine, name) is not None
+    with pytest.raises(AttributeError, match="add its import"):
+        _ = engine.nothing_of_this_name  # type: ignore[attr-defined]

@@ -13,6 +13,9 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.operations.sync_log import sync_of_run
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.approved_plan import make_plan
+from midas_pipelines.sync.product_sync import mapping_ids
 
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 OLD_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
@@ -147,10 +150,6 @@ def _shown(record: dict[str, Any] | None, counts: tuple[str, ...]) -> dict[str, 
 
 
 def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
-    from midas_pipelines.sync.context import SyncContext
-    from midas_pipelines.sync.listings.approved_plan import make_plan
-    from midas_pipelines.sync.product_sync import mapping_ids
-
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
         plan = make_plan(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.lib.check_results import WARN, check_result
-from midas_pipelines.lib.links import links
+from midas_pipelines.lib import engine
+from midas_pipelines.lib.check_results import WARN, shop_check
 from midas_pipelines.lib.metadata import OWNERS, columns, preview
 from midas_pipelines.lib.shards import SHARDS, shards_of
 
@@ -53,11 +53,11 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
     """
     import pandas as pd  # takes as long to load as half of dagster, and only this asset needs it
 
-    from midas_pipelines.sync.operations.catalog import snapshot_rows
-
     started = time.perf_counter()
     with midas.sync_context(context) as sync:
-        frame = pd.DataFrame(snapshot_rows(sync.database, sync.settings.title_limit, shards_of(context)))
+        frame = pd.DataFrame(
+            engine.snapshot_rows(sync.database, sync.settings.title_limit, shards_of(context))
+        )
     frame = _with_shards(frame)
     unlistable = frame[frame["reason"].notna()] if len(frame) else frame
     return dg.MaterializeResult(
@@ -82,19 +82,12 @@ def _with_shards(frame: "pd.DataFrame") -> "pd.DataFrame":
     return frame.assign(shard=[names[row % len(names)] for row in frame["mapping"]]).drop(columns="mapping")
 
 
-@dg.asset_check(asset=catalog_snapshot, name="skus_unique")
-def skus_unique(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
-    """No two sellable items share a SKU: 4Seller could not distinguish them."""
-    from midas_pipelines.sync.operations.catalog import duplicate_skus
-
-    with midas.sync_context(context) as sync:
-        shared = duplicate_skus(sync.database)
-        where = links(sync, shared)
-    return check_result(
-        shared,
-        links=where,
-        counted="shared",
-        severity=WARN,
-        hint="Give each of them a SKU of its own in the shop; until then the later ones are quarantined: "
-        "`midas items list`.",
-    )
+skus_unique = shop_check(
+    catalog_snapshot,
+    "skus_unique",
+    "No two sellable items share a SKU: 4Seller could not distinguish them.",
+    lambda sync: engine.duplicate_skus(sync.database),
+    counted="shared",
+    severity=WARN,
+    hint="Give each of them a SKU of its own in the shop; until then the later ones are quarantined: `midas items list`.",
+)

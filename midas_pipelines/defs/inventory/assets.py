@@ -8,8 +8,9 @@ from pydantic import Field
 from midas_pipelines.defs.listings.assets import changed_listings, fourseller_listings, waiting
 from midas_pipelines.defs.orders.assets import order_poll
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.brake_check import brake_result, brake_spec
-from midas_pipelines.lib.check_results import check_result
+from midas_pipelines.lib.check_results import shop_check
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, numbers, table
 
@@ -44,20 +45,15 @@ def inventory_levels(
     context: dg.AssetExecutionContext, config: InventoryConfig, midas: MidasResource
 ) -> dg.MaterializeResult:
     """Pushes the quantity of each item whose stock changed, as an absolute number, never a delta."""
-    from midas_pipelines.store.stock.checks import stock_totals
-    from midas_pipelines.store.stock.sales_velocity import oversold_lines, top_movers
-    from midas_pipelines.sync.progress import report_progress
-    from midas_pipelines.sync.quantity_push import push_inventory
-
     with midas.sync_context(context) as sync:
-        progress = report_progress(context.log.info, "quantities", lambda: waiting(sync, None))
-        work = push_inventory(sync, ignore_delays=config.ignore_delays, on_progress=progress)
+        progress = engine.report_progress(context.log.info, "quantities", lambda: waiting(sync, None))
+        work = engine.push_inventory(sync, ignore_delays=config.ignore_delays, on_progress=progress)
         report = asyncio.run(work)
         context.log.info(
             f"Quantities: {counts_in_words(report, 'scanned', 'pushed', 'unchanged', 'failed', 'held')}"
         )
-        totals = stock_totals(sync.database)
-        movers, oversold = top_movers(sync.database), oversold_lines(sync.database)
+        totals = engine.stock_totals(sync.database)
+        movers, oversold = engine.top_movers(sync.database), engine.oversold_lines(sync.database)
         where = links(sync, [*report.problems, *oversold, *movers])
     return dg.MaterializeResult(
         check_results=[brake_result(report)],
@@ -73,35 +69,21 @@ def inventory_levels(
     )
 
 
-@dg.asset_check(asset=inventory_levels)
-def no_negative_stock(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
-    """No item has a negative quantity on hand."""
-    from midas_pipelines.store.stock.checks import negative_stock
-
-    with midas.sync_context(context) as sync:
-        offenders = negative_stock(sync.database)
-        where = links(sync, offenders)
-    return check_result(
-        offenders,
-        links=where,
-        hint="The shop's own code deducted more than was on hand: count the item and correct its `stock_quantity`; "
-        "4Seller shows it as sold out meanwhile.",
-    )
-
-
-@dg.asset_check(asset=inventory_levels)
-def ledger_explains_stock(
-    context: dg.AssetCheckExecutionContext, midas: MidasResource
-) -> dg.AssetCheckResult:
-    """For each item the ledger's deltas add up to the stock the shop has."""
-    from midas_pipelines.store.stock.checks import unexplained_stock
-
-    with midas.sync_context(context) as sync:
-        offenders = unexplained_stock(sync.database)
-        where = links(sync, offenders)
-    return check_result(
-        offenders,
-        links=where,
+CHECKS = [
+    shop_check(
+        inventory_levels,
+        "no_negative_stock",
+        "No item has a negative quantity on hand.",
+        lambda sync: engine.negative_stock(sync.database),
+        hint="The shop's own code deducted more than was on hand: count the item and correct its `stock_quantity`; 4Seller "
+        "shows it as sold out meanwhile.",
+    ),
+    shop_check(
+        inventory_levels,
+        "ledger_explains_stock",
+        "For each item the ledger's deltas add up to the stock the shop has.",
+        lambda sync: engine.unexplained_stock(sync.database),
         hint="Its stock or the ledger was changed while the triggers were missing: `midas explain SKU` shows the last row "
         "that explains it, `midas db upgrade` puts the triggers back; then count the item and correct its `stock_quantity`.",
-    )
+    ),
+]

@@ -1,20 +1,16 @@
 """Availability, low stock and staff alerts."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from midas_pipelines.defs.inventory.assets import inventory_levels
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.lib.check_results import WARN, check_result
+from midas_pipelines.lib import engine
+from midas_pipelines.lib.check_results import WARN, shop_check
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import OWNERS, PEOPLE, columns, numbers, table
 from midas_pipelines.lib.plots import bars
-
-if TYPE_CHECKING:
-    from midas_pipelines.notify.delivery import Delivered
-    from midas_pipelines.sync.context import SyncContext
-    from midas_pipelines.sync.operations.low_stock import LowStockReport
 
 GROUP = "inventory"
 
@@ -35,10 +31,8 @@ GROUP = "inventory"
 )
 def channel_availability(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """What 4Seller may show of the stock once the channel's rules are applied."""
-    from midas_pipelines.sync.operations.catalog import availability_summary
-
     with midas.sync_context(context) as sync:
-        levels = availability_summary(sync.database)
+        levels = engine.availability_summary(sync.database)
         where = links(sync, levels.withheld_most)
     return dg.MaterializeResult(
         metadata={
@@ -57,10 +51,8 @@ def channel_availability(context: dg.AssetExecutionContext, midas: MidasResource
 )
 def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Items that are running out, by threshold and days of cover; alerts staff once per crossing."""
-    from midas_pipelines.sync.operations.low_stock import check_low_stock
-
     with midas.sync_context(context) as sync:
-        report = check_low_stock(sync)
+        report = engine.check_low_stock(sync)
         delivered = deliver_alerts(sync)
         where = links(sync, report.low)
     return dg.MaterializeResult(metadata=_shown(report, delivered) | where)
@@ -79,33 +71,27 @@ def staff_alerts(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
     )
 
 
-@dg.asset_check(asset=low_stock)
-def nothing_sold_out_that_sells(
-    context: dg.AssetCheckExecutionContext, midas: MidasResource
-) -> dg.AssetCheckResult:
-    """No item that sold in the last four weeks is out of stock."""
-    from midas_pipelines.sync.operations.low_stock import check_low_stock
-
-    with midas.sync_context(context) as sync:
-        gone = [row for row in check_low_stock(sync).low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
-        where = links(sync, gone)
-    return check_result(
-        gone,
-        links=where,
-        severity=WARN,
-        hint="Reorder them; `midas stock low` lists all items that are running out, the fastest seller first.",
-    )
+def _sold_out(sync: "engine.SyncContext") -> list[dict[str, Any]]:
+    low = engine.check_low_stock(sync).low
+    return [row for row in low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
 
 
-def deliver_alerts(sync: "SyncContext") -> "Delivered":
+nothing_sold_out_that_sells = shop_check(
+    low_stock,
+    "nothing_sold_out_that_sells",
+    "No item that sold in the last four weeks is out of stock.",
+    _sold_out,
+    severity=WARN,
+    hint="Reorder them; `midas stock low` lists all items that are running out, the fastest seller first.",
+)
+
+
+def deliver_alerts(sync: "engine.SyncContext") -> "engine.Delivered":
     """Sends the alerts that are due."""
-    from midas_pipelines.notify.delivery import deliver
-    from midas_pipelines.notify.targets import read_targets
-
-    return deliver(sync.database, read_targets(sync.settings.notify_urls))
+    return engine.deliver(sync.database, engine.read_targets(sync.settings.notify_urls))
 
 
-def _shown(report: "LowStockReport", delivered: "Delivered") -> dict[str, Any]:
+def _shown(report: "engine.LowStockReport", delivered: "engine.Delivered") -> dict[str, Any]:
     bars_of = [(row["sku"], float(row["on_hand"]), float(row["threshold"])) for row in report.low]
     return {
         "dagster/row_count": report.scanned,

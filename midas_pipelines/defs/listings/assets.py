@@ -2,22 +2,19 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.brake_check import brake_result, brake_spec
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, numbers, table
 from midas_pipelines.lib.shards import SHARDS, shard_metadata, shards_of
 from midas_pipelines.store.items.shards import Shards
-
-if TYPE_CHECKING:
-    from midas_pipelines.sync.context import SyncContext
-    from midas_pipelines.sync.product_sync import ProductReport
 
 GROUP, FULL = "listings", "full"
 COUNTS = ("scanned", "created", "updated", "deleted", "unchanged", "adopted", "failed", "held", "quarantined")
@@ -77,34 +74,29 @@ def changed_listings(
 
     It touches nothing else, and has no shards: unfinished items stay dirty for the next run or a full sync.
     """
-    from midas_pipelines.sync.listings.approved_plan import read_plan
-
     with midas.sync_context(context) as sync:
         return _synced(
             context,
             sync,
             ", ".join(config.skus) or "incremental",
             skus=config.skus,
-            agreed=read_plan(Path(config.apply_plan)) if config.apply_plan else None,
+            agreed=engine.read_plan(Path(config.apply_plan)) if config.apply_plan else None,
             ignore_delays=config.ignore_delays,
         )
 
 
 def _synced(
     context: dg.AssetExecutionContext,
-    sync: "SyncContext",
+    sync: "engine.SyncContext",
     scope: str,
     *,
     shards: Shards | None = None,
     **wish: Any,
 ) -> dg.MaterializeResult:
     """Runs one sync and logs its progress. A run over several shards has its counts as text: Dagster shows them on each."""
-    from midas_pipelines.sync.product_sync import Mode, sync_products
-    from midas_pipelines.sync.progress import report_progress
-
-    mode = Mode.FULL if scope == FULL else Mode.INCREMENTAL
-    progress = report_progress(context.log.info, "items", lambda: waiting(sync, shards))
-    report = asyncio.run(sync_products(sync, mode, shards=shards, on_progress=progress, **wish))
+    mode = engine.Mode.FULL if scope == FULL else engine.Mode.INCREMENTAL
+    progress = engine.report_progress(context.log.info, "items", lambda: waiting(sync, shards))
+    report = asyncio.run(engine.sync_products(sync, mode, shards=shards, on_progress=progress, **wish))
     summary = counts_in_words(report, *COUNTS)
     context.log.info(f"Products, {scope}: {summary}")
     if scope == FULL:
@@ -122,28 +114,24 @@ def _synced(
     )
 
 
-def _add_shard_metadata(context: dg.AssetExecutionContext, sync: "SyncContext") -> None:
+def _add_shard_metadata(context: dg.AssetExecutionContext, sync: "engine.SyncContext") -> None:
     """Adds each shard's own counts, for its plot."""
-    from midas_pipelines.store.items.mappings import shard_totals
-
     with sync.database.reading() as connection:
-        totals = shard_totals(connection, len(SHARDS.get_partition_keys()))
+        totals = engine.shard_totals(connection, len(SHARDS.get_partition_keys()))
     for name in context.partition_keys:
         found = totals.get(int(name), {})
         own = {"dagster/row_count": found.get("items", 0), "still_waiting": found.get("waiting", 0)}
         context.add_asset_metadata(own, partition_key=name)
 
 
-def _counted(report: "ProductReport") -> dict[str, int | float]:
+def _counted(report: "engine.ProductReport") -> dict[str, int | float]:
     return numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
 
 
-def waiting(sync: "SyncContext", shards: Shards | None) -> int:
+def waiting(sync: "engine.SyncContext", shards: Shards | None) -> int:
     """The number of dirty items in those shards."""
-    from midas_pipelines.store.items.mappings import count_dirty
-
     with sync.database.reading() as connection:
-        return count_dirty(connection, shards)
+        return engine.count_dirty(connection, shards)
 
 
 class PlanConfig(dg.Config):
@@ -158,11 +146,9 @@ def sync_plan(
     context: dg.AssetExecutionContext, config: PlanConfig, midas: MidasResource
 ) -> dg.MaterializeResult:
     """What a sync would do to each item; a dry run that sends no request."""
-    from midas_pipelines.sync.product_sync import Mode, sync_products
-
     with midas.sync_context(context) as sync:
-        mode = Mode.FULL if config.full else Mode.INCREMENTAL
-        report = asyncio.run(sync_products(sync, mode, skus=config.skus, dry_run=True))
+        mode = engine.Mode.FULL if config.full else engine.Mode.INCREMENTAL
+        report = asyncio.run(engine.sync_products(sync, mode, skus=config.skus, dry_run=True))
         where = links(sync, report.plan[:20])
     counts = numbers(
         report, "scanned", "created", "updated", "deleted", "unchanged", "quarantined", "seconds"

@@ -1,19 +1,16 @@
 """Reconciliation: reads back what 4Seller shows and compares it with the shop."""
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from midas_pipelines.defs.gateway.assets import gateway_inventory, gateway_listings
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import ERROR, WARN, check_result
 from midas_pipelines.lib.links import Shown, links
 from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, counts_in_words, numbers, table
 from midas_pipelines.lib.shards import SHARDS, shard_metadata, shards_of
-
-if TYPE_CHECKING:
-    from midas_pipelines.sync.reconcile.run import ReconcileReport
 
 PROMISED_CONSISTENCY = 0.999
 """The share of items that 4Seller shows as the shop has them."""
@@ -98,10 +95,8 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
     `not_seen`. A run for some shards judges only their items; only a run for all shards reports products that match no
     item.
     """
-    from midas_pipelines.sync.reconcile.run import reconcile
-
     with midas.sync_context(context) as sync:
-        report = asyncio.run(reconcile(sync, shards=shards_of(context)))
+        report = asyncio.run(engine.reconcile(sync, shards=shards_of(context)))
         where = links(sync, report.worst)
     summary = counts_in_words(
         report, "listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting"
@@ -127,7 +122,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
     )
 
 
-def _consistent(report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
+def _consistent(report: "engine.ReconcileReport", where: Shown) -> dg.AssetCheckResult:
     return check_result(
         report.worst,
         name=CONSISTENT,
@@ -142,7 +137,7 @@ def _consistent(report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
     )
 
 
-def _absolute(name: str, report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
+def _absolute(name: str, report: "engine.ReconcileReport", where: Shown) -> dg.AssetCheckResult:
     found, _, hint = ABSOLUTE[name]
     offenders = getattr(report, found)
     return check_result(
@@ -155,7 +150,7 @@ def _absolute(name: str, report: "ReconcileReport", where: Shown) -> dg.AssetChe
     )
 
 
-def _unjudged(report: "ReconcileReport") -> str | None:
+def _unjudged(report: "engine.ReconcileReport") -> str | None:
     """Why nothing can be concluded from a read-back; None when something can."""
     if not report.complete:
         return "4Seller's listings could not be read completely; nothing was concluded."
@@ -169,7 +164,7 @@ def _judged(**shares: float | None) -> dict[str, float]:
     return {name: round(share, 6) for name, share in shares.items() if share is not None}
 
 
-def _check(name: str, field: str, report: "ReconcileReport", where: Shown) -> dg.AssetCheckResult:
+def _check(name: str, field: str, report: "engine.ReconcileReport", where: Shown) -> dg.AssetCheckResult:
     judged = report.equal + report.discrepancies
     differing = report.differing.get(field, 0)
     share = 1 - (differing + report.not_seen) / (judged + report.not_seen) if judged else None

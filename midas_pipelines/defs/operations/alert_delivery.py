@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from midas_pipelines.defs.inventory.stock import staff_alerts
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.schedules import unless_running
 from midas_pipelines.lib.shop import shop
 from midas_pipelines.lib.workflows import entry, shown
@@ -36,17 +37,15 @@ def alerts_waiting(settings: Settings) -> dg.SensorDefinition:
         metadata=shown(settings, NAME),
     )
     def waiting(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        from midas_pipelines.notify.delivery import something_due
-        from midas_pipelines.notify.targets import read_targets
 
         with shop() as database:
             if isinstance(database, dg.SkipReason):
                 return database
-            if not read_targets(load_settings().notify_urls):
+            if not engine.read_targets(load_settings().notify_urls):
                 return dg.SkipReason(
                     "MIDAS_NOTIFY_URLS is not set: alerts stay in the outbox (`midas alerts list`)."
                 )
-            if not something_due(database):
+            if not engine.something_due(database):
                 return dg.SkipReason("No alert is due.")
         return unless_running(context, NAME)
 

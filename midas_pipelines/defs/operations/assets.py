@@ -6,6 +6,7 @@ from midas_pipelines.defs.inventory.assets import inventory_levels
 from midas_pipelines.defs.inventory.stock import deliver_alerts, low_stock
 from midas_pipelines.defs.listings.assets import changed_listings, fourseller_listings
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.metadata import OWNERS, PEOPLE, numbers, table
 
 GROUP = "operations"
@@ -23,17 +24,15 @@ def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) ->
 
     Includes the gateway. `requests_per_second` covers only the seconds in which a sync or the gateway was working.
     """
-    from midas_pipelines.store.operations import sync_metrics
-
     with midas.sync_context(context) as sync:
-        rows = sync_metrics.finished_syncs(sync.database, seconds=3600)
-        queue = sync_metrics.stock_measured(sync.database)
+        rows = engine.sync_metrics.finished_syncs(sync.database, seconds=3600)
+        queue = engine.sync_metrics.stock_measured(sync.database)
     return dg.MaterializeResult(
         metadata={
-            **sync_metrics.sum_up(rows),
+            **engine.sync_metrics.sum_up(rows),
             "queue": queue.waiting,
             "oldest_in_queue_seconds": queue.oldest_seconds,
-            "by_kind": table(sync_metrics.by_kind(rows)),
+            "by_kind": table(engine.sync_metrics.by_kind(rows)),
         }
     )
 
@@ -45,20 +44,17 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     Worst case: every item has to be written. Growth is that of the last 30 days; the pace that of the last day's large
     pushes, or of the last 30 days' where it had none.
     """
-    from midas_pipelines.store.operations import sync_metrics
-    from midas_pipelines.sync.operations import capacity
-
     with midas.sync_context(context) as sync:
-        day = rows = sync_metrics.finished_syncs(sync.database)
+        day = rows = engine.sync_metrics.finished_syncs(sync.database)
         in_flight = sync.settings.in_flight
-        if not any(capacity.is_large(row, in_flight) for row in day):
-            rows = sync_metrics.older_pushes(sync.database, capacity.ROUNDS * in_flight) + day
-        stock = sync_metrics.stock_measured(sync.database)
-        measured = capacity.measure(rows, day, stock, sync.settings)
-    plan = capacity.plan_capacity(measured)
+        if not any(engine.capacity.is_large(row, in_flight) for row in day):
+            rows = engine.sync_metrics.older_pushes(sync.database, engine.capacity.ROUNDS * in_flight) + day
+        stock = engine.sync_metrics.stock_measured(sync.database)
+        measured = engine.capacity.measure(rows, day, stock, sync.settings)
+    plan = engine.capacity.plan_capacity(measured)
     seconds = {
         f"full_sync_seconds_in_{days}_days": round(measured.full_sync_seconds(days), 1)
-        for days in capacity.HORIZONS
+        for days in engine.capacity.HORIZONS
     }
     return dg.MaterializeResult(
         metadata={
@@ -82,15 +78,12 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
 )
 def daily_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """One letter a day to staff: what was synced, what waits, what runs out, what needs a person."""
-    from midas_pipelines.sync.operations.daily_report import write_report
-    from midas_pipelines.sync.operations.formatting import plain
-
     with midas.sync_context(context) as sync:
-        report = write_report(sync)
+        report = engine.write_report(sync)
         delivered = deliver_alerts(sync)
     return dg.MaterializeResult(
         metadata={
-            "report": dg.MetadataValue.md(plain(report.text)),
+            "report": dg.MetadataValue.md(engine.plain(report.text)),
             "new": report.new,
             **report.numbers,
             **numbers(delivered, "sent", "waiting"),

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.freshness import longest_ages
 from midas_pipelines.lib.shop import shop
 from midas_pipelines.lib.workflows import entry, shown
@@ -31,8 +32,6 @@ def health_sensor(settings: Settings) -> dg.SensorDefinition:
         metadata=shown(settings, NAME),
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        from midas_pipelines.notify.alerts import match_alerts
-        from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat, report_stuck_items
 
         keys = context.repository_def.asset_graph.asset_check_keys if context.repository_def else []
         failed, unknown = failed_checks(context.instance, keys)
@@ -40,11 +39,11 @@ def health_sensor(settings: Settings) -> dg.SensorDefinition:
         with shop() as database:
             if isinstance(database, dg.SkipReason):
                 return database
-            beat(database, DAGSTER, watched=GATEWAY)
-            report_stuck_items(database)
+            engine.beat(database, engine.DAGSTER, watched=engine.GATEWAY)
+            engine.report_stuck_items(database)
             with database.writing() as connection:
-                match_alerts(connection, kind="check_failed", texts=failed, unknown=unknown)
-                match_alerts(connection, kind="asset_late", texts=late)
+                engine.match_alerts(connection, kind="check_failed", texts=failed, unknown=unknown)
+                engine.match_alerts(connection, kind="asset_late", texts=late)
         return dg.SkipReason(f"{len(failed)} checks fail, {len(late)} assets are late.")
 
     return watch

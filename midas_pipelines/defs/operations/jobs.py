@@ -7,27 +7,18 @@ from typing import Any
 import dagster as dg
 
 from midas_pipelines.defs.catalog.assets import catalog_snapshot
-from midas_pipelines.defs.inventory.assets import inventory_levels, ledger_explains_stock, no_negative_stock
+from midas_pipelines.defs.inventory.assets import CHECKS, inventory_levels
 from midas_pipelines.defs.inventory.stock import channel_availability, low_stock
 from midas_pipelines.defs.listings.assets import changed_listings, fourseller_listings, sync_plan
 from midas_pipelines.defs.listings.reconciliation import listing_observation
 from midas_pipelines.defs.operations import assets as operations
 from midas_pipelines.defs.operations.retention import retention
+from midas_pipelines.defs.orders import checks as order_checks
 from midas_pipelines.defs.orders.assets import (
     customer_messages,
     order_fulfilment,
     order_poll,
     order_statuses,
-)
-from midas_pipelines.defs.orders.checks import (
-    deductions_equal_items,
-    no_order_open_too_long,
-    no_order_waits_for_a_person,
-    one_shop_order_each,
-    order_totals_add_up,
-    orders_are_fresh,
-    statuses_never_go_back,
-    webhooks_come_to_an_end,
 )
 from midas_pipelines.defs.orders.imported_orders import DAYS
 from midas_pipelines.lib.schedules import daily_schedule, interval_schedule
@@ -35,18 +26,7 @@ from midas_pipelines.lib.workflows import timetable
 from midas_pipelines.settings import Settings, load_settings
 
 SETTINGS = load_settings()
-SHOP_CHECKS = [
-    ledger_explains_stock,
-    no_negative_stock,
-    order_totals_add_up,
-    one_shop_order_each,
-    deductions_equal_items,
-    statuses_never_go_back,
-    webhooks_come_to_an_end,
-    no_order_open_too_long,
-    no_order_waits_for_a_person,
-    orders_are_fresh,
-]
+SHOP_CHECKS = [*CHECKS, *order_checks.CHECKS, order_checks.orders_are_fresh]
 """Checks that read the shop's database alone: they also run while 4Seller is down and their assets fail."""
 
 

@@ -1,17 +1,15 @@
 """Retention: deletes old Dagster runs with their logs, finished webhooks and old audit rows."""
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import dagster as dg
 
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.runs.history import delete_old_checks, delete_old_events, delete_old_runs
 from midas_pipelines.lib.shop import shop
 from midas_pipelines.lib.workflows import entry, shown
 from midas_pipelines.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from midas_pipelines.store.database import Database
 
 
 @dg.op(description="Deletes old finished runs with their events and logs, unless something still needs them.")
@@ -44,21 +42,21 @@ def _days_ago(days: int) -> datetime:
 @dg.op(description="Deletes old webhooks that were applied or superseded.")
 def remove_old_webhooks(context: dg.OpExecutionContext) -> int:
     """Deletes finished webhooks older than `MIDAS_KEEP_WEBHOOKS_DAYS`; returns how many."""
-    from midas_pipelines.store.gateway import webhooks
-
-    return _delete_rows(context, "webhooks", load_settings().keep_webhooks_days, webhooks.delete_old_webhooks)
+    return _delete_rows(
+        context, "webhooks", load_settings().keep_webhooks_days, engine.webhooks.delete_old_webhooks
+    )
 
 
 @dg.op(description="Deletes old rows of the gateway's audit log.")
 def remove_old_audit_rows(context: dg.OpExecutionContext) -> int:
     """Deletes audit rows older than `MIDAS_KEEP_AUDIT_DAYS`; returns how many."""
-    from midas_pipelines.store.gateway import audit
-
-    return _delete_rows(context, "audit_rows", load_settings().keep_audit_days, audit.delete_old_audit_rows)
+    return _delete_rows(
+        context, "audit_rows", load_settings().keep_audit_days, engine.audit.delete_old_audit_rows
+    )
 
 
 class _DeleteRows(Protocol):
-    def __call__(self, database: "Database", *, days: int) -> int: ...
+    def __call__(self, database: "engine.Database", *, days: int) -> int: ...
 
 
 def _delete_rows(context: dg.OpExecutionContext, what: str, days: int, delete_rows: _DeleteRows) -> int:

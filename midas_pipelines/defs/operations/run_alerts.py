@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import BaseModel, ValidationError
 
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.runs.failure_messages import failure_in_words, names_in_words, recovery
 from midas_pipelines.lib.runs.failures import Failure, exists, is_tried_again, read_failure, works_again
 from midas_pipelines.lib.shop import shop
@@ -142,18 +143,18 @@ def _write_alerts(
     failures: list[Failure],
 ) -> None:
     """Writes the alerts for what was failed `before`, is failed with these failures (`known`), and is `left`."""
-    from midas_pipelines.notify.alerts import clear_alerts, raise_alerts
-
     new = known.keys() - before.keys()
     well = known.keys() - left.keys()
     url = load_settings().dagster_url
     texts_of_new = {thing: failure_in_words(thing, failures, url) for thing in new}
     # Also new ones: their alert may be open since before the cursor was reset.
-    clear_alerts(connection, kind=RUN_FAILED, subjects=sorted((before.keys() - left.keys()) | new))
-    clear_alerts(connection, kind=RECOVERED, subjects=sorted(new | well))
-    raise_alerts(connection, kind=RUN_FAILED, texts={thing: texts_of_new[thing] for thing in new - well})
+    engine.clear_alerts(connection, kind=RUN_FAILED, subjects=sorted((before.keys() - left.keys()) | new))
+    engine.clear_alerts(connection, kind=RECOVERED, subjects=sorted(new | well))
+    engine.raise_alerts(
+        connection, kind=RUN_FAILED, texts={thing: texts_of_new[thing] for thing in new - well}
+    )
     texts = {thing: recovery(thing, known[thing], texts_of_new.get(thing)) for thing in well}
-    raise_alerts(connection, kind=RECOVERED, texts=texts)
+    engine.raise_alerts(connection, kind=RECOVERED, texts=texts)
 
 
 def _moved(place: Place, why: str) -> dg.SensorResult:

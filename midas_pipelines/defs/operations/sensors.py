@@ -2,19 +2,16 @@
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from midas_pipelines.defs.operations.jobs import consistency_check, order_import
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.runs.tags import whole_run
 from midas_pipelines.lib.schedules import unless_running
 from midas_pipelines.lib.shop import shop
 from midas_pipelines.lib.workflows import automatic, entry, shown
 from midas_pipelines.settings import Settings
-
-if TYPE_CHECKING:
-    from midas_pipelines.store.operations.stale_work import StaleWork
 
 DIRTY, WEBHOOKS = "stale_items", "stale_webhooks"
 HEALED_BY = {"order": "order_import", "inventory": "consistency_check", "product": "consistency_check"}
@@ -38,12 +35,11 @@ def _dirty_items(settings: Settings) -> dg.SensorDefinition:
         metadata=shown(settings, DIRTY),
     )
     def dirty_items(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        from midas_pipelines.store.operations import stale_work
 
         with shop() as database:
             if isinstance(database, dg.SkipReason):
                 return database
-            found = stale_work.stale_items(database, seconds)
+            found = engine.stale_work.stale_items(database, seconds)
         newest = found.newest.isoformat() if found.newest else None
         if newest is None:
             return dg.SkipReason(f"No item has waited for longer than {seconds} s.")
@@ -69,12 +65,11 @@ def _webhooks(settings: Settings) -> dg.SensorDefinition:
         metadata=shown(settings, WEBHOOKS),
     )
     def webhooks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        from midas_pipelines.store.operations import stale_work
 
         with shop() as database:
             if isinstance(database, dg.SkipReason):
                 return database
-            waiting = by_workflow(stale_work.stale_webhooks(database, seconds))
+            waiting = by_workflow(engine.stale_work.stale_webhooks(database, seconds))
         asked_for = read_sensor_cursor(context.cursor)
         requests, reasons = [], []
         for workflow, newest in sorted(waiting.items()):
@@ -92,7 +87,7 @@ def _webhooks(settings: Settings) -> dg.SensorDefinition:
     return webhooks
 
 
-def by_workflow(found: "dict[str, StaleWork]") -> dict[str, datetime]:
+def by_workflow(found: "dict[str, engine.StaleWork]") -> dict[str, datetime]:
     """When the newest webhook waiting for each workflow was received; skips those that no workflow handles."""
     newest: dict[str, datetime] = {}
     for subject, waiting in found.items():

@@ -15,6 +15,7 @@ from midas_pipelines.defs.orders.imported_orders import (
     rows_of,
 )
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
@@ -47,14 +48,10 @@ def order_poll(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Ma
 
     A line that no item matches, or that stock cannot cover, is imported with an exception; a sale is never refused.
     """
-    from midas_pipelines.store.orders.checks import orders_by_day
-    from midas_pipelines.sync.orders.intake.poll import import_orders
-    from midas_pipelines.sync.progress import order_progress
-
     last = _last_poll(context)
     with midas.sync_context(context) as sync:
-        report = asyncio.run(import_orders(sync, on_progress=order_progress(context.log.info)))
-        known = orders_by_day(sync.database, since=last)
+        report = asyncio.run(engine.import_orders(sync, on_progress=engine.order_progress(context.log.info)))
+        known = engine.orders_by_day(sync.database, since=last)
         where = links(sync, report.preview)
     context.log.info(f"Orders: {counts_in_words(report, *COUNTS)}")
     touched = {day for day, found in known.items() if found.new} | days_begun(last, datetime.now(UTC))
@@ -80,10 +77,8 @@ def _last_poll(context: dg.AssetExecutionContext) -> datetime | None:
 )
 def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Syncs the status of each order between shop and marketplace; a status never goes back."""
-    from midas_pipelines.sync.orders.status_sync import sync_statuses
-
     with midas.sync_context(context) as sync:
-        report = asyncio.run(sync_statuses(sync))
+        report = asyncio.run(engine.sync_statuses(sync))
     context.log.info(f"Statuses: {counts_in_words(report, *STATUS_COUNTS)}")
     return dg.MaterializeResult(
         metadata={
@@ -103,12 +98,9 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
 )
 def order_fulfilment(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Pushes new shipments with their tracking numbers to the marketplace; counts what is still to be shipped."""
-    from midas_pipelines.store.orders.checks import open_work
-    from midas_pipelines.sync.orders.status_sync import push_statuses
-
     with midas.sync_context(context) as sync:
-        report = asyncio.run(push_statuses(sync, kind="fulfilment"))
-        work = open_work(sync.database)
+        report = asyncio.run(engine.push_statuses(sync, kind="fulfilment"))
+        work = engine.open_work(sync.database)
     context.log.info(
         f"Shipments and statuses: {counts_in_words(report, 'parcels', 'pushed', 'refused', 'failed')}"
     )
@@ -134,10 +126,8 @@ def customer_messages(context: dg.AssetExecutionContext, midas: MidasResource) -
 
     While the mail server is down, messages wait; nothing else fails.
     """
-    from midas_pipelines.sync.orders.customer_mail.send import send_mails
-
     with midas.sync_context(context) as sync:
-        report = send_mails(sync.database, sync.settings, sync.run_id)
+        report = engine.send_mails(sync.database, sync.settings, sync.run_id)
     counts = {state: report.states[state] for state in ("sent", "waiting", "failed")}
     context.log.info(f"Messages: {', '.join(f'{count} {state}' for state, count in counts.items())}.")
     return dg.MaterializeResult(metadata={**counts, "problems": table(report.problems[:20])})

@@ -2,18 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import OWNERS, PERSONAL, SHOP, columns, counts_in_words, numbers, table
 from midas_pipelines.lib.order_days import order_days, window_of
-
-if TYPE_CHECKING:
-    from midas_pipelines.store.orders.checks import DayOfOrders
-    from midas_pipelines.sync.orders.intake.pages import OrderReport
 
 GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
 COUNTS = (
@@ -65,15 +62,11 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
     is. `order_poll` records here the days with new orders since its last run, its own or the gateway's, and each day
     that has begun.
     """
-    from midas_pipelines.store.orders.checks import orders_by_day
-    from midas_pipelines.sync.orders.intake.poll import import_orders
-    from midas_pipelines.sync.progress import order_progress
-
     span = context.partition_time_window
     with midas.sync_context(context) as sync:
-        progress = order_progress(context.log.info)
-        report = asyncio.run(import_orders(sync, window_of(span), on_progress=progress))
-        known = orders_by_day(sync.database, span.start, span.end)
+        progress = engine.order_progress(context.log.info)
+        report = asyncio.run(engine.import_orders(sync, window_of(span), on_progress=progress))
+        known = engine.orders_by_day(sync.database, span.start, span.end)
         where = links(sync, report.preview)
     days, words = context.partition_keys, counts_in_words(report, *COUNTS)
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
@@ -85,12 +78,12 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
     return dg.MaterializeResult(metadata=counts | where)
 
 
-def rows_of(known: "Mapping[str, DayOfOrders]", day: str) -> dict[str, int]:
+def rows_of(known: "Mapping[str, engine.DayOfOrders]", day: str) -> dict[str, int]:
     """The orders of one day, as the UI plots them."""
     return {"dagster/row_count": known[day].orders if day in known else 0}
 
 
-def order_metadata(report: "OrderReport") -> dict[str, Any]:
+def order_metadata(report: "engine.OrderReport") -> dict[str, Any]:
     """What an import did, as metadata."""
     return {
         **numbers(report, *COUNTS),

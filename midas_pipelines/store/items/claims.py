@@ -159,7 +159,7 @@ def claim(
     if ids is not None:
         conditions.append(mappings.c.id.in_(ids))
     if shards is not None:
-        conditions.append(shards.condition)
+        conditions.append(shards.holds(mappings.c.id))
     if listed_only:
         conditions.append(mappings.c.fourseller_product_id.is_not(None))
     query = sa.select(mappings.c.id).where(*conditions).order_by(mappings.c.id).limit(limit)

@@ -79,4 +79,4 @@ def shard_totals(connection: sa.Connection, of: int) -> dict[int, dict[str, int]
 def count_dirty(connection: sa.Connection, shards: Shards | None = None) -> int:
     """How many items, of those shards or of all, wait to be pushed, quarantined and backing-off ones included."""
     query = sa.select(sa.func.count()).where(mappings.c.dirty_since.is_not(None))
-    return connection.scalar(query if shards is None else query.where(shards.condition)) or 0
+    return connection.scalar(query if shards is None else query.where(shards.holds(mappings.c.id))) or 0

@@ -40,13 +40,6 @@ class Shards:
     chosen: Collection[int]
     of: int
 
-    @property
-    def condition(self) -> sa.ColumnElement[bool]:
-        """True for the mappings of the chosen parts."""
-        from midas_pipelines.store.schema.tables import mappings
-
-        return self.holds(mappings.c.id)
-
     def holds(self, mapping_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
         """True where that column names a mapping of the chosen parts."""
         return (mapping_id % self.of).in_(sorted(self.chosen))

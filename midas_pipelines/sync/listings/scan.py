@@ -122,7 +122,7 @@ def read_chunk(
     if listed_only:
         query = query.where(WAS_LISTED)
     if shards is not None:
-        query = query.where(shards.condition)
+        query = query.where(shards.holds(mappings.c.id))
     with database.reading() as connection:
         return [Mapping(*row) for row in connection.execute(query)]
 

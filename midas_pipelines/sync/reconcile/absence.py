@@ -96,7 +96,7 @@ def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> L
     query = sa.select(mappings.c.id, mappings.c.fourseller_product_id, mappings.c.acked_at, settled)
     query = query.where(mappings.c.fourseller_product_id.is_not(None)).order_by(mappings.c.id)
     if shards is not None:
-        query = query.where(shards.condition)
+        query = query.where(shards.holds(mappings.c.id))
     known, after, lacking = 0, 0, list[Sequence[object]]()
     with context.database.reading() as connection:
         while rows := connection.execute(query.where(mappings.c.id > after).limit(READ_AT_ONCE)).all():

@@ -127,7 +127,7 @@ class ReadBack:
         if self.ids is not None:  # a statement takes only so many parameters
             query = query.where(mappings.c.id.in_([one for one in self.ids if one > self._after][:CHUNK]))
         if self.shards is not None:
-            query = query.where(self.shards.condition)
+            query = query.where(self.shards.holds(mappings.c.id))
         return [Mapping(*row) for row in connection.execute(query.order_by(mappings.c.id).limit(CHUNK))]
 
     def _judge(self, connection: sa.Connection, rows: list[Mapping]) -> list[tuple[Mapping, Decision]]:

@@ -1,0 +1,71 @@
+"""The engine for what Dagster loads: each name is imported from its module when it is first used (PEP 562).
+
+Every Dagster process loads all definitions, and most of them run one small thing: SQLAlchemy, the channel's client and
+the rest of the engine would double the time to load. The imports below are for type checkers, and the one list of what
+there is.
+"""
+# ruff: noqa: F401
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from midas_pipelines.notify.alerts import clear_alerts, match_alerts, raise_alerts
+    from midas_pipelines.notify.delivery import Delivered, deliver, something_due
+    from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat, report_stuck_items
+    from midas_pipelines.notify.targets import read_targets
+    from midas_pipelines.store.database import Database
+    from midas_pipelines.store.gateway import audit, webhooks
+    from midas_pipelines.store.items.mappings import count_dirty, shard_totals
+    from midas_pipelines.store.operations import stale_work, sync_metrics
+    from midas_pipelines.store.operations.page_urls import Names, item_names, order_names
+    from midas_pipelines.store.operations.stale_work import StaleWork, dropped_webhooks
+    from midas_pipelines.store.orders.checks import (
+        DayOfOrders,
+        last_import,
+        needing_a_person,
+        open_work,
+        orders_by_day,
+        stale_orders,
+        statuses_gone_back,
+        unbalanced_orders,
+        unexplained_deductions,
+        unpaired_orders,
+    )
+    from midas_pipelines.store.schema.version import require_upgraded
+    from midas_pipelines.store.stock.checks import negative_stock, stock_totals, unexplained_stock
+    from midas_pipelines.store.stock.sales_velocity import oversold_lines, top_movers
+    from midas_pipelines.sync.context import SyncContext
+    from midas_pipelines.sync.listings.approved_plan import read_plan
+    from midas_pipelines.sync.operations import capacity
+    from midas_pipelines.sync.operations.catalog import availability_summary, duplicate_skus, snapshot_rows
+    from midas_pipelines.sync.operations.daily_report import write_report
+    from midas_pipelines.sync.operations.formatting import plain
+    from midas_pipelines.sync.operations.low_stock import LowStockReport, check_low_stock
+    from midas_pipelines.sync.orders.customer_mail.send import send_mails
+    from midas_pipelines.sync.orders.intake.pages import OrderReport
+    from midas_pipelines.sync.orders.intake.poll import Window, import_orders
+    from midas_pipelines.sync.orders.status_sync import push_statuses, sync_statuses
+    from midas_pipelines.sync.product_sync import Mode, ProductReport, sync_products
+    from midas_pipelines.sync.progress import order_progress, report_progress
+    from midas_pipelines.sync.quantity_push import InventoryReport, push_inventory
+    from midas_pipelines.sync.reconcile.run import ReconcileReport, reconcile
+
+else:
+
+    def __getattr__(name: str) -> Any:
+        """What the import above names so, as its module has it now."""
+        module = _modules().get(name)
+        if module is None:
+            raise AttributeError(f"The engine has no {name} for Dagster: add its import to {__name__}.")
+        return getattr(__import__(module, fromlist=[name]), name)
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """The module of each name, read from the imports of this file."""
+    nodes = ast.walk(ast.parse(Path(__file__).read_text()))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.col_offset]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
