@@ -59,7 +59,10 @@ def test_people_read_the_story_as_a_table(midas: Midas, settings: dict[str, str]
     ("arguments", "sentence"),
     [
         (("show", "nothing"), "No imported order has the id nothing"),
-        (("ship", "{id}", "--carrier", "UPS", "--number", "1Z999AA10123456785"), "mistyped"),
+        (
+            ("ship", "{id}", "--carrier", "UPS", "--number", "2Z999AA10123456784"),
+            "does not look like a UPS number",
+        ),
         (("ship", "{id}", "--carrier", "UPS", "--number", UPS, "--line", "9"), "--line 9"),
         (("ship", "{id}", "--carrier", "UPS", "--number", UPS, "--line", "1=7"), "2 left to ship"),
         (("map", "{id}", "--line", "2", "--sku", "NONE"), "no item with the SKU NONE"),

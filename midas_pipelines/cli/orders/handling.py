@@ -27,7 +27,7 @@ from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.model import carriers
 from midas_pipelines.sync.orders.model.locking import lock_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.model.units import away
+from midas_pipelines.sync.orders.model.units import away, left_to_ship
 from midas_pipelines.sync.orders.stock import unmapped
 from midas_pipelines.sync.orders.stock.release import order_lines, restock_units
 from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
@@ -57,7 +57,7 @@ def ship(
     """Record a shipment: everything that is left to ship, or the given lines.
 
     The shop's order is updated at once; the next `midas sync status` pushes status and tracking number to 4Seller.
-    The same shipment recorded again changes nothing; with --line it grows to the given units.
+    The same shipment recorded again changes nothing; --replaces corrects it.
     """
     if replaces and lines:
         raise WrongInput("--replaces corrects a shipment as it is: it takes no --line.")
@@ -66,10 +66,10 @@ def ship(
         shipment = carriers.tracking(carrier, number, url=url, force=force)
         unpushed = None
         if replaces:
-            unpushed = shipments.correct(database, row.id, replaces, shipment, context)
+            unpushed = shipments.replace_shipment(database, row.id, replaces, shipment, context)
             shipped = shipments.Shipped(new=False)
         else:
-            units = parse_lines(lines, _most(database, row, shipment.number))
+            units = parse_lines(lines, _most(database, row))
             shipped = shipments.record_shipment(database, row.id, shipment, context, units=units)
     record = {"order": row.marketplace_order_id, **asdict(shipped), **shipment.model_dump()}
     named = f"{shipment.carrier} {shipment.number}"
@@ -79,7 +79,7 @@ def ship(
         news = unpushed or "it is pushed to 4Seller again"
         say(f"Order {row.marketplace_order_id}: the shipment {replaces} is {named} now; {news}.")
     elif not shipped.new:
-        rest = "" if shipped.complete else " Add what is left to ship with --line."
+        rest = "" if shipped.complete else " Record the rest as another shipment."
         say(f"Order {row.marketplace_order_id}: this shipment is on record already; nothing changed.{rest}")
     else:
         rest = "everything has left" if shipped.complete else "the rest is still to ship"
@@ -87,11 +87,11 @@ def ship(
         say(shipment.url or "No tracking page is known for this shipment.")
 
 
-def _most(database: Database, row: sa.Row[Any], number: str | None) -> dict[int, int]:
-    """The units of each line when no count is given: what the shipment may hold, or else what was sold."""
+def _most(database: Database, row: sa.Row[Any]) -> dict[int, int]:
+    """The units of each line when no count is given: what is left to ship, or else what was sold."""
     with database.reading() as connection:
-        most = shipments.may_hold(connection, row, number)
-        return {line.line: most[line.line] or line.quantity for line in order_lines(connection, row.id)}
+        lines = order_lines(connection, row.id)
+    return {line.line: left_to_ship(line) or line.quantity for line in lines}
 
 
 @orders.command("map")

@@ -11,7 +11,12 @@ import pytest
 from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.shipments import CannotShip, Shipped, correct, record_shipment
+from midas_pipelines.sync.orders.changes.shipments import (
+    CannotShip,
+    Shipped,
+    record_shipment,
+    replace_shipment,
+)
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext
@@ -69,7 +74,7 @@ def test_a_number_that_is_corrected_while_the_old_one_is_sent_is_told_too(world:
 
     def move(order: str, word: str, parcel: Json | None = None) -> Json:
         if (parcel or {}).get("number") == "P-1":
-            correct(world.database, row, "P-1", tracking("ups", desk.UPS), OrderContext())
+            replace_shipment(world.database, row, "P-1", tracking("ups", desk.UPS), OrderContext())
             if answer == "refused":
                 raise Refused(422, "refused_by_test", "Not this one.")
         return State.move(state, order, word, parcel)

@@ -84,8 +84,8 @@ def shipped_by_the_shop(world: World, order: str) -> None:
     desk.sync(world)
 
 
-def mistyped(world: World, order: str) -> None:
-    desk.shop_packs(world, order, desk.UPS[:-1] + "9")
+def unreadable(world: World, order: str) -> None:
+    desk.shop_packs(world, order, "see the label")
     desk.sync(world)
 
 
@@ -158,7 +158,7 @@ HISTORIES: dict[Callable[[World, str], None], list[str]] = {
         f"parcel: UPS {desk.UPS} https://www.ups.com/",
     ],
     shipped_by_the_shop: [f"partly_shipped: Shipment, FedEx {desk.FEDEX}: 3 of A (line 1)."],
-    mistyped: ["tracking_refused: ", "not pushed to 4Seller yet (1Z999AA10123456789 is mistyped"],
+    unreadable: ["tracking_refused: ", "not pushed to 4Seller yet ('see the label' is no tracking number"],
     cancelled: [
         "cancelled: pending -> cancelled. 4Seller: cancelled.",
         "stock: cancelled: Line 1, A: +3, 3 on hand",

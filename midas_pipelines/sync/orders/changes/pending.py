@@ -109,7 +109,7 @@ def _as_update(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> PendingUpdate:
         try:
             shipment, remark = recorded_tracking(one)
         except BadTracking as bad:
-            invalid.append((one.id, bad.why))
+            invalid.append((one.id, str(bad)))
         else:
             valid.append(ShipmentToPush(one.id, shipment, remark))
     return PendingUpdate(

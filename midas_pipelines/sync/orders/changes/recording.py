@@ -148,7 +148,9 @@ def record_bad_shipment(
     """
     with context.database.writing() as connection:
         query = sa.select(_SHIPMENTS.reason, _SHIPMENTS.attempts).where(_SHIPMENTS.id == shipment_id)
-        known = connection.execute(query).one()
+        known = connection.execute(query).first()
+        if known is None:  # replaced meanwhile
+            return
         attempts = known.attempts + 1
         wait = wait or (int(delay_seconds(attempts)) if untaken else 0)
         values: dict[str, Any] = {"reason": why, "attempts": attempts}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,28 +51,23 @@ def record_shipment(
     order_context: OrderContext,
     *,
     units: Mapping[int, int] | None = None,
-    source: str = "operator",
 ) -> Shipped:
-    """Records a shipment of an order, once however often it is reported.
-
-    Reported again with other units, a shipment on record gains the additional ones and never loses any.
+    """Records a shipment of an order by an operator, once however often it is reported.
 
     Args:
         database: the shop's.
         order_row: our row of the order.
         parcel: as `carriers.tracking` makes it.
         order_context: writes the order log, queues the customer mail.
-        units: by line number, all that the shipment holds of these lines; None for everything left to ship.
-        source: operator or gateway.
+        units: by line number; None for everything left to ship.
 
     Raises:
         CannotShip: the order is cancelled or in a conflict, or has too little left to ship; or the shipment is on record
-            with more units.
+            with other units.
     """
     with database.writing() as connection:
-        return ship_locked(
-            connection, lock_order(connection, order_row), parcel, order_context, units=units, source=source
-        )
+        order = lock_order(connection, order_row)
+        return ship_locked(connection, order, parcel, order_context, units=units, source="operator")
 
 
 def ship_locked(
@@ -83,74 +77,41 @@ def ship_locked(
     order_context: OrderContext,
     *,
     units: Mapping[int, int] | None = None,
-    source: str = "operator",
+    source: str,
 ) -> Shipped:
-    """Like `record_shipment`, within a transaction that holds the order."""
+    """Like `record_shipment`, within a transaction that holds the order; `source` is operator or gateway."""
     count_late_shipments(connection, order, order_context)
     lines = order_lines(connection, order.id)
     known = _find_shipment(connection, order, parcel.number)
-    held = _contents(connection, known, lines) if known is not None else {}
-    if known is not None and not (units := _added(order, parcel, held, units)):
+    if known is not None:
+        held = {line.line: (known.contents or {}).get(str(line.order_item_id), 0) for line in lines}
+        if units is not None and dict(units) != {line: count for line, count in held.items() if count}:
+            raise CannotShip(
+                f"The shipment {parcel.number} of order {order.marketplace_order_id} is on record with other units: "
+                "record what else ships as another shipment."
+            )
         return Shipped(new=False, complete=not any(left_to_ship(line) or line.backordered for line in lines))
     _require_shippable(connection, order)
     wanted = _checked(order, lines, units)
-    shipment_id = known if known is not None else _insert(connection, order, parcel, source)
-    complete = _count(connection, order, shipment_id, parcel, lines, wanted, order_context, held=held)
+    shipment_id, label = _insert(connection, order, parcel, source), f"{parcel.carrier} {parcel.number}"
+    complete = _book(connection, order, shipment_id, label, lines, wanted, order_context)
     return Shipped(new=True, complete=complete, units=sum(wanted.values()))
 
 
-def may_hold(connection: sa.Connection, order: sa.Row[Any], number: str | None) -> dict[int, int]:
-    """The most units of each line that a shipment with this number can hold: those left to ship, and those in it."""
-    lines = order_lines(connection, order.id)
-    known = _find_shipment(connection, order, number)
-    held = (_contents(connection, known, lines) if known is not None else None) or {}
-    return {line.line: left_to_ship(line) + held.get(line.line, 0) for line in lines}
-
-
-def _contents(
-    connection: sa.Connection, shipment_id: int, lines: Sequence[sa.Row[Any]]
-) -> dict[int, int] | None:
-    """The units booked for a shipment, by line number; None if they were not recorded."""
-    contents = connection.scalar(sa.select(_SHIPMENTS.contents).where(_SHIPMENTS.id == shipment_id))
-    if contents is None:
-        return None
-    return {line.line: contents.get(str(line.order_item_id), 0) for line in lines}
-
-
-def _added(
-    order: sa.Row[Any], parcel: Tracking, held: Mapping[int, int] | None, units: Mapping[int, int] | None
-) -> dict[int, int]:
-    """The units to add to a shipment on record. Pure."""
-    if units is None:
-        return {}
-    if held is None:
-        raise CannotShip(
-            f"The shipment {parcel.number} of order {order.marketplace_order_id} is on record without its contents: "
-            "record further units under another number."
-        )
-    for line, count in units.items():
-        if count < held.get(line, 0):
-            raise CannotShip(
-                f"The shipment {parcel.number} of order {order.marketplace_order_id} is on record with {held[line]} units of "
-                f"line {line}, not {count}: `midas orders return` restocks units that did not ship."
-            )
-    return {line: count - held.get(line, 0) for line, count in units.items() if count > held.get(line, 0)}
-
-
-def correct(
+def replace_shipment(
     database: Database, order_row: int, number: str, parcel: Tracking, order_context: OrderContext
 ) -> str | None:
-    """Corrects the carrier or number of a shipment on record, which is pushed again.
-
-    Returns:
-        Why it is not pushed to 4Seller, in words; None when it is.
+    """Replaces a shipment on record by one with the same units, which is pushed and mailed like any other.
 
     Args:
         database: the shop's.
         order_row: our row of the order.
         number: the one on record.
         parcel: the correct data.
-        order_context: writes the order log.
+        order_context: writes the order log, queues the customer mail.
+
+    Returns:
+        Why it is not pushed to 4Seller, in words; None when it is.
 
     Raises:
         CannotShip: no shipment of the order has that number, or another has the new one.
@@ -158,28 +119,22 @@ def correct(
     with database.writing() as connection:
         order = lock_order(connection, order_row)
         count_late_shipments(connection, order, order_context)
-        known = _find_shipment(connection, order, number)
-        if known is None:
-            raise CannotShip(f"Order {order.marketplace_order_id} has no shipment {number} on record.")
-        if _find_shipment(connection, order, parcel.number) not in (None, known):
-            raise CannotShip(f"Order {order.marketplace_order_id} has another shipment {parcel.number}.")
-        values = {
-            "carrier": parcel.carrier,
-            "tracking_number": parcel.number,
-            "tracking_url": parcel.url,
-            "source": "operator",
-            "pushed_at": None,
-            "next_attempt_at": None,
-            "reason": None,
-        }
-        connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == known).values(values))
+        old, name = _find_shipment(connection, order, number), order.marketplace_order_id
+        if old is None:
+            raise CannotShip(f"Order {name} has no shipment {number} on record.")
+        if _find_shipment(connection, order, parcel.number, but=old.id) is not None:
+            raise CannotShip(f"Order {name} has another shipment {parcel.number}.")
+        connection.execute(sa.delete(order_shipments).where(_SHIPMENTS.id == old.id))
+        kept = {column: getattr(old, column) for column in ("shipped_at", "booked_at", "contents")}
+        if old.shipped_at is None:  # a date of the shop's own code that cannot be read
+            del kept["shipped_at"]
+        shipment_id = _insert(connection, order, parcel, "operator", **kept)
         detail = f"The shipment {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
-        order_context.log(connection, order.marketplace_order_id, "corrected", detail)
-        connection.execute(
-            sa.update(marketplace_orders)
-            .where(marketplace_orders.c.id == order.id)
-            .values(push_after=None, push_attempts=0)
-        )
+        order_context.log(connection, name, "corrected", detail)
+        due = sa.update(marketplace_orders).where(marketplace_orders.c.id == order.id)
+        connection.execute(due.values(push_after=None, push_attempts=0))
+        if order.status not in ENDED:
+            queue_mail(connection, order, "shipped", order_context.settings, shipment_id=shipment_id)
     return _why_not_pushed(order)
 
 
@@ -243,47 +198,41 @@ def _refuse(
 def _count_recorded(
     connection: sa.Connection, order: sa.Row[Any], parcel: sa.Row[Any], order_context: OrderContext
 ) -> None:
-    for name in ("carrier", "tracking_number", "tracking_url"):
-        if not isinstance(getattr(parcel, name), str | None):  # SQLite accepts bytes in a text column
-            raise CannotShip(
-                f"The {name} of the shop's shipment {parcel.id} is not text: fix order_shipments."
-            )
+    """Books a shipment that the shop's own code recorded; one that is on record already only gets a reason."""
     twin = _find_shipment(connection, order, parcel.tracking_number, but=parcel.id)
     if twin is not None:
-        reason = f"The same shipment as id {twin}."
+        reason = f"The same shipment as id {twin.id}."
         values = {"booked_at": utc_now(), "pushed_at": utc_now(), "reason": reason}
         connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == parcel.id).values(values))
         return
-    lines = order_lines(connection, order.id)
+    lines, name = order_lines(connection, order.id), order.marketplace_order_id
     wanted, problem = _recorded_units(connection, order, parcel.id, lines)
     if order.status in ENDED:
         detail = (
             f"The shop shipped an order that is {order.status} on the marketplace: "
             "get the shipment back, or resolve it."
         )
-        if order_context.log_once(
-            connection, order.marketplace_order_id, "conflict", f"{detail} Shipment {parcel.id}."
-        ):
+        if order_context.log_once(connection, name, "conflict", f"{detail} Shipment {parcel.id}."):
             raise_conflict(connection, order, detail)
     if problem:
-        order_context.log(connection, order.marketplace_order_id, "shipment_exception", problem)
-    tracking = Tracking(carrier=parcel.carrier, number=parcel.tracking_number, url=parcel.tracking_url)
-    _count(connection, order, parcel.id, tracking, lines, wanted, order_context)
+        detail = f"The shop's shipment {parcel.id} does not fit its order: {problem}."
+        order_context.log(connection, name, "shipment_exception", detail)
+    label = " ".join(filter(None, (parcel.carrier, parcel.tracking_number))) or "no tracking number"
+    _book(connection, order, parcel.id, label, lines, wanted, order_context)
 
 
 def _find_shipment(
     connection: sa.Connection, order: sa.Row[Any], number: str | None, *, but: int | None = None
-) -> int | None:
+) -> sa.Row[Any] | None:
     """The booked shipment of the order with this number, however it is spelled, except `but`."""
     if not number:
         return None
-    query = sa.select(_SHIPMENTS.id, _SHIPMENTS.tracking_number).where(
-        _SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_not(None)
+    booked = sa.and_(_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_not(None))
+    rows = connection.execute(sa.select(order_shipments).where(booked)).all()
+    bare = bare_number(number)
+    return next(
+        (row for row in rows if row.id != but and bare_number(row.tracking_number or "") == bare), None
     )
-    for row in connection.execute(query):
-        if row.id != but and bare_number(row.tracking_number or "") == bare_number(number):
-            return int(row.id)
-    return None
 
 
 def _require_shippable(connection: sa.Connection, order: sa.Row[Any]) -> None:
@@ -300,7 +249,9 @@ def _require_shippable(connection: sa.Connection, order: sa.Row[Any]) -> None:
             raise CannotShip(f"{name} is {status}: it cannot be shipped.")
 
 
-def _insert(connection: sa.Connection, order: sa.Row[Any], parcel: Tracking, source: str) -> int:
+def _insert(
+    connection: sa.Connection, order: sa.Row[Any], parcel: Tracking, source: str, **columns: Any
+) -> int:
     row = {
         "order_id": order.local_order_id,
         "carrier": parcel.carrier,
@@ -308,23 +259,25 @@ def _insert(connection: sa.Connection, order: sa.Row[Any], parcel: Tracking, sou
         "tracking_url": parcel.url,
         "source": source,
     }
-    made = connection.execute(sa.insert(order_shipments).values(row).returning(_SHIPMENTS.id))
+    made = connection.execute(sa.insert(order_shipments).values(row | columns).returning(_SHIPMENTS.id))
     return int(made.scalar_one())
 
 
 def _checked(
     order: sa.Row[Any], lines: Sequence[sa.Row[Any]], units: Mapping[int, int] | None
 ) -> dict[int, int]:
+    """The units that ship, by line number: those asked for, or all that are left. Raises CannotShip."""
     left = {line.line: left_to_ship(line) for line in lines}
     wanted = {number: count for number, count in (left if units is None else units).items() if count}
+    name = order.marketplace_order_id
     for number, count in wanted.items():
         if count > left.get(number, 0):
             raise CannotShip(
-                f"Line {number} of order {order.marketplace_order_id} has {left.get(number, 0)} left to ship, not {count}."
+                f"Line {number} of order {name} has {left.get(number, 0)} left to ship, not {count}."
             )
     if not wanted and lines:
         raise CannotShip(
-            f"Order {order.marketplace_order_id} has nothing left to ship: everything has shipped, or is backordered. "
+            f"Order {name} has nothing left to ship: everything has shipped, or is backordered. "
             "`--replaces NUMBER` corrects a shipment."
         )
     return wanted
@@ -336,77 +289,53 @@ def _recorded_units(
     """The units that the shop's own code recorded for the shipment, at most those left; all left where it recorded none.
 
     Returns:
-        The units by line number, and a remark about units that do not fit.
+        The units by line number, and which of the recorded units do not fit.
     """
     ended = order.status in ENDED  # its units are released: the resolution accounts for those shipped
     left = {
-        line.line: max(0, line.quantity - line.shipped) if ended else left_to_ship(line) for line in lines
+        line.order_item_id: max(0, line.quantity - line.shipped) if ended else left_to_ship(line)
+        for line in lines
     }
     query = sa.select(_HELD.order_item_id, _HELD.quantity).where(_HELD.shipment_id == shipment_id)
-    named = {row.order_item_id: row.quantity for row in connection.execute(query)}
-    for quantity in named.values():
-        if not isinstance(quantity, int):  # SQLite accepts anything in a number column
-            raise CannotShip(
-                f"The shop's shipment {shipment_id} holds '{str(quantity)[:40]}' units of a line: fix order_shipment_lines."
-            )
-    if not named:
-        return {number: count for number, count in left.items() if count}, ""
-    wanted = {
-        line.line: min(left[line.line], named[line.order_item_id])
-        for line in lines
-        if line.order_item_id in named
-    }
-    problem = [
-        f"line {line.line}: {named[line.order_item_id]} named, {wanted[line.line]} were left to ship"
-        for line in lines
-        if line.line in wanted and wanted[line.line] < named[line.order_item_id]
+    named = {row.order_item_id: row.quantity for row in connection.execute(query)} or left
+    numbers = {line.order_item_id: line.line for line in lines}
+    wanted = {numbers[item]: min(left[item], count) for item, count in named.items() if item in numbers}
+    problems = [
+        f"{count} units of {f'line {numbers[item]}' if item in numbers else 'another order'} are named, "
+        f"{left.get(item, 0)} were left to ship"
+        for item, count in named.items()
+        if count > left.get(item, 0)
     ]
-    strangers = len(named.keys() - {line.order_item_id for line in lines})
-    problem += [f"{strangers} lines named are not this order's"] if strangers else []
-    return (
-        wanted,
-        f"The shop's shipment {shipment_id} does not fit its order: {'; '.join(problem)}." if problem else "",
-    )
+    return {number: count for number, count in wanted.items() if count}, "; ".join(problems)
 
 
-def _count(
+def _book(
     connection: sa.Connection,
     order: sa.Row[Any],
     shipment_id: int,
-    parcel: Tracking,
+    label: str,
     lines: Sequence[sa.Row[Any]],
     wanted: Mapping[int, int],
     order_context: OrderContext,
-    *,
-    held: Mapping[int, int] | None = None,
 ) -> bool:
-    """Books a shipment's units on the order's lines, and updates the shop's order; True when everything has shipped.
-
-    `held` are the units booked for it before.
-    """
+    """Books a shipment's units on the order's lines, and updates the shop's order; True when everything has shipped."""
     booked = [line for line in lines if wanted.get(line.line)]
-    update_rows(
-        connection,
-        marketplace_order_lines,
-        [{"id": line.id, "shipped": line.shipped + wanted[line.line]} for line in booked],
-    )
-    inside = Counter(held or {}) + Counter(wanted)
-    units = {str(line.order_item_id): inside[line.line] for line in lines if inside[line.line]}
+    shipped = [{"id": line.id, "shipped": line.shipped + wanted[line.line]} for line in booked]
+    update_rows(connection, marketplace_order_lines, shipped)
+    contents = {str(line.order_item_id): wanted[line.line] for line in booked}
     counted = sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id)
-    connection.execute(counted.values(booked_at=utc_now(), contents=units, reason=None))
-    waiting = [line for line in lines if left_to_ship(line) > wanted.get(line.line, 0) or line.backordered]
-    _move(connection, order, complete=not waiting)
-    contents = ", ".join(
+    connection.execute(counted.values(booked_at=utc_now(), contents=contents, reason=None))
+    complete = all(left_to_ship(line) <= wanted.get(line.line, 0) and not line.backordered for line in lines)
+    _move(connection, order, complete=complete)
+    inside = ", ".join(
         f"{wanted[line.line]} of {line.sku or line.title} (line {line.line})" for line in booked
     )
-    named = " ".join(filter(None, (parcel.carrier, parcel.number))) or "no tracking number"
-    step = "partly_shipped" if waiting else "shipped"
-    order_context.log(
-        connection, order.marketplace_order_id, step, f"Shipment, {named}: {contents or 'no units'}."
-    )
+    step = "shipped" if complete else "partly_shipped"
+    detail = f"Shipment, {label}: {inside or 'no units'}."
+    order_context.log(connection, order.marketplace_order_id, step, detail)
     if booked and order.status not in ENDED:
         queue_mail(connection, order, "shipped", order_context.settings, shipment_id=shipment_id)
-    return not waiting
+    return complete
 
 
 def _move(connection: sa.Connection, order: sa.Row[Any], *, complete: bool) -> None:

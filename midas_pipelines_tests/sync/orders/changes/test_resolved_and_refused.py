@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from midas_pipelines.cli import cli
 from midas_pipelines.sync.orders.changes.conflicts import NoConflict
-from midas_pipelines.sync.orders.changes.shipments import CannotShip, correct
+from midas_pipelines.sync.orders.changes.shipments import CannotShip, replace_shipment
 from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.status_change import IllegalMove, change_status
@@ -18,7 +18,7 @@ from midas_pipelines_tests.shop import run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
-MISTYPED = desk.UPS[:-1] + "9"
+UNREADABLE = "see the label"
 
 
 # withdrawn cancellations
@@ -199,9 +199,9 @@ def test_a_parcel_that_4seller_refused_is_shown_until_it_is_told(world: World) -
     assert desk.order(world, order_id).exception == "refused"
 
 
-def test_a_mistyped_number_is_shown_after_a_poll_too(world: World) -> None:
+def test_a_number_that_is_none_is_shown_after_a_poll_too(world: World) -> None:
     order_id = desk.sold(world, A=3)
-    desk.shop_packs(world, order_id, MISTYPED)
+    desk.shop_packs(world, order_id, UNREADABLE)
     desk.sync(world)
     world.import_orders()
     assert desk.order(world, order_id).exception == "refused"
@@ -211,7 +211,7 @@ def test_a_mistyped_number_is_shown_after_a_poll_too(world: World) -> None:
 def test_a_refusal_that_was_dismissed_stays_so(world: World, refused: str) -> None:
     order_id = desk.sold(world, A=3)
     if refused == "a number":
-        desk.shop_packs(world, order_id, MISTYPED)
+        desk.shop_packs(world, order_id, UNREADABLE)
     else:
         desk.pack(world, order_id)
         desk.market(world, order_id, "cancelled")
@@ -226,7 +226,7 @@ def test_a_refusal_that_was_dismissed_stays_so(world: World, refused: str) -> No
 
 def test_a_parcel_that_fails_again_and_again_waits_longer_each_time(world: World) -> None:
     order_id = desk.sold(world, A=3)
-    desk.shop_packs(world, order_id, MISTYPED)
+    desk.shop_packs(world, order_id, UNREADABLE)
     desk.sync(world)  # shipped on both sides, and refused
     run(world.database, "UPDATE order_shipments SET tracking_number = :number", number=desk.UPS)
     with desk.refused(world, 500, orders=[order_id]):
@@ -270,7 +270,7 @@ def test_a_correction_to_the_number_of_a_new_row_of_the_shops_is_refused_in_word
     desk.shop_packs(world, order_id, desk.UPS)
     row = desk.order(world, order_id).id
     with pytest.raises(CannotShip, match="another shipment"):
-        correct(world.database, row, desk.FEDEX, tracking("ups", desk.UPS), OrderContext())
+        replace_shipment(world.database, row, desk.FEDEX, tracking("ups", desk.UPS), OrderContext())
 
 
 @pytest.mark.parametrize("number", ["AB\n12", "AB\t12", "1 " * 80])

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema.shipment_tables import order_shipment_lines, order_shipments
-from midas_pipelines.sync.orders.changes.shipments import CannotShip, correct
+from midas_pipelines.sync.orders.changes.shipments import CannotShip, replace_shipment
 from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines_tests.shop import rows, run, value
@@ -142,9 +142,9 @@ def test_the_same_parcel_of_two_orders_is_told_for_both(world: World) -> None:
 # numbers that cannot be right
 
 
-def test_a_mistyped_number_is_shown_until_it_is_mended(world: World) -> None:
+def test_a_number_that_is_none_is_shown_until_it_is_mended(world: World) -> None:
     order_id = desk.sold(world, A=3)
-    parcel = shop_records(world, order_id, tracking_number=desk.UPS[:-1] + "9")
+    parcel = shop_records(world, order_id, tracking_number="see the label")
     for _ in range(2):
         assert desk.sync(world).refused == 1
         assert desk.order(world, order_id).exception == "refused"
@@ -170,10 +170,10 @@ def test_a_row_that_says_no_number_ships_the_order_and_is_shown(world: World) ->
     assert value(world.database, "SELECT count(*) FROM order_shipments WHERE reason IS NULL") == 0
 
 
-def test_a_mistyped_number_does_not_keep_the_right_one_back(world: World) -> None:
+def test_a_number_that_is_none_does_not_keep_the_right_one_back(world: World) -> None:
     order_id = desk.sold(world, A=2)
     item = items(world, order_id)[0]
-    shop_records(world, order_id, {item: 1}, tracking_number=desk.UPS[:-1] + "9")
+    shop_records(world, order_id, {item: 1}, tracking_number="see the label")
     shop_records(world, order_id, {item: 1}, tracking_number=desk.FEDEX, carrier="FedEx")
     desk.sync(world)
     assert desk.at_4seller(world, order_id) == ("shipped", desk.FEDEX)
@@ -221,7 +221,8 @@ def test_a_refused_parcel_that_the_shop_mends_is_told_at_once(world: World) -> N
 
 def corrects(world: World, order_id: str, number: str, carrier: str, new: str) -> None:
     """An operator says what a parcel should have been: `--replaces`."""
-    correct(world.database, desk.order(world, order_id).id, number, tracking(carrier, new), OrderContext())
+    row = desk.order(world, order_id).id
+    replace_shipment(world.database, row, number, tracking(carrier, new), OrderContext())
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["unpushed", "told"])

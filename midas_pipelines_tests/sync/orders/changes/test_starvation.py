@@ -13,7 +13,7 @@ from midas_pipelines_tests.sync.world import World
 
 pytestmark = pytest.mark.both_databases
 
-MISTYPED = desk.UPS[:-1] + "9"
+UNREADABLE = "see the label"
 Trouble = Callable[[World, list[str]], AbstractContextManager[None]]
 
 
@@ -30,9 +30,9 @@ def answers(status: int) -> Trouble:
     return trouble
 
 
-def mistyped(world: World, orders: list[str]) -> AbstractContextManager[None]:
+def unreadable(world: World, orders: list[str]) -> AbstractContextManager[None]:
     for order_id in orders:
-        desk.shop_packs(world, order_id, MISTYPED)
+        desk.shop_packs(world, order_id, UNREADABLE)
     return nullcontext()
 
 
@@ -63,7 +63,7 @@ TROUBLES: dict[str, Trouble] = {
     "4Seller answers 500": answers(500),
     "4Seller answers 409": answers(409),
     "4Seller answers 422": answers(422),
-    "mistyped numbers": mistyped,
+    "unreadable numbers": unreadable,
     "a carrier that 4Seller does not know": unknown_carrier,
     "cancelled with a parcel": cancelled_with_a_parcel,
     "settled as cancelled": settled_as_cancelled,
