@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.http.body import read_json
 from midas_pipelines.fourseller.lenient import id_in
@@ -17,6 +15,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.webhooks import ORDER, NewWebhook
 from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.storefront.refusals import blame
 from midas_pipelines.sync.orders.changes.quarantine import short_id
 from midas_pipelines.sync.threads import in_thread
 
@@ -133,7 +132,7 @@ class Inbox:
         try:
             new, bad = await in_thread(self._write, batch)
         except Exception as failed:
-            if _is_of_one(failed) and len(batch) > 1:
+            if len(batch) > 1 and not blame(failed).of_all:
                 for one in batch:
                     await self._store([one])
                 return
@@ -164,8 +163,3 @@ class Inbox:
         event = read_event(arrived.body)
         sealed = self._vault.seal(event.data, personal=event.type not in PRODUCT_TYPES)
         return NewWebhook(arrived.webhook_id, event.type, event.subject, sealed)
-
-
-def _is_of_one(failed: Exception) -> bool:
-    """Whether one event alone may be why they could not be stored, such as a character that the database lacks."""
-    return isinstance(failed, UnicodeError | sa.exc.DataError | sa.exc.IntegrityError)

@@ -8,8 +8,7 @@ statement once and runs it for each row, which costs it no round trip.
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -20,8 +19,6 @@ from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.storefront.json_text import to_json
-
-log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 _POSTGRESQL = postgresql_dialect()  # type: ignore[no-untyped-call]
@@ -39,53 +36,6 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row])
         connection.exec_driver_sql(_insert_sql(table, tuple(rows[0])), (as_json(rows),))
     else:
         connection.execute(sa.insert(table), [dict(row) for row in rows])
-
-
-def write_each(
-    connection: sa.Connection,
-    rows: Sequence[Any],
-    write: Callable[[Sequence[Any]], object],
-    on_bad: Callable[[Any, Exception], object] | None = None,
-) -> None:
-    """Writes the rows together; what the database refuses is halved until only the bad row is left out.
-
-    Args:
-        connection: a writing transaction.
-        rows: in any form that `write` knows.
-        write: writes some of them; may raise anything that the database or its driver says of a row.
-        on_bad: is given each row that cannot be written and the reason; without it that is logged.
-
-    Raises:
-        sqlalchemy.exc.OperationalError: no row's fault, such as a lock, a full disk or a lost connection.
-    """
-    if not rows:
-        return
-    try:
-        with connection.begin_nested():
-            write(rows)
-    except (sa.exc.StatementError, ValueError, ArithmeticError) as refused:
-        if connection.invalidated or (
-            isinstance(refused, sa.exc.OperationalError) and not _of_a_row(refused)
-        ):
-            raise
-        if len(rows) > 1:
-            middle = len(rows) // 2
-            write_each(connection, rows[:middle], write, on_bad)
-            write_each(connection, rows[middle:], write, on_bad)
-        elif on_bad is not None:
-            on_bad(rows[0], refused)
-        else:
-            log.warning("A row cannot be written and is left out: %s", in_short(refused))
-
-
-def _of_a_row(refused: sa.exc.OperationalError) -> bool:
-    """Whether a row alone is at fault: too large for an index or a page, or refused by a trigger of the shop's."""
-    return str(getattr(refused.orig, "sqlstate", "")).startswith(("54", "55000"))
-
-
-def in_short(refused: Exception) -> str:
-    """The kind of a database's error, without the row that it may quote."""
-    return type(getattr(refused, "orig", None) or refused).__name__
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from midas_pipelines.store.items.acknowledge import acknowledge
 from midas_pipelines.store.items.claims import PushOutcome, PushResult
 from midas_pipelines.store.items.conflicts import record_conflicts
 from midas_pipelines.store.operations.sync_log import ErrorBook, begin_sync, end_sync
-from midas_pipelines.storefront.bulk import write_each
-from midas_pipelines_tests.shop import add_product, rows, value
+from midas_pipelines.storefront.refusals import write_each
+from midas_pipelines_tests.shop import add_product, rows, run, value
 
 ITEMS = 12
 STATES = "SELECT state, reason, dirty_since, claimed_by FROM fourseller_product_mappings ORDER BY id"
@@ -167,8 +167,8 @@ def test_what_is_no_rows_fault_is_raised(shop: Database) -> None:
         write_each(connection, [1, 2], away)
 
 
-@pytest.mark.parametrize("state", ["54000", "55000"])
-def test_a_row_that_is_too_large_or_refused_by_a_trigger_is_left_out_alone(
+@pytest.mark.parametrize("state", ["54000", "55000", "40P01", "53100", "57014", "42501"])
+def test_a_row_that_fails_for_any_reason_is_left_out_alone_where_others_can_be_written(
     shop: Database, state: str
 ) -> None:
     def write(part: Sequence[int]) -> None:
@@ -183,3 +183,27 @@ def test_a_row_that_is_too_large_or_refused_by_a_trigger_is_left_out_alone(
     with shop.writing() as connection:
         write_each(connection, [1, 2, 3], write, lambda row, _: bad.append(row))
     assert (written, bad) == ([1, 3], [2])
+
+
+def test_an_item_whose_row_cannot_be_changed_at_all_holds_up_no_other(
+    shop: Database, outcomes: list[PushOutcome]
+) -> None:
+    refusal = "SELECT RAISE(ABORT, 'no')"
+    if shop.is_postgresql:
+        body = "BEGIN RAISE 'no'; END"
+        run(shop, f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
+        refusal = "EXECUTE FUNCTION refuse()"
+    begin, end = ("FOR EACH ROW", "") if shop.is_postgresql else ("", "; END")
+    act = refusal if shop.is_postgresql else f"BEGIN {refusal}"
+    run(
+        shop,
+        f"CREATE TRIGGER refuse BEFORE UPDATE ON fourseller_product_mappings {begin} "
+        f"WHEN (NEW.id = 8) {act}{end}",
+    )
+    with shop.writing() as connection:
+        assert acknowledge(connection, outcomes, most_attempts=3) == []
+        assert claims.release_claims(connection, "one") == 1
+    with shop.writing() as connection:
+        claimed = claims.claim(connection, worker="two", lease_seconds=60, limit=ITEMS)
+    assert [row.state for row in rows(shop, STATES)].count("listed") == ITEMS - 1
+    assert claimed == []

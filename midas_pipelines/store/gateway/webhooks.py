@@ -22,7 +22,7 @@ from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.store.stock.rules import FOURSELLER
-from midas_pipelines.storefront.bulk import write_each
+from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import is_due, utc_now
 
 FIRST_DELAY_SECONDS = 2
@@ -128,13 +128,15 @@ def claim(
     if not ids:
         return []
     locked = sa.select(table.id).where(table.id.in_(ids), *_due(), ~_held()).order_by(table.id)
-    statement = (
-        sa.update(marketplace_webhooks)
-        .where(table.id.in_(list(connection.scalars(locked.with_for_update(skip_locked=True)))))
-        .values(claimed_by=worker, claimed_until=utc_now(lease_seconds))
-        .returning(*COLUMNS)
-    )
-    claimed = [Webhook(*row) for row in connection.execute(statement)]
+    mine = list(connection.scalars(locked.with_for_update(skip_locked=True)))
+    holding = {"claimed_by": worker, "claimed_until": utc_now(lease_seconds)}
+    statement = sa.update(marketplace_webhooks).values(holding).returning(*COLUMNS)
+    claimed: list[Webhook] = []
+
+    def take(part: Sequence[int]) -> None:
+        claimed.extend(Webhook(*row) for row in connection.execute(statement.where(table.id.in_(part))).all())
+
+    write_each(connection, mine, take)
     return sorted(claimed, key=lambda one: one.id)
 
 
@@ -196,14 +198,14 @@ def finish_webhooks(connection: sa.Connection, ended: Sequence[FinishedWebhook],
             processed_at=sa.case((sa.bindparam("over", type_=sa.Boolean), utc_now()), else_=sa.null()),
         )
     )
-    for one in ended:  # first, while the claim still shows whose the event is
-        if one.outcome is None and one.wait_seconds > 0:
-            connection.execute(_wait(one).where(table.claimed_by == worker))
-    write_each(
-        connection,
-        sorted(ended, key=lambda one: one.webhook.id),
-        lambda part: connection.execute(statement, [_values(one) for one in part]),
-    )
+
+    def write(part: Sequence[FinishedWebhook]) -> None:
+        for one in part:  # first, while the claim still shows whose the event is
+            if one.outcome is None and one.wait_seconds > 0:
+                connection.execute(_wait(one).where(table.claimed_by == worker))
+        connection.execute(statement, [_values(one) for one in part])
+
+    write_each(connection, sorted(ended, key=lambda one: one.webhook.id), write)
     _empty(connection, [one.webhook for one in ended if one.outcome is not None])
 
 

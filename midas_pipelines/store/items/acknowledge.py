@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.items.claims import FORGOTTEN, LATE_SECONDS, PushOutcome, PushResult, delay_seconds
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.bulk import in_short, write_each
+from midas_pipelines.storefront.refusals import in_short, write_each
 from midas_pipelines.storefront.types import utc_now
 
 

@@ -17,11 +17,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.mappings import MOST_AT_ONCE, mark_dirty, unlocked
+from midas_pipelines.store.items.mappings import MOST_AT_ONCE, mark_dirty, set_rows, unlocked
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.items.worker_liveness import alive_workers, remove_dead_workers
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import is_due, utc_now
 
 LONGEST_DELAY_SECONDS = 3600
@@ -167,14 +168,25 @@ def claim(
     if not free:
         return []
     left_behind = mappings.c.claimed_by.is_not(None)
-    statement = sa.update(mappings).where(mappings.c.id.in_(free)).returning(*COLUMNS)
-    claimed = statement.values(
-        claimed_by=worker,
-        claimed_until=utc_now(lease_seconds),
-        claim_number=mappings.c.claim_number + 1,
-        recheck_at=sa.case((left_behind, utc_now(LATE_SECONDS)), else_=mappings.c.recheck_at),
+    statement = (
+        sa.update(mappings)
+        .values(
+            claimed_by=worker,
+            claimed_until=utc_now(lease_seconds),
+            claim_number=mappings.c.claim_number + 1,
+            recheck_at=sa.case((left_behind, utc_now(LATE_SECONDS)), else_=mappings.c.recheck_at),
+        )
+        .returning(*COLUMNS)
     )
-    return sorted((Mapping(*row) for row in connection.execute(claimed)), key=lambda one: one.id)
+    claimed: list[Mapping] = []
+
+    def take(part: Sequence[int]) -> None:
+        claimed.extend(
+            Mapping(*row) for row in connection.execute(statement.where(mappings.c.id.in_(part))).all()
+        )
+
+    write_each(connection, free, take)
+    return sorted(claimed, key=lambda one: one.id)
 
 
 def invalidate_ack(connection: sa.Connection, *, content: Sequence[int], quantity: Sequence[int]) -> None:
@@ -187,8 +199,7 @@ def invalidate_ack(connection: sa.Connection, *, content: Sequence[int], quantit
         (content, {"acked_hash": None, "acked_quantity": None}),
         (quantity, {"acked_quantity": None}),
     ):
-        if ids:
-            connection.execute(sa.update(mappings).where(mappings.c.id.in_(ids)).values(values))
+        set_rows(connection, ids, values)
 
 
 def release_claims(connection: sa.Connection, worker: str) -> int:
@@ -198,11 +209,9 @@ def release_claims(connection: sa.Connection, worker: str) -> int:
         mappings.c.dirty_since.is_not(None), mappings.c.claimed_by == worker
     )
     held = list(connection.scalars(query))
-    free = unlocked(connection, held)
-    if not free:
-        return 0
-    statement = sa.update(mappings).where(mappings.c.id.in_(free), mappings.c.claimed_by == worker)
-    return connection.execute(statement.values(ENDED)).rowcount
+    free = unlocked(connection, held, mappings.c.claimed_by == worker)
+    set_rows(connection, free, ENDED)
+    return len(free)
 
 
 def free_dead_claims(database: Database) -> int:
@@ -218,8 +227,8 @@ def free_dead_claims(database: Database) -> int:
     )
     with database.writing() as connection:
         held = list(connection.scalars(sa.select(mappings.c.id).where(dead).limit(MOST_AT_ONCE)))
-        if free := unlocked(connection, held):
-            connection.execute(sa.update(mappings).where(mappings.c.id.in_(free), dead).values(ENDED))
+        free = unlocked(connection, held, dead)
+        set_rows(connection, free, ENDED)
         remove_dead_workers(connection)
         return len(free) + _push_again(connection)
 
@@ -228,14 +237,8 @@ def _push_again(connection: sa.Connection) -> int:
     """Marks dirty what a late write may have changed, and clears its acknowledged values."""
     over = sa.and_(mappings.c.recheck_at.is_not(None), is_due(mappings.c.recheck_at, LATE_SECONDS))
     due = sa.select(mappings.c.id).where(over, mappings.c.claimed_by.is_(None)).limit(MOST_AT_ONCE)
-    free = unlocked(connection, list(connection.scalars(due)))
-    if not free:
-        return 0
-    still = sa.update(mappings).where(mappings.c.id.in_(free), mappings.c.claimed_by.is_(None))
-    forgotten = still.values(recheck_at=None, acked_hash=None, acked_quantity=None)
-    ids = list(connection.scalars(forgotten.returning(mappings.c.id)))
-    mark_dirty(connection, ids)
-    return len(ids)
+    free = unlocked(connection, list(connection.scalars(due)), mappings.c.claimed_by.is_(None))
+    return len(mark_dirty(connection, free, recheck_at=None, acked_hash=None, acked_quantity=None))
 
 
 def delay_seconds(attempts: int) -> float:

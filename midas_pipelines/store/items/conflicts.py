@@ -14,7 +14,7 @@ from midas_pipelines.store.items.mappings import MOST_AT_ONCE
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.bulk import write_each
+from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
 
 OPEN = sync_conflicts.c.resolved_at.is_(None)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import ITEM_KEY, mappings
+from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
 
@@ -15,6 +19,13 @@ MOST_AT_ONCE = 5000
 
 WAS_LISTED = sa.or_(mappings.c.fourseller_product_id.is_not(None), mappings.c.state == "listed")
 """The item is on 4Seller, or was until its product went missing there."""
+
+
+CHANGED: dict[str, Any] = {
+    "version": mappings.c.version + 1,
+    "dirty_since": sa.func.coalesce(mappings.c.dirty_since, utc_now()),
+}
+"""What marks an item dirty; `mark_dirty` writes it where the row is free."""
 
 
 def ensure_items(connection: sa.Connection) -> int:
@@ -43,28 +54,45 @@ def ensure_items(connection: sa.Connection) -> int:
     return added
 
 
-def unlocked(connection: sa.Connection, ids: list[int]) -> list[int]:
-    """Locks the mapping rows that are free and returns their ids.
+def unlocked(
+    connection: sa.Connection, ids: Sequence[int], still: sa.ColumnElement[bool] | None = None
+) -> list[int]:
+    """Locks the mapping rows that are free, and of which `still` holds, and returns their ids.
 
     The engine never waits for a mapping row: a transaction of the shop's that marks several items dirty could
     otherwise deadlock with ours, and the shop's would be the one to fail.
     """
+    if not ids:
+        return []
     query = sa.select(mappings.c.id).where(mappings.c.id.in_(ids)).order_by(mappings.c.id)
+    if still is not None:
+        query = query.where(still)
     return list(connection.scalars(query.with_for_update(skip_locked=True)))
 
 
-def mark_dirty(connection: sa.Connection, ids: list[int]) -> None:
-    """Marks items dirty, as a change in the shop would; those being changed right now mark themselves."""
+def set_rows(connection: sa.Connection, ids: Sequence[int], values: dict[str, Any]) -> None:
+    """Sets columns of these rows, which are locked; one that the database refuses stays as it is."""
+    statement = sa.update(mappings).values(values)
+    write_each(connection, ids, lambda part: connection.execute(statement.where(mappings.c.id.in_(part))))
+
+
+def mark_dirty(connection: sa.Connection, ids: Sequence[int], **more: Any) -> list[int]:
+    """Marks items dirty, as a change in the shop would; those being changed right now mark themselves.
+
+    Args:
+        connection: in a writing transaction.
+        ids: of the mappings, any number.
+        more: other columns to set, such as `next_attempt_at=None` where a delay is over too.
+
+    Returns:
+        The ids of those marked.
+    """
+    marked: list[int] = []
     for start in range(0, len(ids), MOST_AT_ONCE):
         free = unlocked(connection, ids[start : start + MOST_AT_ONCE])
-        connection.execute(
-            sa.update(mappings)
-            .where(mappings.c.id.in_(free))
-            .values(
-                version=mappings.c.version + 1,
-                dirty_since=sa.func.coalesce(mappings.c.dirty_since, utc_now()),
-            )
-        )
+        set_rows(connection, free, CHANGED | more)
+        marked += free
+    return marked
 
 
 def shard_totals(connection: sa.Connection, of: int) -> dict[int, dict[str, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.mappings import unlocked
+from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
@@ -69,19 +69,7 @@ def retry_items(database: Database, skus: Sequence[str] = ()) -> list[str]:
         query = query.where(SKU.in_(skus))
     with database.writing() as connection:
         found = {row.id: row.sku for row in connection.execute(query)}
-        free = unlocked(
-            connection, list(found)
-        )  # one that the shop is changing right now is freed by that change
-        if free:
-            connection.execute(
-                sa.update(mappings)
-                .where(mappings.c.id.in_(free))
-                .values(
-                    state=sa.case((mappings.c.fourseller_product_id.is_(None), "new"), else_="listed"),
-                    version=mappings.c.version + 1,
-                    dirty_since=sa.func.coalesce(mappings.c.dirty_since, utc_now()),
-                    attempts=0,
-                    next_attempt_at=None,
-                )
-            )
+        # One that the shop is changing right now is freed by that change.
+        state = sa.case((mappings.c.fourseller_product_id.is_(None), "new"), else_="listed")
+        free = mark_dirty(connection, list(found), state=state, attempts=0, next_attempt_at=None)
     return [found[row] or "" for row in free]

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.mappings import unlocked
+from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.schema.rule_tables import channel_rules, rule_agenda
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES, Scope
@@ -103,27 +103,13 @@ def _mark_scope(database: Database, scope: Scope) -> tuple[int, int]:
         waiting = ids
         while waiting and (waiting is ids or time.monotonic() < until):
             with database.writing() as connection:
-                free = unlocked(connection, waiting)
-                _mark(connection, free)
+                free = mark_dirty(connection, waiting, next_attempt_at=None)
             marked += len(free)
             waiting = sorted(set(waiting) - set(free))
             if waiting:
                 time.sleep(0.02)
         left += len(waiting)
     return marked, left
-
-
-def _mark(connection: sa.Connection, ids: list[int]) -> None:
-    if ids:
-        connection.execute(
-            sa.update(mappings)
-            .where(mappings.c.id.in_(ids))
-            .values(
-                version=mappings.c.version + 1,
-                dirty_since=sa.func.coalesce(mappings.c.dirty_since, utc_now()),
-                next_attempt_at=None,
-            )
-        )
 
 
 def _blocks(database: Database, scope: Scope) -> Iterator[list[int]]:

@@ -7,14 +7,17 @@ listed, the new owner inherits its 4Seller product rather than making a second o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
 from midas_pipelines.store.items.claims import COLUMNS, FORGOTTEN, Mapping
+from midas_pipelines.store.items.mappings import CHANGED
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.rules import NO_RULE, Rule, read_rules
 from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items
+from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.listings.plan import Action, Change, plan
 
@@ -151,8 +154,7 @@ def _inherit(
     if holder.id in grant.batch:
         grant.batch[holder.id] = grant.plan(left, item)
     else:
-        freed["version"] = mappings.c.version + 1
-        freed["dirty_since"] = sa.func.coalesce(mappings.c.dirty_since, utc_now())
+        freed |= CHANGED
     connection.execute(sa.update(mappings).where(mappings.c.id == holder.id).values(freed))
     if heir is change.mapping:
         return change
@@ -179,10 +181,14 @@ def _hold(connection: sa.Connection, taken: dict[str, int]) -> None:
 
 def _note_creates(connection: sa.Connection, creates: set[int], lag_seconds: float) -> set[int]:
     """Records that creates are sent now; leaves out those with an earlier unknown create that may not be listed yet."""
-    if not creates:
-        return creates
-    known = sa.update(mappings).where(mappings.c.id.in_(creates))
+    known = sa.update(mappings).values(creating_since=utc_now()).returning(mappings.c.id)
     if lag_seconds:
         shown = mappings.c.creating_since < utc_now(-math.ceil(lag_seconds))
         known = known.where(sa.or_(mappings.c.creating_since.is_(None), shown))
-    return set(connection.scalars(known.values(creating_since=utc_now()).returning(mappings.c.id)))
+    noted: set[int] = set()
+
+    def note(part: Sequence[int]) -> None:
+        noted.update(connection.scalars(known.where(mappings.c.id.in_(part))).all())
+
+    write_each(connection, sorted(creates), note)
+    return noted

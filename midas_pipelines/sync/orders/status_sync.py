@@ -6,9 +6,12 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
+
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, BadItem, Conflict, FourSellerError, NotFound
 from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.storefront.refusals import blame, in_words, set_aside
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.outbound import (
     Objection,
@@ -96,8 +99,28 @@ async def push_statuses(
             while found := await asyncio.to_thread(pending_updates, context, after, only):
                 after = found[-1].row_id
                 report.scanned += sum(order.open for order in found)
-                await asyncio.gather(*(_push_order(context, client, order, slots, report) for order in found))
+                await asyncio.gather(*(_push_alone(context, client, order, slots, report) for order in found))
     return report
+
+
+async def _push_alone(
+    context: SyncContext,
+    client: FourSeller,
+    order: PendingUpdate,
+    slots: asyncio.Semaphore,
+    report: StatusSyncReport,
+) -> None:
+    """Pushes one order; what the shop's tables refuse of it is retried later, and stops no other order."""
+    try:
+        await _push_order(context, client, order, slots, report)
+    except sa.exc.StatementError as error:
+        if blame(error).of_all:
+            raise
+        why = f"The shop's tables refused it: {in_words(error, None)}"
+        report.failed += 1
+        report.note(order, why, problem=True)
+        with set_aside(f"Order {order.order_id}"):
+            await asyncio.to_thread(record_failure, context, order, why)
 
 
 async def _push_order(

@@ -19,12 +19,13 @@ from midas_pipelines.store.items.conflicts import (
     record_conflicts,
     resolve_conflicts,
 )
+from midas_pipelines.store.items.mappings import CHANGED
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.rules import NO_RULE, read_rules
-from midas_pipelines.storefront.bulk import write_each
 from midas_pipelines.storefront.catalog import read_items
+from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.clocks import hub_ahead
@@ -206,7 +207,7 @@ class ReadBack:
             if verdict.push and not given_up(row):
                 self.to_push.append(row.id)
                 if not row.dirty:
-                    values |= {"version": mappings.c.version + 1, "dirty_since": utc_now()}
+                    values |= CHANGED
             if values:
                 connection.execute(sa.update(mappings).where(mappings.c.id == row.id).values(values))
             self._settle_at_once(connection, row, verdict)

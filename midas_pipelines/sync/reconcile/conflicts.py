@@ -19,10 +19,10 @@ from midas_pipelines.store.items.conflicts import (
     resolve_conflicts,
     resolve_pushed,
 )
+from midas_pipelines.store.items.mappings import CHANGED
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import inventory_changes, mappings
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
-from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.pins import CONTENT, FIELDS, pin, with_pins, without_pins
 from midas_pipelines.sync.listings.removal import remove
@@ -189,12 +189,8 @@ def release_pin(context: SyncContext, mapping_id: int, name: str | None) -> list
 
 
 def _repin(connection: sa.Connection, row: Mapping, pins: dict[str, Any] | None) -> None:
-    values = {
-        "pinned_fields": sa.null() if pins is None else pins,
-        "version": mappings.c.version + 1,
-        "dirty_since": sa.func.coalesce(mappings.c.dirty_since, utc_now()),
-        "next_attempt_at": None,
-    }
+    pinned = sa.null() if pins is None else pins
+    values = CHANGED | {"pinned_fields": pinned, "next_attempt_at": None}
     connection.execute(sa.update(mappings).where(mappings.c.id == row.id).values(values))
 
 

@@ -14,8 +14,8 @@ from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.storefront.refusals import Cause, blame, in_words
 from midas_pipelines.sync.orders.intake.batch import import_sales
-from midas_pipelines.sync.orders.intake.refusals import Cause, blame, in_words
 from midas_pipelines.sync.orders.intake.webhook import import_order_webhooks
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, run, value
@@ -123,6 +123,60 @@ def test_one_order_that_a_trigger_refuses_is_quarantined_alone(postgresql_world:
     assert desk.stock(world, product) == 19
 
 
+@pytest.mark.parametrize("state", ["53100", "57P03", "08006"])
+def test_a_trigger_that_speaks_for_the_server_makes_its_one_order_wait(
+    postgresql_world: World, state: str
+) -> None:
+    world = postgresql_world
+    add_product(world.database, sku="A", stock_quantity=50)
+    refuse(world, "orders", "INSERT", "NEW.order_number LIKE '%A-7'", state)
+    paper.put(world, *sold(12, "A"))
+    report = world.import_orders()
+    assert (report.imported, report.postponed, report.failed) == (11, 1, 0)
+
+
+@pytest.mark.parametrize("state", ["P0001", "53100", "40001"])
+def test_an_item_whose_stock_the_shop_refuses_to_change_holds_up_no_other(
+    postgresql_world: World, state: str
+) -> None:
+    world = postgresql_world
+    sold_out, other = (add_product(world.database, sku=sku, stock_quantity=0) for sku in "AB")
+    paper.polled(world, *sold(2, "A"), *sold(2, "B"))
+    refuse(world, "products", "UPDATE", "NEW.sku = 'A' AND NEW.stock_quantity < OLD.stock_quantity", state)
+    for product in (sold_out, other):
+        world.set(product, stock_quantity=5)
+    world.full()
+    assert (desk.stock(world, sold_out), desk.stock(world, other)) == (5, 3)
+
+
+def test_a_status_that_the_shops_tables_refuse_is_retried_and_stops_no_other(
+    postgresql_world: World,
+) -> None:
+    world = postgresql_world
+    add_product(world.database, sku="A", stock_quantity=50)
+    orders = sold(4, "A")
+    paper.polled(world, *orders)
+    refuse(
+        world, "marketplace_order_lines", "UPDATE", f"NEW.order_id = {desk.order(world, 'A-2').id}", "P0001"
+    )
+    for raw in orders:
+        desk.shop_sets(world, raw["id"], "cancelled")
+    report = desk.tell(world)
+    assert (report.pushed, report.failed) == (3, 1)
+    assert "RaiseException" in report.problems[0]["outcome"]
+    assert desk.order(world, "A-2").push_attempts == 1
+
+
+def refuse(world: World, table: str, act: str, when: str, state: str) -> None:
+    """A trigger of the shop's that raises for some rows."""
+    body = f"BEGIN IF {when} THEN RAISE 'no' USING ERRCODE = '{state}'; END IF; RETURN NEW; END"
+    run(world.database, f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
+    run(
+        world.database,
+        f"CREATE TRIGGER refuse BEFORE {act} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+
+
 def test_a_trigger_of_sqlites_that_refuses_one_order_holds_up_no_other(world: World) -> None:
     if world.database.is_postgresql:
         pytest.skip("PostgreSQL has tests of its own")
@@ -150,7 +204,7 @@ def test_when_nothing_can_be_written_no_order_is_blamed(postgresql_world: World)
 def test_what_a_trigger_says_is_kept_without_the_buyers_own_words() -> None:
     raised = psycopg.errors.RaiseException("x")
     error = sa.exc.DBAPIError("INSERT", None, raised)
-    assert blame(error) is Cause.SALE
+    assert blame(error) is Cause.ROW
     assert in_words(error, {"customer": {"name": "Sample Buyer"}}) == "RaiseException."
 
 
@@ -159,11 +213,11 @@ def test_what_a_trigger_says_is_kept_without_the_buyers_own_words() -> None:
     [
         (psycopg.errors.LockNotAvailable(), Cause.BUSY),
         (psycopg.errors.DeadlockDetected(), Cause.BUSY),
-        (psycopg.errors.DiskFull(), Cause.DATABASE),
-        (psycopg.errors.AdminShutdown(), Cause.DATABASE),
+        (psycopg.errors.DiskFull(), Cause.SERVER),
+        (psycopg.errors.AdminShutdown(), Cause.SERVER),
         (psycopg.OperationalError("no route"), Cause.DATABASE),
         (psycopg.errors.InsufficientPrivilege(), Cause.UNKNOWN),
-        (psycopg.errors.CheckViolation(), Cause.SALE),
+        (psycopg.errors.CheckViolation(), Cause.ROW),
     ],
 )
 def test_who_is_to_blame(error: Exception, cause: Cause) -> None:

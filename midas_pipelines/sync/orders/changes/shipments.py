@@ -15,6 +15,7 @@ from midas_pipelines.store.schema.shipment_tables import order_shipment_lines, o
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.orders import order_status, set_order_status
+from midas_pipelines.storefront.refusals import set_aside
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.conflicts import raise_conflict
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
@@ -158,7 +159,7 @@ def count_shipments(database: Database, order_context: OrderContext) -> int:
     with database.reading() as connection:
         found = connection.scalars(waiting).all()
     for order_row in found:
-        with database.writing() as connection:
+        with set_aside(f"A shipment of our order {order_row}"), database.writing() as connection:
             count_late_shipments(connection, lock_order(connection, order_row), order_context)
     return len(found)
 

@@ -2,7 +2,7 @@
 
 Poll and webhook both use `import_sales`. A batch is one statement for each table (`write.py`); when the database refuses
 a sale, the batch is rolled back and halved until that sale is alone, so that only the bad one is quarantined. Sales whose
-rows are locked wait for the next round.
+rows are locked, or that fail as if the server were at fault, wait for the next round.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from sqlalchemy.exc import DBAPIError
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.storefront.refusals import MANY_DOUBTFUL, Cause, blame, in_words, was_overtaken
 from midas_pipelines.storefront.row_locks import NO_WAIT, RowsBusy
 from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.intake.cutoff import skipped_as_old
-from midas_pipelines.sync.orders.intake.refusals import Cause, blame, in_words, was_overtaken
 from midas_pipelines.sync.orders.intake.result import ImportCounts, quarantined_order
 from midas_pipelines.sync.orders.intake.write import write_batch
 from midas_pipelines.sync.orders.model.digest import Content
@@ -38,7 +38,6 @@ CODECS = ("latin-1", "ascii")
 MOST_TRIES = 10
 PATIENT_SECONDS = 2.0
 """How long sales whose rows are locked are retried; then they are left to the next round."""
-MANY_DOUBTFUL = 20
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +114,10 @@ class _Importer:
             if not self.written:
                 raise error
             log.error("Order %s cannot be written", sale.order_id, exc_info=error)
-            result.add(self._quarantine(sale, error))
+            if blame(error) is Cause.SERVER:
+                result.postponed.add(sale.order_id)
+            else:
+                result.add(self._quarantine(sale, error))
         return result
 
     def _import_or_halve(self, batch: Sequence[Sale]) -> ImportCounts:
@@ -150,7 +152,7 @@ class _Importer:
     def _alone(self, sale: Sale, cause: Cause, error: Exception) -> ImportCounts:
         if cause is Cause.BUSY:
             self.busy.append(sale)
-        elif cause is Cause.SALE:
+        elif cause is Cause.ROW:
             return self._quarantine(sale, error)
         else:
             self.doubtful.append((sale, error))

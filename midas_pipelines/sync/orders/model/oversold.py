@@ -9,10 +9,9 @@ import sqlalchemy as sa
 
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.mappings import unlocked
+from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.schema.tables import ITEM_KEY, mappings, marketplace_order_lines
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.types import utc_now
 
 ALERT = "oversold"
 _LINES = marketplace_order_lines.c
@@ -75,14 +74,7 @@ def push_again(connection: sa.Connection, item: ItemKey) -> None:
     query = sa.select(mappings.c.id).where(
         mappings.c.product_id == product_id, ITEM_KEY.in_([variant_id or 0])
     )
-    free = unlocked(connection, list(connection.scalars(query)))
-    values = {
-        "acked_quantity": None,
-        "version": mappings.c.version + 1,
-        "dirty_since": sa.func.coalesce(mappings.c.dirty_since, utc_now()),
-        "next_attempt_at": None,
-    }
-    connection.execute(sa.update(mappings).where(mappings.c.id.in_(free)).values(values))
+    mark_dirty(connection, list(connection.scalars(query)), acked_quantity=None, next_attempt_at=None)
 
 
 def subject(item: ItemKey) -> str:

@@ -12,7 +12,8 @@ from midas_pipelines.store.schema.tables import marketplace_order_lines, marketp
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.row_locks import NO_WAIT, RowsBusy
+from midas_pipelines.storefront.refusals import blame
+from midas_pipelines.storefront.row_locks import NO_WAIT
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import OrderException
@@ -50,7 +51,9 @@ def allocate_backorders(database: Database, run_id: str | None = None) -> int:
                 found = [line.id for line in lines]
                 lock_rows(connection, {line.order_id for line in lines})
                 units = _serve(connection, found, OrderContext(run_id))
-        except RowsBusy:  # leave lines whose rows are locked, continue with the others
+        except sa.exc.DBAPIError as error:  # leave lines that cannot be served now, continue with the others
+            if blame(error).of_all:
+                raise
             busy |= set(found) if at_once == 1 else set()
             at_once = 1
             continue

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
@@ -16,6 +14,7 @@ from midas_pipelines.store.schema.tables import marketplace_order_lines, marketp
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import order_status, update_order_items
+from midas_pipelines.storefront.refusals import set_aside
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import OrderException, explain_line
 from midas_pipelines.sync.orders.model.lines import CHANNEL, Named, items_named
@@ -53,7 +52,7 @@ def map_known_lines(database: Database, run_id: str | None = None) -> int:
         for line in lines:
             item = named.get((line.fourseller_product_id, line.sku))
             if item is not None:
-                with suppress(OperationalError):  # its rows are locked: mapped in a later run
+                with set_aside(f"Line {line.line} of our order {line.order_id}"):
                     mapped += _map(
                         database, line.order_id, line.line, item, OrderContext(run_id), source=CHANNEL
                     )
