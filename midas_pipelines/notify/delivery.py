@@ -15,13 +15,13 @@ from midas_pipelines.notify.alerts import NEWS
 from midas_pipelines.notify.targets import Target, TargetFailed
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.alert_tables import alerts
-from midas_pipelines.storefront.types import is_due, utc_now
+from midas_pipelines.storefront.backoff import Backoff
+from midas_pipelines.storefront.types import utc_now
 
 AT_ONCE = 50
 """The most alerts in one message; the rest follow in the next."""
 LEASE_SECONDS = 300
-FIRST_DELAY_SECONDS = 60
-LONGEST_DELAY_SECONDS = 3600
+RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)
 
 
 @dataclass
@@ -54,16 +54,11 @@ def something_due(database: Database) -> bool:
         return connection.execute(_due().limit(1)).first() is not None
 
 
-def delay_seconds(attempts: int) -> int:
-    """How long an alert waits after its `attempts`-th failure: a minute, doubling up to an hour."""
-    return int(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(max(0, attempts - 1), 10)))
-
-
 def _due() -> sa.Select[Any]:
     return (
         sa.select(alerts)
         .where(alerts.c.sent_at.is_(None), alerts.c.cleared_at.is_(None))
-        .where(is_due(alerts.c.next_attempt_at, LONGEST_DELAY_SECONDS))
+        .where(RETRY.is_due(alerts.c.next_attempt_at, alerts.c.attempts))
         .order_by(alerts.c.id)
     )
 
@@ -119,6 +114,6 @@ def _note(
                 values |= {"sent_at": utc_now(), "reason": None}
                 values |= {"cleared_at": utc_now()} if row["kind"] in NEWS else {}
             else:
-                wait = delay_seconds(row["attempts"] + 1)
-                values |= {"next_attempt_at": utc_now(wait), "reason": " ".join(reasons)}
+                wait = RETRY.seconds(row["attempts"] + 1)
+                values |= {"next_attempt_at": utc_now(round(wait)), "reason": " ".join(reasons)}
             connection.execute(sa.update(alerts).where(alerts.c.id == row["id"]).values(values))

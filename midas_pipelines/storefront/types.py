@@ -192,11 +192,5 @@ def _utc_now_sqlite(element: utc_now, compiler: SQLCompiler, **_: Any) -> str:
     return SQLITE_NOW.replace("'now'", f"'now', '{element.offset_seconds:+d} seconds'")
 
 
-def is_due(moment: sa.ColumnElement[datetime | None], longest_seconds: int) -> sa.ColumnElement[bool]:
-    """Whether a wait is over by the database's clock: there is none, its end has come, or its end is further ahead than
-    any wait lasts, for the clock has been set back since."""
-    return sa.or_(moment.is_(None), moment <= utc_now(), moment > utc_now(longest_seconds))
-
-
 SQLITE_NOW = "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
 """SQLite's clock in the text form that SQLAlchemy reads back: six digits after the second."""

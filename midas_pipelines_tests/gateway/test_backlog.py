@@ -12,6 +12,7 @@ import pytest
 from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.keys import Role
+from midas_pipelines.storefront.backoff import Backoff
 from midas_pipelines.sync.orders.intake.pages import OrderReport
 from midas_pipelines.sync.realtime.push_loop import PushLoop
 from midas_pipelines.sync.rules.edit import set_rule
@@ -112,7 +113,7 @@ def test_calls_that_wait_for_the_database_hold_up_neither_probes_nor_webhooks_no
 def test_a_task_that_fails_starts_again_and_one_that_keeps_failing_fails_the_probe(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("midas_pipelines.gateway.worker.supervisor.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.supervisor.RESTART", Backoff(0.01, 30))
     failing = threading.Event()
     look = PushLoop._look
 

@@ -177,12 +177,13 @@ def test_a_sigkill_loses_nothing(world: World, start: Start, process: Callable[.
 
 BROKEN = """
 from midas_pipelines.gateway.worker import supervisor
+from midas_pipelines.storefront.backoff import Backoff
 from midas_pipelines.sync.realtime.push_loop import PushLoop
 
 async def fail(_):
     raise ZeroDivisionError
 
-supervisor.FIRST_PAUSE, supervisor.MANY_FAILURES, supervisor.BROKEN_SECONDS = 0.01, 2, 0.1
+supervisor.RESTART, supervisor.MANY_FAILURES, supervisor.BROKEN_SECONDS = Backoff(0.01, 30), 2, 0.1
 PushLoop._look = fail
 """
 

@@ -15,7 +15,7 @@ from midas_pipelines.notify.alerts import (
     raise_alert,
     raise_alerts,
 )
-from midas_pipelines.notify.delivery import delay_seconds, deliver, something_due
+from midas_pipelines.notify.delivery import RETRY, deliver, something_due
 from midas_pipelines.notify.targets import Target, TargetFailed, read_targets
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.notify.conftest import MailServer, WebhookReceiver
@@ -142,7 +142,7 @@ def test_addresses_are_parted_at_white_space_and_at_commas_before_a_scheme() -> 
 
 
 def test_a_failing_target_is_asked_less_and_less_often() -> None:
-    assert [delay_seconds(n) for n in (1, 2, 3, 20)] == [60, 120, 240, 3600]
+    assert [RETRY.seconds(n) for n in (1, 2, 3, 20)] == [60, 120, 240, 3600]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

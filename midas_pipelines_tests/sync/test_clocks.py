@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import sqlalchemy as sa
 
 from midas_pipelines.notify.alerts import open_subjects
 from midas_pipelines.notify.delivery import something_due
@@ -15,6 +16,7 @@ from midas_pipelines.store.items.claimable import read_claimable
 from midas_pipelines.store.operations import clocks
 from midas_pipelines.store.operations.overview import overview
 from midas_pipelines.store.operations.stale_work import stale_items
+from midas_pipelines.storefront.types import UtcDateTime, utc_now
 from midas_pipelines.sync.clocks import CLOCK_APART, note_clocks
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
@@ -78,3 +80,17 @@ def test_a_wait_that_no_backoff_explains_is_over(shop: Database) -> None:
     with shop.reading() as connection:
         assert webhooks.any_due(connection, orders=False)
     assert something_due(shop)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "seconds", "due"),
+    [(0, 119, False), (0, 400, True), (2, 29, False), (2, 1800, True), (7, 950, False), (7, 1900, True)],
+)
+def test_a_clock_set_back_holds_nothing_longer_than_its_own_attempts_explain(
+    shop: Database, attempts: int, seconds: int, due: bool
+) -> None:
+    moment, failed = sa.column("moment", UtcDateTime), sa.column("failed", sa.Integer)
+    given = sa.select(utc_now(seconds).label("moment"), sa.literal(attempts).label("failed")).subquery()
+    with shop.reading() as connection:
+        query = sa.select(claims.RETRY.is_due(moment, failed)).select_from(given)
+        assert bool(connection.scalar(query)) is due

@@ -9,8 +9,10 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds before a task that failed is started again; twice as long after each failure."""
+from midas_pipelines.storefront.backoff import Backoff
+
+RESTART = Backoff(first=0.5, longest=30.0)
+"""The waits before a task that failed is started again."""
 
 SOUND_SECONDS = 60.0
 """A task that ran this long before it failed is restarted at once."""
@@ -101,8 +103,8 @@ class Supervisor:
             except Exception:
                 if started + SOUND_SECONDS < time.monotonic():
                     self._failures[name] = 0
-                pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** self._failures[name])
                 self._failures[name] += 1
+                pause = RESTART.seconds(self._failures[name])
                 log.exception("The task “%s” failed; it starts again in %g seconds", name, pause)
                 self._beat(name)
                 await self.pause(pause)

@@ -22,11 +22,11 @@ from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.store.stock.rules import FOURSELLER
+from midas_pipelines.storefront.backoff import Backoff
 from midas_pipelines.storefront.refusals import write_each
-from midas_pipelines.storefront.types import is_due, utc_now
+from midas_pipelines.storefront.types import utc_now
 
-FIRST_DELAY_SECONDS = 2
-LONGEST_DELAY_SECONDS = 1800
+RETRY = Backoff(first=2, longest=1800)
 MOST_ATTEMPTS = 10
 """With these an event that keeps failing is tried for about an hour before it is quarantined."""
 
@@ -149,7 +149,7 @@ def _due() -> list[sa.ColumnElement[bool]]:
     now = utc_now()
     return [
         table.processed_at.is_(None),
-        is_due(table.next_attempt_at, LONGEST_DELAY_SECONDS),
+        RETRY.is_due(table.next_attempt_at, table.attempts),
         sa.or_(table.claimed_until.is_(None), table.claimed_until < now),
     ]
 
@@ -251,7 +251,8 @@ def _values(one: FinishedWebhook) -> dict[str, Any]:
 
 
 def _wait(one: FinishedWebhook) -> sa.Update:
-    until = utc_now(max(1, round(one.wait_seconds)))
+    wait = RETRY.bounded(one.wait_seconds, one.webhook.attempts + int(one.counts))
+    until = utc_now(max(1, round(wait)))
     return sa.update(marketplace_webhooks).where(table.id == one.webhook.id).values(next_attempt_at=until)
 
 
@@ -262,8 +263,7 @@ def retry_or_quarantine(webhook: Webhook, reason: str) -> FinishedWebhook:
         return FinishedWebhook(
             webhook, WebhookOutcome.QUARANTINED, f"Failed {attempts} times, the last time: {reason}"
         )
-    wait = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (attempts - 1))
-    return FinishedWebhook(webhook, None, reason, wait_seconds=wait)
+    return FinishedWebhook(webhook, None, reason, wait_seconds=RETRY.seconds(attempts))
 
 
 def release_webhooks(connection: sa.Connection, worker: str) -> int:

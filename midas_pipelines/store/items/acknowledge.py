@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.items.claims import FORGOTTEN, LATE_SECONDS, PushOutcome, PushResult, delay_seconds
+from midas_pipelines.store.items.claims import FORGOTTEN, LATE_SECONDS, RETRY, PushOutcome, PushResult
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.refusals import in_short, write_each
 from midas_pipelines.storefront.types import utc_now
@@ -159,7 +159,8 @@ def _acknowledgement(outcome: PushOutcome, most_attempts: int) -> dict[str, obje
             values["acked_hash"] = outcome.content_hash
     elif outcome.result is PushResult.RELEASED:
         if outcome.wait_seconds:
-            values["next_attempt_at"] = Later(math.ceil(outcome.wait_seconds))
+            wait = RETRY.bounded(outcome.wait_seconds, outcome.mapping.attempts)
+            values["next_attempt_at"] = Later(math.ceil(wait))
         if outcome.vanished:
             values |= FORGOTTEN
     else:
@@ -226,5 +227,5 @@ def _failure(outcome: PushOutcome, most_attempts: int) -> dict[str, object]:
     values: dict[str, object] = {"attempts": attempts, "reason": outcome.reason, "state": state}
     if state == "quarantined":
         return values | DEALT_WITH | {"recheck_at": None}
-    wait = max(delay_seconds(attempts), outcome.wait_seconds or 0.0)
+    wait = RETRY.bounded(max(RETRY.seconds(attempts), outcome.wait_seconds or 0.0), attempts)
     return values | {"next_attempt_at": Later(math.ceil(wait)) if wait else None}

@@ -7,10 +7,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.items.claims import LONGEST_DELAY_SECONDS
+from midas_pipelines.store.items.claims import RETRY
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
-from midas_pipelines.storefront.types import is_due, utc_now
+from midas_pipelines.storefront.types import utc_now
 
 NEWEST = 100
 
@@ -68,7 +68,7 @@ def _due() -> list[sa.ColumnElement[bool]]:
     return [
         table.dirty_since.is_not(None),
         sa.or_(table.claimed_until.is_(None), table.claimed_until < now),
-        is_due(table.next_attempt_at, LONGEST_DELAY_SECONDS),
+        RETRY.is_due(table.next_attempt_at, table.attempts),
     ]
 
 

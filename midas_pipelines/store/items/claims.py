@@ -21,12 +21,14 @@ from midas_pipelines.store.items.mappings import MOST_AT_ONCE, mark_dirty, set_r
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.items.worker_liveness import alive_workers, remove_dead_workers
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.backoff import Backoff, is_due
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.refusals import write_each
-from midas_pipelines.storefront.types import is_due, utc_now
+from midas_pipelines.storefront.types import utc_now
 
-LONGEST_DELAY_SECONDS = 3600
-FIRST_DELAY_SECONDS = 30
+RETRY = Backoff(first=30, longest=3600, free=1)
+"""The waits of an item that fails: the next run tries it again at once."""
+
 LATE_SECONDS = 60
 """How long after a write without an answer 4Seller may still apply it."""
 
@@ -156,7 +158,7 @@ def claim(
         sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now()),
     ]
     if not ignore_delays:
-        conditions.append(is_due(mappings.c.next_attempt_at, LONGEST_DELAY_SECONDS))
+        conditions.append(RETRY.is_due(mappings.c.next_attempt_at, mappings.c.attempts))
     if ids is not None:
         conditions.append(mappings.c.id.in_(ids))
     if shards is not None:
@@ -239,10 +241,3 @@ def _push_again(connection: sa.Connection) -> int:
     due = sa.select(mappings.c.id).where(over, mappings.c.claimed_by.is_(None)).limit(MOST_AT_ONCE)
     free = unlocked(connection, list(connection.scalars(due)), mappings.c.claimed_by.is_(None))
     return len(mark_dirty(connection, free, recheck_at=None, acked_hash=None, acked_quantity=None))
-
-
-def delay_seconds(attempts: int) -> float:
-    """How long an item waits after its `attempts`-th failure: the next run first, then doubling up to an hour."""
-    if attempts <= 1:
-        return 0.0
-    return float(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(attempts - 2, 12)))

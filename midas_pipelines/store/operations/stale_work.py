@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.claims import LONGEST_DELAY_SECONDS
+from midas_pipelines.store.items.claims import RETRY
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.types import UtcDateTime, is_due, utc_now
+from midas_pipelines.storefront.types import UtcDateTime, utc_now
 
 WEBHOOKS = sa.table(
     "marketplace_webhooks",
@@ -39,7 +39,7 @@ def stale_items(database: Database, older_than_seconds: int) -> StaleWork:
     query = sa.select(sa.func.count(), newest).where(
         table.dirty_since < utc_now(-older_than_seconds),
         sa.or_(table.claimed_until.is_(None), table.claimed_until < utc_now()),
-        is_due(table.next_attempt_at, LONGEST_DELAY_SECONDS),
+        RETRY.is_due(table.next_attempt_at, table.attempts),
     )
     with database.reading() as connection:
         return StaleWork(*connection.execute(query).one())

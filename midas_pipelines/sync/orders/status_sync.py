@@ -21,9 +21,8 @@ from midas_pipelines.sync.orders.changes.outbound import (
     shown,
     status_updates,
 )
-from midas_pipelines.sync.orders.changes.pending import PendingUpdate, pending_updates
+from midas_pipelines.sync.orders.changes.pending import A_DAY, PendingUpdate, pending_updates
 from midas_pipelines.sync.orders.changes.recording import (
-    A_DAY,
     close,
     order_context_of,
     record_bad_shipment,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,8 +12,8 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.schema.shipment_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.storefront.backoff import Backoff, is_due
 from midas_pipelines.storefront.schema import orders
-from midas_pipelines.storefront.types import is_due
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.outbound import ShipmentToPush
 from midas_pipelines.sync.orders.model import exceptions
@@ -20,8 +21,10 @@ from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tra
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 
-LONGEST_WAIT_SECONDS = 86_400
-"""How long a refused tracking number waits; the longest delay."""
+A_DAY = 86_400
+"""Seconds after which a refused push is retried; it counts no attempts."""
+RETRY = Backoff(first=30, longest=3600, free=1)
+"""The waits of a push that failed."""
 
 _ORDERS, _LINES, _SHIPMENTS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
 PUSHED_FIELDS = (_SHIPMENTS.carrier, _SHIPMENTS.tracking_number, _SHIPMENTS.tracking_url)
@@ -58,9 +61,15 @@ class PendingUpdate:
         return OrderStatus(self.shop_status) if self.shop_status in list(OrderStatus) else None
 
 
+def _is_due(
+    moment: sa.ColumnElement[datetime | None], attempts: sa.ColumnElement[int]
+) -> sa.ColumnElement[bool]:
+    return sa.case((attempts == 0, is_due(moment, A_DAY)), else_=RETRY.is_due(moment, attempts))
+
+
 def pending_updates(context: SyncContext, after: int, only: int | None) -> list[PendingUpdate]:
     """The next orders with something to push, by our row."""
-    due = is_due(_SHIPMENTS.next_attempt_at, LONGEST_WAIT_SECONDS)
+    due = _is_due(_SHIPMENTS.next_attempt_at, _SHIPMENTS.attempts)
     unpushed = sa.and_(_SHIPMENTS.pushed_at.is_(None), _SHIPMENTS.booked_at.is_not(None), due)
     mine = _SHIPMENTS.order_id == _ORDERS.local_order_id
     has_unpushed = sa.and_(sa.exists().where(mine, unpushed), _ORDERS.status.not_in(ENDED))
@@ -90,7 +99,7 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
     in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(OrderException.CONFLICT.value)
     query = query.where(~in_conflict)  # a person has to resolve it first
     if only is None:
-        query = query.where(is_due(_ORDERS.push_after, LONGEST_WAIT_SECONDS))
+        query = query.where(_is_due(_ORDERS.push_after, _ORDERS.push_attempts))
     else:
         query = query.where(_ORDERS.id == only)
     with context.database.reading() as connection:

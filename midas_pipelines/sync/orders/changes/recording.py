@@ -7,7 +7,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.store.items.claims import delay_seconds
 from midas_pipelines.store.schema.shipment_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.orders import is_refunded, order_status
@@ -17,7 +16,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.close import end_order, refund_shop_order
 from midas_pipelines.sync.orders.changes.conflicts import raise_conflict
 from midas_pipelines.sync.orders.changes.outbound import Objection, StatusUpdate
-from midas_pipelines.sync.orders.changes.pending import PUSHED_FIELDS, PendingUpdate
+from midas_pipelines.sync.orders.changes.pending import A_DAY, PUSHED_FIELDS, RETRY, PendingUpdate
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.locking import lock_order
@@ -31,8 +30,6 @@ from midas_pipelines.sync.orders.model.state_machine import (
 )
 from midas_pipelines.sync.orders.stock.shipped import has_shipped, shipments_on_record
 
-A_DAY = 86_400
-"""Seconds after which a refused push is retried."""
 PATIENCE = 3
 """Answers without an error that do not show what was pushed, before an exception is raised: 4Seller may lag."""
 
@@ -128,7 +125,7 @@ def record_refusal(context: SyncContext, order: PendingUpdate, why: str) -> None
         detail = (
             f"4Seller did not take the shop's {order.shop_status}: {why.rstrip('.')}. A person has to look."
         )
-        _set(connection, order, push_after=utc_now(A_DAY))
+        _set(connection, order, push_after=utc_now(A_DAY), push_attempts=0)
         if order_context_of(context).log_once(connection, order.order_id, "refused_transition", detail):
             set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))
 
@@ -152,8 +149,9 @@ def record_bad_shipment(
         if known is None:  # replaced meanwhile
             return
         attempts = known.attempts + 1
-        wait = wait or (int(delay_seconds(attempts)) if untaken else 0)
-        values: dict[str, Any] = {"reason": why, "attempts": attempts}
+        # One that was refused waits for a day, which no number of attempts may shorten: see `pending.RETRY`.
+        values: dict[str, Any] = {"reason": why, "attempts": 0 if wait else attempts}
+        wait = wait or (int(RETRY.seconds(attempts)) if untaken else 0)
         values["next_attempt_at"] = utc_now(wait) if wait else None
         mine = _as_read(order, shipment_id)
         if not connection.execute(sa.update(order_shipments).where(mine).values(values)).rowcount:
@@ -174,7 +172,7 @@ def record_failure(context: SyncContext, order: PendingUpdate, untaken: str | No
     with context.database.writing() as connection:
         attempts = connection.scalar(sa.select(_ORDERS.push_attempts).where(_ORDERS.id == order.row_id))
         attempts = (attempts or 0) + 1
-        _set(connection, order, push_attempts=attempts, push_after=utc_now(int(delay_seconds(attempts))))
+        _set(connection, order, push_attempts=attempts, push_after=utc_now(int(RETRY.seconds(attempts))))
         if untaken is not None:
             order_context_of(context).log_once(connection, order.order_id, "not_taken", untaken)
             if attempts == PATIENCE:

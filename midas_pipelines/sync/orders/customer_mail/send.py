@@ -15,17 +15,18 @@ from midas_pipelines.notify.mail import CustomerMail, MailError, SmtpConnection
 from midas_pipelines.notify.mail_templates import render_mail
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.claims import LONGEST_DELAY_SECONDS, delay_seconds
 from midas_pipelines.store.schema.shipment_tables import customer_mails
 from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.storefront.backoff import Backoff
 from midas_pipelines.storefront.orders import order_status
-from midas_pipelines.storefront.types import is_due, utc_now
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.customer_mail.context import mail_context
 from midas_pipelines.sync.orders.model.mail_policy import wants_mail
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 
 LEASE_SECONDS = 300
+RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)
 ROUND_SECONDS = 60.0
 """A round starts no message after this time: other jobs wait for its end."""
 GIVE_UP_AFTER = timedelta(days=3)
@@ -77,7 +78,7 @@ def send_mails(database: Database, settings: Settings, run_id: str | None = None
 
 def _claim(database: Database, *, lost: bool = False) -> sa.Row[Any] | None:
     """Claims the next message that is due; or one that was `lost`, since its sender died while it sent it."""
-    due = is_due(_MAILS.next_attempt_at, LONGEST_DELAY_SECONDS)
+    due = RETRY.is_due(_MAILS.next_attempt_at, _MAILS.attempts)
     query = _messages("sending" if lost else "waiting").where(due).limit(1)
     with database.writing() as connection:
         mail = connection.execute(query.with_for_update(skip_locked=True, of=customer_mails)).first()
@@ -127,7 +128,7 @@ def _record(
     if state == "sent":
         values["sent_at"] = utc_now()
     elif state == "waiting":
-        values["next_attempt_at"] = utc_now(max(60, int(delay_seconds(attempts + 1))))
+        values["next_attempt_at"] = utc_now(int(RETRY.seconds(attempts)))
     with database.writing() as connection:
         mine = sa.update(customer_mails).where(_MAILS.id == mail.id, _MAILS.state == "sending")
         if not connection.execute(mine.values(values)).rowcount:
