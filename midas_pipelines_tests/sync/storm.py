@@ -1,21 +1,20 @@
 """One process of a storm on the stock: shop sales, restocks, imports, cancellations, operators' moves and pushes, mixed.
 
-Prints what it did to each product, so that the test can add up what the stock must be without asking the ledger.
+It says what it did to each product, so that the test can add up what the stock must be without asking the ledger.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import sys
 from collections import Counter
 from datetime import UTC, datetime
+from multiprocessing import SimpleQueue
 
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.pages import read_order
-from midas_pipelines.settings import load_settings
+from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
@@ -101,16 +100,11 @@ class Storm:
         import_sales(self.database, [read_sale(read_order(order))], self.vault, None)
 
 
-def main() -> None:
-    """`storm.py SEED OPERATIONS`; the environment names shop and sandbox."""
-    seed, operations = int(sys.argv[1]), int(sys.argv[2])
-    settings = load_settings()
+def take_part(given: dict[str, object], seed: int, operations: int, said: SimpleQueue[Counter[int]]) -> None:
+    """One process of the storm; puts what it did to each product into `said`."""
+    settings = Settings.model_validate(given)
     with Database(settings.database()) as database:
         storm = Storm(database, SyncContext(settings, database), seed)
         for number in range(operations):
             storm.act(number)
-    print(json.dumps(storm.net))  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
+    said.put(storm.net)

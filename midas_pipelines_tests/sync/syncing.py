@@ -21,12 +21,12 @@ _context.set_forkserver_preload([__name__])
 
 def start_syncing(settings: Settings, kinds: Sequence[str]) -> ForkServerProcess:
     """Begins these syncs one after the other, in another process; to be joined or killed by the caller."""
-    process = _context.Process(target=_sync, args=(_plain(settings), list(kinds)), daemon=True)
+    process = _context.Process(target=_sync, args=(plain(settings), list(kinds)), daemon=True)
     process.start()
     return process
 
 
-def _plain(settings: Settings) -> dict[str, object]:
+def plain(settings: Settings) -> dict[str, object]:
     """The settings as they can be sent to another process."""
     assert settings.database_url is not None
     assert settings.fourseller_api_key is not None

@@ -97,21 +97,18 @@ def test_a_page_refused_for_its_offset_leaves_the_list_incomplete(world: World) 
 
 @pytest.mark.parametrize("habit", ["short-lists=10", "no-totals", "capped-totals=100", "capped-totals=0"])
 def test_a_list_with_an_odd_end_hides_no_edit_and_no_order(world: World, habit: str) -> None:
-    for number in range(200):
+    for number in range(120):  # a page holds a hundred
         add_product(world.database, sku=f"A-{number}")
     world.full()
     world.sandbox.habits.set(habit)
-    world.listed["A-199"]["inventory"]["quantity"] = 99
+    world.listed["A-119"]["inventory"]["quantity"] = 99
     report = reconciled(world)
-    assert (report.not_seen, report.discrepancies, world.listed["A-199"]["inventory"]["quantity"]) == (
-        0,
-        1,
-        5,
-    )
+    assert (report.not_seen, report.discrepancies) == (0, 1)
+    assert world.listed["A-119"]["inventory"]["quantity"] == 5
     if not habit.startswith("short"):
-        for number in range(200):
+        for number in range(120):
             world.place((f"A-{number}", 1))
-        assert world.import_orders().imported == 200
+        assert world.import_orders().imported == 120
 
 
 def test_a_list_that_lacks_a_few_is_completed_by_id(twelve: World, lists: Lists) -> None:

@@ -126,7 +126,7 @@ def check_orders(trade: Trade, *, cancellations: bool = True) -> None:
     assert aside == [], story
     found = rows(
         world.database,
-        "SELECT o.marketplace_order_id, sum(l.taken + l.backordered), sum(l.taken - l.released) FROM marketplace_orders o "
+        "SELECT o.marketplace_order_id, sum(l.allocated + l.backordered), sum(l.allocated - l.released) FROM marketplace_orders o "
         "JOIN marketplace_order_lines l ON l.order_id = o.id GROUP BY o.marketplace_order_id",
     )
     units = {key: (sold, kept) for key, sold, kept in found}

@@ -21,7 +21,7 @@ from midas_pipelines_tests.sync.world import WRITES, World
 
 pytestmark = pytest.mark.both_databases
 
-ITEMS = 40
+ITEMS = 20
 
 
 def by_threads(world: World, kind: str) -> None:
@@ -62,8 +62,7 @@ def assert_never_two_at_once(world: World) -> None:
         assert all(one[1] <= two[0] for one, two in pairwise(of_product))
 
 
-@pytest.mark.parametrize("drain", [by_threads, by_processes])
-@pytest.mark.parametrize("kind", ["incremental", "full"])
+@pytest.mark.parametrize(("drain", "kind"), [(by_threads, "incremental"), (by_processes, "full")])
 def test_workers_together_create_each_item_once(
     world: World, drain: Callable[[World, str], None], kind: str
 ) -> None:

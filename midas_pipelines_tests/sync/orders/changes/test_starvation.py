@@ -11,8 +11,6 @@ from midas_pipelines_tests.shop import value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
-pytestmark = pytest.mark.both_databases
-
 UNREADABLE = "see the label"
 Trouble = Callable[[World, list[str]], AbstractContextManager[None]]
 
@@ -83,6 +81,7 @@ def test_a_later_order_is_told_in_the_same_run(world: World, trouble: Trouble) -
     assert desk.steps(world, orders[4]).count("tracking_pushed") == 1
 
 
+@pytest.mark.both_databases
 def test_an_order_that_fails_again_and_again_waits_longer_each_time(world: World) -> None:
     order_id = desk.sold(world, A=1)
     desk.shop_sets(world, order_id, "processing")

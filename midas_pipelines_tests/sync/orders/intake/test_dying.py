@@ -56,7 +56,8 @@ def sale(name: str, day: int, *lines: Raw, **fields: Any) -> Raw:
     return order_json(order_id=name, items=list(lines), total=total, **dates | fields)
 
 
-def test_an_import_that_dies_at_any_statement_is_done_whole_in_the_end(world: World) -> None:
+@pytest.mark.parametrize("step", [7, pytest.param(2, marks=pytest.mark.soak)])
+def test_an_import_that_dies_at_any_statement_is_done_whole_in_the_end(world: World, step: int) -> None:
     product = add_product(world.database, sku="A", stock_quantity=6)
     desk.told(
         world, sale("OFF", 1, line("A", 2)), sale("EDIT", 2, line("A", 1)), sale("MORE", 3, line("A", 3))
@@ -75,7 +76,7 @@ def test_an_import_that_dies_at_any_statement_is_done_whole_in_the_end(world: Wo
             import_order_webhooks(context, batch, Vault(None))
             allocate_pending_lines(world.database)
         desk.assert_whole(world)
-        number += 2  # what was done meanwhile shifts the others
+        number += step  # what was done meanwhile shifts the others
     assert number > 40
     assert took(world, "OFF", "EDIT", "MORE", "WAITS", "LATER", "NEW") == [0, 1, 4, 1, 1, 0]
     assert (desk.stock(world, product), desk.stock(world, late)) == (0, 0)
