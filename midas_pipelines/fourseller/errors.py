@@ -82,3 +82,14 @@ class ContractBroken(FourSellerError):
     ) -> None:
         super().__init__(message, item=item, status=status)
         self.field = field
+
+
+class BrokenListing(ContractBroken):
+    """A list ended before its declared total, or its pages repeat; everything that it had was read.
+
+    `rows` is how many there were.
+    """
+
+    def __init__(self, message: str, *, field: str, rows: int) -> None:
+        super().__init__(message, field=field)
+        self.rows = rows

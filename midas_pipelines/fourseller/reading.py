@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from midas_pipelines.fourseller.contract import PAGE_LIMIT
-from midas_pipelines.fourseller.errors import ContractBroken
+from midas_pipelines.fourseller.errors import BrokenListing
 from midas_pipelines.fourseller.pages import Page
 
 AHEAD = 12  # pages fetched at once; also bounds the memory of a long listing
@@ -25,19 +25,20 @@ async def read_ahead(fetch: Fetch[Row]) -> AsyncGenerator[Page[Row], None]:
 
     The declared total is a hint for reading ahead: only a page that is not full, with exactly as many rows declared,
     or an empty one ends the reading. The server's first page sets the step; a later page that is shorter is followed up
-    from where it ended. Raises ContractBroken for an empty page where rows were declared, and for pages that go on
+    from where it ended. Raises BrokenListing for an empty page where rows were declared, and for pages that go on
     without an end.
     """
     progress = _Progress()
     start, page = 0, await fetch(0)
-    step = offset = page.rows
+    step, offset, short = page.rows, page.rows, False
     coming: deque[tuple[int, asyncio.Future[Page[Row]]]] = deque()
     try:
-        while not _is_over(page, start, new := progress.count_new(page)):
+        while not _is_over(page, start, new := progress.count_new(page), progress, short=short):
             yield page
             progress.check(page, new)
             if page.total == start + page.rows and page.rows < (step if start else _asked(page)):
                 return
+            short = page.rows != _asked(page)
             if page.rows != step:
                 await _drop(coming)
                 offset = start + page.rows
@@ -57,14 +58,21 @@ def _asked(page: Page[Any]) -> int:
     return min(PAGE_LIMIT, page.limit or PAGE_LIMIT)
 
 
-def _is_over(page: Page[Any], start: int, new: int) -> bool:
-    """Whether the page is behind the last row: empty, or read again by a server that has no more than it declared."""
+def _is_over(page: Page[Any], start: int, new: int, progress: "_Progress", *, short: bool) -> bool:
+    """Whether the page is behind the last row: empty, or read again by a server that has no more than it declared, or
+    than the page before, which was `short`. Raises BrokenListing where it was read again and there should be more."""
     if page.rows:
-        return not new and not page.rejected and page.total is not None and 0 < page.total <= start
+        again = not new and not page.rejected
+        if not again or (page.total is None and not short) or (page.total or 0) > start:
+            return False
+        if page.total == progress.rows or (short and 0 < (page.total or 0) < progress.rows):
+            return True
+        raise progress.no_end("offset" if page.total is None else "total")
     if page.total is not None and start < page.total:
-        raise ContractBroken(
+        raise BrokenListing(
             f"4Seller's page at offset {start} is empty though {page.total} rows are declared; try again later.",
             field="data",
+            rows=start,
         )
     return True
 
@@ -74,22 +82,27 @@ class _Progress:
 
     def __init__(self) -> None:
         self._seen = bytearray(BITS // 8)
-        self._pages = self._stale = 0
+        self._pages = self._stale = self.rows = 0
 
     def count_new(self, page: Page[Any]) -> int:
         """How many of its rows were not read before."""
-        return sum(self._mark(hash(row.id)) for row in page.data)
+        new = sum(self._mark(hash(row.id)) for row in page.data)
+        self.rows += new
+        return new
 
     def check(self, page: Page[Any], new: int) -> None:
-        """Counts a page. Raises ContractBroken when the reading comes to no end."""
+        """Counts a page. Raises BrokenListing when the reading comes to no end."""
         self._pages += 1
         self._stale = 0 if new else self._stale + 1
         if self._stale >= MOST_STALE or self._pages >= MOST_PAGES:
-            raise ContractBroken(
-                f"4Seller's pages come to no end: {self._pages} were read, and the last "
-                "ones brought nothing new; try again later.",
-                field="total",
-            )
+            raise self.no_end()
+
+    def no_end(self, field: str = "total") -> BrokenListing:
+        """The error of pages that repeat; `offset` where they are not full and declare nothing, so may be all."""
+        why = (
+            f"4Seller's pages come to no end: {self._pages} were read, and the last ones brought nothing new"
+        )
+        return BrokenListing(f"{why}; try again later.", field=field, rows=self.rows)
 
     def _mark(self, number: int) -> bool:
         """Marks an id; True when it was not marked before."""

@@ -15,6 +15,9 @@ from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import OrderPage, Page
 from midas_pipelines.sync.orders.intake.narrowing import Narrowing
 from midas_pipelines.sync.orders.intake.pages import OrderListing, OrderPages
+from midas_pipelines_tests.shop import add_product
+from midas_pipelines_tests.sync.orders import desk
+from midas_pipelines_tests.sync.world import World
 
 NOW = datetime.now(UTC)
 
@@ -55,7 +58,8 @@ class Seen:
     next_listing, leave_listing = OrderPages.next_listing, OrderPages.leave_listing
 
     def __init__(self) -> None:
-        self.read_all, self._declared, self._listing = True, 0, OrderListing()
+        self.read_all, self.incomplete = True, ""
+        self._declared, self._listing = 0, OrderListing()
         self._report = type("Report", (), {"declared": 0})()
 
 
@@ -70,7 +74,7 @@ def read(hub: Hub, **asked: Any) -> tuple[set[int], bool]:
             numbers.update(int(one.id) for one in page.data)
 
     asyncio.run(work())
-    return numbers, seen.read_all
+    return numbers, seen.read_all and not seen.incomplete
 
 
 @pytest.mark.parametrize("question", ["updated_from", "date_from"])
@@ -93,3 +97,38 @@ def test_what_is_too_far_back_is_left_and_nothing_moves_past_it(question: str) -
 def test_what_is_not_refused_is_one_question() -> None:
     hub = Hub(20)
     assert (read(hub, updated_from=NOW - timedelta(days=1)), hub.calls) == ((set(range(20)), True), 2)
+
+
+CUTS = {  # what a hub does to its lists, how many of 130 orders come in, and whether staff are alerted
+    ("first-page-only",): (130, False),
+    ("first-page-only", "capped-totals=50"): (130, False),
+    ("short-lists=10",): (120, True),
+    ("capped-totals=60", "short-lists=10"): (120, True),
+}
+
+
+@pytest.mark.parametrize("habits", CUTS)
+def test_a_list_that_is_cut_or_repeats_is_read_by_date_and_never_fails(
+    world: World, habits: tuple[str, ...]
+) -> None:
+    add_product(world.database, sku="A", stock_quantity=1000)
+    for number in range(130):
+        at = (NOW - timedelta(minutes=5 * number)).isoformat()
+        order = world.place(("A", 1))
+        world.sandbox.state.orders[order] |= {"created_at": at, "updated_at": at}
+    world.habits(*habits)
+    come, alerted = CUTS[habits]
+    assert (world.import_orders().imported, desk.alerts(world) == ["orders_incomplete"]) == (come, alerted)
+    world.habits()
+    assert (world.import_orders().imported, desk.alerts(world)) == (130 - come, [])
+
+
+def test_orders_of_one_minute_behind_a_repeated_page_are_alerted_and_the_cursor_waits(world: World) -> None:
+    add_product(world.database, sku="A", stock_quantity=1000)
+    for _ in range(110):
+        order = world.place(("A", 1))
+        world.sandbox.state.orders[order] |= {"created_at": NOW.isoformat(), "updated_at": NOW.isoformat()}
+    world.habits("first-page-only")
+    assert (world.import_orders().imported, desk.alerts(world)) == (100, ["orders_incomplete"])
+    world.habits()
+    assert (world.import_orders().imported, desk.alerts(world)) == (10, [])

@@ -33,6 +33,7 @@ class OrderReport:
     requests: int = 0
     seconds: float = 0.0
     declared: int = 0  # orders that 4Seller's totals announce
+    incomplete: str = ""  # why 4Seller's lists lack orders, as a sentence
     preview: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, result: ImportCounts) -> None:
@@ -63,6 +64,7 @@ class OrderPages:
     ) -> None:
         self.newest: datetime | None = None  # the newest `updated_at` that is not in the future
         self.read_all = True
+        self.incomplete = ""  # why a list lacks orders, as a sentence
         self._listing = OrderListing()
         self._declared = 0  # by the listings before this one
         self._seen: set[str] = set()
@@ -76,8 +78,9 @@ class OrderPages:
         self._free = asyncio.Event()  # set while no batch is being turned into rows
         self._free.set()
 
-    def next_listing(self) -> None:
-        """Starts another query: the next pages belong to it."""
+    def next_listing(self, cut: str = "") -> None:
+        """Starts another query: the next pages belong to it. `cut` says why the last list lacks orders."""
+        self.incomplete = self.incomplete or cut
         self.read_all = self.read_all and self._listing.whole
         self._declared = self._report.declared
         self._listing = OrderListing()

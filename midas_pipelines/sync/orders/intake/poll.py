@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.pages import OrderPage
+from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.narrowing import Narrowing
@@ -18,6 +20,11 @@ from midas_pipelines.sync.sync_log import logged_sync
 
 WATERMARK, LOOK_BACK = "orders", "orders_look_back"
 LOOK_BACK_EVERY = timedelta(hours=1)
+LONGEST_HOLD = timedelta(days=7)
+"""How far the watermark stays behind while lists lack orders: one that 4Seller lists later is found by then."""
+
+INCOMPLETE = "orders_incomplete"
+"""The kind of the alert while it does."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,12 @@ async def import_orders(
     The watermark moves to the newest `updated_at` seen, in 4Seller's own clock and never past ours, and only when
     everything was read; the next read begins `orders_overlap_minutes` before it, so that skewed clocks and rows
     that appear late lose nothing. Once an hour it begins `orders_look_back_hours` before now, and finds orders that
-    appeared later still, or that paging missed.
+    appeared later still, or that paging missed. A list that ends before its total, or repeats its pages, is read by
+    date as far as it goes.
 
     Raises:
-        FourSellerError: a page could not be read; what was read before it is imported, the watermark stays.
+        FourSellerError: a page could not be read, or the list of a backfill lacks orders; what was read is imported, the
+            watermark stays.
     """
     window = window or Window()
     report = OrderReport()
@@ -63,15 +72,42 @@ async def import_orders(
                     await intake.add(page)
             finally:
                 await intake.finish()
+            report.incomplete = intake.incomplete
         opened = await asyncio.to_thread(allocate_pending_lines, context.database, context.run_id)
         report.mapped += opened.mapped
         report.allocated = opened.allocated
-        if window.polls and intake.read_all:
-            if intake.newest is not None:
-                advance_cursor(context.database, WATERMARK, intake.newest)
-            if looks_back:
-                advance_cursor(context.database, LOOK_BACK, started)
+        if window.polls:
+            _move_cursors(context, intake, report, started if looks_back else None)
+        elif intake.incomplete:
+            raise ContractBroken(_lacking(report), field="total")
     return report
+
+
+def _move_cursors(
+    context: SyncContext, intake: OrderPages, report: OrderReport, looked_back: datetime | None
+) -> None:
+    """Moves the watermark, but not past orders that were not read; where a list lacks orders, it stays at most a week
+    behind, and staff are alerted."""
+    with context.database.writing() as connection:
+        if report.incomplete:
+            raise_alert(connection, kind=INCOMPLETE, subject="fourseller", text=_lacking(report))
+        elif intake.read_all:
+            clear_alert(connection, kind=INCOMPLETE, subject="fourseller")
+    if report.postponed or not (intake.read_all or report.incomplete):
+        return
+    if intake.newest is not None:
+        behind = LONGEST_HOLD if report.incomplete else timedelta()
+        advance_cursor(context.database, WATERMARK, intake.newest - behind)
+    if looked_back is not None:
+        advance_cursor(context.database, LOOK_BACK, looked_back)
+
+
+def _lacking(report: OrderReport) -> str:
+    return (
+        f"4Seller's lists of orders lack some: {report.declared} are declared, {report.fetched} were read. "
+        f"{report.incomplete} Compare them with the marketplace: what a list lacks comes with its webhook, or once it "
+        "is listed."
+    )
 
 
 async def _pages(
