@@ -8,13 +8,14 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.notify.alerts import ENDED, raise_alert
-from midas_pipelines.store.schema.tables import marketplace_order_lines
-from midas_pipelines.storefront.orders import order_payment, set_order_status
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.storefront.orders import order_payment, order_status, set_order_status
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
-from midas_pipelines.sync.orders.model.state_machine import OPEN
+from midas_pipelines.sync.orders.model.state_machine import OPEN, SHIPPED_STATES, Transition, transition
 from midas_pipelines.sync.orders.model.units import left_to_ship
+from midas_pipelines.sync.orders.stock.allocate import allocate_again
 from midas_pipelines.sync.orders.stock.release import order_lines, release_units
 
 
@@ -67,7 +68,7 @@ def warn_packers(connection: sa.Connection, row: sa.Row[Any], status: OrderStatu
 
 
 def refund_shop_order(
-    connection: sa.Connection, row: sa.Row[Any], shop: str, *, shipped: bool, notes: str
+    connection: sa.Connection, row: sa.Row[Any], shop: str, *, shipped_as: OrderStatus | None, notes: str
 ) -> None:
     """Marks the shop's order as refunded: cancelled if nothing has shipped, else shipped.
 
@@ -75,11 +76,44 @@ def refund_shop_order(
         connection: holds the order's rows; our row is `refunded` already, so that the trigger marks nothing to push.
         row: our row of the order.
         shop: the status of the shop's order.
-        shipped: whether goods of it have left.
+        shipped_as: the status that says that goods of it have left; None when they have not.
         notes: for the shop's status history.
     """
-    if shipped:
-        status = OrderStatus.SHIPPED.value if shop in OPEN else shop
+    if shipped_as is not None:
+        status = shipped_as.value if shop in OPEN else shop
     else:  # a shop may have a status of its own for it
         status = shop if shop == OrderStatus.REFUNDED else OrderStatus.CANCELLED.value
     set_order_status(connection, row.local_order_id, status=status, notes=notes, payment_status="refunded")
+
+
+def ship_refunded_order(
+    connection: sa.Connection, row: sa.Row[Any], status: OrderStatus, order_context: OrderContext
+) -> bool:
+    """Takes the stock of a refunded order again, once, when a late report says that it had shipped; True when it did.
+
+    Messages arrive in any order: the result is that of the report coming before the refund.
+
+    Args:
+        connection: holds the order's rows, and the stock of its items.
+        row: our row of the order, which is refunded.
+        status: the late one, shipped or delivered.
+        order_context: writes the order log.
+    """
+    if row.resolution == "cancelled":  # a person decided that the goods are here
+        return False
+    shop = order_status(connection, row.local_order_id)
+    current = OrderStatus(shop) if shop in SHIPPED_STATES else OrderStatus.PENDING
+    changed = shop is not None and transition(current, status) is Transition.FORWARD
+    if changed:
+        notes = f"4Seller: {status.value}, before the refund"
+        set_order_status(connection, row.local_order_id, status=status.value, notes=notes)
+        mine = sa.update(marketplace_orders).where(marketplace_orders.c.id == row.id)
+        connection.execute(mine.values(shop_status_since=None))  # set by the trigger on the update above
+    unmapped = [
+        line.id for line in order_lines(connection, row.id) if not line.product_id and line.quantity > 0
+    ]
+    if changed and unmapped:
+        lines = sa.update(marketplace_order_lines).where(marketplace_order_lines.c.id.in_(unmapped))
+        connection.execute(lines.values(exception=OrderException.UNMAPPED.value))
+        set_exceptions(connection, row.id, add=(OrderException.UNMAPPED.value,))
+    return allocate_again(connection, row, order_context, status.value, whole=False) > 0 or changed

@@ -19,11 +19,10 @@ from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN, SHIPPED_STATES
-from midas_pipelines.sync.orders.model.units import accounted, left_to_ship
-from midas_pipelines.sync.orders.stock.allocate import allocate_units
-from midas_pipelines.sync.orders.stock.backorders import mark_backordered
+from midas_pipelines.sync.orders.model.units import left_to_ship
+from midas_pipelines.sync.orders.stock.allocate import allocate_again
 from midas_pipelines.sync.orders.stock.release import order_lines, restock_units
-from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped, units_shipped
+from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
 
 ALERT = "order_conflict"
 _ORDERS = marketplace_orders.c
@@ -112,7 +111,7 @@ def _cancel(
 ) -> None:
     """Cancels the sale: releases units that have not shipped, and restocks shipped ones only if they are back."""
     shop = order_status(connection, order.local_order_id)
-    _reallocate(connection, order, order_context, shop, whole=False)
+    allocate_again(connection, order, order_context, shop, whole=False)
     all_shipped = order.status in ENDED or is_fully_shipped(connection, order, shop)
     word = read_status(order.status_word)
     there = word.status if word.known else OrderStatus(order.status)
@@ -141,7 +140,7 @@ def _uphold(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
         _set(connection, order, status=OrderStatus.PROCESSING.value)
     shop = order_status(connection, order.local_order_id)
     refunded = order.status == OrderStatus.REFUNDED  # a refunded order ships no more
-    _reallocate(connection, order, order_context, shop, whole=not refunded)
+    allocate_again(connection, order, order_context, shop, whole=not refunded)
     lines = order_lines(connection, order.id)
     everything_shipped = not any(left_to_ship(line) or line.backordered for line in lines)
     wanted = "shipped" if everything_shipped or refunded else "processing"
@@ -151,40 +150,6 @@ def _uphold(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
         set_order_status(connection, order.local_order_id, status=wanted, notes="Resolved by the operator")
     since = None if refunded else utc_now()
     _set(connection, order, shop_status_since=since, push_after=None, push_attempts=0)
-
-
-def _reallocate(
-    connection: sa.Connection,
-    order: sa.Row[Any],
-    order_context: OrderContext,
-    shop: str | None,
-    *,
-    whole: bool,
-) -> None:
-    """Allocates again the units that were released although they shipped, or are to ship.
-
-    Args:
-        connection: holds the order's rows.
-        order: our row.
-        order_context: writes the order log.
-        shop: the status of the shop's order.
-        whole: whether to allocate all units sold; else only those that shipped.
-    """
-    shipped_units = units_shipped(connection, order, shop)
-    for line in order_lines(connection, order.id):
-        wanted = line.quantity if whole else shipped_units[line.line]
-        missing = wanted - accounted(line) - line.backordered
-        if line.product_id is not None and missing > 0:
-            gone = max(0, shipped_units[line.line] - accounted(line))
-            item = (line.product_id, line.variant_id)
-            got = allocate_units(connection, order, line, item, missing=missing, gone=gone)
-            order_context.log(
-                connection,
-                order.marketplace_order_id,
-                "deducted",
-                f"Line {line.line}, {line.sku}, again: {got}",
-            )
-    mark_backordered(connection, order.id)
 
 
 def _set(connection: sa.Connection, order: sa.Row[Any], **values: Any) -> None:

@@ -175,7 +175,8 @@ def apply_edit(
 
 def _with_order_status(sale: Sale, row: sa.Row[Any], *, shipped: bool) -> Sale:
     """The sale with the status of its order, which decides whether its lines take stock."""
-    return replace(sale, status=OrderStatus(row.status), shipped=sale.shipped or shipped)
+    shipped_as = sale.shipped_as or (OrderStatus.SHIPPED if shipped else None)
+    return replace(sale, status=OrderStatus(row.status), shipped_as=shipped_as)
 
 
 def _with_what_belongs(row: sa.Row[Any], sale: Sale, parts: Collection[str]) -> frozenset[str]:

@@ -14,12 +14,18 @@ from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import is_refunded, order_status, set_order_status, set_paid
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.orders.changes.close import end_order, refund_shop_order, warn_packers
+from midas_pipelines.sync.orders.changes.close import (
+    end_order,
+    refund_shop_order,
+    ship_refunded_order,
+    warn_packers,
+)
 from midas_pipelines.sync.orders.changes.conflicts import end_conflict, find_conflict
 from midas_pipelines.sync.orders.changes.edits import apply_edit, raise_edit_conflict, update_exceptions
 from midas_pipelines.sync.orders.changes.erase import without_personal_data
 from midas_pipelines.sync.orders.changes.missing_fields import (
     confirm_late,
+    fill_late_address,
     fill_missing_fields,
     missing_fields,
 )
@@ -104,6 +110,8 @@ def apply_update(
     moved = _names_status(sale) and _follow_status(connection, row, sale, order_context)
     _record_status_word(connection, row, sale, order_context, moved=moved)
     filled = row is not before
+    if _has_late_address(row, sale):
+        filled |= fill_late_address(connection, row, sale, order_context)
     if filled or "buyer" in parts:
         confirm_late(connection, row, order_context)
     return moved or edited or filled
@@ -117,6 +125,7 @@ def _has_news(row: sa.Row[Any], sale: Sale) -> bool:
         or (sale.updated_at is not None and row.source_updated_at is None)
         or (sale.updated_at is not None and sale.updated_at > row.source_updated_at)
         or bool(_edited_parts(row, sale) or missing_fields(row, sale))
+        or _has_late_address(row, sale)
     )
 
 
@@ -130,6 +139,12 @@ def _edited_parts(row: sa.Row[Any], sale: Sale) -> frozenset[str]:
     if not sale.content.changed(read_content(row.content_hash)):
         return frozenset()
     return _new_content(row, sale).changed(read_content(row.content_hash))
+
+
+def _has_late_address(row: sa.Row[Any], sale: Sale) -> bool:
+    """Whether an older message has another buyer or address, parts of which the newer one may lack."""
+    other = sale.content.changed(read_content(row.content_hash))
+    return bool({"buyer", "address"} & other) and not _later(row, sale)
 
 
 def _new_content(row: sa.Row[Any], sale: Sale) -> Content:
@@ -167,6 +182,10 @@ def _follow_status(
         case Transition.LATE:
             detail = f"4Seller reports {sale.status.value} again or late; the order stays {current.value}."
             order_context.log_once(connection, row.marketplace_order_id, "late", detail)
+            if current is OrderStatus.REFUNDED and sale.status in SHIPPED_STATES:
+                shipped = ship_refunded_order(connection, row, sale.status, order_context)
+                end_conflict_if_over(connection, row, current, order_status(connection, row.local_order_id))
+                return shipped
         case _:
             _agree_again(connection, row, current, sale)
     return False
@@ -275,7 +294,8 @@ def _move_shop_order(
     if shop is None:
         return note + "; the shop has deleted its order"
     if sale.status is OrderStatus.REFUNDED:
-        refund_shop_order(connection, row, shop, shipped=shipped, notes=note)
+        shipped_as = (sale.shipped_as or OrderStatus.SHIPPED) if shipped else None
+        refund_shop_order(connection, row, shop, shipped_as=shipped_as, notes=note)
     elif reply is InboundDecision.FOLLOW:
         set_order_status(connection, row.local_order_id, status=sale.status.value, notes=note)
         _set(connection, row, shop_status_since=None, push_after=None)

@@ -7,8 +7,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema.tables import marketplace_orders
-from midas_pipelines.storefront.orders import date_order, describe_order, order_status
+from midas_pipelines.storefront.orders import (
+    date_order,
+    describe_order,
+    order_address,
+    order_status,
+    update_order,
+)
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
+from midas_pipelines.sync.orders.model.merge import said_over
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.rows import Row, payment_method, shop_notes
 from midas_pipelines.sync.orders.model.sale import Sale
@@ -50,6 +57,30 @@ def fill_missing_fields(
         if "placed_at" in reported:
             date_order(connection, row.local_order_id, now.placed_at)
     return now
+
+
+def fill_late_address(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
+) -> bool:
+    """Fills in what the shop's order lacks of buyer and address from an older message; True when it had some of it.
+
+    Args:
+        connection: holds the order's rows.
+        row: our row of the order.
+        sale: the older state: as if it had come first, it gives what the newer one leaves out.
+        order_context: writes the order log.
+    """
+    known = None if row.erased_at is not None else order_address(connection, row.local_order_id)
+    if known is None:
+        return False
+    whole = said_over(sale.buyer | sale.ship_to, known)
+    address = known | {name: value for name, value in whole.items() if value is not None}
+    if address == known:
+        return False
+    update_order(connection, row.local_order_id, shipping_address=address, billing_address=address)
+    detail = "An older message has filled in the buyer or the address."
+    order_context.log(connection, row.marketplace_order_id, "learned", detail)
+    return True
 
 
 def _words(row: sa.Row[Any]) -> Row:

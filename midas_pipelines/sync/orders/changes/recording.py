@@ -49,7 +49,13 @@ def record_pushed(context: SyncContext, order: PendingUpdate, call: StatusUpdate
             shop = order_status(connection, row.local_order_id)
             if call.status is OrderStatus.REFUNDED and shop is not None:
                 shipped = has_shipped(connection, row, shop)
-                refund_shop_order(connection, row, shop, shipped=shipped, notes="Refunded by the shop")
+                refund_shop_order(
+                    connection,
+                    row,
+                    shop,
+                    shipped_as=OrderStatus.SHIPPED if shipped else None,
+                    notes="Refunded by the shop",
+                )
                 _set(connection, order, shop_status_since=None)  # set by the trigger on the update above
             if call.status in ENDED:
                 all_shipped = current in SHIPPED_STATES or shop in SHIPPED_STATES

@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from midas_pipelines.fourseller.models import Address
+from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.sync.orders.model.amounts import ZERO, extras, sound
 from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
-from midas_pipelines.sync.orders.model.state_machine import Transition, transition
+from midas_pipelines.sync.orders.model.state_machine import ORDER_OF_EVENTS, Transition, transition
 
 FIELDS_OF = {
     "lines": ("lines", "lines_total"),
@@ -51,7 +52,7 @@ def _joined(earlier: Sale, later: Sale) -> Sale:
         status_word=ahead.status_word,
         known_status=ahead.known_status,
         paid=earlier.paid or later.paid,
-        shipped=earlier.shipped or later.shipped,
+        shipped_as=max(earlier.shipped_as, later.shipped_as, key=_rank),
         currency=later.currency or earlier.currency,
         sales_channel=later.sales_channel or earlier.sales_channel,
         placed_at=placed,
@@ -150,6 +151,10 @@ def _further(earlier: Sale, later: Sale) -> Sale:
     if not (earlier.status_word and later.status_word):
         return later if later.status_word else earlier
     return earlier if transition(later.status, earlier.status) is Transition.FORWARD else later
+
+
+def _rank(shipped_as: OrderStatus | None) -> int:
+    return 0 if shipped_as is None else ORDER_OF_EVENTS.index(shipped_as)
 
 
 def _updated(sale: Sale) -> datetime:

@@ -9,7 +9,7 @@ from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.sync.orders.model.known_words import known_channel, known_currency
 from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine
 from midas_pipelines.sync.orders.model.sale import Sale
-from midas_pipelines.sync.orders.model.state_machine import local_status, payment_status
+from midas_pipelines.sync.orders.model.state_machine import payment_status
 
 Row = dict[str, Any]
 
@@ -63,7 +63,7 @@ def shop_order(sale: Sale, local_id: int) -> Row:
     return {
         "id": local_id,
         "order_number": sale.order_number,
-        "status": local_status(sale.status),
+        "status": sale.shop_status,
         "total_amount": to_cents(sale.total),
         "shipping_address": address,
         "billing_address": address,
@@ -97,7 +97,7 @@ def shop_item(line: SoldLine, local_id: int) -> Row:
 def shop_history(sale: Sale, local_id: int) -> Row:
     """The shop's first entry in the order's status history."""
     notes = origin(sale.order_id, sale.sales_channel)
-    return {"order_id": local_id, "status": local_status(sale.status), "notes": notes}
+    return {"order_id": local_id, "status": sale.shop_status, "notes": notes}
 
 
 def log_row(order_id: str, step: str, detail: str, run_id: str | None) -> Row:

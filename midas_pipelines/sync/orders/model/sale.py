@@ -15,7 +15,7 @@ from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.json_text import to_json
 from midas_pipelines.sync.orders.model.amounts import ZERO, adds_up, extras, sound
 from midas_pipelines.sync.orders.model.digest import Content, digest, digest_of_fields, digest_of_lines
-from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES
+from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, local_status
 
 LONGEST_ID = 170
 """Characters of an order's id: a stock movement's reference adds the line number, and holds 200."""
@@ -57,7 +57,9 @@ class Sale:
     placed_at: datetime | None
     ordered_at: datetime  # `placed_at`, or the best substitute
     updated_at: datetime | None
-    shipped: bool  # by a status; a tracking number proves only a label
+    shipped_as: (
+        OrderStatus | None
+    )  # the furthest status that says it left; a tracking number proves only a label
     buyer: dict[str, Any]
     ship_to: dict[str, Any]
     raw: dict[str, Any]
@@ -99,6 +101,17 @@ class Sale:
         return (
             number if len(number) <= 50 else f"4S-{hashlib.sha256(self.order_id.encode()).hexdigest()[:40]}"
         )
+
+    @property
+    def shipped(self) -> bool:
+        """Whether a status says that the goods have left."""
+        return self.shipped_as is not None
+
+    @property
+    def shop_status(self) -> str:
+        """The shop's word for the status of a new order: one refunded after it left stays shipped there."""
+        refunded = self.status is OrderStatus.REFUNDED
+        return local_status(self.shipped_as if refunded and self.shipped_as else self.status)
 
     @property
     def takes_stock(self) -> bool:
@@ -159,7 +172,7 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         placed_at=order.created_at,
         ordered_at=order.created_at or order.updated_at or datetime.now(UTC),
         updated_at=order.updated_at,
-        shipped=state.status in SHIPPED_STATES,
+        shipped_as=state.status if state.status in SHIPPED_STATES else None,
         buyer=buyer,
         ship_to=ship_to,
         raw=raw,

@@ -12,7 +12,12 @@ from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.lines import CHANNEL, reference
+from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.oversold import Short, raise_oversold_alert
+from midas_pipelines.sync.orders.model.units import accounted
+from midas_pipelines.sync.orders.stock.backorders import mark_backordered
+from midas_pipelines.sync.orders.stock.release import order_lines
+from midas_pipelines.sync.orders.stock.shipped import units_shipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +82,35 @@ def allocate_units(
         named = line.sku or f"Product {item[0]}"
         raise_oversold_alert(connection, [Short(item, named, order_id, backordered)])
     return Allocated(took, uncounted, backordered)
+
+
+def allocate_again(
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    order_context: OrderContext,
+    shop: str | None,
+    *,
+    whole: bool,
+) -> int:
+    """Allocates again the units that were released although they shipped, or are to ship; returns how many.
+
+    Args:
+        connection: holds the order's rows.
+        order: our row.
+        order_context: writes the order log.
+        shop: the status of the shop's order.
+        whole: whether to allocate all units sold; else only those that shipped.
+    """
+    again, shipped_units = 0, units_shipped(connection, order, shop)
+    for line in order_lines(connection, order.id):
+        wanted = line.quantity if whole else shipped_units[line.line]
+        missing = wanted - accounted(line) - line.backordered
+        if line.product_id is not None and missing > 0:
+            gone = max(0, shipped_units[line.line] - accounted(line))
+            item = (line.product_id, line.variant_id)
+            got = allocate_units(connection, order, line, item, missing=missing, gone=gone)
+            again += got.from_shelf + got.uncounted
+            detail = f"Line {line.line}, {line.sku}, again: {got}"
+            order_context.log(connection, order.marketplace_order_id, "deducted", detail)
+    mark_backordered(connection, order.id)
+    return again
