@@ -9,19 +9,16 @@ from midas_pipelines.defs.inventory import stock
 from midas_pipelines.defs.listings import assets as listings
 from midas_pipelines.defs.listings import reconciliation
 from midas_pipelines.defs.operations import assets as operations
-from midas_pipelines.defs.operations.alert_delivery import alert_delivery, alerts_waiting
 from midas_pipelines.defs.operations.health import health_sensor
 from midas_pipelines.defs.operations.jobs import JOBS, schedules
-from midas_pipelines.defs.operations.retention import retention_schedule
-from midas_pipelines.defs.operations.run_alerts import run_alert_sensor
-from midas_pipelines.defs.operations.sensors import stale_work_sensors
+from midas_pipelines.defs.operations.sensors import alert_sensor, stale_work_sensors
 from midas_pipelines.defs.orders import assets as orders
 from midas_pipelines.defs.orders import checks as order_checks
 from midas_pipelines.defs.orders import imported_orders
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.code_references import with_code
+from midas_pipelines.lib.executors import executor
 from midas_pipelines.lib.freshness import with_freshness
-from midas_pipelines.lib.runs.executors import executor
 from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import load_settings
 
@@ -38,13 +35,12 @@ SETTINGS = load_settings()
 defs = dg.Definitions(
     assets=with_freshness(with_code(ASSETS, SETTINGS), SETTINGS),
     asset_checks=dg.load_asset_checks_from_modules(DOMAINS),
-    jobs=[*JOBS, alert_delivery(SETTINGS)],
-    schedules=[*schedules(SETTINGS), retention_schedule(SETTINGS)],
+    jobs=JOBS,
+    schedules=schedules(SETTINGS),
     sensors=[
         *stale_work_sensors(SETTINGS),
-        run_alert_sensor(SETTINGS),
         health_sensor(SETTINGS),
-        alerts_waiting(SETTINGS),
+        alert_sensor(SETTINGS),
     ],
     resources={"midas": MidasResource(), "frames": SnapshotIO()},
     executor=executor(SETTINGS),

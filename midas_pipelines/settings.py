@@ -32,6 +32,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.mail_address import read_sender
+from midas_pipelines.workflows import WORKFLOWS
 
 if TYPE_CHECKING:  # the settings are read before, and often without, the database
     from sqlalchemy.engine import URL
@@ -41,25 +42,6 @@ ORDER_PAGE_NAMES = {"order", "number", "order_id"}
 
 Minutes = Annotated[int, Field(ge=1, le=60)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
-
-WORKFLOWS = (
-    "incremental_sync",
-    "inventory_push",
-    "order_import",
-    "status_sync",
-    "full_sync",
-    "consistency_check",
-    "stock_watch",
-    "performance",
-    "daily_report",
-    "retention",
-    "stale_items",
-    "stale_webhooks",
-    "run_failure_alerts",
-    "health_watch",
-    "alert_delivery",
-)
-"""The automatic workflows, by the names that `paused` accepts."""
 
 
 class SettingsError(ExpectedError):
@@ -338,9 +320,10 @@ class Settings(BaseSettings):
     @field_validator("paused")
     @classmethod
     def _known_workflows(cls, value: str) -> str:
-        unknown = [name for name in _listed(value) if name not in WORKFLOWS]
+        known = [workflow.name for workflow in WORKFLOWS]
+        unknown = [name for name in _listed(value) if name not in known]
         if unknown:
-            raise ValueError(f"must name none but {', '.join(WORKFLOWS)}; it names {', '.join(unknown)}")
+            raise ValueError(f"must name none but {', '.join(known)}; it names {', '.join(unknown)}")
         return value
 
     @field_validator("fourseller_api_url")

@@ -10,7 +10,7 @@ from midas_pipelines.cli.dagster.workflows import row
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.lib.workflows import timetable
+from midas_pipelines.lib.timetable import timetable
 from midas_pipelines.store.operations.overview import overview
 
 

@@ -7,8 +7,8 @@ import dagster as dg
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.runs.failures import failure_of
 from midas_pipelines.settings import load_settings
+from midas_pipelines.sync.operations.formatting import plain
 
 
 class MidasResource(dg.ConfigurableResource):
@@ -30,3 +30,21 @@ class MidasResource(dg.ConfigurableResource):
                 yield engine.SyncContext(settings, database, run_id=context.run.run_id)
         except ExpectedError as error:
             raise failure_of(error) from None
+
+
+def failure_of(error: ExpectedError) -> dg.Failure:
+    """The failure that ends a step for an expected error; not retried, the next tick tries again."""
+    facts = {
+        "reason": dg.MetadataValue.text(str(error)),
+        "exit_code": dg.MetadataValue.int(error.exit_code),
+    }
+    description = plain(str(error))  # the UI renders it
+    return dg.Failure(description, metadata=facts, allow_retries=False)
+
+
+def expected_in(event: dg.DagsterEvent) -> tuple[str, int] | None:
+    """The sentence and the exit code of the expected error that a step failed with; None for any other error."""
+    data = event.step_failure_data.user_failure_data
+    if data is None or "reason" not in data.metadata:
+        return None
+    return str(data.metadata["reason"].value), int(str(data.metadata["exit_code"].value))

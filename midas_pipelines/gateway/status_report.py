@@ -6,11 +6,13 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from midas_pipelines.lib.timetable import next_run
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.operations.overview import Overview, overview
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.schema.version import version as database_version
+from midas_pipelines.workflows import WORKFLOWS, Workflow
 
 if TYPE_CHECKING:
     from midas_pipelines.gateway.service import Service
@@ -33,16 +35,15 @@ def status_report(service: Service, now: datetime) -> dict[str, Any]:
         "consistency": seen.consistency,
         "consistency_at": seen.consistency_at,
         "workflows": [
-            _workflow(kind, syncs.get(kind), service.settings, now) for kind in ("products", *REST)
+            _workflow(workflow, syncs.get(workflow.kind), service.settings, now)
+            for workflow in WORKFLOWS
+            if workflow.kind
         ],
         "versions": {name: version(name) for name in PACKAGES}
         | {"database": database_version(service.database).current or "none"},
         "worker": _worker(service),
         "up_since": service.started_at,
     }
-
-
-REST = ("inventory", "orders", "status", "reconcile")
 
 
 def _website(seen: Overview) -> dict[str, Any]:
@@ -72,24 +73,13 @@ def _backlog(waiting: int, oldest: datetime | None, quarantined: int, now: datet
     return {"waiting": waiting, "oldest": oldest, "oldest_seconds": round(age, 3), "quarantined": quarantined}
 
 
-def _workflow(kind: str, last: dict[str, Any] | None, settings: Settings, now: datetime) -> dict[str, Any]:
+def _workflow(
+    workflow: Workflow, last: dict[str, Any] | None, settings: Settings, now: datetime
+) -> dict[str, Any]:
     return {
-        "name": kind,
+        "name": workflow.kind,
         "last_started_at": last["started_at"] if last else None,
         "last_outcome": last["outcome"] if last else None,
         "last_seconds": last["seconds"] if last else None,
-        "next_at": next_run(kind, settings, now) if settings.schedules else None,
+        "next_at": next_run(settings, workflow, now),
     }
-
-
-def next_run(kind: str, settings: Settings, now: datetime) -> datetime:
-    """When the schedule of a workflow ticks next."""
-    minutes = {
-        "products": settings.products_interval,
-        "inventory": settings.inventory_interval,
-        "orders": settings.orders_interval,
-        "status": settings.status_interval,
-        "reconcile": settings.reconcile_interval,
-    }[kind]
-    step = minutes * 60
-    return datetime.fromtimestamp((int(now.timestamp()) // step + 1) * step, now.tzinfo)

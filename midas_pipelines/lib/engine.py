@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from midas_pipelines.notify.alerts import clear_alerts, match_alerts, raise_alerts
+    from midas_pipelines.notify.alerts import match_alerts, report_failed_work
     from midas_pipelines.notify.delivery import Delivered, deliver, something_due
     from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat, report_stuck_items
     from midas_pipelines.notify.targets import read_targets

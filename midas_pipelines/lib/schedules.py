@@ -1,14 +1,15 @@
-"""Schedules at the intervals that the settings ask for, one run of a workflow at a time."""
+"""Schedules and sensors as the table of workflows has them, one run of a workflow at a time."""
 
 from datetime import datetime
 from math import lcm
+from typing import Any
 
 import dagster as dg
 
-from midas_pipelines.lib.runs.tags import whole_run
-from midas_pipelines.lib.shards import SHARDS
-from midas_pipelines.lib.workflows import entry, shown
+from midas_pipelines.lib.shards import SHARDS, whole_run
+from midas_pipelines.lib.timetable import daily_at, entry, is_on, minutes_apart, named
 from midas_pipelines.settings import Settings
+from midas_pipelines.workflows import Workflow
 
 DAY = 24 * 60
 UNFINISHED = [
@@ -39,54 +40,52 @@ def due(minutes: int, at: datetime) -> bool:
     return DAY % minutes == 0 or int(at.timestamp()) // 60 % minutes == 0
 
 
-def interval_schedule(
-    job_name: str, minutes: int, settings: Settings, description: str
-) -> dg.ScheduleDefinition:
-    """A schedule that starts that job every `minutes`, and skips with a reason while a run is in progress.
+def described(settings: Settings, workflow: Workflow) -> dict[str, Any]:
+    """Description and metadata of a workflow's job, schedule or sensor in the UI."""
+    row = entry(settings, workflow)
+    return {"description": f"{workflow.what}\n\n{row.in_words}", "metadata": row.shown}
+
+
+def schedule_of(settings: Settings, workflow: Workflow) -> dg.ScheduleDefinition:
+    """The schedule of a workflow with an interval or an hour; it skips with a reason while a run is in progress.
 
     Its name does not include the interval: a switch set in the UI is remembered by name, and outlives a new interval.
     """
+    daily, minutes = daily_at(settings, workflow), minutes_apart(settings, workflow) or DAY
+    lines = [f"{daily[1]} {daily[0]} * * *"] if daily else every(minutes)
+    spread = settings.spread_full_sync and workflow.name == "full_sync"
 
     @dg.schedule(
-        name=f"{job_name}_schedule",
-        job_name=job_name,
-        cron_schedule=every(minutes) if len(every(minutes)) > 1 else every(minutes)[0],
+        name=f"{workflow.name}_{'nightly' if daily else 'schedule'}",
+        job_name=workflow.name,
+        cron_schedule=lines if len(lines) > 1 else lines[0],
         execution_timezone="UTC",
-        default_status=_status(settings, job_name),
-        description=f"{description} {entry(settings, job_name).in_words}",
-        metadata=shown(settings, job_name),
+        default_status=dg.DefaultScheduleStatus[_status(settings, workflow)],
+        **described(settings, workflow),
     )
-    def at_interval(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if not due(minutes, context.scheduled_execution_time):
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | list[dg.RunRequest] | dg.SkipReason:
+        if not daily and not due(minutes, context.scheduled_execution_time):
             return dg.SkipReason(f"Not due yet: this workflow runs every {minutes} minutes.")
-        return unless_running(context, job_name)
+        found = unless_running(context, workflow.name)
+        if spread and not isinstance(found, dg.SkipReason):
+            return one_run_a_shard(context.scheduled_execution_time)
+        return found
 
-    return at_interval
-
-
-def daily_schedule(job_name: str, hour: int, settings: Settings, description: str) -> dg.ScheduleDefinition:
-    """A schedule that starts that job once a night at that hour, UTC."""
-    spread = settings.spread_full_sync and job_name == "full_sync"
-
-    @dg.schedule(
-        name=f"{job_name}_nightly",
-        job_name=job_name,
-        cron_schedule=f"0 {hour} * * *",
-        execution_timezone="UTC",
-        default_status=_status(settings, job_name),
-        description=f"{description} {entry(settings, job_name).in_words}",
-        metadata=shown(settings, job_name),
-    )
-    def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        found = unless_running(context, job_name)
-        if isinstance(found, dg.SkipReason):
-            return found
-        return one_run_a_shard(job_name, context.scheduled_execution_time) if spread else [found]
-
-    return nightly
+    return tick
 
 
-def one_run_a_shard(job_name: str, at: datetime) -> list[dg.RunRequest]:
+def sensor_options(settings: Settings, name: str) -> dict[str, Any]:
+    """Name, interval, default status and description of a workflow's sensor, for `dg.sensor`."""
+    workflow = named(name)
+    return {
+        "name": name,
+        "minimum_interval_seconds": workflow.seconds,
+        "default_status": dg.DefaultSensorStatus[_status(settings, workflow)],
+        **described(settings, workflow),
+    }
+
+
+def one_run_a_shard(at: datetime) -> list[dg.RunRequest]:
     """A run for each shard, for as many workers as there are; asked for once for that moment."""
     return [
         dg.RunRequest(run_key=f"{at.isoformat()}:{name}", partition_key=name)
@@ -104,6 +103,5 @@ def unless_running(
     return whole_run(job_name)
 
 
-def _status(settings: Settings, job_name: str) -> dg.DefaultScheduleStatus:
-    on = settings.is_automatic(job_name)
-    return dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED
+def _status(settings: Settings, workflow: Workflow) -> str:
+    return "RUNNING" if is_on(settings, workflow) else "STOPPED"

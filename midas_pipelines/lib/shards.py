@@ -1,4 +1,7 @@
-"""The items' shards as Dagster's partitions: a backfill over them is a full sync on many workers."""
+"""The items' shards as Dagster's partitions, and how a run over all of them is asked for."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -27,3 +30,22 @@ def shard_metadata(context: dg.AssetExecutionContext) -> str:
     if len(chosen) == len(every):
         return f"all {len(every)} shards in one run"
     return f"{len(chosen)} shards in one run" if len(chosen) > 1 else "this shard alone"
+
+
+SHARDED = {"full_sync", "consistency_check"}
+"""Workflows whose runs say which shards they are for."""
+
+
+def ops_config(ops: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The configuration of a workflow's assets, by name, as a run takes it."""
+    return {"ops": {asset: {"config": config} for asset, config in (ops or {}).items()}}
+
+
+def run_tags(workflow: str) -> dict[str, str]:
+    """The tags of a run over everything, for a schedule, a sensor and the command line alike."""
+    return every_shard() if workflow in SHARDED else {}
+
+
+def whole_run(workflow: str, run_key: str | None = None) -> dg.RunRequest:
+    """A request for one run over everything; `run_key` keeps a sensor from asking twice for the same."""
+    return dg.RunRequest(run_key=run_key, job_name=workflow, tags=run_tags(workflow))

@@ -22,7 +22,8 @@ MOST_ALONE = 10
 GROUPED = alerts.c.subject.like("many:%")
 
 ENDED = "order_ended"
-NEWS = (ENDED,)
+RUN_FAILED, RECOVERED = "run_failed", "run_recovered"
+NEWS = (ENDED, RECOVERED)
 """Kinds of alerts that report an event, not a state: they are closed when they are sent."""
 
 
@@ -87,6 +88,20 @@ def match_alerts(
         same = sa.and_(alerts.c.subject == subject, alerts.c.text != texts[subject])
         connection.execute(changed.where(same).values(text=texts[subject]))
     clear_alerts(connection, kind=kind, subjects=sorted(known - texts.keys() - set(unknown)))
+
+
+def report_failed_work(connection: sa.Connection, texts: Mapping[str, str], unknown: Collection[str]) -> None:
+    """Makes the open alerts about failed work match `texts`, and reports what works again once.
+
+    Args:
+        connection: in a writing transaction.
+        texts: what failed, by asset, check or workflow.
+        unknown: what is under way: its open alerts stay.
+    """
+    over = open_subjects(connection, RUN_FAILED) - texts.keys() - set(unknown)
+    match_alerts(connection, kind=RUN_FAILED, texts=texts, unknown=unknown)
+    clear_alerts(connection, kind=RECOVERED, subjects=list(texts))
+    raise_alerts(connection, kind=RECOVERED, texts={name: f"{name} works again." for name in sorted(over)})
 
 
 def clear_alert(connection: sa.Connection, *, kind: str, subject: str) -> bool:

@@ -1,16 +1,21 @@
-"""A failed ERROR check and a late asset reach staff, and the alerts end with their cause."""
+"""Failed work, a failed ERROR check and a late asset reach staff, and the alerts end with their cause."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.operations.health import failed_checks, late_assets
-from midas_pipelines.lib.runs.tags import run_tags
-from midas_pipelines_tests.shop import add_product, run
+from midas_pipelines.defs.operations.health import failed_checks, health_sensor, late_assets
+from midas_pipelines.lib.shards import run_tags
+from midas_pipelines.settings import Settings
+from midas_pipelines_tests.defs.conftest import tick
+from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.world import World
 
 LEDGER = "inventory_levels:ledger_explains_stock"
@@ -37,3 +42,116 @@ def test_a_broken_ledger_is_named_until_it_adds_up_again(environment: World) -> 
         longest = {"inventory_levels": timedelta(minutes=6), "order_poll": timedelta(minutes=6)}
         assert late_assets(instance, longest, time.time()) == {}
         assert set(late_assets(instance, longest, time.time() + 3600)) == {"inventory_levels"}
+
+
+SENSOR = health_sensor(Settings())
+UNREACHABLE = "postgresql://nobody:secret@127.0.0.1:1/none"
+
+
+class Watch:
+    """Runs with a key that 4Seller accepts, or not, and the alerts after a tick of the sensor."""
+
+    def __init__(self, world: World, instance: dg.DagsterInstance, patch: pytest.MonkeyPatch) -> None:
+        self.world, self.instance, self.patch = world, instance, patch
+        self.good_key = world.background.config.api_key
+
+    def run(
+        self, job: str, *, good: bool, shard: str | None = None, right_key: bool = False
+    ) -> dg.DagsterRun:
+        """A run that succeeds or fails as `good` says; a bad one with a wrong key, unless `right_key`."""
+        self.patch.setenv("FOURSELLER_API_KEY", self.good_key if good or right_key else "wrong-key")
+        tags = None if shard else run_tags(job)
+        done = defs.resolve_job_def(job).execute_in_process(
+            instance=self.instance, raise_on_error=False, partition_key=shard, tags=tags
+        )
+        assert done.success is good
+        return done.dagster_run
+
+    def died(self, job: str, **tags: str) -> None:
+        """A run whose process is gone before any step began."""
+        created = self.instance.create_run_for_job(
+            defs.resolve_job_def(job), status=dg.DagsterRunStatus.STARTED, tags=tags
+        )
+        self.instance.report_run_failed(created, "The process is gone.")
+
+    def alerts(self) -> list[tuple[str, str]]:
+        """The open ones."""
+        tick(SENSOR, self.instance)
+        query = "SELECT kind, subject FROM alerts WHERE kind LIKE 'run_%' AND cleared_at IS NULL ORDER BY id"
+        return [(kind, subject) for kind, subject in rows(self.world.database, query)]
+
+    def text(self) -> str:
+        query = "SELECT text FROM alerts WHERE kind LIKE 'run_%' ORDER BY id DESC LIMIT 1"
+        return str(rows(self.world.database, query)[0][0])
+
+
+@pytest.fixture
+def watch(environment: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """With Dagster's history in files, as an operator has it."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as found:
+        yield Watch(environment, found, monkeypatch)
+
+
+FAILED, WELL = [("run_failed", "order_poll")], [("run_recovered", "order_poll")]
+
+
+def test_an_asset_that_fails_has_one_alert_and_so_has_its_recovery(watch: Watch) -> None:
+    watch.patch.setenv("MIDAS_DAGSTER_URL", "https://dagster.example")
+    assert watch.alerts() == []
+    run_id = watch.run("order_import", good=False).run_id
+    assert watch.alerts() == watch.alerts() == FAILED
+    assert watch.text().startswith("The workflow order_import failed at order_poll. ")
+    assert "refused the credentials" in watch.text()
+    assert watch.text().endswith(f" See https://dagster.example/runs/{run_id} in the Dagster UI.")
+    watch.run("order_import", good=True)
+    assert watch.alerts() == watch.alerts() == WELL
+    assert watch.text() == "order_poll works again."
+    watch.run("order_import", good=False)
+    assert watch.alerts() == FAILED
+
+
+def test_a_failure_while_the_database_is_away_is_reported_once_it_answers(watch: Watch) -> None:
+    watch.run("order_import", good=False)
+    with watch.patch.context() as patch:
+        patch.setenv("MIDAS_DATABASE_URL", UNREACHABLE)
+        with pytest.raises(RuntimeError, match="does not answer"):
+            tick(SENSOR, watch.instance)
+    assert watch.alerts() == FAILED
+
+
+def test_a_shard_that_succeeds_is_no_recovery_of_another(watch: Watch) -> None:
+    for shard, good in (("00", False), ("01", True), ("02", False)):
+        watch.run("full_sync", good=good, shard=shard)
+    assert watch.alerts() == [("run_failed", "fourseller_listings")]
+    assert "failed at fourseller_listings, partitions 00, 02. " in watch.text()
+    watch.run("full_sync", good=True, shard="02")
+    assert watch.alerts() == [("run_failed", "fourseller_listings")]
+    watch.run("full_sync", good=True)
+    assert watch.alerts() == [("run_recovered", "fourseller_listings")]
+
+
+def test_a_run_that_died_failed_at_what_it_had_yet_to_make(watch: Watch) -> None:
+    watch.died("inventory_push", **{"dagster/will_retry": "true"})
+    assert watch.alerts() == []  # Dagster tries it again
+    watch.died("inventory_push")
+    assert watch.alerts() == [("run_failed", "inventory_levels")]
+    assert "Its error is in Dagster." in watch.text()
+
+
+def test_a_workflow_without_assets_fails_as_a_whole(watch: Watch) -> None:
+    watch.died("retention")
+    assert watch.alerts() == [("run_failed", "retention")]
+    watch.run("retention", good=True)
+    assert watch.alerts() == [("run_recovered", "retention")]
+
+
+def test_a_check_that_could_not_run_is_a_failed_check(watch: Watch) -> None:
+    key = dg.AssetCheckKey(dg.AssetKey("order_poll"), "no_order_open_too_long")
+    with watch.patch.context() as patch:
+        patch.setattr("midas_pipelines.store.orders.checks.stale_orders", lambda *_: 1 / 0)
+        watch.run("order_import", good=False, right_key=True)
+    failed, _ = failed_checks(watch.instance, [key])
+    assert "could not run" in failed["order_poll:no_order_open_too_long"]
+    assert watch.alerts() == []
+    watch.run("order_import", good=True)
+    assert failed_checks(watch.instance, [key]) == ({}, set())

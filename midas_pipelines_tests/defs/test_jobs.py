@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from midas_pipelines.definitions import defs
+from midas_pipelines.defs.resources import failure_of
 from midas_pipelines.fourseller.errors import BadCredentials
-from midas_pipelines.lib.runs.failures import failure_of
 from midas_pipelines_tests.defs.conftest import Execute, checks, failure, metadata
 from midas_pipelines_tests.shop import add_product, add_variant
 from midas_pipelines_tests.sync.world import World

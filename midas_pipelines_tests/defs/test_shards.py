@@ -14,9 +14,10 @@ from midas_pipelines.definitions import defs
 from midas_pipelines.defs.catalog.assets import catalog_snapshot
 from midas_pipelines.defs.listings.reconciliation import listing_observation
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.lib.schedules import daily_schedule
+from midas_pipelines.lib.schedules import schedule_of
 from midas_pipelines.lib.shards import SHARDS, every_shard, shard_names
 from midas_pipelines.lib.snapshot_io import SnapshotIO
+from midas_pipelines.lib.timetable import named
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START, Shards
 from midas_pipelines_tests.defs.conftest import Execute, metadata
@@ -165,7 +166,7 @@ def test_a_snapshot_is_kept_by_shard_and_loaded_as_one_frame(environment: World)
 
 def test_the_nightly_full_sync_may_be_one_run_a_shard(tmp_path: Path) -> None:
     settings = Settings(spread_full_sync=True)
-    schedule = daily_schedule("full_sync", 2, settings, "")
+    schedule = schedule_of(settings, named("full_sync"))
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         context = dg.build_schedule_context(
             instance,

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.lib.freshness import WITHOUT_POLICY, nightly, policies, renewals
-from midas_pipelines.settings import WORKFLOWS, Settings
+from midas_pipelines.lib.freshness import WITHOUT_POLICY, policies, windows
+from midas_pipelines.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,9 @@ def test_what_a_paused_workflow_would_renew_is_never_late() -> None:
     found = policies(Settings(paused="stock_watch, performance, daily_report, incremental_sync"))
     late = {"low_stock", "channel_availability", "sync_performance", "daily_report", "changed_listings"}
     assert not late & found.keys()
-    assert found["fourseller_listings"] == nightly()
+    assert found["fourseller_listings"] == dg.FreshnessPolicy.time_window(
+        warn_window=windows(24 * 60)[0], fail_window=timedelta(hours=50)
+    )
 
 
 def test_each_of_our_assets_has_a_policy_or_a_reason_to_have_none() -> None:
@@ -47,7 +49,3 @@ def test_each_of_our_assets_has_a_policy_or_a_reason_to_have_none() -> None:
         if definition.is_executable or spec.key.path[0] == "gateway"
     }
     assert {name for name, spec in ours.items() if spec.freshness_policy is None} == set(WITHOUT_POLICY)
-
-
-def test_renewals_name_workflows_that_can_be_paused() -> None:
-    assert {workflow for _, workflow, _ in renewals(Settings())} <= set(WORKFLOWS)

@@ -12,10 +12,11 @@ import yaml
 from dagster._utils.schedules import schedule_execution_time_iterator
 from pydantic import ValidationError
 
-from midas_pipelines.cli.dagster.home import ONE_AT_ONCE, PRODUCT_POOL, dagster_yaml
+from midas_pipelines.cli.dagster.home import dagster_yaml
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.jobs import schedules
-from midas_pipelines.lib.schedules import due, every, interval_schedule
+from midas_pipelines.lib.schedules import due, every, schedule_of
+from midas_pipelines.lib.timetable import named
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.shards import RANGE_START
 
@@ -48,7 +49,7 @@ def test_an_interval_that_cron_cannot_say_is_kept_across_the_hour_and_told(minut
     ticks = [at for at in DAY if due(minutes, at)]
     gaps = {later - earlier for earlier, later in pairwise(ticks)}
     assert gaps == {timedelta(minutes=minutes)}
-    schedule = interval_schedule("order_import", minutes, Settings(orders_interval=minutes), "New sales.")
+    schedule = schedule_of(Settings(orders_interval=minutes), named("order_import"))
     assert f"every {minutes} minutes" in str(schedule.description)
     assert schedule.metadata["every"].value == f"every {minutes} minutes"
 
@@ -72,6 +73,7 @@ def test_the_defaults_are_those_of_the_readme() -> None:
         "stock_watch": "*/15 * * * *",
         "performance": "*/15 * * * *",
         "daily_report": "0 7 * * *",
+        "retention": "30 1 * * *",
     }
 
 
@@ -91,10 +93,10 @@ def test_a_tick_skips_with_a_reason_while_the_last_run_is_still_going(tmp_path: 
     assert tick.skip_message == "A run of order_import is in progress; the next tick looks again."
 
 
-def test_every_asset_that_runs_has_a_pool_and_each_pool_one_slot_but_that_of_full_syncs() -> None:
+def test_every_asset_that_runs_has_a_pool_and_a_pool_has_one_slot_unless_more_are_set() -> None:
     graph = defs.resolve_asset_graph()
-    pools = {pool for key in graph.executable_asset_keys for pool in graph.get(key).pools or {""}}
-    assert pools == {*ONE_AT_ONCE, PRODUCT_POOL}
+    assert [key for key in graph.executable_asset_keys if not graph.get(key).pools] == []
+    assert yaml.safe_load(dagster_yaml(Settings()))["concurrency"]["pools"]["default_limit"] == 1
 
 
 def test_no_two_runs_of_one_shard_or_of_all_of_them_at_once() -> None:

@@ -1,46 +1,35 @@
-"""The timetable is the whole of what runs by itself, and each row can be left off."""
+"""The table of workflows is the whole of what runs automatically, and each row can be left off."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.operations.alert_delivery import alerts_waiting
-from midas_pipelines.defs.operations.retention import retention_schedule
-from midas_pipelines.defs.operations.run_alerts import run_alert_sensor
-from midas_pipelines.defs.operations.sensors import stale_work_sensors
-from midas_pipelines.lib.workflows import entry, timetable
-from midas_pipelines.settings import WORKFLOWS, Settings
+from midas_pipelines.defs.operations.health import health_sensor
+from midas_pipelines.defs.operations.sensors import alert_sensor, stale_work_sensors
+from midas_pipelines.lib.timetable import entry, named, next_run, timetable
+from midas_pipelines.settings import Settings
+from midas_pipelines.workflows import WORKFLOWS
 
-ROWS = {found.started_by: found for found in timetable(Settings())}
+PUSH = named("inventory_push")
 
 
-def test_every_schedule_and_sensor_has_its_row_and_no_row_lacks_one() -> None:
+def test_every_schedule_sensor_and_job_has_its_row_and_shows_it_in_the_ui() -> None:
     repository = defs.get_repository_def()
-    started = {one.name for one in [*repository.schedule_defs, *repository.sensor_defs]}
-    assert started == ROWS.keys()
+    started = [*repository.schedule_defs, *repository.sensor_defs]
+    rows = {found.workflow: found for found in timetable(Settings())}
+    names = [one.name.removesuffix("_schedule").removesuffix("_nightly") for one in started]
+    assert sorted(names) == sorted(rows)
+    jobs = [defs.resolve_job_def(workflow.name) for workflow in WORKFLOWS if workflow.makes]
+    for one, name in [*zip(started, names, strict=True), *((job, job.name) for job in jobs)]:
+        assert rows[name].in_words in str(one.description), one.name
+        assert one.metadata["every"].value == rows[name].every, one.name
 
 
-def test_the_settings_know_every_row_by_name() -> None:
-    assert {found.workflow for found in ROWS.values()} == set(WORKFLOWS)
-
-
-def test_every_schedule_and_sensor_tells_its_row_in_the_ui() -> None:
-    repository = defs.get_repository_def()
-    for one in [*repository.schedule_defs, *repository.sensor_defs]:
-        row = ROWS[one.name]
-        assert row.in_words in str(one.description), one.name
-        assert one.metadata["every"].value == row.every, one.name
-
-
-def test_the_job_of_a_row_tells_it_too() -> None:
-    jobs = {found.workflow: defs.resolve_job_def(found.workflow) for found in timetable(Settings())[:10]}
-    for name, job in jobs.items():
-        if name != "retention":
-            assert entry(Settings(), name).in_words in str(job.description), name
-
-
-@pytest.mark.parametrize("workflow", WORKFLOWS)
+@pytest.mark.parametrize("workflow", [one.name for one in WORKFLOWS])
 def test_each_is_left_off_by_its_name(workflow: str) -> None:
     settings = Settings(schedules=True, paused=workflow)
     off = {found.workflow for found in timetable(settings) if not found.on}
@@ -49,18 +38,38 @@ def test_each_is_left_off_by_its_name(workflow: str) -> None:
 
 
 def test_sensors_start_as_their_rows_say() -> None:
-    paused = "retention, run_failure_alerts, alert_delivery, stale_items"
-    settings = Settings(schedules=True, paused=paused)
-    started = [
-        retention_schedule(settings),
-        run_alert_sensor(settings),
-        alerts_waiting(settings),
-        *stale_work_sensors(settings),
-    ]
+    settings = Settings(schedules=True, paused="alert_delivery, stale_items, health_watch")
+    started = [alert_sensor(settings), health_sensor(settings), *stale_work_sensors(settings)]
     states = {one.name: one.default_status.value for one in started}
     assert [name for name, state in states.items() if state == "RUNNING"] == ["stale_webhooks"]
 
 
+@pytest.mark.parametrize(
+    ("workflow", "paused", "at"),
+    [
+        ("incremental_sync", "", "2026-11-27 09:35"),
+        ("consistency_check", "", "2026-11-27 10:00"),
+        ("full_sync", "", "2026-11-28 02:00"),
+        ("retention", "", "2026-11-28 01:30"),
+        ("daily_report", "", "2026-11-28 07:00"),
+        ("incremental_sync", "incremental_sync", None),
+        ("health_watch", "", None),
+    ],
+)
+def test_the_next_run_is_the_schedules_next_tick(workflow: str, paused: str, at: str | None) -> None:
+    now = datetime(2026, 11, 27, 9, 31, 5, tzinfo=UTC)
+    found = next_run(Settings(schedules=True, paused=paused), named(workflow), now)
+    assert (found and f"{found:%Y-%m-%d %H:%M}") == at
+    assert next_run(Settings(), named(workflow), now) is None
+
+
+def test_the_documentation_lists_every_row() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "dagster.md").read_text()
+    for found in timetable(Settings()):
+        line = next((line for line in page.splitlines() if line.startswith(f"│ {found.workflow} ")), "")
+        assert found.every[:20] in line, found.workflow
+
+
 def test_a_portion_is_never_more_than_a_push_claims() -> None:
-    assert entry(Settings(in_flight=10, inventory_batch=500), "inventory_push").batch == 40
-    assert entry(Settings(in_flight=10, inventory_batch=7), "inventory_push").batch == 7
+    assert entry(Settings(in_flight=10, inventory_batch=500), PUSH).batch == 40
+    assert entry(Settings(in_flight=10, inventory_batch=7), PUSH).batch == 7

@@ -19,10 +19,6 @@ storage:
       env: MIDAS_DAGSTER_POSTGRES_URL
 """
 
-ONE_AT_ONCE = (
-    *("changes", "plans", "inventory", "orders", "order_days", "messages", "reconciliation"),
-    *("stock", "alerts", "operations"),
-)
 PRODUCT_POOL = "listings"
 
 
@@ -46,10 +42,8 @@ def write_dagster_yaml(home: Path, settings: Settings) -> Path:
 
 
 def limit_pools(settings: Settings) -> None:
-    """Lets as many product syncs run at once as the settings say, and one of all else; DAGSTER_HOME must be set."""
+    """Lets as many product syncs run at once as the settings say; of all else the default, one. DAGSTER_HOME must be set."""
     import dagster as dg  # takes a second to load
 
     with dg.DagsterInstance.get() as instance:
-        limits = dict.fromkeys(ONE_AT_ONCE, 1) | {PRODUCT_POOL: settings.shards_at_once}
-        for pool, limit in limits.items():
-            instance.event_log_storage.set_concurrency_slots(pool, limit)
+        instance.event_log_storage.set_concurrency_slots(PRODUCT_POOL, settings.shards_at_once)

@@ -11,8 +11,8 @@ import dagster as dg
 from midas_pipelines.cli.opening import DATABASE_MODULES, database_sentence
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.health import in_words
-from midas_pipelines.lib.runs.failures import expected_in
-from midas_pipelines.lib.runs.tags import ops_config, run_tags
+from midas_pipelines.defs.resources import expected_in
+from midas_pipelines.lib.shards import ops_config, run_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's own event log belongs in its UI; a command prints its result alone."""

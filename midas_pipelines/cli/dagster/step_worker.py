@@ -24,7 +24,7 @@ def step_worker(concurrency: int, name: str | None) -> None:
     settings = load_settings()
     if settings.executor != "celery":
         raise SettingsError("MIDAS_EXECUTOR is not celery: no step would ever be handed to a worker.")
-    from midas_pipelines.lib.runs.celery_app import make_celery  # with dagster, takes seconds to load
+    from midas_pipelines.lib.executors import make_celery  # with dagster, takes seconds to load
 
     app = make_celery(settings)
     arguments = ["worker", f"--concurrency={concurrency}", "--queues=dagster", "--loglevel=info"]

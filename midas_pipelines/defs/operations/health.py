@@ -1,6 +1,6 @@
-"""Alerts for what no run reports: failed checks, late assets, stuck items, a gateway that is down.
+"""Alerts for failed assets and checks, late assets, stuck items, a gateway that is down.
 
-Checks only read; this sensor turns their latest results into alerts, and clears those that pass again.
+The sensor reads Dagster's state, not its events: an alert that could not be written is written at the next tick.
 """
 
 import time
@@ -10,32 +10,30 @@ from datetime import timedelta
 import dagster as dg
 
 from midas_pipelines.lib import engine
+from midas_pipelines.lib.failed_work import failed_work
 from midas_pipelines.lib.freshness import longest_ages
+from midas_pipelines.lib.schedules import sensor_options
 from midas_pipelines.lib.shop import shop
-from midas_pipelines.lib.workflows import entry, shown
 from midas_pipelines.settings import Settings, load_settings
+from midas_pipelines.workflows import WORKFLOWS
 
 NAME = "health_watch"
 MOST_NAMED = 10
+WITHOUT_ASSETS = [one.name for one in WORKFLOWS if not one.makes and (one.hour or one.interval)]
+"""Workflows that fail as a whole."""
 
 
 def health_sensor(settings: Settings) -> dg.SensorDefinition:
     """The sensor that maintains these alerts; it launches nothing."""
-    on = settings.is_automatic(NAME)
 
-    @dg.sensor(
-        name=NAME,
-        minimum_interval_seconds=60,
-        default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
-        description="Raises an alert for each failed check, late asset and dead worker; clears it when it is resolved. "
-        + entry(settings, NAME).in_words,
-        metadata=shown(settings, NAME),
-    )
+    @dg.sensor(**sensor_options(settings, NAME))
     def watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-
-        keys = context.repository_def.asset_graph.asset_check_keys if context.repository_def else []
-        failed, unknown = failed_checks(context.instance, keys)
-        late = late_assets(context.instance, longest_ages(load_settings()), time.time())
+        now, repository = load_settings(), context.repository_def
+        if repository is None:
+            return dg.SkipReason("No definitions are loaded.")
+        failed, unknown = failed_checks(context.instance, repository.asset_graph.asset_check_keys)
+        late = late_assets(context.instance, longest_ages(now), time.time())
+        work = failed_work(context.instance, repository, WITHOUT_ASSETS, now.dagster_url)
         with shop() as database:
             if isinstance(database, dg.SkipReason):
                 return database
@@ -44,7 +42,10 @@ def health_sensor(settings: Settings) -> dg.SensorDefinition:
             with database.writing() as connection:
                 engine.match_alerts(connection, kind="check_failed", texts=failed, unknown=unknown)
                 engine.match_alerts(connection, kind="asset_late", texts=late)
-        return dg.SkipReason(f"{len(failed)} checks fail, {len(late)} assets are late.")
+                engine.report_failed_work(connection, work.texts, work.unknown)
+        return dg.SkipReason(
+            f"{len(work.texts)} assets and {len(failed)} checks fail, {len(late)} assets are late."
+        )
 
     return watch
 
@@ -59,13 +60,20 @@ def failed_checks(
         subject = f"{key.asset_key.to_user_string()}:{key.name}"
         record = instance.get_latest_asset_check_evaluation_record(key)
         event = record.event.dagster_event if record is not None and record.event is not None else None
-        if record is None or event is None or record.status.value == "PLANNED":
+        if record is not None and record.status.value == "PLANNED" and _died(instance, record.run_id):
+            failed[subject] = f"Check {key.name} could not run: see run {record.run_id} in the Dagster UI."
+        elif record is None or event is None or record.status.value == "PLANNED":
             unknown.add(subject)
         elif record.status.value == "FAILED":
             evaluation = event.asset_check_evaluation_data
             if evaluation.severity is dg.AssetCheckSeverity.ERROR:
                 failed[subject] = in_words(evaluation)
     return failed, unknown
+
+
+def _died(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.status is dg.DagsterRunStatus.FAILURE
 
 
 def in_words(evaluation: dg.AssetCheckEvaluation) -> str:

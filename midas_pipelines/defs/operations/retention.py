@@ -1,73 +1,65 @@
-"""Retention: deletes old Dagster runs with their logs, finished webhooks and old audit rows."""
+"""Retention: deletes old Dagster runs with their logs, old events, finished webhooks and old audit rows."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 import dagster as dg
 
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.runs.history import delete_old_checks, delete_old_events, delete_old_runs
+from midas_pipelines.lib.history import delete_old_events, delete_old_runs
 from midas_pipelines.lib.shop import shop
-from midas_pipelines.lib.workflows import entry, shown
-from midas_pipelines.settings import Settings, load_settings
+from midas_pipelines.settings import load_settings
+
+Remove = Callable[[dg.DagsterInstance, int], dict[str, int]]
+"""Removes what is older than so many days, and returns how many of each."""
 
 
-@dg.op(description="Deletes old finished runs with their events and logs, unless something still needs them.")
-def remove_old_runs(context: dg.OpExecutionContext) -> int:
-    """Deletes runs older than `MIDAS_KEEP_RUNS_DAYS`, except those behind the newest events; returns how many."""
-    days = load_settings().keep_runs_days
-    removed = delete_old_runs(context.instance, _days_ago(days))
-    context.add_output_metadata({"runs": removed})
-    context.log.info(f"{removed} runs older than {days} days were removed.")
-    return removed
+def _step(name: str, what: str, setting: str, remove: Remove) -> dg.OpDefinition:
+    """One step of the job; `setting` names the days that its rows are kept."""
+
+    @dg.op(name=name, description=f"Deletes {what}.")
+    def remove_old(context: dg.OpExecutionContext) -> None:
+        days = getattr(load_settings(), setting)
+        removed = remove(context.instance, days)
+        context.add_output_metadata(removed)
+        counts = ", ".join(f"{count} {kind}" for kind, count in removed.items()) or "Nothing"
+        context.log.info(f"{counts} older than {days} days removed.")
+
+    return remove_old
 
 
-@dg.op(
-    description="Deletes old events that belong to no run or outlive it: gateway reports and check results."
-)
-def remove_old_events(context: dg.OpExecutionContext) -> int:
-    """Deletes events older than `MIDAS_KEEP_RUNS_DAYS`, except the newest of each; returns how many."""
-    days = load_settings().keep_runs_days
-    events = delete_old_events(context.instance, _days_ago(days))
-    checks = delete_old_checks(context.instance, _days_ago(days))
-    context.add_output_metadata({"events": events, "check_results": checks})
-    context.log.info(f"{events} events and {checks} check results older than {days} days were removed.")
-    return events + checks
+def _runs(instance: dg.DagsterInstance, days: int) -> dict[str, int]:
+    return {"runs": delete_old_runs(instance, _days_ago(days))}
+
+
+def _events(instance: dg.DagsterInstance, days: int) -> dict[str, int]:
+    return delete_old_events(instance, _days_ago(days))
+
+
+def _webhooks(instance: dg.DagsterInstance, days: int) -> dict[str, int]:
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            return {}
+        return {"webhooks": engine.webhooks.delete_old_webhooks(database, days=days)}
+
+
+def _audit_rows(instance: dg.DagsterInstance, days: int) -> dict[str, int]:
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            return {}
+        return {"audit_rows": engine.audit.delete_old_audit_rows(database, days=days)}
 
 
 def _days_ago(days: int) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
 
-@dg.op(description="Deletes old webhooks that were applied or superseded.")
-def remove_old_webhooks(context: dg.OpExecutionContext) -> int:
-    """Deletes finished webhooks older than `MIDAS_KEEP_WEBHOOKS_DAYS`; returns how many."""
-    return _delete_rows(
-        context, "webhooks", load_settings().keep_webhooks_days, engine.webhooks.delete_old_webhooks
-    )
-
-
-@dg.op(description="Deletes old rows of the gateway's audit log.")
-def remove_old_audit_rows(context: dg.OpExecutionContext) -> int:
-    """Deletes audit rows older than `MIDAS_KEEP_AUDIT_DAYS`; returns how many."""
-    return _delete_rows(
-        context, "audit_rows", load_settings().keep_audit_days, engine.audit.delete_old_audit_rows
-    )
-
-
-class _DeleteRows(Protocol):
-    def __call__(self, database: "engine.Database", *, days: int) -> int: ...
-
-
-def _delete_rows(context: dg.OpExecutionContext, what: str, days: int, delete_rows: _DeleteRows) -> int:
-    with shop() as database:
-        if isinstance(database, dg.SkipReason):
-            context.log.info(f"No {what} were removed. {database.skip_message}")
-            return 0
-        removed = delete_rows(database, days=days)
-    context.add_output_metadata({what: removed})
-    context.log.info(f"{removed} {what} older than {days} days were removed.")
-    return removed
+STEPS = (
+    _step("remove_old_runs", "old finished runs, unless something still needs them", "keep_runs_days", _runs),
+    _step("remove_old_events", "old gateway reports and check results", "keep_runs_days", _events),
+    _step("remove_old_webhooks", "webhooks applied or superseded long ago", "keep_webhooks_days", _webhooks),
+    _step("remove_old_audit_rows", "old rows of the gateway's audit log", "keep_audit_days", _audit_rows),
+)
 
 
 @dg.job(
@@ -76,21 +68,5 @@ def _delete_rows(context: dg.OpExecutionContext, what: str, days: int, delete_ro
 )
 def retention() -> None:
     """Four independent steps."""
-    remove_old_runs()
-    remove_old_events()
-    remove_old_webhooks()
-    remove_old_audit_rows()
-
-
-def retention_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """The nightly schedule, before the full sync."""
-    on = settings.is_automatic(retention.name)
-    return dg.ScheduleDefinition(
-        name="retention_nightly",
-        job=retention,
-        cron_schedule=f"30 {(settings.full_sync_hour - 1) % 24} * * *",
-        execution_timezone="UTC",
-        description=f"Deletes old history. {entry(settings, retention.name).in_words}",
-        metadata=shown(settings, retention.name),
-        default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
-    )
+    for step in STEPS:
+        step()

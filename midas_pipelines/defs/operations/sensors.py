@@ -1,19 +1,18 @@
-"""The safety net under the gateway: finds stale work and starts a workflow for it."""
+"""Sensors that start a run: the safety net under the gateway, which finds stale work, and the delivery of alerts."""
 
 import json
 from datetime import datetime
 
 import dagster as dg
 
-from midas_pipelines.defs.operations.jobs import consistency_check, order_import
+from midas_pipelines.defs.operations.jobs import JOBS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.runs.tags import whole_run
-from midas_pipelines.lib.schedules import unless_running
+from midas_pipelines.lib.schedules import sensor_options, unless_running
+from midas_pipelines.lib.shards import whole_run
 from midas_pipelines.lib.shop import shop
-from midas_pipelines.lib.workflows import automatic, entry, shown
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import Settings, load_settings
 
-DIRTY, WEBHOOKS = "stale_items", "stale_webhooks"
+DIRTY, WEBHOOKS, ALERTS = "stale_items", "stale_webhooks", "alert_delivery"
 HEALED_BY = {"order": "order_import", "inventory": "consistency_check", "product": "consistency_check"}
 """The workflow that makes up for an unprocessed webhook: it reads the current state, not the event."""
 
@@ -26,16 +25,8 @@ def stale_work_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 def _dirty_items(settings: Settings) -> dg.SensorDefinition:
     seconds = settings.stale_work_seconds
 
-    @dg.sensor(
-        name=DIRTY,
-        job_name="incremental_sync",
-        minimum_interval_seconds=30,
-        default_status=_status(settings, DIRTY),
-        description=f"Pushes waiting items when the gateway is down or stuck. {entry(settings, DIRTY).in_words}",
-        metadata=shown(settings, DIRTY),
-    )
+    @dg.sensor(job_name="incremental_sync", **sensor_options(settings, DIRTY))
     def dirty_items(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-
         with shop() as database:
             if isinstance(database, dg.SkipReason):
                 return database
@@ -56,16 +47,10 @@ def _dirty_items(settings: Settings) -> dg.SensorDefinition:
 def _webhooks(settings: Settings) -> dg.SensorDefinition:
     seconds = settings.stale_work_seconds
 
-    @dg.sensor(
-        name=WEBHOOKS,
-        jobs=[order_import, consistency_check],
-        minimum_interval_seconds=30,
-        default_status=_status(settings, WEBHOOKS),
-        description=f"Makes up for webhooks that were not processed. {entry(settings, WEBHOOKS).in_words}",
-        metadata=shown(settings, WEBHOOKS),
-    )
-    def webhooks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    healing = [job for job in JOBS if job.name in HEALED_BY.values()]
 
+    @dg.sensor(jobs=healing, **sensor_options(settings, WEBHOOKS))
+    def webhooks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         with shop() as database:
             if isinstance(database, dg.SkipReason):
                 return database
@@ -130,6 +115,20 @@ def _ask(context: dg.SensorEvaluationContext, workflow: str, newest: str) -> dg.
     return whole_run(workflow, run_key=f"{workflow}:{newest}")
 
 
-def _status(settings: Settings, workflow: str) -> dg.DefaultSensorStatus:
-    on = automatic(settings, workflow)
-    return dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
+def alert_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor that delivers alerts to staff that no other run has sent."""
+
+    @dg.sensor(job_name=ALERTS, **sensor_options(settings, ALERTS))
+    def alerts_due(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        with shop() as database:
+            if isinstance(database, dg.SkipReason):
+                return database
+            if not engine.read_targets(load_settings().notify_urls):
+                return dg.SkipReason(
+                    "MIDAS_NOTIFY_URLS is not set: alerts stay in the outbox (`midas alerts list`)."
+                )
+            if not engine.something_due(database):
+                return dg.SkipReason("No alert is due.")
+        return unless_running(context, ALERTS)
+
+    return alerts_due

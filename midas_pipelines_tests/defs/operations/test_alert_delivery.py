@@ -6,14 +6,14 @@ import dagster as dg
 import pytest
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.operations.alert_delivery import alerts_waiting
+from midas_pipelines.defs.operations.sensors import alert_sensor
 from midas_pipelines.settings import Settings
 from midas_pipelines_tests.defs.conftest import Execute, metadata, tick
 from midas_pipelines_tests.notify.conftest import WebhookReceiver, webhook  # noqa: F401 - fixture
 from midas_pipelines_tests.shop import run
 from midas_pipelines_tests.sync.world import World
 
-SENSOR = alerts_waiting(Settings())
+SENSOR = alert_sensor(Settings())
 ALERT = "INSERT INTO alerts (kind, subject, text) VALUES ('low_stock', 'x', 'Text.')"
 
 

@@ -14,7 +14,7 @@ from midas_pipelines.defs.operations.assets import capacity_plan, daily_report, 
 from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.code_references import KEY, with_code
-from midas_pipelines.lib.runs.executors import executor
+from midas_pipelines.lib.executors import executor
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.schema.gateway_tables import gateway_audit, marketplace_webhooks

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from midas_pipelines.lib.runs.history import delete_old_checks, delete_old_events, delete_old_runs
+from midas_pipelines.lib.history import delete_old_events, delete_old_runs
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies
 
@@ -71,20 +71,18 @@ def test_every_shard_is_still_there_after_its_run_is_old(instance: dg.DagsterIns
     assert instance.get_materialized_partitions(shared_out.key) == {"0", "1", "2"}
 
 
-def test_the_run_behind_the_newest_result_of_a_check_stays(instance: dg.DagsterInstance) -> None:
-    checked = finish(instance, whole)
+def test_the_newest_result_of_a_check_outlives_its_run_and_older_ones_go(
+    instance: dg.DagsterInstance,
+) -> None:
+    finish(instance, whole)
+    newest = finish(instance, whole)
     dg.materialize([whole], instance=instance)
-    assert delete_old_runs(instance, LATER) == 0
-    assert delete_old_checks(instance, LATER) == 0
-    assert instance.get_run_by_id(checked) is not None
-
-
-def test_replaced_results_of_checks_go_and_the_newest_stays(instance: dg.DagsterInstance) -> None:
-    _, newest = finish(instance, whole), finish(instance, whole)
-    assert delete_old_checks(instance, datetime.now(UTC) - timedelta(days=1)) == 0
-    assert delete_old_checks(instance, LATER) == 1
-    (left,) = instance.event_log_storage.get_asset_check_execution_history(sound.check_key, limit=10)
-    assert left.run_id == newest
+    assert delete_old_runs(instance, LATER) == 2
+    assert delete_old_events(instance, datetime.now(UTC) - timedelta(days=1))["check_results"] == 0
+    assert delete_old_events(instance, LATER)["check_results"] == 1
+    left = instance.get_latest_asset_check_evaluation_record(sound.check_key)
+    assert left is not None
+    assert (left.run_id, left.status.value) == (newest, "SUCCEEDED")
 
 
 def test_runs_that_are_young_or_not_ended_stay(instance: dg.DagsterInstance) -> None:
@@ -103,8 +101,8 @@ def test_old_events_of_no_run_go_and_the_newest_of_each_asset_and_partition_stay
         instance.report_runless_asset_event(dg.AssetMaterialization("gateway", metadata={"told": told}))
         instance.report_runless_asset_event(dg.AssetMaterialization("by_hand", partition=str(told % 2)))
     run_id = finish(instance, whole)
-    assert delete_old_events(instance, datetime.now(UTC) - timedelta(days=1)) == 0
-    assert delete_old_events(instance, LATER) == 4 + 3
+    assert delete_old_events(instance, datetime.now(UTC) - timedelta(days=1))["events"] == 0
+    assert delete_old_events(instance, LATER)["events"] == 4 + 3
     (left,) = instance.fetch_materializations(dg.AssetKey("gateway"), limit=10).records
     assert left.asset_materialization is not None
     assert left.asset_materialization.metadata["told"].value == 4

@@ -53,6 +53,16 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     }
 
 
+def make_celery(settings: Settings) -> Any:
+    """The Celery application of our workers, with Dagster's one task. Raises SettingsError when an address is missing."""
+    import dagster_celery.make_app as application
+    import dagster_celery.tasks as tasks
+
+    app = application.make_app(celery_config(settings))  # type: ignore[no-untyped-call]
+    tasks.create_task(app)  # type: ignore[no-untyped-call]
+    return app
+
+
 def _celery(settings: Settings) -> dg.ExecutorDefinition:
     config = celery_config(settings)
     try:

@@ -1,1 +1,0 @@
-"""Dagster's runs: tags, failures, history, executors."""

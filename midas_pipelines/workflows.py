@@ -1,0 +1,157 @@
+"""The table of workflows: jobs, schedules, sensors, freshness, `midas workflows`, `/status` and MIDAS_PAUSED follow from it.
+
+It holds no values: an interval, an hour or a batch is the name of a setting. `lib/timetable.py` reads it by the settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One automatic workflow.
+
+    Args:
+        name: its job's, and as MIDAS_PAUSED names it.
+        what: what it does, in sentences for the UI.
+        interval: the setting with the minutes between two runs.
+        hour: the setting with the UTC hour of its daily run.
+        early: minutes by which it runs before that hour.
+        looks: of a sensor, for what it looks.
+        seconds: of a sensor, how often it looks.
+        batch: the setting with the number of items or orders taken at once.
+        at_once: the setting with the number of runs at the same time; one where there is none.
+        also: other settings that change it.
+        note: what it shares with another one.
+        kind: the kind of its rows in the sync log.
+        makes: the assets that its job makes.
+        starts: of a sensor, the workflows that it starts; it is off while all of them are.
+    """
+
+    name: str
+    what: str
+    interval: str | None = None
+    hour: str | None = None
+    early: int = 0
+    looks: str = ""
+    seconds: int = 0
+    batch: str | None = None
+    at_once: str | None = None
+    also: tuple[str, ...] = ()
+    note: str = ""
+    kind: str | None = None
+    makes: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+
+
+WORKFLOWS = (
+    Workflow(
+        "incremental_sync",
+        "Pushes the items that changed since they were last confirmed.",
+        interval="products_interval",
+        batch="products_batch",
+        note="MIDAS_PRODUCTS_BATCH is shared with full_sync",
+        kind="products",
+        makes=("changed_listings",),
+    ),
+    Workflow(
+        "full_sync",
+        "Checks every item: reads 4Seller's listings, pushes what differs. Backfill it to split it by shard.",
+        hour="full_sync_hour",
+        batch="products_batch",
+        at_once="shards_at_once",
+        note="MIDAS_PRODUCTS_BATCH is shared with incremental_sync",
+        makes=("catalog_snapshot", "fourseller_listings"),
+    ),
+    Workflow(
+        "inventory_push",
+        "Pushes the quantities of items whose stock changed.",
+        interval="inventory_interval",
+        batch="inventory_batch",
+        kind="inventory",
+        makes=("inventory_levels",),
+    ),
+    Workflow(
+        "order_import",
+        "Imports marketplace sales since the watermark, and confirms them to customers.",
+        interval="orders_interval",
+        batch="orders_batch",
+        note="takes turns with status_sync",
+        kind="orders",
+        makes=("order_poll", "customer_messages"),
+    ),
+    Workflow(
+        "status_sync",
+        "Syncs order statuses both ways, with shipments and messages to customers.",
+        interval="status_interval",
+        batch="status_batch",
+        note="takes turns with order_import",
+        kind="status",
+        makes=("order_statuses", "order_fulfilment", "customer_messages"),
+    ),
+    Workflow(
+        "consistency_check",
+        "Reads back what 4Seller shows and checks it against the shop.",
+        interval="reconcile_interval",
+        kind="reconcile",
+        makes=("listing_observation",),
+    ),
+    Workflow(
+        "stock_watch",
+        "Finds low stock and alerts staff, once per crossing; runs the checks that need only the shop.",
+        interval="stock_watch_interval",
+        makes=("channel_availability", "low_stock"),
+    ),
+    Workflow(
+        "performance",
+        "Measures how well syncs run: throughput, latency, error rate, queue.",
+        interval="performance_interval",
+        makes=("sync_performance",),
+    ),
+    Workflow(
+        "daily_report",
+        "Writes the capacity plan and the day's report, and sends the report to staff.",
+        hour="report_hour",
+        makes=("capacity_plan", "daily_report"),
+    ),
+    Workflow(
+        "retention",
+        "Deletes old history: runs, events, webhooks, audit rows.",
+        hour="full_sync_hour",
+        early=30,
+        note="half an hour before it",
+    ),
+    Workflow(
+        "stale_items",
+        "Pushes waiting items when the gateway is down or stuck.",
+        looks="an item waits for too long",
+        seconds=30,
+        also=("stale_work_seconds",),
+        note="off with incremental_sync",
+        starts=("incremental_sync",),
+    ),
+    Workflow(
+        "stale_webhooks",
+        "Makes up for webhooks that were not processed.",
+        looks="a webhook waits for too long",
+        seconds=30,
+        also=("stale_work_seconds",),
+        note="off with order_import and consistency_check",
+        starts=("order_import", "consistency_check"),
+    ),
+    Workflow(
+        "health_watch",
+        "Raises an alert for each failed asset, failed check, late asset and dead worker; clears it when it is resolved.",
+        looks="something failed or recovered",
+        seconds=60,
+    ),
+    Workflow(
+        "alert_delivery",
+        "Sends the alerts that are due to staff.",
+        looks="an alert is due",
+        seconds=30,
+        also=("notify_urls",),
+        makes=("staff_alerts",),
+    ),
+)
