@@ -54,7 +54,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "MIDAS_PAUSED",
             "retention, ordr_import",
-            "must name none but incremental_sync, inventory_push, order_import",
+            "must name none but incremental_sync, full_sync, inventory_push",
         ),
         ("MIDAS_IN_FLIGHT", "0", "must be greater than or equal to 1"),
         ("MIDAS_ORDERS_BATCH", "-1", "must be greater than or equal to 1"),

@@ -9,8 +9,7 @@ from midas_pipelines.defs.listings.assets import changed_listings, fourseller_li
 from midas_pipelines.defs.orders.assets import order_poll
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.brake_check import brake_result, brake_spec
-from midas_pipelines.lib.check_results import shop_check
+from midas_pipelines.lib.check_results import brake_result, brake_spec, shop_check
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, numbers, table
 

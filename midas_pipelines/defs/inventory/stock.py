@@ -9,8 +9,7 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, shop_check
 from midas_pipelines.lib.links import links
-from midas_pipelines.lib.metadata import OWNERS, PEOPLE, columns, numbers, table
-from midas_pipelines.lib.plots import bars
+from midas_pipelines.lib.metadata import OWNERS, PEOPLE, bars, columns, numbers, table
 
 GROUP = "inventory"
 

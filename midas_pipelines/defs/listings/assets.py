@@ -10,7 +10,7 @@ from pydantic import Field
 from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.brake_check import brake_result, brake_spec
+from midas_pipelines.lib.check_results import brake_result, brake_spec
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, numbers, table
 from midas_pipelines.lib.shards import SHARDS, shard_metadata, shards_of

@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import dagster as dg
 
+from midas_pipelines.defs.resources import shop
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.failed_work import failed_work
 from midas_pipelines.lib.freshness import longest_ages
 from midas_pipelines.lib.schedules import sensor_options
-from midas_pipelines.lib.shop import shop
 from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.workflows import WORKFLOWS
 

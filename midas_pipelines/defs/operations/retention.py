@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from midas_pipelines.defs.resources import shop
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.history import delete_old_events, delete_old_runs
-from midas_pipelines.lib.shop import shop
 from midas_pipelines.settings import load_settings
 
 Remove = Callable[[dg.DagsterInstance, int], dict[str, int]]

@@ -6,10 +6,10 @@ from datetime import datetime
 import dagster as dg
 
 from midas_pipelines.defs.operations.jobs import JOBS
+from midas_pipelines.defs.resources import shop
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.schedules import sensor_options, unless_running
 from midas_pipelines.lib.shards import whole_run
-from midas_pipelines.lib.shop import shop
 from midas_pipelines.settings import Settings, load_settings
 
 DIRTY, WEBHOOKS, ALERTS = "stale_items", "stale_webhooks", "alert_delivery"

@@ -33,7 +33,7 @@ class BacklogReport(BaseModel):
     quarantined: int
 
 
-class Workflow(BaseModel):
+class WorkflowStatus(BaseModel):
     """One workflow: how it last went, and when Dagster is due to run it."""
 
     name: str
@@ -65,7 +65,7 @@ class StatusReport(BaseModel):
         description="The share of items shown as the shop has them, last read back."
     )
     consistency_at: datetime | None
-    workflows: list[Workflow]
+    workflows: list[WorkflowStatus]
     versions: dict[str, str]
     worker: str = Field(description="running, stopped, or elsewhere")
     up_since: datetime

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from midas_pipelines.lib.plots import bars
+from midas_pipelines.lib.metadata import bars
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.defs.conftest import Execute, checks, metadata
 from midas_pipelines_tests.notify.conftest import WebhookReceiver, webhook  # noqa: F401 - fixture
