@@ -10,10 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.store.schema.alert_tables import alerts
+from midas_pipelines.storefront.bulk import insert
 from midas_pipelines.storefront.types import utc_now
 
 MOST_ALONE = 10
@@ -55,8 +54,7 @@ def raise_alerts(connection: sa.Connection, *, kind: str, texts: Mapping[str, st
         rows = [{"kind": kind, "subject": f"many:{uuid4().hex[:8]}", "text": text, "members": fresh}]
     if not rows:
         return 0
-    insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    statement = insert(alerts).on_conflict_do_nothing().returning(alerts.c.id)
+    statement = insert(connection, alerts).on_conflict_do_nothing().returning(alerts.c.id)
     written = len(connection.execute(statement, rows).all())
     return len(fresh) if len(fresh) > MOST_ALONE else written
 

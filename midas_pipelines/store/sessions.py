@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, TypeVar
 
 import psycopg
@@ -12,6 +13,10 @@ from psycopg.pq import TransactionStatus
 from midas_pipelines.settings import DatabaseLimits
 
 Result = TypeVar("Result")
+
+ENDED_IDLE = (None, "57P05", "57014")
+SOON_SECONDS = 2.0
+"""How, and how soon after its login, a session ends that one of the server's own time-outs cuts short."""
 
 READ_IDLE_SECONDS = 60
 """How long a transaction that only reads may say nothing: it holds no row that the shop could want."""
@@ -45,7 +50,12 @@ SELECT pg_catalog.set_config(given.name, given.value, {local})
 FROM unnest(%s::text[], %s::text[]) AS given(name, value)
 JOIN pg_catalog.pg_settings AS known ON pg_catalog.lower(known.name) = given.name
 """
-FIND_SHOP = "SELECT pg_catalog.current_setting('search_path'), pg_catalog.to_regclass('products') IS NOT NULL"
+READ = """
+SELECT pg_catalog.current_setting('search_path'), pg_catalog.to_regclass('products') IS NOT NULL,
+       pg_catalog.current_setting('synchronous_commit')
+"""
+AT_ONCE = "-c idle_session_timeout=0 -c statement_timeout=0"
+"""Sent with the login where a database ends a new session before it can be pinned; not every pooler takes it."""
 USUAL_PATH = '"$user", public'
 """Where the shop's tables are looked for when the search path that the server gives does not lead to them."""
 
@@ -67,13 +77,14 @@ def pin_sessions(engine: sa.Engine, limits: DatabaseLimits) -> None:
 
     @sa.event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, arguments: Any, parameters: Any) -> Session:
-        session = Session.connect(*arguments, **parameters)
+        began = time.monotonic()
         try:
-            session.begin_life(limits)
-        except BaseException:
-            session.close()
-            raise
-        return session
+            return Session.begun(limits, *arguments, **parameters)
+        except psycopg.OperationalError as ended:
+            cut = ended.sqlstate in ENDED_IDLE and time.monotonic() < began + SOON_SECONDS
+            if not cut or "options" in parameters:
+                raise
+        return Session.begun(limits, *arguments, **parameters, options=AT_ONCE)
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
@@ -88,6 +99,17 @@ class Session(psycopg.Connection[Any]):
 
     answer_seconds: float | None = None
     pooled = False
+
+    @classmethod
+    def begun(cls, limits: DatabaseLimits, *arguments: Any, **parameters: Any) -> Session:
+        """A new session, pinned."""
+        session = cls.connect(*arguments, **parameters)
+        try:
+            session.begin_life(limits)
+        except BaseException:
+            session.close()
+            raise
+        return session
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """As psycopg's own, for so long as the server may take.
@@ -115,7 +137,9 @@ class Session(psycopg.Connection[Any]):
         self.answer_seconds = limits.statement_seconds + ANSWER_MARGIN_SECONDS
         self.autocommit = True
         self.execute("SET statement_timeout = 0")  # one of the database's own could end what follows
-        path, leads_to_shop = self.execute(FIND_SHOP).fetchone() or ("", True)
+        path, leads_to_shop, commit = self.execute(READ).fetchone() or ("", True, "on")
+        if commit == "off":  # what was answered must be on disk
+            self._pinned["synchronous_commit"] = "on"
         self._pinned["search_path"] = path if leads_to_shop else USUAL_PATH
         self.execute(PIN.format(local="false").encode(), _arrays(self._pinned))
         (server,) = self.execute("SELECT pg_catalog.pg_backend_pid()").fetchone() or (0,)

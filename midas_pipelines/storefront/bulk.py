@@ -15,8 +15,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
 from midas_pipelines.storefront.json_text import to_json
 
@@ -59,6 +60,17 @@ def pipelined(connection: sa.Connection) -> Iterator[None]:
         raise sa.exc.DBAPIError.instance(None, None, error, base, dialect=connection.dialect) from error
 
 
+def insert(connection: sa.Connection, table: sa.Table) -> PostgresqlInsert | SqliteInsert:
+    """The database's own INSERT, which knows ON CONFLICT."""
+    return PostgresqlInsert(table) if connection.dialect.name == "postgresql" else SqliteInsert(table)
+
+
+def upsert(connection: sa.Connection, table: sa.Table, key: Row, values: Row) -> None:
+    """Sets the columns of the row with this key, which is added where there is none."""
+    adding = insert(connection, table).values({**key, **values})
+    connection.execute(adding.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
+
+
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], key: str) -> set[Any]:
     """Inserts the rows that violate no unique key; returns the `key` of each inserted row.
 
@@ -70,7 +82,7 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], 
     if connection.dialect.name == "postgresql":
         statement = f"{_insert_sql(table, tuple(rows[0]))} ON CONFLICT DO NOTHING RETURNING {key}"
         return set(connection.exec_driver_sql(statement, (as_json(rows),)).scalars().all())
-    statement_ = sqlite_insert(table).on_conflict_do_nothing().returning(table.c[key])
+    statement_ = insert(connection, table).on_conflict_do_nothing().returning(table.c[key])
     return set(connection.execute(statement_, [dict(row) for row in rows]).scalars())
 
 

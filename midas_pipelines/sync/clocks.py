@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.clocks import database_ahead, keep_clock, read_clocks
+from midas_pipelines.store.operations.cursors import database_ahead, keep_clock, read_clocks
 
 CLOCK_APART = "clock_apart"
 APART_SECONDS = 60.0

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.version import NotUpgraded, require_upgraded
 from midas_pipelines.store.sessions import Session
 from midas_pipelines_tests.shop import add_product, run, value
 
@@ -29,7 +30,8 @@ ODD = {
     "search_path": "'pg_temp'",
     "default_transaction_isolation": "'serializable'",
     "default_transaction_read_only": "on",
-    "idle_session_timeout": "'5s'",
+    "idle_session_timeout": "1",
+    "synchronous_commit": "off",
     "statement_timeout": "20",
     "lock_timeout": "1",
 }
@@ -51,10 +53,17 @@ def test_a_database_with_settings_of_its_own_is_read_and_written_as_ever(postgre
         add_product(database, sku="A'\\1", price=Decimal("1.50"))
         assert value(database, "SELECT sku FROM products") == "A'\\1"
         assert abs((database.now() - postgresql_shop.now()).total_seconds()) < 60
-        pinned = ("DateStyle", "TimeZone", "transaction_isolation")
+        pinned = ("DateStyle", "TimeZone", "transaction_isolation", "synchronous_commit")
         with database.writing() as connection:
             shown = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in pinned]
-        assert shown == ["ISO, MDY", "UTC", "read committed"]
+        assert shown == ["ISO, MDY", "UTC", "read committed", "on"]
+
+
+def test_a_database_whose_triggers_do_not_fire_is_refused_in_a_sentence(postgresql_shop: Database) -> None:
+    name = postgresql_shop.engine.url.database
+    run(postgresql_shop, f"ALTER DATABASE {name} SET session_replication_role = replica")
+    with database_like(postgresql_shop) as database, pytest.raises(NotUpgraded, match="no trigger fires"):
+        require_upgraded(database)
 
 
 def test_a_schema_that_the_database_leads_to_is_kept(postgresql_shop: Database) -> None:

@@ -13,7 +13,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.claimable import read_claimable
-from midas_pipelines.store.operations import clocks
+from midas_pipelines.store.operations import cursors as clocks
 from midas_pipelines.store.operations.overview import overview
 from midas_pipelines.store.operations.stale_work import stale_items
 from midas_pipelines.storefront.types import UtcDateTime, utc_now

@@ -7,14 +7,12 @@ order they came; different subjects go in parallel.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.worker_liveness import alive_workers
@@ -23,6 +21,7 @@ from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.store.stock.rules import FOURSELLER
 from midas_pipelines.storefront.backoff import Backoff
+from midas_pipelines.storefront.bulk import insert_new
 from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
 
@@ -86,14 +85,9 @@ COLUMNS = [table[name] for name in Webhook.__slots__]
 
 def store_webhooks(connection: sa.Connection, arrived: Sequence[NewWebhook]) -> set[str]:
     """Stores webhooks with a new id, in one statement; returns their ids. The unique key decides."""
-    insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    rows = {one.webhook_id: one for one in reversed(arrived)}
-    statement = insert(marketplace_webhooks).on_conflict_do_nothing().returning(table.webhook_id)
-    values = [
-        {name: getattr(rows[key], name) for name in NewWebhook.__slots__}
-        for key in sorted(rows)  # always sorted, so that two gateways cannot deadlock
-    ]
-    return set(connection.scalars(statement, values))
+    rows = {one.webhook_id: asdict(one) for one in reversed(arrived)}
+    # Always sorted, so that two gateways cannot deadlock.
+    return insert_new(connection, marketplace_webhooks, [rows[key] for key in sorted(rows)], "webhook_id")
 
 
 def any_due(connection: sa.Connection, *, orders: bool) -> bool:

@@ -7,13 +7,12 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.store.items.mappings import MOST_AT_ONCE
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.bulk import insert
 from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
 
@@ -34,8 +33,7 @@ def record_conflicts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) 
     """Opens a conflict for each row, or renews the values of the one that is open; its delta stays the first one."""
     if not rows:
         return
-    insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    statement = insert(sync_conflicts)
+    statement = insert(connection, sync_conflicts)
     new = statement.excluded
     opening = statement.on_conflict_do_update(
         index_elements=["subject", "field"],

@@ -7,11 +7,9 @@ import unicodedata
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.store.schema.tables import SPELLING, hub_skus, mappings
-from midas_pipelines.storefront.bulk import any_of
+from midas_pipelines.storefront.bulk import any_of, upsert
 from midas_pipelines.storefront.catalog import ItemKey
 
 table = hub_skus.c
@@ -19,10 +17,7 @@ table = hub_skus.c
 
 def link(connection: sa.Connection, hub_sku: str, item: ItemKey) -> None:
     """Links the SKU to the item, in place of any earlier link."""
-    insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    values = {"product_id": item[0], "variant_id": item[1]}
-    row = insert(hub_skus).values(hub_sku=hub_sku, **values)
-    connection.execute(row.on_conflict_do_update(index_elements=["hub_sku"], set_=values))
+    upsert(connection, hub_skus, {"hub_sku": hub_sku}, {"product_id": item[0], "variant_id": item[1]})
 
 
 def unlink(connection: sa.Connection, hub_sku: str) -> bool:

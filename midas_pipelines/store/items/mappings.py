@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import ITEM_KEY, mappings
+from midas_pipelines.storefront.bulk import insert
 from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
@@ -46,10 +46,9 @@ def ensure_items(connection: sa.Connection) -> int:
             mappings.c.product_id == product_variants.c.product_id, product_variants.c.id == ITEM_KEY
         ),
     )
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     added = 0
     for missing in (plain, variants):
-        adding = insert(mappings).from_select(["product_id", "variant_id"], missing)
+        adding = insert(connection, mappings).from_select(["product_id", "variant_id"], missing)
         added += connection.execute(adding.on_conflict_do_nothing()).rowcount  # another process adds them too
     return added
 

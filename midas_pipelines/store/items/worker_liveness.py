@@ -11,12 +11,11 @@ import time
 from contextlib import suppress
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import workers
+from midas_pipelines.storefront.bulk import upsert
 from midas_pipelines.storefront.types import utc_now
 
 LEASE_SECONDS = 15
@@ -80,13 +79,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         began = time.monotonic()
-        insert = postgresql_insert if self._database.is_postgresql else sqlite_insert
-        until = utc_now(LEASE_SECONDS)
-        row = insert(workers).values(name=self._worker, alive_until=until)
         with self._database.writing() as connection:
-            connection.execute(
-                row.on_conflict_do_update(index_elements=["name"], set_={"alive_until": until})
-            )
+            upsert(connection, workers, {"name": self._worker}, {"alive_until": utc_now(LEASE_SECONDS)})
         self._until = began + LEASE_SECONDS - MARGIN_SECONDS
 
 

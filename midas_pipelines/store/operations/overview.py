@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.conflicts import OPEN
 from midas_pipelines.store.items.quarantined import count_waiting, quarantined_items
-from midas_pipelines.store.operations.clocks import database_ahead, read_clocks
+from midas_pipelines.store.operations.cursors import database_ahead, read_clocks
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.store.schema.rule_tables import sync_conflicts

@@ -13,11 +13,10 @@ from collections import deque
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import rate_limits
+from midas_pipelines.storefront.bulk import insert
 
 LONGEST_BLOCK_SECONDS = 0.25
 """How far ahead slots are taken at most, so that a 429 met elsewhere soon holds here too."""
@@ -83,7 +82,7 @@ class SharedPace:
         with self._database.writing() as connection:
             row = connection.execute(self._locked()).first()
             if row is None:
-                connection.execute(self._insert())
+                self._add_row(connection)
                 row = connection.execute(self._locked()).one()
             ahead = row.next_slot - row.now
             if row.now < row.blocked_until and row.next_slot < row.blocked_until:
@@ -101,7 +100,7 @@ class SharedPace:
     def _block(self, seconds: float, anyway: bool) -> None:
         """Begins a pause from now; `anyway` is whether it takes the place of one that lasts longer."""
         with self._database.writing() as connection:
-            connection.execute(self._insert())
+            self._add_row(connection)
             now = connection.execute(sa.select(_clock(self._database))).scalar_one()
             later = self._update()
             if not anyway:
@@ -113,9 +112,8 @@ class SharedPace:
         columns = (rate_limits.c.next_slot, rate_limits.c.blocked_until, _clock(self._database).label("now"))
         return sa.select(*columns).where(rate_limits.c.name == self._name).with_for_update()
 
-    def _insert(self) -> sa.Insert:
-        insert = postgresql_insert if self._database.is_postgresql else sqlite_insert
-        return insert(rate_limits).values(name=self._name).on_conflict_do_nothing()
+    def _add_row(self, connection: sa.Connection) -> None:
+        connection.execute(insert(connection, rate_limits).values(name=self._name).on_conflict_do_nothing())
 
     def _update(self) -> sa.Update:
         return sa.update(rate_limits).where(rate_limits.c.name == self._name)

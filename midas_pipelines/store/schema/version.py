@@ -33,11 +33,13 @@ class Version:
     newest: str
     shop_tables_missing: list[str]
     triggers_missing: list[str]
+    triggers_fire: bool = True
 
     @property
     def ready(self) -> bool:
         """Whether a sync may run."""
-        return self.current == self.newest and not self.shop_tables_missing and not self.triggers_missing
+        lacking = self.shop_tables_missing or self.triggers_missing or not self.triggers_fire
+        return self.current == self.newest and not lacking
 
 
 def version(database: Database) -> Version:
@@ -54,6 +56,11 @@ def require_upgraded(database: Database) -> None:
             f"The database has no table {', '.join(at.shop_tables_missing)}: point MIDAS_DATABASE_URL at the shop's "
             "database, or make a sample shop with `midas store seed`."
         )
+    if not at.triggers_fire:
+        raise NotUpgraded(
+            "The database sets session_replication_role, so that no trigger fires and no change of the shop is found: run "
+            "`ALTER DATABASE ... RESET session_replication_role`, or the same for the role."
+        )
     if not at.ready:
         raise NotUpgraded("The database is not prepared for this version: run `midas db upgrade`.")
 
@@ -65,7 +72,14 @@ def read_version(connection: sa.Connection) -> Version:
         current = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
     missing = missing_tables(connection)
     lacking = [] if missing or current is None else triggers.missing_triggers(connection)
-    return Version(current, newest_revision(), missing, lacking)
+    return Version(current, newest_revision(), missing, lacking, _triggers_fire(connection))
+
+
+def _triggers_fire(connection: sa.Connection) -> bool:
+    """Whether new sessions of this database fire ordinary triggers."""
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.scalar(sa.text("SELECT current_setting('session_replication_role') = 'origin'")))
 
 
 def newest_revision() -> str:

@@ -15,7 +15,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.items.shards import Shards
-from midas_pipelines.store.operations.clocks import keep_clock
+from midas_pipelines.store.operations.cursors import keep_clock
 from midas_pipelines.store.stock.checks import unexplained_stock
 from midas_pipelines.sync.clocks import hub_ahead
 from midas_pipelines.sync.orders.intake.poll import import_orders

@@ -6,13 +6,12 @@ import hashlib
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, Vault
 from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.storefront.bulk import insert_new
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.lines import CHANNEL
 from midas_pipelines.sync.orders.model.order_log import OrderContext
@@ -41,10 +40,8 @@ def quarantine_order(
         "reason": reason,
         "payload": vault.seal(storable(raw)),
     }
-    insert = postgresql_insert if database.is_postgresql else sqlite_insert
-    statement = insert(marketplace_orders).on_conflict_do_nothing().returning(_ORDERS.id)
     with database.writing() as connection:
-        new = connection.execute(statement, row).first() is not None
+        new = bool(insert_new(connection, marketplace_orders, [row], "id"))
         if not new and not _renew(connection, name, reason, row["payload"]):
             return None
         OrderContext(run_id).log_once(connection, name, "failed", reason)
