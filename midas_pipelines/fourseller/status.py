@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from midas_pipelines.fourseller.contract import next_statuses
-
 
 class OrderStatus(StrEnum):
     """The status of a marketplace order."""
@@ -55,8 +53,3 @@ def read_status(word: str | None) -> StatusWord:
 
 def _letters(word: str) -> str:
     return word if word.isalpha() and word.islower() else "".join(filter(str.isalpha, word.lower()))
-
-
-def may_follow(current: OrderStatus, following: OrderStatus) -> bool:
-    """Whether the contract lets an order go from `current` to `following`; staying is always allowed."""
-    return current is following or following.value in next_statuses()[current.value]

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.orders.customer_mail.send import send_mails
     from midas_pipelines.sync.orders.intake.pages import OrderReport
     from midas_pipelines.sync.orders.intake.poll import Window, import_orders
+    from midas_pipelines.sync.orders.model.state_machine import BACKWARD
     from midas_pipelines.sync.orders.status_sync import push_statuses, sync_statuses
     from midas_pipelines.sync.product_sync import Mode, ProductReport, sync_products
     from midas_pipelines.sync.progress import order_progress, report_progress

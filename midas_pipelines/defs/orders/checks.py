@@ -46,7 +46,7 @@ CHECKS = [
         order_statuses,
         "statuses_never_go_back",
         "No order is at an earlier status than one it has reached, unless a person resolved it so.",
-        lambda sync: engine.statuses_gone_back(sync.database),
+        lambda sync: engine.statuses_gone_back(sync.database, engine.BACKWARD),
         counted="orders",
         hint="Somebody changed `marketplace_orders.status` by hand: `midas orders show ID` shows its previous status.",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -268,30 +269,27 @@ def needing_a_person(database: Database) -> list[dict[str, Any]]:
     return _rows(database, query)
 
 
-def statuses_gone_back(database: Database) -> list[dict[str, Any]]:
-    """Orders with an earlier status than one that they had reached, unless a person has resolved that."""
+def statuses_gone_back(database: Database, backward: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Orders with an earlier status than one that they had reached, unless a person has resolved that.
+
+    Args:
+        database: the shop's.
+        backward: the pairs of a status and an earlier one, from the state machine's table.
+    """
     logs = order_processing_logs.c
-    ranks = {status: rank for rank, status in enumerate(("pending", "processing", "shipped", "delivered"))}
-    reached = (
-        sa.select(
-            logs.marketplace_order_id.label("order"),
-            sa.func.max(sa.case(ranks, value=logs.step)).label("rank"),
-            sa.func.max(sa.case((logs.step == "settled", 1), else_=0)).label("settled"),
-        )
-        .where(logs.step.in_([*ranks, "settled"]))
-        .group_by(logs.marketplace_order_id)
-        .subquery("reached")
-    )
-    words = {rank: status for status, rank in ranks.items()}
+    mine = logs.marketplace_order_id == _ORDERS.marketplace_order_id
+    gone_back = sa.or_(*(sa.and_(logs.step == before, _ORDERS.status == now) for before, now in backward))
+    settled = sa.exists().where(mine, logs.step == "settled").correlate(marketplace_orders)
     query = (
         sa.select(
             _ORDERS.marketplace_order_id.label("order"),
-            _ORDERS.status.label("stands_at"),
-            sa.case(words, value=reached.c.rank).label("had_reached"),
+            _ORDERS.status.label("status"),
+            logs.step.label("had_reached"),
         )
-        .join(reached, reached.c.order == _ORDERS.marketplace_order_id)
-        .where(reached.c.settled == 0, sa.case(ranks, value=_ORDERS.status) < reached.c.rank)
-        .order_by(_ORDERS.id.desc())
+        .join(order_processing_logs, mine)
+        .where(gone_back, ~settled)
+        .distinct()
+        .order_by(_ORDERS.marketplace_order_id.desc())
     )
     return _rows(database, query)
 

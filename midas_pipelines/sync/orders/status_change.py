@@ -18,7 +18,7 @@ from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.outbound import StatusUpdate, objection, shown
+from midas_pipelines.sync.orders.changes.outbound import StatusUpdate, shown, why_not_pushed
 from midas_pipelines.sync.orders.changes.pending import PendingUpdate
 from midas_pipelines.sync.orders.changes.recording import record_pushed
 from midas_pipelines.sync.orders.changes.shipments import ship_locked
@@ -27,7 +27,7 @@ from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.locking import lock_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.model.state_machine import Transition, local_status, transition
+from midas_pipelines.sync.orders.model.state_machine import TABLE, StatusDecision, decide, local_status
 from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses
 from midas_pipelines.sync.orders.stock.shipped import has_shipped
 
@@ -112,14 +112,15 @@ def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None
     if now is None:
         raise IllegalMove("The shop has deleted its order: its status cannot be set.")
     current = OrderStatus(now) if now in list(OrderStatus) else OrderStatus.PENDING
-    way = transition(current, goal)
-    if way in (Transition.LATE, Transition.ILLEGAL):
+    step = TABLE[current, goal]
+    if step in (StatusDecision.PUSH, StatusDecision.CONFLICT):
         raise IllegalMove(f"The order is {current.value}; no step leads from there to {goal.value}.")
     shipped = has_shipped(connection, row, now)
-    against = objection(OrderStatus(row.status), local_status(goal), shipped=shipped)
-    if against is not None:
-        raise IllegalMove(f"The order cannot be {goal.value}: {against.why}.")
-    if way is Transition.FORWARD:
+    channel, wanted = OrderStatus(row.status), local_status(goal)
+    decision = decide(wanted, channel, shipped=shipped, in_time=False)
+    if against := why_not_pushed(decision, wanted, channel):
+        raise IllegalMove(f"The order cannot be {goal.value}: {against}.")
+    if step is StatusDecision.FOLLOW:
         set_order_status(
             connection, row.local_order_id, status=local_status(goal), notes="Through the gateway"
         )
@@ -127,7 +128,7 @@ def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None
 
 async def _refund(context: SyncContext, row: sa.Row[Any]) -> StatusChanged:
     """Pushes a refund to 4Seller first; the shop's payment status is set when 4Seller shows it."""
-    if transition(OrderStatus(row.status), OrderStatus.REFUNDED) is not Transition.FORWARD:
+    if TABLE[OrderStatus(row.status), OrderStatus.REFUNDED] is not StatusDecision.FOLLOW:
         raise IllegalMove(f"The order is {row.status} already.")
     reason = None
     before = PendingUpdate(

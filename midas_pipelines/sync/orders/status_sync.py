@@ -14,12 +14,11 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.storefront.refusals import blame, in_words, set_aside
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.outbound import (
-    Objection,
     ShipmentToPush,
     StatusUpdate,
-    objection,
     shown,
     status_updates,
+    why_not_pushed,
 )
 from midas_pipelines.sync.orders.changes.pending import A_DAY, PendingUpdate, pending_updates
 from midas_pipelines.sync.orders.changes.recording import (
@@ -33,7 +32,7 @@ from midas_pipelines.sync.orders.changes.recording import (
 )
 from midas_pipelines.sync.orders.changes.shipments import count_shipments
 from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES
+from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, StatusDecision
 from midas_pipelines.sync.sync_log import logged_sync
 
 PREVIEW = 50
@@ -134,12 +133,13 @@ async def _push_order(
         report.note(order, why, problem=True)
         await asyncio.to_thread(record_bad_shipment, context, order, shipment_id, why)
     against = _objection(order) if order.moved else None
+    conflict = against is not None and order.decision is StatusDecision.CONFLICT
     through = True
     if against is not None:
         report.refused += 1
-        report.note(order, against.why, problem=True)
+        report.note(order, against, problem=True)
         await asyncio.to_thread(record_objection, context, order, against)
-    if against is None or not against.conflict:  # in a conflict nothing is pushed before a person decides
+    if not conflict:  # in a conflict nothing is pushed before a person decides
         goal = order.goal if order.moved and not against else None
         async with slots:
             through = await _push(context, client, order, goal, report)
@@ -147,17 +147,12 @@ async def _push_order(
         await asyncio.to_thread(close, context, order)
 
 
-def _objection(order: PendingUpdate) -> Objection | None:
+def _objection(order: PendingUpdate) -> str | None:
+    """Why the shop's status is not pushed; None when it may be."""
     refund = order.paid_back and order.current is not OrderStatus.REFUNDED
     if refund and order.goal not in SHIPPED_STATES:  # the refund replaces any other status
         return None
-    return objection(
-        order.current,
-        order.shop_status,
-        shipped=order.shipped,
-        known=order.known,
-        resolution=order.resolution,
-    )
+    return why_not_pushed(order.decision, order.shop_status, order.current)
 
 
 async def _push(

@@ -20,9 +20,9 @@ from midas_pipelines.sync.orders.model.state_machine import (
     ENDED,
     OPEN,
     SHIPPED_STATES,
-    Transition,
-    agree,
-    transition,
+    TABLE,
+    StatusDecision,
+    decide,
 )
 from midas_pipelines.sync.orders.status_sync import sync_statuses
 from midas_pipelines_tests.shop import add_product, rows
@@ -116,14 +116,14 @@ class Walk:
         self.world.faults()
         for order_id, was in before.items():
             now = desk.shop_status(self.world, order_id)
-            forward = was == "odd" or transition(OrderStatus(was), OrderStatus(now)) is Transition.FORWARD
+            forward = was == "odd" or TABLE[OrderStatus(was), OrderStatus(now)] is StatusDecision.FOLLOW
             assert now == was or forward, (was, now, self.done[order_id])
 
     def stands_forward(self, order_id: str) -> None:
         """Our row has not gone back since the last look, but by a person's word."""
         status = OrderStatus(desk.order(self.world, order_id).status)
-        way = transition(self.stood[order_id], status)
-        assert way in (Transition.SAME, Transition.FORWARD) or self.settled(order_id), (
+        way = TABLE[self.stood[order_id], status]
+        assert way in (StatusDecision.AGREE, StatusDecision.FOLLOW) or self.settled(order_id), (
             status,
             self.done[order_id],
         )
@@ -142,7 +142,9 @@ class Walk:
         if self.settled(order_id):
             return
         paid_back = there is OrderStatus.REFUNDED and shop not in OPEN  # its own word stays
-        assert row.exception or (row.status == there and (agree(shop, there) or paid_back)), done
+        assert row.exception or (
+            row.status == there and (decide(shop, there) is StatusDecision.AGREE or paid_back)
+        ), done
         unpushed = "SELECT 1 FROM order_shipments WHERE order_id = :id AND pushed_at IS NULL"
         waits = rows(self.world.database, unpushed, id=row.local_order_id)
         assert not waits or row.exception or there in ENDED, done

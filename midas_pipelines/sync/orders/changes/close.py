@@ -13,7 +13,7 @@ from midas_pipelines.storefront.orders import order_payment, order_status, set_o
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
-from midas_pipelines.sync.orders.model.state_machine import OPEN, SHIPPED_STATES, Transition, transition
+from midas_pipelines.sync.orders.model.state_machine import OPEN, SHIPPED_STATES, TABLE, StatusDecision
 from midas_pipelines.sync.orders.model.units import left_to_ship
 from midas_pipelines.sync.orders.stock.allocate import allocate_again
 from midas_pipelines.sync.orders.stock.release import order_lines, release_units
@@ -103,7 +103,7 @@ def ship_refunded_order(
         return False
     shop = order_status(connection, row.local_order_id)
     current = OrderStatus(shop) if shop in SHIPPED_STATES else OrderStatus.PENDING
-    changed = shop is not None and transition(current, status) is Transition.FORWARD
+    changed = shop is not None and TABLE[current, status] is StatusDecision.FOLLOW
     if changed:
         notes = f"4Seller: {status.value}, before the refund"
         set_order_status(connection, row.local_order_id, status=status.value, notes=notes)

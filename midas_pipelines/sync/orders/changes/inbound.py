@@ -29,7 +29,6 @@ from midas_pipelines.sync.orders.changes.missing_fields import (
     fill_missing_fields,
     missing_fields,
 )
-from midas_pipelines.sync.orders.changes.outbound import objection
 from midas_pipelines.sync.orders.changes.quarantine import alert_unknown_status, clear_unknown_status
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
@@ -44,10 +43,9 @@ from midas_pipelines.sync.orders.model.state_machine import (
     ENDED,
     OPEN,
     SHIPPED_STATES,
-    InboundDecision,
-    Transition,
-    decide_inbound,
-    transition,
+    TABLE,
+    StatusDecision,
+    decide,
 )
 from midas_pipelines.sync.orders.stock.shipped import has_shipped, shipments_on_record, shipped_after_end
 
@@ -167,19 +165,19 @@ def _follow_status(
     connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
 ) -> bool:
     current = OrderStatus(row.status)
-    match transition(current, sale.status):
-        case Transition.FORWARD:
+    match TABLE[current, sale.status]:
+        case StatusDecision.FOLLOW:
             return _advance(connection, row, current, sale, order_context)
-        case Transition.ILLEGAL:
+        case StatusDecision.CONFLICT:
             detail = f"4Seller reports {sale.status.value}, but the order is {current.value}: a person has to decide."
             find_conflict(connection, row, sale, "refused_transition", detail, order_context)
-        case Transition.LATE if (
+        case StatusDecision.PUSH if (
             current is OrderStatus.CANCELLED and sale.status in OPEN and _later(row, sale)
         ):
             detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: resolve it."
             find_conflict(connection, row, sale, "conflict", detail, order_context)
             _set(connection, row, status_word=sale.status_word)
-        case Transition.LATE:
+        case StatusDecision.PUSH:
             detail = f"4Seller reports {sale.status.value} again or late; the order stays {current.value}."
             order_context.log_once(connection, row.marketplace_order_id, "late", detail)
             if current is OrderStatus.REFUNDED and sale.status in SHIPPED_STATES:
@@ -198,9 +196,7 @@ def _agree_again(connection: sa.Connection, row: sa.Row[Any], current: OrderStat
         return
     shop = order_status(connection, row.local_order_id)
     end_conflict_if_over(connection, row, current, shop)
-    if (
-        decide_inbound(shop, current, shipped=False) is InboundDecision.AHEAD
-    ):  # such as a cancellation that was withdrawn
+    if decide(shop, current) is StatusDecision.PUSH:  # such as a cancellation that was withdrawn
         _mark_for_push(connection, row)
 
 
@@ -213,8 +209,7 @@ def end_conflict_if_over(
     if current in ENDED and shipped_after_end(connection, row, shop):
         return
     shipped = has_shipped(connection, row, shop)
-    against = objection(current, shop, shipped=shipped, known=True)
-    if against is None or not against.conflict:
+    if decide(shop, current, shipped=shipped) is not StatusDecision.CONFLICT:
         end_conflict(connection, row)
 
 
@@ -233,10 +228,9 @@ def _advance(
     count_late_shipments(connection, row, order_context)
     shop = order_status(connection, row.local_order_id)
     shipped = has_shipped(connection, row, shop) or (sale.status is OrderStatus.REFUNDED and sale.shipped)
-    reply = decide_inbound(shop, sale.status, shipped=shipped)
-    if sale.status is OrderStatus.CANCELLED and row.resolution == "cancelled" and shop == "cancelled":
-        reply = InboundDecision.STAY  # a person decided it
-    if reply is InboundDecision.CONFLICT and sale.status is OrderStatus.CANCELLED:
+    resolution = row.resolution if sale.status is OrderStatus.CANCELLED else None
+    reply = decide(shop, sale.status, shipped=shipped, resolution=resolution)
+    if reply is StatusDecision.CONFLICT and sale.status is OrderStatus.CANCELLED:
         detail = (
             "The marketplace cancelled the order, but the shop has shipped it: get the shipment back or have the "
             "cancellation withdrawn, then resolve the order."
@@ -251,7 +245,7 @@ def _advance(
     note = _move_shop_order(connection, row, sale, shop, reply, shipped=shipped)
     detail = f"{current.value} -> {sale.status.value}. {note}."
     order_context.log(connection, row.marketplace_order_id, sale.status.value, detail)
-    if reply is InboundDecision.CONFLICT:
+    if reply is StatusDecision.CONFLICT:
         detail = f"The shop has cancelled the order, and the marketplace reports {sale.status.value}: resolve the order."
         find_conflict(connection, row, sale, "conflict", detail, order_context)
     else:
@@ -285,7 +279,7 @@ def _move_shop_order(
     row: sa.Row[Any],
     sale: Sale,
     shop: str | None,
-    reply: InboundDecision,
+    reply: StatusDecision,
     *,
     shipped: bool,
 ) -> str:
@@ -296,10 +290,10 @@ def _move_shop_order(
     if sale.status is OrderStatus.REFUNDED:
         shipped_as = (sale.shipped_as or OrderStatus.SHIPPED) if shipped else None
         refund_shop_order(connection, row, shop, shipped_as=shipped_as, notes=note)
-    elif reply is InboundDecision.FOLLOW:
+    elif reply is StatusDecision.FOLLOW:
         set_order_status(connection, row.local_order_id, status=sale.status.value, notes=note)
         _set(connection, row, shop_status_since=None, push_after=None)
-    elif reply is InboundDecision.AHEAD:
+    elif reply is StatusDecision.PUSH:
         _mark_for_push(connection, row)
         return note + f"; the shop is further, at {shop}"
     return note

@@ -9,13 +9,11 @@ from midas_pipelines.fourseller.models import Order, Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.sync.orders.model.carriers import bare_number
 from midas_pipelines.sync.orders.model.state_machine import (
-    ENDED,
     ORDER_OF_EVENTS,
     SHIPPED_STATES,
-    Transition,
-    agree,
+    TABLE,
+    StatusDecision,
     path,
-    transition,
 )
 
 
@@ -36,45 +34,23 @@ class StatusUpdate:
     shipment: ShipmentToPush | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Objection:
-    """Why the shop's status is not pushed; in a `conflict` goods and money may disagree, and a person decides."""
-
-    why: str
-    conflict: bool = False
-
-
-def objection(
-    current: OrderStatus,
-    shop: str | None,
-    *,
-    shipped: bool,
-    known: bool = False,
-    resolution: str | None = None,
-) -> Objection | None:
-    """Why the shop's status must not be pushed to 4Seller; None when it may.
+def why_not_pushed(decision: StatusDecision, shop: str | None, channel: OrderStatus) -> str | None:
+    """Why the shop's status is not pushed to 4Seller, in words; None when it may be.
 
     Args:
-        current: the status at 4Seller.
+        decision: of `decide`.
         shop: the shop's own status.
-        shipped: whether goods of the order have left.
-        known: whether the lines of an ended order account for the shipped units: they shipped before it ended.
-        resolution: what a person decided about the last conflict.
+        channel: the status at 4Seller.
     """
-    if shop is None or agree(shop, current):
+    if decision in (StatusDecision.AGREE, StatusDecision.PUSH):
         return None
     if shop not in list(OrderStatus):
-        return Objection(f"the shop calls it {shop}, which is not a status of the marketplace")
-    goal = OrderStatus(shop)
-    if goal in SHIPPED_STATES and current is OrderStatus.REFUNDED and (known or resolution == "shipped"):
-        return None  # refunded after shipping: both statuses stay
-    if goal in SHIPPED_STATES and current in ENDED:
-        return Objection(f"the shop has sent what is {current.value} on the marketplace", conflict=True)
-    if goal is OrderStatus.CANCELLED and resolution != "cancelled" and (shipped or current in SHIPPED_STATES):
-        return Objection("the shop cancelled an order of which goods have left", conflict=True)
-    if transition(current, goal) not in (Transition.FORWARD, Transition.SAME):
-        return Objection(f"no step leads from {current.value} to {goal.value}")
-    return None
+        return f"the shop calls it {shop}, which is not a status of the marketplace"
+    if decision is StatusDecision.FOLLOW:
+        return f"no step leads from {channel.value} to {shop}"
+    if shop == "cancelled":
+        return "the shop cancelled an order of which goods have left"
+    return f"the shop has sent what is {channel.value} on the marketplace"
 
 
 def status_updates(
@@ -123,7 +99,8 @@ def shown(call: StatusUpdate, current: OrderStatus, answer: Order) -> StatusUpda
         answer: the order as it came back; an unknown status word does not count.
     """
     state = answer.state
-    ahead = state.known and transition(call.status, state.status) in (Transition.SAME, Transition.FORWARD)
+    relation = TABLE[call.status, state.status]
+    ahead = state.known and relation in (StatusDecision.AGREE, StatusDecision.FOLLOW)
     if call.status is OrderStatus.PROCESSING:  # 4Seller's UI has its own word for it
         ahead = ahead or "".join(filter(str.isalpha, state.word.lower())) == "inprocess"
     number = answer.tracking.number if answer.tracking is not None else None

@@ -19,7 +19,7 @@ from midas_pipelines.sync.orders.changes.outbound import ShipmentToPush
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tracking
 from midas_pipelines.sync.orders.model.exceptions import OrderException
-from midas_pipelines.sync.orders.model.state_machine import ENDED
+from midas_pipelines.sync.orders.model.state_machine import ENDED, StatusDecision, decide
 
 A_DAY = 86_400
 """Seconds after which a refused push is retried; it counts no attempts."""
@@ -54,6 +54,17 @@ class PendingUpdate:
     def open(self) -> bool:
         """Whether there is something to push; else only a past refusal is checked."""
         return bool(self.moved or self.shipments or self.invalid)
+
+    @property
+    def decision(self) -> StatusDecision:
+        """Which side has to change."""
+        return decide(
+            self.shop_status,
+            self.current,
+            shipped=self.shipped,
+            in_time=self.known,
+            resolution=self.resolution,
+        )
 
     @property
     def goal(self) -> OrderStatus | None:

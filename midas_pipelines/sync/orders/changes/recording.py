@@ -15,7 +15,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.close import end_order, refund_shop_order
 from midas_pipelines.sync.orders.changes.conflicts import raise_conflict
-from midas_pipelines.sync.orders.changes.outbound import Objection, StatusUpdate
+from midas_pipelines.sync.orders.changes.outbound import StatusUpdate
 from midas_pipelines.sync.orders.changes.pending import A_DAY, PUSHED_FIELDS, RETRY, PendingUpdate
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.exceptions import OrderException
@@ -24,9 +24,9 @@ from midas_pipelines.sync.orders.model.order_log import OrderContext, set_except
 from midas_pipelines.sync.orders.model.state_machine import (
     ENDED,
     SHIPPED_STATES,
-    Transition,
-    agree,
-    transition,
+    TABLE,
+    StatusDecision,
+    decide,
 )
 from midas_pipelines.sync.orders.stock.shipped import has_shipped, shipments_on_record
 
@@ -42,7 +42,7 @@ def record_pushed(context: SyncContext, order: PendingUpdate, call: StatusUpdate
     with context.database.writing() as connection:
         row = lock_order(connection, order.row_id)
         current = OrderStatus(row.status)
-        if transition(current, call.status) is Transition.FORWARD:
+        if TABLE[current, call.status] is StatusDecision.FOLLOW:
             _set(connection, order, status=call.status.value, status_word=call.status.value)
             detail = f"The shop's {current.value} -> {call.status.value} was pushed to 4Seller."
             order_context.log(connection, order.order_id, call.status.value, detail)
@@ -85,8 +85,7 @@ def close(context: SyncContext, order: PendingUpdate) -> None:
     with context.database.writing() as connection:
         row = lock_order(connection, order.row_id)
         now = order_status(connection, row.local_order_id)
-        paid_back_later = row.status == OrderStatus.REFUNDED and now in SHIPPED_STATES  # both statuses stay
-        if now is not None and not agree(now, OrderStatus(row.status)) and not paid_back_later:
+        if decide(now, OrderStatus(row.status), resolution=row.resolution) is not StatusDecision.AGREE:
             return
         if row.status != OrderStatus.REFUNDED and is_refunded(connection, row.local_order_id):
             return
@@ -103,21 +102,22 @@ def _still_as_seen(connection: sa.Connection, order: PendingUpdate) -> sa.Row[An
     return row if row.status == order.current.value else None
 
 
-def record_objection(context: SyncContext, order: PendingUpdate, against: Objection) -> None:
+def record_objection(context: SyncContext, order: PendingUpdate, why: str) -> None:
     """Records that the shop's status cannot be pushed: unmarks it and raises an exception."""
     with context.database.writing() as connection:
         row = _still_as_seen(connection, order)
         if row is None:
             return
-        detail = f"The shop says {order.shop_status}, 4Seller has {order.current.value}: {against.why}."
+        conflict = order.decision is StatusDecision.CONFLICT
+        detail = f"The shop says {order.shop_status}, 4Seller has {order.current.value}: {why}."
         same = sa.exists().where(orders.c.id == _ORDERS.local_order_id, orders.c.status == order.shop_status)
         statement = sa.update(marketplace_orders).where(_ORDERS.id == order.row_id, same)
         connection.execute(statement.values(shop_status_since=None))
-        step_name = "conflict" if against.conflict else "refused_transition"
+        step_name = "conflict" if conflict else "refused_transition"
         order_context_of(context).log(
             connection, order.order_id, step_name, f"{detail} A person has to decide."
         )
-        if against.conflict:
+        if conflict:
             raise_conflict(connection, row, f"{detail} Resolve the order.")
         else:
             set_exceptions(connection, order.row_id, add=(OrderException.REFUSED.value,))

@@ -12,7 +12,7 @@ from midas_pipelines.fourseller.models import Address
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.sync.orders.model.amounts import ZERO, extras, sound
 from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
-from midas_pipelines.sync.orders.model.state_machine import ORDER_OF_EVENTS, Transition, transition
+from midas_pipelines.sync.orders.model.state_machine import ORDER_OF_EVENTS, TABLE, StatusDecision
 
 FIELDS_OF = {
     "lines": ("lines", "lines_total"),
@@ -150,7 +150,7 @@ def _further(earlier: Sale, later: Sale) -> Sale:
     """The sale with the further status; one without a status word does not count."""
     if not (earlier.status_word and later.status_word):
         return later if later.status_word else earlier
-    return earlier if transition(later.status, earlier.status) is Transition.FORWARD else later
+    return earlier if TABLE[later.status, earlier.status] is StatusDecision.FOLLOW else later
 
 
 def _rank(shipped_as: OrderStatus | None) -> int:

@@ -1,6 +1,6 @@
-"""State machine of order statuses: forward only; late and illegal transitions are logged and ignored. Pure.
+"""The statuses of shop and marketplace: one table, from which each decision and the database's check are made. Pure.
 
-Marketplace and shop use the same five states; the shop records a refund as a payment status.
+Both sides use the same words; the shop records a refund as a payment status, and its order counts as cancelled.
 """
 
 from __future__ import annotations
@@ -10,33 +10,73 @@ from enum import StrEnum
 from midas_pipelines.fourseller.status import OrderStatus
 
 ORDER_OF_EVENTS = (OrderStatus.PENDING, OrderStatus.PROCESSING, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+SHIPPED_STATES = (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+OPEN = (OrderStatus.PENDING, OrderStatus.PROCESSING)
+ENDED = (OrderStatus.CANCELLED, OrderStatus.REFUNDED)
 
 
-class Transition(StrEnum):
-    """How a reported status relates to the current one."""
+class StatusDecision(StrEnum):
+    """What two statuses of one order mean for each other."""
 
-    SAME = "same"
-    FORWARD = "forward"
-    LATE = "late"  # already reached or passed
-    ILLEGAL = "illegal"  # not reachable; a person decides
+    AGREE = "agree"
+    FOLLOW = "follow"  # the second is further: the first follows
+    PUSH = "push"  # the first is further: it is pushed, and a report of the second is late
+    CONFLICT = "conflict"  # they contradict; a person decides
 
 
-def transition(current: OrderStatus, reported: OrderStatus) -> Transition:
-    """Classifies the transition from `current` to `reported`. Steps may be skipped: pending -> delivered is forward."""
-    if reported is current:
-        return Transition.SAME
-    if current is OrderStatus.REFUNDED:
-        return Transition.LATE
-    if reported is OrderStatus.REFUNDED:
-        return Transition.FORWARD
-    if current is OrderStatus.CANCELLED:
-        shipped = reported in (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
-        return Transition.ILLEGAL if shipped else Transition.LATE
-    if reported is OrderStatus.CANCELLED:
-        open_still = current in (OrderStatus.PENDING, OrderStatus.PROCESSING)
-        return Transition.FORWARD if open_still else Transition.ILLEGAL
-    ahead = ORDER_OF_EVENTS.index(reported) > ORDER_OF_EVENTS.index(current)
-    return Transition.FORWARD if ahead else Transition.LATE
+_GRID = """
+            pending  processing  shipped   delivered  cancelled  refunded
+pending     agree    follow      follow    follow     follow     follow
+processing  push     agree       follow    follow     follow     follow
+shipped     push     push        agree     follow     conflict   follow
+delivered   push     push        push      agree      conflict   follow
+cancelled   push     push        conflict  conflict   agree      follow
+refunded    push     push        push      push       push       agree
+"""
+_HEAD, *_ROWS = (line.split() for line in _GRID.strip().splitlines())
+TABLE: dict[tuple[OrderStatus, OrderStatus], StatusDecision] = {
+    (OrderStatus(first), OrderStatus(second)): StatusDecision(word)
+    for first, *words in _ROWS
+    for second, word in zip(_HEAD, words, strict=True)
+}
+"""For each status of the shop, or recorded before, and each of the marketplace, or reported now."""
+
+BACKWARD = [(before, now) for (before, now), word in TABLE.items() if word is StatusDecision.PUSH]
+"""Pairs of statuses of which an order never has the second after the first."""
+
+
+def decide(
+    shop: str | None,
+    channel: OrderStatus,
+    *,
+    shipped: bool = False,
+    in_time: bool = True,
+    resolution: str | None = None,
+) -> StatusDecision:
+    """Which side of an order has to change.
+
+    Args:
+        shop: the shop's status; None when it has deleted its order.
+        channel: the marketplace's.
+        shipped: whether goods of the order have left.
+        in_time: whether they left before the order ended.
+        resolution: what a person decided about the last conflict: shipped, cancelled or None.
+    """
+    gone = shipped or shop in SHIPPED_STATES or channel in SHIPPED_STATES
+    if shop is None:
+        return StatusDecision.AGREE
+    if channel is OrderStatus.REFUNDED and shop in SHIPPED_STATES:  # both statuses stay
+        paid = in_time or resolution == "shipped"
+        return StatusDecision.AGREE if paid else StatusDecision.CONFLICT
+    if channel is OrderStatus.REFUNDED and shop == "cancelled":
+        return StatusDecision.AGREE
+    if gone and (shop == "cancelled" or (channel is OrderStatus.CANCELLED and shop != "refunded")):
+        if shop != "cancelled" or resolution != "cancelled":
+            return StatusDecision.CONFLICT
+        return StatusDecision.PUSH if channel in OPEN else StatusDecision.AGREE
+    if shop not in list(OrderStatus):  # a word of the shop's own
+        return StatusDecision.FOLLOW
+    return TABLE[OrderStatus(shop), channel]
 
 
 def local_status(status: OrderStatus) -> str:
@@ -53,54 +93,8 @@ def payment_status(status: OrderStatus, *, paid: bool) -> str:
 
 def path(current: OrderStatus, goal: OrderStatus) -> list[OrderStatus]:
     """The legal steps from one status to another; empty when there are none."""
-    if transition(current, goal) is not Transition.FORWARD:
+    if TABLE[current, goal] is not StatusDecision.FOLLOW:
         return []
     if goal in ORDER_OF_EVENTS:
         return list(ORDER_OF_EVENTS[ORDER_OF_EVENTS.index(current) + 1 : ORDER_OF_EVENTS.index(goal) + 1])
     return [goal]
-
-
-SHIPPED_STATES = (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
-OPEN = (OrderStatus.PENDING, OrderStatus.PROCESSING)
-ENDED = (OrderStatus.CANCELLED, OrderStatus.REFUNDED)
-
-
-class InboundDecision(StrEnum):
-    """What the shop's order does about a status change on the marketplace."""
-
-    FOLLOW = "follow"  # change too
-    STAY = "stay"  # no change
-    AHEAD = "ahead"  # it is further: push its status to the marketplace
-    CONFLICT = "conflict"  # they contradict; a person decides
-
-
-def decide_inbound(shop: str | None, reported: OrderStatus, *, shipped: bool) -> InboundDecision:
-    """Decides what the shop's order does when the marketplace reports a status.
-
-    Args:
-        shop: the shop's own status; None when it has deleted its order.
-        reported: the marketplace's status.
-        shipped: whether goods of the order have left.
-    """
-    if shop is None:
-        return InboundDecision.STAY
-    if reported is OrderStatus.REFUNDED:
-        return InboundDecision.STAY if shipped or shop == local_status(reported) else InboundDecision.FOLLOW
-    if reported is OrderStatus.CANCELLED and shipped:
-        return InboundDecision.CONFLICT
-    if shop not in list(OrderStatus):
-        return InboundDecision.FOLLOW
-    match transition(OrderStatus(shop), reported):
-        case Transition.FORWARD:
-            return InboundDecision.FOLLOW
-        case Transition.SAME:
-            return InboundDecision.STAY
-        case Transition.LATE:
-            return InboundDecision.AHEAD
-        case _:
-            return InboundDecision.CONFLICT
-
-
-def agree(shop: str | None, current: OrderStatus) -> bool:
-    """Whether the shop's and the marketplace's status mean the same."""
-    return shop in (current.value, local_status(current))

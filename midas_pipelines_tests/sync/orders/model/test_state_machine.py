@@ -1,121 +1,132 @@
-"""The tables of status: what a report means, what the shop makes of it, what may be told. No database."""
+"""The one table of statuses, and that each other place agrees with it: the contract, the paths, the database's check."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
 import pytest
+import sqlalchemy as sa
 
-from midas_pipelines.fourseller.status import OrderStatus, may_follow
-from midas_pipelines.sync.orders.changes.outbound import objection, status_updates
-from midas_pipelines.sync.orders.model.state_machine import agree, decide_inbound, path, transition
+from midas_pipelines.fourseller.contract import next_statuses
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.orders.checks import statuses_gone_back
+from midas_pipelines.store.schema.tables import marketplace_orders, order_processing_logs
+from midas_pipelines.sync.orders.changes.outbound import status_updates, why_not_pushed
+from midas_pipelines.sync.orders.model.state_machine import BACKWARD, TABLE, StatusDecision, decide, path
 
-WORDS = [status.value for status in OrderStatus]  # pending processing shipped delivered cancelled refunded
-
-STEPS = {
-    "pending": "same forward forward forward forward forward",
-    "processing": "late same forward forward forward forward",
-    "shipped": "late late same forward illegal forward",
-    "delivered": "late late late same illegal forward",
-    "cancelled": "late late illegal illegal same forward",
-    "refunded": "late late late late late same",
-}
+STATUSES = list(OrderStatus)  # pending processing shipped delivered cancelled refunded
+ALL_PAIRS = pytest.mark.parametrize(("before", "after"), TABLE)
 
 
-@pytest.mark.parametrize(("standing", "row"), STEPS.items(), ids=STEPS)
-def test_what_each_report_means_for_an_order_that_stands_somewhere(standing: str, row: str) -> None:
-    found = [transition(OrderStatus(standing), OrderStatus(reported)).value for reported in WORDS]
-    assert found == row.split()
+def reachable(status: str) -> set[str]:
+    """The statuses that the contract lets an order reach from here, by any number of steps."""
+    found: set[str] = set()
+    while fresh := {after for one in {status, *found} for after in next_statuses()[one]} - found:
+        found |= fresh
+    return found
 
 
-NOTHING_HAS_LEFT: dict[str | None, str] = {
-    "pending": "stay follow follow follow follow follow",
-    "processing": "ahead stay follow follow follow follow",
-    "cancelled": "ahead ahead conflict conflict stay stay",
-    "refunded": "ahead ahead ahead ahead ahead follow",
-    "on-hold": "follow follow follow follow follow follow",
-    None: "stay stay stay stay stay stay",
-}
-GOODS_HAVE_LEFT: dict[str | None, str] = {
-    "pending": "stay follow follow follow conflict stay",
-    "processing": "ahead stay follow follow conflict stay",
-    "shipped": "ahead ahead stay follow conflict stay",
-    "delivered": "ahead ahead ahead stay conflict stay",
-    "cancelled": "ahead ahead conflict conflict conflict stay",
-    "on-hold": "follow follow follow follow conflict stay",
-    None: "stay stay stay stay stay stay",
-}
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_table_follows_exactly_where_the_contract_leads(status: OrderStatus) -> None:
+    follows = {after.value for after in STATUSES if TABLE[status, after] is StatusDecision.FOLLOW}
+    assert follows == reachable(status.value)
+    assert TABLE[status, status] is StatusDecision.AGREE
 
 
-@pytest.mark.parametrize(("shop", "row"), NOTHING_HAS_LEFT.items())
-def test_how_the_shop_answers_while_nothing_has_left(shop: str | None, row: str) -> None:
-    assert [
-        decide_inbound(shop, OrderStatus(reported), shipped=False).value for reported in WORDS
-    ] == row.split()
+@ALL_PAIRS
+def test_a_path_is_made_of_steps_of_the_contract(before: OrderStatus, after: OrderStatus) -> None:
+    steps = path(before, after)
+    assert bool(steps) is (TABLE[before, after] is StatusDecision.FOLLOW)
+    assert all(two.value in next_statuses()[one.value] for one, two in pairwise([before, *steps]))
+    assert steps[-1:] in ([], [after])
+    assert [call.status for call in status_updates(before, after)] == steps
 
 
-@pytest.mark.parametrize(("shop", "row"), GOODS_HAVE_LEFT.items())
-def test_how_the_shop_answers_once_goods_have_left(shop: str | None, row: str) -> None:
-    assert [
-        decide_inbound(shop, OrderStatus(reported), shipped=True).value for reported in WORDS
-    ] == row.split()
-
-
-AGREEING = {(word, word) for word in WORDS} | {("cancelled", "refunded")}
-
-
-@pytest.mark.parametrize("shop", [*WORDS, "on-hold", "Shipped", None])
-def test_the_shop_says_cancelled_of_what_was_paid_back_and_else_the_same_word(shop: str | None) -> None:
-    found = {(shop, standing) for standing in WORDS if agree(shop, OrderStatus(standing))}
-    assert found == {pair for pair in AGREEING if pair[0] == shop}
-
-
-@pytest.mark.parametrize("standing", list(OrderStatus))
-@pytest.mark.parametrize("goal", list(OrderStatus))
-def test_a_path_leads_there_by_moves_that_the_contract_allows(
-    standing: OrderStatus, goal: OrderStatus
+@ALL_PAIRS
+def test_what_may_be_pushed_needs_a_call_and_nothing_else_does(
+    before: OrderStatus, after: OrderStatus
 ) -> None:
-    moves = path(standing, goal)
-    assert bool(moves) is (STEPS[standing].split()[WORDS.index(goal)] == "forward")
-    assert all(may_follow(before, after) for before, after in pairwise([standing, *moves]))
-    assert moves[-1:] in ([], [goal])
-    assert [call.status for call in status_updates(standing, goal)] == moves
+    decision = decide(after.value, before)  # the marketplace has `before`, the shop `after`
+    pushed = why_not_pushed(decision, after.value, before) is None and decision is not StatusDecision.AGREE
+    assert pushed is (decision is StatusDecision.PUSH)
+    if pushed and after is not OrderStatus.REFUNDED:  # the shop's own word for it is not pushed as a status
+        assert status_updates(before, after)
 
 
-# What speaks against telling 4Seller, by where it stands (the rows) and by the shop's word (the columns).
-SHOPS_WORDS = ["pending", "processing", "shipped", "delivered", "cancelled", "refunded", "on-hold"]
-UNTOLD = {
-    "pending": "- - - - - - refused",
-    "processing": "refused - - - - - refused",
-    "shipped": "refused refused - - conflict - refused",
-    "delivered": "refused refused refused - conflict - refused",
-    "cancelled": "refused refused conflict conflict - - refused",
-    "refunded": "refused refused conflict conflict - - refused",
+@pytest.mark.both_databases
+def test_the_check_in_the_database_finds_what_the_table_calls_backward(shop: Database) -> None:
+    pairs = list(TABLE)
+    with shop.writing() as connection:
+        for number, (before, now) in enumerate(pairs):
+            order = {"channel": "fourseller", "marketplace_order_id": str(number), "status": now.value}
+            step = {"channel": "fourseller", "marketplace_order_id": str(number), "step": before.value}
+            connection.execute(sa.insert(marketplace_orders).values(order | {"outcome": "imported"}))
+            connection.execute(sa.insert(order_processing_logs).values(step))
+        settled = {"channel": "fourseller", "marketplace_order_id": str(pairs.index(BACKWARD[0]))}
+        connection.execute(sa.insert(order_processing_logs).values(settled | {"step": "settled"}))
+    found = statuses_gone_back(shop, BACKWARD)
+    expected = {(before.value, now.value) for before, now in BACKWARD[1:]}
+    assert {(row["had_reached"], row["status"]) for row in found} == expected
+    assert all((row["had_reached"], row["status"]) in expected for row in found)
+
+
+# shop's word -> the decision for each status of the marketplace, from pending to refunded
+NOTHING_SHIPPED: dict[str | None, str] = {
+    "pending": "agree follow follow follow follow follow",
+    "processing": "push agree follow follow follow follow",
+    "cancelled": "push push conflict conflict agree agree",
+    "refunded": "push push push push push agree",
+    "on-hold": "follow follow follow follow follow follow",
+    None: "agree agree agree agree agree agree",
 }
-UNTOLD_ONCE_LEFT = UNTOLD | {
-    "pending": "- - - - conflict - refused",
-    "processing": "refused - - - conflict - refused",
+SHIPPED: dict[str | None, str] = {
+    "pending": "agree follow follow follow conflict follow",
+    "processing": "push agree follow follow conflict follow",
+    "shipped": "push push agree follow conflict agree",
+    "delivered": "push push push agree conflict agree",
+    "cancelled": "conflict conflict conflict conflict conflict agree",
+    "refunded": "push push push push push agree",
+    "on-hold": "follow follow follow follow conflict follow",
+    None: "agree agree agree agree agree agree",
 }
 
 
-def judged(standing: str, shop: str | None, *, left: bool) -> str:
-    """`-` where it may be told, else how it is refused."""
-    against = objection(OrderStatus(standing), shop, shipped=left)
-    return "-" if against is None else "conflict" if against.conflict else "refused"
+@pytest.mark.parametrize("shipped", [False, True])
+def test_goods_that_have_left_turn_a_cancellation_into_a_conflict(shipped: bool) -> None:
+    for shop, row in (SHIPPED if shipped else NOTHING_SHIPPED).items():
+        assert [decide(shop, status, shipped=shipped).value for status in STATUSES] == row.split(), shop
 
 
-@pytest.mark.parametrize("standing", WORDS)
-def test_what_may_not_be_told(standing: str) -> None:
-    while_open = [judged(standing, shop, left=False) for shop in SHOPS_WORDS]
-    once_left = [judged(standing, shop, left=True) for shop in SHOPS_WORDS]
-    assert while_open == UNTOLD[standing].split()
-    assert once_left == UNTOLD_ONCE_LEFT[standing].split()
-    assert judged(standing, None, left=True) == "-"  # the shop has deleted its order
+RESOLVED = [
+    # a person said that it counts as cancelled: the shop's cancellation is pushed, or both statuses stay
+    ("cancelled", OrderStatus.PROCESSING, "cancelled", StatusDecision.PUSH),
+    ("cancelled", OrderStatus.SHIPPED, "cancelled", StatusDecision.AGREE),
+    ("cancelled", OrderStatus.CANCELLED, "cancelled", StatusDecision.AGREE),
+    ("shipped", OrderStatus.CANCELLED, "cancelled", StatusDecision.CONFLICT),  # the shop shipped afterwards
+    # goods that left after a refund are a conflict until a person says that they count as shipped
+    ("shipped", OrderStatus.REFUNDED, None, StatusDecision.CONFLICT),
+    ("shipped", OrderStatus.REFUNDED, "shipped", StatusDecision.AGREE),
+]
 
 
-@pytest.mark.parametrize("standing", WORDS)
-@pytest.mark.parametrize("shop", WORDS)
-def test_what_may_be_told_needs_a_call_exactly_where_the_two_differ(standing: str, shop: str) -> None:
-    if judged(standing, shop, left=False) == "-":
-        differ = not agree(shop, OrderStatus(standing))
-        assert bool(status_updates(OrderStatus(standing), OrderStatus(shop))) is differ
+@pytest.mark.parametrize(("shop", "channel", "resolution", "decision"), RESOLVED)
+def test_a_persons_resolution_ends_a_conflict(
+    shop: str, channel: OrderStatus, resolution: str | None, decision: StatusDecision
+) -> None:
+    assert decide(shop, channel, shipped=True, in_time=False, resolution=resolution) is decision
+
+
+@pytest.mark.parametrize(
+    ("shop", "channel", "why"),
+    [
+        ("on-hold", OrderStatus.PENDING, "calls it on-hold"),
+        ("pending", OrderStatus.SHIPPED, "no step leads from shipped to pending"),
+        ("cancelled", OrderStatus.SHIPPED, "of which goods have left"),
+        ("shipped", OrderStatus.CANCELLED, "has sent what is cancelled"),
+        ("shipped", OrderStatus.PENDING, None),
+    ],
+)
+def test_a_status_that_is_not_pushed_has_a_reason(shop: str, channel: OrderStatus, why: str | None) -> None:
+    found = why_not_pushed(decide(shop, channel), shop, channel)
+    assert (found is None) if why is None else (why in str(found))
