@@ -16,8 +16,8 @@ from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, still_holds
-from midas_pipelines.sync.listings.identity import Known
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.listings.scan import Scanned, chunks, scan
 from midas_pipelines.sync.orders.intake.poll import import_orders

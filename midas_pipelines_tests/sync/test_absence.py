@@ -9,7 +9,7 @@ import pytest
 
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.sandbox.state import Json, Refused, State
-from midas_pipelines.sync.listings.identity import meant, owner
+from midas_pipelines.sync.listings.adopt import meant, owner
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World

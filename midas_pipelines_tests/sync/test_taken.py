@@ -10,8 +10,7 @@ import pytest
 
 from midas_pipelines.fourseller.models import Product, ProductDraft
 from midas_pipelines.store.items.claims import Mapping
-from midas_pipelines.sync.listings.accepted import not_taken
-from midas_pipelines.sync.listings.hub_form import alike
+from midas_pipelines.sync.listings.diff import alike, not_taken
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.shop import add_image, add_product, value
 from midas_pipelines_tests.sync.world import World

@@ -19,8 +19,8 @@ from midas_pipelines.storefront.types import utc_now
 
 def acknowledge(
     connection: sa.Connection, outcomes: Sequence[PushOutcome], *, most_attempts: int
-) -> list[PushOutcome]:
-    """Writes each outcome to its mapping and ends the claim; returns those to be written later.
+) -> tuple[list[PushOutcome], list[PushOutcome]]:
+    """Writes each outcome to its mapping and ends the claim; returns them as written, and those to be written later.
 
     A mapping row that the shop's own transaction holds is not waited for (see `mappings.unlocked`). An outcome
     whose claim another one has followed is not written; what it sent may have arrived after what the other claim sent,
@@ -36,8 +36,15 @@ def acknowledge(
     def write(part: Sequence[PushOutcome]) -> None:
         _write(connection, part, most_attempts)
 
-    write_each(connection, mine, write, lambda bad, why: write([_quarantined(connection, bad, why)]))
-    return [outcome for outcome in outcomes if outcome.mapping.id not in numbers]
+    refused: dict[int, PushOutcome] = {}
+
+    def quarantine(bad: PushOutcome, why: Exception) -> None:
+        refused[bad.mapping.id] = _quarantined(connection, bad, why)
+        write([refused[bad.mapping.id]])
+
+    write_each(connection, mine, write, quarantine)
+    written = [refused.get(one.mapping.id, one) for one in outcomes if one.mapping.id in numbers]
+    return written, [one for one in outcomes if one.mapping.id not in numbers]
 
 
 def _claim_numbers(connection: sa.Connection, ids: list[int]) -> dict[int, int]:
@@ -163,6 +170,8 @@ def _acknowledgement(outcome: PushOutcome, most_attempts: int) -> dict[str, obje
             values["next_attempt_at"] = Later(math.ceil(wait))
         if outcome.vanished:
             values |= FORGOTTEN
+            if outcome.pinned_fields is not None:
+                values["pinned_fields"] = outcome.pinned_fields
     else:
         values |= _done(outcome)
     if outcome.fourseller_product_id is not None:  # it exists, whatever the result of the rest

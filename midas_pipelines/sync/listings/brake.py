@@ -1,20 +1,186 @@
-"""Counts harmful changes for the brake: those that zero, remove, reprice or relist, and how many are too many.
+"""The brake of every push: counts changes that zero, remove, reprice or relist, and holds them above the limit.
 
-A wrong import in the shop looks like any other change; ten thousand listings at zero are a lost day. A person overrides
-the brake with an approved plan (`approved_plan.py`).
+A wrong import in the shop looks like any other change; ten thousand listings at zero are a lost day. The brake counts
+everything that waits, and in a long-running worker everything sent within a minute. All changes of a kind of harm above
+the limit wait while all others go on, until a person approves a plan (`approved_plan.py`) or the shop reverts them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Dict
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
+from midas_pipelines.notify.alerts import clear_alert, raise_alert
+from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.claims import Mapping
 from midas_pipelines.store.items.mappings import WAS_LISTED
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.sync.listings.plan import Action, Change
+from midas_pipelines.sync.listings.plan import Action, Change, only_quantity
+from midas_pipelines.sync.listings.scan import chunks
+from midas_pipelines.sync.push_counts import BRAKED
+
+WINDOW_SECONDS = 60.0
+"""How long a harmful change counts after it was last met."""
+
+HELD_SECONDS = 30
+"""When a held change is checked again; shorter than the window, so that it keeps counting."""
+
+ALERT, SUBJECT = "brake", "brake"
+
+SHOWN = {
+    "zeroed": "acked_quantity",
+    "removed": "fourseller_product_id",
+    "repriced": "acked_price",
+    "relisted": "fourseller_product_id",
+}
+"""By kind of harm, the observed column that changes once it is sent."""
+
+log = logging.getLogger(__name__)
+
+
+class _Met(NamedTuple):
+    """A harmful change: when it was last met, and what 4Seller showed then."""
+
+    at: float
+    shown: object
+
+
+class RollingBrake:
+    """Counts one worker's changes as they come; used by one thread at a time. Times are seconds on one clock."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._harm: dict[tuple[int, str], _Met] = {}  # by item and kind of harm
+        self._weighed: dict[int, int] = {}
+        self._last_whole = -WINDOW_SECONDS
+        self._alerted: bool | None = None  # whether an alert is open; an earlier worker may have raised it
+        self._excess: Counter[str] | None = None
+
+    @property
+    def engaged(self) -> bool:
+        """Whether harmful changes wait now."""
+        return self._excess is not None
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it is off, and staff know."""
+        return not self.engaged and self._alerted is False
+
+    def weigh_all(self, now: float) -> None:
+        """Counts everything that waits, for a push that runs once; keeps the alert."""
+        if enough_dirty(self._database, self._settings.brake_items):
+            self._weigh(None, now)
+        self._excess = self._too_much()
+        if self.engaged or not self._harm:  # else another worker may hold the changes of the alert
+            self.alert()
+
+    def look_ahead(self, versions: Dict[int, int], now: float, *, more: bool) -> None:
+        """Counts what waits before any of it is claimed, so that no part of a large change is sent before all of it is known.
+
+        Args:
+            versions: the items that wait, each with its version.
+            now: the moment.
+            more: whether others wait behind them: then everything that waits is counted, once per window.
+        """
+        self._forget(now)
+        if more and now - self._last_whole >= WINDOW_SECONDS:
+            self._last_whole = now
+            self._weigh(None, now)
+        elif len(fresh := self._unweighed(versions)) >= self._settings.brake_items:
+            self._weigh(fresh, now)
+        self._weighed = dict(versions)
+        if self._alerted is not False and self._too_much() is None:
+            self._weigh(None, now)  # before an alert is closed: another worker may hold its changes
+        self._excess = self._too_much()
+
+    def hold(self, changes: list[Change], now: float) -> list[Change]:
+        """The changes, with a wait for each harmful one while the brake is on. Writes nothing: it is called in a claim."""
+        self._note(changes, now)
+        self._excess = self._too_much()
+        return [self._held(change) for change in changes] if self.engaged else changes
+
+    def _unweighed(self, versions: Dict[int, int]) -> list[int]:
+        return [item for item, version in versions.items() if self._weighed.get(item) != version]
+
+    def _weigh(self, ids: Sequence[int] | None, now: float) -> None:
+        limit = self._settings.title_limit
+        for changes in chunks(self._database, title_limit=limit, ids=ids, dirty_only=True, listed_only=True):
+            self._note(changes, now)
+
+    def _note(self, changes: Iterable[Change], now: float) -> None:
+        for change in changes:
+            what = harm_of(change)
+            if change.action is not Action.WAIT:
+                self._take_back(change.mapping, but=what)
+            if what is not None:
+                self._harm[change.mapping.id, what] = _Met(now, getattr(change.mapping, SHOWN[what]))
+
+    def _take_back(self, mapping: Mapping, *, but: str | None) -> None:
+        """Drops the item's harmful changes that are no longer planned and were never sent; sent ones still count."""
+        for what, column in SHOWN.items():
+            met = self._harm.get((mapping.id, what))
+            if what != but and met is not None and met.shown == getattr(mapping, column):
+                del self._harm[mapping.id, what]
+
+    def _forget(self, now: float) -> None:
+        self._harm = {key: met for key, met in self._harm.items() if now - met.at < WINDOW_SECONDS}
+
+    def _too_much(self) -> Counter[str] | None:
+        """The kinds of harm above the limit, with their counts."""
+        counts = Counter(what for _, what in self._harm)
+        few, percent = self._settings.brake_items, self._settings.brake_percent
+        excess = {
+            what: count
+            for what, count in counts.items()
+            if count >= few and exceeds(self._database, count, percent)
+        }
+        return Counter(excess) if excess else None
+
+    @property
+    def message(self) -> str | None:
+        """Why changes are held, and what to do; None while the brake is off."""
+        if self._excess is None:
+            return None
+        return (
+            f"The brake is on: at once {harm_in_words(self._excess)}, more than {self._settings.brake_percent} % of what is on "
+            "4Seller. These wait; everything else goes on. To send them, write the plan with `midas sync products "
+            "--full --plan FILE`, read it, and apply it with `midas sync products --apply FILE`. To stop them, correct "
+            "right in the shop."
+        )
+
+    def alert(self) -> None:
+        """Alerts staff once when the brake goes on, and closes the alert when it is off again."""
+        if self.engaged is self._alerted:
+            return
+        text = self.message
+        if text is not None:
+            log.warning(text)
+        with self._database.writing() as connection:
+            if text is None:
+                clear_alert(connection, kind=ALERT, subject=SUBJECT)
+            else:
+                raise_alert(connection, kind=ALERT, subject=SUBJECT, text=text)
+        self._alerted = self.engaged
+
+    def _held(self, change: Change) -> Change:
+        """The change, or as much of it as may be sent now: of a new price at least the quantity with it."""
+        excess = self._excess or Counter[str]()
+        price_held = "repriced" in excess and reprices(change)
+        what = harm_of(change)
+        if not price_held and what not in excess:
+            return change
+        only_price = what not in excess or what == "repriced"
+        if only_price and change.quantity != change.mapping.acked_quantity:
+            return only_quantity(change)
+        return Change(change.mapping, Action.WAIT, reason=BRAKED)
 
 
 class BrakeEngaged(ExpectedError):
@@ -41,7 +207,7 @@ def reprices(change: Change) -> bool:
     return change.action is Action.UPDATE and known is not None and (draft is None or draft.price != known)
 
 
-def harm_in_words(counts: Mapping[str, int]) -> str:
+def harm_in_words(counts: Dict[str, int]) -> str:
     """Counts of harmed items as part of a sentence: `12 would be zeroed, 3 would be repriced`."""
     return ", ".join(f"{count} would be {what}" for what, count in counts.items() if count)
 

@@ -9,11 +9,29 @@ from decimal import Decimal
 from typing import Any
 
 from midas_pipelines.fourseller.models import Attributes, Image, Inventory, Product, ProductDraft, Shipping
-from midas_pipelines.storefront.catalog import ShopItem
-from midas_pipelines.sync.listings.identity import identity
+from midas_pipelines.storefront.catalog import ItemKey, ShopItem
 
 LONGEST_SKU, LONGEST_TITLE = 100, 500
 """Characters that the contract lets a SKU and a title have."""
+
+SOURCE = "midastechnical"
+"""The mark the contract asks for in a product's metadata."""
+
+NOT_ON_SALE = frozenset(
+    [
+        "inactive",
+        "draft",
+        "archived",
+        "deleted",
+        "removed",
+        "disabled",
+        "suspended",
+        "paused",
+        "ended",
+        "hidden",
+    ]
+)
+"""Words of hubs for a product that nobody can buy; any other word counts as active."""
 
 VARIANT_ATTRIBUTES = {"color": "color", "colour": "color", "size": "size"}
 
@@ -70,6 +88,11 @@ def draft(item: ShopItem, quantity: int, price: Decimal) -> ProductDraft:
     )
 
 
+def identity(key: ItemKey) -> dict[str, Any]:
+    """The metadata that marks a product as ours, with its item."""
+    return {"source": SOURCE, "product_id": key[0], "variant_id": key[1]}
+
+
 def _option_attribute(item: ShopItem) -> dict[str, str]:
     if item.option is None:
         return {}
@@ -101,9 +124,14 @@ def content(product: ProductDraft | Product) -> dict[str, Any]:
         "images": [(image.url, image.alt or None) for image in product.images or []],
         "attributes": _measures(product.attributes, ("weight", "dimensions", "color", "size")),
         "shipping": _measures(product.shipping, ("weight", "dimensions")),
-        "status": product.status,
+        "status": _sale_status(product.status),
     }
     return _without_nothing(fields)
+
+
+def _sale_status(word: str | None) -> str:
+    """`active` for whatever a hub calls a product on sale."""
+    return word if word is not None and word.casefold() in NOT_ON_SALE else "active"
 
 
 def _plain(number: object) -> str | None:

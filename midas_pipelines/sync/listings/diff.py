@@ -1,25 +1,38 @@
-"""Compares a listing with the desired state, field by field, and finds which side changed. Pure.
+"""Compares what 4Seller shows with what the shop wants and with what was confirmed, field by field. Pure.
 
 The base of the comparison is what 4Seller last confirmed: a field that differs from it was edited on 4Seller; one that
-does not is a change of the shop's that is still on its way. Where the last acknowledged value is unknown, because a write of ours may or may
-not have arrived, no difference counts as an edit. A price or quantity that 4Seller does not show is no edit.
+does not is a change of the shop's that is still on its way. Where the last acknowledged value is unknown, because a write
+of ours may or may not have arrived, no difference counts as an edit. What 4Seller does not show is no edit either.
+
+Hubs keep content in a form of their own: other capitals, images at other URLs, HTML removed. `observed_hash` of a mapping
+is the form in which 4Seller last showed the item, in its answer to our write or in a list; `acked_hash` is what we sent
+for it. While the form stays, nothing was edited.
 """
 
 from __future__ import annotations
 
+import html
+import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any, TypeVar
 
-from midas_pipelines.fourseller.models import Product, ProductDraft
+from midas_pipelines.fourseller.models import InventoryLevel, Product, ProductDraft
+from midas_pipelines.fourseller.spelling import folded
 from midas_pipelines.store.items.claims import Mapping
 from midas_pipelines.storefront.types import to_cents
-from midas_pipelines.sync.listings.content import content, content_hash
-from midas_pipelines.sync.listings.hub_form import is_confirmed, keeps_form, priced
+from midas_pipelines.sync.listings.content import NOT_ON_SALE, content, content_hash
 from midas_pipelines.sync.listings.pins import CONTENT, draft_quantity, followed, overlaid, pin
 from midas_pipelines.sync.listings.plan import Change
 from midas_pipelines.sync.orders.model.amounts import LARGEST_AMOUNT
 
 LONGEST_SHOWN = 60
+PARTS = frozenset({*CONTENT, "sku"})
+OPTIONAL = frozenset({"category", "brand"})
+"""Parts that a draft may lack; where a hub leaves out others, it does not show all it has."""
+
+TAG = re.compile(r"<[^>]*>")
+Listed = TypeVar("Listed", Product, ProductDraft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,34 +51,45 @@ def differences(change: Change, product: Product) -> list[Difference]:
     draft, mapping = change.draft, change.mapping
     assert draft is not None
     found = []
-    if product.price is None or product.price != draft.price:
-        found.append(
-            Difference(
-                "price",
-                str(draft.price),
-                str(product.price),
-                price_edited(mapping, product),
-                product.price is not None,
-            )
-        )
-    quantity = shown_quantity(product)
+    price, quantity = product.price, shown_quantity(product)
+    if price != draft.price:
+        edited = price_edited(mapping, product)
+        found.append(Difference("price", str(draft.price), str(price), edited, price is not None))
     if quantity != change.quantity:
         # Acknowledged values are cleared where they have to be sent again.
         edited = None not in (quantity, mapping.acked_quantity) and quantity != mapping.acked_quantity
         found.append(
             Difference("quantity", str(change.quantity), str(quantity), edited, quantity is not None)
         )
-    unseen = {name: getattr(draft, name) for name in product.unseen & set(CONTENT)}
-    same = content_hash(priced(product, draft.price).model_copy(update=unseen)) == change.content_hash
-    if not same and not (keeps_form(mapping, product) and is_confirmed(mapping, draft)):
-        shop, fourseller = _parts(draft, product)
+    if not _same_content(change, product, draft):
+        shop, fourseller = _parts(draft, filled(product, draft))
         found.append(Difference("content", shop, fourseller, content_edited(mapping, product)))
     return found
 
 
+def _same_content(change: Change, product: Product, draft: ProductDraft) -> bool:
+    shown = filled(product, draft)
+    if content_hash(priced(shown, draft.price)) == change.content_hash:
+        return True
+    if hidden(product):  # too little to know its form again by
+        return alike(draft, shown)
+    return keeps_form(change.mapping, product) and is_confirmed(change.mapping, draft)
+
+
+def hidden(product: Product) -> frozenset[str]:
+    """The parts of its content that 4Seller does not show, or not readably."""
+    left_out = PARTS - product.model_fields_set
+    return (product.unseen & PARTS) | (left_out if left_out - OPTIONAL else frozenset())
+
+
+def filled(product: Product, draft: ProductDraft) -> Product:
+    """The product with the parts that 4Seller does not show as they should be."""
+    return product.model_copy(update={name: getattr(draft, name) for name in hidden(product)})
+
+
 def content_edited(mapping: Mapping, product: Product) -> bool:
     """Whether its content was edited on 4Seller, price and quantity apart."""
-    if mapping.acked_hash is None or product.unseen & set(CONTENT) or keeps_form(mapping, product):
+    if mapping.acked_hash is None or hidden(product) or keeps_form(mapping, product):
         return False
     return mapping.acked_hash != content_hash(priced(product, mapping.acked_price))
 
@@ -86,7 +110,7 @@ def seen(mapping: Mapping, product: Product) -> dict[str, object]:
     words = content_hash(priced(product, price))
     same = price == mapping.acked_price and words != mapping.acked_hash and keeps_form(mapping, product)
     shown: dict[str, object] = {
-        "acked_hash": mapping.acked_hash if same or product.unseen & set(CONTENT) else words,
+        "acked_hash": mapping.acked_hash if same or hidden(product) else words,
         "acked_price": storable(price),
         "acked_quantity": shown_quantity(product),
     }
@@ -126,16 +150,95 @@ def _parts(draft: ProductDraft, product: Product) -> tuple[str, str]:
     """The parts that differ, each side's in short."""
     ours, theirs = content(draft), content(product)
     names = [
-        name
-        for name in sorted({*ours, *theirs} - {"price"})
-        if _same(ours.get(name)) != _same(theirs.get(name))
+        name for name in sorted({*ours, *theirs} - {"price"}) if str(ours.get(name)) != str(theirs.get(name))
     ]
     return _shown(names, ours), _shown(names, theirs)
 
 
-def _same(value: object) -> str:
-    return str(value)
-
-
 def _shown(names: list[str], values: dict[str, object]) -> str:
     return "; ".join(f"{name}: {str(values.get(name, '(none)'))[:LONGEST_SHOWN]}" for name in names)
+
+
+# 4Seller's own form of our content
+
+
+def form(product: Product) -> str:
+    """Hash of the content that 4Seller shows, price and quantity apart."""
+    return content_hash(priced(product, None))
+
+
+def priced(listed: Listed, price: Decimal | None) -> Listed:
+    """The same at another price."""
+    return listed.model_copy(update={"price": price})
+
+
+def keeps_form(mapping: Mapping, product: Product) -> bool:
+    """Whether 4Seller still shows its form of the acknowledged content."""
+    return mapping.acked_hash is not None and mapping.observed_hash == form(product)
+
+
+def is_confirmed(mapping: Mapping, draft: ProductDraft) -> bool:
+    """Whether the draft's content is the one that 4Seller confirmed, whatever its price."""
+    return mapping.acked_hash == content_hash(priced(draft, mapping.acked_price))
+
+
+def alike(draft: ProductDraft, product: Product) -> bool:
+    """Whether the product may be 4Seller's form of the draft: same letters and digits, same number of images."""
+    ours, theirs = content(priced(draft, None)), content(priced(product, None))
+    return bool(_bare(ours) == _bare(theirs))
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _bare(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return len(value)
+    text = folded(TAG.sub(" ", html.unescape(str(value))))
+    return "".join(character for character in text if character.isalnum())
+
+
+# 4Seller's answer to a write: a 2xx is no proof, the body shows what was applied
+
+
+def not_taken(draft: ProductDraft, answer: Product, before: Mapping) -> str | None:
+    """The differences between the answer and what was sent, in words for the operator; None when all was applied.
+
+    Price and quantity have to be as sent, and what was sent as active has to be on sale, whatever 4Seller calls that
+    ("live", "published"). Content and images may come back in 4Seller's own form, but not as
+    they were `before` the write. A field missing in the answer is not checked.
+    """
+    quantity = draft_quantity(draft)
+    other = []
+    if answer.price is not None and answer.price != draft.price:
+        other.append(f"the price {answer.price} for {draft.price}")
+    if shown_quantity(answer) not in (None, quantity):
+        other.append(f"the quantity {shown_quantity(answer)} for {quantity}")
+    if draft.status == "active" and (answer.status or "").casefold() in NOT_ON_SALE:
+        other.append(f"the status {(answer.status or '')[:30]} for {draft.status}")
+    if not content_taken(draft, answer, before):
+        other.append("the old content and images")
+    return _sentence(other)
+
+
+def content_taken(draft: ProductDraft, answer: Product, before: Mapping) -> bool:
+    """Whether the answer shows new content where new content was sent."""
+    if before.acked_hash is None or is_confirmed(before, draft) or alike(draft, filled(answer, draft)):
+        return True
+    as_sent_before = content_hash(priced(answer, before.acked_price)) == before.acked_hash
+    return not keeps_form(before, answer) and not as_sent_before
+
+
+def shown_form(draft: ProductDraft, answer: Product) -> str | None:
+    """The form of the answer; None where it is as sent, or shows too little: the next list will show it."""
+    sent = content_hash(priced(draft, None))
+    return None if hidden(answer) or form(answer) == sent else form(answer)
+
+
+def quantity_not_taken(quantity: int, answer: InventoryLevel) -> str | None:
+    """The same for a quantity alone."""
+    shown = answer.quantity
+    return None if shown in (None, quantity) else _sentence([f"the quantity {shown} for {quantity}"])
+
+
+def _sentence(other: list[str]) -> str | None:
+    return f"4Seller accepted the write but shows {', '.join(other)}; it is sent again." if other else None

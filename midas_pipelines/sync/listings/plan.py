@@ -1,16 +1,20 @@
-"""Decides how to change one item on 4Seller: `plan` is pure, `push.py` applies it."""
+"""Decides how to change one item on 4Seller: `plan` is pure, `Planner` reads what it needs, `push.py` applies it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+import sqlalchemy as sa
+
 from midas_pipelines.fourseller.models import ProductDraft
 from midas_pipelines.store.items.claims import Mapping
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.store.stock.rules import NO_RULE, Rule
-from midas_pipelines.storefront.catalog import ShopItem
+from midas_pipelines.store.stock.rules import NO_RULE, Rule, read_rules
+from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items
+from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.listings.content import content_hash, draft, title, unlistable
 from midas_pipelines.sync.listings.pins import overlaid, pinned_quantity
@@ -103,6 +107,33 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
     return Change(mapping, action, wanted, digest, quantity, guarded=_guarded(mapping, rule))
 
 
+class Planner:
+    """Items of the shop with their rules, read together in a fixed number of queries.
+
+    Args:
+        connection: read once, here.
+        keys: the items.
+        title_limit: the longest title 4Seller takes, in characters.
+    """
+
+    def __init__(self, connection: sa.Connection, keys: Iterable[ItemKey], title_limit: int) -> None:
+        self._items = read_items(connection, list(keys), has_status=has_product_status(connection))
+        self._rules = read_rules(connection, {key: item.category_id for key, item in self._items.items()})
+        self.title_limit = title_limit
+
+    def item(self, mapping: Mapping) -> ShopItem | None:
+        """The item as the shop has it; None when it is gone or now has variants."""
+        return self._items.get(mapping.key)
+
+    def rule(self, mapping: Mapping) -> Rule:
+        """The item's merged rules."""
+        return self._rules.get(mapping.key, NO_RULE)
+
+    def plan(self, mapping: Mapping) -> Change:
+        """What the item needs."""
+        return plan(mapping, self.item(mapping), self.title_limit, self.rule(mapping))
+
+
 def _unfit_price(item: ShopItem, rule: Rule) -> str | None:
     price = channel_price(item.price, rule)
     why = unfit(mappings.c.acked_price, price)
@@ -110,7 +141,7 @@ def _unfit_price(item: ShopItem, rule: Rule) -> str | None:
 
 
 def _guarded(mapping: Mapping, rule: Rule) -> frozenset[str]:
-    fields = ("price", "content")
+    fields = ("price", "content", "listing")
     own = {field for field in fields if rule.policy(field, mapping.policy_override) != "source_wins"}
     return frozenset(own | set(mapping.pinned_fields or {}))
 
@@ -134,10 +165,7 @@ def only_quantity(change: Change) -> Change:
     """The part of a change that an inventory push may send; the rest stays dirty for the product sync."""
     if change.action in (Action.UPDATE, Action.QUANTITY):
         same = change.quantity == change.mapping.acked_quantity
-        action = Action.NOTHING if same else Action.QUANTITY
-        return Change(
-            change.mapping, action, change.draft, change.content_hash, change.quantity, change.reason
-        )
+        return replace(change, action=Action.NOTHING if same else Action.QUANTITY)
     if change.action is Action.DELETE:
         return Change(change.mapping, Action.NOTHING)
     return change

@@ -21,15 +21,12 @@ from midas_pipelines.store.items.acknowledge import acknowledge
 from midas_pipelines.store.items.claims import PushOutcome, PushResult
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.stock.rule_changes import mark_rules_due
-from midas_pipelines.store.stock.rules import NO_RULE, read_rules
-from midas_pipelines.storefront.catalog import read_items
-from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown, SyncContext
+from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.approved_plan import PlanStep, only_approved
-from midas_pipelines.sync.listings.identity import Known
-from midas_pipelines.sync.listings.plan import Action, Change, only_quantity, plan
-from midas_pipelines.sync.listings.rolling_brake import RollingBrake
+from midas_pipelines.sync.listings.brake import RollingBrake
+from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
 from midas_pipelines.sync.listings.scan import slices
 from midas_pipelines.sync.listings.send import send
 from midas_pipelines.sync.listings.sku_ownership import claim_skus
@@ -201,14 +198,9 @@ class Push:
             return [replace(change, read_at=read_at, send_until=until) for change in planned]
 
     def _plan(self, connection: sa.Connection, claimed: list[claims.Mapping]) -> list[Change]:
-        has_status = has_product_status(connection)
-        items = read_items(connection, [mapping.key for mapping in claimed], has_status=has_status)
         limit = self.context.settings.title_limit
-        rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
-        changes = [
-            plan(mapping, items.get(mapping.key), limit, rules.get(mapping.key, NO_RULE))
-            for mapping in claimed
-        ]
+        planner = Planner(connection, [mapping.key for mapping in claimed], limit)
+        changes = [planner.plan(mapping) for mapping in claimed]
         self._skus |= {change.mapping.id: change.sku for change in changes}
         if self.agreed is not None:
             changes = [only_approved(change, self.agreed) for change in changes]
@@ -220,7 +212,6 @@ class Push:
             changes = claim_skus(
                 connection,
                 changes,
-                has_status=has_status,
                 title_limit=limit,
                 lag_seconds=self.context.settings.list_lag_seconds,
             )
@@ -278,18 +269,18 @@ class Push:
             while not self._to_write.empty():
                 arrived.append(self._to_write.get_nowait())
             open_ended = open_ended and None not in arrived
-            fresh = [outcome for outcome in arrived if outcome is not None]
-            for outcome in fresh:
+            outcomes = waiting + [outcome for outcome in arrived if outcome is not None]
+            # The shop's own transactions may hold some of the rows right now: those are written later.
+            written, waiting = await in_thread(self.acknowledge, outcomes)
+            for outcome in written:
                 self.tally.count(outcome, self._skus.pop(outcome.mapping.id, None))
-            # What comes back was not written: the shop's own transactions hold those rows right now.
-            waiting = await in_thread(self.acknowledge, waiting + fresh)
-            if self.on_progress is not None and fresh:
+            if self.on_progress is not None and written:
                 self.on_progress(self.tally)
 
-    def acknowledge(self, outcomes: list[PushOutcome]) -> list[PushOutcome]:
-        """Writes the outcomes; returns those to be written later."""
+    def acknowledge(self, outcomes: list[PushOutcome]) -> tuple[list[PushOutcome], list[PushOutcome]]:
+        """Writes the outcomes; returns them as written, and those to be written later."""
         if not outcomes:
-            return []
+            return [], []
         with self.context.database.writing() as connection:
             return acknowledge(connection, outcomes, most_attempts=self.context.settings.most_attempts)
 

@@ -16,10 +16,7 @@ from midas_pipelines.store.items.claims import COLUMNS, Mapping
 from midas_pipelines.store.items.mappings import WAS_LISTED, ensure_items, mark_dirty
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.store.stock.rules import NO_RULE, read_rules
-from midas_pipelines.storefront.catalog import read_items
-from midas_pipelines.storefront.schema import has_product_status
-from midas_pipelines.sync.listings.plan import Action, Change, plan
+from midas_pipelines.sync.listings.plan import Action, Change, Planner
 
 CHUNK = 1000
 
@@ -90,8 +87,8 @@ def chunks(
         ):
             after = rows[-1].id
             with database.reading() as connection:
-                changes = planned(connection, rows, title_limit)
-            yield changes
+                planner = Planner(connection, [row.key for row in rows], title_limit)
+            yield [planner.plan(row) for row in rows]
 
 
 def slices(ids: Sequence[int] | None) -> Iterator[Sequence[int] | None]:
@@ -125,13 +122,6 @@ def read_chunk(
         query = query.where(shards.holds(mappings.c.id))
     with database.reading() as connection:
         return [Mapping(*row) for row in connection.execute(query)]
-
-
-def planned(connection: sa.Connection, rows: list[Mapping], title_limit: int) -> list[Change]:
-    """The change of each of these items; items and rules are read together, in a fixed number of queries."""
-    items = read_items(connection, [row.key for row in rows], has_status=has_product_status(connection))
-    rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
-    return [plan(row, items.get(row.key), title_limit, rules.get(row.key, NO_RULE)) for row in rows]
 
 
 def _count(scanned: Scanned, change: Change) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
-
-import sqlalchemy as sa
+from datetime import UTC, datetime
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import (
@@ -23,15 +22,19 @@ from midas_pipelines.fourseller.http.retry import noting_doubts
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.items.claims import PushOutcome, PushResult
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.accepted import content_taken, not_taken, quantity_not_taken, shown_form
+from midas_pipelines.sync.listings.adopt import Known, adoptable, owner
 from midas_pipelines.sync.listings.content import content_hash
-from midas_pipelines.sync.listings.diff import keep_edits
-from midas_pipelines.sync.listings.identity import Known, meant, owner
+from midas_pipelines.sync.listings.diff import (
+    content_taken,
+    keep_edits,
+    not_taken,
+    quantity_not_taken,
+    shown_form,
+)
+from midas_pipelines.sync.listings.pins import with_pins
 from midas_pipelines.sync.listings.plan import Action, Change
-from midas_pipelines.sync.listings.removal import remove
 from midas_pipelines.sync.threads import in_thread
 
 SENDS_OF_A_CREATE = 3
@@ -96,7 +99,7 @@ async def _create(
     sends = 1 if lag else SENDS_OF_A_CREATE
     uncertain = known is None or change.mapping.creating_since is not None
     for sent in range(sends + 1):
-        for product in await _adoptable(change, client, context, known, look=uncertain):
+        for product in await adoptable(change, client, context, known, look=uncertain):
             adopted = await _adopt(change, product, client)
             if adopted is not None:
                 return adopted
@@ -116,7 +119,7 @@ async def _settle(
     change: Change, client: FourSeller, context: SyncContext, known: Known | None
 ) -> PushOutcome:
     """Maps the item to the product of its earlier create, if there is one; the next run goes on."""
-    found = await _adoptable(change, client, context, known, look=True)
+    found = await adoptable(change, client, context, known, look=True)
     left = 0.0
     since = change.mapping.creating_since
     if not found and since is not None:
@@ -130,27 +133,6 @@ async def _settle(
         settled=left == 0,
         wait_seconds=left or None,
     )
-
-
-async def _adoptable(
-    change: Change, client: FourSeller, context: SyncContext, known: Known | None, *, look: bool
-) -> list[Product]:
-    """The products that are this item's and tied to no other, the surest first; `look` asks 4Seller too."""
-    # What an earlier create made has the SKU that the mapping held then.
-    sku = change.sku if change.action is Action.CREATE else change.mapping.sku
-    key = change.mapping.key
-    if not sku:
-        return []
-    found = known.find(sku, key) if known is not None else []
-    if look:
-        # 4Seller may have stored another spelling, and look for that one alone.
-        for spelling in dict.fromkeys((sku, sku.lower(), sku.upper())):
-            looked_up = meant(sku, key, await client.find_by_sku(spelling))
-            found += looked_up
-            if looked_up or not change.mapping.in_doubt:
-                break
-    found = meant(sku, key, found)
-    return await in_thread(_free, context, found, change.mapping.id, sku) if found else []
 
 
 async def _adopt(change: Change, product: Product, client: FourSeller) -> PushOutcome | None:
@@ -173,7 +155,7 @@ async def _update(change: Change, client: FourSeller, context: SyncContext) -> P
     assert product_id is not None
     if change.mapping.creating_since is not None and change.mapping.recheck_at is None:
         await _remove_doubles(change, client, context)
-    if change.guarded:
+    if change.guarded - {"listing"}:
         change = keep_edits(change, await client.product(product_id))
     assert change.draft is not None
     try:
@@ -195,7 +177,7 @@ async def _update(change: Change, client: FourSeller, context: SyncContext) -> P
 async def _remove_doubles(change: Change, client: FourSeller, context: SyncContext) -> None:
     """Removes what an earlier create of the item made after a later one had succeeded."""
     key = change.mapping.key
-    for double in await _adoptable(change, client, context, None, look=True):
+    for double in await adoptable(change, client, context, None, look=True):
         if double.id != change.mapping.fourseller_product_id and owner(double) == key:
             await remove(client, double.id)
 
@@ -227,7 +209,7 @@ def _read_at(change: Change) -> datetime:
 async def _delete(change: Change, client: FourSeller, context: SyncContext) -> PushOutcome:
     product_id = change.mapping.fourseller_product_id
     if product_id is None:  # a create with an unknown result: it may exist under its SKU
-        found = await _adoptable(change, client, context, None, look=True)
+        found = await adoptable(change, client, context, None, look=True)
         product_id = found[0].id if len(found) == 1 else None
     if product_id is not None:
         await remove(client, product_id)
@@ -285,12 +267,18 @@ async def _vanished(change: Change, client: FourSeller, missing: NotFound) -> Pu
         if product_id is not None:
             await client.product(product_id)
     except NotFound:
+        reason = "4Seller no longer has this product; the next run lists it again."
+        pins = None
+        if "listing" in change.guarded:  # a policy or a person decides about it
+            reason = "4Seller no longer has this product; its policy does not list it again at once."
+            pins = with_pins(change.mapping.pinned_fields, {"listing": {"value": None, "held": True}})
         return PushOutcome(
             change.mapping,
             PushResult.RELEASED,
-            reason="4Seller no longer has this product; the next run lists it again.",
+            reason=reason,
             vanished=True,
             settled=False,
+            pinned_fields=pins,
         )
     except BadCredentials:
         raise
@@ -300,20 +288,30 @@ async def _vanished(change: Change, client: FourSeller, missing: NotFound) -> Pu
     return PushOutcome(change.mapping, PushResult.FAILED, reason=reason, settled=settled)
 
 
-def _free(context: SyncContext, found: list[Product], mapping_id: int, sku: str) -> list[Product]:
-    """Those of the products that are no other item's: neither tied to one, nor of a SKU that one has in the shop."""
-    ids = [product.id for product in found]
-    others = [product.sku for product in found if product.sku != sku]
-    tied = sa.select(mappings.c.fourseller_product_id).where(
-        mappings.c.fourseller_product_id.in_(ids), mappings.c.id != mapping_id
-    )
-    sold: set[str | None] = set()
-    with context.database.reading() as connection:
-        taken = set(connection.scalars(tied))
-        for column in (products.c.sku, product_variants.c.sku) if others else ():
-            sold |= set(connection.scalars(sa.select(column).where(column.in_(others))))
-    return [product for product in found if product.id not in taken and product.sku not in sold]
-
-
 def _idempotency_key(change: Change) -> str:
     return f"midas-{change.mapping.id}-{change.mapping.version}-{(change.content_hash or '')[:16]}"
+
+
+async def remove(client: FourSeller, product_id: str) -> None:
+    """Deletes a product and checks that it is gone; one that stays is set to quantity 0.
+
+    Raises:
+        Conflict: 4Seller has it still; its quantity is 0.
+        FourSellerError: a call failed.
+    """
+    why = "it answered well"
+    try:
+        await client.delete_product(product_id)
+        await client.product(product_id)
+    except NotFound:
+        return
+    except (Ambiguous, BadItem, Conflict) as refused:
+        why = str(refused)
+    with suppress(NotFound):
+        left = await client.set_quantity(product_id, 0, datetime.now(UTC))
+        raise Conflict(
+            f"4Seller still has product {product_id} after its deletion ({why}). Its quantity was set to {left.quantity}, "
+            "and the deletion is tried again.",
+            item=product_id,
+            status=409,
+        )

@@ -15,18 +15,15 @@ import sqlalchemy as sa
 from midas_pipelines.store.items.claims import COLUMNS, FORGOTTEN, Mapping
 from midas_pipelines.store.items.mappings import CHANGED
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.store.stock.rules import NO_RULE, Rule, read_rules
-from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items
 from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.listings.plan import Action, Change, plan
+from midas_pipelines.sync.listings.plan import Action, Change, Planner
 
 
 def claim_skus(
     connection: sa.Connection,
     changes: list[Change],
     *,
-    has_status: bool,
     title_limit: int,
     lag_seconds: float = 0.0,
 ) -> list[Change]:
@@ -49,7 +46,7 @@ def claim_skus(
     moving = [change for change in moving if change.mapping.id not in unsettled]
     settled = changes
     if moving:
-        grant = _read_grant(connection, changes, moving, has_status, title_limit)
+        grant = _read_grant(connection, changes, moving, title_limit)
         for change in moving:
             _decide(connection, grant, change)
         _hold(connection, grant.taken)
@@ -66,34 +63,25 @@ class _Grant:
     batch: dict[int, Change]  # by mapping id, as decided so far
     moving: frozenset[int]
     holders: dict[str, Mapping]
-    items: dict[ItemKey, ShopItem]
+    planner: Planner  # of the holders
     free: set[int]  # holders outside the batch that are not being pushed
-    title_limit: int
-    rules: dict[ItemKey, Rule]
     taken: dict[str, int] = field(default_factory=dict)  # SKU -> mapping id
-
-    def plan(self, mapping: Mapping, item: ShopItem | None) -> Change:
-        """What the holder of a SKU needs."""
-        return plan(mapping, item, self.title_limit, self.rules.get(mapping.key, NO_RULE))
 
 
 def _read_grant(
-    connection: sa.Connection, changes: list[Change], moving: list[Change], has_status: bool, limit: int
+    connection: sa.Connection, changes: list[Change], moving: list[Change], title_limit: int
 ) -> _Grant:
     batch = {change.mapping.id: change for change in changes}
     rows = connection.execute(
         sa.select(*COLUMNS).where(mappings.c.sku.in_([change.sku for change in moving]))
     )
     holders = {row.sku: Mapping(*row) for row in rows}
-    items = read_items(connection, [holder.key for holder in holders.values()], has_status=has_status)
     return _Grant(
         batch=batch,
         moving=frozenset(change.mapping.id for change in moving),
         holders=holders,
-        items=items,
-        rules=read_rules(connection, {key: item.category_id for key, item in items.items()}),
+        planner=Planner(connection, [holder.key for holder in holders.values()], title_limit),
         free=_free(connection, [holder.id for holder in holders.values() if holder.id not in batch]),
-        title_limit=limit,
     )
 
 
@@ -108,40 +96,38 @@ def _decide(connection: sa.Connection, grant: _Grant, change: Change) -> None:
     """Gives the change its SKU, quarantines it or lets it wait; adapts the holder's change in this batch."""
     sku, row = change.sku or "", change.mapping.id
     holder = grant.holders.get(sku)
-    item = grant.items.get(holder.key) if holder is not None else None
+    item = grant.planner.item(holder) if holder is not None else None
     keeps = item is not None and item.active and item.sku == sku
     if sku in grant.taken or (holder is not None and holder.id not in grant.moving and keeps):
         reason = f"Its SKU {sku} is another item's too: give each item in the shop a SKU of its own."
         grant.batch[row] = replace(change, action=Action.QUARANTINED, reason=reason, shared=True)
-    elif holder is not None and _is_busy(grant, change, holder, item):
+    elif holder is not None and _is_busy(grant, change, holder):
         reason = f"The item that had its SKU {sku} is being pushed; the next run goes on."
         grant.batch[row] = replace(change, action=Action.WAIT, reason=reason)
     else:
         grant.taken[sku] = row
         if holder is not None and holder.id not in grant.moving:
-            grant.batch[row] = _inherit(connection, grant, change, holder, item)
+            grant.batch[row] = _inherit(connection, grant, change, holder)
 
 
-def _is_busy(grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None) -> bool:
+def _is_busy(grant: _Grant, change: Change, holder: Mapping) -> bool:
     """Whether the holder is being pushed elsewhere, or still has to look up its create under the SKU."""
     if holder.id not in grant.batch and holder.id not in grant.free:
         return True
-    return holder.in_doubt and not _hands_over(grant, change, holder, item)
+    return holder.in_doubt and not _hands_over(grant, change, holder)
 
 
-def _hands_over(grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None) -> bool:
+def _hands_over(grant: _Grant, change: Change, holder: Mapping) -> bool:
     """Whether the new owner, which has no product yet, takes over the product that the holder no longer needs."""
-    return change.action is Action.CREATE and grant.plan(holder, item).draft is None
+    return change.action is Action.CREATE and grant.planner.plan(holder).draft is None
 
 
-def _inherit(
-    connection: sa.Connection, grant: _Grant, change: Change, holder: Mapping, item: ShopItem | None
-) -> Change:
+def _inherit(connection: sa.Connection, grant: _Grant, change: Change, holder: Mapping) -> Change:
     """Frees the SKU of its holder; hands the holder's 4Seller product on when that item is to be listed no more."""
     freed: dict[str, object] = {"sku": None}
     left = replace(holder, sku=None)
     heir = change.mapping
-    if _hands_over(grant, change, holder, item):
+    if _hands_over(grant, change, holder):
         freed |= FORGOTTEN | {"creating_since": None, "state": "removed"}
         left = replace(left, fourseller_product_id=None, acked_quantity=None, creating_since=None)
         # The new owner now looks up a create of the holder whose answer was lost.
@@ -152,7 +138,7 @@ def _inherit(
             creating_since=heir.creating_since or holder.creating_since,
         )
     if holder.id in grant.batch:
-        grant.batch[holder.id] = grant.plan(left, item)
+        grant.batch[holder.id] = grant.planner.plan(left)
     else:
         freed |= CHANGED
     connection.execute(sa.update(mappings).where(mappings.c.id == holder.id).values(freed))

@@ -21,10 +21,11 @@ from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.claimable import ClaimableRow, read_claimable
 from midas_pipelines.store.items.claims import PushOutcome, PushResult
 from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change
 from midas_pipelines.sync.listings.push import Push, without_sending
-from midas_pipelines.sync.listings.rolling_brake import HELD_SECONDS, REASON, RollingBrake
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines, any_pending
+from midas_pipelines.sync.push_counts import BRAKED
 from midas_pipelines.sync.realtime.circuit_breaker import CircuitBreaker
 from midas_pipelines.sync.realtime.debounce import Debounce, Ready
 from midas_pipelines.sync.sync_log import end_outage
@@ -204,19 +205,17 @@ class PushLoop:
         if not outcomes:
             return []
         try:
-            waiting = await in_thread(self._push().acknowledge, outcomes)
+            written, waiting = await in_thread(self._push().acknowledge, outcomes)
         except sa.exc.SQLAlchemyError as failed:
             log.warning("An acknowledgement waits for the database: %s", type(failed).__name__)
             await asyncio.sleep(POLL_SECONDS)
             return [] if self._stopping else outcomes
-        later = {id(outcome) for outcome in waiting}
-        for outcome in outcomes:
-            if id(outcome) not in later:
-                self._tell(outcome)
+        for outcome in written:
+            self._report(outcome)
         self._woken.set()  # an item may have changed while it was pushed
         return waiting
 
-    def _tell(self, outcome: PushOutcome) -> None:
+    def _report(self, outcome: PushOutcome) -> None:
         if self._on_pushed is not None:
             since = outcome.mapping.dirty_since or datetime.now(UTC)
             self._on_pushed(outcome, (datetime.now(UTC) - since).total_seconds())
@@ -241,7 +240,7 @@ def _ready(row: ClaimableRow) -> Ready:
 def _unsent(change: Change) -> PushOutcome:
     """How a change ends that sends nothing; one that the brake holds is looked at again later."""
     outcome = without_sending(change)
-    return replace(outcome, wait_seconds=HELD_SECONDS) if change.reason == REASON else outcome
+    return replace(outcome, wait_seconds=HELD_SECONDS) if change.reason == BRAKED else outcome
 
 
 def _spaced(outcome: PushOutcome) -> PushOutcome:

@@ -23,16 +23,12 @@ from midas_pipelines.store.items.mappings import CHANGED
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.store.stock.rules import NO_RULE, read_rules
-from midas_pipelines.storefront.catalog import read_items
 from midas_pipelines.storefront.refusals import write_each
-from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.clocks import hub_ahead
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.diff import Difference, shown_quantity, storable
-from midas_pipelines.sync.listings.hub_form import form
-from midas_pipelines.sync.listings.plan import Action
+from midas_pipelines.sync.listings.diff import Difference, form, hidden, shown_quantity, storable
+from midas_pipelines.sync.listings.plan import Action, Planner
 from midas_pipelines.sync.listings.scan import CHUNK, given_up
 from midas_pipelines.sync.push_counts import PREVIEW
 from midas_pipelines.sync.reconcile.decide import (
@@ -91,6 +87,7 @@ class ReadBack:
         self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
         self._after = 0
         self._hub_ahead = hub_ahead(self.context.database)
+        self._overdue = self.read_at - timedelta(minutes=2 * self.context.settings.products_interval)
         self._recent = self.read_at - timedelta(seconds=self.context.settings.read_back_grace_seconds)
 
     def next_chunk(self) -> bool:
@@ -134,22 +131,20 @@ class ReadBack:
     def _judge(self, connection: sa.Connection, rows: list[Mapping]) -> list[tuple[Mapping, Decision]]:
         self.ours |= {row.fourseller_product_id for row in rows if row.fourseller_product_id}
         free = self._free(connection, [row.id for row in rows])
-        items = read_items(connection, [row.key for row in rows], has_status=has_product_status(connection))
-        rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
         limit = self.context.settings.title_limit
+        planner = Planner(connection, [row.key for row in rows], limit)
         verdicts = []
         self.busy |= {item_subject(row.id) for row in rows if row.id not in free}
         for stale in rows:
             row = free.get(stale.id, stale)
             verdict = decide(
                 row,
-                items.get(row.key),
+                planner,
                 self.shown.get(row.fourseller_product_id or ""),
-                rules.get(row.key, NO_RULE),
-                title_limit=limit,
                 gone=self._gone(row),
                 free=stale.id in free,
                 recent=row.acked_at is not None and row.acked_at > self._recent,
+                overdue=row.dirty_since is not None and row.dirty_since < self._overdue,
                 sales_in=self.sales_in,
                 hub_ahead=self._hub_ahead,
             )
@@ -238,7 +233,7 @@ class ReadBack:
         if product is None:
             return values | {"hash": None, "price": None, "quantity": None}
         return values | {
-            "hash": form(product),
+            "hash": row.observed_hash if hidden(product) else form(product),
             "price": storable(product.price),
             "quantity": shown_quantity(product),
         }

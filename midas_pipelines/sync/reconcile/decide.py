@@ -9,12 +9,18 @@ from typing import Any
 
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.items.claims import FORGOTTEN, Mapping
-from midas_pipelines.store.stock.rules import NO_RULE, Rule
-from midas_pipelines.storefront.catalog import ShopItem
-from midas_pipelines.sync.listings.diff import Difference, differences, seen, shown_quantity
-from midas_pipelines.sync.listings.hub_form import alike, form, is_confirmed
+from midas_pipelines.store.stock.rules import Rule
+from midas_pipelines.sync.listings.diff import (
+    Difference,
+    alike,
+    differences,
+    form,
+    is_confirmed,
+    seen,
+    shown_quantity,
+)
 from midas_pipelines.sync.listings.pins import followed, held_fields, pin, with_pins, without_pins
-from midas_pipelines.sync.listings.plan import Action, Change, plan
+from midas_pipelines.sync.listings.plan import Action, Change, Planner
 
 EQUAL, CHANGING, DIFFERING, NOT_SEEN, NO_ITEM = "equal", "changing", "differing", "not seen", "no item"
 
@@ -44,14 +50,13 @@ class Decision:
 
 def decide(
     mapping: Mapping,
-    item: ShopItem | None,
+    planner: Planner,
     product: Product | None,
-    rule: Rule = NO_RULE,
     *,
-    title_limit: int,
     gone: bool = True,
     free: bool = True,
     recent: bool = False,
+    overdue: bool = False,
     sales_in: bool = True,
     hub_ahead: timedelta = timedelta(),
 ) -> Decision:
@@ -59,24 +64,24 @@ def decide(
 
     Args:
         mapping: its row; `pinned_fields` as they were before this read.
-        item: as the shop has it now, None when it is gone.
+        planner: has its item as the shop has it now, and the rules.
         product: as 4Seller showed it; None when it was not in the listing.
-        rule: the merged rules.
-        title_limit: the longest title 4Seller takes.
         gone: whether 4Seller surely has no product of it; not to be in a list proves nothing.
         free: whether the row is ours to settle: not claimed, not confirmed since the read began.
         recent: whether it was confirmed so shortly before the read that the quantity read may be the old one.
+        overdue: whether its change should have been pushed by now.
         sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
         hub_ahead: how far 4Seller's clock is ahead of the one that dates our confirmations.
     """
     if "listing" in (mapping.pinned_fields or {}) and product is None:
-        return _kept_off(mapping, item, rule, title_limit)
+        return _kept_off(mapping, planner)
+    on_its_way = mapping.dirty and not mapping.attempts and not overdue
     if product is None:
-        return _missing(mapping, item, rule, title_limit, gone=gone, free=free)
+        return _missing(mapping, planner, gone=gone, free=free, on_its_way=on_its_way)
     pins = followed(mapping.pinned_fields, product) or {}
     held = held_fields(pins)
     decided = replace(mapping, pinned_fields=without_pins(pins, held))
-    change = plan(decided, item, title_limit, rule)
+    change = planner.plan(decided)
     if change.draft is None:
         return Decision(change, NO_ITEM)
     if mapping.observed_hash is None and is_confirmed(mapping, change.draft) and alike(change.draft, product):
@@ -93,7 +98,9 @@ def decide(
         if one.field == "quantity" and one.seen and (may_lag or (one.edited and not sales_in))
     ]
     found = [one for one in found if one not in excused]
-    verdict = _settle_fields(decided, change, product, found, rule, set(held))
+    verdict = _settle_fields(decided, change, product, found, planner.rule(mapping), set(held))
+    if verdict.push and not verdict.conflicts and on_its_way and verdict.outcome == DIFFERING:
+        verdict = replace(verdict, outcome=CHANGING)
     believed = _believing(mapping, verdict, product)
     return _left_open(believed, needs_sales=not may_lag) if excused else believed
 
@@ -134,9 +141,7 @@ def _settle_fields(
         else:
             conflicts.append(FoundConflict(one, policy, resolution="marketplace"))
             pins[one.field] = pin(product, one.field)
-    waiting = push and not conflicts and mapping.dirty
-    shown = [one for one in found if one.seen]
-    outcome = EQUAL if not found else NOT_SEEN if not shown else CHANGING if waiting else DIFFERING
+    outcome = EQUAL if not found else DIFFERING if any(one.seen for one in found) else NOT_SEEN
     values = {"pinned_fields": with_pins(mapping.pinned_fields, pins) or None}
     return Decision(change, outcome, tuple(conflicts), tuple(found), push, values)
 
@@ -158,13 +163,13 @@ def _believing(mapping: Mapping, verdict: Decision, product: Product) -> Decisio
     return replace(verdict, values=values)
 
 
-def _kept_off(mapping: Mapping, item: ShopItem | None, rule: Rule, title_limit: int) -> Decision:
+def _kept_off(mapping: Mapping, planner: Planner) -> Decision:
     pins = mapping.pinned_fields or {}
-    change = plan(mapping, item, title_limit, rule)
+    change, item = planner.plan(mapping), planner.item(mapping)
     if not pins["listing"].get("held") or item is None or not item.active:
         return Decision(change, NO_ITEM)
     gone = Difference("listing", "listed", "missing", edited=True)
-    policy = rule.policy("listing", mapping.policy_override)
+    policy = planner.rule(mapping).policy("listing", mapping.policy_override)
     if policy == "manual":
         return Decision(change, DIFFERING, (FoundConflict(gone, policy),), (gone,))
     kept = without_pins(pins, ["listing"]) if policy == "source_wins" else with_pins(pins, {"listing": {}})
@@ -172,10 +177,8 @@ def _kept_off(mapping: Mapping, item: ShopItem | None, rule: Rule, title_limit: 
     return Decision(change, DIFFERING, (), (gone,), push=push, values={"pinned_fields": kept})
 
 
-def _missing(
-    mapping: Mapping, item: ShopItem | None, rule: Rule, title_limit: int, *, gone: bool, free: bool
-) -> Decision:
-    change = plan(mapping, item, title_limit, rule)
+def _missing(mapping: Mapping, planner: Planner, *, gone: bool, free: bool, on_its_way: bool) -> Decision:
+    change = planner.plan(mapping)
     if change.draft is None and change.action is not Action.DELETE:
         return Decision(change, NO_ITEM)
     if change.draft is None:  # to be taken off, and off already
@@ -184,9 +187,10 @@ def _missing(
         return Decision(change, NOT_SEEN if mapping.fourseller_product_id else CHANGING)
     missing = Difference("listing", "listed", "missing", edited=mapping.fourseller_product_id is not None)
     if not missing.edited or not free:
-        outcome = CHANGING if mapping.dirty or not free else DIFFERING
+        never_listed = mapping.state != "listed"
+        outcome = CHANGING if (never_listed and on_its_way) or not free else DIFFERING
         return Decision(change, outcome, (), (missing,), push=free)
-    policy = rule.policy("listing", mapping.policy_override)
+    policy = planner.rule(mapping).policy("listing", mapping.policy_override)
     conflict = FoundConflict(
         missing, policy, resolution="marketplace" if policy == "marketplace_wins" else None
     )

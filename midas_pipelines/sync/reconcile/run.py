@@ -25,8 +25,8 @@ from midas_pipelines.store.items.claims import free_dead_claims
 from midas_pipelines.store.items.conflicts import resolve_pushed, resolve_unseen
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.sync.context import ChannelDown, SyncContext
+from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.diff import shown_quantity
-from midas_pipelines.sync.listings.identity import Known
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.reconcile.absence import ask_for_missing

@@ -27,11 +27,11 @@ from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.listings.adopt import owner
 from midas_pipelines.sync.listings.brake import exceeds
-from midas_pipelines.sync.listings.identity import owner
-from midas_pipelines.sync.listings.plan import Action, Change
-from midas_pipelines.sync.listings.removal import remove
-from midas_pipelines.sync.listings.scan import CHUNK, given_up, planned, slices
+from midas_pipelines.sync.listings.plan import Action, Change, Planner
+from midas_pipelines.sync.listings.scan import CHUNK, given_up, slices
+from midas_pipelines.sync.listings.send import remove
 from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.threads import in_thread
 
@@ -137,7 +137,8 @@ def _changes(
         rows = connection.execute(sa.select(*COLUMNS, held).where(mappings.c.product_id.in_(ids or ()))).all()
         found = [Mapping(*row[:-1]) for row in rows]
         busy |= {one.key for one, row in zip(found, rows, strict=True) if row[-1] or one.in_doubt}
-        changes |= {change.mapping.key: change for change in planned(connection, found, title_limit)}
+        planner = Planner(connection, [one.key for one in found], title_limit)
+        changes |= {one.key: planner.plan(one) for one in found}
     return changes, busy
 
 
