@@ -29,7 +29,7 @@ from midas_pipelines.fourseller.http.retry import Budget, send_with_retries
 from midas_pipelines.fourseller.http.wire import Wire, ascii_value, segment
 from midas_pipelines.fourseller.models import InventoryLevel, Order, Product, ProductDraft, Tracking
 from midas_pipelines.fourseller.pages import Listing, OrderPage, Page, ProductPage
-from midas_pipelines.fourseller.reading import read_ahead
+from midas_pipelines.fourseller.reading import SMALLEST_PAGE, read_ahead
 from midas_pipelines.fourseller.spelling import folded
 
 Read = TypeVar("Read")
@@ -206,7 +206,8 @@ class FourSeller:
             call = Call("GET", path, path, item=item, query=(*place, *query))
             return await self._answer(call, lambda body: pages.read_page(body, read_row))
 
-        async with aclosing(read_ahead(fetch)) as ahead:
+        smallest = SMALLEST_PAGE if item is None else PAGE_LIMIT  # a look-up finds few
+        async with aclosing(read_ahead(fetch, smallest=smallest)) as ahead:
             async for page in ahead:
                 yield page
 

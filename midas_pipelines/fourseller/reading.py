@@ -12,6 +12,9 @@ from midas_pipelines.fourseller.pages import Page
 AHEAD = 12  # pages fetched at once; also bounds the memory of a long listing
 MOST_PAGES = 20_000  # a longer reading loops, whatever total is declared
 MOST_STALE = 3  # consecutive pages without a new row; one may come from rows that moved meanwhile
+SMALLEST_PAGE = 5
+"""A first page of fewer rows is not held for a full one; only then the declared total is believed."""
+
 BITS = (
     2**24
 )  # marks by which an id is known again: two of a million ids share one, but not all ids of three pages
@@ -20,11 +23,13 @@ Row = TypeVar("Row")
 Fetch = Callable[[int], Awaitable[Page[Row]]]
 
 
-async def read_ahead(fetch: Fetch[Row]) -> AsyncGenerator[Page[Row], None]:
+async def read_ahead(
+    fetch: Fetch[Row], *, smallest: int = SMALLEST_PAGE
+) -> AsyncGenerator[Page[Row], None]:
     """Yields every page in order of offset, as `fetch(offset)` gives them.
 
-    The declared total is a hint for reading ahead: only a page that is not full, with exactly as many rows declared,
-    or an empty one ends the reading. The server's first page sets the step; a later page that is shorter is followed up
+    The declared total is a hint for reading ahead, and may be capped: only a page that is certainly not full, with
+    exactly as many rows declared, or an empty one ends the reading. `smallest` are the fewest rows of a full page. The server's first page sets the step; a later page that is shorter is followed up
     from where it ended. Raises BrokenListing for an empty page where rows were declared, and for pages that go on
     without an end.
     """
@@ -36,7 +41,7 @@ async def read_ahead(fetch: Fetch[Row]) -> AsyncGenerator[Page[Row], None]:
         while not _is_over(page, start, new := progress.count_new(page), progress, short=short):
             yield page
             progress.check(page, new)
-            if page.total == start + page.rows and page.rows < (step if start else _asked(page)):
+            if page.total == start + page.rows and page.rows < (step if start else smallest):
                 return
             short = page.rows != _asked(page)
             if page.rows != step:
@@ -62,8 +67,7 @@ def _is_over(page: Page[Any], start: int, new: int, progress: "_Progress", *, sh
     """Whether the page is behind the last row: empty, or read again by a server that has no more than it declared, or
     than the page before, which was `short`. Raises BrokenListing where it was read again and there should be more."""
     if page.rows:
-        again = not new and not page.rejected
-        if not again or (page.total is None and not short) or (page.total or 0) > start:
+        if new or (page.total is None and not short) or (page.total or 0) > start:
             return False
         if page.total == progress.rows or (short and 0 < (page.total or 0) < progress.rows):
             return True
@@ -87,6 +91,7 @@ class _Progress:
     def count_new(self, page: Page[Any]) -> int:
         """How many of its rows were not read before."""
         new = sum(self._mark(hash(row.id)) for row in page.data)
+        new += sum(self._mark(hash(repr(row.raw))) for row in page.rejected)
         self.rows += new
         return new
 

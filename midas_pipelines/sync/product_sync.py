@@ -20,12 +20,10 @@ from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, still_holds
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.listings.scan import Scanned, chunks, scan
-from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 from midas_pipelines.sync.push_counts import PushCounts
 from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
-from midas_pipelines.sync.reconcile.run import apply_read_back, read_listing, settle_sold
-from midas_pipelines.sync.reconcile.strays import settle_unknown
+from midas_pipelines.sync.reconcile.run import read_back
 from midas_pipelines.sync.sync_log import SyncClock, logged_sync
 from midas_pipelines.sync.threads import in_thread
 
@@ -190,16 +188,13 @@ async def _read_listing(
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
-    read_at, listing = await read_listing(context, client, shards)
-    settling = await in_thread(apply_read_back, context, listing, read_at, shards)
-    if settling.need_sales:  # a sale that is not imported yet is no edit
-        await import_orders(context)
-        await settle_sold(client, settling)
-    await settle_unknown(client, settling)
+    settling = await read_back(context, client, shards)
     await in_thread(take_marketplace_quantities, context)
-    if listing.complete:
+    if settling.note is not None:
+        report.problems.append({"sku": "", "result": "sales", "reason": settling.note})
+    if settling.listing.complete:
         return Known(settling.orphans)
-    report.problems.append({"sku": "", "result": "list", "reason": listing.reason})
+    report.problems.append({"sku": "", "result": "list", "reason": settling.listing.reason})
     return None
 
 

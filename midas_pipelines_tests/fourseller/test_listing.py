@@ -217,3 +217,11 @@ def test_a_sku_search_the_server_ignores_still_finds_only_that_sku() -> None:
 def test_a_sku_search_with_an_unreadable_row_is_an_error() -> None:
     with pytest.raises(ContractBroken, match="for S1 that cannot be read"):
         use(channel(transport=shelf(unreadable)), lambda c: c.find_by_sku("S1"))
+
+
+def test_a_total_that_stops_at_the_page_size_hides_no_rows() -> None:
+    def turn(_: int, page: dict[str, Any]) -> dict[str, Any]:
+        return {**page, "total": min(page["total"], 20), "limit": 100}
+
+    listing = use(channel(transport=shelf(turn, 20)), lambda c: c.listing())
+    assert len(listing.products) == COUNT

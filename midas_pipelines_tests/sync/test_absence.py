@@ -113,7 +113,7 @@ def test_a_list_with_an_odd_end_hides_no_edit_and_no_order(world: World, habit: 
 
 def test_a_list_that_lacks_a_few_is_completed_by_id(twelve: World, lists: Lists) -> None:
     lists.hidden = set(ids(twelve)[:2])
-    assert twelve.calls(twelve.full) == {"GET": 3}
+    assert twelve.calls(twelve.full) == {"GET": 4}
     report = reconciled(twelve)
     assert (report.complete, report.equal, len(twelve.listed)) == (True, 12, 12)
 
@@ -141,7 +141,7 @@ def test_what_persons_deleted_is_listed_again_and_no_more(twelve: World) -> None
         twelve.sandbox.state.remove(product_id)
     twelve.changes |= {"list_lag_seconds": 60}
     assert (twelve.full().created, len(twelve.listed)) == (2, 12)
-    assert twelve.calls(twelve.full) == {"GET": 1}
+    assert twelve.calls(twelve.full) == {"GET": 2}
 
 
 def test_many_that_are_gone_by_id_too_wait_for_a_person(twelve: World) -> None:
@@ -372,3 +372,35 @@ def test_a_product_of_an_item_that_is_not_tied_yet_is_adopted(twelve: World) -> 
     twelve.sandbox.state.edit(twelve.listed["A-3"]["id"], {"sku": "a-3 "})
     reconciled(twelve)
     assert (len(ids(twelve)), twelve.shown) == (12, twelve.wanted)
+
+
+def test_a_list_that_shows_ids_in_other_letters_shows_the_same_products(
+    twelve: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = twelve.sandbox.state
+    lower = lambda **asked: [{**one, "id": one["id"].lower()} for one in FIND(state, **asked)]  # noqa: E731
+    monkeypatch.setattr(state, "find", lower)
+    report = reconciled(twelve)
+    assert (report.equal, report.unknown, len(twelve.listed)) == (12, 0, 12)
+    assert twelve.writes(twelve.full) == 0
+
+
+def test_many_products_that_look_like_seconds_wait_for_a_person(twelve: World, lists: Lists) -> None:
+    twelve.sync_context(brake_items=3)
+    lists.ghosts = [{**one, "id": f"gid:{one['id']}"} for one in twelve.sandbox.state.products.values()]
+    assert twelve.writes(lambda: reconciled(twelve)) == 0
+    assert (len(twelve.listed), alerts(twelve, "stray_product")) == (12, 1)
+
+
+def test_products_that_were_gone_and_are_back_are_adopted_whatever_the_brake(
+    twelve: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twelve.sync_context(brake_items=3)
+    state = twelve.sandbox.state
+    kept = dict(state.products)
+    state.products.clear()
+    assert (twelve.full().held, len(twelve.listed)) == (12, 0)
+    report = reconciled(twelve)
+    assert (report.consistency, report.differing) == (0.0, {"listing": 12})
+    state.products.update(kept)
+    assert (twelve.full().held, twelve.shown, twelve.dirty) == (0, twelve.wanted, 0)

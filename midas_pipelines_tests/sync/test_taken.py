@@ -206,3 +206,29 @@ def test_words_that_stay_as_they_were_are_not_acknowledged(world: World) -> None
 def test_the_hubs_form_has_the_same_letters_and_digits(shown: dict[str, Any], expected: bool) -> None:
     product = Product.model_validate(DRAFT.model_dump() | {"id": "P1"} | shown)
     assert alike(DRAFT, product) is expected
+
+
+def test_what_a_list_leaves_out_was_not_edited(reworded: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub whose list shows little of a product: what it shows is judged, and nothing is written for the rest."""
+    state, names = reworded.sandbox.state, ("id", "sku", "title", "price", "inventory")
+    find = state.find
+    monkeypatch.setattr(
+        state, "find", lambda **asked: [{name: one[name] for name in names} for one in find(**asked)]
+    )
+    for _ in range(2):
+        assert reworded.writes(reworded.full) == 0
+    reworded.listed["a-1"]["title"] = "Bought Elsewhere"
+    assert reconciled(reworded).differing == {"content": 1}
+    assert reworded.listed["a-1"]["title"] == "Screen No 1"
+
+
+def test_a_create_that_is_quarantined_as_it_is_written_is_not_counted_as_created(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        add_product(world.database)
+    state = world.sandbox.state
+    create = state.create
+    monkeypatch.setattr(state, "create", lambda draft, key=None: {**create(draft, key), "id": "P1"})
+    report = world.full()
+    assert (report.created, report.quarantined) == (1, 1)

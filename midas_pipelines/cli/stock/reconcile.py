@@ -47,7 +47,7 @@ def reconcile(as_json: bool) -> None:
     if run.failure is not None:
         shown["error"] = run.failure
     if as_json:
-        print_json(shown | {"worst": counts.get("worst", [])})
+        print_json(shown | {"note": counts.get("note"), "worst": counts.get("worst", [])})
     else:
         said = {**shown, "consistency": "not judged"} if shown["consistency"] is None else shown
         print_counts("Reconciled", said)
@@ -56,6 +56,7 @@ def reconcile(as_json: bool) -> None:
     if run.failure is not None:
         say(f"Error: {run.failure}", err=True)
         sys.exit(1)
-    if counts.get("stopped"):
-        say(f"Error: {counts['stopped']}", err=True)
+    for name in ("stopped", "note"):
+        if counts.get(name):
+            say(f"Error: {counts[name]}", err=True)
     sys.exit(1 if counts.get("failed") else 0)

@@ -111,6 +111,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
             "complete": report.complete,
             "scope": shard_metadata(context),
             "stopped": report.stopped or "",
+            "note": report.note or "",
             "worst": table(report.worst),
             **where,
         },

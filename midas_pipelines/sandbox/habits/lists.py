@@ -67,7 +67,8 @@ def finds_nothing(page: Json, use: Use) -> None:
 
 def short(page: Json, use: Use) -> None:
     """The rows from `total - N` on are missing."""
-    left = max(0, page["total"] - int(use.number) - page["offset"])
+    total = page["total"] if page["total"] is not None else page["offset"] + len(page["data"])
+    left = max(0, total - int(use.number) - page["offset"])
     page["data"] = page["data"][:left]
 
 

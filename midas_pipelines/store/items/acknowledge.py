@@ -77,6 +77,7 @@ def _quarantined(connection: sa.Connection, bad: PushOutcome, why: Exception) ->
         bad.mapping,
         PushResult.QUARANTINED,
         reason=f"{reason}. Look at the product on 4Seller, then run `midas items retry`.",
+        refused=True,
         settled=False,
         uncertain=bad.uncertain,
     )

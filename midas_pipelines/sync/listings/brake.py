@@ -22,6 +22,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.claims import Mapping
 from midas_pipelines.store.items.mappings import WAS_LISTED
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.plan import Action, Change, only_quantity
 from midas_pipelines.sync.listings.scan import chunks
 from midas_pipelines.sync.push_counts import BRAKED
@@ -55,8 +56,9 @@ class _Met(NamedTuple):
 class RollingBrake:
     """Counts one worker's changes as they come; used by one thread at a time. Times are seconds on one clock."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, known: Known | None = None) -> None:
         self._database = database
+        self._known = known
         self._settings = settings
         self._harm: dict[tuple[int, str], _Met] = {}  # by item and kind of harm
         self._weighed: dict[int, int] = {}
@@ -117,7 +119,7 @@ class RollingBrake:
 
     def _note(self, changes: Iterable[Change], now: float) -> None:
         for change in changes:
-            what = harm_of(change)
+            what = harm_of(change, self._known)
             if change.action is not Action.WAIT:
                 self._take_back(change.mapping, but=what)
             if what is not None:
@@ -174,7 +176,7 @@ class RollingBrake:
         """The change, or as much of it as may be sent now: of a new price at least the quantity with it."""
         excess = self._excess or Counter[str]()
         price_held = "repriced" in excess and reprices(change)
-        what = harm_of(change)
+        what = harm_of(change, self._known)
         if not price_held and what not in excess:
             return change
         only_price = what not in excess or what == "repriced"
@@ -187,11 +189,15 @@ class BrakeEngaged(ExpectedError):
     """A call would do more harm than is allowed without a person; the message has the counts and how to approve."""
 
 
-def harm_of(change: Change) -> str | None:
-    """Whether a change takes something off sale, changes its price or lists it a second time. Pure."""
+def harm_of(change: Change, known: Known | None = None) -> str | None:
+    """Whether a change takes something off sale, changes its price or lists it a second time. Pure.
+
+    What is among the `known` products without an item is adopted and not listed again.
+    """
     mapping = change.mapping
     if change.action is Action.CREATE and mapping.state == "listed":
-        return "relisted"
+        back = known is not None and known.find(change.sku or "", mapping.key)
+        return None if back else "relisted"
     if mapping.fourseller_product_id is None or not change.writes:
         return None
     if change.action is Action.DELETE:

@@ -122,7 +122,7 @@ class Push:
 
     def _weigh(self) -> None:
         """Counts all dirty items before any is sent; what exceeds the brake waits while the rest goes on."""
-        rolling = RollingBrake(self.context.database, self.context.settings)
+        rolling = RollingBrake(self.context.database, self.context.settings, self.known)
         rolling.weigh_all(time.monotonic())
         self._rolling = rolling
         self.brake = lambda changes: rolling.hold(changes, time.monotonic())

@@ -38,6 +38,7 @@ class Lacking:
     known: int
     ids: list[str]
     settled: int
+    unknown: set[str]  # ids in the list that no item is tied to
 
     @property
     def few(self) -> int:
@@ -54,6 +55,7 @@ async def ask_for_missing(
     is not believed, it counts as incomplete, and staff get an alert. Raises BadCredentials.
     """
     lacking = await in_thread(_lacking, context, listing, shards)
+    listing = _respelled(listing, lacking)
     many = len(lacking.ids) > lacking.few
     found: list[Product] = []
     gone: set[str] = set()
@@ -77,6 +79,17 @@ async def ask_for_missing(
     return replace(listing, products=products, complete=complete, reason=reason, gone=frozenset(gone))
 
 
+def _respelled(listing: Listing, lacking: Lacking) -> Listing:
+    """The listing with the ids that it only shows in other letters (`p7` for `P7`) as they are known."""
+    shown = {product_id.casefold(): product_id for product_id in lacking.unknown} if lacking.ids else {}
+    known = {shown[one.casefold()]: one for one in lacking.ids if one.casefold() in shown}
+    lacking.ids = [one for one in lacking.ids if one not in known.values()]
+    products = [
+        one.model_copy(update={"id": known[one.id]}) if one.id in known else one for one in listing.products
+    ]
+    return replace(listing, products=products) if known else listing
+
+
 async def _ask(client: FourSeller, product_id: str) -> Product | FourSellerError | None:
     """The product; None where 4Seller no longer has it; an error proves nothing."""
     try:
@@ -90,7 +103,7 @@ async def _ask(client: FourSeller, product_id: str) -> Product | FourSellerError
 
 
 def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> Lacking:
-    shown = {product.id for product in listing.products}
+    unknown = {product.id for product in listing.products}
     lag = utc_now(-int(context.settings.list_lag_seconds))
     settled = sa.func.coalesce(mappings.c.acked_at < lag, sa.true())
     query = sa.select(mappings.c.id, mappings.c.fourseller_product_id, mappings.c.acked_at, settled)
@@ -101,9 +114,10 @@ def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> L
     with context.database.reading() as connection:
         while rows := connection.execute(query.where(mappings.c.id > after).limit(READ_AT_ONCE)).all():
             after, known = rows[-1].id, known + len(rows)
-            lacking += [row for row in rows if row.fourseller_product_id not in shown]
+            lacking += [row for row in rows if row.fourseller_product_id not in unknown]
+            unknown -= {row.fourseller_product_id for row in rows}
     lacking.sort(key=lambda row: str(row[2] or ""))
-    return Lacking(known, [str(row[1]) for row in lacking], sum(bool(row[3]) for row in lacking))
+    return Lacking(known, [str(row[1]) for row in lacking], sum(bool(row[3]) for row in lacking), unknown)
 
 
 def _report(context: SyncContext, reason: str | None) -> None:

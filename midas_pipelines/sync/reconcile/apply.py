@@ -80,6 +80,9 @@ class ReadBack:
     need_sales: dict[int, Product] = field(default_factory=dict)
     """Items whose quantity a sale may explain, and what was read of them: not counted, and nothing of them written."""
 
+    sale_requests: int = 0
+    note: str | None = None  # why some of it was left as it is
+
     def __post_init__(self) -> None:
         self.shown = {product.id: product for product in self.listing.products}
         self.products_of = Counter(product.sku for product in self.listing.products if product.sku)
@@ -108,6 +111,17 @@ class ReadBack:
                 self._count(row, verdict)
             self._write(connection, verdicts)
         return True
+
+    def leave_open(self, items: int) -> None:
+        """Counts items of `need_sales` that cannot be judged now."""
+        self.scanned += items
+        self.changing += items
+
+    def leave_sales(self, why: str) -> None:
+        """Leaves all of `need_sales` for the next read; its conflicts stay as they are."""
+        self.note = why
+        self.busy |= {item_subject(row) for row in self.need_sales}
+        self.leave_open(len(self.need_sales))
 
     def resume(self, ids: Sequence[int]) -> None:
         """Settles those of `need_sales` that no sale explains, now that every sale from before the read is imported."""

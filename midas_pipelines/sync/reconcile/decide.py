@@ -15,6 +15,7 @@ from midas_pipelines.sync.listings.diff import (
     alike,
     differences,
     form,
+    hidden,
     is_confirmed,
     seen,
     shown_quantity,
@@ -158,6 +159,8 @@ def _believing(mapping: Mapping, verdict: Decision, product: Product) -> Decisio
     """Takes what 4Seller shows for what it confirmed, so that a push sends what is needed and no more."""
     pins_changed = verdict.values["pinned_fields"] != (mapping.pinned_fields or None)
     values: dict[str, Any] = dict(seen(mapping, product))
+    if verdict.push and hidden(product) and any(one.field == "content" for one in verdict.differences):
+        values["acked_hash"] = None  # what it hides may be as confirmed; what it shows is not
     if pins_changed:
         values["pinned_fields"] = verdict.values["pinned_fields"]
     return replace(verdict, values=values)

@@ -71,6 +71,7 @@ class ReconcileReport:
         default_factory=list
     )  # items with more than one product of their SKU
     stopped: str | None = None  # why what the shop wins was not pushed: the brake
+    note: str | None = None  # why some quantities were not judged
 
 
 async def reconcile(
@@ -93,17 +94,34 @@ async def reconcile(
         async with context.channel() as client:
             clock.client = client
             await in_thread(take_marketplace_quantities, context)
-            read_at, listing = await read_listing(context, client, shards)
-            imported = await import_orders(context)
-            settling = await in_thread(apply_read_back, context, listing, read_at, shards)
-            await settle_sold(client, settling)
-            await settle_unknown(client, settling)
-            _fill(report, settling, listing)
+            settling = await read_back(context, client, shards)
+            _fill(report, settling)
             if push and settling.to_push:
                 await _push(context, client, settling, report)
-        await in_thread(_close, context, listing, read_at, settling, report)
-    report.requests += imported.requests
+        await in_thread(_close, context, settling, report)
+    report.requests += settling.sale_requests
     return report
+
+
+async def read_back(context: SyncContext, client: FourSeller, shards: Shards | None = None) -> ReadBack:
+    """Reads every listing, judges every item, and settles by policy what differs; imports sales where one may explain it.
+
+    Where sales cannot be imported, the quantities they may explain are left as they are. Raises BadCredentials, or
+    ChannelDown when not even the first page of products can be had.
+    """
+    read_at, listing = await read_listing(context, client, shards)
+    settling = await in_thread(apply_read_back, context, listing, read_at, shards)
+    if settling.need_sales:
+        try:
+            imported = await import_orders(context)
+            settling.sale_requests = imported.requests
+            await settle_sold(client, settling)
+        except BadCredentials:
+            raise
+        except FourSellerError as failed:
+            settling.leave_sales(f"New sales could not be imported, so they were not weighed: {failed}")
+    await settle_unknown(client, settling)
+    return settling
 
 
 async def read_listing(
@@ -155,8 +173,7 @@ async def settle_sold(client: FourSeller, settling: ReadBack) -> None:
     waiting = settling.need_sales
     still = await asyncio.gather(*(_still_shown(client, product) for product in waiting.values()))
     same = sorted(item for item, unchanged in zip(waiting, still, strict=True) if unchanged)
-    settling.scanned += len(waiting) - len(same)
-    settling.changing += len(waiting) - len(same)
+    settling.leave_open(len(waiting) - len(same))
     if same:
         await in_thread(settling.resume, same)
 
@@ -188,8 +205,9 @@ async def _push(
     report.stopped = push.stopped
 
 
-def _fill(report: ReconcileReport, settling: ReadBack, listing: Listing) -> None:
-    report.listed, report.complete = len(listing.products), listing.complete
+def _fill(report: ReconcileReport, settling: ReadBack) -> None:
+    report.listed, report.complete = len(settling.listing.products), settling.listing.complete
+    report.note = settling.note
     for name in (
         "scanned",
         "equal",
@@ -206,14 +224,12 @@ def _fill(report: ReconcileReport, settling: ReadBack, listing: Listing) -> None
     report.consistency = round(report.equal / (judged + report.not_seen), 6) if judged else None
 
 
-def _close(
-    context: SyncContext, listing: Listing, read_at: datetime, settling: ReadBack, report: ReconcileReport
-) -> None:
+def _close(context: SyncContext, settling: ReadBack, report: ReconcileReport) -> None:
     """Closes what is settled by now, and counts what is not."""
     moved = take_marketplace_quantities(context)
     with context.database.writing() as connection:
         closed = resolve_pushed(connection)
-        if listing.complete:
-            closed += resolve_unseen(connection, read_at, settling.busy, settling.shards)
+        if settling.listing.complete:
+            closed += resolve_unseen(connection, settling.read_at, settling.busy, settling.shards)
         report.waiting = close_alerts(connection, closed)
     report.settled = len(closed) + moved + settling.settled

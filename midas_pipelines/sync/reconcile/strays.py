@@ -63,24 +63,18 @@ async def settle_unknown(client: FourSeller, settling: ReadBack) -> None:
 async def _remove_strays(client: FourSeller, settling: ReadBack) -> None:
     """Removes the strays among the products that are tied to no item; those that are gone leave `settling.shown`.
 
-    Products whose items the shop no longer sells wait for a person where the brake would. Raises BadCredentials.
+    They wait for a person where the brake would. Raises BadCredentials.
     """
     strays = await in_thread(_find, settling)
     context = settling.context
-    left = [stray for stray in strays if stray.why == LEFT]
-    held = len(left) >= context.settings.brake_items and await in_thread(
-        exceeds, context.database, len(left), context.settings.brake_percent
-    )
+    many = len(strays)
     texts = {}
-    if held:
-        strays = [stray for stray in strays if stray.why != LEFT]
-        texts = {
-            orphan_subject(
-                one.product.id
-            ): f"{one.name}: {one.why}. There are {len(left)} of them, so none was removed: "
-            "decide each with `midas conflicts list`."
-            for one in left
-        }
+    if many >= context.settings.brake_items and await in_thread(
+        exceeds, context.database, many, context.settings.brake_percent
+    ):
+        held = f"There are {many} of them, so none was removed: decide each with `midas conflicts list`."
+        texts = {orphan_subject(one.product.id): f"{one.name}: {one.why}. {held}" for one in strays}
+        strays = []
     ends = await asyncio.gather(*(_remove(client, stray) for stray in strays))
     for stray, end in zip(strays, ends, strict=True):
         if end is not None:

@@ -76,10 +76,10 @@ def test_many_differences_of_one_kind_leave_room_for_another(world: World) -> No
     assert (told.count("price"), told.count("quantity")) == (PREVIEW, 1)
 
 
-def test_both_in_step_is_all_equal_and_costs_a_read_and_an_order_poll(two: World) -> None:
+def test_both_in_step_is_all_equal_and_costs_one_read(two: World) -> None:
     report = reconciled(two)
     assert (report.scanned, report.equal, report.discrepancies, report.consistency) == (2, 2, 0, 1.0)
-    assert report.requests == 2
+    assert report.requests == 1
     assert two.writes(lambda: reconciled(two)) == 0
 
 
@@ -405,3 +405,45 @@ def test_a_product_of_another_shard_is_nobodys_orphan(two: World) -> None:
     assert rows(two.database, "SELECT fourseller_value FROM sync_conflicts WHERE resolved_at IS NULL") == [
         ("Stranger",)
     ]
+
+
+def test_a_push_that_meets_the_404_first_leaves_a_missing_listing_to_its_policy(two: World) -> None:
+    set_rule(two.database, {"policy": "manual"})
+    drop(two, "A-1")
+    run(two.database, "UPDATE products SET stock_quantity = 4 WHERE sku = 'A-1'")
+    for _ in range(3):
+        two.inventory()
+        two.incremental()
+    assert set(two.listed) == {"A-2"}
+    assert (reconciled(two).waiting, set(two.listed)) == (1, {"A-2"})
+    (conflict,) = rows(two.database, "SELECT id FROM sync_conflicts WHERE resolved_at IS NULL")
+    asyncio.run(resolve(two.sync_context(), conflict.id, "shop", "a person"))
+    two.incremental()
+    assert two.shown == two.wanted
+
+
+def test_where_sales_cannot_be_read_the_rest_is_judged_and_the_report_says_so(
+    two: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(two, "A-1", quantity=4)
+    edit(two, "A-2", price="99.00")
+
+    class Hollow(list[Any]):
+        """Rows that are declared and not there."""
+
+        def __len__(self) -> int:
+            return 20
+
+    monkeypatch.setattr(two.sandbox.state, "find_orders", lambda **_: Hollow())
+    assert "could not be imported" in (reconciled(two).note or "")
+    assert "could not be imported" in two.full().problems[0]["reason"]
+    assert two.shown["A-1"][2] == 4
+    assert two.shown["A-2"][1] == Decimal("10.00")
+
+
+def test_what_fails_again_and_again_is_no_change_on_its_way(two: World) -> None:
+    two.habits("product-updates-ignored")
+    run(two.database, "UPDATE products SET price = 8 WHERE sku = 'A-1'")
+    two.incremental()
+    report = reconciled(two, push=False)
+    assert (report.changing, report.discrepancies, report.consistency) == (0, 1, 0.5)
