@@ -145,9 +145,6 @@ PARTS_WITH = {
 }
 """The parts of a product in which a field of this name may be."""
 
-NEVER_EMPTY = ("title", "sku", "currency", "status")
-"""What each product has: empty, it was not shown."""
-
 
 class Product(_Whole):
     """A product as 4Seller holds it; anything but the id may be missing."""
@@ -173,9 +170,7 @@ class Product(_Whole):
     @property
     def unseen(self) -> frozenset[str]:
         """The fields that could not be read fully: not seen, which is not the same as empty."""
-        unread = {part for name in self._unreadable for part in PARTS_WITH.get(name, (name,))}
-        empty = {name for name in NEVER_EMPTY if not getattr(self, name)}
-        return frozenset(unread | empty)
+        return frozenset(part for name in self._unreadable for part in PARTS_WITH.get(name, (name,)))
 
 
 class InventoryLevel(_Answer):

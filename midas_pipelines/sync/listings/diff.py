@@ -28,6 +28,9 @@ from midas_pipelines.sync.orders.model.amounts import LARGEST_AMOUNT
 
 LONGEST_SHOWN = 60
 PARTS = frozenset({*CONTENT, "sku"})
+NEVER_EMPTY = ("title", "sku", "currency", "status")
+"""What each product has: empty, it was not shown."""
+
 OPTIONAL = frozenset({"category", "brand"})
 """Parts that a draft may lack; where a hub leaves out others, it does not show all it has."""
 
@@ -79,7 +82,8 @@ def _same_content(change: Change, product: Product, draft: ProductDraft) -> bool
 def hidden(product: Product) -> frozenset[str]:
     """The parts of its content that 4Seller does not show, or not readably."""
     left_out = PARTS - product.model_fields_set
-    return (product.unseen & PARTS) | (left_out if left_out - OPTIONAL else frozenset())
+    empty = {name for name in NEVER_EMPTY if not getattr(product, name)}
+    return (product.unseen & PARTS) | empty | (left_out if left_out - OPTIONAL else set())
 
 
 def filled(product: Product, draft: ProductDraft) -> Product:

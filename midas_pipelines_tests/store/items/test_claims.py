@@ -35,7 +35,7 @@ def claim(shop: Database, worker: str = "one", limit: int = 100, **options: Any)
 def acknowledge(shop: Database, *outcomes: PushOutcome) -> list[PushOutcome]:
     """What could not be written yet."""
     with shop.writing() as connection:
-        return acknowledging.acknowledge(connection, outcomes, most_attempts=MOST_ATTEMPTS)
+        return acknowledging.acknowledge(connection, outcomes, most_attempts=MOST_ATTEMPTS)[1]
 
 
 def listed(mapping: Mapping, quantity: int = 5) -> PushOutcome:
