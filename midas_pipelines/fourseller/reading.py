@@ -23,9 +23,7 @@ Row = TypeVar("Row")
 Fetch = Callable[[int], Awaitable[Page[Row]]]
 
 
-async def read_ahead(
-    fetch: Fetch[Row], *, smallest: int = SMALLEST_PAGE
-) -> AsyncGenerator[Page[Row], None]:
+async def read_ahead(fetch: Fetch[Row], *, smallest: int = SMALLEST_PAGE) -> AsyncGenerator[Page[Row], None]:
     """Yields every page in order of offset, as `fetch(offset)` gives them.
 
     The declared total is a hint for reading ahead, and may be capped: only a page that is certainly not full, with
