@@ -71,6 +71,10 @@ class FourSeller:
     async def __aenter__(self) -> Self:
         return self
 
+    def open(self) -> None:
+        """Loads what the first call would have to wait for, within the event loop that the calls are sent from."""
+        self._wire.open()
+
     async def __aexit__(self, *_: object) -> None:
         await self._wire.close()
 

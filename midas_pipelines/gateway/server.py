@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,10 @@ LARGEST_HEAD = 32_000  # bytes
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 STOP_SECONDS = 25
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread may run Python while the event loop waits to: with Python's own 5 ms, each step of a call waits for
+that time once for every busy thread of the worker."""
 
 log = logging.getLogger(__name__)
 
@@ -205,5 +210,6 @@ async def _ended(ending: asyncio.Task[str | None]) -> str | None:
 
 
 def _run(main: Coroutine[Any, Any, str | None]) -> str | None:
+    sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)

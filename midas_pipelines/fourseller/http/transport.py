@@ -52,7 +52,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         import yarl
 
         try:
-            async with self._open().request(
+            async with self.open().request(
                 request.method,
                 yarl.URL(str(request.url), encoded=True),  # sent as it is written
                 headers=request.headers.multi_items(),
@@ -72,7 +72,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._session is not None:
             await self._session.close()
 
-    def _open(self) -> aiohttp.ClientSession:
+    def open(self) -> aiohttp.ClientSession:
+        """The session, opened once; loading aiohttp takes a second, which delays no call here."""
         import aiohttp
 
         if self._session is None:  # here, because a session belongs to the running loop

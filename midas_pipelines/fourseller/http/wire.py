@@ -49,6 +49,11 @@ class Wire:
     def __repr__(self) -> str:
         return f"Wire({str(self._base)!r})"
 
+    def open(self) -> None:
+        """Loads what the first call would have to wait for."""
+        if isinstance(self._transport, AiohttpTransport):
+            self._transport.open()
+
     async def close(self) -> None:
         """Closes every connection."""
         await self._transport.aclose()

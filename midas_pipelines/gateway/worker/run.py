@@ -100,6 +100,7 @@ class Worker:
         book = ErrorBook(context.database, context.run_id, block=sys.maxsize)
         async with context.channel(book) as client:
             self._client = client
+            client.open()  # before calls wait for this event loop
             self._work_log = WorkerStats(context, client)
             express = self._express = PushLoop(context, client, self._pushed)
             vault = Vault(context.settings.payload_key)

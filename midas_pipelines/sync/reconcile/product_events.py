@@ -73,6 +73,8 @@ async def handle_product_event(
         return EventResult.BUSY
     if all(product is not None and _confirmed(mapping[0], product) for product in reports):
         return EventResult.ECHO
+    if waited_seconds < ORDER_SECONDS and all(_may_be_sold(mapping[0], product) for product in reports):
+        return EventResult.BUSY
     try:
         shown = await client.product(product_id)
     except NotFound:
@@ -117,6 +119,14 @@ def _held(found: Found) -> bool:
 def _confirmed(mapping: Mapping, product: Product) -> bool:
     """Whether the product is what 4Seller last confirmed to us."""
     return not seen(mapping, product)
+
+
+def _may_be_sold(mapping: Mapping, product: Product | None) -> bool:
+    """Whether a sale, whose event is on its way, explains all that the product shows."""
+    differs = seen(mapping, product) if product is not None else {"deleted": True}
+    shown, acked = differs.get("acked_quantity"), mapping.acked_quantity
+    fell = isinstance(shown, int) and acked is not None and shown < acked
+    return not differs or (differs.keys() == {"acked_quantity"} and fell)
 
 
 def _settle(context: SyncContext, mapping: Mapping, shown: Product | None, read_at: datetime) -> ReadBack:
