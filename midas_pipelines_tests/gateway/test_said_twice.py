@@ -1,14 +1,10 @@
-"""What the gateway's status, its documentation and its code say of the same thing."""
+"""What the documentation and the code say of the same thing."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
-from midas_pipelines.gateway.status_report import next_run
-from midas_pipelines.settings import Settings
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.webhooks import MOST_ATTEMPTS, RETRY_SECONDS, Webhook, retry_or_quarantine
 
@@ -24,19 +20,3 @@ def test_the_documented_retries_of_a_webhook_are_those_that_are_made() -> None:
     assert sum(waits) == RETRY_SECONDS
     page = " ".join((Path(__file__).parents[2] / "docs" / "gateway.md").read_text().split())
     assert f"failed {MOST_ATTEMPTS} times within {RETRY_SECONDS // 60} minutes" in page
-
-
-@pytest.mark.parametrize(
-    ("kind", "on", "paused", "minute"),
-    [
-        ("orders", True, "", 2),
-        ("reconcile", True, "order_import", 60),
-        ("orders", True, "order_import", None),
-        ("products", True, "incremental_sync", None),
-        ("inventory", False, "", None),
-    ],
-)
-def test_only_a_sync_that_is_on_has_a_next_run(kind: str, on: bool, paused: str, minute: int | None) -> None:
-    settings = Settings(schedules=on, paused=paused)
-    due = next_run(kind, settings, NOW)
-    assert (due and (due - NOW.replace(minute=0)).seconds // 60) == minute

@@ -9,9 +9,6 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
 
-NO_RETRY_IS_LEFT = timedelta(hours=2)
-"""By then the gateway has tried an event ten times, which takes an hour, and quarantined it."""
-
 MISSED_POLLS = 3
 """The number of intervals without a poll after which it counts as late."""
 
@@ -53,8 +50,9 @@ CHECKS = [
     shop_check(
         order_poll,
         "webhooks_come_to_an_end",
-        "Each webhook that was accepted is applied, superseded or quarantined with its reason within two hours.",
-        lambda sync: engine.dropped_webhooks(sync.database, int(NO_RETRY_IS_LEFT.total_seconds())),
+        "Each webhook that was accepted is applied, superseded or quarantined with its reason, twice the "
+        "time of all retries after it came.",
+        lambda sync: engine.dropped_webhooks(sync.database, 2 * engine.webhooks.RETRY_SECONDS),
         counted="webhooks",
         hint="Is the gateway running, and does `midas status` show its workers? `midas webhooks list` shows each event, and "
         "`midas webhooks retry` retries the quarantined ones.",

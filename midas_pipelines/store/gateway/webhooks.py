@@ -27,7 +27,8 @@ from midas_pipelines.storefront.types import utc_now
 
 RETRY = Backoff(first=2, longest=1800)
 MOST_ATTEMPTS = 10
-"""With these an event that keeps failing is tried for about an hour before it is quarantined."""
+RETRY_SECONDS = round(sum(RETRY.seconds(attempts) for attempts in range(1, MOST_ATTEMPTS)))
+"""From the first to the last attempt at an event that keeps failing; then it is quarantined."""
 
 ORDER = "order:"
 """How the subject of an event on an order begins; its id follows."""
