@@ -100,7 +100,7 @@ def test_a_parcel_and_a_status_that_no_step_leads_to_are_both_undone(caller: Cal
     assert (code, answer["detail"]) == (409, "The order is delivered; no step leads from there to shipped.")
     assert rows(caller.world.database, "SELECT 1 FROM order_shipments") == []
     assert [line.shipped for line in desk.lines(caller.world, order_id)] == [0]
-    assert "shipped" not in desk.steps(caller.world, order_id)
+    assert "all_shipped" not in desk.steps(caller.world, order_id)
 
 
 def test_nothing_of_a_cancelled_order_leaves(caller: Caller) -> None:

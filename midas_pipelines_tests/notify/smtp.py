@@ -8,7 +8,7 @@ import email.policy
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -30,16 +30,12 @@ class Mailbox:
     Args:
         tls: offers STARTTLS with this certificate.
         password: the one that it lets in, sealed or not; None offers no login.
-        without: ways to log in that it does not offer, of PLAIN and LOGIN.
     """
 
-    def __init__(
-        self, *, tls: ssl.SSLContext | None = None, password: str | None = None, without: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, password: str | None = None) -> None:
         self.mails: list[EmailMessage] = []
         self.raw: list[bytes] = []  # the same letters as they came over the line
         self.recipients: list[str] = []
-        self.senders: list[str] = []  # of each letter that was taken
         self.answers: list[str] = []  # to the next letters; taken when empty
         self.refused: dict[str, str] = {}  # address -> answer to RCPT
         self.hang_up = False  # take the letter and die before saying so
@@ -52,7 +48,6 @@ class Mailbox:
         login: dict[str, Any] = {}
         if password is not None:
             login = {"authenticator": self._let_in, "auth_require_tls": False}
-            login["auth_exclude_mechanism"] = list(without)
         self._controller = _Doors(self, hostname="127.0.0.1", port=self._port, tls_context=tls, **login)
 
     def __enter__(self) -> Mailbox:
@@ -68,9 +63,9 @@ class Mailbox:
         """Its address as the settings take it."""
         return f"smtp://127.0.0.1:{self._port}"
 
-    def url_as(self, login: str, host: str = "127.0.0.1") -> str:
-        """Its address with `user:password`, under another name of this machine."""
-        return f"smtp://{login}@{host}:{self._port}"
+    def url_as(self, login: str) -> str:
+        """Its address with `user:password`."""
+        return f"smtp://{login}@127.0.0.1:{self._port}"
 
     async def does(self, server: SMTP, place: str) -> str | None:
         """What it is told to say at this place, if anything; where it hangs, nothing is ever said."""
@@ -110,7 +105,6 @@ class Mailbox:
             self.mails.append(mail)
             self.raw.append(content)
             self.recipients += envelope.rcpt_tos
-            self.senders.append(str(envelope.mail_from))
         if self.hang_up:
             assert server.transport is not None
             server.transport.abort()

@@ -82,7 +82,7 @@ def retry(order_id: str, mail: bool, as_json: bool) -> None:
         context = SyncContext(settings, database, run_id=f"{BY_HAND} retry")
         done = asyncio.run(retry_order(context, order_id, mail=mail))
     if as_json:
-        print_json(done.record)
+        print_json(vars(done))
     else:
         say(_summary(done))
     if done.exception == "quarantined":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,17 +47,12 @@ class Retried:
     messages: int  # queued again
     unsent: int  # messages that have not gone out, or may not have
 
-    @property
-    def record(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
-
 
 async def retry_order(context: SyncContext, text: str, *, mail: bool = False) -> Retried:
     """Reads the order from 4Seller again and processes everything that is open on it.
 
     Args:
-        engine: the shop's database, settings and channel.
+        context: the shop's database, settings and channel.
         text: any of the order's ids.
         mail: also queue messages again that may have gone out, or were given up.
 

@@ -19,6 +19,46 @@ from midas_pipelines.store.schema.tables import (
 from midas_pipelines.storefront.schema import product_variants
 from midas_pipelines.sync.orders.model.lines import CHANNEL
 
+ORDER_FIELDS = [
+    "marketplace_order_id",
+    "order_number",
+    "local_order_id",
+    "sales_channel",
+    "status",
+    "status_word",
+    "shop_status",
+    "outcome",
+    "exception",
+    "reason",
+    "total",
+    "lines_total",
+    "shipping_cost",
+    "tax",
+    "discount",
+    "currency",
+    "placed_at",
+    "imported_at",
+    "source_updated_at",
+    "shop_status_since",
+    "push_after",
+]
+LINE_FIELDS = [
+    "line",
+    "sku",
+    "title",
+    "quantity",
+    "price",
+    "product_id",
+    "variant_id",
+    "allocated",
+    "released",
+    "returned",
+    "backordered",
+    "shipped",
+    "exception",
+]
+"""The columns that are shown; none of them has personal data."""
+
 RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -54,53 +94,10 @@ def read_timeline(connection: sa.Connection, order: sa.Row[Any]) -> Timeline:
         *_shipments(connection, order),
         *_mails(connection, order.id),
     ]
-    return Timeline(_order(order), [_line(line) for line in lines], sorted(entries, key=lambda one: one.at))
-
-
-def _order(order: sa.Row[Any]) -> dict[str, Any]:
-    names = (
-        "marketplace_order_id",
-        "order_number",
-        "local_order_id",
-        "sales_channel",
-        "status",
-        "status_word",
-        "shop_status",
-        "outcome",
-        "exception",
-        "reason",
-        "total",
-        "lines_total",
-        "shipping_cost",
-        "tax",
-        "discount",
-        "currency",
-        "placed_at",
-        "imported_at",
-        "source_updated_at",
-        "shop_status_since",
-        "push_after",
+    shown = [{name: getattr(line, name) for name in LINE_FIELDS} for line in lines]
+    return Timeline(
+        {name: getattr(order, name) for name in ORDER_FIELDS}, shown, sorted(entries, key=lambda one: one.at)
     )
-    return {name: getattr(order, name) for name in names}
-
-
-def _line(line: sa.Row[Any]) -> dict[str, Any]:
-    names = (
-        "line",
-        "sku",
-        "title",
-        "quantity",
-        "price",
-        "product_id",
-        "variant_id",
-        "allocated",
-        "released",
-        "returned",
-        "backordered",
-        "shipped",
-        "exception",
-    )
-    return {name: getattr(line, name) for name in names}
 
 
 def cause_in_words(run_id: str | None) -> str:
@@ -135,13 +132,8 @@ def _stock(connection: sa.Connection, order_id: str, lines: Sequence[sa.Row[Any]
         if line is not None:  # else it is another order's whose id has this prefix
             number = int(line[1])
             detail = f"Line {number}, {skus.get(number, 'gone')}: {row.delta:+d}, {row.quantity_after} on hand after it."
-            facts = {
-                "line": number,
-                "product_id": row.product_id,
-                "variant_id": row.variant_id,
-                "delta": row.delta,
-                "quantity_after": row.quantity_after,
-            }
+            names = ("product_id", "variant_id", "delta", "quantity_after")
+            facts = {"line": number} | {name: getattr(row, name) for name in names}
             found.append(TimelineEntry(row.created_at, f"stock: {row.cause}", detail, row.source, facts))
     return found
 
@@ -161,11 +153,8 @@ def _shipments(connection: sa.Connection, order: sa.Row[Any]) -> list[TimelineEn
     )
     found = []
     for row in connection.execute(query):
-        pushed = (
-            f"pushed to 4Seller at {row.pushed_at:%Y-%m-%d %H:%M:%S} UTC"
-            if row.pushed_at
-            else "not pushed to 4Seller yet"
-        )
+        when = f"at {row.pushed_at:%Y-%m-%d %H:%M:%S} UTC" if row.pushed_at else ""
+        pushed = f"pushed to 4Seller {when}" if when else "not pushed to 4Seller yet"
         detail = f"{row.carrier or 'No carrier'} {row.tracking_number or ''} {row.tracking_url or ''}".strip()
         why = f" ({row.reason})" if row.reason else ""
         names = ("id", "carrier", "tracking_number", "tracking_url", "booked_at", "pushed_at", "reason")

@@ -171,7 +171,7 @@ def record_failure(context: SyncContext, order: PendingUpdate, untaken: str | No
     """Schedules the next push of the order, with a delay that doubles each time.
 
     Args:
-        engine: the shop's database.
+        context: the shop's database.
         order: as read.
         untaken: what 4Seller answered without an error when it accepted nothing; None when it could not be reached.
     """
@@ -190,5 +190,5 @@ def _set(connection: sa.Connection, order: PendingUpdate, **values: Any) -> None
 
 
 def order_context_of(context: SyncContext) -> OrderContext:
-    """The order context of this engine's run."""
+    """The order context of this context's run."""
     return OrderContext(context.run_id, settings=context.settings)

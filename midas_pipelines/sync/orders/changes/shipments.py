@@ -331,7 +331,8 @@ def _book(
     inside = ", ".join(
         f"{wanted[line.line]} of {line.sku or line.title} (line {line.line})" for line in booked
     )
-    step = "shipped" if complete else "partly_shipped"
+    # Not the status itself, which is logged when 4Seller has it: `statuses_gone_back` compares the two.
+    step = "all_shipped" if complete else "partly_shipped"
     detail = f"Shipment, {label}: {inside or 'no units'}."
     order_context.log(connection, order.marketplace_order_id, step, detail)
     if booked and order.status not in ENDED:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from midas_pipelines.store.orders.checks import statuses_gone_back
 from midas_pipelines.sync.orders.changes.shipments import CannotShip
+from midas_pipelines.sync.orders.model.state_machine import BACKWARD
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
@@ -24,6 +26,7 @@ def test_a_parcel_reaches_4seller_with_its_number(world: World, sold: str) -> No
     shipped = desk.pack(world, sold)
     assert (shipped.new, shipped.complete, shipped.units) == (True, True, 4)
     assert desk.shop_status(world, sold) == "shipped"
+    assert statuses_gone_back(world.database, BACKWARD) == []  # 4Seller does not know it yet
     report = desk.sync(world)
     assert (report.pushed, report.parcels, report.failed) == (1, 1, 0)
     assert desk.at_4seller(world, sold) == ("shipped", desk.UPS)
