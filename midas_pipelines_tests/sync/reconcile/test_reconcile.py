@@ -14,6 +14,7 @@ import pytest
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import Listing
+from midas_pipelines.sandbox.state import Refused
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.operations.cursors import keep_clock
 from midas_pipelines.store.stock.checks import unexplained_stock
@@ -435,13 +436,10 @@ def test_where_sales_cannot_be_read_the_rest_is_judged_and_the_report_says_so(
     edit(two, "A-1", quantity=4)
     edit(two, "A-2", price="99.00")
 
-    class Hollow(list[Any]):
-        """Rows that are declared and not there."""
+    def away(**_: object) -> None:
+        raise Refused(503, "unavailable", "Orders are away.")
 
-        def __len__(self) -> int:
-            return 20
-
-    monkeypatch.setattr(two.sandbox.state, "find_orders", lambda **_: Hollow())
+    monkeypatch.setattr(two.sandbox.state, "find_orders", away)
     assert "could not be imported" in (reconciled(two).note or "")
     assert "could not be imported" in two.full().problems[0]["reason"]
     assert two.shown["A-1"][2] == 4
