@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.product_sync import Mode, ProductReport, sync_products
     from midas_pipelines.sync.progress import order_progress, report_progress
     from midas_pipelines.sync.quantity_push import InventoryReport, push_inventory
-    from midas_pipelines.sync.reconcile.run import ReconcileReport, reconcile
+    from midas_pipelines.sync.reconcile.report import ReconcileReport
+    from midas_pipelines.sync.reconcile.run import reconcile
 
 else:
 

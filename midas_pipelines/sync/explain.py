@@ -138,9 +138,9 @@ def lineage(facts: dict[str, Any]) -> list[str]:
     observed, confirmed = facts.get("observed") or {}, facts.get("confirmed") or {}
     lines = []
     if observed.get("at") is not None:
-        lines.append(
-            f"4Seller showed {observed['quantity']} at {observed['price']} USD, read {observed['at']:%Y-%m-%d %H:%M:%S} UTC"
-        )
+        shown = f"{observed['quantity']} at {observed['price']} USD"
+        shown = "nothing of it" if (observed["quantity"], observed["price"]) == (None, None) else shown
+        lines.append(f"4Seller showed {shown}, read {observed['at']:%Y-%m-%d %H:%M:%S} UTC")
     if confirmed.get("at") is not None:
         lines.append(
             f"<- it confirmed {confirmed['quantity']} at {confirmed['price']} USD, "

@@ -23,6 +23,7 @@ from midas_pipelines.sync.listings.scan import Scanned, chunks, scan
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 from midas_pipelines.sync.push_counts import PushCounts
 from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
+from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.run import read_back
 from midas_pipelines.sync.sync_log import SyncClock, logged_sync
 from midas_pipelines.sync.threads import in_thread
@@ -188,10 +189,10 @@ async def _read_listing(
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
-    settling = await read_back(context, client, shards)
+    settling = await read_back(context, client, shards, ReconcileReport())
     await in_thread(take_marketplace_quantities, context)
-    if settling.note is not None:
-        report.problems.append({"sku": "", "result": "sales", "reason": settling.note})
+    if settling.report.note is not None:
+        report.problems.append({"sku": "", "result": "sales", "reason": settling.report.note})
     if settling.listing.complete:
         return Known(settling.orphans)
     report.problems.append({"sku": "", "result": "list", "reason": settling.listing.reason})

@@ -15,8 +15,7 @@ from midas_pipelines.fourseller.http.metering import CallSums
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.sync_log import begin_sync, end_sync, note_progress
-from midas_pipelines.sync.context import ChannelDown, SyncContext
-from midas_pipelines.sync.pauses import CHANNEL_DOWN
+from midas_pipelines.sync.context import CHANNEL_DOWN, ChannelDown, SyncContext
 from midas_pipelines.sync.push_counts import PushCounts
 
 PROGRESS_SECONDS = 1.0

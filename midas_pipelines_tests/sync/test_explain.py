@@ -35,6 +35,13 @@ def test_the_lineage_goes_from_what_4seller_shows_to_the_order(world: World) -> 
     assert lines.endswith("Nothing to send.")
 
 
+def test_what_a_read_back_did_not_show_is_no_number(world: World) -> None:
+    add_product(world.database, sku="A")
+    world.full()
+    lines = lineage(explain_item(world.database, "A"))
+    assert not [line for line in lines if "None" in line]
+
+
 def test_an_unknown_sku_is_a_sentence(world: World) -> None:
     with pytest.raises(BadRule, match="No item of the shop has the SKU NOPE"):
         explain_item(world.database, "NOPE")

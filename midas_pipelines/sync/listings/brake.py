@@ -155,7 +155,7 @@ class RollingBrake:
             f"The brake is on: at once {harm_in_words(self._excess)}, more than {self._settings.brake_percent} % of what is on "
             "4Seller. These wait; everything else goes on. To send them, write the plan with `midas sync products "
             "--full --plan FILE`, read it, and apply it with `midas sync products --apply FILE`. To stop them, correct "
-            "right in the shop."
+            "them in the shop."
         )
 
     def alert(self) -> None:

@@ -27,20 +27,11 @@ from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.clocks import hub_ahead
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.diff import Difference, form, hidden, shown_quantity, storable
+from midas_pipelines.sync.listings.diff import form, hidden, shown_quantity, storable
 from midas_pipelines.sync.listings.plan import Action, Planner
 from midas_pipelines.sync.listings.scan import CHUNK, given_up
-from midas_pipelines.sync.push_counts import PREVIEW
-from midas_pipelines.sync.reconcile.decide import (
-    CHANGING,
-    DIFFERING,
-    EQUAL,
-    NO_ITEM,
-    NOT_SEEN,
-    Decision,
-    FoundConflict,
-    decide,
-)
+from midas_pipelines.sync.reconcile.decide import NO_ITEM, Decision, FoundConflict, decide
+from midas_pipelines.sync.reconcile.report import ReconcileReport
 
 ALERT = "conflict"
 
@@ -53,6 +44,7 @@ class ReadBack:
         engine: settings, database and run.
         listing: what 4Seller showed.
         read_at: when the read began; what was confirmed later is left alone.
+        report: takes its counts.
         sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
         ids: only these mappings, in order; None for all.
         shards: only the items of these; None for all.
@@ -64,24 +56,11 @@ class ReadBack:
     sales_in: bool = False
     ids: Sequence[int] | None = None
     shards: Shards | None = None
-    scanned: int = 0
-    equal: int = 0
-    changing: int = 0
-    not_seen: int = 0
-    discrepancies: int = 0
-    settled: int = 0
-    unknown: int = 0
-    differing: dict[str, int] = field(default_factory=dict)
-    worst: list[dict[str, str]] = field(default_factory=list)
-    above: list[dict[str, str]] = field(default_factory=list)
-    doubled: list[dict[str, str]] = field(default_factory=list)
+    report: ReconcileReport = field(default_factory=ReconcileReport)
     to_push: list[int] = field(default_factory=list)
     staying: list[Mapping] = field(default_factory=list)  # to be taken off, and there after a deletion
     need_sales: dict[int, Product] = field(default_factory=dict)
     """Items whose quantity a sale may explain, and what was read of them: not counted, and nothing of them written."""
-
-    sale_requests: int = 0
-    note: str | None = None  # why some of it was left as it is
 
     def __post_init__(self) -> None:
         self.shown = {product.id: product for product in self.listing.products}
@@ -93,6 +72,11 @@ class ReadBack:
         self._overdue = self.read_at - timedelta(minutes=2 * self.context.settings.products_interval)
         self._recent = self.read_at - timedelta(seconds=self.context.settings.read_back_grace_seconds)
 
+    def judge_all(self) -> None:
+        """Judges every item against the listing and writes what that asks for; leaves `need_sales` to `settle_sold`."""
+        while self.next_chunk():
+            pass
+
     def next_chunk(self) -> bool:
         """Settles the next thousand items; False when there are none left."""
         with self.context.database.writing() as connection:
@@ -103,31 +87,25 @@ class ReadBack:
             judged = self._judge(connection, rows)
             self.need_sales |= {
                 row.id: self.shown[row.fourseller_product_id or ""]
-                for row, verdict in judged
-                if verdict.needs_sales
+                for row, decision in judged
+                if decision.needs_sales
             }
-            verdicts = [(row, verdict) for row, verdict in judged if not verdict.needs_sales]
-            for row, verdict in verdicts:
-                self._count(row, verdict)
-            self._write(connection, verdicts)
+            decisions = [(row, decision) for row, decision in judged if not decision.needs_sales]
+            for row, decision in decisions:
+                self._count(row, decision)
+            self._write(connection, decisions)
         return True
-
-    def leave_open(self, items: int) -> None:
-        """Counts items of `need_sales` that cannot be judged now."""
-        self.scanned += items
-        self.changing += items
 
     def leave_sales(self, why: str) -> None:
         """Leaves all of `need_sales` for the next read; its conflicts stay as they are."""
-        self.note = why
+        self.report.note = why
         self.busy |= {item_subject(row) for row in self.need_sales}
-        self.leave_open(len(self.need_sales))
+        self.report.leave_open(len(self.need_sales))
 
     def resume(self, ids: Sequence[int]) -> None:
         """Settles those of `need_sales` that no sale explains, now that every sale from before the read is imported."""
         self.ids, self.sales_in, self._after = ids, True, 0
-        while self.next_chunk():
-            pass
+        self.judge_all()
 
     @property
     def orphans(self) -> list[Product]:
@@ -147,11 +125,11 @@ class ReadBack:
         free = self._free(connection, [row.id for row in rows])
         limit = self.context.settings.title_limit
         planner = Planner(connection, [row.key for row in rows], limit)
-        verdicts = []
+        decisions = []
         self.busy |= {item_subject(row.id) for row in rows if row.id not in free}
         for stale in rows:
             row = free.get(stale.id, stale)
-            verdict = decide(
+            decision = decide(
                 row,
                 planner,
                 self.shown.get(row.fourseller_product_id or ""),
@@ -162,8 +140,8 @@ class ReadBack:
                 sales_in=self.sales_in,
                 hub_ahead=self._hub_ahead,
             )
-            verdicts.append((row, verdict))
-        return verdicts
+            decisions.append((row, decision))
+        return decisions
 
     def _free(self, connection: sa.Connection, ids: list[int]) -> dict[int, Mapping]:
         """Locks the rows that nobody holds and that were not confirmed since, and reads them as they are now."""
@@ -179,56 +157,43 @@ class ReadBack:
         )
         return {row.id: Mapping(*row) for row in connection.execute(query)}
 
-    def _count(self, row: Mapping, verdict: Decision) -> None:
-        if verdict.outcome == NO_ITEM:
-            if row.attempts and verdict.change.action is Action.DELETE and self._product(row) is not None:
+    def _count(self, row: Mapping, decision: Decision) -> None:
+        if decision.outcome == NO_ITEM:
+            if row.attempts and decision.change.action is Action.DELETE and self._product(row) is not None:
                 self.staying.append(row)
             return
-        self.scanned += 1
-        self.equal += verdict.outcome == EQUAL
-        self.changing += verdict.outcome == CHANGING
-        self.not_seen += verdict.outcome == NOT_SEEN
-        sku = row.sku or ""
-        if (many := self.products_of[sku]) > 1:
-            self.doubled.append({"sku": sku, "expected": "1 product", "4Seller": f"{many} products"})
-        if verdict.outcome == DIFFERING:
-            self.discrepancies += 1
-            for one in verdict.differences:
-                self.differing[one.field] = self.differing.get(one.field, 0) + 1
-                shown = shown_row(row, verdict, one)
-                if self.differing[one.field] <= PREVIEW:  # so that no kind crowds out another
-                    self.worst.append(shown)
-                if one.field == "quantity" and one.seen and int(one.fourseller) > int(one.shop):
-                    self.above.append(shown)
+        self.report.count(row, decision, self.products_of[row.sku or ""])
 
-    def _write(self, connection: sa.Connection, verdicts: list[tuple[Mapping, Decision]]) -> None:
+    def _write(self, connection: sa.Connection, decisions: list[tuple[Mapping, Decision]]) -> None:
         observed = [
-            self._observed(row) for row, _ in verdicts if self._product(row) is not None or self._gone(row)
+            self._observed(row) for row, _ in decisions if self._product(row) is not None or self._gone(row)
         ]
         write_each(connection, observed, lambda part: connection.execute(_WRITE_OBSERVED, part))
         conflicts = [
-            self._conflict_row(row, verdict, one) for row, verdict in verdicts for one in verdict.conflicts
+            self._conflict_row(row, decision, one)
+            for row, decision in decisions
+            for one in decision.conflicts
         ]
         record_conflicts(connection, conflicts)
         self._alert(connection, [row for row in conflicts if row["policy"] == "manual"])
-        for row, verdict in verdicts:
-            values = dict(verdict.values)
-            if verdict.push and not given_up(row):
+        for row, decision in decisions:
+            values = dict(decision.values)
+            if decision.push and not given_up(row):
                 self.to_push.append(row.id)
                 if not row.dirty:
                     values |= CHANGED
             if values:
                 connection.execute(sa.update(mappings).where(mappings.c.id == row.id).values(values))
-            self._settle_at_once(connection, row, verdict)
+            self._settle_at_once(connection, row, decision)
 
-    def _settle_at_once(self, connection: sa.Connection, row: Mapping, verdict: Decision) -> None:
-        for one in verdict.conflicts:
+    def _settle_at_once(self, connection: sa.Connection, row: Mapping, decision: Decision) -> None:
+        for one in decision.conflicts:
             if one.resolution is not None:
                 which = sa.and_(
                     sync_conflicts.c.subject == item_subject(row.id),
                     sync_conflicts.c.field == one.difference.field,
                 )
-                self.settled += len(
+                self.report.settled += len(
                     resolve_conflicts(connection, which, resolution=one.resolution, by="policy")
                 )
 
@@ -252,11 +217,11 @@ class ReadBack:
             "quantity": shown_quantity(product),
         }
 
-    def _conflict_row(self, row: Mapping, verdict: Decision, one: FoundConflict) -> dict[str, Any]:
+    def _conflict_row(self, row: Mapping, decision: Decision, one: FoundConflict) -> dict[str, Any]:
         return {
             "subject": item_subject(row.id),
             "mapping_id": row.id,
-            "sku": verdict.change.sku or row.sku,
+            "sku": decision.change.sku or row.sku,
             "fourseller_product_id": row.fourseller_product_id,
             "field": one.difference.field,
             "shop_value": one.difference.shop,
@@ -290,25 +255,3 @@ _WRITE_OBSERVED = (
         observed_at=sa.bindparam("at"),
     )
 )
-
-
-def shown_row(row: Mapping, verdict: Decision, one: Difference) -> dict[str, str]:
-    """One difference for a table, with what becomes of it."""
-    return {
-        "sku": verdict.change.sku or row.sku or "",
-        "field": one.field,
-        "shop": one.shop,
-        "4Seller": one.fourseller,
-        "hint": _hint(verdict, one),
-    }
-
-
-def _hint(verdict: Decision, one: Difference) -> str:
-    policies = {found.policy for found in verdict.conflicts if found.difference.field == one.field}
-    if "manual" in policies:
-        return "Waits for a person: `midas conflicts list`."
-    if "marketplace_wins" in policies:
-        return "4Seller's word is taken, by policy."
-    if "source_wins" in policies:
-        return "Somebody changed it on 4Seller: the shop's word is pushed again, by policy."
-    return "A push is overdue: it is sent now. See `midas status` when it stays."

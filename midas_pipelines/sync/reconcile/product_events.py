@@ -24,7 +24,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.diff import seen
 from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.reconcile.conflicts import take_marketplace_quantities
-from midas_pipelines.sync.reconcile.run import apply_read_back, settle_sold
+from midas_pipelines.sync.reconcile.run import settle_sold
 from midas_pipelines.sync.threads import in_thread
 
 ORDER_SECONDS = 2.0
@@ -134,15 +134,17 @@ def _settle(context: SyncContext, mapping: Mapping, shown: Product | None, read_
     products = [] if shown is None else [shown]
     gone = frozenset[str]() if shown is not None else frozenset({str(mapping.fourseller_product_id)})
     listing = Listing(products=products, total=len(products), complete=True, gone=gone)
-    return apply_read_back(context, listing, read_at, ids=[mapping.id])
+    settling = ReadBack(context, listing, read_at, ids=[mapping.id])
+    settling.judge_all()
+    return settling
 
 
 def _outcome(context: SyncContext, settling: ReadBack, *, gone: bool) -> EventResult:
     take_marketplace_quantities(context)
     if (
-        settling.equal or not settling.scanned
+        settling.report.equal or not settling.report.scanned
     ):  # the shop does not sell it, or cannot list it: nothing to settle
         return EventResult.ECHO
-    if not settling.discrepancies:
+    if not settling.report.discrepancies:
         return EventResult.FRESH
     return EventResult.GONE if gone else EventResult.DIFFERS

@@ -1,14 +1,12 @@
 """Reconciliation: reading back what 4Seller really shows, and settling by policy what differs from the shop.
 
-The listing is read page by page; then new sales are imported, so that stock that a marketplace has sold is no
-discrepancy; then each item is judged (`verdicts.py`) and what the judgement asks for is written, a thousand at a time.
+The listing is read page by page; then each item is judged (`decide.py`) and what the decision asks for is written, a
+thousand at a time (`apply.py`). Where a sale may explain a quantity, new sales are imported before that is judged.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from midas_pipelines.fourseller.client import FourSeller
@@ -32,46 +30,10 @@ from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.reconcile.absence import ask_for_missing
 from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.reconcile.conflicts import close_alerts, take_marketplace_quantities
+from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.strays import settle_unknown
 from midas_pipelines.sync.sync_log import logged_sync
 from midas_pipelines.sync.threads import in_thread
-
-FOUND = ("above", "doubled")
-
-
-@dataclass
-class ReconcileReport:
-    """What a reconciliation saw and did.
-
-    `consistency` is the share of items that 4Seller showed as they should be, of those that it showed or should have;
-    None when none could be judged.
-    """
-
-    scanned: int = 0
-    listed: int = 0  # products that 4Seller has, ours or not
-    equal: int = 0
-    changing: int = 0  # changed in the shop, or confirmed since the read; no discrepancy
-    not_seen: int = 0  # in no row that could be read, or in one without price or quantity
-    discrepancies: int = 0  # items
-    settled: int = 0  # conflicts
-    waiting: int = 0  # conflicts that are open still
-    differing: dict[str, int] = field(default_factory=dict)  # items by the field that differs
-    unknown: int = 0  # on 4Seller under no item's name
-    consistency: float | None = None
-    complete: bool = True
-    pushed: int = 0
-    failed: int = 0
-    requests: int = 0
-    seconds: float = 0.0
-    worst: list[dict[str, str]] = field(default_factory=list)
-    above: list[dict[str, str]] = field(
-        default_factory=list
-    )  # offered for sale in a quantity that is not there
-    doubled: list[dict[str, str]] = field(
-        default_factory=list
-    )  # items with more than one product of their SKU
-    stopped: str | None = None  # why what the shop wins was not pushed: the brake
-    note: str | None = None  # why some quantities were not judged
 
 
 async def reconcile(
@@ -94,33 +56,36 @@ async def reconcile(
         async with context.channel() as client:
             clock.client = client
             await in_thread(take_marketplace_quantities, context)
-            settling = await read_back(context, client, shards)
-            _fill(report, settling)
+            settling = await read_back(context, client, shards, report)
             if push and settling.to_push:
                 await _push(context, client, settling, report)
         await in_thread(_close, context, settling, report)
-    report.requests += settling.sale_requests
+    report.requests += report.sale_requests
     return report
 
 
-async def read_back(context: SyncContext, client: FourSeller, shards: Shards | None = None) -> ReadBack:
+async def read_back(
+    context: SyncContext, client: FourSeller, shards: Shards | None, report: ReconcileReport
+) -> ReadBack:
     """Reads every listing, judges every item, and settles by policy what differs; imports sales where one may explain it.
 
     Where sales cannot be imported, the quantities they may explain are left as they are. Raises BadCredentials, or
     ChannelDown when not even the first page of products can be had.
     """
     read_at, listing = await read_listing(context, client, shards)
-    settling = await in_thread(apply_read_back, context, listing, read_at, shards)
+    settling = ReadBack(context, listing, read_at, shards=shards, report=report)
+    await in_thread(settling.judge_all)
     if settling.need_sales:
         try:
             imported = await import_orders(context)
-            settling.sale_requests = imported.requests
+            report.sale_requests = imported.requests
             await settle_sold(client, settling)
         except BadCredentials:
             raise
         except FourSellerError as failed:
             settling.leave_sales(f"New sales could not be imported, so they were not weighed: {failed}")
     await settle_unknown(client, settling)
+    report.listed, report.complete = len(listing.products), listing.complete
     return settling
 
 
@@ -139,32 +104,8 @@ async def read_listing(
     return read_at, await ask_for_missing(context, client, listing, shards)
 
 
-def apply_read_back(
-    context: SyncContext,
-    listing: Listing,
-    read_at: datetime,
-    shards: Shards | None = None,
-    ids: Sequence[int] | None = None,
-) -> ReadBack:
-    """Judges every item against the listing and writes what that asks for; marks dirty what the shop wins.
-
-    Items whose quantity a sale may have changed are left to `settle_sold`.
-
-    Args:
-        engine: settings, database and run.
-        listing: as read; one that is not complete lets nothing count as missing.
-        read_at: before the read began. What was confirmed later is left alone.
-        shards: only the items of these; None for all, and for products that are no item's.
-        ids: only these mappings; None for all, and for products that are no item's.
-    """
-    settling = ReadBack(context, listing, read_at, ids=ids, shards=shards)
-    while settling.next_chunk():
-        pass
-    return settling
-
-
 async def settle_sold(client: FourSeller, settling: ReadBack) -> None:
-    """Settles what `apply_read_back` left, once sales are imported: what 4Seller shows unchanged since is an edit.
+    """Settles what `ReadBack.judge_all` left, once sales are imported: what 4Seller shows unchanged since is an edit.
 
     An item that has moved on meanwhile is being bought; it counts as changing.
 
@@ -173,7 +114,7 @@ async def settle_sold(client: FourSeller, settling: ReadBack) -> None:
     waiting = settling.need_sales
     still = await asyncio.gather(*(_still_shown(client, product) for product in waiting.values()))
     same = sorted(item for item, unchanged in zip(waiting, still, strict=True) if unchanged)
-    settling.leave_open(len(waiting) - len(same))
+    settling.report.leave_open(len(waiting) - len(same))
     if same:
         await in_thread(settling.resume, same)
 
@@ -205,25 +146,6 @@ async def _push(
     report.stopped = push.stopped
 
 
-def _fill(report: ReconcileReport, settling: ReadBack) -> None:
-    report.listed, report.complete = len(settling.listing.products), settling.listing.complete
-    report.note = settling.note
-    for name in (
-        "scanned",
-        "equal",
-        "changing",
-        "not_seen",
-        "discrepancies",
-        "unknown",
-        "differing",
-        "worst",
-        *FOUND,
-    ):
-        setattr(report, name, getattr(settling, name))
-    judged = report.equal + report.discrepancies
-    report.consistency = round(report.equal / (judged + report.not_seen), 6) if judged else None
-
-
 def _close(context: SyncContext, settling: ReadBack, report: ReconcileReport) -> None:
     """Closes what is settled by now, and counts what is not."""
     moved = take_marketplace_quantities(context)
@@ -232,4 +154,4 @@ def _close(context: SyncContext, settling: ReadBack, report: ReconcileReport) ->
         if settling.listing.complete:
             closed += resolve_unseen(connection, settling.read_at, settling.busy, settling.shards)
         report.waiting = close_alerts(connection, closed)
-    report.settled = len(closed) + moved + settling.settled
+    report.settled = len(closed) + moved + report.settled

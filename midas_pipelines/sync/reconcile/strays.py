@@ -159,7 +159,7 @@ def _report(settling: ReadBack, texts: dict[str, str]) -> None:
 def _settle_orphans(settling: ReadBack) -> None:
     """Records the products that are no item's; nothing deletes them but a person's word."""
     orphans = settling.orphans
-    settling.unknown = len(orphans)
+    settling.report.unknown = len(orphans)
     with settling.context.database.writing() as connection:
         alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])
         wanted = [one for one in orphans if orphan_subject(one.id) not in alone]
@@ -168,7 +168,7 @@ def _settle_orphans(settling: ReadBack) -> None:
             known = [orphan_subject(key) for key in settling.shown if key in settling.ours]
             for start in range(0, len(known), CHUNK):
                 which = sync_conflicts.c.subject.in_(known[start : start + CHUNK])
-                settling.settled += len(
+                settling.report.settled += len(
                     resolve_conflicts(connection, which, resolution="gone", by="reconcile")
                 )
 

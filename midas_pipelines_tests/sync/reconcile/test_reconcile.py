@@ -24,7 +24,8 @@ from midas_pipelines.sync.push_counts import PREVIEW
 from midas_pipelines.sync.reconcile import apply
 from midas_pipelines.sync.reconcile.conflicts import NoSuchConflict, pin_field, release_pin, resolve
 from midas_pipelines.sync.reconcile.product_events import EventResult, handle_product_event
-from midas_pipelines.sync.reconcile.run import ReconcileReport, reconcile
+from midas_pipelines.sync.reconcile.report import ReconcileReport
+from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World

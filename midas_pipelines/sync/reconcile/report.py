@@ -1,0 +1,94 @@
+"""What a reconciliation saw and did: counts, and examples of what differed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from midas_pipelines.store.items.claims import Mapping
+from midas_pipelines.sync.listings.diff import Difference
+from midas_pipelines.sync.push_counts import PREVIEW
+from midas_pipelines.sync.reconcile.decide import CHANGING, DIFFERING, EQUAL, NOT_SEEN, Decision
+
+
+@dataclass
+class ReconcileReport:
+    """What a reconciliation saw and did.
+
+    `consistency` is the share of items that 4Seller showed as they should be, of those that it showed or should have;
+    None when none could be judged.
+    """
+
+    scanned: int = 0
+    listed: int = 0  # products that 4Seller has, ours or not
+    equal: int = 0
+    changing: int = 0  # changed in the shop, or confirmed since the read; no discrepancy
+    not_seen: int = 0  # in no row that could be read, or in one without price or quantity
+    discrepancies: int = 0  # items
+    settled: int = 0  # conflicts
+    waiting: int = 0  # conflicts that are open still
+    differing: dict[str, int] = field(default_factory=dict)  # items by the field that differs
+    unknown: int = 0  # on 4Seller under no item's name
+    consistency: float | None = None
+    complete: bool = True
+    pushed: int = 0
+    failed: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    worst: list[dict[str, str]] = field(default_factory=list)
+    above: list[dict[str, str]] = field(
+        default_factory=list
+    )  # offered for sale in a quantity that is not there
+    doubled: list[dict[str, str]] = field(
+        default_factory=list
+    )  # items with more than one product of their SKU
+    stopped: str | None = None  # why what the shop wins was not pushed: the brake
+    note: str | None = None  # why some quantities were not judged
+    sale_requests: int = 0  # those of the import of orders
+
+    def leave_open(self, items: int) -> None:
+        """Counts items that cannot be judged now."""
+        self.scanned += items
+        self.changing += items
+
+    def count(self, row: Mapping, decision: Decision, products: int) -> None:
+        """Counts an item, of whose SKU 4Seller shows that many products."""
+        self.scanned += 1
+        self.equal += decision.outcome == EQUAL
+        self.changing += decision.outcome == CHANGING
+        self.not_seen += decision.outcome == NOT_SEEN
+        if products > 1:
+            sku = row.sku or ""
+            self.doubled.append({"sku": sku, "expected": "1 product", "4Seller": f"{products} products"})
+        if decision.outcome == DIFFERING:
+            self.discrepancies += 1
+            for one in decision.differences:
+                self.differing[one.field] = self.differing.get(one.field, 0) + 1
+                shown = shown_row(row, decision, one)
+                if self.differing[one.field] <= PREVIEW:  # so that no kind crowds out another
+                    self.worst.append(shown)
+                if one.field == "quantity" and one.seen and int(one.fourseller) > int(one.shop):
+                    self.above.append(shown)
+        judged = self.equal + self.discrepancies
+        self.consistency = round(self.equal / (judged + self.not_seen), 6) if judged else None
+
+
+def shown_row(row: Mapping, decision: Decision, one: Difference) -> dict[str, str]:
+    """One difference for a table, with what becomes of it."""
+    return {
+        "sku": decision.change.sku or row.sku or "",
+        "field": one.field,
+        "shop": one.shop,
+        "4Seller": one.fourseller,
+        "hint": _hint(decision, one),
+    }
+
+
+def _hint(decision: Decision, one: Difference) -> str:
+    policies = {found.policy for found in decision.conflicts if found.difference.field == one.field}
+    if "manual" in policies:
+        return "Waits for a person: `midas conflicts list`."
+    if "marketplace_wins" in policies:
+        return "4Seller's word is taken, by policy."
+    if "source_wins" in policies:
+        return "Somebody changed it on 4Seller: the shop's word is pushed again, by policy."
+    return "A push is overdue: it is sent now. See `midas status` when it stays."
