@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 
 
 class PatientOnce(HttpToolsProtocol):
-    """Closes a connection that does not finish the head of a request in time, or sends one that is too large: uvicorn
-    itself has neither limit."""
+    """Closes a connection that does not finish the head of a request in time, or sends one that is too large, or
+    fields after the body: uvicorn itself has no such limit."""
 
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0  # of a head that is not complete
@@ -57,6 +57,11 @@ class PatientOnce(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._expect_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._timer is None:  # after the body, where uvicorn would collect them without end
+            raise ValueError("fields after the body are not taken")  # ends the parsing
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._cancel_timer()

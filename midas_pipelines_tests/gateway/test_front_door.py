@@ -152,6 +152,13 @@ def test_a_compressed_body_is_not_unpacked(door: Gateway) -> None:
     assert answer.status_code in (400, 422)
 
 
+def test_fields_after_the_body_are_not_collected(door: Gateway) -> None:
+    head, trailers = signed(EVENT)[1], b"a: b\r\n" * 1000
+    named = "".join(f"{name}: {value}\r\n" for name, value in head.items()).encode()
+    start = b"POST /api/marketplace/webhooks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    assert exchange(door, start + named + b"\r\n0\r\n" + trailers).startswith(b"HTTP/1.1 400 ")
+
+
 LARGE = {
     "one header": b"a: " + b"x" * 40_000 + b"\r\n",
     "many headers": b"a: b\r\n" * 12_000,

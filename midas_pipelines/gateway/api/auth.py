@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from midas_pipelines.errors import CallRefused
+from midas_pipelines.fourseller.http.body import read_json
 from midas_pipelines.gateway.api.callers import Callers
 from midas_pipelines.gateway.api.limits import address_of_caller, key_of
 from midas_pipelines.gateway.api.problems import status_of
@@ -39,7 +40,26 @@ ROLES: dict[tuple[str, str], Role | None] = {
 """The role that each endpoint needs; None for one that needs no key."""
 
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-MOST_NOTED = 2000
+NOTED = frozenset(
+    {
+        "mode",
+        "skus",
+        "dry_run",
+        "status",
+        "shipment",
+        "carrier",
+        "number",
+        "url",
+        "lines",
+        "line",
+        "quantity",
+        "force",
+    }
+)
+"""The fields of a request that the audit log keeps: those of its model. Any other could name a person."""
+
+MOST_NOTED = 50
+LONGEST_NOTED = 200
 
 bearer = HTTPBearer(auto_error=False, description="A key made by `midas keys create`.")
 
@@ -97,16 +117,32 @@ def _admit(database: Database, key: str) -> Caller:
 
 
 def _audit_entry(request: Request, path: str, caller: Caller, body: bytes) -> AuditEntry:
-    text = body[:MOST_NOTED].decode("utf-8", "replace").replace("\x00", "")
     return AuditEntry(
         actor=f"{caller.key_id} {caller.name}"[:120],
         role=caller.role.value,
         action=f"{request.method} {path}"[:100],
         target=request.url.path.replace("\x00", "")[:250],
-        detail={"body": text} if text else None,
+        detail={"body": _noted(body)} if body else None,
         remote=request.client.host[:64] if request.client else None,
         request_id=request.state.request_id,
     )
+
+
+def _noted(body: bytes) -> Any:
+    """What the audit log keeps of a body; None of one that is no JSON object."""
+    try:
+        value = read_json(body)
+    except ValueError:
+        return None
+    return _kept(value) if isinstance(value, dict) else None
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _kept(part) for name, part in value.items() if name in NOTED}
+    if isinstance(value, list):
+        return [_kept(part) for part in value[:MOST_NOTED]]
+    return value[:LONGEST_NOTED] if isinstance(value, str) else value
 
 
 async def _audited(database: Database, entry: AuditEntry, handler: Handler, request: Request) -> Response:
