@@ -30,7 +30,7 @@ from midas_pipelines.fourseller.http.wire import Wire, ascii_value, segment
 from midas_pipelines.fourseller.models import InventoryLevel, Order, Product, ProductDraft, Tracking
 from midas_pipelines.fourseller.pages import Listing, OrderPage, Page, ProductPage
 from midas_pipelines.fourseller.reading import SMALLEST_PAGE, read_ahead
-from midas_pipelines.fourseller.spelling import folded
+from midas_pipelines.text import folded
 
 Read = TypeVar("Read")
 Row = TypeVar("Row")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pydantic_core
 
+from midas_pipelines.text import writable
+
 _NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
 
 
@@ -20,6 +22,5 @@ def to_json(value: Any) -> str:
     try:
         text = pydantic_core.to_json(value).decode()
     except (ValueError, UnicodeEncodeError):  # half a character, which only `json` knows how to spell
-        spelled = json.dumps(value, default=str, ensure_ascii=False)
-        text = spelled.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = writable(json.dumps(value, default=str, ensure_ascii=False))
     return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text

@@ -13,6 +13,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from midas_pipelines.text import writable
+
 CENT = Decimal("0.01")
 _POSTGRESQL = postgresql_dialect()  # type: ignore[no-untyped-call]
 
@@ -86,11 +88,6 @@ class _SqliteNumber(sa.types.UserDefinedType[Any]):
 
     def get_col_spec(self, **_: Any) -> str:
         return "DECIMAL(10, 2)"
-
-
-def writable(text: str) -> str:
-    """The text with U+FFFD for what no database holds: NUL, and half of a surrogate pair."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "\ufffd")
 
 
 class Words(sa.types.TypeDecorator[str]):

@@ -12,7 +12,7 @@ from midas_pipelines.notify.delivery import something_due
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.items import claims
-from midas_pipelines.store.items.claimable import read_claimable
+from midas_pipelines.store.items.claims import read_claimable
 from midas_pipelines.store.operations import cursors as clocks
 from midas_pipelines.store.operations.overview import overview
 from midas_pipelines.store.operations.stale_work import stale_items

@@ -9,6 +9,8 @@ from typing import Any
 
 import pydantic_core
 
+from midas_pipelines.text import writable_in
+
 LONGEST_NUMBER = 400  # digits; Python refuses integers of thousands
 ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
 
@@ -30,7 +32,7 @@ def read_json(body: bytes) -> Any:
         value = json.loads(text, strict=False, parse_constant=lambda _: None, parse_int=_integer)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    return _clean(value)
+    return writable_in(value)
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -39,14 +41,3 @@ def _escape(found: re.Match[str]) -> str:
 
 def _integer(digits: str) -> int | None:
     return int(digits) if len(digits) <= LONGEST_NUMBER else None
-
-
-def _clean(value: Any) -> Any:
-    """The value with nothing in its texts that a database cannot store."""
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_clean(name): _clean(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_clean(part) for part in value]
-    return value

@@ -24,6 +24,7 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.backoff import Backoff, is_due
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.refusals import write_each
+from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
 
 RETRY = Backoff(first=30, longest=3600, free=1)
@@ -34,6 +35,9 @@ LATE_SECONDS = 60
 
 FORGOTTEN = {"fourseller_product_id": None, "acked_hash": None, "acked_price": None, "acked_quantity": None}
 """The states of a mapping without a product on 4Seller."""
+
+NEWEST = 100
+"""Of a long backlog, how many of the newest changes are looked at beside the oldest rows."""
 
 ENDED = {"claimed_by": None, "claimed_until": None, "recheck_at": utc_now(LATE_SECONDS)}
 """A claim that ended without an acknowledgement: what it sent, if anything, may be applied late."""
@@ -152,13 +156,7 @@ def claim(
         ignore_delays: also those whose next attempt is not due yet.
         shards: only the items of these.
     """
-    conditions = [
-        mappings.c.dirty_since.is_not(None),
-        mappings.c.id > after_id,
-        sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now()),
-    ]
-    if not ignore_delays:
-        conditions.append(RETRY.is_due(mappings.c.next_attempt_at, mappings.c.attempts))
+    conditions = [*_claimable(ignore_delays=ignore_delays), mappings.c.id > after_id]
     if ids is not None:
         conditions.append(mappings.c.id.in_(ids))
     if shards is not None:
@@ -189,6 +187,66 @@ def claim(
 
     write_each(connection, free, take)
     return sorted(claimed, key=lambda one: one.id)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimableRow:
+    """An item that is dirty, due and unclaimed; `pushed_ago` is in seconds, None when it never was."""
+
+    id: int
+    version: int
+    pushed_ago: float | None
+    shown: int | None  # what 4Seller last confirmed
+    on_hand: int | None
+
+
+def read_claimable(connection: sa.Connection, *, limit: int) -> list[ClaimableRow]:
+    """By age of their rows; where there are more than `limit`, also those that changed last, so that a fresh change
+    does not wait behind a long backlog."""
+    on_hand = sa.case(
+        (mappings.c.variant_id.is_(None), products.c.stock_quantity), else_=product_variants.c.stock_quantity
+    )
+    query = (
+        sa.select(
+            mappings.c.id,
+            mappings.c.version,
+            mappings.c.acked_at,
+            mappings.c.acked_quantity,
+            on_hand.label("on_hand"),
+            utc_now().label("now"),
+        )
+        .select_from(
+            mappings.outerjoin(products, products.c.id == mappings.c.product_id).outerjoin(
+                product_variants, product_variants.c.id == mappings.c.variant_id
+            )
+        )
+        .where(*_claimable())
+    )
+    rows = connection.execute(query.order_by(mappings.c.id).limit(limit)).all()
+    if len(rows) >= limit:
+        newest = connection.execute(query.order_by(mappings.c.dirty_since.desc()).limit(NEWEST)).all()
+        rows = [*newest, *rows]
+    found = {
+        row.id: ClaimableRow(
+            row.id, row.version, _ago(row.acked_at, row.now), row.acked_quantity, row.on_hand
+        )
+        for row in rows
+    }
+    return list(found.values())
+
+
+def _ago(moment: datetime | None, now: datetime) -> float | None:
+    return None if moment is None else (now - moment).total_seconds()
+
+
+def _claimable(*, ignore_delays: bool = False) -> list[sa.ColumnElement[bool]]:
+    conditions = [
+        mappings.c.dirty_since.is_not(None),
+        sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now()),
+    ]
+    if not ignore_delays:
+        conditions.append(RETRY.is_due(mappings.c.next_attempt_at, mappings.c.attempts))
+    return conditions
 
 
 def invalidate_ack(connection: sa.Connection, *, content: Sequence[int], quantity: Sequence[int]) -> None:

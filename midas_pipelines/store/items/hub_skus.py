@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import unicodedata
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +9,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.schema.tables import SPELLING, hub_skus, mappings
 from midas_pipelines.storefront.bulk import any_of, upsert
 from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.text import spellings
 
 table = hub_skus.c
 
@@ -47,24 +46,3 @@ def respelled_items(connection: sa.Connection, skus: set[str]) -> dict[str, Item
             found.setdefault(spelling, set()).add((row.product_id, row.variant_id))
     meant = {sku: set().union(*(found.get(one, set()) for one in spelled[sku])) for sku in skus}
     return {sku: next(iter(items)) for sku, items in meant.items() if len(items) == 1}
-
-
-def spellings(sku: str) -> set[str]:
-    """The SKU in small letters and without blanks, in the ways that hubs write one: HTML entities, Unicode forms. Pure."""
-    plain = html.unescape(sku)
-    forms = {
-        unicodedata.normalize(form, one)
-        for one in (sku, plain, html.escape(plain))
-        for form in ("NFC", "NFD", "NFKC")
-    }
-    return {_bare(one.lower()) for one in forms} | {_bare(_ascii_lower(one.upper())) for one in forms}
-
-
-def _bare(text: str) -> str:
-    """The text without blanks and without characters that are not seen, such as a zero-width space."""
-    return "".join(one for one in text if not one.isspace() and unicodedata.category(one) != "Cf")
-
-
-def _ascii_lower(text: str) -> str:
-    """The text as SQLite lowers it: ASCII letters only."""
-    return "".join(one.lower() if one.isascii() else one for one in text)

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.fourseller.spelling import folded
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import product_variants, products
@@ -17,6 +16,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.content import SOURCE
 from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.threads import in_thread
+from midas_pipelines.text import folded
 
 
 def owner(product: Product) -> ItemKey | None:

@@ -18,8 +18,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials
 from midas_pipelines.store.items import claims
-from midas_pipelines.store.items.claimable import ClaimableRow, read_claimable
-from midas_pipelines.store.items.claims import PushOutcome, PushResult
+from midas_pipelines.store.items.claims import ClaimableRow, PushOutcome, PushResult, read_claimable
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change

@@ -27,9 +27,8 @@ from midas_pipelines.storefront.bulk import (
 )
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import insert_history, insert_order_items, insert_orders
-from midas_pipelines.storefront.row_locks import RowsBusy
+from midas_pipelines.storefront.row_locks import RowsBusy, lock_stock
 from midas_pipelines.storefront.schema import order_items, orders
-from midas_pipelines.storefront.stock import lock_stock
 from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.changes.erase import without_personal_data
 from midas_pipelines.sync.orders.changes.inbound import apply_update, items_held, orders_with_news

@@ -23,7 +23,7 @@ def lock_order(connection: sa.Connection, order_row: int) -> sa.Row[Any]:
 def lock_rows(connection: sa.Connection, order_rows: Collection[int]) -> Sequence[sa.Row[Any]]:
     """Locks the rows of these orders, ours and the shop's, until the transaction ends; returns ours, by id.
 
-    Lock the stock of their items afterwards, with `storefront.stock.lock_stock`.
+    Lock the stock of their items afterwards, with `storefront.row_locks.lock_stock`.
 
     Raises:
         RowsBusy: another transaction holds some of them.

@@ -16,6 +16,7 @@ from midas_pipelines.storefront.json_text import to_json
 from midas_pipelines.sync.orders.model.amounts import ZERO, adds_up, extras, sound
 from midas_pipelines.sync.orders.model.digest import Content, digest, digest_of_fields, digest_of_lines
 from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, local_status
+from midas_pipelines.text import writable_in
 
 LONGEST_ID = 170
 """Characters of an order's id: a stock movement's reference adds the line number, and holds 200."""
@@ -154,7 +155,7 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
     found = extras(came, total=given if lines else None, currency=currency, goods=goods, shipping=shipping)
     total = (sound(goods + shipping + found.tax - found.discount) or ZERO) if given is None else given
     spelled = to_json(came)
-    raw = _cleaned(came) if _unstorable(spelled) else came
+    raw = writable_in(came) if _unstorable(spelled) else came
     buyer, ship_to = _fields(order.customer, raw is came), _fields(order.shipping_address, raw is came)
     return Sale(
         order_id=str(storable(order.id)),
@@ -244,21 +245,9 @@ def _cut(text: str | None, field: str) -> str | None:
 
 
 def storable(value: Any) -> Any:
-    """The value without NUL characters and half surrogates, which a database cannot store."""
-    if isinstance(value, str):
-        return value if value.isascii() and "\x00" not in value else _cleaned(value)
-    return _cleaned(value) if _unstorable(to_json(value)) else value
+    """The value with U+FFFD for what a database cannot store."""
+    return writable_in(value) if isinstance(value, str) or _unstorable(to_json(value)) else value
 
 
 def _unstorable(spelled: str) -> bool:
-    return "\\u0000" in spelled or "\\ud" in spelled
-
-
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\x00", "").encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_cleaned(name): _cleaned(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_cleaned(part) for part in value]
-    return value
+    return "\\ufffd" in spelled or "\ufffd" in spelled

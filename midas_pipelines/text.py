@@ -1,0 +1,51 @@
+"""Texts from outside: in characters that every database holds, and compared whatever a hub changes in them. Pure."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from typing import Any
+
+
+def writable(text: str) -> str:
+    """The text with U+FFFD for what no database holds: NUL, and half of a surrogate pair."""
+    if text.isascii() and "\x00" not in text:
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "\ufffd")
+
+
+def writable_in(value: Any) -> Any:
+    """A JSON value with all its texts made writable."""
+    if isinstance(value, str):
+        return writable(value)
+    if isinstance(value, dict):
+        return {writable_in(name): writable_in(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [writable_in(part) for part in value]
+    return value
+
+
+def folded(text: str) -> str:
+    """The text without what hubs change in it: case, blanks, HTML entities, the form of its characters."""
+    return bare(unicodedata.normalize("NFKC", html.unescape(text)).casefold())
+
+
+def spellings(sku: str) -> set[str]:
+    """The SKU in small letters and without blanks, in the ways that hubs write one: HTML entities, Unicode forms. Pure."""
+    plain = html.unescape(sku)
+    forms = {
+        unicodedata.normalize(form, one)
+        for one in (sku, plain, html.escape(plain))
+        for form in ("NFC", "NFD", "NFKC")
+    }
+    return {bare(one.lower()) for one in forms} | {bare(_ascii_lower(one.upper())) for one in forms}
+
+
+def bare(text: str) -> str:
+    """The text without blanks and without characters that are not seen, such as a zero-width space."""
+    return "".join(one for one in text if not one.isspace() and unicodedata.category(one) != "Cf")
+
+
+def _ascii_lower(text: str) -> str:
+    """The text as SQLite lowers it: ASCII letters only."""
+    return "".join(one.lower() if one.isascii() else one for one in text)
