@@ -82,231 +82,181 @@ class DatabaseLimits(BaseModel):
 BULK = DatabaseLimits()
 
 
+def _as_named(name: str) -> AliasChoices:
+    """The environment variable of a setting that does not begin with MIDAS_."""
+    return AliasChoices(name, name.lower())
+
+
 class Settings(BaseSettings):
-    """The settings of one installation. Names in the environment are given in `docs/settings.md`."""
+    """The settings of one installation; the docstring below each is its line in `docs/settings.md`."""
 
     model_config = SettingsConfigDict(env_prefix="MIDAS_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     fourseller_api_url: str = Field(
-        "https://api.4seller.com/v1",
-        validation_alias=AliasChoices("FOURSELLER_API_URL", "fourseller_api_url"),
-        description="where 4Seller's API is; plain http is accepted for this machine alone",
+        "https://api.4seller.com/v1", validation_alias=_as_named("FOURSELLER_API_URL")
     )
-    fourseller_api_key: SecretStr | None = Field(
-        None,
-        validation_alias=AliasChoices("FOURSELLER_API_KEY", "fourseller_api_key"),
-        description="the key of your 4Seller account; needed by every sync",
-    )
-    fourseller_seller_id: str | None = Field(
-        None,
-        validation_alias=AliasChoices("FOURSELLER_SELLER_ID", "fourseller_seller_id"),
-        description="the seller id of your 4Seller account; needed by every sync",
-    )
-    database_url: SecretStr | None = Field(
-        None,
-        description="the shop's database: sqlite:///shop.db or postgresql://user:password@host/shop; always needed",
-    )
-    database_lock_seconds: float = Field(
-        BULK.lock_seconds,
-        ge=0.05,
-        le=60,
-        description="how long we wait for a row that the shop holds; under PostgreSQL's deadlock_timeout (1 s), so that of two "
-        "that wait for each other we are the one that tries again",
-    )
-    database_idle_seconds: float = Field(
-        BULK.idle_seconds,
-        ge=0.5,
-        le=60,
-        description="how long a frozen process of ours may hold rows before PostgreSQL ends its transaction",
-    )
-    database_connect_seconds: int = Field(
-        BULK.connect_seconds, ge=2, le=60, description="how long PostgreSQL may take to accept a connection"
-    )
-    database_bulk_seconds: float = Field(
-        BULK.statement_seconds,
-        ge=10,
-        le=7200,
-        description="the longest statement of a command or of a Dagster run",
-    )
-    database_gateway_seconds: float = Field(
-        10.0, ge=1, le=60, description="the longest statement of a call to the gateway"
-    )
-    database_worker_seconds: float = Field(
-        30.0, ge=1, le=600, description="the longest statement of the gateway's worker"
-    )
+    """Where 4Seller's API is; plain http is accepted for this machine alone."""
+    fourseller_api_key: SecretStr | None = Field(None, validation_alias=_as_named("FOURSELLER_API_KEY"))
+    """The key of your 4Seller account; needed by every sync."""
+    fourseller_seller_id: str | None = Field(None, validation_alias=_as_named("FOURSELLER_SELLER_ID"))
+    """The seller id of your 4Seller account; needed by every sync."""
+    database_url: SecretStr | None = None
+    """The shop's database: sqlite:///shop.db or postgresql://user:password@host/shop; always needed."""
+    database_lock_seconds: float = Field(BULK.lock_seconds, ge=0.05, le=60)
+    """How long we wait for a row that the shop holds; under PostgreSQL's deadlock_timeout (1 s), so that of
+    two that wait for each other we are the one that tries again."""
+    database_idle_seconds: float = Field(BULK.idle_seconds, ge=0.5, le=60)
+    """How long a frozen process of ours may hold rows before PostgreSQL ends its transaction."""
+    database_connect_seconds: int = Field(BULK.connect_seconds, ge=2, le=60)
+    """How long PostgreSQL may take to accept a connection."""
+    database_bulk_seconds: float = Field(BULK.statement_seconds, ge=10, le=7200)
+    """The longest statement of a command or of a Dagster run."""
+    database_gateway_seconds: float = Field(10.0, ge=1, le=60)
+    """The longest statement of a call to the gateway."""
+    database_worker_seconds: float = Field(30.0, ge=1, le=600)
+    """The longest statement of the gateway's worker."""
 
-    products_interval: Minutes = Field(5, description="minutes between two syncs of changed products")
-    inventory_interval: Minutes = Field(1, description="minutes between two pushes of changed quantities")
-    orders_interval: Minutes = Field(2, description="minutes between two imports of new sales")
-    status_interval: Minutes = Field(5, description="minutes between two syncs of order statuses")
-    stock_watch_interval: Minutes = Field(15, description="minutes between two looks for low stock")
-    performance_interval: Minutes = Field(15, description="minutes between two looks at how well syncs run")
-    report_hour: int = Field(
-        7, ge=0, le=23, description="UTC hour of the daily report to staff, with the capacity plan"
-    )
-    reconcile_interval: int = Field(
-        60, ge=1, le=1440, description="minutes between two read-backs of everything 4Seller shows"
-    )
-    full_sync_hour: int = Field(2, ge=0, le=23, description="UTC hour of the nightly full sync")
-    schedules: bool = Field(False, description="schedules and sensors start switched on; `midas dev` sets it")
-    paused: str = Field(
-        "",
-        description="workflows that do not run automatically, comma separated, such as order_import; `midas workflows` "
-        "names all",
-    )
-    shards: int = Field(16, ge=1, le=1000, description="parts that a full sync may be shared out in")
-    shards_at_once: int = Field(4, ge=1, le=1000, description="runs of product syncs at once")
-    spread_full_sync: bool = Field(
-        False, description="the nightly full sync is one run for each shard, for many workers"
-    )
-    longest_run_minutes: int = Field(
-        120, ge=1, le=1440, description="a run that takes longer is ended and tried again"
-    )
-    keep_runs_days: int = Field(90, ge=1, le=3650, description="how long Dagster remembers a run")
-    keep_webhooks_days: int = Field(
-        30,
-        ge=1,
-        le=3650,
-        description="how long a webhook that is done with is kept; one that is not, for ever",
-    )
-    keep_audit_days: int = Field(
-        400, ge=90, le=3650, description="how long the audit log is kept; never under 90 days"
-    )
-    stale_work_seconds: int = Field(
-        60, ge=10, le=3600, description="what the gateway has left undone for so long, Dagster takes up"
-    )
-    executor: Literal["in_process", "multiprocess", "celery"] = Field(
-        "in_process", description="where the steps of a run are executed"
-    )
-    celery_broker: SecretStr | None = Field(
-        None, description="for the celery executor: redis://... or sqla+postgresql+psycopg://..."
-    )
-    celery_backend: SecretStr | None = Field(
-        None, description="where celery keeps results: redis://... or db+postgresql+psycopg://..."
-    )
-    dagster_postgres_url: SecretStr | None = Field(
-        None, description="postgresql://..., Dagster's own history; unset, SQLite files in DAGSTER_HOME"
-    )
-    code_url: str | None = Field(
-        None, description="where the code can be read, such as https://host/owner/name/blob/main"
-    )
+    products_interval: Minutes = 5
+    """Minutes between two syncs of changed products."""
+    inventory_interval: Minutes = 1
+    """Minutes between two pushes of changed quantities."""
+    orders_interval: Minutes = 2
+    """Minutes between two imports of new sales."""
+    status_interval: Minutes = 5
+    """Minutes between two syncs of order statuses."""
+    stock_watch_interval: Minutes = 15
+    """Minutes between two looks for low stock."""
+    performance_interval: Minutes = 15
+    """Minutes between two looks at how well syncs run."""
+    report_hour: int = Field(7, ge=0, le=23)
+    """UTC hour of the daily report to staff, with the capacity plan."""
+    reconcile_interval: int = Field(60, ge=1, le=1440)
+    """Minutes between two read-backs of everything 4Seller shows."""
+    full_sync_hour: int = Field(2, ge=0, le=23)
+    """UTC hour of the nightly full sync."""
+    schedules: bool = False
+    """Schedules and sensors start switched on; `midas dev` sets it."""
+    paused: str = ""
+    """Workflows that do not run automatically, comma separated, such as order_import; `midas workflows` names
+    all."""
+    shards: int = Field(16, ge=1, le=1000)
+    """Parts that a full sync may be shared out in."""
+    shards_at_once: int = Field(4, ge=1, le=1000)
+    """Runs of product syncs at once."""
+    spread_full_sync: bool = False
+    """The nightly full sync is one run for each shard, for many workers."""
+    longest_run_minutes: int = Field(120, ge=1, le=1440)
+    """A run that takes longer is ended and tried again."""
+    keep_runs_days: int = Field(90, ge=1, le=3650)
+    """How long Dagster remembers a run."""
+    keep_webhooks_days: int = Field(30, ge=1, le=3650)
+    """How long a webhook that is done with is kept; one that is not, for ever."""
+    keep_audit_days: int = Field(400, ge=90, le=3650)
+    """How long the audit log is kept; never under 90 days."""
+    stale_work_seconds: int = Field(60, ge=10, le=3600)
+    """What the gateway has left undone for so long, Dagster takes up."""
+    executor: Literal["in_process", "multiprocess", "celery"] = "in_process"
+    """Where the steps of a run are executed."""
+    celery_broker: SecretStr | None = None
+    """For the celery executor: redis://... or sqla+postgresql+psycopg://..."""
+    celery_backend: SecretStr | None = None
+    """Where celery keeps results: redis://... or db+postgresql+psycopg://..."""
+    dagster_postgres_url: SecretStr | None = None
+    """The address postgresql://... of Dagster's own history; unset, SQLite files in DAGSTER_HOME."""
+    code_url: str | None = None
+    """Where the code can be read, such as https://host/owner/name/blob/main."""
 
-    shop_page: str | None = Field(
-        None,
-        description="an item's page in the shop, for links in the UI, such as https://shop.example/products/{slug}; knows "
-        "{slug}, {sku} and {product_id}",
-    )
-    fourseller_page: str | None = Field(
-        None, description="an item's page at 4Seller; knows {fourseller_id} and {sku}"
-    )
-    shop_order_page: str | None = Field(
-        None, description="an order's page in the shop's back office; knows {order_id}, {number} and {order}"
-    )
-    fourseller_order_page: str | None = Field(
-        None, description="an order's page at 4Seller; knows {order}, the marketplace's number"
-    )
+    shop_page: str | None = None
+    """An item's page in the shop, for links in the UI, such as https://shop.example/products/{slug}; knows
+    {slug}, {sku} and {product_id}."""
+    fourseller_page: str | None = None
+    """An item's page at 4Seller; knows {fourseller_id} and {sku}."""
+    shop_order_page: str | None = None
+    """An order's page in the shop's back office; knows {order_id}, {number} and {order}."""
+    fourseller_order_page: str | None = None
+    """An order's page at 4Seller; knows {order}, the marketplace's number."""
 
-    in_flight: int = Field(50, ge=1, le=500, description="requests to 4Seller under way at once, per process")
-    rate_limit: float | None = Field(
-        None,
-        gt=0,
-        le=10_000,
-        description="requests to 4Seller a second, all processes together; unset, it adapts",
-    )
-    products_batch: Batch = Field(
-        500,
-        description="items that a product sync claims at once; never more than four times MIDAS_IN_FLIGHT",
-    )
-    inventory_batch: Batch = Field(
-        500,
-        description="items that an inventory push claims at once; never more than four times MIDAS_IN_FLIGHT",
-    )
-    orders_batch: Batch = Field(
-        2000,
-        description="orders imported in one transaction, in whole pages of 4Seller (100); the shop waits for their stock meanwhile",
-    )
-    status_batch: Batch = Field(500, description="orders looked at together by the sync of statuses")
-    lease_seconds: int = Field(120, ge=60, le=3600, description="how long a claim on an item holds")
-    most_attempts: int = Field(
-        8, ge=1, le=100, description="runs an item may fail in before it is quarantined"
-    )
-    failures_in_a_row: int = Field(20, ge=3, le=1000, description="after these 4Seller counts as down")
-    title_limit: int = Field(255, ge=1, le=1000, description="longest title 4Seller takes, in characters")
-    orders_overlap_minutes: int = Field(
-        15, ge=0, le=1440, description="how far before the watermark polling reads"
-    )
-    orders_look_back_hours: int = Field(
-        48, ge=0, le=8760, description="how far back the poll reads once an hour; 0 for never"
-    )
-    orders_since: datetime | None = Field(None, description="orders created before this are not imported")
-    orders_age_limit_days: int = Field(
-        14, ge=1, le=365, description="days after which an order that is still open fails a check"
-    )
-    smtp_url: SecretStr | None = Field(
-        None, description="where mail to customers goes: smtp://user:password@host:587 or smtps://...:465"
-    )
-    mail_from: str = Field("", description="the sender, as in Midas Technical <orders@example.com>")
-    mail_shop_name: str = Field("our shop", description="the shop's name in messages to customers")
-    mail_templates: Path | None = Field(None, description="a folder with templates that replace ours")
-    mail_channels_on: Annotated[list[str], NoDecode] = Field(
-        [], description="sales channels whose customers are written to, relay address or not; comma separated"
-    )
-    mail_channels_off: Annotated[list[str], NoDecode] = Field(
-        [], description="sales channels whose customers are never written to; comma separated"
-    )
-    mail_newest_hours: int = Field(
-        48, ge=1, le=8760, description="an order placed longer ago is not confirmed any more"
-    )
-    payload_key: SecretStr | None = Field(None, description="Fernet key(s), newest first, comma separated")
-    brake_percent: int = Field(
-        20,
-        ge=0,
-        le=100,
-        description="share of the listed items that a sync may zero, remove, reprice or list again unasked",
-    )
-    brake_items: int = Field(10, ge=1, description="up to one fewer than this many never engage the brake")
-    low_stock: int = Field(5, ge=0, description="units on hand at which an item without a rule is low")
-    cover_days: int = Field(0, ge=0, le=365, description="days that stock should last; 0 does not ask")
-    read_back_grace_seconds: float = Field(
-        10.0, ge=0, le=3600, description="how long 4Seller may show an old quantity after it took a new one"
-    )
-    list_lag_seconds: float = Field(
-        60.0,
-        ge=0,
-        le=3600,
-        description="how long 4Seller's lists and look-ups may lag behind a write; a create whose answer was lost is sent "
-        "again no sooner",
-    )
+    in_flight: int = Field(50, ge=1, le=500)
+    """Requests to 4Seller under way at once, per process."""
+    rate_limit: float | None = Field(None, gt=0, le=10_000)
+    """Requests to 4Seller a second, all processes together; unset, it adapts."""
+    products_batch: Batch = 500
+    """Items that a product sync claims at once; never more than four times MIDAS_IN_FLIGHT."""
+    inventory_batch: Batch = 500
+    """Items that an inventory push claims at once; never more than four times MIDAS_IN_FLIGHT."""
+    orders_batch: Batch = 2000
+    """Orders imported in one transaction, in whole pages of 4Seller (100); the shop waits for their stock
+    meanwhile."""
+    status_batch: Batch = 500
+    """Orders looked at together by the sync of statuses."""
+    lease_seconds: int = Field(120, ge=60, le=3600)
+    """How long a claim on an item holds."""
+    most_attempts: int = Field(8, ge=1, le=100)
+    """Runs an item may fail in before it is quarantined."""
+    failures_in_a_row: int = Field(20, ge=3, le=1000)
+    """After these 4Seller counts as down."""
+    title_limit: int = Field(255, ge=1, le=1000)
+    """Longest title 4Seller takes, in characters."""
+    orders_overlap_minutes: int = Field(15, ge=0, le=1440)
+    """How far before the watermark polling reads."""
+    orders_look_back_hours: int = Field(48, ge=0, le=8760)
+    """How far back the poll reads once an hour; 0 for never."""
+    orders_since: datetime | None = None
+    """Orders created before this are not imported."""
+    orders_age_limit_days: int = Field(14, ge=1, le=365)
+    """Days after which an order that is still open fails a check."""
+    smtp_url: SecretStr | None = None
+    """Where mail to customers goes: smtp://user:password@host:587 or smtps://...:465."""
+    mail_from: str = ""
+    """The sender, as in Midas Technical <orders@example.com>."""
+    mail_shop_name: str = "our shop"
+    """The shop's name in messages to customers."""
+    mail_templates: Path | None = None
+    """A folder with templates that replace ours."""
+    mail_channels_on: Annotated[list[str], NoDecode] = []
+    """Sales channels whose customers are written to, relay address or not; comma separated."""
+    mail_channels_off: Annotated[list[str], NoDecode] = []
+    """Sales channels whose customers are never written to; comma separated."""
+    mail_newest_hours: int = Field(48, ge=1, le=8760)
+    """An order placed longer ago is not confirmed any more."""
+    payload_key: SecretStr | None = None
+    """Fernet key(s), newest first, comma separated."""
+    brake_percent: int = Field(20, ge=0, le=100)
+    """Share of the listed items that a sync may zero, remove, reprice or list again unasked."""
+    brake_items: int = Field(10, ge=1)
+    """Up to one fewer than this many never engage the brake."""
+    low_stock: int = Field(5, ge=0)
+    """Units on hand at which an item without a rule is low."""
+    cover_days: int = Field(0, ge=0, le=365)
+    """Days that stock should last; 0 does not ask."""
+    read_back_grace_seconds: float = Field(10.0, ge=0, le=3600)
+    """How long 4Seller may show an old quantity after it took a new one."""
+    list_lag_seconds: float = Field(60.0, ge=0, le=3600)
+    """How long 4Seller's lists and look-ups may lag behind a write; a create whose answer was lost is sent
+    again no sooner."""
     fourseller_webhook_secret: SecretStr | None = Field(
-        None,
-        description="whsec_…; while a secret is changed two of them, newest first, comma separated",
-        validation_alias=AliasChoices("FOURSELLER_WEBHOOK_SECRET", "fourseller_webhook_secret"),
+        None, validation_alias=_as_named("FOURSELLER_WEBHOOK_SECRET")
     )
-    dagster_home: str | None = Field(
-        None,
-        description="Dagster's folder; the gateway reports to the Dagster instance there",
-        validation_alias=AliasChoices("DAGSTER_HOME", "dagster_home"),
-    )
-    dagster_url: str | None = Field(
-        None, description="a Dagster webserver, such as http://127.0.0.1:3000; big syncs are launched there"
-    )
-    gateway_host: str = Field("127.0.0.1", description="the address that the gateway listens on")
-    gateway_port: int = Field(8700, ge=0, le=65_535, description="its port; 0 takes a free one")
-    gateway_rate: float = Field(
-        50.0, gt=0, description="calls a second that one key, or one address without a key, may make"
-    )
-    gateway_proxies: str = Field(
-        "",
-        description="addresses or networks of proxies in front of the gateway, whose X-Forwarded-For is believed; "
-        "comma separated",
-    )
-    gateway_shed_seconds: float = Field(
-        5.0, gt=0, description="while a webhook waits longer to be stored, calls are answered 503"
-    )
-    gateway_largest_body: int = Field(1_000_000, ge=1000, description="bytes; a larger body is answered 413")
-    notify_urls: SecretStr | None = Field(
-        None, description="where alerts are sent: apprise addresses, separated by white space"
-    )
+    """The secret whsec_…; while it is changed two of them, newest first, comma separated."""
+    dagster_home: str | None = Field(None, validation_alias=_as_named("DAGSTER_HOME"))
+    """Dagster's folder; the gateway reports to the Dagster instance there."""
+    dagster_url: str | None = None
+    """A Dagster webserver, such as http://127.0.0.1:3000; big syncs are launched there."""
+    gateway_host: str = "127.0.0.1"
+    """The address that the gateway listens on."""
+    gateway_port: int = Field(8700, ge=0, le=65_535)
+    """Its port; 0 takes a free one."""
+    gateway_rate: float = Field(50.0, gt=0)
+    """Calls a second that one key, or one address without a key, may make."""
+    gateway_proxies: str = ""
+    """Addresses or networks of proxies in front of the gateway, whose X-Forwarded-For is believed; comma
+    separated."""
+    gateway_shed_seconds: float = Field(5.0, gt=0)
+    """While a webhook waits longer to be stored, calls are answered 503."""
+    gateway_largest_body: int = Field(1_000_000, ge=1000)
+    """Bytes; a larger body is answered 413."""
+    notify_urls: SecretStr | None = None
+    """Where alerts are sent: apprise addresses, separated by white space."""
 
     @field_validator("gateway_proxies")
     @classmethod

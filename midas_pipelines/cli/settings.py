@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -58,8 +62,20 @@ def _row(name: str, field: FieldInfo) -> dict[str, Any]:
         "name": variable_of(name),
         "default": "" if field.default in (None, PydanticUndefined) else str(field.default),
         "bounds": ", ".join(_bounds(field)),
-        "what": field.description or "",
+        "what": _descriptions()[name],
     }
+
+
+@cache
+def _descriptions() -> dict[str, str]:
+    """What each setting decides: the docstring below it, read here alone, since that takes longer than the settings."""
+    (model,) = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(model, ast.ClassDef)
+    found = {}
+    for field, below in pairwise(model.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+            found[ast.unparse(field.target)] = " ".join(ast.literal_eval(below.value).split())
+    return found
 
 
 def _bounds(field: FieldInfo) -> list[str]:
