@@ -11,10 +11,12 @@ made by the shop's own DDL (`storefront/storefront.sql`), on SQLite by `create_s
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
@@ -24,6 +26,24 @@ from midas_pipelines_tests.postgres import PrivatePostgres
 
 WHERE_THE_SQL_IS = ("store", "storefront")
 SHOP_DDL = Path(__file__).parent / "storefront" / "storefront.sql"
+
+
+os.environ.pop(
+    "PYTHONDONTWRITEBYTECODE", None
+)  # the processes that tests start would compile the package each time
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sqlite_that_waits_for_no_disk() -> Iterator[None]:
+    """For the histories that Dagster makes in this process; see `copies.connect` for the shop's databases."""
+
+    def off(connection: object, _record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=OFF")
+
+    sa.event.listen(sa.Pool, "connect", off)
+    yield
+    sa.event.remove(sa.Pool, "connect", off)
 
 
 @pytest.fixture(scope="session")
