@@ -173,7 +173,7 @@ class Shipment(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     carrier: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
-    number: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\x20-\x7e]+$")]
+    number: Annotated[str, Field(max_length=100, pattern=r"^[\x20-\x7e]*[0-9][\x20-\x7e]*$")]
     url: Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")] | None = None
     lines: Annotated[
         list[Packed] | None,
