@@ -1,4 +1,4 @@
-"""A gateway over real connections: its server in a thread, a fresh shop on both databases, the sandbox as 4Seller."""
+"""A gateway over real connections: its server in a thread, a fresh shop, the sandbox as 4Seller."""
 
 from __future__ import annotations
 

@@ -73,6 +73,7 @@ def test_while_an_import_is_under_way_probes_are_answered_and_sales_come_in(
     gateway.wait(lambda: pending(gateway) == 30, "the outcome of the sale alone")
 
 
+@pytest.mark.both_databases
 def test_a_flood_of_events_costs_a_few_imports(gateway: Gateway) -> None:
     gateway.world.changes["read_back_grace_seconds"] = 0.1
     flood(gateway, 200)
@@ -81,6 +82,7 @@ def test_a_flood_of_events_costs_a_few_imports(gateway: Gateway) -> None:
     assert len(logged) < 60
 
 
+@pytest.mark.both_databases
 def test_calls_that_wait_for_the_database_hold_up_neither_probes_nor_webhooks_nor_pushes(
     gateway: Gateway, keys: dict[Role, str]
 ) -> None:

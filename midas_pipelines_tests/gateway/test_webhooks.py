@@ -25,6 +25,7 @@ def outcomes(gateway: Gateway) -> list[str]:
     return [row.outcome for row in rows(gateway.world.database, query)]
 
 
+@pytest.mark.both_databases
 def test_an_order_event_becomes_an_order_takes_stock_and_shows_on_the_channel(gateway: Gateway) -> None:
     product = add_product(gateway.world.database, sku="W-1", stock_quantity=9)
     gateway.settled()
@@ -47,6 +48,7 @@ def test_a_known_id_is_answered_200_and_has_no_second_effect(gateway: Gateway) -
     assert value(gateway.world.database, STOCK, id=product) == 7
 
 
+@pytest.mark.both_databases
 def test_a_thousand_parallel_identical_webhooks_have_one_effect(gateway: Gateway) -> None:
     product = add_product(gateway.world.database, sku="W-1", stock_quantity=9)
     body, headers = signed({"type": "order.created", "data": sale("W-1")})
@@ -61,6 +63,7 @@ def test_a_thousand_parallel_identical_webhooks_have_one_effect(gateway: Gateway
     assert value(gateway.world.database, "SELECT count(*) FROM inventory_changes WHERE cause = 'sale'") == 1
 
 
+@pytest.mark.both_databases
 def test_events_in_any_order_end_in_the_newest_state(gateway: Gateway) -> None:
     product = add_product(gateway.world.database, sku="W-1", stock_quantity=9)
     states = [("pending", 0), ("processing", 1), ("cancelled", 2)]

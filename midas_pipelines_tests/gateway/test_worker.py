@@ -39,6 +39,7 @@ def test_a_change_by_plain_sql_is_on_the_channel_in_a_moment(gateway: Gateway) -
     gateway.wait(lambda: shown(gateway.world) == {"A-1": 4}, "the quantity")
 
 
+@pytest.mark.both_databases
 def test_a_rule_begins_and_ends_with_nobody_but_the_worker(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_stock_that_falls_to_nothing_is_not_held_back(gateway: Gateway) -> Non
     gateway.wait(lambda: shown(gateway.world) == {"A-1": 0}, "nothing")
 
 
+@pytest.mark.both_databases
 def test_two_gateways_share_the_work_and_never_collide(start: Start) -> None:
     first, second = start(), start()
     world = first.world
@@ -154,6 +156,7 @@ def end_at_once(child: subprocess.Popen[str], world: World) -> None:
     run(world.database, "DELETE FROM midas_workers")
 
 
+@pytest.mark.both_databases
 def test_a_sigkill_loses_nothing(world: World, start: Start, process: Callable[..., Any]) -> None:
     world.sandbox.faults.latency_ms = 40
     for number in range(20):

@@ -1,4 +1,4 @@
-"""The world of a sync: a fresh shop on both databases, and one sandbox per test process, emptied for each test."""
+"""The world of a sync: a fresh shop, and one sandbox per test process, emptied for each test."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
 
 
+@pytest.mark.both_databases
 def test_the_lineage_goes_from_what_4seller_shows_to_the_order(world: World) -> None:
     add_product(world.database, sku="A-1", stock_quantity=9)
     set_rule(world.database, {"buffer": 2})
@@ -82,6 +83,7 @@ SIMULATED: list[tuple[dict[str, Any], tuple[int, int]]] = [
 ]
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("values", "wanted"), SIMULATED)
 def test_a_changed_rule_runs_over_the_ledgers_past(
     world: World, values: dict[str, Any], wanted: tuple[int, int]
@@ -100,6 +102,7 @@ def test_what_is_withheld_counts_items_that_sold_nothing(world: World) -> None:
     assert (told.sales, told.units_withheld, told.units_withheld_before) == (0, 3, 0)
 
 
+@pytest.mark.both_databases
 def test_a_simulation_of_one_item_looks_at_that_item(world: World) -> None:
     race(world)
     told = simulate(world.database, {"buffer": 5}, sku="A-1")

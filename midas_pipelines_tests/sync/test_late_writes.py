@@ -145,8 +145,8 @@ def test_a_write_of_a_lost_claim_that_lands_last_is_pushed_over(world: World, it
     world.incremental()
 
     async def wake() -> None:
-        async with frozen.engine.channel() as client:
-            frozen.acknowledge([await send(old, client, frozen.engine, None)])
+        async with frozen.context.channel() as client:
+            frozen.acknowledge([await send(old, client, frozen.context, None)])
 
     asyncio.run(wake())
     assert world.shown["LATE"][2] == 80

@@ -158,6 +158,7 @@ def test_a_variant_that_moves_to_another_product_keeps_its_listing(world: World)
     assert world.mapping(second, variant).fourseller_product_id == before
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("sync", [World.incremental, World.full], ids=["incremental", "full"])
 def test_two_items_swap_their_skus(world: World, sync: Case) -> None:
     one, two = add_product(world.database, sku="A"), add_product(world.database, sku="B")
@@ -183,6 +184,7 @@ def test_items_far_apart_swap_their_skus_across_batches(world: World, sync: Case
     assert len(world.listed) == 6
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("archive_first", [False, True], ids=["removed", "archived and renamed"])
 def test_a_sku_handed_on_keeps_its_4seller_product(world: World, archive_first: bool) -> None:
     old = add_product(world.database, sku="HANDED")
@@ -199,6 +201,7 @@ def test_a_sku_handed_on_keeps_its_4seller_product(world: World, archive_first: 
     assert world.listed["HANDED"]["id"] == before
 
 
+@pytest.mark.both_databases
 def test_a_sku_that_an_archived_product_keeps_may_be_sold_as_a_variant(world: World) -> None:
     old = add_product(world.database, sku="SHARED")
     world.full()

@@ -50,6 +50,7 @@ def test_one_alert_per_crossing_and_none_while_it_hovers(shop: Database) -> None
     assert told == [(0, 0), (1, 0), (0, 0), (0, 0), (0, 0), (0, 0), (0, 1), (1, 0)]
 
 
+@pytest.mark.both_databases
 def test_the_threshold_is_the_items_the_categorys_or_the_default(shop: Database) -> None:
     category = add_category(shop)
     slug = value(shop, "SELECT slug FROM categories WHERE id = :id", id=category)
@@ -70,6 +71,7 @@ def test_a_product_sold_by_variant_and_one_that_is_archived_are_not_looked_at(sh
     assert (report.scanned, [row["sku"] for row in report.low]) == (1, ["V-1"])
 
 
+@pytest.mark.both_databases
 def test_days_of_cover_come_from_what_the_ledger_says_was_sold(shop: Database) -> None:
     add_product(shop, sku="A-1", stock_quantity=156)
     stock(shop, 100)

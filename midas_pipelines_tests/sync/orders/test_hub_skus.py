@@ -25,6 +25,7 @@ def test_what_was_mapped_once_by_hand_is_not_asked_for_again(world: World) -> No
     assert value(world.database, TAKEN) == 5
 
 
+@pytest.mark.both_databases
 def test_a_link_maps_what_waits_for_it_and_can_be_taken_back(world: World) -> None:
     product = add_product(world.database, sku="A-1", stock_quantity=10)
     world.place(("HUB-1", 2))
@@ -40,6 +41,7 @@ def test_a_link_maps_what_waits_for_it_and_can_be_taken_back(world: World) -> No
     assert value(world.database, TAKEN) == 2
 
 
+@pytest.mark.both_databases
 def test_a_later_link_replaces_the_earlier_one(shop: Database) -> None:
     with shop.writing() as connection:
         link(connection, "HUB-1", (1, None))

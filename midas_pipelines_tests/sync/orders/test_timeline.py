@@ -254,6 +254,7 @@ def test_a_cause_in_words(given: str | None, words: str) -> None:
     assert cause_in_words(given) == words
 
 
+@pytest.mark.both_databases
 def test_messages_are_told_with_what_became_of_them(shop_with_mail: World, box: Mailbox) -> None:
     world = shop_with_mail
     order = world.place(("A", 1), sales_channel="ebay", customer=BUYER)
@@ -275,6 +276,7 @@ def test_messages_are_told_with_what_became_of_them(shop_with_mail: World, box: 
     assert "zyxwvu" not in str(story(world, order)).lower()
 
 
+@pytest.mark.both_databases
 def test_an_item_that_was_renamed_or_moved_keeps_its_part_of_the_story(world: World) -> None:
     first, second = add_product(world.database, sku="P1"), add_product(world.database, sku="P2")
     variant = add_variant(world.database, first, sku="V", stock_quantity=4)

@@ -1,7 +1,4 @@
-"""A random walk of six orders through everything that happens to orders; after each step all of it adds up.
-
-It goes around what `test_known_faults_of_endings` names.
-"""
+"""A random walk of six orders through everything that happens to orders; after each step all of it adds up."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.locking import lock_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.oversold import subject
-from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
+from midas_pipelines.sync.orders.model.state_machine import ENDED
 from midas_pipelines.sync.orders.model.units import left_to_ship
 from midas_pipelines.sync.orders.status_sync import sync_statuses
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
@@ -89,8 +86,7 @@ class Walk:
     # what happens
 
     def edits(self, order_id: str) -> None:
-        if desk.order(self.world, order_id).status not in ENDED:  # a known fault
-            desk.edit(self.world, order_id, *self.lines())
+        desk.edit(self.world, order_id, *self.lines())
 
     def restocks(self, _: str) -> None:
         product, variant = self.items[self.chance.choice(list(self.items))]
@@ -143,40 +139,22 @@ class Walk:
         for order_id in self.orders:
             order = desk.order(self.world, order_id)
             if "conflict" in exceptions.read(order.exception):
-                decision = self.decision(order.status)
-                if decision == "shipped":  # without stock it would owe, and nobody be told: a known fault
-                    self.fill_the_shelves()
+                decision = self.chance.choice(["shipped", "cancelled"])
                 with self.world.database.writing() as connection:
                     held = lock_order(connection, order.id)
                     resolve_conflict(
                         connection, held, decision, OrderContext(), restock=self.chance.choice([True, False])
                     )
 
-    def decision(self, status: str) -> str:
-        """How an operator settles an order that stands there; none that is a known fault."""
-        if status in SHIPPED_STATES:
-            return "shipped"
-        return "cancelled" if status == "refunded" else self.chance.choice(["shipped", "cancelled"])
-
-    def fill_the_shelves(self) -> None:
-        for table in (products, product_variants):
-            with self.world.database.writing() as connection:
-                connection.execute(sa.update(table).values(stock_quantity=table.c.stock_quantity + 20))
-
     def maps(self, order_id: str) -> None:
         late = self.chance.choice(["U1", "U2"])
-        if late not in self.items and not self.ended_unmapped():
+        if late not in self.items:
             stock = self.chance.randint(0, 4)
             self.items[late] = (add_product(self.world.database, sku=late, stock_quantity=stock), None)
         order = desk.order(self.world, order_id)
         for line in desk.lines(self.world, order_id):
             if line.product_id is None and order.status not in ENDED:
                 map_line(self.world.database, order.id, line.line, self.items["A"], OrderContext())
-
-    def ended_unmapped(self) -> bool:
-        """Whether an order has ended of which a line is unmapped: mapping it is a known fault."""
-        query = "SELECT 1 FROM marketplace_orders WHERE status IN ('cancelled', 'refunded') AND exception LIKE '%unmapped%'"
-        return bool(rows(self.world.database, query))
 
     def begins_anew(self, order_id: str) -> None:
         """An order that came to its end makes room for another."""

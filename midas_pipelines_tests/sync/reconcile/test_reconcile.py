@@ -136,6 +136,7 @@ def test_a_person_settles_a_conflict_either_way(two: World, name: str, take: str
     assert field
 
 
+@pytest.mark.both_databases
 def test_the_marketplaces_quantity_becomes_a_ledger_row_in_the_shop(two: World) -> None:
     set_rule(two.database, {"quantity_policy": "marketplace_wins", "buffer": 1})
     two.incremental()
@@ -366,6 +367,7 @@ def test_a_write_of_unknown_fate_is_no_edit_of_anybodys(two: World) -> None:
     assert two.shown == two.wanted
 
 
+@pytest.mark.both_databases
 def test_an_event_of_a_sale_that_is_not_imported_yet_is_nobodys_edit(two: World) -> None:
     set_rule(two.database, {"quantity_policy": "marketplace_wins"})
     two.incremental()

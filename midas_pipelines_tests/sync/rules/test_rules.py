@@ -95,6 +95,7 @@ def dirty(shop: Database) -> int:
     return found
 
 
+@pytest.mark.both_databases
 def test_a_changed_rule_marks_the_items_it_touches_and_only_those(shop: Database) -> None:
     above = add_category(shop, "Parts")
     below = add_category(shop, "Screens")
@@ -135,6 +136,7 @@ def test_a_rule_begins_and_ends_by_itself(world: World) -> None:
     assert world.shown["A-1"][2] == 10
 
 
+@pytest.mark.both_databases
 def test_another_field_leaves_the_rule_its_end(world: World) -> None:
     add_product(world.database, sku="A-1", stock_quantity=10)
     set_rule(world.database, {"cap": 1}, sku="A-1", valid_until=datetime.now(UTC) + timedelta(hours=1))
@@ -200,6 +202,7 @@ def test_nothing_left_by_the_rules_is_shown_as_out_of_stock_and_comes_back_on_th
     assert world.mapping(product).fourseller_product_id == first
 
 
+@pytest.mark.both_databases
 def test_an_excluded_item_leaves_4seller_and_returns_when_it_is_included(world: World) -> None:
     product = add_product(world.database, sku="A-1")
     add_product(world.database, sku="A-2")

@@ -62,6 +62,7 @@ def test_a_line_taken_out_gives_its_stock_back(world: World) -> None:
     desk.assert_whole(world)
 
 
+@pytest.mark.both_databases
 def test_a_new_address_reaches_the_shop_until_it_ships(world: World) -> None:
     add_product(world.database, sku="A", stock_quantity=10)
     order_id = world.place(("A", 1))

@@ -65,6 +65,7 @@ def test_currency_channel_and_date_are_unknown_until_they_are_told(world: World,
     desk.assert_whole(world)
 
 
+@pytest.mark.both_databases
 def test_an_older_message_tells_what_the_newer_left_out_and_nothing_else(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=9)
     newer = without(whole(quantity=2, total="20.00"), *UNSAID) | {"updated_at": now_text()}
@@ -93,6 +94,7 @@ def test_whether_the_total_adds_up_is_judged_anew_by_the_currency(world: World) 
     assert "total_mismatch" not in str(desk.order(world, "X-1").exception)
 
 
+@pytest.mark.both_databases
 def test_what_the_shop_has_written_on_its_order_stays(world: World) -> None:
     paper.told(world, without(whole(), *UNSAID))
     run(world.database, "UPDATE orders SET notes = 'Call before noon'")
@@ -106,6 +108,7 @@ def test_one_batch_knows_what_any_of_its_messages_says(world: World) -> None:
     assert (known.currency, known.sales_channel, known.placed_at is None) == ("EUR", "ebay", False)
 
 
+@pytest.mark.both_databases
 def test_a_buyer_who_is_told_after_the_goods_have_left_is_filled_in(world: World) -> None:
     add_product(world.database, sku="A", stock_quantity=5)
     paper.told(world, without(whole(), "customer"))
@@ -114,6 +117,7 @@ def test_a_buyer_who_is_told_after_the_goods_have_left_is_filled_in(world: World
     assert "ann@home.example" in str(rows(world.database, "SELECT shipping_address FROM orders"))
 
 
+@pytest.mark.both_databases
 def test_an_order_that_nobody_has_dated_is_as_old_as_its_import(world: World) -> None:
     paper.told(world, without(whole(), "created_at"))
     today = datetime.now(UTC)
@@ -123,6 +127,7 @@ def test_an_order_that_nobody_has_dated_is_as_old_as_its_import(world: World) ->
     assert (stale_orders(world.database, 1), len(stale_orders(world.database, 0))) == ([], 1)
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("names", [("customer",), ("created_at",), UNSAID])
 def test_the_confirmation_is_due_once_when_enough_is_known(
     shop_with_mail: World, names: tuple[str, ...]

@@ -142,6 +142,7 @@ def test_the_same_parcel_of_two_orders_is_told_for_both(world: World) -> None:
 # numbers that cannot be right
 
 
+@pytest.mark.both_databases
 def test_a_number_that_is_none_is_shown_until_it_is_mended(world: World) -> None:
     order_id = desk.sold(world, A=3)
     parcel = shop_records(world, order_id, tracking_number="see the label")
@@ -157,6 +158,7 @@ def test_a_number_that_is_none_is_shown_until_it_is_mended(world: World) -> None
     assert (desk.order(world, order_id).exception, desk.sync(world).scanned) == (None, 0)
 
 
+@pytest.mark.both_databases
 def test_a_row_that_says_no_number_ships_the_order_and_is_shown(world: World) -> None:
     rows_of_the_shop = product([None, "", "UPS"], [None, "", "–", "not a number"])
     orders = {row: desk.sold(world, **{f"S{n}": 1}) for n, row in enumerate(rows_of_the_shop)}

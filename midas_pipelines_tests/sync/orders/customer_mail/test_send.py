@@ -207,6 +207,7 @@ def test_a_server_that_is_down_ends_the_round_with_one_alert(shop_with_mail: Wor
     assert (send(world).states, desk.alerts(world)) == ({"sent": 2}, [])
 
 
+@pytest.mark.both_databases
 def test_a_message_waits_longer_each_time_and_is_given_up_for_its_age(
     shop_with_mail: World, box: Mailbox
 ) -> None:

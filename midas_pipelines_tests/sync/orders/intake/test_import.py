@@ -450,6 +450,7 @@ def test_an_order_number_that_the_shop_has_taken_sets_aside_that_order_alone(wor
 # which item a line sold
 
 
+@pytest.mark.both_databases
 def test_a_renamed_sku_is_found_by_the_4seller_product(world: World) -> None:
     product = add_product(world.database, sku="OLD", stock_quantity=5)
     world.full()
@@ -472,6 +473,7 @@ def test_a_variant_gives_from_its_own_stock(world: World) -> None:
     assert_ledger_explains(world.database)
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("sku", ["P", "V"])
 def test_a_sale_of_what_the_shop_has_just_removed_is_imported_unmapped(world: World, sku: str) -> None:
     product = add_product(world.database, sku="P")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from midas_pipelines.sync.orders.stock.backorders import allocate_backorders
 from midas_pipelines_tests.shop import add_product, add_variant
 from midas_pipelines_tests.sync.orders import desk
@@ -81,6 +83,7 @@ def test_a_cancelled_order_waits_for_nothing(world: World) -> None:
     desk.assert_whole(world)
 
 
+@pytest.mark.both_databases
 def test_eight_allocators_at_once_give_each_unit_once(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=0)
     for _ in range(6):
