@@ -18,8 +18,7 @@ from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.outbound import StatusUpdate, shown, why_not_pushed
-from midas_pipelines.sync.orders.changes.pending import PendingUpdate
+from midas_pipelines.sync.orders.changes.outbound import PendingUpdate, StatusUpdate, shown, why_not_pushed
 from midas_pipelines.sync.orders.changes.recording import record_pushed
 from midas_pipelines.sync.orders.changes.shipments import ship_locked
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order

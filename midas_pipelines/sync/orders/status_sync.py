@@ -14,13 +14,15 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.storefront.refusals import blame, in_words, set_aside
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.outbound import (
+    A_DAY,
+    PendingUpdate,
     ShipmentToPush,
     StatusUpdate,
+    pending_updates,
     shown,
     status_updates,
     why_not_pushed,
 )
-from midas_pipelines.sync.orders.changes.pending import A_DAY, PendingUpdate, pending_updates
 from midas_pipelines.sync.orders.changes.recording import (
     close,
     order_context_of,

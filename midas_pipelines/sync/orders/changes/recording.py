@@ -15,8 +15,13 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.close import end_order, refund_shop_order
 from midas_pipelines.sync.orders.changes.conflicts import raise_conflict
-from midas_pipelines.sync.orders.changes.outbound import StatusUpdate
-from midas_pipelines.sync.orders.changes.pending import A_DAY, PUSHED_FIELDS, RETRY, PendingUpdate
+from midas_pipelines.sync.orders.changes.outbound import (
+    A_DAY,
+    PUSHED_FIELDS,
+    RETRY,
+    PendingUpdate,
+    StatusUpdate,
+)
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.locking import lock_order
@@ -155,7 +160,7 @@ def record_bad_shipment(
         if known is None:  # replaced meanwhile
             return
         attempts = known.attempts + 1
-        # One that was refused waits for a day, which no number of attempts may shorten: see `pending.RETRY`.
+        # One that was refused waits for a day, which no number of attempts may shorten: see `RETRY`.
         values: dict[str, Any] = {"reason": why, "attempts": 0 if wait else attempts}
         wait = wait or (int(RETRY.seconds(attempts)) if untaken else 0)
         values["next_attempt_at"] = utc_now(wait) if wait else None
