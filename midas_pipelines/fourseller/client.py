@@ -22,8 +22,7 @@ from midas_pipelines.fourseller.errors import (
     Unavailable,
 )
 from midas_pipelines.fourseller.http import answers
-from midas_pipelines.fourseller.http.calls import Call, FailedCall, as_json, as_time
-from midas_pipelines.fourseller.http.metering import CallMeter, CallSums
+from midas_pipelines.fourseller.http.calls import Call, CallMeter, CallSums, FailedCall, as_json, as_time
 from midas_pipelines.fourseller.http.rate_limit import AdaptivePace, Pace
 from midas_pipelines.fourseller.http.retry import Budget, send_with_retries
 from midas_pipelines.fourseller.http.wire import Wire, ascii_value, segment

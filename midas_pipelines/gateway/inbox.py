@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.fourseller.http.body import read_json
+from midas_pipelines.fourseller.http.answers import read_json
 from midas_pipelines.fourseller.lenient import id_in
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway import webhooks

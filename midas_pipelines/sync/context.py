@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.http.calls import FailedCall
-from midas_pipelines.fourseller.http.retry_after import LONGEST_PAUSE
+from midas_pipelines.fourseller.http.rate_limit import LONGEST_PAUSE
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database

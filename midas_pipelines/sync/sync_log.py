@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import FourSellerError
-from midas_pipelines.fourseller.http.metering import CallSums
+from midas_pipelines.fourseller.http.calls import CallSums
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.sync_log import begin_sync, end_sync, note_progress

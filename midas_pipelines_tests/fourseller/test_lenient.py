@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.fourseller.http.body import read_json
+from midas_pipelines.fourseller.http.answers import read_json
 from midas_pipelines.fourseller.lenient import (
     read_id,
     read_money,

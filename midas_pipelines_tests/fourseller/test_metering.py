@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from midas_pipelines.fourseller.http.metering import CallMeter, CallSums
+from midas_pipelines.fourseller.http.calls import CallMeter, CallSums
 
 
 def clock(*moments: float) -> Callable[[], float]:

@@ -1,6 +1,11 @@
-"""Turns an HTTP answer into the JSON it holds, or into the error it means for this call."""
+"""Turns an HTTP answer into the JSON it holds, however badly spelled, or into the error it means for this call."""
 
+from __future__ import annotations
+
+import json
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -18,9 +23,41 @@ from midas_pipelines.fourseller.errors import (
     RateLimited,
     Unavailable,
 )
-from midas_pipelines.fourseller.http.body import read_json
 from midas_pipelines.fourseller.http.calls import Call
-from midas_pipelines.fourseller.http.retry_after import LONGEST_PAUSE, seconds_asked
+from midas_pipelines.fourseller.http.rate_limit import LONGEST_PAUSE, seconds_asked
+from midas_pipelines.text import writable_in
+
+LONGEST_NUMBER = 400  # digits; Python refuses integers of thousands
+ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
+
+
+def read_json(body: bytes) -> Any:
+    """The value in a body.
+
+    Bytes that are no UTF-8, halves of a surrogate pair and NUL become U+FFFD, raw control characters are kept, and NaN,
+    Infinity and numbers of hundreds of digits are null.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    if b"\\u0000" not in body:  # which no database stores
+        with suppress(ValueError):
+            return pydantic_core.from_json(body, allow_inf_nan=False)
+    text = ESCAPE.sub(_escape, body.decode("utf-8-sig", "replace"))
+    try:
+        value = json.loads(text, strict=False, parse_constant=lambda _: None, parse_int=_integer)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    return writable_in(value)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0] if found[1] else "\\\\"  # such as the backslash of C:\parts
+
+
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= LONGEST_NUMBER else None
+
 
 Read = TypeVar("Read")
 

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from midas_pipelines.errors import CallRefused
-from midas_pipelines.fourseller.http.body import read_json
+from midas_pipelines.fourseller.http.answers import read_json
 from midas_pipelines.gateway.api.callers import Callers
 from midas_pipelines.gateway.api.limits import address_of_caller, key_of
 from midas_pipelines.gateway.api.problems import status_of
