@@ -87,12 +87,12 @@ COMMANDS = {
     ),
     "sync": ("midas_pipelines.cli.dagster.sync", "sync", "Sync products, stock and orders now."),
     "step-worker": (
-        "midas_pipelines.cli.dagster.step_worker",
+        "midas_pipelines.cli.dagster.instance",
         "step_worker",
         "Execute steps for the Celery executor.",
     ),
     "workflows": (
-        "midas_pipelines.cli.dagster.workflows",
+        "midas_pipelines.cli.status",
         "workflows",
         "List the automatic workflows and how often they run.",
     ),

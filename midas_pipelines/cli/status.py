@@ -1,4 +1,4 @@
-"""`midas status`: what is in sync, what waits, what needs a person."""
+"""`midas status` and `midas workflows`: what is in sync, what waits, what runs automatically."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import click
 
-from midas_pipelines.cli.dagster.workflows import row
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.lib.timetable import timetable
+from midas_pipelines.lib.timetable import Entry, timetable
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.operations.overview import overview
 
 
@@ -31,12 +31,41 @@ def status(as_json: bool) -> None:
         f"Items: {', '.join(f'{count} {state}' for state, count in seen.items.items()) or 'none'}; {waiting}."
     )
     say(f"Orders: {seen.orders} imported, {seen.order_exceptions} need a person.")
+    say(f"Open: {seen.conflicts} conflicts, {seen.alerts} alerts.")
     say(f"Failed calls in the last 24 hours: {seen.failed_calls}.")
     clocks = ", ".join(f"{whose} {ahead:+.1f} s" for whose, ahead in seen.clocks.items())
     say(f"Clocks ahead of this machine's: {clocks}.")
-    print_table("Workflows", [row(entry) for entry in workflows])
+    print_table("Workflows", [_row(entry) for entry in workflows])
     if seen.last_syncs:
         print_table("Last syncs", seen.last_syncs)
     if seen.waiting:
         title = "Quarantined or backing off (midas items retry)"
         print_table(title, seen.waiting, seen.waiting_total, "`midas items list` shows all")
+
+
+@click.command()
+@json_option
+def workflows(as_json: bool) -> None:
+    """List the workflows: whether and how often they run automatically, and which setting changes it.
+
+    \b
+    MIDAS_SCHEDULES=true         turns all of them on (`midas dev` does)
+    MIDAS_PAUSED=order_import    turns single ones off again, comma separated, by the names in the table
+    """
+    entries = timetable(load_settings())
+    if as_json:
+        print_json({"workflows": [asdict(entry) for entry in entries]})
+        return
+    print_table("Workflows", [_row(entry) for entry in entries])
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    """One line of the table."""
+    return {
+        "workflow": entry.workflow,
+        "automatic": "on" if entry.on else "off",
+        "when": entry.every,
+        "batch": entry.batch or "",
+        "at once": f"{entry.at_once}, fixed" if entry.at_once_is_fixed else entry.at_once,
+        "set by": entry.setting,
+    }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from midas_pipelines.cli.dagster.home import write_dagster_yaml
+from midas_pipelines.cli.dagster.instance import write_dagster_yaml
 from midas_pipelines.lib.shards import shard_names
 from midas_pipelines.settings import Settings
 

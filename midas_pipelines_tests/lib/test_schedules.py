@@ -12,7 +12,7 @@ import yaml
 from dagster._utils.schedules import schedule_execution_time_iterator
 from pydantic import ValidationError
 
-from midas_pipelines.cli.dagster.home import dagster_yaml
+from midas_pipelines.cli.dagster.instance import dagster_yaml
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.jobs import schedules
 from midas_pipelines.lib.schedules import due, every, schedule_of

@@ -1,15 +1,57 @@
-"""`midas instance`: Dagster's own settings and storage."""
+"""`midas instance` and `midas step-worker`: Dagster's own settings in DAGSTER_HOME, its limits, and Celery's workers."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from midas_pipelines.cli.dagster.home import limit_pools, write_dagster_yaml
 from midas_pipelines.cli.printing import json_option, print_json
-from midas_pipelines.settings import SettingsError, load_settings
+from midas_pipelines.settings import Settings, SettingsError, load_settings
+
+DAGSTER_SETTINGS = Path(__file__).parents[2] / "dagster.yaml"
+"""The repository's `dagster.yaml` is a link to this file, so that the installed package has it too."""
+
+ON_POSTGRESQL = """
+# Dagster's history: runs, events, schedules. The password stays in the environment.
+storage:
+  postgres:
+    postgres_url:
+      env: MIDAS_DAGSTER_POSTGRES_URL
+"""
+
+PRODUCT_POOL = "listings"
+
+
+def dagster_yaml(settings: Settings) -> str:
+    """The text of `dagster.yaml`: YAML cannot choose by the environment, so it is written for it."""
+    longest = f"max_runtime_seconds: {settings.longest_run_minutes * 60}"
+    text = re.sub(r"max_runtime_seconds: \d+", longest, DAGSTER_SETTINGS.read_text())
+    return text + ON_POSTGRESQL if settings.dagster_postgres_url is not None else text
+
+
+def write_dagster_yaml(home: Path, settings: Settings) -> Path:
+    """Makes the folder, for this user alone, and writes the file into it."""
+    home.mkdir(parents=True, exist_ok=True)
+    with suppress(
+        PermissionError
+    ):  # a folder of another user, such as a mounted volume, is that user's to guard
+        home.chmod(0o700)
+    path = home / "dagster.yaml"
+    path.write_text(dagster_yaml(settings))
+    return path
+
+
+def limit_pools(settings: Settings) -> None:
+    """Lets as many product syncs run at once as the settings say; of all else the default, one. DAGSTER_HOME must be set."""
+    import dagster as dg  # takes a second to load
+
+    with dg.DagsterInstance.get() as instance:
+        instance.event_log_storage.set_concurrency_slots(PRODUCT_POOL, settings.shards_at_once)
 
 
 @click.group()
@@ -39,3 +81,26 @@ def prepare(as_json: bool) -> None:
         return
     click.echo(f"{path}: Dagster keeps its history in {'PostgreSQL' if storage != 'sqlite' else 'SQLite'}.")
     click.echo(f"Up to {settings.shards_at_once} product syncs at once, one run of each other workflow.")
+
+
+@click.command(name="step-worker")
+@click.option("--concurrency", default=1, show_default=True, help="Steps at once, each in its own process.")
+@click.option("--name", default=None, help="A name that no other worker has; made up if not given.")
+def step_worker(concurrency: int, name: str | None) -> None:
+    """Execute steps for runs of the Celery executor until it is stopped; start as many as there are machines.
+
+    \b
+    Needs the same settings as Dagster's daemon, and beside them:
+      MIDAS_EXECUTOR=celery
+      MIDAS_CELERY_BROKER   redis://host/0, or sqla+postgresql+psycopg://user:password@host/celery
+      MIDAS_CELERY_BACKEND  redis://host/0, or db+postgresql+psycopg://user:password@host/celery
+    """
+    settings = load_settings()
+    if settings.executor != "celery":
+        raise SettingsError("MIDAS_EXECUTOR is not celery: no step would ever be handed to a worker.")
+    from midas_pipelines.lib.executors import make_celery  # with dagster, takes seconds to load
+
+    app = make_celery(settings)
+    arguments = ["worker", f"--concurrency={concurrency}", "--queues=dagster", "--loglevel=info"]
+    app.worker_main([*arguments, *([f"--hostname={name}@%h"] if name else []), "--without-gossip"])
+    sys.exit(0)

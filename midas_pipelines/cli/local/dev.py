@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import httpx
 
-from midas_pipelines.cli.dagster.home import limit_pools
+from midas_pipelines.cli.dagster.instance import limit_pools
 from midas_pipelines.cli.local.processes import Children
 from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, workplace_option
 from midas_pipelines.sandbox.background import BackgroundSandbox

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from midas_pipelines.cli.dagster.home import write_dagster_yaml
+from midas_pipelines.cli.dagster.instance import write_dagster_yaml
 from midas_pipelines.settings import Settings, load_settings
 
 API_KEY = "sandbox-key"
