@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.operations.formatting import plain
     from midas_pipelines.sync.operations.low_stock import LowStockReport, check_low_stock
     from midas_pipelines.sync.orders.customer_mail.send import send_mails
-    from midas_pipelines.sync.orders.intake.pages import OrderReport
+    from midas_pipelines.sync.orders.intake.pages import OrderReport, order_progress
     from midas_pipelines.sync.orders.intake.poll import Window, import_orders
     from midas_pipelines.sync.orders.model.state_machine import BACKWARD
     from midas_pipelines.sync.orders.status_sync import push_statuses, sync_statuses
     from midas_pipelines.sync.product_sync import Mode, ProductReport, sync_products
-    from midas_pipelines.sync.progress import order_progress, report_progress
+    from midas_pipelines.sync.push_counts import report_progress
     from midas_pipelines.sync.quantity_push import InventoryReport, push_inventory
     from midas_pipelines.sync.reconcile.report import ReconcileReport
     from midas_pipelines.sync.reconcile.run import reconcile

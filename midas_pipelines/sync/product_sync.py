@@ -78,7 +78,7 @@ async def sync_products(
     """Brings 4Seller's products to what the shop's tables say.
 
     Args:
-        engine: settings, database and run.
+        context: settings, database and run.
         mode: all items (reads 4Seller's listing first), or the dirty ones.
         skus: only these items, whatever the mode.
         agreed: a plan that a person has read: its steps are sent, if they still hold, and nothing else.

@@ -1,13 +1,16 @@
-"""Finds the 4Seller products of an item: by our own metadata first, then by its SKU in any spelling."""
+"""Finds the 4Seller products of an item, by our own metadata first, then by its SKU in any spelling; removes products."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import Ambiguous, BadItem, Conflict, NotFound
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
@@ -99,3 +102,28 @@ def _free(context: SyncContext, found: list[Product], mapping_id: int, sku: str)
         for column in (products.c.sku, product_variants.c.sku) if others else ():
             sold |= set(connection.scalars(sa.select(column).where(column.in_(others))))
     return [product for product in found if product.id not in taken and product.sku not in sold]
+
+
+async def remove(client: FourSeller, product_id: str) -> None:
+    """Deletes a product and checks that it is gone; one that stays is set to quantity 0.
+
+    Raises:
+        Conflict: 4Seller has it still; its quantity is 0.
+        FourSellerError: a call failed.
+    """
+    why = "it answered well"
+    try:
+        await client.delete_product(product_id)
+        await client.product(product_id)
+    except NotFound:
+        return
+    except (Ambiguous, BadItem, Conflict) as refused:
+        why = str(refused)
+    with suppress(NotFound):
+        left = await client.set_quantity(product_id, 0, datetime.now(UTC))
+        raise Conflict(
+            f"4Seller still has product {product_id} after its deletion ({why}). Its quantity was set to {left.quantity}, "
+            "and the deletion is tried again.",
+            item=product_id,
+            status=409,
+        )

@@ -51,7 +51,7 @@ class Push:
     """One pass over the dirty items, each met once.
 
     Args:
-        engine: settings, database and run.
+        context: settings, database and run.
         client: an open client.
         known: products without an item, read before this push began, for adoption without a look-up; None looks each up.
         ids: only these mappings; None for all.
@@ -107,12 +107,16 @@ class Push:
         """While 4Seller counts as down, tries one read first, so that an outage costs the items no attempts."""
         if not await in_thread(channel_is_down, self.context.database):
             return
+        if (still := await self._cannot_be_read()) is not None:
+            raise ChannelDown(f"4Seller is still down: {still} Nothing was tried; everything stays dirty.")
+
+    async def _cannot_be_read(self) -> str | None:
+        """Why a plain read fails; None where it does not."""
         try:
             await anext(self.client.product_pages())
-        except (Unavailable, RateLimited, ContractBroken) as still:
-            raise ChannelDown(
-                f"4Seller is still down: {still} Nothing was tried; everything stays dirty."
-            ) from None
+        except (Unavailable, RateLimited, ContractBroken) as failed:
+            return str(failed)
+        return None
 
     def _begin(self) -> None:
         claims.free_dead_claims(self.context.database)
@@ -251,13 +255,11 @@ class Push:
         if misses < self.context.settings.failures_in_a_row:
             return
         self._misses = 0
-        try:
-            await anext(self.client.product_pages())
-        except (Unavailable, RateLimited, ContractBroken):
+        if await self._cannot_be_read() is not None:
             raise ChannelDown(
                 f"4Seller failed {misses} times in a row, the last time: {outcome.reason} "
                 "The run stops here; what was not sent stays dirty, and the next run tries again."
-            ) from None
+            )
 
     async def _write_outcomes(self) -> None:
         waiting: list[PushOutcome] = []

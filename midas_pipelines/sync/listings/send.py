@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
+from typing import Any
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import (
@@ -24,7 +24,7 @@ from midas_pipelines.store.items.claims import PushOutcome, PushResult
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.adopt import Known, adoptable, owner
+from midas_pipelines.sync.listings.adopt import Known, adoptable, owner, remove
 from midas_pipelines.sync.listings.content import content_hash
 from midas_pipelines.sync.listings.diff import (
     content_taken,
@@ -65,13 +65,9 @@ async def _send(change: Change, client: FourSeller, context: SyncContext, known:
                 raise AssertionError(f"{change.action} sends nothing")
     except BadCredentials:
         raise
-    except RateLimited as limited:
-        wait = limited.retry_after_seconds
-        return PushOutcome(
-            change.mapping, PushResult.RELEASED, reason=str(limited), wait_seconds=wait, settled=False
-        )
-    except NotSent as unsent:
-        return PushOutcome(change.mapping, PushResult.RELEASED, reason=str(unsent), settled=False)
+    except (RateLimited, NotSent) as unsent:
+        wait = unsent.retry_after_seconds if isinstance(unsent, RateLimited) else None
+        return _released(change, str(unsent), wait_seconds=wait)
     except BadItem as refused:  # the result of an earlier create stays unknown
         settled = change.action is not Action.CREATE
         return PushOutcome(
@@ -125,13 +121,10 @@ async def _settle(
     if not found and since is not None:
         age = await in_thread(context.database.now) - since
         left = max(0.0, context.settings.list_lag_seconds - age.total_seconds())
-    return PushOutcome(
-        change.mapping,
-        PushResult.RELEASED,
-        fourseller_product_id=found[0].id if found else None,
-        reason="The answer to its create was lost; its result is looked up before anything else is sent.",
-        settled=left == 0,
-        wait_seconds=left or None,
+    reason = "The answer to its create was lost; its result is looked up before anything else is sent."
+    product_id = found[0].id if found else None
+    return _released(
+        change, reason, fourseller_product_id=product_id, settled=left == 0, wait_seconds=left or None
     )
 
 
@@ -272,14 +265,7 @@ async def _vanished(change: Change, client: FourSeller, missing: NotFound) -> Pu
         if "listing" in change.guarded:  # a policy or a person decides about it
             reason = "4Seller no longer has this product; its policy does not list it again at once."
             pins = with_pins(change.mapping.pinned_fields, {"listing": {"value": None, "held": True}})
-        return PushOutcome(
-            change.mapping,
-            PushResult.RELEASED,
-            reason=reason,
-            vanished=True,
-            settled=False,
-            pinned_fields=pins,
-        )
+        return _released(change, reason, vanished=True, pinned_fields=pins)
     except BadCredentials:
         raise
     except FourSellerError as failed:
@@ -288,30 +274,10 @@ async def _vanished(change: Change, client: FourSeller, missing: NotFound) -> Pu
     return PushOutcome(change.mapping, PushResult.FAILED, reason=reason, settled=settled)
 
 
+def _released(change: Change, reason: str, *, settled: bool = False, **more: Any) -> PushOutcome:
+    """Given back for a later run, at the cost of no attempt."""
+    return PushOutcome(change.mapping, PushResult.RELEASED, reason=reason, settled=settled, **more)
+
+
 def _idempotency_key(change: Change) -> str:
     return f"midas-{change.mapping.id}-{change.mapping.version}-{(change.content_hash or '')[:16]}"
-
-
-async def remove(client: FourSeller, product_id: str) -> None:
-    """Deletes a product and checks that it is gone; one that stays is set to quantity 0.
-
-    Raises:
-        Conflict: 4Seller has it still; its quantity is 0.
-        FourSellerError: a call failed.
-    """
-    why = "it answered well"
-    try:
-        await client.delete_product(product_id)
-        await client.product(product_id)
-    except NotFound:
-        return
-    except (Ambiguous, BadItem, Conflict) as refused:
-        why = str(refused)
-    with suppress(NotFound):
-        left = await client.set_quantity(product_id, 0, datetime.now(UTC))
-        raise Conflict(
-            f"4Seller still has product {product_id} after its deletion ({why}). Its quantity was set to {left.quantity}, "
-            "and the deletion is tried again.",
-            item=product_id,
-            status=409,
-        )

@@ -55,7 +55,7 @@ class PushLoop:
     """Pushes items as they become ready, from `run` to `stop`; `wake` says that there may be some.
 
     Args:
-        engine: settings, database, and the worker's name.
+        context: settings, database, and the worker's name.
         client: an open client.
         on_pushed: called in the event loop; must return at once and raise nothing.
     """

@@ -41,7 +41,7 @@ class ReadBack:
     """One pass over all items with one listing; its counts grow with each chunk.
 
     Args:
-        engine: settings, database and run.
+        context: settings, database and run.
         listing: what 4Seller showed.
         read_at: when the read began; what was confirmed later is left alone.
         report: takes its counts.

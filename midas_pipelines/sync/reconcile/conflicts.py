@@ -24,8 +24,8 @@ from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import inventory_changes, mappings
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.adopt import remove
 from midas_pipelines.sync.listings.pins import CONTENT, FIELDS, pin, with_pins, without_pins
-from midas_pipelines.sync.listings.send import remove
 
 ALERT = "conflict"
 SIDES = ("shop", "marketplace")
@@ -99,7 +99,7 @@ async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) ->
     """Settles a conflict by a person's word and returns it as it stands then.
 
     Args:
-        engine: settings, database and run.
+        context: settings, database and run.
         conflict_id: as `midas conflicts list` shows it.
         take: `shop` pushes the shop's value again; `marketplace` keeps 4Seller's: a quantity becomes a ledger row,
             any other field is pinned.

@@ -56,7 +56,7 @@ async def handle_product_event(
     A report may be late, so a difference alone proves nothing: 4Seller is asked before anything is believed.
 
     Args:
-        engine: settings, database.
+        context: settings, database.
         client: an open client.
         product_id: 4Seller's.
         reports: the product as each event had it; None in one that says it was deleted.

@@ -27,11 +27,10 @@ from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.listings.adopt import owner
+from midas_pipelines.sync.listings.adopt import owner, remove
 from midas_pipelines.sync.listings.brake import exceeds
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 from midas_pipelines.sync.listings.scan import CHUNK, given_up, slices
-from midas_pipelines.sync.listings.send import remove
 from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.threads import in_thread
 

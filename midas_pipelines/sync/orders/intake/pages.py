@@ -12,6 +12,7 @@ from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.read import Batch, import_batch, read_batch
 from midas_pipelines.sync.orders.intake.result import ImportCounts
+from midas_pipelines.sync.push_counts import ProgressReporter, Say
 
 SOON = 500
 """The batch size that starts an import when none is running."""
@@ -162,3 +163,14 @@ class OrderListing:
     def whole(self) -> bool:
         """Whether no fewer orders were read than were declared, each time the same number."""
         return len(self._totals) < 2 and max(self._totals, default=0) <= len(self._ids) + self._without_id
+
+
+def order_progress(say: Say) -> Callable[[OrderReport], None]:
+    """A callback for an import of orders."""
+    teller = ProgressReporter(say, "orders")
+
+    def progress(report: OrderReport) -> None:
+        done = report.imported + report.duplicates + report.failed
+        teller(done, report.failed, lambda: report.declared or None)
+
+    return progress
