@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -86,9 +85,9 @@ class Watch:
 
 
 @pytest.fixture
-def watch(environment: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """With Dagster's history in files, as an operator has it."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as found:
+def watch(environment: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """With a Dagster of its own."""
+    with dg.DagsterInstance.ephemeral() as found:
         yield Watch(environment, found, monkeypatch)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -34,10 +35,14 @@ def test_names_sort_as_numbers_do(count: int, last: str) -> None:
     assert (names[-1], len(names), sorted(names)) == (last, count, names)
 
 
-def test_shards_run_one_by_one_make_a_full_sync(environment: World, execute: Execute) -> None:
+def test_shards_synced_one_by_one_make_a_full_sync(environment: World) -> None:
     for _ in range(len(EVERY) + 3):
         add_product(environment.database)
-    created = [metadata(execute("full_sync", shard=name), "fourseller_listings")["created"] for name in EVERY]
+    listed = [0]
+    for number in range(len(EVERY)):
+        environment.full(shards=Shards({number}, len(EVERY)))
+        listed.append(len(environment.listed))
+    created = [after - before for before, after in pairwise(listed)]
     assert sorted(created) == [1] * (len(EVERY) - 3) + [2] * 3
     assert environment.shown == environment.wanted
 
