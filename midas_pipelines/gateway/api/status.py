@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -13,11 +14,18 @@ from pydantic import BaseModel, Field
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.api.paging import Cursor, decode_cursor, next_cursor
-from midas_pipelines.gateway.service import service_of
-from midas_pipelines.gateway.status_report import status_report
+from midas_pipelines.gateway.service import Service, service_of
+from midas_pipelines.lib.timetable import next_run
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.audit import read_audit
+from midas_pipelines.store.operations.overview import Overview, overview
+from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.schema.version import require_upgraded
+from midas_pipelines.store.schema.version import version as database_version
+from midas_pipelines.workflows import WORKFLOWS, Workflow
 
+PACKAGES = ("midas-pipelines", "dagster", "fastapi")
 READY_SECONDS = 3.0
 """What a probe waits for the database."""
 
@@ -102,7 +110,7 @@ class AuditPage(BaseModel):
 @router.get(f"{PREFIX}/status", summary="Status of all parts", response_model=StatusReport)
 def get_status(request: Request) -> dict[str, Any]:
     """Channels, workflows, backlogs and their age, consistency, 4Seller's health, versions."""
-    return status_report(service_of(request), datetime.now(UTC))
+    return _report(service_of(request), datetime.now(UTC))
 
 
 @router.get(f"{PREFIX}/audit", summary="Who changed what", response_model=AuditPage)
@@ -149,3 +157,68 @@ async def readyz(request: Request) -> dict[str, str]:
 def metrics(request: Request) -> Response:
     """Counters, histograms of latency, backlogs."""
     return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _report(service: Service, now: datetime) -> dict[str, Any]:
+    """The response of `GET /api/marketplace/status`."""
+    seen = overview(service.database)
+    with service.database.reading() as connection:
+        inbox = webhooks.backlog(connection)
+    syncs = {row["kind"]: row for row in last_syncs(service.database)}
+    return {
+        "channels": [_website(seen), _fourseller(service, seen)],
+        "items": _backlog(seen.dirty, seen.oldest_dirty, seen.items.get("quarantined", 0), now),
+        "webhooks": _backlog(inbox.pending, inbox.oldest, inbox.quarantined, now),
+        "orders": seen.orders,
+        "order_exceptions": seen.order_exceptions,
+        "consistency": seen.consistency,
+        "consistency_at": seen.consistency_at,
+        "workflows": [
+            _workflow(workflow, syncs.get(workflow.kind), service.settings, now)
+            for workflow in WORKFLOWS
+            if workflow.kind
+        ],
+        "versions": {name: version(name) for name in PACKAGES}
+        | {"database": database_version(service.database).current or "none"},
+        "worker": _worker(service),
+        "up_since": service.started_at,
+    }
+
+
+def _website(seen: Overview) -> dict[str, Any]:
+    items = sum(count for state, count in seen.items.items() if state != "removed")
+    return {"name": "website", "listed": items, "healthy": True, "trouble": None, "failed_calls_last_day": 0}
+
+
+def _fourseller(service: Service, seen: Overview) -> dict[str, Any]:
+    trouble = service.worker.trouble if service.worker is not None else None
+    return {
+        "name": "fourseller",
+        "listed": seen.items.get("listed", 0),
+        "healthy": trouble is None,
+        "trouble": trouble,
+        "failed_calls_last_day": seen.failed_calls,
+    }
+
+
+def _worker(service: Service) -> str:
+    if service.worker is None:
+        return "elsewhere"
+    return "running" if service.supervisor.problem() is None else "stopped"
+
+
+def _backlog(waiting: int, oldest: datetime | None, quarantined: int, now: datetime) -> dict[str, Any]:
+    age = max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0
+    return {"waiting": waiting, "oldest": oldest, "oldest_seconds": round(age, 3), "quarantined": quarantined}
+
+
+def _workflow(
+    workflow: Workflow, last: dict[str, Any] | None, settings: Settings, now: datetime
+) -> dict[str, Any]:
+    return {
+        "name": workflow.kind,
+        "last_started_at": last["started_at"] if last else None,
+        "last_outcome": last["outcome"] if last else None,
+        "last_seconds": last["seconds"] if last else None,
+        "next_at": next_run(settings, workflow, now),
+    }
