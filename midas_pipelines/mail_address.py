@@ -5,15 +5,22 @@ from __future__ import annotations
 from email.headerregistry import Address
 from email.utils import parseaddr
 
+LONGEST = 254
+"""Characters of an address (RFC 5321), and of a sender's name, which is to fit on one line of a header."""
+
 
 def in_ascii(address: str) -> str:
     """The address with its domain as DNS has it. Raises ValueError for one that no server takes."""
-    local, at, domain = address.strip().rpartition("@")
+    address = address.strip()
+    local, at, domain = address.rpartition("@")
     if "=?" in address:  # an encoded word, which the standard library would decode into the header
         raise ValueError("no address")
-    if not (at and local and domain) or not local.isascii() or any(c.isspace() for c in address.strip()):
+    if not (at and local and domain) or not local.isascii() or len(address) > LONGEST:
         raise ValueError("no address")
-    return f"{local}@{domain if domain.isascii() else domain.encode('idna').decode()}"
+    written = f"{local}@{domain if domain.isascii() else domain.encode('idna').decode()}"
+    if not written.isprintable() or " " in written:
+        raise ValueError("no address")
+    return written
 
 
 def header_text(text: str) -> str:
@@ -31,6 +38,8 @@ def read_sender(text: str) -> Address:
     name, address = parseaddr(text)
     written = f"{name} <{address}>" if name else address
     try:
+        if not text.isprintable() or len(name) > LONGEST:
+            raise ValueError("no name that a header can hold")
         if text.count("@") != written.count("@"):  # something of it was not read
             raise ValueError("more than one address")
         return Address(name, addr_spec=in_ascii(address))

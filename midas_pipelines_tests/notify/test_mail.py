@@ -62,6 +62,7 @@ HIDDEN = "=?utf-8?b?MQ0KQmNjOiB4QGV2aWwuZXhhbXBsZQ0KDQpFdmlsIGJvZHk=?="  # 1, a 
         *("zoe@@home.example", ".zoe@home.example", "zoe@home..example", '"zo e"@home.example'),
         *("zoë@home.example", "zoe@" + "ä" * 70 + ".example", "zoe@home.example\r\nBcc: a@b.c"),
         *(f"{HIDDEN}@home.example", f"zoe@{HIDDEN}", "zoe=?utf-8?q?=0A?=@home.example"),
+        "z" * 300 + "@home.example",
     ],
 )
 def test_an_invalid_address_is_refused_and_not_quoted(address: str) -> None:
@@ -70,7 +71,9 @@ def test_an_invalid_address_is_refused_and_not_quoted(address: str) -> None:
     assert (kind(error.value), error.value.__cause__) == (REFUSED, None)
 
 
-@pytest.mark.parametrize("sender", ["Midas", "a@b@c <x@y>", "Midas <orders@@shop.example>"])
+@pytest.mark.parametrize(
+    "sender", ["Midas", "a@b@c <x@y>", "M\0 <a@shop.example>", "M" * 5000 + " <a@shop.example>"]
+)
 def test_an_invalid_sender_is_refused(sender: str) -> None:
     with pytest.raises(MailError, match="sender's address"):
         mail.compose(letter(), sender)
