@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,7 +22,17 @@ LARGEST = 2**31 - 1  # what the contract lets a quantity be
 
 MISSING_WORDS = frozenset(["n/a", "null", "none", "nil", "undefined", "nan"])
 MASK = re.compile(r"[\W_]*|[\W_]*[xX]{4,}[\W_]*")  # no letter and no digit, or nothing but a row of x
-PARTLY_MASKED = re.compile(r"[*•]{2,}|(?<!\w)[xX]{4,}(?!\w)|(?<!\w)[xX]{3}-")
+PARTLY_MASKED = re.compile(
+    r"[*•]{2,}|(?<!\w)[xX]{4,}(?![A-Za-z])|(?<!\w)[xX]{3}-|^[\W_]*[xX]{3}[\W_]*$|^0[0\W_]+$"
+)
+WITHHELD = MISSING_WORDS | {"redacted", "masked", "removed", "deleted", "hidden", "withheld", "undisclosed"}
+WITHHELD_ALONE = re.compile(
+    "n a( n a)*|private|confidential|protected|anonymous|anonymi[sz]ed|unknown|tbd|blank|empty|missing|object object|false|"
+    "(data|pii|info|name|address|removed|deleted) (removed|deleted|redacted|by request)|none given|"
+    "no (name|data|address|value)|not (available|provided|applicable|given|set|specified|disclosed|shown|known)"
+)
+"""What stands for a buyer's text that a hub does not show: words each of which says so, and phrases."""
+
 
 SYMBOL = r"(?:[A-Za-z]{0,3}\s*[$€£¥₹₩₽]?)"
 AMOUNT = re.compile(
@@ -59,9 +70,17 @@ def read_said(value: Any) -> str | None:
 
 
 def read_personal(value: Any) -> str | None:
-    """A text about the buyer, in which a partly masked value (`J*** D***`) is missing too."""
+    """A text about the buyer, in which a partly masked value (`J*** D***`) or one withheld (`[REDACTED]`) is missing too."""
     text = read_said(value)
-    return None if text is None or PARTLY_MASKED.search(text) else text
+    return None if text is None or PARTLY_MASKED.search(text) or _is_withheld(text) else text
+
+
+def _is_withheld(text: str) -> bool:
+    plain = unicodedata.normalize("NFKC", text).lower()
+    if re.search(r"[^\W_a-z]", plain):  # a digit, or a letter of another alphabet
+        return False
+    words = re.findall(r"[a-z]+", plain)
+    return WITHHELD.issuperset(words) or WITHHELD_ALONE.fullmatch(" ".join(words)) is not None
 
 
 def read_id(value: Any) -> str | None:

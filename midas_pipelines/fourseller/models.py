@@ -26,7 +26,9 @@ Amount = Annotated[Decimal, Field(allow_inf_nan=False), AsText]  # of ours
 _FIRST = Field(union_mode="left_to_right")
 _SHOWN = "[0-9A-MO-TVWYZa-mo-tvwyz]|[A-Za-z]{2}$"  # begins like no mask and no word for nothing
 _Plain = Annotated[str, StringConstraints(strict=True, pattern=f"^({_SHOWN})")]
-_Open = Annotated[str, StringConstraints(strict=True, pattern=f"^({_SHOWN})[^*•xX]*$")]
+_CLEAR = "[^*•xX]*"  # with a digit or an @, which no word for nothing has
+_OPEN = f"^([1-9]{_CLEAR}|[A-MO-TVWYZa-mo-tvwyz]{_CLEAR}[0-9@]{_CLEAR}|[A-Za-z]{{2}})$"
+_Open = Annotated[str, StringConstraints(strict=True, pattern=_OPEN)]
 _Exact = Annotated[str, Field(strict=True)]
 _Number = Annotated[int, Field(strict=True, ge=-reading.LARGEST - 1, le=reading.LARGEST)]
 _Finite = Annotated[Decimal, Field(allow_inf_nan=False)]

@@ -127,13 +127,46 @@ def test_masked_and_empty_texts_are_missing(value: str) -> None:
     assert read_order({"id": "A", "tracking": {"number": value}}).tracking.number is None  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("value", ["NA", "Null Island", "X", "XXL", "Unit 3", "Nina", "A*", "0", "né"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "NA",
+        "Null Island",
+        "X",
+        "XXL",
+        "Unit 3",
+        "Nina",
+        "A*",
+        "0",
+        "né",
+        "Hidden Valley Rd",
+        "Will Hidden",
+        "No",
+    ],
+)
 def test_what_only_looks_masked_is_kept(value: str) -> None:
     assert (read_said(value), read_personal(value)) == (value, value)
 
 
 @pytest.mark.parametrize(
-    "value", ["J*** D***", "1** Nowhere Lane", "j•••@example.com", "XXX-XXX-0100", "5 xxxx St"]
+    "value",
+    [
+        "J*** D***",
+        "1** Nowhere Lane",
+        "j•••@example.com",
+        "XXX-XXX-0100",
+        "5 xxxx St",
+        "xxxxxx1234",
+        "xxx",
+        "[REDACTED]",
+        "<masked>",
+        "Not available",
+        "N.A.",
+        "n/a, N/A",
+        "(null)",
+        "PII removed",
+        "00000-0000",
+    ],
 )
 def test_a_partly_masked_buyer_is_missing(value: str) -> None:
     order = read_order({"id": "A", "customer": {"name": value}, "items": [{"title": value}]})
