@@ -25,10 +25,9 @@ from midas_pipelines.storefront.lookup import items_by_sku
 from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.model import carriers
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.model.units import away, left_to_ship
-from midas_pipelines.sync.orders.stock import unmapped
+from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.release import order_lines, restock_units
 from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
 
@@ -112,7 +111,7 @@ def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
             item = items_by_sku(connection, [sku]).get(sku)
         if item is None:
             raise WrongInput(f"The shop has no item with the SKU {sku}.")
-        done = unmapped.map_line(database, row.id, number, item, OrderContext(f"{BY_HAND} map"))
+        done = pending_lines.map_line(database, row.id, number, item, OrderContext(f"{BY_HAND} map"))
     record = {"order": row.marketplace_order_id, "line": number, "sku": sku, "mapped": done}
     if as_json:
         print_json(record)

@@ -15,8 +15,7 @@ from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import conflicts
 from midas_pipelines.sync.orders.changes.erase import erase_buyer
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
 
 

@@ -15,34 +15,11 @@ from pydantic import SecretStr
 
 from midas_pipelines.storefront.json_text import to_json
 
-IMPERSONAL = frozenset(
-    [
-        "id",
-        "status",
-        "created_at",
-        "updated_at",
-        "currency",
-        "total",
-        "shipping_cost",
-        "sales_channel",
-        "items",
-        "sku",
-        "product_id",
-        "title",
-        "quantity",
-        "price",
-        "tax",
-        "tax_total",
-        "total_tax",
-        "sales_tax",
-        "taxes",
-        "discount",
-        "discount_total",
-        "total_discount",
-        "discounts",
-        "amount",
-    ]
+_IMPERSONAL = (
+    "id status created_at updated_at currency total shipping_cost sales_channel items sku product_id title quantity price "
+    "tax tax_total total_tax sales_tax taxes discount discount_total total_discount discounts amount"
 )
+IMPERSONAL = frozenset(_IMPERSONAL.split())
 """The parts of an order that say what was bought and not by whom; anything else could be personal, whatever its name."""
 
 ENCRYPTED = "fernet:"
@@ -105,26 +82,10 @@ def _plain(payload: Any) -> str:
     return PLAIN + (text if text.isascii() else json.dumps(json.loads(text)))
 
 
-MONEY_WORDS = frozenset(
-    [
-        "tax",
-        "vat",
-        "gst",
-        "duty",
-        "discount",
-        "coupon",
-        "promo",
-        "promotion",
-        "rebate",
-        "fee",
-        "total",
-        "subtotal",
-        "amount",
-        "price",
-        "cost",
-        "rate",
-    ]
+_MONEY_WORDS = (
+    "tax vat gst duty discount coupon promo promotion rebate fee total subtotal amount price cost rate"
 )
+MONEY_WORDS = frozenset(_MONEY_WORDS.split())
 MONEY = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,6})?")
 """Fields that the contract does not have, and whose names speak of money, are kept where they hold some, and nothing else."""
 

@@ -20,8 +20,7 @@ from midas_pipelines.sync.orders.intake.result import ImportCounts
 from midas_pipelines.sync.orders.lookup import find_order
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import SEEN_BY_A_PERSON, OrderException
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order, set_exceptions
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 
 

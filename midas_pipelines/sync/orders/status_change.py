@@ -24,8 +24,7 @@ from midas_pipelines.sync.orders.changes.shipments import ship_locked
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import OrderException
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.model.state_machine import TABLE, StatusDecision, decide, local_status
 from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses
 from midas_pipelines.sync.orders.stock.shipped import has_shipped

@@ -19,8 +19,7 @@ from midas_pipelines.store.orders.checks import (
     unpaired_orders,
 )
 from midas_pipelines.sync.orders.intake.poll import Window
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.retry import dismiss
 from midas_pipelines_tests.shop import add_order, add_product, run, value
 from midas_pipelines_tests.sync.orders import desk

@@ -17,10 +17,9 @@ from midas_pipelines.store.schema.shipment_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.sync.orders.changes import conflicts
 from midas_pipelines.sync.orders.changes.shipments import Shipped, record_shipment
-from midas_pipelines.sync.orders.intake.webhook import import_order_webhooks
+from midas_pipelines.sync.orders.intake.read import import_order_webhooks
 from midas_pipelines.sync.orders.model.carriers import tracking
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
 from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses, sync_statuses
 from midas_pipelines.sync.orders.stock.release import restock_units

@@ -16,7 +16,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.refusals import Cause, blame, in_words
 from midas_pipelines.sync.orders.intake.batch import import_sales
-from midas_pipelines.sync.orders.intake.webhook import import_order_webhooks
+from midas_pipelines.sync.orders.intake.read import import_order_webhooks
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.orders import desk, paper

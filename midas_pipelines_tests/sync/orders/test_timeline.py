@@ -14,9 +14,8 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import conflicts
 from midas_pipelines.sync.orders.customer_mail.send import send_mails
 from midas_pipelines.sync.orders.lookup import find_order
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.stock import unmapped
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.release import restock_units
 from midas_pipelines.sync.orders.timeline import Timeline, cause_in_words, read_timeline
 from midas_pipelines_tests.notify.smtp import Mailbox
@@ -119,7 +118,7 @@ def settled(world: World, order: str) -> None:
 
 def mapped(world: World, order: str) -> None:
     other_lines(world, order)
-    unmapped.map_line(world.database, desk.order(world, order).id, 3, (2, None), OrderContext())
+    pending_lines.map_line(world.database, desk.order(world, order).id, 3, (2, None), OrderContext())
 
 
 def refused(world: World, order: str) -> None:

@@ -18,16 +18,14 @@ from midas_pipelines.sync.orders.changes.conflicts import resolve_conflict
 from midas_pipelines.sync.orders.changes.shipments import CannotShip
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.model import exceptions
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.model.oversold import subject
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 from midas_pipelines.sync.orders.model.units import left_to_ship
 from midas_pipelines.sync.orders.status_sync import sync_statuses
-from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
+from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines, map_line
 from midas_pipelines.sync.orders.stock.release import restock_units
 from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
-from midas_pipelines.sync.orders.stock.unmapped import map_line
 from midas_pipelines_tests.shop import add_product, add_variant, rows
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.notify.alerts import ENDED, raise_alert
-from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.storefront.orders import order_payment, order_status, set_order_status
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.exceptions import OrderException
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions, set_order
 from midas_pipelines.sync.orders.model.state_machine import OPEN, SHIPPED_STATES, TABLE, StatusDecision
 from midas_pipelines.sync.orders.model.units import left_to_ship
 from midas_pipelines.sync.orders.stock.allocate import allocate_again
@@ -107,8 +107,7 @@ def ship_refunded_order(
     if changed:
         notes = f"4Seller: {status.value}, before the refund"
         set_order_status(connection, row.local_order_id, status=status.value, notes=notes)
-        mine = sa.update(marketplace_orders).where(marketplace_orders.c.id == row.id)
-        connection.execute(mine.values(shop_status_since=None))  # set by the trigger on the update above
+        set_order(connection, row.id, shop_status_since=None)  # set by the trigger on the update above
     unmapped = [
         line.id for line in order_lines(connection, row.id) if not line.product_id and line.quantity > 0
     ]

@@ -16,7 +16,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.close import end_order
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import OrderException
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions, set_order
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN, SHIPPED_STATES
 from midas_pipelines.sync.orders.model.units import left_to_ship
@@ -46,9 +46,7 @@ def find_conflict(
         new = given is None and order_context.log_once(connection, row.marketplace_order_id, step, detail)
     else:
         order_context.log(connection, row.marketplace_order_id, step, detail)
-        connection.execute(
-            sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(disputed_at=given)
-        )
+        set_order(connection, row.id, disputed_at=given)
         new = True
     if new:
         raise_conflict(connection, row, detail)
@@ -57,7 +55,7 @@ def find_conflict(
 def raise_conflict(connection: sa.Connection, order: sa.Row[Any], detail: str) -> None:
     """Marks the order and alerts staff, once for each conflict."""
     set_exceptions(connection, order.id, add=(OrderException.CONFLICT.value,))
-    _set(connection, order, resolution=None)
+    set_order(connection, order.id, resolution=None)
     order_id = order.marketplace_order_id
     clear_alert(connection, kind=ENDED_ALERT, subject=_subject(order_id))  # superseded by this alert
     raise_alert(connection, kind=ALERT, subject=_subject(order_id), text=f"Order {order_id}: {detail}")
@@ -102,7 +100,9 @@ def resolve_conflict(
     else:
         _uphold(connection, order, order_context)
     # The decision covers all reports so far; a later one raises a new conflict.
-    _set(connection, order, resolution=decision, disputed_at=order.source_updated_at or order.disputed_at)
+    set_order(
+        connection, order.id, resolution=decision, disputed_at=order.source_updated_at or order.disputed_at
+    )
     end_conflict(connection, order)
 
 
@@ -119,15 +119,19 @@ def _cancel(
         shop is not None and there in OPEN and order.status not in (*SHIPPED_STATES, OrderStatus.REFUNDED)
     )
     if pending:
-        _set(connection, order, status=there.value)
+        set_order(connection, order.id, status=there.value)
     elif order.status in OPEN:
-        _set(connection, order, status=OrderStatus.CANCELLED.value)
+        set_order(connection, order.id, status=OrderStatus.CANCELLED.value)
     if shop not in (None, "cancelled"):
         set_order_status(
             connection, order.local_order_id, status="cancelled", notes="Resolved by the operator"
         )
-    _set(
-        connection, order, shop_status_since=utc_now() if pending else None, push_after=None, push_attempts=0
+    set_order(
+        connection,
+        order.id,
+        shop_status_since=utc_now() if pending else None,
+        push_after=None,
+        push_attempts=0,
     )
     end_order(connection, order, OrderStatus.CANCELLED, order_context, all_shipped=all_shipped)
     if restock:
@@ -137,7 +141,7 @@ def _cancel(
 def _uphold(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:
     """Upholds the sale: allocates its stock again, and has the shop's status pushed to 4Seller."""
     if order.status == OrderStatus.CANCELLED:
-        _set(connection, order, status=OrderStatus.PROCESSING.value)
+        set_order(connection, order.id, status=OrderStatus.PROCESSING.value)
     shop = order_status(connection, order.local_order_id)
     refunded = order.status == OrderStatus.REFUNDED  # a refunded order ships no more
     allocate_again(connection, order, order_context, shop, whole=not refunded)
@@ -149,11 +153,7 @@ def _uphold(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
     if shop is not None and shop not in SHIPPED_STATES and shop != wanted:
         set_order_status(connection, order.local_order_id, status=wanted, notes="Resolved by the operator")
     since = None if refunded else utc_now()
-    _set(connection, order, shop_status_since=since, push_after=None, push_attempts=0)
-
-
-def _set(connection: sa.Connection, order: sa.Row[Any], **values: Any) -> None:
-    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == order.id).values(values))
+    set_order(connection, order.id, shop_status_since=since, push_after=None, push_attempts=0)
 
 
 def _subject(order_id: str) -> str:

@@ -32,7 +32,7 @@ from midas_pipelines.sync.orders.model.digest import missing_parts, read_content
 from midas_pipelines.sync.orders.model.exceptions import OrderException, explain_sale
 from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, match_lines, reference
 from midas_pipelines.sync.orders.model.merge import agree, amounts_over, line_over, said_over, sum_of
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions, set_line, set_order
 from midas_pipelines.sync.orders.model.oversold import clear_oversold_alert, raise_oversold_alert
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.model.state_machine import OPEN
@@ -276,7 +276,7 @@ def _resize(
         "variant_id": item[1] if item else None,
         "exception": sold.exception if move_stock_too else line.exception,
     }
-    connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
+    set_line(connection, line.id, **values)
 
 
 def _shop_item(sold: SoldLine) -> dict[str, Any]:
@@ -332,7 +332,7 @@ def _book(
     allocated, released = line.allocated + max(0, moved), line.released + max(0, -moved)
     backordered = line.backordered - change.reduce_backorder + max(0, change.take - moved)
     values = {"allocated": allocated, "released": released, "backordered": backordered}
-    connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
+    set_line(connection, line.id, **values)
     return int(allocated - released)
 
 
@@ -360,7 +360,7 @@ def _change_amounts(
             total, shipping = to_cents(sale.total), to_cents(sale.shipping_cost)
             update_order(connection, row.local_order_id, total_amount=total, shipping_cost=shipping)
     if values:
-        connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))
+        set_order(connection, row.id, **values)
 
 
 def _change_address(
@@ -392,7 +392,7 @@ def _note_content(
     values: dict[str, Any] = {"content_hash": sale.content.over(known).written(), "content_at": utc_now()}
     if sale.content == sale.content.over(known):  # the message has the whole order
         values["payload"] = sale.sealed or order_context.vault.seal(sale.raw)
-    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))
+    set_order(connection, row.id, **values)
 
 
 def update_exceptions(

@@ -37,7 +37,7 @@ from midas_pipelines.sync.orders.model.known_words import (
     known_status,
 )
 from midas_pipelines.sync.orders.model.lines import CHANNEL, find_items
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_order
 from midas_pipelines.sync.orders.model.rows import payment_method, shop_notes
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock.release import order_lines
@@ -75,7 +75,7 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
         "status_word": word,
         "content_hash": read_content(order.content_hash).only(IMPERSONAL_PARTS).written(),
     }
-    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == order.id).values(values))
+    set_order(connection, order.id, **values)
     _name_lines(connection, order)
     empty_finished(connection, name)
     for table, mine, texts in (

@@ -36,7 +36,7 @@ from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.digest import Content, missing_parts, read_content
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.lines import CHANNEL
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions, set_order
 from midas_pipelines.sync.orders.model.rows import unread
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.model.state_machine import (
@@ -176,7 +176,7 @@ def _follow_status(
         ):
             detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: resolve it."
             find_conflict(connection, row, sale, "conflict", detail, order_context)
-            _set(connection, row, status_word=sale.status_word)
+            set_order(connection, row.id, status_word=sale.status_word)
         case StatusDecision.PUSH:
             detail = f"4Seller reports {sale.status.value} again or late; the order stays {current.value}."
             order_context.log_once(connection, row.marketplace_order_id, "late", detail)
@@ -215,7 +215,7 @@ def end_conflict_if_over(
 
 def _mark_for_push(connection: sa.Connection, row: sa.Row[Any]) -> None:
     since = row.shop_status_since or utc_now()
-    _set(connection, row, shop_status_since=since, push_after=None, push_attempts=0)
+    set_order(connection, row.id, shop_status_since=since, push_after=None, push_attempts=0)
 
 
 def _advance(
@@ -236,12 +236,12 @@ def _advance(
             "cancellation withdrawn, then resolve the order."
         )
         find_conflict(connection, row, sale, "conflict", detail, order_context)
-        _set(connection, row, status_word=sale.status_word)  # 4Seller's status until a person decides
+        set_order(connection, row.id, status_word=sale.status_word)  # 4Seller's status until a person decides
         return False
     if sale.status in ENDED:
         warn_packers(connection, row, sale.status, shop)
     # Our row first: the trigger on the shop's order then sees that 4Seller has this status already.
-    _set(connection, row, status=sale.status.value, status_word=sale.status_word)
+    set_order(connection, row.id, status=sale.status.value, status_word=sale.status_word)
     note = _move_shop_order(connection, row, sale, shop, reply, shipped=shipped)
     detail = f"{current.value} -> {sale.status.value}. {note}."
     order_context.log(connection, row.marketplace_order_id, sale.status.value, detail)
@@ -271,7 +271,7 @@ def _end(
     packed = shipments_on_record(connection, row.local_order_id)
     all_shipped = current in SHIPPED_STATES or shop in SHIPPED_STATES or (sale.shipped and not packed)
     end_order(connection, row, sale.status, order_context, all_shipped=all_shipped)
-    _set(connection, row, shop_status_since=None, push_after=None, push_attempts=0)
+    set_order(connection, row.id, shop_status_since=None, push_after=None, push_attempts=0)
 
 
 def _move_shop_order(
@@ -292,7 +292,7 @@ def _move_shop_order(
         refund_shop_order(connection, row, shop, shipped_as=shipped_as, notes=note)
     elif reply is StatusDecision.FOLLOW:
         set_order_status(connection, row.local_order_id, status=sale.status.value, notes=note)
-        _set(connection, row, shop_status_since=None, push_after=None)
+        set_order(connection, row.id, shop_status_since=None, push_after=None)
     elif reply is StatusDecision.PUSH:
         _mark_for_push(connection, row)
         return note + f"; the shop is further, at {shop}"
@@ -306,10 +306,10 @@ def _record_status_word(
     one always."""
     known = row.source_updated_at
     if sale.updated_at is not None and (known is None or sale.updated_at > known):
-        _set(connection, row, source_updated_at=sale.updated_at)
+        set_order(connection, row.id, source_updated_at=sale.updated_at)
     unknown = not sale.known_status and (sale.updated_at is None or _later(row, sale))
     if sale.status_word not in ("", row.status_word) and (moved or unknown or sale.status == row.status):
-        _set(connection, row, status_word=sale.status_word)
+        set_order(connection, row.id, status_word=sale.status_word)
         word = (OrderException.STATUS.value,)
         if sale.known_status:
             set_exceptions(connection, row.id, drop=word)
@@ -322,7 +322,3 @@ def _record_status_word(
             order_context.log(connection, row.marketplace_order_id, "status_word", detail)
     if sale.paid and sale.known_status and sale.status is not OrderStatus.REFUNDED:
         set_paid(connection, row.local_order_id)
-
-
-def _set(connection: sa.Connection, row: sa.Row[Any], **values: Any) -> None:
-    connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == row.id).values(values))

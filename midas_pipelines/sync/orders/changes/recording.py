@@ -24,8 +24,7 @@ from midas_pipelines.sync.orders.changes.outbound import (
 )
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.exceptions import OrderException
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order, set_exceptions
 from midas_pipelines.sync.orders.model.state_machine import (
     ENDED,
     SHIPPED_STATES,

@@ -22,8 +22,7 @@ from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.carriers import bare_number
 from midas_pipelines.sync.orders.model.exceptions import OrderException
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order, set_exceptions
 from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
 from midas_pipelines.sync.orders.model.units import left_to_ship
 from midas_pipelines.sync.orders.stock.release import order_lines

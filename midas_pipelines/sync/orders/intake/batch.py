@@ -23,8 +23,7 @@ from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.refusals import MANY_DOUBTFUL, Cause, blame, in_words, was_overtaken
 from midas_pipelines.storefront.row_locks import NO_WAIT, RowsBusy
 from midas_pipelines.sync.orders.changes import quarantine
-from midas_pipelines.sync.orders.intake.cutoff import skipped_as_old
-from midas_pipelines.sync.orders.intake.result import ImportCounts, quarantined_order
+from midas_pipelines.sync.orders.intake.result import ImportCounts, quarantined_order, skipped_as_old
 from midas_pipelines.sync.orders.intake.write import write_batch
 from midas_pipelines.sync.orders.model.digest import Content
 from midas_pipelines.sync.orders.model.merge import newest_states
@@ -66,7 +65,7 @@ def import_sales(
         on_sent: called when the database has received everything but is still working: the time to prepare more.
     """
     batch = [
-        sale if skipped_as_old(sale, since) is None else replace(sale, only_followed=True)
+        replace(sale, left_out=sale.left_out or skipped_as_old(sale, since)) if since else sale
         for sale in newest_states(sales)
     ]
     result = ImportCounts(duplicates=len(sales) - len(batch))

@@ -13,8 +13,7 @@ from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.narrowing import Narrowing
-from midas_pipelines.sync.orders.intake.pages import OrderPages, OrderReport
+from midas_pipelines.sync.orders.intake.pages import Narrowing, OrderPages, OrderReport
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 from midas_pipelines.sync.sync_log import logged_sync
 

@@ -44,12 +44,11 @@ from midas_pipelines.sync.orders.model.lines import (
     match_lines,
     reference,
 )
-from midas_pipelines.sync.orders.model.locking import lock_rows
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_rows
 from midas_pipelines.sync.orders.model.oversold import raise_oversold_alert
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock.backorders import allocate_backorder, orders_backordered
-from midas_pipelines.sync.orders.stock.unmapped import lines_naming, tie_lines
+from midas_pipelines.sync.orders.stock.pending_lines import lines_naming, tie_lines
 
 
 def write_batch(
@@ -74,8 +73,8 @@ def write_batch(
     with _naming_sales(batch, lines):
         held = _lock(connection, batch, selling, {line.named for line in lines})
     moved = _follow_and_serve(connection, batch, held, order_context)
-    result = ImportCounts(imported=len(batch.new), moved_on=moved)
-    result.duplicates = len(sales) - len(batch.new) - batch.left_out
+    result = ImportCounts(imported=len(batch.new), moved_on=moved, left_out=batch.left_out)
+    result.duplicates = len(sales) - len(batch.new) - len(batch.left_out)
     result.mapped = tie_lines(connection, held.rows, held.unmapped, order_context)
     if batch.new:
         ids = {sale.order_id for sale in batch.new}
@@ -109,7 +108,7 @@ class _Sorted:
     new: list[Sale]  # to be imported
     quarantined: dict[str, int]  # our rows of the new orders that were quarantined before
     behind: dict[int, Sale]  # known orders with news, by our row
-    left_out: int  # unknown orders that are not to be imported
+    left_out: dict[str, str]  # unknown orders that are not to be imported, and why
     erased: set[str]  # quarantined orders whose buyer is erased
 
 
@@ -119,7 +118,7 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
     query = sa.select(table.id, table.marketplace_order_id, table.outcome, table.erased_at)
     query = query.where(table.channel == CHANNEL, mine)
     present = {row.marketplace_order_id: row for row in connection.execute(query)}
-    wanted = {sale.order_id for sale in sales if sale.unreadable_reason is None and not sale.only_followed}
+    wanted = {sale.order_id for sale in sales if sale.unreadable_reason is None and sale.left_out is None}
     quarantined = {
         order_id: row.id
         for order_id, row in present.items()
@@ -132,7 +131,9 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
         if sale.order_id in wanted and (sale.order_id not in present or sale.order_id in quarantined)
     ]
     known = [sale for sale in sales if sale.order_id in present and sale.order_id not in quarantined]
-    left_out = sum(sale.only_followed and sale.order_id not in present for sale in sales)
+    left_out = {
+        sale.order_id: sale.left_out for sale in sales if sale.left_out and sale.order_id not in present
+    }
     return _Sorted(new, quarantined, orders_with_news(connection, known), left_out, erased)
 
 

@@ -1,14 +1,25 @@
-"""Context for writing to an order: run id, payload vault, settings, and the order log."""
+"""Writing to an order: its context (run id, payload vault, settings of mail), the order log, and its locks.
+
+Locks are taken in the same order always, to avoid deadlocks: the shop's order, our row, then stock.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.orders.payload_vault import Vault
-from midas_pipelines.store.schema.tables import marketplace_orders, order_processing_logs
+from midas_pipelines.store.schema.tables import (
+    marketplace_order_lines,
+    marketplace_orders,
+    order_processing_logs,
+)
+from midas_pipelines.storefront.orders import lock_orders
+from midas_pipelines.storefront.row_locks import lock
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.rows import log_row
 
@@ -42,6 +53,19 @@ class OrderContext:
         return True
 
 
+def set_order(connection: sa.Connection, order_row: int, **values: Any) -> None:
+    """Writes columns of our row of an order."""
+    connection.execute(
+        sa.update(marketplace_orders).where(marketplace_orders.c.id == order_row).values(values)
+    )
+
+
+def set_line(connection: sa.Connection, line_row: int, **values: Any) -> None:
+    """Writes columns of our row of a line."""
+    mine = marketplace_order_lines.c.id == line_row
+    connection.execute(sa.update(marketplace_order_lines).where(mine).values(values))
+
+
 def set_exceptions(
     connection: sa.Connection, order_row: int, *, add: tuple[str, ...] = (), drop: tuple[str, ...] = ()
 ) -> None:
@@ -50,5 +74,31 @@ def set_exceptions(
     current = exceptions.read(connection.scalar(sa.select(table.exception).where(table.id == order_row)))
     wanted = (current | set(add)) - set(drop)
     if wanted != current:
-        statement = sa.update(marketplace_orders).where(table.id == order_row)
-        connection.execute(statement.values(exception=exceptions.written(wanted)))
+        set_order(connection, order_row, exception=exceptions.written(wanted))
+
+
+_ORDERS = marketplace_orders.c
+
+
+def lock_order(connection: sa.Connection, order_row: int) -> sa.Row[Any]:
+    """Locks an order's row, ours and the shop's, until the transaction ends; returns ours."""
+    (row,) = lock_rows(connection, [order_row])
+    return row
+
+
+def lock_rows(connection: sa.Connection, order_rows: Collection[int]) -> Sequence[sa.Row[Any]]:
+    """Locks the rows of these orders, ours and the shop's, until the transaction ends; returns ours, by id.
+
+    Lock the stock of their items afterwards, with `storefront.row_locks.lock_stock`.
+
+    Raises:
+        RowsBusy: another transaction holds some of them.
+    """
+    if not order_rows:
+        return []
+    wanted = sorted(order_rows)
+    local = connection.scalars(
+        sa.select(_ORDERS.local_order_id).where(_ORDERS.id.in_(wanted), _ORDERS.local_order_id.is_not(None))
+    )
+    lock_orders(connection, list(local))
+    return lock(connection, sa.select(marketplace_orders), _ORDERS.id, wanted)

@@ -69,7 +69,9 @@ class Sale:
     sealed: str | None = None  # `raw`, where it was sealed when it was read
     read_at: datetime | None = None  # before 4Seller was asked, by the database's clock; None for an event
     unreadable_reason: str | None = None  # why its content could not be read, though its status could
-    only_followed: bool = False  # updates a known order, never imports a new one
+    left_out: str | None = (
+        None  # why it is not imported, as a sentence; a known order is updated all the same
+    )
     says_shipping: bool = True  # whether its shipping cost was there
     unreadable: tuple[str, ...] = ()  # fields that could not be read and count as missing
 

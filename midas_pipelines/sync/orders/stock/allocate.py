@@ -7,12 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.lines import CHANNEL, reference
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_line
 from midas_pipelines.sync.orders.model.oversold import Short, raise_oversold_alert
 from midas_pipelines.sync.orders.model.units import accounted
 from midas_pipelines.sync.orders.stock.backorders import mark_backordered
@@ -75,9 +74,7 @@ def allocate_units(
         "backordered": backordered,
         "exception": exceptions.backordered_only(line.exception, backordered),
     }
-    connection.execute(
-        sa.update(marketplace_order_lines).where(marketplace_order_lines.c.id == line.id).values(values)
-    )
+    set_line(connection, line.id, **values)
     if backordered > line.backordered:
         named = line.sku or f"Product {item[0]}"
         raise_oversold_alert(connection, [Short(item, named, order_id, backordered)])

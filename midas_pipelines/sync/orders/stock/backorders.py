@@ -18,8 +18,7 @@ from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.lines import CHANNEL, reference
-from midas_pipelines.sync.orders.model.locking import lock_rows
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_rows, set_exceptions, set_line
 from midas_pipelines.sync.orders.model.oversold import clear_oversold_alert
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 
@@ -129,7 +128,7 @@ def _book(connection: sa.Connection, line: sa.Row[Any], units: int, order_contex
         "backordered": left,
         "exception": exceptions.backordered_only(line.exception, left),
     }
-    connection.execute(sa.update(marketplace_order_lines).where(_LINES.id == line.id).values(values))
+    set_line(connection, line.id, **values)
     still = f"; {left} still backordered" if left else ""
     detail = f"Line {line.line}, {line.sku}: stock came back, took {units}{still}."
     order_context.log(connection, line.marketplace_order_id, "allocated", detail)

@@ -1,16 +1,201 @@
-"""Order lines that wait for an item or for stock."""
+"""Order lines that wait for an item or for stock: maps them, by a person or by a new mapping, and allocates their stock once."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.tables import marketplace_order_lines
+from midas_pipelines.store.items.hub_skus import link
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.storefront.bulk import any_of
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.orders import order_status, update_order_items
+from midas_pipelines.storefront.refusals import set_aside
+from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.exceptions import OrderException, explain_line
+from midas_pipelines.sync.orders.model.lines import CHANNEL, Named, items_named
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_rows, set_exceptions, set_line
 from midas_pipelines.sync.orders.model.oversold import clear_old_alerts
-from midas_pipelines.sync.orders.stock.backorders import allocate_backorders
-from midas_pipelines.sync.orders.stock.unmapped import UNMAPPED, map_known_lines
+from midas_pipelines.sync.orders.model.state_machine import ENDED
+from midas_pipelines.sync.orders.stock.allocate import allocate_units
+from midas_pipelines.sync.orders.stock.backorders import (
+    ORDER_OF_SERVICE,
+    allocate_backorder,
+    allocate_backorders,
+    mark_backordered,
+    orders_backordered,
+)
+from midas_pipelines.sync.orders.stock.shipped import units_shipped
+
+_LINES = marketplace_order_lines.c
+UNMAPPED = sa.and_(
+    _LINES.exception.is_not(None), _LINES.product_id.is_(None), _LINES.allocated == 0, _LINES.quantity > 0
+)
+"""A line without an item; the condition on `exception` uses its small index."""
+AT_ONCE = 500
+
+
+class CannotMap(WrongInput):
+    """The line cannot be mapped to the item; the message says why."""
+
+
+def map_known_lines(database: Database, run_id: str | None = None) -> int:
+    """Maps every unmapped line whose item the shop has now; returns how many."""
+    mapped, after = 0, 0
+    while True:
+        with database.reading() as connection:
+            lines = _unmapped(connection, after)
+            named = items_named(connection, {(line.fourseller_product_id, line.sku) for line in lines})
+        for line in lines:
+            item = named.get((line.fourseller_product_id, line.sku))
+            if item is not None:
+                with set_aside(f"Line {line.line} of our order {line.order_id}"):
+                    mapped += _map(
+                        database, line.order_id, line.line, item, OrderContext(run_id), source=CHANNEL
+                    )
+        if len(lines) < AT_ONCE:
+            return mapped
+        after = lines[-1].id
+
+
+def _unmapped(connection: sa.Connection, after: int) -> Sequence[sa.Row[Any]]:
+    query = sa.select(
+        _LINES.id, _LINES.order_id, _LINES.line, _LINES.sku, _LINES.fourseller_product_id
+    ).where(UNMAPPED, _LINES.id > after)
+    return connection.execute(query.order_by(_LINES.id).limit(AT_ONCE)).all()
+
+
+def map_line(
+    database: Database, order_row: int, number: int, item: ItemKey, order_context: OrderContext
+) -> bool:
+    """Maps one unmapped line to an item and allocates its stock; False when it is mapped to that item already.
+
+    Args:
+        database: the shop's.
+        order_row: our row of the order.
+        number: of the line.
+        item: what was sold.
+        order_context: writes the order log.
+
+    Raises:
+        CannotMap: the order has no such line, or it is mapped to another item.
+    """
+    with database.reading() as connection:
+        query = sa.select(marketplace_order_lines).where(_LINES.order_id == order_row, _LINES.line == number)
+        line = connection.execute(query).first()
+    if line is None:
+        raise CannotMap(f"The order has no line {number}: `midas orders show` numbers them.")
+    if line.product_id is not None and (line.product_id, line.variant_id) != item:
+        raise CannotMap(f"Line {number} is mapped to another item already; nothing was changed.")
+    return _map(database, order_row, number, item, order_context, source="operator")
+
+
+def _map(
+    database: Database,
+    order_row: int,
+    number: int,
+    item: ItemKey,
+    order_context: OrderContext,
+    *,
+    source: str,
+) -> bool:
+    with database.writing() as connection:
+        waiting = orders_backordered(connection, [item])
+        held = {row.id: row for row in lock_rows(connection, {order_row, *waiting})}
+        allocate_backorder(connection, waiting, order_context)  # the longest wait comes first
+        return _tie(connection, held[order_row], number, item, order_context, source)
+
+
+def lines_naming(connection: sa.Connection, names: Collection[Named]) -> Sequence[sa.Row[Any]]:
+    """The unmapped lines that share the SKU or 4Seller's product id with one of these names; nothing is locked."""
+    if not names:
+        return []
+    product_ids, skus = ({name[place] for name in names if name[place]} for place in (0, 1))
+    same = sa.or_(
+        any_of(connection, _LINES.sku, skus),
+        any_of(connection, _LINES.fourseller_product_id, product_ids),
+    )
+    query = sa.select(
+        _LINES.order_id, _LINES.line, _LINES.sku, _LINES.fourseller_product_id, *ORDER_OF_SERVICE
+    )
+    joined = query.join(marketplace_orders, marketplace_orders.c.id == _LINES.order_id)
+    return connection.execute(joined.where(UNMAPPED, same).order_by(*ORDER_OF_SERVICE)).all()
+
+
+def tie_lines(
+    connection: sa.Connection,
+    held: Sequence[sa.Row[Any]],
+    lines: Sequence[sa.Row[Any]],
+    order_context: OrderContext,
+) -> int:
+    """Maps these lines of locked orders to items that the shop has now; returns how many."""
+    by_id = {row.id: row for row in held}
+    named = items_named(connection, {(line.fourseller_product_id, line.sku) for line in lines})
+    tied = 0
+    for line in lines:
+        item = named.get((line.fourseller_product_id, line.sku))
+        if item is not None:
+            tied += _tie(connection, by_id[line.order_id], line.line, item, order_context, CHANNEL)
+    return tied
+
+
+def _tie(
+    connection: sa.Connection,
+    order: sa.Row[Any],
+    number: int,
+    item: ItemKey,
+    order_context: OrderContext,
+    source: str,
+) -> bool:
+    """Maps one line of a locked order to an item; False when it has one already."""
+    query = sa.select(marketplace_order_lines).where(
+        _LINES.order_id == order.id, _LINES.line == number, _LINES.product_id.is_(None), _LINES.allocated == 0
+    )
+    line = connection.execute(query).first()
+    if line is None:
+        return False
+    sold = max(0, line.quantity)
+    shop = order_status(connection, order.local_order_id)
+    gone = min(sold, units_shipped(connection, order, shop)[line.line])
+    wanted = gone if order.status in ENDED else sold
+    got = allocate_units(connection, order, line, item, missing=wanted, gone=gone, source=source)
+    mapped = exceptions.written(exceptions.read(line.exception) - {OrderException.UNMAPPED.value})
+    values = {
+        "product_id": item[0],
+        "variant_id": item[1],
+        "exception": exceptions.backordered_only(mapped, got.backordered),
+    }
+    set_line(connection, line.id, **values)
+    if order.local_order_id is not None:
+        tied = {"id": line.order_item_id, "product_id": item[0], "variant_id": item[1]}
+        update_order_items(connection, order.local_order_id, [tied])
+    if source == "operator" and line.sku:
+        link(connection, line.sku, item)  # the next order with it is mapped automatically
+    where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
+    named = line.sku or line.title or f"line {line.line}"
+    detail = f"Line {line.line}, {named}: it is {where}; {got}"
+    order_context.log(connection, order.marketplace_order_id, "mapped", detail)
+    if got.backordered:
+        allocated, quantity = wanted - got.backordered, line.quantity
+        short = explain_line(
+            line.line,
+            line.sku,
+            OrderException.OVERSOLD,
+            wanted=wanted,
+            allocated=allocated,
+            quantity=quantity,
+        )
+        order_context.log(connection, order.marketplace_order_id, OrderException.OVERSOLD.value, short)
+    mark_backordered(connection, order.id)
+    others = sa.select(_LINES.id).where(_LINES.order_id == order.id, UNMAPPED)
+    if connection.execute(others.limit(1)).first() is None:
+        set_exceptions(connection, order.id, drop=(OrderException.UNMAPPED.value,))
+    return True
 
 
 def any_pending(database: Database) -> bool:

@@ -7,9 +7,8 @@ import random
 import pytest
 
 from midas_pipelines.sync.orders.changes.edits import LineShift, shift
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.stock import unmapped
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.release import restock_units
 from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
 from midas_pipelines_tests.shop import add_product, rows, value
@@ -123,8 +122,8 @@ def test_a_person_maps_a_line(world: World) -> None:
     order_id = world.place(("THEIRS", 2))
     world.import_orders()
     row = desk.order(world, order_id).id
-    assert unmapped.map_line(world.database, row, 1, (product, None), OrderContext()) is True
-    assert unmapped.map_line(world.database, row, 1, (product, None), OrderContext()) is False
+    assert pending_lines.map_line(world.database, row, 1, (product, None), OrderContext()) is True
+    assert pending_lines.map_line(world.database, row, 1, (product, None), OrderContext()) is False
     assert [(line.allocated, line.backordered) for line in desk.lines(world, order_id)] == [(1, 1)]
     assert desk.order(world, order_id).exception == "oversold"
     desk.assert_whole(world)

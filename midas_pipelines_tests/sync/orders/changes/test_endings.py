@@ -6,8 +6,7 @@ import pytest
 
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.sync.orders.changes import conflicts
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines_tests.shop import add_product, rows, value
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import line, order_json

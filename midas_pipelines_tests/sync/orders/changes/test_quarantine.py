@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from midas_pipelines.sandbox.state import now_text
-from midas_pipelines.sync.orders.model.locking import lock_order
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.retry import CannotRetry, dismiss, retry_order
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk, paper

@@ -14,7 +14,7 @@ from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.stock.backorders import allocate_backorders
-from midas_pipelines.sync.orders.stock.unmapped import map_line
+from midas_pipelines.sync.orders.stock.pending_lines import map_line
 from midas_pipelines_tests.shop import add_product, add_variant, run
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, holdings, line, order_json, took
