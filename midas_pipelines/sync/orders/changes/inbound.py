@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import is_refunded, order_status, set_order_status, set_paid
 from midas_pipelines.storefront.types import utc_now
@@ -27,15 +26,19 @@ from midas_pipelines.sync.orders.changes.missing_fields import (
     confirm_late,
     fill_late_address,
     fill_missing_fields,
-    missing_fields,
+)
+from midas_pipelines.sync.orders.changes.news import (
+    edited_parts,
+    has_late_address,
+    later,
+    names_status,
+    new_content,
 )
 from midas_pipelines.sync.orders.changes.quarantine import alert_unknown_status, clear_unknown_status
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model import exceptions
-from midas_pipelines.sync.orders.model.digest import Content, missing_parts, read_content
 from midas_pipelines.sync.orders.model.exceptions import OrderException
-from midas_pipelines.sync.orders.model.lines import CHANNEL
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions, set_order
 from midas_pipelines.sync.orders.model.rows import unread
 from midas_pipelines.sync.orders.model.sale import Sale
@@ -50,23 +53,6 @@ from midas_pipelines.sync.orders.model.state_machine import (
 from midas_pipelines.sync.orders.stock.shipped import has_shipped, shipments_on_record, shipped_after_end
 
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
-
-
-def orders_with_news(connection: sa.Connection, sales: Sequence[Sale]) -> dict[int, Sale]:
-    """The sales that change a known order, by our row; locks nothing."""
-    if not sales:
-        return {}
-    reported = {sale.order_id: sale for sale in sales}
-    mine = any_of(connection, _ORDERS.marketplace_order_id, list(reported))
-    query = sa.select(marketplace_orders).where(
-        _ORDERS.channel == CHANNEL, mine, _ORDERS.outcome == "imported"
-    )
-    rows = connection.execute(query).all()
-    return {
-        row.id: reported[row.marketplace_order_id]
-        for row in rows
-        if _has_news(row, reported[row.marketplace_order_id])
-    }
 
 
 def items_held(connection: sa.Connection, order_rows: Sequence[int]) -> list[ItemKey]:
@@ -95,70 +81,24 @@ def apply_update(
     edited, before = False, row
     if sale.unreadable:
         order_context.log_once(connection, row.marketplace_order_id, "unreadable", unread(sale))
-    parts = _edited_parts(row, sale)
+    parts = edited_parts(row, sale)
     row = fill_missing_fields(connection, row, sale, order_context)
     if sale.unreadable_reason is not None:
         raise_edit_conflict(connection, row, sale.unreadable_reason, order_context)
     elif parts:
         edited = apply_edit(
-            connection, row, replace(sale, content=_new_content(row, sale)), parts, order_context
+            connection, row, replace(sale, content=new_content(row, sale)), parts, order_context
         )
     if row.currency != before.currency:  # its smallest unit decides whether the total adds up
         update_exceptions(connection, row, sale, ("amounts",), order_context)
-    moved = _names_status(sale) and _follow_status(connection, row, sale, order_context)
+    moved = names_status(sale) and _follow_status(connection, row, sale, order_context)
     _record_status_word(connection, row, sale, order_context, moved=moved)
     filled = row is not before
-    if _has_late_address(row, sale):
+    if has_late_address(row, sale):
         filled |= fill_late_address(connection, row, sale, order_context)
     if filled or "buyer" in parts:
         confirm_late(connection, row, order_context)
     return moved or edited or filled
-
-
-def _has_news(row: sa.Row[Any], sale: Sale) -> bool:
-    return (
-        (_names_status(sale) and sale.status != row.status)
-        or sale.unreadable_reason is not None
-        or (bool(sale.status_word) and sale.status_word != (row.status_word or ""))
-        or (sale.updated_at is not None and row.source_updated_at is None)
-        or (sale.updated_at is not None and sale.updated_at > row.source_updated_at)
-        or bool(_edited_parts(row, sale) or missing_fields(row, sale))
-        or _has_late_address(row, sale)
-    )
-
-
-def _names_status(sale: Sale) -> bool:
-    """Whether the sale reports a known status."""
-    return bool(sale.status_word) and sale.known_status
-
-
-def _edited_parts(row: sa.Row[Any], sale: Sale) -> frozenset[str]:
-    """The parts of the order that the sale changes."""
-    if not sale.content.changed(read_content(row.content_hash)):
-        return frozenset()
-    return _new_content(row, sale).changed(read_content(row.content_hash))
-
-
-def _has_late_address(row: sa.Row[Any], sale: Sale) -> bool:
-    """Whether an older message has another buyer or address, parts of which the newer one may lack."""
-    other = sale.content.changed(read_content(row.content_hash))
-    return bool({"buyer", "address"} & other) and not _later(row, sale)
-
-
-def _new_content(row: sa.Row[Any], sale: Sale) -> Content:
-    """The sale's content to apply: all of it where it is later, else the parts that no message has had."""
-    return sale.content if _later(row, sale) else sale.content.only(missing_parts(row.content_hash))
-
-
-def _later(row: sa.Row[Any], sale: Sale) -> bool:
-    """Whether the sale is later than the state on record.
-
-    A poll after that is later whatever its date: it reads what 4Seller has now. An event is judged by its date.
-    """
-    if sale.read_at is not None:
-        return bool(sale.read_at >= (row.content_at or row.imported_at))
-    known, given = row.source_updated_at, sale.updated_at
-    return known is None or (given is not None and given >= known)
 
 
 def _follow_status(
@@ -172,7 +112,7 @@ def _follow_status(
             detail = f"4Seller reports {sale.status.value}, but the order is {current.value}: a person has to decide."
             find_conflict(connection, row, sale, "refused_transition", detail, order_context)
         case StatusDecision.PUSH if (
-            current is OrderStatus.CANCELLED and sale.status in OPEN and _later(row, sale)
+            current is OrderStatus.CANCELLED and sale.status in OPEN and later(row, sale)
         ):
             detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: resolve it."
             find_conflict(connection, row, sale, "conflict", detail, order_context)
@@ -307,7 +247,7 @@ def _record_status_word(
     known = row.source_updated_at
     if sale.updated_at is not None and (known is None or sale.updated_at > known):
         set_order(connection, row.id, source_updated_at=sale.updated_at)
-    unknown = not sale.known_status and (sale.updated_at is None or _later(row, sale))
+    unknown = not sale.known_status and (sale.updated_at is None or later(row, sale))
     if sale.status_word not in ("", row.status_word) and (moved or unknown or sale.status == row.status):
         set_order(connection, row.id, status_word=sale.status_word)
         word = (OrderException.STATUS.value,)

@@ -31,11 +31,12 @@ from midas_pipelines.storefront.row_locks import RowsBusy, lock_stock
 from midas_pipelines.storefront.schema import order_items, orders
 from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.changes.erase import without_personal_data
-from midas_pipelines.sync.orders.changes.inbound import apply_update, items_held, orders_with_news
+from midas_pipelines.sync.orders.changes.inbound import apply_update, items_held
+from midas_pipelines.sync.orders.changes.news import orders_with_news
 from midas_pipelines.sync.orders.customer_mail.queue import queue_received
 from midas_pipelines.sync.orders.intake.result import PREVIEW, ImportCounts
 from midas_pipelines.sync.orders.model import rows
-from midas_pipelines.sync.orders.model.exceptions import explain_sale, sale_exceptions, written
+from midas_pipelines.sync.orders.model.exceptions import sale_exceptions, written
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     Named,
@@ -204,7 +205,8 @@ def _write(
         _write_ours(connection, batch, claims, order_context.vault)
         _write_shop_orders(connection, sales, lines, claims)
         marked = _write_lines(connection, sales, lines, claims)
-        _log(connection, sales, lines, order_context)
+        steps = rows.first_steps(sales, lines, order_context.run_id)
+        insert_rows(connection, order_processing_logs, steps)
         on_sent()
     raise_oversold_alert(connection, filter(None, (line.short for line in lines)))
     for sale in sales:
@@ -296,35 +298,3 @@ def _write_lines(
     marks = [{"id": claims[order_id].row_id, "exception": text} for order_id, text in marked.items()]
     update_rows(connection, marketplace_orders, marks)
     return marked
-
-
-def _log(
-    connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], order_context: OrderContext
-) -> None:
-    steps = [
-        rows.log_row(sale.order_id, "imported", rows.summary(sale), order_context.run_id) for sale in sales
-    ]
-    allocated: dict[str, list[SoldLine]] = {}
-    for line in lines:
-        if line.allocated:
-            allocated.setdefault(line.sale.order_id, []).append(line)
-    for order_id, of_order in allocated.items():
-        steps.append(rows.log_row(order_id, "deducted", rows.deduction(of_order), order_context.run_id))
-    for line in lines:
-        if line.respelled and line.item is not None:
-            remark = f"Line {line.number}: {line.line.sku} is another spelling of the SKU of product {line.item[0]}."
-            steps.append(rows.log_row(line.sale.order_id, "mapped", remark, order_context.run_id))
-        for exception in line.exceptions:
-            steps.append(
-                rows.log_row(
-                    line.sale.order_id, exception.value, line.explain(exception), order_context.run_id
-                )
-            )
-    for sale in sales:
-        if sale.unreadable:
-            steps.append(rows.log_row(sale.order_id, "unreadable", rows.unread(sale), order_context.run_id))
-        for wrong in sale_exceptions(sale):
-            steps.append(
-                rows.log_row(sale.order_id, wrong.value, explain_sale(sale, wrong), order_context.run_id)
-            )
-    insert_rows(connection, order_processing_logs, steps)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.types import to_cents
+from midas_pipelines.sync.orders.model.exceptions import explain_sale, sale_exceptions
 from midas_pipelines.sync.orders.model.known_words import known_channel, known_currency
 from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine
 from midas_pipelines.sync.orders.model.sale import Sale
@@ -109,6 +111,30 @@ def log_row(order_id: str, step: str, detail: str, run_id: str | None) -> Row:
         "detail": detail,
         "run_id": run_id,
     }
+
+
+def first_steps(sales: Sequence[Sale], lines: Sequence[SoldLine], run_id: str | None) -> list[Row]:
+    """The order log of imported orders: what was imported and allocated, and what needs a person."""
+    steps = [log_row(sale.order_id, "imported", summary(sale), run_id) for sale in sales]
+    taken: dict[str, list[SoldLine]] = {}
+    remarks: list[Row] = []
+    for line in lines:
+        order_id = line.sale.order_id
+        if line.allocated:
+            taken.setdefault(order_id, []).append(line)
+        if line.respelled and line.item is not None:
+            remark = f"Line {line.number}: {line.line.sku} is another spelling of the SKU of product {line.item[0]}."
+            remarks.append(log_row(order_id, "mapped", remark, run_id))
+        for exception in line.exceptions:
+            remarks.append(log_row(order_id, exception.value, line.explain(exception), run_id))
+    steps += [log_row(order_id, "deducted", deduction(found), run_id) for order_id, found in taken.items()]
+    steps += remarks
+    for sale in sales:
+        if sale.unreadable:
+            steps.append(log_row(sale.order_id, "unreadable", unread(sale), run_id))
+        for wrong in sale_exceptions(sale):
+            steps.append(log_row(sale.order_id, wrong.value, explain_sale(sale, wrong), run_id))
+    return steps
 
 
 def payment_method(sales_channel: str | None) -> Row:

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from midas_pipelines.sync.orders.changes.edits import LineShift, shift
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.model.pairing import LineShift, shift
 from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.release import restock_units
 from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midas_pipelines.sync.orders.changes.edits import shift
 from midas_pipelines.sync.orders.model.digest import (
     PARTS,
     Content,
@@ -18,6 +17,7 @@ from midas_pipelines.sync.orders.model.digest import (
     digest_of_lines,
     read_content,
 )
+from midas_pipelines.sync.orders.model.pairing import shift
 from midas_pipelines.sync.orders.model.units import away, left_to_ship, on_order, on_shelf
 
 
