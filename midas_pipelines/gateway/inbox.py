@@ -16,7 +16,7 @@ from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.webhooks import ORDER, NewWebhook
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.refusals import blame
-from midas_pipelines.sync.orders.changes.quarantine import short_id
+from midas_pipelines.sync.orders.model.sale import short_id
 from midas_pipelines.sync.threads import in_thread
 
 ORDER_TYPES = frozenset({"order.created", "order.updated", "order.cancelled"})

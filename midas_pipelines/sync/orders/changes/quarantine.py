@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,10 +14,9 @@ from midas_pipelines.storefront.bulk import insert_new
 from midas_pipelines.sync.orders.model.exceptions import OrderException
 from midas_pipelines.sync.orders.model.lines import CHANNEL
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.model.sale import storable
+from midas_pipelines.sync.orders.model.sale import short_id, storable
 
 QUARANTINED, UNKNOWN_WORD = "order_quarantined", "unknown_status"
-LONGEST_ID = 200
 _ORDERS = marketplace_orders.c
 
 
@@ -84,14 +82,6 @@ def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:
     )
     if word is not None and connection.execute(unseen.limit(1)).first() is None:
         clear_alert(connection, kind=UNKNOWN_WORD, subject=_of_word(word))
-
-
-def short_id(order_id: str) -> str:
-    """The id as the column holds it: one that is too long is cut, with a digest to keep it unique."""
-    name = str(storable(order_id))
-    if len(name) <= LONGEST_ID:
-        return name
-    return f"{name[:150]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def _of_word(word: str) -> str:

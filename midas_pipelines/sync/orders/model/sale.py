@@ -21,6 +21,9 @@ from midas_pipelines.text import writable_in
 LONGEST_ID = 170
 """Characters of an order's id: a stock movement's reference adds the line number, and holds 200."""
 
+LONGEST_NAME = 200
+"""Characters of the name under which an order is stored."""
+
 MAY_BE_LONGER = {"title": 255, "sku": 255, "product_id": 100, "channel": 50, "word": 50}
 
 
@@ -249,6 +252,14 @@ def _cut(text: str | None, field: str) -> str | None:
 def storable(value: Any) -> Any:
     """The value with U+FFFD for what a database cannot store."""
     return writable_in(value) if isinstance(value, str) or _unstorable(to_json(value)) else value
+
+
+def short_id(order_id: str) -> str:
+    """The id as the column holds it: one that is too long is cut, with a digest to keep it unique."""
+    name = str(storable(order_id))
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:150]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def _unstorable(spelled: str) -> bool:
