@@ -156,7 +156,7 @@ def test_dying_in_the_middle_of_an_import_leaves_nothing_half_done(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("midas_pipelines.sync.orders.intake.write._log", die)
+        patch.setattr("midas_pipelines.sync.orders.model.rows.first_steps", die)
         with pytest.raises(KeyboardInterrupt):
             world.import_orders()
     assert (stock_of(world, product), value(world.database, "SELECT count(*) FROM orders")) == (10, 0)
