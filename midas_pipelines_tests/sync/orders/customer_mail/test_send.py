@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.sync.orders.changes.shipments import replace_shipment
 from midas_pipelines.sync.orders.customer_mail import send as sending
 from midas_pipelines.sync.orders.customer_mail.send import put_back, unsent_messages
+from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.model.mail_policy import is_relay, wants_mail
 from midas_pipelines.sync.orders.retry import retry_order
 from midas_pipelines_tests.notify.smtp import DROP, Mailbox
@@ -131,6 +133,25 @@ def test_a_shipment_recorded_after_the_status_adds_its_number(
     _, *shipped = texts(box)
     assert ["is on its way" in text.splitlines()[0] for text in shipped] == [True] * (1 + sent)
     assert [desk.UPS in text for text in shipped] == [*([False] * sent), True]
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["unsent", "sent"])
+def test_a_replaced_shipment_is_mailed_with_its_new_number(
+    shop_with_mail: World, box: Mailbox, sent: bool
+) -> None:
+    world = shop_with_mail
+    (order,) = buy(world, "ann")
+    desk.pack(world, order, order_context=order_context(world))
+    if sent:
+        send(world)
+    row, label = desk.order(world, order).id, tracking("fedex", desk.FEDEX)
+    replace_shipment(world.database, row, desk.UPS, label, order_context(world))
+    send(world)
+    _, *shipped = texts(box)
+    assert [(desk.UPS in text, desk.FEDEX in text) for text in shipped] == [
+        *([(True, False)] * sent),
+        (False, True),
+    ]
 
 
 def test_a_cancellation_of_shipped_goods_does_not_say_that_nothing_will_be_sent(
