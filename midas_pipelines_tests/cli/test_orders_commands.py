@@ -17,6 +17,8 @@ from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
+pytestmark = pytest.mark.both_databases
+
 Command = Callable[..., Result]
 NINES = "9" * 5000
 SHIP = ("ship", "{sold}", "--carrier", "ups", "--number", desk.UPS)

@@ -18,6 +18,8 @@ from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
 from midas_pipelines_tests.shop import add_product, rows, run, value
 
+pytestmark = pytest.mark.both_databases
+
 DONE = (200, 202, 404, 422)
 """What an endpoint answers to an empty request that was let through."""
 

@@ -14,6 +14,8 @@ from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
 from midas_pipelines_tests.shop import add_product, run, value
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def operator(door: Gateway) -> str:

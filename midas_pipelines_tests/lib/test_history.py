@@ -13,6 +13,8 @@ from midas_pipelines.lib.history import delete_old_events, delete_old_runs
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies
 
+pytestmark = pytest.mark.both_databases
+
 SHARDS = dg.StaticPartitionsDefinition(["0", "1", "2"])
 LATER = datetime.now(UTC) + timedelta(days=1)
 """By then everything is old."""

@@ -21,6 +21,8 @@ from midas_pipelines.store.database import Database
 from midas_pipelines_tests.notify.conftest import MailServer, WebhookReceiver
 from midas_pipelines_tests.shop import rows, run, value
 
+pytestmark = pytest.mark.both_databases
+
 TEXT = "SKU-1 has 2 left: order more."
 
 
