@@ -37,7 +37,12 @@ REQUIRED = set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "docker-compose.yaml").read
 DECIDED = {"MIDAS_DAGSTER_POSTGRES_URL", "DAGSTER_HOME"}
 """What compose decides everywhere: where the containers find each other."""
 DECIDED_FOR = {
-    "gateway": {"MIDAS_GATEWAY_HOST", "MIDAS_GATEWAY_PORT", "MIDAS_DAGSTER_URL"},
+    "gateway": {
+        "MIDAS_GATEWAY_HOST",
+        "MIDAS_GATEWAY_PORT",
+        "MIDAS_GATEWAY_PROXIES",
+        "MIDAS_DAGSTER_URL",
+    },
     "step-worker": {"MIDAS_EXECUTOR"},
 }
 
@@ -57,6 +62,13 @@ def test_only_the_proxy_is_reached_from_outside() -> None:
     open_to_all = [name for name, service in COMPOSE["services"].items() if "ports" in service]
     assert open_to_all == ["proxy"]
     assert "basic_auth" in (DEPLOY / "Caddyfile").read_text()
+
+
+def test_the_gateway_believes_the_proxy_about_who_calls() -> None:
+    services = COMPOSE["services"]
+    address = services["proxy"]["networks"]["inside"]["ipv4_address"]
+    assert services["gateway"]["environment"]["MIDAS_GATEWAY_PROXIES"] == address
+    assert "MIDAS_GATEWAY_PROXIES" in SETTINGS["data"]
 
 
 @pytest.mark.parametrize("name", READ_SETTINGS)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 from typing import Any
 
 import uvicorn
@@ -141,6 +142,13 @@ class Server(uvicorn.Server):
         yield
 
 
+def believed(proxies: str) -> list[str]:
+    """The proxies' networks, those of IPv4 also as a socket of both families shows their addresses."""
+    networks = [ip_network(text) for text in proxies.split(",") if text]
+    both = [f"::ffff:{net.network_address}/{96 + net.prefixlen}" for net in networks if net.version == 4]
+    return [*map(str, networks), *both]
+
+
 def server_of(service: Service) -> uvicorn.Server:
     """The HTTP server over a service."""
     return Server(
@@ -150,7 +158,7 @@ def server_of(service: Service) -> uvicorn.Server:
             http=PatientOnce,
             ws="none",
             proxy_headers=bool(service.settings.gateway_proxies),
-            forwarded_allow_ips=service.settings.gateway_proxies,
+            forwarded_allow_ips=believed(service.settings.gateway_proxies),
             access_log=False,
             log_level="warning",
             server_header=False,

@@ -126,7 +126,7 @@ def compose(mail: CustomerMail, sender: str) -> tuple[str, bytes]:
         message["To"] = Address(addr_spec=to)
         message["Subject"] = header_text(mail.subject)
         message["Date"] = formatdate()
-        message["Message-ID"] = f"<{mail.key}@{author.domain}>"
+        message["Message-ID"] = f"<{header_text(mail.key)}@{author.domain}>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(mail.text, cte="quoted-printable")
         message.add_alternative(mail.html, subtype="html", cte="quoted-printable")

@@ -53,11 +53,18 @@ def pipelined(connection: sa.Connection) -> Iterator[None]:
         yield
         return
     base = connection.dialect.loaded_dbapi.Error
+    inside: BaseException | None = None
     try:
         with driver.pipeline():
-            yield
+            try:
+                yield
+            except BaseException as error:  # the driver would log it at the end, with server and user
+                inside = error
     except base as error:
-        raise sa.exc.DBAPIError.instance(None, None, error, base, dialect=connection.dialect) from error
+        if inside is None:
+            raise sa.exc.DBAPIError.instance(None, None, error, base, dialect=connection.dialect) from error
+    if inside is not None:
+        raise inside
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> PostgresqlInsert | SqliteInsert:

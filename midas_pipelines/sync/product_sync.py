@@ -20,7 +20,7 @@ from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, still_holds
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.listings.scan import Scanned, chunks, scan
-from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
+from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
 from midas_pipelines.sync.push_counts import PushCounts
 from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport
@@ -130,8 +130,7 @@ async def _sync(
     clock: SyncClock,
 ) -> None:
     full = mode is Mode.FULL or ids is not None
-    # Stock that came back belongs to those who wait for it, before anyone can buy it again.
-    await in_thread(allocate_pending_lines, context.database, context.run_id)
+    await in_thread(serve_before_push, context.database, context.run_id)
     known = (
         await _read_listing(context, client, shards, report) if mode is Mode.FULL and ids is None else None
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from midas_pipelines.store.items.mappings import count_dirty
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.push import Push
-from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
+from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
 from midas_pipelines.sync.push_counts import PushCounts
 from midas_pipelines.sync.sync_log import logged_sync
 
@@ -49,8 +49,7 @@ async def push_inventory(
     with logged_sync(context, "inventory", "dirty", report) as clock:
         async with context.channel() as client:
             clock.client = client
-            # Stock that came back belongs to those who wait for it, before anyone can buy it again.
-            await asyncio.to_thread(allocate_pending_lines, context.database, context.run_id)
+            await asyncio.to_thread(serve_before_push, context.database, context.run_id)
             with context.database.reading() as connection:
                 progress = clock.follow(count_dirty(connection), on_progress)
             push = Push(

@@ -7,11 +7,14 @@ import gzip
 import itertools
 import secrets
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 from starlette.types import Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from midas_pipelines.gateway import server
 from midas_pipelines.gateway.api import limits
 from midas_pipelines.gateway.api.callers import Callers, Rate, network
 from midas_pipelines.gateway.api.limits import key_of
@@ -103,6 +106,21 @@ def test_a_forwarded_address_is_believed_of_a_named_proxy_alone(
         for _ in range(12)
     ]
     assert (429 not in codes) is believed
+
+
+@pytest.mark.parametrize("peer", ["10.0.7.1", "::ffff:10.0.7.1", "2001:db8::1"])
+@pytest.mark.parametrize("stranger", ["10.1.0.1", "::ffff:10.1.0.1", "2001:db8:1::1"])
+def test_a_proxy_is_known_on_a_socket_of_both_families(peer: str, stranger: str) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    asgi: Any = ProxyHeadersMiddleware(app, server.believed("10.0.0.0/16,2001:db8::/48"))
+    for address in (peer, stranger):
+        headers = [(b"x-forwarded-for", b"203.0.113.9, 198.51.100.1, 10.0.0.3")]
+        asyncio.run(asgi({"type": "http", "headers": headers, "client": (address, 1)}, None, None))
+    assert seen == ["198.51.100.1", stranger]
 
 
 # webhooks

@@ -79,8 +79,9 @@ def test_an_invalid_sender_is_refused(sender: str) -> None:
         mail.compose(letter(), sender)
 
 
+@pytest.mark.parametrize("part", ["subject", "key"])
 @pytest.mark.parametrize(
-    "subject",
+    "text",
     [
         f"Order {HIDDEN} received",
         "Order =?utf-8?q?1=0D=0ABcc:_x@evil.example=0D=0A=0D=0AEvil_body?=",
@@ -90,9 +91,9 @@ def test_an_invalid_sender_is_refused(sender: str) -> None:
         "=\r\n?utf-8?b?DQpCY2M6IHg=?=",
     ],
 )
-def test_a_subject_from_outside_makes_no_header(subject: str) -> None:
+def test_a_text_from_outside_makes_no_header(text: str, part: str) -> None:
     with Mailbox() as box:
-        assert post(box.url, letter(subject=subject)) is None
+        assert post(box.url, letter(**{part: text})) is None
     head, _, body = box.raw[0].partition(b"\r\n\r\n")
     names = [line.split(b":")[0] for line in head.split(b"\r\n") if line[:1] not in (b" ", b"\t")]
     expected = [b"From", b"To", b"Subject", b"Date", b"Message-ID", b"Auto-Submitted", b"MIME-Version"]

@@ -236,6 +236,6 @@ def _failure(outcome: PushOutcome, most_attempts: int) -> dict[str, object]:
     state = "quarantined" if attempts >= most_attempts else "listed" if tied else "new"
     values: dict[str, object] = {"attempts": attempts, "reason": outcome.reason, "state": state}
     if state == "quarantined":
-        return values | DEALT_WITH | {"recheck_at": None}
+        return values | DEALT_WITH
     wait = RETRY.bounded(max(RETRY.seconds(attempts), outcome.wait_seconds or 0.0), attempts)
     return values | {"next_attempt_at": Later(math.ceil(wait)) if wait else None}

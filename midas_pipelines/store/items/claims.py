@@ -296,6 +296,7 @@ def free_dead_claims(database: Database) -> int:
 def _push_again(connection: sa.Connection) -> int:
     """Marks dirty what a late write may have changed, and clears its acknowledged values."""
     over = sa.and_(mappings.c.recheck_at.is_not(None), is_due(mappings.c.recheck_at, LATE_SECONDS))
-    due = sa.select(mappings.c.id).where(over, mappings.c.claimed_by.is_(None)).limit(MOST_AT_ONCE)
+    waits = mappings.c.state == "quarantined"  # pushed again once it was freed and pushed
+    due = sa.select(mappings.c.id).where(over, ~waits, mappings.c.claimed_by.is_(None)).limit(MOST_AT_ONCE)
     free = unlocked(connection, list(connection.scalars(due)), mappings.c.claimed_by.is_(None))
     return len(mark_dirty(connection, free, recheck_at=None, acked_hash=None, acked_quantity=None))

@@ -23,7 +23,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change
 from midas_pipelines.sync.listings.push import Push, without_sending
-from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines, any_pending
+from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
 from midas_pipelines.sync.push_counts import BRAKED
 from midas_pipelines.sync.realtime.circuit_breaker import CircuitBreaker
 from midas_pipelines.sync.realtime.debounce import Debounce, Ready
@@ -147,9 +147,7 @@ class PushLoop:
         return self._claim_due(due[:free]) if due else []
 
     def _claim_due(self, ids: list[int]) -> list[Change]:
-        # Stock that came back belongs to those who wait for it, before anyone can buy it again.
-        if any_pending(self._context.database):
-            allocate_pending_lines(self._context.database, self._context.run_id)
+        serve_before_push(self._context.database, self._context.run_id)
         push = self._push(ids)
         push.brake = lambda changes: self._brake.hold(changes, time.monotonic())
         return push.claim_batch()

@@ -203,11 +203,18 @@ def test_a_claim_that_ends_without_an_acknowledgement_is_pushed_again_once_a_lat
     assert (row(item).version, row(item).dirty_since is not None) == (mapping.version + 1, True)
 
 
-def test_an_item_that_failed_for_good_is_not_pushed_again_for_a_late_write(item: Database) -> None:
+def test_an_item_that_failed_for_good_is_pushed_again_for_a_late_write_once_it_was_freed(
+    item: Database,
+) -> None:
     for _ in range(MOST_ATTEMPTS):
         (mapping,) = claim(item, ignore_delays=True)
         acknowledge(item, PushOutcome(mapping, PushResult.FAILED, reason="No answer.", uncertain=True))
-    assert (row(item).state, row(item).recheck_at) == ("quarantined", None)
+    _end_delay(item)
+    assert (row(item).state, claims.free_dead_claims(item)) == ("quarantined", 0)
+    change(item, 3)
+    (mapping,) = claim(item)
+    acknowledge(item, listed(mapping, quantity=3))
+    assert (row(item).state, claims.free_dead_claims(item)) == ("listed", 1)
 
 
 def test_a_second_create_keeps_its_mark_until_the_first_one_cannot_arrive_any_more(item: Database) -> None:

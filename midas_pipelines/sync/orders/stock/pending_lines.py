@@ -206,6 +206,16 @@ def any_pending(database: Database) -> bool:
         return bool(connection.scalar(sa.select(sa.or_(*waits))))
 
 
+def serve_before_push(database: Database, run_id: str | None = None) -> None:
+    """Gives stock that came back to those who wait for it, before anyone can buy it again.
+
+    A push does not depend on it: where our rows of orders are locked, the push goes on without.
+    """
+    with set_aside("Lines that wait for stock"):
+        if any_pending(database):
+            allocate_pending_lines(database, run_id)
+
+
 @dataclass(frozen=True)
 class PendingLines:
     """Counts of lines mapped and of units allocated to backorders."""
@@ -217,7 +227,7 @@ class PendingLines:
 def allocate_pending_lines(database: Database, run_id: str | None = None) -> PendingLines:
     """Maps lines to items that the shop has now, then allocates stock to backorders; safe at any time.
 
-    Called before any quantity is published, since backordered units are not for sale.
+    Done before any quantity is published, since backordered units are not for sale.
     """
     opened = PendingLines(map_known_lines(database, run_id), allocate_backorders(database, run_id))
     clear_old_alerts(database)

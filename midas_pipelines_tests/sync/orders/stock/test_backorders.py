@@ -6,7 +6,10 @@ import threading
 
 import pytest
 
+from midas_pipelines.settings import DatabaseLimits
+from midas_pipelines.store.database import Database
 from midas_pipelines.sync.orders.stock.backorders import allocate_backorders
+from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
 from midas_pipelines_tests.shop import add_product, add_variant
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
@@ -69,6 +72,13 @@ def test_a_push_gives_returned_stock_to_who_waits_before_anyone_can_buy_it(world
     world.set(product, stock_quantity=5)
     world.inventory()
     assert world.shown["A"][2] == 3
+
+
+def test_a_push_goes_on_without_the_orders_where_they_are_locked(postgresql_shop: Database) -> None:
+    limited = DatabaseLimits(lock_seconds=0.05)
+    with postgresql_shop.writing() as other, Database(postgresql_shop.engine.url, limited) as database:
+        other.exec_driver_sql("LOCK TABLE marketplace_order_lines IN ACCESS EXCLUSIVE MODE")
+        serve_before_push(database)
 
 
 def test_a_cancelled_order_waits_for_nothing(world: World) -> None:
