@@ -18,7 +18,7 @@ from midas_pipelines.settings import DatabaseLimits, Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.postgres import fast_folder
 
-PATIENT = DatabaseLimits(lock_seconds=5, idle_seconds=60)
+PATIENT = DatabaseLimits(lock_seconds=20, idle_seconds=60)
 """A machine that is busy with tests must not end a transaction; tests of the limits themselves set others."""
 
 Prepare = Callable[[Database], None]

@@ -64,7 +64,7 @@ def test_one_outcome_that_cannot_be_stored_is_quarantined_and_the_others_are_wri
 ) -> None:
     outcomes[7] = dataclasses.replace(outcomes[7], **odd)
     with shop.writing() as connection:
-        assert acknowledge(connection, outcomes, most_attempts=3) == []
+        assert acknowledge(connection, outcomes, most_attempts=3)[1] == []
     found = rows(shop, STATES)
     assert [row.claimed_by for row in found] == [None] * ITEMS
     bad = found.pop(7)
@@ -201,7 +201,7 @@ def test_an_item_whose_row_cannot_be_changed_at_all_holds_up_no_other(
         f"WHEN (NEW.id = 8) {act}{end}",
     )
     with shop.writing() as connection:
-        assert acknowledge(connection, outcomes, most_attempts=3) == []
+        assert acknowledge(connection, outcomes, most_attempts=3)[1] == []
         assert claims.release_claims(connection, "one") == 1
     with shop.writing() as connection:
         claimed = claims.claim(connection, worker="two", lease_seconds=60, limit=ITEMS)

@@ -22,6 +22,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines.sync.quantity_push import push_inventory
+from midas_pipelines_tests.copies import PATIENT
 
 ORDERS = 200
 """Ids that orders are drawn from: few enough that processes meet on the same one."""
@@ -103,7 +104,7 @@ class Storm:
 def take_part(given: dict[str, object], seed: int, operations: int, said: SimpleQueue[Counter[int]]) -> None:
     """One process of the storm; puts what it did to each product into `said`."""
     settings = Settings.model_validate(given)
-    with Database(settings.database()) as database:
+    with Database(settings.database(), PATIENT) as database:
         storm = Storm(database, SyncContext(settings, database), seed)
         for number in range(operations):
             storm.act(number)
