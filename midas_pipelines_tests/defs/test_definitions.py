@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import dagster as dg
 import pytest
 
+from midas_pipelines.definitions import defs
 from midas_pipelines.lib import engine
 
 ENGINE = [
@@ -31,3 +33,7 @@ def test_each_name_of_the_engine_is_where_its_import_says() -> None:
         assert getattr(engine, name) is not None
     with pytest.raises(AttributeError, match="add its import"):
         _ = engine.nothing_of_this_name  # type: ignore[attr-defined]
+
+
+def test_dagster_accepts_the_definitions_as_a_whole() -> None:
+    dg.Definitions.validate_loadable(defs)

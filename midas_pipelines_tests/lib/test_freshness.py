@@ -33,7 +33,7 @@ def test_an_asset_warns_after_two_missed_renewals_and_fails_after_four(
 
 def test_what_a_paused_workflow_would_renew_is_never_late() -> None:
     found = policies(Settings(paused="stock_watch, performance, daily_report, incremental_sync"))
-    late = {"low_stock", "channel_availability", "sync_performance", "daily_report", "changed_listings"}
+    late = {"low_stock", "channel_availability", "sync_performance", "staff_report", "changed_listings"}
     assert not late & found.keys()
     assert found["fourseller_listings"] == dg.FreshnessPolicy.time_window(
         warn_window=windows(24 * 60)[0], fail_window=timedelta(hours=50)

@@ -76,7 +76,7 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     pool="operations",
     deps=[sync_performance, capacity_plan, low_stock],
 )
-def daily_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """One letter a day to staff: what was synced, what waits, what runs out, what needs a person."""
     with midas.sync_context(context) as sync:
         report = engine.write_report(sync)

@@ -37,7 +37,7 @@ def test_a_dead_target_fails_no_run_and_the_alert_waits(
     monkeypatch.setenv("MIDAS_NOTIFY_URLS", "json://127.0.0.1:1/dead mailto://127.0.0.1:1?from=a@example.com")
     add_product(environment.database, sku="A-1", stock_quantity=2)
     assert metadata(execute("stock_watch"), "low_stock")["waiting"] == 1
-    assert metadata(execute("daily_report"), "daily_report")["new"] is True
+    assert metadata(execute("daily_report"), "staff_report")["new"] is True
     assert value(environment.database, "SELECT count(*) FROM alerts WHERE sent_at IS NULL") == 2
 
 

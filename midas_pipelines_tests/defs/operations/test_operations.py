@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.inventory.assets import inventory_levels
-from midas_pipelines.defs.operations.assets import capacity_plan, daily_report, sync_performance
+from midas_pipelines.defs.operations.assets import capacity_plan, staff_report, sync_performance
 from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.code_references import KEY, with_code
@@ -84,7 +84,7 @@ def test_the_gateways_minutes_count_in_performance_report_and_plan(environment: 
     note_work(environment.database, minute | {"counts": {"scanned": 556, "created": 556, "calls": calls}})
     told = operate(sync_performance)
     assert (told["syncs"], told["written"], told["failed_calls"], told["error_rate"]) == (0, 556, 6, 0.01)
-    assert operate(daily_report)["written"] == 556
+    assert operate(staff_report)["written"] == 556
     planned = operate(capacity_plan)
     assert "556 pushes a day" in str(planned["plan"])
     assert planned["pace_from"] == "latency"
@@ -93,8 +93,8 @@ def test_the_gateways_minutes_count_in_performance_report_and_plan(environment: 
 def test_the_report_is_shown_and_sent_once_a_day(environment: World) -> None:
     add_product(environment.database, sku=None, name="No | SKU")
     environment.full()
-    found = operate(daily_report)
-    assert (found["new"], operate(daily_report)["new"]) == (True, False)
+    found = operate(staff_report)
+    assert (found["new"], operate(staff_report)["new"]) == (True, False)
     assert "It has no SKU" in str(found["report"])
     assert len(rows(environment.database, "SELECT id FROM alerts WHERE kind = 'daily_report'")) == 1
 
