@@ -24,6 +24,8 @@ _VALUES = re.compile(r"\n(?:DETAIL|CONTEXT):")  # where PostgreSQL's messages be
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 DATA_EXCEPTIONS = "22"
 """The class of SQLSTATE whose first line quotes a value; in the others what stands in quotes is a name."""
+OF_A_TRIGGER = "exec_stmt_raise"
+"""Where in PostgreSQL an error arises whose text a trigger of the shop's wrote, and may quote anything."""
 
 
 class Database:
@@ -89,10 +91,12 @@ def _make_engine(url: sa.URL, limits: DatabaseLimits) -> sa.Engine:
 
 def _without_values(context: sa.engine.ExceptionContext) -> None:
     """Keeps the rows' own values, which may be personal, out of every error text, as `hide_parameters` does ours."""
-    quotes = (getattr(context.original_exception, "sqlstate", None) or "").startswith(DATA_EXCEPTIONS)
-    for error in (context.original_exception, context.sqlalchemy_exception):
+    original = context.original_exception
+    quotes = (getattr(original, "sqlstate", None) or "").startswith(DATA_EXCEPTIONS)
+    raised = getattr(getattr(original, "diag", None), "source_function", None) == OF_A_TRIGGER
+    for error in (original, context.sqlalchemy_exception):
         if error is not None and error.args and isinstance(error.args[0], str):
-            text = _VALUES.split(error.args[0], maxsplit=1)[0]
+            text = "A trigger raised it." if raised else _VALUES.split(error.args[0], maxsplit=1)[0]
             error.args = (_QUOTED.sub('"…"', text) if quotes else text, *error.args[1:])
 
 

@@ -79,6 +79,14 @@ def test_an_error_about_a_value_does_not_quote_it(postgresql_shop: Database) -> 
         assert "Sample" not in "".join(traceback.format_exception(failed.value))
 
 
+@pytest.mark.parametrize("state", ["P0001", "53100", "MY001"])
+def test_an_error_does_not_say_what_a_trigger_quotes(postgresql_shop: Database, state: str) -> None:
+    raised = f"DO $$BEGIN RAISE 'not for Zoe Sample' USING ERRCODE = '{state}'; END$$"
+    with pytest.raises(sa.exc.DBAPIError) as failed:
+        run(postgresql_shop, raised)
+    assert "Zoe" not in "".join(map(str, (failed.value.args, failed.value.orig)))
+
+
 def test_a_new_file_belongs_to_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
     with (

@@ -278,6 +278,8 @@ class WebhookWorker:
 def _finished(webhook: Webhook, result: WebhookResult) -> FinishedWebhook:
     if result.ended == "postponed":
         return FinishedWebhook(webhook, None, result.reason, wait_seconds=BUSY_SECONDS, counts=False)
+    if result.ended == "refused":
+        return retry_or_quarantine(webhook, str(result.reason))
     return FinishedWebhook(webhook, WebhookOutcome(result.ended), result.reason)
 
 

@@ -123,7 +123,7 @@ def test_one_order_that_a_trigger_refuses_is_quarantined_alone(postgresql_world:
     assert desk.stock(world, product) == 19
 
 
-@pytest.mark.parametrize("state", ["53100", "57P03", "08006"])
+@pytest.mark.parametrize("state", ["53100", "57P03", "08006", "40001"])
 def test_a_trigger_that_speaks_for_the_server_makes_its_one_order_wait(
     postgresql_world: World, state: str
 ) -> None:
@@ -133,6 +133,8 @@ def test_a_trigger_that_speaks_for_the_server_makes_its_one_order_wait(
     paper.put(world, *sold(12, "A"))
     report = world.import_orders()
     assert (report.imported, report.postponed, report.failed) == (11, 1, 0)
+    again = import_order_webhooks(world.sync_context(), [*sold(12, "A")[6:8]], Vault(None))
+    assert {one.ended for one in again} == {"refused", "applied"}  # refused: waits ever longer
 
 
 @pytest.mark.parametrize("state", ["P0001", "53100", "40001"])

@@ -95,6 +95,9 @@ class _Importer:
     patient_until: float = 0.0  # when to stop waiting for locked rows
     written: int = 0  # sales written, or known before
     busy: list[Sale] = field(default_factory=list)  # they need locked rows
+    overtaken: set[str] = field(
+        default_factory=set
+    )  # PostgreSQL, or a trigger, ended each of their transactions
     doubtful: list[tuple[Sale, Exception]] = field(default_factory=list)
 
     def import_all(self, batch: Sequence[Sale]) -> ImportCounts:
@@ -108,15 +111,16 @@ class _Importer:
             again, self.busy = sorted(self.busy, key=lambda sale: (sale.ordered_at, sale.order_id)), []
             self.patient_until = time.monotonic() + PATIENT_SECONDS
             result.add(self._import_or_halve(again))
-        result.postponed = {sale.order_id for sale in self.busy}
+        result.refused = {sale.order_id for sale in self.busy} & self.overtaken
         for sale, error in self.doubtful:
             if not self.written:
                 raise error
             log.error("Order %s cannot be written", sale.order_id, exc_info=error)
             if blame(error) is Cause.SERVER:
-                result.postponed.add(sale.order_id)
+                result.refused.add(sale.order_id)
             else:
                 result.add(self._quarantine(sale, error))
+        result.postponed = {sale.order_id for sale in self.busy} | result.refused
         return result
 
     def _import_or_halve(self, batch: Sequence[Sale]) -> ImportCounts:
@@ -151,6 +155,8 @@ class _Importer:
     def _alone(self, sale: Sale, cause: Cause, error: Exception) -> ImportCounts:
         if cause is Cause.BUSY:
             self.busy.append(sale)
+            if isinstance(error, DBAPIError) and was_overtaken(error):
+                self.overtaken.add(sale.order_id)
         elif cause is Cause.ROW:
             return self._quarantine(sale, error)
         else:

@@ -138,7 +138,8 @@ def _digest(raw: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WebhookResult:
-    """The result of one order webhook: `ended` is applied, superseded, quarantined, or postponed (retried soon)."""
+    """The result of one order webhook: `ended` is applied, superseded, quarantined, postponed (retried soon),
+    or refused (retried ever later)."""
 
     ended: str
     reason: str | None = None
@@ -171,7 +172,9 @@ def import_order_webhooks(
     result.add(import_batch(context, Batch(unknown), vault))
     late = _late(sales, known)
     for place, sale in sales.items():
-        if sale.order_id in result.postponed:
+        if sale.order_id in result.refused:
+            ended = WebhookResult("refused", "The database refuses to write the order now.")
+        elif sale.order_id in result.postponed:
             ended = WebhookResult("postponed", "The shop has locked an item or its order.")
         elif place in late:
             ended = WebhookResult("superseded", "A newer state of the order is known.")

@@ -24,6 +24,9 @@ class ImportCounts:
         default_factory=dict
     )  # unknown orders that are not to be imported, and why
     postponed: set[str] = field(default_factory=set)  # their rows are locked: try again
+    refused: set[str] = field(
+        default_factory=set
+    )  # of those, the ones that no lock explains: try again, ever later
     preview: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, other: ImportCounts) -> None:
@@ -31,6 +34,7 @@ class ImportCounts:
         for name in ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.postponed |= other.postponed
+        self.refused |= other.refused
         self.left_out |= other.left_out
         self.preview = (self.preview + other.preview)[:PREVIEW]
 
