@@ -68,7 +68,7 @@ class DatabaseLimits(BaseModel):
     role: Literal["bulk", "gateway", "worker"] = "bulk"
     lock_seconds: float = 0.8
     statement_seconds: float = 600.0
-    idle_seconds: float = 2.0
+    idle_seconds: float = 1.5
     connect_seconds: int = 5
     pool_seconds: float = 30.0  # how long a thread waits for a connection of the pool
     connections: int = 10  # kept open; as many more when they are needed

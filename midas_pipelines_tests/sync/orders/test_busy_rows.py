@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,7 +19,7 @@ from midas_pipelines.storefront.refusals import Cause, blame, in_words
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.intake.read import import_order_webhooks
 from midas_pipelines.sync.orders.model.sale import read_sale
-from midas_pipelines_tests.shop import add_product, run, value
+from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
@@ -82,6 +83,20 @@ def test_a_locked_order_of_the_shops_holds_up_its_own_change_alone(postgresql_wo
         assert sorted(one.ended for one in found) == ["applied"] * 5 + ["postponed"]
     found = import_order_webhooks(world.sync_context(), off, Vault(None))
     assert desk.stock(world, product) == 50
+
+
+def test_a_process_that_freezes_in_an_import_is_one_whose_time_postgresql_counts(
+    postgresql_world: World,
+) -> None:
+    world = postgresql_world
+    seen: list[Any] = []
+    add_product(world.database, sku="A", stock_quantity=50)
+    states = "SELECT state FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
+    sales = [read_sale(read_order(raw)) for raw in sold(5, "A")]
+    import_sales(
+        world.database, sales, Vault(None), None, on_sent=lambda: seen.extend(rows(world.database, states))
+    )
+    assert list(map(tuple, seen)) == [("idle in transaction",)]
 
 
 def test_in_a_ring_of_locks_the_shop_goes_on_and_we_try_again(postgresql_world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,10 @@ from midas_pipelines.sync.orders.model.oversold import raise_oversold_alert
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock.backorders import allocate_backorder, orders_backordered
 from midas_pipelines.sync.orders.stock.pending_lines import lines_naming, tie_lines
+
+FEW = 100
+"""New sales written with an answer to each statement: a process that freezes between two that are not answered is not
+idle to PostgreSQL, which lets it hold the stock. More than these need the speed."""
 
 
 def write_batch(
@@ -200,7 +204,7 @@ def _write(
 ) -> None:
     sales = batch.new
     claims = _reserve(connection, batch, lines)
-    with pipelined(connection):
+    with pipelined(connection) if len(sales) > FEW else nullcontext():
         _take_stock(connection, lines, stock)  # first: its rows are ready soonest
         _write_ours(connection, batch, claims, order_context.vault)
         _write_shop_orders(connection, sales, lines, claims)
