@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+import sqlalchemy as sa
+
 from midas_pipelines.storefront.backoff import Backoff
 
 RESTART = Backoff(first=0.5, longest=30.0)
@@ -23,6 +25,9 @@ STUCK_SECONDS = 180.0
 
 BROKEN_SECONDS = 60.0
 """A process in which something is wrong for so long is to be started again: that mends what no new try does."""
+
+DATABASE_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+"""Errors that are explained by their name."""
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +105,17 @@ class Supervisor:
             started = time.monotonic()
             try:
                 await work(lambda: self._beat(name))
-            except Exception:
+            except Exception as error:
                 if started + SOUND_SECONDS < time.monotonic():
                     self._failures[name] = 0
                 self._failures[name] += 1
                 pause = RESTART.seconds(self._failures[name])
-                log.exception("The task “%s” failed; it starts again in %g seconds", name, pause)
+                log.error(
+                    "The task “%s” failed (%s); it starts again in %g seconds",
+                    name,
+                    type(error).__name__,
+                    pause,
+                    exc_info=None if isinstance(error, DATABASE_AWAY) else error,
+                )
                 self._beat(name)
                 await self.pause(pause)
