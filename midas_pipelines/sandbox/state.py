@@ -202,11 +202,11 @@ class State:
         if status is not None:
             found = (row for row in found if row.get("status") == status)
         if date_from is not None:
-            found = (row for row in found if _since(row.get("created_at"), date_from))
+            found = (row for row in found if _within(row.get("created_at"), start=date_from))
         if date_to is not None:
-            found = (row for row in found if row.get("created_at") and moment(row["created_at"]) <= date_to)
+            found = (row for row in found if _within(row.get("created_at"), end=date_to))
         if updated_from is not None:
-            found = (row for row in found if _since(row.get("updated_at"), updated_from))
+            found = (row for row in found if _within(row.get("updated_at"), start=updated_from))
         return list(found)
 
     # steps
@@ -289,8 +289,14 @@ def page(rows: list[Json], limit: int, offset: int) -> Json:
     }
 
 
-def _since(text: str | None, start: datetime) -> bool:
-    return text is not None and moment(text) >= start
+def _within(text: Any, start: datetime | None = None, end: datetime | None = None) -> bool:
+    """Whether a row's date lies between these; one that cannot be read does always, a missing one never."""
+    try:
+        found = moment(text)
+    except (TypeError, ValueError):
+        return text is not None
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return (start is None or found >= start) and (end is None or found <= end)
 
 
 def _stock(given: Json | None, current: Json | None) -> Json:

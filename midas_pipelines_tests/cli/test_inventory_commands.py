@@ -111,3 +111,19 @@ def test_explain_stock_and_alerts_tell_what_they_know(midas: Midas, world: World
     assert alert["text"] == "A-1 has 1 left (low at 5): order more."
     assert "MIDAS_NOTIFY_URLS is not set" in midas("alerts", "send", **settings).errors
     assert midas("alerts", "send", **settings, MIDAS_NOTIFY_URLS="json://127.0.0.1:1/x").code == 1
+
+
+def test_a_sku_of_the_hub_is_linked_shown_and_unlinked(
+    midas: Midas, world: World, settings: Settings
+) -> None:
+    product, _ = (add_product(world.database, sku=sku) for sku in ("A-1", "A-2"))
+    assert "No SKU" in midas("items", "show", **settings).output
+    assert "has no item" in midas("items", "link", "NO-SUCH", "HUB-1", **settings).errors
+    assert "is the SKU of an item" in midas("items", "link", "A-1", "A-2", **settings).errors
+    assert midas("items", "link", "A-1", "HUB-1", **settings).code == 0
+    (link,) = midas("items", "show", "--json", **settings).json["links"]
+    assert link == {"hub_sku": "HUB-1", "product_id": product, "variant_id": None}
+    assert midas("items", "unlink", "HUB-1", **settings).code == 0
+    assert midas("items", "show", "--json", **settings).json == {"links": []}
+    ended = midas("items", "unlink", "HUB-1", **settings)
+    assert (ended.code, "HUB-1 is not linked" in ended.errors) == (1, True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from midas_pipelines_tests.cli.conftest import Midas
-from midas_pipelines_tests.shop import add_product
+from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.world import World
 
 
@@ -75,3 +75,32 @@ def test_an_unknown_sku_is_wrong_usage(world: World, midas: Midas, settings: dic
         2,
         "Error: No item of the shop has the SKU NO-SUCH: check the spelling.\n",
     )
+
+
+OPEN_ALERTS = "SELECT subject, text FROM alerts WHERE kind = 'check_failed' AND cleared_at IS NULL"
+
+
+def test_a_failed_check_is_an_alert_until_it_passes(
+    world: World, midas: Midas, settings: dict[str, str]
+) -> None:
+    add_product(world.database, sku="A-1", stock_quantity=3)
+    run(world.database, "UPDATE inventory_changes SET delta = delta + 1")
+    assert midas("sync", "inventory", **settings).code == 1
+    midas("sync", "orders", **settings)  # has other checks: it leaves that alert alone
+    assert [row[0] for row in rows(world.database, OPEN_ALERTS)] == ["inventory_levels:ledger_explains_stock"]
+    run(world.database, "UPDATE inventory_changes SET delta = delta - 1")
+    assert midas("sync", "inventory", **settings).code == 0
+    assert rows(world.database, OPEN_ALERTS) == []
+
+
+def test_a_list_that_cannot_be_judged_is_one_alert_in_plain_words(
+    world: World, midas: Midas, settings: dict[str, str]
+) -> None:
+    for number in range(30):
+        add_product(world.database, sku=f"A-{number}")
+    world.full()
+    world.habits("empty-lists=0")
+    midas("reconcile", **settings)
+    ((subject, text),) = rows(world.database, OPEN_ALERTS)
+    assert subject == "listing_observation:consistent"
+    assert "failed. 4Seller's listings could not be read completely; nothing was concluded." in text

@@ -102,6 +102,10 @@ def test_orders_are_found_by_status_and_by_time_inclusive() -> None:
     state.move("O1", "processing")
     assert ids(updated_from=second) == ["O1", "O2", "O3"]
     assert ids(status="processing") == ["O1"]
+    for number, day in enumerate(["0000-00-00 00:00:00", 20261126, "2026-03-02 00:00", None]):
+        state.place({"id": f"odd-{number}", "status": "odd"})
+        state.orders[f"odd-{number}"]["created_at"] = day
+    assert ids(status="odd", date_from=second, date_to=second) == ["odd-0", "odd-1", "odd-2"]
 
 
 def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:

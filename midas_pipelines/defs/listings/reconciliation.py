@@ -144,6 +144,7 @@ def _absolute(name: str, report: "engine.ReconcileReport", where: Shown) -> dg.A
     return check_result(
         offenders,
         name=name,
+        severity=_severity(report, ERROR),
         passed=_unjudged(report) is None and not offenders,
         description=_unjudged(report),
         hint=hint,
@@ -158,6 +159,11 @@ def _unjudged(report: "engine.ReconcileReport") -> str | None:
     if report.scanned and report.consistency is None:
         return "Every item is waiting to be pushed, so none could be judged. Run a sync first."
     return None
+
+
+def _severity(report: "engine.ReconcileReport", usual: dg.AssetCheckSeverity) -> dg.AssetCheckSeverity:
+    """Where nothing can be concluded, the check `consistent` alone says so to staff: one cause, one alert."""
+    return usual if _unjudged(report) is None else WARN
 
 
 def _judged(**shares: float | None) -> dict[str, float]:
@@ -175,7 +181,7 @@ def _check(name: str, field: str, report: "engine.ReconcileReport", where: Shown
         offenders,
         name=name,
         total=differing,
-        severity=SEVERITY.get(field, ERROR),
+        severity=_severity(report, SEVERITY.get(field, ERROR)),
         passed=_unjudged(report) is None and (share is None or share >= promised),
         description=_unjudged(report),
         hint=HINTS[field],

@@ -3,6 +3,7 @@
 The sensor reads Dagster's state, not its events: an alert that could not be written is written at the next tick.
 """
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -18,6 +19,9 @@ from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.workflows import WORKFLOWS
 
 NAME = "health_watch"
+CHECK_FAILED = "check_failed"
+"""The kind of alert about a check."""
+
 MOST_NAMED = 10
 WITHOUT_ASSETS = [one.name for one in WORKFLOWS if not one.makes and (one.hour or one.interval)]
 """Workflows that fail as a whole."""
@@ -40,7 +44,7 @@ def health_sensor(settings: Settings) -> dg.SensorDefinition:
             engine.beat(database, engine.DAGSTER, watched=engine.GATEWAY)
             engine.report_stuck_items(database)
             with database.writing() as connection:
-                engine.match_alerts(connection, kind="check_failed", texts=failed, unknown=unknown)
+                engine.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
                 engine.match_alerts(connection, kind="asset_late", texts=late)
                 engine.report_failed_work(connection, work.texts, work.unknown)
         return dg.SkipReason(
@@ -78,7 +82,8 @@ def _died(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 def in_words(evaluation: dg.AssetCheckEvaluation) -> str:
     """A failed check for people: how many, the worst by name, and what to do."""
-    counts = [f"{v.value} {k}" for k, v in evaluation.metadata.items() if isinstance(v, dg.IntMetadataValue)]
+    numbers = ((k, v.value) for k, v in evaluation.metadata.items() if isinstance(v, dg.IntMetadataValue))
+    counted, count = next(numbers, ("", 0))
     offenders, hint = evaluation.metadata.get("offenders"), evaluation.metadata.get("hint")
     named = (
         [_name(row) for row in offenders.records[:MOST_NAMED]]
@@ -87,9 +92,9 @@ def in_words(evaluation: dg.AssetCheckEvaluation) -> str:
     )
     parts = [
         f"Check {evaluation.check_name} of {evaluation.asset_key.to_user_string()} failed"
-        + (f": {counts[0]}." if counts else "."),
+        + (f": {count} {counted}." if count else "."),
         f"The worst: {', '.join(named)}." if named else "",
-        evaluation.description or "",
+        re.sub(r"\\(\W)", r"\1", evaluation.description or ""),  # escaped for the UI alone
         str(hint.value) if hint is not None else "",
     ]
     return " ".join(part for part in parts if part)
