@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from midas_pipelines.gateway.service import Service
 from midas_pipelines.gateway.worker.dagster_events import APART_SECONDS, DagsterEvents, due
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.notifications import Notifications
@@ -405,6 +407,21 @@ def test_sums_wait_while_the_database_is_away(world: World, monkeypatch: pytest.
             time.sleep(0.5)
             assert not logged(world)
         gateway.wait(lambda: created(world) == 1, "the row")
+
+
+def test_a_gateway_stops_quietly_while_the_database_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise sa.exc.OperationalError("UPDATE", None, Exception("away"))
+
+    async def start_and_stop() -> None:
+        async with Service(world.settings, world.database, with_worker=True).running():
+            monkeypatch.setattr("midas_pipelines.store.gateway.webhooks.release_webhooks", refuse)
+            monkeypatch.setattr("midas_pipelines.store.items.worker_liveness.Heartbeat.end", refuse)
+            monkeypatch.setattr("midas_pipelines.gateway.worker.run.Worker._write_down", refuse)
+
+    asyncio.run(start_and_stop())
 
 
 def logged(world: World) -> list[tuple[Any, ...]]:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import sqlalchemy as sa
 
@@ -117,11 +117,14 @@ class Worker:
                         express.stop()
                         applier.stop()
                         await self._supervisor.stop(patience + END_SECONDS)
-                        await applier.release()
+                        with suppress(sa.exc.SQLAlchemyError):  # the claims end with the lease
+                            await applier.release()
             finally:
-                await in_thread(context.heartbeat.end)
+                with suppress(sa.exc.SQLAlchemyError):  # the lease ends after its seconds
+                    await in_thread(context.heartbeat.end)
                 self._work_log.close_minute(early=True)
-                await in_thread(self._write_down, book)
+                with suppress(sa.exc.SQLAlchemyError):  # only the log of the last calls is lost
+                    await in_thread(self._write_down, book)
 
     def _work(
         self,
