@@ -26,6 +26,8 @@ DATA_EXCEPTIONS = "22"
 """The class of SQLSTATE whose first line quotes a value; in the others what stands in quotes is a name."""
 OF_A_TRIGGER = "exec_stmt_raise"
 """Where in PostgreSQL an error arises whose text a trigger of the shop's wrote, and may quote anything."""
+OURS = "function midas_refuse_change()"
+"""The one function of ours that raises; its text quotes nothing."""
 
 
 class Database:
@@ -93,7 +95,8 @@ def _without_values(context: sa.engine.ExceptionContext) -> None:
     """Keeps the rows' own values, which may be personal, out of every error text, as `hide_parameters` does ours."""
     original = context.original_exception
     quotes = (getattr(original, "sqlstate", None) or "").startswith(DATA_EXCEPTIONS)
-    raised = getattr(getattr(original, "diag", None), "source_function", None) == OF_A_TRIGGER
+    diag = getattr(original, "diag", None)
+    raised = diag is not None and diag.source_function == OF_A_TRIGGER and OURS not in (diag.context or "")
     for error in (original, context.sqlalchemy_exception):
         if error is not None and error.args and isinstance(error.args[0], str):
             text = "A trigger raised it." if raised else _VALUES.split(error.args[0], maxsplit=1)[0]
