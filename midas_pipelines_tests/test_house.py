@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 import midas_pipelines
+from midas_pipelines.store.privacy.record import register_page
+from midas_pipelines.store.privacy.register import TABLES
+from midas_pipelines.store.schema.tables import store
+from midas_pipelines.storefront.schema import shop
 
 PACKAGE = Path(midas_pipelines.__file__).parent
 ROOT = PACKAGE.parent
@@ -84,3 +90,24 @@ def test_no_test_module_imports_another() -> None:
         or name.startswith("test_")
     ]
     assert found == []
+
+
+def test_the_register_of_personal_data_names_every_column() -> None:
+    """A new column: name it in `store/privacy/register.py`, with what it may hold of a person, why and how it ends."""
+    declared = {table.name: {column.name for column in table.columns} for table in _tables()}
+    known = {name: entry.columns for name, entry in TABLES.items()}
+    assert {
+        name: found for name, columns in declared.items() if (found := columns ^ known.get(name, set()))
+    } == {}
+    assert known.keys() == declared.keys()
+
+
+def test_the_page_on_personal_data_is_what_the_register_says() -> None:
+    page = (ROOT / "docs" / "personal-data.md").read_text()
+    assert page == register_page(), "run `midas privacy register --markdown > docs/personal-data.md`"
+
+
+def _tables() -> list[sa.Table]:
+    for path in (PACKAGE / "store" / "schema").glob("*.py"):
+        importlib.import_module(f"midas_pipelines.store.schema.{path.stem}")
+    return [*shop.tables.values(), *store.tables.values()]

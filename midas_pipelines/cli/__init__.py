@@ -52,6 +52,11 @@ COMMANDS = {
         "explain",
         "Explain what 4Seller shows for an item.",
     ),
+    "privacy": (
+        "midas_pipelines.cli.privacy",
+        "privacy",
+        "Show where personal data is; find, export, erase a person.",
+    ),
     "reconcile": (
         "midas_pipelines.cli.stock.reconcile",
         "reconcile",

@@ -100,12 +100,6 @@ def order_status(connection: sa.Connection, order_id: int | None) -> str | None:
     return connection.scalar(sa.select(orders.c.status).where(orders.c.id == order_id))
 
 
-def erase_words(connection: sa.Connection, order_id: int) -> None:
-    """Deletes the notes in a shop order's status history."""
-    history = sa.update(order_status_history).where(order_status_history.c.order_id == order_id)
-    connection.execute(history.values(notes=None))
-
-
 def order_payment(connection: sa.Connection, order_id: int | None) -> str | None:
     """The payment status of a shop order; None when the shop has deleted it."""
     return connection.scalar(sa.select(orders.c.payment_status).where(orders.c.id == order_id))

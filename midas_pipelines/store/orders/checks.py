@@ -256,7 +256,6 @@ def needing_a_person(database: Database) -> list[dict[str, Any]]:
         sa.select(
             _ORDERS.marketplace_order_id.label("order"),
             orders.c.order_number.label("number"),
-            _ORDERS.sales_channel.label("channel"),
             _ORDERS.status,
             sa.func.coalesce(_ORDERS.exception, sa.case((aside, "quarantined"))).label("exception"),
             _ORDERS.reason,
@@ -300,7 +299,6 @@ def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
     query = (
         sa.select(
             _ORDERS.marketplace_order_id.label("order"),
-            _ORDERS.sales_channel,
             _ORDERS.status,
             _ORDERS.placed_at,
         )

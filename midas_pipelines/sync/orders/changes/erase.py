@@ -1,7 +1,7 @@
 """Erases the buyer of an order: what stays are numbers, SKUs, ids, known words (`model/known_words.py`) and times.
 
-All other text goes, wherever it lies, since a buyer may have written it. `erased_at` of our row marks the order: later
-updates are stored in the same way.
+All other text goes, wherever it lies, since a buyer may have written it: which columns, `store/privacy/register.py` says.
+`erased_at` of our row marks the order: later updates are stored in the same way.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from midas_pipelines.notify.alerts import clear_alert
 from midas_pipelines.store.gateway.webhooks import empty_finished
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
+from midas_pipelines.store.privacy.register import End, ending
 from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import (
@@ -23,7 +24,8 @@ from midas_pipelines.store.schema.tables import (
     order_processing_logs,
 )
 from midas_pipelines.storefront.bulk import update_rows
-from midas_pipelines.storefront.orders import erase_words, update_order, update_order_items
+from midas_pipelines.storefront.orders import update_order, update_order_items
+from midas_pipelines.storefront.schema import order_status_history
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.quarantine import UNKNOWN_WORD, alert_unknown_status
 from midas_pipelines.sync.orders.customer_mail.send import match_mail_alerts
@@ -65,7 +67,6 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
             "notes": shop_notes(name, channel, currency),
         }
         update_order(connection, order.local_order_id, **erased)
-        erase_words(connection, order.local_order_id)
     values = {
         "erased_at": utc_now(),
         "payload": None if order.payload is None else ERASED_PAYLOAD,
@@ -78,15 +79,17 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
     set_order(connection, order.id, **values)
     _name_lines(connection, order)
     empty_finished(connection, name)
-    for table, mine, texts in (
-        (order_processing_logs, _logged(name), ("detail",)),
-        (api_errors, api_errors.c.item == name, ("message", "code")),
-        (order_shipments, order_shipments.c.order_id == order.local_order_id, ("reason",)),
+    for table, mine in (
+        (order_status_history, order_status_history.c.order_id == order.local_order_id),
+        (order_processing_logs, _logged(name)),
+        (api_errors, api_errors.c.item == name),
+        (order_shipments, order_shipments.c.order_id == order.local_order_id),
+        (customer_mails, customer_mails.c.order_id == order.id),
     ):
+        texts = ending(table.name, End.CLEARED)
         connection.execute(sa.update(table).where(mine).values(dict.fromkeys(texts)))
-    mails = sa.update(customer_mails).where(customer_mails.c.order_id == order.id)
-    state = sa.case((customer_mails.c.state == "sent", "sent"), else_="dropped")
-    connection.execute(mails.values(state=state, reason=None))
+    unsent = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
+    connection.execute(sa.update(customer_mails).where(unsent).values(state="dropped"))
     match_mail_alerts(connection)
     _erase_alerts(connection, order, word)
     order_context.log(connection, name, "erased", "The buyer was erased.")

@@ -1,0 +1,234 @@
+"""The register of personal data: each column of our tables and the shop's, each log and file, with purpose and period.
+
+`sync/orders/changes/erase.py` erases by it, `docs/personal-data.md` with the record of Art. 30 GDPR is printed from it,
+and a test fails when a table has a column that it does not name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Purpose(StrEnum):
+    """Why personal data is kept, with its legal basis."""
+
+    DELIVER = "Deliver what was bought and answer the buyer (contract, Art. 6(1)(b) GDPR)"
+    REPLAY = "Apply again what the marketplace sent, prove what was sold (legitimate interest, Art. 6(1)(f))"
+    SUPPORT = "Find out why an order or a message is stuck (legitimate interest, Art. 6(1)(f))"
+    BOOKS = "Keep books as tax law demands (legal obligation, Art. 6(1)(c)); names no buyer"
+    RIGHTS = "Answer a person's request and prove it (legal obligation, Art. 6(1)(c), 12 and 30)"
+    SECURITY = "Show who changed what (legal obligation, Art. 32 GDPR)"
+
+
+class End(StrEnum):
+    """How personal data of a column ends."""
+
+    CLEARED = "set empty when the buyer is erased"
+    REPLACED = "replaced when the buyer is erased: by known words, or by a mark"
+    STAYS = "stays with the order: it names no buyer"
+    AUDIT = "deleted after MIDAS_KEEP_AUDIT_DAYS"
+    REQUEST = "stays as the proof of the request: it names no buyer in clear"
+    KEY = "stays while the key or the person's access lasts"
+
+
+@dataclass(frozen=True)
+class Personal:
+    """What a column may hold of a person. `sealed` is whether it is encrypted by us."""
+
+    what: str
+    purpose: Purpose
+    end: End
+    sealed: bool = False
+
+
+@dataclass(frozen=True)
+class TableEntry:
+    """One table: its columns without personal data, separated by blanks, and those with some."""
+
+    impersonal: str
+    personal: dict[str, Personal] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> set[str]:
+        """Every column that the register knows."""
+        return {*self.impersonal.split(), *self.personal}
+
+
+@dataclass(frozen=True)
+class OtherPlace:
+    """A log, file or service outside the tables."""
+
+    where: str
+    what: str
+    period: str
+
+
+_ADDRESS = Personal("name, address, phone, e-mail of the buyer", Purpose.DELIVER, End.REPLACED)
+_SAID = Personal("a word of the marketplace, which may be any text", Purpose.DELIVER, End.REPLACED)
+_REASON = Personal("a sentence that may quote the order", Purpose.SUPPORT, End.CLEARED)
+
+TABLES: dict[str, TableEntry] = {
+    # the shop's
+    "categories": TableEntry("id name slug description parent_id created_at updated_at"),
+    "products": TableEntry(
+        "id name slug sku description price discount_percentage stock_quantity is_featured is_new image_url weight "
+        "dimensions category_id brand status created_at updated_at"
+    ),
+    "product_images": TableEntry("id product_id image_url is_primary display_order"),
+    "product_variants": TableEntry(
+        "id product_id variant_type variant_value price_adjustment stock_quantity sku"
+    ),
+    "orders": TableEntry(
+        "id status total_amount payment_status shipping_method shipping_cost created_at updated_at",
+        {
+            "user_id": Personal(
+                "the shop's own customer; empty for a marketplace's order", Purpose.DELIVER, End.STAYS
+            ),
+            "order_number": Personal("the number of the sale at the marketplace", Purpose.BOOKS, End.STAYS),
+            "shipping_address": _ADDRESS,
+            "billing_address": _ADDRESS,
+            "payment_method": _SAID,
+            "notes": Personal("notes, also those of the shop's people", Purpose.DELIVER, End.REPLACED),
+        },
+    ),
+    "order_items": TableEntry(
+        "id order_id product_id variant_id quantity price total_price created_at",
+        {"product_name": Personal("a title; may have an engraving in it", Purpose.DELIVER, End.REPLACED)},
+    ),
+    "order_status_history": TableEntry(
+        "id order_id status created_at",
+        {"notes": Personal("notes to a status", Purpose.DELIVER, End.CLEARED)},
+    ),
+    # ours, about orders
+    "marketplace_orders": TableEntry(
+        "id channel local_order_id status outcome exception total lines_total shipping_cost tax discount placed_at "
+        "source_updated_at shop_status_since imported_at content_at disputed_at resolution erased_at push_attempts "
+        "push_after",
+        {
+            "marketplace_order_id": Personal(
+                "the number of the sale at the marketplace", Purpose.BOOKS, End.STAYS
+            ),
+            "sales_channel": _SAID,
+            "status_word": _SAID,
+            "currency": _SAID,
+            "reason": Personal("why it is quarantined", Purpose.SUPPORT, End.REPLACED),
+            "payload": Personal(
+                "the whole order as the marketplace sent it", Purpose.REPLAY, End.REPLACED, sealed=True
+            ),
+            "content_hash": Personal("digests of buyer and address", Purpose.REPLAY, End.REPLACED),
+        },
+    ),
+    "marketplace_order_lines": TableEntry(
+        "id order_id line quantity price order_item_id product_id variant_id allocated released exception backordered "
+        "shipped returned",
+        {"sku": _SAID, "fourseller_product_id": _SAID, "title": _SAID},
+    ),
+    "order_processing_logs": TableEntry(
+        "id channel step run_id created_at",
+        {
+            "marketplace_order_id": Personal(
+                "the number of the sale at the marketplace", Purpose.BOOKS, End.STAYS
+            ),
+            "detail": _REASON,
+        },
+    ),
+    "order_shipments": TableEntry(
+        "id order_id carrier source shipped_at booked_at pushed_at attempts next_attempt_at contents",
+        {
+            "tracking_number": Personal("a parcel's number", Purpose.DELIVER, End.STAYS),
+            "tracking_url": Personal("its page at the carrier", Purpose.DELIVER, End.STAYS),
+            "reason": _REASON,
+        },
+    ),
+    "order_shipment_lines": TableEntry("id shipment_id order_item_id quantity"),
+    "customer_mails": TableEntry(
+        "id order_id kind shipment_id state attempts next_attempt_at created_at sent_at", {"reason": _REASON}
+    ),
+    "marketplace_webhooks": TableEntry(
+        "id webhook_id type subject received_at claimed_by claimed_until attempts next_attempt_at processed_at outcome",
+        {
+            "payload": Personal(
+                "the whole order as an event brought it", Purpose.REPLAY, End.REPLACED, sealed=True
+            ),
+            "reason": _REASON,
+        },
+    ),
+    "alerts": TableEntry(
+        "id kind created_at cleared_at sent_at sent_to attempts next_attempt_at reason",
+        {
+            "subject": Personal("an order's number or status word", Purpose.SUPPORT, End.REPLACED),
+            "members": Personal("several such subjects", Purpose.SUPPORT, End.REPLACED),
+            "text": Personal("a sentence about an order", Purpose.SUPPORT, End.REPLACED),
+        },
+    ),
+    "fourseller_api_errors": TableEntry(
+        "id endpoint status attempt run_id created_at",
+        {
+            "item": Personal("an order's number", Purpose.SUPPORT, End.STAYS),
+            "code": _REASON,
+            "message": _REASON,
+        },
+    ),
+    # ours, about people who work here
+    "gateway_keys": TableEntry(
+        "id key_id role secret_hash created_at valid_until",
+        {"name": Personal("whose key it is", Purpose.SECURITY, End.KEY)},
+    ),
+    "gateway_audit": TableEntry(
+        "id at event role action status request_id",
+        {
+            "actor": Personal("the key or the person that acted", Purpose.SECURITY, End.AUDIT),
+            "target": Personal("an order's number", Purpose.SECURITY, End.AUDIT),
+            "detail": Personal("known fields of the call", Purpose.SECURITY, End.AUDIT),
+            "remote": Personal("the network address of the caller", Purpose.SECURITY, End.AUDIT),
+        },
+    ),
+    # ours, about items and syncs
+    "fourseller_product_mappings": TableEntry(
+        "id product_id variant_id sku fourseller_product_id state reason version dirty_since acked_version acked_hash "
+        "acked_price acked_quantity acked_at observed_hash observed_price observed_quantity observed_at claimed_by "
+        "claimed_until claim_number recheck_at creating_since attempts next_attempt_at policy_override pinned_fields "
+        "created_at"
+    ),
+    "midas_hub_skus": TableEntry("hub_sku product_id variant_id"),
+    "midas_workers": TableEntry("name alive_until"),
+    "inventory_changes": TableEntry(
+        "id product_id variant_id delta quantity_after source cause reference created_at"
+    ),
+    "fourseller_sync_logs": TableEntry(
+        "id kind run_id scope started_at counts requests seconds outcome reason"
+    ),
+    "midas_rate_limits": TableEntry("name next_slot blocked_until"),
+    "midas_cursors": TableEntry("name moment value"),
+    "channel_rules": TableEntry(
+        "id channel category_id product_id variant_id valid_from valid_until buffer cap allocation fixed exclude "
+        "minimum_price policy price_policy quantity_policy content_policy low_stock cover_days updated_at"
+    ),
+    "channel_rule_agenda": TableEntry("id category_id product_id variant_id due_at"),
+    "sync_conflicts": TableEntry(
+        "id subject mapping_id sku fourseller_product_id field shop_value fourseller_value policy delta found_at seen_at "
+        "resolved_at resolution run_id",
+        {"resolved_by": Personal("the person who decided", Purpose.SECURITY, End.AUDIT)},
+    ),
+}
+
+OTHER_PLACES = (
+    OtherPlace("Dagster's storage (DAGSTER_HOME or its PostgreSQL)", "order numbers, counts; no buyer", "MIDAS_KEEP_RUNS_DAYS"),
+    OtherPlace("Logs of the gateway and of runs", "network addresses of callers, order numbers; no buyer", "as the host keeps logs"),
+    OtherPlace("Metrics (/metrics)", "counts; no buyer", "as Prometheus keeps them"),
+    OtherPlace("The payload key (MIDAS_PAYLOAD_KEY_FILE)", "the key that opens sealed payloads", "until it is rotated"),
+    OtherPlace("Customer mail in transit (MIDAS_SMTP_URL)", "name, e-mail, what was bought", "not kept by us; the mail server's own period"),
+)  # fmt: skip
+
+RECIPIENTS = {
+    "4Seller": "the hub: the order came from there, statuses and tracking numbers go back",
+    "the marketplace": "through 4Seller: statuses and tracking numbers",
+    "the mail server": "name, e-mail and what was bought, in a message to the buyer",
+    "the carrier": "name, address, phone; the shop's own shipping software hands them over",
+}
+
+
+def ending(table: str, end: End) -> frozenset[str]:
+    """The columns of a table whose personal data ends in that way."""
+    return frozenset(name for name, place in TABLES[table].personal.items() if place.end is end)
