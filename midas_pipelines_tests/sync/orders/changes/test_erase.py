@@ -44,8 +44,9 @@ PERSON = {
     "buyer_note": "Leave it with Zyxwvu at the Personname door",
 }
 UNREADABLE = "A"
-KEYED = {("alerts", "subject"), ("alerts", "members")}
-"""Columns of the register by which the rows of an order are found."""
+WORD = "for Zyxwvu"
+KEYED = {("alerts", "subject"), ("alerts", "members"), ("marketplace_order_lines", "sku")}
+"""Columns of the register by which the rows of an order, and its items, are found."""
 SIGNS = ("zyxwvu", "personname", "555-0987", "hiddenstreet", "secretville", "q9q 9q9")
 
 
@@ -123,7 +124,7 @@ def test_no_column_that_the_register_calls_personal_keeps_a_word(world: World, b
         for table in [*shop.sorted_tables, *store.sorted_tables]:
             for name in ending(table.name, End.CLEARED) | ending(table.name, End.REPLACED):
                 if (table.name, name) not in KEYED:
-                    marked = {"a": "Zyxwvu"} if isinstance(table.c[name].type, sa.JSON) else "Zyxwvu"
+                    marked = {"a": WORD} if isinstance(table.c[name].type, sa.JSON) else WORD
                     connection.execute(sa.update(table).values({name: marked}))
     personal = {name for name in TABLES if ending(name, End.CLEARED) | ending(name, End.REPLACED)}
     assert left_of_the_person(world) == personal
