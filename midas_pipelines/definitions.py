@@ -15,13 +15,14 @@ from midas_pipelines.defs.operations.sensors import alert_sensor, stale_work_sen
 from midas_pipelines.defs.orders import assets as orders
 from midas_pipelines.defs.orders import checks as order_checks
 from midas_pipelines.defs.orders import imported_orders
+from midas_pipelines.defs.privacy import assets as privacy
 from midas_pipelines.defs.resources import MidasResource, SnapshotIO
 from midas_pipelines.lib.code_references import with_code
 from midas_pipelines.lib.executors import executor
 from midas_pipelines.lib.freshness import with_freshness
 from midas_pipelines.settings import load_settings
 
-DOMAINS = [catalog, gateway, listings, inventory, orders, order_checks, stock, operations]
+DOMAINS = [catalog, gateway, listings, inventory, orders, order_checks, stock, privacy, operations]
 ASSETS = [
     *dg.load_assets_from_modules(DOMAINS, include_specs=True),
     *dg.load_assets_from_modules([reconciliation], backfill_policy=reconciliation.READ_ONCE),

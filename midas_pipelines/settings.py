@@ -12,6 +12,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from string import Formatter
@@ -153,6 +154,9 @@ class Settings(BaseSettings):
     """How long a webhook that is done with is kept; one that is not, for ever."""
     keep_audit_days: int = Field(400, ge=90, le=3650)
     """How long the audit log is kept; never under 90 days."""
+    erase_buyers_after_days: str = "30"
+    """Days after the delivery (or the end of the order) at which its buyer is erased; others for some sales
+    channels, as in 30,ebay=60,shopify=never. Only the word never keeps buyers for ever."""
     stale_work_seconds: int = Field(60, ge=10, le=3600)
     """What the gateway has left undone for so long, Dagster takes up."""
     executor: Literal["in_process", "multiprocess", "celery"] = "in_process"
@@ -266,6 +270,12 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("must name addresses or networks, such as 10.0.0.5,192.168.7.0/24") from None
         return ",".join(named)
+
+    @field_validator("erase_buyers_after_days")
+    @classmethod
+    def _erase_periods(cls, value: str) -> str:
+        _read_periods(value)
+        return value
 
     @field_validator("paused")
     @classmethod
@@ -427,6 +437,12 @@ class Settings(BaseSettings):
             pool_seconds=5.0 if role == "gateway" else 30.0,
         )
 
+    def erase_after(self, sales_channel: str | None) -> int | None:
+        """After how many days the buyer of an order of that channel is erased; None for never."""
+        periods = _read_periods(self.erase_buyers_after_days)
+        words = re.findall(r"[a-z0-9]+", (sales_channel or "").lower())
+        return next((periods[word] for word in words if word in periods), periods[""])
+
     def is_automatic(self, workflow: str) -> bool:
         """Whether schedules and sensors start that workflow: they are on, and it is not paused."""
         return self.schedules and not self.is_paused(workflow)
@@ -448,6 +464,23 @@ class Settings(BaseSettings):
         return ChannelAccess(
             url=self.fourseller_api_url, api_key=self.fourseller_api_key, seller_id=self.fourseller_seller_id
         )
+
+
+@cache
+def _read_periods(text: str) -> dict[str, int | None]:
+    """Days by sales channel, under "" for all others; None for never. Raises ValueError."""
+    periods: dict[str, int | None] = {}
+    for part in text.split(","):
+        channel, equals, days = part.strip().lower().rpartition("=")
+        if not re.fullmatch(r"never|[0-9]{1,4}", days) or (
+            equals and not re.fullmatch(r"[a-z0-9]+", channel)
+        ):
+            break
+        periods[channel] = None if days == "never" else int(days)
+    else:
+        if "" in periods:
+            return periods
+    raise ValueError("must be days or the word never, as in 30 or 30,ebay=60,shopify=never")
 
 
 def _listed(text: str) -> list[str]:

@@ -116,6 +116,15 @@ WORKFLOWS = (
         makes=("capacity_plan", "staff_report"),
     ),
     Workflow(
+        "buyer_erasure",
+        "Erases the buyers of orders whose time has come: name, addresses, phone, e-mail, notes.",
+        hour="full_sync_hour",
+        early=60,
+        also=("erase_buyers_after_days",),
+        note="an hour before it",
+        makes=("erased_buyers",),
+    ),
+    Workflow(
         "retention",
         "Deletes old history: runs, events, webhooks, audit rows.",
         hour="full_sync_hour",

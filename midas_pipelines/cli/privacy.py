@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import click
 
+from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.privacy.record import register_page
 from midas_pipelines.store.privacy.register import TABLES
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks
 
 
 @click.group()
@@ -40,3 +44,33 @@ def register(markdown: bool, as_json: bool) -> None:
         print_json({"register": rows})
     else:
         print_table("Personal data", rows)
+
+
+@privacy.command("due")
+@json_option
+def due_weeks(as_json: bool) -> None:
+    """Show by week whose time comes, who was erased, and whom the law keeps."""
+    with shop_database() as (settings, database):
+        found = erasure_weeks(database, settings)
+    if as_json:
+        print_json(vars(found))
+        return
+    print_table("Buyers by week", found.weeks)
+    say(
+        f"{found.due} are due now ({found.overdue} overdue), {found.erased} erased, {found.held} held by law, "
+        f"{found.never} never to be erased."
+    )
+
+
+@privacy.command("erase-due")
+@json_option
+def erase_due(as_json: bool) -> None:
+    """Erase every buyer whose time has come, as the workflow buyer_erasure does each night."""
+    with shop_database() as (settings, database):
+        report = erase_due_buyers(
+            SyncContext(settings, database, run_id="an operator: midas privacy erase-due")
+        )
+    if as_json:
+        print_json(vars(report))
+    else:
+        say(f"{report.erased} buyers erased, {report.events} old events emptied, {report.left} left.")

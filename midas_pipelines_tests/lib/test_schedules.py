@@ -73,6 +73,7 @@ def test_the_defaults_are_those_of_the_readme() -> None:
         "stock_watch": "*/15 * * * *",
         "performance": "*/15 * * * *",
         "daily_report": "0 7 * * *",
+        "buyer_erasure": "0 1 * * *",
         "retention": "30 1 * * *",
     }
 

@@ -11,12 +11,11 @@ from midas_pipelines.cli.orders.group import BY_HAND, opened, order_argument, or
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import clean, say
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import conflicts
-from midas_pipelines.sync.orders.changes.erase import erase_buyer
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
+from midas_pipelines.sync.privacy.due import erase_order
 
 
 @orders.command()
@@ -109,14 +108,12 @@ def erase(order_id: str, yes: bool, as_json: bool) -> None:
 
     What the buyer changes on the marketplace later is not written down again. 4Seller keeps its own copy.
     """
-    with opened(order_id) as (settings, database, found):
+    with opened(order_id) as (_, database, found):
         if not yes and not as_json:
             order = clean(found.marketplace_order_id)
             click.confirm(f"Erase the buyer of order {order} for good?", abort=True)
-        with database.writing() as connection:
-            row = lock_order(connection, found.id)
-            erase_buyer(connection, row, OrderContext(f"{BY_HAND} erase", Vault(settings.payload_key)))
+        erase_order(database, found.id, OrderContext(f"{BY_HAND} erase"))
     if as_json:
-        print_json({"order": row.marketplace_order_id, "erased": True})
+        print_json({"order": found.marketplace_order_id, "erased": True})
     else:
-        say(f"Order {row.marketplace_order_id}: its buyer is erased; amounts and stock stay.")
+        say(f"Order {found.marketplace_order_id}: its buyer is erased; amounts and stock stay.")

@@ -7,12 +7,15 @@ import dagster as dg
 from midas_pipelines.defs.inventory.assets import CHECKS
 from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.orders import checks as order_checks
+from midas_pipelines.defs.privacy import assets as privacy
 from midas_pipelines.lib.schedules import described, schedule_of
 from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.workflows import WORKFLOWS, Workflow
 
 SETTINGS = load_settings()
-SHOP_CHECKS = dg.AssetSelection.checks(*CHECKS, *order_checks.CHECKS, order_checks.orders_are_fresh)
+SHOP_CHECKS = dg.AssetSelection.checks(
+    *CHECKS, *order_checks.CHECKS, order_checks.orders_are_fresh, *privacy.CHECKS
+)
 """Checks that read the shop's database alone: they also run while 4Seller is down and their assets fail."""
 
 

@@ -218,6 +218,23 @@ def empty_finished(connection: sa.Connection, order_id: str) -> None:
     )
 
 
+def empty_orphans(database: Database, *, days: int) -> int:
+    """Empties finished events that came so many days ago and whose order is not on record, or erased; returns how many."""
+    known = marketplace_orders.c
+    kept = sa.exists().where(
+        table.subject == sa.literal(ORDER) + known.marketplace_order_id, known.erased_at.is_(None)
+    )
+    old = sa.and_(table.processed_at.is_not(None), table.received_at < utc_now(-days * 24 * 3600))
+    of_a_person = sa.and_(table.payload != ERASED_PAYLOAD, ~_about_products(), ~kept)
+    with database.writing() as connection:
+        statement = sa.update(marketplace_webhooks).where(old, of_a_person)
+        return connection.execute(statement.values(payload=ERASED_PAYLOAD, reason=None)).rowcount
+
+
+def _about_products() -> sa.ColumnElement[bool]:
+    return sa.func.coalesce(table.subject, "").startswith("product:")
+
+
 def _empty(connection: sa.Connection, settled: Sequence[Webhook]) -> None:
     """Empties those of these events whose order has an erased buyer, after they are finished."""
     subjects = {one.id: one.subject or "" for one in settled}

@@ -170,6 +170,25 @@ TABLES: dict[str, TableEntry] = {
             "message": _REASON,
         },
     ),
+    "buyer_holds": TableEntry(
+        "id order_id held_until created_at released_at",
+        {
+            "because": Personal("which law keeps the buyer", Purpose.BOOKS, End.CLEARED),
+            "held_by": Personal("the person who decided", Purpose.SECURITY, End.AUDIT),
+        },
+    ),
+    "privacy_requests": TableEntry(
+        "id kind received_at due_at done_at",
+        {
+            "subject": Personal(
+                "a keyed digest of who asked, or an order's number", Purpose.RIGHTS, End.REQUEST
+            ),
+            "asked_by": Personal("the person who passed it on", Purpose.RIGHTS, End.REQUEST),
+            "orders": Personal("the numbers of the person's orders", Purpose.RIGHTS, End.REQUEST),
+            "proof": Personal("what was erased or held", Purpose.RIGHTS, End.REQUEST),
+            "sent": Personal("to whom what was sent", Purpose.RIGHTS, End.REQUEST),
+        },
+    ),
     # ours, about people who work here
     "gateway_keys": TableEntry(
         "id key_id role secret_hash created_at valid_until",

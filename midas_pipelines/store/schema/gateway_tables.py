@@ -34,12 +34,7 @@ sa.Index(
     postgresql_where=_PENDING,
     sqlite_where=_PENDING,
 )
-sa.Index(
-    "marketplace_webhooks_subject",
-    marketplace_webhooks.c.subject,
-    postgresql_where=_PENDING,
-    sqlite_where=_PENDING,
-)
+sa.Index("marketplace_webhooks_subject", marketplace_webhooks.c.subject)
 sa.Index(
     "marketplace_webhooks_set_aside",
     marketplace_webhooks.c.id,

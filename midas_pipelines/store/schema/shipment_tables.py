@@ -34,6 +34,7 @@ sa.Index(
     postgresql_where=order_shipments.c.tracking_number.is_not(None),
     sqlite_where=order_shipments.c.tracking_number.is_not(None),
 )
+sa.Index("order_shipments_order", order_shipments.c.order_id)
 sa.Index(
     "order_shipments_untold",
     order_shipments.c.id,
@@ -77,6 +78,7 @@ sa.Index(
     postgresql_where=customer_mails.c.shipment_id.is_(None),
     sqlite_where=customer_mails.c.shipment_id.is_(None),
 )
+sa.Index("customer_mails_order", customer_mails.c.order_id)
 sa.Index(
     "customer_mails_unsent",
     customer_mails.c.id,

@@ -8,6 +8,7 @@ from alembic import op
 from midas_pipelines.store.schema import (  # noqa: F401 - each adds its tables
     alert_tables,
     gateway_tables,
+    privacy_tables,
     rule_tables,
     shipment_tables,
     tables,

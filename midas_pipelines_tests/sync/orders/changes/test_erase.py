@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.webhooks import FinishedWebhook, WebhookOutcome
 from midas_pipelines.store.orders.payload_vault import ENCRYPTED, Vault
+from midas_pipelines.store.privacy.holds import hold_buyer
 from midas_pipelines.store.privacy.register import TABLES, End, ending
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import api_errors, store
@@ -121,6 +122,8 @@ def test_no_column_that_the_register_calls_personal_keeps_a_word(world: World, b
         error = {"endpoint": "/orders/{id}", "item": order, "attempt": 1}
         connection.execute(sa.insert(api_errors).values(error))
         raise_alert(connection, kind="oversold", subject=f"order:{order}", text="")
+        row = desk.order(world, order).id
+        hold_buyer(connection, row, until=datetime.now(UTC), because="", by="anna")
         for table in [*shop.sorted_tables, *store.sorted_tables]:
             for name in ending(table.name, End.CLEARED) | ending(table.name, End.REPLACED):
                 if (table.name, name) not in KEYED:

@@ -1,0 +1,1 @@
+"""Personal data of buyers: erased in time."""

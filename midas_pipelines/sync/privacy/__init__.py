@@ -1,0 +1,1 @@
+"""Erasing buyers in time, and answering a person who asks what is kept."""
