@@ -152,8 +152,10 @@ class Settings(BaseSettings):
     """How long Dagster remembers a run."""
     keep_webhooks_days: int = Field(30, ge=1, le=3650)
     """How long a webhook that is done with is kept; one that is not, for ever."""
-    keep_audit_days: int = Field(400, ge=90, le=3650)
-    """How long the audit log is kept; never under 90 days."""
+    keep_audit_days: int = Field(400, ge=365, le=3650)
+    """How long the audit log is kept; never under 365 days."""
+    actor: str | None = Field(None, max_length=80, pattern=r"^[\w.@:+-]+$")
+    """Who runs the commands, as the audit log names them; unset, the user and host of the operating system."""
     erase_buyers_after_days: str = "30"
     """Days after the delivery (or the end of the order) at which its buyer is erased; others for some sales
     channels, as in 30,ebay=60,shopify=never. Only the word never keeps buyers for ever."""

@@ -14,6 +14,7 @@ from midas_pipelines.errors import ExpectedError
 
 COMMANDS = {
     "alerts": ("midas_pipelines.cli.alerts", "alerts", "List staff alerts, and send those that are due."),
+    "audit": ("midas_pipelines.cli.audit", "audit", "Show who changed what, and verify that log."),
     "conflicts": (
         "midas_pipelines.cli.stock.conflicts",
         "conflicts",

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
@@ -40,7 +41,7 @@ def show_alerts(everything: bool, kind: str | None, as_json: bool) -> None:
         say("No alert is open.")
 
 
-@alerts.command()
+@alerts.command(cls=Changing)
 @json_option
 def send(as_json: bool) -> None:
     """Send the alerts that are due. Exits 1 when a target did not take them; they stay in the outbox."""

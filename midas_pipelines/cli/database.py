@@ -6,9 +6,11 @@ from dataclasses import asdict
 
 import click
 
+from midas_pipelines.cli.audited import command_entry
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.store import migrate
+from midas_pipelines.store.gateway.audit import note_answered
 from midas_pipelines.store.schema import version
 
 
@@ -24,8 +26,11 @@ def db() -> None:
 @json_option
 def upgrade_command(as_json: bool) -> None:
     """Create or renew our tables and triggers. Run twice, it changes nothing."""
-    with shop_database(upgraded=False) as (_, database):
-        _print_version(migrate.upgrade(database), as_json)
+    with shop_database(upgraded=False) as (settings, database):
+        at = migrate.upgrade(database)
+        with database.writing() as connection:
+            note_answered(connection, command_entry(settings, "db upgrade", target=at.current))
+        _print_version(at, as_json)
 
 
 @db.command()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
-from contextlib import suppress
-
 import click
 import sqlalchemy as sa
 
+from midas_pipelines.cli.audited import command_entry
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.store.gateway.audit import AuditEntry, note_answered
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.gateway.audit import note_answered
 from midas_pipelines.store.gateway.keys import (
     Caller,
     Role,
@@ -43,9 +42,9 @@ def create(role: str, name: str, as_json: bool) -> None:
     """Make a key and show it, once; only a hash of it is kept."""
     if not name.isprintable() or not 0 < len(name) <= 100:
         raise click.BadParameter("give 1 to 100 printable characters", param_hint="--name")
-    with shop_database() as (_, database), database.writing() as connection:
+    with shop_database() as (settings, database), database.writing() as connection:
         caller, key = create_key(connection, name=name, role=Role(role))
-        _note(connection, "keys create", caller)
+        _note(connection, settings, "keys create", caller)
     _show(caller, key, as_json)
 
 
@@ -68,9 +67,9 @@ def list_command(as_json: bool) -> None:
 @json_option
 def revoke(key_id: str, as_json: bool) -> None:
     """End a key at once."""
-    with shop_database() as (_, database), database.writing() as connection:
+    with shop_database() as (settings, database), database.writing() as connection:
         caller = revoke_key(connection, key_id)
-        _note(connection, "keys revoke", caller)
+        _note(connection, settings, "keys revoke", caller)
     if as_json:
         print_json({"id": caller.key_id, "name": caller.name, "role": caller.role.value, "state": "revoked"})
     else:
@@ -90,21 +89,15 @@ def revoke(key_id: str, as_json: bool) -> None:
 @json_option
 def rotate(key_id: str, grace_minutes: int, as_json: bool) -> None:
     """Replace a key by a new one of the same name and role, and show that, once."""
-    with shop_database() as (_, database), database.writing() as connection:
+    with shop_database() as (settings, database), database.writing() as connection:
         caller, key = rotate_key(connection, key_id, grace_minutes=grace_minutes)
-        _note(connection, "keys rotate", caller)
+        _note(connection, settings, "keys rotate", caller)
     _show(caller, key, as_json)
 
 
-def _note(connection: sa.Connection, action: str, caller: Caller) -> None:
-    who = "someone"
-    with suppress(OSError, KeyError):  # a user without a name, as in some containers
-        who = getpass.getuser()
+def _note(connection: sa.Connection, settings: Settings, action: str, caller: Caller) -> None:
     detail = {"name": caller.name, "role": caller.role.value}
-    note_answered(
-        connection,
-        AuditEntry(f"command line, {who}"[:120], action, target=caller.key_id, detail=detail, remote="local"),
-    )
+    note_answered(connection, command_entry(settings, action, caller.key_id, detail))
 
 
 def _show(caller: Caller, key: str, as_json: bool) -> None:

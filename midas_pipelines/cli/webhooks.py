@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
@@ -47,7 +48,7 @@ def list_webhooks(state: str, limit: int, as_json: bool) -> None:
     say(f"{left.pending} are waiting, {left.quarantined} are quarantined.")
 
 
-@webhooks.command()
+@webhooks.command(cls=Changing)
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All quarantined events.")
 @json_option

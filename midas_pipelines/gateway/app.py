@@ -14,6 +14,7 @@ from midas_pipelines.gateway.api.auth import bearer
 from midas_pipelines.gateway.api.callers import Callers
 from midas_pipelines.gateway.api.limits import Limits
 from midas_pipelines.gateway.api.openapi import openapi_document
+from midas_pipelines.gateway.api.refusals import Refusals
 from midas_pipelines.gateway.service import Service
 
 DESCRIPTION = """
@@ -39,6 +40,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.callers = Callers(service.settings.gateway_rate)
+    app.state.refusals = Refusals(service.database)
     app.include_router(webhooks.router)
     app.include_router(status_api.router, dependencies=[Depends(bearer)])
     app.include_router(sync.router, dependencies=[Depends(bearer)])
@@ -58,5 +60,6 @@ def create_app(service: Service) -> FastAPI:
         longest_wait=service.settings.gateway_shed_seconds,
         count=count,
         count_refused=lambda reason: service.metrics.refused.labels(reason).inc(),
+        refusals=app.state.refusals,
     )
     return app

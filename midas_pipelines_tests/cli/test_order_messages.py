@@ -30,7 +30,11 @@ def box() -> Iterator[Mailbox]:
 @pytest.fixture
 def settings(settings: dict[str, str], box: Mailbox) -> dict[str, str]:
     """The environment of an operator whose shop writes to its customers."""
-    return settings | {"MIDAS_SMTP_URL": box.url, "MIDAS_MAIL_FROM": "Midas <orders@shop.example>"}
+    return (
+        settings
+        | {"MIDAS_SMTP_URL": box.url, "MIDAS_MAIL_FROM": "Midas <orders@shop.example>"}
+        | {"MIDAS_ACTOR": "ann@desk"}
+    )
 
 
 @pytest.fixture
@@ -100,14 +104,14 @@ def test_each_command_is_named_as_the_cause_of_what_it_did(do: Do, world: World,
     done = _steps(do, sold) - before
     causes = {what: cause for what, cause in done if not what.startswith(("stock", "parcel", "message"))}
     assert causes == {
-        "mapped": "an operator: midas orders map",
-        "partly_shipped": "an operator: midas orders ship",
-        "corrected": "an operator: midas orders ship",
-        "released": "an operator: midas orders return",
-        "dismissed": "an operator: midas orders dismiss",
-        "settled": "an operator: midas orders resolve",
-        "edited": "an operator: midas orders retry",
-        "erased": "an operator: midas orders erase",
+        "mapped": "ann@desk: midas orders map",
+        "partly_shipped": "ann@desk: midas orders ship",
+        "corrected": "ann@desk: midas orders ship",
+        "released": "ann@desk: midas orders return",
+        "dismissed": "ann@desk: midas orders dismiss",
+        "settled": "ann@desk: midas orders resolve",
+        "edited": "ann@desk: midas orders retry",
+        "erased": "ann@desk: midas orders erase",
     }
     assert all(cause for _, cause in done)
 

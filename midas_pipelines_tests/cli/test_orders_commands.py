@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from midas_pipelines.cli import cli
 from midas_pipelines_tests.cli.conftest import Midas
-from midas_pipelines_tests.shop import add_product, rows, run
+from midas_pipelines_tests.shop import add_product, amend, rows
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
@@ -328,7 +328,7 @@ def test_the_year_is_told_where_not_all_is_of_this_one(orders: Command, world: W
     assert f"│ {now:%m-%d} " in orders("show", order_id).output
     assert f"│ {now:%Y-%m-%d} " not in orders("show", order_id).output
     moment = f"{now.year - 1}-12-31 23:59:59.000000"
-    run(world.database, f"UPDATE order_processing_logs SET created_at = '{moment}' WHERE step = 'imported'")
+    amend(world.database, f"UPDATE order_processing_logs SET created_at = '{moment}' WHERE step = 'imported'")
     told = orders("show", order_id).output
     assert f"│ {now.year - 1}-12-31 23:59:59 " in told
     assert f"│ {now:%Y-%m-%d} " in told

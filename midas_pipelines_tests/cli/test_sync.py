@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from midas_pipelines_tests.cli.conftest import Midas
-from midas_pipelines_tests.shop import add_product, rows, run
+from midas_pipelines_tests.shop import add_product, amend, rows
 from midas_pipelines_tests.sync.world import World
 
 
@@ -84,11 +84,11 @@ def test_a_failed_check_is_an_alert_until_it_passes(
     world: World, midas: Midas, settings: dict[str, str]
 ) -> None:
     add_product(world.database, sku="A-1", stock_quantity=3)
-    run(world.database, "UPDATE inventory_changes SET delta = delta + 1")
+    amend(world.database, "UPDATE inventory_changes SET delta = delta + 1")
     assert midas("sync", "inventory", **settings).code == 1
     midas("sync", "orders", **settings)  # has other checks: it leaves that alert alone
     assert [row[0] for row in rows(world.database, OPEN_ALERTS)] == ["inventory_levels:ledger_explains_stock"]
-    run(world.database, "UPDATE inventory_changes SET delta = delta - 1")
+    amend(world.database, "UPDATE inventory_changes SET delta = delta - 1")
     assert midas("sync", "inventory", **settings).code == 0
     assert rows(world.database, OPEN_ALERTS) == []
 

@@ -10,7 +10,7 @@ import pytest
 
 from midas_pipelines.definitions import defs
 from midas_pipelines_tests.defs.conftest import Execute, evaluation
-from midas_pipelines_tests.shop import add_product, add_variant, run
+from midas_pipelines_tests.shop import add_product, add_variant, amend
 from midas_pipelines_tests.sync.world import World
 
 BREAKAGES = {
@@ -59,7 +59,7 @@ COMMANDS = re.compile(r"`midas [a-z]+( [a-z]+)?")
 
 
 def by_sql(statement: str) -> Callable[[World], None]:
-    return lambda world: run(world.database, statement)
+    return lambda world: amend(world.database, statement)
 
 
 def on_4seller(field: str, value: object) -> Callable[[World], None]:

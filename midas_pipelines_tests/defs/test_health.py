@@ -14,7 +14,7 @@ from midas_pipelines.defs.operations.health import failed_checks, health_sensor,
 from midas_pipelines.lib.shards import run_tags
 from midas_pipelines.settings import Settings
 from midas_pipelines_tests.defs.conftest import tick
-from midas_pipelines_tests.shop import add_product, rows, run
+from midas_pipelines_tests.shop import add_product, amend, rows
 from midas_pipelines_tests.sync.world import World
 
 LEDGER = "inventory_levels:ledger_explains_stock"
@@ -31,12 +31,12 @@ def test_a_broken_ledger_is_named_until_it_adds_up_again(environment: World) -> 
             job.execute_in_process(instance=instance, raise_on_error=False, tags=run_tags("inventory_push"))
             return failed_checks(instance, KEYS + UNSEEN)
 
-        run(environment.database, "UPDATE inventory_changes SET delta = delta + 1")
+        amend(environment.database, "UPDATE inventory_changes SET delta = delta + 1")
         failed, unknown = evaluated()
         assert "1 items" in failed[LEDGER]
         assert "A-1" in failed[LEDGER]
         assert unknown == {"order_poll:order_totals_add_up"}
-        run(environment.database, "UPDATE inventory_changes SET delta = delta - 1")
+        amend(environment.database, "UPDATE inventory_changes SET delta = delta - 1")
         assert evaluated()[0] == {}
         longest = {"inventory_levels": timedelta(minutes=6), "order_poll": timedelta(minutes=6)}
         assert late_assets(instance, longest, time.time()) == {}

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
+from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.approved_plan import make_plan
+from midas_pipelines.sync.listings.approved_plan import make_plan, read_plan
 from midas_pipelines.sync.product_sync import mapping_ids
 
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -30,7 +31,16 @@ def sync() -> None:
     """
 
 
-@sync.command()
+class Applying(Changing):
+    """Names the hash of the plan that a person approves."""
+
+    def detail(self, ctx: click.Context) -> dict[str, Any]:
+        """The options, and the plan's hash."""
+        path: Path | None = ctx.params["apply_file"]
+        return super().detail(ctx) | ({"plan": read_plan(path).hash} if path is not None else {})
+
+
+@sync.command(cls=Applying)
 @click.option("--full", is_flag=True, help="Consider every item, not only those that changed.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done and send nothing.")
 @click.option(
@@ -69,7 +79,7 @@ def products(
     _run("incremental_sync", {"changed_listings": config}, "products", PRODUCT_COUNTS, as_json)
 
 
-@sync.command()
+@sync.command(cls=Changing)
 @json_option
 def inventory(as_json: bool) -> None:
     """Push the quantities of items whose stock changed."""
@@ -82,14 +92,14 @@ def inventory(as_json: bool) -> None:
     )
 
 
-@sync.command()
+@sync.command(cls=Changing)
 @json_option
 def orders(as_json: bool) -> None:
     """Import the sales that 4Seller has and the shop has not."""
     _run("order_import", None, "orders", ORDER_COUNTS, as_json)
 
 
-@sync.command()
+@sync.command(cls=Changing)
 @json_option
 def status(as_json: bool) -> None:
     """Sync order statuses, both ways."""

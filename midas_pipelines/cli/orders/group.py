@@ -9,14 +9,12 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
+from midas_pipelines.cli.audited import actor
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.orders.lookup import find_order
-
-BY_HAND = "an operator: midas orders"
-"""The cause of these commands' changes in the order's timeline."""
 
 MOST_UNITS = 2**31 - 1
 
@@ -36,6 +34,11 @@ def orders() -> None:
 
     ID is the marketplace's id, the order number or the shop's own id of an order, in every command.
     """
+
+
+def by_hand(settings: Settings, command: str) -> str:
+    """The cause of a command's changes in the order's timeline: who ran what."""
+    return f"{actor(settings)[:40]}: midas orders {command}"
 
 
 @contextmanager

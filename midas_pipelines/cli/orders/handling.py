@@ -9,8 +9,9 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
+from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.orders.group import (
-    BY_HAND,
+    by_hand,
     line_option,
     opened,
     order_argument,
@@ -32,7 +33,7 @@ from midas_pipelines.sync.orders.stock.release import order_lines, restock_units
 from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
 
 
-@orders.command()
+@orders.command(cls=Changing)
 @order_argument
 @click.option("--carrier", required=True, help="UPS, USPS, FedEx, DHL, or any other name.")
 @click.option("--number", required=True, help="The tracking number as on the label.")
@@ -61,7 +62,7 @@ def ship(
     if replaces and lines:
         raise WrongInput("--replaces corrects a shipment as it is: it takes no --line.")
     with opened(order_id) as (settings, database, row):
-        context = OrderContext(f"{BY_HAND} ship", settings=settings)
+        context = OrderContext(by_hand(settings, "ship"), settings=settings)
         shipment = carriers.tracking(carrier, number, url=url, force=force)
         unpushed = None
         if replaces:
@@ -93,7 +94,7 @@ def _most(database: Database, row: sa.Row[Any]) -> dict[int, int]:
     return {line.line: left_to_ship(line) or line.quantity for line in lines}
 
 
-@orders.command("map")
+@orders.command("map", cls=Changing)
 @order_argument
 @click.option(
     "--line",
@@ -106,12 +107,12 @@ def _most(database: Database, row: sa.Row[Any]) -> dict[int, int]:
 @json_option
 def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
     """Map an unmapped line to an item; its stock is allocated now, once."""
-    with opened(order_id) as (_, database, row):
+    with opened(order_id) as (settings, database, row):
         with database.reading() as connection:
             item = items_by_sku(connection, [sku]).get(sku)
         if item is None:
             raise WrongInput(f"The shop has no item with the SKU {sku}.")
-        done = pending_lines.map_line(database, row.id, number, item, OrderContext(f"{BY_HAND} map"))
+        done = pending_lines.map_line(database, row.id, number, item, OrderContext(by_hand(settings, "map")))
     record = {"order": row.marketplace_order_id, "line": number, "sku": sku, "mapped": done}
     if as_json:
         print_json(record)
@@ -120,7 +121,7 @@ def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
         say(f"Order {row.marketplace_order_id}: line {number} {result}.")
 
 
-@orders.command("return")
+@orders.command("return", cls=Changing)
 @order_argument
 @line_option
 @json_option
@@ -129,7 +130,7 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
 
     A refund without a return needs no command: it puts nothing back.
     """
-    with opened(order_id) as (_, database, found), database.writing() as connection:
+    with opened(order_id) as (settings, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
         whole = is_fully_shipped(connection, row, order_status(connection, row.local_order_id))
         left = {line.line: away(line, all_shipped=whole) for line in order_lines(connection, row.id)}
@@ -137,7 +138,7 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
         for number, count in (units or {}).items():
             if count > left[number]:
                 raise WrongInput(f"Line {number} has {left[number]} units that have left and not come back.")
-        context = OrderContext(f"{BY_HAND} return")
+        context = OrderContext(by_hand(settings, "return"))
         back = restock_units(connection, row, "returned", context, units=units, all_shipped=whole)
     if as_json:
         print_json({"order": row.marketplace_order_id, "units": back})

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.orders.group import opened, order_argument, orders
 from midas_pipelines.cli.printing import json_option, print_json, print_table
@@ -72,7 +73,7 @@ def show_order(order_id: str, as_json: bool) -> None:
         _print_timeline(timeline)
 
 
-@orders.command()
+@orders.command(cls=Changing)
 @click.option(
     "--send-again", is_flag=True, help="Send those that were given up, or may have been sent, again."
 )

@@ -6,8 +6,9 @@ import asyncio
 
 import click
 
+from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.orders.group import BY_HAND, opened, order_argument, orders
+from midas_pipelines.cli.orders.group import by_hand, opened, order_argument, orders
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import clean, say
 from midas_pipelines.errors import WrongInput
@@ -18,7 +19,7 @@ from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
 from midas_pipelines.sync.privacy.due import erase_order
 
 
-@orders.command()
+@orders.command(cls=Changing)
 @order_argument
 @click.option(
     "--as",
@@ -39,7 +40,7 @@ def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
         raise WrongInput("--restock goes with --as cancelled.")
     with opened(order_id) as (settings, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
-        context = OrderContext(f"{BY_HAND} resolve", settings=settings)
+        context = OrderContext(by_hand(settings, "resolve"), settings=settings)
         conflicts.resolve_conflict(connection, row, decision, context, restock=restock)
     if as_json:
         print_json({"order": row.marketplace_order_id, "settled": decision, "restock": restock})
@@ -47,7 +48,7 @@ def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
         say(f"Order {row.marketplace_order_id} counts as {decision}.")
 
 
-@orders.command("dismiss")
+@orders.command("dismiss", cls=Changing)
 @order_argument
 @json_option
 def dismiss_(order_id: str, as_json: bool) -> None:
@@ -55,16 +56,16 @@ def dismiss_(order_id: str, as_json: bool) -> None:
 
     A quarantined order stays on record and is retried only by `midas orders retry`.
     """
-    with opened(order_id) as (_, database, found), database.writing() as connection:
+    with opened(order_id) as (settings, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
-        seen = dismiss(connection, row, OrderContext(f"{BY_HAND} dismiss"))
+        seen = dismiss(connection, row, OrderContext(by_hand(settings, "dismiss")))
     if as_json:
         print_json({"order": row.marketplace_order_id, "dismissed": seen})
     else:
         say(f"Order {row.marketplace_order_id}: {', '.join(seen)} dismissed.")
 
 
-@orders.command()
+@orders.command(cls=Changing)
 @order_argument
 @click.option(
     "--mail", is_flag=True, help="Also send messages again that were given up, or may have gone out."
@@ -77,7 +78,7 @@ def retry(order_id: str, mail: bool, as_json: bool) -> None:
     """
     with shop_database() as (settings, database):
         settings.channel()
-        context = SyncContext(settings, database, run_id=f"{BY_HAND} retry")
+        context = SyncContext(settings, database, run_id=by_hand(settings, "retry"))
         done = asyncio.run(retry_order(context, order_id, mail=mail))
     if as_json:
         print_json(vars(done))
@@ -99,7 +100,7 @@ def _summary(done: Retried) -> str:
     return f"Order {done.order}: {news}; {'; '.join(left) or 'nothing is open on it'}."
 
 
-@orders.command()
+@orders.command(cls=Changing)
 @order_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
@@ -112,7 +113,7 @@ def erase(order_id: str, yes: bool, as_json: bool) -> None:
         if not yes and not as_json:
             order = clean(found.marketplace_order_id)
             click.confirm(f"Erase the buyer of order {order} for good?", abort=True)
-        erase_order(database, found.id, OrderContext(f"{BY_HAND} erase"))
+        erase_order(database, found.id, OrderContext(by_hand(settings, "erase")))
     if as_json:
         print_json({"order": found.marketplace_order_id, "erased": True})
     else:

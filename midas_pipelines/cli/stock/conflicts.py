@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from typing import TypeVar
 
 import click
 
+from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
@@ -63,7 +63,7 @@ def show_conflicts(conflict_id: int, as_json: bool) -> None:
         )
 
 
-@conflicts.command("resolve")
+@conflicts.command("resolve", cls=Changing)
 @click.argument("conflict_id", type=CONFLICT_ID, metavar="ID")
 @click.option("--take", type=click.Choice(SIDES), required=True, help="Whose value counts.")
 @json_option
@@ -74,14 +74,14 @@ def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
     item is deleted from 4Seller with `--take shop` and left alone with `--take marketplace`.
     """
     with shop_database() as (settings, database):
-        done = asyncio.run(resolve(_context(settings, database), conflict_id, take, getpass.getuser()))
+        done = asyncio.run(resolve(_context(settings, database), conflict_id, take, actor(settings)))
     if as_json:
         print_json(done)
     else:
         say(f"Conflict {conflict_id} is resolved: the {take}'s {done.get('field')} counts.")
 
 
-@conflicts.command()
+@conflicts.command(cls=Changing)
 @click.argument("sku")
 @click.argument("field", type=click.Choice(FIELDS))
 @json_option
@@ -96,7 +96,7 @@ def pin(sku: str, field: str, as_json: bool) -> None:
         say(f"{sku}: {field} stays {value} on 4Seller until `midas conflicts release {sku} {field}`.")
 
 
-@conflicts.command("release")
+@conflicts.command("release", cls=Changing)
 @click.argument("sku")
 @click.argument("field", type=click.Choice((*FIELDS, "listing")), required=False)
 @json_option

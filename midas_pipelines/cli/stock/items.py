@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
@@ -32,7 +33,7 @@ def list_items(as_json: bool) -> None:
         say("No item is quarantined or backing off.")
 
 
-@items.command()
+@items.command(cls=Changing)
 @click.argument("skus", nargs=-1, metavar="[SKU]...")
 @click.option("--all", "every", is_flag=True, help="Every item that waits.")
 @json_option
@@ -53,7 +54,7 @@ def retry(skus: tuple[str, ...], every: bool, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-@items.command()
+@items.command(cls=Changing)
 @click.argument("sku")
 @click.argument("hub_sku")
 def link(sku: str, hub_sku: str) -> None:
@@ -72,7 +73,7 @@ def link(sku: str, hub_sku: str) -> None:
     say(f"{hub_sku} means {sku} from now on; {mapped} waiting lines were mapped.")
 
 
-@items.command()
+@items.command(cls=Changing)
 @click.argument("hub_sku")
 def unlink(hub_sku: str) -> None:
     """Remove the link of HUB_SKU; mapped orders stay mapped."""

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table
 from midas_pipelines.cli.terminal import say
@@ -25,7 +26,7 @@ COUNTS = (
 )
 
 
-@click.command()
+@click.command(cls=Changing)
 @json_option
 def reconcile(as_json: bool) -> None:
     """Read every listing back, compare it with the shop, and resolve differences by policy.

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
+from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.store.stock.rule_changes import list_rules
+from midas_pipelines.store.stock.rule_changes import list_rules, rules_history
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES
-from midas_pipelines.sync.rules.edit import CHANNELS, clear_rule, explain_rule, set_rule
+from midas_pipelines.sync.rules.edit import CHANNELS, clear_rule, explain_rule, find_scope, set_rule
 from midas_pipelines.sync.rules.simulate import simulate
 
 MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
@@ -80,7 +81,24 @@ def show_rules(channel: str | None, as_json: bool) -> None:
         say("No rules: every channel shows what is on hand.")
 
 
-@rules.command("set")
+@rules.command("history")
+@click.option("--sku", help="Only the rules of this item.")
+@click.option("--category", metavar="SLUG", help="Only the rules of this category.")
+@json_option
+def show_history(sku: str | None, category: str | None, as_json: bool) -> None:
+    """What each rule said, from when until when, and who set it; the newest first."""
+    with shop_database() as (_, database), database.reading() as connection:
+        scope = find_scope(connection, sku=sku, category=category) if sku or category else None
+        found = rules_history(connection, scope)
+    if as_json:
+        print_json({"history": found})
+    elif found:
+        print_table("Rules over time", [_past(row) for row in found])
+    else:
+        say("No rule was ever set.")
+
+
+@rules.command("set", cls=Changing)
 @_scope
 @_quantities
 @click.option("--exclude/--include", default=None, help="Never list it here, or list it after all.")
@@ -108,7 +126,7 @@ def put(
     **values: Any,
 ) -> None:
     """Set fields of a rule; the others stay. The items it touches are pushed by the next sync."""
-    with shop_database() as (_, database):
+    with shop_database() as (settings, database):
         marked = set_rule(
             database,
             values,
@@ -117,6 +135,7 @@ def put(
             category=category,
             valid_from=_utc(valid_from),
             valid_until=_utc(valid_until),
+            by=actor(settings),
         )
     if as_json:
         print_json({"set": True, "items_marked": marked})
@@ -124,13 +143,13 @@ def put(
         say(f"Set. {marked} items will be checked again by the next sync.")
 
 
-@rules.command()
+@rules.command(cls=Changing)
 @_scope
 @json_option
 def clear(channel: str, sku: str | None, category: str | None, as_json: bool) -> None:
     """Remove the rules of exactly this scope."""
-    with shop_database() as (_, database):
-        gone = clear_rule(database, channel=channel, sku=sku, category=category)
+    with shop_database() as (settings, database):
+        gone = clear_rule(database, channel=channel, sku=sku, category=category, by=actor(settings))
     if as_json:
         print_json({"cleared": gone})
     else:
@@ -190,6 +209,17 @@ def _row(rule: dict[str, Any]) -> dict[str, Any]:
     shown["from"] = None if rule["valid_from"] == BEGINNING else f"{rule['valid_from']:%Y-%m-%d %H:%M}"
     shown["until"] = f"{rule['valid_until']:%Y-%m-%d %H:%M}" if rule["valid_until"] else None
     return shown
+
+
+def _past(row: dict[str, Any]) -> dict[str, Any]:
+    narrow = [
+        f"{name} {row[f'{name}_id']}" for name in ("category", "product", "variant") if row[f"{name}_id"]
+    ]
+    said = ", ".join(f"{name} {value}" for name, value in (row["said"] or {}).items())
+    until = f"{row['changed_until']:%Y-%m-%d %H:%M:%S}" if row["changed_until"] else ""
+    scope = " ".join([row["channel"], *narrow])
+    times = {"from": f"{row['changed_at']:%Y-%m-%d %H:%M:%S}", "until": until}
+    return times | {"scope": scope, "rule": said or "removed", "by": row["changed_by"]}
 
 
 def _even(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, get_type_hints
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from pydantic import BaseModel
 
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.fourseller.http.answers import read_json
@@ -16,7 +17,7 @@ from midas_pipelines.gateway.api.callers import Callers
 from midas_pipelines.gateway.api.limits import address_of_caller, key_of
 from midas_pipelines.gateway.api.problems import status_of
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.audit import AuditEntry, note_answered, note_asked
+from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered, note_asked
 from midas_pipelines.store.gateway.keys import Caller, Role, find_caller
 
 PREFIX = "/api/marketplace"
@@ -40,27 +41,6 @@ ROLES: dict[tuple[str, str], Role | None] = {
 """The role that each endpoint needs; None for one that needs no key."""
 
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-NOTED = frozenset(
-    {
-        "mode",
-        "skus",
-        "dry_run",
-        "status",
-        "shipment",
-        "carrier",
-        "number",
-        "url",
-        "lines",
-        "line",
-        "quantity",
-        "force",
-    }
-)
-"""The fields of a request that the audit log keeps: those of its model. Any other could name a person."""
-
-MOST_NOTED = 50
-LONGEST_NOTED = 200
-
 bearer = HTTPBearer(auto_error=False, description="A key made by `midas keys create`.")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -72,24 +52,24 @@ class GuardedRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """The endpoint behind its guard."""
         handler = super().get_route_handler()
-        path = self.path
+        path, model = self.path, _body_model(self.endpoint)
 
         async def guarded(request: Request) -> Response:
             needed = ROLES[request.method, path]
             database: Database = request.app.state.service.database
             if needed is None:
                 return await handler(request)
-            caller = await _caller(request, database, needed)
+            caller = await _caller(request, database, needed, path)
             if request.method not in CHANGES:
                 return await handler(request)
-            entry = _audit_entry(request, path, caller, await request.body())
+            entry = _audit_entry(request, path, caller, _noted(await request.body(), model))
             return await _audited(database, entry, handler, request)
 
         return guarded
 
 
-async def _caller(request: Request, database: Database, needed: Role) -> Caller:
-    """The caller by the call's key; counts valid and refused keys."""
+async def _caller(request: Request, database: Database, needed: Role, path: str) -> Caller:
+    """The caller by the call's key; counts valid and refused keys, and leaves a row in the audit log of who was refused."""
     key = key_of(request.headers.get("authorization", ""))
     callers: Callers = request.app.state.callers
     try:
@@ -97,13 +77,19 @@ async def _caller(request: Request, database: Database, needed: Role) -> Caller:
     except CallRefused:
         callers.refused(address_of_caller(request.scope), key)
         request.app.state.service.metrics.refused.labels("key").inc()
+        await _note_refused(request, path, Caller("none", "no valid key", Role.VIEWER), 401)
         raise
     callers.admitted(key, caller.key_id)
     if not caller.role.covers(needed):
+        await _note_refused(request, path, caller, 403)
         raise CallRefused(
             403, f"This needs the role {needed.value}; the key {caller.name} is {caller.role.value}."
         )
     return caller
+
+
+async def _note_refused(request: Request, path: str, caller: Caller, status: int) -> None:
+    await request.app.state.refusals.note(_audit_entry(request, path, caller), status)
 
 
 def _admit(database: Database, key: str) -> Caller:
@@ -116,33 +102,37 @@ def _admit(database: Database, key: str) -> Caller:
     return caller
 
 
-def _audit_entry(request: Request, path: str, caller: Caller, body: bytes) -> AuditEntry:
+def _audit_entry(
+    request: Request, path: str, caller: Caller, detail: dict[str, Any] | None = None
+) -> AuditEntry:
     return AuditEntry(
-        actor=f"{caller.key_id} {caller.name}"[:120],
+        actor=f"{caller.key_id} {caller.name}",
         role=caller.role.value,
-        action=f"{request.method} {path}"[:100],
-        target=request.url.path.replace("\x00", "")[:250],
-        detail={"body": _noted(body)} if body else None,
+        action=f"{request.method} {path}",
+        target="/".join(str(kept(part)) if part else part for part in request.url.path.split("/"))[:250],
+        detail=detail,
         remote=request.client.host[:64] if request.client else None,
         request_id=request.state.request_id,
     )
 
 
-def _noted(body: bytes) -> Any:
-    """What the audit log keeps of a body; None of one that is no JSON object."""
-    try:
-        value = read_json(body)
-    except ValueError:
+def _body_model(endpoint: Callable[..., Any]) -> type[BaseModel] | None:
+    """The model of an endpoint's body, if it has one."""
+    hints = get_type_hints(endpoint)
+    hints.pop("return", None)
+    models = [kind for kind in hints.values() if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return models[0] if models else None
+
+
+def _noted(body: bytes, model: type[BaseModel] | None) -> dict[str, Any] | None:
+    """What the audit log keeps of a body: the fields of a valid one; of a refused one only that it is no valid one."""
+    if not body:
         return None
-    return _kept(value) if isinstance(value, dict) else None
-
-
-def _kept(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _kept(part) for name, part in value.items() if name in NOTED}
-    if isinstance(value, list):
-        return [_kept(part) for part in value[:MOST_NOTED]]
-    return value[:LONGEST_NOTED] if isinstance(value, str) else value
+    try:
+        valid = model.model_validate(read_json(body)) if model is not None else None
+    except ValueError:
+        return {"body": "not valid"}
+    return {"body": kept(valid.model_dump(mode="json", exclude_unset=True))} if valid is not None else None
 
 
 async def _audited(database: Database, entry: AuditEntry, handler: Handler, request: Request) -> Response:

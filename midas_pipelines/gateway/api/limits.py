@@ -16,7 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.callers import Callers, Remarks
 from midas_pipelines.gateway.api.problems import problem
+from midas_pipelines.gateway.api.refusals import Refusals
 from midas_pipelines.gateway.signatures import BadSignature, Verifier
+from midas_pipelines.store.gateway.audit import AuditEntry
 
 SENSIBLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 BODY_SECONDS = 10.0
@@ -41,6 +43,7 @@ class Limits:
         longest_wait: seconds; while a webhook waits longer to be stored, new calls are answered 503.
         count: called for each answered call: method, route, status, seconds.
         count_refused: called with the reason of each call refused here.
+        refusals: writes forged webhooks into the audit log.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Limits:
         longest_wait: float,
         count: Count,
         count_refused: Callable[[str], None],
+        refusals: Refusals,
     ) -> None:
         self._app = app
         self._callers = callers
@@ -61,6 +65,7 @@ class Limits:
         self._longest_wait = longest_wait
         self._count = count
         self._count_refused = count_refused
+        self._refusals = refusals
         self._remarks = Remarks()
         self._under_way = 0
         self._webhooks: dict[int, float] = {}  # since when each one waits, the oldest first
@@ -105,6 +110,10 @@ class Limits:
             if scope["path"] not in PROBES:
                 self._shed()
         except CallRefused as why:
+            if is_webhook and why.http_status == 401:
+                actor, remote = "a webhook that is not signed", address_of_caller(scope)[:64]
+                entry = AuditEntry(actor, f"POST {WEBHOOKS}", remote=remote, request_id=request_id)
+                await self._refusals.note(entry, 401)
             await problem(why.http_status, str(why), request_id, headers=why.headers)(scope, receive, send)
             return
         self._under_way += 1

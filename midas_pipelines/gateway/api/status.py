@@ -86,7 +86,7 @@ class Alive(BaseModel):
 
 
 class AuditRow(BaseModel):
-    """One request, or its answer."""
+    """One request or its answer, a command, or who was not let in."""
 
     at: datetime
     event: str

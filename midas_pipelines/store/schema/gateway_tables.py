@@ -54,13 +54,13 @@ gateway_keys = sa.Table(
     sa.Column("valid_until", UtcDateTime),  # revoked, or replaced and in its last minutes
 )
 
-# Append-only: a trigger refuses to change or delete a row.
+# Append-only: a trigger refuses to change or delete a row, and each row carries the hash of the one before.
 gateway_audit = sa.Table(
     "gateway_audit",
     store,
     sa.Column("id", BigId, primary_key=True),
     sa.Column("at", UtcDateTime, nullable=False, server_default=utc_now()),
-    sa.Column("event", sa.String(10), nullable=False),  # asked, before anything is done; answered, after it
+    sa.Column("event", sa.String(10), nullable=False),  # asked: before anything is done; answered; refused
     sa.Column("actor", sa.String(120), nullable=False),  # key id and name, or the person at the command line
     sa.Column("role", sa.String(20)),
     sa.Column("action", sa.String(100), nullable=False),
@@ -69,5 +69,17 @@ gateway_audit = sa.Table(
     sa.Column("status", sa.Integer),
     sa.Column("remote", sa.String(64)),
     sa.Column("request_id", sa.String(64)),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
 )
 sa.Index("gateway_audit_when", gateway_audit.c.at)
+
+# One row: the two ends of the chain of hashes. Whoever adds a row to the audit log locks it.
+gateway_audit_head = sa.Table(
+    "gateway_audit_head",
+    store,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),  # always 1
+    sa.Column("start_hash", sa.String(64), nullable=False),  # of the last row that retention deleted
+    sa.Column("last_id", BigId, nullable=False),
+    sa.Column("last_hash", sa.String(64), nullable=False),
+)

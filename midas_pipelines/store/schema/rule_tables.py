@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema.tables import BigId, store
+from midas_pipelines.storefront.schema import Json
 from midas_pipelines.storefront.types import Money, UtcDateTime, Words, utc_now
 
 # One row per scope and start: a whole channel, a category (with those below it) or an item. An empty field says nothing.
@@ -42,6 +43,22 @@ sa.Index(
     unique=True,
 )
 sa.Index("channel_rules_item", channel_rules.c.product_id)
+
+# What each rule said, from `changed_at` to the next row of the same scope and start; added by put_rule and drop_rules.
+rule_history = sa.Table(
+    "channel_rule_history",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("changed_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("changed_by", Words(120), nullable=False),
+    sa.Column("channel", sa.String(20), nullable=False),
+    sa.Column("category_id", sa.Integer),
+    sa.Column("product_id", sa.Integer),
+    sa.Column("variant_id", sa.Integer),
+    sa.Column("valid_from", UtcDateTime, nullable=False),
+    sa.Column("valid_until", UtcDateTime),
+    sa.Column("said", Json),  # the fields that are set; null where the rule was removed
+)
 
 # From `due_at` on, the items of the scope have to be looked at again; the row goes when they are marked dirty.
 rule_agenda = sa.Table(

@@ -13,7 +13,7 @@ import hashlib
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema import shipment_triggers, wake_triggers
+from midas_pipelines.store.schema import guard_triggers, shipment_triggers, wake_triggers
 from midas_pipelines.store.schema.tables import cursors, inventory_changes
 from midas_pipelines.store.schema.tables import mappings as mappings_table
 from midas_pipelines.storefront.schema import missing_tables
@@ -21,6 +21,8 @@ from midas_pipelines.storefront.types import SQLITE_NOW
 
 MAPPINGS = mappings_table.name
 LEDGER = inventory_changes.name
+OURS = (wake_triggers, shipment_triggers, guard_triggers)
+"""The triggers on our own tables."""
 
 
 def install(connection: sa.Connection) -> bool:
@@ -32,7 +34,7 @@ def install(connection: sa.Connection) -> bool:
     if missing_tables(connection):
         return False
     statements = _postgresql(connection) if connection.dialect.name == "postgresql" else _sqlite()
-    for ours in (wake_triggers, shipment_triggers):
+    for ours in OURS:
         statements += ours.statements(connection.dialect.name)
     digest = hashlib.sha256("\n".join(statements).encode()).hexdigest()
     recorded = connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == "triggers"))
@@ -54,10 +56,10 @@ def missing_triggers(connection: sa.Connection) -> list[str]:
             "JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = current_schema() AND starts_with(tgname, 'midas_') AND tgenabled <> 'D'"
         )
-        wanted = [*POSTGRESQL_TRIGGERS, *wake_triggers.POSTGRESQL, *shipment_triggers.POSTGRESQL]
+        wanted = [*POSTGRESQL_TRIGGERS, *(name for ours in OURS for name in ours.POSTGRESQL)]
     else:
         query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-        wanted = [*SQLITE_TRIGGERS, *wake_triggers.SQLITE, *shipment_triggers.SQLITE]
+        wanted = [*SQLITE_TRIGGERS, *(name for ours in OURS for name in ours.SQLITE)]
     present = {row[0] for row in connection.exec_driver_sql(query)}
     return [name for name in wanted if name not in present]
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import mark_dirty
-from midas_pipelines.store.schema.rule_tables import channel_rules, rule_agenda
+from midas_pipelines.store.schema.rule_tables import channel_rules, rule_agenda, rule_history
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES, Scope
 from midas_pipelines.storefront.schema import categories, product_variants, products
@@ -33,10 +33,11 @@ def put_rule(
     channel: str = FOURSELLER,
     valid_from: datetime = BEGINNING,
     valid_until: datetime | None = None,
+    by: str = "unknown",
 ) -> int:
     """Sets these fields of the scope's rule, keeping its others and its end, and puts its items on the agenda.
 
-    Nothing of an ended rule is kept.
+    Nothing of an ended rule is kept. `by` is who set it, for the history.
     """
     same = sa.and_(
         channel_rules.c.channel == channel,
@@ -60,16 +61,49 @@ def put_rule(
         whole = (EMPTY if row.ended else {}) | given
         connection.execute(sa.update(channel_rules).where(channel_rules.c.id == row_id).values(whole))
     _put_on_agenda(connection, scope, valid_from, valid_until)
+    _remember(connection, channel_rules.c.id == row_id, by)
     return int(row_id)
 
 
-def drop_rules(connection: sa.Connection, scope: Scope, *, channel: str = FOURSELLER) -> int:
-    """Removes every rule of exactly this scope; returns how many there were."""
+def drop_rules(
+    connection: sa.Connection, scope: Scope, *, channel: str = FOURSELLER, by: str = "unknown"
+) -> int:
+    """Removes every rule of exactly this scope; returns how many there were. `by` is who did, for the history."""
     same = sa.and_(channel_rules.c.channel == channel, scope.matches(channel_rules))
+    _remember(connection, same, by, removed=True)
     gone = connection.execute(sa.delete(channel_rules).where(same)).rowcount
     if gone:
         _put_on_agenda(connection, scope)
     return gone
+
+
+def _remember(
+    connection: sa.Connection, which: sa.ColumnElement[bool], by: str, *, removed: bool = False
+) -> None:
+    """Adds what these rules say now, or that they are removed, to the history."""
+    for row in connection.execute(sa.select(channel_rules).where(which)).mappings():
+        said = {
+            name: row[name] if isinstance(row[name], int) else str(row[name])
+            for name in EMPTY
+            if name != "valid_until" and row[name] is not None
+        }
+        scope = {name: row[name] for name in ("channel", "category_id", "product_id", "variant_id")}
+        dates = {"valid_from": row["valid_from"], "valid_until": row["valid_until"]}
+        given = {"changed_by": by, "said": sa.null() if removed else said}
+        connection.execute(sa.insert(rule_history).values(scope | dates | given))
+
+
+def rules_history(connection: sa.Connection, scope: Scope | None = None) -> list[dict[str, Any]]:
+    """What each rule said, from when until when, and who set it; the newest first, of one scope or of all."""
+    rule = rule_history.c
+    same = (rule.channel, sa.func.coalesce(rule.category_id, 0), sa.func.coalesce(rule.product_id, 0))
+    until = sa.func.lead(rule.changed_at).over(
+        partition_by=(*same, sa.func.coalesce(rule.variant_id, 0), rule.valid_from), order_by=rule.id
+    )
+    query = sa.select(rule_history, until.label("changed_until")).order_by(rule.id.desc())
+    if scope is not None:
+        query = query.where(scope.matches(rule_history))
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _put_on_agenda(connection: sa.Connection, scope: Scope, *moments: datetime | None) -> None:

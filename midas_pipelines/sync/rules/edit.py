@@ -49,6 +49,7 @@ def set_rule(
     category: str | None = None,
     valid_from: datetime | None = None,
     valid_until: datetime | None = None,
+    by: str = "unknown",
 ) -> int:
     """Sets fields of a rule and marks dirty the items it touches; returns how many those are now.
 
@@ -57,6 +58,7 @@ def set_rule(
         values: the fields to set, as in `channel_rules`; None leaves a field as it is.
         channel, sku, category: the scope.
         valid_from, valid_until: when it holds, in UTC; outside of that the rule is as if it were not there.
+        by: who sets it, for the history.
 
     Raises:
         BadRule: with a sentence.
@@ -68,17 +70,22 @@ def set_rule(
     with database.writing() as connection:
         scope = find_scope(connection, sku=sku, category=category)
         start = valid_from or BEGINNING
-        put_rule(connection, scope, given, channel=channel, valid_from=start, valid_until=valid_until)
+        put_rule(connection, scope, given, channel=channel, valid_from=start, valid_until=valid_until, by=by)
     return mark_rules_due(database)
 
 
 def clear_rule(
-    database: Database, *, channel: str = FOURSELLER, sku: str | None = None, category: str | None = None
+    database: Database,
+    *,
+    channel: str = FOURSELLER,
+    sku: str | None = None,
+    category: str | None = None,
+    by: str = "unknown",
 ) -> int:
     """Removes the rules of exactly that scope, marks its items dirty, and returns how many rules there were."""
     with database.writing() as connection:
         scope = find_scope(connection, sku=sku, category=category)
-        gone = drop_rules(connection, scope, channel=channel)
+        gone = drop_rules(connection, scope, channel=channel, by=by)
     if gone:
         mark_rules_due(database)
     return gone

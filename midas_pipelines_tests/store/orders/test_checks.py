@@ -21,7 +21,7 @@ from midas_pipelines.store.orders.checks import (
 from midas_pipelines.sync.orders.intake.poll import Window
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.retry import dismiss
-from midas_pipelines_tests.shop import add_order, add_product, run, value
+from midas_pipelines_tests.shop import add_order, add_product, amend, run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
@@ -143,7 +143,7 @@ def test_who_breaks_a_row_is_found_and_the_order_named(world: World, sold: list[
     "change", ["DELETE FROM inventory_changes", "UPDATE inventory_changes SET delta = delta - 1"]
 )
 def test_a_ledger_row_that_is_lost_or_changed_is_found(world: World, sold: list[str], change: str) -> None:
-    run(world.database, f"{change} WHERE reference = :name", name=f"fourseller:{sold[1]}:1")
+    amend(world.database, f"{change} WHERE reference = 'fourseller:{sold[1]}:1'")
     assert failed(world) == {"deductions": {sold[1]}}
     (row,) = unexplained_deductions(world.database)
     assert (row["line"], row["sku"], row["sold"], row["line_holds"]) == (1, "B", 3, 3)

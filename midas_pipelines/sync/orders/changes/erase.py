@@ -16,6 +16,7 @@ from midas_pipelines.store.gateway.webhooks import empty_finished
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
 from midas_pipelines.store.privacy.register import End, ending
 from midas_pipelines.store.schema.alert_tables import alerts
+from midas_pipelines.store.schema.guard_triggers import amending
 from midas_pipelines.store.schema.privacy_tables import buyer_holds
 from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import (
@@ -89,7 +90,8 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
         (buyer_holds, buyer_holds.c.order_id == order.id),
     ):
         texts = ending(table.name, End.CLEARED)
-        connection.execute(sa.update(table).where(mine).values(dict.fromkeys(texts)))
+        with amending(connection):
+            connection.execute(sa.update(table).where(mine).values(dict.fromkeys(texts)))
     unsent = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
     connection.execute(sa.update(customer_mails).where(unsent).values(state="dropped"))
     match_mail_alerts(connection)
