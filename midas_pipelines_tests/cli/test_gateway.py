@@ -19,7 +19,7 @@ def test_a_key_is_made_rotated_and_revoked(midas: Midas, settings: dict[str, str
     assert [row["state"] for row in listed.json["keys"]] == ["revoked", "revoked"]
     assert made["key"].split("_", 2)[2] not in listed.output
     deeds = [row.action for row in rows(world.database, "SELECT action FROM gateway_audit ORDER BY id")]
-    assert deeds == ["keys create", "keys rotate", "keys revoke"]
+    assert deeds == ["midas keys create", "midas keys rotate", "midas keys revoke"]
 
 
 def test_webhooks_are_listed_and_replayed(midas: Midas, settings: dict[str, str], world: World) -> None:

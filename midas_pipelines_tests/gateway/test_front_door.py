@@ -8,6 +8,7 @@ import itertools
 import secrets
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from pydantic import SecretStr
@@ -232,6 +233,7 @@ def test_while_a_webhook_waits_too_long_to_be_stored_the_next_calls_are_answered
             longest_wait=0.0,
             count=lambda *_: None,
             count_refused=lambda _: None,
+            refusals=Mock(),
         )
 
         async def one() -> None:

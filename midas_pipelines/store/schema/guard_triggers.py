@@ -65,7 +65,7 @@ POSTGRESQL = {name: body for table in GUARDED for name, body in _postgresql(tabl
 SQLITE = {name: body for table in GUARDED for name, body in _sqlite(table).items()}
 
 
-def statements(dialect: str) -> list[str]:
+def guards(dialect: str) -> list[str]:
     """Statements that install them; safe to repeat."""
     if dialect == "postgresql":
         made = [f"CREATE OR REPLACE TRIGGER {name} {body}" for name, body in POSTGRESQL.items()]

@@ -14,6 +14,7 @@ import hashlib
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema import guard_triggers, shipment_triggers, wake_triggers
+from midas_pipelines.store.schema.guard_triggers import guards
 from midas_pipelines.store.schema.tables import cursors, inventory_changes
 from midas_pipelines.store.schema.tables import mappings as mappings_table
 from midas_pipelines.storefront.schema import missing_tables
@@ -34,8 +35,8 @@ def install(connection: sa.Connection) -> bool:
     if missing_tables(connection):
         return False
     statements = _postgresql(connection) if connection.dialect.name == "postgresql" else _sqlite()
-    for ours in OURS:
-        statements += ours.statements(connection.dialect.name)
+    kind = connection.dialect.name
+    statements += wake_triggers.statements(kind) + shipment_triggers.statements(kind) + guards(kind)
     digest = hashlib.sha256("\n".join(statements).encode()).hexdigest()
     recorded = connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == "triggers"))
     if recorded == digest and not missing_triggers(connection):

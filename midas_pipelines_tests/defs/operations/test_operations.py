@@ -130,7 +130,11 @@ def test_a_file_on_this_machine_is_named_in_dagster_dev_alone(
 def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
     old = datetime.now(UTC) - timedelta(days=500)
     with environment.database.writing() as connection:
-        connection.execute(sa.insert(gateway_audit).values(at=old, event="asked", actor="x", action="POST"))
+        connection.execute(
+            sa.insert(gateway_audit).values(
+                at=old, event="asked", actor="x", action="POST", previous="0", hash="0"
+            )
+        )
         event = {"webhook_id": "x", "type": "order.created", "payload": "-"}
         ended = {"processed_at": old, "outcome": "applied"}
         connection.execute(sa.insert(marketplace_webhooks).values(event | ended))
