@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
@@ -62,13 +63,13 @@ def due_weeks(as_json: bool) -> None:
     )
 
 
-@privacy.command("erase-due")
+@privacy.command("erase-due", cls=Changing)
 @json_option
 def erase_due(as_json: bool) -> None:
     """Erase every buyer whose time has come, as the workflow buyer_erasure does each night."""
     with shop_database() as (settings, database):
         report = erase_due_buyers(
-            SyncContext(settings, database, run_id="an operator: midas privacy erase-due")
+            SyncContext(settings, database, run_id=f"{actor(settings)[:40]}: midas privacy erase-due")
         )
     if as_json:
         print_json(vars(report))

@@ -15,7 +15,7 @@ from midas_pipelines_tests.sync.world import World
 
 LOOKS = set(
     """alerts list|audit list|audit verify|conflicts list|conflicts show|db current|explain|items list|items show|keys list
-    orders list|orders show|rules explain|rules history|rules list|rules simulate|settings|status|stock low|stock movers
+    orders list|orders show|privacy due|privacy register|rules explain|rules history|rules list|rules simulate|settings|status|stock low|stock movers
     webhooks list|workflows""".replace("\n", "|")
     .replace("    ", "")
     .split("|")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime
 
 import click
 
-from midas_pipelines.cli.orders.group import BY_HAND, opened, order_argument, orders
+from midas_pipelines.cli.audited import Changing, actor
+from midas_pipelines.cli.orders.group import by_hand, opened, order_argument, orders
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.errors import WrongInput
@@ -15,7 +15,7 @@ from midas_pipelines.store.privacy.holds import hold_buyer, release_hold
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 
 
-@orders.command()
+@orders.command(cls=Changing)
 @order_argument
 @click.option(
     "--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The day on which the hold ends."
@@ -29,13 +29,13 @@ def hold(order_id: str, until: datetime, because: str, as_json: bool) -> None:
         raise WrongInput("--until: give a day to come, such as 2031-12-31.")
     if not because.strip():
         raise WrongInput("--because: say which law or case needs the buyer.")
-    with opened(order_id) as (_, database, found), database.writing() as connection:
+    with opened(order_id) as (settings, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
         name = row.marketplace_order_id
         if row.erased_at is not None:
             raise WrongInput(f"Order {name}: its buyer is erased already.")
-        hold_buyer(connection, row.id, until=end, because=because, by=getpass.getuser())
-        OrderContext(f"{BY_HAND} hold").log(
+        hold_buyer(connection, row.id, until=end, because=because, by=actor(settings))
+        OrderContext(by_hand(settings, "hold")).log(
             connection, name, "held", f"The buyer is kept until {end:%Y-%m-%d}."
         )
     if as_json:
@@ -44,16 +44,18 @@ def hold(order_id: str, until: datetime, because: str, as_json: bool) -> None:
         say(f"Order {name}: its buyer is kept until {end:%Y-%m-%d}.")
 
 
-@orders.command()
+@orders.command(cls=Changing)
 @order_argument
 @json_option
 def release(order_id: str, as_json: bool) -> None:
     """End the hold on an order; its buyer is erased when that is due."""
-    with opened(order_id) as (_, database, found), database.writing() as connection:
+    with opened(order_id) as (settings, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
         name, ended = row.marketplace_order_id, release_hold(connection, row.id)
         if ended:
-            OrderContext(f"{BY_HAND} release").log(connection, name, "released_hold", "The hold was ended.")
+            OrderContext(by_hand(settings, "release")).log(
+                connection, name, "released_hold", "The hold was ended."
+            )
     if as_json:
         print_json({"order": name, "released": ended})
     else:

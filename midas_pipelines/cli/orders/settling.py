@@ -109,7 +109,7 @@ def erase(order_id: str, yes: bool, as_json: bool) -> None:
 
     What the buyer changes on the marketplace later is not written down again. 4Seller keeps its own copy.
     """
-    with opened(order_id) as (_, database, found):
+    with opened(order_id) as (settings, database, found):
         if not yes and not as_json:
             order = clean(found.marketplace_order_id)
             click.confirm(f"Erase the buyer of order {order} for good?", abort=True)

@@ -195,7 +195,7 @@ TABLES: dict[str, TableEntry] = {
         {"name": Personal("whose key it is", Purpose.SECURITY, End.KEY)},
     ),
     "gateway_audit": TableEntry(
-        "id at event role action status request_id",
+        "id at event role action status request_id previous hash",
         {
             "actor": Personal("the key or the person that acted", Purpose.SECURITY, End.AUDIT),
             "target": Personal("an order's number", Purpose.SECURITY, End.AUDIT),
@@ -203,6 +203,7 @@ TABLES: dict[str, TableEntry] = {
             "remote": Personal("the network address of the caller", Purpose.SECURITY, End.AUDIT),
         },
     ),
+    "gateway_audit_head": TableEntry("id start_hash last_id last_hash"),
     # ours, about items and syncs
     "fourseller_product_mappings": TableEntry(
         "id product_id variant_id sku fourseller_product_id state reason version dirty_since acked_version acked_hash "
@@ -223,6 +224,10 @@ TABLES: dict[str, TableEntry] = {
     "channel_rules": TableEntry(
         "id channel category_id product_id variant_id valid_from valid_until buffer cap allocation fixed exclude "
         "minimum_price policy price_policy quantity_policy content_policy low_stock cover_days updated_at"
+    ),
+    "channel_rule_history": TableEntry(
+        "id changed_at channel category_id product_id variant_id valid_from valid_until said",
+        {"changed_by": Personal("the person who set the rule", Purpose.SECURITY, End.KEY)},
     ),
     "channel_rule_agenda": TableEntry("id category_id product_id variant_id due_at"),
     "sync_conflicts": TableEntry(

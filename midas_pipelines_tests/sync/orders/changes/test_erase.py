@@ -20,6 +20,7 @@ from midas_pipelines.store.orders.payload_vault import ENCRYPTED, Vault
 from midas_pipelines.store.privacy.holds import hold_buyer
 from midas_pipelines.store.privacy.register import TABLES, End, ending
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.schema.guard_triggers import amending
 from midas_pipelines.store.schema.tables import api_errors, store
 from midas_pipelines.storefront.schema import shop
 from midas_pipelines.storefront.types import utc_now
@@ -118,7 +119,7 @@ def test_no_column_that_the_register_calls_personal_keeps_a_word(world: World, b
     order = sold(world)
     receive(world, order)
     desk.pack(world, order)
-    with world.database.writing() as connection:
+    with world.database.writing() as connection, amending(connection):
         error = {"endpoint": "/orders/{id}", "item": order, "attempt": 1}
         connection.execute(sa.insert(api_errors).values(error))
         raise_alert(connection, kind="oversold", subject=f"order:{order}", text="")
