@@ -7,7 +7,7 @@ from midas_pipelines.defs.gateway import assets as gateway
 from midas_pipelines.defs.inventory import assets as inventory
 from midas_pipelines.defs.inventory import stock
 from midas_pipelines.defs.listings import assets as listings
-from midas_pipelines.defs.listings import reconciliation
+from midas_pipelines.defs.listings import reconciliation, snapshot
 from midas_pipelines.defs.operations import assets as operations
 from midas_pipelines.defs.operations.health import health_sensor
 from midas_pipelines.defs.operations.jobs import JOBS, schedules
@@ -16,13 +16,14 @@ from midas_pipelines.defs.orders import assets as orders
 from midas_pipelines.defs.orders import checks as order_checks
 from midas_pipelines.defs.orders import imported_orders
 from midas_pipelines.defs.privacy import assets as privacy
-from midas_pipelines.defs.resources import MidasResource, SnapshotIO
+from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.code_references import with_code
 from midas_pipelines.lib.executors import executor
 from midas_pipelines.lib.freshness import with_freshness
+from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import load_settings
 
-DOMAINS = [catalog, gateway, listings, inventory, orders, order_checks, stock, privacy, operations]
+DOMAINS = [catalog, gateway, snapshot, listings, inventory, orders, order_checks, stock, privacy, operations]
 ASSETS = [
     *dg.load_assets_from_modules(DOMAINS, include_specs=True),
     *dg.load_assets_from_modules([reconciliation], backfill_policy=reconciliation.READ_ONCE),
@@ -42,6 +43,6 @@ defs = dg.Definitions(
         health_sensor(SETTINGS),
         alert_sensor(SETTINGS),
     ],
-    resources={"midas": MidasResource(), "frames": SnapshotIO()},
+    resources={"midas": MidasResource(), "snapshots": SnapshotIO()},
     executor=executor(SETTINGS),
 )

@@ -159,6 +159,11 @@ class Settings(BaseSettings):
     erase_buyers_after_days: str = "30"
     """Days after the delivery (or the end of the order) at which its buyer is erased; others for some sales
     channels, as in 30,ebay=60,shopify=never. Only the word never keeps buyers for ever."""
+    keep_snapshots_days: int = Field(400, ge=1, le=3650)
+    """How long the daily snapshots of shop and channel are kept, for `midas explain --at` and `midas diff`."""
+    snapshots: str | None = None
+    """Where those are kept: a folder, or s3://bucket/prefix with the access that AWS's own variables name;
+    unset, the folder `snapshots` in DAGSTER_HOME, or here."""
     stale_work_seconds: int = Field(60, ge=10, le=3600)
     """What the gateway has left undone for so long, Dagster takes up."""
     executor: Literal["in_process", "multiprocess", "celery"] = "in_process"
@@ -377,6 +382,14 @@ class Settings(BaseSettings):
             raise ValueError(f"must be an http(s) address, with none but {braces} in braces")
         return value
 
+    @field_validator("snapshots")
+    @classmethod
+    def _folder_or_bucket(cls, value: str | None) -> str | None:
+        scheme, separator, rest = (value or "").partition("://")
+        if separator and (scheme != "s3" or not rest.strip("/")):
+            raise ValueError("must be a folder, or a bucket such as s3://bucket/midas")
+        return value
+
     @field_validator("dagster_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
@@ -418,6 +431,10 @@ class Settings(BaseSettings):
     @classmethod
     def _aware(cls, value: datetime | None) -> datetime | None:
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+    def snapshots_place(self) -> str:
+        """Where the daily snapshots are kept: a folder, or an address s3://..."""
+        return self.snapshots or str(Path(self.dagster_home or ".") / "snapshots")
 
     def database(self) -> URL:
         """The database's address with its driver named; raises `SettingsError` when it is not set."""

@@ -95,7 +95,7 @@ WORKFLOWS = (
         "Reads back what 4Seller shows and checks it against the shop.",
         interval="reconcile_interval",
         kind="reconcile",
-        makes=("listing_observation",),
+        makes=("catalog_snapshot", "listing_snapshot", "listing_observation"),
     ),
     Workflow(
         "stock_watch",
@@ -126,7 +126,7 @@ WORKFLOWS = (
     ),
     Workflow(
         "retention",
-        "Deletes old history: runs, events, webhooks, audit rows.",
+        "Deletes old history: runs, events, webhooks, audit rows, snapshots.",
         hour="full_sync_hour",
         early=30,
         note="half an hour before it",

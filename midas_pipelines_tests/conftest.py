@@ -34,6 +34,12 @@ os.environ.pop(
 
 
 @pytest.fixture(scope="session", autouse=True)
+def snapshots_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Kept outside the checkout, also by the commands that tests start."""
+    os.environ["MIDAS_SNAPSHOTS"] = str(tmp_path_factory.mktemp("snapshots"))
+
+
+@pytest.fixture(scope="session", autouse=True)
 def sqlite_that_waits_for_no_disk() -> Iterator[None]:
     """For the histories that Dagster makes in this process; see `copies.connect` for the shop's databases."""
 

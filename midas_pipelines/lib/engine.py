@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.context import SyncContext
     from midas_pipelines.sync.listings.approved_plan import read_plan
     from midas_pipelines.sync.operations import capacity
-    from midas_pipelines.sync.operations.catalog import availability_summary, duplicate_skus, snapshot_rows
+    from midas_pipelines.sync.operations.catalog import availability_summary, duplicate_skus
     from midas_pipelines.sync.operations.daily_report import write_report
     from midas_pipelines.sync.operations.formatting import plain
     from midas_pipelines.sync.operations.low_stock import LowStockReport, check_low_stock
@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.quantity_push import InventoryReport, push_inventory
     from midas_pipelines.sync.reconcile.report import ReconcileReport
     from midas_pipelines.sync.reconcile.run import reconcile
+    from midas_pipelines.sync.snapshots.catalog import snapshot_catalog
+    from midas_pipelines.sync.snapshots.consistency import differences, measure
+    from midas_pipelines.sync.snapshots.files import Snapshots, Spool, place, today
+    from midas_pipelines.sync.snapshots.listing import snapshot_listing
 
 else:
 

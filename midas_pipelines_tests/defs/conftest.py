@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,11 +20,12 @@ Execute = Callable[..., dg.ExecuteInProcessResult]
 
 
 @pytest.fixture
-def environment(world: World, monkeypatch: pytest.MonkeyPatch) -> World:  # noqa: F811
+def environment(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:  # noqa: F811
     """The environment as an operator would set it."""
     settings = world.settings
     channel = settings.channel()
     monkeypatch.setenv("MIDAS_DATABASE_URL", world.database.engine.url.render_as_string(hide_password=False))
+    monkeypatch.setenv("MIDAS_SNAPSHOTS", str(tmp_path / "snapshots"))
     monkeypatch.setenv("FOURSELLER_API_URL", channel.url)
     monkeypatch.setenv("FOURSELLER_API_KEY", channel.api_key.get_secret_value())
     monkeypatch.setenv("FOURSELLER_SELLER_ID", channel.seller_id)

@@ -12,11 +12,10 @@ from dagster._core.storage.partition_status_cache import AssetPartitionStatus  #
 
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.catalog.assets import catalog_snapshot
 from midas_pipelines.defs.listings.reconciliation import listing_observation
-from midas_pipelines.defs.resources import MidasResource, SnapshotIO
+from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.schedules import schedule_of
-from midas_pipelines.lib.shards import SHARDS, every_shard, shard_names
+from midas_pipelines.lib.shards import SHARDS, shard_names
 from midas_pipelines.lib.timetable import named
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START, Shards
@@ -26,7 +25,7 @@ from midas_pipelines_tests.sync.world import World
 
 EVERY = SHARDS.get_partition_keys()
 FAILED, MATERIALIZED = AssetPartitionStatus.FAILED, AssetPartitionStatus.MATERIALIZED
-SHARDED_ASSETS = ("catalog_snapshot", "fourseller_listings", "listing_observation")
+SHARDED_ASSETS = ("fourseller_listings", "listing_observation")
 
 
 @pytest.mark.parametrize(("count", "last"), [(1, "00"), (16, "15"), (100, "99"), (1000, "999")])
@@ -61,9 +60,8 @@ def test_a_shard_leaves_the_items_of_others_alone(environment: World, execute: E
 def test_one_run_over_every_shard_materializes_each(environment: World, execute: Execute) -> None:
     add_product(environment.database)
     result = execute("full_sync")
-    for asset in ("catalog_snapshot", "fourseller_listings"):
-        events = result.asset_materializations_for_node(asset)
-        assert sorted(str(event.partition) for event in events) == EVERY
+    events = result.asset_materializations_for_node("fourseller_listings")
+    assert sorted(str(event.partition) for event in events) == EVERY
 
 
 def test_each_shard_tells_of_itself_alone(environment: World, execute: Execute) -> None:
@@ -149,25 +147,6 @@ def test_a_sync_of_shards_says_so_in_its_log(environment: World) -> None:
     )
 
 
-def test_a_snapshot_is_kept_by_shard_and_loaded_as_one_frame(environment: World) -> None:
-    for _ in range(4):
-        add_product(environment.database)
-
-    @dg.asset(ins={"catalog_snapshot": dg.AssetIn(input_manager_key="frames")})
-    def skus(catalog_snapshot) -> dg.MaterializeResult:  # type: ignore[no-untyped-def]
-        return dg.MaterializeResult(metadata={"skus": sorted(catalog_snapshot["sku"])})
-
-    with dg.DagsterInstance.ephemeral() as instance:
-        resources = {"midas": MidasResource(), "frames": SnapshotIO()}
-        tags = every_shard()
-        assert dg.materialize([catalog_snapshot], instance=instance, resources=resources, tags=tags).success
-        result = dg.materialize(
-            [skus, catalog_snapshot], instance=instance, resources=resources, selection=[skus]
-        )
-    (event,) = result.asset_materializations_for_node("skus")
-    assert event.metadata["skus"].value == sorted(environment.wanted)
-
-
 def test_the_nightly_full_sync_may_be_one_run_a_shard(tmp_path: Path) -> None:
     settings = Settings(spread_full_sync=True)
     schedule = schedule_of(settings, named("full_sync"))
@@ -185,7 +164,6 @@ def test_a_backfill_reads_back_once() -> None:
     graph = defs.resolve_asset_graph()
     policies = {key: graph.get(dg.AssetKey(key)).backfill_policy for key in SHARDED_ASSETS}
     assert policies == {
-        "catalog_snapshot": None,
         "fourseller_listings": None,
         "listing_observation": dg.BackfillPolicy.single_run(),
     }

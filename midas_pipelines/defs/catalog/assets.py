@@ -1,18 +1,14 @@
 """Catalog assets: what the shop sells now."""
 
 import time
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, shop_check
-from midas_pipelines.lib.metadata import OWNERS, columns, preview
-from midas_pipelines.lib.shards import SHARDS, shards_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from midas_pipelines.lib.metadata import OWNERS, columns, table
+from midas_pipelines.lib.snapshot_io import kept_at
 
 GROUP = "catalog"
 
@@ -27,59 +23,52 @@ storefront_products = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    kinds={"python", "pandas"},
+    kinds={"python", "parquet"},
     owners=OWNERS,
     deps=[storefront_products],
-    partitions_def=SHARDS,
-    pool="listings",
-    io_manager_key="frames",
+    pool="catalog_snapshot",
+    io_manager_key="snapshots",
     metadata=columns(
         sku="string: the shop's SKU; empty where the shop gave none",
         title="string: as buyers see it",
+        category="string",
+        brand="string",
         price="decimal: selling price in USD, after adjustment and discount",
         on_hand="int: stock in the shop",
         available="int: what channels may show",
-        category="string",
-        brand="string",
         state="string: new, listed, quarantined or removed",
         reason="string: why it cannot be listed",
-        shard="string: the shard of the catalog that a backfill handles it in",
+        product_id="int: the shop's product",
+        variant_id="int: its variant, empty for a product without",
+        mapping_id="int: its row in fourseller_product_mappings; modulo MIDAS_SHARDS it is the shard",
+        fourseller_product_id="string: its product on 4Seller",
+        expected_price="decimal: what 4Seller should show, in USD; empty where the item should not be listed",
+        expected_quantity="int: what 4Seller should show",
+        expected_content="string: hash of the text, images and dimensions that 4Seller should show",
+        accepted_content="string: hash of the form in which 4Seller keeps them",
+        is_waiting="bool: a change of it waits to be pushed",
+        acked_at="timestamp: when 4Seller last confirmed a push",
     ),
 )
 def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Every sellable item: a product without variants, or a variant, with its price and stock as they are now.
+    """What the shop says of every sellable item, and what 4Seller should show of it: a Parquet file a day.
 
-    A record of one moment, for people and for analysis. Syncs never read it: they read the shop's tables afresh.
+    A record of one moment; the last of a day is kept. `midas explain SKU --at DAY`, `midas diff` and the consistency
+    figure read it. Syncs never do: they read the shop's tables.
     """
-    import pandas as pd  # takes as long to load as half of dagster, and only this asset needs it
-
     started = time.perf_counter()
     with midas.sync_context(context) as sync:
-        frame = pd.DataFrame(
-            engine.snapshot_rows(sync.database, sync.settings.title_limit, shards_of(context))
-        )
-    frame = _with_shards(frame)
-    unlistable = frame[frame["reason"].notna()] if len(frame) else frame
+        spool, totals = engine.snapshot_catalog(sync)
     return dg.MaterializeResult(
-        value=frame,
-        metadata={
-            "dagster/row_count": len(frame),
-            "units_on_hand": int(frame["on_hand"].sum()) if len(frame) else 0,
-            "out_of_stock": int((frame["available"] == 0).sum()) if len(frame) else 0,
-            "cannot_be_listed": len(unlistable),
-            "seconds": round(time.perf_counter() - started, 3),
-            "preview": preview(frame),
-            "cannot_be_listed_preview": preview(unlistable),
-        },
+        value=spool,
+        metadata=kept_at(
+            spool,
+            **totals.counts,
+            seconds=round(time.perf_counter() - started, 3),
+            preview=table(totals.first),
+            cannot_be_listed_preview=table(totals.unlistable),
+        ),
     )
-
-
-def _with_shards(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """The frame with each row's shard in place of its mapping's id."""
-    if not len(frame):
-        return frame
-    names = SHARDS.get_partition_keys()
-    return frame.assign(shard=[names[row % len(names)] for row in frame["mapping"]]).drop(columns="mapping")
 
 
 skus_unique = shop_check(

@@ -5,15 +5,13 @@ import asyncio
 import dagster as dg
 
 from midas_pipelines.defs.gateway.assets import gateway_inventory, gateway_listings
+from midas_pipelines.defs.listings.snapshot import PROMISED_CONSISTENCY
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import ERROR, WARN, check_result
 from midas_pipelines.lib.links import Shown, links
 from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, counts_in_words, numbers, table
 from midas_pipelines.lib.shards import SHARDS, shard_metadata, shards_of
-
-PROMISED_CONSISTENCY = 0.999
-"""The share of items that 4Seller shows as the shop has them."""
 
 READ_ONCE = dg.BackfillPolicy.single_run()
 """4Seller's listings can only be read whole: a backfill reads them once per unbroken range of shards."""
@@ -39,7 +37,6 @@ HINTS = {
 SEVERITY = {"content": WARN}
 """Wrong text or images cost no sale; a wrong price or quantity does."""
 
-CONSISTENT = "consistent"
 ABSOLUTE = {
     "published_not_above_available": (
         "above",
@@ -66,6 +63,7 @@ ABSOLUTE = {
         "fourseller_listings",
         "changed_listings",
         "inventory_levels",
+        "listing_snapshot",
         gateway_listings,
         gateway_inventory,
     ],  # by name: what this module holds is loaded with a policy of its own
@@ -74,13 +72,6 @@ ABSOLUTE = {
     check_specs=[
         dg.AssetCheckSpec(name, asset="listing_observation", description=description)
         for name, (_, description) in CHECKS.items()
-    ]
-    + [
-        dg.AssetCheckSpec(
-            CONSISTENT,
-            asset="listing_observation",
-            description="At least 99.9 % of the items were shown on 4Seller as they should be.",
-        )
     ]
     + [
         dg.AssetCheckSpec(name, asset="listing_observation", description=description)
@@ -117,24 +108,8 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
         },
         check_results=[
             *(_check(name, field, report, where) for name, (field, _) in CHECKS.items()),
-            _consistent(report, where),
             *(_absolute(name, report, where) for name in ABSOLUTE),
         ],
-    )
-
-
-def _consistent(report: "engine.ReconcileReport", where: Shown) -> dg.AssetCheckResult:
-    return check_result(
-        report.worst,
-        name=CONSISTENT,
-        total=report.discrepancies,
-        passed=_unjudged(report) is None
-        and (report.consistency is None or report.consistency >= PROMISED_CONSISTENCY),
-        description=_unjudged(report),
-        hint="`midas reconcile` compares again and resolves by policy; `midas conflicts list` shows what needs a person.",
-        links=where,
-        more=numbers(report, "scanned", "changing", "not_seen", "discrepancies", "settled", "waiting")
-        | _judged(consistency=report.consistency),
     )
 
 
@@ -162,7 +137,7 @@ def _unjudged(report: "engine.ReconcileReport") -> str | None:
 
 
 def _severity(report: "engine.ReconcileReport", usual: dg.AssetCheckSeverity) -> dg.AssetCheckSeverity:
-    """Where nothing can be concluded, the check `consistent` alone says so to staff: one cause, one alert."""
+    """Where nothing can be concluded, the check `consistent` of the listing snapshot alone says so to staff: one cause, one alert."""
     return usual if _unjudged(report) is None else WARN
 
 

@@ -1,4 +1,4 @@
-"""Retention: deletes old Dagster runs with their logs, old events, finished webhooks and old audit rows."""
+"""Retention: deletes old Dagster runs with their logs, old events, finished webhooks, old audit rows and old snapshots."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -50,6 +50,11 @@ def _audit_rows(instance: dg.DagsterInstance, days: int) -> dict[str, int]:
         return {"audit_rows": engine.audit.delete_old_audit_rows(database, days=days)}
 
 
+def _snapshots(_: dg.DagsterInstance, days: int) -> dict[str, int]:
+    kept = engine.Snapshots.of(load_settings())
+    return {"snapshots": kept.remove_before(_days_ago(days).date())}
+
+
 def _days_ago(days: int) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
@@ -59,14 +64,15 @@ STEPS = (
     _step("remove_old_events", "old gateway reports and check results", "keep_runs_days", _events),
     _step("remove_old_webhooks", "webhooks applied or superseded long ago", "keep_webhooks_days", _webhooks),
     _step("remove_old_audit_rows", "old rows of the gateway's audit log", "keep_audit_days", _audit_rows),
+    _step("remove_old_snapshots", "old snapshots of shop and channel", "keep_snapshots_days", _snapshots),
 )
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Deletes old history: runs, events, webhooks, audit rows.",
+    description="Deletes old history: runs, events, webhooks, audit rows, snapshots.",
 )
 def retention() -> None:
-    """Four independent steps."""
+    """Five independent steps."""
     for step in STEPS:
         step()

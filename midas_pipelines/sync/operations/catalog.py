@@ -1,4 +1,4 @@
-"""The catalog for people who look at it: as rows, summed up under the rules, and its duplicate SKUs."""
+"""The catalog for people who look at it: summed up under the rules, and its duplicate SKUs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.claims import Mapping
-from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.stock.rules import NO_RULE, Rule, read_rules
 from midas_pipelines.storefront.catalog import ShopItem, read_items
 from midas_pipelines.storefront.schema import has_product_status, product_variants, products
-from midas_pipelines.sync.listings.content import title, unlistable
 from midas_pipelines.sync.listings.scan import read_chunk
 from midas_pipelines.sync.rules.arithmetic import available
 
@@ -22,10 +20,10 @@ MOST_SHOWN = 20
 ActiveItem = tuple[Mapping, ShopItem, Rule]
 
 
-def active_items(database: Database, shards: Shards | None = None) -> Iterator[list[ActiveItem]]:
-    """Every active item with its mapping and rule, a thousand mappings at a time, of those shards or of all."""
+def active_items(database: Database) -> Iterator[list[ActiveItem]]:
+    """Every active item with its mapping and rule, a thousand mappings at a time."""
     after = 0
-    while rows := read_chunk(database, after, shards=shards):
+    while rows := read_chunk(database, after):
         after = rows[-1].id
         with database.reading() as connection:
             has_status = has_product_status(connection)
@@ -33,30 +31,6 @@ def active_items(database: Database, shards: Shards | None = None) -> Iterator[l
             rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
         found = ((row, items.get(row.key)) for row in rows)
         yield [(row, item, rules.get(row.key, NO_RULE)) for row, item in found if item and item.active]
-
-
-def snapshot_rows(
-    database: Database, title_limit: int, shards: Shards | None = None
-) -> Iterator[dict[str, Any]]:
-    """One row per active item, of those shards or of all.
-
-    `reason` says why it cannot be listed, None where it can; `mapping` is the id that its shard follows from.
-    """
-    for chunk in active_items(database, shards):
-        for row, item, rule in chunk:
-            refused = row.reason if row.state == "quarantined" else None
-            yield {
-                "mapping": row.id,
-                "sku": item.sku,
-                "title": title(item),
-                "price": item.price,
-                "on_hand": item.on_hand,
-                "available": available(item.on_hand, rule),
-                "category": item.category,
-                "brand": item.brand,
-                "state": row.state,
-                "reason": unlistable(item, title_limit) or refused,
-            }
 
 
 @dataclass

@@ -15,9 +15,10 @@ from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.code_references import KEY, with_code
 from midas_pipelines.lib.executors import executor
-from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.schema.gateway_tables import gateway_audit, marketplace_webhooks
+from midas_pipelines.sync.snapshots.files import CATALOG, Snapshots
 from midas_pipelines_tests.defs.conftest import metadata
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
@@ -138,6 +139,11 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
         event = {"webhook_id": "x", "type": "order.created", "payload": "-"}
         ended = {"processed_at": old, "outcome": "applied"}
         connection.execute(sa.insert(marketplace_webhooks).values(event | ended))
+    kept = Snapshots.of(load_settings())
+    for day in (old.date(), datetime.now(UTC).date()):
+        file = kept.path(CATALOG, day)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
     result = retention.execute_in_process()
     told = {
         name: found.value
@@ -145,7 +151,15 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
         if one.is_successful_output
         for name, found in one.step_output_data.metadata.items()
     }
-    assert told == {"runs": 0, "events": 0, "check_results": 0, "webhooks": 1, "audit_rows": 1}
+    assert told == {
+        "runs": 0,
+        "events": 0,
+        "check_results": 0,
+        "webhooks": 1,
+        "audit_rows": 1,
+        "snapshots": 1,
+    }
+    assert kept.days(CATALOG) == [datetime.now(UTC).date()]
 
 
 @pytest.mark.parametrize("kind", ["in_process", "multiprocess"])

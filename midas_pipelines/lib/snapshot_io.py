@@ -1,0 +1,57 @@
+"""The IO manager of snapshots: Dagster's own UPathIOManager over Parquet files by day, in a folder or in a bucket."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from midas_pipelines.lib import engine
+from midas_pipelines.settings import load_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from upath import UPath
+
+
+class SnapshotFiles(dg.UPathIOManager):
+    """Keeps an asset's value as `<asset>/<day>.parquet`, and loads the newest day as a pandas frame."""
+
+    extension = ".parquet"
+
+    def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> "UPath":
+        """The asset and the day: today to write, the newest one kept to read."""
+        from upath import UPath
+
+        kind = context.asset_key.path[-1]
+        kept = [] if isinstance(context, dg.OutputContext) else engine.Snapshots(self._base_path).days(kind)
+        return UPath(*context.asset_key.path, f"{kept[-1] if kept else engine.today():%Y-%m-%d}")
+
+    def dump_to_path(
+        self, context: dg.OutputContext, obj: "engine.Spool | pd.DataFrame", path: "UPath"
+    ) -> None:
+        """Puts a spooled snapshot, or a frame, at its place."""
+        if isinstance(obj, engine.Spool):
+            engine.place(obj.path, path)
+            return
+        with path.open("wb") as file:
+            obj.to_parquet(file)
+
+    def load_from_path(self, context: dg.InputContext, path: "UPath") -> "pd.DataFrame":
+        """The day's snapshot."""
+        import pandas as pd
+
+        with path.open("rb") as file:
+            return pd.read_parquet(file)
+
+
+class SnapshotIO(dg.ConfigurableIOManagerFactory[SnapshotFiles]):
+    """Snapshots in the folder or bucket of MIDAS_SNAPSHOTS."""
+
+    def create_io_manager(self, context: dg.InitResourceContext) -> SnapshotFiles:
+        """The manager for one run."""
+        _ = context
+        return SnapshotFiles(engine.Snapshots.of(load_settings()).root)
+
+
+def kept_at(spool: "engine.Spool", **facts: Any) -> dict[str, Any]:
+    """The metadata of a snapshot's materialization, apart from its path."""
+    return {"dagster/row_count": spool.rows, "day": f"{engine.today():%Y-%m-%d}", **facts}

@@ -1,0 +1,157 @@
+"""The consistency figure: the newest two snapshots, merged and compared column by column (`compare` is pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from midas_pipelines.store.orders.checks import last_import
+from midas_pipelines.sync.clocks import hub_ahead
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots, today
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CATALOG_COLUMNS = [
+    "sku",
+    "title",
+    "mapping_id",
+    "fourseller_product_id",
+    "expected_price",
+    "expected_quantity",
+    "expected_content",
+    "accepted_content",
+    "is_waiting",
+    "acked_at",
+]
+LISTING_COLUMNS = ["fourseller_product_id", "price", "quantity", "content", "updated_at"]
+FIELDS = ("listing", "price", "quantity", "content")
+"""What an item may differ in, the worst first: a listing that is not there has no other difference."""
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """What comparing two snapshots shows.
+
+    `share` is that of the items shown as they should be, of those that could be judged; None where there are none.
+    `counterexamples` has a row for each item that differs: the names of the fields, and what both sides say.
+    """
+
+    items: int
+    equal: int
+    changing: int  # on their way to 4Seller when the snapshots were taken
+    counterexamples: pd.DataFrame
+
+    @property
+    def share(self) -> float | None:
+        """The consistency, from 0 to 1."""
+        judged = self.items - self.changing
+        return round(self.equal / judged, 6) if judged else None
+
+
+def compare(
+    catalog: pd.DataFrame,
+    listing: pd.DataFrame,
+    *,
+    taken_at: datetime,
+    read_at: datetime,
+    grace: timedelta = timedelta(),
+) -> Consistency:
+    """Compares what the shop says with what 4Seller shows, item by item.
+
+    Args:
+        catalog: a catalog snapshot, with CATALOG_COLUMNS at least.
+        listing: a listing snapshot, with LISTING_COLUMNS at least.
+        taken_at: when the catalog was read; what 4Seller dates later changed in between.
+        read_at: when reading the listing began; what was confirmed later is not in it.
+        grace: how long before that a confirmed quantity may still be shown as it was.
+    """
+    expected = catalog[catalog["expected_price"].notna()]
+    both = expected.merge(listing[LISTING_COLUMNS], on="fourseller_product_id", how="left", indicator="found")
+    is_listed = both["found"] == "both"
+    differs = {
+        "listing": ~is_listed,
+        "price": is_listed & (both["price"] != both["expected_price"]),
+        "quantity": is_listed & (both["quantity"] != both["expected_quantity"]),
+        "content": is_listed
+        & both["content"].notna()
+        & (both["content"] != both["expected_content"])
+        & (both["content"] != both["accepted_content"]),
+    }
+    by_others = ~(both["updated_at"] <= both["acked_at"])  # a push of ours dates the product too
+    is_changing = both["is_waiting"] | (both["acked_at"] > read_at)
+    is_changing |= by_others & (both["updated_at"] > taken_at)
+    others = differs["listing"] | differs["price"] | differs["content"]
+    is_equal = ~(others | differs["quantity"])
+    may_lag = ~others & (both["acked_at"] > read_at - grace)
+    is_changing = ~is_equal & (is_changing | may_lag)
+    wrong = ~is_equal & ~is_changing
+    fields = both[["sku"]].assign(**differs)[list(FIELDS)][wrong]
+    counterexamples = both[wrong].assign(
+        fields=[", ".join(name for name in FIELDS if row[name]) for row in fields.to_dict("records")]
+    )
+    return Consistency(len(both), int(is_equal.sum()), int(is_changing.sum()), counterexamples)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The consistency of the newest snapshots; `unjudged` is why nothing can be concluded from them, in words."""
+
+    consistency: Consistency
+    unjudged: str | None = None
+
+
+def measure(context: SyncContext) -> Verdict:
+    """Compares the newest snapshots. Raises NoSnapshot where one of the two was never made.
+
+    Whatever 4Seller changed since orders were last imported may be a sale, and is not judged.
+    """
+    kept = Snapshots.of(context.settings)
+    days = {kind: (kept.days(kind) or [today()])[-1] for kind in (CATALOG, LISTING)}
+    facts, listed = kept.facts(CATALOG, days[CATALOG]), kept.facts(LISTING, days[LISTING])
+    taken_at = datetime.fromisoformat(facts["taken_at"])
+    taken_at = min(taken_at, last_import(context.database) or taken_at) + hub_ahead(context.database)
+    grace = timedelta(seconds=context.settings.read_back_grace_seconds)
+    found = compare(
+        kept.read(CATALOG, days[CATALOG], CATALOG_COLUMNS),
+        kept.read(LISTING, days[LISTING], LISTING_COLUMNS),
+        taken_at=taken_at,
+        read_at=datetime.fromisoformat(listed["read_at"]),
+        grace=grace,
+    )
+    if not listed["is_complete"]:
+        why = str(listed["reason"]).rstrip(".")
+        return Verdict(
+            found,
+            f"4Seller's listings could not be read completely; nothing was concluded. The reason: {why}.",
+        )
+    if found.items and found.share is None:
+        return Verdict(
+            found, "Every item is waiting to be pushed, so none could be judged. Run a sync first."
+        )
+    return Verdict(found)
+
+
+def differences(found: Consistency, most: int) -> list[dict[str, str]]:
+    """The counterexamples as rows for people, each with both sides of the first field that differs."""
+    rows = []
+    for row in found.counterexamples.head(most).to_dict("records"):
+        name = str(row["fields"]).partition(",")[0]
+        shop, fourseller = {
+            "listing": ("listed", "missing"),
+            "price": (row["expected_price"], row["price"]),
+            "quantity": (row["expected_quantity"], row["quantity"]),
+            "content": ("its text and images", "others"),
+        }[name]
+        texts = {"sku": row["sku"], "title": row["title"], "field": row["fields"]}
+        rows.append({**texts, "shop": _shown(shop), "4Seller": _shown(fourseller)})
+    return rows
+
+
+def _shown(value: object) -> str:
+    """The value for people: nothing for what is missing, and no fraction that a column with gaps gave a number."""
+    if value is None or value != value:
+        return ""
+    return format(value, "g") if isinstance(value, float) else str(value)

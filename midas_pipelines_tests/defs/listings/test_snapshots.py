@@ -1,0 +1,124 @@
+"""The snapshots as Dagster makes and loads them: a file a day, in a folder or in a bucket, and the figure that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from midas_pipelines.defs.catalog.assets import catalog_snapshot
+from midas_pipelines.defs.listings.snapshot import listing_snapshot
+from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib.snapshot_io import SnapshotIO
+from midas_pipelines.settings import load_settings
+from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots, today
+from midas_pipelines_tests.defs.conftest import Execute, evaluation, metadata
+from midas_pipelines_tests.shop import add_product
+from midas_pipelines_tests.sync.world import World
+
+RESOURCES = {"midas": MidasResource(), "snapshots": SnapshotIO()}
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of an empty bucket of moto's server on this machine."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+        boto3.client("s3").create_bucket(Bucket="midas")
+        yield "s3://midas/snapshots"
+    server.stop()
+
+
+def test_a_run_writes_a_file_a_day_that_pandas_reads(environment: World, execute: Execute) -> None:
+    add_product(environment.database, sku="A-1", stock_quantity=7, price=Decimal("10.00"))
+    environment.full()
+    told = metadata(execute("consistency_check"), LISTING)
+    frame = pd.read_parquet(told["path"])
+    assert told["path"].endswith(f"{LISTING}/{today():%Y-%m-%d}.parquet")
+    assert (told["dagster/row_count"], told["is_complete"]) == (1, True)
+    assert frame[["sku", "price", "quantity"]].to_dict("records") == [
+        {"sku": "A-1", "price": Decimal("10.0000"), "quantity": 7}
+    ]
+
+
+def test_snapshots_in_a_bucket_are_written_loaded_and_removed(
+    environment: World, monkeypatch: pytest.MonkeyPatch, bucket: str
+) -> None:
+    monkeypatch.setenv("MIDAS_SNAPSHOTS", bucket)
+    for number in range(3):
+        add_product(environment.database, sku=f"A-{number}")
+    environment.full()
+
+    @dg.asset(
+        ins={name: dg.AssetIn(input_manager_key="snapshots") for name in (CATALOG, LISTING)},
+    )
+    def skus(catalog_snapshot, listing_snapshot) -> dg.MaterializeResult:  # type: ignore[no-untyped-def]
+        both = catalog_snapshot.merge(listing_snapshot, on="fourseller_product_id")
+        return dg.MaterializeResult(metadata={"skus": sorted(both["sku_x"])})
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assets = [catalog_snapshot, listing_snapshot, skus]
+        result = dg.materialize(assets, instance=instance, resources=RESOURCES)
+    (event,) = result.asset_materializations_for_node("skus")
+    assert event.metadata["skus"].value == sorted(environment.wanted)
+    kept = Snapshots.of(load_settings())
+    assert (kept.days(CATALOG), kept.days(LISTING)) == ([today()], [today()])
+    assert kept.remove_before(date(2999, 1, 1)) == 2
+    assert kept.days(CATALOG) == []
+
+
+def test_the_figure_follows_from_the_two_files_and_names_who_differs(
+    environment: World, execute: Execute
+) -> None:
+    for sku in ("A-1", "A-2", "A-3", "A-4"):
+        add_product(environment.database, sku=sku, stock_quantity=5)
+    environment.full()
+    state = environment.sandbox.state.products
+    by_sku = {product["sku"]: product for product in state.values()}
+    by_sku["A-1"]["price"] = "99.00"
+    by_sku["A-2"]["title"] = "Another"
+    del state[by_sku["A-3"]["id"]]
+    found = evaluation(execute("consistency_check"), "consistent")
+    assert (found.passed, found.metadata["checked"].value, found.metadata["equal"].value) == (False, 4, 1)
+    assert found.metadata["consistency"].value == 0.25
+    offenders = found.metadata["offenders"]
+    assert isinstance(offenders, dg.TableMetadataValue)
+    assert [(row.data["sku"], row.data["field"]) for row in offenders.records] == [
+        ("A-1", "price"),
+        ("A-2", "content"),
+        ("A-3", "listing"),
+    ]
+
+
+def test_what_is_on_its_way_is_not_judged(environment: World, execute: Execute) -> None:
+    product = add_product(environment.database, sku="A-1", stock_quantity=5)
+    add_product(environment.database, sku="A-2", stock_quantity=5)
+    environment.full()
+    environment.set(product, stock_quantity=4)
+    found = evaluation(execute("consistency_check"), "consistent")
+    counted = {name: found.metadata[name].value for name in ("checked", "equal", "changing", "consistency")}
+    assert (found.passed, counted) == (True, {"checked": 2, "equal": 1, "changing": 1, "consistency": 1.0})
+
+
+def test_a_day_without_a_snapshot_is_a_sentence_with_the_nearest_days(environment: World) -> None:
+    kept = Snapshots.of(load_settings())
+    with pytest.raises(NoSnapshot, match="none is kept yet"):
+        kept.read(CATALOG, today())
+    for day in (date(2026, 10, 1), date(2026, 10, 20), date(2026, 11, 3)):
+        file = kept.path(CATALOG, day)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    with pytest.raises(NoSnapshot, match="the nearest days that have one: 2026-10-20 and 2026-11-03"):
+        kept.read(CATALOG, date(2026, 11, 1))
