@@ -253,6 +253,8 @@ class Settings(BaseSettings):
     """Dagster's folder; the gateway reports to the Dagster instance there."""
     dagster_url: str | None = None
     """A Dagster webserver, such as http://127.0.0.1:3000; big syncs are launched there."""
+    key_days: int = Field(365, ge=1, le=365)
+    """Days for which a new key of the gateway is valid; staff is alerted 30 days before its end."""
     gateway_host: str = "127.0.0.1"
     """The address that the gateway listens on."""
     gateway_port: int = Field(8700, ge=0, le=65_535)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import sqlalchemy as sa
 
-from midas_pipelines.cli.audited import command_entry
+from midas_pipelines.cli.audited import Changing, actor, command_entry
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.settings import Settings
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import note_answered
 from midas_pipelines.store.gateway.keys import (
     Caller,
@@ -19,6 +22,7 @@ from midas_pipelines.store.gateway.keys import (
     revoke_key,
     rotate_key,
 )
+from midas_pipelines.store.operations.proofs import record_proof
 
 ROLES = click.Choice([role.value for role in Role])
 
@@ -37,13 +41,16 @@ def keys() -> None:
 @keys.command()
 @click.option("--role", type=ROLES, required=True, help="What its holder may do.")
 @click.option("--name", required=True, help="Whose it is, such as shop or grafana.")
+@click.option(
+    "--days", type=click.IntRange(1, 365), help="Days until it ends; MIDAS_KEY_DAYS where none are given."
+)
 @json_option
-def create(role: str, name: str, as_json: bool) -> None:
+def create(role: str, name: str, days: int | None, as_json: bool) -> None:
     """Make a key and show it, once; only a hash of it is kept."""
     if not name.isprintable() or not 0 < len(name) <= 100:
         raise click.BadParameter("give 1 to 100 printable characters", param_hint="--name")
     with shop_database() as (settings, database), database.writing() as connection:
-        caller, key = create_key(connection, name=name, role=Role(role))
+        caller, key = create_key(connection, name=name, role=Role(role), days=days or settings.key_days)
         _note(connection, settings, "keys create", caller)
     _show(caller, key, as_json)
 
@@ -51,15 +58,45 @@ def create(role: str, name: str, as_json: bool) -> None:
 @keys.command(name="list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """List every key there ever was, without its secret."""
-    with shop_database() as (_, database), database.reading() as connection:
-        rows = list_keys(connection)
+    """List every key there ever was, without its secret: its age in days, its end, when it was used last."""
+    with shop_database() as (_, database):
+        rows = _aged(database)
     if as_json:
         print_json({"keys": rows})
     elif rows:
         print_table("Keys", rows)
     else:
         say("There is no key yet: make one with `midas keys create --role operator --name shop`.")
+
+
+@keys.command(cls=Changing)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def review(yes: bool, as_json: bool) -> None:
+    """Confirm that each valid key is still needed, by the right holder, with the right role; do so every quarter.
+
+    Revoke what is not needed first. Who reviewed what is recorded, and `midas compliance` shows when.
+    """
+    with shop_database() as (settings, database):
+        rows = [row for row in _aged(database) if row["state"] == "valid"]
+        if not as_json:
+            print_table("Valid keys", rows)
+        if not yes and not as_json:
+            click.confirm(f"Are all {len(rows)} needed, with these roles?", abort=True)
+        reviewed = {"keys": [row["key_id"] for row in rows]}
+        with database.writing() as connection:
+            record_proof(connection, "key_review", passed=True, by=actor(settings), detail=reviewed)
+    if as_json:
+        print_json({"reviewed": rows})
+    else:
+        say(f"Recorded: {len(rows)} keys were reviewed. The next review is due in 90 days.")
+
+
+def _aged(database: Database) -> list[dict[str, Any]]:
+    """The keys with their ages in days."""
+    now = database.now()
+    with database.reading() as connection:
+        return [row | {"age_days": (now - row["created_at"]).days} for row in list_keys(connection)]
 
 
 @keys.command()
@@ -90,7 +127,7 @@ def revoke(key_id: str, as_json: bool) -> None:
 def rotate(key_id: str, grace_minutes: int, as_json: bool) -> None:
     """Replace a key by a new one of the same name and role, and show that, once."""
     with shop_database() as (settings, database), database.writing() as connection:
-        caller, key = rotate_key(connection, key_id, grace_minutes=grace_minutes)
+        caller, key = rotate_key(connection, key_id, grace_minutes=grace_minutes, days=settings.key_days)
         _note(connection, settings, "keys rotate", caller)
     _show(caller, key, as_json)
 

@@ -22,7 +22,8 @@ GROUPED = alerts.c.subject.like("many:%")
 
 ENDED = "order_ended"
 RUN_FAILED, RECOVERED = "run_failed", "run_recovered"
-NEWS = (ENDED, RECOVERED)
+LOCKOUT = "lockout"
+NEWS = (ENDED, RECOVERED, LOCKOUT)
 """Kinds of alerts that report an event, not a state: they are closed when they are sent."""
 
 

@@ -99,3 +99,13 @@ def test_the_log_is_verified(midas: Midas, settings: dict[str, str], world: Worl
         connection.exec_driver_sql("UPDATE gateway_audit SET actor = 'x' WHERE id = 2")
     broken = midas("audit", "verify", **settings)
     assert (broken.code, broken.errors) == (1, "Error: Row 2 was changed.\n")
+
+
+def test_a_review_of_keys_is_recorded_with_who(midas: Midas, settings: dict[str, str], world: World) -> None:
+    env = settings | {"MIDAS_ACTOR": "ann"}
+    made = midas("keys", "create", "--role", "viewer", "--name", "one", "--days", "9", "--json", **env).json
+    assert midas("keys", "review", "--yes", **env).code == 0
+    (proof,) = rows(world.database, "SELECT name, by, detail FROM midas_proofs")
+    assert (proof.name, proof.by, made["id"] in str(proof.detail)) == ("key_review", "ann", True)
+    (key,) = midas("keys", "list", "--json", **env).json["keys"]
+    assert (key["age_days"], key["state"], key["last_used_at"]) == (0, "valid", None)

@@ -7,11 +7,21 @@ from unittest.mock import Mock
 import pytest
 import sqlalchemy as sa
 
+from midas_pipelines.gateway.api import callers
 from midas_pipelines.gateway.api.auth import PREFIX, ROLES
 from midas_pipelines.gateway.api.refusals import MOST_ROWS, Refusals
 from midas_pipelines.gateway.server import require_keys
 from midas_pipelines.settings import SettingsError
-from midas_pipelines.store.gateway.keys import Role, find_caller, revoke_key, rotate_key
+from midas_pipelines.store.gateway.keys import (
+    Role,
+    expiring_keys,
+    find_caller,
+    list_keys,
+    revoke_key,
+    rotate_key,
+)
+from midas_pipelines.store.schema.gateway_tables import gateway_keys
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
@@ -29,7 +39,10 @@ def test_the_table_names_every_endpoint_and_nothing_else(door: Gateway) -> None:
     assert served == set(ROLES)
 
 
-def test_every_endpoint_with_every_role_no_key_and_a_revoked_key(door: Gateway) -> None:
+def test_every_endpoint_with_every_role_no_key_and_a_revoked_key(
+    door: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "MOST_FAILURES", 1000)
     held = {role: door.key(role) for role in Role}
     revoked = door.key(Role.ADMIN)
     with door.world.database.writing() as connection:
@@ -50,12 +63,47 @@ def test_every_endpoint_with_every_role_no_key_and_a_revoked_key(door: Gateway) 
                 assert status == 403, (method, path, name)
 
 
+def test_ten_wrong_keys_lock_out_the_key_id_and_the_address_ever_longer(door: Gateway) -> None:
+    held, fresh = door.key(Role.VIEWER), door.key(Role.VIEWER)
+    assert door.call("GET", "status", held).status_code == 200
+    for key in (held, fresh):
+        wrong = "_".join((*key.split("_")[:2], "wrong"))
+        answers = [door.call("GET", "status", wrong).status_code for _ in range(10)]
+        assert set(answers) <= {401, 429}
+        assert door.call("GET", "status", wrong).status_code == 429
+    right = door.call("GET", "status", fresh)
+    assert (right.status_code, int(right.headers["retry-after"]) > 50) == (429, True)
+    assert door.call("GET", "status", held).status_code == 200  # admitted before: nobody locks its holder out
+    other = door.call("GET", "status", "midas_other_x")
+    assert (other.status_code, int(other.headers["retry-after"]) > 500) == (429, True)
+    assert door.call("GET", "status", door.key(Role.VIEWER)).status_code == 200
+    alerts = {
+        row.subject for row in rows(door.world.database, "SELECT subject FROM alerts WHERE kind = 'lockout'")
+    }
+    assert alerts == {"address 127.0.0.1", *(f"key {key.split('_')[1]}" for key in (held, fresh))}
+
+
+def test_a_key_ends_and_its_last_use_is_known(door: Gateway) -> None:
+    key = door.key(Role.VIEWER)
+    assert value(door.world.database, "SELECT count(last_used_at) FROM gateway_keys") == 0
+    assert door.call("GET", "status", key).status_code == 200
+    assert value(door.world.database, "SELECT count(last_used_at) FROM gateway_keys") == 1
+    with door.world.database.writing() as connection:
+        assert (expiring_keys(connection, 364), list(expiring_keys(connection, 366))) == (
+            {},
+            [key.split("_")[1]],
+        )
+        connection.execute(sa.update(gateway_keys).values(valid_until=utc_now(-1)))
+        assert [row["state"] for row in list_keys(connection)] == ["expired"]
+    assert door.call("GET", "status", key).status_code == 401
+
+
 def test_a_rotated_key_works_on_for_its_grace(door: Gateway) -> None:
     old = door.key(Role.VIEWER)
     with door.world.database.writing() as connection:
         _, new = rotate_key(connection, old.split("_")[1], grace_minutes=1)
     assert [door.call("GET", "status", key).status_code for key in (old, new)] == [200, 200]
-    run(door.world.database, "UPDATE gateway_keys SET valid_until = created_at WHERE valid_until IS NOT NULL")
+    run(door.world.database, "UPDATE gateway_keys SET valid_until = created_at WHERE revoked_at IS NOT NULL")
     assert [door.call("GET", "status", key).status_code for key in (old, new)] == [401, 200]
 
 

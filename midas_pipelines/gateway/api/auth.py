@@ -13,12 +13,13 @@ from pydantic import BaseModel
 
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.fourseller.http.answers import read_json
-from midas_pipelines.gateway.api.callers import Callers
+from midas_pipelines.gateway.api.callers import MOST_FAILURES, Callers
 from midas_pipelines.gateway.api.limits import address_of_caller, key_of
 from midas_pipelines.gateway.api.problems import status_of
+from midas_pipelines.notify.alerts import LOCKOUT, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered, note_asked
-from midas_pipelines.store.gateway.keys import Caller, Role, find_caller
+from midas_pipelines.store.gateway.keys import Caller, Role, find_caller, note_key_used
 
 PREFIX = "/api/marketplace"
 
@@ -72,20 +73,46 @@ async def _caller(request: Request, database: Database, needed: Role, path: str)
     """The caller by the call's key; counts valid and refused keys, and leaves a row in the audit log of who was refused."""
     key = key_of(request.headers.get("authorization", ""))
     callers: Callers = request.app.state.callers
+    address = address_of_caller(request.scope)
+    _require_unlocked(callers.locked(key))
     try:
         caller = await asyncio.to_thread(_admit, database, key)
     except CallRefused:
-        callers.refused(address_of_caller(request.scope), key)
+        wait = callers.address_locked(address)
+        if locked := callers.refused(address, key):
+            await asyncio.to_thread(_report_lockout, database, locked)
         request.app.state.service.metrics.refused.labels("key").inc()
-        await _note_refused(request, path, Caller("none", "no valid key", Role.VIEWER), 401)
+        await _note_refused(request, path, Caller("none", "no valid key", Role.VIEWER), 429 if wait else 401)
+        _require_unlocked(wait)
         raise
     callers.admitted(key, caller.key_id)
+    if callers.use_is_due(caller.key_id):
+        await asyncio.to_thread(_note_used, database, caller.key_id)
     if not caller.role.covers(needed):
         await _note_refused(request, path, caller, 403)
         raise CallRefused(
             403, f"This needs the role {needed.value}; the key {caller.name} is {caller.role.value}."
         )
     return caller
+
+
+def _require_unlocked(seconds: float) -> None:
+    """Raises CallRefused while a key id or an address is locked out."""
+    if seconds:
+        detail = "Too many wrong keys: this key id or address is locked out for a while."
+        raise CallRefused(429, detail, {"Retry-After": str(max(1, round(seconds)))})
+
+
+def _report_lockout(database: Database, subjects: list[str]) -> None:
+    with database.writing() as connection:
+        for subject in subjects:
+            text = f"The gateway locked out the {subject} after {MOST_FAILURES} wrong keys: see `midas audit list`."
+            raise_alert(connection, kind=LOCKOUT, subject=subject, text=text)
+
+
+def _note_used(database: Database, key_id: str) -> None:
+    with database.writing() as connection:
+        note_key_used(connection, key_id)
 
 
 async def _note_refused(request: Request, path: str, caller: Caller, status: int) -> None:

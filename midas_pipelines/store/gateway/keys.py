@@ -1,4 +1,4 @@
-"""API keys: made at random, shown once, stored as a hash, valid until revoked."""
+"""API keys: made at random, shown once, stored as a hash, valid for a year at most or until revoked."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from midas_pipelines.store.schema.gateway_tables import gateway_keys
 from midas_pipelines.storefront.types import utc_now
 
 PREFIX = "midas"
+KEY_DAYS = 365
+USED_SECONDS = 3600
+"""How old the record of a key's last use may be."""
+
 table = gateway_keys.c
 
 
@@ -45,19 +49,22 @@ class Caller:
     role: Role
 
 
-def create_key(connection: sa.Connection, *, name: str, role: Role) -> tuple[Caller, str]:
-    """Creates a key; returns its owner and the key itself, which is not stored."""
+def create_key(
+    connection: sa.Connection, *, name: str, role: Role, days: int = KEY_DAYS
+) -> tuple[Caller, str]:
+    """Creates a key, valid for so many days; returns its owner and the key itself, which is not stored."""
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     row = {"key_id": key_id, "name": name, "role": role.value, "secret_hash": _hash(secret)}
-    connection.execute(sa.insert(gateway_keys).values(row))
+    ends = {"valid_until": utc_now(days * 86_400)}
+    connection.execute(sa.insert(gateway_keys).values(row | ends))
     return Caller(key_id, name, role), f"{PREFIX}_{key_id}_{secret}"
 
 
 def find_caller(connection: sa.Connection, key: str) -> Caller | None:
     """The key's owner; None for one that is unknown, revoked or no key at all. Takes the same time for each."""
     prefix, _, rest = key.partition("_")
-    key_id, _, secret = rest.partition("_")
-    query = sa.select(gateway_keys).where(table.key_id == key_id.replace("\x00", "")[:20], _valid())
+    secret = rest.partition("_")[2]
+    query = sa.select(gateway_keys).where(table.key_id == id_of(key), _valid())
     row = connection.execute(query).first()
     stored = row.secret_hash if row is not None else "0" * 64
     if not hmac.compare_digest(stored, _hash(secret)) or row is None or prefix != PREFIX:
@@ -65,21 +72,52 @@ def find_caller(connection: sa.Connection, key: str) -> Caller | None:
     return Caller(row.key_id, row.name, Role(row.role))
 
 
+def id_of(key: str) -> str:
+    """The readable part of a key; of what is no key, any text of 20 characters at most."""
+    return key.partition("_")[2].partition("_")[0].replace("\x00", "")[:20]
+
+
+def note_key_used(connection: sa.Connection, key_id: str) -> None:
+    """Records that the key is in use, unless that was recorded within the hour."""
+    old = sa.or_(table.last_used_at.is_(None), table.last_used_at < utc_now(-USED_SECONDS))
+    used = sa.update(gateway_keys).where(table.key_id == key_id, old)
+    connection.execute(used.values(last_used_at=utc_now()))
+
+
+def expiring_keys(connection: sa.Connection, days: int) -> dict[str, str]:
+    """A sentence for each valid key that ends within so many days, by key id, but for those that were replaced."""
+    soon = sa.and_(_valid(), table.revoked_at.is_(None), table.valid_until < utc_now(days * 86_400))
+    return {
+        row.key_id: f"The key {row.key_id} ({row.name}) ends on {row.valid_until:%Y-%m-%d}: replace it with "
+        f"`midas keys rotate {row.key_id} --grace MINUTES`, and give its holder the new one."
+        for row in connection.execute(sa.select(gateway_keys).where(soon).order_by(table.id))
+    }
+
+
+def revoke_all_keys(connection: sa.Connection) -> int:
+    """Revokes every valid key at once; returns how many there were."""
+    ended = sa.update(gateway_keys).where(_valid()).values(valid_until=utc_now(), revoked_at=utc_now())
+    return connection.execute(ended).rowcount
+
+
 def revoke_key(connection: sa.Connection, key_id: str) -> Caller:
     """Revokes a key at once. Raises UnknownKey."""
     return _end(connection, key_id, after_minutes=0)
 
 
-def rotate_key(connection: sa.Connection, key_id: str, *, grace_minutes: int) -> tuple[Caller, str]:
+def rotate_key(
+    connection: sa.Connection, key_id: str, *, grace_minutes: int, days: int = KEY_DAYS
+) -> tuple[Caller, str]:
     """A new key of the same name and role; the old one ends after `grace_minutes`. Raises UnknownKey."""
     old = _end(connection, key_id, after_minutes=grace_minutes)
-    return create_key(connection, name=old.name, role=old.role)
+    return create_key(connection, name=old.name, role=old.role, days=days)
 
 
 def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
     """All keys, revoked ones included, the newest first, without their secrets."""
-    columns = (table.key_id, table.name, table.role, table.created_at, table.valid_until)
-    valid = sa.case((_valid(), "valid"), else_="revoked").label("state")
+    columns = (table.key_id, table.name, table.role, table.created_at, table.valid_until, table.last_used_at)
+    ended = (table.revoked_at.is_not(None), "revoked")
+    valid = sa.case((_valid(), "valid"), ended, else_="expired").label("state")
     return [
         dict(row)
         for row in connection.execute(sa.select(*columns, valid).order_by(table.id.desc())).mappings()
@@ -95,7 +133,7 @@ def _end(connection: sa.Connection, key_id: str, *, after_minutes: int) -> Calle
     statement = (
         sa.update(gateway_keys)
         .where(table.key_id == key_id, _valid())
-        .values(valid_until=utc_now(after_minutes * 60))
+        .values(valid_until=_earlier(utc_now(after_minutes * 60)), revoked_at=utc_now())
         .returning(table.key_id, table.name, table.role)
     )
     row = connection.execute(statement).first()
@@ -106,6 +144,10 @@ def _end(connection: sa.Connection, key_id: str, *, after_minutes: int) -> Calle
 
 def _valid() -> sa.ColumnElement[bool]:
     return sa.or_(table.valid_until.is_(None), table.valid_until > utc_now())
+
+
+def _earlier(moment: utc_now) -> sa.ColumnElement[Any]:
+    return sa.case((table.valid_until < moment, table.valid_until), else_=moment)
 
 
 def _hash(secret: str) -> str:

@@ -191,7 +191,7 @@ TABLES: dict[str, TableEntry] = {
     ),
     # ours, about people who work here
     "gateway_keys": TableEntry(
-        "id key_id role secret_hash created_at valid_until",
+        "id key_id role secret_hash created_at valid_until revoked_at last_used_at",
         {"name": Personal("whose key it is", Purpose.SECURITY, End.KEY)},
     ),
     "gateway_audit": TableEntry(
@@ -202,6 +202,9 @@ TABLES: dict[str, TableEntry] = {
             "detail": Personal("known fields of the call", Purpose.SECURITY, End.AUDIT),
             "remote": Personal("the network address of the caller", Purpose.SECURITY, End.AUDIT),
         },
+    ),
+    "midas_proofs": TableEntry(
+        "id name at passed detail", {"by": Personal("the person who checked", Purpose.SECURITY, End.KEY)}
     ),
     "gateway_audit_head": TableEntry("id start_hash last_id last_hash"),
     # ours, about items and syncs

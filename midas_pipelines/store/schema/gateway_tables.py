@@ -51,7 +51,9 @@ gateway_keys = sa.Table(
     sa.Column("role", sa.String(20), nullable=False),  # viewer|operator|admin
     sa.Column("secret_hash", sa.String(64), nullable=False),  # SHA-256; the secret has 256 bits of its own
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
-    sa.Column("valid_until", UtcDateTime),  # revoked, or replaced and in its last minutes
+    sa.Column("valid_until", UtcDateTime),  # its expiry, or the end of a revoked or replaced one
+    sa.Column("revoked_at", UtcDateTime),  # when a person revoked or replaced it
+    sa.Column("last_used_at", UtcDateTime),  # to the hour
 )
 
 # Append-only: a trigger refuses to change or delete a row, and each row carries the hash of the one before.

@@ -9,6 +9,7 @@ from midas_pipelines.store.schema import (  # noqa: F401 - each adds its tables
     alert_tables,
     gateway_tables,
     privacy_tables,
+    proof_tables,
     rule_tables,
     shipment_tables,
     tables,
