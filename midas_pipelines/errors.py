@@ -8,12 +8,13 @@ class ExpectedError(Exception):
 
     A command prints it and ends with `exit_code`: 2 where the input or a setting is wrong, else 1. The gateway answers
     with `http_status`, and says to try again after `retry_seconds`, where that may help. A Dagster run fails with it,
-    without a stack trace.
+    without a stack trace. `advice` is a second sentence for a person at the command line.
     """
 
     exit_code = 1
     http_status = 409
     retry_seconds: int | None = None
+    advice = ""
 
     @property
     def headers(self) -> dict[str, str]:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:  # the settings are read before, and often without, the databa
 ITEM_PAGE_NAMES = {"sku", "slug", "product_id", "fourseller_id"}
 ORDER_PAGE_NAMES = {"order", "number", "order_id"}
 
+SHADOWED = ("incremental_sync", "inventory_push", "order_import", "status_sync")
+"""The workflows that MIDAS_SHADOW may name, by what they write: listings, quantities, the shop's orders, statuses."""
+
 Minutes = Annotated[int, Field(ge=1, le=60)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
 
@@ -49,6 +52,7 @@ class SettingsError(ExpectedError):
     """A setting is missing or wrong; the message is one sentence for a person, without any secret."""
 
     exit_code = 2
+    advice = "`midas doctor` checks all settings and connections."
 
 
 class ChannelAccess(BaseModel):
@@ -73,6 +77,7 @@ class DatabaseLimits(BaseModel):
     connect_seconds: int = 5
     pool_seconds: float = 30.0  # how long a thread waits for a connection of the pool
     connections: int = 10  # kept open; as many more when they are needed
+    shadow: bool = False  # what is written to the shop's orders and stock is rolled back
 
     @property
     def busy_seconds(self) -> float:
@@ -232,6 +237,17 @@ class Settings(BaseSettings):
     """An order placed longer ago is not confirmed any more."""
     payload_key: SecretStr | None = None
     """Fernet key(s), newest first, comma separated."""
+    shadow: str = ""
+    """true: everything runs, and nothing is written to 4Seller or to the shop's orders and stock; or only those of
+    these workflows, comma separated: incremental_sync (listings), inventory_push, order_import, status_sync."""
+    canary_items: int = Field(100, ge=1)
+    """Listings that a sync may change at once; more go in waves of 1 %, 10 % and all, each read back."""
+    canary_price_percent: int = Field(50, ge=1, le=1000)
+    """A new price that differs by more goes in waves, where there are MIDAS_BRAKE_ITEMS of them."""
+    keep_writes_days: int = Field(30, ge=1, le=3650)
+    """How long the values before each write are kept, for `midas undo`."""
+    contract_sample: int = Field(20, ge=0, le=10_000)
+    """Of so many answers of 4Seller one is compared with the contract; 0 for none."""
     brake_percent: int = Field(20, ge=0, le=100)
     """Share of the listed items that a sync may zero, remove, reprice or list again unasked."""
     brake_items: int = Field(10, ge=1)
@@ -293,6 +309,19 @@ class Settings(BaseSettings):
         unknown = [name for name in _listed(value) if name not in known]
         if unknown:
             raise ValueError(f"must name none but {', '.join(known)}; it names {', '.join(unknown)}")
+        return value
+
+    @field_validator("shadow")
+    @classmethod
+    def _shadowed(cls, value: str) -> str:
+        if value.strip().lower() in ("", "false", "0", "no", "off"):
+            return ""
+        if value.strip().lower() in ("true", "1", "yes", "on"):
+            return ",".join(SHADOWED)
+        if unknown := [name for name in _listed(value) if name not in SHADOWED]:
+            raise ValueError(
+                f"must be true, false or some of {', '.join(SHADOWED)}; it names {', '.join(unknown)}"
+            )
         return value
 
     @field_validator("fourseller_api_url")
@@ -456,6 +485,7 @@ class Settings(BaseSettings):
             idle_seconds=self.database_idle_seconds,
             connect_seconds=self.database_connect_seconds,
             pool_seconds=5.0 if role == "gateway" else 30.0,
+            shadow=self.shadows("order_import"),
         )
 
     def erase_after(self, sales_channel: str | None) -> int | None:
@@ -471,6 +501,10 @@ class Settings(BaseSettings):
     def is_paused(self, workflow: str) -> bool:
         """Whether that workflow is left off, be the others on or not."""
         return workflow in _listed(self.paused)
+
+    def shadows(self, workflow: str) -> bool:
+        """Whether nothing that this workflow decides is written."""
+        return workflow in _listed(self.shadow)
 
     def channel(self) -> ChannelAccess:
         """Where 4Seller is and who we are there; raises `SettingsError` naming what is not set."""

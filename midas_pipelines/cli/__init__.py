@@ -20,6 +20,11 @@ COMMANDS = {
         "conflicts",
         "List and resolve conflicts between shop and 4Seller.",
     ),
+    "connect": (
+        "midas_pipelines.cli.connect",
+        "connect",
+        "Match items with existing listings, before the first sync.",
+    ),
     "db": ("midas_pipelines.cli.database", "db", "Prepare the shop's database, or show its version."),
     "demo": (
         "midas_pipelines.cli.local.demo",
@@ -31,6 +36,7 @@ COMMANDS = {
         "dev",
         "Run everything on this machine: sandbox, schedules, Dagster UI.",
     ),
+    "doctor": ("midas_pipelines.cli.doctor", "doctor", "Check everything that a start needs, line by line."),
     "gateway": (
         "midas_pipelines.cli.gateway",
         "gateway",
@@ -123,7 +129,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command; why it failed may quote what came from outside."""
         try:
-            if addresses := os.environ.get("MIDAS_NOTIFY_URLS"):
+            addresses = os.environ.get("MIDAS_NOTIFY_URLS")
+            if addresses and sys.argv[1:2] != ["doctor"]:  # which says it in its own line
                 from midas_pipelines.notify.targets import read_targets, require_understood
 
                 require_understood(read_targets(SecretStr(addresses)))
@@ -131,7 +138,7 @@ class Commands(click.Group):
         except click.UsageError:  # quotes what the caller typed alone, on lines of its own
             raise
         except (click.ClickException, ExpectedError) as failed:
-            say(f"Error: {failed}", err=True)
+            say(f"Error: {failed} {getattr(failed, 'advice', '')}".rstrip(), err=True)
             ctx.exit(failed.exit_code)
         except Exception as failed:
             from midas_pipelines.cli.opening import database_error_text  # which imports sqlalchemy
@@ -162,7 +169,7 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done, 1 something failed, 2 wrong usage or settings.
-    Start with `midas demo`; on a real shop with `midas db upgrade`, then `midas sync products --full --dry-run`.
+    Start with `midas demo`; on a real shop with `midas doctor`, then `midas db upgrade` and `midas connect`.
     """
 
 

@@ -1,6 +1,7 @@
 """The 4Seller client: every call of the contract, typed in and out."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
@@ -40,7 +41,8 @@ class FourSeller:
 
     `in_flight` bounds the requests open at once; `pace` how fast they are sent (without one it adapts to the 429s
     it meets); `on_failed_call` is called for every failed attempt; `deadline_seconds` bounds a call, retries included,
-    from its first request on; no write is sent unless `may_write`. Every method raises an error of the `FourSellerError` family.
+    from its first request on; no write is sent unless `may_write`, nor one for which `guard` raises NotSent; `watch` sees
+    every answer. Every method raises an error of the `FourSellerError` family.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class FourSeller:
         transport: httpx.AsyncBaseTransport | None = None,
         deadline_seconds: float = 30.0,
         may_write: Callable[[], bool] = lambda: True,
+        guard: Callable[[Call], None] = lambda _: None,
+        watch: Callable[[Call, answers.Answer, float], None] = lambda *_: None,
     ) -> None:
         self._wire = Wire(base_url, api_key, seller_id, transport=transport)
         self._slots = asyncio.Semaphore(in_flight)
@@ -62,10 +66,13 @@ class FourSeller:
         self._on_failed_call = on_failed_call
         self._deadline_seconds = deadline_seconds
         self._may_write = may_write
+        self._guard = guard
+        self._watch = watch
         self._meter = CallMeter()
         self.clock_ahead: float | None = (
             None  # seconds that 4Seller's clock is ahead of ours, as last answered
         )
+        self.key_accepted: bool | None = None  # by the last answer that shows it
 
     async def __aenter__(self) -> Self:
         return self
@@ -220,6 +227,8 @@ class FourSeller:
             return cast("Read", await send_with_retries(budget, partial(self._attempt, read=read)))
 
     async def _attempt(self, budget: Budget, read: Callable[[Any], Read]) -> Read:
+        if budget.call.writes:  # the one place that every write passes
+            self._guard(budget.call)
         await self._turn(budget)
         if budget.call.writes and not self._may_write():
             raise NotSent(f"{budget.call.subject} was not sent: this worker's lease may be over.")
@@ -237,6 +246,8 @@ class FourSeller:
         began = self._meter.begin()
         try:
             answer = await self._wire.send(call, seconds)
+            self._watch(call, answer, time.perf_counter() - began)
+            self.key_accepted = _shows_key(answer.status, self.key_accepted)
             if answer.date is not None:
                 self.clock_ahead = (answer.date - datetime.now(UTC)).total_seconds()
             return answer
@@ -280,6 +291,13 @@ class FourSeller:
                     pause_seconds=error.asked_seconds if isinstance(error, RateLimited) else 0.0,
                 )
             )
+
+
+def _shows_key(status: int, before: bool | None) -> bool | None:
+    """Whether the key is valid, as far as an answer shows it."""
+    if status in (401, 403):
+        return False
+    return True if 200 <= status < 300 or status in (404, 409, 422) else before
 
 
 def _of_product(method: str, product_id: str, below: str = "", *, body: bytes | None = None) -> Call:

@@ -11,7 +11,7 @@ class FourSellerError(ExpectedError):
     `code` the server's own error code."""
 
     http_status = 503
-    retry_seconds = 30
+    retry_seconds: int | None = 30
 
     def __init__(
         self, message: str, *, item: str | None = None, status: int | None = None, code: str | None = None
@@ -67,7 +67,25 @@ class Unavailable(FourSellerError):
 
 
 class NotSent(FourSellerError):
-    """A write that was not sent, because its worker may have lost the claim on the item."""
+    """A write that was not sent, such as one whose worker may have lost the claim on the item."""
+
+
+class ShadowWrite(NotSent):
+    """A write that was recorded and not sent: MIDAS_SHADOW is on."""
+
+    http_status = 409
+    retry_seconds = None
+
+
+class NotConnected(NotSent):
+    """A write of a listing before a person has accepted the first connection."""
+
+    http_status = 409
+    retry_seconds = None
+
+
+class NeedsNewKey(BadCredentials):
+    """Nothing was sent: 4Seller refused this key before."""
 
 
 class Ambiguous(FourSellerError):

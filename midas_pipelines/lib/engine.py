@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from midas_pipelines.notify.alerts import match_alerts, report_failed_work
+    from midas_pipelines.notify.alerts import match_alerts, open_subjects, report_failed_work
     from midas_pipelines.notify.delivery import Delivered, deliver, something_due
     from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat, report_stuck_items
     from midas_pipelines.notify.targets import read_targets
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from midas_pipelines.store.stock.checks import negative_stock, stock_totals, unexplained_stock
     from midas_pipelines.store.stock.sales_velocity import oversold_lines, top_movers
     from midas_pipelines.sync.context import SyncContext
+    from midas_pipelines.sync.gate import NEEDS_KEY
     from midas_pipelines.sync.listings.approved_plan import read_plan
     from midas_pipelines.sync.operations import capacity
     from midas_pipelines.sync.operations.catalog import availability_summary, duplicate_skus

@@ -30,20 +30,38 @@ OURS = "function midas_refuse_change()"
 """The one function of ours that raises; its text quotes nothing."""
 
 
+SHOP_WRITE = re.compile(
+    r"\s*(?:WITH\b.*?)?(?:(?:INSERT\s+INTO|DELETE\s+FROM|UPDATE)\s+\"?(?:orders|order_items|order_status_history)\b"
+    r"|UPDATE\s+\"?(?:products|product_variants)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A statement that writes to the shop's orders or stock, which shadow mode keeps as they are."""
+SHOP_WRITTEN = "midas_shop_written"
+
+
 class Database:
     """An engine and its two kinds of transaction; safe to share between threads."""
 
     def __init__(self, url: sa.URL, limits: DatabaseLimits = BULK) -> None:
         self.engine = _make_engine(url, limits)
         self.is_postgresql = self.engine.dialect.name == "postgresql"
+        self.shadow = limits.shadow
+        if limits.shadow:
+            sa.event.listen(self.engine, "before_cursor_execute", _note_shop_write)
         one_moment = {"isolation_level": "REPEATABLE READ"} if self.is_postgresql else {}
         self._reader = self.engine.execution_options(midas_reads_only=True, **one_moment)
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """One transaction, committed when the block ends well and rolled back when it raises."""
+        """One transaction, committed when the block ends well and rolled back when it raises.
+
+        In shadow mode one that wrote to the shop's orders or stock is rolled back as a whole at its end.
+        """
         with self.engine.begin() as connection:
+            connection.info.pop(SHOP_WRITTEN, None)
             yield connection
+            if self.shadow and connection.info.pop(SHOP_WRITTEN, False):
+                connection.rollback()
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -66,6 +84,11 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _note_shop_write(connection: sa.Connection, _cursor: Any, statement: str, *_: Any) -> None:
+    if SHOP_WRITE.match(statement):
+        connection.info[SHOP_WRITTEN] = True
 
 
 def _make_engine(url: sa.URL, limits: DatabaseLimits) -> sa.Engine:

@@ -22,9 +22,12 @@ from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.worker_liveness import Heartbeat
+from midas_pipelines.store.operations.connection import is_connected
 from midas_pipelines.store.operations.rate_limit import SharedPace
+from midas_pipelines.store.operations.shadow import follow_shadow_mode
 from midas_pipelines.store.operations.sync_log import ErrorBook
 from midas_pipelines.sync.clocks import note_clocks
+from midas_pipelines.sync.gate import Gate, accept_key, refuse_key, require_key
 
 CHANNEL_DOWN = "channel_down"
 
@@ -63,17 +66,32 @@ class SyncContext:
         """The heartbeat of this worker; runs while it has claims."""
         return Heartbeat(self.database, self.worker)
 
+    @cached_property
+    def gate(self) -> Gate:
+        """The gate that every write of this context's clients passes."""
+        connected = is_connected(self.database)
+        return Gate(self.settings, self.database, self.run_id, connected=connected)
+
     @asynccontextmanager
-    async def channel(self, book: ErrorBook | None = None) -> AsyncIterator[FourSeller]:
+    async def channel(
+        self, book: ErrorBook | None = None, *, tries_key: bool = False, waits_for_key: bool = False
+    ) -> AsyncIterator[FourSeller]:
         """An open client; every failed call it makes is written to `fourseller_api_errors`.
 
         Args:
             book: collects failed calls for a long-lived client; its owner flushes it.
+            tries_key: may try a key now and then that 4Seller refused.
+            waits_for_key: opens also while the key is refused: its owner looks before it sends.
 
         Raises:
             SettingsError: the access to 4Seller is not set.
+            NeedsNewKey: 4Seller refused the key.
         """
         access = self.settings.channel()
+        if not waits_for_key:
+            await asyncio.to_thread(require_key, self.database, access, tries=tries_key)
+        await asyncio.to_thread(follow_shadow_mode, self.database, on=bool(self.settings.shadow))
+        gate = await asyncio.to_thread(lambda: self.gate)
         rate = self.settings.rate_limit
         pace = SharedPace(self.database, rate) if rate is not None else None
         pauses = PauseAlert(self.database)
@@ -91,11 +109,25 @@ class SyncContext:
                 pace=pace,
                 on_failed_call=note,
                 may_write=lambda: self.heartbeat.held,
+                guard=gate.check,
             ) as client:
                 try:
                     yield client
                 finally:
                     await asyncio.to_thread(self._note_clocks, client.clock_ahead)
+                    await asyncio.to_thread(self.keep_notes, client)
+
+    def keep_notes(self, client: FourSeller) -> None:
+        """Writes down what the gate kept, and whether 4Seller takes the key; a failure is only logged."""
+        access, key = self.settings.channel(), client.key_accepted
+        try:
+            self.gate.flush()
+            if key is False:
+                refuse_key(self.database, access)
+            elif key:
+                accept_key(self.database, access)
+        except sa.exc.SQLAlchemyError as failed:
+            log.warning("Notes on 4Seller could not be stored: %s", type(failed).__name__)
 
     def _note_clocks(self, fourseller_ahead: float | None) -> None:
         try:

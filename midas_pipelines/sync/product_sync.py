@@ -53,6 +53,7 @@ class ProductReport:
     unchanged: int = 0
     failed: int = 0
     held: int = 0
+    shadowed: int = 0
     quarantined: int = 0
     adopted: int = 0
     requests: int = 0
@@ -203,8 +204,9 @@ def _fill(report: ProductReport, tally: PushCounts, scanned: Scanned | None) -> 
     report.updated = tally.updated + tally.pushed
     report.failed = tally.failed + tally.released
     report.problems += tally.problems
+    report.shadowed = tally.shadowed
     report.held, report.held_items = tally.held, tally.held_items
-    touched = tally.created + report.updated + tally.deleted + report.failed + report.held
+    touched = tally.created + report.updated + tally.deleted + report.failed + report.held + report.shadowed
     if scanned is None:
         report.scanned, report.unchanged, report.quarantined = (
             tally.claimed,

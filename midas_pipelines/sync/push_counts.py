@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from midas_pipelines.store.items.claims import PushOutcome, PushResult
+from midas_pipelines.sync.gate import SHADOWED
 
 BRAKED = "The brake is on: too many items at once would be zeroed, removed, repriced or relisted."
 
@@ -32,6 +33,7 @@ class PushCounts:
     failed: int = 0
     released: int = 0
     held: int = 0  # released because the brake is on
+    shadowed: int = 0  # recorded and not sent: shadow mode
     held_items: list[dict[str, str]] = field(default_factory=list)  # the first of them
     problems: list[dict[str, str]] = field(default_factory=list)  # a preview: the first of them
 
@@ -63,6 +65,8 @@ class PushCounts:
                 self.held += 1
                 if len(self.held_items) < PREVIEW:
                     self.held_items.append({"sku": sku or outcome.mapping.sku or "", "reason": BRAKED})
+            case PushResult.RELEASED if outcome.reason == SHADOWED:
+                self.shadowed += 1
             case PushResult.RELEASED:
                 self.released += 1
         shown = outcome.refused or outcome.result in (PushResult.QUARANTINED, PushResult.FAILED)

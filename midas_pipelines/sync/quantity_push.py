@@ -23,6 +23,7 @@ class InventoryReport:
     unchanged: int = 0
     failed: int = 0
     held: int = 0
+    shadowed: int = 0
     stopped: str | None = None  # why those held were not pushed: the brake
     held_items: list[dict[str, str]] = field(default_factory=list)
     requests: int = 0
@@ -66,5 +67,6 @@ async def push_inventory(
                 tally = push.tally
                 report.scanned, report.pushed, report.unchanged = tally.claimed, tally.pushed, tally.unchanged
                 report.failed, report.problems = tally.failed + tally.released, tally.problems
+                report.shadowed = tally.shadowed
                 report.held, report.held_items, report.stopped = tally.held, tally.held_items, push.stopped
     return report

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import FourSellerError
+from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NeedsNewKey
 from midas_pipelines.fourseller.http.calls import CallSums
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
@@ -67,7 +67,7 @@ def logged_sync(context: SyncContext, kind: str, scope: str, report: Report) -> 
         reason = None
     except Exception as error:
         reason = str(error)
-        if isinstance(error, FourSellerError | ChannelDown):
+        if isinstance(error, FourSellerError | ChannelDown) and not _has_its_own_alert(error):
             _alert(context, f"{kind.capitalize()} sync stopped. {reason}")
         raise
     finally:
@@ -86,6 +86,13 @@ def logged_sync(context: SyncContext, kind: str, scope: str, report: Report) -> 
             seconds=report.seconds,
             reason=reason,
         )
+
+
+def _has_its_own_alert(error: Exception) -> bool:
+    """Whether it is about a refused key, of which staff hear once."""
+    return isinstance(error, NeedsNewKey) or (
+        isinstance(error, BadCredentials) and error.status in (401, 403)
+    )
 
 
 def _alert(context: SyncContext, text: str) -> None:

@@ -13,6 +13,7 @@ from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.state import State
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations.connection import note_connected
 from midas_pipelines_tests.sync.world import World
 
 
@@ -29,6 +30,8 @@ def world(
     """An empty shop and an empty 4Seller."""
     monkeypatch.setattr(retry, "_BACK_OFF", tenacity.wait_random(0, 0.005))
     world = World(shop, background_sandbox)
+    with shop.writing() as connection:
+        note_connected(connection, "the test")
     state = emptied(world)
     for name in ("create", "replace"):
         monkeypatch.setattr(state, name, _guarded(world, getattr(State, name), state))

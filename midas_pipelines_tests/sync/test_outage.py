@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from midas_pipelines.fourseller.errors import BadCredentials
 from midas_pipelines.notify.alerts import open_subjects
 from midas_pipelines.sandbox import breaking
 from midas_pipelines.sync.context import ChannelDown
@@ -40,13 +39,6 @@ def test_the_next_good_run_ends_the_outage(world: World) -> None:
     world.faults()
     assert world.full().created == 1
     assert _open(world) == set()
-
-
-def test_a_refused_key_is_told_too(world: World) -> None:
-    world.changes["fourseller_api_key"] = "another-key"
-    with pytest.raises(BadCredentials):
-        world.full()
-    assert _open(world) == {"fourseller"}
 
 
 def test_while_4seller_is_down_one_read_decides_and_no_item_pays(world: World) -> None:

@@ -114,10 +114,11 @@ PRODUCT_COUNTS = (
     "unchanged",
     "failed",
     "held",
+    "shadowed",
     "quarantined",
     "adopted",
 )
-INVENTORY_COUNTS = ("scanned", "pushed", "unchanged", "failed", "held")
+INVENTORY_COUNTS = ("scanned", "pushed", "unchanged", "failed", "held", "shadowed")
 ORDER_COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "postponed", "moved_on")
 STATUS_COUNTS = ("scanned", "pushed", "refused", "moved_on", "failed")
 

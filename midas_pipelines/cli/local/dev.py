@@ -19,6 +19,7 @@ import httpx
 from midas_pipelines.cli.dagster.instance import limit_pools
 from midas_pipelines.cli.local.processes import Children
 from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, workplace_option
+from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.store import migrate
@@ -111,6 +112,9 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
             _seed(database)
             key = _new_key(database)
         limit_pools(settings)
+        for line in doctor_report():
+            if line.state == "wrong":
+                click.echo(f"Doctor: {line.check} is wrong. {line.found} {line.next_step}", err=True)
         gateway_url = f"http://127.0.0.1:{gateway_port}"
         parts = [
             Part("The gateway", f"{gateway_url}/readyz", _gateway(gateway_port), place.root / "gateway.log"),

@@ -45,8 +45,9 @@ def health_sensor(settings: Settings) -> dg.SensorDefinition:
             engine.report_stuck_items(database)
             with database.writing() as connection:
                 engine.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
-                engine.match_alerts(connection, kind="asset_late", texts=late)
-                engine.report_failed_work(connection, work.texts, work.unknown)
+                if not engine.open_subjects(connection, engine.NEEDS_KEY):  # else all of it has one cause
+                    engine.match_alerts(connection, kind="asset_late", texts=late)
+                    engine.report_failed_work(connection, work.texts, work.unknown)
         return dg.SkipReason(
             f"{len(work.texts)} assets and {len(failed)} checks fail, {len(late)} assets are late."
         )

@@ -16,6 +16,7 @@ from midas_pipelines.fourseller.http.answers import read_json
 from midas_pipelines.gateway.api.callers import MOST_FAILURES, Callers
 from midas_pipelines.gateway.api.limits import address_of_caller, key_of
 from midas_pipelines.gateway.api.problems import status_of
+from midas_pipelines.gateway.api.repeated import once
 from midas_pipelines.notify.alerts import LOCKOUT, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered, note_asked
@@ -64,7 +65,12 @@ class GuardedRoute(APIRoute):
             if request.method not in CHANGES:
                 return await handler(request)
             entry = _audit_entry(request, path, caller, _noted(await request.body(), model))
-            return await _audited(database, entry, handler, request)
+            return await _audited(
+                database,
+                entry,
+                lambda asked: once(asked, database, caller.key_id, lambda: handler(asked)),
+                request,
+            )
 
         return guarded
 

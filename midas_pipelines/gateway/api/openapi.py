@@ -33,6 +33,13 @@ OWN: dict[tuple[str, str], dict[int, str]] = {
     ("POST", f"{PREFIX}/sync/products"): {404: "No item has the SKU.", 409: "A setting is missing."},
     ("POST", f"{PREFIX}/sync/inventory"): {404: "No item has the SKU.", 409: "A setting is missing."},
 }
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Calls with the same key and body are executed once and answered alike, for 24 hours; another body is 422.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
+}
 CHECKED = frozenset(
     {("GET", f"{PREFIX}/orders"), ("GET", f"{PREFIX}/orders/{{order_id}}"), ("GET", f"{PREFIX}/audit")}
 )
@@ -65,6 +72,10 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
     if ROLES[method, path] is not None:
         found |= GUARDED
         operation["security"] = [{"HTTPBearer": []}]
+    if method in ("POST", "PATCH") and not path.endswith("/webhooks"):
+        operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
+        found[409] = found.get(409, "The first call with this Idempotency-Key has no answer yet.")
+        found[422] = "The request is not as described."
     if (method, path) in CHECKED or (method in CHANGES and not path.endswith("/webhooks")):
         found[422] = "The request is not as described."
         if method in CHANGES:

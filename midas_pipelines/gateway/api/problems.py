@@ -61,7 +61,7 @@ def problem(
 def install_problem_handlers(app: FastAPI) -> None:
     """Answers every exception with a problem."""
     for kind in (ExpectedError, HTTPException, RequestValidationError, *NO_DATABASE):
-        app.add_exception_handler(kind, _expected)
+        app.add_exception_handler(kind, answer_expected)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -77,7 +77,8 @@ def status_of(error: Exception) -> int:
     return 503 if isinstance(error, NO_DATABASE) else 500
 
 
-async def _expected(request: Request, error: Exception) -> Response:
+async def answer_expected(request: Request, error: Exception) -> Response:
+    """The problem that an expected error is answered with."""
     status, headers, errors = status_of(error), {}, None
     match error:
         case ExpectedError():

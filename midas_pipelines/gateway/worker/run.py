@@ -98,7 +98,7 @@ class Worker:
         context = self._context
         self._loop = asyncio.get_running_loop()
         book = ErrorBook(context.database, context.run_id, block=sys.maxsize)
-        async with context.channel(book) as client:
+        async with context.channel(book, waits_for_key=True) as client:
             self._client = client
             client.open()  # before calls wait for this event loop
             self._work_log = WorkerStats(context, client)
@@ -163,6 +163,8 @@ class Worker:
         fourseller_ahead = self._client.clock_ahead if self._client is not None else None
         for whose, ahead in note_clocks(self._context.database, fourseller_ahead).items():
             self._metrics.clocks.labels(whose).set(ahead)
+        if self._client is not None:
+            self._context.keep_notes(self._client)
         if free_dead_claims(self._context.database) + webhooks.free_dead(self._context.database):
             self._wake_from_thread("")
         if mark_rules_due(self._context.database):  # a rule has begun or ended

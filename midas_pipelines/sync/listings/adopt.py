@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,8 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.content import SOURCE
+from midas_pipelines.sync.listings.content import SOURCE, content_hash
+from midas_pipelines.sync.listings.pins import overlaid, pin
 from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.threads import in_thread
 from midas_pipelines.text import folded
@@ -68,6 +70,14 @@ def meant(sku: str, key: ItemKey, products: Iterable[Product]) -> list[Product]:
     return [product for _, product in sorted(ranked, key=lambda one: one[0])]
 
 
+def kept_by_policy(change: Change, product: Product) -> dict[str, Any] | None:
+    """The pins of an item that takes over a listing: what a policy does not leave to the shop stays until it is decided."""
+    pins = dict(change.mapping.pinned_fields or {})
+    for field in sorted((change.guarded & {"price", "content"}) - pins.keys()):
+        pins[field] = pin(product, field, held=True)
+    return pins or None
+
+
 async def adoptable(
     change: Change, client: FourSeller, context: SyncContext, known: Known | None, *, look: bool
 ) -> list[Product]:
@@ -102,6 +112,16 @@ def _free(context: SyncContext, found: list[Product], mapping_id: int, sku: str)
         for column in (products.c.sku, product_variants.c.sku) if others else ():
             sold |= set(connection.scalars(sa.select(column).where(column.in_(others))))
     return [product for product in found if product.id not in taken and product.sku not in sold]
+
+
+def as_adopted(change: Change, product: Product) -> Change:
+    """The change for a listing that the item takes over: what a policy keeps is as the listing shows it."""
+    pins = kept_by_policy(change, product)
+    if change.draft is None or pins == (change.mapping.pinned_fields or None):
+        return change
+    wanted = overlaid(change.draft, pins)
+    mapping = replace(change.mapping, pinned_fields=pins)
+    return replace(change, mapping=mapping, draft=wanted, content_hash=content_hash(wanted))
 
 
 async def remove(client: FourSeller, product_id: str) -> None:

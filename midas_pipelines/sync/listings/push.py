@@ -23,12 +23,15 @@ from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.stock.rule_changes import mark_rules_due
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown, SyncContext
+from midas_pipelines.sync.first_connection import ensure_connected
+from midas_pipelines.sync.gate import SHADOWED
 from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.approved_plan import PlanStep, only_approved
 from midas_pipelines.sync.listings.brake import RollingBrake
 from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
 from midas_pipelines.sync.listings.scan import slices
 from midas_pipelines.sync.listings.send import send
+from midas_pipelines.sync.listings.shadow import in_shadow
 from midas_pipelines.sync.listings.sku_ownership import claim_skus
 from midas_pipelines.sync.push_counts import BRAKED, PushCounts
 from midas_pipelines.sync.sync_log import channel_is_down
@@ -39,6 +42,9 @@ CALL_SECONDS = 30
 
 MARGIN_SECONDS = 5
 """Seconds before the end of a claim when none of its calls is under way any more."""
+
+SHADOW_SECONDS = 120.0
+"""When an item is planned again that shadow mode kept back, unless it changes before."""
 
 CLAIM_TRIES = 5
 GATHER_SECONDS = 0.02
@@ -90,6 +96,8 @@ class Push:
         try:
             await in_thread(self.context.heartbeat.begin)
             await self._probe()
+            if not self.quantities_only:
+                await ensure_connected(self.context, self.client)
             await in_thread(self._begin)
             async with asyncio.TaskGroup() as writing:
                 writing.create_task(self._write_outcomes())
@@ -212,6 +220,8 @@ class Push:
             changes = [only_quantity(change) for change in changes]
         if self.brake is not None:
             changes = self.brake(changes)
+        if self.context.settings.shadow:
+            changes = [in_shadow(change, self.context) for change in changes]
         if not self.quantities_only:
             changes = claim_skus(
                 connection,
@@ -292,7 +302,10 @@ def without_sending(change: Change) -> PushOutcome:
     if change.action is Action.QUARANTINED:
         return PushOutcome(change.mapping, PushResult.QUARANTINED, reason=change.reason, shared=change.shared)
     if change.action is Action.WAIT:
-        return PushOutcome(change.mapping, PushResult.RELEASED, reason=change.reason, settled=False)
+        wait = SHADOW_SECONDS if change.reason == SHADOWED else None
+        return PushOutcome(
+            change.mapping, PushResult.RELEASED, reason=change.reason, settled=False, wait_seconds=wait
+        )
     if change.reason is not None:  # nothing to remove
         return PushOutcome(change.mapping, PushResult.REMOVED, reason=change.reason)
     finished = change.draft is not None and change.content_hash == change.mapping.acked_hash

@@ -24,7 +24,7 @@ from midas_pipelines.store.items.claims import PushOutcome, PushResult
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.adopt import Known, adoptable, owner, remove
+from midas_pipelines.sync.listings.adopt import Known, adoptable, as_adopted, owner, remove
 from midas_pipelines.sync.listings.content import content_hash
 from midas_pipelines.sync.listings.diff import (
     content_taken,
@@ -130,6 +130,7 @@ async def _settle(
 
 async def _adopt(change: Change, product: Product, client: FourSeller) -> PushOutcome | None:
     """Maps the item to a product that 4Seller lists; None where it is deleted and the list only lags behind."""
+    change = as_adopted(change, product)
     quantity = product.inventory.quantity if product.inventory is not None else None
     equal = content_hash(product) == change.content_hash and quantity == change.quantity
     assert change.draft is not None

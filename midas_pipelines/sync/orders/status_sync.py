@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import BadCredentials, BadItem, Conflict, FourSellerError, NotFound
+from midas_pipelines.fourseller.errors import (
+    BadCredentials,
+    BadItem,
+    Conflict,
+    FourSellerError,
+    NotFound,
+    NotSent,
+)
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.storefront.refusals import blame, in_words, set_aside
 from midas_pipelines.sync.context import SyncContext
@@ -201,6 +208,8 @@ async def _push(
         report.refused += 1
         report.note(order, str(refused_by), problem=True)
         await asyncio.to_thread(record_refusal, context, order, str(refused_by))
+        return False
+    except NotSent:  # shadow mode: it stays as it is, and due
         return False
     except FourSellerError as failed:  # stays marked; a later run retries it
         report.failed += 1

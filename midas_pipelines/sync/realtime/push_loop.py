@@ -16,10 +16,12 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import BadCredentials
+from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.claims import ClaimableRow, PushOutcome, PushResult, read_claimable
 from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.first_connection import ensure_connected
+from midas_pipelines.sync.gate import key_is_refused
 from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change
 from midas_pipelines.sync.listings.push import Push, without_sending
@@ -35,6 +37,9 @@ POLL_SECONDS = 1.0
 
 PEEK = 500
 """Ready items looked at in one go."""
+
+CONNECT_SECONDS = 30.0
+"""How often it looks whether the first connection has been accepted."""
 
 AGAIN_SECONDS = 1.0
 """When an item is tried again that was given back without anyone saying when."""
@@ -68,6 +73,7 @@ class PushLoop:
         self._stopping = False
         self._pacing = Debounce()
         self._brake = RollingBrake(context.database, context.settings)
+        self._allowed, self._looks_at = True, 0.0
         self._sending: set[asyncio.Task[None]] = set()
         self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
         self.trouble = CircuitBreaker(context.settings.failures_in_a_row)
@@ -117,7 +123,7 @@ class PushLoop:
         free = min(
             self._context.settings.in_flight - len(self._sending), self.trouble.allowance(time.monotonic())
         )
-        if free <= 0:
+        if free <= 0 or not await self._may_push():
             return POLL_SECONDS
         try:
             ready = await in_thread(self._ready)
@@ -134,6 +140,27 @@ class PushLoop:
         if len(due) > free:
             return POLL_SECONDS if self._sending else LOCKED_SECONDS
         return min(POLL_SECONDS, wait if wait is not None else POLL_SECONDS)
+
+    async def _may_push(self) -> bool:
+        """Whether 4Seller takes the key, as far as is known, and the first connection is accepted."""
+        now = time.monotonic()
+        if now < self._looks_at:
+            return self._allowed
+        self._allowed = await in_thread(self._key_is_good)
+        self._looks_at = now + POLL_SECONDS
+        if self._allowed and not self._context.gate.connected:
+            self._looks_at = now + CONNECT_SECONDS
+            try:
+                await ensure_connected(self._context, self._client)
+            except FourSellerError as failed:
+                self._allowed, self.trouble.reason = False, str(failed)
+        return self._allowed
+
+    def _key_is_good(self) -> bool:
+        try:
+            return not key_is_refused(self._context.database, self._context.settings.channel())
+        except sa.exc.SQLAlchemyError:  # what follows will say so
+            return True
 
     def _ready(self) -> list[Ready]:
         with self._context.database.reading() as connection:
@@ -175,6 +202,7 @@ class PushLoop:
             outcome = await self._push().send_in_time(change)
         except BadCredentials as refused:
             self.trouble.refused(str(refused), time.monotonic())
+            await asyncio.to_thread(self._context.keep_notes, self._client)
             outcome = PushOutcome(change.mapping, PushResult.RELEASED, reason=str(refused), settled=False)
         down = self.trouble.reason
         outcome = self.trouble.judge(outcome, time.monotonic())

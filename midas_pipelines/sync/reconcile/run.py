@@ -57,7 +57,7 @@ async def reconcile(
             clock.client = client
             await in_thread(take_marketplace_quantities, context)
             settling = await read_back(context, client, shards, report)
-            if push and settling.to_push:
+            if push and settling.to_push and context.gate.connected:
                 await _push(context, client, settling, report)
         await in_thread(_close, context, settling, report)
     report.requests += report.sale_requests

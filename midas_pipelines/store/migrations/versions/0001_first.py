@@ -11,6 +11,7 @@ from midas_pipelines.store.schema import (  # noqa: F401 - each adds its tables
     privacy_tables,
     proof_tables,
     rule_tables,
+    safety_tables,
     shipment_tables,
     tables,
 )

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations.shadow import ShadowRow, record_shadow_writes
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.refusals import MANY_DOUBTFUL, Cause, blame, in_words, was_overtaken
 from midas_pipelines.storefront.row_locks import NO_WAIT, RowsBusy
@@ -194,7 +195,15 @@ class _Importer:
         with self.database.writing() as connection:
             if time.monotonic() >= self.patient_until:  # locked sales are retried alone
                 connection.execution_options(**{NO_WAIT: True})
-            return write_batch(connection, sales, self.order_context, self.on_sent)
+            result = write_batch(connection, sales, self.order_context, self.on_sent)
+        if self.database.shadow:  # it was rolled back
+            self._record(sales, result)
+        return result
+
+    def _record(self, sales: Sequence[Sale], result: ImportCounts) -> None:
+        by_id = {sale.order_id: sale for sale in sales}
+        rows = [ShadowRow("order", one, "import", {"lines": len(by_id[one].lines)}) for one in result.new]
+        record_shadow_writes(self.database, rows, self.order_context.run_id)
 
 
 def _is_of_characters(error: Exception) -> bool:

@@ -28,6 +28,7 @@ class ImportCounts:
         default_factory=set
     )  # of those, the ones that no lock explains: try again, ever later
     preview: list[dict[str, str]] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)  # the ids of the imported orders
 
     def add(self, other: ImportCounts) -> None:
         """Adds the counts of another batch."""
@@ -36,6 +37,7 @@ class ImportCounts:
         self.postponed |= other.postponed
         self.refused |= other.refused
         self.left_out |= other.left_out
+        self.new += other.new
         self.preview = (self.preview + other.preview)[:PREVIEW]
 
 

@@ -222,6 +222,7 @@ def _write(
         connection, [(claims[sale.order_id].row_id, sale) for sale in sales], order_context.settings
     )
     result.exceptions = len(marked)
+    result.new = [sale.order_id for sale in sales]
     result.preview = [rows.preview(sale, marked.get(sale.order_id)) for sale in sales[:PREVIEW]]
 
 

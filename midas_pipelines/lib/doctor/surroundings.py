@@ -1,0 +1,166 @@
+"""Probes of what is around: gateway and webhooks, mail, alerts, Dagster, disk, the encryption key."""
+
+from __future__ import annotations
+
+import shutil
+import smtplib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import httpx
+import sqlalchemy as sa
+from standardwebhooks import Webhook
+
+from midas_pipelines.lib.doctor.line import Finding, ok, warning, wrong
+from midas_pipelines.notify.health import DAGSTER, GONE
+from midas_pipelines.notify.targets import read_targets, require_understood
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations.cursors import read_cursor
+from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
+
+HOOK = "/api/marketplace/webhooks"
+SECONDS = 5.0
+LEAST_FREE = 1_000_000_000  # bytes
+
+
+def webhook_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
+    """Whether the gateway runs and takes a signed event; what is sent is signed, and no event: nothing is stored."""
+    secret = settings.fourseller_webhook_secret
+    host = settings.gateway_host if settings.gateway_host not in ("0.0.0.0", "::") else "127.0.0.1"
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.gateway_port}"
+    if secret is None:
+        step = "Set FOURSELLER_WEBHOOK_SECRET from your 4Seller account; until then orders come by polling."
+        yield warning("webhooks", "No secret is set, so that none is accepted.", step)
+    try:
+        with httpx.Client(base_url=url, timeout=SECONDS, trust_env=False) as gateway:
+            gateway.get("/healthz").raise_for_status()
+            yield ok("gateway", f"It runs at {url}.")
+            if secret is not None:
+                yield _signed(gateway, secret.get_secret_value().split(",")[0].strip())
+    except httpx.HTTPError as failed:
+        step = "Start it with `midas gateway`, and see that 4Seller reaches it through your proxy."
+        yield warning("gateway", f"None answers at {url} ({type(failed).__name__}).", step)
+    if database is not None:
+        yield _last_webhook(database)
+
+
+def _signed(gateway: httpx.Client, secret: str) -> Finding:
+    now = datetime.now(UTC)
+    headers = {
+        "content-type": "application/json",
+        "webhook-id": "midas_doctor",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign("midas_doctor", now, "{}"),
+    }
+    right = gateway.post(HOOK, content=b"{}", headers=headers).status_code
+    unsigned = gateway.post(HOOK, content=b"{}").status_code
+    if (right, unsigned) == (400, 401):  # signed, but no event; not signed
+        return ok("webhooks", "The gateway accepts what is signed, and refuses what is not.")
+    step = "Start the gateway again with the same FOURSELLER_WEBHOOK_SECRET as here."
+    return wrong("webhooks", f"The gateway answers {right} to a signed call, {unsigned} to another.", step)
+
+
+def _last_webhook(database: Database) -> Finding:
+    query = sa.select(sa.func.max(marketplace_webhooks.c.received_at))
+    with database.reading() as connection:
+        last = connection.scalar(query)
+    if last is None:
+        step = "Change a product or place an order at 4Seller, and see that an event comes."
+        return warning("webhooks received", "4Seller has sent none yet.", step)
+    return ok("webhooks received", f"The last one came at {last:%Y-%m-%d %H:%M} UTC.")
+
+
+def mail_lines(settings: Settings) -> Iterator[Finding]:
+    """The mail server, without sending anything, and the addresses of alerts."""
+    if settings.smtp_url is None:
+        yield warning(
+            "mail", "No mail is sent to customers.", "Set MIDAS_SMTP_URL and MIDAS_MAIL_FROM to send it."
+        )
+    elif not settings.mail_from:
+        yield wrong(
+            "mail", "MIDAS_MAIL_FROM is not set.", "Set the sender, such as Shop <orders@example.com>."
+        )
+    else:
+        yield _mail_server(settings.smtp_url.get_secret_value())
+    targets = read_targets(settings.notify_urls)
+    require_understood(targets, thorough=True)
+    if targets:
+        yield ok("alerts", f"They go to {', '.join(sorted({target.kind for target in targets}))}.")
+    else:
+        step = "Set MIDAS_NOTIFY_URLS; until then `midas alerts list` shows them."
+        yield warning("alerts", "No address is set for them.", step)
+
+
+def _mail_server(address: str) -> Finding:
+    url = urlsplit(address)
+    kind = smtplib.SMTP_SSL if url.scheme == "smtps" else smtplib.SMTP
+    try:
+        with kind(
+            url.hostname or "", url.port or (465 if url.scheme == "smtps" else 587), timeout=SECONDS
+        ) as smtp:
+            if url.scheme == "smtp" and smtp.has_extn("starttls"):
+                smtp.starttls()
+            if url.username:
+                smtp.login(unquote(url.username), unquote(url.password or ""))
+    except (OSError, smtplib.SMTPException) as failed:
+        return wrong(
+            "mail",
+            f"The server of MIDAS_SMTP_URL failed: {type(failed).__name__}.",
+            "Correct MIDAS_SMTP_URL.",
+        )
+    return ok("mail", "The server answers, and takes the password.")
+
+
+def dagster_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
+    """Dagster's home and storage, and whether its schedules run."""
+    home = settings.dagster_home
+    if not home:
+        step = "Set DAGSTER_HOME and run `midas instance prepare`; syncs by hand work without."
+        yield warning("Dagster", "DAGSTER_HOME is not set: runs leave no history.", step)
+    elif not (Path(home) / "dagster.yaml").exists():
+        yield wrong("Dagster", "There is no dagster.yaml in DAGSTER_HOME.", "Run `midas instance prepare`.")
+    else:
+        yield _storage()
+    if not settings.schedules:
+        yield warning("schedules", "They are off.", "Set MIDAS_SCHEDULES=true to start them.")
+        return
+    last = read_cursor(database, f"heartbeat:{DAGSTER}") if database is not None else None
+    if database is None or last is None or database.now() - last > GONE:
+        yield warning("schedules", "They are on, and Dagster's daemon does not report.", "Start Dagster.")
+    else:
+        paused = f"; off are {settings.paused}" if settings.paused else ""
+        yield ok("schedules", f"They are on, and Dagster's daemon reports{paused}.")
+
+
+def _storage() -> Finding:
+    import dagster as dg  # takes a second to load
+
+    try:
+        with dg.DagsterInstance.get() as instance:
+            instance.get_runs(limit=1)
+    except Exception as failed:  # Dagster raises errors of many libraries
+        step = "See MIDAS_DAGSTER_POSTGRES_URL, then run `midas instance prepare`."
+        return wrong("Dagster", f"Its storage does not answer: {type(failed).__name__}.", step)
+    return ok("Dagster", "Its home is prepared, and its storage answers.")
+
+
+def machine_lines(settings: Settings) -> Iterator[Finding]:
+    """Disk, encryption key and modes that hold writes back."""
+    home = Path(settings.dagster_home or ".")
+    free = shutil.disk_usage(home if home.is_dir() else ".").free
+    if free < LEAST_FREE:
+        yield warning("disk", f"{free / 1e9:.1f} GB are free.", "Free some: history and databases grow.")
+    else:
+        yield ok("disk", f"{free / 1e9:.0f} GB are free.")
+    if settings.payload_key is None:
+        step = "Set MIDAS_PAYLOAD_KEY; without it, payloads are kept without the buyer."
+        yield warning("encryption key", "None is set.", step)
+    else:
+        yield ok("encryption key", "Payloads are encrypted.")
+    if settings.shadow:
+        yield warning(
+            "shadow mode", f"It is on for {settings.shadow}.", "`midas shadow` shows what is kept back."
+        )

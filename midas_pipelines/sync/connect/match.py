@@ -1,0 +1,155 @@
+"""Finds which listing is which item: by SKU, by the SKU's letters and digits, by barcode, by title. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+from rapidfuzz import fuzz, process
+
+from midas_pipelines.fourseller.models import Product
+from midas_pipelines.text import folded
+
+LEAST_SCORE = 85.0
+"""Of 100: how alike two titles must be to be proposed as one item."""
+
+COMMON = 300
+"""A word that more listings have than this says little about any of them."""
+
+BARCODE = re.compile(r"\d{8}|\d{12,14}")
+BARCODE_FIELDS = ("barcode", "upc", "ean", "gtin", "isbn")
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """An item of the shop that is looked for: its mapping, SKU and title."""
+
+    mapping_id: int
+    sku: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An item and a listing that may be one; `how` is sku, spelling, barcode or title, `score` of 100."""
+
+    item: Sought
+    product: Product
+    how: str
+    score: float = 100.0
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The pairs, and what has none; `doubled` are listings that share their SKU with another one."""
+
+    pairs: list[Match]
+    only_here: list[Sought]
+    only_there: list[Product]
+    doubled: list[Product]
+
+
+def match_listings(items: Sequence[Sought], products: Sequence[Product]) -> Matched:
+    """Pairs items and listings, the surest way first; one that several would fit is left for a person."""
+    shown = Counter(product.sku for product in products if product.sku)
+    doubled = [product for product in products if product.sku and shown[product.sku] > 1]
+    pairs: list[Match] = []
+    left_items, left_products = list(items), [one for one in products if shown[one.sku or ""] <= 1]
+    ways: list[tuple[str, Callable[[Sought], Hashable], Callable[[Product], Hashable]]] = [
+        ("sku", lambda item: item.sku, lambda product: product.sku),
+        ("spelling", lambda item: _letters(item.sku), lambda product: _letters(product.sku)),
+        ("barcode", lambda item: _barcode(item.sku), _shown_barcode),
+    ]
+    for how, of_item, of_product in ways:
+        found = _alike(left_items, left_products, how, of_item, of_product)
+        pairs += found
+        left_items, left_products = _without(found, left_items, left_products)
+    found = _by_title(left_items, left_products)
+    left_items, left_products = _without(found, left_items, left_products)
+    return Matched(pairs + found, left_items, left_products, doubled)
+
+
+def _letters(sku: str | None) -> str | None:
+    return "".join(one for one in folded(sku or "") if one.isalnum()) or None
+
+
+def _barcode(text: object) -> str | None:
+    """A barcode in 14 digits; None for anything else."""
+    digits = str(text or "").replace("-", "").replace(" ", "")
+    return digits.zfill(14) if BARCODE.fullmatch(digits) else None
+
+
+def _shown_barcode(product: Product) -> str | None:
+    given = [product.sku, *((product.model_extra or {}).get(name) for name in BARCODE_FIELDS)]
+    given += [(product.metadata or {}).get(name) for name in BARCODE_FIELDS]
+    return next((code for one in given if (code := _barcode(one)) is not None), None)
+
+
+def _alike(
+    items: Iterable[Sought],
+    products: Iterable[Product],
+    how: str,
+    of_item: Callable[[Sought], Hashable],
+    of_product: Callable[[Product], Hashable],
+) -> list[Match]:
+    """The pairs with the same key, where no other item or listing has it."""
+    here: dict[Hashable, list[Sought]] = defaultdict(list)
+    there: dict[Hashable, list[Product]] = defaultdict(list)
+    for item in items:
+        here[of_item(item)].append(item)
+    for product in products:
+        there[of_product(product)].append(product)
+    return [
+        Match(mine[0], there[key][0], how)
+        for key, mine in here.items()
+        if key is not None and len(mine) == 1 and len(there.get(key, ())) == 1
+    ]
+
+
+def _without(
+    found: Sequence[Match], items: Sequence[Sought], products: Sequence[Product]
+) -> tuple[list[Sought], list[Product]]:
+    taken = {one.item.mapping_id for one in found}
+    ids = {one.product.id for one in found}
+    return [one for one in items if one.mapping_id not in taken], [
+        one for one in products if one.id not in ids
+    ]
+
+
+def _by_title(items: Sequence[Sought], products: Sequence[Product]) -> list[Match]:
+    """The most alike first, each item and listing once; compared are only those that share a word that few have."""
+    titles = [_words(product.title or "") for product in products]
+    having: dict[str, list[int]] = defaultdict(list)
+    for place, title in enumerate(titles):
+        for word in set(title.split()):
+            having[word].append(place)
+    found: list[tuple[float, int, int]] = []
+    for index, item in enumerate(items):
+        title = _words(item.title)
+        near = {
+            place
+            for word in set(title.split())
+            if len(having.get(word, ())) <= COMMON
+            for place in having[word]
+        }
+        best = process.extractOne(
+            title,
+            {place: titles[place] for place in near},
+            scorer=fuzz.token_sort_ratio,
+            score_cutoff=LEAST_SCORE,
+        )
+        if best is not None:
+            found.append((best[1], index, best[2]))
+    pairs: list[Match] = []
+    used: set[int] = set()
+    for score, index, place in sorted(found, key=lambda one: (-one[0], one[1])):
+        if place not in used:
+            used.add(place)
+            pairs.append(Match(items[index], products[place], "title", round(score, 1)))
+    return pairs
+
+
+def _words(title: str) -> str:
+    return " ".join(re.findall(r"\w+", title.casefold()))

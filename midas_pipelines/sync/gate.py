@@ -1,0 +1,138 @@
+"""The gate that every write to 4Seller passes on its way out: shadow mode, the first connection, a refused key."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from midas_pipelines.fourseller.errors import NeedsNewKey, NotConnected, ShadowWrite
+from midas_pipelines.fourseller.http.calls import Call
+from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
+from midas_pipelines.settings import ChannelAccess, Settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations.refused_key import (
+    forget_refused_key,
+    note_refused_key,
+    read_refused_key,
+    take_trial,
+)
+from midas_pipelines.store.operations.shadow import ShadowRow, record_shadow_writes
+
+WORKFLOW_OF = {
+    "listing": "incremental_sync",
+    "quantity": "inventory_push",
+    "status": "status_sync",
+    "order": "order_import",
+}
+"""By kind of write, the workflow that MIDAS_SHADOW names it by."""
+
+NEEDS_KEY, SUBJECT = "needs_new_key", "fourseller"
+MOMENTS = ("timestamp", "updated_at")
+MOST_KEPT = 5000
+"""Writes kept in memory until they are written down."""
+
+SHADOWED = "Shadow mode: it was recorded and not sent."
+FIRST = (
+    "4Seller has listings, and this shop was never connected to them: run `midas connect`, read what would change, "
+    "then `midas connect accept`."
+)
+
+
+class Gate:
+    """Checks each write of one client, and keeps what shadow mode holds back until `flush`.
+
+    Args:
+        settings: say what is in shadow mode.
+        database: where it is recorded.
+        run_id: written to each record.
+        connected: whether listings may be written; set to True once the first connection is accepted.
+    """
+
+    def __init__(
+        self, settings: Settings, database: Database, run_id: str | None, *, connected: bool
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._run_id = run_id
+        self._kept: list[ShadowRow] = []
+        self.connected = connected
+
+    def check(self, call: Call) -> None:
+        """Lets a write pass.
+
+        Raises:
+            ShadowWrite: it was recorded instead.
+            NotConnected: the first connection was not accepted.
+        """
+        row = _row_of(call)
+        if self._settings.shadows(WORKFLOW_OF[row.kind]):
+            self.keep(row)
+            raise ShadowWrite(f"{call.subject}: {SHADOWED}", item=call.item)
+        if row.kind != "status" and not self.connected:
+            raise NotConnected(FIRST, item=call.item)
+
+    def keep(self, row: ShadowRow) -> None:
+        """Takes a write that was kept from leaving."""
+        if len(self._kept) < MOST_KEPT:
+            self._kept.append(row)
+
+    def flush(self) -> None:
+        """Writes down what was kept."""
+        kept, self._kept = self._kept, []
+        record_shadow_writes(self._database, kept, self._run_id)
+
+
+def _row_of(call: Call) -> ShadowRow:
+    body: dict[str, Any] = json.loads(call.body) if call.body else {}
+    content = {name: value for name, value in body.items() if name not in MOMENTS}
+    kind = "status" if call.template.startswith("/orders") else "listing"
+    if call.template.endswith("/inventory"):
+        kind = "quantity"
+    return ShadowRow(kind, str(body.get("sku") or call.item), call.endpoint, content)
+
+
+def key_is_refused(database: Database, access: ChannelAccess) -> bool:
+    """Whether 4Seller refused this key, and has not taken it since."""
+    with database.reading() as connection:
+        return read_refused_key(connection, access) is not None
+
+
+def require_key(database: Database, access: ChannelAccess, *, tries: bool) -> bool:
+    """Returns whether this is a trial of a refused key, which only a caller that `tries` may make, now and then.
+
+    Raises:
+        NeedsNewKey: the key was refused before, and is not tried now.
+    """
+    with database.reading() as connection:
+        refused = read_refused_key(connection, access)
+    if refused is None:
+        return False
+    if tries and take_trial(database, access):
+        return True
+    raise NeedsNewKey(
+        f"4Seller refused the key at {refused.tried_at:%Y-%m-%d %H:%M} UTC. Nothing is pushed, and imports try it every 15 "
+        "minutes. Set FOURSELLER_API_KEY to a new key, or run `midas doctor --new-key` once 4Seller takes this one again."
+    )
+
+
+def refuse_key(database: Database, access: ChannelAccess) -> None:
+    """Puts the installation into *needs a new key*, with one alert."""
+    with database.writing() as connection:
+        if note_refused_key(connection, access):
+            text = (
+                "4Seller refuses the key: nothing is pushed, and imports try it every 15 minutes. Make a new key at "
+                "4Seller and set FOURSELLER_API_KEY, or run `midas doctor --new-key` once it takes this one again."
+            )
+            raise_alert(connection, kind=NEEDS_KEY, subject=SUBJECT, text=text)
+
+
+def accept_key(database: Database, access: ChannelAccess) -> bool:
+    """Ends *needs a new key*, for 4Seller has just taken this key; True where this key or the one before was refused."""
+    with database.reading() as connection:
+        refused = read_refused_key(connection, access) is not None
+        if not refused and not open_subjects(connection, NEEDS_KEY):
+            return False
+    with database.writing() as connection:
+        forget_refused_key(connection, access)
+        clear_alert(connection, kind=NEEDS_KEY, subject=SUBJECT)
+    return True
