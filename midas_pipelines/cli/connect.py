@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from dataclasses import asdict
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def match(sku: str, listing_id: str) -> None:
     """Tie the item with the SKU to a listing of 4Seller; the next sync updates that listing."""
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
-        tied = asyncio.run(confirm_matches(context, [(sku, listing_id)], accept=False, by=_person()))
+        tied = asyncio.run(confirm_matches(context, [(sku, listing_id)], accept=False))
     say(f"{sku} is tied to {listing_id}." if tied else f"{sku} was tied to {listing_id} already.")
 
 
@@ -88,12 +87,5 @@ def accept(path: Path | None, titles: bool) -> None:
         else:
             preview = asyncio.run(make_preview(context))
             pairs = [(row.sku, row.listing_id) for row in preview.rows if row.result in SURE]
-        tied = asyncio.run(confirm_matches(context, pairs, accept=True, by=_person()))
+        tied = asyncio.run(confirm_matches(context, pairs, accept=True))
     say(f"{tied} items are tied to their listings. The first sync may run: `midas sync products --full`.")
-
-
-def _person() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, as in some containers
-        return "someone"

@@ -30,4 +30,4 @@ async def ensure_connected(context: SyncContext, client: FourSeller) -> None:
 
 def _note(context: SyncContext) -> None:
     with context.database.writing() as connection:
-        note_connected(connection, "4Seller had no listings")
+        note_connected(connection)

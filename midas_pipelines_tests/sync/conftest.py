@@ -31,7 +31,7 @@ def world(
     monkeypatch.setattr(retry, "_BACK_OFF", tenacity.wait_random(0, 0.005))
     world = World(shop, background_sandbox)
     with shop.writing() as connection:
-        note_connected(connection, "the test")
+        note_connected(connection)
     state = emptied(world)
     for name in ("create", "replace"):
         monkeypatch.setattr(state, name, _guarded(world, getattr(State, name), state))

@@ -20,6 +20,6 @@ def is_connected(database: Database) -> bool:
         return connection.scalar(noted) is not None or connection.scalar(synced) is not None
 
 
-def note_connected(connection: sa.Connection, by: str) -> None:
-    """Records that listings may be written, and who said so."""
-    upsert(connection, cursors, {"name": CONNECTED}, {"moment": utc_now(), "value": by[:200]})
+def note_connected(connection: sa.Connection) -> None:
+    """Records that listings may be written."""
+    upsert(connection, cursors, {"name": CONNECTED}, {"moment": utc_now()})

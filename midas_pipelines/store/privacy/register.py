@@ -189,6 +189,17 @@ TABLES: dict[str, TableEntry] = {
             "sent": Personal("to whom what was sent", Purpose.RIGHTS, End.REQUEST),
         },
     ),
+    "midas_shadow_writes": TableEntry(
+        "digest kind call run_id first_at last_at times",
+        {
+            "subject": Personal("an order's number", Purpose.SUPPORT, End.STAYS),
+            "content": Personal("an order's status and tracking number", Purpose.SUPPORT, End.STAYS),
+        },
+    ),
+    "midas_repeated_calls": TableEntry(
+        "digest body_digest begun_at status media_type",
+        {"body": Personal("an order's number, for 24 hours", Purpose.SUPPORT, End.STAYS)},
+    ),
     # ours, about people who work here
     "gateway_keys": TableEntry(
         "id key_id role secret_hash created_at valid_until revoked_at last_used_at",
@@ -214,6 +225,10 @@ TABLES: dict[str, TableEntry] = {
         "claimed_until claim_number recheck_at creating_since attempts next_attempt_at policy_override pinned_fields "
         "created_at"
     ),
+    "midas_listing_writes": TableEntry(
+        "id at run_id mapping_id sku action before after content_hash undone_at"
+    ),
+    "midas_contract_findings": TableEntry("digest kind call place what example first_at last_at times"),
     "midas_hub_skus": TableEntry("hub_sku product_id variant_id"),
     "midas_workers": TableEntry("name alive_until"),
     "inventory_changes": TableEntry(

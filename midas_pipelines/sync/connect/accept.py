@@ -25,14 +25,13 @@ Pair = tuple[str, str]
 """A SKU of the shop, and the id of a listing."""
 
 
-async def confirm_matches(context: SyncContext, pairs: Sequence[Pair], *, accept: bool, by: str) -> int:
+async def confirm_matches(context: SyncContext, pairs: Sequence[Pair], *, accept: bool) -> int:
     """Ties each item to its listing; returns how many were tied. Writes nothing to 4Seller.
 
     Args:
         context: settings and database.
         pairs: what a person confirmed.
         accept: whether the first sync may run from now on.
-        by: who says so.
 
     Raises:
         WrongInput: a SKU or a listing does not exist, or one of them is tied already or named twice; nothing was changed.
@@ -45,12 +44,10 @@ async def confirm_matches(context: SyncContext, pairs: Sequence[Pair], *, accept
                 products = {pairs[0][1]: await client.product(pairs[0][1])}
             else:
                 products = {one.id: one for one in (await client.listing()).products}
-    return await in_thread(_tie_all, context, pairs, products, accept, by)
+    return await in_thread(_tie_all, context, pairs, products, accept)
 
 
-def _tie_all(
-    context: SyncContext, pairs: Sequence[Pair], products: dict[str, Product], accept: bool, by: str
-) -> int:
+def _tie_all(context: SyncContext, pairs: Sequence[Pair], products: dict[str, Product], accept: bool) -> int:
     _require_once(pairs)
     ids = mapping_ids(context, [sku for sku, _ in pairs]) if pairs else []
     limit = context.settings.title_limit
@@ -70,7 +67,7 @@ def _tie_all(
                 raise WrongInput(f"4Seller has no listing {product_id}: see the ids in `midas connect`.")
             tied += _tie(connection, sku, by_sku.get(sku, []), product, planner)
         if accept:
-            note_connected(connection, by)
+            note_connected(connection)
     return tied
 
 

@@ -40,7 +40,7 @@ def test_nothing_is_written_before_a_person_accepts(stranger: World) -> None:
             act()
     asyncio.run(reconcile(stranger.sync_context()))
     assert stranger.shown == before
-    asyncio.run(confirm_matches(stranger.sync_context(), [], accept=True, by="a person"))
+    asyncio.run(confirm_matches(stranger.sync_context(), [], accept=True))
     stranger.full()
     assert stranger.wanted.items() <= stranger.shown.items()
 
@@ -67,7 +67,7 @@ def test_matches_come_back_from_the_csv(stranger: World, tmp_path: Path) -> None
     path = tmp_path / "connect.csv"
     asyncio.run(make_preview(stranger.sync_context())).write_csv(path)
     pairs = read_pairs(path, ("sku", "spelling"))
-    assert asyncio.run(confirm_matches(stranger.sync_context(), pairs, accept=True, by="a person")) == 2
+    assert asyncio.run(confirm_matches(stranger.sync_context(), pairs, accept=True)) == 2
     ids = set(stranger.sandbox.state.products)
     stranger.full()
     assert set(stranger.sandbox.state.products) == ids
@@ -77,7 +77,7 @@ def test_matches_come_back_from_the_csv(stranger: World, tmp_path: Path) -> None
 @pytest.mark.parametrize("pairs", [[("SCR-1", "no such")], [("SCR-1", "P000001"), ("SCR-1", "P000002")]])
 def test_a_wrong_match_changes_nothing(stranger: World, pairs: list[tuple[str, str]]) -> None:
     with pytest.raises((WrongInput, Exception)):
-        asyncio.run(confirm_matches(stranger.sync_context(), pairs, accept=True, by="a person"))
+        asyncio.run(confirm_matches(stranger.sync_context(), pairs, accept=True))
     with pytest.raises(NotConnected):
         stranger.full()
 
@@ -86,7 +86,7 @@ def test_a_wrong_match_changes_nothing(stranger: World, pairs: list[tuple[str, s
 def test_adopting_keeps_the_content_where_a_policy_says_so(stranger: World, confirmed: bool) -> None:
     set_rule(stranger.database, {"content_policy": "marketplace_wins"})
     pairs = [("SCR-1", next(iter(stranger.sandbox.state.products)))] if confirmed else []
-    asyncio.run(confirm_matches(stranger.sync_context(), pairs, accept=True, by="a person"))
+    asyncio.run(confirm_matches(stranger.sync_context(), pairs, accept=True))
     stranger.full()
     asyncio.run(reconcile(stranger.sync_context()))
     stranger.set(1, stock_quantity=3)
