@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.orders.intake.pages import OrderReport, order_progress
     from midas_pipelines.sync.orders.intake.poll import Window, import_orders
     from midas_pipelines.sync.orders.model.state_machine import BACKWARD
-    from midas_pipelines.sync.orders.status_sync import push_statuses, sync_statuses
+    from midas_pipelines.sync.orders.status.status_sync import push_statuses, sync_statuses
     from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks, overdue_buyers
     from midas_pipelines.sync.privacy.requests import late_requests
     from midas_pipelines.sync.product_sync import Mode, ProductReport, sync_products

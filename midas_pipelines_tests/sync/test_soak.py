@@ -19,7 +19,7 @@ from midas_pipelines.sandbox.shoppers import Shoppers
 from midas_pipelines.store.stock.checks import negative_stock, unexplained_stock
 from midas_pipelines.sync.context import ChannelDown
 from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.orders.status_sync import sync_statuses
+from midas_pipelines.sync.orders.status.status_sync import sync_statuses
 from midas_pipelines.sync.product_sync import Mode, sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.shop import add_product, rows

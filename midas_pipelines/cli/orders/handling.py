@@ -27,10 +27,9 @@ from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.model import carriers
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
-from midas_pipelines.sync.orders.model.units import away, left_to_ship
 from midas_pipelines.sync.orders.stock import pending_lines
-from midas_pipelines.sync.orders.stock.release import order_lines, restock_units
-from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
+from midas_pipelines.sync.orders.stock.allocate import restock_units
+from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship, order_lines
 
 
 @orders.command(cls=Changing)

@@ -16,7 +16,7 @@ from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.sync.orders.customer_mail.send import put_back, unsent_messages
 from midas_pipelines.sync.orders.lookup import list_orders
-from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.timeline import Timeline, read_timeline
 
 EXCEPTIONS = ["any", "quarantined", *(exception.value for exception in OrderException)]

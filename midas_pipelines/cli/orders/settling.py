@@ -13,7 +13,7 @@ from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import clean, say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes import conflicts
+from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
 from midas_pipelines.sync.privacy.due import erase_order
@@ -41,7 +41,7 @@ def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
     with opened(order_id) as (settings, database, found), database.writing() as connection:
         row = lock_order(connection, found.id)
         context = OrderContext(by_hand(settings, "resolve"), settings=settings)
-        conflicts.resolve_conflict(connection, row, decision, context, restock=restock)
+        resolve_conflict(connection, row, decision, context, restock=restock)
     if as_json:
         print_json({"order": row.marketplace_order_id, "settled": decision, "restock": restock})
     else:

@@ -1,5 +1,5 @@
 """Marketplace orders: import, stock, shipments, status changes and customer mail.
 
 `intake.poll` reads orders from 4Seller, `intake.write` writes them, `model.state_machine` decides transitions, and
-`status_sync` pushes the shop's changes to 4Seller.
+`status` pushes the shop's changes to 4Seller.
 """

@@ -18,8 +18,7 @@ from midas_pipelines.sync.orders.customer_mail.send import UNSENT, put_back
 from midas_pipelines.sync.orders.intake.read import import_orders_read
 from midas_pipelines.sync.orders.intake.result import ImportCounts
 from midas_pipelines.sync.orders.lookup import find_order
-from midas_pipelines.sync.orders.model import exceptions
-from midas_pipelines.sync.orders.model.exceptions import SEEN_BY_A_PERSON, OrderException
+from midas_pipelines.sync.orders.model.lines import SEEN_BY_A_PERSON, OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order, set_exceptions
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 
@@ -121,7 +120,7 @@ def _put_back(connection: sa.Connection, order: sa.Row[Any], mail: bool) -> int:
     connection.execute(parcels.values(next_attempt_at=None))
     table = marketplace_orders.c
     values: dict[str, Any] = {"push_after": None, "push_attempts": 0}
-    if OrderException.REFUSED.value in exceptions.read(order.exception):
+    if OrderException.REFUSED.value in read_exceptions(order.exception):
         values["shop_status_since"] = sa.func.coalesce(table.shop_status_since, utc_now())
     connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
     return put_back(connection, given_up=mail, order_row=order.id)
@@ -145,7 +144,7 @@ def dismiss(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
         connection.execute(statement.values(outcome="dismissed"))
         end_quarantine(connection, name)
     else:
-        current = exceptions.read(order.exception)
+        current = read_exceptions(order.exception)
         seen = sorted(current & {exception.value for exception in SEEN_BY_A_PERSON})
         if not seen:
             rest = ", ".join(sorted(current)) or "nothing"

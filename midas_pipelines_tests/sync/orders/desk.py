@@ -15,15 +15,15 @@ from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.schema.shipment_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.sync.orders.changes import conflicts
+from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.changes.shipments import Shipped, record_shipment
 from midas_pipelines.sync.orders.intake.read import import_order_webhooks
 from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
-from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses, sync_statuses
-from midas_pipelines.sync.orders.stock.release import restock_units
-from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
+from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses, sync_statuses
+from midas_pipelines.sync.orders.stock.allocate import restock_units
+from midas_pipelines.sync.orders.stock.units import is_fully_shipped
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
@@ -160,9 +160,7 @@ def settle(
     """An operator decides a conflict."""
     row, context = order(world, order_id).id, order_context or OrderContext()
     with world.database.writing() as connection:
-        conflicts.resolve_conflict(
-            connection, lock_order(connection, row), decision, context, restock=restock
-        )
+        resolve_conflict(connection, lock_order(connection, row), decision, context, restock=restock)
 
 
 def dismissed(world: World, order_id: str) -> list[str]:

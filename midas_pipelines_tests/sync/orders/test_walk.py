@@ -14,18 +14,17 @@ import sqlalchemy as sa
 from midas_pipelines.sandbox.state import Refused
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.schema import product_variants, products
-from midas_pipelines.sync.orders.changes.conflicts import resolve_conflict
+from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.changes.shipments import CannotShip
 from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.lines import read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
-from midas_pipelines.sync.orders.model.oversold import subject
 from midas_pipelines.sync.orders.model.state_machine import ENDED
-from midas_pipelines.sync.orders.model.units import left_to_ship
-from midas_pipelines.sync.orders.status_sync import sync_statuses
+from midas_pipelines.sync.orders.status.status_sync import sync_statuses
+from midas_pipelines.sync.orders.stock.allocate import restock_units
+from midas_pipelines.sync.orders.stock.backorders import subject
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines, map_line
-from midas_pipelines.sync.orders.stock.release import restock_units
-from midas_pipelines.sync.orders.stock.shipped import is_fully_shipped
+from midas_pipelines.sync.orders.stock.units import is_fully_shipped, left_to_ship
 from midas_pipelines_tests.shop import add_product, add_variant, rows
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
@@ -136,7 +135,7 @@ class Walk:
     def settles(self, _: str) -> None:
         for order_id in self.orders:
             order = desk.order(self.world, order_id)
-            if "conflict" in exceptions.read(order.exception):
+            if "conflict" in read_exceptions(order.exception):
                 decision = self.chance.choice(["shipped", "cancelled"])
                 with self.world.database.writing() as connection:
                     held = lock_order(connection, order.id)

@@ -26,20 +26,23 @@ from midas_pipelines.storefront.orders import (
 )
 from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.types import to_cents, utc_now
-from midas_pipelines.sync.orders.model import exceptions, rows
+from midas_pipelines.sync.orders.model import rows
 from midas_pipelines.sync.orders.model.amounts import ZERO
-from midas_pipelines.sync.orders.model.digest import missing_parts, read_content
-from midas_pipelines.sync.orders.model.exceptions import OrderException, explain_sale
-from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, match_lines, reference
-from midas_pipelines.sync.orders.model.merge import amounts_over, said_over
+from midas_pipelines.sync.orders.model.lines import (
+    CHANNEL,
+    OrderException,
+    SoldLine,
+    explain_sale,
+    match_lines,
+    read_exceptions,
+    reference,
+)
+from midas_pipelines.sync.orders.model.merge import LinePairing, amounts_over, pair, said_over, shift
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions, set_line, set_order
-from midas_pipelines.sync.orders.model.oversold import clear_oversold_alert, raise_oversold_alert
-from midas_pipelines.sync.orders.model.pairing import LinePairing, pair, shift
-from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.sale import Sale, missing_parts, read_content
 from midas_pipelines.sync.orders.model.state_machine import OPEN
-from midas_pipelines.sync.orders.model.units import on_order
-from midas_pipelines.sync.orders.stock.release import order_lines
-from midas_pipelines.sync.orders.stock.shipped import has_shipped
+from midas_pipelines.sync.orders.stock.backorders import clear_oversold_alert, raise_oversold_alert
+from midas_pipelines.sync.orders.stock.units import has_shipped, on_order, order_lines
 
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
 _FOLLOWS_LINES = {OrderException.UNMAPPED.value, OrderException.OVERSOLD.value, OrderException.QUANTITY.value}
@@ -322,7 +325,7 @@ def update_exceptions(
     drop: set[str] = set()
     if "lines" in parts:
         of_lines = sa.select(_LINES.exception).where(_LINES.order_id == row.id, _LINES.exception.is_not(None))
-        add = set().union(*(exceptions.read(found) for found in connection.scalars(of_lines)))
+        add = set().union(*(read_exceptions(found) for found in connection.scalars(of_lines)))
         drop = _FOLLOWS_LINES - add
     if {"lines", "amounts"} & set(parts):
         now = connection.execute(sa.select(marketplace_orders).where(_ORDERS.id == row.id)).one()

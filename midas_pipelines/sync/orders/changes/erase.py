@@ -1,4 +1,4 @@
-"""Erases the buyer of an order: what stays are numbers, SKUs, ids, known words (`model/known_words.py`) and times.
+"""Erases the buyer of an order: what stays are numbers, SKUs, ids, known words (`model/rows.py`) and times.
 
 All other text goes, wherever it lies, since a buyer may have written it: which columns, `store/privacy/register.py` says.
 `erased_at` of our row marks the order: later updates are stored in the same way.
@@ -31,20 +31,18 @@ from midas_pipelines.storefront.schema import order_status_history
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.quarantine import UNKNOWN_WORD, alert_unknown_status
 from midas_pipelines.sync.orders.customer_mail.send import match_mail_alerts
-from midas_pipelines.sync.orders.model import exceptions
-from midas_pipelines.sync.orders.model.digest import read_content
-from midas_pipelines.sync.orders.model.exceptions import OrderException
-from midas_pipelines.sync.orders.model.known_words import (
+from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, find_items, read_exceptions
+from midas_pipelines.sync.orders.model.order_log import OrderContext, set_order
+from midas_pipelines.sync.orders.model.rows import (
     known_channel,
     known_currency,
     known_id,
     known_status,
+    payment_method,
+    shop_notes,
 )
-from midas_pipelines.sync.orders.model.lines import CHANNEL, find_items
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_order
-from midas_pipelines.sync.orders.model.rows import payment_method, shop_notes
-from midas_pipelines.sync.orders.model.sale import Sale
-from midas_pipelines.sync.orders.stock.release import order_lines
+from midas_pipelines.sync.orders.model.sale import Sale, read_content
+from midas_pipelines.sync.orders.stock.units import order_lines
 
 _ORDERS = marketplace_orders.c
 IMPERSONAL_PARTS = ("lines", "amounts")
@@ -155,5 +153,5 @@ def _erase_alerts(connection: sa.Connection, order: sa.Row[Any], word: str | Non
     others = sa.select(_ORDERS.status_word, sa.func.min(_ORDERS.marketplace_order_id).label("order"))
     for other in connection.execute(others.where(has_word).group_by(_ORDERS.status_word)) if subjects else ():
         alert_unknown_status(connection, other.status_word, other.order)
-    if word and OrderException.STATUS.value in exceptions.read(order.exception):
+    if word and OrderException.STATUS.value in read_exceptions(order.exception):
         alert_unknown_status(connection, word, name)

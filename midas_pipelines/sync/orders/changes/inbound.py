@@ -14,21 +14,20 @@ from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import is_refunded, order_status, set_order_status, set_paid
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.close import (
+    end_conflict,
     end_order,
+    find_conflict,
     refund_shop_order,
     ship_refunded_order,
     warn_packers,
 )
-from midas_pipelines.sync.orders.changes.conflicts import end_conflict, find_conflict
 from midas_pipelines.sync.orders.changes.edits import apply_edit, raise_edit_conflict, update_exceptions
 from midas_pipelines.sync.orders.changes.erase import without_personal_data
-from midas_pipelines.sync.orders.changes.missing_fields import (
+from midas_pipelines.sync.orders.changes.news import (
     confirm_late,
+    edited_parts,
     fill_late_address,
     fill_missing_fields,
-)
-from midas_pipelines.sync.orders.changes.news import (
-    edited_parts,
     has_late_address,
     later,
     names_status,
@@ -37,8 +36,7 @@ from midas_pipelines.sync.orders.changes.news import (
 from midas_pipelines.sync.orders.changes.quarantine import alert_unknown_status, clear_unknown_status
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
-from midas_pipelines.sync.orders.model import exceptions
-from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions, set_order
 from midas_pipelines.sync.orders.model.rows import unread
 from midas_pipelines.sync.orders.model.sale import Sale
@@ -50,7 +48,7 @@ from midas_pipelines.sync.orders.model.state_machine import (
     StatusDecision,
     decide,
 )
-from midas_pipelines.sync.orders.stock.shipped import has_shipped, shipments_on_record, shipped_after_end
+from midas_pipelines.sync.orders.stock.units import has_shipped, shipments_on_record, shipped_after_end
 
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
 
@@ -144,7 +142,7 @@ def end_conflict_if_over(
     connection: sa.Connection, row: sa.Row[Any], current: OrderStatus, shop: str | None
 ) -> None:
     """Ends the order's conflict if the two sides no longer contradict each other."""
-    if OrderException.CONFLICT.value not in exceptions.read(row.exception):
+    if OrderException.CONFLICT.value not in read_exceptions(row.exception):
         return
     if current in ENDED and shipped_after_end(connection, row, shop):
         return

@@ -9,10 +9,21 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.bulk import any_of
-from midas_pipelines.sync.orders.changes.missing_fields import missing_fields
-from midas_pipelines.sync.orders.model.digest import Content, missing_parts, read_content
+from midas_pipelines.storefront.orders import (
+    date_order,
+    describe_order,
+    order_address,
+    order_status,
+    update_order,
+)
+from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.lines import CHANNEL
-from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.merge import said_over
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.rows import Row, payment_method, shop_notes
+from midas_pipelines.sync.orders.model.sale import Content, Sale, missing_parts, read_content
+from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN
+from midas_pipelines.sync.orders.stock.units import has_shipped
 
 _ORDERS = marketplace_orders.c
 
@@ -78,3 +89,89 @@ def later(row: sa.Row[Any], sale: Sale) -> bool:
         return bool(sale.read_at >= (row.content_at or row.imported_at))
     known, given = row.source_updated_at, sale.updated_at
     return known is None or (given is not None and given >= known)
+
+
+def missing_fields(row: sa.Row[Any], sale: Sale) -> dict[str, Any]:
+    """The empty columns of our row that the sale can fill. Pure."""
+    reported = {"currency": sale.currency, "sales_channel": sale.sales_channel, "placed_at": sale.placed_at}
+    return {
+        name: value for name, value in reported.items() if value is not None and getattr(row, name) is None
+    }
+
+
+def fill_missing_fields(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
+) -> sa.Row[Any]:
+    """Fills in missing fields; returns our updated row.
+
+    Args:
+        connection: holds the order's rows.
+        row: our row of the order.
+        sale: the reported state, however old: it cannot contradict a field that is empty.
+        order_context: writes the order log.
+    """
+    reported = missing_fields(row, sale)
+    if not reported:
+        return row
+    mine = marketplace_orders.c.id == row.id
+    connection.execute(sa.update(marketplace_orders).where(mine).values(reported))
+    named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in reported.items())
+    order_context.log(
+        connection, row.marketplace_order_id, "learned", f"The marketplace has now reported: {named}."
+    )
+    now = connection.execute(sa.select(marketplace_orders).where(mine)).one()
+    if row.local_order_id is not None:
+        describe_order(connection, row.local_order_id, before=_words(row), now=_words(now))
+        if "placed_at" in reported:
+            date_order(connection, row.local_order_id, now.placed_at)
+    return now
+
+
+def fill_late_address(
+    connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
+) -> bool:
+    """Fills in what the shop's order lacks of buyer and address from an older message; True when it had some of it.
+
+    Args:
+        connection: holds the order's rows.
+        row: our row of the order.
+        sale: the older state: as if it had come first, it gives what the newer one leaves out.
+        order_context: writes the order log.
+    """
+    known = None if row.erased_at is not None else order_address(connection, row.local_order_id)
+    if known is None:
+        return False
+    whole = said_over(sale.buyer | sale.ship_to, known)
+    address = known | {name: value for name, value in whole.items() if value is not None}
+    if address == known:
+        return False
+    update_order(connection, row.local_order_id, shipping_address=address, billing_address=address)
+    detail = "An older message has filled in the buyer or the address."
+    order_context.log(connection, row.marketplace_order_id, "learned", detail)
+    return True
+
+
+def _words(row: sa.Row[Any]) -> Row:
+    """The columns of the shop's order that depend on these fields."""
+    return {
+        "payment_method": payment_method(row.sales_channel),
+        "notes": shop_notes(row.marketplace_order_id, row.sales_channel, row.currency),
+    }
+
+
+def confirm_late(connection: sa.Connection, row: sa.Row[Any], order_context: OrderContext) -> None:
+    """Queues the confirmation that the first message lacked fields for: once, and only while the order is open and unshipped.
+
+    Args:
+        connection: holds the order's rows.
+        row: our row of the order, read before its status was updated.
+        order_context: has the settings.
+    """
+    settings = order_context.settings
+    if settings is None or settings.smtp_url is None:
+        return
+    now = connection.execute(sa.select(marketplace_orders).where(marketplace_orders.c.id == row.id)).one()
+    shop = order_status(connection, row.local_order_id)
+    if shop is None or shop in ENDED or now.status not in OPEN or has_shipped(connection, now, shop):
+        return
+    queue_mail(connection, now, "received", settings)

@@ -11,8 +11,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, Vault
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.bulk import insert_new
-from midas_pipelines.sync.orders.model.exceptions import OrderException
-from midas_pipelines.sync.orders.model.lines import CHANNEL
+from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import short_id, storable
 

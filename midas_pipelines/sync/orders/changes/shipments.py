@@ -17,15 +17,13 @@ from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.refusals import set_aside
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.orders.changes.conflicts import raise_conflict
+from midas_pipelines.sync.orders.changes.close import raise_conflict
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
-from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.carriers import bare_number
-from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order, set_exceptions
 from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
-from midas_pipelines.sync.orders.model.units import left_to_ship
-from midas_pipelines.sync.orders.stock.release import order_lines
+from midas_pipelines.sync.orders.stock.units import left_to_ship, order_lines
 
 _SHIPMENTS = order_shipments.c
 _HELD = order_shipment_lines.c
@@ -141,7 +139,7 @@ def replace_shipment(
 def _why_not_pushed(order: sa.Row[Any]) -> str | None:
     if order.status in ENDED:
         return f"it is not pushed to 4Seller: the order is {order.status} there"
-    if OrderException.CONFLICT.value in exceptions.read(order.exception):
+    if OrderException.CONFLICT.value in read_exceptions(order.exception):
         return "it is pushed to 4Seller when the conflict is resolved"
     return None
 
@@ -241,7 +239,7 @@ def _require_shippable(connection: sa.Connection, order: sa.Row[Any]) -> None:
         raise CannotShip(f"{name} is quarantined, not imported yet: `midas orders retry` it.")
     if order.local_order_id is None:
         raise CannotShip(f"{name}: the shop has deleted its order; it cannot be shipped.")
-    if OrderException.CONFLICT.value in exceptions.read(order.exception):
+    if OrderException.CONFLICT.value in read_exceptions(order.exception):
         raise CannotShip(f"{name} is in a conflict: resolve it first with `midas orders resolve`.")
     shop = order_status(connection, order.local_order_id)
     for status in (order.status, shop):

@@ -26,10 +26,9 @@ from midas_pipelines.storefront.row_locks import NO_WAIT, RowsBusy
 from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.intake.result import ImportCounts, quarantined_order, skipped_as_old
 from midas_pipelines.sync.orders.intake.write import write_batch
-from midas_pipelines.sync.orders.model.digest import Content
 from midas_pipelines.sync.orders.model.merge import newest_states
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.model.sale import Sale, in_codec
+from midas_pipelines.sync.orders.model.sale import Content, Sale, in_codec
 
 MANY = 100
 NO_SUCH_CHARACTER = ("22P05", "22021")

@@ -36,19 +36,23 @@ from midas_pipelines.sync.orders.changes.news import orders_with_news
 from midas_pipelines.sync.orders.customer_mail.queue import queue_received
 from midas_pipelines.sync.orders.intake.result import PREVIEW, ImportCounts
 from midas_pipelines.sync.orders.model import rows
-from midas_pipelines.sync.orders.model.exceptions import sale_exceptions, written
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     Named,
     SoldLine,
+    exception_text,
     find_items,
     match_lines,
     reference,
+    sale_exceptions,
 )
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_rows
-from midas_pipelines.sync.orders.model.oversold import raise_oversold_alert
 from midas_pipelines.sync.orders.model.sale import Sale
-from midas_pipelines.sync.orders.stock.backorders import allocate_backorder, orders_backordered
+from midas_pipelines.sync.orders.stock.backorders import (
+    allocate_backorder,
+    orders_backordered,
+    raise_oversold_alert,
+)
 from midas_pipelines.sync.orders.stock.pending_lines import lines_naming, tie_lines
 
 FEW = 100
@@ -298,7 +302,9 @@ def _write_lines(
     for line in lines:
         found[line.sale.order_id].update(exception.value for exception in line.exceptions)
     marked = {
-        order_id: text for order_id, exceptions in found.items() if (text := written(exceptions)) is not None
+        order_id: text
+        for order_id, exceptions in found.items()
+        if (text := exception_text(exceptions)) is not None
     }
     marks = [{"id": claims[order_id].row_id, "exception": text} for order_id, text in marked.items()]
     update_rows(connection, marketplace_orders, marks)

@@ -1,9 +1,10 @@
-"""Matching sold lines to items, and the units that they allocate."""
+"""The lines of an order: the items they sold, the units they allocate, and what is wrong with them or with the order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import sqlalchemy as sa
 
@@ -12,13 +13,97 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.lookup import items_by_sku, present_items
-from midas_pipelines.sync.orders.model.exceptions import OrderException, explain_line, written
-from midas_pipelines.sync.orders.model.oversold import Short
 from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
+
+
+class OrderException(StrEnum):
+    """One of the words in an order's `exception`."""
+
+    UNMAPPED = "unmapped"
+    OVERSOLD = "oversold"
+    QUANTITY = "quantity"
+    TOTAL = "total_mismatch"
+    STATUS = "unknown_status"
+    CONFLICT = "conflict"
+    EDITED = "edited"
+    REFUSED = "refused"
+    DELETED = "deleted"
+
+
+SEEN_BY_A_PERSON = (
+    OrderException.QUANTITY,
+    OrderException.TOTAL,
+    OrderException.STATUS,
+    OrderException.EDITED,
+    OrderException.REFUSED,
+    OrderException.DELETED,
+)
+"""Exceptions that a person may dismiss; the others end with their cause."""
+
+
+def sale_exceptions(sale: Sale) -> list[OrderException]:
+    """The exceptions of the sale as a whole."""
+    found = [] if sale.adds_up else [OrderException.TOTAL]
+    if sale.takes_stock and not sale.lines:
+        found.append(OrderException.QUANTITY)
+    return found if sale.known_status else [*found, OrderException.STATUS]
+
+
+def explain_sale(sale: Sale, exception: OrderException) -> str:
+    """The sentence for an exception of the whole sale."""
+    if exception is OrderException.STATUS:
+        return f"4Seller's status '{sale.status_word}' is not known; the order counts as pending."
+    if exception is OrderException.QUANTITY:
+        return "The order came without lines, so that no stock was taken: check it on the marketplace."
+    return (
+        f"Lines {sale.lines_total} + shipping {sale.shipping_cost} + tax {sale.tax} - discount {sale.discount} "
+        f"is not the total {sale.priced} that the marketplace gave, or that is below 0; the total is kept."
+    )
+
+
+def explain_line(
+    line: int, sku: str | None, exception: OrderException, *, wanted: int, allocated: int, quantity: int
+) -> str:
+    """The sentence for an exception of one line."""
+    named = f"Line {line}, {sku or 'no SKU'}: "
+    if exception is OrderException.UNMAPPED:
+        return f"{named}no item of the shop has this SKU; no stock was taken. Map it to an item."
+    if exception is OrderException.OVERSOLD:
+        return f"{named}{wanted} were sold and {allocated} were there; {wanted - allocated} are backordered."
+    return f"{named}the quantity is {quantity}; check the order on the marketplace."
+
+
+def exception_text(found: set[str]) -> str | None:
+    """The exceptions as the `exception` column holds them; None without any."""
+    return ",".join(sorted(found)) or None
+
+
+def read_exceptions(exception: str | None) -> set[str]:
+    """The exceptions in an `exception` column."""
+    return set(filter(None, (exception or "").split(",")))
+
+
+def backordered_only(exception: str | None, backordered: int) -> str | None:
+    """The `exception` column of a line, given the units that it is backordered now."""
+    word = {OrderException.OVERSOLD.value}
+    return exception_text(
+        read_exceptions(exception) | word if backordered else read_exceptions(exception) - word
+    )
+
 
 CHANNEL = "fourseller"
 Named = tuple[str | None, str | None]
 """The identifiers of a line: 4Seller's product id, and the SKU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """An oversold item: its name, the order that waits for it, and the backordered units."""
+
+    item: ItemKey
+    name: str
+    order_id: str
+    backordered: int
 
 
 @dataclass(slots=True)
@@ -74,7 +159,7 @@ class SoldLine:
     @property
     def exception(self) -> str | None:
         """The exceptions as the column `exception` holds them."""
-        return written({exception.value for exception in self.exceptions})
+        return exception_text({exception.value for exception in self.exceptions})
 
     def explain(self, exception: OrderException) -> str:
         """The exception in a sentence."""

@@ -20,7 +20,7 @@ from midas_pipelines.store.schema.tables import (
 )
 from midas_pipelines.storefront.orders import lock_orders
 from midas_pipelines.storefront.row_locks import lock
-from midas_pipelines.sync.orders.model import exceptions
+from midas_pipelines.sync.orders.model.lines import exception_text, read_exceptions
 from midas_pipelines.sync.orders.model.rows import log_row
 
 
@@ -71,10 +71,10 @@ def set_exceptions(
 ) -> None:
     """Adds and removes exceptions of an order; the caller holds the row."""
     table = marketplace_orders.c
-    current = exceptions.read(connection.scalar(sa.select(table.exception).where(table.id == order_row)))
+    current = read_exceptions(connection.scalar(sa.select(table.exception).where(table.id == order_row)))
     wanted = (current | set(add)) - set(drop)
     if wanted != current:
-        set_order(connection, order_row, exception=exceptions.written(wanted))
+        set_order(connection, order_row, exception=exception_text(wanted))
 
 
 _ORDERS = marketplace_orders.c

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.items.mappings import mark_dirty
+from midas_pipelines.store.schema.tables import (
+    ITEM_KEY,
+    mappings,
+    marketplace_order_lines,
+    marketplace_orders,
+)
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.refusals import blame
 from midas_pipelines.storefront.row_locks import NO_WAIT
 from midas_pipelines.storefront.schema import product_variants, products
-from midas_pipelines.sync.orders.model import exceptions
-from midas_pipelines.sync.orders.model.exceptions import OrderException
-from midas_pipelines.sync.orders.model.lines import CHANNEL, reference
+from midas_pipelines.sync.orders.model.lines import (
+    CHANNEL,
+    OrderException,
+    Short,
+    backordered_only,
+    reference,
+)
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_rows, set_exceptions, set_line
-from midas_pipelines.sync.orders.model.oversold import clear_oversold_alert
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 
 AT_ONCE = 200
@@ -126,7 +136,7 @@ def _book(connection: sa.Connection, line: sa.Row[Any], units: int, order_contex
     values = {
         "allocated": line.allocated + units,
         "backordered": left,
-        "exception": exceptions.backordered_only(line.exception, left),
+        "exception": backordered_only(line.exception, left),
     }
     set_line(connection, line.id, **values)
     still = f"; {left} still backordered" if left else ""
@@ -141,3 +151,67 @@ def mark_backordered(connection: sa.Connection, order_row: int) -> None:
     waits = connection.execute(owing.limit(1)).first() is not None
     word = (OrderException.OVERSOLD.value,)
     set_exceptions(connection, order_row, add=word if waits else (), drop=() if waits else word)
+
+
+ALERT = "oversold"
+_LINES = marketplace_order_lines.c
+
+
+def raise_oversold_alert(connection: sa.Connection, found: Iterable[Short]) -> None:
+    """Alerts staff to the items that these lines oversold, and pushes their quantity again even if it was pushed
+    before: the channel that oversold may show an outdated one."""
+    for short in {one.item: one for one in found}.values():
+        text = (
+            f"{short.name} is oversold: order {short.order_id} waits for {short.backordered}. "
+            "Restock it, or cancel on the marketplace. `midas orders list --exception oversold` shows all."
+        )
+        raise_alert(connection, kind=ALERT, subject=subject(short.item), text=text)
+        push_again(connection, short.item)
+
+
+def clear_oversold_alert(connection: sa.Connection, items: Collection[ItemKey]) -> None:
+    """Closes the alerts of those of these items that no order waits for."""
+    wanted = {subject(item): item for item in items}
+    if not wanted:
+        return
+    still_open = wanted.keys() & open_subjects(connection, ALERT)
+    quiet = [one for one in sorted(still_open) if not _waits(connection, wanted[one])]
+    clear_alerts(connection, kind=ALERT, subjects=quiet)
+
+
+def clear_old_alerts(database: Database) -> None:
+    """Closes every alert of an item that no order waits for, such as one whose id the shop has reused."""
+    with database.reading() as connection:
+        subjects = open_subjects(connection, ALERT)
+    if subjects:
+        with database.writing() as connection:
+            clear_oversold_alert(connection, {_item(one) for one in subjects})
+
+
+def _waits(connection: sa.Connection, item: ItemKey) -> bool:
+    product_id, variant_id = item
+    owing = sa.select(_LINES.id).where(
+        _LINES.product_id == product_id,
+        sa.func.coalesce(_LINES.variant_id, 0) == (variant_id or 0),
+        _LINES.backordered > 0,
+    )
+    return connection.execute(owing.limit(1)).first() is not None
+
+
+def push_again(connection: sa.Connection, item: ItemKey) -> None:
+    """Marks the item's quantity to be pushed again whatever 4Seller acknowledged; skips an item being pushed now."""
+    product_id, variant_id = item
+    query = sa.select(mappings.c.id).where(
+        mappings.c.product_id == product_id, ITEM_KEY.in_([variant_id or 0])
+    )
+    mark_dirty(connection, list(connection.scalars(query)), acked_quantity=None, next_attempt_at=None)
+
+
+def subject(item: ItemKey) -> str:
+    """The alert's name for an item."""
+    return f"item:{item[0]}:{item[1] or 0}"
+
+
+def _item(named: str) -> ItemKey:
+    _, product_id, variant_id = named.split(":")
+    return int(product_id), int(variant_id) or None

@@ -16,21 +16,28 @@ from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import order_status, update_order_items
 from midas_pipelines.storefront.refusals import set_aside
-from midas_pipelines.sync.orders.model import exceptions
-from midas_pipelines.sync.orders.model.exceptions import OrderException, explain_line
-from midas_pipelines.sync.orders.model.lines import CHANNEL, Named, items_named
+from midas_pipelines.sync.orders.model.lines import (
+    CHANNEL,
+    Named,
+    OrderException,
+    backordered_only,
+    exception_text,
+    explain_line,
+    items_named,
+    read_exceptions,
+)
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_rows, set_exceptions, set_line
-from midas_pipelines.sync.orders.model.oversold import clear_old_alerts
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 from midas_pipelines.sync.orders.stock.allocate import allocate_units
 from midas_pipelines.sync.orders.stock.backorders import (
     ORDER_OF_SERVICE,
     allocate_backorder,
     allocate_backorders,
+    clear_old_alerts,
     mark_backordered,
     orders_backordered,
 )
-from midas_pipelines.sync.orders.stock.shipped import units_shipped
+from midas_pipelines.sync.orders.stock.units import units_shipped
 
 _LINES = marketplace_order_lines.c
 UNMAPPED = sa.and_(
@@ -164,11 +171,11 @@ def _tie(
     gone = min(sold, units_shipped(connection, order, shop)[line.line])
     wanted = gone if order.status in ENDED else sold
     got = allocate_units(connection, order, line, item, missing=wanted, gone=gone, source=source)
-    mapped = exceptions.written(exceptions.read(line.exception) - {OrderException.UNMAPPED.value})
+    mapped = exception_text(read_exceptions(line.exception) - {OrderException.UNMAPPED.value})
     values = {
         "product_id": item[0],
         "variant_id": item[1],
-        "exception": exceptions.backordered_only(mapped, got.backordered),
+        "exception": backordered_only(mapped, got.backordered),
     }
     set_line(connection, line.id, **values)
     if order.local_order_id is not None:

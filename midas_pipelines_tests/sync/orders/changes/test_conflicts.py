@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from midas_pipelines.sync.orders.changes.conflicts import NoConflict
+from midas_pipelines.sync.orders.changes.close import NoConflict
 from midas_pipelines.sync.orders.changes.shipments import CannotShip
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk

@@ -27,8 +27,8 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.erase import erase_buyer
 from midas_pipelines.sync.orders.intake.poll import Window
 from midas_pipelines.sync.orders.intake.read import import_order_webhooks
-from midas_pipelines.sync.orders.model.known_words import known_channel
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.model.rows import known_channel
 from midas_pipelines.sync.orders.model.sale import short_id
 from midas_pipelines.sync.orders.retry import retry_order
 from midas_pipelines_tests.gateway.running import PAYLOAD_KEY, running_gateway

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.sync.orders.model.lines import SoldLine
-from midas_pipelines.sync.orders.model.pairing import LinePairing, pair
+from midas_pipelines.sync.orders.model.merge import LinePairing, pair
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.sync.orders.paper import line, order_json
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.orders.checks import unexplained_deductions
-from midas_pipelines.sync.orders.changes.conflicts import resolve_conflict
+from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk, paper

@@ -14,9 +14,9 @@ import pytest
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.sync.orders.changes.shipments import replace_shipment
 from midas_pipelines.sync.orders.customer_mail import send as sending
+from midas_pipelines.sync.orders.customer_mail.queue import is_relay, wants_mail
 from midas_pipelines.sync.orders.customer_mail.send import put_back, unsent_messages
 from midas_pipelines.sync.orders.model.carriers import tracking
-from midas_pipelines.sync.orders.model.mail_policy import is_relay, wants_mail
 from midas_pipelines.sync.orders.retry import retry_order
 from midas_pipelines_tests.notify.smtp import DROP, Mailbox
 from midas_pipelines_tests.shop import rows, run, value

@@ -12,8 +12,8 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.checks import statuses_gone_back
 from midas_pipelines.store.schema.tables import marketplace_orders, order_processing_logs
-from midas_pipelines.sync.orders.changes.outbound import status_updates, why_not_pushed
 from midas_pipelines.sync.orders.model.state_machine import BACKWARD, TABLE, StatusDecision, decide, path
+from midas_pipelines.sync.orders.status.outbound import status_updates, why_not_pushed
 
 STATUSES = list(OrderStatus)  # pending processing shipped delivered cancelled refunded
 ALL_PAIRS = pytest.mark.parametrize(("before", "after"), TABLE)

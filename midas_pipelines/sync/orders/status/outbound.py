@@ -16,9 +16,8 @@ from midas_pipelines.store.schema.tables import marketplace_order_lines, marketp
 from midas_pipelines.storefront.backoff import Backoff, is_due
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.model import exceptions
 from midas_pipelines.sync.orders.model.carriers import BadTracking, bare_number, recorded_tracking
-from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.state_machine import (
     ENDED,
     ORDER_OF_EVENTS,
@@ -244,7 +243,7 @@ def _as_update(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> PendingUpdate:
         bool(row.known),
         bool(row.paid_back),
         row.resolution,
-        OrderException.REFUSED.value in exceptions.read(row.exception),
+        OrderException.REFUSED.value in read_exceptions(row.exception),
         tuple(valid),
         tuple(invalid),
         {one.id: one for one in rows},

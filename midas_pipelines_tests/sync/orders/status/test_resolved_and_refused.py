@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from midas_pipelines.cli import cli
-from midas_pipelines.sync.orders.changes.conflicts import NoConflict
+from midas_pipelines.sync.orders.changes.close import NoConflict
 from midas_pipelines.sync.orders.changes.shipments import CannotShip, replace_shipment
 from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.status_change import IllegalMove, change_status
+from midas_pipelines.sync.orders.status.status_change import IllegalMove, change_status
 from midas_pipelines_tests.shop import run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midas_pipelines.sync.orders.model.digest import (
+from midas_pipelines.sync.orders.model.merge import shift
+from midas_pipelines.sync.orders.model.sale import (
     PARTS,
     Content,
     digest,
@@ -17,8 +18,7 @@ from midas_pipelines.sync.orders.model.digest import (
     digest_of_lines,
     read_content,
 )
-from midas_pipelines.sync.orders.model.pairing import shift
-from midas_pipelines.sync.orders.model.units import away, left_to_ship, on_order, on_shelf
+from midas_pipelines.sync.orders.stock.units import away, left_to_ship, on_order, on_shelf
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.sandbox.state import Refused
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.conflicts import NoConflict
+from midas_pipelines.sync.orders.changes.close import NoConflict
 from midas_pipelines.sync.orders.changes.shipments import CannotShip
 from midas_pipelines.sync.orders.model.state_machine import (
     ENDED,
@@ -24,7 +24,7 @@ from midas_pipelines.sync.orders.model.state_machine import (
     StatusDecision,
     decide,
 )
-from midas_pipelines.sync.orders.status_sync import sync_statuses
+from midas_pipelines.sync.orders.status.status_sync import sync_statuses
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.machine import Killed, Life, MortalDatabase
 from midas_pipelines_tests.sync.orders import desk

@@ -20,7 +20,7 @@ from midas_pipelines.sync.orders.changes.shipments import (
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses
+from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 

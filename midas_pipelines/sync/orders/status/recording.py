@@ -13,17 +13,9 @@ from midas_pipelines.storefront.orders import is_refunded, order_status
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.close import end_order, refund_shop_order
-from midas_pipelines.sync.orders.changes.conflicts import raise_conflict
-from midas_pipelines.sync.orders.changes.outbound import (
-    A_DAY,
-    PUSHED_FIELDS,
-    RETRY,
-    PendingUpdate,
-    StatusUpdate,
-)
+from midas_pipelines.sync.orders.changes.close import end_order, raise_conflict, refund_shop_order
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
-from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order, set_exceptions
 from midas_pipelines.sync.orders.model.state_machine import (
     ENDED,
@@ -32,7 +24,14 @@ from midas_pipelines.sync.orders.model.state_machine import (
     StatusDecision,
     decide,
 )
-from midas_pipelines.sync.orders.stock.shipped import has_shipped, shipments_on_record
+from midas_pipelines.sync.orders.status.outbound import (
+    A_DAY,
+    PUSHED_FIELDS,
+    RETRY,
+    PendingUpdate,
+    StatusUpdate,
+)
+from midas_pipelines.sync.orders.stock.units import has_shipped, shipments_on_record
 
 PATIENCE = 3
 """Answers without an error that do not show what was pushed, before an exception is raised: 4Seller may lag."""

@@ -5,7 +5,7 @@ import pytest
 from midas_pipelines.fourseller.contract import next_statuses
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.sync.orders.changes.outbound import ShipmentToPush, status_updates
+from midas_pipelines.sync.orders.status.outbound import ShipmentToPush, status_updates
 
 CASES = [
     ("pending", "processing", 0, ["processing"]),

@@ -18,16 +18,15 @@ from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.outbound import PendingUpdate, StatusUpdate, shown, why_not_pushed
-from midas_pipelines.sync.orders.changes.recording import record_pushed
 from midas_pipelines.sync.orders.changes.shipments import ship_locked
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
-from midas_pipelines.sync.orders.model import exceptions
-from midas_pipelines.sync.orders.model.exceptions import OrderException
+from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.model.state_machine import TABLE, StatusDecision, decide, local_status
-from midas_pipelines.sync.orders.status_sync import StatusSyncReport, push_statuses
-from midas_pipelines.sync.orders.stock.shipped import has_shipped
+from midas_pipelines.sync.orders.status.outbound import PendingUpdate, StatusUpdate, shown, why_not_pushed
+from midas_pipelines.sync.orders.status.recording import record_pushed
+from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses
+from midas_pipelines.sync.orders.stock.units import has_shipped
 
 IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders resolve`."
 
@@ -104,7 +103,7 @@ def _move(
 
 
 def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None:
-    if OrderException.CONFLICT.value in exceptions.read(row.exception):
+    if OrderException.CONFLICT.value in read_exceptions(row.exception):
         raise IllegalMove(IN_CONFLICT)
     now = order_status(connection, row.local_order_id)
     if now is None:
@@ -163,7 +162,7 @@ def _result(context: SyncContext, row: sa.Row[Any], problem: str | None) -> Stat
     )
     with context.database.reading() as connection:
         now = connection.execute(query).one()
-    if OrderException.CONFLICT.value in exceptions.read(now.exception):
+    if OrderException.CONFLICT.value in read_exceptions(now.exception):
         problem = IN_CONFLICT
     pushed = now.shop_status_since is None and problem is None
     reason = None if pushed else problem or "4Seller did not accept it; see the order log."

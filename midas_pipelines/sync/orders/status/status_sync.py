@@ -20,7 +20,10 @@ from midas_pipelines.fourseller.errors import (
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.storefront.refusals import blame, in_words, set_aside
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.outbound import (
+from midas_pipelines.sync.orders.changes.shipments import count_shipments
+from midas_pipelines.sync.orders.intake.poll import import_orders
+from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, StatusDecision
+from midas_pipelines.sync.orders.status.outbound import (
     A_DAY,
     PendingUpdate,
     ShipmentToPush,
@@ -30,7 +33,7 @@ from midas_pipelines.sync.orders.changes.outbound import (
     status_updates,
     why_not_pushed,
 )
-from midas_pipelines.sync.orders.changes.recording import (
+from midas_pipelines.sync.orders.status.recording import (
     close,
     order_context_of,
     record_bad_shipment,
@@ -39,9 +42,6 @@ from midas_pipelines.sync.orders.changes.recording import (
     record_pushed,
     record_refusal,
 )
-from midas_pipelines.sync.orders.changes.shipments import count_shipments
-from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, StatusDecision
 from midas_pipelines.sync.sync_log import logged_sync
 
 PREVIEW = 50

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.status_sync import push_statuses
+from midas_pipelines.sync.orders.status.status_sync import push_statuses
 from midas_pipelines_tests.shop import run
 from midas_pipelines_tests.sync.machine import Killed, Life, MortalDatabase
 from midas_pipelines_tests.sync.orders import desk

@@ -1,0 +1,1 @@
+"""Pushes the statuses and shipments of the shop to 4Seller."""
