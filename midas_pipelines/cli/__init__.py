@@ -26,6 +26,11 @@ COMMANDS = {
         "Match items with existing listings, before the first sync.",
     ),
     "db": ("midas_pipelines.cli.database", "db", "Prepare the shop's database, or show its version."),
+    "diff": (
+        "midas_pipelines.cli.stock.diff",
+        "diff",
+        "Show what changed on 4Seller between two days, and why.",
+    ),
     "demo": (
         "midas_pipelines.cli.local.demo",
         "demo",

@@ -41,7 +41,7 @@ def explain_item(database: Database, sku: str, title_limit: int = 255) -> dict[s
             .where(sa.func.coalesce(mappings.c.variant_id, 0) == (item.variant_id or 0))
         ).first()
         mapping = Mapping(*row[: len(COLUMNS)]) if row is not None else None
-        ledger = _ledger(connection, item.key)
+        ledger = ledger_rows(connection, item.key)
         conflicts = open_conflicts(connection, mapping_id=mapping.id) if mapping is not None else []
     facts = _shop_side(item, rule) | {"ledger": ledger, "conflicts": conflicts}
     return facts | _channel_side(row, mapping, item, rule, title_limit)
@@ -94,15 +94,24 @@ def _next(mapping: Mapping, action: str) -> str:
     return f"The next sync will send: {action}." + ("" if mapping.dirty else " It is not marked yet.")
 
 
-def _ledger(connection: sa.Connection, key: ItemKey) -> list[dict[str, Any]]:
-    """The last rows of the item's ledger, the newest first, each with the order it was for."""
+def ledger_rows(
+    connection: sa.Connection,
+    key: ItemKey,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    most: int = LEDGER_ROWS,
+) -> list[dict[str, Any]]:
+    """The last rows of the item's ledger in that span, the newest first, each with what it was for as `because`."""
     table = inventory_changes.c
-    query = (
-        sa.select(inventory_changes)
-        .where(table.product_id == key[0], sa.func.coalesce(table.variant_id, 0) == (key[1] or 0))
-        .order_by(table.id.desc())
-        .limit(LEDGER_ROWS)
+    query = sa.select(inventory_changes).where(
+        table.product_id == key[0], sa.func.coalesce(table.variant_id, 0) == (key[1] or 0)
     )
+    if since is not None:
+        query = query.where(table.created_at >= since)
+    if until is not None:
+        query = query.where(table.created_at < until)
+    query = query.order_by(table.id.desc()).limit(most)
     rows = [dict(row) for row in connection.execute(query).mappings()]
     for row in rows:
         row["because"] = _because(connection, row)

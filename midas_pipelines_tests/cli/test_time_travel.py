@@ -1,0 +1,107 @@
+"""`midas explain --at` and `midas diff`: what was shown on a past day, what changed since, and why."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from midas_pipelines.sync.rules.edit import set_rule
+from midas_pipelines.sync.snapshots.files import today
+from midas_pipelines_tests.cli.conftest import Midas
+from midas_pipelines_tests.shop import add_product
+from midas_pipelines_tests.sync.world import World
+
+
+def yesterday(folder: Path) -> date:
+    """Moves today's snapshots a day back."""
+    day = today() - timedelta(days=1)
+    for file in (folder / "snapshots").glob("*/*.parquet"):
+        file.rename(file.with_name(f"{day}.parquet"))
+    return day
+
+
+@pytest.mark.both_databases
+def test_what_changed_between_two_days_comes_with_its_orders_rules_and_prices(
+    world: World, midas: Midas, settings: dict[str, str], tmp_path: Path
+) -> None:
+    _sold, priced, edited, removed, _same = (
+        add_product(world.database, sku=f"A-{number}", stock_quantity=9, price="10.00") for number in range(5)
+    )
+    world.full()
+    midas("reconcile", **settings)
+    day = yesterday(tmp_path)
+    order = world.place(("A-0", 2))
+    world.import_orders()
+    world.set(priced, price="12.50")
+    set_rule(world.database, {"buffer": 4}, sku="A-2")
+    world.remove(removed)
+    add_product(world.database, sku="B-1", stock_quantity=1)
+    world.full()
+    midas("reconcile", **settings)
+    found = midas("diff", "--from", f"{day}", "--json", **settings).json
+    fields = {one["sku"]: (one["what"], one["fields"]) for one in found["changed"]}
+    assert fields == {
+        "A-0": ("changed", {"quantity": [9, 7]}),
+        "A-1": ("changed", {"price": ["10.00", "12.50"]}),
+        "A-2": ("changed", {"quantity": [9, 5]}),
+        "A-3": ("removed", {"price": ["10.00", None], "quantity": [9, None]}),
+        "B-1": ("added", {"price": [None, "10.00"], "quantity": [None, 1]}),
+    }
+    why = {one["sku"]: "\n".join(one["why"]) for one in found["changed"]}
+    assert "-2 → 7, sale:" in why["A-0"]
+    assert f"order {order}, line 1" in why["A-0"]
+    assert "the shop's price went from 10.00 to 12.50" in why["A-1"]
+    assert f"rule for product {edited} (fourseller): buffer 4, set by" in why["A-2"]
+    printed = midas("diff", "--from", f"{day}", "--sku", "A-1", **settings).output
+    assert "1 products changed" in printed
+    assert "A-1 changed: price 10.00 → 12.50" in printed
+    assert "A-0" not in printed
+
+
+def test_an_edit_on_4seller_is_named_as_one(
+    world: World, midas: Midas, settings: dict[str, str], tmp_path: Path
+) -> None:
+    add_product(world.database, sku="A-1")
+    world.full()
+    midas("reconcile", **settings)
+    day = yesterday(tmp_path)
+    (product,) = world.sandbox.state.products.values()
+    product["status"] = "paused"
+    midas("reconcile", **settings)
+    printed = midas("diff", "--from", f"{day}", **settings).output
+    assert "A-1 changed: status active → paused" in printed
+    assert "<- conflict 1: content" in printed
+
+
+def test_an_item_as_it_was_on_a_day(
+    world: World, midas: Midas, settings: dict[str, str], tmp_path: Path
+) -> None:
+    product = add_product(world.database, sku="A-1", stock_quantity=9, price="10.00", name="Screen")
+    world.full()
+    midas("reconcile", **settings)
+    day = yesterday(tmp_path)
+    world.set(product, stock_quantity=1, price="99.00")
+    world.full()
+    printed = midas("explain", "A-1", "--at", f"{day}", **settings).output
+    assert "4Seller showed 9 at 10.00 USD, “Screen” (active)" in printed
+    assert "9 on hand, 9 of them for 4Seller at 10.00" in printed
+    told = midas("explain", "NOPE", "--at", f"{day}", **settings)
+    assert (told.code, "had the SKU NOPE on" in told.errors) == (2, True)
+
+
+def test_a_day_without_a_snapshot_names_the_nearest(
+    world: World, midas: Midas, settings: dict[str, str]
+) -> None:
+    told = midas("explain", "A-1", "--at", "2026-11-01", **settings)
+    assert (told.code, "none is kept yet" in told.errors) == (2, True)
+    midas("reconcile", **settings)
+    told = midas("diff", "--from", "2026-01-01", **settings)
+    assert told.code == 2
+    assert (
+        f"There is no listing_snapshot of 2026-01-01 in snapshots; the nearest days that have one: {today()}."
+        in (told.errors)
+    )
+    told = midas("diff", "--from", "2026-01-02", "--to", "2026-01-01", **settings)
+    assert (told.code, "must be a later day" in told.errors) == (2, True)
