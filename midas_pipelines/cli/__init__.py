@@ -96,6 +96,7 @@ COMMANDS = {
     ),
     "stock": ("midas_pipelines.cli.stock.movement", "stock", "Show low stock and top sellers."),
     "store": ("midas_pipelines.cli.local.store", "store", "Make a sample shop."),
+    "undo": ("midas_pipelines.cli.undo", "undo", "Put back what a run wrote to 4Seller."),
     "webhooks": ("midas_pipelines.cli.webhooks", "webhooks", "List and replay the events that 4Seller sent."),
     "worker": (
         "midas_pipelines.cli.gateway",

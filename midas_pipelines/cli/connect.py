@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
@@ -58,7 +59,7 @@ def connect(ctx: click.Context, path: Path | None, most: int, as_json: bool) -> 
     say("Nothing was written. Confirm with `midas connect accept`; then the first sync may run.")
 
 
-@connect.command()
+@connect.command(cls=Changing)
 @click.argument("sku")
 @click.argument("listing_id")
 def match(sku: str, listing_id: str) -> None:
@@ -69,7 +70,7 @@ def match(sku: str, listing_id: str) -> None:
     say(f"{sku} is tied to {listing_id}." if tied else f"{sku} was tied to {listing_id} already.")
 
 
-@connect.command()
+@connect.command(cls=Changing)
 @click.option(
     "--csv",
     "path",

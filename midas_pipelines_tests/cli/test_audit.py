@@ -14,7 +14,7 @@ from midas_pipelines_tests.shop import add_product, rows, unguarded
 from midas_pipelines_tests.sync.world import World
 
 LOOKS = set(
-    """alerts list|audit list|audit verify|conflicts list|conflicts show|db current|explain|items list|items show|keys list
+    """alerts list|audit list|audit verify|conflicts list|conflicts show|db current|doctor|explain|items list|items show|keys list
     orders list|orders show|privacy due|privacy register|rules explain|rules history|rules list|rules simulate|settings|status|stock low|stock movers
     webhooks list|workflows""".replace("\n", "|")
     .replace("    ", "")

@@ -51,6 +51,7 @@ class Change:
     aside: bool = False  # removed from 4Seller, yet for sale in the shop: counts as quarantined
     guarded: frozenset[str] = frozenset()  # whose edits on 4Seller must not be overwritten unread
     read_at: datetime | None = None  # when the shop's tables were read, by the database's clock
+    unread: bool = False  # what its listing shows is not known: it is read before it is written over
     send_until: float = 0.0  # by our monotonic clock: nothing of it is under way any more then
 
     @property

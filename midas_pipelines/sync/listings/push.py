@@ -27,6 +27,7 @@ from midas_pipelines.sync.first_connection import ensure_connected
 from midas_pipelines.sync.gate import SHADOWED
 from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.approved_plan import PlanStep, only_approved
+from midas_pipelines.sync.listings.before import keep_planned
 from midas_pipelines.sync.listings.brake import RollingBrake
 from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
 from midas_pipelines.sync.listings.scan import slices
@@ -229,6 +230,7 @@ class Push:
                 title_limit=limit,
                 lag_seconds=self.context.settings.list_lag_seconds,
             )
+        changes = keep_planned(connection, changes, self.context.run_id)
         claims.invalidate_ack(
             connection,
             content=[change.mapping.id for change in changes if change.action in CHANGES_CONTENT],

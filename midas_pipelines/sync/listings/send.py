@@ -25,6 +25,7 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known, adoptable, as_adopted, owner, remove
+from midas_pipelines.sync.listings.before import keep_read
 from midas_pipelines.sync.listings.content import content_hash
 from midas_pipelines.sync.listings.diff import (
     content_taken,
@@ -96,7 +97,7 @@ async def _create(
     uncertain = known is None or change.mapping.creating_since is not None
     for sent in range(sends + 1):
         for product in await adoptable(change, client, context, known, look=uncertain):
-            adopted = await _adopt(change, product, client)
+            adopted = await _adopt(change, product, client, context)
             if adopted is not None:
                 return adopted
         if sent == sends:
@@ -128,7 +129,9 @@ async def _settle(
     )
 
 
-async def _adopt(change: Change, product: Product, client: FourSeller) -> PushOutcome | None:
+async def _adopt(
+    change: Change, product: Product, client: FourSeller, context: SyncContext
+) -> PushOutcome | None:
     """Maps the item to a product that 4Seller lists; None where it is deleted and the list only lags behind."""
     change = as_adopted(change, product)
     quantity = product.inventory.quantity if product.inventory is not None else None
@@ -138,6 +141,7 @@ async def _adopt(change: Change, product: Product, client: FourSeller) -> PushOu
         if equal:
             answer = await client.product(product.id)
         else:
+            await keep_read(context, change, product)
             answer = await client.update_product(product.id, change.draft)
     except NotFound:
         return None
@@ -149,8 +153,11 @@ async def _update(change: Change, client: FourSeller, context: SyncContext) -> P
     assert product_id is not None
     if change.mapping.creating_since is not None and change.mapping.recheck_at is None:
         await _remove_doubles(change, client, context)
-    if change.guarded - {"listing"}:
-        change = keep_edits(change, await client.product(product_id))
+    if change.unread or change.guarded - {"listing"}:
+        shown = await client.product(product_id)
+        if change.unread:
+            await keep_read(context, change, shown)
+        change = keep_edits(change, shown) if change.guarded - {"listing"} else change
     assert change.draft is not None
     try:
         answer = await client.update_product(product_id, change.draft)

@@ -1,0 +1,100 @@
+"""`midas undo`: what a run wrote is put back where 4Seller still shows it; the rest is listed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from midas_pipelines.errors import WrongInput
+from midas_pipelines.sync.product_sync import Mode, sync_products
+from midas_pipelines.sync.safety.undo import UndoReport, undo_run
+from midas_pipelines_tests.shop import add_product, run
+from midas_pipelines_tests.sync.world import World
+
+RUN = "run-under-test"
+
+
+def sync(world: World, run_id: str = RUN, mode: Mode = Mode.INCREMENTAL) -> None:
+    asyncio.run(sync_products(replace(world.sync_context(), run_id=run_id), mode))
+
+
+def undo(world: World, name: str = RUN) -> UndoReport:
+    return asyncio.run(undo_run(world.sync_context(), name))
+
+
+@pytest.fixture
+def listed(world: World) -> World:
+    """Three items on 4Seller at 10.00."""
+    for number in (1, 2, 3):
+        add_product(world.database, sku=f"S{number}", name=f"Part {number}")
+    sync(world, "the first run", Mode.FULL)
+    return world
+
+
+@pytest.mark.both_databases
+def test_price_and_content_come_back_and_stay(listed: World) -> None:
+    before = listed.shown
+    listed.set(1, price=Decimal("99.00"), stock_quantity=3)
+    listed.set(2, name="Renamed by mistake")
+    sync(listed)
+    assert listed.shown != before
+    report = undo(listed)
+    assert (report.put_back, [row["field"] for row in report.left]) == (2, ["quantity"])
+    title, _, _ = before["S1"]
+    assert listed.shown == before | {"S1": (title, Decimal("10.00"), 3)}
+    sync(listed, "the next run")
+    sync(listed, "a full run", Mode.FULL)
+    assert listed.shown["S1"] == (title, Decimal("10.00"), 3)
+    assert listed.shown["S2"] == before["S2"]
+    assert undo(listed).put_back == 0
+
+
+def test_what_was_changed_since_is_left(listed: World) -> None:
+    listed.set(1, price=Decimal("99.00"), name="Renamed")
+    sync(listed)
+    (key,) = [one["id"] for one in listed.listed.values() if one["sku"] == "S1"]
+    listed.sandbox.state.products[key]["price"] = "55.00"
+    report = undo(listed)
+    assert [(row["sku"], row["field"]) for row in report.left] == [("S1", "price")]
+    assert listed.shown["S1"] == ("Part 1", Decimal("55.00"), 5)
+
+
+def test_a_listing_that_the_run_made_is_removed_and_one_it_removed_is_named(listed: World) -> None:
+    add_product(listed.database, sku="NEW-1")
+    listed.set(3, status="archived")
+    sync(listed)
+    report = undo(listed)
+    assert (report.removed, [row["sku"] for row in report.left]) == (1, ["S3"])
+    sync(listed, "the next run", Mode.FULL)
+    assert set(listed.shown) == {"S1", "S2"}
+
+
+def test_an_adopted_listing_comes_back_as_it_was(world: World) -> None:
+    theirs = {
+        "sku": "S1",
+        "title": "Their title",
+        "price": "7.00",
+        "inventory": {"quantity": 2},
+        "brand": "Theirs",
+    }
+    world.sandbox.state.create(theirs, None)
+    add_product(world.database, sku="S1", name="Our title")
+    sync(world, mode=Mode.FULL)
+    assert world.shown["S1"][0] == "Our title"
+    undo(world)
+    assert (world.listed["S1"]["brand"], world.shown["S1"]) == ("Theirs", ("Their title", Decimal("7.00"), 2))
+
+
+def test_two_runs_are_undone_one_by_one_and_an_unknown_one_is_refused(listed: World) -> None:
+    for number, price in enumerate(("20.00", "30.00")):
+        listed.set(1, price=Decimal(price))
+        sync(listed, f"run-number-{number}")
+    undo(listed, "run-number-1")
+    assert listed.shown["S1"][1] == Decimal("20.00")
+    run(listed.database, "UPDATE fourseller_product_mappings SET pinned_fields = NULL")
+    for name in ("run-nowhere", "short"):
+        with pytest.raises(WrongInput):
+            undo(listed, name)
