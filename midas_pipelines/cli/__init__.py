@@ -21,7 +21,7 @@ COMMANDS = {
         "List and resolve conflicts between shop and 4Seller.",
     ),
     "connect": (
-        "midas_pipelines.cli.connect",
+        "midas_pipelines.cli.safety.connect",
         "connect",
         "Match items with existing listings, before the first sync.",
     ),
@@ -41,7 +41,11 @@ COMMANDS = {
         "dev",
         "Run everything on this machine: sandbox, schedules, Dagster UI.",
     ),
-    "doctor": ("midas_pipelines.cli.doctor", "doctor", "Check everything that a start needs, line by line."),
+    "doctor": (
+        "midas_pipelines.cli.safety.doctor",
+        "doctor",
+        "Check everything that a start needs, line by line.",
+    ),
     "gateway": (
         "midas_pipelines.cli.gateway",
         "gateway",
@@ -96,7 +100,7 @@ COMMANDS = {
     ),
     "stock": ("midas_pipelines.cli.stock.movement", "stock", "Show low stock and top sellers."),
     "store": ("midas_pipelines.cli.local.store", "store", "Make a sample shop."),
-    "undo": ("midas_pipelines.cli.undo", "undo", "Put back what a run wrote to 4Seller."),
+    "undo": ("midas_pipelines.cli.safety.undo", "undo", "Put back what a run wrote to 4Seller."),
     "webhooks": ("midas_pipelines.cli.webhooks", "webhooks", "List and replay the events that 4Seller sent."),
     "worker": (
         "midas_pipelines.cli.gateway",

@@ -1,0 +1,1 @@
+"""Trying and changing safely: `midas doctor`, `connect`, `undo`."""
