@@ -180,7 +180,7 @@ def test_kubernetes_is_told_each_setting_once() -> None:
 
 
 def test_kubernetes_keeps_dagster_as_the_other_deployments_do() -> None:
-    ours = yaml.safe_load((DEPLOY.parent / "midas_pipelines" / "dagster.yaml").read_text())
+    ours = yaml.safe_load((DEPLOY.parent / "dagster.yaml").read_text())
     monitoring, retries = VALUES["dagsterDaemon"]["runMonitoring"], VALUES["dagsterDaemon"]["runRetries"]
     assert (
         monitoring["freeSlotsAfterRunEndSeconds"]

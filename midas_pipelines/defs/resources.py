@@ -10,8 +10,18 @@ import dagster as dg
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.lib import engine
+from midas_pipelines.lib.executors import executor
+from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import load_settings
 from midas_pipelines.sync.operations.formatting import plain
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    """The resources of every run, and where its steps are executed."""
+    return dg.Definitions(
+        resources={"midas": MidasResource(), "snapshots": SnapshotIO()}, executor=executor(load_settings())
+    )
 
 
 class MidasResource(dg.ConfigurableResource):

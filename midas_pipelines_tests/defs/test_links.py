@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from midas_pipelines.definitions import ASSETS
+from midas_pipelines.definitions import defs
 from midas_pipelines.gateway.worker import run
 from midas_pipelines_tests.defs.conftest import Execute, metadata
 from midas_pipelines_tests.shop import add_product
@@ -73,5 +73,5 @@ def test_the_sandbox_shows_one_product_alone(environment: World) -> None:
 
 
 def test_the_gateway_tells_of_assets_that_dagster_knows() -> None:
-    known = {spec.key.to_user_string() for asset in ASSETS for spec in getattr(asset, "specs", [asset])}
+    known = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
     assert {f"gateway/{name}" for name in (*run.ASSETS.values(), "orders")} <= known

@@ -13,8 +13,8 @@ import click
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 
-DAGSTER_SETTINGS = Path(__file__).parents[2] / "dagster.yaml"
-"""The repository's `dagster.yaml` is a link to this file, so that the installed package has it too."""
+PACKAGE = Path(__file__).parents[2]
+"""In a clone `dagster.yaml` is beside this folder; a wheel has it inside."""
 
 ON_POSTGRESQL = """
 # Dagster's history: runs, events, schedules. The password stays in the environment.
@@ -30,8 +30,13 @@ PRODUCT_POOL = "listings"
 def dagster_yaml(settings: Settings) -> str:
     """The text of `dagster.yaml`: YAML cannot choose by the environment, so it is written for it."""
     longest = f"max_runtime_seconds: {settings.longest_run_minutes * 60}"
-    text = re.sub(r"max_runtime_seconds: \d+", longest, DAGSTER_SETTINGS.read_text())
+    text = re.sub(r"max_runtime_seconds: \d+", longest, _dagster_settings())
     return text + ON_POSTGRESQL if settings.dagster_postgres_url is not None else text
+
+
+def _dagster_settings() -> str:
+    places = [folder / "dagster.yaml" for folder in (PACKAGE.parent, PACKAGE)]
+    return next(place for place in places if place.exists()).read_text()
 
 
 def write_dagster_yaml(home: Path, settings: Settings) -> Path:

@@ -68,6 +68,7 @@ ABSOLUTE = {
         gateway_inventory,
     ],  # by name: what this module holds is loaded with a policy of its own
     partitions_def=SHARDS,
+    backfill_policy=READ_ONCE,
     pool="reconciliation",
     check_specs=[
         dg.AssetCheckSpec(name, asset="listing_observation", description=description)

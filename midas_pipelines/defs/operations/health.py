@@ -55,6 +55,12 @@ def health_sensor(settings: Settings) -> dg.SensorDefinition:
     return watch
 
 
+@dg.definitions
+def health() -> dg.Definitions:
+    """The sensor, by the settings of this process."""
+    return dg.Definitions(sensors=[health_sensor(load_settings())])
+
+
 def failed_checks(
     instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]
 ) -> tuple[dict[str, str], set[str]]:

@@ -44,3 +44,9 @@ JOBS: list[Any] = [
 def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     """The schedule of each workflow that has one."""
     return [schedule_of(settings, workflow) for workflow in WORKFLOWS if workflow.interval or workflow.hour]
+
+
+@dg.definitions
+def workflow_jobs() -> dg.Definitions:
+    """The job of each workflow, and its schedule where it has one."""
+    return dg.Definitions(jobs=JOBS, schedules=schedules(SETTINGS))

@@ -17,6 +17,13 @@ HEALED_BY = {"order": "order_import", "inventory": "consistency_check", "product
 """The workflow that makes up for an unprocessed webhook: it reads the current state, not the event."""
 
 
+@dg.definitions
+def work_sensors() -> dg.Definitions:
+    """The sensors, by the settings of this process."""
+    settings = load_settings()
+    return dg.Definitions(sensors=[*stale_work_sensors(settings), alert_sensor(settings)])
+
+
 def stale_work_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """One sensor for dirty items, one for webhooks; neither launches anything when nothing is stale."""
     return [_dirty_items(settings), _webhooks(settings)]

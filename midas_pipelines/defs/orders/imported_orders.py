@@ -44,6 +44,7 @@ fourseller_orders = dg.AssetSpec(
     tags=SHOP | PERSONAL,
     deps=[fourseller_orders],
     partitions_def=order_days,
+    backfill_policy=BY_MONTH,
     pool="order_days",
     metadata=columns(
         marketplace_order_id="string: unique within its channel",
