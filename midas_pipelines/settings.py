@@ -269,6 +269,20 @@ class Settings(BaseSettings):
     """Dagster's folder; the gateway reports to the Dagster instance there."""
     dagster_url: str | None = None
     """A Dagster webserver, such as http://127.0.0.1:3000; big syncs are launched there."""
+    backup_to: str | None = None
+    """Where backups are written: a folder, or a bucket such as s3://backups/midas (needs the extra s3)."""
+    backup_s3_url: str | None = None
+    """The address of an S3 server other than Amazon's."""
+    backup_recipients: str = ""
+    """The age keys that backups are encrypted to, such as age1...; comma separated."""
+    backup_identity_file: Path | None = None
+    """The file with the secret age key; only where backups are verified, restored and drilled."""
+    backup_interval: int = Field(60, ge=5, le=1440)
+    """Minutes between two backups."""
+    backup_keep_days: int = Field(28, ge=1, le=365)
+    """Days after which a backup is removed; never longer than MIDAS_ERASE_BUYERS_AFTER_DAYS."""
+    drill_hour: int = Field(4, ge=0, le=23)
+    """UTC hour of the daily restore drill."""
     key_days: int = Field(365, ge=1, le=365)
     """Days for which a new key of the gateway is valid; staff is alerted 30 days before its end."""
     gateway_host: str = "127.0.0.1"
@@ -493,6 +507,18 @@ class Settings(BaseSettings):
         periods = _read_periods(self.erase_buyers_after_days)
         words = re.findall(r"[a-z0-9]+", (sales_channel or "").lower())
         return next((periods[word] for word in words if word in periods), periods[""])
+
+    def longest_backup_days(self) -> int:
+        """Days after which a backup is removed: an erased buyer is not kept in one for longer than in the shop."""
+        periods = [days for days in _read_periods(self.erase_buyers_after_days).values() if days is not None]
+        return max(1, min([self.backup_keep_days, *periods]))
+
+    def dagster_database(self) -> URL | None:
+        """The address of Dagster's history on PostgreSQL; None where it is files in DAGSTER_HOME."""
+        if self.dagster_postgres_url is None:
+            return None
+        address = self.dagster_postgres_url.get_secret_value().replace("+psycopg2://", "://", 1)
+        return _parse_database_url(address)
 
     def is_automatic(self, workflow: str) -> bool:
         """Whether schedules and sensors start that workflow: they are on, and it is not paused."""

@@ -15,6 +15,7 @@ from midas_pipelines.errors import ExpectedError
 COMMANDS = {
     "alerts": ("midas_pipelines.cli.alerts", "alerts", "List staff alerts, and send those that are due."),
     "audit": ("midas_pipelines.cli.audit", "audit", "Show who changed what, and verify that log."),
+    "backup": ("midas_pipelines.cli.backup", "backup", "Make, verify, restore and drill backups."),
     "conflicts": (
         "midas_pipelines.cli.stock.conflicts",
         "conflicts",

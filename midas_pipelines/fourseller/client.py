@@ -231,7 +231,9 @@ class FourSeller:
             self._guard(budget.call)
         await self._turn(budget)
         if budget.call.writes and not self._may_write():
-            raise NotSent(f"{budget.call.subject} was not sent: this worker's lease may be over.")
+            raise NotSent(
+                f"{budget.call.subject} was not sent: this worker's lease may be over, or pushes are stopped."
+            )
         seconds = budget.start_attempt()
         try:
             sent = await self._send(budget.call, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
@@ -23,17 +24,22 @@ def upgrade(database: Database) -> Version:
     The shop's tables may be missing still: then the triggers are put on them by the next upgrade.
     """
     with database.writing() as connection:
-        if database.is_postgresql:  # two upgrades at once wait for one another
-            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('midas_pipelines.upgrade'))")
-            for name, limit in UPGRADE_LIMITS.items():
-                connection.exec_driver_sql(f"SET LOCAL {name} = '{limit}'")
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        if triggers.install(connection):
-            ensure_items(connection)
-        return read_version(connection)
+        return upgrade_within(connection)
+
+
+def upgrade_within(connection: sa.Connection) -> Version:
+    """As `upgrade`, in the caller's transaction."""
+    if connection.dialect.name == "postgresql":  # two upgrades at once wait for one another
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('midas_pipelines.upgrade'))")
+        for name, limit in UPGRADE_LIMITS.items():
+            connection.exec_driver_sql(f"SET LOCAL {name} = '{limit}'")
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    if triggers.install(connection):
+        ensure_items(connection)
+    return read_version(connection)
 
 
 def _config() -> Config:

@@ -21,6 +21,7 @@ from midas_pipelines.fourseller.http.rate_limit import LONGEST_PAUSE
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.push_stop import why_stopped
 from midas_pipelines.store.items.worker_liveness import Heartbeat
 from midas_pipelines.store.operations.connection import is_connected
 from midas_pipelines.store.operations.rate_limit import SharedPace
@@ -95,6 +96,7 @@ class SyncContext:
         rate = self.settings.rate_limit
         pace = SharedPace(self.database, rate) if rate is not None else None
         pauses = PauseAlert(self.database)
+        stopped = await asyncio.to_thread(self._stopped)
         with ErrorBook(self.database, self.run_id) as own:
 
             def note(call: FailedCall) -> None:
@@ -108,7 +110,7 @@ class SyncContext:
                 in_flight=self.settings.in_flight,
                 pace=pace,
                 on_failed_call=note,
-                may_write=lambda: self.heartbeat.held,
+                may_write=lambda: self.heartbeat.held and not stopped,
                 guard=gate.check,
             ) as client:
                 try:
@@ -128,6 +130,10 @@ class SyncContext:
                 accept_key(self.database, access)
         except sa.exc.SQLAlchemyError as failed:
             log.warning("Notes on 4Seller could not be stored: %s", type(failed).__name__)
+
+    def _stopped(self) -> bool:
+        with self.database.reading() as connection:
+            return why_stopped(connection) is not None
 
     def _note_clocks(self, fourseller_ahead: float | None) -> None:
         try:

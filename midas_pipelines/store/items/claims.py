@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import MOST_AT_ONCE, mark_dirty, set_rows, unlocked
+from midas_pipelines.store.items.push_stop import why_stopped
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.items.worker_liveness import alive_workers, remove_dead_workers
 from midas_pipelines.store.schema.tables import mappings
@@ -144,7 +145,7 @@ def claim(
     ignore_delays: bool = False,
     shards: Shards | None = None,
 ) -> list[Mapping]:
-    """Claims up to `limit` unclaimed dirty items, in the order of their ids.
+    """Claims up to `limit` unclaimed dirty items, in the order of their ids; none while pushes are stopped.
 
     Args:
         connection: in a writing transaction; the claim holds once it commits.
@@ -156,6 +157,8 @@ def claim(
         ignore_delays: also those whose next attempt is not due yet.
         shards: only the items of these.
     """
+    if why_stopped(connection) is not None:
+        return []
     conditions = [*_claimable(ignore_delays=ignore_delays), mappings.c.id > after_id]
     if ids is not None:
         conditions.append(mappings.c.id.in_(ids))
@@ -202,7 +205,9 @@ class ClaimableRow:
 
 def read_claimable(connection: sa.Connection, *, limit: int) -> list[ClaimableRow]:
     """By age of their rows; where there are more than `limit`, also those that changed last, so that a fresh change
-    does not wait behind a long backlog."""
+    does not wait behind a long backlog. None while pushes are stopped."""
+    if why_stopped(connection) is not None:
+        return []
     on_hand = sa.case(
         (mappings.c.variant_id.is_(None), products.c.stock_quantity), else_=product_variants.c.stock_quantity
     )

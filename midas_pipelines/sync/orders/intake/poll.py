@@ -11,6 +11,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
+from midas_pipelines.store.items.push_stop import allow_pushes
 from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.pages import Narrowing, OrderPages, OrderReport
@@ -96,6 +97,9 @@ def _move_cursors(
         return
     if report.postponed or not (intake.read_all or report.incomplete):
         return
+    if intake.read_all and not report.incomplete:
+        with context.database.writing() as connection:
+            allow_pushes(connection, only_restored=True)
     if intake.newest is not None:
         behind = LONGEST_HOLD if report.incomplete else timedelta()
         advance_cursor(context.database, WATERMARK, intake.newest - behind)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Order, Tracking
 from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.store.items.push_stop import why_stopped
 from midas_pipelines.store.schema.shipment_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.backoff import Backoff, is_due
@@ -180,7 +181,7 @@ def _is_due(
 
 
 def pending_updates(context: SyncContext, after: int, only: int | None) -> list[PendingUpdate]:
-    """The next orders with something to push, by our row."""
+    """The next orders with something to push, by our row; none while pushes are stopped."""
     due = _is_due(_SHIPMENTS.next_attempt_at, _SHIPMENTS.attempts)
     unpushed = sa.and_(_SHIPMENTS.pushed_at.is_(None), _SHIPMENTS.booked_at.is_not(None), due)
     mine = _SHIPMENTS.order_id == _ORDERS.local_order_id
@@ -215,6 +216,8 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
     else:
         query = query.where(_ORDERS.id == only)
     with context.database.reading() as connection:
+        if why_stopped(connection) is not None:
+            return []
         found = connection.execute(query).all()
         shipments = sa.select(*_READ).where(
             _SHIPMENTS.order_id.in_([row.local_order_id for row in found]), unpushed

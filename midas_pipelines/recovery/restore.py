@@ -1,0 +1,214 @@
+"""Restores a backup into an empty database, in one transaction, and marks what has to be caught up.
+
+Until orders were read again from before the backup, nothing is pushed: the stock of the backup counts sales that were
+made since as unsold.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from upath import UPath
+
+from midas_pipelines.errors import WrongInput
+from midas_pipelines.recovery import postgres, sqlite
+from midas_pipelines.recovery.backup import HISTORY, SHOP, open_part
+from midas_pipelines.recovery.places import Manifest, Part
+from midas_pipelines.recovery.sealing import Damaged
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.push_stop import RESTORED, stop_pushes
+from midas_pipelines.store.migrate import upgrade_within
+from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.schema.shipment_tables import customer_mails
+from midas_pipelines.store.schema.tables import mappings, rate_limits, workers
+from midas_pipelines.storefront.types import utc_now
+
+
+class NotEmpty(WrongInput):
+    """The place of a restore holds something already; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was restored."""
+
+    name: str
+    made_at: str
+    tables: int
+    size: int
+
+
+def restore_shop(
+    folder: UPath,
+    manifest: Manifest,
+    target: URL,
+    keys: list[Any],
+    *,
+    replace: bool = False,
+    drill: bool = False,
+) -> Restored:
+    """Writes the shop's and our tables into a database: all of them or none.
+
+    Args:
+        folder, manifest: the backup.
+        target: a database of the same kind.
+        keys: that open it.
+        replace: tables with rows are replaced.
+        drill: the copy is only looked at: nothing in it is marked.
+
+    Raises:
+        NotEmpty: one of the tables has rows.
+        Damaged: a part of the backup cannot be read.
+    """
+    kind = "postgresql" if target.get_backend_name() == "postgresql" else "sqlite"
+    if kind != manifest.kind:
+        raise WrongInput(f"The backup is of {manifest.kind}: restore it into a database of that kind.")
+    parts = {part.name: part for part in manifest.parts if part.name.startswith(f"{SHOP}.")}
+    if kind == "sqlite":
+        (part,) = parts.values()
+        tables = _restore_file(
+            folder, part, Path(str(target.database)), keys, manifest, replace=replace, drill=drill
+        )
+    else:
+        with Database(target) as database, database.writing() as connection:
+            postgres.be_patient(connection)
+            tables = _restore_tables(
+                connection, folder, parts, manifest.shop, keys, replace=replace, types=manifest.types
+            )
+            upgrade_within(connection)
+            if not drill:
+                _mark(connection, manifest)
+    return Restored(folder.name, manifest.made_at, tables, sum(part.size for part in parts.values()))
+
+
+def restore_history(
+    folder: UPath, manifest: Manifest, keys: list[Any], *, database: URL | None, home: Path | None
+) -> int:
+    """Writes Dagster's storage: its tables into a database, its files into a folder, where each is empty; files written.
+
+    Raises:
+        NotEmpty: there is a history already.
+    """
+    parts = {part.name: part for part in manifest.parts if part.name.startswith(f"{HISTORY}.")}
+    files = parts.pop(f"{HISTORY}.tar.gz.age", None)
+    if parts and database is not None:
+        with Database(database) as history, history.writing() as connection:
+            postgres.be_patient(connection)
+            _restore_tables(connection, folder, parts, manifest.history, keys)
+    if files is None or home is None:
+        return 0
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (home / "history").exists():
+        raise NotEmpty(f"{home} holds a history of Dagster's already: move it away, or leave out --history.")
+    with sqlite.scratch_file(home) as scratch:
+        with scratch.open("wb") as spool:
+            open_part(folder, files, spool.write, keys)
+        with tarfile.open(scratch) as tar:
+            tar.extractall(home, filter="data")  # no path outside, no links
+            return len(tar.getnames())
+
+
+def _restore_file(
+    folder: UPath,
+    part: Part,
+    target: Path,
+    keys: list[Any],
+    manifest: Manifest,
+    *,
+    replace: bool,
+    drill: bool,
+) -> int:
+    if target.exists() and target.stat().st_size and not replace:
+        raise NotEmpty(f"{target} exists already: give another file, or --replace.")
+    with sqlite.scratch_file(target.absolute().parent) as scratch:
+        with scratch.open("wb") as spool:
+            open_part(folder, part, spool.write, keys)
+            os.fsync(spool.fileno())
+        if not sqlite.is_whole(scratch):
+            raise Damaged(f"{folder.name}/{part.name} is no whole database.")
+        with Database(sa.URL.create("sqlite+pysqlite", database=str(scratch))) as database:
+            with database.writing() as connection:
+                upgrade_within(connection)
+                if not drill:
+                    _mark(connection, manifest)
+                tables = len(sa.inspect(connection).get_table_names())
+            with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        sqlite.copy_into(scratch, target)
+    return tables
+
+
+def _restore_tables(
+    connection: sa.Connection,
+    folder: UPath,
+    parts: dict[str, Part],
+    shapes: list[dict[str, Any]],
+    keys: list[Any],
+    *,
+    replace: bool = False,
+    types: list[str] | None = None,
+) -> int:
+    names = [shape["name"] for shape in shapes]
+    present = [name for name in names if name in postgres.tables_of(connection)]
+    for name in () if replace else present:
+        if (
+            connection.execute(sa.select(sa.literal(1)).select_from(sa.table(name)).limit(1)).first()
+            is not None
+        ):
+            raise NotEmpty(
+                f"The table {name} has rows already: restore into an empty database, or give --replace."
+            )
+    if present:
+        connection.exec_driver_sql(f"DROP TABLE {', '.join(map(postgres.quoted, present))}")
+    known = set(postgres.enum_types(connection))
+    _run(connection, [statement for statement in types or () if statement not in known])
+    prefix = next(iter(parts), f"{SHOP}.").partition(".")[0]
+    for shape in shapes:
+        _run(connection, shape["create"])
+        _copy_in(connection, shape["name"], folder, parts[f"{prefix}.{shape['name']}.copy.gz.age"], keys)
+        _run(connection, shape["after"])
+    for shape in shapes:
+        _run(connection, shape["last"])
+    return len(shapes)
+
+
+def _run(connection: sa.Connection, statements: list[str]) -> None:
+    driver: Any = connection.connection.driver_connection
+    for statement in statements:
+        driver.execute(statement)  # as it is: a % in it is no parameter
+
+
+def _copy_in(connection: sa.Connection, name: str, folder: UPath, part: Part, keys: list[Any]) -> None:
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(f"COPY {postgres.quoted(name)} FROM STDIN") as copy:
+        open_part(folder, part, copy.write, keys)
+
+
+def _mark(connection: sa.Connection, manifest: Manifest) -> None:
+    """Marks what may have changed since the backup: all listings, and mails that may have been sent."""
+    stop_pushes(connection, f"{RESTORED} {manifest.made_at}")
+    unknown = dict.fromkeys(
+        (
+            "claimed_by",
+            "claimed_until",
+            "acked_hash",
+            "acked_quantity",
+            "acked_price",
+            "observed_hash",
+            "next_attempt_at",
+        )
+    )
+    dirty = {"dirty_since": sa.func.coalesce(mappings.c.dirty_since, utc_now())}
+    connection.execute(sa.update(mappings).values(unknown | dirty))
+    connection.execute(sa.delete(workers))
+    connection.execute(sa.delete(rate_limits))
+    connection.execute(sa.update(marketplace_webhooks).values(claimed_by=None, claimed_until=None))
+    unsent = customer_mails.c.state.in_(("waiting", "sending"))
+    why = "Restored from a backup: it may have been sent since. Send it with `midas orders messages --send-again`."
+    connection.execute(sa.update(customer_mails).where(unsent).values(state="failed", reason=why))

@@ -1,0 +1,185 @@
+"""A backup is whole or none, opens with its key alone, and after a restore nothing is sold twice or made twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pyrage import x25519
+
+from midas_pipelines.recovery.backup import create_backup, verify_backup
+from midas_pipelines.recovery.drill import SCRATCH, broken_invariants, run_drill
+from midas_pipelines.recovery.places import backup_place, backups, find_backup, kept, thin_out
+from midas_pipelines.recovery.restore import NotEmpty, restore_history, restore_shop
+from midas_pipelines.recovery.sealing import Damaged, identities
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.push_stop import why_stopped
+from midas_pipelines_tests.conftest import empty
+from midas_pipelines_tests.copies import Copies, connect
+from midas_pipelines_tests.shop import add_product, rows, run, value
+from midas_pipelines_tests.sync.world import World
+
+pytestmark = pytest.mark.both_databases
+
+
+@pytest.fixture
+def lost(copies: Copies) -> Iterator[Database]:
+    """An empty database, in place of one that was lost."""
+    url = copies.fresh(empty)
+    with connect(url) as database:
+        yield database
+    copies.drop(url)
+
+
+def restore(safe: World, target: Database, **options: bool) -> None:
+    folder, manifest = find_backup(backup_place(safe.settings), None)
+    keys = identities(safe.settings.backup_identity_file)
+    restore_shop(folder, manifest, target.engine.url, keys, **options)
+
+
+def content(database: Database, *tables: str) -> list[object]:
+    return [sorted(map(str, rows(database, f"SELECT * FROM {table}"))) for table in tables]
+
+
+KEPT = (
+    "products",
+    "orders",
+    "order_items",
+    "inventory_changes",
+    "marketplace_orders",
+    "order_processing_logs",
+)
+
+
+def test_a_backup_brings_back_every_row(safe: World, lost: Database) -> None:
+    made = create_backup(safe.settings, safe.database, "ann")
+    assert verify_backup(safe.settings, None)[0] == made.name
+    before = content(safe.database, *KEPT)
+    restore(safe, lost)
+    assert content(lost, *KEPT) == before
+    add_product(lost, sku="C")  # sequences and triggers work on
+    assert value(lost, "SELECT count(*) FROM fourseller_product_mappings") == 3
+    assert broken_invariants(lost) == dict.fromkeys(broken_invariants(lost), 0)
+    with pytest.raises(NotEmpty):
+        restore(safe, lost)
+    restore(safe, lost, replace=True)
+    assert content(lost, *KEPT) == before
+
+
+def test_after_a_restore_every_order_since_is_there_once_and_nothing_is_sold_twice(
+    safe: World, lost: Database
+) -> None:
+    create_backup(safe.settings, safe.database, "ann")
+    safe.place(("A", 3), id="since-1")
+    safe.place(("B", 9), id="since-2")
+    safe.import_orders()
+    add_product(safe.database, sku="NEW", stock_quantity=4)
+    safe.full()
+    restore(safe, lost)
+    safe.database = lost
+    with lost.reading() as connection:
+        assert str(why_stopped(connection)).startswith("restored")
+    safe.place(("B", 1), id="meanwhile")
+    shown = {p["sku"]: p["inventory"]["quantity"] for p in safe.sandbox.state.products.values()}
+    safe.full()
+    safe.inventory()
+    assert {p["sku"]: p["inventory"]["quantity"] for p in safe.sandbox.state.products.values()} == shown
+    safe.import_orders()
+    add_product(lost, sku="NEW", stock_quantity=4)  # the shop enters it again
+    safe.full()
+    orders = rows(lost, "SELECT marketplace_order_id, local_order_id FROM marketplace_orders ORDER BY 1")
+    assert [row[0] for row in orders] == ["before", "meanwhile", "since-1", "since-2"]
+    assert value(lost, "SELECT count(*) FROM orders") == 4
+    assert broken_invariants(lost) == dict.fromkeys(broken_invariants(lost), 0)
+    stock = {row.sku: row.stock_quantity for row in rows(lost, "SELECT sku, stock_quantity FROM products")}
+    assert stock == {"A": 5, "B": 0, "NEW": 4}
+    listed = sorted((p["sku"], p["inventory"]["quantity"]) for p in safe.sandbox.state.products.values())
+    assert listed == sorted(stock.items())
+
+
+def test_a_damaged_backup_is_found_and_a_half_one_is_none(safe: World, lost: Database) -> None:
+    made = create_backup(safe.settings, safe.database, "ann")
+    folder, manifest = find_backup(backup_place(safe.settings), made.name)
+    part = folder / manifest.parts[-1].name
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-20])
+    with pytest.raises(Damaged):
+        verify_backup(safe.settings, None)
+    with pytest.raises(Damaged):
+        restore(safe, lost)
+    assert sa.inspect(lost.engine).get_table_names() == []
+    part.write_bytes(whole)
+    other = Path(str(safe.settings.backup_identity_file)).with_name("other")
+    other.write_text(str(x25519.Identity.generate()))
+    safe.changes["backup_identity_file"] = other
+    with pytest.raises(Damaged, match="cannot be opened"):
+        verify_backup(safe.settings, None)
+    (folder / "manifest.json").unlink()
+    assert backups(backup_place(safe.settings)) == []
+
+
+def test_nobody_is_named_in_clear(safe: World) -> None:
+    run(safe.database, "UPDATE orders SET notes = 'Zyxwvu'")
+    create_backup(safe.settings, safe.database, "ann")
+    for file in Path(str(safe.settings.backup_to)).rglob("*"):
+        assert file.is_dir() or b"Zyxwvu" not in file.read_bytes()
+    assert (Path(str(safe.settings.backup_to)).stat().st_mode & 0o777) == 0o700
+
+
+def test_a_drill_restores_checks_and_leaves_nothing(safe: World) -> None:
+    create_backup(safe.settings, safe.database, "ann")
+    drill = run_drill(safe.settings, safe.database, "ann")
+    assert (drill.passed, drill.checked) == (True, 7)
+    assert drill.rpo_seconds >= 0
+    with safe.database.writing() as connection:
+        connection.execute(sa.text("UPDATE orders SET total_amount = total_amount + 1"))
+    create_backup(safe.settings, safe.database, "ann")
+    drill = run_drill(safe.settings, safe.database, "ann")
+    assert drill.broken == {"order_totals_add_up": 1}
+    proofs = rows(safe.database, "SELECT passed FROM midas_proofs WHERE name = 'backup_drill' ORDER BY id")
+    assert [bool(row.passed) for row in proofs] == [True, False]
+    if safe.database.is_postgresql:
+        assert rows(safe.database, f"SELECT 1 FROM pg_database WHERE starts_with(datname, '{SCRATCH}')") == []
+
+
+def test_dagsters_storage_comes_back_without_its_keys(safe: World, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "history").mkdir(parents=True)
+    (home / "dagster.yaml").write_text("x: 1")
+    (home / "payload.key").write_text("secret")
+    with connect(f"sqlite:///{home / 'history' / 'runs.db'}") as history, history.writing() as connection:
+        connection.exec_driver_sql("CREATE TABLE runs (id)")
+        connection.exec_driver_sql("INSERT INTO runs VALUES (7)")
+    safe.changes["dagster_home"] = str(home)
+    create_backup(safe.settings, safe.database, "ann")
+    folder, manifest = find_backup(backup_place(safe.settings), None)
+    keys = identities(safe.settings.backup_identity_file)
+    back = tmp_path / "back"
+    assert restore_history(folder, manifest, keys, database=None, home=back) == 2
+    with connect(f"sqlite:///{back / 'history' / 'runs.db'}") as history:
+        assert value(history, "SELECT id FROM runs") == 7
+    assert not (back / "payload.key").exists()
+
+
+def test_old_backups_go_hourly_then_daily_then_weekly() -> None:
+    now = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    hourly = [now - timedelta(hours=hours) for hours in range(24 * 40)]
+    stay = kept(hourly, now, 28)
+    ages = sorted((now - moment).days for moment in stay)
+    assert len(stay) in range(32, 36)
+    assert ages[-1] < 28
+
+
+def test_what_was_cut_short_long_ago_is_removed(safe: World) -> None:
+    made = create_backup(safe.settings, safe.database, "ann")
+    place = backup_place(safe.settings)
+    half = Path(str(place)) / "midas-20200101T000000.000000Z"
+    half.mkdir()
+    (half / "shop.x.copy.gz.age").write_text("x")
+    assert thin_out(place, 28) == 1
+    assert [folder.name for folder, _ in backups(place)] == [made.name]
+    safe.changes["erase_buyers_after_days"] = "20,ebay=10"
+    assert safe.settings.longest_backup_days() == 10
