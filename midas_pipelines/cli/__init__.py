@@ -14,8 +14,8 @@ from midas_pipelines.errors import ExpectedError
 
 COMMANDS = {
     "alerts": ("midas_pipelines.cli.alerts", "alerts", "List staff alerts, and send those that are due."),
-    "audit": ("midas_pipelines.cli.audit", "audit", "Show who changed what, and verify that log."),
-    "backup": ("midas_pipelines.cli.backup", "backup", "Make, verify, restore and drill backups."),
+    "audit": ("midas_pipelines.cli.security.audit", "audit", "Show who changed what, and verify that log."),
+    "backup": ("midas_pipelines.cli.security.backup", "backup", "Make, verify, restore and drill backups."),
     "conflicts": (
         "midas_pipelines.cli.stock.conflicts",
         "conflicts",
@@ -58,7 +58,11 @@ COMMANDS = {
         "Prepare Dagster's own settings and storage.",
     ),
     "items": ("midas_pipelines.cli.stock.items", "items", "List quarantined items, and retry them."),
-    "keys": ("midas_pipelines.cli.keys", "keys", "Make, list, rotate and revoke keys for the gateway."),
+    "keys": (
+        "midas_pipelines.cli.security.keys",
+        "keys",
+        "Make, list, rotate and revoke keys for the gateway.",
+    ),
     "orders": (
         "midas_pipelines.cli.orders",
         "orders",

@@ -22,8 +22,8 @@ from upath import UPath
 
 from midas_pipelines.recovery import postgres, sqlite
 from midas_pipelines.recovery.places import (
+    BackupPart,
     Manifest,
-    Part,
     backup_place,
     find_backup,
     new_backup,
@@ -35,9 +35,8 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import verify_audit
 from midas_pipelines.store.operations.proofs import record_proof
-from midas_pipelines.store.schema.tables import store
+from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines.store.schema.version import VERSION_TABLE, read_version
-from midas_pipelines.storefront.schema import shop as shop_schema
 from midas_pipelines.storefront.types import utc_now
 
 SHOP, HISTORY = "shop", "dagster"
@@ -98,7 +97,7 @@ def verify_backup(settings: Settings, name: str | None) -> tuple[str, int]:
     return folder.name, sum(part.size for part in manifest.parts)
 
 
-def open_part(folder: UPath, part: Part, take: Any, keys: list[Any]) -> None:
+def open_part(folder: UPath, part: BackupPart, take: Any, keys: list[Any]) -> None:
     """Hands the plain content of a part to `take`, chunk by chunk. Raises Damaged."""
     try:
         with (folder / part.name).open("rb") as file:
@@ -111,7 +110,7 @@ def open_part(folder: UPath, part: Part, take: Any, keys: list[Any]) -> None:
 
 def our_tables() -> list[str]:
     """The names of our tables and of the shop's that we know."""
-    return [table.name for table in (*shop_schema.sorted_tables, *store.sorted_tables)] + [VERSION_TABLE]
+    return [*TABLES, VERSION_TABLE]
 
 
 def _dump_shop(
@@ -161,7 +160,7 @@ def _write(folder: UPath, name: str, chunks: Iterable[bytes], manifest: Manifest
         if path.protocol in ("", "file", "local"):
             file.flush()
             os.fsync(file.fileno())
-    manifest.parts.append(Part(path.name, counted.size, counted.sha256))
+    manifest.parts.append(BackupPart(path.name, counted.size, counted.sha256))
 
 
 def _tar_of(home: Path, settings: Settings) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ ABANDONED = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Part:
+class BackupPart:
     """One sealed file: its plain content's size and hash."""
 
     name: str
@@ -44,7 +44,7 @@ class Manifest:
     made_at: str
     kind: str
     revision: str | None
-    parts: list[Part] = field(default_factory=list)
+    parts: list[BackupPart] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
     shop: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -94,7 +94,7 @@ def read_manifest(folder: UPath) -> Manifest:
     """What a backup holds. Raises Damaged."""
     try:
         found = json.loads((folder / MANIFEST).read_text())
-        return Manifest(**found | {"parts": [Part(**part) for part in found["parts"]]})
+        return Manifest(**found | {"parts": [BackupPart(**part) for part in found["parts"]]})
     except (OSError, ValueError, TypeError, KeyError):
         raise Damaged(f"The backup {folder.name} has no manifest that can be read.") from None
 

@@ -19,7 +19,7 @@ from upath import UPath
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.recovery import postgres, sqlite
 from midas_pipelines.recovery.backup import HISTORY, SHOP, open_part
-from midas_pipelines.recovery.places import Manifest, Part
+from midas_pipelines.recovery.places import BackupPart, Manifest
 from midas_pipelines.recovery.sealing import Damaged
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.push_stop import RESTORED, stop_pushes
@@ -116,7 +116,7 @@ def restore_history(
 
 def _restore_file(
     folder: UPath,
-    part: Part,
+    part: BackupPart,
     target: Path,
     keys: list[Any],
     manifest: Manifest,
@@ -147,7 +147,7 @@ def _restore_file(
 def _restore_tables(
     connection: sa.Connection,
     folder: UPath,
-    parts: dict[str, Part],
+    parts: dict[str, BackupPart],
     shapes: list[dict[str, Any]],
     keys: list[Any],
     *,
@@ -184,7 +184,7 @@ def _run(connection: sa.Connection, statements: list[str]) -> None:
         driver.execute(statement)  # as it is: a % in it is no parameter
 
 
-def _copy_in(connection: sa.Connection, name: str, folder: UPath, part: Part, keys: list[Any]) -> None:
+def _copy_in(connection: sa.Connection, name: str, folder: UPath, part: BackupPart, keys: list[Any]) -> None:
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {postgres.quoted(name)} FROM STDIN") as copy:
         open_part(folder, part, copy.write, keys)

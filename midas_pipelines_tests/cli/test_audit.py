@@ -14,16 +14,49 @@ from midas_pipelines_tests.shop import add_product, rows, unguarded
 from midas_pipelines_tests.sync.world import World
 
 LOOKS = set(
-    """alerts list|audit list|audit verify|conflicts list|conflicts show|db current|doctor|explain|items list|items show|keys list
-    orders list|orders show|privacy due|privacy register|rules explain|rules history|rules list|rules simulate|settings|status|stock low|stock movers
-    webhooks list|workflows""".replace("\n", "|")
-    .replace("    ", "")
-    .split("|")
+    """alerts list
+    audit list
+    audit verify
+    backup list
+    backup verify
+    conflicts list
+    conflicts show
+    db current
+    diff
+    doctor
+    explain
+    items list
+    items show
+    keys list
+    orders list
+    orders show
+    privacy due
+    privacy register
+    rules explain
+    rules history
+    rules list
+    rules simulate
+    settings
+    status
+    stock low
+    stock movers
+    webhooks list
+    workflows""".replace("    ", "").split("\n")
 )
 """They change nothing."""
-RECORDED_INSIDE = {"db upgrade", "keys create", "keys revoke", "keys rotate"}
+RECORDED_INSIDE = {"db upgrade", "backup restore", "keys create", "keys revoke", "keys rotate"}
 """They write their row themselves, with what only they know."""
-LOCAL = {"demo", "dev", "gateway", "worker", "step-worker", "sandbox", "store seed", "instance prepare"}
+LOCAL = {
+    "backup key",
+    "demo",
+    "dev",
+    "gateway",
+    "worker",
+    "step-worker",
+    "sandbox",
+    "store seed",
+    "instance prepare",
+}
 """They start a process, or prepare files of this machine."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from pyrage import x25519
 
-from midas_pipelines.cli.audited import Changing, actor
+from midas_pipelines.cli.audited import Changing, actor, command_entry
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
@@ -20,6 +20,7 @@ from midas_pipelines.recovery.places import backup_place, backups, find_backup
 from midas_pipelines.recovery.restore import restore_history, restore_shop
 from midas_pipelines.recovery.sealing import identities
 from midas_pipelines.settings import load_settings
+from midas_pipelines.store.gateway.audit import note_answered
 
 
 @click.group()
@@ -108,6 +109,8 @@ def restore(name: str | None, replace: bool, history: bool, as_json: bool) -> No
     keys = identities(settings.backup_identity_file)
     folder, manifest = find_backup(backup_place(settings), name)
     done = restore_shop(folder, manifest, settings.database(), keys, replace=replace)
+    with shop_database() as (settings, database), database.writing() as connection:
+        note_answered(connection, command_entry(settings, "backup restore", target=done.name))
     if history:
         home = Path(settings.dagster_home).expanduser() if settings.dagster_home else None
         restore_history(folder, manifest, keys, database=settings.dagster_database(), home=home)

@@ -1,0 +1,1 @@
+"""Commands about access and recovery: keys, the audit log, backups, incidents, compliance."""
