@@ -35,7 +35,7 @@ class NotEmpty(WrongInput):
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredShop:
     """What was restored."""
 
     name: str
@@ -52,7 +52,7 @@ def restore_shop(
     *,
     replace: bool = False,
     drill: bool = False,
-) -> Restored:
+) -> RestoredShop:
     """Writes the shop's and our tables into a database: all of them or none.
 
     Args:
@@ -84,7 +84,7 @@ def restore_shop(
             upgrade_within(connection)
             if not drill:
                 _mark(connection, manifest)
-    return Restored(folder.name, manifest.made_at, tables, sum(part.size for part in parts.values()))
+    return RestoredShop(folder.name, manifest.made_at, tables, sum(part.size for part in parts.values()))
 
 
 def restore_history(
