@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from benchmarks.measuring import Result, sample_shop
@@ -25,6 +24,7 @@ from midas_pipelines.fourseller.pages import read_order, read_page
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.checks import unbalanced_orders, unexplained_deductions
+from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.stock.checks import negative_stock, unexplained_stock
 from midas_pipelines.storefront.schema import products
 from midas_pipelines.sync.context import SyncContext
@@ -74,7 +74,7 @@ def _import(database: Database, path: Path) -> float:
     """Seconds from the text of the JSON to the last commit, by the way that polling takes."""
     settings = Settings(
         database_url=database.engine.url.render_as_string(hide_password=False),  # type: ignore[arg-type]
-        payload_key=SecretStr(Fernet.generate_key().decode()),
+        payload_key=SecretStr(new_key()),
     )
     context = SyncContext(settings, database, run_id="bench")
     started = time.perf_counter()

@@ -25,13 +25,13 @@ from typing import Any
 import dagster as dg
 import httpx
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 from standardwebhooks import Webhook
 
 import midas_pipelines
 from benchmarks.measuring import Result, sample_shop, sandbox, settings_of
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.privacy.keys import new_key
 
 PACKAGE = str(Path(midas_pipelines.__file__).parent) + os.sep
 LEFT_OUT = (PACKAGE + "sandbox" + os.sep,)
@@ -176,9 +176,7 @@ def running_gateway(database: Database, channel: BackgroundSandbox, path: Trace)
     from midas_pipelines.gateway.server import address_of, listen, server_of
     from midas_pipelines.gateway.service import Service
 
-    settings = settings_of(
-        database, channel, fourseller_webhook_secret=SECRET, payload_key=Fernet.generate_key().decode()
-    )
+    settings = settings_of(database, channel, fourseller_webhook_secret=SECRET, payload_key=new_key())
     threading.setprofile(path)
     service = Service(settings, database)
     listening = listen("127.0.0.1", 0)

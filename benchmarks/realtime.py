@@ -26,7 +26,6 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 from rich.console import Console
 from rich.table import Table
 from standardwebhooks import Webhook
@@ -37,6 +36,7 @@ from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
+from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.storefront.sample import create_shop_tables
 from midas_pipelines.storefront.schema import products
 from midas_pipelines_tests.postgres import PrivatePostgres
@@ -144,7 +144,7 @@ def _gateway(url: str, sandbox: BackgroundSandbox) -> Iterator[int]:
         "FOURSELLER_API_KEY": sandbox.config.api_key,
         "FOURSELLER_SELLER_ID": sandbox.config.seller_id,
         "FOURSELLER_WEBHOOK_SECRET": SECRET,
-        "MIDAS_PAYLOAD_KEY": Fernet.generate_key().decode(),
+        "MIDAS_PAYLOAD_KEY": new_key(),
         "PYTHONUNBUFFERED": "1",
     }
     environment.pop("DAGSTER_HOME", None)

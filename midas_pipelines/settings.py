@@ -236,7 +236,15 @@ class Settings(BaseSettings):
     mail_newest_hours: int = Field(48, ge=1, le=8760)
     """An order placed longer ago is not confirmed any more."""
     payload_key: SecretStr | None = None
-    """Fernet key(s), newest first, comma separated."""
+    """Seals what marketplaces sent: 32 bytes as url-safe base64, or several such keys, newest first, comma
+    separated. Unset, MIDAS_KEY_COMMAND prints them, or they are in a file."""
+    key_command: str | None = None
+    """A command that prints the payload keys, such as one of your key management."""
+    payload_key_file: Path | None = None
+    """The file of the payload keys; unset, payload-key in DAGSTER_HOME, or in MIDAS_STATE_FOLDER without
+    one. It is made where it is missing, for its owner alone."""
+    state_folder: Path = Path("~/.local/state/midas")
+    """Where an installation without DAGSTER_HOME keeps what must not be lost."""
     shadow: str = ""
     """true: everything runs, and nothing is written to 4Seller or to the shop's orders and stock; or only those of
     these workflows, comma separated: incremental_sync (listings), inventory_push, order_import, status_sync."""
@@ -460,7 +468,7 @@ class Settings(BaseSettings):
 
     @field_validator("payload_key")
     @classmethod
-    def _fernet_keys(cls, value: SecretStr | None) -> SecretStr | None:
+    def _payload_keys(cls, value: SecretStr | None) -> SecretStr | None:
         for key in value.get_secret_value().split(",") if value is not None else ():
             try:
                 right = len(urlsafe_b64decode(key.strip())) == 32
@@ -468,7 +476,7 @@ class Settings(BaseSettings):
                 right = False
             if not right:
                 raise ValueError(
-                    "must be one or more Fernet keys (32 url-safe base64-encoded bytes), comma separated"
+                    "must be one or more keys (32 url-safe base64-encoded bytes), comma separated"
                 )
         return value
 

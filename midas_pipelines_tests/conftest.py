@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ SHOP_DDL = Path(__file__).parent / "storefront" / "storefront.sql"
 os.environ.pop(
     "PYTHONDONTWRITEBYTECODE", None
 )  # the processes that tests start would compile the package each time
+os.environ["MIDAS_STATE_FOLDER"] = tempfile.mkdtemp(prefix="midas-state-")  # where a payload key is made
 
 
 @pytest.fixture(scope="session", autouse=True)

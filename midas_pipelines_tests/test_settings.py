@@ -7,11 +7,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from midas_pipelines.settings import Settings, SettingsError, load_settings, unknown_names
-from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.orders.payload_vault import vault_of
+from midas_pipelines.store.privacy.keys import new_key
 
 SECRET = "hunter2"
 
@@ -64,11 +64,11 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MIDAS_TITLE_LIMIT", "0", "must be greater than or equal to 1"),
         ("MIDAS_ORDERS_OVERLAP_MINUTES", "-1", "must be greater than or equal to 0"),
         ("MIDAS_ORDERS_SINCE", "yesterday", "must be a valid datetime"),
-        ("MIDAS_PAYLOAD_KEY", SECRET, "must be one or more Fernet keys"),
+        ("MIDAS_PAYLOAD_KEY", SECRET, "must be one or more keys"),
         (
             "MIDAS_PAYLOAD_KEY",
             f"{'A' * 43}=,{SECRET}",
-            "must be one or more Fernet keys",
+            "must be one or more keys",
         ),
         ("MIDAS_SHOP_PAGE", "shop.example/{sku}", "must be an http(s) address"),
         ("MIDAS_SHOP_PAGE", "https://shop.example/{order}", "must be an http(s) address"),
@@ -76,7 +76,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MIDAS_FOURSELLER_PAGE", "https://4seller.example/{sku:>9999999}", "must be an http(s) address"),
         ("MIDAS_SHOP_ORDER_PAGE", "https://shop.example/{", "must be an http(s) address"),
         ("MIDAS_FOURSELLER_ORDER_PAGE", "https://4seller.example/{sku}", "must be an http(s) address"),
-        ("MIDAS_PAYLOAD_KEY", "ключ", "must be one or more Fernet keys"),
+        ("MIDAS_PAYLOAD_KEY", "ключ", "must be one or more keys"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_naming_the_variable(
@@ -187,7 +187,7 @@ def test_a_channel_takes_its_address_from_the_settings_alone(monkeypatch: pytest
 
 
 def test_no_secret_shows_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = Fernet.generate_key().decode()
+    key = new_key()
     monkeypatch.setenv("FOURSELLER_API_KEY", SECRET)
     monkeypatch.setenv("FOURSELLER_SELLER_ID", "s-1")
     monkeypatch.setenv("MIDAS_DATABASE_URL", f"postgresql://me:{SECRET}@host/shop")
@@ -201,9 +201,9 @@ def test_no_secret_shows_when_settings_are_printed(monkeypatch: pytest.MonkeyPat
 
 
 def test_several_payload_keys_are_accepted_as_the_vault_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = ", ".join(Fernet.generate_key().decode() for _ in range(2))
+    keys = ", ".join(new_key() for _ in range(2))
     monkeypatch.setenv("MIDAS_PAYLOAD_KEY", keys)
-    vault = Vault(load_settings().payload_key)
+    vault = vault_of(load_settings())
     assert vault.open(vault.seal({"id": 1})) == {"id": 1}
 
 

@@ -20,7 +20,7 @@ from midas_pipelines.gateway.worker.run import Worker
 from midas_pipelines.gateway.worker.supervisor import Supervisor
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext, worker_name
 from midas_pipelines.sync.orders.intake.pages import OrderReport
 from midas_pipelines.sync.orders.intake.poll import import_orders
@@ -36,8 +36,7 @@ class Service:
     """The gateway's parts. `with_worker` is whether this process also applies and pushes.
 
     Raises:
-        SettingsError: a webhook secret is invalid.
-        ValueError: a payload key is invalid.
+        SettingsError: a webhook secret or a payload key is invalid.
     """
 
     def __init__(self, settings: Settings, database: Database, *, with_worker: bool = True) -> None:
@@ -49,7 +48,8 @@ class Service:
         self.workshop = Database(url, settings.limits("worker"))
         self._probes = ThreadPoolExecutor(1, thread_name_prefix="midas-probes")
         self.started_at = datetime.now(UTC)
-        self.vault = Vault(settings.payload_key)
+        self.vault = vault_of(settings)
+        self.vault.ring.newest()  # a key that is missing ends the start, not the first webhook
         self.verifier = Verifier(settings.fourseller_webhook_secret)
         self.metrics = Metrics(self.database)
         self.lineage = DagsterEvents(settings.dagster_home)

@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 import uvloop
-from cryptography.fernet import Fernet
 from standardwebhooks import Webhook
 
 from midas_pipelines.gateway.server import address_of, listen, server_of
@@ -27,7 +26,6 @@ from midas_pipelines_tests.sync.world import World
 
 SECRET = "whsec_" + "bWlkYXMtZ2F0ZXdheS1zZWNyZXQtMDEyMzQ1"
 HOOK = "/api/marketplace/webhooks"
-PAYLOAD_KEY = Fernet.generate_key().decode()
 WAIT_SECONDS = 30.0
 
 
@@ -113,7 +111,6 @@ def running_gateway(world: World, *, with_worker: bool = True, **changes: Any) -
     """A gateway on a free port; `changes` are settings."""
     given = {
         "fourseller_webhook_secret": SECRET,
-        "payload_key": PAYLOAD_KEY,
         "gateway_rate": 10_000,
     }
     world.changes |= given | changes

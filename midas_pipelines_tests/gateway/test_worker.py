@@ -26,6 +26,7 @@ from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import SECRET, Gateway, running_gateway, sale, wait_until
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
+from midas_pipelines_tests.vaults import PAYLOAD_KEY
 
 COMMAND = "from midas_pipelines.cli import main; main()"
 
@@ -135,6 +136,7 @@ def process(world: World) -> Any:
             "FOURSELLER_API_KEY": world.background.config.api_key,
             "FOURSELLER_SELLER_ID": world.background.config.seller_id,
             "FOURSELLER_WEBHOOK_SECRET": SECRET,
+            "MIDAS_PAYLOAD_KEY": PAYLOAD_KEY,
             "PYTHONUNBUFFERED": "1",
         }
         called = [sys.executable, "-c", before + COMMAND, *(command or ("gateway", "--port", "0"))]
@@ -164,7 +166,7 @@ def test_a_sigkill_loses_nothing(world: World, start: Start, process: Callable[.
     for number in range(20):
         add_product(world.database, sku=f"A-{number}", stock_quantity=50)
     child, told = process()
-    door = start(with_worker=False, payload_key=None)
+    door = start(with_worker=False)
     door.client.base_url = next(word for word in told.split() if word.startswith("http")).rstrip(";")
     for number in range(20):
         placed = world.place((f"A-{number}", 1))

@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines.sync.quantity_push import push_inventory
 from midas_pipelines_tests.copies import PATIENT
+from midas_pipelines_tests.vaults import VAULT
 
 ORDERS = 200
 """Ids that orders are drawn from: few enough that processes meet on the same one."""
@@ -38,7 +38,7 @@ class Storm:
         self.random = random.Random(seed)
         self.seed = seed
         self.net: Counter[int] = Counter()  # units by product id, orders left out
-        self.vault = Vault(None)
+        self.vault = VAULT
         with database.reading() as connection:
             self.items = [tuple(row) for row in connection.execute(sa.text("SELECT id, sku FROM products"))]
 

@@ -25,6 +25,7 @@ from midas_pipelines.sync.orders.intake.poll import Window, import_orders
 from midas_pipelines.sync.product_sync import Mode, ProductReport, sync_products
 from midas_pipelines.sync.quantity_push import InventoryReport, push_inventory
 from midas_pipelines_tests.shop import rows, run
+from midas_pipelines_tests.vaults import PAYLOAD_KEY
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 Shown = tuple[str, Decimal, int]
@@ -56,6 +57,7 @@ class World:
             "fourseller_seller_id": self.background.config.seller_id,
             "in_flight": 8,
             "list_lag_seconds": 0,
+            "payload_key": PAYLOAD_KEY,
         }
         return _settings(given | self.changes)
 

@@ -25,7 +25,7 @@ from midas_pipelines.store.gateway.notifications import Notifications
 from midas_pipelines.store.gateway.webhooks import FinishedWebhook
 from midas_pipelines.store.items.claims import PushOutcome, PushResult, free_dead_claims
 from midas_pipelines.store.operations.sync_log import ErrorBook
-from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.store.schema.wake_triggers import ITEMS
 from midas_pipelines.store.stock.rule_changes import mark_rules_due
 from midas_pipelines.sync.clocks import note_clocks
@@ -103,7 +103,7 @@ class Worker:
             client.open()  # before calls wait for this event loop
             self._work_log = WorkerStats(context, client)
             express = self._express = PushLoop(context, client, self._pushed)
-            vault = Vault(context.settings.payload_key)
+            vault = vault_of(context.settings)
             applier = self._applier = WebhookWorker(
                 context, client, vault, self._import_sales, self._finished
             )

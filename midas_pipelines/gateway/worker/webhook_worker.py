@@ -16,7 +16,6 @@ from midas_pipelines.fourseller.errors import (
     BadCredentials,
     ContractBroken,
     FourSellerError,
-    NotFound,
     RateLimited,
     Unavailable,
 )
@@ -200,24 +199,7 @@ class WebhookWorker:
 
     async def _apply_orders(self, claimed: list[Webhook]) -> list[FinishedWebhook]:
         opened, finished = await in_thread(self._open, claimed)
-        if not self._vault.keeps_all:
-            asked = await asyncio.gather(*(self._ask(webhook, data) for webhook, data in opened))
-            finished += [one for one in asked if isinstance(one, FinishedWebhook)]
-            opened = [one for one in asked if not isinstance(one, FinishedWebhook)]
         return finished + await in_thread(self._import, opened)
-
-    async def _ask(self, webhook: Webhook, data: dict[str, Any]) -> Opened | FinishedWebhook:
-        """The order as 4Seller has it, for the stored event has lost its buyer."""
-        order_id = id_in(data, "id")
-        if order_id is None:
-            return webhook, data
-        try:
-            return webhook, (await self._client.order(order_id)).raw
-        except NotFound:
-            reason = "4Seller does not know the order, and the stored event is without its buyer."
-            return FinishedWebhook(webhook, WebhookOutcome.QUARANTINED, reason)
-        except FourSellerError as failed:
-            return _again(webhook, failed)
 
     def _import(self, ready: list[Opened]) -> list[FinishedWebhook]:
         """Imports all at once; when that fails, each alone, so that only a bad one waits."""

@@ -16,9 +16,10 @@ from standardwebhooks import Webhook
 from midas_pipelines.lib.doctor.line import Finding, ok, warning, wrong
 from midas_pipelines.notify.health import DAGSTER, GONE
 from midas_pipelines.notify.targets import read_targets, require_understood
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import read_cursor
+from midas_pipelines.store.privacy.keys import key_is_there, key_ring, key_source
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 
 HOOK = "/api/marketplace/webhooks"
@@ -155,12 +156,19 @@ def machine_lines(settings: Settings) -> Iterator[Finding]:
         yield warning("disk", f"{free / 1e9:.1f} GB are free.", "Free some: history and databases grow.")
     else:
         yield ok("disk", f"{free / 1e9:.0f} GB are free.")
-    if settings.payload_key is None:
-        step = "Set MIDAS_PAYLOAD_KEY; without it, payloads are kept without the buyer."
-        yield warning("encryption key", "None is set.", step)
-    else:
-        yield ok("encryption key", "Payloads are encrypted.")
+    yield _payload_key(settings)
     if settings.shadow:
         yield warning(
             "shadow mode", f"It is on for {settings.shadow}.", "`midas shadow` shows what is kept back."
         )
+
+
+def _payload_key(settings: Settings) -> Finding:
+    source = key_source(settings)
+    if not key_is_there(settings):
+        return ok("encryption key", f"None yet: the first order makes {source}. Keep a copy of it then.")
+    try:
+        key_id = key_ring(settings).newest().key_id
+    except SettingsError as failed:
+        return wrong("encryption key", str(failed), "Without the key no order can be stored.")
+    return ok("encryption key", f"Payloads are sealed with the key {key_id}, from {source}.")

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.sandbox.state import Json, Refused, State
-from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.schema.shipment_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
@@ -26,6 +25,7 @@ from midas_pipelines.sync.orders.stock.allocate import restock_units
 from midas_pipelines.sync.orders.stock.units import is_fully_shipped
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
+from midas_pipelines_tests.vaults import VAULT
 
 UPS = "1Z999AA10123456784"
 FEDEX = "986578788855"
@@ -103,7 +103,7 @@ def tell(world: World) -> StatusSyncReport:
 
 def told(world: World, *events: dict[str, Any]) -> list[str]:
     """4Seller tells of orders by webhook; how each of them ended."""
-    found = import_order_webhooks(world.sync_context(), list(events), Vault(None))
+    found = import_order_webhooks(world.sync_context(), list(events), VAULT)
     return [one.ended for one in found]
 
 

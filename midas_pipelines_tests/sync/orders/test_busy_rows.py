@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.refusals import Cause, blame, in_words
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.intake.read import import_order_webhooks
@@ -23,6 +22,7 @@ from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
+from midas_pipelines_tests.vaults import VAULT
 
 pytestmark = pytest.mark.both_databases
 
@@ -79,9 +79,9 @@ def test_a_locked_order_of_the_shops_holds_up_its_own_change_alone(postgresql_wo
     off = [raw | {"status": "cancelled", "updated_at": "2027-01-01T00:00:00Z"} for raw in orders]
     with checkout(world) as connection:
         hold(connection, "orders", int(value(world.database, "SELECT min(id) FROM orders")))
-        found = import_order_webhooks(world.sync_context(), off, Vault(None))
+        found = import_order_webhooks(world.sync_context(), off, VAULT)
         assert sorted(one.ended for one in found) == ["applied"] * 5 + ["postponed"]
-    found = import_order_webhooks(world.sync_context(), off, Vault(None))
+    found = import_order_webhooks(world.sync_context(), off, VAULT)
     assert desk.stock(world, product) == 50
 
 
@@ -94,7 +94,7 @@ def test_a_process_that_freezes_in_an_import_is_one_whose_time_postgresql_counts
     states = "SELECT state FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
     sales = [read_sale(read_order(raw)) for raw in sold(5, "A")]
     import_sales(
-        world.database, sales, Vault(None), None, on_sent=lambda: seen.extend(rows(world.database, states))
+        world.database, sales, VAULT, None, on_sent=lambda: seen.extend(rows(world.database, states))
     )
     assert list(map(tuple, seen)) == [("idle in transaction",)]
 
@@ -148,7 +148,7 @@ def test_a_trigger_that_speaks_for_the_server_makes_its_one_order_wait(
     paper.put(world, *sold(12, "A"))
     report = world.import_orders()
     assert (report.imported, report.postponed, report.failed) == (11, 1, 0)
-    again = import_order_webhooks(world.sync_context(), [*sold(12, "A")[6:8]], Vault(None))
+    again = import_order_webhooks(world.sync_context(), [*sold(12, "A")[6:8]], VAULT)
     assert {one.ended for one in again} == {"refused", "applied"}  # refused: waits ever longer
 
 
@@ -214,7 +214,7 @@ def test_when_nothing_can_be_written_no_order_is_blamed(postgresql_world: World)
     run(world.database, "ALTER TABLE order_status_history RENAME TO moved_away")
     sales = [read_sale(read_order(raw)) for raw in sold(5, "A")]
     with pytest.raises(sa.exc.ProgrammingError):
-        import_sales(world.database, sales, Vault(None), None)
+        import_sales(world.database, sales, VAULT, None)
     assert value(world.database, "SELECT count(*) FROM marketplace_orders") == 0
 
 

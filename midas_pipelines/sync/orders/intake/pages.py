@@ -12,7 +12,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract import PAGE_LIMIT
 from midas_pipelines.fourseller.errors import BadItem, BrokenListing
 from midas_pipelines.fourseller.pages import OrderPage
-from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.read import Batch, import_batch, read_batch
 from midas_pipelines.sync.orders.intake.result import ImportCounts
@@ -77,7 +77,7 @@ class OrderPages:
         self._report = report
         self._on_progress = on_progress
         self._read_at = read_at
-        self._vault = Vault(context.settings.payload_key)
+        self._vault = vault_of(context.settings)
         self._batch = Batch()
         self._running: asyncio.Task[ImportCounts] | None = None
         self._free = asyncio.Event()  # set while no batch is being turned into rows

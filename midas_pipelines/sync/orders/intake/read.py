@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import Rejected, read_order
-from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.orders.payload_vault import Vault, vault_of
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import quarantine
@@ -40,7 +40,7 @@ def import_orders_read(
         vault: seals the payloads; made from the settings when it is not given.
         read_at: before 4Seller was asked for them, by the database's clock; None for events.
     """
-    vault = vault or Vault(context.settings.payload_key)
+    vault = vault or vault_of(context.settings)
     return import_batch(context, read_batch(context, orders, rejected, vault, read_at), vault)
 
 

@@ -6,13 +6,14 @@ Locks are taken in the same order always, to avoid deadlocks: the shop's order, 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.privacy.keys import KeyRing
 from midas_pipelines.store.schema.tables import (
     marketplace_order_lines,
     marketplace_orders,
@@ -22,6 +23,9 @@ from midas_pipelines.storefront.orders import lock_orders
 from midas_pipelines.storefront.row_locks import lock
 from midas_pipelines.sync.orders.model.lines import exception_text, read_exceptions
 from midas_pipelines.sync.orders.model.rows import log_row
+
+NO_VAULT = Vault(KeyRing(list))
+"""The vault of those who seal nothing: it has no key."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class OrderContext:
     """
 
     run_id: str | None = None
-    vault: Vault = field(default_factory=lambda: Vault(None))
+    vault: Vault = NO_VAULT
     settings: Settings | None = None
 
     def log(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> None:

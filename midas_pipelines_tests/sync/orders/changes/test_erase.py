@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 
 from midas_pipelines.gateway.inbox import read_event
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.webhooks import FinishedWebhook, WebhookOutcome
-from midas_pipelines.store.orders.payload_vault import ENCRYPTED, Vault
+from midas_pipelines.store.orders.payload_vault import SEALED, Vault, vault_of
 from midas_pipelines.store.privacy.holds import hold_buyer
+from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.privacy.register import TABLES, End, ending
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.guard_triggers import amending
@@ -31,7 +31,7 @@ from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.model.rows import known_channel
 from midas_pipelines.sync.orders.model.sale import short_id
 from midas_pipelines.sync.orders.retry import retry_order
-from midas_pipelines_tests.gateway.running import PAYLOAD_KEY, running_gateway
+from midas_pipelines_tests.gateway.running import running_gateway
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.sync.orders import desk
@@ -55,12 +55,11 @@ SIGNS = ("zyxwvu", "personname", "555-0987", "hiddenstreet", "secretville", "q9q
 @pytest.fixture
 def world(shop_with_mail: World) -> World:
     """A shop with mail that keeps payloads sealed, with one order of that person."""
-    shop_with_mail.changes["payload_key"] = Fernet.generate_key().decode()
     return shop_with_mail
 
 
 def vault(world: World) -> Vault:
-    return Vault(world.settings.payload_key)
+    return vault_of(world.settings)
 
 
 def sold(world: World, **fields: object) -> str:
@@ -101,7 +100,7 @@ def left_of_the_person(world: World) -> set[str]:
 
 def _opened(world: World, cells: Iterable[object]) -> Iterable[object]:
     for cell in cells:
-        sealed = isinstance(cell, str) and cell.startswith(ENCRYPTED)
+        sealed = isinstance(cell, str) and cell.startswith(SEALED)
         yield vault(world).open(str(cell)) if sealed else cell
 
 
@@ -157,7 +156,7 @@ def test_only_the_person_of_that_order_is_forgotten(world: World) -> None:
 def test_a_person_whose_key_is_gone_is_forgotten_too(world: World) -> None:
     order = sold(world)
     receive(world, order)
-    world.changes["payload_key"] = Fernet.generate_key().decode()
+    world.changes["payload_key"] = new_key()
     forget(world, order)
     assert left_of_the_person(world) == set()
 
@@ -303,7 +302,6 @@ def test_an_order_that_the_shop_deleted_is_edited(world: World) -> None:
 
 
 def test_an_event_that_waited_is_applied(world: World) -> None:
-    world.changes["payload_key"] = PAYLOAD_KEY
     order = sold(world)
     receive(world, order, processed=False)
     forget(world, order)
@@ -313,7 +311,6 @@ def test_an_event_that_waited_is_applied(world: World) -> None:
 
 
 def test_an_event_comes_later(world: World) -> None:
-    world.changes["payload_key"] = PAYLOAD_KEY
     order = sold(world)
     forget(world, order)
     with running_gateway(world) as gateway:
@@ -331,7 +328,6 @@ def test_an_alert_about_a_message_that_was_given_up(world: World, box: Mailbox) 
 
 
 def test_an_event_that_was_set_aside_says_nothing_of_the_person_either(world: World) -> None:
-    world.changes["payload_key"] = PAYLOAD_KEY
     order = sold(world)
     forget(world, order)
     with running_gateway(world) as gateway:
@@ -342,7 +338,6 @@ def test_an_event_that_was_set_aside_says_nothing_of_the_person_either(world: Wo
 
 
 def test_an_event_of_an_order_with_an_endless_id_is_found(world: World) -> None:
-    world.changes["payload_key"] = PAYLOAD_KEY
     order = "A-" + "7" * 300
     world.place(("A", 2), id=order, **PERSON)
     with running_gateway(world) as gateway:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from midas_pipelines.sandbox.state import now_text
-from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.orders.intake.read import import_order_webhooks
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, order_json
 from midas_pipelines_tests.sync.world import World
+from midas_pipelines_tests.vaults import VAULT
 
 LIMIT = datetime(2026, 11, 1, tzinfo=UTC)
 OLD, NEW = "2026-10-31T00:00:00Z", "2026-11-02T00:00:00Z"
@@ -73,7 +73,7 @@ def test_an_older_order_leaves_no_trace(world: World, report: Report, order: Raw
 def test_an_event_of_an_unknown_day_waits_for_the_poll(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=5)
     world.sync_context(orders_since=LIMIT)
-    (told,) = import_order_webhooks(world.sync_context(), [placed(None)], Vault(None))
+    (told,) = import_order_webhooks(world.sync_context(), [placed(None)], VAULT)
     assert told.ended == "applied"
     assert "next poll" in str(told.reason)
     assert (on_record(world), desk.stock(world, product)) == (0, 5)
@@ -87,9 +87,7 @@ def test_events_of_one_batch_are_judged_by_what_they_say_together(world: World) 
     product = add_product(world.database, sku="A", stock_quantity=5)
     world.sync_context(orders_since=LIMIT)
     later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    found = import_order_webhooks(
-        world.sync_context(), [placed(NEW), placed(None, updated_at=later)], Vault(None)
-    )
+    found = import_order_webhooks(world.sync_context(), [placed(NEW), placed(None, updated_at=later)], VAULT)
     assert [(one.ended, one.reason is None) for one in found] == [("superseded", False), ("applied", True)]
     assert (on_record(world), desk.stock(world, product)) == (1, 3)
 

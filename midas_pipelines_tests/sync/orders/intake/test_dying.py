@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.sandbox.state import now_text
-from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.orders.intake.read import import_order_webhooks
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.stock.backorders import allocate_backorders
@@ -21,6 +20,7 @@ from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.orders.paper import Raw, holdings, line, order_json, took
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.threads import at_once
+from midas_pipelines_tests.vaults import VAULT
 
 pytestmark = pytest.mark.both_databases
 
@@ -72,7 +72,7 @@ def test_an_import_that_dies_at_any_statement_is_done_whole_in_the_end(world: Wo
     context, number, seen = world.sync_context(), 1, Counter({"died": 1})
     while seen["died"] and number < 2000:
         with dying_at(world, number) as seen:
-            import_order_webhooks(context, batch, Vault(None))
+            import_order_webhooks(context, batch, VAULT)
             allocate_pending_lines(world.database)
         desk.assert_whole(world)
         number += step  # what was done meanwhile shifts the others

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 
 from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import read_cursor
-from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.orders.payload_vault import PayloadUnreadable, vault_of
+from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders, store
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.intake.poll import WATERMARK, Window
@@ -25,6 +25,7 @@ from midas_pipelines_tests.shop import add_product, add_variant, assert_ledger_e
 from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.threads import at_once
+from midas_pipelines_tests.vaults import VAULT
 
 
 def stock_of(world: World, product: int) -> int:
@@ -81,7 +82,7 @@ def test_an_order_twice_in_one_page_counts_once_and_its_newest_word_holds(world:
     raw = order_json("A", 3)
     later = raw | {"status": "cancelled", "updated_at": now_text()}
     imported = import_sales(
-        world.database, [read_sale(read_order(one)) for one in (later, raw, raw)], Vault(None), None
+        world.database, [read_sale(read_order(one)) for one in (later, raw, raw)], VAULT, None
     )
     assert (imported.imported, imported.duplicates) == (1, 2)
     assert (stock_of(world, product), order_of(world, "X-1").status) == (10, "cancelled")
@@ -107,7 +108,7 @@ def test_eight_importers_of_the_same_orders_import_each_once(world: World) -> No
 
     def importer(turn: int) -> Callable[[], None]:
         mine = sales[turn:] + sales[:turn]
-        return lambda: counts.append(import_sales(world.database, mine, Vault(None), None).imported)
+        return lambda: counts.append(import_sales(world.database, mine, VAULT, None).imported)
 
     at_once([importer(turn) for turn in range(8)])
     assert sum(counts) == 20
@@ -124,7 +125,7 @@ def test_stock_never_falls_below_zero_under_eight_importers_and_the_shop_itself(
         def act() -> None:
             for turn in range(4):
                 sale = read_sale(read_order(order_json(f"S{turn % 2}", 2, f"X-{number}-{turn}")))
-                import_sales(world.database, [sale], Vault(None), None)
+                import_sales(world.database, [sale], VAULT, None)
 
         return act
 
@@ -352,9 +353,7 @@ SCRIPTS: dict[str, Any] = {
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS)
-@pytest.mark.parametrize("key", [None, Fernet.generate_key().decode()], ids=["plain", "sealed"])
-def test_texts_in_any_script_are_imported(world: World, text: str, key: str | None) -> None:
-    world.sync_context(payload_key=key)
+def test_texts_in_any_script_are_imported(world: World, text: str) -> None:
     raw = order_json(order_id=f"X-{text}"[:150], customer={"name": text}, shipping_address={"line1": text})
     raw["items"][0] |= {"title": text, "sku": text}
     world.sandbox.state.orders["X-1"] = raw
@@ -568,9 +567,9 @@ def test_an_oversold_order_gives_back_only_what_it_took(world: World) -> None:
 @pytest.mark.both_databases
 def test_a_cancellation_from_eight_sides_at_once_gives_back_once(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=5)
-    import_sales(world.database, [read_sale(read_order(order_json(quantity=3)))], Vault(None), None)
+    import_sales(world.database, [read_sale(read_order(order_json(quantity=3)))], VAULT, None)
     gone = read_sale(read_order(order_json(quantity=3, status="cancelled", updated_at=now_text())))
-    at_once([lambda: import_sales(world.database, [gone], Vault(None), None)] * 8)
+    at_once([lambda: import_sales(world.database, [gone], VAULT, None)] * 8)
     assert stock_of(world, product) == 5
     assert_ledger_explains(world.database)
 
@@ -587,12 +586,12 @@ def test_cancellations_and_sales_of_the_same_items_at_once_never_fail(world: Wor
     def sale(order_id: str, shift: int, status: str = "pending") -> Any:
         return read_sale(read_order(order_json(order_id=order_id, items=lines(shift), status=status)))
 
-    import_sales(world.database, [sale(f"OLD-{n}", n % 4) for n in range(16)], Vault(None), None)
+    import_sales(world.database, [sale(f"OLD-{n}", n % 4) for n in range(16)], VAULT, None)
 
     def act(turn: int) -> Callable[[], object]:
         mixed = [sale(f"OLD-{(turn * 2 + n) % 16}", n % 4, "cancelled") for n in range(4)]
         mixed += [sale(f"NEW-{turn}-{n}", (turn + n) % 4) for n in range(4)]
-        return lambda: import_sales(world.database, mixed, Vault(None), None)
+        return lambda: import_sales(world.database, mixed, VAULT, None)
 
     at_once([act(turn) for turn in range(8)])
     stock = value(world.database, "SELECT sum(stock_quantity) FROM products")
@@ -632,34 +631,30 @@ def read_all_of_ours(database: Database) -> str:
         )
 
 
-@pytest.mark.parametrize("key", [None, Fernet.generate_key().decode()], ids=["no key", "with a key"])
 @pytest.mark.parametrize(
     "broken", [{}, {"total": "1E+99"}, {"customer": "Mr Secret"}], ids=["whole", "no total", "no customer"]
 )
-def test_no_personal_data_is_readable_in_our_tables(
-    world: World, key: str | None, broken: dict[str, Any]
-) -> None:
+def test_no_personal_data_is_readable_in_our_tables(world: World, broken: dict[str, Any]) -> None:
     raw = order_json(**(PERSON | broken))
     raw["items"][0]["gift_message"] = "for secret-friend"
     world.sandbox.state.orders["X-1"] = raw
-    world.sync_context(payload_key=key)
     world.import_orders()
     assert "secret" not in read_all_of_ours(world.database).lower()
-    opened = Vault(world.settings.payload_key).open(order_of(world, "X-1").payload)
+    opened = vault_of(world.settings).open(order_of(world, "X-1").payload)
     assert opened["items"][0]["sku"] == "A"
-    assert (opened == raw) is (key is not None)
+    assert opened == raw
 
 
 def test_a_sealed_payload_opens_with_an_older_key_and_not_without(world: World) -> None:
-    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    old, new = (new_key() for _ in range(2))
     world.sync_context(payload_key=old)
     world.sandbox.state.place(order_json())
     world.import_orders()
     payload = order_of(world, "X-1").payload
     world.sync_context(payload_key=f"{new},{old}")
-    assert Vault(world.settings.payload_key).open(payload)["id"] == "X-1"
-    with pytest.raises(ValueError, match="MIDAS_PAYLOAD_KEY"):
-        Vault(None).open(payload)
+    assert vault_of(world.settings).open(payload)["id"] == "X-1"
+    with pytest.raises(PayloadUnreadable, match="which is missing"):
+        VAULT.open(payload)
 
 
 def test_an_import_pushes_its_new_stock_back(world: World) -> None:

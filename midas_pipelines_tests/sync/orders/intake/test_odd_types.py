@@ -7,19 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
 
 from midas_pipelines.fourseller.pages import read_order
 from midas_pipelines.sandbox.state import State, now_text
-from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.orders.model.sale import read_sale, why_unreadable
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, line, order_json
 from midas_pipelines_tests.sync.world import World
+from midas_pipelines_tests.vaults import VAULT
 
 pytestmark = pytest.mark.both_databases
 
@@ -173,7 +171,7 @@ def test_any_change_of_optional_fields_leaves_the_sale_countable(changes: list[d
             if isinstance(part, dict):
                 part[path[-1]] = value
         order = read_order(raw)
-        sale = read_sale(order, Vault(None))
+        sale = read_sale(order, VAULT)
         assert why_unreadable(order) is None
         assert [(one.sku, one.quantity) for one in sale.lines] == [("A", 1)]
         assert abs(sale.total) < 10**8
@@ -188,10 +186,9 @@ UNUSUAL: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("key", [None, SecretStr(Fernet.generate_key().decode())], ids=["no key", "a key"])
 @pytest.mark.parametrize("note", UNUSUAL.values(), ids=UNUSUAL)
-def test_whatever_json_can_spell_is_sealed_and_opened(note: Any, key: SecretStr | None) -> None:
-    vault = Vault(key)
+def test_whatever_json_can_spell_is_sealed_and_opened(note: Any) -> None:
+    vault = VAULT
     sale = read_sale(read_order(order_json(note=note, tax_note=note)), vault)
     assert "\x00" not in str(sale.sealed)
     assert vault.open(str(sale.sealed))["id"] == "X-1"

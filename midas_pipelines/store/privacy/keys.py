@@ -1,0 +1,223 @@
+"""The master keys that payloads are sealed with: from the environment, a command, or a file that is made once.
+
+Several keys, newest first: the newest seals, any of them opens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+import shlex
+import subprocess
+import tempfile
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from midas_pipelines.settings import Settings, SettingsError
+
+FILE_NAME = "payload-key"
+COMMAND_SECONDS = 30
+"""How long a command may take to print the keys."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MasterKey:
+    """One key of 32 bytes; what is used are keys derived from it."""
+
+    secret: bytes
+
+    @cached_property
+    def key_id(self) -> str:
+        """Names the key without giving it away; stands before each payload."""
+        return hashlib.sha256(b"midas key id" + self.secret).hexdigest()[:8]
+
+    @cached_property
+    def wrapping(self) -> AESGCM:
+        """Seals the data keys."""
+        return AESGCM(hmac.digest(self.secret, b"midas wrapping", "sha256"))
+
+    @cached_property
+    def indexing(self) -> bytes:
+        """Keys the digests by which a person is found."""
+        return hmac.digest(self.secret, b"midas indexing", "sha256")
+
+
+def new_key() -> str:
+    """A fresh key as it is written down."""
+    return urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def read_keys(text: str) -> tuple[MasterKey, ...]:
+    """The keys in a text, separated by commas or line ends. Raises ValueError, without the keys, where one is none."""
+    found = []
+    for part in text.replace("\n", ",").split(","):
+        if not part.strip():
+            continue
+        secret = urlsafe_b64decode(part.strip())
+        if len(secret) != 32:
+            raise ValueError("a key has 32 bytes")
+        found.append(MasterKey(secret))
+    return tuple(found)
+
+
+class KeyRing:
+    """The keys of one source, read again when an unknown key is asked for, or the source says that it changed.
+
+    Args:
+        read: reads them, newest first.
+        stamp: changes whenever the source does.
+    """
+
+    def __init__(
+        self, read: Callable[[], Sequence[MasterKey]], stamp: Callable[[], object] = lambda: None
+    ) -> None:
+        self._read, self._stamp = read, stamp
+        self._keys: Sequence[MasterKey] = ()
+        self._read_at: object = self
+
+    def all(self) -> Sequence[MasterKey]:
+        """Every key, newest first. Raises SettingsError where there is none."""
+        stamp = self._stamp()
+        if stamp != self._read_at:
+            self._keys, self._read_at = self._read(), stamp
+        if not self._keys:
+            raise SettingsError("There is no payload key: set MIDAS_PAYLOAD_KEY.")
+        return self._keys
+
+    def newest(self) -> MasterKey:
+        """The key that seals."""
+        return self.all()[0]
+
+    def find(self, key_id: str) -> MasterKey:
+        """The key of that id. Raises KeyError."""
+        for fresh in (False, True):
+            if fresh:
+                self._read_at = self
+            for key in self.all():
+                if key.key_id == key_id:
+                    return key
+        raise KeyError(key_id)
+
+
+def key_ring(settings: Settings) -> KeyRing:
+    """The keys that the settings name; a key file that does not exist is made."""
+    if settings.payload_key is not None:
+        return fixed_ring(settings.payload_key.get_secret_value())
+    if settings.key_command is not None:
+        command = settings.key_command
+        return KeyRing(lambda: _printed_by(command))
+    path = key_file(settings)
+    return KeyRing(lambda: _in_file(path), lambda: _changed_at(path))
+
+
+def fixed_ring(text: str) -> KeyRing:
+    """The keys in a text."""
+    keys = read_keys(text)
+    return KeyRing(lambda: keys)
+
+
+def key_source(settings: Settings) -> str:
+    """Where the keys come from, in words for a person."""
+    if settings.payload_key is not None:
+        return "MIDAS_PAYLOAD_KEY"
+    return f"the command {settings.key_command}" if settings.key_command else f"the file {key_file(settings)}"
+
+
+def uses_file(settings: Settings) -> bool:
+    """Whether the keys are in a file of ours, which can be made and written."""
+    return settings.payload_key is None and settings.key_command is None
+
+
+def key_is_there(settings: Settings) -> bool:
+    """Whether reading the keys would make none."""
+    return not uses_file(settings) or key_file(settings).exists()
+
+
+def key_file(settings: Settings) -> Path:
+    """The file of the keys: MIDAS_PAYLOAD_KEY_FILE, else in DAGSTER_HOME, else in the state folder."""
+    if settings.payload_key_file is not None:
+        return settings.payload_key_file.expanduser()
+    folder = Path(settings.dagster_home) if settings.dagster_home else settings.state_folder
+    return folder.expanduser() / FILE_NAME
+
+
+def add_key(path: Path) -> None:
+    """Puts a fresh key before those of the file."""
+    _write(path, f"{new_key()}\n{path.read_text()}")
+
+
+def keep_keys(path: Path, kept: Sequence[MasterKey]) -> None:
+    """Leaves only these keys in the file."""
+    _write(path, "".join(f"{urlsafe_b64encode(key.secret).decode()}\n" for key in kept))
+
+
+def _printed_by(command: str) -> Sequence[MasterKey]:
+    try:
+        done = subprocess.run(
+            shlex.split(command), capture_output=True, text=True, timeout=COMMAND_SECONDS, check=True
+        )
+        keys = read_keys(done.stdout)
+    except (OSError, subprocess.SubprocessError) as failed:
+        raise SettingsError(
+            f"MIDAS_KEY_COMMAND failed ({type(failed).__name__}): run it by hand to see why."
+        ) from None
+    except ValueError:
+        keys = ()
+    if not keys:
+        raise SettingsError("MIDAS_KEY_COMMAND printed no key: it should print 32 bytes as url-safe base64.")
+    return keys
+
+
+def _in_file(path: Path) -> Sequence[MasterKey]:
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, new_key() + "\n", new=True)
+            log.warning(
+                "Made the payload key %s. Keep a copy: without it no stored payload can be read.", path
+            )
+        return read_keys(path.read_text())
+    except OSError as failed:
+        why = f"The payload key {path} cannot be read or made ({failed.strerror})"
+    except ValueError:
+        why = f"The payload key {path} holds no key: 32 bytes as url-safe base64"
+    raise SettingsError(
+        f"{why}. Set MIDAS_PAYLOAD_KEY, or MIDAS_PAYLOAD_KEY_FILE to a file that this user owns."
+    )
+
+
+def _changed_at(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
+def _write(path: Path, text: str, *, new: bool = False) -> None:
+    """Writes the whole file or nothing, for its owner alone; a `new` one never replaces that of another process."""
+    handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # has mode 0600
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if new and not path.exists():
+            try:
+                os.link(made, path)
+            except FileExistsError:
+                return
+        elif not new:
+            os.replace(made, path)
+    finally:
+        Path(made).unlink(missing_ok=True)
