@@ -74,7 +74,7 @@ COMMANDS = {
         "Explain what 4Seller shows for an item.",
     ),
     "privacy": (
-        "midas_pipelines.cli.privacy",
+        "midas_pipelines.cli.privacy.commands",
         "privacy",
         "Show where personal data is; find, export, erase a person.",
     ),

@@ -18,7 +18,7 @@ from midas_pipelines.cli import main
 from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
 from midas_pipelines_tests.sync.world import World
 
-KEPT = {"PATH", "HOME", "PYTHONPATH"}
+KEPT = {"PATH", "HOME", "PYTHONPATH", "MIDAS_STATE_FOLDER"}
 COMMAND = "from midas_pipelines.cli import main; main()"
 
 

@@ -28,6 +28,7 @@ LOOKS = set(
     items list
     items show
     keys list
+    keys payload
     orders list
     orders show
     privacy due

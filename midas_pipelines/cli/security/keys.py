@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from midas_pipelines.cli.audited import Changing, actor, command_entry
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.privacy.payload_keys import payload, rotate_payload
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
@@ -29,7 +30,7 @@ ROLES = click.Choice([role.value for role in Role])
 
 @click.group()
 def keys() -> None:
-    """Make, list, rotate and revoke keys for the gateway.
+    """Make, list, rotate and revoke keys for the gateway; rotate those that payloads are sealed with.
 
     \b
     viewer    may look
@@ -143,3 +144,7 @@ def _show(caller: Caller, key: str, as_json: bool) -> None:
         return
     say(f"Key {caller.key_id} for {caller.name}, {caller.role.value}. It is shown this once:")
     say(key)
+
+
+keys.add_command(payload)
+keys.add_command(rotate_payload)

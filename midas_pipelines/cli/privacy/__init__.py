@@ -1,0 +1,1 @@
+"""`midas privacy`, and the keys that payloads are sealed with."""
