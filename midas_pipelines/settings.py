@@ -306,6 +306,15 @@ class Settings(BaseSettings):
     """While a webhook waits longer to be stored, calls are answered 503."""
     gateway_largest_body: int = Field(1_000_000, ge=1000)
     """Bytes; a larger body is answered 413."""
+    console_url: str | None = None
+    """Where people reach the console, such as https://midas.example; messages to staff link there. Unset, they name
+    commands."""
+    console_hours: float = Field(12.0, gt=0, le=168)
+    """Hours after which a person signs in to the console again."""
+    console_idle_minutes: int = Field(60, ge=1, le=1440)
+    """Minutes without a click after which a person is signed out."""
+    console_secure: bool = False
+    """Its cookies are sent over https alone, also where a proxy hides that the person uses https."""
     notify_urls: SecretStr | None = None
     """Where alerts are sent: apprise addresses, separated by white space."""
 

@@ -15,6 +15,7 @@ from midas_pipelines.gateway.api.callers import Callers
 from midas_pipelines.gateway.api.limits import Limits
 from midas_pipelines.gateway.api.openapi import openapi_document
 from midas_pipelines.gateway.api.refusals import Refusals
+from midas_pipelines.gateway.console.app import add_console
 from midas_pipelines.gateway.service import Service
 
 DESCRIPTION = """
@@ -37,6 +38,8 @@ def create_app(service: Service) -> FastAPI:
         description=DESCRIPTION.strip(),
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # the console has a page of its own, which needs no other site
+        redoc_url=None,
     )
     app.state.service = service
     app.state.callers = Callers(service.settings.gateway_rate)
@@ -47,6 +50,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(orders.router, dependencies=[Depends(bearer)])
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
     problems.install_problem_handlers(app)
+    add_console(app, service)
 
     def count(method: str, route: str, status: int, seconds: float) -> None:
         service.metrics.calls.labels(method, route, str(status)).inc()

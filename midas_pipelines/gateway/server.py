@@ -151,7 +151,7 @@ def believed(proxies: str) -> list[str]:
 
 def server_of(service: Service) -> uvicorn.Server:
     """The HTTP server over a service."""
-    return Server(
+    server = Server(
         uvicorn.Config(
             create_app(service),
             loop="uvloop",
@@ -167,6 +167,8 @@ def server_of(service: Service) -> uvicorn.Server:
             backlog=2048,
         )
     )
+    service.is_ending = lambda: server.should_exit
+    return server
 
 
 def serve(service: Service, listening: socket.socket) -> str | None:

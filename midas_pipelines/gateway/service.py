@@ -55,6 +55,7 @@ class Service:
         self.lineage = DagsterEvents(settings.dagster_home)
         self.orchestrator = DagsterLauncher(settings.dagster_url)
         self.supervisor = Supervisor()
+        self.is_ending: Callable[[], bool] = lambda: False  # set by the server: open streams end with it
         self.imports = OneAtATime(self._import_orders)
         self.worker: Worker | None = None
         if with_worker:

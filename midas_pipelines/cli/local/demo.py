@@ -60,7 +60,8 @@ def demo(workplace: Path, as_json: bool) -> None:
     else:
         print_table("midas demo", [_row(step) for step in steps])
         click.echo(
-            f"{len(steps)} steps in {time.perf_counter() - started:.0f} s. Open the runs with `midas dev`."
+            f"{len(steps)} steps in {time.perf_counter() - started:.0f} s. `make dev` (`midas dev`) goes on with this shop: it "
+            "prints a link that signs you in to the console, where you settle what needs a person, and one to the runs."
         )
     if failed:
         click.echo(f"Error: {failed[0].step} did not end well: {failed[0].what_happened}", err=True)

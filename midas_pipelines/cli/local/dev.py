@@ -24,7 +24,8 @@ from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.store import migrate
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.keys import Role, create_key, list_keys, revoke_key
+from midas_pipelines.store.gateway.console_sessions import make_link
+from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, revoke_key
 from midas_pipelines.storefront import sample
 
 READY_SECONDS = 120
@@ -33,6 +34,8 @@ ORDERS_KEPT = timedelta(days=30)
 
 
 KEY_NAME = "midas dev"
+LINK_MINUTES = 12 * 60
+"""How long the link into the console waits for its one use."""
 
 
 @dataclass
@@ -104,13 +107,16 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
         os.environ |= {
             "MIDAS_SCHEDULES": "true",
             "MIDAS_DAGSTER_URL": f"http://127.0.0.1:{port}",
+            "MIDAS_CONSOLE_URL": f"http://127.0.0.1:{gateway_port}",
             "MIDAS_FOURSELLER_PAGE": sandbox.root + "/?id={fourseller_id}",
             "MIDAS_FOURSELLER_ORDER_PAGE": sandbox.root + "/?order={order}",
         }
         settings = place.enter(sandbox.url)
         with Database(settings.database(), settings.limits("bulk")) as database:
             _seed(database)
-            key = _new_key(database)
+            caller, key = _new_key(database)
+            with database.writing() as connection:
+                link = make_link(connection, caller, minutes=LINK_MINUTES)
         limit_pools(settings)
         for line in doctor_report():
             if line.state == "wrong":
@@ -130,7 +136,9 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
         if not stop.is_set():
             click.echo(f"  Dagster UI  http://127.0.0.1:{port}")
             click.echo(f"  4Seller     {sandbox.root}/ (sandbox)")
-            click.echo(f"  Gateway     {gateway_url}/docs")
+            click.echo(f"  Console     {gateway_url}/sign-in?link={link}")
+            click.echo(f"              (signs you in once; then {gateway_url}/ and the key below)")
+            click.echo(f"  API         {gateway_url}/docs")
             click.echo(f"  API key     {key}")
             click.echo(f"  The shop    {place.shop}")
             click.echo("Everything runs; the schedules are on. Ctrl-C stops all of it.")
@@ -148,13 +156,13 @@ def _seed(database: Database) -> None:
     migrate.upgrade(database)
 
 
-def _new_key(database: Database) -> str:
+def _new_key(database: Database) -> tuple[Caller, str]:
     """A key for this start; the last start's ends."""
     with database.writing() as connection:
         for row in list_keys(connection):
             if row["name"] == KEY_NAME and row["state"] == "valid":
                 revoke_key(connection, row["key_id"])
-        return create_key(connection, name=KEY_NAME, role=Role.ADMIN)[1]
+        return create_key(connection, name=KEY_NAME, role=Role.ADMIN)
 
 
 def _gateway(port: int) -> list[str]:

@@ -61,11 +61,11 @@ class GuardedRoute(APIRoute):
             database: Database = request.app.state.service.database
             if needed is None:
                 return await handler(request)
-            caller = await _caller(request, database, needed, path)
+            caller = await _caller(request, needed, path)
             if request.method not in CHANGES:
                 return await handler(request)
-            entry = _audit_entry(request, path, caller, _noted(await request.body(), model))
-            return await _audited(
+            entry = audit_entry(request, path, caller, _noted(await request.body(), model))
+            return await audited(
                 database,
                 entry,
                 lambda asked: once(asked, database, caller.key_id, lambda: handler(asked)),
@@ -75,9 +75,24 @@ class GuardedRoute(APIRoute):
         return guarded
 
 
-async def _caller(request: Request, database: Database, needed: Role, path: str) -> Caller:
-    """The caller by the call's key; counts valid and refused keys, and leaves a row in the audit log of who was refused."""
-    key = key_of(request.headers.get("authorization", ""))
+async def _caller(request: Request, needed: Role, path: str) -> Caller:
+    """The caller by the call's key; leaves a row in the audit log of who was refused."""
+    caller = await admit_key(request, key_of(request.headers.get("authorization", "")), path)
+    if not caller.role.covers(needed):
+        await _note_refused(request, path, caller, 403)
+        raise CallRefused(
+            403, f"This needs the role {needed.value}; the key {caller.name} is {caller.role.value}."
+        )
+    return caller
+
+
+async def admit_key(request: Request, key: str, path: str) -> Caller:
+    """The key's owner; counts valid and refused keys, locks out those who guess, and notes them in the audit log.
+
+    Raises:
+        CallRefused: 401 without a valid key, 429 while its id or the address is locked out.
+    """
+    database: Database = request.app.state.service.database
     callers: Callers = request.app.state.callers
     address = address_of_caller(request.scope)
     _require_unlocked(callers.locked(key))
@@ -94,11 +109,6 @@ async def _caller(request: Request, database: Database, needed: Role, path: str)
     callers.admitted(key, caller.key_id)
     if callers.use_is_due(caller.key_id):
         await asyncio.to_thread(_note_used, database, caller.key_id)
-    if not caller.role.covers(needed):
-        await _note_refused(request, path, caller, 403)
-        raise CallRefused(
-            403, f"This needs the role {needed.value}; the key {caller.name} is {caller.role.value}."
-        )
     return caller
 
 
@@ -122,7 +132,7 @@ def _note_used(database: Database, key_id: str) -> None:
 
 
 async def _note_refused(request: Request, path: str, caller: Caller, status: int) -> None:
-    await request.app.state.refusals.note(_audit_entry(request, path, caller), status)
+    await request.app.state.refusals.note(audit_entry(request, path, caller), status)
 
 
 def _admit(database: Database, key: str) -> Caller:
@@ -135,9 +145,10 @@ def _admit(database: Database, key: str) -> Caller:
     return caller
 
 
-def _audit_entry(
+def audit_entry(
     request: Request, path: str, caller: Caller, detail: dict[str, Any] | None = None
 ) -> AuditEntry:
+    """The row of the audit log for a call at this path."""
     return AuditEntry(
         actor=f"{caller.key_id} {caller.name}",
         role=caller.role.value,
@@ -168,7 +179,8 @@ def _noted(body: bytes, model: type[BaseModel] | None) -> dict[str, Any] | None:
     return {"body": kept(valid.model_dump(mode="json", exclude_unset=True))} if valid is not None else None
 
 
-async def _audited(database: Database, entry: AuditEntry, handler: Handler, request: Request) -> Response:
+async def audited(database: Database, entry: AuditEntry, handler: Handler, request: Request) -> Response:
+    """The handler's answer; the call is in the audit log before it, the result after it."""
     await asyncio.to_thread(_note, database, entry)
     status = 500
     try:

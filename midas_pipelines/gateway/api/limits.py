@@ -27,6 +27,8 @@ MOST_UNDER_WAY = 500
 
 WEBHOOKS = "/api/marketplace/webhooks"
 PROBES = frozenset({"/healthz", "/readyz"})
+STREAMS = frozenset({"/live"})
+"""Paths whose answers last as long as a page is open: they do not count as calls under way."""
 FREE = frozenset({WEBHOOKS, "/healthz"})
 """Paths without a limit on the rate of calls."""
 
@@ -116,13 +118,14 @@ class Limits:
                 await self._refusals.note(entry, 401)
             await problem(why.http_status, str(why), request_id, headers=why.headers)(scope, receive, send)
             return
-        self._under_way += 1
+        counts = scope["path"] not in STREAMS
+        self._under_way += counts
         if is_webhook:
             self._webhooks[id(scope)] = time.monotonic()
         try:
             await self._app(scope, _replayed(body, receive), send)
         finally:
-            self._under_way -= 1
+            self._under_way -= counts
             self._webhooks.pop(id(scope), None)
 
     def _limit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:

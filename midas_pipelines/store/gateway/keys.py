@@ -64,7 +64,7 @@ def find_caller(connection: sa.Connection, key: str) -> Caller | None:
     """The key's owner; None for one that is unknown, revoked or no key at all. Takes the same time for each."""
     prefix, _, rest = key.partition("_")
     secret = rest.partition("_")[2]
-    query = sa.select(gateway_keys).where(table.key_id == id_of(key), _valid())
+    query = sa.select(gateway_keys).where(table.key_id == id_of(key), key_is_valid())
     row = connection.execute(query).first()
     stored = row.secret_hash if row is not None else "0" * 64
     if not hmac.compare_digest(stored, _hash(secret)) or row is None or prefix != PREFIX:
@@ -86,7 +86,7 @@ def note_key_used(connection: sa.Connection, key_id: str) -> None:
 
 def expiring_keys(connection: sa.Connection, days: int) -> dict[str, str]:
     """A sentence for each valid key that ends within so many days, by key id, but for those that were replaced."""
-    soon = sa.and_(_valid(), table.revoked_at.is_(None), table.valid_until < utc_now(days * 86_400))
+    soon = sa.and_(key_is_valid(), table.revoked_at.is_(None), table.valid_until < utc_now(days * 86_400))
     return {
         row.key_id: f"The key {row.key_id} ({row.name}) ends on {row.valid_until:%Y-%m-%d}: replace it with "
         f"`midas keys rotate {row.key_id} --grace MINUTES`, and give its holder the new one."
@@ -96,7 +96,7 @@ def expiring_keys(connection: sa.Connection, days: int) -> dict[str, str]:
 
 def revoke_all_keys(connection: sa.Connection) -> int:
     """Revokes every valid key at once; returns how many there were."""
-    ended = sa.update(gateway_keys).where(_valid()).values(valid_until=utc_now(), revoked_at=utc_now())
+    ended = sa.update(gateway_keys).where(key_is_valid()).values(valid_until=utc_now(), revoked_at=utc_now())
     return connection.execute(ended).rowcount
 
 
@@ -117,7 +117,7 @@ def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
     """All keys, revoked ones included, the newest first, without their secrets."""
     columns = (table.key_id, table.name, table.role, table.created_at, table.valid_until, table.last_used_at)
     ended = (table.revoked_at.is_not(None), "revoked")
-    valid = sa.case((_valid(), "valid"), ended, else_="expired").label("state")
+    valid = sa.case((key_is_valid(), "valid"), ended, else_="expired").label("state")
     return [
         dict(row)
         for row in connection.execute(sa.select(*columns, valid).order_by(table.id.desc())).mappings()
@@ -126,13 +126,13 @@ def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
 
 def any_valid_key(connection: sa.Connection) -> bool:
     """Whether any valid key exists."""
-    return connection.execute(sa.select(table.id).where(_valid()).limit(1)).first() is not None
+    return connection.execute(sa.select(table.id).where(key_is_valid()).limit(1)).first() is not None
 
 
 def _end(connection: sa.Connection, key_id: str, *, after_minutes: int) -> Caller:
     statement = (
         sa.update(gateway_keys)
-        .where(table.key_id == key_id, _valid())
+        .where(table.key_id == key_id, key_is_valid())
         .values(valid_until=_earlier(utc_now(after_minutes * 60)), revoked_at=utc_now())
         .returning(table.key_id, table.name, table.role)
     )
@@ -142,7 +142,8 @@ def _end(connection: sa.Connection, key_id: str, *, after_minutes: int) -> Calle
     return Caller(row.key_id, row.name, Role(row.role))
 
 
-def _valid() -> sa.ColumnElement[bool]:
+def key_is_valid() -> sa.ColumnElement[bool]:
+    """Whether the key of a row is neither revoked nor replaced."""
     return sa.or_(table.valid_until.is_(None), table.valid_until > utc_now())
 
 

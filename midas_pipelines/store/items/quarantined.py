@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import mark_dirty
-from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.schema.tables import ITEM_WAITS, mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
 
@@ -21,13 +21,10 @@ _ITEMS = mappings.outerjoin(products, products.c.id == mappings.c.product_id).ou
 )
 
 
-_WAITS = sa.or_(mappings.c.state == "quarantined", mappings.c.attempts > 0)
-
-
 def count_waiting(database: Database) -> int:
     """How many items are quarantined or backing off."""
     with database.reading() as connection:
-        return connection.scalar(sa.select(sa.func.count()).select_from(mappings).where(_WAITS)) or 0
+        return connection.scalar(sa.select(sa.func.count()).select_from(mappings).where(ITEM_WAITS)) or 0
 
 
 def stuck_items(database: Database) -> list[dict[str, Any]]:
@@ -37,7 +34,7 @@ def stuck_items(database: Database) -> list[dict[str, Any]]:
 
 
 def quarantined_items(
-    database: Database, limit: int | None = None, which: sa.ColumnElement[bool] = _WAITS
+    database: Database, limit: int | None = None, which: sa.ColumnElement[bool] = ITEM_WAITS
 ) -> list[dict[str, Any]]:
     """Each such item: SKU, name, state, reason, failed runs, and when it is tried next (UTC)."""
     query = (
@@ -64,7 +61,7 @@ def retry_items(database: Database, skus: Sequence[str] = ()) -> list[str]:
     Args:
         skus: only these items, as the shop spells them; none frees every one.
     """
-    query = sa.select(mappings.c.id, SKU).select_from(_ITEMS).where(_WAITS)
+    query = sa.select(mappings.c.id, SKU).select_from(_ITEMS).where(ITEM_WAITS)
     if skus:
         query = query.where(SKU.in_(skus))
     with database.writing() as connection:

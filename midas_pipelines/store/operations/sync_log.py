@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import api_errors, sync_logs
 from midas_pipelines.storefront.refusals import write_each
+from midas_pipelines.storefront.types import utc_now
 
 MOST_UNWRITTEN = 20_000
 """Failed calls kept while the database is away; more are lost."""
@@ -125,6 +127,44 @@ def newest_sync(database: Database, kind: str, *, running: bool) -> dict[str, An
     with database.reading() as connection:
         row = connection.execute(query.order_by(sync_logs.c.id.desc()).limit(1)).mappings().first()
     return dict(row) if row is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSync:
+    """A sync under way: items done, of how many, and the seconds it has taken so far."""
+
+    kind: str
+    scope: str
+    done: int
+    total: int
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By its pace so far; None before the first item is done."""
+        return (self.total - self.done) * self.seconds / self.done if self.done else None
+
+    def __str__(self) -> str:
+        left = f", {self.seconds_left:.0f} s left" if self.seconds_left is not None else ""
+        return f"{self.done} of {self.total}{left}"
+
+
+def running_syncs(connection: sa.Connection, quiet_seconds: int = 600) -> list[RunningSync]:
+    """The syncs under way; one that reported no progress for so long was killed."""
+    row, found = sync_logs.c, []
+    recent = sa.and_(row.outcome == "running", row.started_at > utc_now(-86_400))
+    query = sa.select(row.kind, row.scope, row.counts, row.started_at, utc_now().label("now")).where(recent)
+    for one in connection.execute(query.order_by(row.id)):
+        counts = one.counts or {}
+        reported = datetime.fromisoformat(counts["at"]) if "at" in counts else one.started_at
+        if (one.now - reported).total_seconds() < quiet_seconds:
+            seconds = max(0.001, (one.now - one.started_at).total_seconds())
+            found.append(
+                RunningSync(
+                    one.kind, one.scope, int(counts.get("done", 0)), int(counts.get("total", 0)), seconds
+                )
+            )
+    return found
 
 
 def last_syncs(database: Database) -> list[dict[str, Any]]:

@@ -217,6 +217,10 @@ TABLES: dict[str, TableEntry] = {
     "midas_proofs": TableEntry(
         "id name at passed detail", {"by": Personal("the person who checked", Purpose.SECURITY, End.KEY)}
     ),
+    "midas_console_sessions": TableEntry(
+        "id token_hash kind role key_id notice request created_at seen_at valid_until",
+        {"name": Personal("who is signed in to the console", Purpose.SECURITY, End.KEY)},
+    ),
     "gateway_audit_head": TableEntry("id start_hash last_id last_hash"),
     # ours, about items and syncs
     "fourseller_product_mappings": TableEntry(

@@ -85,3 +85,21 @@ gateway_audit_head = sa.Table(
     sa.Column("last_id", BigId, nullable=False),
     sa.Column("last_hash", sa.String(64), nullable=False),
 )
+
+# Who is signed in to the console, one-time links into it, and sign-ins by OpenID Connect that are under way. Holds the
+# name under which a person signed in; nothing else about a person.
+console_sessions = sa.Table(
+    "midas_console_sessions",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("token_hash", sa.String(64), nullable=False, unique=True),  # SHA-256; the cookie has the token
+    sa.Column("kind", sa.String(10), nullable=False),  # signed_in|link|request
+    sa.Column("name", Words(100)),
+    sa.Column("role", sa.String(20)),
+    sa.Column("key_id", sa.String(20)),  # of a sign-in by key: it ends when the key does
+    sa.Column("notice", Json),  # what the last click did, shown once
+    sa.Column("request", Json),  # state and nonce of a sign-in that is under way
+    sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("seen_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("valid_until", UtcDateTime, nullable=False),
+)

@@ -65,6 +65,18 @@ sa.Index(
     sqlite_where=mappings.c.recheck_at.is_not(None),
 )
 
+ITEM_WAITS = sa.or_(
+    mappings.c.state == sa.literal_column("'quarantined'"), mappings.c.attempts > sa.literal_column("0")
+)
+"""The item is quarantined or backing off; constants, so that the small index serves it."""
+
+sa.Index(
+    "fourseller_product_mappings_waits",
+    mappings.c.id,
+    postgresql_where=ITEM_WAITS,
+    sqlite_where=ITEM_WAITS,
+)
+
 SPELLING = sa.func.replace(
     sa.func.lower(mappings.c.sku), sa.literal_column("' '"), sa.literal_column("''"), type_=sa.String
 )
@@ -143,6 +155,21 @@ marketplace_orders = sa.Table(
     sa.UniqueConstraint("channel", "marketplace_order_id", name="marketplace_orders_once"),
 )
 sa.Index("marketplace_orders_placed", marketplace_orders.c.placed_at)
+ORDER_QUARANTINED = marketplace_orders.c.outcome == sa.literal_column("'quarantined'")
+"""The order is stored, not imported; a constant, so that the small index serves it."""
+
+sa.Index(
+    "marketplace_orders_quarantined",
+    marketplace_orders.c.id,
+    postgresql_where=ORDER_QUARANTINED,
+    sqlite_where=ORDER_QUARANTINED,
+)
+sa.Index(
+    "marketplace_orders_exceptions",
+    marketplace_orders.c.id,
+    postgresql_where=marketplace_orders.c.exception.is_not(None),
+    sqlite_where=marketplace_orders.c.exception.is_not(None),
+)
 sa.Index(
     "marketplace_orders_told",
     marketplace_orders.c.id,
@@ -225,6 +252,7 @@ sync_logs = sa.Table(
     sa.Column("reason", Words()),
 )
 sa.Index("fourseller_sync_logs_kind", sync_logs.c.kind, sync_logs.c.id)
+sa.Index("fourseller_sync_logs_when", sync_logs.c.started_at)
 
 api_errors = sa.Table(
     "fourseller_api_errors",

@@ -1,0 +1,153 @@
+"""Who may open which page, and what every click passes: session, role, form token, audit log."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from midas_pipelines.errors import CallRefused, ExpectedError
+from midas_pipelines.gateway.api.auth import Handler, audit_entry, audited
+from midas_pipelines.gateway.api.problems import BUSY, status_of
+from midas_pipelines.gateway.console.web import (
+    ADMINS_ONLY,
+    COOKIE,
+    csrf_of,
+    go_to,
+    local_path,
+    person_of,
+    render,
+)
+from midas_pipelines.gateway.service import Service, service_of
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway.audit import kept
+from midas_pipelines.store.gateway.console_sessions import Person, find_person, mark_seen, set_notice
+from midas_pipelines.store.gateway.keys import Caller, Role
+from midas_pipelines.storefront.refusals import Cause, blame
+
+ADMIN_CLICKS = frozenset({"/orders/{order_id}/erase", "/webhooks/{webhook_id}"})
+"""Pages and clicks of admins alone, beside those whose path begins with one of `ADMINS_ONLY`."""
+
+EVERYONE = frozenset({"/sign-out", "/orders/{order_id}/buyer"})
+"""Clicks that a viewer may make."""
+
+NO_DATABASE = (sa.exc.DBAPIError, sa.exc.TimeoutError)
+
+
+def needed_role(method: str, path: str) -> Role:
+    """The role that a page or a click needs: viewers look, operators change, admins do the rest."""
+    if path in ADMIN_CLICKS or f"/{path.split('/')[1]}" in ADMINS_ONLY:
+        return Role.ADMIN
+    return Role.VIEWER if method == "GET" or path in EVERYONE else Role.OPERATOR
+
+
+class ConsoleRoute(APIRoute):
+    """A page or a click of someone who is signed in. What goes wrong is a page too, or a notice on the page before."""
+
+    def get_route_handler(self) -> Handler:
+        """The page behind its guard."""
+        handler = super().get_route_handler()
+        path = self.path
+
+        async def guarded(request: Request) -> Response:
+            try:
+                return await _enter(request, path, handler)
+            except (ExpectedError, RequestValidationError, *NO_DATABASE) as error:
+                return await _failed(request, error)
+
+        return guarded
+
+
+async def _enter(request: Request, path: str, handler: Handler) -> Response:
+    service = service_of(request)
+    token = request.cookies.get(COOKIE, "")
+    person = await asyncio.to_thread(_find, service, token)
+    if person is None:
+        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        back = asked if request.method == "GET" else "/"
+        return go_to("/sign-in" if back == "/" else f"/sign-in?next={quote(back, safe='/')}")
+    request.state.person = person
+    caller = Caller(person.key_id or "console", person.name, person.role)
+    needed = needed_role(request.method, path)
+    if not person.role.covers(needed):
+        await request.app.state.refusals.note(audit_entry(request, path, caller), 403)
+        raise CallRefused(
+            403, f"This needs the role {needed.value}; you are signed in as {person.role.value}."
+        )
+    if request.method == "GET":
+        response = await handler(request)
+        if person.notice is not None:
+            await asyncio.to_thread(note, service.database, person, None)
+        return response
+    form = await request.form()
+    require_form_token(request, str(form.get("csrf", "")), token)
+    given = {name: value for name, value in form.items() if name not in ("csrf", "back", "key")}
+    entry = audit_entry(request, path, caller, {"form": kept(given)} if given else None)
+    return await audited(service.database, entry, handler, request)
+
+
+def require_form_token(request: Request, given: str, token: str) -> None:
+    """Raises CallRefused for a form that no page of ours has made for the holder of this cookie."""
+    elsewhere = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+    if elsewhere or not token or not hmac.compare_digest(given.encode(), csrf_of(token).encode()):
+        raise CallRefused(
+            403, "This form is out of date, or was not made by the console: open the page again."
+        )
+
+
+async def done(request: Request, text: str, to: str | None = None, *, undo: str | None = None) -> Response:
+    """The end of a click: the page that it came from, or `to`, with a notice.
+
+    Args:
+        request: the click.
+        text: what was done, as a sentence.
+        to: the page to open.
+        undo: the path of the click that takes it back.
+    """
+    notice: dict[str, object] = {"level": "done", "text": text, "undo": undo}
+    await asyncio.to_thread(note, service_of(request).database, person_of(request), notice)
+    return go_to(to or await _back(request))
+
+
+def note(database: Database, person: Person, notice: dict[str, object] | None) -> None:
+    """Keeps the notice for the person's next page."""
+    with database.writing() as connection:
+        set_notice(connection, person.session_id, notice)
+
+
+def _find(service: Service, token: str) -> Person | None:
+    if not token:
+        return None
+    idle = service.settings.console_idle_minutes
+    with service.database.reading() as connection:
+        found = find_person(connection, token, idle_minutes=idle)
+    if found is not None and found[1]:
+        with service.database.writing() as connection:
+            mark_seen(connection, found[0].session_id)
+    return found[0] if found is not None else None
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    status, text = status_of(error), str(error)
+    if isinstance(error, RequestValidationError):
+        fields = ", ".join(str(one["loc"][-1]) for one in error.errors())
+        text = f"This cannot be read: {fields}. Correct it and try again."
+    elif isinstance(error, NO_DATABASE):
+        busy = isinstance(error, sa.exc.DBAPIError) and blame(error) is Cause.BUSY
+        text = BUSY if busy else "The database does not answer; try again shortly."
+    signed_in = getattr(request.state, "person", None) is not None
+    if request.method == "POST" and signed_in and not isinstance(error, NO_DATABASE) and status != 403:
+        notice: dict[str, object] = {"level": "wrong", "text": text, "undo": None}
+        await asyncio.to_thread(note, service_of(request).database, person_of(request), notice)
+        return go_to(await _back(request))
+    return render(request, "problem.html", status, status_code=status, text=text)
+
+
+async def _back(request: Request) -> str:
+    return local_path(str((await request.form()).get("back", "/")))

@@ -1,0 +1,111 @@
+"""Signing in with a key or a one-time link, and signing out."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import Response
+
+from midas_pipelines.errors import CallRefused
+from midas_pipelines.gateway.api.auth import admit_key, audit_entry
+from midas_pipelines.gateway.console.guard import ConsoleRoute, require_form_token
+from midas_pipelines.gateway.console.web import COOKIE, csrf_of, go_to, local_path, render
+from midas_pipelines.gateway.service import service_of
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway.audit import note_answered
+from midas_pipelines.store.gateway.console_sessions import end_session, start_session, use_link
+from midas_pipelines.store.gateway.keys import Caller
+
+FORM_COOKIE = "midas_sign_in"
+"""Ties the sign-in form to the browser that it was made for."""
+
+NO_KEY = "This is no valid key: an admin makes one with `midas keys create`."
+
+router = APIRouter(include_in_schema=False)
+inside = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
+
+
+@router.get("/sign-in", name="sign_in")
+async def sign_in_page(request: Request, next: str = "/", link: str | None = None) -> Response:
+    """The form, or the end of a one-time link."""
+    if link is None:
+        return _form(request, next)
+    service = service_of(request)
+    caller = await asyncio.to_thread(_use, service.database, link)
+    if caller is None:
+        return _form(request, next, "This link is used up or too old: sign in with a key.", 401)
+    return await let_in(request, caller, next)
+
+
+@router.post("/sign-in")
+async def sign_in(
+    request: Request,
+    key: Annotated[str, Form(max_length=200)],
+    csrf: Annotated[str, Form()] = "",
+    next: Annotated[str, Form()] = "/",
+) -> Response:
+    """Signs in with a key."""
+    try:
+        require_form_token(request, csrf, request.cookies.get(FORM_COOKIE, ""))
+        caller = await admit_key(request, key.strip(), "/sign-in")
+    except CallRefused as why:
+        text = NO_KEY if why.http_status == 401 else str(why)
+        return _form(request, next, text, why.http_status)
+    return await let_in(request, caller, next)
+
+
+@inside.post("/sign-out")
+async def sign_out(request: Request) -> Response:
+    """Ends the session."""
+    await asyncio.to_thread(_end, service_of(request).database, request.cookies.get(COOKIE, ""))
+    response = go_to("/sign-in")
+    response.delete_cookie(COOKIE)
+    return response
+
+
+async def let_in(request: Request, caller: Caller, to: str) -> Response:
+    """A new session for the caller, whatever the browser had before."""
+    service = service_of(request)
+    hours = service.settings.console_hours
+
+    def begin() -> str:
+        with service.database.writing() as connection:
+            end_session(connection, request.cookies.get(COOKIE, ""))
+            token = start_session(connection, caller, hours=hours)
+        with service.database.writing() as connection:
+            note_answered(connection, audit_entry(request, "/sign-in", caller), 303)
+        return token
+
+    token = await asyncio.to_thread(begin)
+    response = go_to(local_path(to))
+    set_cookie(request, response, COOKIE, token, seconds=int(hours * 3600))
+    response.delete_cookie(FORM_COOKIE)
+    return response
+
+
+def set_cookie(request: Request, response: Response, name: str, token: str, *, seconds: int) -> None:
+    """A cookie that no script reads, and that no other site's form sends."""
+    secure = request.url.scheme == "https" or service_of(request).settings.console_secure
+    response.set_cookie(name, token, max_age=seconds, httponly=True, secure=secure, samesite="lax")
+
+
+def _form(request: Request, to: str, text: str | None = None, status: int = 200) -> Response:
+    token = secrets.token_urlsafe(24)
+    response = render(
+        request, "sign_in.html", status, form_csrf=csrf_of(token), next=local_path(to), text=text, oidc=None
+    )
+    set_cookie(request, response, FORM_COOKIE, token, seconds=3600)
+    return response
+
+
+def _use(database: Database, link: str) -> Caller | None:
+    with database.writing() as connection:
+        return use_link(connection, link)
+
+
+def _end(database: Database, token: str) -> None:
+    with database.writing() as connection:
+        end_session(connection, token)

@@ -1,0 +1,153 @@
+"""What every page of the console shares: templates, headers, notices, and links that stay in the console."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from midas_pipelines.store.gateway.console_sessions import Person
+from midas_pipelines.store.gateway.keys import Role
+
+HERE = Path(str(files(__package__)))
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Nothing from elsewhere runs in a page, and no other page may frame it."""
+
+NAVIGATION = (("/", "Today"), ("/docs", "API"))
+ADMINS_ONLY = frozenset({"/keys", "/activity", "/settings"})
+
+COOKIE = "midas_session"
+
+
+def person_of(request: Request) -> Person:
+    """Who is signed in; every page but the sign-in has one."""
+    person: Person = request.state.person
+    return person
+
+
+def csrf_of(token: str) -> str:
+    """What a form must send back: only a page made for the holder of the cookie can know it."""
+    return hashlib.sha256(f"form of {token}".encode()).hexdigest()
+
+
+def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
+    """The template as a page for the person who is signed in."""
+    person: Person | None = getattr(request.state, "person", None)
+    shown = {
+        "person": person,
+        "csrf": csrf_of(request.cookies.get(COOKIE, "")),
+        "notice": person.notice if person else None,
+        "navigation": [link for link in NAVIGATION if _may_open(person, link[0])],
+        "here": request.url.path,
+        "query": request.url.query,
+        "version": VERSION,
+        "now": datetime.now(UTC),
+        "may_change": person is not None and person.role.covers(Role.OPERATOR),
+        "is_admin": person is not None and person.role.covers(Role.ADMIN),
+    }
+    return HTMLResponse(TEMPLATES.get_template(template).render(shown | context), status, HEADERS)
+
+
+def go_to(path: str) -> Response:
+    """The browser opens that page next."""
+    return RedirectResponse(path, 303, HEADERS)
+
+
+def local_path(text: str | None, otherwise: str = "/") -> str:
+    """The text where it is a path of this site; no redirect leads elsewhere."""
+    if not text or not text.startswith("/") or text.startswith(("//", "/\\")) or not text.isprintable():
+        return otherwise
+    return text
+
+
+def _may_open(person: Person | None, path: str) -> bool:
+    return person is not None and (path not in ADMINS_ONLY or person.role.covers(Role.ADMIN))
+
+
+def moment(value: datetime | None) -> Markup:
+    """A moment in UTC; `console.js` shows it in the reader's own zone, and UTC on hover."""
+    if value is None:
+        return Markup('<span class="quiet">never</span>')
+    utc = value.astimezone(UTC)
+    return Markup('<time datetime="{}" title="{} UTC">{} UTC</time>').format(
+        utc.isoformat(timespec="seconds"), f"{utc:%Y-%m-%d %H:%M:%S}", f"{utc:%Y-%m-%d %H:%M}"
+    )
+
+
+def ago(value: datetime | None) -> Markup:
+    """How long ago it was, with the moment on hover."""
+    if value is None:
+        return Markup("")
+    utc = value.astimezone(UTC)
+    return Markup('<time class="ago" datetime="{}" title="{} UTC">{}</time>').format(
+        utc.isoformat(timespec="seconds"),
+        f"{utc:%Y-%m-%d %H:%M:%S}",
+        duration((datetime.now(UTC) - utc).total_seconds()),
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that says enough."""
+    for size, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {name}"
+    return f"{max(0, int(seconds))} s"
+
+
+def money(amount: Decimal | str | None, currency: str | None = "USD") -> str:
+    """An amount with its currency."""
+    return "" if amount is None else f"{amount} {currency or ''}".rstrip()
+
+
+def words(name: str) -> str:
+    """A code in words: `quarantined_item` reads "quarantined item"."""
+    return name.replace("_", " ")
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "moment": moment,
+        "ago": ago,
+        "duration": duration,
+        "money": money,
+        "words": words,
+        "path": lambda text: quote(str(text), safe=""),
+    }
+    return made
+
+
+def _version() -> str:
+    """Changes with any of the static files, so that a browser keeps them until then."""
+    digest = hashlib.sha256()
+    for path in sorted((HERE / "static").iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+TEMPLATES = _environment()
+VERSION = _version()

@@ -1,0 +1,61 @@
+"""Today: counts from the shop's own rows, on both databases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from midas_pipelines.store.operations.attention import CAUSES, needs_a_person
+from midas_pipelines.store.operations.trends import by_hour
+from midas_pipelines_tests.gateway.console.visitor import Visitor
+from midas_pipelines_tests.shop import add_product, run
+
+
+@pytest.mark.both_databases
+def test_an_empty_shop_needs_nobody_and_a_troubled_one_says_why(operator: Visitor) -> None:
+    world = operator.world
+    assert "Nothing needs you" in operator.see("/")
+    add_product(world.database, sku="SCREEN-1", stock_quantity=1, price="10.00")
+    world.full()
+    world.place(("SCREEN-1", 3), sales_channel="amazon")
+    world.place(("NOT-OURS", 1))
+    world.import_orders()
+    run(
+        world.database,
+        "INSERT INTO sync_conflicts (subject, field, policy) VALUES ('mapping:1', 'price', 'manual'), "
+        "('product:9', 'unknown', 'manual')",
+    )
+    with world.database.reading() as connection:
+        found = {one.cause: one.count for one in needs_a_person(connection)}
+    assert {name: found.get(name) for name in ("oversold", "unmapped", "conflict", "orphan")} == {
+        "oversold": 1,
+        "unmapped": 1,
+        "conflict": 1,
+        "orphan": 1,
+    }
+    page = operator.see("/")
+    for cause in found:
+        assert CAUSES[cause] in page
+    assert "amazon" in page
+    assert " USD<" in page
+
+
+def test_sums_by_the_hour_end_with_this_one() -> None:
+    now = datetime(2026, 11, 27, 12, 30, tzinfo=UTC)
+    found = [
+        (now, 2),
+        (now - timedelta(minutes=59), 1),
+        (now - timedelta(hours=23, minutes=59), 5),
+        (now - timedelta(days=2), 9),
+    ]
+    sums = by_hour(found, now)
+    assert (sums[-1], sums[0], sum(sums)) == (3, 5, 8)
+
+
+def test_docs_are_readable_offline(visitor: Visitor) -> None:
+    page = visitor.see("/docs")
+    assert "PATCH /api/marketplace/orders/{order_id}" in page
+    assert "cdn" not in page
+    assert "text/css" in visitor.client.get("/static/console.css").headers["content-type"]
+    visitor.see("/static/none.css", status=404)

@@ -1,0 +1,87 @@
+"""A person's browser without JavaScript: it keeps cookies, follows links, and sends the forms that a page has."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import unescape
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from midas_pipelines.gateway.app import create_app
+from midas_pipelines.gateway.console.web import COOKIE, csrf_of
+from midas_pipelines.gateway.service import Service
+from midas_pipelines.store.gateway.keys import Role, create_key
+from midas_pipelines_tests.sync.world import World
+
+
+class InProcess:
+    """Calls an application without a network."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._runner = asyncio.Runner()
+        transport = httpx.ASGITransport(app)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://console.test")
+        self.cookies = self._client.cookies
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """A page, as a browser asks for it."""
+        options["headers"] = {"accept": "text/html"} | options.get("headers", {})
+        return self._runner.run(self._client.get(path, **options))
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """A form."""
+        return self._runner.run(self._client.post(path, **options))
+
+
+class Visitor:
+    """One browser at one console."""
+
+    def __init__(self, world: World, service: Service) -> None:
+        self.world, self.service = world, service
+        self.client = InProcess(create_app(service))
+
+    def key(self, role: Role, name: str = "Alex Sample") -> str:
+        """A new key."""
+        with self.world.database.writing() as connection:
+            return create_key(connection, name=name, role=role)[1]
+
+    def sign_in(self, role: Role = Role.OPERATOR, key: str | None = None) -> Any:
+        """Fills the form in."""
+        form = self.client.get("/sign-in")
+        csrf = re.search(r'name="csrf" value="(\w+)"', form.text)
+        assert csrf is not None
+        return self.client.post("/sign-in", data={"csrf": csrf[1], "key": key or self.key(role)})
+
+    def see(self, path: str, status: int = 200) -> str:
+        """The page's HTML."""
+        answer = self.client.get(path)
+        assert answer.status_code == status, (path, answer.status_code, answer.text[-2000:])
+        return answer.text
+
+    def click(self, path: str, **fields: Any) -> str:
+        """Sends a form with the session's own token; returns the notice of the page that it leads to."""
+        answer = self.client.post(path, data={"csrf": self.csrf, **fields})
+        assert answer.status_code == 303, (answer.status_code, answer.text[-2000:])
+        page = self.see(answer.headers["location"])
+        found = re.search(r'role="status"><p>(.*?)</p>', page, re.DOTALL)
+        return unescape(found[1]) if found else ""
+
+    @property
+    def csrf(self) -> str:
+        """The token that this session's pages put into forms."""
+        return csrf_of(self.client.cookies.get(COOKIE) or "")
+
+
+@contextmanager
+def visitor_of(world: World, **changes: Any) -> Iterator[Visitor]:
+    """A browser at a console without a worker."""
+    world.changes |= {"gateway_rate": 10_000} | changes
+    service = Service(world.settings, world.database, with_worker=False)
+    yield Visitor(world, service)
+    for database in (service.database, service.door, service.workshop):
+        database.close()
