@@ -32,7 +32,7 @@ WITHHELD_ALONE = re.compile(
     "no (name|data|address|value)|not (available|provided|applicable|given|set|specified|disclosed|shown|known)"
 )
 """What stands for a buyer's text that a hub does not show: words each of which says so, and phrases."""
-
+OTHER_THAN_A_TO_Z, WORDS = re.compile(r"[^\W_a-z]"), re.compile("[a-z]+")
 
 SYMBOL = r"(?:[A-Za-z]{0,3}\s*[$€£¥₹₩₽]?)"
 AMOUNT = re.compile(
@@ -76,10 +76,10 @@ def read_personal(value: Any) -> str | None:
 
 
 def _is_withheld(text: str) -> bool:
-    plain = unicodedata.normalize("NFKC", text).lower()
-    if re.search(r"[^\W_a-z]", plain):  # a digit, or a letter of another alphabet
+    plain = (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
+    if OTHER_THAN_A_TO_Z.search(plain):  # a digit, or a letter of another alphabet
         return False
-    words = re.findall(r"[a-z]+", plain)
+    words = WORDS.findall(plain)
     return WITHHELD.issuperset(words) or WITHHELD_ALONE.fullmatch(" ".join(words)) is not None
 
 

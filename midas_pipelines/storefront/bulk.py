@@ -8,8 +8,7 @@ statement once and runs it for each row, which costs it no round trip.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -37,34 +36,6 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row])
         connection.exec_driver_sql(_insert_sql(table, tuple(rows[0])), (as_json(rows),))
     else:
         connection.execute(sa.insert(table), [dict(row) for row in rows])
-
-
-@contextmanager
-def pipelined(connection: sa.Connection) -> Iterator[None]:
-    """Lets writes follow one another without waiting for each answer: PostgreSQL works on one while we write the next.
-
-    Nothing may be read inside. An error of any of them is raised at the end of the block.
-
-    Raises:
-        sqlalchemy.exc.DBAPIError: one of them failed, as it would have alone.
-    """
-    driver = connection.connection.driver_connection
-    if connection.dialect.name != "postgresql" or driver is None:
-        yield
-        return
-    base = connection.dialect.loaded_dbapi.Error
-    inside: BaseException | None = None
-    try:
-        with driver.pipeline():
-            try:
-                yield
-            except BaseException as error:  # the driver would log it at the end, with server and user
-                inside = error
-    except base as error:
-        if inside is None:
-            raise sa.exc.DBAPIError.instance(None, None, error, base, dialect=connection.dialect) from error
-    if inside is not None:
-        raise inside
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> PostgresqlInsert | SqliteInsert:

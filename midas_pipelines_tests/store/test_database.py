@@ -13,8 +13,6 @@ import sqlalchemy as sa
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.storefront.bulk import insert_rows, pipelined
-from midas_pipelines.storefront.schema import products
 from midas_pipelines_tests.copies import connect
 from midas_pipelines_tests.shop import add_product, rows, run
 
@@ -110,16 +108,3 @@ def test_another_process_never_takes_the_journal_away_from_under_us(sqlite_shop:
         stranger = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT 1 FROM products').fetchall(); c.close()"
         subprocess.run([sys.executable, "-c", stranger, path], check=True, timeout=60)
         assert Path(f"{path}-wal").exists()
-
-
-def test_writes_that_fail_together_leave_no_line_of_the_driver_in_the_log(
-    postgresql_shop: Database, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail() -> None:
-        with postgresql_shop.writing() as connection, pipelined(connection):
-            insert_rows(connection, products, [{"name": "A", "slug": "a", "price": None}])
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert caplog.records == []

@@ -51,8 +51,10 @@ def reconcile(as_json: bool) -> None:
     if as_json:
         print_json(shown | {"note": counts.get("note"), "worst": counts.get("worst", [])})
     else:
-        said = {**shown, "consistency": "not judged"} if shown["consistency"] is None else shown
-        print_counts("Reconciled", said)
+        unread = bool(run.failure) or not shown["complete"]
+        consistency = shown.pop("consistency")
+        print_counts("Reconciled", shown | {"complete": None})
+        say(consistency_sentence(consistency, unread=unread))
         if counts.get("worst"):
             print_table("What differed", counts["worst"])
     if run.failure is not None:
@@ -62,3 +64,11 @@ def reconcile(as_json: bool) -> None:
         if counts.get(name):
             say(f"Error: {counts[name]}", err=True)
     sys.exit(1 if counts.get("failed") else 0)
+
+
+def consistency_sentence(consistency: float | None, *, unread: bool) -> str:
+    """What could be judged, as a sentence; `unread` when 4Seller could not be read whole."""
+    if consistency is None:
+        why = "4Seller could not be read whole" if unread else "No item could be compared"
+        return f"{why}, so consistency was not judged."
+    return f"Consistency is {consistency:.2%}{', of what could be read of 4Seller' if unread else ''}."

@@ -40,7 +40,7 @@ class Filters:
     placed_to: datetime | None = None
 
 
-def list_orders(
+def page_of_orders(
     connection: sa.Connection, filters: Filters, *, before: int | None, limit: int
 ) -> list[dict[str, Any]]:
     """The newest orders that fit, or those before a row's id; nothing that says who bought."""

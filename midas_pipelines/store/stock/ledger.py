@@ -43,7 +43,7 @@ def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[in
 
 
 def book_moves(connection: sa.Connection, moves: Sequence[StockMove], stock: Stock) -> list[int]:
-    """As `move_stock`, for items that are locked: it reads nothing, so that it may be a part of a pipeline.
+    """As `move_stock`, for items that are locked: it reads nothing.
 
     Args:
         connection: the transaction that holds the locks.

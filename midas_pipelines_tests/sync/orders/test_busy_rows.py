@@ -18,7 +18,7 @@ from midas_pipelines.storefront.refusals import Cause, blame, in_words
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.intake.read import import_order_webhooks
 from midas_pipelines.sync.orders.model.sale import read_sale
-from midas_pipelines_tests.shop import add_product, rows, run, value
+from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
@@ -85,18 +85,24 @@ def test_a_locked_order_of_the_shops_holds_up_its_own_change_alone(postgresql_wo
     assert desk.stock(world, product) == 50
 
 
-def test_a_process_that_freezes_in_an_import_is_one_whose_time_postgresql_counts(
+def test_a_process_that_freezes_at_any_statement_is_one_whose_time_postgresql_counts(
     postgresql_world: World,
 ) -> None:
     world = postgresql_world
-    seen: list[Any] = []
-    add_product(world.database, sku="A", stock_quantity=50)
+    seen: list[str] = []
+    add_product(world.database, sku="A", stock_quantity=500)
     states = "SELECT state FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
-    sales = [read_sale(read_order(raw)) for raw in sold(5, "A")]
-    import_sales(
-        world.database, sales, VAULT, None, on_sent=lambda: seen.extend(rows(world.database, states))
-    )
-    assert list(map(tuple, seen)) == [("idle in transaction",)]
+    sales = [read_sale(read_order(raw)) for raw in sold(120, "A")]
+    with sa.create_engine(world.database.engine.url).connect() as watch:
+        watch = watch.execution_options(isolation_level="AUTOCOMMIT")
+
+        def look(*_: Any) -> None:
+            seen.extend(watch.exec_driver_sql(states).scalars())
+
+        sa.event.listen(world.database.engine, "before_cursor_execute", look)
+        import_sales(world.database, sales, VAULT, None)
+    assert len(seen) > 5
+    assert set(seen) == {"idle in transaction"}
 
 
 def test_in_a_ring_of_locks_the_shop_goes_on_and_we_try_again(postgresql_world: World) -> None:

@@ -49,7 +49,7 @@ def import_sales(
     *,
     mail: Settings | None = None,
     since: datetime | None = None,
-    on_sent: Callable[[], None] = lambda: None,
+    on_writing: Callable[[], None] = lambda: None,
 ) -> ImportCounts:
     """Imports new sales and updates known orders; raises nothing for a bad sale.
 
@@ -62,7 +62,7 @@ def import_sales(
         run_id: written to each log row.
         mail: the settings of customer mail; None sends none.
         since: orders placed earlier are not imported; known orders are updated all the same.
-        on_sent: called when the database has received everything but is still working: the time to prepare more.
+        on_writing: called when most rows are made and the database begins to write them: the time to prepare more.
     """
     batch = [
         replace(sale, left_out=sale.left_out or skipped_as_old(sale, since)) if since else sale
@@ -70,7 +70,7 @@ def import_sales(
     ]
     result = ImportCounts(duplicates=len(sales) - len(batch))
     with _collecting_later(len(batch)):
-        result.add(_Importer(database, OrderContext(run_id, vault, mail), on_sent).import_all(batch))
+        result.add(_Importer(database, OrderContext(run_id, vault, mail), on_writing).import_all(batch))
     return result
 
 
@@ -91,7 +91,7 @@ def _collecting_later(sales: int) -> Iterator[None]:
 class _Importer:
     database: Database
     order_context: OrderContext
-    on_sent: Callable[[], None]
+    on_writing: Callable[[], None]
     patient_until: float = 0.0  # when to stop waiting for locked rows
     written: int = 0  # sales written, or known before
     busy: list[Sale] = field(default_factory=list)  # they need locked rows
@@ -194,7 +194,7 @@ class _Importer:
         with self.database.writing() as connection:
             if time.monotonic() >= self.patient_until:  # locked sales are retried alone
                 connection.execution_options(**{NO_WAIT: True})
-            result = write_batch(connection, sales, self.order_context, self.on_sent)
+            result = write_batch(connection, sales, self.order_context, self.on_writing)
         if self.database.shadow:  # it was rolled back
             self._record(sales, result)
         return result

@@ -127,10 +127,10 @@ class OrderPages:
         self._free.clear()
         loop = asyncio.get_running_loop()
 
-        def sent() -> None:
+        def writing() -> None:
             loop.call_soon_threadsafe(self._free.set)
 
-        work = asyncio.to_thread(import_batch, self._context, batch, self._vault, on_sent=sent)
+        work = asyncio.to_thread(import_batch, self._context, batch, self._vault, on_writing=writing)
         self._running = asyncio.create_task(work)
         self._running.add_done_callback(lambda _: self._free.set())
 

@@ -108,12 +108,12 @@ def rejected_order(row: Rejected) -> Unreadable:
 
 
 def import_batch(
-    context: SyncContext, batch: Batch, vault: Vault, *, on_sent: Callable[[], None] = lambda: None
+    context: SyncContext, batch: Batch, vault: Vault, *, on_writing: Callable[[], None] = lambda: None
 ) -> ImportCounts:
     """Imports the sales in one transaction, and quarantines unreadable orders, each with its reason.
 
-    An unreadable order that is known already is updated as far as it can be read. `on_sent` is called when the database
-    has received everything but is still working.
+    An unreadable order that is known already is updated as far as it can be read. `on_writing` is called when most
+    rows are made and the database begins to write them.
     """
     result = ImportCounts()
     sales = list(batch.sales)
@@ -128,7 +128,9 @@ def import_batch(
     if sales:
         mail, since = context.settings, context.settings.orders_since
         run = context.run_id
-        result.add(import_sales(context.database, sales, vault, run, mail=mail, since=since, on_sent=on_sent))
+        result.add(
+            import_sales(context.database, sales, vault, run, mail=mail, since=since, on_writing=on_writing)
+        )
     return result
 
 

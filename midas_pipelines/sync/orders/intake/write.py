@@ -1,9 +1,13 @@
-"""Writes a batch of sales in one transaction: sorts it, locks rows, and runs one statement for each table."""
+"""Writes a batch of sales in one transaction: sorts it, locks rows, and runs one statement for each table.
+
+Each statement is answered before the next is sent, and new orders lock the stock after their own rows are written: a
+process that freezes while it holds the stock is idle to PostgreSQL, which ends its session (`idle_seconds`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +24,6 @@ from midas_pipelines.store.stock.ledger import Stock, StockMove, book_moves
 from midas_pipelines.storefront.bulk import (
     any_of,
     insert_rows,
-    pipelined,
     reserve_ids,
     reserve_ids_of,
     update_rows,
@@ -55,13 +58,12 @@ from midas_pipelines.sync.orders.stock.backorders import (
 )
 from midas_pipelines.sync.orders.stock.pending_lines import lines_naming, tie_lines
 
-FEW = 100
-"""New sales written with an answer to each statement: a process that freezes between two that are not answered is not
-idle to PostgreSQL, which lets it hold the stock. More than these need the speed."""
-
 
 def write_batch(
-    connection: sa.Connection, sales: Sequence[Sale], order_context: OrderContext, on_sent: Callable[[], None]
+    connection: sa.Connection,
+    sales: Sequence[Sale],
+    order_context: OrderContext,
+    on_writing: Callable[[], None],
 ) -> ImportCounts:
     """Imports new sales and updates known orders.
 
@@ -69,7 +71,7 @@ def write_batch(
         connection: a writing transaction.
         sales: one for each order, the first placed first.
         order_context: writes the order log, seals payloads, has the settings.
-        on_sent: called when the database has received everything but is still working.
+        on_writing: called when most rows are made and the database begins to write them.
 
     Raises:
         RowsBusy: another transaction holds rows that it needs.
@@ -89,8 +91,7 @@ def write_batch(
         ids = {sale.order_id for sale in batch.new}
         mine = [line for line in lines if line.sale.order_id in ids]
         with _naming_sales(batch, lines):
-            stock = lock_stock(connection, selling)  # after the known orders are updated
-        _write(connection, batch, mine, stock, order_context, result, on_sent)
+            _write(connection, batch, mine, selling, order_context, result, on_writing)
     return result
 
 
@@ -201,21 +202,17 @@ def _write(
     connection: sa.Connection,
     batch: _Sorted,
     lines: list[SoldLine],
-    stock: Stock,
+    selling: set[ItemKey],
     order_context: OrderContext,
     result: ImportCounts,
-    on_sent: Callable[[], None],
+    on_writing: Callable[[], None],
 ) -> None:
     sales = batch.new
     claims = _reserve(connection, batch, lines)
-    with pipelined(connection) if len(sales) > FEW else nullcontext():
-        _take_stock(connection, lines, stock)  # first: its rows are ready soonest
-        _write_ours(connection, batch, claims, order_context.vault)
-        _write_shop_orders(connection, sales, lines, claims)
-        marked = _write_lines(connection, sales, lines, claims)
-        steps = rows.first_steps(sales, lines, order_context.run_id)
-        insert_rows(connection, order_processing_logs, steps)
-        on_sent()
+    _write_orders(connection, batch, claims, order_context.vault, on_writing)
+    _take_stock(connection, lines, lock_stock(connection, selling))  # from here on the shop may wait for us
+    marked = _write_lines(connection, sales, lines, claims)
+    insert_rows(connection, order_processing_logs, rows.first_steps(sales, lines, order_context.run_id))
     raise_oversold_alert(connection, filter(None, (line.short for line in lines)))
     for sale in sales:
         if not sale.known_status:
@@ -255,8 +252,14 @@ def _reserve(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -
     }
 
 
-def _write_ours(connection: sa.Connection, batch: _Sorted, claims: dict[str, _Claim], vault: Vault) -> None:
-    """Writes our rows of the orders, sorted by id, so that two importers of the same orders do not deadlock."""
+def _write_orders(
+    connection: sa.Connection,
+    batch: _Sorted,
+    claims: dict[str, _Claim],
+    vault: Vault,
+    on_writing: Callable[[], None],
+) -> None:
+    """Writes our rows and the shop's, ours sorted by id, so that two importers of the same orders do not deadlock."""
     made: list[rows.Row] = []
     renewed: list[rows.Row] = []
     for sale in sorted(batch.new, key=lambda sale: sale.order_id):
@@ -267,17 +270,13 @@ def _write_ours(connection: sa.Connection, batch: _Sorted, claims: dict[str, _Cl
             renewed.append(row | {"reason": None, "exception": None})
         else:
             made.append(row)
+    local = [(sale, claims[sale.order_id].local_id) for sale in batch.new]
+    shop_orders = [rows.shop_order(sale, local_id) for sale, local_id in local]
+    on_writing()
     insert_rows(connection, marketplace_orders, made)
     update_rows(connection, marketplace_orders, renewed)
-
-
-def _write_shop_orders(
-    connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], claims: dict[str, _Claim]
-) -> None:
-    local = {sale.order_id: claims[sale.order_id].local_id for sale in sales}
-    insert_orders(connection, [rows.shop_order(sale, local[sale.order_id]) for sale in sales])
-    insert_order_items(connection, [rows.shop_item(line, local[line.sale.order_id]) for line in lines])
-    insert_history(connection, [rows.shop_history(sale, local[sale.order_id]) for sale in sales])
+    insert_orders(connection, shop_orders)
+    insert_history(connection, [rows.shop_history(sale, local_id) for sale, local_id in local])
 
 
 def _take_stock(connection: sa.Connection, lines: list[SoldLine], stock: Stock) -> None:
@@ -295,7 +294,9 @@ def _take_stock(connection: sa.Connection, lines: list[SoldLine], stock: Stock) 
 def _write_lines(
     connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], claims: dict[str, _Claim]
 ) -> dict[str, str]:
-    """Writes our lines, and the exceptions on the orders; returns the exceptions by order."""
+    """Writes the lines, and the exceptions on the orders; returns the exceptions by order."""
+    shop_items = [rows.shop_item(line, claims[line.sale.order_id].local_id) for line in lines]
+    insert_order_items(connection, shop_items)
     made = [rows.marketplace_line(line, claims[line.sale.order_id].row_id) for line in lines]
     insert_rows(connection, marketplace_order_lines, made)
     found = {sale.order_id: {exception.value for exception in sale_exceptions(sale)} for sale in sales}

@@ -212,6 +212,8 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         read_at: before 4Seller was asked for it, by the database's clock; None for an event.
     """
     state, came = order.state, order.raw
+    spelled = to_json(came)
+    clean = not _unstorable(spelled)  # then no part of it needs a look of its own
     unreadable = list(order.unreadable)
 
     def held(amount: Decimal | None, name: str) -> Decimal | None:
@@ -220,7 +222,7 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
             unreadable.append(name)
         return found
 
-    lines = tuple(_line(number, item, held) for number, item in enumerate(order.items, start=1))
+    lines = tuple(_line(number, item, held, clean) for number, item in enumerate(order.items, start=1))
     said_shipping = held(order.shipping_cost, "shipping_cost")
     shipping = said_shipping or ZERO
     goods = held(sum((line.total for line in lines), Decimal(0)), "price") or ZERO
@@ -228,14 +230,13 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
     currency = storable(order.currency or "").strip().upper()[:10] or None
     found = extras(came, total=given if lines else None, currency=currency, goods=goods, shipping=shipping)
     total = (sound(goods + shipping + found.tax - found.discount) or ZERO) if given is None else given
-    spelled = to_json(came)
-    raw = writable_in(came) if _unstorable(spelled) else came
-    buyer, ship_to = _fields(order.customer, raw is came), _fields(order.shipping_address, raw is came)
+    raw = came if clean else writable_in(came)
+    buyer, ship_to = _fields(order.customer, clean), _fields(order.shipping_address, clean)
     return Sale(
         order_id=str(storable(order.id)),
-        sales_channel=_cut(order.sales_channel, "channel") or None,
+        sales_channel=_cut(order.sales_channel, "channel", clean) or None,
         status=state.status,
-        status_word=_cut(state.word, "word") or "",
+        status_word=_cut(state.word, "word", clean) or "",
         known_status=state.known,
         paid=not state.unpaid,
         currency=currency,
@@ -261,7 +262,7 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
             buyer=digest_of_fields(buyer),
             address=digest_of_fields(ship_to),
         ),
-        sealed=vault.seal(raw, spelled=spelled if raw is came else None) if vault is not None else None,
+        sealed=vault.seal(raw, spelled=spelled if clean else None) if vault is not None else None,
         read_at=read_at,
         unreadable=tuple(dict.fromkeys(unreadable)),
         says_shipping=said_shipping is not None,
@@ -285,20 +286,22 @@ def in_codec(sale: Sale, codec: str) -> Sale:
     return sale if changed == sale else replace(changed, sealed=None)
 
 
-def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], Decimal | None]) -> SaleLine:
+def _line(
+    number: int, item: OrderItem, held: Callable[[Decimal | None, str], Decimal | None], clean: bool
+) -> SaleLine:
     quantity = 1 if item.quantity is None else item.quantity
     said_price = held(item.price, "price")
     price = said_price or ZERO
     total = held(price * max(0, quantity), "price")
     if total is None:
         price = total = ZERO
-    sku = _cut(item.sku, "sku") or ""
+    sku = _cut(item.sku, "sku", clean) or ""
     said = {"title": item.title, "quantity": item.quantity, "price": said_price}
     return SaleLine(
         line=number,
         sku=sku.strip() or None,
-        fourseller_product_id=_cut(item.product_id, "product_id"),
-        title=_cut(item.title, "title") or sku or f"Line {number}",
+        fourseller_product_id=_cut(item.product_id, "product_id", clean),
+        title=_cut(item.title, "title", clean) or sku or f"Line {number}",
         quantity=quantity,
         price=price,
         needs_review=item.quantity is None or item.quantity < 1,
@@ -314,8 +317,8 @@ def _fields(part: Any, clean: bool) -> dict[str, Any]:
     return fields if clean else storable(fields)
 
 
-def _cut(text: str | None, field: str) -> str | None:
-    return None if text is None else str(storable(text))[: MAY_BE_LONGER[field]]
+def _cut(text: str | None, field: str, clean: bool) -> str | None:
+    return None if text is None else (text if clean else str(storable(text)))[: MAY_BE_LONGER[field]]
 
 
 def storable(value: Any) -> Any:
