@@ -23,13 +23,12 @@ from midas_pipelines.cli.terminal import say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
 from midas_pipelines.storefront.lookup import items_by_sku
-from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.model import carriers
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.allocate import restock_units
-from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship, order_lines
+from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship
 
 
 @orders.command(cls=Changing)
@@ -89,7 +88,7 @@ def ship(
 def _most(database: Database, row: sa.Row[Any]) -> dict[int, int]:
     """The units of each line when no count is given: what is left to ship, or else what was sold."""
     with database.reading() as connection:
-        lines = order_lines(connection, row.id)
+        lines = StoredOrder(connection, row).lines()
     return {line.line: left_to_ship(line) or line.quantity for line in lines}
 
 
@@ -130,16 +129,15 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
     A refund without a return needs no command: it puts nothing back.
     """
     with opened(order_id) as (settings, database, found), database.writing() as connection:
-        row = lock_order(connection, found.id)
-        whole = is_fully_shipped(connection, row, order_status(connection, row.local_order_id))
-        left = {line.line: away(line, all_shipped=whole) for line in order_lines(connection, row.id)}
+        order = lock_order(connection, found.id, OrderContext(by_hand(settings, "return")))
+        whole = is_fully_shipped(order, order.shop_status())
+        left = {line.line: away(line, all_shipped=whole) for line in order.lines()}
         units = parse_lines(lines, left)
         for number, count in (units or {}).items():
             if count > left[number]:
                 raise WrongInput(f"Line {number} has {left[number]} units that have left and not come back.")
-        context = OrderContext(by_hand(settings, "return"))
-        back = restock_units(connection, row, "returned", context, units=units, all_shipped=whole)
+        back = restock_units(order, "returned", units=units, all_shipped=whole)
     if as_json:
-        print_json({"order": row.marketplace_order_id, "units": back})
+        print_json({"order": order.marketplace_order_id, "units": back})
     else:
-        say(f"Order {row.marketplace_order_id}: {back} units back in stock.")
+        say(f"Order {order.marketplace_order_id}: {back} units back in stock.")

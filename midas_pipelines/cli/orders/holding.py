@@ -30,14 +30,12 @@ def hold(order_id: str, until: datetime, because: str, as_json: bool) -> None:
     if not because.strip():
         raise WrongInput("--because: say which law or case needs the buyer.")
     with opened(order_id) as (settings, database, found), database.writing() as connection:
-        row = lock_order(connection, found.id)
+        row = lock_order(connection, found.id, OrderContext(by_hand(settings, "hold")))
         name = row.marketplace_order_id
         if row.erased_at is not None:
             raise WrongInput(f"Order {name}: its buyer is erased already.")
         hold_buyer(connection, row.id, until=end, because=because, by=actor(settings))
-        OrderContext(by_hand(settings, "hold")).log(
-            connection, name, "held", f"The buyer is kept until {end:%Y-%m-%d}."
-        )
+        row.log("held", f"The buyer is kept until {end:%Y-%m-%d}.")
     if as_json:
         print_json({"order": name, "held_until": end})
     else:
@@ -50,12 +48,10 @@ def hold(order_id: str, until: datetime, because: str, as_json: bool) -> None:
 def release(order_id: str, as_json: bool) -> None:
     """End the hold on an order; its buyer is erased when that is due."""
     with opened(order_id) as (settings, database, found), database.writing() as connection:
-        row = lock_order(connection, found.id)
+        row = lock_order(connection, found.id, OrderContext(by_hand(settings, "release")))
         name, ended = row.marketplace_order_id, release_hold(connection, row.id)
         if ended:
-            OrderContext(by_hand(settings, "release")).log(
-                connection, name, "released_hold", "The hold was ended."
-            )
+            row.log("released_hold", "The hold was ended.")
     if as_json:
         print_json({"order": name, "released": ended})
     else:

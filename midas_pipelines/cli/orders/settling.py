@@ -39,13 +39,13 @@ def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
     if restock and decision != "cancelled":
         raise WrongInput("--restock goes with --as cancelled.")
     with opened(order_id) as (settings, database, found), database.writing() as connection:
-        row = lock_order(connection, found.id)
         context = OrderContext(by_hand(settings, "resolve"), settings=settings)
-        resolve_conflict(connection, row, decision, context, restock=restock)
+        order = lock_order(connection, found.id, context)
+        resolve_conflict(order, decision, restock=restock)
     if as_json:
-        print_json({"order": row.marketplace_order_id, "settled": decision, "restock": restock})
+        print_json({"order": order.marketplace_order_id, "settled": decision, "restock": restock})
     else:
-        say(f"Order {row.marketplace_order_id} counts as {decision}.")
+        say(f"Order {order.marketplace_order_id} counts as {decision}.")
 
 
 @orders.command("dismiss", cls=Changing)
@@ -57,12 +57,12 @@ def dismiss_(order_id: str, as_json: bool) -> None:
     A quarantined order stays on record and is retried only by `midas orders retry`.
     """
     with opened(order_id) as (settings, database, found), database.writing() as connection:
-        row = lock_order(connection, found.id)
-        seen = dismiss(connection, row, OrderContext(by_hand(settings, "dismiss")))
+        order = lock_order(connection, found.id, OrderContext(by_hand(settings, "dismiss")))
+        seen = dismiss(order)
     if as_json:
-        print_json({"order": row.marketplace_order_id, "dismissed": seen})
+        print_json({"order": order.marketplace_order_id, "dismissed": seen})
     else:
-        say(f"Order {row.marketplace_order_id}: {', '.join(seen)} dismissed.")
+        say(f"Order {order.marketplace_order_id}: {', '.join(seen)} dismissed.")
 
 
 @orders.command(cls=Changing)

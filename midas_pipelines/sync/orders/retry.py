@@ -19,7 +19,7 @@ from midas_pipelines.sync.orders.intake.read import import_orders_read
 from midas_pipelines.sync.orders.intake.result import ImportCounts
 from midas_pipelines.sync.orders.lookup import find_order
 from midas_pipelines.sync.orders.model.lines import SEEN_BY_A_PERSON, OrderException, read_exceptions
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order, set_exceptions
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 
 
@@ -75,7 +75,7 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
     result: ImportCounts = import_orders_read(_without_limit(context), [order], read_at=read_at)
     opened = allocate_pending_lines(context.database, context.run_id)
     with context.database.writing() as connection:
-        messages = _put_back(connection, lock_order(connection, row.id), mail)
+        messages = _put_back(lock_order(connection, row.id), mail)
         now = connection.execute(sa.select(marketplace_orders).where(marketplace_orders.c.id == row.id)).one()
         unsent = connection.scalar(
             sa.select(sa.func.count()).where(
@@ -112,27 +112,22 @@ def _take_back_dismissal(context: SyncContext, order: sa.Row[Any]) -> None:
             OrderContext(context.run_id).log(connection, order.marketplace_order_id, "retried", detail)
 
 
-def _put_back(connection: sa.Connection, order: sa.Row[Any], mail: bool) -> int:
+def _put_back(order: StoredOrder, mail: bool) -> int:
     """Makes waiting and refused pushes and messages due now; returns the number of messages."""
     parcels = sa.update(order_shipments).where(
         order_shipments.c.order_id == order.local_order_id, order_shipments.c.pushed_at.is_(None)
     )
-    connection.execute(parcels.values(next_attempt_at=None))
+    order.connection.execute(parcels.values(next_attempt_at=None))
     table = marketplace_orders.c
     values: dict[str, Any] = {"push_after": None, "push_attempts": 0}
-    if OrderException.REFUSED.value in read_exceptions(order.exception):
+    if order.has(OrderException.REFUSED):
         values["shop_status_since"] = sa.func.coalesce(table.shop_status_since, utc_now())
-    connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
-    return put_back(connection, given_up=mail, order_row=order.id)
+    order.connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
+    return put_back(order.connection, given_up=mail, order_row=order.id)
 
 
-def dismiss(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> list[str]:
+def dismiss(order: StoredOrder) -> list[str]:
     """Dismisses the exceptions of an order that a person has looked at; returns them.
-
-    Args:
-        connection: a writing transaction.
-        order: our row, locked.
-        order_context: writes the order log.
 
     Raises:
         NothingToDismiss: no exception of the order can be dismissed.
@@ -141,8 +136,8 @@ def dismiss(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
     if order.outcome == "quarantined":
         seen = ["quarantined"]
         statement = sa.update(marketplace_orders).where(marketplace_orders.c.id == order.id)
-        connection.execute(statement.values(outcome="dismissed"))
-        end_quarantine(connection, name)
+        order.connection.execute(statement.values(outcome="dismissed"))
+        end_quarantine(order.connection, name)
     else:
         current = read_exceptions(order.exception)
         seen = sorted(current & {exception.value for exception in SEEN_BY_A_PERSON})
@@ -152,8 +147,10 @@ def dismiss(connection: sa.Connection, order: sa.Row[Any], order_context: OrderC
                 f"Order {name}: {rest} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
                 "`midas orders resolve`, an oversold one when stock comes back."
             )
-        set_exceptions(connection, order.id, drop=tuple(seen))
-        if OrderException.STATUS.value in seen:
-            clear_unknown_status(connection, order.status_word)
-    order_context.log(connection, name, "dismissed", f"An operator has looked at it: {', '.join(seen)}.")
+        order.set_exceptions(drop=tuple(seen))
+        if OrderException.STATUS in seen:
+            clear_unknown_status(order.connection, order.status_word)
+    order.context.log(
+        order.connection, name, "dismissed", f"An operator has looked at it: {', '.join(seen)}."
+    )
     return seen

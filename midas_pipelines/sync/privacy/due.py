@@ -93,13 +93,13 @@ def erase_order(database: Database, order_row: int, order_context: OrderContext)
         RowsBusy: another session holds the order.
     """
     with database.writing() as connection:
-        row = lock_order(connection, order_row)
+        order = lock_order(connection, order_row, order_context)
         if (until := active_holds(connection, order_row).get(order_row)) is not None:
             raise BuyerHeld(
-                f"Order {row.marketplace_order_id} is held by law until {until:%Y-%m-%d}: `midas orders release` ends that."
+                f"Order {order.marketplace_order_id} is held by law until {until:%Y-%m-%d}: `midas orders release` ends that."
             )
-        erase_buyer(connection, row, order_context)
-    return row.erased_at is None
+        erase_buyer(order)
+    return order.erased_at is None
 
 
 def is_due(one: UnerasedBuyer, now: datetime) -> bool:

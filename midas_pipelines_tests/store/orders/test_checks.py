@@ -19,7 +19,7 @@ from midas_pipelines.store.orders.checks import (
     unpaired_orders,
 )
 from midas_pipelines.sync.orders.intake.poll import Window
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines.sync.orders.retry import dismiss
 from midas_pipelines_tests.shop import add_order, add_product, amend, run, value
 from midas_pipelines_tests.sync.orders import desk
@@ -234,7 +234,7 @@ def test_a_total_that_a_person_has_dismissed_is_no_offence_until_it_is_another(w
     order, other = world.place(("A", 1), total="19.99"), world.place(("A", 1), total="19.99")
     world.import_orders()
     with world.database.writing() as connection:
-        seen = dismiss(connection, lock_order(connection, desk.order(world, order).id), OrderContext())
+        seen = dismiss(lock_order(connection, desk.order(world, order).id))
     assert (seen, desk.order(world, order).exception) == (["total_mismatch"], None)
     assert failed(world) == {"total": {other}}
     run(world.database, "UPDATE order_items SET total_price = total_price + 1")
@@ -285,7 +285,7 @@ def test_who_needs_a_person_is_listed_with_the_word_for_it_the_oldest_first(worl
     assert found[0]["number"] == "4S-first"
     assert "lines cannot be read" in found[1]["reason"]
     with world.database.writing() as connection:
-        dismiss(connection, lock_order(connection, desk.order(world, "second").id), OrderContext())
+        dismiss(lock_order(connection, desk.order(world, "second").id))
     assert [row["order"] for row in needing_a_person(world.database)] == ["first"]
     add_product(world.database, sku="NONE")
     world.import_orders()

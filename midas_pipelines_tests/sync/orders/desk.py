@@ -160,14 +160,14 @@ def settle(
     """An operator decides a conflict."""
     row, context = order(world, order_id).id, order_context or OrderContext()
     with world.database.writing() as connection:
-        resolve_conflict(connection, lock_order(connection, row), decision, context, restock=restock)
+        resolve_conflict(lock_order(connection, row, context), decision, restock=restock)
 
 
 def dismissed(world: World, order_id: str) -> list[str]:
     """An operator takes the order as it is; what was odd about it."""
     row = order(world, order_id).id
     with world.database.writing() as connection:
-        return dismiss(connection, lock_order(connection, row), OrderContext())
+        return dismiss(lock_order(connection, row))
 
 
 def come_back(world: World, order_id: str, units: dict[int, int] | None = None) -> int:
@@ -175,8 +175,8 @@ def come_back(world: World, order_id: str, units: dict[int, int] | None = None) 
     row = order(world, order_id).id
     with world.database.writing() as connection:
         found = lock_order(connection, row)
-        whole = is_fully_shipped(connection, found, shop_status(world, order_id))
-        return restock_units(connection, found, "returned", OrderContext(), units=units, all_shipped=whole)
+        whole = is_fully_shipped(found, shop_status(world, order_id))
+        return restock_units(found, "returned", units=units, all_shipped=whole)
 
 
 def retry(world: World, order_id: str) -> Retried:

@@ -105,7 +105,7 @@ def returned(world: World, order: str) -> None:
     shipped_in_part(world, order)
     with world.database.writing() as connection:
         row = lock_order(connection, desk.order(world, order).id)
-        restock_units(connection, row, "returned", OrderContext(), units={1: 1})
+        restock_units(row, "returned", units={1: 1})
 
 
 def settled(world: World, order: str) -> None:
@@ -113,7 +113,7 @@ def settled(world: World, order: str) -> None:
     cancelled(world, order)
     with world.database.writing() as connection:
         row = lock_order(connection, desk.order(world, order).id)
-        resolve_conflict(connection, row, "cancelled", OrderContext(), restock=True)
+        resolve_conflict(row, "cancelled", restock=True)
 
 
 def mapped(world: World, order: str) -> None:

@@ -124,8 +124,8 @@ class Walk:
         units = self.chance.choice([None, {1: 1}])
         with self.world.database.writing() as connection:
             order = lock_order(connection, desk.order(self.world, order_id).id)
-            left = is_fully_shipped(connection, order, desk.shop_status(self.world, order_id))
-            restock_units(connection, order, "returned", OrderContext(), units=units, all_shipped=left)
+            left = is_fully_shipped(order, desk.shop_status(self.world, order_id))
+            restock_units(order, "returned", units=units, all_shipped=left)
 
     def shop_moves(self, order_id: str) -> None:
         desk.shop_sets(
@@ -139,9 +139,7 @@ class Walk:
                 decision = self.chance.choice(["shipped", "cancelled"])
                 with self.world.database.writing() as connection:
                     held = lock_order(connection, order.id)
-                    resolve_conflict(
-                        connection, held, decision, OrderContext(), restock=self.chance.choice([True, False])
-                    )
+                    resolve_conflict(held, decision, restock=self.chance.choice([True, False]))
 
     def maps(self, order_id: str) -> None:
         late = self.chance.choice(["U1", "U2"])

@@ -20,7 +20,6 @@ from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import (
     insert_order_items,
     order_address,
-    order_status,
     update_order,
     update_order_items,
 )
@@ -38,66 +37,57 @@ from midas_pipelines.sync.orders.model.lines import (
     reference,
 )
 from midas_pipelines.sync.orders.model.merge import LinePairing, amounts_over, pair, said_over, shift
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_exceptions, set_line, set_order
+from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
 from midas_pipelines.sync.orders.model.sale import Sale, missing_parts, read_content
 from midas_pipelines.sync.orders.model.state_machine import OPEN
 from midas_pipelines.sync.orders.stock.backorders import clear_oversold_alert, raise_oversold_alert
-from midas_pipelines.sync.orders.stock.units import has_shipped, on_order, order_lines
+from midas_pipelines.sync.orders.stock.units import has_shipped, on_order
 
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
-_FOLLOWS_LINES = {OrderException.UNMAPPED.value, OrderException.OVERSOLD.value, OrderException.QUANTITY.value}
+_FOLLOWS_LINES: set[str] = {OrderException.UNMAPPED, OrderException.OVERSOLD, OrderException.QUANTITY}
 
 
-def apply_edit(
-    connection: sa.Connection,
-    row: sa.Row[Any],
-    sale: Sale,
-    parts: Collection[str],
-    order_context: OrderContext,
-) -> bool:
+def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str]) -> bool:
     """Applies the marketplace's edit to the shop's order; True when it did.
 
     Args:
-        connection: holds the rows of the order and the stock of its items.
-        row: our row of the order.
         sale: the new state.
         parts: which of lines, amounts, buyer and address change.
-        order_context: writes the order log.
     """
-    parts = _with_what_belongs(row, sale, parts)
-    shop = order_status(connection, row.local_order_id)
-    open_still = OrderStatus(row.status) in OPEN and not has_shipped(connection, row, shop)
-    existing = order_lines(connection, row.id)
+    parts = _with_what_belongs(order, sale, parts)
+    shop = order.shop_status()
+    open_still = OrderStatus(order.status) in OPEN and not has_shipped(order, shop)
+    existing = order.lines()
     first = not existing and "lines" in missing_parts(
-        row.content_hash
+        order.content_hash
     )  # then it is no edit, even after shipping
     if first:
-        sale = _with_order_status(sale, row, shipped=has_shipped(connection, row, shop))
-    pairing = pair(match_lines(connection, [sale]), existing) if "lines" in parts else LinePairing()
+        sale = _with_order_status(sale, order, shipped=has_shipped(order, shop))
+    pairing = pair(match_lines(order.connection, [sale]), existing) if "lines" in parts else LinePairing()
     if {"lines", "amounts"} & parts:
-        sale = amounts_over(row, sale, pairing.goods if "lines" in parts else row.lines_total or ZERO)
-    of_address = parts if open_still else parts & missing_parts(row.content_hash)
-    _change_address(connection, row, sale, of_address, order_context)
+        sale = amounts_over(order, sale, pairing.goods if "lines" in parts else order.lines_total or ZERO)
+    of_address = parts if open_still else parts & missing_parts(order.content_hash)
+    _change_address(order, sale, of_address)
     if pairing.changes and not (open_still or first):
         what = f"to {len(sale.lines)} lines, {sale.priced}, after goods have left"
-        raise_edit_conflict(connection, row, f"The marketplace changed the order {what}.", order_context)
-        _note_content(connection, row, sale, order_context)
+        raise_edit_conflict(order, f"The marketplace changed the order {what}.")
+        _note_content(order, sale)
         return False
     if "lines" in parts:
-        _change_lines(connection, row, pairing, order_context, move_stock_too=open_still or first)
-    _change_amounts(connection, row, sale, parts, order_context)
-    _note_content(connection, row, sale, order_context)
-    update_exceptions(connection, row, sale, parts, order_context)
+        _change_lines(order, pairing, move_stock_too=open_still or first)
+    _change_amounts(order, sale, parts)
+    _note_content(order, sale)
+    update_exceptions(order, sale, parts)
     return True
 
 
-def _with_order_status(sale: Sale, row: sa.Row[Any], *, shipped: bool) -> Sale:
+def _with_order_status(sale: Sale, order: StoredOrder, *, shipped: bool) -> Sale:
     """The sale with the status of its order, which decides whether its lines take stock."""
     shipped_as = sale.shipped_as or (OrderStatus.SHIPPED if shipped else None)
-    return replace(sale, status=OrderStatus(row.status), shipped_as=shipped_as)
+    return replace(sale, status=OrderStatus(order.status), shipped_as=shipped_as)
 
 
-def _with_what_belongs(row: sa.Row[Any], sale: Sale, parts: Collection[str]) -> frozenset[str]:
+def _with_what_belongs(order: StoredOrder, sale: Sale, parts: Collection[str]) -> frozenset[str]:
     """Adds lines to amounts and amounts to lines: one of them may come from an earlier edit that was not applied.
 
     An order that never had a total gets that of its lines.
@@ -105,55 +95,44 @@ def _with_what_belongs(row: sa.Row[Any], sale: Sale, parts: Collection[str]) -> 
     if not {"lines", "amounts"} & set(parts):
         return frozenset(parts)
     reported = {part for part in ("lines", "amounts") if getattr(sale.content, part) is not None}
-    if "lines" in parts and read_content(row.content_hash).amounts is None:
+    if "lines" in parts and read_content(order.content_hash).amounts is None:
         reported.add("amounts")
     return frozenset(parts) | reported
 
 
-def raise_edit_conflict(
-    connection: sa.Connection, row: sa.Row[Any], why: str, order_context: OrderContext
-) -> None:
+def raise_edit_conflict(order: StoredOrder, why: str) -> None:
     """Marks an order whose edit cannot be applied."""
     detail = f"{why} Compare the two by hand; `midas orders dismiss` when you have."
-    if order_context.log_once(connection, row.marketplace_order_id, "edited", detail):
-        set_exceptions(connection, row.id, add=(OrderException.EDITED.value,))
+    if order.log_once("edited", detail):
+        order.set_exceptions(add=(OrderException.EDITED,))
 
 
-def _change_lines(
-    connection: sa.Connection,
-    row: sa.Row[Any],
-    pairing: LinePairing,
-    order_context: OrderContext,
-    *,
-    move_stock_too: bool,
-) -> None:
+def _change_lines(order: StoredOrder, pairing: LinePairing, *, move_stock_too: bool) -> None:
     for line in pairing.dropped:
-        _book(connection, row, line, _item(line), wanted=0)
+        _book(order, line, _item(line), wanted=0)
     gone = [line.id for line in pairing.dropped]
     values = {"quantity": 0, "exception": None}
-    connection.execute(sa.update(marketplace_order_lines).where(_LINES.id.in_(gone)).values(values))
+    order.connection.execute(sa.update(marketplace_order_lines).where(_LINES.id.in_(gone)).values(values))
     for sold, line in pairing.kept:
-        _resize(connection, row, sold, line, move_stock_too=move_stock_too)
-    if row.local_order_id is not None:
+        _resize(order, sold, line, move_stock_too=move_stock_too)
+    if order.local_order_id is not None:
         kept = [_shop_line(sold) for sold, _ in pairing.kept]
         mapped = [_shop_item(sold) for sold, line in pairing.kept if sold.item and line.product_id is None]
         dropped = [
             {"id": line.order_item_id, "quantity": 0, "total_price": "0.00"} for line in pairing.dropped
         ]
         for changes in (kept, mapped, dropped):
-            update_order_items(connection, row.local_order_id, changes)
-    _add_lines(connection, row, pairing.added)
+            update_order_items(order.connection, order.local_order_id, changes)
+    _add_lines(order, pairing.added)
     if pairing.changes:
-        order_context.log(connection, row.marketplace_order_id, "edited", _describe_edit(pairing))
+        order.log("edited", _describe_edit(pairing))
     now = [*(sold for sold, _ in pairing.kept), *pairing.added]
     for sold in now:
         for exception in sold.exceptions:
-            order_context.log_once(
-                connection, row.marketplace_order_id, exception.value, sold.explain(exception)
-            )
-    raise_oversold_alert(connection, filter(None, (sold.short for sold in now)))
+            order.log_once(exception.value, sold.explain(exception))
+    raise_oversold_alert(order.connection, filter(None, (sold.short for sold in now)))
     before = [line for line in [*pairing.dropped, *(line for _, line in pairing.kept)] if line.backordered]
-    clear_oversold_alert(connection, {(line.product_id, line.variant_id) for line in before})
+    clear_oversold_alert(order.connection, {(line.product_id, line.variant_id) for line in before})
 
 
 def _describe_edit(pairing: LinePairing) -> str:
@@ -175,15 +154,13 @@ def _describe_edit(pairing: LinePairing) -> str:
     return f"The marketplace changed the order: {'; '.join(parts)}."
 
 
-def _resize(
-    connection: sa.Connection, row: sa.Row[Any], sold: SoldLine, line: sa.Row[Any], *, move_stock_too: bool
-) -> None:
+def _resize(order: StoredOrder, sold: SoldLine, line: sa.Row[Any], *, move_stock_too: bool) -> None:
     item = _item(line) or (sold.item if not line.allocated else None)
     sold.name(item)
     if not move_stock_too:  # only the texts have changed
         sold.wanted = sold.allocated = on_order(line)
     elif item is not None:
-        sold.allocated = _book(connection, row, line, item, wanted=sold.wanted)
+        sold.allocated = _book(order, line, item, wanted=sold.wanted)
     values = {
         "sku": sold.line.sku or line.sku,
         "fourseller_product_id": sold.line.fourseller_product_id or line.fourseller_product_id,
@@ -194,7 +171,7 @@ def _resize(
         "variant_id": item[1] if item else None,
         "exception": sold.exception if move_stock_too else line.exception,
     }
-    set_line(connection, line.id, **values)
+    set_line(order.connection, line.id, **values)
 
 
 def _shop_item(sold: SoldLine) -> dict[str, Any]:
@@ -211,30 +188,32 @@ def _shop_line(sold: SoldLine) -> dict[str, Any]:
     }
 
 
-def _add_lines(connection: sa.Connection, row: sa.Row[Any], lines: Sequence[SoldLine]) -> None:
-    if row.local_order_id is not None:
-        item_ids = reserve_ids(connection, order_items, len(lines))
+def _add_lines(order: StoredOrder, lines: Sequence[SoldLine]) -> None:
+    if order.local_order_id is not None:
+        item_ids = reserve_ids(order.connection, order_items, len(lines))
         for line, item_id in zip(lines, item_ids, strict=True):
             line.order_item_id = item_id
-        insert_order_items(connection, [rows.shop_item(line, row.local_order_id) for line in lines])
+        insert_order_items(order.connection, [rows.shop_item(line, order.local_order_id) for line in lines])
     taking = [line for line in lines if line.wanted]
     moves = [
-        StockMove(line.item, -line.wanted, CHANNEL, "sale", reference(row.marketplace_order_id, line.number))
+        StockMove(
+            line.item, -line.wanted, CHANNEL, "sale", reference(order.marketplace_order_id, line.number)
+        )
         for line in taking
         if line.item is not None
     ]
-    for line, delta in zip(taking, move_stock(connection, moves), strict=True):
+    for line, delta in zip(taking, move_stock(order.connection, moves), strict=True):
         line.allocated = -delta
-    insert_rows(connection, marketplace_order_lines, [rows.marketplace_line(line, row.id) for line in lines])
+    insert_rows(
+        order.connection, marketplace_order_lines, [rows.marketplace_line(line, order.id) for line in lines]
+    )
 
 
 def _item(line: sa.Row[Any]) -> ItemKey | None:
     return None if line.product_id is None else (line.product_id, line.variant_id)
 
 
-def _book(
-    connection: sa.Connection, row: sa.Row[Any], line: sa.Row[Any], item: ItemKey | None, *, wanted: int
-) -> int:
+def _book(order: StoredOrder, line: sa.Row[Any], item: ItemKey | None, *, wanted: int) -> int:
     """Moves the stock of one line to `wanted` units; returns the units it then holds."""
     change = shift(
         wanted=wanted,
@@ -245,109 +224,92 @@ def _book(
     )
     moved = 0
     if change.take and item is not None:
-        name = reference(row.marketplace_order_id, line.line, line.allocated + line.released)
-        moved = -move_stock(connection, [StockMove(item, -change.take, CHANNEL, "edited", name)])[0]
+        name = reference(order.marketplace_order_id, line.line, line.allocated + line.released)
+        moved = -move_stock(order.connection, [StockMove(item, -change.take, CHANNEL, "edited", name)])[0]
     allocated, released = line.allocated + max(0, moved), line.released + max(0, -moved)
     backordered = line.backordered - change.reduce_backorder + max(0, change.take - moved)
     values = {"allocated": allocated, "released": released, "backordered": backordered}
-    set_line(connection, line.id, **values)
+    set_line(order.connection, line.id, **values)
     return int(allocated - released)
 
 
-def _change_amounts(
-    connection: sa.Connection,
-    row: sa.Row[Any],
-    sale: Sale,
-    parts: Collection[str],
-    order_context: OrderContext,
-) -> None:
+def _change_amounts(order: StoredOrder, sale: Sale, parts: Collection[str]) -> None:
     values: dict[str, Any] = {"lines_total": sale.lines_total} if "lines" in parts else {}
     if "amounts" in parts:
         names = ("total", "shipping_cost", "tax", "discount")
         values |= {name: getattr(sale, name) for name in names}
         changed = [
-            f"{name.replace('_', ' ')} {getattr(row, name)} -> {value}"
+            f"{name.replace('_', ' ')} {getattr(order, name)} -> {value}"
             for name, value in values.items()
-            if name in names and (getattr(row, name) or Decimal(0)) != value
+            if name in names and (getattr(order, name) or Decimal(0)) != value
         ]
         if changed:
-            amounts = f"{', '.join(changed)} {row.currency or ''}".rstrip()
+            amounts = f"{', '.join(changed)} {order.currency or ''}".rstrip()
             detail = f"The marketplace changed the amounts: {amounts}."
-            order_context.log(connection, row.marketplace_order_id, "edited", detail)
-        if changed and row.local_order_id is not None:
+            order.log("edited", detail)
+        if changed and order.local_order_id is not None:
             total, shipping = to_cents(sale.total), to_cents(sale.shipping_cost)
-            update_order(connection, row.local_order_id, total_amount=total, shipping_cost=shipping)
+            update_order(order.connection, order.local_order_id, total_amount=total, shipping_cost=shipping)
     if values:
-        set_order(connection, row.id, **values)
+        order.set(**values)
 
 
-def _change_address(
-    connection: sa.Connection,
-    row: sa.Row[Any],
-    sale: Sale,
-    parts: Collection[str],
-    order_context: OrderContext,
-) -> None:
+def _change_address(order: StoredOrder, sale: Sale, parts: Collection[str]) -> None:
     """Updates buyer and address as far as the message has them; an erased buyer stays erased."""
-    if row.erased_at is not None:
+    if order.erased_at is not None:
         return
     reported = (sale.buyer if "buyer" in parts else {}) | (sale.ship_to if "address" in parts else {})
-    known = order_address(connection, row.local_order_id) if reported else None
+    known = order_address(order.connection, order.local_order_id) if reported else None
     if known is None:
         return
     address = said_over(known, reported)
     if address != known:
-        update_order(connection, row.local_order_id, shipping_address=address, billing_address=address)
+        update_order(
+            order.connection, order.local_order_id, shipping_address=address, billing_address=address
+        )
         what = " and ".join(part for part in ("buyer", "address") if part in parts)
         detail = f"The marketplace changed the {what}."
-        order_context.log(connection, row.marketplace_order_id, "edited", detail)
+        order.log("edited", detail)
 
 
-def _note_content(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
-) -> None:
-    known = read_content(row.content_hash)
+def _note_content(order: StoredOrder, sale: Sale) -> None:
+    known = read_content(order.content_hash)
     values: dict[str, Any] = {"content_hash": sale.content.over(known).written(), "content_at": utc_now()}
     if sale.content == sale.content.over(known):  # the message has the whole order
-        values["payload"] = sale.sealed or order_context.vault.seal(sale.raw)
-    set_order(connection, row.id, **values)
+        values["payload"] = sale.sealed or order.context.vault.seal(sale.raw)
+    order.set(**values)
 
 
-def update_exceptions(
-    connection: sa.Connection,
-    row: sa.Row[Any],
-    sale: Sale,
-    parts: Collection[str],
-    order_context: OrderContext,
-) -> None:
+def update_exceptions(order: StoredOrder, sale: Sale, parts: Collection[str]) -> None:
     """Updates the order's exceptions from its lines and amounts; other exceptions stay."""
     add: set[str] = set()
     drop: set[str] = set()
     if "lines" in parts:
-        of_lines = sa.select(_LINES.exception).where(_LINES.order_id == row.id, _LINES.exception.is_not(None))
-        add = set().union(*(read_exceptions(found) for found in connection.scalars(of_lines)))
+        of_lines = sa.select(_LINES.exception).where(
+            _LINES.order_id == order.id, _LINES.exception.is_not(None)
+        )
+        add = set().union(*(read_exceptions(found) for found in order.connection.scalars(of_lines)))
         drop = _FOLLOWS_LINES - add
     if {"lines", "amounts"} & set(parts):
-        now = connection.execute(sa.select(marketplace_orders).where(_ORDERS.id == row.id)).one()
-        existing = _as_on_record(sale, now)
+        existing = _as_on_record(sale, order.again())
         if existing.adds_up:
-            drop |= {OrderException.TOTAL.value}
+            drop |= {OrderException.TOTAL}
         else:
-            add |= {OrderException.TOTAL.value}
+            add |= {OrderException.TOTAL}
             detail = explain_sale(existing, OrderException.TOTAL)
-            order_context.log_once(connection, row.marketplace_order_id, OrderException.TOTAL.value, detail)
-    set_exceptions(connection, row.id, add=tuple(add), drop=tuple(drop))
+            order.log_once(OrderException.TOTAL, detail)
+    order.set_exceptions(add=add, drop=drop)
 
 
-def _as_on_record(sale: Sale, row: sa.Row[Any]) -> Sale:
+def _as_on_record(sale: Sale, order: StoredOrder) -> Sale:
     """The sale with the amounts of our row: a message may lack some."""
     zero = Decimal("0.00")
     return replace(
         sale,
-        currency=row.currency or sale.currency,
-        lines_total=row.lines_total or zero,
-        total=row.total or zero,
-        shipping_cost=row.shipping_cost or zero,
-        tax=row.tax or zero,
-        discount=row.discount or zero,
+        currency=order.currency or sale.currency,
+        lines_total=order.lines_total or zero,
+        total=order.total or zero,
+        shipping_cost=order.shipping_cost or zero,
+        tax=order.tax or zero,
+        discount=order.discount or zero,
     )

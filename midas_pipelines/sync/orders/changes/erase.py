@@ -7,7 +7,6 @@ All other text goes, wherever it lies, since a buyer may have written it: which 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -31,8 +30,8 @@ from midas_pipelines.storefront.schema import order_status_history
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.quarantine import UNKNOWN_WORD, alert_unknown_status
 from midas_pipelines.sync.orders.customer_mail.send import match_mail_alerts
-from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, find_items, read_exceptions
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_order
+from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, find_items
+from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.rows import (
     known_channel,
     known_currency,
@@ -42,21 +41,14 @@ from midas_pipelines.sync.orders.model.rows import (
     shop_notes,
 )
 from midas_pipelines.sync.orders.model.sale import Sale, read_content
-from midas_pipelines.sync.orders.stock.units import order_lines
 
 _ORDERS = marketplace_orders.c
 IMPERSONAL_PARTS = ("lines", "amounts")
 """The parts of an order whose digests stay; one of a name could be guessed."""
 
 
-def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:
-    """Permanently erases the buyer from every table that holds data of the order.
-
-    Args:
-        connection: a writing transaction.
-        order: our row, locked.
-        order_context: writes the order log.
-    """
+def erase_buyer(order: StoredOrder) -> None:
+    """Permanently erases the buyer from every table that holds data of the order."""
     name, channel = order.marketplace_order_id, known_channel(order.sales_channel)
     currency, word = known_currency(order.currency), known_status(order.status_word)
     if order.local_order_id is not None:
@@ -66,7 +58,7 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
             "payment_method": payment_method(channel),
             "notes": shop_notes(name, channel, currency),
         }
-        update_order(connection, order.local_order_id, **erased)
+        update_order(order.connection, order.local_order_id, **erased)
     values = {
         "erased_at": utc_now(),
         "payload": None if order.payload is None else ERASED_PAYLOAD,
@@ -76,9 +68,9 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
         "status_word": word,
         "content_hash": read_content(order.content_hash).only(IMPERSONAL_PARTS).written(),
     }
-    set_order(connection, order.id, **values)
-    _name_lines(connection, order)
-    empty_finished(connection, name)
+    order.set(**values)
+    _name_lines(order)
+    empty_finished(order.connection, name)
     for table, mine in (
         (order_status_history, order_status_history.c.order_id == order.local_order_id),
         (order_processing_logs, _logged(name)),
@@ -88,13 +80,13 @@ def erase_buyer(connection: sa.Connection, order: sa.Row[Any], order_context: Or
         (buyer_holds, buyer_holds.c.order_id == order.id),
     ):
         texts = ending(table.name, End.CLEARED)
-        with amending(connection):
-            connection.execute(sa.update(table).where(mine).values(dict.fromkeys(texts)))
+        with amending(order.connection):
+            order.connection.execute(sa.update(table).where(mine).values(dict.fromkeys(texts)))
     unsent = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
-    connection.execute(sa.update(customer_mails).where(unsent).values(state="dropped"))
-    match_mail_alerts(connection)
-    _erase_alerts(connection, order, word)
-    order_context.log(connection, name, "erased", "The buyer was erased.")
+    order.connection.execute(sa.update(customer_mails).where(unsent).values(state="dropped"))
+    match_mail_alerts(order.connection)
+    _erase_alerts(order, word)
+    order.context.log(order.connection, name, "erased", "The buyer was erased.")
 
 
 def without_personal_data(connection: sa.Connection, sale: Sale) -> Sale:
@@ -123,35 +115,37 @@ def _logged(name: str) -> sa.ColumnElement[bool]:
     return sa.and_(logs.channel == CHANNEL, logs.marketplace_order_id == name)
 
 
-def _name_lines(connection: sa.Connection, order: sa.Row[Any]) -> None:
+def _name_lines(order: StoredOrder) -> None:
     """Names each line by its SKU or number, in our rows and the shop's."""
     rows, items = [], []
-    for line in order_lines(connection, order.id):
+    for line in order.lines():
         sku = line.sku if line.product_id is not None else known_id(line.sku)
         title = sku or f"Line {line.line}"
         named = {"sku": sku, "fourseller_product_id": known_id(line.fourseller_product_id)}
         rows.append({"id": line.id, "title": title, **named})
         if line.order_item_id:
             items.append({"id": line.order_item_id, "product_name": title})
-    update_rows(connection, marketplace_order_lines, rows)
+    update_rows(order.connection, marketplace_order_lines, rows)
     if order.local_order_id is not None:
-        update_order_items(connection, order.local_order_id, items)
+        update_order_items(order.connection, order.local_order_id, items)
 
 
-def _erase_alerts(connection: sa.Connection, order: sa.Row[Any], word: str | None) -> None:
+def _erase_alerts(order: StoredOrder, word: str | None) -> None:
     """Erases the text of the order's alerts; an alert to its unknown status word gives way to one without the word."""
     name, columns = order.marketplace_order_id, alerts.c
     erased = f"Order {name}: its buyer was erased."
     of_order = columns.subject == f"order:{name}"[:200]
-    connection.execute(sa.update(alerts).where(of_order).values(text=erased))
+    order.connection.execute(sa.update(alerts).where(of_order).values(text=erased))
     mine = sa.and_(columns.kind == UNKNOWN_WORD, columns.text.startswith(f"Order {name}: ", autoescape=True))
-    subjects = set(connection.scalars(sa.select(columns.subject).where(mine)))
+    subjects = set(order.connection.scalars(sa.select(columns.subject).where(mine)))
     for subject in subjects:
-        clear_alert(connection, kind=UNKNOWN_WORD, subject=subject)
-    connection.execute(sa.update(alerts).where(mine).values(text=erased, subject="word:erased"))
-    has_word = sa.and_(_ORDERS.exception.contains(OrderException.STATUS.value), _ORDERS.id != order.id)
+        clear_alert(order.connection, kind=UNKNOWN_WORD, subject=subject)
+    order.connection.execute(sa.update(alerts).where(mine).values(text=erased, subject="word:erased"))
+    has_word = sa.and_(_ORDERS.exception.contains(OrderException.STATUS), _ORDERS.id != order.id)
     others = sa.select(_ORDERS.status_word, sa.func.min(_ORDERS.marketplace_order_id).label("order"))
-    for other in connection.execute(others.where(has_word).group_by(_ORDERS.status_word)) if subjects else ():
-        alert_unknown_status(connection, other.status_word, other.order)
-    if word and OrderException.STATUS.value in read_exceptions(order.exception):
-        alert_unknown_status(connection, word, name)
+    for other in (
+        order.connection.execute(others.where(has_word).group_by(_ORDERS.status_word)) if subjects else ()
+    ):
+        alert_unknown_status(order.connection, other.status_word, other.order)
+    if word and order.has(OrderException.STATUS):
+        alert_unknown_status(order.connection, word, name)

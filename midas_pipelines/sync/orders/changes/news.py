@@ -9,17 +9,11 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.bulk import any_of
-from midas_pipelines.storefront.orders import (
-    date_order,
-    describe_order,
-    order_address,
-    order_status,
-    update_order,
-)
+from midas_pipelines.storefront.orders import date_order, describe_order, order_address, update_order
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.lines import CHANNEL
 from midas_pipelines.sync.orders.model.merge import said_over
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.rows import Row, payment_method, shop_notes
 from midas_pipelines.sync.orders.model.sale import Content, Sale, missing_parts, read_content
 from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN
@@ -41,19 +35,19 @@ def orders_with_news(connection: sa.Connection, sales: Sequence[Sale]) -> dict[i
     return {
         row.id: reported[row.marketplace_order_id]
         for row in rows
-        if _has_news(row, reported[row.marketplace_order_id])
+        if _has_news(StoredOrder(connection, row), reported[row.marketplace_order_id])
     }
 
 
-def _has_news(row: sa.Row[Any], sale: Sale) -> bool:
+def _has_news(order: StoredOrder, sale: Sale) -> bool:
     return (
-        (names_status(sale) and sale.status != row.status)
+        (names_status(sale) and sale.status != order.status)
         or sale.unreadable_reason is not None
-        or (bool(sale.status_word) and sale.status_word != (row.status_word or ""))
-        or (sale.updated_at is not None and row.source_updated_at is None)
-        or (sale.updated_at is not None and sale.updated_at > row.source_updated_at)
-        or bool(edited_parts(row, sale) or missing_fields(row, sale))
-        or has_late_address(row, sale)
+        or (bool(sale.status_word) and sale.status_word != (order.status_word or ""))
+        or (sale.updated_at is not None and order.source_updated_at is None)
+        or (sale.updated_at is not None and sale.updated_at > order.source_updated_at)
+        or bool(edited_parts(order, sale) or missing_fields(order, sale))
+        or has_late_address(order, sale)
     )
 
 
@@ -62,116 +56,95 @@ def names_status(sale: Sale) -> bool:
     return bool(sale.status_word) and sale.known_status
 
 
-def edited_parts(row: sa.Row[Any], sale: Sale) -> frozenset[str]:
+def edited_parts(order: StoredOrder, sale: Sale) -> frozenset[str]:
     """The parts of the order that the sale changes."""
-    if not sale.content.changed(read_content(row.content_hash)):
+    if not sale.content.changed(read_content(order.content_hash)):
         return frozenset()
-    return new_content(row, sale).changed(read_content(row.content_hash))
+    return new_content(order, sale).changed(read_content(order.content_hash))
 
 
-def has_late_address(row: sa.Row[Any], sale: Sale) -> bool:
+def has_late_address(order: StoredOrder, sale: Sale) -> bool:
     """Whether an older message has another buyer or address, parts of which the newer one may lack."""
-    other = sale.content.changed(read_content(row.content_hash))
-    return bool({"buyer", "address"} & other) and not later(row, sale)
+    other = sale.content.changed(read_content(order.content_hash))
+    return bool({"buyer", "address"} & other) and not later(order, sale)
 
 
-def new_content(row: sa.Row[Any], sale: Sale) -> Content:
+def new_content(order: StoredOrder, sale: Sale) -> Content:
     """The sale's content to apply: all of it where it is later, else the parts that no message has had."""
-    return sale.content if later(row, sale) else sale.content.only(missing_parts(row.content_hash))
+    return sale.content if later(order, sale) else sale.content.only(missing_parts(order.content_hash))
 
 
-def later(row: sa.Row[Any], sale: Sale) -> bool:
+def later(order: StoredOrder, sale: Sale) -> bool:
     """Whether the sale is later than the state on record.
 
     A poll after that is later whatever its date: it reads what 4Seller has now. An event is judged by its date.
     """
     if sale.read_at is not None:
-        return bool(sale.read_at >= (row.content_at or row.imported_at))
-    known, given = row.source_updated_at, sale.updated_at
+        return bool(sale.read_at >= (order.content_at or order.imported_at))
+    known, given = order.source_updated_at, sale.updated_at
     return known is None or (given is not None and given >= known)
 
 
-def missing_fields(row: sa.Row[Any], sale: Sale) -> dict[str, Any]:
+def missing_fields(order: StoredOrder, sale: Sale) -> dict[str, Any]:
     """The empty columns of our row that the sale can fill. Pure."""
     reported = {"currency": sale.currency, "sales_channel": sale.sales_channel, "placed_at": sale.placed_at}
     return {
-        name: value for name, value in reported.items() if value is not None and getattr(row, name) is None
+        name: value for name, value in reported.items() if value is not None and getattr(order, name) is None
     }
 
 
-def fill_missing_fields(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
-) -> sa.Row[Any]:
-    """Fills in missing fields; returns our updated row.
+def fill_missing_fields(order: StoredOrder, sale: Sale) -> StoredOrder:
+    """Fills in missing fields; returns the order with them.
 
     Args:
-        connection: holds the order's rows.
-        row: our row of the order.
         sale: the reported state, however old: it cannot contradict a field that is empty.
-        order_context: writes the order log.
     """
-    reported = missing_fields(row, sale)
+    reported = missing_fields(order, sale)
     if not reported:
-        return row
-    mine = marketplace_orders.c.id == row.id
-    connection.execute(sa.update(marketplace_orders).where(mine).values(reported))
+        return order
+    order.set(**reported)
     named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in reported.items())
-    order_context.log(
-        connection, row.marketplace_order_id, "learned", f"The marketplace has now reported: {named}."
-    )
-    now = connection.execute(sa.select(marketplace_orders).where(mine)).one()
-    if row.local_order_id is not None:
-        describe_order(connection, row.local_order_id, before=_words(row), now=_words(now))
+    order.log("learned", f"The marketplace has now reported: {named}.")
+    now = order.again()
+    if order.local_order_id is not None:
+        describe_order(order.connection, order.local_order_id, before=_words(order), now=_words(now))
         if "placed_at" in reported:
-            date_order(connection, row.local_order_id, now.placed_at)
+            date_order(order.connection, order.local_order_id, now.placed_at)
     return now
 
 
-def fill_late_address(
-    connection: sa.Connection, row: sa.Row[Any], sale: Sale, order_context: OrderContext
-) -> bool:
+def fill_late_address(order: StoredOrder, sale: Sale) -> bool:
     """Fills in what the shop's order lacks of buyer and address from an older message; True when it had some of it.
 
     Args:
-        connection: holds the order's rows.
-        row: our row of the order.
         sale: the older state: as if it had come first, it gives what the newer one leaves out.
-        order_context: writes the order log.
     """
-    known = None if row.erased_at is not None else order_address(connection, row.local_order_id)
+    known = None if order.erased_at is not None else order_address(order.connection, order.local_order_id)
     if known is None:
         return False
     whole = said_over(sale.buyer | sale.ship_to, known)
     address = known | {name: value for name, value in whole.items() if value is not None}
     if address == known:
         return False
-    update_order(connection, row.local_order_id, shipping_address=address, billing_address=address)
+    update_order(order.connection, order.local_order_id, shipping_address=address, billing_address=address)
     detail = "An older message has filled in the buyer or the address."
-    order_context.log(connection, row.marketplace_order_id, "learned", detail)
+    order.log("learned", detail)
     return True
 
 
-def _words(row: sa.Row[Any]) -> Row:
+def _words(order: StoredOrder) -> Row:
     """The columns of the shop's order that depend on these fields."""
     return {
-        "payment_method": payment_method(row.sales_channel),
-        "notes": shop_notes(row.marketplace_order_id, row.sales_channel, row.currency),
+        "payment_method": payment_method(order.sales_channel),
+        "notes": shop_notes(order.marketplace_order_id, order.sales_channel, order.currency),
     }
 
 
-def confirm_late(connection: sa.Connection, row: sa.Row[Any], order_context: OrderContext) -> None:
-    """Queues the confirmation that the first message lacked fields for: once, and only while the order is open and unshipped.
-
-    Args:
-        connection: holds the order's rows.
-        row: our row of the order, read before its status was updated.
-        order_context: has the settings.
-    """
-    settings = order_context.settings
+def confirm_late(order: StoredOrder) -> None:
+    """Queues the confirmation that the first message lacked fields for: once, and only while the order is open and unshipped."""
+    settings = order.context.settings
     if settings is None or settings.smtp_url is None:
         return
-    now = connection.execute(sa.select(marketplace_orders).where(marketplace_orders.c.id == row.id)).one()
-    shop = order_status(connection, row.local_order_id)
-    if shop is None or shop in ENDED or now.status not in OPEN or has_shipped(connection, now, shop):
-        return
-    queue_mail(connection, now, "received", settings)
+    now, shop = order.again(), order.shop_status()
+    if shop not in (None, *ENDED) and now.status in OPEN and not has_shipped(now, shop):
+        queue_mail(now, "received")

@@ -76,7 +76,7 @@ def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:
     """Closes the alert of a status word when no order with it has the exception `unknown_status`."""
     unseen = sa.select(_ORDERS.id).where(
         _ORDERS.exception.is_not(None),
-        _ORDERS.exception.contains(OrderException.STATUS.value),
+        _ORDERS.exception.contains(OrderException.STATUS),
         _ORDERS.status_word == word,
     )
     if word is not None and connection.execute(unseen.limit(1)).first() is None:

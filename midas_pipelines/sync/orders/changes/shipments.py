@@ -14,16 +14,15 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.shipment_tables import order_shipment_lines, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.bulk import update_rows
-from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.refusals import set_aside
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.close import raise_conflict
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.carriers import bare_number
-from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order, set_exceptions
+from midas_pipelines.sync.orders.model.lines import OrderException
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
-from midas_pipelines.sync.orders.stock.units import left_to_ship, order_lines
+from midas_pipelines.sync.orders.stock.units import left_to_ship
 
 _SHIPMENTS = order_shipments.c
 _HELD = order_shipment_lines.c
@@ -56,7 +55,6 @@ def record_shipment(
         database: the shop's.
         order_row: our row of the order.
         parcel: as `carriers.tracking` makes it.
-        order_context: writes the order log, queues the customer mail.
         units: by line number; None for everything left to ship.
 
     Raises:
@@ -64,23 +62,17 @@ def record_shipment(
             with other units.
     """
     with database.writing() as connection:
-        order = lock_order(connection, order_row)
-        return ship_locked(connection, order, parcel, order_context, units=units, source="operator")
+        order = lock_order(connection, order_row, order_context)
+        return ship_locked(order, parcel, units=units, source="operator")
 
 
 def ship_locked(
-    connection: sa.Connection,
-    order: sa.Row[Any],
-    parcel: Tracking,
-    order_context: OrderContext,
-    *,
-    units: Mapping[int, int] | None = None,
-    source: str,
+    order: StoredOrder, parcel: Tracking, *, units: Mapping[int, int] | None = None, source: str
 ) -> Shipped:
     """Like `record_shipment`, within a transaction that holds the order; `source` is operator or gateway."""
-    count_late_shipments(connection, order, order_context)
-    lines = order_lines(connection, order.id)
-    known = _find_shipment(connection, order, parcel.number)
+    count_late_shipments(order)
+    lines = order.lines()
+    known = _find_shipment(order, parcel.number)
     if known is not None:
         held = {line.line: (known.contents or {}).get(str(line.order_item_id), 0) for line in lines}
         if units is not None and dict(units) != {line: count for line, count in held.items() if count}:
@@ -89,10 +81,10 @@ def ship_locked(
                 "record what else ships as another shipment."
             )
         return Shipped(new=False, complete=not any(left_to_ship(line) or line.backordered for line in lines))
-    _require_shippable(connection, order)
+    _require_shippable(order)
     wanted = _checked(order, lines, units)
-    shipment_id, label = _insert(connection, order, parcel, source), f"{parcel.carrier} {parcel.number}"
-    complete = _book(connection, order, shipment_id, label, lines, wanted, order_context)
+    shipment_id, label = _insert(order, parcel, source), f"{parcel.carrier} {parcel.number}"
+    complete = _book(order, shipment_id, label, lines, wanted)
     return Shipped(new=True, complete=complete, units=sum(wanted.values()))
 
 
@@ -106,7 +98,6 @@ def replace_shipment(
         order_row: our row of the order.
         number: the one on record.
         parcel: the correct data.
-        order_context: writes the order log, queues the customer mail.
 
     Returns:
         Why it is not pushed to 4Seller, in words; None when it is.
@@ -115,31 +106,31 @@ def replace_shipment(
         CannotShip: no shipment of the order has that number, or another has the new one.
     """
     with database.writing() as connection:
-        order = lock_order(connection, order_row)
-        count_late_shipments(connection, order, order_context)
-        old, name = _find_shipment(connection, order, number), order.marketplace_order_id
+        order = lock_order(connection, order_row, order_context)
+        count_late_shipments(order)
+        old, name = _find_shipment(order, number), order.marketplace_order_id
         if old is None:
             raise CannotShip(f"Order {name} has no shipment {number} on record.")
-        if _find_shipment(connection, order, parcel.number, but=old.id) is not None:
+        if _find_shipment(order, parcel.number, but=old.id) is not None:
             raise CannotShip(f"Order {name} has another shipment {parcel.number}.")
         connection.execute(sa.delete(order_shipments).where(_SHIPMENTS.id == old.id))
         kept = {column: getattr(old, column) for column in ("shipped_at", "booked_at", "contents")}
         if old.shipped_at is None:  # a date of the shop's own code that cannot be read
             del kept["shipped_at"]
-        shipment_id = _insert(connection, order, parcel, "operator", **kept)
+        shipment_id = _insert(order, parcel, "operator", **kept)
         detail = f"The shipment {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
         order_context.log(connection, name, "corrected", detail)
         due = sa.update(marketplace_orders).where(marketplace_orders.c.id == order.id)
         connection.execute(due.values(push_after=None, push_attempts=0))
         if order.status not in ENDED:
-            queue_mail(connection, order, "shipped", order_context.settings, shipment_id=shipment_id)
+            queue_mail(order, "shipped", shipment_id=shipment_id)
     return _why_not_pushed(order)
 
 
-def _why_not_pushed(order: sa.Row[Any]) -> str | None:
+def _why_not_pushed(order: StoredOrder) -> str | None:
     if order.status in ENDED:
         return f"it is not pushed to 4Seller: the order is {order.status} there"
-    if OrderException.CONFLICT.value in read_exceptions(order.exception):
+    if order.has(OrderException.CONFLICT):
         return "it is pushed to 4Seller when the conflict is resolved"
     return None
 
@@ -157,11 +148,11 @@ def count_shipments(database: Database, order_context: OrderContext) -> int:
         found = connection.scalars(waiting).all()
     for order_row in found:
         with set_aside(f"A shipment of our order {order_row}"), database.writing() as connection:
-            count_late_shipments(connection, lock_order(connection, order_row), order_context)
+            count_late_shipments(lock_order(connection, order_row, order_context))
     return len(found)
 
 
-def count_late_shipments(connection: sa.Connection, order: sa.Row[Any], order_context: OrderContext) -> None:
+def count_late_shipments(order: StoredOrder) -> None:
     """Books the unbooked shipments of a locked order, in the order in which they were recorded.
 
     One that cannot be read waits until the shop fixes its row, and the order is `refused` meanwhile.
@@ -170,86 +161,80 @@ def count_late_shipments(connection: sa.Connection, order: sa.Row[Any], order_co
     query = sa.select(*columns).where(
         _SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_(None)
     )
-    for parcel in connection.execute(query.order_by(_SHIPMENTS.id)).all():
+    for parcel in order.connection.execute(query.order_by(_SHIPMENTS.id)).all():
         try:
-            with connection.begin_nested():
-                _count_recorded(connection, order, parcel, order_context)
+            with order.connection.begin_nested():
+                _count_recorded(order, parcel)
         except CannotShip as problem:
-            _refuse(connection, order, parcel.id, str(problem), order_context)
+            _refuse(order, parcel.id, str(problem))
         except sa.exc.SQLAlchemyError:
             raise
         except Exception as unexpected:  # must not stop other orders
             why = (
                 f"The shop's shipment {parcel.id} cannot be read ({type(unexpected).__name__}): fix its rows."
             )
-            _refuse(connection, order, parcel.id, why, order_context)
+            _refuse(order, parcel.id, why)
 
 
-def _refuse(
-    connection: sa.Connection, order: sa.Row[Any], shipment_id: int, why: str, order_context: OrderContext
-) -> None:
-    connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id).values(reason=why))
-    if order_context.log_once(connection, order.marketplace_order_id, "tracking_refused", why):
-        set_exceptions(connection, order.id, add=(OrderException.REFUSED.value,))
+def _refuse(order: StoredOrder, shipment_id: int, why: str) -> None:
+    order.connection.execute(
+        sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id).values(reason=why)
+    )
+    if order.log_once("tracking_refused", why):
+        order.set_exceptions(add=(OrderException.REFUSED,))
 
 
-def _count_recorded(
-    connection: sa.Connection, order: sa.Row[Any], parcel: sa.Row[Any], order_context: OrderContext
-) -> None:
+def _count_recorded(order: StoredOrder, parcel: sa.Row[Any]) -> None:
     """Books a shipment that the shop's own code recorded; one that is on record already only gets a reason."""
-    twin = _find_shipment(connection, order, parcel.tracking_number, but=parcel.id)
+    twin = _find_shipment(order, parcel.tracking_number, but=parcel.id)
     if twin is not None:
         reason = f"The same shipment as id {twin.id}."
         values = {"booked_at": utc_now(), "pushed_at": utc_now(), "reason": reason}
-        connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == parcel.id).values(values))
+        order.connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == parcel.id).values(values))
         return
-    lines, name = order_lines(connection, order.id), order.marketplace_order_id
-    wanted, problem = _recorded_units(connection, order, parcel.id, lines)
+    lines, name = order.lines(), order.marketplace_order_id
+    wanted, problem = _recorded_units(order, parcel.id, lines)
     if order.status in ENDED:
         detail = (
             f"The shop shipped an order that is {order.status} on the marketplace: "
             "get the shipment back, or resolve it."
         )
-        if order_context.log_once(connection, name, "conflict", f"{detail} Shipment {parcel.id}."):
-            raise_conflict(connection, order, detail)
+        if order.context.log_once(order.connection, name, "conflict", f"{detail} Shipment {parcel.id}."):
+            raise_conflict(order, detail)
     if problem:
         detail = f"The shop's shipment {parcel.id} does not fit its order: {problem}."
-        order_context.log(connection, name, "shipment_exception", detail)
+        order.context.log(order.connection, name, "shipment_exception", detail)
     label = " ".join(filter(None, (parcel.carrier, parcel.tracking_number))) or "no tracking number"
-    _book(connection, order, parcel.id, label, lines, wanted, order_context)
+    _book(order, parcel.id, label, lines, wanted)
 
 
-def _find_shipment(
-    connection: sa.Connection, order: sa.Row[Any], number: str | None, *, but: int | None = None
-) -> sa.Row[Any] | None:
+def _find_shipment(order: StoredOrder, number: str | None, *, but: int | None = None) -> sa.Row[Any] | None:
     """The booked shipment of the order with this number, however it is spelled, except `but`."""
     if not number:
         return None
     booked = sa.and_(_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_not(None))
-    rows = connection.execute(sa.select(order_shipments).where(booked)).all()
+    rows = order.connection.execute(sa.select(order_shipments).where(booked)).all()
     bare = bare_number(number)
     return next(
         (row for row in rows if row.id != but and bare_number(row.tracking_number or "") == bare), None
     )
 
 
-def _require_shippable(connection: sa.Connection, order: sa.Row[Any]) -> None:
+def _require_shippable(order: StoredOrder) -> None:
     name = f"Order {order.marketplace_order_id}"
     if order.outcome != "imported":
         raise CannotShip(f"{name} is quarantined, not imported yet: `midas orders retry` it.")
     if order.local_order_id is None:
         raise CannotShip(f"{name}: the shop has deleted its order; it cannot be shipped.")
-    if OrderException.CONFLICT.value in read_exceptions(order.exception):
+    if order.has(OrderException.CONFLICT):
         raise CannotShip(f"{name} is in a conflict: resolve it first with `midas orders resolve`.")
-    shop = order_status(connection, order.local_order_id)
+    shop = order.shop_status()
     for status in (order.status, shop):
         if status in ENDED:
             raise CannotShip(f"{name} is {status}: it cannot be shipped.")
 
 
-def _insert(
-    connection: sa.Connection, order: sa.Row[Any], parcel: Tracking, source: str, **columns: Any
-) -> int:
+def _insert(order: StoredOrder, parcel: Tracking, source: str, **columns: Any) -> int:
     row = {
         "order_id": order.local_order_id,
         "carrier": parcel.carrier,
@@ -257,12 +242,12 @@ def _insert(
         "tracking_url": parcel.url,
         "source": source,
     }
-    made = connection.execute(sa.insert(order_shipments).values(row | columns).returning(_SHIPMENTS.id))
+    made = order.connection.execute(sa.insert(order_shipments).values(row | columns).returning(_SHIPMENTS.id))
     return int(made.scalar_one())
 
 
 def _checked(
-    order: sa.Row[Any], lines: Sequence[sa.Row[Any]], units: Mapping[int, int] | None
+    order: StoredOrder, lines: Sequence[sa.Row[Any]], units: Mapping[int, int] | None
 ) -> dict[int, int]:
     """The units that ship, by line number: those asked for, or all that are left. Raises CannotShip."""
     left = {line.line: left_to_ship(line) for line in lines}
@@ -282,7 +267,7 @@ def _checked(
 
 
 def _recorded_units(
-    connection: sa.Connection, order: sa.Row[Any], shipment_id: int, lines: Sequence[sa.Row[Any]]
+    order: StoredOrder, shipment_id: int, lines: Sequence[sa.Row[Any]]
 ) -> tuple[dict[int, int], str]:
     """The units that the shop's own code recorded for the shipment, at most those left; all left where it recorded none.
 
@@ -295,7 +280,7 @@ def _recorded_units(
         for line in lines
     }
     query = sa.select(_HELD.order_item_id, _HELD.quantity).where(_HELD.shipment_id == shipment_id)
-    named = {row.order_item_id: row.quantity for row in connection.execute(query)} or left
+    named = {row.order_item_id: row.quantity for row in order.connection.execute(query)} or left
     numbers = {line.order_item_id: line.line for line in lines}
     wanted = {numbers[item]: min(left[item], count) for item, count in named.items() if item in numbers}
     problems = [
@@ -308,40 +293,34 @@ def _recorded_units(
 
 
 def _book(
-    connection: sa.Connection,
-    order: sa.Row[Any],
-    shipment_id: int,
-    label: str,
-    lines: Sequence[sa.Row[Any]],
-    wanted: Mapping[int, int],
-    order_context: OrderContext,
+    order: StoredOrder, shipment_id: int, label: str, lines: Sequence[sa.Row[Any]], wanted: Mapping[int, int]
 ) -> bool:
     """Books a shipment's units on the order's lines, and updates the shop's order; True when everything has shipped."""
     booked = [line for line in lines if wanted.get(line.line)]
     shipped = [{"id": line.id, "shipped": line.shipped + wanted[line.line]} for line in booked]
-    update_rows(connection, marketplace_order_lines, shipped)
+    update_rows(order.connection, marketplace_order_lines, shipped)
     contents = {str(line.order_item_id): wanted[line.line] for line in booked}
     counted = sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id)
-    connection.execute(counted.values(booked_at=utc_now(), contents=contents, reason=None))
+    order.connection.execute(counted.values(booked_at=utc_now(), contents=contents, reason=None))
     complete = all(left_to_ship(line) <= wanted.get(line.line, 0) and not line.backordered for line in lines)
-    _move(connection, order, complete=complete)
+    _move(order, complete=complete)
     inside = ", ".join(
         f"{wanted[line.line]} of {line.sku or line.title} (line {line.line})" for line in booked
     )
     # Not the status itself, which is logged when 4Seller has it: `statuses_gone_back` compares the two.
     step = "all_shipped" if complete else "partly_shipped"
     detail = f"Shipment, {label}: {inside or 'no units'}."
-    order_context.log(connection, order.marketplace_order_id, step, detail)
+    order.log(step, detail)
     if booked and order.status not in ENDED:
-        queue_mail(connection, order, "shipped", order_context.settings, shipment_id=shipment_id)
+        queue_mail(order, "shipped", shipment_id=shipment_id)
     return complete
 
 
-def _move(connection: sa.Connection, order: sa.Row[Any], *, complete: bool) -> None:
+def _move(order: StoredOrder, *, complete: bool) -> None:
     """Updates the shop's order from its shipments, whatever its status was; the trigger on it marks it to be pushed."""
-    current = order_status(connection, order.local_order_id)
+    current = order.shop_status()
     if order.status in ENDED or current is None or current in (*SHIPPED_STATES, *ENDED):
         return
     wanted = "shipped" if complete else "processing"
     if complete or current == "pending":
-        set_order_status(connection, order.local_order_id, status=wanted, notes="A shipment was recorded")
+        order.move(wanted, "A shipment was recorded")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,6 +16,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.schema.shipment_tables import customer_mails
 from midas_pipelines.storefront.bulk import insert_new
 from midas_pipelines.storefront.schema import orders
+from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.model.state_machine import OPEN
 
@@ -72,7 +72,6 @@ def queue_received(
     """Queues a confirmation for each new order whose customer gets one.
 
     Args:
-        connection: the transaction that imports them.
         imported: our row ids, with the sales.
         settings: of customer mail; None for none.
     """
@@ -85,26 +84,17 @@ def queue_received(
     insert_new(connection, customer_mails, due, key="order_id")
 
 
-def queue_mail(
-    connection: sa.Connection,
-    order: sa.Row[Any],
-    kind: str,
-    settings: Settings | None,
-    *,
-    shipment_id: int | None = None,
-) -> None:
+def queue_mail(order: StoredOrder, kind: str, *, shipment_id: int | None = None) -> None:
     """Queues one message, unless it was queued before.
 
     Args:
-        connection: the transaction of the change that it reports.
-        order: our row, with `id`, `local_order_id`, `sales_channel` and `placed_at`.
         kind: received, shipped or cancelled.
-        settings: of customer mail; None for none.
         shipment_id: the shipment that it is about; a message that waits without one is about it from now on.
     """
+    settings = order.context.settings
     if settings is None or settings.smtp_url is None:
         return
-    address = connection.scalar(
+    address = order.connection.scalar(
         sa.select(orders.c.shipping_address).where(orders.c.id == order.local_order_id)
     )
     email = address.get("email") if isinstance(address, dict) else None
@@ -114,6 +104,6 @@ def queue_mail(
     if shipment_id is not None:
         general = sa.and_(_MAILS.order_id == order.id, _MAILS.kind == kind, _MAILS.shipment_id.is_(None))
         waiting = sa.update(customer_mails).where(general, _MAILS.state == "waiting")
-        if connection.execute(waiting.values(shipment_id=shipment_id)).rowcount:
+        if order.connection.execute(waiting.values(shipment_id=shipment_id)).rowcount:
             return
-    insert_new(connection, customer_mails, [row], key="order_id")
+    insert_new(order.connection, customer_mails, [row], key="order_id")

@@ -21,14 +21,13 @@ from midas_pipelines.store.schema.shipment_tables import customer_mails, order_s
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.backoff import Backoff
 from midas_pipelines.storefront.currencies import MINOR_UNITS
-from midas_pipelines.storefront.orders import order_status
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.customer_mail.queue import wants_mail
 from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tracking
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.state_machine import ENDED
-from midas_pipelines.sync.orders.stock.units import has_shipped, left_to_ship, order_lines
+from midas_pipelines.sync.orders.stock.units import has_shipped, left_to_ship
 
 LEASE_SECONDS = 300
 RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)
@@ -110,9 +109,10 @@ def _send(
 
 def _write(database: Database, settings: Settings, mail: sa.Row[Any]) -> CustomerMail:
     with database.reading() as connection:
-        order = connection.execute(sa.select(marketplace_orders).where(_ORDERS.id == mail.order_id)).one()
-        facts = mail_context(connection, mail, order, settings.mail_shop_name)
-        shop = order_status(connection, order.local_order_id)
+        row = connection.execute(sa.select(marketplace_orders).where(_ORDERS.id == mail.order_id)).one()
+        order = StoredOrder(connection, row)
+        facts = mail_context(order, mail, settings.mail_shop_name)
+        shop = order.shop_status()
     email = facts["customer"]["email"]
     if not wants_mail(settings, mail.kind, order.sales_channel, email, order.placed_at):
         raise NotWanted("The mail settings, the address or the order's age exclude it now.")
@@ -172,7 +172,6 @@ def put_back(connection: sa.Connection, *, given_up: bool, order_row: int | None
     """Makes waiting messages due now, with three more days; returns how many.
 
     Args:
-        connection: a writing transaction.
         given_up: also those that were given up, some of which may have been sent.
         order_row: our row of the only order meant; None for all.
     """
@@ -212,24 +211,15 @@ AN_ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
 """Text that no real name contains: it would make the shop send somebody's advertising."""
 
 
-def mail_context(
-    connection: sa.Connection, mail: sa.Row[Any], order: sa.Row[Any], shop_name: str
-) -> dict[str, Any]:
-    """The variables of a template.
-
-    Args:
-        connection: to the shop's database.
-        mail: the message's row.
-        order: our row of its order.
-        shop_name: the shop's name.
-    """
+def mail_context(order: StoredOrder, mail: sa.Row[Any], shop_name: str) -> dict[str, Any]:
+    """The variables of a template, for a row of `customer_mails`."""
     columns = (orders.c.order_number, orders.c.status, orders.c.shipping_address)
-    shop = connection.execute(sa.select(*columns).where(orders.c.id == order.local_order_id)).first()
+    shop = order.connection.execute(sa.select(*columns).where(orders.c.id == order.local_order_id)).first()
     address = shop.shipping_address if shop and isinstance(shop.shipping_address, dict) else {}
     name = _plain(str(address.get("name") or ""), LONGEST_NAME)
     channel = order.sales_channel or ""
-    shipped = has_shipped(connection, order, shop.status if shop else None)
-    shipment, units = _shipment(connection, mail, order)
+    shipped = has_shipped(order, shop.status if shop else None)
+    shipment, units = _shipment(order, mail)
     return {
         "shop": {"name": shop_name},
         "customer": {"name": "" if AN_ADDRESS.search(name) else name, "email": address.get("email") or ""},
@@ -254,24 +244,22 @@ def mail_context(
                 "backordered": line.backordered,
                 "total": line.price * line.quantity,
             }
-            for line in order_lines(connection, order.id)
+            for line in order.lines()
             if line.quantity > 0 and (not units or str(line.order_item_id) in units)
         ],
         "shipment": shipment,
     }
 
 
-def _shipment(
-    connection: sa.Connection, mail: sa.Row[Any], order: sa.Row[Any]
-) -> tuple[dict[str, Any], dict[str, int]]:
+def _shipment(order: StoredOrder, mail: sa.Row[Any]) -> tuple[dict[str, Any], dict[str, int]]:
     """The shipment that the message is about, and its units by the shop's order line; both empty without one."""
     table = order_shipments.c
     booked = sa.and_(table.order_id == order.local_order_id, table.booked_at.is_not(None))
-    found = connection.execute(sa.select(order_shipments).where(booked).order_by(table.id)).all()
+    found = order.connection.execute(sa.select(order_shipments).where(booked).order_by(table.id)).all()
     shipment = next((row for row in found if row.id == mail.shipment_id), None)
     if shipment is None:
         return {"carrier": None, "number": None, "url": None, "first": True, "complete": True}, {}
-    left = any(left_to_ship(line) or line.backordered for line in order_lines(connection, order.id))
+    left = any(left_to_ship(line) or line.backordered for line in order.lines())
     known: dict[str, Any] = {"first": shipment is found[0], "complete": shipment is found[-1] and not left}
     try:
         label, _ = recorded_tracking(shipment)

@@ -212,8 +212,7 @@ def _known(context: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime | 
     table = marketplace_orders.c
     ids = {sale.order_id for sale in sales}
     query = sa.select(table.marketplace_order_id, table.source_updated_at).where(
-        table.marketplace_order_id.in_(ids),
-        table.outcome == "imported",
+        table.marketplace_order_id.in_(ids), table.outcome == "imported"
     )
     with context.database.reading() as connection:
         return {row.marketplace_order_id: row.source_updated_at for row in connection.execute(query)}

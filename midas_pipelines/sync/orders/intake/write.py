@@ -49,7 +49,7 @@ from midas_pipelines.sync.orders.model.lines import (
     reference,
     sale_exceptions,
 )
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_rows
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock.backorders import (
     allocate_backorder,
@@ -192,7 +192,7 @@ def _follow_and_serve(
     moved = 0
     for row in held.rows:
         if row.id in batch.behind:
-            moved += apply_update(connection, row, batch.behind[row.id], order_context)
+            moved += apply_update(StoredOrder(connection, row, order_context), batch.behind[row.id])
     if moved:
         allocate_backorder(connection, held.waiting, order_context)  # stock that a cancellation just released
     return moved

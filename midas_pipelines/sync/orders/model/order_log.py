@@ -6,7 +6,8 @@ Locks are taken in the same order always, to avoid deadlocks: the shop's order, 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,13 +20,15 @@ from midas_pipelines.store.schema.tables import (
     marketplace_orders,
     order_processing_logs,
 )
-from midas_pipelines.storefront.orders import lock_orders
+from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
 from midas_pipelines.storefront.row_locks import lock
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.model.lines import exception_text, read_exceptions
 from midas_pipelines.sync.orders.model.rows import log_row
 
 NO_VAULT = Vault(KeyRing(list))
 """The vault of those who seal nothing: it has no key."""
+_ORDERS = marketplace_orders.c
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,78 @@ class OrderContext:
         return True
 
 
-def set_order(connection: sa.Connection, order_row: int, **values: Any) -> None:
-    """Writes columns of our row of an order."""
-    connection.execute(
-        sa.update(marketplace_orders).where(marketplace_orders.c.id == order_row).values(values)
-    )
+@dataclass(frozen=True, slots=True)
+class StoredOrder:
+    """One order within a transaction, which holds its rows where it writes: the columns of our row, as read, are attributes."""
+
+    connection: sa.Connection
+    row: sa.Row[Any]
+    context: OrderContext = OrderContext()
+
+    def __getattr__(self, column: str) -> Any:
+        """A column of our row."""
+        return getattr(self.row, column)
+
+    def again(self) -> StoredOrder:
+        """The order with our row as it is now."""
+        query = sa.select(marketplace_orders).where(_ORDERS.id == self.id)
+        return replace(self, row=self.connection.execute(query).one())
+
+    def set(self, **values: Any) -> None:
+        """Writes columns of our row."""
+        self.connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == self.id).values(values))
+
+    def log(self, step: str, detail: str) -> None:
+        """Adds one step to the order log."""
+        self.context.log(self.connection, self.marketplace_order_id, step, detail)
+
+    def log_once(self, step: str, detail: str) -> bool:
+        """Adds the step unless the order log has the same text; True when it was new."""
+        return self.context.log_once(self.connection, self.marketplace_order_id, step, detail)
+
+    def has(self, exception: str) -> bool:
+        """Whether our row, as read, has the exception."""
+        return exception in read_exceptions(self.exception)
+
+    def set_exceptions(self, *, add: Collection[str] = (), drop: Collection[str] = ()) -> None:
+        """Adds and removes exceptions."""
+        set_exceptions(self.connection, self.id, add=add, drop=drop)
+
+    def lines(self) -> Sequence[sa.Row[Any]]:
+        """Our rows of its lines, by number."""
+        lines = marketplace_order_lines.c
+        query = sa.select(marketplace_order_lines).where(lines.order_id == self.id)
+        return self.connection.execute(query.order_by(lines.line)).all()
+
+    def shop_status(self) -> str | None:
+        """The status of the shop's order; None when the shop has deleted it."""
+        return order_status(self.connection, self.local_order_id)
+
+    def move(self, status: str, notes: str, payment_status: str | None = None) -> None:
+        """Sets the status of the shop's order; the trigger on it marks ours to be pushed.
+
+        Args:
+            status: the shop's word.
+            notes: for the shop's status history.
+            payment_status: the shop's word; None leaves it.
+        """
+        paid = {} if payment_status is None else {"payment_status": payment_status}
+        set_order_status(self.connection, self.local_order_id, status=status, notes=notes, **paid)
+
+    def mark_for_push(self, since: datetime | utc_now | None) -> None:
+        """Has the status of the shop's order pushed, as of `since`; None when there is nothing to push."""
+        self.set(shop_status_since=since, push_after=None, push_attempts=0)
+
+
+def set_exceptions(
+    connection: sa.Connection, order_row: int, *, add: Collection[str] = (), drop: Collection[str] = ()
+) -> None:
+    """Adds and removes exceptions of an order whose row the caller holds."""
+    mine = _ORDERS.id == order_row
+    current = read_exceptions(connection.scalar(sa.select(_ORDERS.exception).where(mine)))
+    wanted = (current | set(add)) - set(drop)
+    if wanted != current:
+        connection.execute(sa.update(marketplace_orders).where(mine).values(exception=exception_text(wanted)))
 
 
 def set_line(connection: sa.Connection, line_row: int, **values: Any) -> None:
@@ -70,24 +140,18 @@ def set_line(connection: sa.Connection, line_row: int, **values: Any) -> None:
     connection.execute(sa.update(marketplace_order_lines).where(mine).values(values))
 
 
-def set_exceptions(
-    connection: sa.Connection, order_row: int, *, add: tuple[str, ...] = (), drop: tuple[str, ...] = ()
-) -> None:
-    """Adds and removes exceptions of an order; the caller holds the row."""
-    table = marketplace_orders.c
-    current = read_exceptions(connection.scalar(sa.select(table.exception).where(table.id == order_row)))
-    wanted = (current | set(add)) - set(drop)
-    if wanted != current:
-        set_order(connection, order_row, exception=exception_text(wanted))
+def lock_order(
+    connection: sa.Connection, order_row: int, order_context: OrderContext | None = None
+) -> StoredOrder:
+    """Locks an order's row, ours and the shop's, until the transaction ends.
 
-
-_ORDERS = marketplace_orders.c
-
-
-def lock_order(connection: sa.Connection, order_row: int) -> sa.Row[Any]:
-    """Locks an order's row, ours and the shop's, until the transaction ends; returns ours."""
+    Args:
+        connection: a writing transaction.
+        order_row: our row of the order.
+        order_context: for its order log; None for one without a run.
+    """
     (row,) = lock_rows(connection, [order_row])
-    return row
+    return StoredOrder(connection, row, order_context or OrderContext())
 
 
 def lock_rows(connection: sa.Connection, order_rows: Collection[int]) -> Sequence[sa.Row[Any]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -32,9 +32,9 @@ from midas_pipelines.sync.orders.model.state_machine import (
 
 @dataclass(frozen=True, slots=True)
 class ShipmentToPush:
-    """A shipment that 4Seller does not know yet; `remark` says why its number looks wrong."""
+    """A shipment that 4Seller does not know yet: its row as read; `remark` says why its number looks wrong."""
 
-    shipment_id: int
+    row: Any
     tracking: Tracking
     remark: str | None = None
 
@@ -149,8 +149,7 @@ class PendingUpdate:
     resolution: str | None = None  # what a person decided about its last conflict
     flagged: bool = False  # it was refused before
     shipments: tuple[ShipmentToPush, ...] = ()
-    invalid: tuple[tuple[int, str], ...] = ()  # shipments with an invalid number, and why
-    rows: Mapping[int, sa.Row[Any]] = field(default_factory=dict)  # of all these shipments, as read
+    invalid: tuple[tuple[sa.Row[Any], str], ...] = ()  # shipments with an invalid number, and why
 
     @property
     def open(self) -> bool:
@@ -189,7 +188,7 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
     accounted = sa.and_(
         _LINES.order_id == _ORDERS.id, _LINES.allocated - _LINES.released + _LINES.returned > 0
     )
-    flagged = _ORDERS.exception.contains(OrderException.REFUSED.value)
+    flagged = _ORDERS.exception.contains(OrderException.REFUSED)
     query = (
         sa.select(
             _ORDERS.id,
@@ -209,7 +208,7 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
         .order_by(_ORDERS.id)
         .limit(context.settings.status_batch)
     )
-    in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(OrderException.CONFLICT.value)
+    in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(OrderException.CONFLICT)
     query = query.where(~in_conflict)  # a person has to resolve it first
     if only is None:
         query = query.where(_is_due(_ORDERS.push_after, _ORDERS.push_attempts))
@@ -228,14 +227,14 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
 
 def _as_update(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> PendingUpdate:
     valid: list[ShipmentToPush] = []
-    invalid: list[tuple[int, str]] = []
+    invalid: list[tuple[sa.Row[Any], str]] = []
     for one in rows if row.status not in ENDED else ():
         try:
             shipment, remark = recorded_tracking(one)
         except BadTracking as bad:
-            invalid.append((one.id, str(bad)))
+            invalid.append((one, str(bad)))
         else:
-            valid.append(ShipmentToPush(one.id, shipment, remark))
+            valid.append(ShipmentToPush(one, shipment, remark))
     return PendingUpdate(
         row.id,
         row.marketplace_order_id,
@@ -246,8 +245,7 @@ def _as_update(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> PendingUpdate:
         bool(row.known),
         bool(row.paid_back),
         row.resolution,
-        OrderException.REFUSED.value in read_exceptions(row.exception),
+        OrderException.REFUSED in read_exceptions(row.exception),
         tuple(valid),
         tuple(invalid),
-        {one.id: one for one in rows},
     )

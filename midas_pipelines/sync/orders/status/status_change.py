@@ -15,13 +15,12 @@ from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.schema.tables import marketplace_orders
-from midas_pipelines.storefront.orders import order_status, set_order_status
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.shipments import ship_locked
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.model.state_machine import TABLE, StatusDecision, decide, local_status
 from midas_pipelines.sync.orders.status.outbound import PendingUpdate, StatusUpdate, shown, why_not_pushed
 from midas_pipelines.sync.orders.status.recording import record_pushed
@@ -91,36 +90,34 @@ def _move(
     """Updates the shop's order, shipment and status in one transaction; the trigger on it marks it to be pushed."""
     order_context = OrderContext(context.run_id, settings=context.settings)
     with context.database.writing() as connection:
-        row = lock_order(connection, order_row)
+        order = lock_order(connection, order_row, order_context)
         if parcel is not None:
-            shipped = ship_locked(connection, row, parcel, order_context, units=units, source="gateway")
+            shipped = ship_locked(order, parcel, units=units, source="gateway")
             if units is not None and goal is not None and not shipped.complete:
                 raise IllegalMove(
                     f"After this shipment there is more to ship, so the order is not {goal.value}: omit the status."
                 )
         if goal is not None:
-            _set(connection, row, goal)
+            _set(order, goal)
 
 
-def _set(connection: sa.Connection, row: sa.Row[Any], goal: OrderStatus) -> None:
-    if OrderException.CONFLICT.value in read_exceptions(row.exception):
+def _set(order: StoredOrder, goal: OrderStatus) -> None:
+    if order.has(OrderException.CONFLICT):
         raise IllegalMove(IN_CONFLICT)
-    now = order_status(connection, row.local_order_id)
+    now = order.shop_status()
     if now is None:
         raise IllegalMove("The shop has deleted its order: its status cannot be set.")
     current = OrderStatus(now) if now in list(OrderStatus) else OrderStatus.PENDING
     step = TABLE[current, goal]
     if step in (StatusDecision.PUSH, StatusDecision.CONFLICT):
         raise IllegalMove(f"The order is {current.value}; no step leads from there to {goal.value}.")
-    shipped = has_shipped(connection, row, now)
-    channel, wanted = OrderStatus(row.status), local_status(goal)
+    shipped = has_shipped(order, now)
+    channel, wanted = OrderStatus(order.status), local_status(goal)
     decision = decide(wanted, channel, shipped=shipped, in_time=False)
     if against := why_not_pushed(decision, wanted, channel):
         raise IllegalMove(f"The order cannot be {goal.value}: {against}.")
     if step is StatusDecision.FOLLOW:
-        set_order_status(
-            connection, row.local_order_id, status=local_status(goal), notes="Through the gateway"
-        )
+        order.move(local_status(goal), "Through the gateway")
 
 
 async def _refund(context: SyncContext, row: sa.Row[Any]) -> StatusChanged:
@@ -162,7 +159,7 @@ def _result(context: SyncContext, row: sa.Row[Any], problem: str | None) -> Stat
     )
     with context.database.reading() as connection:
         now = connection.execute(query).one()
-    if OrderException.CONFLICT.value in read_exceptions(now.exception):
+    if OrderException.CONFLICT in read_exceptions(now.exception):
         problem = IN_CONFLICT
     pushed = now.shop_status_since is None and problem is None
     reason = None if pushed else problem or "4Seller did not accept it; see the order log."

@@ -137,10 +137,10 @@ async def _push_order(
     slots: asyncio.Semaphore,
     report: StatusSyncReport,
 ) -> None:
-    for shipment_id, why in order.invalid:
+    for shipment, why in order.invalid:
         report.refused += 1
         report.note(order, why, problem=True)
-        await asyncio.to_thread(record_bad_shipment, context, order, shipment_id, why)
+        await asyncio.to_thread(record_bad_shipment, context, order, shipment, why)
     against = _objection(order) if order.moved else None
     conflict = against is not None and order.decision is StatusDecision.CONFLICT
     through = True
@@ -255,5 +255,5 @@ async def _record_bad_shipment(
 ) -> None:
     report.note(order, why, problem=True)
     await asyncio.to_thread(
-        record_bad_shipment, context, order, shipment.shipment_id, why, wait=wait, untaken=untaken
+        record_bad_shipment, context, order, shipment.row, why, wait=wait, untaken=untaken
     )

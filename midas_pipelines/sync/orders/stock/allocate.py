@@ -13,13 +13,13 @@ from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.sync.orders.model.lines import CHANNEL, Short, backordered_only, reference
-from midas_pipelines.sync.orders.model.order_log import OrderContext, set_line
+from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
 from midas_pipelines.sync.orders.stock.backorders import (
     clear_oversold_alert,
     mark_backordered,
     raise_oversold_alert,
 )
-from midas_pipelines.sync.orders.stock.units import accounted, away, on_shelf, order_lines, units_shipped
+from midas_pipelines.sync.orders.stock.units import accounted, away, on_shelf, units_shipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +38,11 @@ class Allocated:
 
 
 def allocate_units(
-    connection: sa.Connection,
-    order: sa.Row[Any],
-    line: sa.Row[Any],
-    item: ItemKey,
-    *,
-    missing: int,
-    gone: int,
-    source: str = CHANNEL,
+    order: StoredOrder, line: sa.Row[Any], item: ItemKey, *, missing: int, gone: int, source: str = CHANNEL
 ) -> Allocated:
     """Allocates stock to a line and alerts staff to a shortage; does not write the order log.
 
     Args:
-        connection: holds the order's rows, and the stock of the item.
-        order: our row of the order.
         line: our row of the line.
         item: what it sold.
         missing: units to take.
@@ -61,7 +52,7 @@ def allocate_units(
     """
     order_id = order.marketplace_order_id
     name = reference(order_id, line.line, line.allocated)
-    took = -move_stock(connection, [StockMove(item, -missing, source, "sale", name)])[0]
+    took = -move_stock(order.connection, [StockMove(item, -missing, source, "sale", name)])[0]
     uncounted = min(missing - took, max(0, gone - took))
     if uncounted:
         moves = [
@@ -70,123 +61,90 @@ def allocate_units(
                 item, -uncounted, source, "sale", reference(order_id, line.line, line.allocated + took)
             ),
         ]
-        uncounted = -move_stock(connection, moves)[1]
+        uncounted = -move_stock(order.connection, moves)[1]
     backordered = line.backordered + missing - took - uncounted
     values = {
         "allocated": line.allocated + took + uncounted,
         "backordered": backordered,
         "exception": backordered_only(line.exception, backordered),
     }
-    set_line(connection, line.id, **values)
+    set_line(order.connection, line.id, **values)
     if backordered > line.backordered:
         named = line.sku or f"Product {item[0]}"
-        raise_oversold_alert(connection, [Short(item, named, order_id, backordered)])
+        raise_oversold_alert(order.connection, [Short(item, named, order_id, backordered)])
     return Allocated(took, uncounted, backordered)
 
 
-def allocate_again(
-    connection: sa.Connection,
-    order: sa.Row[Any],
-    order_context: OrderContext,
-    shop: str | None,
-    *,
-    whole: bool,
-) -> int:
+def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
     """Allocates again the units that were released although they shipped, or are to ship; returns how many.
 
     Args:
-        connection: holds the order's rows.
-        order: our row.
-        order_context: writes the order log.
         shop: the status of the shop's order.
         whole: whether to allocate all units sold; else only those that shipped.
     """
-    again, shipped_units = 0, units_shipped(connection, order, shop)
-    for line in order_lines(connection, order.id):
+    again, shipped_units = 0, units_shipped(order, shop)
+    for line in order.lines():
         wanted = line.quantity if whole else shipped_units[line.line]
         missing = wanted - accounted(line) - line.backordered
         if line.product_id is not None and missing > 0:
             gone = max(0, shipped_units[line.line] - accounted(line))
             item = (line.product_id, line.variant_id)
-            got = allocate_units(connection, order, line, item, missing=missing, gone=gone)
+            got = allocate_units(order, line, item, missing=missing, gone=gone)
             again += got.from_shelf + got.uncounted
             detail = f"Line {line.line}, {line.sku}, again: {got}"
-            order_context.log(connection, order.marketplace_order_id, "deducted", detail)
-    mark_backordered(connection, order.id)
+            order.log("deducted", detail)
+    mark_backordered(order.connection, order.id)
     return again
 
 
 _LINES = marketplace_order_lines.c
 
 
-def release_units(
-    connection: sa.Connection,
-    order: sa.Row[Any],
-    cause: str,
-    order_context: OrderContext,
-    *,
-    all_shipped: bool = False,
-) -> int:
+def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) -> int:
     """Releases the units of an order that have not shipped, and drops its backorders. Idempotent.
 
     Args:
-        connection: holds the order's row.
-        order: our row.
         cause: `cancelled` or `refunded`; the ledger's word for it.
-        order_context: writes the order log.
         all_shipped: whether everything has shipped, with or without a shipment on record.
 
     Returns:
         The units released.
     """
-    lines = order_lines(connection, order.id)
+    lines = order.lines()
     units = {line.line: on_shelf(line, all_shipped=all_shipped) for line in lines}
-    given = _give_back(connection, order, lines, units, cause, order_context, source=CHANNEL)
-    _clear_backorders(connection, order.id, lines)
+    given = _give_back(order, lines, units, cause, source=CHANNEL)
+    _clear_backorders(order.connection, order.id, lines)
     return given
 
 
 def restock_units(
-    connection: sa.Connection,
-    order: sa.Row[Any],
-    cause: str,
-    order_context: OrderContext,
-    *,
-    units: Mapping[int, int] | None = None,
-    all_shipped: bool = False,
+    order: StoredOrder, cause: str, *, units: Mapping[int, int] | None = None, all_shipped: bool = False
 ) -> int:
     """Restocks returned goods: never more than were shipped and not returned yet.
 
     Args:
-        connection: holds the order's row.
-        order: our row.
         cause: `returned` or `cancelled`; the ledger's word for it.
-        order_context: writes the order log.
         units: the most by line number; None for all that shipped.
         all_shipped: whether everything has shipped, with or without a shipment on record.
 
     Returns:
         The units restocked.
     """
-    lines = order_lines(connection, order.id)
+    lines = order.lines()
     away_units = {line.line: away(line, all_shipped=all_shipped) for line in lines}
     wanted = (
         away_units
         if units is None
         else {number: min(away_units.get(number, 0), units[number]) for number in units}
     )
-    return _give_back(
-        connection, order, lines, wanted, cause, order_context, source="operator", had_shipped=True
-    )
+    return _give_back(order, lines, wanted, cause, source="operator", had_shipped=True)
 
 
 def _give_back(
-    connection: sa.Connection,
-    order: sa.Row[Any],
+    order: StoredOrder,
     lines: Sequence[sa.Row[Any]],
     units: Mapping[int, int],
     cause: str,
-    order_context: OrderContext,
     *,
     source: str,
     had_shipped: bool = False,
@@ -202,7 +160,7 @@ def _give_back(
         )
         for line in giving
     ]
-    moved = move_stock(connection, moves)
+    moved = move_stock(order.connection, moves)
     changes = [
         {
             "id": line.id,
@@ -211,12 +169,10 @@ def _give_back(
         }
         for line, count in zip(giving, moved, strict=True)
     ]
-    update_rows(connection, marketplace_order_lines, changes)
+    update_rows(order.connection, marketplace_order_lines, changes)
     for line, count in zip(giving, moved, strict=True):
         outcome = f"{count} back in stock" if count else "nothing restocked, the shop no longer has the item"
-        order_context.log(
-            connection, order.marketplace_order_id, "released", f"Line {line.line}, {line.sku}: {outcome}."
-        )
+        order.log("released", f"Line {line.line}, {line.sku}: {outcome}.")
     return sum(moved)
 
 

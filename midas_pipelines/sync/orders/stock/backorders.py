@@ -149,7 +149,7 @@ def mark_backordered(connection: sa.Connection, order_row: int) -> None:
     """Marks the order `oversold` while one of its lines is backordered, and only then."""
     owing = sa.select(_LINES.id).where(_LINES.order_id == order_row, _LINES.backordered > 0)
     waits = connection.execute(owing.limit(1)).first() is not None
-    word = (OrderException.OVERSOLD.value,)
+    word = (OrderException.OVERSOLD,)
     set_exceptions(connection, order_row, add=word if waits else (), drop=() if waits else word)
 
 

@@ -14,7 +14,7 @@ from midas_pipelines.store.items.hub_skus import link
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.orders import order_status, update_order_items
+from midas_pipelines.storefront.orders import update_order_items
 from midas_pipelines.storefront.refusals import set_aside
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
@@ -26,7 +26,7 @@ from midas_pipelines.sync.orders.model.lines import (
     items_named,
     read_exceptions,
 )
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_rows, set_exceptions, set_line
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows, set_line
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 from midas_pipelines.sync.orders.stock.allocate import allocate_units
 from midas_pipelines.sync.orders.stock.backorders import (
@@ -87,7 +87,6 @@ def map_line(
         order_row: our row of the order.
         number: of the line.
         item: what was sold.
-        order_context: writes the order log.
 
     Raises:
         CannotMap: the order has no such line, or it is mapped to another item.
@@ -115,7 +114,7 @@ def _map(
         waiting = orders_backordered(connection, [item])
         held = {row.id: row for row in lock_rows(connection, {order_row, *waiting})}
         allocate_backorder(connection, waiting, order_context)  # the longest wait comes first
-        return _tie(connection, held[order_row], number, item, order_context, source)
+        return _tie(StoredOrder(connection, held[order_row], order_context), number, item, source)
 
 
 def lines_naming(connection: sa.Connection, names: Collection[Named]) -> Sequence[sa.Row[Any]]:
@@ -124,8 +123,7 @@ def lines_naming(connection: sa.Connection, names: Collection[Named]) -> Sequenc
         return []
     product_ids, skus = ({name[place] for name in names if name[place]} for place in (0, 1))
     same = sa.or_(
-        any_of(connection, _LINES.sku, skus),
-        any_of(connection, _LINES.fourseller_product_id, product_ids),
+        any_of(connection, _LINES.sku, skus), any_of(connection, _LINES.fourseller_product_id, product_ids)
     )
     query = sa.select(
         _LINES.order_id, _LINES.line, _LINES.sku, _LINES.fourseller_product_id, *ORDER_OF_SERVICE
@@ -141,52 +139,45 @@ def tie_lines(
     order_context: OrderContext,
 ) -> int:
     """Maps these lines of locked orders to items that the shop has now; returns how many."""
-    by_id = {row.id: row for row in held}
+    by_id = {row.id: StoredOrder(connection, row, order_context) for row in held}
     named = items_named(connection, {(line.fourseller_product_id, line.sku) for line in lines})
     tied = 0
     for line in lines:
         item = named.get((line.fourseller_product_id, line.sku))
         if item is not None:
-            tied += _tie(connection, by_id[line.order_id], line.line, item, order_context, CHANNEL)
+            tied += _tie(by_id[line.order_id], line.line, item, CHANNEL)
     return tied
 
 
-def _tie(
-    connection: sa.Connection,
-    order: sa.Row[Any],
-    number: int,
-    item: ItemKey,
-    order_context: OrderContext,
-    source: str,
-) -> bool:
+def _tie(order: StoredOrder, number: int, item: ItemKey, source: str) -> bool:
     """Maps one line of a locked order to an item; False when it has one already."""
     query = sa.select(marketplace_order_lines).where(
         _LINES.order_id == order.id, _LINES.line == number, _LINES.product_id.is_(None), _LINES.allocated == 0
     )
-    line = connection.execute(query).first()
+    line = order.connection.execute(query).first()
     if line is None:
         return False
     sold = max(0, line.quantity)
-    shop = order_status(connection, order.local_order_id)
-    gone = min(sold, units_shipped(connection, order, shop)[line.line])
+    shop = order.shop_status()
+    gone = min(sold, units_shipped(order, shop)[line.line])
     wanted = gone if order.status in ENDED else sold
-    got = allocate_units(connection, order, line, item, missing=wanted, gone=gone, source=source)
-    mapped = exception_text(read_exceptions(line.exception) - {OrderException.UNMAPPED.value})
+    got = allocate_units(order, line, item, missing=wanted, gone=gone, source=source)
+    mapped = exception_text(read_exceptions(line.exception) - {OrderException.UNMAPPED})
     values = {
         "product_id": item[0],
         "variant_id": item[1],
         "exception": backordered_only(mapped, got.backordered),
     }
-    set_line(connection, line.id, **values)
+    set_line(order.connection, line.id, **values)
     if order.local_order_id is not None:
         tied = {"id": line.order_item_id, "product_id": item[0], "variant_id": item[1]}
-        update_order_items(connection, order.local_order_id, [tied])
+        update_order_items(order.connection, order.local_order_id, [tied])
     if source == "operator" and line.sku:
-        link(connection, line.sku, item)  # the next order with it is mapped automatically
+        link(order.connection, line.sku, item)  # the next order with it is mapped automatically
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
     named = line.sku or line.title or f"line {line.line}"
     detail = f"Line {line.line}, {named}: it is {where}; {got}"
-    order_context.log(connection, order.marketplace_order_id, "mapped", detail)
+    order.log("mapped", detail)
     if got.backordered:
         allocated, quantity = wanted - got.backordered, line.quantity
         short = explain_line(
@@ -197,11 +188,11 @@ def _tie(
             allocated=allocated,
             quantity=quantity,
         )
-        order_context.log(connection, order.marketplace_order_id, OrderException.OVERSOLD.value, short)
-    mark_backordered(connection, order.id)
+        order.log(OrderException.OVERSOLD, short)
+    mark_backordered(order.connection, order.id)
     others = sa.select(_LINES.id).where(_LINES.order_id == order.id, UNMAPPED)
-    if connection.execute(others.limit(1)).first() is None:
-        set_exceptions(connection, order.id, drop=(OrderException.UNMAPPED.value,))
+    if order.connection.execute(others.limit(1)).first() is None:
+        order.set_exceptions(drop=(OrderException.UNMAPPED,))
     return True
 
 

@@ -6,16 +6,13 @@ Of a line's quantity, `allocated` units were allocated and `released` went back 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema.shipment_tables import order_shipments
-from midas_pipelines.store.schema.tables import marketplace_order_lines
+from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
-
-_LINES = marketplace_order_lines.c
 
 
 class Line(Protocol):
@@ -69,43 +66,32 @@ def left_to_ship(line: Line) -> int:
     return on_shelf(line)
 
 
-def order_lines(connection: sa.Connection, order_row: int) -> Sequence[sa.Row[Any]]:
-    """Our rows of an order's lines, by number."""
-    query = sa.select(marketplace_order_lines).where(_LINES.order_id == order_row)
-    return connection.execute(query.order_by(_LINES.line)).all()
-
-
-def shipments_on_record(connection: sa.Connection, local_id: int | None) -> bool:
+def shipments_on_record(order: StoredOrder) -> bool:
     """Whether a shipment of the shop's order is on record, booked or not."""
-    parcel = sa.select(order_shipments.c.id).where(order_shipments.c.order_id == local_id)
-    return connection.execute(parcel.limit(1)).first() is not None
+    parcel = sa.select(order_shipments.c.id).where(order_shipments.c.order_id == order.local_order_id)
+    return order.connection.execute(parcel.limit(1)).first() is not None
 
 
-def units_shipped(connection: sa.Connection, order: sa.Row[Any], shop: str | None) -> dict[int, int]:
+def units_shipped(order: StoredOrder, shop: str | None) -> dict[int, int]:
     """The shipped units by line: from the shipments, or all of them where there are none and a status says shipped."""
-    lines = order_lines(connection, order.id)
-    if (shop in SHIPPED_STATES or order.status in SHIPPED_STATES) and not shipments_on_record(
-        connection, order.local_order_id
-    ):
-        return {line.line: line.quantity for line in lines}
-    return {line.line: line.shipped for line in lines}
+    by_status = shop in SHIPPED_STATES or order.status in SHIPPED_STATES
+    everything = by_status and not shipments_on_record(order)
+    return {line.line: line.quantity if everything else line.shipped for line in order.lines()}
 
 
-def shipped_after_end(connection: sa.Connection, order: sa.Row[Any], shop: str | None) -> bool:
+def shipped_after_end(order: StoredOrder, shop: str | None) -> bool:
     """Whether more units have shipped than the order holds stock for."""
-    shipped = units_shipped(connection, order, shop)
-    return any(shipped[line.line] > accounted(line) for line in order_lines(connection, order.id))
+    shipped = units_shipped(order, shop)
+    return any(shipped[line.line] > accounted(line) for line in order.lines())
 
 
-def has_shipped(connection: sa.Connection, row: sa.Row[Any], shop: str | None) -> bool:
+def has_shipped(order: StoredOrder, shop: str | None) -> bool:
     """Whether goods have shipped, by either side's status or by a shipment on record."""
-    if shop in SHIPPED_STATES or row.status in SHIPPED_STATES:
-        return True
-    return shipments_on_record(connection, row.local_order_id)
+    return shop in SHIPPED_STATES or order.status in SHIPPED_STATES or shipments_on_record(order)
 
 
-def is_fully_shipped(connection: sa.Connection, row: sa.Row[Any], shop: str | None) -> bool:
+def is_fully_shipped(order: StoredOrder, shop: str | None) -> bool:
     """Whether everything has shipped without a shipment on record: by either side's status, or because the order has
     ended and what it still holds can only have shipped."""
-    known = shop in SHIPPED_STATES or row.status in SHIPPED_STATES or row.status in ENDED
-    return known and not shipments_on_record(connection, row.local_order_id)
+    known = shop in SHIPPED_STATES or order.status in SHIPPED_STATES or order.status in ENDED
+    return known and not shipments_on_record(order)

@@ -161,5 +161,5 @@ def _return(world: World, order_id: str, units: dict[int, int] | None) -> int:
     row = desk.order(world, order_id).id
     with world.database.writing() as connection:
         order = lock_order(connection, row)
-        whole = is_fully_shipped(connection, order, desk.shop_status(world, order_id))
-        return restock_units(connection, order, "returned", OrderContext(), units=units, all_shipped=whole)
+        whole = is_fully_shipped(order, desk.shop_status(world, order_id))
+        return restock_units(order, "returned", units=units, all_shipped=whole)

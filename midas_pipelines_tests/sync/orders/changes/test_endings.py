@@ -6,7 +6,7 @@ import pytest
 
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines_tests.shop import add_product, rows, value
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import line, order_json
@@ -31,7 +31,7 @@ def settle(world: World, order_id: str, decision: str) -> None:
     """An operator decides; nothing is back on the shelf."""
     with world.database.writing() as connection:
         order = lock_order(connection, desk.order(world, order_id).id)
-        resolve_conflict(connection, order, decision, OrderContext(), restock=False)
+        resolve_conflict(order, decision, restock=False)
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["before 4Seller knew", "after 4Seller knew"])

@@ -70,8 +70,8 @@ def sold(world: World, **fields: object) -> str:
 
 def forget(world: World, order_id: str) -> None:
     with world.database.writing() as connection:
-        row = lock_order(connection, desk.order(world, order_id).id)
-        erase_buyer(connection, row, OrderContext("an operator: midas orders erase", vault(world)))
+        context = OrderContext("an operator: midas orders erase", vault(world))
+        erase_buyer(lock_order(connection, desk.order(world, order_id).id, context))
 
 
 def receive(world: World, order_id: str, *, processed: bool = True) -> None:
@@ -356,7 +356,7 @@ def test_an_event_is_resolved_at_the_very_moment_of_forgetting(world: World, fir
         (event,) = webhooks.claim(connection, worker="w", lease_seconds=60, limit=1, orders=True)
 
     def forgotten(connection: sa.Connection) -> None:
-        erase_buyer(connection, lock_order(connection, desk.order(world, order).id), order_context(world))
+        erase_buyer(lock_order(connection, desk.order(world, order).id, order_context(world)))
 
     def settled(connection: sa.Connection) -> None:
         webhooks.finish_webhooks(connection, [FinishedWebhook(event, WebhookOutcome.APPLIED)], worker="w")

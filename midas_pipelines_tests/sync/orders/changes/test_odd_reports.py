@@ -6,7 +6,7 @@ import pytest
 
 from midas_pipelines.sandbox.state import State, now_text
 from midas_pipelines.store.orders.checks import unbalanced_orders
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines.sync.orders.retry import dismiss
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.orders import desk, paper
@@ -22,7 +22,7 @@ SPARSE = {"id": "X-1", "status": "processing", "updated_at": "2026-01-02T05:00:0
 def dismissed(world: World, order_id: str) -> None:
     """An operator has looked at the order."""
     with world.database.writing() as connection:
-        dismiss(connection, lock_order(connection, desk.order(world, order_id).id), OrderContext())
+        dismiss(lock_order(connection, desk.order(world, order_id).id))
 
 
 # states of one order that come in one batch

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from midas_pipelines.sandbox.state import now_text
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines.sync.orders.retry import CannotRetry, dismiss, retry_order
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk, paper
@@ -28,7 +28,7 @@ UNREADABLE: dict[str, tuple[Raw, str]] = {
 def dismissed(world: World, order_id: str) -> list[str]:
     """An operator has looked at the order."""
     with world.database.writing() as connection:
-        return dismiss(connection, lock_order(connection, desk.order(world, order_id).id), OrderContext())
+        return dismiss(lock_order(connection, desk.order(world, order_id).id))
 
 
 def no_more_than_99(world: World) -> None:

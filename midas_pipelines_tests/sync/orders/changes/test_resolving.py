@@ -5,7 +5,7 @@ from __future__ import annotations
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.orders.checks import unexplained_deductions
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, line, order_json
@@ -24,7 +24,7 @@ def settled(world: World, decision: str, *, restock: bool = False) -> None:
     assert "conflict" in desk.order(world, "X-1").exception
     with world.database.writing() as connection:
         order = lock_order(connection, desk.order(world, "X-1").id)
-        resolve_conflict(connection, order, decision, OrderContext(), restock=restock)
+        resolve_conflict(order, decision, restock=restock)
 
 
 def cancelled_and_open_again(world: World, quantity: int) -> None:

@@ -33,9 +33,7 @@ def test_the_calls(standing: str, goal: str | None, parcels: int, calls: list[st
         ShipmentToPush(number, Tracking(carrier="X", number=str(number))) for number in range(1, parcels + 1)
     ]
     made = status_updates(OrderStatus(standing), OrderStatus(goal) if goal else None, given)
-    assert [
-        call.status.value + (f"+{call.shipment.shipment_id}" if call.shipment else "") for call in made
-    ] == calls
+    assert [call.status.value + (f"+{call.shipment.row}" if call.shipment else "") for call in made] == calls
 
 
 @pytest.mark.parametrize("standing", list(OrderStatus))
