@@ -33,6 +33,7 @@ LOOKS = set(
     orders show
     privacy due
     privacy register
+    privacy requests
     rules explain
     rules history
     rules list

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.privacy.record import register_page
 from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks
+from midas_pipelines.sync.privacy.requests import PrivacyAnswer, answer_request, list_requests, note_sent
+from midas_pipelines.sync.privacy.search import Subject
 
 
 @click.group()
@@ -75,3 +81,103 @@ def erase_due(as_json: bool) -> None:
         print_json(vars(report))
     else:
         say(f"{report.erased} buyers erased, {report.events} old events emptied, {report.left} left.")
+
+
+class AboutPerson(Changing):
+    """A command about a person: its row in the audit log says who asked, and never about whom."""
+
+    def detail(self, ctx: click.Context) -> dict[str, Any]:
+        """Nothing of what was given."""
+        return {}
+
+
+def person_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The ways to name a person, exactly one at a time."""
+    for kind, what in (
+        ("order", "An order of the person: the marketplace's id, the order number or the shop's id."),
+        ("account", "The user name or user id at the marketplace."),
+        ("name", "The name; case and the order of first and last name do not count."),
+        ("phone", "The phone; its last nine digits are compared."),
+        ("email", "The e-mail address."),
+    ):
+        command = click.option(f"--{kind}", help=what)(command)
+    return command
+
+
+def _answer(kind: str, given: dict[str, str | None]) -> PrivacyAnswer:
+    named = [Subject(name, text) for name, text in given.items() if text is not None]
+    if len(named) != 1:
+        raise WrongInput("Name the person in one way: --email, --phone, --name, --account or --order.")
+    with shop_database() as (settings, database):
+        who = actor(settings)
+        context = SyncContext(settings, database, run_id=f"{who[:40]}: midas privacy {kind}")
+        return answer_request(context, kind, named[0], who)
+
+
+@privacy.command(cls=AboutPerson)
+@person_options
+@json_option
+def find(as_json: bool, **given: str | None) -> None:
+    """Find the orders and events of a person, though what is stored is sealed."""
+    answer = _answer("find", given)
+    if as_json:
+        print_json({**vars(answer), "done": answer.done})
+        return
+    events = f", {answer.events} events of no known order" if answer.events else ""
+    say(f"Request {answer.request}: {len(answer.orders)} orders{events}. {', '.join(answer.orders)}".rstrip())
+
+
+@privacy.command(cls=AboutPerson)
+@person_options
+def export(**given: str | None) -> None:
+    """Print the copy that Art. 15 and 20 GDPR ask for: all data of a person, with purposes, recipients and periods."""
+    print_json(_answer("export", given).export or {})
+
+
+@privacy.command("erase", cls=AboutPerson)
+@person_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def erase_person(yes: bool, as_json: bool, **given: str | None) -> None:
+    """Erase a person from every order and event; what the law keeps stays, and is named.
+
+    Exits 1 while something is left: run it again then. What has to be sent to others is shown; record it with
+    `midas privacy sent`.
+    """
+    if not yes and not as_json:
+        click.confirm("Erase this person for good? `midas privacy find` shows the orders", abort=True)
+    answer = _answer("erase", given)
+    if as_json:
+        print_json({**vars(answer), "done": answer.done})
+    else:
+        say(f"Request {answer.request}: {len(answer.erased)} orders erased, {answer.events} events emptied.")
+        for line in (*answer.held.values(), *(f"Order {order} is busy: try again." for order in answer.left)):
+            say(line)
+        for name, what in answer.notify.items():
+            say(f"Inform {name}: {what}.")
+    if not answer.done:
+        raise SystemExit(1)
+
+
+@privacy.command()
+@json_option
+def requests(as_json: bool) -> None:
+    """List requests of persons: when they came, until when they have to be answered, the proof, what was sent to whom."""
+    with shop_database() as (_, database), database.reading() as connection:
+        found = list_requests(connection)
+    if as_json:
+        print_json({"requests": found})
+    else:
+        shown = ("id", "kind", "asked_by", "received_at", "due_at", "done_at", "proof", "sent")
+        print_table("Requests", [{name: row[name] for name in shown} for row in found])
+
+
+@privacy.command(cls=AboutPerson)
+@click.argument("request_id", type=int, metavar="REQUEST")
+@click.option("--to", required=True, help="Whom you informed or answered, such as 4Seller.")
+@click.option("--what", required=True, help="What you sent, without any name.")
+def sent(request_id: int, to: str, what: str) -> None:
+    """Record that you informed someone about a request, as Art. 19 GDPR asks."""
+    with shop_database() as (settings, database), database.writing() as connection:
+        note_sent(connection, request_id, to=to, what=what, by=actor(settings))
+    say(f"Request {request_id}: sent to {to}.")

@@ -23,6 +23,8 @@ from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered,
 from midas_pipelines.store.gateway.keys import Caller, Role, find_caller, note_key_used
 
 PREFIX = "/api/marketplace"
+PERSONS = f"{PREFIX}/privacy/requests"
+"""Its answers hold personal data, so none is kept to be repeated; the same request may be sent again."""
 
 ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/healthz"): None,
@@ -39,6 +41,8 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", f"{PREFIX}/orders/{{order_id}}"): Role.VIEWER,
     ("PATCH", f"{PREFIX}/orders/{{order_id}}"): Role.OPERATOR,
     ("GET", f"{PREFIX}/audit"): Role.ADMIN,
+    ("GET", PERSONS): Role.ADMIN,
+    ("POST", PERSONS): Role.ADMIN,
 }
 """The role that each endpoint needs; None for one that needs no key."""
 
@@ -65,6 +69,8 @@ class GuardedRoute(APIRoute):
             if request.method not in CHANGES:
                 return await handler(request)
             entry = audit_entry(request, path, caller, _noted(await request.body(), model))
+            if path == PERSONS:
+                return await audited(database, entry, handler, request)
             return await audited(
                 database,
                 entry,

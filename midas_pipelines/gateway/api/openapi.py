@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from midas_pipelines.gateway.api.auth import CHANGES, PREFIX, ROLES
+from midas_pipelines.gateway.api.auth import CHANGES, PERSONS, PREFIX, ROLES
 from midas_pipelines.gateway.api.problems import MEDIA_TYPE, Problem
 from midas_pipelines.gateway.api.webhooks import Sent
 
@@ -29,6 +29,9 @@ OWN: dict[tuple[str, str], dict[int, str]] = {
         404: "No such order.",
         409: "The status transition is not allowed.",
     },
+    ("POST", PERSONS): {
+        409: "Nothing is left to compare, such as a phone without digits, or a payload key is missing."
+    },
     ("POST", f"{PREFIX}/orders"): {409: "The access to 4Seller is not set."},
     ("POST", f"{PREFIX}/sync/products"): {404: "No item has the SKU.", 409: "A setting is missing."},
     ("POST", f"{PREFIX}/sync/inventory"): {404: "No item has the SKU.", 409: "A setting is missing."},
@@ -41,7 +44,12 @@ IDEMPOTENCY_KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
 }
 CHECKED = frozenset(
-    {("GET", f"{PREFIX}/orders"), ("GET", f"{PREFIX}/orders/{{order_id}}"), ("GET", f"{PREFIX}/audit")}
+    {
+        ("GET", f"{PREFIX}/orders"),
+        ("GET", f"{PREFIX}/orders/{{order_id}}"),
+        ("GET", f"{PREFIX}/audit"),
+        ("GET", PERSONS),
+    }
 )
 
 
@@ -72,7 +80,7 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
     if ROLES[method, path] is not None:
         found |= GUARDED
         operation["security"] = [{"HTTPBearer": []}]
-    if method in ("POST", "PATCH") and not path.endswith("/webhooks"):
+    if method in ("POST", "PATCH") and path != PERSONS and not path.endswith("/webhooks"):
         operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
         found[409] = found.get(409, "The first call with this Idempotency-Key has no answer yet.")
         found[422] = "The request is not as described."

@@ -231,6 +231,14 @@ def empty_orphans(database: Database, *, days: int) -> int:
         return connection.execute(statement.values(payload=ERASED_PAYLOAD, reason=None)).rowcount
 
 
+def empty_events(connection: sa.Connection, ids: Sequence[int]) -> None:
+    """Empties these events, and quarantines those that were not processed yet: an empty one cannot be applied."""
+    mine = sa.update(marketplace_webhooks).where(table.id.in_(ids))
+    connection.execute(mine.values(payload=ERASED_PAYLOAD, reason=None))
+    ended = {"processed_at": utc_now(), "outcome": WebhookOutcome.QUARANTINED.value}
+    connection.execute(mine.where(table.processed_at.is_(None)).values(ended))
+
+
 def _about_products() -> sa.ColumnElement[bool]:
     return sa.func.coalesce(table.subject, "").startswith("product:")
 

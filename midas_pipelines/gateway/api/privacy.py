@@ -1,0 +1,97 @@
+"""`/api/marketplace/privacy/requests`: what a person asks for, such as a marketplace's notice that an account was deleted."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
+from midas_pipelines.gateway.service import service_of
+from midas_pipelines.sync.privacy.requests import answer_request, list_requests
+from midas_pipelines.sync.privacy.search import Subject
+
+router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["privacy"])
+
+SUBJECTS = ("email", "phone", "name", "account", "order")
+PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+Words = Annotated[SecretStr, Field(min_length=1, max_length=300, json_schema_extra={"pattern": PRINTABLE})]
+
+
+class AskedPrivacy(BaseModel):
+    """One request about one person, who is named in exactly one way. What names the person is neither logged nor kept."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "oneOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in SUBJECTS]
+        },
+    )
+
+    kind: Literal["find", "export", "erase"]
+    email: Words | None = None
+    phone: Words | None = None
+    name: Words | None = None
+    account: Words | None = Field(None, description="A user name or user id at the marketplace.")
+    order: Words | None = Field(
+        None, description="The marketplace's id, the order number, or the shop's own id."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> AskedPrivacy:
+        if len(self._given()) != 1:
+            raise ValueError(f"give exactly one of {', '.join(SUBJECTS)}")
+        if not re.fullmatch(PRINTABLE, self.subject.text):
+            raise ValueError("what names the person has characters that no name has")
+        return self
+
+    def _given(self) -> dict[str, SecretStr]:
+        return {name: value for name in SUBJECTS if (value := getattr(self, name)) is not None}
+
+    @property
+    def subject(self) -> Subject:
+        """The person."""
+        ((kind, text),) = self._given().items()
+        return Subject(kind, text.get_secret_value())
+
+
+class AnsweredPrivacy(BaseModel):
+    """What was found and done."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    request: int = Field(description="Its number in the list of requests.")
+    kind: str
+    due_at: datetime = Field(description="30 days after it came in.")
+    done: bool
+    orders: list[str] = Field(description="The orders of the person, by the marketplace's number.")
+    events: int = Field(description="Stored events of no known order.")
+    erased: list[str]
+    held: dict[str, str] = Field(description="Orders that the law keeps, and why.")
+    left: list[str] = Field(description="Orders that were busy: send the request again.")
+    notify: dict[str, str] = Field(description="Who got data of the person, and has to hear of the erasure.")
+    export: dict[str, Any] | None = Field(description="The copy, with purposes, recipients and periods.")
+
+
+class PrivacyRequests(BaseModel):
+    """Requests, the newest first; a person is named by a keyed digest."""
+
+    data: list[dict[str, Any]]
+
+
+@router.post("/privacy/requests", summary="Find, export or erase a person", response_model=AnsweredPrivacy)
+def post_privacy_request(request: Request, asked: AskedPrivacy) -> dict[str, Any]:
+    """Records the request with its 30 days, and does it at once. Sent again, it goes on where it was cut short."""
+    context = service_of(request).sync_context(request.state.request_id)
+    answer = answer_request(context, asked.kind, asked.subject, "a call of the gateway")
+    return {**vars(answer), "done": answer.done}
+
+
+@router.get("/privacy/requests", summary="List requests of persons", response_model=PrivacyRequests)
+def get_privacy_requests(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 50) -> dict[str, Any]:
+    """Each with its clock, its proof, and what was sent to whom."""
+    with service_of(request).database.reading() as connection:
+        return {"data": list_requests(connection, limit=limit)}
