@@ -26,6 +26,11 @@ COMMANDS = {
         "connect",
         "Match items with existing listings, before the first sync.",
     ),
+    "contract": (
+        "midas_pipelines.cli.safety.contract",
+        "contract",
+        "Try the account against the contract, and list where it differs.",
+    ),
     "db": ("midas_pipelines.cli.database", "db", "Prepare the shop's database, or show its version."),
     "diff": (
         "midas_pipelines.cli.stock.diff",

@@ -9,13 +9,14 @@ import socket
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.contract_watch import ContractWatch
 from midas_pipelines.fourseller.http.calls import FailedCall
 from midas_pipelines.fourseller.http.rate_limit import LONGEST_PAUSE
 from midas_pipelines.notify.alerts import raise_alert
@@ -24,6 +25,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.push_stop import why_stopped
 from midas_pipelines.store.items.worker_liveness import Heartbeat
 from midas_pipelines.store.operations.connection import is_connected
+from midas_pipelines.store.operations.findings import ENOUGH, compare_speed, record_findings
 from midas_pipelines.store.operations.rate_limit import SharedPace
 from midas_pipelines.store.operations.shadow import follow_shadow_mode
 from midas_pipelines.store.operations.sync_log import ErrorBook
@@ -73,6 +75,11 @@ class SyncContext:
         connected = is_connected(self.database)
         return Gate(self.settings, self.database, self.run_id, connected=connected)
 
+    @cached_property
+    def watch(self) -> ContractWatch:
+        """Compares what this context's clients are answered with the contract."""
+        return ContractWatch(self.settings.contract_sample)
+
     @asynccontextmanager
     async def channel(
         self, book: ErrorBook | None = None, *, tries_key: bool = False, waits_for_key: bool = False
@@ -112,6 +119,7 @@ class SyncContext:
                 on_failed_call=note,
                 may_write=lambda: self.heartbeat.held and not stopped,
                 guard=gate.check,
+                watch=self.watch.note,
             ) as client:
                 try:
                     yield client
@@ -124,6 +132,10 @@ class SyncContext:
         access, key = self.settings.channel(), client.key_accepted
         try:
             self.gate.flush()
+            found = [asdict(one) for one in self.watch.take()]
+            record_findings(
+                self.database, found + compare_speed(self.database, self.watch.take_seconds(ENOUGH))
+            )
             if key is False:
                 refuse_key(self.database, access)
             elif key:

@@ -21,6 +21,8 @@ LOOKS = set(
     backup verify
     conflicts list
     conflicts show
+    contract diff
+    contract list
     db current
     diff
     doctor
@@ -39,6 +41,7 @@ LOOKS = set(
     rules list
     rules simulate
     settings
+    shadow
     status
     stock low
     stock movers

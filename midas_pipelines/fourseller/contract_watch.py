@@ -1,0 +1,216 @@
+"""Compares what 4Seller answers with the contract, in production too: a sample of the bodies, and all statuses and times.
+
+Nothing personal is kept: of an order's values only what kind they are; of a product's at most their first characters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from midas_pipelines.fourseller.contract import PAGE_LIMIT, document, validator
+from midas_pipelines.fourseller.http.answers import Answer, read_json
+from midas_pipelines.fourseller.http.calls import Call
+from midas_pipelines.fourseller.status import read_status
+
+LOOKED_AT = 5
+"""Rows of a page that are looked at field by field; the whole page is validated."""
+
+MOST_FINDINGS = 500
+KNOWN_STATUSES = frozenset({403, 408})
+"""Statuses that the client knows beside those of the document."""
+
+FIELD_NAME = re.compile(r"[A-Za-z0-9_.$-]{1,60}")
+WORD = re.compile(r"[A-Za-z][A-Za-z _-]{0,39}")
+Place = tuple[str, str, str]
+"""Kind, call and place of a finding."""
+
+
+@dataclass
+class ContractFinding:
+    """One way in which 4Seller's answers differ from the contract.
+
+    `kind` is field (unknown), missing, type, word (unknown), status, paging or slower.
+    """
+
+    kind: str
+    call: str
+    place: str
+    what: str
+    example: str = ""
+    times: int = 1
+
+
+@dataclass
+class ContractWatch:
+    """Watches the answers that one client gets; `sample` is of how many bodies one is compared, 0 for none."""
+
+    sample: int
+    findings: dict[Place, ContractFinding] = field(default_factory=dict)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    """By call, the number of answers and the seconds that they took together."""
+    _bodies: dict[str, int] = field(default_factory=dict)
+
+    def note(self, call: Call, answer: Answer, seconds: float) -> None:
+        """Takes an answer; never raises for what is in it."""
+        sums = self.seconds.setdefault(call.endpoint, [0, 0.0])
+        sums[0] += 1
+        sums[1] += seconds
+        if not self.sample:
+            return
+        known = _operation(call)["responses"]
+        if answer.status < 500 and str(answer.status) not in known and answer.status not in KNOWN_STATUSES:
+            what = f"It answers {answer.status}, which the contract does not name."
+            self._add("status", call, str(answer.status), what)
+        number = self._bodies.get(call.endpoint, 0)
+        if not 200 <= answer.status < 300 or not answer.body:
+            return
+        self._bodies[call.endpoint] = number + 1
+        if number % self.sample == 0:
+            self._compare(call, answer)
+
+    def take(self) -> list[ContractFinding]:
+        """The findings since the last time."""
+        found, self.findings = list(self.findings.values()), {}
+        return found
+
+    def take_seconds(self, least: int) -> dict[str, list[float]]:
+        """The calls with at least so many answers since the last time."""
+        enough = {call: sums for call, sums in self.seconds.items() if sums[0] >= least}
+        for call in enough:
+            del self.seconds[call]
+        return enough
+
+    def _add(self, kind: str, call: Call, place: str, what: str, example: str = "") -> None:
+        key = (kind, call.endpoint, place)
+        if key in self.findings:
+            self.findings[key].times += 1
+        elif len(self.findings) < MOST_FINDINGS:
+            self.findings[key] = ContractFinding(kind, call.endpoint, place, what, example)
+
+    def _compare(self, call: Call, answer: Answer) -> None:
+        schema = _schema_of(call, answer.status)
+        try:
+            body = read_json(answer.body)
+        except ValueError:
+            self._add("type", call, "(body)", "It is not JSON.")
+            return
+        if schema is None:
+            return
+        personal = call.template.startswith("/orders")
+        for error in validator(schema).iter_errors(body):
+            value = error.instance
+            what = f"It is {kind_of(value)}, which the contract does not allow there."
+            place = _place(error.instance_path)
+            if error.message.endswith("is a required property"):
+                place, what = f"{place}.{error.message.split(' ')[0].strip(chr(34))}", "It is missing."
+                self._add("missing", call, place, what)
+            else:
+                self._add("type", call, place, what, _example(value, personal))
+        for kind, place, what, value in _fields({"$ref": f"#/components/schemas/{schema}"}, body, ""):
+            self._add(kind, call, place, what, "" if kind == "missing" else _example(value, personal))
+        if schema in ("Order", "OrderPage"):
+            self._words(call, body)
+        if schema.endswith("Page") and isinstance(body, dict):
+            for what in _paging(dict(call.query), body):
+                self._add("paging", call, what.split(" ")[0], what)
+
+    def _words(self, call: Call, body: Any) -> None:
+        rows = body.get("data") if isinstance(body, dict) and "data" in body else [body]
+        for row in rows if isinstance(rows, list) else []:
+            word = row.get("status") if isinstance(row, dict) else None
+            if isinstance(word, str) and word and not read_status(word).known:
+                shown = word if WORD.fullmatch(word) else kind_of(word)
+                self._add(
+                    "word", call, f"status: {shown}", "An order's status has a word that is not known.", shown
+                )
+
+
+def _operation(call: Call) -> dict[str, Any]:
+    found: dict[str, Any] = document()["paths"][call.template][call.method.lower()]
+    return found
+
+
+def _schema_of(call: Call, status: int) -> str | None:
+    """The name of the schema of a good answer; None where it has no body."""
+    answers = _operation(call)["responses"]
+    described = answers.get(str(status)) or answers.get("200") or {}
+    content = described.get("content", {}).get("application/json", {})
+    return str(content["schema"]["$ref"]).rsplit("/", 1)[1] if content else None
+
+
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema or "anyOf" in schema:
+        if "anyOf" in schema:
+            schema = schema["anyOf"][0]
+            continue
+        schema = document()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    return schema
+
+
+def _fields(schema: dict[str, Any], value: Any, place: str) -> Iterator[tuple[str, str, str, Any]]:
+    """Fields that the contract does not know, and those that it expects and that are not there."""
+    schema = _resolved(schema)
+    if isinstance(value, list):
+        for row in value[:LOOKED_AT]:
+            yield from _fields(schema.get("items", {}), row, f"{place}[]")
+    known = schema.get("properties")
+    if not isinstance(value, dict) or known is None:
+        return
+    for name, inner in value.items():
+        where = f"{place}.{name}".lstrip(".") if FIELD_NAME.fullmatch(name) else f"{place}.(a name)"
+        if name in known:
+            yield from _fields(known[name], inner, where)
+        else:
+            yield "field", where, f"The contract does not know this field: {kind_of(inner)}.", inner
+    for name in schema.get("x-expected", ()):
+        if value.get(name) is None:
+            yield (
+                "missing",
+                f"{place}.{name}".lstrip("."),
+                "It is missing or null, and the sync reads it.",
+                None,
+            )
+
+
+def _paging(query: dict[str, str], body: dict[str, Any]) -> Iterator[str]:
+    """What a page says of itself that is not so."""
+    rows = len(body["data"]) if isinstance(body.get("data"), list) else 0
+    limit, offset = int(query.get("limit", PAGE_LIMIT)), int(query.get("offset", 0))
+    total = body.get("total")
+    if rows > limit:
+        yield "data has more rows than were asked for."
+    if isinstance(total, int):
+        if total < offset + rows:
+            yield "total is less than the rows that there are."
+        elif rows < limit and offset + rows < total:
+            yield "data ends early: it has fewer rows than were asked for, and the total says that there are more."
+    if body.get("offset") not in (None, offset):
+        yield "offset is not the one that was asked for."
+
+
+def _place(path: Any) -> str:
+    found = "".join("[]" if isinstance(part, int) else f".{part}" for part in path)
+    return found.lstrip(".") or "(body)"
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in words that give nothing of it away."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return f"a text of {len(value)} characters"
+        case list():
+            return f"a list of {len(value)}"
+    return "an object"
+
+
+def _example(value: Any, personal: bool) -> str:
+    return kind_of(value) if personal or isinstance(value, dict | list) else str(value)[:60]
