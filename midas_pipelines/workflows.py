@@ -113,7 +113,7 @@ WORKFLOWS = (
         "daily_report",
         "Writes the capacity plan and the day's report, and sends the report to staff.",
         hour="report_hour",
-        makes=("capacity_plan", "staff_report"),
+        makes=("fourseller_contract", "shadow_report", "capacity_plan", "staff_report"),
     ),
     Workflow(
         "buyer_erasure",

@@ -103,6 +103,11 @@ COMMANDS = {
         "settings",
         "Show every setting, its value and its default.",
     ),
+    "shadow": (
+        "midas_pipelines.cli.safety.shadow",
+        "shadow",
+        "Show what shadow mode kept back, and where it differs.",
+    ),
     "status": (
         "midas_pipelines.cli.status",
         "status",

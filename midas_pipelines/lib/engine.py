@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from midas_pipelines.notify.targets import read_targets
     from midas_pipelines.store.database import Database
     from midas_pipelines.store.gateway import audit, webhooks
+    from midas_pipelines.store.items import written
     from midas_pipelines.store.items.mappings import count_dirty, shard_totals
     from midas_pipelines.store.operations import stale_work, sync_metrics
+    from midas_pipelines.store.operations.findings import read_findings
     from midas_pipelines.store.operations.page_urls import Names, item_names, order_names
     from midas_pipelines.store.operations.stale_work import StaleWork, dropped_webhooks
     from midas_pipelines.store.orders.checks import (
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.quantity_push import InventoryReport, push_inventory
     from midas_pipelines.sync.reconcile.report import ReconcileReport
     from midas_pipelines.sync.reconcile.run import reconcile
+    from midas_pipelines.sync.safety.shadow_report import compare_shadow
     from midas_pipelines.sync.snapshots.catalog import snapshot_catalog
     from midas_pipelines.sync.snapshots.consistency import differences, measure
     from midas_pipelines.sync.snapshots.files import Snapshots, Spool, place, today

@@ -23,7 +23,7 @@ GROUPED = alerts.c.subject.like("many:%")
 ENDED = "order_ended"
 RUN_FAILED, RECOVERED = "run_failed", "run_recovered"
 LOCKOUT = "lockout"
-NEWS = (ENDED, RECOVERED, LOCKOUT)
+NEWS = (ENDED, RECOVERED, LOCKOUT, "shadow_report")
 """Kinds of alerts that report an event, not a state: they are closed when they are sent."""
 
 

@@ -55,6 +55,13 @@ def _snapshots(_: dg.DagsterInstance, days: int) -> dict[str, int]:
     return {"snapshots": kept.remove_before(_days_ago(days).date())}
 
 
+def _writes(_: dg.DagsterInstance, days: int) -> dict[str, int]:
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            return {}
+        return {"writes": engine.written.delete_old_writes(database, days=days)}
+
+
 def _days_ago(days: int) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
@@ -65,14 +72,15 @@ STEPS = (
     _step("remove_old_webhooks", "webhooks applied or superseded long ago", "keep_webhooks_days", _webhooks),
     _step("remove_old_audit_rows", "old rows of the gateway's audit log", "keep_audit_days", _audit_rows),
     _step("remove_old_snapshots", "old snapshots of shop and channel", "keep_snapshots_days", _snapshots),
+    _step("remove_old_writes", "what listings showed before old writes", "keep_writes_days", _writes),
 )
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Deletes old history: runs, events, webhooks, audit rows, snapshots.",
+    description="Deletes old history: runs, events, webhooks, audit rows, snapshots, values before writes.",
 )
 def retention() -> None:
-    """Five independent steps."""
+    """Six independent steps."""
     for step in STEPS:
         step()
