@@ -44,15 +44,15 @@ def list_command(as_json: bool) -> None:
         say("Everything that was looked at keeps the contract.")
 
 
-@contract.command()
-def diff() -> None:
+@contract.command(name="diff")
+def propose_change() -> None:
     """Print the change to the contract's document that the findings propose, as an OpenAPI Overlay."""
     click.echo(yaml.safe_dump(overlay(_findings()), sort_keys=False, allow_unicode=True), nl=False)
 
 
-@contract.command(cls=Changing)
+@contract.command(name="test", cls=Changing)
 @json_option
-def test(as_json: bool) -> None:
+def try_account(as_json: bool) -> None:
     """Try the configured account: create, read, set, list, page and delete one reserved SKU; orders are only read.
 
     The first thing to run on a real account. In shadow mode only reads are tried. Exits 1 when a promise is not kept.
