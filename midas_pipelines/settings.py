@@ -291,6 +291,8 @@ class Settings(BaseSettings):
     """Days after which a backup is removed; never longer than MIDAS_ERASE_BUYERS_AFTER_DAYS."""
     drill_hour: int = Field(4, ge=0, le=23)
     """UTC hour of the daily restore drill."""
+    incident_contact: str = ""
+    """Who is called in an incident: a role with a phone number or an address; `midas compliance` asks for one."""
     key_days: int = Field(365, ge=1, le=365)
     """Days for which a new key of the gateway is valid; staff is alerted 30 days before its end."""
     gateway_host: str = "127.0.0.1"
@@ -538,8 +540,9 @@ class Settings(BaseSettings):
         return _parse_database_url(address)
 
     def is_automatic(self, workflow: str) -> bool:
-        """Whether schedules and sensors start that workflow: they are on, and it is not paused."""
-        return self.schedules and not self.is_paused(workflow)
+        """Whether schedules and sensors start that workflow: they are on, it is not paused, and what it needs is set."""
+        unset = {"backup": not self.backup_to, "restore_drill": self.backup_identity_file is None}
+        return self.schedules and not self.is_paused(workflow) and not unset.get(workflow)
 
     def is_paused(self, workflow: str) -> bool:
         """Whether that workflow is left off, be the others on or not."""

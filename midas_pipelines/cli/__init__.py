@@ -16,6 +16,11 @@ COMMANDS = {
     "alerts": ("midas_pipelines.cli.alerts", "alerts", "List staff alerts, and send those that are due."),
     "audit": ("midas_pipelines.cli.security.audit", "audit", "Show who changed what, and verify that log."),
     "backup": ("midas_pipelines.cli.security.backup", "backup", "Make, verify, restore and drill backups."),
+    "compliance": (
+        "midas_pipelines.cli.security.compliance",
+        "compliance",
+        "Compare what marketplaces and the law ask for with what runs here.",
+    ),
     "conflicts": (
         "midas_pipelines.cli.stock.conflicts",
         "conflicts",
@@ -61,6 +66,11 @@ COMMANDS = {
         "midas_pipelines.cli.dagster.instance",
         "instance",
         "Prepare Dagster's own settings and storage.",
+    ),
+    "incident": (
+        "midas_pipelines.cli.security.incident",
+        "incident",
+        "Lock everything but the import of orders, and pack evidence.",
     ),
     "items": ("midas_pipelines.cli.stock.items", "items", "List quarantined items, and retry them."),
     "keys": (

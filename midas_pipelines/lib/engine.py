@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from midas_pipelines.notify.delivery import Delivered, deliver, something_due
     from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat, report_stuck_items
     from midas_pipelines.notify.targets import read_targets
+    from midas_pipelines.recovery.backup import create_backup
+    from midas_pipelines.recovery.compliance import compliance_rows, read_facts
+    from midas_pipelines.recovery.drill import run_drill
     from midas_pipelines.store.database import Database
     from midas_pipelines.store.gateway import audit, webhooks
+    from midas_pipelines.store.gateway.keys import expiring_keys
     from midas_pipelines.store.items import written
     from midas_pipelines.store.items.mappings import count_dirty, shard_totals
     from midas_pipelines.store.operations import stale_work, sync_metrics

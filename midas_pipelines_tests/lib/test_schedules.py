@@ -75,12 +75,16 @@ def test_the_defaults_are_those_of_the_readme() -> None:
         "daily_report": "0 7 * * *",
         "buyer_erasure": "0 1 * * *",
         "retention": "30 1 * * *",
+        "backup": "0 * * * *",
+        "restore_drill": "0 4 * * *",
+        "compliance_report": "30 6 * * *",
     }
 
 
 @pytest.mark.parametrize(("on", "status"), [(True, "RUNNING"), (False, "STOPPED")])
 def test_schedules_start_as_the_settings_say(on: bool, status: str) -> None:
-    assert {schedule.default_status.value for schedule in schedules(Settings(schedules=on))} == {status}
+    settings = Settings(schedules=on, backup_to="x", backup_identity_file="x")
+    assert {schedule.default_status.value for schedule in schedules(settings)} == {status}
 
 
 def test_a_tick_skips_with_a_reason_while_the_last_run_is_still_going(tmp_path: Path) -> None:

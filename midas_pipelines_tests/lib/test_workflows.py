@@ -31,7 +31,8 @@ def test_every_schedule_sensor_and_job_has_its_row_and_shows_it_in_the_ui() -> N
 
 @pytest.mark.parametrize("workflow", [one.name for one in WORKFLOWS])
 def test_each_is_left_off_by_its_name(workflow: str) -> None:
-    settings = Settings(schedules=True, paused=workflow)
+    ready = {"backup_to": "x", "backup_identity_file": "x"}
+    settings = Settings(schedules=True, paused=workflow, **ready)
     off = {found.workflow for found in timetable(settings) if not found.on}
     with_it = {"incremental_sync": {"stale_items"}}.get(workflow, set())
     assert off == {workflow} | with_it

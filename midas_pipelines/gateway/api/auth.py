@@ -13,14 +13,14 @@ from pydantic import BaseModel
 
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.fourseller.http.answers import read_json
-from midas_pipelines.gateway.api.callers import MOST_FAILURES, Callers
+from midas_pipelines.gateway.api.callers import Callers
 from midas_pipelines.gateway.api.limits import address_of_caller, key_of
 from midas_pipelines.gateway.api.problems import status_of
 from midas_pipelines.gateway.api.repeated import once
 from midas_pipelines.notify.alerts import LOCKOUT, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered, note_asked
-from midas_pipelines.store.gateway.keys import Caller, Role, find_caller, note_key_used
+from midas_pipelines.store.gateway.keys import MOST_FAILURES, Caller, Role, find_caller, note_key_used
 
 PREFIX = "/api/marketplace"
 PERSONS = f"{PREFIX}/privacy/requests"

@@ -8,13 +8,12 @@ import logging
 import time
 from collections import OrderedDict
 
-from midas_pipelines.store.gateway.keys import USED_SECONDS, id_of
+from midas_pipelines.store.gateway.keys import MOST_FAILURES, USED_SECONDS, id_of
 
 MOST_CALLERS = 10_000
 FAILURE_COST = 10.0
 """Calls that a refused key or signature counts for."""
 
-MOST_FAILURES = 10
 LOCK_SECONDS, LONGEST_LOCK_SECONDS = 60.0, 3600.0
 """How long the tenth failure locks; each further one locks for twice as long."""
 

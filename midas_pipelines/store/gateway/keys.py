@@ -17,6 +17,9 @@ from midas_pipelines.storefront.types import utc_now
 
 PREFIX = "midas"
 KEY_DAYS = 365
+MOST_FAILURES = 10
+"""Wrong keys after which the gateway locks a key id or an address out."""
+
 USED_SECONDS = 3600
 """How old the record of a key's last use may be."""
 
