@@ -35,6 +35,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import verify_audit
 from midas_pipelines.store.operations.proofs import record_proof
+from midas_pipelines.store.privacy.keys import FILE_NAME, key_file
 from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines.store.schema.version import VERSION_TABLE, read_version
 from midas_pipelines.storefront.types import utc_now
@@ -42,6 +43,7 @@ from midas_pipelines.storefront.types import utc_now
 SHOP, HISTORY = "shop", "dagster"
 LEFT_OUT = ("tmp", ".tmp", "logs", ".logs_queue", ".telemetry")
 SECRET_SUFFIXES = (".key", ".pem", ".env")
+SECRET_NAMES = (FILE_NAME, ".env")
 """Files of DAGSTER_HOME that hold keys, and stay out."""
 
 
@@ -165,11 +167,10 @@ def _write(folder: UPath, name: str, chunks: Iterable[bytes], manifest: Manifest
 
 def _tar_of(home: Path, settings: Settings) -> Iterator[bytes]:
     """A folder as a tar, each SQLite file as of one moment; without keys, logs, and the shop's own database."""
-    own = (
-        {Path(str(url.database)).absolute()}
-        if (url := settings.database()).get_backend_name() == "sqlite"
-        else set()
-    )
+    url = settings.database()
+    own = {key_file(settings).absolute()}
+    if url.get_backend_name() == "sqlite":
+        own.add(Path(str(url.database)).absolute())
     with tempfile.TemporaryFile() as spool, closing(tarfile.open(fileobj=spool, mode="w")) as tar:
         for path in sorted(home.rglob("*")):
             inside = path.relative_to(home)
@@ -192,7 +193,8 @@ def _tar_of(home: Path, settings: Settings) -> Iterator[bytes]:
 def _left_out(inside: Path) -> bool:
     name = inside.name
     journal = name.endswith(("-wal", "-shm", "-journal")) or name.startswith(sqlite.SCRATCH)
-    return journal or inside.parts[0] in LEFT_OUT or inside.suffix in SECRET_SUFFIXES
+    secret = inside.suffix in SECRET_SUFFIXES or name.startswith(SECRET_NAMES)
+    return journal or secret or inside.parts[0] in LEFT_OUT
 
 
 def _add(tar: tarfile.TarFile, inside: Path, file: IO[bytes]) -> None:

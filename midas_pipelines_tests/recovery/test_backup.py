@@ -149,7 +149,7 @@ def test_dagsters_storage_comes_back_without_its_keys(safe: World, tmp_path: Pat
     home = tmp_path / "home"
     (home / "history").mkdir(parents=True)
     (home / "dagster.yaml").write_text("x: 1")
-    (home / "payload.key").write_text("secret")
+    (home / "payload-key").write_text("secret")
     with connect(f"sqlite:///{home / 'history' / 'runs.db'}") as history, history.writing() as connection:
         connection.exec_driver_sql("CREATE TABLE runs (id)")
         connection.exec_driver_sql("INSERT INTO runs VALUES (7)")
@@ -161,7 +161,7 @@ def test_dagsters_storage_comes_back_without_its_keys(safe: World, tmp_path: Pat
     assert restore_history(folder, manifest, keys, database=None, home=back) == 2
     with connect(f"sqlite:///{back / 'history' / 'runs.db'}") as history:
         assert value(history, "SELECT id FROM runs") == 7
-    assert not (back / "payload.key").exists()
+    assert not (back / "payload-key").exists()
 
 
 def test_old_backups_go_hourly_then_daily_then_weekly() -> None:
