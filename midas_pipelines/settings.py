@@ -33,6 +33,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.mail_address import read_sender
+from midas_pipelines.transport_security import PLAIN, is_this_machine, is_unverified
 from midas_pipelines.workflows import WORKFLOWS
 
 if TYPE_CHECKING:  # the settings are read before, and often without, the database
@@ -106,8 +107,12 @@ class Settings(BaseSettings):
     """The key of your 4Seller account; needed by every sync."""
     fourseller_seller_id: str | None = Field(None, validation_alias=_as_named("FOURSELLER_SELLER_ID"))
     """The seller id of your 4Seller account; needed by every sync."""
+    plain_connections: Annotated[list[str], NoDecode] = []
+    """Connections to other hosts that may go without TLS whose certificate is verified: database, dagster, mail;
+    comma separated. Only for a network that is yours alone."""
     database_url: SecretStr | None = None
-    """The shop's database: sqlite:///shop.db or postgresql://user:password@host/shop; always needed."""
+    """The shop's database: sqlite:///shop.db or postgresql://user:password@host/shop?sslmode=verify-full; always
+    needed."""
     database_lock_seconds: float = Field(BULK.lock_seconds, ge=0.05, le=60)
     """How long we wait for a row that the shop holds; under PostgreSQL's deadlock_timeout (1 s), so that of
     two that wait for each other we are the one that tries again."""
@@ -222,7 +227,7 @@ class Settings(BaseSettings):
     orders_age_limit_days: int = Field(14, ge=1, le=365)
     """Days after which an order that is still open fails a check."""
     smtp_url: SecretStr | None = None
-    """Where mail to customers goes: smtp://user:password@host:587 or smtps://...:465."""
+    """Where mail to customers goes: smtp://user:password@host:587 (by STARTTLS) or smtps://...:465."""
     mail_from: str = ""
     """The sender, as in Midas Technical <orders@example.com>."""
     mail_shop_name: str = "our shop"
@@ -367,7 +372,7 @@ class Settings(BaseSettings):
             well_formed = False
         if not well_formed:
             raise ValueError("must be an http(s) URL such as https://api.4seller.com/v1")
-        if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
             raise ValueError("must begin with https:// (plain http is accepted for this machine alone)")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError(
@@ -401,6 +406,13 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("plain_connections")
+    @classmethod
+    def _known_connections(cls, value: list[str]) -> list[str]:
+        if unknown := set(value) - set(PLAIN):
+            raise ValueError(f"must name none but {', '.join(PLAIN)}; it names {', '.join(sorted(unknown))}")
+        return value
+
     @field_validator("mail_from")
     @classmethod
     def _sender(cls, value: str) -> str:
@@ -413,7 +425,7 @@ class Settings(BaseSettings):
             ) from None
         return value
 
-    @field_validator("mail_channels_on", "mail_channels_off", mode="before")
+    @field_validator("mail_channels_on", "mail_channels_off", "plain_connections", mode="before")
     @classmethod
     def _names(cls, value: object) -> object:
         """Names with commas between, in quotes or not, or a JSON list of them."""
@@ -464,17 +476,21 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _database_url(cls, value: SecretStr | None) -> SecretStr | None:
+    def _database_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is not None:
-            _check_database_url(value.get_secret_value())
+            backend = _check_database_url(value.get_secret_value())
+            if backend == "postgresql":
+                _require_verified(value, info, "database")
         return value
 
     @field_validator("dagster_postgres_url")
     @classmethod
-    def _dagster_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+    def _dagster_postgres_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         schemes = ("postgresql://", "postgresql+psycopg2://")
         if value is not None and not value.get_secret_value().startswith(schemes):
             raise ValueError("must begin with postgresql:// (Dagster reaches PostgreSQL by psycopg2)")
+        if value is not None:
+            _require_verified(value, info, "dagster")
         return value
 
     @field_validator("payload_key")
@@ -539,6 +555,12 @@ class Settings(BaseSettings):
         address = self.dagster_postgres_url.get_secret_value().replace("+psycopg2://", "://", 1)
         return _parse_database_url(address)
 
+    @property
+    def mail_encrypted(self) -> bool:
+        """Whether mail goes only by an encrypted connection: to every other host, unless a word allows it."""
+        url = urlsplit(self.smtp_url.get_secret_value() if self.smtp_url is not None else "")
+        return "mail" not in self.plain_connections and not is_this_machine(url.hostname or "")
+
     def is_automatic(self, workflow: str) -> bool:
         """Whether schedules and sensors start that workflow: they are on, it is not paused, and what it needs is set."""
         unset = {"backup": not self.backup_to, "restore_drill": self.backup_identity_file is None}
@@ -586,6 +608,15 @@ def _read_periods(text: str) -> dict[str, int | None]:
 
 def _listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _require_verified(url: SecretStr, info: ValidationInfo, word: str) -> None:
+    """Raises ValueError, without the address, where it reaches another host unverified and no word allows that."""
+    if is_unverified(url.get_secret_value()) and word not in info.data.get("plain_connections", []):
+        raise ValueError(
+            "must end with ?sslmode=verify-full, since it names another host (add &sslrootcert=FILE for a certificate "
+            f"authority of your own); on a network that is yours alone set MIDAS_PLAIN_CONNECTIONS={word}"
+        )
 
 
 def _check_database_url(text: str) -> str:

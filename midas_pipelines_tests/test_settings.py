@@ -70,6 +70,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             f"{'A' * 43}=,{SECRET}",
             "must be one or more keys",
         ),
+        ("MIDAS_PLAIN_CONNECTIONS", "databse", "must name none but database, dagster, mail"),
         ("MIDAS_SHOP_PAGE", "shop.example/{sku}", "must be an http(s) address"),
         ("MIDAS_SHOP_PAGE", "https://shop.example/{order}", "must be an http(s) address"),
         ("MIDAS_SHOP_PAGE", "https://shop.example/{sku.__class__}", "must be an http(s) address"),
@@ -145,9 +146,13 @@ def test_an_interval_may_be_one_to_sixty_minutes(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("given", "used"),
     [
-        ("postgresql://me@host/shop", "postgresql+psycopg://me@host/shop"),
-        ("postgres://me@host/shop", "postgresql+psycopg://me@host/shop"),
-        ("postgresql+psycopg://me@host/shop", "postgresql+psycopg://me@host/shop"),
+        (
+            "postgresql://me@host/shop?sslmode=verify-full",
+            "postgresql+psycopg://me@host/shop?sslmode=verify-full",
+        ),
+        ("postgres://me@localhost/shop", "postgresql+psycopg://me@localhost/shop"),
+        ("postgresql+psycopg://me@[::1]:5433/shop", "postgresql+psycopg://me@[::1]:5433/shop"),
+        ("postgresql:///shop?host=/run/pg", "postgresql+psycopg:///shop?host=%2Frun%2Fpg"),
         ("sqlite:///shop.db", "sqlite+pysqlite:///shop.db"),
         ("sqlite:////srv/shop.db", "sqlite+pysqlite:////srv/shop.db"),
     ],
@@ -155,6 +160,47 @@ def test_an_interval_may_be_one_to_sixty_minutes(monkeypatch: pytest.MonkeyPatch
 def test_a_database_url_names_its_driver(monkeypatch: pytest.MonkeyPatch, given: str, used: str) -> None:
     monkeypatch.setenv("MIDAS_DATABASE_URL", given)
     assert load_settings().database().render_as_string() == used
+
+
+UNVERIFIED = [
+    ("MIDAS_DATABASE_URL", "postgresql://me:hunter2@db.example/shop", "database"),
+    ("MIDAS_DATABASE_URL", "postgresql://me:hunter2@db.example/shop?sslmode=require", "database"),
+    ("MIDAS_DATABASE_URL", "postgresql://me:hunter2@127.0.0.1,db.example:5433/shop", "database"),
+    ("MIDAS_DATABASE_URL", "postgresql:///shop?host=db.example", "database"),
+    ("MIDAS_DATABASE_URL", "postgresql://localhost/shop?hostaddr=192.0.2.1", "database"),
+    ("MIDAS_DATABASE_URL", "postgresql://db.example/shop?sslmode=verify-full&sslmode=disable", "database"),
+    ("MIDAS_DATABASE_URL", "postgresql://localhost.evil.example/shop", "database"),
+    ("MIDAS_DAGSTER_POSTGRES_URL", "postgresql://me:hunter2@[2001:db8::1]:5432/dagster", "dagster"),
+]
+
+
+@pytest.mark.parametrize(("variable", "url", "word"), UNVERIFIED)
+def test_another_host_is_reached_by_verified_tls_or_by_a_word(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str, word: str
+) -> None:
+    monkeypatch.setenv(variable, url)
+    monkeypatch.setenv("MIDAS_PLAIN_CONNECTIONS", "mail")
+    with pytest.raises(SettingsError, match=rf"{variable} must end with \?sslmode=verify-full") as refused:
+        load_settings()
+    assert SECRET not in str(refused.value)
+    monkeypatch.setenv("MIDAS_PLAIN_CONNECTIONS", f"mail, {word}")
+    load_settings()
+
+
+@pytest.mark.parametrize(
+    ("url", "words", "encrypted"),
+    [
+        ("smtp://mail.example:25", "", True),
+        ("smtp://mail.example:25", "mail", False),
+        ("smtp://127.0.0.2:25", "", False),
+    ],
+)
+def test_mail_to_another_host_is_encrypted_unless_a_word_allows_it(
+    monkeypatch: pytest.MonkeyPatch, url: str, words: str, encrypted: bool
+) -> None:
+    monkeypatch.setenv("MIDAS_SMTP_URL", url)
+    monkeypatch.setenv("MIDAS_PLAIN_CONNECTIONS", words)
+    assert load_settings().mail_encrypted is encrypted
 
 
 @pytest.mark.parametrize(
@@ -190,7 +236,7 @@ def test_no_secret_shows_when_settings_are_printed(monkeypatch: pytest.MonkeyPat
     key = new_key()
     monkeypatch.setenv("FOURSELLER_API_KEY", SECRET)
     monkeypatch.setenv("FOURSELLER_SELLER_ID", "s-1")
-    monkeypatch.setenv("MIDAS_DATABASE_URL", f"postgresql://me:{SECRET}@host/shop")
+    monkeypatch.setenv("MIDAS_DATABASE_URL", f"postgresql://me:{SECRET}@host/shop?sslmode=verify-full")
     monkeypatch.setenv("MIDAS_PAYLOAD_KEY", key)
     settings = load_settings()
     shown = (

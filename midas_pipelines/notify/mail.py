@@ -18,7 +18,7 @@ SECONDS = 20.0
 """The longest wait for an answer of the server."""
 FAILURES: dict[type[Exception], str] = {
     smtplib.SMTPAuthenticationError: "refused the user or password of MIDAS_SMTP_URL",
-    smtplib.SMTPNotSupportedError: "offers no encryption (STARTTLS), so the password is not sent",
+    smtplib.SMTPNotSupportedError: "offers no encryption (STARTTLS), so nothing is sent",
 }
 """What an error before the message means; any other: the server does not answer as it should."""
 
@@ -54,10 +54,11 @@ class SmtpConnection:
     Args:
         url: `smtp://user:password@host:587` (STARTTLS where offered) or `smtps://host:465`, as the settings checked it.
         sender: such as `Shop <orders@example.com>`.
+        encrypted: sends nothing without STARTTLS.
     """
 
-    def __init__(self, url: str, sender: str) -> None:
-        self._url = urlsplit(url)
+    def __init__(self, url: str, sender: str, *, encrypted: bool = False) -> None:
+        self._url, self._encrypted = urlsplit(url), encrypted
         self._sender = sender
         self._smtp: smtplib.SMTP | None = None
 
@@ -82,10 +83,16 @@ class SmtpConnection:
             self.__exit__()
             raise
 
-    def _announce(self, to: str) -> smtplib.SMTP:
+    def check(self) -> None:
+        """Connects and signs in. Raises MailError."""
+        self._announce(None)
+
+    def _announce(self, to: str | None) -> smtplib.SMTP:
         """The connection, ready for the message; an error before that has sent nothing."""
         try:
             smtp = self._smtp or self._connect()
+            if to is None:
+                return smtp
             _require(smtp.mail(read_sender(self._sender).addr_spec), "the sender", down=True)
             _require(smtp.rcpt(to), "the customer's address")
         except MailError:
@@ -106,8 +113,8 @@ class SmtpConnection:
             smtp = smtplib.SMTP(url.hostname or "", url.port or 587, timeout=SECONDS)
         self._smtp = smtp
         smtp.ehlo_or_helo_if_needed()
-        if url.scheme == "smtp" and (url.username or smtp.has_extn("starttls")):
-            smtp.starttls(context=context)  # without it no password is sent
+        if url.scheme == "smtp" and (self._encrypted or url.username or smtp.has_extn("starttls")):
+            smtp.starttls(context=context)  # raises where it is not offered
             smtp.ehlo()
         if url.username:
             smtp.login(unquote(url.username), unquote(url.password or ""))

@@ -101,7 +101,9 @@ def test_the_page_of_the_settings_is_what_the_code_says(midas: Midas) -> None:
 
 def test_secrets_are_not_shown(midas: Midas) -> None:
     told = midas(
-        "settings", MIDAS_DATABASE_URL="postgresql://me:s3cret@host/shop", FOURSELLER_API_KEY="k3y-secret"
+        "settings",
+        MIDAS_DATABASE_URL="postgresql://me:s3cret@host/shop?sslmode=verify-full",
+        FOURSELLER_API_KEY="k3y-secret",
     )
     assert told.code == 0
     assert "s3cret" not in told.output

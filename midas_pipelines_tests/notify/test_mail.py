@@ -22,10 +22,10 @@ def letter(to: str = "ann@home.example", **changes: str) -> CustomerMail:
     return CustomerMail(to, **(given | changes))
 
 
-def post(url: str, *letters: CustomerMail, sender: str = SENDER) -> MailError | None:
+def post(url: str, *letters: CustomerMail, sender: str = SENDER, encrypted: bool = False) -> MailError | None:
     """Sends the letters over one connection; the error, None when all were accepted."""
     try:
-        with SmtpConnection(url, sender) as smtp:
+        with SmtpConnection(url, sender, encrypted=encrypted) as smtp:
             for one in letters or (letter(),):
                 smtp.send(one)
     except MailError as error:
@@ -165,6 +165,8 @@ def test_a_password_goes_only_to_a_server_with_a_valid_certificate(
         error = post(plain.url_as(f"me:{SECRET}"))
         assert (kind(error), plain.passwords) == (DOWN, [])
         assert "offers no encryption" in str(error)
+        assert kind(post(plain.url, encrypted=True)) == DOWN
+        assert plain.mails == []
     with Mailbox(tls=tls, password=SECRET) as box:
         assert (kind(post(box.url_as(f"me:{SECRET}"))), box.passwords) == (DOWN, [])
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import re
+import ssl
 from urllib.parse import quote, unquote, urlencode
 
 import httpx
@@ -138,7 +139,10 @@ def _checked(base_url: str) -> httpx.URL:
 
 def _transport(base: httpx.URL) -> httpx.AsyncBaseTransport:
     """Direct to this machine, else through the environment's proxy, if any; TLS is verified."""
-    tls = httpx.create_ssl_context() if base.scheme == "https" else None  # by certifi's roots
+    tls = None
+    if base.scheme == "https":
+        tls = httpx.create_ssl_context()  # by certifi's roots
+        tls.minimum_version = ssl.TLSVersion.TLSv1_2
     return AiohttpTransport(tls, proxied=not _is_loopback(base.host))
 
 

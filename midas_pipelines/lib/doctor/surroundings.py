@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import smtplib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import httpx
 import sqlalchemy as sa
@@ -15,6 +13,7 @@ from standardwebhooks import Webhook
 
 from midas_pipelines.lib.doctor.line import Finding, ok, warning, wrong
 from midas_pipelines.notify.health import DAGSTER, GONE
+from midas_pipelines.notify.mail import MailError, SmtpConnection
 from midas_pipelines.notify.targets import read_targets, require_understood
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
@@ -85,7 +84,7 @@ def mail_lines(settings: Settings) -> Iterator[Finding]:
             "mail", "MIDAS_MAIL_FROM is not set.", "Set the sender, such as Shop <orders@example.com>."
         )
     else:
-        yield _mail_server(settings.smtp_url.get_secret_value())
+        yield _mail_server(settings)
     targets = read_targets(settings.notify_urls)
     require_understood(targets, thorough=True)
     if targets:
@@ -95,23 +94,14 @@ def mail_lines(settings: Settings) -> Iterator[Finding]:
         yield warning("alerts", "No address is set for them.", step)
 
 
-def _mail_server(address: str) -> Finding:
-    url = urlsplit(address)
-    kind = smtplib.SMTP_SSL if url.scheme == "smtps" else smtplib.SMTP
+def _mail_server(settings: Settings) -> Finding:
+    assert settings.smtp_url is not None
+    url = settings.smtp_url.get_secret_value()
     try:
-        with kind(
-            url.hostname or "", url.port or (465 if url.scheme == "smtps" else 587), timeout=SECONDS
-        ) as smtp:
-            if url.scheme == "smtp" and smtp.has_extn("starttls"):
-                smtp.starttls()
-            if url.username:
-                smtp.login(unquote(url.username), unquote(url.password or ""))
-    except (OSError, smtplib.SMTPException) as failed:
-        return wrong(
-            "mail",
-            f"The server of MIDAS_SMTP_URL failed: {type(failed).__name__}.",
-            "Correct MIDAS_SMTP_URL.",
-        )
+        with SmtpConnection(url, settings.mail_from, encrypted=settings.mail_encrypted) as smtp:
+            smtp.check()
+    except MailError as failed:
+        return wrong("mail", str(failed), "Correct MIDAS_SMTP_URL.")
     return ok("mail", "The server answers, and takes the password.")
 
 

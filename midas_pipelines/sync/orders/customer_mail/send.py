@@ -71,7 +71,8 @@ def send_mails(database: Database, settings: Settings, run_id: str | None = None
     died = MailError("The process that sent it died: it may have been sent.")
     while (lost := _claim(database, lost=True)) is not None:
         _record(database, lost, died, context, report)
-    with SmtpConnection(settings.smtp_url.get_secret_value(), settings.mail_from) as smtp:
+    url, encrypted = settings.smtp_url.get_secret_value(), settings.mail_encrypted
+    with SmtpConnection(url, settings.mail_from, encrypted=encrypted) as smtp:
         while time.monotonic() < ends and (mail := _claim(database)) is not None:
             error = _send(smtp, database, settings, mail)
             _record(database, mail, error, context, report)
