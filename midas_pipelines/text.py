@@ -1,10 +1,14 @@
-"""Texts from outside: in characters that every database holds, and compared whatever a hub changes in them. Pure."""
+"""Texts from outside: in characters that every database holds, as JSON, and compared whatever a hub changes in them. Pure."""
 
 from __future__ import annotations
 
 import html
+import json
+import re
 import unicodedata
 from typing import Any
+
+import pydantic_core
 
 
 def writable(text: str) -> str:
@@ -49,3 +53,18 @@ def bare(text: str) -> str:
 def _ascii_lower(text: str) -> str:
     """The text as SQLite lowers it: ASCII letters only."""
     return "".join(one.lower() if one.isascii() else one for one in text)
+
+
+_NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
+
+
+def to_json(value: Any) -> str:
+    """The value as JSON that every database takes: an amount becomes a text, so that it stays exact, a moment ISO 8601.
+
+    U+FFFD takes the place of NUL and of half a character, which no database holds.
+    """
+    try:
+        text = pydantic_core.to_json(value).decode()
+    except (ValueError, UnicodeEncodeError):  # half a character, which only `json` knows how to spell
+        text = writable(json.dumps(value, default=str, ensure_ascii=False))
+    return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text

@@ -24,8 +24,7 @@ from midas_pipelines.fourseller.errors import (
 )
 from midas_pipelines.fourseller.http import answers
 from midas_pipelines.fourseller.http.calls import Call, CallMeter, CallSums, FailedCall, as_json, as_time
-from midas_pipelines.fourseller.http.rate_limit import AdaptivePace, Pace
-from midas_pipelines.fourseller.http.retry import Budget, send_with_retries
+from midas_pipelines.fourseller.http.rate_limit import AdaptivePace, Budget, Pace, send_with_retries
 from midas_pipelines.fourseller.http.wire import Wire, ascii_value, segment
 from midas_pipelines.fourseller.models import InventoryLevel, Order, Product, ProductDraft, Tracking
 from midas_pipelines.fourseller.pages import Listing, OrderPage, Page, ProductPage

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.settings import BULK, DatabaseLimits
 from midas_pipelines.store import sessions
-from midas_pipelines.storefront.json_text import to_json
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.text import to_json
 
 _VALUES = re.compile(r"\n(?:DETAIL|CONTEXT):")  # where PostgreSQL's messages begin to quote rows
 _QUOTED = re.compile(r'".*"', re.DOTALL)

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
-from midas_pipelines.storefront.json_text import to_json
+from midas_pipelines.text import to_json
 
 Row = Mapping[str, Any]
 _POSTGRESQL = postgresql_dialect()  # type: ignore[no-untyped-call]

@@ -22,8 +22,7 @@ from midas_pipelines.fourseller.http.rate_limit import LONGEST_PAUSE
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.push_stop import why_stopped
-from midas_pipelines.store.items.worker_liveness import Heartbeat
+from midas_pipelines.store.items.worker_liveness import Heartbeat, why_stopped
 from midas_pipelines.store.operations.connection import is_connected
 from midas_pipelines.store.operations.findings import ENOUGH, compare_speed, record_findings
 from midas_pipelines.store.operations.rate_limit import SharedPace

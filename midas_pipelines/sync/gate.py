@@ -10,7 +10,7 @@ from midas_pipelines.fourseller.http.calls import Call
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import ChannelAccess, Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.refused_key import (
+from midas_pipelines.store.operations.connection import (
     forget_refused_key,
     note_refused_key,
     read_refused_key,

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from midas_pipelines.fourseller.http import retry
+from midas_pipelines.fourseller.http import rate_limit
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 
@@ -33,4 +33,4 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off in hundredths: the waits are the same in kind and cost the suite nothing."""
     import tenacity
 
-    monkeypatch.setattr(retry, "_BACK_OFF", tenacity.wait_random_exponential(multiplier=0.01, max=0.02))
+    monkeypatch.setattr(rate_limit, "_BACK_OFF", tenacity.wait_random_exponential(multiplier=0.01, max=0.02))

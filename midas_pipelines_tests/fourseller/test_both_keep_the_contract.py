@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract import faults_of
 from midas_pipelines.fourseller.errors import ContractBroken
-from midas_pipelines.fourseller.http.transport import AiohttpTransport
+from midas_pipelines.fourseller.http.calls import AiohttpTransport
 from midas_pipelines.fourseller.models import Attributes, Image, ProductDraft, Shipping, Tracking
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.fourseller.channel import channel, draft, every, use

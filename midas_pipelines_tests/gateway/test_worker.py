@@ -375,7 +375,7 @@ def test_each_minute_of_work_is_a_row_and_an_idle_one_is_none(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("midas_pipelines.gateway.worker.run.KEEP_SECONDS", 0.1)
-    monkeypatch.setattr("midas_pipelines.gateway.worker.stats.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.supervisor.EVERY_SECONDS", 0.2)
     gateway = start()
     for number in (1, 2):
         add_product(gateway.world.database, stock_quantity=5)
@@ -395,7 +395,7 @@ def test_calls_that_fail_are_in_the_row_with_those_that_do_not(world: World) -> 
 
 def test_sums_wait_while_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("midas_pipelines.gateway.worker.run.KEEP_SECONDS", 0.1)
-    monkeypatch.setattr("midas_pipelines.gateway.worker.stats.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.supervisor.EVERY_SECONDS", 0.2)
     away = sa.exc.OperationalError("INSERT", None, Exception("away"))
 
     def refuse(*_: object) -> None:
@@ -403,7 +403,7 @@ def test_sums_wait_while_the_database_is_away(world: World, monkeypatch: pytest.
 
     with running_gateway(world) as gateway:
         with monkeypatch.context() as broken:
-            broken.setattr("midas_pipelines.gateway.worker.stats.note_work", refuse)
+            broken.setattr("midas_pipelines.gateway.worker.supervisor.note_work", refuse)
             add_product(world.database, stock_quantity=5)
             gateway.settled()
             time.sleep(0.5)

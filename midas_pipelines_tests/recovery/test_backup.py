@@ -16,7 +16,7 @@ from midas_pipelines.recovery.places import backup_place, backups, find_backup, 
 from midas_pipelines.recovery.restore import NotEmpty, restore_history, restore_shop
 from midas_pipelines.recovery.sealing import Damaged, identities
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.push_stop import why_stopped
+from midas_pipelines.store.items.worker_liveness import why_stopped
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies, connect
 from midas_pipelines_tests.shop import add_product, rows, run, value

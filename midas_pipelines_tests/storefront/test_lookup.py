@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.storefront.lookup import items_by_sku
+from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines_tests.shop import add_product, add_variant
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tenacity
 
-from midas_pipelines.fourseller.http import retry
+from midas_pipelines.fourseller.http import rate_limit
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.state import State
@@ -28,7 +28,7 @@ def world(
     shop: Database, background_sandbox: BackgroundSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
     """An empty shop and an empty 4Seller."""
-    monkeypatch.setattr(retry, "_BACK_OFF", tenacity.wait_random(0, 0.005))
+    monkeypatch.setattr(rate_limit, "_BACK_OFF", tenacity.wait_random(0, 0.005))
     world = World(shop, background_sandbox)
     with shop.writing() as connection:
         note_connected(connection)

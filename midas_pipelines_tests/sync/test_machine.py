@@ -9,7 +9,7 @@ import tenacity
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from midas_pipelines.fourseller.http import retry
+from midas_pipelines.fourseller.http import rate_limit
 from midas_pipelines.fourseller.http.wire import Wire
 from midas_pipelines.sandbox import api
 from midas_pipelines.sandbox.background import BackgroundSandbox
@@ -35,7 +35,7 @@ def life(monkeypatch: pytest.MonkeyPatch) -> Life:
         return answer
 
     monkeypatch.setattr(Wire, "send", send_or_die)
-    monkeypatch.setattr(retry, "_BACK_OFF", tenacity.wait_random(0, 0.002))
+    monkeypatch.setattr(rate_limit, "_BACK_OFF", tenacity.wait_random(0, 0.002))
     return life
 
 

@@ -22,7 +22,7 @@ from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
-from midas_pipelines.storefront.lookup import items_by_sku
+from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.model import carriers
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order

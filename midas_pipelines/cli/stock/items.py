@@ -10,7 +10,7 @@ from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.items import hub_skus
 from midas_pipelines.store.items.quarantined import quarantined_items, retry_items
-from midas_pipelines.storefront.lookup import items_by_sku
+from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.orders.stock.pending_lines import map_known_lines
 
 

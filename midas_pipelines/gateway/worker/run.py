@@ -16,8 +16,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.gateway.metrics import Metrics
 from midas_pipelines.gateway.worker.dagster_events import DagsterEvents
-from midas_pipelines.gateway.worker.stats import WorkerStats
-from midas_pipelines.gateway.worker.supervisor import Supervisor
+from midas_pipelines.gateway.worker.supervisor import Supervisor, WorkerStats
 from midas_pipelines.gateway.worker.webhook_worker import WebhookWorker
 from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat
 from midas_pipelines.store.gateway import webhooks

@@ -18,9 +18,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import MOST_AT_ONCE, mark_dirty, set_rows, unlocked
-from midas_pipelines.store.items.push_stop import why_stopped
 from midas_pipelines.store.items.shards import Shards
-from midas_pipelines.store.items.worker_liveness import alive_workers, remove_dead_workers
+from midas_pipelines.store.items.worker_liveness import alive_workers, remove_dead_workers, why_stopped
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.backoff import Backoff, is_due
 from midas_pipelines.storefront.catalog import ItemKey

@@ -1,7 +1,4 @@
-"""Worker liveness: each worker renews a row with a lease by the database's clock; without it the worker's claims are free.
-
-Any connection may renew the row, so a cut session, a reconnect or a restart of the database ends no worker.
-"""
+"""Who pushes now: the workers that are alive, and whether a restore has stopped all pushes."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.tables import workers
+from midas_pipelines.store.schema.tables import cursors, workers
 from midas_pipelines.storefront.bulk import upsert
 from midas_pipelines.storefront.types import utc_now
 
@@ -94,3 +91,26 @@ def alive_workers() -> sa.Select[tuple[str]]:
 def remove_dead_workers(connection: sa.Connection) -> None:
     """Removes the rows of workers that ended without `Heartbeat.end`."""
     connection.execute(sa.delete(workers).where(workers.c.alive_until < utc_now()))
+
+
+NAME = "pushes_stopped"
+RESTORED = "restored from the backup of"
+"""How the reason begins while orders since the backup have to be read."""
+
+
+def stop_pushes(connection: sa.Connection, reason: str) -> None:
+    """From this commit on nothing is pushed; orders are imported as ever."""
+    upsert(connection, cursors, {"name": NAME}, {"value": reason[:200], "moment": utc_now()})
+
+
+def allow_pushes(connection: sa.Connection, *, only_restored: bool = False) -> bool:
+    """Ends the stop, or only one that a restore began; True when there was one."""
+    ended = sa.delete(cursors).where(cursors.c.name == NAME)
+    if only_restored:
+        ended = ended.where(cursors.c.value.startswith(RESTORED))
+    return bool(connection.execute(ended).rowcount)
+
+
+def why_stopped(connection: sa.Connection) -> str | None:
+    """Why nothing is pushed at present; None where pushes are allowed."""
+    return connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == NAME))

@@ -1,12 +1,20 @@
-"""Whether this shop was ever connected to the listings of its 4Seller account: a person accepted it, or there were none."""
+"""The connection to 4Seller: whether this shop was ever connected to the listings of its account, and the key refused.
+
+It belongs to a key that it was refused: a process with another key works, and one with the old key waits.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
 import sqlalchemy as sa
 
+from midas_pipelines.settings import ChannelAccess
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import cursors, mappings
-from midas_pipelines.storefront.bulk import upsert
+from midas_pipelines.storefront.bulk import insert, upsert
 from midas_pipelines.storefront.types import utc_now
 
 CONNECTED = "connected"
@@ -23,3 +31,45 @@ def is_connected(database: Database) -> bool:
 def note_connected(connection: sa.Connection) -> None:
     """Records that listings may be written."""
     upsert(connection, cursors, {"name": CONNECTED}, {"moment": utc_now()})
+
+
+PREFIX = "refused key: "
+TRIAL_SECONDS = 900
+"""How often imports try a refused key."""
+
+
+@dataclass(frozen=True)
+class RefusedKey:
+    """Since when nothing was answered with this key: when it was refused, or last tried in vain."""
+
+    tried_at: datetime
+
+
+def key_name(access: ChannelAccess) -> str:
+    """The row of a key: a short digest of address, key and seller id."""
+    text = f"{access.url}\n{access.api_key.get_secret_value()}\n{access.seller_id}"
+    return PREFIX + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_refused_key(connection: sa.Connection, access: ChannelAccess) -> RefusedKey | None:
+    """The state of this key; None while 4Seller takes it."""
+    moment = connection.scalar(sa.select(cursors.c.moment).where(cursors.c.name == key_name(access)))
+    return None if moment is None else RefusedKey(moment)
+
+
+def note_refused_key(connection: sa.Connection, access: ChannelAccess) -> bool:
+    """Records that 4Seller refused this key; True the first time."""
+    adding = insert(connection, cursors).values(name=key_name(access), moment=utc_now())
+    return connection.execute(adding.on_conflict_do_nothing().returning(cursors.c.name)).first() is not None
+
+
+def take_trial(database: Database, access: ChannelAccess) -> bool:
+    """Whether this caller may try the refused key now: one in `TRIAL_SECONDS` may."""
+    due = sa.and_(cursors.c.name == key_name(access), cursors.c.moment < utc_now(-TRIAL_SECONDS))
+    with database.writing() as connection:
+        return bool(connection.execute(sa.update(cursors).where(due).values(moment=utc_now())).rowcount)
+
+
+def forget_refused_key(connection: sa.Connection, access: ChannelAccess) -> bool:
+    """Ends the state of this key; True when it was refused."""
+    return bool(connection.execute(sa.delete(cursors).where(cursors.c.name == key_name(access))).rowcount)

@@ -19,7 +19,7 @@ from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.privacy.blind_index import digests
 from midas_pipelines.store.privacy.keys import KeyRing, MasterKey, key_ring
-from midas_pipelines.storefront.json_text import to_json
+from midas_pipelines.text import to_json
 
 SEALED = "aes1:"
 PLAIN = "plain:"

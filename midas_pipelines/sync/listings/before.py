@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.items.written import keep_before, keep_writes, last_content
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.pins import CONTENT
+from midas_pipelines.sync.listings.content import CONTENT
 from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.threads import in_thread
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
+
+from pydantic import ValidationError
 
 from midas_pipelines.fourseller.models import Attributes, Image, Inventory, Product, ProductDraft, Shipping
 from midas_pipelines.storefront.catalog import ItemKey, ShopItem
@@ -154,3 +156,99 @@ def _without_nothing(content: Mapping[str, Any]) -> dict[str, Any]:
         if value not in (None, "", [], {}):
             kept[name] = value
     return kept
+
+
+CONTENT = (
+    "title",
+    "description",
+    "category",
+    "brand",
+    "condition",
+    "images",
+    "attributes",
+    "shipping",
+    "currency",
+    "status",
+)
+"""The parts of a product that `content` covers."""
+
+FIELDS = ("price", "quantity", "content", *CONTENT)
+"""The fields that can be pinned."""
+
+Pins = Mapping[str, Any]
+"""Field -> {"value": as 4Seller shows it, "held": whether it waits for a decision}."""
+
+
+def pin(product: Product, field: str, *, held: bool = False) -> dict[str, Any]:
+    """The pin of a field as the product shows it."""
+    return {"value": shown_value(product, field), "held": held}
+
+
+def shown_value(product: Product, field: str) -> Any:
+    """A field of the product as JSON keeps it."""
+    if field == "price":
+        return None if product.price is None else format(product.price, "f")
+    if field == "quantity":
+        return None if product.inventory is None else product.inventory.quantity
+    parts = product.model_dump(mode="json", include=set(CONTENT))
+    return parts if field == "content" else parts.get(field)
+
+
+def followed(pins: Pins | None, product: Product) -> dict[str, Any] | None:
+    """The pins with the values that the product shows now; None where nothing is pinned."""
+    if not pins:
+        return None
+    return {name: pin(product, name, held=bool(old.get("held"))) for name, old in pins.items()}
+
+
+def overlaid(draft: ProductDraft, pins: Pins | None) -> ProductDraft:
+    """The draft with each pinned field as it was pinned; a value that 4Seller would not accept is skipped."""
+    for name, kept in (pins or {}).items():
+        try:
+            draft = ProductDraft.model_validate(draft.model_dump() | _given(draft, name, kept.get("value")))
+        except ValidationError:
+            continue
+    return draft
+
+
+def _given(draft: ProductDraft, name: str, value: Any) -> dict[str, Any]:
+    """The parts of a draft that a pinned value covers."""
+    if name == "price":
+        return {} if value is None else {"price": Decimal(str(value))}
+    if name == "quantity":
+        return {} if value is None else {"inventory": Inventory(quantity=value)}
+    if name == "content":
+        return {part: _part(draft, part, (value or {}).get(part)) for part in CONTENT}
+    return {name: _part(draft, name, value)} if name in CONTENT else {}
+
+
+def _part(draft: ProductDraft, name: str, value: Any) -> Any:
+    """A part as pinned, except required parts that are missing."""
+    return value or getattr(draft, name) if name in ("title", "currency") else value
+
+
+def pinned_quantity(pins: Pins | None, otherwise: int) -> int:
+    """The quantity that is pinned, or the other one."""
+    value = (pins or {}).get("quantity", {}).get("value")
+    return otherwise if value is None else int(value)
+
+
+def draft_quantity(draft: ProductDraft) -> int:
+    """The quantity a draft carries; 0 without one."""
+    return (draft.inventory.quantity or 0) if draft.inventory is not None else 0
+
+
+def held_fields(pins: Pins | None) -> list[str]:
+    """The pinned fields that wait for a decision."""
+    return [name for name, kept in (pins or {}).items() if kept.get("held")]
+
+
+def with_pins(pins: Pins | None, added: Mapping[str, Any]) -> dict[str, Any]:
+    """The pins and these."""
+    return {**(pins or {}), **added}
+
+
+def without_pins(pins: Pins | None, names: Iterable[str]) -> dict[str, Any] | None:
+    """The pins but these; None where none is left."""
+    gone = set(names)
+    return {name: kept for name, kept in (pins or {}).items() if name not in gone} or None

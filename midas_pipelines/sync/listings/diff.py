@@ -20,8 +20,16 @@ from typing import Any, TypeVar
 from midas_pipelines.fourseller.models import InventoryLevel, Product, ProductDraft
 from midas_pipelines.store.items.claims import Mapping
 from midas_pipelines.storefront.types import to_cents
-from midas_pipelines.sync.listings.content import NOT_ON_SALE, content, content_hash
-from midas_pipelines.sync.listings.pins import CONTENT, draft_quantity, followed, overlaid, pin
+from midas_pipelines.sync.listings.content import (
+    CONTENT,
+    NOT_ON_SALE,
+    content,
+    content_hash,
+    draft_quantity,
+    followed,
+    overlaid,
+    pin,
+)
 from midas_pipelines.sync.listings.plan import Change
 from midas_pipelines.sync.orders.model.amounts import LARGEST_AMOUNT
 from midas_pipelines.text import folded

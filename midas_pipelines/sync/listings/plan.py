@@ -16,8 +16,14 @@ from midas_pipelines.store.stock.rules import NO_RULE, Rule, read_rules
 from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import unfit
-from midas_pipelines.sync.listings.content import content_hash, draft, title, unlistable
-from midas_pipelines.sync.listings.pins import overlaid, pinned_quantity
+from midas_pipelines.sync.listings.content import (
+    content_hash,
+    draft,
+    overlaid,
+    pinned_quantity,
+    title,
+    unlistable,
+)
 from midas_pipelines.sync.rules.arithmetic import available, channel_price
 
 

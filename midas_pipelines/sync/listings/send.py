@@ -18,7 +18,7 @@ from midas_pipelines.fourseller.errors import (
     RateLimited,
     Unavailable,
 )
-from midas_pipelines.fourseller.http.retry import noting_doubts
+from midas_pipelines.fourseller.http.rate_limit import noting_doubts
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.items.claims import PushOutcome, PushResult
 from midas_pipelines.store.schema.tables import mappings
@@ -26,7 +26,7 @@ from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known, adoptable, as_adopted, owner, remove
 from midas_pipelines.sync.listings.before import keep_read
-from midas_pipelines.sync.listings.content import content_hash
+from midas_pipelines.sync.listings.content import content_hash, with_pins
 from midas_pipelines.sync.listings.diff import (
     content_taken,
     keep_edits,
@@ -34,7 +34,6 @@ from midas_pipelines.sync.listings.diff import (
     quantity_not_taken,
     shown_form,
 )
-from midas_pipelines.sync.listings.pins import with_pins
 from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.threads import in_thread
 

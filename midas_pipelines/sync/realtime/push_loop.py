@@ -27,8 +27,7 @@ from midas_pipelines.sync.listings.plan import Change
 from midas_pipelines.sync.listings.push import Push, without_sending
 from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
 from midas_pipelines.sync.push_counts import BRAKED
-from midas_pipelines.sync.realtime.circuit_breaker import CircuitBreaker
-from midas_pipelines.sync.realtime.debounce import Debounce, Ready
+from midas_pipelines.sync.realtime.debounce import CircuitBreaker, Debounce, Ready
 from midas_pipelines.sync.sync_log import end_outage
 from midas_pipelines.sync.threads import in_thread
 

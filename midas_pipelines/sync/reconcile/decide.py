@@ -10,6 +10,7 @@ from typing import Any
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.items.claims import FORGOTTEN, Mapping
 from midas_pipelines.store.stock.rules import Rule
+from midas_pipelines.sync.listings.content import followed, held_fields, pin, with_pins, without_pins
 from midas_pipelines.sync.listings.diff import (
     Difference,
     alike,
@@ -20,7 +21,6 @@ from midas_pipelines.sync.listings.diff import (
     seen,
     shown_quantity,
 )
-from midas_pipelines.sync.listings.pins import followed, held_fields, pin, with_pins, without_pins
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 
 EQUAL, CHANGING, DIFFERING, NOT_SEEN, NO_ITEM = "equal", "changing", "differing", "not seen", "no item"

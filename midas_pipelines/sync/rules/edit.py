@@ -11,8 +11,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.rule_changes import drop_rules, mark_rules_due, put_rule
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, NO_RULE, Rule, Scope, read_rules
-from midas_pipelines.storefront.catalog import ShopItem, read_items
-from midas_pipelines.storefront.lookup import items_by_sku
+from midas_pipelines.storefront.catalog import ShopItem, items_by_sku, read_items
 from midas_pipelines.storefront.schema import categories, has_product_status
 from midas_pipelines.sync.rules.arithmetic import arithmetic, available, channel_price, wrong_with
 

@@ -21,9 +21,16 @@ from midas_pipelines.store.items.written import Listing, Written, find_runs, not
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import remove
-from midas_pipelines.sync.listings.content import content, content_hash, identity
+from midas_pipelines.sync.listings.content import (
+    CONTENT,
+    content,
+    content_hash,
+    draft_quantity,
+    identity,
+    pin,
+    with_pins,
+)
 from midas_pipelines.sync.listings.diff import alike, filled, shown_quantity
-from midas_pipelines.sync.listings.pins import CONTENT, draft_quantity, pin, with_pins
 from midas_pipelines.sync.listings.plan import Planner
 from midas_pipelines.sync.threads import in_thread
 

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.items.hub_skus import linked_items, respelled_items
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.bulk import any_of
-from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.lookup import items_by_sku, present_items
+from midas_pipelines.storefront.catalog import ItemKey, items_by_sku, present_items
 from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
 
 

@@ -12,10 +12,9 @@ from typing import Any
 from midas_pipelines.fourseller.models import Order, OrderItem
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.orders.payload_vault import Vault
-from midas_pipelines.storefront.json_text import to_json
 from midas_pipelines.sync.orders.model.amounts import ZERO, adds_up, extras, sound
 from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, local_status
-from midas_pipelines.text import writable_in
+from midas_pipelines.text import to_json, writable_in
 
 DIGITS = 15
 ABSENT = "-"
