@@ -13,7 +13,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 unexport PYTHONPATH
 .DEFAULT_GOAL := help
-.PHONY: help install demo test dev lock lint bench soak clean
+.PHONY: help install demo test dev lock lint bom bench soak clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -41,6 +41,9 @@ lint: $(DEV) ## check style, format, types and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bom: $(DEV) ## audit the locked versions, write build/sbom.cdx.json and build/licenses.csv
+	@exec $(BIN)/python scripts/supply_chain.py
 
 bench: $(DEV) ## measure the promises of the README against the sandbox
 	@exec $(BIN)/python -m benchmarks $(ARGS)

@@ -97,7 +97,7 @@ def install_with_pip(lock: str, count: int) -> int:
 
 def say(line: str) -> None:
     """Prints a line at once."""
-    print(line, flush=True)  # noqa: T201
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

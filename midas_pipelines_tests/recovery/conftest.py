@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pyrage import x25519
 
+from midas_pipelines_tests.cli.conftest import settings  # noqa: F401 - a fixture
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
 from midas_pipelines_tests.sync.world import World

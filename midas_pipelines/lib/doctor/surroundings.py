@@ -29,7 +29,7 @@ LEAST_FREE = 1_000_000_000  # bytes
 def webhook_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
     """Whether the gateway runs and takes a signed event; what is sent is signed, and no event: nothing is stored."""
     secret = settings.fourseller_webhook_secret
-    host = settings.gateway_host if settings.gateway_host not in ("0.0.0.0", "::") else "127.0.0.1"
+    host = settings.gateway_host if settings.gateway_host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared with, never listened on
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.gateway_port}"
     if secret is None:
         step = "Set FOURSELLER_WEBHOOK_SECRET from your 4Seller account; until then orders come by polling."

@@ -1,0 +1,116 @@
+"""What we ship: known faults of the locked versions, the bill of materials (CycloneDX), and a list of licences.
+
+`python scripts/supply_chain.py` writes `build/sbom.cdx.json` and `build/licenses.csv`, and exits 1 when a locked version
+has a known fault. Where the index of faults cannot be reached it says so, and passes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LOCK = ROOT / "requirements.lock"
+BUILD = ROOT / "build"
+INDEX = "https://pypi.org/pypi/pip/json"
+SECONDS = 600
+
+
+def locked() -> list[str]:
+    """The names in the lock."""
+    return re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==", LOCK.read_text(), re.MULTILINE)
+
+
+def can_reach_index() -> bool:
+    """Whether the index that knows the faults answers."""
+    try:
+        with urllib.request.urlopen(INDEX, timeout=5) as answer:
+            return "vulnerabilities" in json.load(answer)
+    except (OSError, ValueError):
+        return False
+
+
+def audit() -> int:
+    """Prints the known faults of the locked versions; 1 where there are some."""
+    if not can_reach_index():
+        print("Offline: the index of known faults does not answer, so the lock was NOT audited.")
+        return 0
+    command = [
+        "pip-audit",
+        "-r",
+        LOCK,
+        "--require-hashes",
+        "--disable-pip",
+        "--progress-spinner",
+        "off",
+        "-f",
+        "json",
+    ]
+    done = run(*command)
+    try:
+        found = json.loads(done.stdout)["dependencies"]
+    except (ValueError, KeyError):
+        print(f"pip-audit failed:\n{done.stderr}")
+        return 1
+    skipped = [one["name"] for one in found if "skip_reason" in one]
+    faults = [(one["name"], one["version"], fault["id"]) for one in found for fault in one.get("vulns", [])]
+    for name, version, fault in faults:
+        print(f"{name} {version} has the known fault {fault}: renew it with `make lock`.")
+    print(
+        f"{len(found) - len(skipped)} packages audited, {len(skipped)} not known to the index, {len(faults)} faults."
+    )
+    if len(skipped) == len(found):
+        print("The index knows none of them: the lock was NOT audited.")
+    return 1 if faults else 0
+
+
+def write_bill() -> int:
+    """Writes the bill of materials."""
+    target = BUILD / "sbom.cdx.json"
+    done = run("cyclonedx-py", "requirements", LOCK, "--output-reproducible", "--of", "JSON", "-o", target)
+    print(f"{target.relative_to(ROOT)} written." if done.returncode == 0 else done.stderr)
+    return done.returncode
+
+
+def write_licenses() -> None:
+    """Writes the licence of each locked package, as its own metadata names it."""
+    rows = []
+    for name in sorted(set(locked()), key=str.lower):
+        try:
+            about = metadata(name)
+        except PackageNotFoundError:  # for another platform, or of an extra
+            rows.append((name, "", "not installed here"))
+            continue
+        trove = [
+            line.rpartition(" :: ")[2]
+            for line in about.get_all("Classifier") or []
+            if line.startswith("License")
+        ]
+        words = (
+            about.get("License-Expression") or "; ".join(trove) or (about.get("License") or "").split("\n")[0]
+        )
+        rows.append((name, about["Version"], words[:80] or "unknown"))
+    target = BUILD / "licenses.csv"
+    with target.open("w", newline="") as file:
+        csv.writer(file).writerows([("package", "version", "license"), *rows])
+    print(f"{target.relative_to(ROOT)} written: {len(rows)} packages.")
+
+
+def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """A program of this environment."""
+    path = Path(sys.executable).with_name(program)
+    command = [str(path), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+if __name__ == "__main__":
+    BUILD.mkdir(exist_ok=True)
+    write_licenses()
+    failed = write_bill()
+    sys.exit(audit() or failed)
