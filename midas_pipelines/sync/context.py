@@ -68,6 +68,11 @@ class SyncContext:
         """The heartbeat of this worker; runs while it has claims."""
         return Heartbeat(self.database, self.worker)
 
+    @property
+    def written_as(self) -> str:
+        """What its writes are kept under for `midas undo`: the run's id, else the worker's name."""
+        return (self.run_id or self.worker)[-64:]
+
     @cached_property
     def gate(self) -> Gate:
         """The gate that every write of this context's clients passes."""

@@ -25,6 +25,7 @@ from midas_pipelines.sync.push_counts import PushCounts
 from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.run import read_back
+from midas_pipelines.sync.safety.waves import changed_listings_of, push_waves
 from midas_pipelines.sync.sync_log import SyncClock, logged_sync
 from midas_pipelines.sync.threads import in_thread
 
@@ -149,13 +150,28 @@ async def _sync(
         on_progress=progress,
     )
     try:
-        await push.run()
+        await _run_in_waves(push, report, approved=False)
         if known is not None:
             await in_thread(close_pushed, context)
     finally:
         report.push_seconds = round(time.perf_counter() - started, 3)
         _fill(report, push.tally, scanned)
-        report.stopped = push.stopped
+        report.stopped = report.stopped or push.stopped
+
+
+async def _run_in_waves(push: Push, report: ProductReport, *, approved: bool) -> None:
+    """Pushes all of it, in waves where it changes many listings or prices by much."""
+    context = push.context
+    if context.settings.shadow:
+        await push.run()
+        return
+    changes = await in_thread(changed_listings_of, context.database, context.settings, push.ids, push.shards)
+    waves = await push_waves(push, changes, approved=approved)
+    push.held, report.stopped = waves.held, waves.reason
+    try:
+        await push.run()
+    finally:
+        push.tally.add(waves.tally)
 
 
 async def _apply(
@@ -172,7 +188,7 @@ async def _apply(
         mark_dirty(connection, ids)
     push = Push(context, client, ids=ids, ignore_delays=True, agreed=steps, on_progress=on_progress)
     try:
-        await push.run()
+        await _run_in_waves(push, report, approved=True)
     finally:
         _fill(report, push.tally, None)
 

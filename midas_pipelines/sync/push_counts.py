@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from midas_pipelines.store.items.claims import PushOutcome, PushResult
 from midas_pipelines.sync.gate import SHADOWED
 
 BRAKED = "The brake is on: too many items at once would be zeroed, removed, repriced or relisted."
 
+CANARY = "A wave of the changes failed, so the rest waits."
 
 PREVIEW = 20
 """Rows in a preview table."""
@@ -61,10 +62,11 @@ class PushCounts:
                 self.quarantined += 1
             case PushResult.FAILED:
                 self.failed += 1
-            case PushResult.RELEASED if outcome.reason == BRAKED:
+            case PushResult.RELEASED if outcome.reason in (BRAKED, CANARY):
                 self.held += 1
                 if len(self.held_items) < PREVIEW:
-                    self.held_items.append({"sku": sku or outcome.mapping.sku or "", "reason": BRAKED})
+                    row = {"sku": sku or outcome.mapping.sku or "", "reason": outcome.reason or ""}
+                    self.held_items.append(row)
             case PushResult.RELEASED if outcome.reason == SHADOWED:
                 self.shadowed += 1
             case PushResult.RELEASED:
@@ -78,6 +80,11 @@ class PushCounts:
                     "reason": outcome.reason,
                 }
             )
+
+    def add(self, other: PushCounts) -> None:
+        """Adds the counts of another push."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 Say = Callable[[str], None]

@@ -12,7 +12,7 @@ from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.sync.context import SyncContext, worker_name
+from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.safety.undo import undo_run
 
 
@@ -27,9 +27,7 @@ def undo(run_or_plan: str, as_json: bool) -> None:
     the shop. Exits 1 when something was left as it is.
     """
     with shop_database() as (settings, database):
-        report = asyncio.run(
-            undo_run(SyncContext(settings, database, run_id=worker_name()[-8:]), run_or_plan)
-        )
+        report = asyncio.run(undo_run(SyncContext(settings, database), run_or_plan))
     if as_json:
         print_json(asdict(report))
     else:

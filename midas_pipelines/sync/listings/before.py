@@ -73,4 +73,4 @@ def _row(change: Change, before: dict[str, Any] | None, run_id: str | None) -> d
 async def keep_read(context: SyncContext, change: Change, product: Product) -> None:
     """Keeps the product as how the listing was before the change, which is about to be sent."""
     before = product.model_dump(mode="json", include=KEPT)
-    await in_thread(keep_before, context.database, change.mapping.id, context.run_id, before)
+    await in_thread(keep_before, context.database, change.mapping.id, context.written_as, before)

@@ -34,7 +34,7 @@ from midas_pipelines.sync.listings.scan import slices
 from midas_pipelines.sync.listings.send import send
 from midas_pipelines.sync.listings.shadow import in_shadow
 from midas_pipelines.sync.listings.sku_ownership import claim_skus
-from midas_pipelines.sync.push_counts import BRAKED, PushCounts
+from midas_pipelines.sync.push_counts import BRAKED, CANARY, PushCounts
 from midas_pipelines.sync.sync_log import channel_is_down
 from midas_pipelines.sync.threads import in_thread
 
@@ -66,6 +66,7 @@ class Push:
         ignore_delays: also items whose next attempt is not due.
         agreed: the steps of an approved plan, by mapping; nothing else is sent then, without a brake.
         shards: only the items of these; None for all.
+        held: mappings whose content, price and being there are left as they are: a wave of the plan failed.
         brake: turns changes that may not be sent now into waits, as items are claimed; None for its own.
     """
 
@@ -77,6 +78,7 @@ class Push:
     ignore_delays: bool = False
     agreed: dict[int, PlanStep] | None = None
     shards: Shards | None = None
+    held: frozenset[int] = frozenset()
     brake: Callable[[list[Change]], list[Change]] | None = None
     on_progress: Callable[[PushCounts], None] | None = None
     tally: PushCounts = field(default_factory=PushCounts)
@@ -219,6 +221,8 @@ class Push:
             changes = [only_approved(change, self.agreed) for change in changes]
         if self.quantities_only:
             changes = [only_quantity(change) for change in changes]
+        if self.held:
+            changes = [self._held(change) for change in changes]
         if self.brake is not None:
             changes = self.brake(changes)
         if self.context.settings.shadow:
@@ -230,13 +234,20 @@ class Push:
                 title_limit=limit,
                 lag_seconds=self.context.settings.list_lag_seconds,
             )
-        changes = keep_planned(connection, changes, self.context.run_id)
+        changes = keep_planned(connection, changes, self.context.written_as)
         claims.invalidate_ack(
             connection,
             content=[change.mapping.id for change in changes if change.action in CHANGES_CONTENT],
             quantity=[change.mapping.id for change in changes if change.action is Action.QUANTITY],
         )
         return changes
+
+    def _held(self, change: Change) -> Change:
+        if change.mapping.id not in self.held or change.action not in CHANGES_CONTENT:
+            return change
+        if change.action is Action.UPDATE and change.quantity != change.mapping.acked_quantity:
+            return only_quantity(change)
+        return Change(change.mapping, Action.WAIT, reason=CANARY)
 
     async def _send_changes(self) -> None:
         while (work := await self._to_send.get()) is not None:
