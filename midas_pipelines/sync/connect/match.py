@@ -18,6 +18,9 @@ LEAST_SCORE = 85.0
 COMMON = 300
 """A word that more listings have than this says little about any of them."""
 
+ENOUGH = 50
+"""Listings with rare words of a title among which its like is looked for."""
+
 BARCODE = re.compile(r"\d{8}|\d{12,14}")
 BARCODE_FIELDS = ("barcode", "upc", "ean", "gtin", "isbn")
 
@@ -128,20 +131,12 @@ def _by_title(items: Sequence[Sought], products: Sequence[Product]) -> list[Matc
     found: list[tuple[float, int, int]] = []
     for index, item in enumerate(items):
         title = _words(item.title)
-        near = {
-            place
-            for word in set(title.split())
-            if len(having.get(word, ())) <= COMMON
-            for place in having[word]
-        }
+        near = _near(title, having)
         best = process.extractOne(
-            title,
-            {place: titles[place] for place in near},
-            scorer=fuzz.token_sort_ratio,
-            score_cutoff=LEAST_SCORE,
+            title, [titles[place] for place in near], scorer=fuzz.ratio, score_cutoff=LEAST_SCORE
         )
         if best is not None:
-            found.append((best[1], index, best[2]))
+            found.append((best[1], index, near[best[2]]))
     pairs: list[Match] = []
     used: set[int] = set()
     for score, index, place in sorted(found, key=lambda one: (-one[0], one[1])):
@@ -151,5 +146,16 @@ def _by_title(items: Sequence[Sought], products: Sequence[Product]) -> list[Matc
     return pairs
 
 
+def _near(title: str, having: dict[str, list[int]]) -> list[int]:
+    """The listings that share the title's rarest words, as few as `ENOUGH` where possible."""
+    places: dict[int, None] = {}
+    for _, word in sorted((len(having[word]), word) for word in set(title.split()) if word in having):
+        if len(places) >= ENOUGH or len(having[word]) > COMMON:
+            break
+        places |= dict.fromkeys(having[word])
+    return list(places)
+
+
 def _words(title: str) -> str:
-    return " ".join(re.findall(r"\w+", title.casefold()))
+    """The words of a title in alphabetical order: their own order says little."""
+    return " ".join(sorted(re.findall(r"\w+", title.casefold())))
