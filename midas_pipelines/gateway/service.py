@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from fastapi import Request
 
+from midas_pipelines.gateway.background import Background
 from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
 from midas_pipelines.gateway.inbox import Inbox
 from midas_pipelines.gateway.metrics import Metrics
@@ -55,6 +56,7 @@ class Service:
         self.lineage = DagsterEvents(settings.dagster_home)
         self.orchestrator = DagsterLauncher(settings.dagster_url)
         self.supervisor = Supervisor()
+        self.background = Background()
         self.is_ending: Callable[[], bool] = lambda: False  # set by the server: open streams end with it
         self.imports = OneAtATime(self._import_orders)
         self.worker: Worker | None = None
@@ -93,6 +95,7 @@ class Service:
                     self.inbox.stop()
         finally:
             await self.supervisor.stop(1.0)
+            await self.background.stop()
             await self.imports.stop()
             await self.orchestrator.close()
             await asyncio.to_thread(self.lineage.stop)

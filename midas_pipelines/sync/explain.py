@@ -25,8 +25,10 @@ from midas_pipelines.sync.rules.edit import item_and_rule, price_steps
 LEDGER_ROWS = 5
 
 
-def explain_item(database: Database, sku: str, title_limit: int = 255) -> dict[str, Any]:
-    """All facts behind what 4Seller shows of the item.
+def explain_item(
+    database: Database, sku: str, title_limit: int = 255, *, most: int = LEDGER_ROWS
+) -> dict[str, Any]:
+    """All facts behind what 4Seller shows of the item, with the last `most` rows of its ledger.
 
     Raises:
         BadRule: no item has the SKU.
@@ -41,7 +43,7 @@ def explain_item(database: Database, sku: str, title_limit: int = 255) -> dict[s
             .where(sa.func.coalesce(mappings.c.variant_id, 0) == (item.variant_id or 0))
         ).first()
         mapping = Mapping(*row[: len(COLUMNS)]) if row is not None else None
-        ledger = ledger_rows(connection, item.key)
+        ledger = ledger_rows(connection, item.key, most=most)
         conflicts = open_conflicts(connection, mapping_id=mapping.id) if mapping is not None else []
     facts = _shop_side(item, rule) | {"ledger": ledger, "conflicts": conflicts}
     return facts | _channel_side(row, mapping, item, rule, title_limit)

@@ -11,7 +11,17 @@ from starlette.responses import Response
 
 from midas_pipelines.gateway.api.auth import PREFIX
 from midas_pipelines.gateway.console.live import Live
-from midas_pipelines.gateway.console.pages import live_numbers, reference, sign_in, today
+from midas_pipelines.gateway.console.pages import (
+    decide,
+    items,
+    live_numbers,
+    orders,
+    plan,
+    reference,
+    rules,
+    sign_in,
+    today,
+)
 from midas_pipelines.gateway.console.web import render
 from midas_pipelines.gateway.service import Service
 
@@ -21,8 +31,9 @@ Answer = Callable[[Request, Exception], Awaitable[Response]]
 def add_console(app: FastAPI, service: Service) -> None:
     """Adds every page to the application."""
     app.state.live = Live(service)
-    for router in (reference.router, sign_in.router, sign_in.inside, today.router, live_numbers.router):
-        app.include_router(router)
+    for page in (reference, sign_in, today, decide, items, orders, plan, rules, live_numbers):
+        app.include_router(page.router)
+    app.include_router(sign_in.inside)
     for_programs = cast("Answer", app.exception_handlers[HTTPException])
 
     async def missing(request: Request, error: Exception) -> Response:

@@ -31,10 +31,10 @@ from midas_pipelines.store.gateway.console_sessions import Person, find_person, 
 from midas_pipelines.store.gateway.keys import Caller, Role
 from midas_pipelines.storefront.refusals import Cause, blame
 
-ADMIN_CLICKS = frozenset({"/orders/{order_id}/erase", "/webhooks/{webhook_id}"})
+ADMIN_CLICKS = frozenset({"/orders/{order_id:path}/erase", "/webhooks/payload"})
 """Pages and clicks of admins alone, beside those whose path begins with one of `ADMINS_ONLY`."""
 
-EVERYONE = frozenset({"/sign-out", "/orders/{order_id}/buyer"})
+EVERYONE = frozenset({"/sign-out"})
 """Clicks that a viewer may make."""
 
 NO_DATABASE = (sa.exc.DBAPIError, sa.exc.TimeoutError)

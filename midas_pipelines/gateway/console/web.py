@@ -31,7 +31,15 @@ HEADERS = {
 }
 """Nothing from elsewhere runs in a page, and no other page may frame it."""
 
-NAVIGATION = (("/", "Today"), ("/docs", "API"))
+NAVIGATION = (
+    ("/", "Today"),
+    ("/decide", "To decide"),
+    ("/items", "Items"),
+    ("/orders", "Orders"),
+    ("/plan", "Plan"),
+    ("/rules", "Rules"),
+    ("/docs", "API"),
+)
 ADMINS_ONLY = frozenset({"/keys", "/activity", "/settings"})
 
 COOKIE = "midas_session"

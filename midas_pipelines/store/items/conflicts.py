@@ -14,6 +14,7 @@ from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.bulk import insert
 from midas_pipelines.storefront.refusals import write_each
+from midas_pipelines.storefront.schema import products
 from midas_pipelines.storefront.types import utc_now
 
 OPEN = sync_conflicts.c.resolved_at.is_(None)
@@ -50,12 +51,12 @@ def record_conflicts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) 
 
 
 def resolve_conflicts(
-    connection: sa.Connection, which: sa.ColumnElement[bool], *, resolution: str, by: str
+    connection: sa.Connection, which: sa.ColumnElement[bool], *, resolution: str, by: str, **more: Any
 ) -> list[sa.Row[Any]]:
-    """Closes the open conflicts that `which` names; returns their id, subject and field."""
+    """Closes the open conflicts that `which` names, with `more` columns; returns their id, subject and field."""
     table = sync_conflicts.c
     statement = sa.update(sync_conflicts).where(OPEN, which)
-    closing = statement.values(resolved_at=utc_now(), resolution=resolution, resolved_by=by[:100])
+    closing = statement.values(resolved_at=utc_now(), resolution=resolution, resolved_by=by[:100], **more)
     return list(connection.execute(closing.returning(table.id, table.subject, table.field)))
 
 
@@ -95,9 +96,26 @@ def open_conflicts(connection: sa.Connection, **equal: Any) -> list[dict[str, An
     return [dict(row) for row in connection.execute(query.order_by(sync_conflicts.c.id)).mappings()]
 
 
-def recent_conflicts(connection: sa.Connection) -> list[dict[str, Any]]:
-    """All conflicts, resolved ones included, the newest first."""
-    query = sa.select(sync_conflicts).order_by(sync_conflicts.c.id.desc())
+def list_conflicts(
+    connection: sa.Connection, *, orphans: bool, after: int = 0, limit: int = 50
+) -> list[dict[str, Any]]:
+    """The open conflicts of items, or products that are no item's, oldest first, behind an id; with the item's name."""
+    table = sync_conflicts.c
+    joined = sync_conflicts.outerjoin(mappings, mappings.c.id == table.mapping_id).outerjoin(
+        products, products.c.id == mappings.c.product_id
+    )
+    kind = table.field == "unknown" if orphans else table.field != "unknown"
+    query = sa.select(sync_conflicts, products.c.name, mappings.c.acked_at, mappings.c.acked_quantity)
+    query = query.select_from(joined).where(OPEN, kind, table.id > after).order_by(table.id).limit(limit)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def recent_conflicts(
+    connection: sa.Connection, limit: int | None = None, **equal: Any
+) -> list[dict[str, Any]]:
+    """Conflicts, resolved ones included, the newest first; `equal` narrows them by column."""
+    query = sa.select(sync_conflicts).where(*(sync_conflicts.c[k] == v for k, v in equal.items()))
+    query = query.order_by(sync_conflicts.c.id.desc()).limit(limit)
     return [dict(row) for row in connection.execute(query).mappings()]
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.items.conflicts import OPEN
+from midas_pipelines.store.orders.decisions import OVERSOLD, UNMAPPED
 from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import (
@@ -77,7 +78,7 @@ Counted = tuple[str, int, datetime | None]
 def _all(connection: sa.Connection) -> Iterator[Counted]:
     line, order = marketplace_order_lines.c, marketplace_orders.c
     joined = marketplace_order_lines.join(marketplace_orders, order.id == line.order_id)
-    for cause, which in (("oversold", line.backordered > sa.literal_column("0")), ("unmapped", unmapped())):
+    for cause, which in (("oversold", OVERSOLD), ("unmapped", UNMAPPED)):
         since = _oldest(order.imported_at)
         query = sa.select(sa.func.count(), since).select_from(joined).where(which)
         yield (cause, *connection.execute(query).one())
@@ -105,14 +106,6 @@ def _alerts(connection: sa.Connection) -> Iterator[Counted]:
     for kind, members, since in connection.execute(query).all():
         if kind not in _COUNTED_ELSEWHERE:
             yield _BY_ALERT.get(kind, "alert"), len(members or [0]), since
-
-
-def unmapped() -> sa.ColumnElement[bool]:
-    """A line that waits for an item; written so that its small index serves it."""
-    line = marketplace_order_lines.c
-    return sa.and_(
-        line.exception.is_not(None), line.product_id.is_(None), line.allocated == 0, line.quantity > 0
-    )
 
 
 def _oldest(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

@@ -221,6 +221,13 @@ TABLES: dict[str, TableEntry] = {
         "id token_hash kind role key_id notice request created_at seen_at valid_until",
         {"name": Personal("who is signed in to the console", Purpose.SECURITY, End.KEY)},
     ),
+    "midas_console_plans": TableEntry(
+        "hash made_at steps created_at approved_at result",
+        {
+            "made_by": Personal("who made the plan", Purpose.SECURITY, End.KEY),
+            "approved_by": Personal("who approved it", Purpose.SECURITY, End.KEY),
+        },
+    ),
     "gateway_audit_head": TableEntry("id start_hash last_id last_hash"),
     # ours, about items and syncs
     "fourseller_product_mappings": TableEntry(
@@ -254,7 +261,7 @@ TABLES: dict[str, TableEntry] = {
     "channel_rule_agenda": TableEntry("id category_id product_id variant_id due_at"),
     "sync_conflicts": TableEntry(
         "id subject mapping_id sku fourseller_product_id field shop_value fourseller_value policy delta found_at seen_at "
-        "resolved_at resolution run_id",
+        "resolved_at resolution pinned_before run_id",
         {"resolved_by": Personal("the person who decided", Purpose.SECURITY, End.AUDIT)},
     ),
 }

@@ -103,3 +103,17 @@ console_sessions = sa.Table(
     sa.Column("seen_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("valid_until", UtcDateTime, nullable=False),
 )
+
+# Plans made in the console: a person reads one and approves it by its hash. `steps` are as the file of a plan has them.
+console_plans = sa.Table(
+    "midas_console_plans",
+    store,
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("made_at", sa.String(40), nullable=False),
+    sa.Column("made_by", Words(100), nullable=False),
+    sa.Column("steps", Json, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("approved_at", UtcDateTime),
+    sa.Column("approved_by", Words(100)),
+    sa.Column("result", Words()),
+)

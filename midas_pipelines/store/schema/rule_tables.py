@@ -92,9 +92,11 @@ sync_conflicts = sa.Table(
     sa.Column("resolved_at", UtcDateTime),
     sa.Column("resolution", sa.String(20)),  # shop|marketplace|gone: whose value won, or both agree by now
     sa.Column("resolved_by", sa.String(100)),  # policy, or the person's name
+    sa.Column("pinned_before", Json),  # the item's pins before a person decided, for an undo
     sa.Column("run_id", sa.String(64)),
 )
 _OPEN = sync_conflicts.c.resolved_at.is_(None)
+sa.Index("sync_conflicts_item", sync_conflicts.c.mapping_id)
 sa.Index(
     "sync_conflicts_open_once",
     sync_conflicts.c.subject,

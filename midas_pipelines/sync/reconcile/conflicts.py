@@ -57,7 +57,7 @@ def _take_quantity(context: SyncContext, conflict: dict[str, Any], *, by: str) -
 
 def _move_quantity(context: SyncContext, conflict: dict[str, Any], *, by: str) -> None:
     with context.database.writing() as connection:
-        row = _mapping(connection, conflict["mapping_id"])
+        row = mapping_of(connection, conflict["mapping_id"])
         if row is None:
             _close(connection, conflict, resolution="gone", by=by)
             return
@@ -69,13 +69,21 @@ def _move_quantity(context: SyncContext, conflict: dict[str, Any], *, by: str) -
         )
         if connection.execute(done).first() is None:
             move_stock(connection, [move])
-        _repin(connection, row, without_pins(row.pinned_fields, ["quantity"]))
-        _close(connection, conflict, resolution="marketplace", by=by)
+        repin(connection, row, without_pins(row.pinned_fields, ["quantity"]))
+        _close(connection, conflict, resolution="marketplace", by=by, before=row.pinned_fields)
 
 
-def _close(connection: sa.Connection, conflict: dict[str, Any], *, resolution: str, by: str) -> None:
+def _close(
+    connection: sa.Connection,
+    conflict: dict[str, Any],
+    *,
+    resolution: str,
+    by: str,
+    before: dict[str, Any] | None = None,
+) -> None:
     """Settles it, or takes back the whole transaction where somebody settled it first: raises NoSuchConflict."""
-    if not resolve_conflicts(connection, sync_conflicts.c.id == conflict["id"], resolution=resolution, by=by):
+    mine, kept = sync_conflicts.c.id == conflict["id"], {"pinned_before": before or sa.null()}
+    if not resolve_conflicts(connection, mine, resolution=resolution, by=by, **kept):
         raise _no_longer_open(conflict["id"])
 
 
@@ -136,7 +144,7 @@ async def _settle_orphan(context: SyncContext, conflict: dict[str, Any], take: s
 def _settle_field(context: SyncContext, conflict: dict[str, Any], take: str, by: str) -> None:
     name = conflict["field"]
     with context.database.writing() as connection:
-        row = _mapping(connection, conflict["mapping_id"])
+        row = mapping_of(connection, conflict["mapping_id"])
         if row is not None:
             kept = dict((row.pinned_fields or {}).get(name) or {"value": None})
             pins = (
@@ -144,8 +152,9 @@ def _settle_field(context: SyncContext, conflict: dict[str, Any], take: str, by:
                 if take == "shop"
                 else with_pins(row.pinned_fields, {name: kept | {"held": False}})
             )
-            _repin(connection, row, pins)
-        _close(connection, conflict, resolution=take, by=by)
+            repin(connection, row, pins)
+        before = row.pinned_fields if row is not None else None
+        _close(connection, conflict, resolution=take, by=by, before=before)
 
 
 async def pin_field(context: SyncContext, mapping_id: int, name: str) -> Any:
@@ -158,18 +167,18 @@ async def pin_field(context: SyncContext, mapping_id: int, name: str) -> Any:
     if name not in FIELDS:
         raise NoSuchConflict(f"“{name}” cannot be pinned: give one of {', '.join(FIELDS)}.")
     with context.database.reading() as connection:
-        row = _mapping(connection, mapping_id)
+        row = mapping_of(connection, mapping_id)
     if row is None or row.fourseller_product_id is None:
         raise NoSuchConflict("The item is not on 4Seller yet, so there is nothing to pin: sync it first.")
     async with context.channel() as client:
         product: Product = await client.product(row.fourseller_product_id)
     made = pin(product, name)
     with context.database.writing() as connection:
-        fresh = _mapping(connection, mapping_id)
+        fresh = mapping_of(connection, mapping_id)
         assert fresh is not None
         parts = CONTENT if name == "content" else ()
         pins = with_pins(without_pins(fresh.pinned_fields, parts), {name: made})
-        _repin(connection, fresh, pins)
+        repin(connection, fresh, pins)
         which = sa.and_(sync_conflicts.c.mapping_id == mapping_id, sync_conflicts.c.field == name)
         close_alerts(connection, resolve_conflicts(connection, which, resolution="marketplace", by="pin"))
     return made["value"]
@@ -178,22 +187,24 @@ async def pin_field(context: SyncContext, mapping_id: int, name: str) -> Any:
 def release_pin(context: SyncContext, mapping_id: int, name: str | None) -> list[str]:
     """Lets go of a pinned field, or of all of them, and marks the item dirty; returns what was released."""
     with context.database.writing() as connection:
-        row = _mapping(connection, mapping_id)
+        row = mapping_of(connection, mapping_id)
         pins = (row.pinned_fields if row is not None else None) or {}
         names = [one for one in pins if name in (None, one)]
         if row is not None and names:
-            _repin(connection, row, without_pins(pins, names))
+            repin(connection, row, without_pins(pins, names))
             which = sa.and_(sync_conflicts.c.mapping_id == mapping_id, sync_conflicts.c.field.in_(names))
             close_alerts(connection, resolve_conflicts(connection, which, resolution="shop", by="release"))
     return names
 
 
-def _repin(connection: sa.Connection, row: Mapping, pins: dict[str, Any] | None) -> None:
+def repin(connection: sa.Connection, row: Mapping, pins: dict[str, Any] | None) -> None:
+    """Writes an item's pins and marks it dirty."""
     pinned = sa.null() if pins is None else pins
     values = CHANGED | {"pinned_fields": pinned, "next_attempt_at": None}
     connection.execute(sa.update(mappings).where(mappings.c.id == row.id).values(values))
 
 
-def _mapping(connection: sa.Connection, mapping_id: int | None) -> Mapping | None:
+def mapping_of(connection: sa.Connection, mapping_id: int | None) -> Mapping | None:
+    """The mapping with this id."""
     row = connection.execute(sa.select(*COLUMNS).where(mappings.c.id == mapping_id)).first()
     return Mapping(*row) if row is not None else None

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.hub_skus import link
+from midas_pipelines.store.orders.decisions import UNMAPPED
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
@@ -40,10 +41,6 @@ from midas_pipelines.sync.orders.stock.backorders import (
 from midas_pipelines.sync.orders.stock.units import units_shipped
 
 _LINES = marketplace_order_lines.c
-UNMAPPED = sa.and_(
-    _LINES.exception.is_not(None), _LINES.product_id.is_(None), _LINES.allocated == 0, _LINES.quantity > 0
-)
-"""A line without an item; the condition on `exception` uses its small index."""
 AT_ONCE = 500
 
 
@@ -78,7 +75,13 @@ def _unmapped(connection: sa.Connection, after: int) -> Sequence[sa.Row[Any]]:
 
 
 def map_line(
-    database: Database, order_row: int, number: int, item: ItemKey, order_context: OrderContext
+    database: Database,
+    order_row: int,
+    number: int,
+    item: ItemKey,
+    order_context: OrderContext,
+    *,
+    remember: bool = True,
 ) -> bool:
     """Maps one unmapped line to an item and allocates its stock; False when it is mapped to that item already.
 
@@ -87,6 +90,7 @@ def map_line(
         order_row: our row of the order.
         number: of the line.
         item: what was sold.
+        remember: whether the next order with the line's SKU is mapped to this item too.
 
     Raises:
         CannotMap: the order has no such line, or it is mapped to another item.
@@ -98,7 +102,7 @@ def map_line(
         raise CannotMap(f"The order has no line {number}: `midas orders show` numbers them.")
     if line.product_id is not None and (line.product_id, line.variant_id) != item:
         raise CannotMap(f"Line {number} is mapped to another item already; nothing was changed.")
-    return _map(database, order_row, number, item, order_context, source="operator")
+    return _map(database, order_row, number, item, order_context, source="operator", remember=remember)
 
 
 def _map(
@@ -109,12 +113,13 @@ def _map(
     order_context: OrderContext,
     *,
     source: str,
+    remember: bool = False,
 ) -> bool:
     with database.writing() as connection:
         waiting = orders_backordered(connection, [item])
         held = {row.id: row for row in lock_rows(connection, {order_row, *waiting})}
         allocate_backorder(connection, waiting, order_context)  # the longest wait comes first
-        return _tie(StoredOrder(connection, held[order_row], order_context), number, item, source)
+        return _tie(StoredOrder(connection, held[order_row], order_context), number, item, source, remember)
 
 
 def lines_naming(connection: sa.Connection, names: Collection[Named]) -> Sequence[sa.Row[Any]]:
@@ -149,7 +154,7 @@ def tie_lines(
     return tied
 
 
-def _tie(order: StoredOrder, number: int, item: ItemKey, source: str) -> bool:
+def _tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: bool = False) -> bool:
     """Maps one line of a locked order to an item; False when it has one already."""
     query = sa.select(marketplace_order_lines).where(
         _LINES.order_id == order.id, _LINES.line == number, _LINES.product_id.is_(None), _LINES.allocated == 0
@@ -172,8 +177,8 @@ def _tie(order: StoredOrder, number: int, item: ItemKey, source: str) -> bool:
     if order.local_order_id is not None:
         tied = {"id": line.order_item_id, "product_id": item[0], "variant_id": item[1]}
         update_order_items(order.connection, order.local_order_id, [tied])
-    if source == "operator" and line.sku:
-        link(order.connection, line.sku, item)  # the next order with it is mapped automatically
+    if remember and line.sku:
+        link(order.connection, line.sku, item)
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
     named = line.sku or line.title or f"line {line.line}"
     detail = f"Line {line.line}, {named}: it is {where}; {got}"

@@ -1,0 +1,283 @@
+"""Orders: the list, one order's timeline, and the clicks on it, each by the function that its command calls."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Form, Query, Request
+from starlette.responses import Response
+
+from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.gateway.console.guard import ConsoleRoute, done
+from midas_pipelines.gateway.console.web import go_to, person_of, render
+from midas_pipelines.gateway.service import service_of
+from midas_pipelines.store.orders.listing import Filters, page_of_orders
+from midas_pipelines.storefront.catalog import items_by_sku
+from midas_pipelines.storefront.schema import orders
+from midas_pipelines.sync.orders.changes.close import resolve_conflict
+from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
+from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
+from midas_pipelines.sync.orders.retry import dismiss, retry_order
+from midas_pipelines.sync.orders.status.status_change import change_status
+from midas_pipelines.sync.orders.stock.allocate import restock_units
+from midas_pipelines.sync.orders.stock.pending_lines import map_line
+from midas_pipelines.sync.orders.stock.restock import restock_line
+from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship
+from midas_pipelines.sync.orders.timeline import read_timeline
+from midas_pipelines.sync.privacy.due import erase_order
+from midas_pipelines.sync.threads import in_own_loop, in_thread
+
+router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
+
+PAGE = 50
+MOST = 2**31 - 1
+ONE = "/orders/{order_id:path}"
+Line = Annotated[int, Form(ge=1, le=MOST)]
+Units = Annotated[int, Form(ge=1, le=100_000)]
+Text = Annotated[str, Form(max_length=200)]
+
+
+@router.get("/orders")
+def order_list(
+    request: Request,
+    q: Annotated[str, Query(max_length=200)] = "",
+    status: str = "",
+    sales_channel: Annotated[str, Query(max_length=50)] = "",
+    exception: str = "",
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+) -> Response:
+    """The newest first; a search opens the order with that id."""
+    problem = None
+    with service_of(request).database.reading() as connection:
+        if q.strip():
+            try:
+                found = find_order(connection, q)
+                return go_to(f"/orders/{quote(found.marketplace_order_id, safe='')}")
+            except NoSuchOrder as none:
+                problem = str(none)
+        wanted = {"yes": True, "no": False}.get(exception)
+        filters = Filters(status or None, sales_channel or None, wanted)
+        rows = page_of_orders(connection, filters, before=before, limit=PAGE)
+    asked = {"status": status, "sales_channel": sales_channel, "exception": exception}
+    more = rows[-1]["id"] if len(rows) == PAGE else None
+    statuses = [one.value for one in OrderStatus]
+    return render(
+        request, "orders.html", rows=rows, asked=asked, q=q, problem=problem, more=more, statuses=statuses
+    )
+
+
+@router.get("/orders/check-number")
+def check_number(request: Request, carrier: str = "", number: str = "") -> Response:
+    """Whether a tracking number fits its carrier, as it is typed."""
+    try:
+        label = tracking(carrier[:100], number[:200])
+        text, good = f"{label.carrier} {label.number}", True
+    except BadTracking as why:
+        text, good = str(why), False
+    return render(request, "check.html", text=text, good=good)
+
+
+@router.get(ONE)
+def order_page(request: Request, order_id: str) -> Response:
+    """One order: its lines, its timeline, and what can be done."""
+    return _page(request, order_id, buyer=None)
+
+
+@router.post(ONE + "/buyer")
+def show_buyer(request: Request, order_id: str) -> Response:
+    """The same with the buyer; that someone looked is in the audit log."""
+    with service_of(request).database.reading() as connection:
+        row = find_order(connection, order_id)
+        query = sa.select(orders.c.shipping_address).where(orders.c.id == row.local_order_id)
+        address = connection.scalar(query)
+    return _page(request, order_id, buyer=address if isinstance(address, dict) else {"address": address})
+
+
+@router.post(ONE + "/map")
+async def map_to_item(
+    request: Request, order_id: str, line: Line, sku: Text, always: Annotated[str, Form()] = ""
+) -> Response:
+    """Maps a line to an item."""
+
+    def work() -> None:
+        database, row = service_of(request).database, _row(request, order_id)
+        with database.reading() as connection:
+            item = items_by_sku(connection, [sku]).get(sku)
+        if item is None:
+            raise WrongInput(f"The shop has no item with the SKU {sku}.")
+        map_line(database, row.id, line, item, _context(request, "map"), remember=bool(always))
+
+    await in_thread(work)
+    return await done(request, f"Line {line} of order {order_id} is {sku}.")
+
+
+@router.post(ONE + "/restock")
+async def restock_for(
+    request: Request, order_id: str, line: Line, units: Units, once: Text, first: Annotated[str, Form()] = ""
+) -> Response:
+    """Books stock that came in for an oversold line."""
+
+    def work() -> int:
+        row, context = _row(request, order_id), _context(request, "restock")
+        database = service_of(request).database
+        return restock_line(database, row.id, line, units, context, once=once, this_order_first=bool(first))
+
+    lacks = await in_thread(work)
+    rest = (
+        f"line {line} of order {order_id} still lacks {lacks}"
+        if lacks
+        else f"order {order_id} has all of line {line}"
+    )
+    return await done(request, f"{units} units are in stock and allocated: {rest}.")
+
+
+@router.post(ONE + "/resolve")
+async def resolve_order(
+    request: Request, order_id: str, decision: Annotated[str, Form()], restock: Annotated[str, Form()] = ""
+) -> Response:
+    """Ends a contradiction between shop and marketplace."""
+    if decision not in ("shipped", "cancelled"):
+        raise WrongInput("Say which status counts: shipped or cancelled.")
+
+    def work() -> None:
+        row = _row(request, order_id)
+        with service_of(request).database.writing() as connection:
+            order = lock_order(connection, row.id, _context(request, "resolve"))
+            resolve_conflict(order, decision, restock=bool(restock) and decision == "cancelled")
+
+    await in_thread(work)
+    return await done(request, f"Order {order_id} counts as {decision}.")
+
+
+@router.post(ONE + "/retry")
+async def retry_one(request: Request, order_id: str) -> Response:
+    """Reads the order again and does what is open on it."""
+    context = service_of(request).sync_context(_cause(request, "retry"))
+    result = await in_own_loop(lambda: retry_order(context, order_id))
+    still = result.reason or (result.exception or "").replace(",", ", ").replace("_", " ")
+    return await done(
+        request,
+        f"Order {result.order} was read again. {f'Still open: {still}' if still else 'Nothing is open on it.'}",
+    )
+
+
+@router.post(ONE + "/dismiss")
+async def dismiss_exceptions(request: Request, order_id: str) -> Response:
+    """Accepts the order as it is."""
+
+    def work() -> list[str]:
+        row = _row(request, order_id)
+        with service_of(request).database.writing() as connection:
+            return dismiss(lock_order(connection, row.id, _context(request, "dismiss")))
+
+    seen = await in_thread(work)
+    return await done(request, f"Order {order_id}: {', '.join(seen).replace('_', ' ')} dismissed.")
+
+
+@router.post(ONE + "/ship")
+async def ship_order(
+    request: Request,
+    order_id: str,
+    carrier: Text,
+    number: Text,
+    line: Annotated[int | None, Form(ge=1, le=MOST)] = None,
+    units: Annotated[int | None, Form(ge=1, le=MOST)] = None,
+    force: Annotated[str, Form()] = "",
+) -> Response:
+    """Records a shipment of everything that is left, or of one line, and pushes it."""
+    parcel = tracking(carrier, number, force=bool(force))
+    context = service_of(request).sync_context(_cause(request, "ship"))
+    contents = {line: units or 1} if line else None
+    result = await in_own_loop(lambda: change_status(context, order_id, None, parcel, contents))
+    news = "4Seller knows it" if result.pushed else f"it is pushed to 4Seller later: {result.reason}"
+    return await done(request, f"{parcel.carrier} {parcel.number} is on record for order {order_id}; {news}.")
+
+
+@router.post(ONE + "/status")
+async def set_status(request: Request, order_id: str, status: Annotated[str, Form()]) -> Response:
+    """Moves the order on: processing, delivered, cancelled or refunded."""
+    if status not in ("processing", "delivered", "cancelled", "refunded"):
+        raise WrongInput(f"An order cannot be set to {status[:30]} here.")
+    context = service_of(request).sync_context(_cause(request, status))
+    result = await in_own_loop(lambda: change_status(context, order_id, OrderStatus(status)))
+    news = "4Seller knows it" if result.pushed else f"4Seller does not know it yet: {result.reason}"
+    return await done(request, f"Order {order_id} is {result.status} in the shop; {news}.")
+
+
+@router.post(ONE + "/return")
+async def take_return(request: Request, order_id: str, line: Line, units: Units) -> Response:
+    """Puts returned units back in stock; never more than have left."""
+
+    def work() -> int:
+        found = _row(request, order_id)
+        with service_of(request).database.writing() as connection:
+            order = lock_order(connection, found.id, _context(request, "return"))
+            whole = is_fully_shipped(order, order.shop_status())
+            left = {one.line: away(one, all_shipped=whole) for one in order.lines()}
+            if units > left.get(line, 0):
+                raise WrongInput(
+                    f"Line {line} has {left.get(line, 0)} units that have left and not come back."
+                )
+            return restock_units(order, "returned", units={line: units}, all_shipped=whole)
+
+    return await done(request, f"{await in_thread(work)} units of order {order_id} are back in stock.")
+
+
+@router.post(ONE + "/erase")
+async def erase_buyer_of(request: Request, order_id: str, sure: Annotated[str, Form()] = "") -> Response:
+    """Erases the buyer."""
+    if sure != "yes":
+        raise WrongInput("Tick the box first: a buyer who is erased is gone for good.")
+
+    def work() -> bool:
+        context = _context(request, "erase")
+        return erase_order(service_of(request).database, _row(request, order_id).id, context)
+
+    erased = await in_thread(work)
+    text = f"The buyer of order {order_id} is erased; amounts and stock stay."
+    return await done(request, text if erased else f"Order {order_id} has no buyer to erase any more.")
+
+
+def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None) -> Response:
+    with service_of(request).database.reading() as connection:
+        row = find_order(connection, order_id)
+        timeline = read_timeline(connection, row)
+        stored = StoredOrder(connection, row)
+        whole, found = is_fully_shipped(stored, stored.shop_status()), stored.lines()
+    left = {one.line: (left_to_ship(one), away(one, all_shipped=whole)) for one in found}
+    return render(
+        request,
+        "order.html",
+        order=timeline.order,
+        lines=[
+            line | {"to_ship": left[line["line"]][0], "away": left[line["line"]][1]}
+            for line in timeline.lines
+        ],
+        entries=timeline.entries,
+        exceptions=[one for one in (timeline.order["exception"] or "").split(",") if one],
+        buyer=buyer,
+        erased=row.erased_at,
+        once=uuid4().hex,
+        path=f"/orders/{quote(row.marketplace_order_id, safe='')}",
+        base=row.marketplace_order_id,
+    )
+
+
+def _row(request: Request, order_id: str) -> sa.Row[Any]:
+    with service_of(request).database.reading() as connection:
+        return find_order(connection, order_id)
+
+
+def _cause(request: Request, what: str) -> str:
+    """Who clicked what, as the order's timeline shows it."""
+    return f"{person_of(request).name[:40]}: console {what}"
+
+
+def _context(request: Request, what: str) -> OrderContext:
+    service = service_of(request)
+    return OrderContext(_cause(request, what), service.vault, settings=service.settings)

@@ -1,0 +1,164 @@
+"""Plan: what a sync would send; read it, approve that very plan by its hash, watch it, undo it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Form, Query, Request
+from starlette.responses import Response
+
+from midas_pipelines.errors import ExpectedError, WrongInput
+from midas_pipelines.gateway.console.guard import ConsoleRoute, done
+from midas_pipelines.gateway.console.web import person_of, render
+from midas_pipelines.gateway.service import Service, service_of
+from midas_pipelines.notify.alerts import recent_alerts
+from midas_pipelines.store.gateway.console_plans import (
+    approve_plan,
+    keep_plan,
+    newest_plans,
+    note_result,
+    read_plan_row,
+)
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, PlanStep, make_plan
+from midas_pipelines.sync.product_sync import sync_products
+from midas_pipelines.sync.safety.undo import undo_run
+from midas_pipelines.sync.threads import in_own_loop, in_thread
+
+router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
+
+MOST_SHOWN = 200
+
+
+@router.get("/plan")
+def plans(request: Request) -> Response:
+    """The newest plans, and what the brake holds."""
+    with service_of(request).database.reading() as connection:
+        found = newest_plans(connection)
+        braked, _ = recent_alerts(connection, only_open=True, kind="brake")
+    return render(request, "plans.html", plans=found, braked=braked)
+
+
+@router.post("/plan")
+async def make_new_plan(request: Request, scope: Annotated[str, Form()] = "changed") -> Response:
+    """Makes a plan of the changed items, or of all; reads only our database."""
+    service, by = service_of(request), person_of(request).name
+
+    def work() -> str:
+        plan = make_plan(service.sync_context("plan"), dirty_only=scope != "all")
+        steps = [asdict(step) for step in plan.steps]
+        with service.database.writing() as connection:
+            keep_plan(connection, digest=plan.hash, made_at=plan.made_at, by=by, steps=steps)
+        return plan.hash
+
+    digest = await in_thread(work)
+    return await done(request, "This is what would be sent. Nothing has been sent yet.", f"/plan/{digest}")
+
+
+@router.get("/plan/{digest}")
+def read_one_plan(
+    request: Request, digest: str, action: str = "", q: Annotated[str, Query(max_length=100)] = ""
+) -> Response:
+    """One plan: totals by action, its steps, the largest changes of price first."""
+    with service_of(request).database.reading() as connection:
+        row = _plan(connection, digest)
+        steps = [one for one in row["steps"] if _fits(one, action, q)]
+        shown = _with_now(connection, steps)
+    totals = Counter(one["action"] for one in row["steps"])
+    shown.sort(key=lambda one: (-one["price_change"], one["sku"] or ""))
+    return render(
+        request,
+        "plan.html",
+        plan=row,
+        totals=sorted(totals.items()),
+        steps=shown[:MOST_SHOWN],
+        count=len(steps),
+        action=action,
+        q=q,
+    )
+
+
+@router.post("/plan/{digest}/approve")
+async def approve_one_plan(request: Request, digest: str, typed: Annotated[str, Form()]) -> Response:
+    """Applies exactly this plan, in the background, once its first characters are typed."""
+    if len(typed.strip()) < 6 or not digest.startswith(typed.strip().lower()):
+        raise WrongInput("Type the first six characters of the plan's hash to approve that very plan.")
+    service, by = service_of(request), person_of(request).name
+
+    def begin() -> ApprovedPlan:
+        with service.database.writing() as connection:
+            row = _plan(connection, digest)
+            plan = ApprovedPlan(row["made_at"], tuple(PlanStep(**step) for step in row["steps"]))
+            if plan.hash != digest:
+                raise WrongInput("This plan is not as it was made: make a new one.")
+            if not approve_plan(connection, digest, by):
+                raise WrongInput("This plan was approved before: make a new one.")
+        return plan
+
+    plan = await in_thread(begin)
+    service.background.start(lambda: _apply(service, plan, request.state.request_id))
+    return await done(request, "Approved. It is being sent now.", f"/plan/{digest}")
+
+
+@router.post("/plan/{digest}/undo")
+async def undo_plan(request: Request, digest: str) -> Response:
+    """Puts back what the plan wrote, where 4Seller still shows that."""
+    context = service_of(request).sync_context(request.state.request_id)
+    report = await in_own_loop(lambda: undo_run(context, digest))
+    left = f" Left as they are: {report.left[0]['sku']}, {report.left[0]['reason']}" if report.left else ""
+    more = f" and {len(report.left) - 1} more." if len(report.left) > 1 else ""
+    return await done(request, f"{report.put_back} listings put back, {report.removed} removed.{left}{more}")
+
+
+async def _apply(service: Service, plan: ApprovedPlan, run_id: str) -> None:
+    try:
+        report = await in_own_loop(lambda: sync_products(service.sync_context(run_id), agreed=plan))
+        names = ("created", "updated", "deleted", "unchanged", "failed", "held")
+        parts = [f"{getattr(report, name)} {name}" for name in names if getattr(report, name)]
+        result = ", ".join(parts) or "nothing to send"
+    except ExpectedError as why:
+        result = f"Refused: {why}"
+    except Exception as error:
+        result = f"It failed: {type(error).__name__}; see the gateway's log."
+        raise
+    finally:
+        await asyncio.to_thread(_note, service, plan.hash, result)
+
+
+def _note(service: Service, digest: str, result: str) -> None:
+    with service.database.writing() as connection:
+        note_result(connection, digest, result)
+
+
+def _plan(connection: sa.Connection, digest: str) -> dict[str, Any]:
+    row = read_plan_row(connection, digest[:64])
+    if row is None:
+        raise WrongInput("There is no such plan: make a new one.")
+    return row
+
+
+def _fits(step: dict[str, Any], action: str, text: str) -> bool:
+    return (not action or step["action"] == action) and text.lower() in (step["sku"] or "").lower()
+
+
+def _with_now(connection: sa.Connection, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The steps with what 4Seller confirmed last, and by how much the price changes."""
+    table = mappings.c
+    now: dict[int, sa.Row[Any]] = {}
+    for start in range(0, len(steps), 5000):
+        ids = [one["item"] for one in steps[start : start + 5000]]
+        query = sa.select(table.id, table.acked_quantity, table.acked_price).where(table.id.in_(ids))
+        now |= {row.id: row for row in connection.execute(query)}
+    shown = []
+    for one in steps:
+        row = now.get(one["item"])
+        old = row.acked_price if row is not None else None
+        change = abs(Decimal(one["price"]) - old) / old if old and one["price"] is not None else Decimal(0)
+        known = {"acked_quantity": row.acked_quantity, "acked_price": old} if row is not None else {}
+        shown.append(one | {"acked_quantity": None, "acked_price": None} | known | {"price_change": change})
+    return shown

@@ -1,0 +1,122 @@
+"""Lists items with their states side by side: searched, filtered, by page; and proposes items for a title."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+from rapidfuzz import fuzz
+
+from midas_pipelines.store.items.quarantined import SKU
+from midas_pipelines.store.schema.rule_tables import channel_rules
+from midas_pipelines.store.schema.tables import ITEM_WAITS, mappings
+from midas_pipelines.storefront.schema import product_variants, products
+
+_ITEM = mappings.c
+_JOINED = mappings.outerjoin(products, products.c.id == _ITEM.product_id).outerjoin(
+    product_variants, product_variants.c.id == _ITEM.variant_id
+)
+ON_HAND = sa.case(
+    (_ITEM.variant_id.is_not(None), product_variants.c.stock_quantity), else_=products.c.stock_quantity
+)
+_EXCLUDED = sa.exists().where(
+    channel_rules.c.product_id == _ITEM.product_id,
+    sa.func.coalesce(channel_rules.c.variant_id, _ITEM.variant_id, 0)
+    == sa.func.coalesce(_ITEM.variant_id, 0),
+    channel_rules.c.exclude,
+)
+STATES: dict[str, sa.ColumnElement[bool]] = {
+    "waiting": _ITEM.dirty_since.is_not(None),
+    "differing": sa.or_(
+        _ITEM.observed_quantity != _ITEM.acked_quantity, _ITEM.observed_price != _ITEM.acked_price
+    ),
+    "failing": ITEM_WAITS,
+    "pinned": sa.cast(_ITEM.pinned_fields, sa.Text).not_in(["null", "{}"]),
+    "excluded": _EXCLUDED,
+    "removed": _ITEM.state == "removed",
+}
+"""Filters of the list of items."""
+
+MOST_CANDIDATES = 300
+
+
+def list_items(
+    connection: sa.Connection, *, text: str = "", state: str | None = None, after: int = 0, limit: int = 50
+) -> list[dict[str, Any]]:
+    """Items behind an id: what the shop has, what 4Seller confirmed, what it showed last.
+
+    Args:
+        connection: reads.
+        text: words that SKU, name or variant hold, in any order; empty for all.
+        state: one of `STATES`; None for all.
+        after: the id of the last item of the page before.
+        limit: the most to return.
+    """
+    names = [
+        "id",
+        "state",
+        "reason",
+        "dirty_since",
+        "attempts",
+        "acked_quantity",
+        "acked_price",
+        "acked_at",
+        "observed_quantity",
+        "observed_price",
+        "observed_at",
+        "pinned_fields",
+        "fourseller_product_id",
+    ]
+    query = sa.select(
+        *(_ITEM[name] for name in names),
+        SKU,
+        products.c.name,
+        product_variants.c.variant_value.label("variant"),
+        ON_HAND.label("on_hand"),
+    )
+    query = query.select_from(_JOINED).where(_ITEM.id > after, *_holding(text))
+    if state is not None:
+        query = query.where(STATES[state])
+    found = connection.execute(query.order_by(_ITEM.id).limit(limit)).mappings()
+    return [dict(row) for row in found]
+
+
+def suggest_items(
+    connection: sa.Connection, title: str, sku: str = "", most: int = 3
+) -> list[dict[str, Any]]:
+    """The items whose names are nearest to a title, or whose SKU is nearest to a SKU; the best first."""
+    words = sorted({word.lower() for word in re.findall(r"\w{3,}", title)}, key=len, reverse=True)[:5]
+    parts = [
+        sa.case((sa.func.lower(products.c.name).contains(word, autoescape=True), 1), else_=0)
+        for word in words
+    ]
+    if sku[:4]:
+        parts.append(sa.case((sa.func.lower(SKU).startswith(sku[:4].lower(), autoescape=True), 1), else_=0))
+    if not parts:
+        return []
+    score: sa.ColumnElement[int] = sum(parts[1:], parts[0])
+    query = sa.select(
+        _ITEM.id,
+        SKU,
+        products.c.name,
+        product_variants.c.variant_value.label("variant"),
+        ON_HAND.label("on_hand"),
+    ).select_from(_JOINED)
+    query = query.where(score > 0, SKU.is_not(None), _ITEM.state != "removed")
+    rows = connection.execute(query.order_by(score.desc(), _ITEM.id).limit(MOST_CANDIDATES)).mappings()
+    found = [dict(row) | {"likeness": round(_likeness(row, title, sku))} for row in rows]
+    return sorted(found, key=lambda row: -row["likeness"])[:most]
+
+
+def _likeness(row: sa.RowMapping, title: str, sku: str) -> float:
+    name = f"{row['name']} {row['variant'] or ''}"
+    return max(fuzz.token_set_ratio(title.lower(), name.lower()), fuzz.ratio(sku.lower(), row["sku"].lower()))
+
+
+def _holding(text: str) -> list[sa.ColumnElement[bool]]:
+    places = (SKU, products.c.name, product_variants.c.variant_value)
+    return [
+        sa.or_(*(sa.func.lower(place).contains(word.lower(), autoescape=True) for place in places))
+        for word in text.replace("\x00", "").split()[:8]
+    ]

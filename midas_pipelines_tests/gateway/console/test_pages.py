@@ -1,0 +1,156 @@
+"""Orders, items, plans and rules: what their pages show, and what their buttons do."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from decimal import Decimal
+
+import pytest
+
+from midas_pipelines.store.gateway.keys import Role
+from midas_pipelines_tests.gateway.console.visitor import Visitor
+from midas_pipelines_tests.shop import add_product, rows, value
+from midas_pipelines_tests.sync.world import World
+
+MARKUP = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def sold(operator: Visitor) -> str:
+    """An item on 4Seller, and an order for two of it."""
+    world = operator.world
+    add_product(world.database, sku="A/1 é", name=f"Screen {MARKUP}", stock_quantity=9, price="10.00")
+    world.full()
+    order = world.place(("A/1 é", 2), sales_channel="ebay")
+    world.import_orders()
+    return order
+
+
+@pytest.mark.both_databases
+def test_an_order_is_found_shipped_and_returned(operator: Visitor, sold: str) -> None:
+    world = operator.world
+    assert sold in operator.see("/orders?status=pending&sales_channel=ebay&exception=no")
+    assert "No such order" in operator.see("/orders?sales_channel=amazon")
+    assert operator.client.get(f"/orders?q={sold}").headers["location"] == f"/orders/{sold}"
+    page = operator.see(f"/orders/{sold}")
+    assert MARKUP not in page
+    assert "Ship all that is left" in page
+    assert "does not look like" in operator.see("/orders/check-number?carrier=UPS&number=123")
+    assert "does not look like" in operator.click(
+        f"/orders/{sold}/ship", carrier="UPS", number="123", back=f"/orders/{sold}"
+    )
+    text = operator.click(f"/orders/{sold}/ship", carrier="UPS", number="1Z999AA10123456784")
+    assert text == f"UPS 1Z999AA10123456784 is on record for order {sold}; 4Seller knows it."
+    there = world.sandbox.state.orders[sold]
+    assert (there["status"], there["tracking"]["number"]) == ("shipped", "1Z999AA10123456784")
+    assert "not come back" in operator.click(f"/orders/{sold}/return", line=1, units=3)
+    assert "1 units" in operator.click(f"/orders/{sold}/return", line=1, units=1)
+    assert value(world.database, "SELECT stock_quantity FROM products") == 8
+    assert "Alex Sample: console ship" in operator.see(f"/orders/{sold}")
+
+
+def test_a_buyer_is_shown_to_operators_with_a_trace_and_erased_by_admins(
+    operator: Visitor, sold: str
+) -> None:
+    page = operator.see(f"/orders/{sold}")
+    name = operator.world.sandbox.state.orders[sold]["customer"]["name"]
+    assert name not in page
+    answer = operator.client.post(f"/orders/{sold}/buyer", data={"csrf": operator.csrf})
+    assert (answer.status_code, name in html.unescape(answer.text)) == (200, True)
+    audit = rows(operator.world.database, "SELECT action, target FROM gateway_audit ORDER BY id DESC")
+    assert audit[0].action == "POST /orders/{order_id:path}/buyer"
+    assert audit[0].target == f"/orders/{sold}/buyer"
+    refused = operator.client.post(f"/orders/{sold}/erase", data={"csrf": operator.csrf, "sure": "yes"})
+    assert refused.status_code == 403
+    operator.sign_in(Role.ADMIN)
+    assert "gone for good" in operator.click(f"/orders/{sold}/erase")
+    assert "is erased" in operator.click(f"/orders/{sold}/erase", sure="yes")
+    assert name not in str(
+        rows(operator.world.database, "SELECT shipping_address, billing_address FROM orders")
+    )
+    visitor = operator
+    visitor.sign_in(Role.VIEWER)
+    assert visitor.client.post(f"/orders/{sold}/buyer", data={"csrf": visitor.csrf}).status_code == 403
+
+
+@pytest.mark.both_databases
+def test_items_are_searched_filtered_and_told_whole(operator: Visitor, sold: str) -> None:
+    world = operator.world
+    add_product(world.database, sku="OTHER", name="Battery", stock_quantity=1)
+    assert "OTHER" not in operator.see("/items?q=screen")
+    assert "No item is like that" in operator.see("/items?q=screen+battery")
+    assert "OTHER" in operator.see("/items?state=waiting")
+    for state in ("differing", "failing", "pinned", "excluded", "removed"):
+        assert "OTHER" not in operator.see(f"/items?state={state}")
+    address = "/items/A%2F1%20%C3%A9"
+    page = operator.see(address)
+    assert MARKUP not in page
+    assert f"order {sold}" in page
+    assert "on hand = 7" in page
+    assert "A/1 é: " in operator.click(f"{address}/push")
+    assert "stays" in operator.click(f"{address}/pin", field="price")
+    assert "Release" in operator.see(address)
+    assert "released price" in operator.click(f"{address}/release", field="price")
+    assert "would have been avoided" in operator.see(f"{address}/rule?buffer=2")
+    assert "checked again" in operator.click("/rules", sku="A/1 é", buffer="2")
+    assert "- buffer 2 = 5" in operator.see(address)
+    operator.click(f"{address}/exclude", exclude="yes")
+    world.incremental()
+    assert "A/1 é" not in world.listed
+    operator.see("/items/NOPE", status=409)
+
+
+def test_rules_are_tried_set_and_cleared(operator: Visitor) -> None:
+    add_product(operator.world.database, sku="A", stock_quantity=9)
+    assert "No rules" in operator.see("/rules")
+    assert "it withholds 2 units; the rules today withhold 0" in operator.see("/rules?buffer=2")
+    operator.click("/rules", sku="", buffer="3", policy="manual", minimum_price="4.50")
+    page = operator.see("/rules")
+    assert "at least 4.50 USD" in page
+    assert "cannot be read: minimum_price" in operator.click("/rules", minimum_price="1e5")
+    assert "1 rules removed" in operator.click("/rules/clear")
+
+
+@pytest.mark.both_databases
+def test_a_plan_is_read_and_approved_by_its_hash_and_undone(operator: Visitor) -> None:
+    world = operator.world
+    product = add_product(world.database, sku="SCREEN-1", stock_quantity=9, price="10.00")
+    world.full()
+    world.set(product, price=Decimal("19.00"))
+    operator.click("/plan", scope="changed")
+    digest = value(world.database, "SELECT hash FROM midas_console_plans")
+    page = operator.see(f"/plan/{digest}")
+    assert "10.00 → 19.00" in page
+    assert "90 %" in page
+    assert "SCREEN-1" not in operator.see(f"/plan/{digest}?action=delete")
+    assert "first six characters" in operator.click(f"/plan/{digest}/approve", typed="000000x")
+    assert "being sent" in operator.click(f"/plan/{digest}/approve", typed=digest[:6])
+    result = wait_for_result(operator, world)
+    assert result == "1 updated"
+    assert world.shown["SCREEN-1"][1] == Decimal("19.00")
+    assert "approved before" in operator.click(f"/plan/{digest}/approve", typed=digest[:6])
+    assert "1 listings put back" in operator.click(f"/plan/{digest}/undo")
+    assert world.shown["SCREEN-1"][1] == Decimal("10.00")
+
+
+def test_a_plan_that_is_out_of_date_sends_nothing(operator: Visitor) -> None:
+    world = operator.world
+    product = add_product(world.database, sku="SCREEN-1", stock_quantity=9, price="10.00")
+    operator.click("/plan", scope="all")
+    world.set(product, price=Decimal("19.00"))
+    digest = value(world.database, "SELECT hash FROM midas_console_plans")
+    operator.click(f"/plan/{digest}/approve", typed=digest[:6])
+    assert re.search("Refused: The plan made at .* is out of date", wait_for_result(operator, world))
+    assert world.shown == {}
+
+
+def wait_for_result(operator: Visitor, world: World) -> str:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        operator.see("/plan")  # the background's turn
+        found = value(world.database, "SELECT result FROM midas_console_plans")
+        if found:
+            return str(found)
+    raise AssertionError("the plan was not applied in time")
