@@ -19,7 +19,7 @@ from midas_pipelines.settings import Settings
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "docker-compose.yaml").read_text())
 VALUES = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())
-NETWORK = yaml.safe_load((DEPLOY / "kubernetes" / "network.yaml").read_text())
+NETWORK = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "network.yaml").read_text()))
 GATEWAY = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "gateway.yaml").read_text()))
 
 
@@ -34,6 +34,7 @@ READ_SETTINGS = ["code", "gateway", "prepare", "step-worker"]
 """The services that read settings: runs are processes of `code`, which gives them its own."""
 SETTINGS = yaml.safe_load((DEPLOY / "kubernetes" / "settings.yaml").read_text())
 REQUIRED = set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "docker-compose.yaml").read_text()))
+NO_SECRETS = {"FOURSELLER_SELLER_ID", "MIDAS_HOST", "OIDC_ISSUER", "OIDC_CLIENT_ID"}
 DECIDED = {"MIDAS_DAGSTER_POSTGRES_URL", "DAGSTER_HOME"}
 """What compose decides everywhere: where the containers find each other."""
 DECIDED_FOR = {
@@ -61,7 +62,13 @@ def test_what_a_service_needs_is_there(name: str) -> None:
 def test_only_the_proxy_is_reached_from_outside() -> None:
     open_to_all = [name for name, service in COMPOSE["services"].items() if "ports" in service]
     assert open_to_all == ["proxy"]
-    assert "basic_auth" in (DEPLOY / "Caddyfile").read_text()
+    caddy = (DEPLOY / "Caddyfile").read_text()
+    before, signed_in = caddy.split("forward_auth sign-in:4180")
+    assert "webserver:" not in before
+    assert "viewer:" not in before
+    assert "-X-Auth-Request-Groups" in before  # what a caller claims of itself does not count
+    assert signed_in.index("@operators webserver:3000") < signed_in.index("reverse_proxy viewer:3000")
+    assert "--read-only" in COMPOSE["services"]["viewer"]["command"]
 
 
 def test_the_gateway_believes_the_proxy_about_who_calls() -> None:
@@ -97,7 +104,7 @@ def test_compose_itself_hands_over_each_setting(tmp_path: Path) -> None:
     for name in READ_SETTINGS:
         expected = {key: given[key] for key in KNOWN - DECIDED - DECIDED_FOR.get(name, set())}
         assert expected.items() <= services[name]["environment"].items()
-        assert not services[name]["environment"]["UI_PASSWORD_HASH"]
+        assert not services[name]["environment"]["OIDC_CLIENT_SECRET"]
 
 
 @pytest.mark.parametrize("name", sorted(set(COMPOSE["services"]) - set(READ_SETTINGS)))
@@ -122,7 +129,7 @@ def test_who_waits_for_a_healthy_service_is_told_when_it_is(name: str) -> None:
 def test_no_secret_has_a_default() -> None:
     text = (DEPLOY / "docker-compose.yaml").read_text()
     named = set(re.findall(r"\$\{(\w*(?:PASSWORD|KEY|SECRET|DATABASE_URL)\w*)", text))
-    assert named == {name for name in REQUIRED if name not in ("FOURSELLER_SELLER_ID", "MIDAS_HOST")}
+    assert named == {name for name in REQUIRED if name not in NO_SECRETS}
 
 
 def test_every_setting_that_is_named_exists() -> None:
@@ -193,7 +200,7 @@ def test_kubernetes_keeps_dagster_as_the_other_deployments_do() -> None:
     assert VALUES["additionalInstanceConfig"]["freshness"] == ours["freshness"]
 
 
-@pytest.mark.parametrize("part", [*GATEWAY, SETTINGS, NETWORK], ids=lambda part: part["kind"])
+@pytest.mark.parametrize("part", [*GATEWAY, SETTINGS, *NETWORK], ids=lambda part: part["kind"])
 def test_kubernetes_knows_what_is_asked_of_it(part: dict[str, Any]) -> None:
     for version in ("1.31", "1.37"):
         kubernetes_validate.validate(part, version, strict=True)
@@ -227,7 +234,7 @@ def test_the_queue_asks_for_a_password_and_the_code_server_is_on_no_network() ->
     socket = yaml.safe_load((DEPLOY / "workspace.yaml").read_text())["load_from"][0]["grpc_server"]["socket"]
     assert socket in code["command"][-1]
     sharing = {name for name, one in COMPOSE["services"].items() if "code_socket" in str(one.get("volumes"))}
-    assert sharing == {"code", "webserver", "daemon"}
+    assert sharing == {"code", "viewer", "webserver", "daemon"}
 
 
 def test_kubernetes_lets_no_pod_do_more_than_it_must() -> None:
@@ -246,7 +253,10 @@ def test_kubernetes_lets_no_pod_do_more_than_it_must() -> None:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-    assert NETWORK["spec"]["podSelector"]["matchLabels"] == {"component": "user-deployments"}
+    closed, code_only = NETWORK[:2]
+    assert (closed["spec"]["podSelector"], "ingress" in closed["spec"]) == ({}, False)
+    assert code_only["spec"]["podSelector"]["matchLabels"] == {"component": "user-deployments"}
+    assert VALUES["dagsterWebserver"]["enableReadOnly"] is True
 
 
 def test_what_runs_work_is_seen_to_be_dead() -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import click
+import sqlalchemy as sa
 
 from midas_pipelines.cli.audited import command_entry
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store import migrate
 from midas_pipelines.store.gateway.audit import note_answered
+from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines.store.schema import version
+from midas_pipelines.store.schema.grants import grants
+from midas_pipelines.storefront.schema import shop
 
 
 @click.group()
@@ -42,6 +47,23 @@ def current(as_json: bool) -> None:
         _print_version(at, as_json)
     if not at.ready:
         raise SystemExit(1)
+
+
+@db.command("grants")
+@click.argument("role")
+def print_grants(role: str) -> None:
+    """Print what a restricted ROLE on PostgreSQL needs to run everything but upgrade, restore and drill."""
+    if not role.isidentifier():
+        raise click.BadParameter("give a plain name", param_hint="ROLE")
+    with shop_database() as (_, database), database.reading() as connection:
+        present = set(sa.inspect(connection).get_table_names())
+        schema = connection.dialect.default_schema_name if database.is_postgresql else None
+    if schema is None:
+        raise WrongInput("SQLite knows no roles: the file's own rights decide.")
+    known = [table.name for table in shop.sorted_tables if table.name in present]
+    ours = sorted((set(TABLES) | {version.VERSION_TABLE}) & present - set(known))
+    for statement in grants(role, schema, known, ours):
+        click.echo(f"{statement};")
 
 
 def _print_version(at: version.Version, as_json: bool) -> None:

@@ -24,6 +24,7 @@ LOOKS = set(
     contract diff
     contract list
     db current
+    db grants
     diff
     doctor
     explain

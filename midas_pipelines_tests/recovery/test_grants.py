@@ -1,0 +1,71 @@
+"""The rights that `midas db grants` prints are enough to run the system, and no more than it uses to change history."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from midas_pipelines.recovery.backup import create_backup
+from midas_pipelines.recovery.drill import broken_invariants
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway.audit import AuditEntry, note_asked
+from midas_pipelines.store.gateway.keys import Role, create_key, find_caller
+from midas_pipelines.store.schema.version import require_upgraded
+from midas_pipelines.sync.orders.status.status_sync import sync_statuses
+from midas_pipelines.sync.reconcile.run import reconcile
+from midas_pipelines_tests.cli.conftest import Midas, midas  # noqa: F401 - a fixture
+from midas_pipelines_tests.copies import connect
+from midas_pipelines_tests.shop import run, value
+from midas_pipelines_tests.sync.world import World
+
+ROLE = "midas_app"
+
+
+@pytest.fixture
+def restricted(safe: World, settings: dict[str, str], midas: Midas) -> Iterator[Database]:  # noqa: F811
+    """The shop's database as the restricted role sees it."""
+    if not safe.database.is_postgresql:
+        pytest.skip("SQLite knows no roles")
+    with safe.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as owner:
+        owner.exec_driver_sql(f"DROP ROLE IF EXISTS {ROLE}")
+        owner.exec_driver_sql(f"CREATE ROLE {ROLE} LOGIN")
+        for statement in midas("db", "grants", ROLE, **settings).output.splitlines():
+            owner.exec_driver_sql(statement)
+        url = safe.database.engine.url.set(username=ROLE).render_as_string(hide_password=False)
+        with connect(url) as database:
+            yield database
+        owner.exec_driver_sql(f"DROP OWNED BY {ROLE}")
+        owner.exec_driver_sql(f"DROP ROLE {ROLE}")
+
+
+@pytest.mark.both_databases
+def test_the_system_runs_as_a_role_with_these_rights_alone(safe: World, restricted: Database) -> None:
+    safe.database = restricted
+    require_upgraded(restricted)
+    safe.set(1, stock_quantity=7)
+    safe.place(("A", 3), ("B", 1), id="as-the-role")
+    safe.full()
+    safe.import_orders()
+    asyncio.run(sync_statuses(safe.sync_context()))
+    asyncio.run(reconcile(safe.sync_context()))
+    safe.inventory()
+    assert value(restricted, "SELECT count(*) FROM orders") == 2
+    assert sum(broken_invariants(restricted).values()) == 0
+    with restricted.writing() as connection:
+        note_asked(connection, AuditEntry("someone", "POST"))
+        _, key = create_key(connection, name="x", role=Role.VIEWER)
+        assert find_caller(connection, key) is not None
+    create_backup(safe.settings, restricted, "ann")
+    for forbidden in (
+        "UPDATE gateway_audit SET actor = 'x'",
+        "TRUNCATE gateway_audit",
+        "DELETE FROM inventory_changes",
+        "ALTER TABLE gateway_audit DISABLE TRIGGER USER",
+        "UPDATE products SET price = 1",
+        "DROP TABLE orders",
+    ):
+        with pytest.raises(sa.exc.DBAPIError, match=r"permission denied|must be owner"):
+            run(restricted, forbidden)
