@@ -13,6 +13,7 @@ from midas_pipelines.gateway.api.auth import PREFIX
 from midas_pipelines.gateway.console.live import Live
 from midas_pipelines.gateway.console.pages import (
     decide,
+    doctor,
     items,
     live_numbers,
     orders,
@@ -31,7 +32,7 @@ Answer = Callable[[Request, Exception], Awaitable[Response]]
 def add_console(app: FastAPI, service: Service) -> None:
     """Adds every page to the application."""
     app.state.live = Live(service)
-    for page in (reference, sign_in, today, decide, items, orders, plan, rules, live_numbers):
+    for page in (reference, sign_in, today, decide, items, orders, plan, rules, doctor, live_numbers):
         app.include_router(page.router)
     app.include_router(sign_in.inside)
     for_programs = cast("Answer", app.exception_handlers[HTTPException])

@@ -38,9 +38,10 @@ NAVIGATION = (
     ("/orders", "Orders"),
     ("/plan", "Plan"),
     ("/rules", "Rules"),
+    ("/doctor", "Doctor"),
     ("/docs", "API"),
 )
-ADMINS_ONLY = frozenset({"/keys", "/activity", "/settings"})
+ADMINS_ONLY = frozenset({"/keys", "/activity", "/settings", "/doctor"})
 
 COOKIE = "midas_session"
 

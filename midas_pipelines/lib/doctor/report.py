@@ -17,14 +17,15 @@ from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
 
 
-def doctor_report(*, new_key: bool = False) -> list[Finding]:
+def doctor_report(given: Settings | None = None, *, new_key: bool = False) -> list[Finding]:
     """Checks everything that a start needs, and changes nothing but the state of a refused key.
 
     Args:
+        given: the settings; None reads those of this process.
         new_key: resumes pushes when 4Seller takes the key.
     """
     try:
-        settings = load_settings()
+        settings = given or load_settings()
     except SettingsError as failed:
         return [wrong("settings", str(failed), "Correct them; docs/settings.md lists all.")]
     lines = [ok("settings", "Each one that is set can be read.")]
