@@ -23,7 +23,6 @@ KNOWN_STATUSES = frozenset({403, 408})
 """Statuses that the client knows beside those of the document."""
 
 FIELD_NAME = re.compile(r"[A-Za-z0-9_.$-]{1,60}")
-WORD = re.compile(r"[A-Za-z][A-Za-z _-]{0,39}")
 Place = tuple[str, str, str]
 """Kind, call and place of a finding."""
 
@@ -122,10 +121,8 @@ class ContractWatch:
         for row in rows if isinstance(rows, list) else []:
             word = row.get("status") if isinstance(row, dict) else None
             if isinstance(word, str) and word and not read_status(word).known:
-                shown = word if WORD.fullmatch(word) else kind_of(word)
-                self._add(
-                    "word", call, f"status: {shown}", "An order's status has a word that is not known.", shown
-                )
+                what = "An order's status has a word that is not known; the alert on the order quotes it."
+                self._add("word", call, "status", what, kind_of(word))
 
 
 def _operation(call: Call) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -75,6 +75,13 @@ class Database:
         with self.reading() as connection:
             return connection.execute(sa.select(utc_now())).scalar_one()
 
+    def overwrite_erased(self) -> None:
+        """Takes what was erased out of SQLite's log too; PostgreSQL does that by its own vacuum."""
+        if self.is_postgresql:
+            return
+        with closing(self.engine.raw_connection()) as connection:  # outside of any transaction
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Gives back every pooled connection."""
         self.engine.dispose()
@@ -134,7 +141,7 @@ def _make_private_file(_dialect: Any, _record: Any, given: list[Any], _options: 
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -15,6 +15,7 @@ from midas_pipelines.defs.resources import expected_in
 from midas_pipelines.lib.shards import ops_config, run_tags
 from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
 from midas_pipelines_tests.sync.world import World
+from midas_pipelines_tests.vaults import PAYLOAD_KEY
 
 Execute = Callable[..., dg.ExecuteInProcessResult]
 
@@ -26,6 +27,7 @@ def environment(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     channel = settings.channel()
     monkeypatch.setenv("MIDAS_DATABASE_URL", world.database.engine.url.render_as_string(hide_password=False))
     monkeypatch.setenv("MIDAS_SNAPSHOTS", str(tmp_path / "snapshots"))
+    monkeypatch.setenv("MIDAS_PAYLOAD_KEY", PAYLOAD_KEY)
     monkeypatch.setenv("FOURSELLER_API_URL", channel.url)
     monkeypatch.setenv("FOURSELLER_API_KEY", channel.api_key.get_secret_value())
     monkeypatch.setenv("FOURSELLER_SELLER_ID", channel.seller_id)

@@ -96,7 +96,6 @@ def unbalanced_orders(database: Database) -> list[dict[str, Any]]:
             total,
             sa.func.round(expected, 2).label("items_and_extras"),
             _ORDERS.total.label("marketplace_total"),
-            _ORDERS.currency,
         )
         .join(orders, orders.c.id == _ORDERS.local_order_id)
         .outerjoin(lines, lines.c.order_id == orders.c.id)

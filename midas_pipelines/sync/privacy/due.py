@@ -76,6 +76,7 @@ def erase_due_buyers(context: SyncContext, *, longest: float = LONGEST_SECONDS) 
     days = context.settings.erase_after(None)
     if days is not None:
         report.events = empty_orphans(context.database, days=days)
+    context.database.overwrite_erased()
     report.left = len(due) - report.erased
     return report
 

@@ -79,6 +79,7 @@ def answer_request(context: SyncContext, kind: str, subject: Subject, asked_by: 
                 answer.left.append(row.marketplace_order_id)
         with context.database.writing() as connection:
             empty_events(connection, found.events)
+        context.database.overwrite_erased()
     _record(context.database, answer, {*(request.orders or ()), *names})
     return answer
 

@@ -205,7 +205,7 @@ def test_what_the_marketplace_added_up_otherwise_is_found_in_both_amounts(world:
     order = world.place(("A", 1), total="19.99")
     world.import_orders()
     (row,) = unbalanced_orders(world.database)
-    assert (row["order"], row["currency"]) == (order, "USD")
+    assert (row["order"], "currency" in row) == (order, False)  # a hub may write anything there
     assert row["total_amount"] == Decimal("19.99")
     assert Decimal(str(row["items_and_extras"])) == Decimal("14.99")
     assert Decimal(str(row["marketplace_total"])) == Decimal("19.99")
