@@ -24,6 +24,10 @@ def status(as_json: bool) -> None:
     if as_json:
         print_json(asdict(seen) | {"workflows": [asdict(entry) for entry in workflows]})
         return
+    if seen.pushes_stopped:
+        say(
+            f"Nothing is pushed: {seen.pushes_stopped}. See `midas incident unlock`, or import orders after a restore."
+        )
     waiting = f"{seen.dirty} wait" + (
         f", the oldest since {seen.oldest_dirty:%H:%M:%S} UTC" if seen.oldest_dirty else ""
     )

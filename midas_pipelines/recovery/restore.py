@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 from upath import UPath
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.recovery import postgres, sqlite
 from midas_pipelines.recovery.backup import HISTORY, SHOP, open_part
 from midas_pipelines.recovery.places import BackupPart, Manifest
@@ -193,6 +194,8 @@ def _copy_in(connection: sa.Connection, name: str, folder: UPath, part: BackupPa
 def _mark(connection: sa.Connection, manifest: Manifest) -> None:
     """Marks what may have changed since the backup: all listings, and mails that may have been sent."""
     stop_pushes(connection, f"{RESTORED} {manifest.made_at}")
+    text = f"The backup of {manifest.made_at} was restored: nothing is pushed until `midas sync orders` has read what came since."
+    raise_alert(connection, kind="incident", subject="restore", text=text)
     unknown = dict.fromkeys(
         (
             "claimed_by",

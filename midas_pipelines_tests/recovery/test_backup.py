@@ -17,6 +17,7 @@ from midas_pipelines.recovery.restore import NotEmpty, restore_history, restore_
 from midas_pipelines.recovery.sealing import Damaged, identities
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.worker_liveness import why_stopped
+from midas_pipelines.store.operations.overview import overview
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies, connect
 from midas_pipelines_tests.shop import add_product, rows, run, value
@@ -82,6 +83,7 @@ def test_after_a_restore_every_order_since_is_there_once_and_nothing_is_sold_twi
     safe.database = lost
     with lost.reading() as connection:
         assert str(why_stopped(connection)).startswith("restored")
+    assert str(overview(lost).pushes_stopped).startswith("restored")
     safe.place(("B", 1), id="meanwhile")
     shown = {p["sku"]: p["inventory"]["quantity"] for p in safe.sandbox.state.products.values()}
     safe.full()
@@ -94,6 +96,8 @@ def test_after_a_restore_every_order_since_is_there_once_and_nothing_is_sold_twi
     assert [row[0] for row in orders] == ["before", "meanwhile", "since-1", "since-2"]
     assert value(lost, "SELECT count(*) FROM orders") == 4
     assert broken_invariants(lost) == dict.fromkeys(broken_invariants(lost), 0)
+    assert overview(lost).pushes_stopped is None
+    assert value(lost, "SELECT count(*) FROM alerts WHERE kind = 'incident' AND cleared_at IS NULL") == 0
     stock = {row.sku: row.stock_quantity for row in rows(lost, "SELECT sku, stock_quantity FROM products")}
     assert stock == {"A": 5, "B": 0, "NEW": 4}
     listed = sorted((p["sku"], p["inventory"]["quantity"]) for p in safe.sandbox.state.products.values())

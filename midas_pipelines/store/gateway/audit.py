@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -81,7 +82,7 @@ def kept(value: Any) -> Any:
         return [kept(part) for part in value[:MOST_KEPT]]
     if value is None or isinstance(value, bool | int):
         return value
-    text = str(value)
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
     return text if SENSIBLE.fullmatch(text) else NOT_KEPT
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.conflicts import OPEN
 from midas_pipelines.store.items.quarantined import count_waiting, quarantined_items
+from midas_pipelines.store.items.worker_liveness import why_stopped
 from midas_pipelines.store.operations.cursors import database_ahead, read_clocks
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.schema.alert_tables import alerts
@@ -26,6 +27,7 @@ class Overview:
     """Counts of items by state, the backlog, and what needs a person. Moments are in UTC."""
 
     items: dict[str, int] = field(default_factory=dict)
+    pushes_stopped: str | None = None  # why, while they are
     dirty: int = 0
     oldest_dirty: datetime | None = None
     orders: int = 0
@@ -64,10 +66,12 @@ def overview(database: Database) -> Overview:
         conflicts = connection.scalar(sa.select(count).select_from(sync_conflicts).where(OPEN))
         open_alerts = connection.scalar(sa.select(count).where(alerts.c.cleared_at.is_(None)))
         clocks = read_clocks(connection)
+        stopped = why_stopped(connection)
     syncs = last_syncs(database)
     observed = next((row for row in syncs if row["kind"] == "reconcile"), None)
     return Overview(
         items={row.state: row.count_ for row in states},
+        pushes_stopped=stopped,
         dirty=dirty,
         oldest_dirty=oldest,
         orders=orders or 0,

@@ -99,7 +99,8 @@ def _move_cursors(
         return
     if intake.read_all and not report.incomplete:
         with context.database.writing() as connection:
-            allow_pushes(connection, only_restored=True)
+            if allow_pushes(connection, only_restored=True):
+                clear_alert(connection, kind="incident", subject="restore")
     if intake.newest is not None:
         behind = LONGEST_HOLD if report.incomplete else timedelta()
         advance_cursor(context.database, WATERMARK, intake.newest - behind)
