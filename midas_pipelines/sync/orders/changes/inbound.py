@@ -36,7 +36,7 @@ from midas_pipelines.sync.orders.changes.quarantine import alert_unknown_status,
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.lines import OrderException
-from midas_pipelines.sync.orders.model.order_log import StoredOrder
+from midas_pipelines.sync.orders.model.order_log import UNANSWERED, StoredOrder
 from midas_pipelines.sync.orders.model.rows import unread
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.model.state_machine import (
@@ -106,6 +106,8 @@ def _follow_status(order: StoredOrder, sale: Sale) -> bool:
             find_conflict(order, sale, "conflict", detail)
             order.set(status_word=sale.status_word)
         case StatusDecision.PUSH:
+            if later(order, sale) and order.has_step(UNANSWERED):
+                return _push_over(order, current, sale)
             detail = f"4Seller reports {sale.status.value} again or late; the order stays {current.value}."
             order.log_once("late", detail)
             if current is OrderStatus.REFUNDED and sale.status in SHIPPED_STATES:
@@ -114,6 +116,16 @@ def _follow_status(order: StoredOrder, sale: Sale) -> bool:
                 return shipped
         case _:
             _agree_again(order, current, sale)
+    return False
+
+
+def _push_over(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
+    """An unanswered call of ours may have reached 4Seller after a newer one: the newer status is pushed again, once."""
+    detail = f"4Seller went back from {current.value} to {sale.status.value}, as a late call of ours would: pushed again."
+    if order.log_once("late", detail):
+        order.set(status=sale.status.value, status_word=sale.status_word)
+        _mark_for_push(order)
+        return True
     return False
 
 

@@ -31,6 +31,10 @@ NO_VAULT = Vault(KeyRing(list))
 _ORDERS = marketplace_orders.c
 
 
+UNANSWERED = "unanswered"
+"""The step of a push to 4Seller that got no answer: it may still arrive, after a newer one."""
+
+
 @dataclass(frozen=True)
 class OrderContext:
     """Context for writing to an order.
@@ -88,6 +92,12 @@ class StoredOrder:
     def log_once(self, step: str, detail: str) -> bool:
         """Adds the step unless the order log has the same text; True when it was new."""
         return self.context.log_once(self.connection, self.marketplace_order_id, step, detail)
+
+    def has_step(self, step: str) -> bool:
+        """Whether the order log has such a step."""
+        logs = order_processing_logs.c
+        mine = (logs.marketplace_order_id == self.marketplace_order_id, logs.step == step)
+        return self.connection.execute(sa.select(logs.id).where(*mine).limit(1)).first() is not None
 
     def has(self, exception: str) -> bool:
         """Whether our row, as read, has the exception."""

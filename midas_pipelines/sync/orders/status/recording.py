@@ -15,7 +15,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.close import end_order, raise_conflict, refund_shop_order
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.lines import OrderException
-from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
+from midas_pipelines.sync.orders.model.order_log import UNANSWERED, OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.model.state_machine import (
     ENDED,
     SHIPPED_STATES,
@@ -174,7 +174,11 @@ def record_failure(context: SyncContext, order: PendingUpdate, untaken: str | No
         stored = _stored(connection, context, order)
         attempts = (stored.push_attempts or 0) + 1
         stored.set(push_attempts=attempts, push_after=utc_now(int(RETRY.seconds(attempts))))
-        if untaken is not None:
+        if untaken is None:
+            stored.log_once(
+                UNANSWERED, "A call to 4Seller got no answer: it may have arrived, or arrive late."
+            )
+        else:
             stored.log_once("not_taken", untaken)
             if attempts == PATIENCE:
                 stored.set_exceptions(add=(OrderException.REFUSED,))

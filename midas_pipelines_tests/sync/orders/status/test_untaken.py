@@ -188,3 +188,24 @@ def test_staff_learn_that_the_marketplace_ended_what_may_be_packed(
         world.import_orders()
     assert desk.alerts(world) == ["order_ended"] * warned
     assert desk.on_shelf(world) == {"A": 10}
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_status_that_arrives_late_after_a_newer_one_is_pushed_over_once(
+    world: World, answered: bool
+) -> None:
+    order_id = desk.sold(world, A=3)
+    desk.shop_sets(world, order_id, "processing")
+    world.sandbox.faults.script([] if answered else ["reset-before"] * 3)
+    desk.tell(world)
+    desk.shop_sets(world, order_id, "shipped")
+    desk.a_day_later(world)
+    desk.tell(world)
+    assert desk.at_4seller(world, order_id)[0] == "shipped"
+    for arrival in (1, 2):
+        desk.market(world, order_id, "processing")
+        world.import_orders()
+        pushed = desk.tell(world).pushed
+        assert pushed == (0 if answered or arrival == 2 else 1)
+    assert desk.shop_status(world, order_id) == "shipped"
+    desk.assert_whole(world)
