@@ -133,7 +133,11 @@ class SyncContext:
 
     def keep_notes(self, client: FourSeller) -> None:
         """Writes down what the gate kept, and whether 4Seller takes the key; a failure is only logged."""
-        access, key = self.settings.channel(), client.key_accepted
+        access = self.settings.channel()
+        key, client.key_accepted = (
+            client.key_accepted,
+            None,
+        )  # noted once: another process may resume meanwhile
         try:
             self.gate.flush()
             found = [asdict(one) for one in self.watch.take()]

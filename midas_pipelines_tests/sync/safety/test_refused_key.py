@@ -9,6 +9,7 @@ import pytest
 from midas_pipelines.fourseller.errors import BadCredentials, NeedsNewKey
 from midas_pipelines.lib.doctor.channel import channel_lines
 from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.gate import accept_key, key_is_refused
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines_tests.shop import add_product, rows, run
@@ -63,3 +64,18 @@ def test_a_key_that_works_resumes_all(locked_out: World, monkeypatch: pytest.Mon
     asyncio.run(sync_products(SyncContext(locked_out.settings, locked_out.database)))
     assert locked_out.shown == locked_out.wanted
     assert rows(locked_out.database, OPEN) == []
+
+
+def test_a_worker_that_waits_does_not_refuse_again_what_another_process_resumed(locked_out: World) -> None:
+    context = locked_out.sync_context()
+
+    async def wait() -> None:
+        async with context.channel(waits_for_key=True) as client:
+            with pytest.raises(BadCredentials):
+                await client.product("P1")
+            context.keep_notes(client)
+            accept_key(locked_out.database, locked_out.settings.channel())
+            context.keep_notes(client)
+            assert not key_is_refused(locked_out.database, locked_out.settings.channel())
+
+    asyncio.run(wait())

@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.sync.listings.approved_plan import make_plan
 from midas_pipelines.sync.product_sync import Mode, sync_products
 from midas_pipelines.sync.safety.undo import UndoReport, undo_run
 from midas_pipelines_tests.shop import add_product, run
@@ -98,3 +99,12 @@ def test_two_runs_are_undone_one_by_one_and_an_unknown_one_is_refused(listed: Wo
     for name in ("run-nowhere", "short"):
         with pytest.raises(WrongInput):
             undo(listed, name)
+
+
+def test_an_applied_plan_is_undone_by_its_hash(listed: World) -> None:
+    listed.set(1, price=Decimal("20.00"))
+    plan = make_plan(listed.sync_context())
+    context = replace(listed.sync_context(), run_id="applied-by-a-person")
+    asyncio.run(sync_products(context, agreed=plan))
+    assert undo(listed, plan.hash).put_back == 1
+    assert listed.shown["S1"][1] == Decimal("10.00")
