@@ -67,7 +67,7 @@ def find_runs(connection: sa.Connection, name: str) -> list[str]:
 
 
 def written_by(connection: sa.Connection, runs: Sequence[str]) -> list[Written]:
-    """What these runs wrote and nobody has undone, by item."""
+    """What these runs wrote and is not undone yet, by item."""
     query = sa.select(listing_writes).where(_TABLE.run_id.in_(runs), _TABLE.undone_at.is_(None))
     found: dict[int, Written] = {}
     for row in connection.execute(query.order_by(_TABLE.id)):
