@@ -36,6 +36,8 @@ def list_webhooks(state: str, limit: int, as_json: bool) -> None:
     """List events with their outcomes and reasons."""
     with shop_database() as (_, database), database.reading() as connection:
         rows = inbox.listed(connection, state=state, limit=limit)
+        for row in rows:
+            del row["id"]
         total = inbox.count(connection, state=state)
         left = inbox.backlog(connection)
     if as_json:

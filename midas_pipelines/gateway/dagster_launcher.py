@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -30,6 +31,25 @@ mutation Launch($job: String!, $repository: String!, $location: String!, $config
   }
 }
 """
+
+_SWITCHES = """
+{ repositoriesOrError { ... on RepositoryConnection { nodes {
+  schedules { name pipelineName scheduleState { status } futureTicks(limit: 1) { results { timestamp } } }
+  sensors { name sensorState { status } }
+  jobs { name runs(limit: 1) { runId status startTime } }
+} } } }
+"""
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A workflow as Dagster has it: whether it is on, when it ticks next, and its last run."""
+
+    on: bool | None = None  # None where it has neither a schedule nor a sensor
+    next_at: datetime | None = None
+    run_status: str | None = None
+    run_at: datetime | None = None
+    run_url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +99,31 @@ class DagsterLauncher:
         run_id = str(launched["run"]["runId"])
         return Launched(run_id, f"{self._url}/runs/{run_id}")
 
+    async def switches(self) -> dict[str, Switch]:
+        """Every workflow by name. Raises CallRefused where Dagster does not answer."""
+        answer = await self._ask(_SWITCHES, {})
+        found: dict[str, Switch] = {}
+        for node in (answer.get("repositoriesOrError") or {}).get("nodes") or []:
+            found |= {job["name"]: self._ran(job) for job in node["jobs"]}
+            for one in node["schedules"]:
+                ticks = one["futureTicks"]["results"]
+                on = one["scheduleState"]["status"] == "RUNNING"
+                at = _moment(ticks[0]["timestamp"]) if on and ticks else None
+                name = one["pipelineName"]
+                found[name] = replace(found.get(name, Switch()), on=on, next_at=at)
+            for one in node["sensors"]:
+                on = one["sensorState"]["status"] == "RUNNING"
+                found[one["name"]] = replace(found.get(one["name"], Switch()), on=on)
+        return found
+
+    def _ran(self, job: dict[str, Any]) -> Switch:
+        if not job["runs"]:
+            return Switch()
+        run = job["runs"][0]
+        started = _moment(run["startTime"]) if run["startTime"] else None
+        url = f"{self._url}/runs/{run['runId']}"
+        return Switch(run_status=run["status"].lower(), run_at=started, run_url=url)
+
     async def close(self) -> None:
         """Closes its connections."""
         if self._http is not None:
@@ -109,6 +154,10 @@ class DagsterLauncher:
             kind = type(failed).__name__
             raise CallRefused(503, f"Dagster at MIDAS_DAGSTER_URL did not answer: {kind}.", RETRY) from None
         return data if isinstance(data, dict) else {}
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 RETRY = {"Retry-After": "10"}

@@ -130,6 +130,12 @@ def clear_alerts(connection: sa.Connection, *, kind: str, subjects: Collection[s
     return cleared + connection.execute(statement.values(cleared_at=utc_now())).rowcount
 
 
+def close_alert(connection: sa.Connection, alert_id: int) -> bool:
+    """Closes one alert, grouped ones whole; False where it is not open. What still holds raises a new one."""
+    mine = sa.and_(alerts.c.id == alert_id, alerts.c.cleared_at.is_(None))
+    return bool(connection.execute(sa.update(alerts).where(mine).values(cleared_at=utc_now())).rowcount)
+
+
 def open_subjects(connection: sa.Connection, kind: str) -> set[str]:
     """The subjects of open alerts of this kind."""
     query = sa.select(alerts.c.subject, alerts.c.members).where(
@@ -139,9 +145,14 @@ def open_subjects(connection: sa.Connection, kind: str) -> set[str]:
 
 
 def recent_alerts(
-    connection: sa.Connection, *, only_open: bool, kind: str | None = None, limit: int | None = 100
+    connection: sa.Connection,
+    *,
+    only_open: bool,
+    kind: str | None = None,
+    limit: int | None = 100,
+    before: int | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
-    """The newest alerts, and the number of all; `limit` None for every one."""
+    """The newest alerts, or those before one, and the number of all; `limit` None for every one."""
     names = ("id", "kind", "subject", "text", "created_at", "sent_at", "cleared_at", "reason")
     asked = sa.select(*(alerts.c[name] for name in names))
     if only_open:
@@ -149,5 +160,7 @@ def recent_alerts(
     if kind is not None:
         asked = asked.where(alerts.c.kind == kind)
     total = connection.scalar(sa.select(sa.func.count()).select_from(asked.subquery())) or 0
+    if before is not None:
+        asked = asked.where(alerts.c.id < before)
     found = connection.execute(asked.order_by(alerts.c.id.desc()).limit(limit)).mappings()
     return [dict(row) for row in found], total

@@ -48,6 +48,17 @@ def deliver(database: Database, targets: Sequence[Target]) -> Delivered:
     return result
 
 
+def send_test(targets: Sequence[Target], by: str) -> list[str]:
+    """Sends a message to each target; returns a sentence for each that did not accept it."""
+    problems = []
+    for target in targets:
+        try:
+            target.send("midas: test", f"A test message, sent by {by}. Alerts of the shop arrive here.")
+        except TargetFailed as failed:
+            problems.append(str(failed).replace("; it will be retried", ""))
+    return problems
+
+
 def something_due(database: Database) -> bool:
     """Whether an alert waits to be sent now."""
     with database.reading() as connection:

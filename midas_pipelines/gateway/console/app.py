@@ -12,16 +12,21 @@ from starlette.responses import Response
 from midas_pipelines.gateway.api.auth import PREFIX
 from midas_pipelines.gateway.console.live import Live
 from midas_pipelines.gateway.console.pages import (
+    administration,
+    alerts,
     decide,
     doctor,
     items,
     live_numbers,
+    machine_room,
     orders,
     plan,
     reference,
     rules,
     sign_in,
+    stock,
     today,
+    webhooks,
 )
 from midas_pipelines.gateway.console.web import render
 from midas_pipelines.gateway.service import Service
@@ -33,6 +38,8 @@ def add_console(app: FastAPI, service: Service) -> None:
     """Adds every page to the application."""
     app.state.live = Live(service)
     for page in (reference, sign_in, today, decide, items, orders, plan, rules, doctor, live_numbers):
+        app.include_router(page.router)
+    for page in (stock, alerts, webhooks, machine_room, administration):
         app.include_router(page.router)
     app.include_router(sign_in.inside)
     for_programs = cast("Answer", app.exception_handlers[HTTPException])

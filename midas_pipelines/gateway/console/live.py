@@ -12,6 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.gateway.service import Service
+from midas_pipelines.store.gateway.webhooks import backlog
+from midas_pipelines.store.items.mappings import count_dirty
 from midas_pipelines.store.operations.attention import CAUSES, needs_a_person
 from midas_pipelines.store.operations.sync_log import running_syncs
 
@@ -59,7 +61,11 @@ class Live:
         with self._service.database.reading() as connection:
             found = {one.cause: one.count for one in needs_a_person(connection)}
             running = running_syncs(connection)
-        numbers: dict[str, Any] = {cause: found.get(cause, 0) for cause in CAUSES}
+            waiting = {
+                "items_waiting": count_dirty(connection),
+                "webhooks_waiting": backlog(connection).pending,
+            }
+        numbers: dict[str, Any] = waiting | {cause: found.get(cause, 0) for cause in CAUSES}
         numbers["to_decide"] = sum(found.values()) or ""
         numbers["running"] = {one.kind: [one.done, one.total] for one in running}
         numbers |= {f"progress_{one.kind}": str(one) for one in running}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Request
+from fastapi import Query, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -38,12 +41,22 @@ NAVIGATION = (
     ("/orders", "Orders"),
     ("/plan", "Plan"),
     ("/rules", "Rules"),
+    ("/stock", "Stock"),
+    ("/alerts", "Alerts"),
+    ("/webhooks", "Webhooks"),
+    ("/machine-room", "Machine room"),
+    ("/activity", "Activity"),
+    ("/keys", "Keys"),
+    ("/settings", "Settings"),
     ("/doctor", "Doctor"),
     ("/docs", "API"),
 )
 ADMINS_ONLY = frozenset({"/keys", "/activity", "/settings", "/doctor"})
 
 COOKIE = "midas_session"
+
+Before = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
+"""Of a page of a list: the id that it goes on behind."""
 
 
 def person_of(request: Request) -> Person:
@@ -73,6 +86,24 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         "is_admin": person is not None and person.role.covers(Role.ADMIN),
     }
     return HTMLResponse(TEMPLATES.get_template(template).render(shown | context), status, HEADERS)
+
+
+def csv_file(name: str, rows: Sequence[Mapping[str, Any]]) -> Response:
+    """The rows as a CSV file. A text that a spreadsheet would take for a formula has an apostrophe before it."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows({field: _no_formula(value) for field, value in row.items()} for row in rows)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(text.getvalue(), headers=HEADERS | headers, media_type="text/csv; charset=utf-8")
+
+
+def _no_formula(value: object) -> object:
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
 
 
 def go_to(path: str) -> Response:

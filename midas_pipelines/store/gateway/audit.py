@@ -86,12 +86,36 @@ def kept(value: Any) -> Any:
     return text if SENSIBLE.fullmatch(text) else NOT_KEPT
 
 
-def read_audit(connection: sa.Connection, *, before: int | None, limit: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which rows: parts of the actor's name and of the action, an event, rows at or after a moment; None for any."""
+
+    who: str | None = None
+    action: str | None = None
+    event: str | None = None
+    since: datetime | None = None
+
+
+def read_audit(
+    connection: sa.Connection, *, before: int | None, limit: int, which: AuditFilter | None = None
+) -> list[dict[str, Any]]:
     """The newest rows, or those before one, newest first."""
     query = sa.select(gateway_audit).order_by(table.id.desc()).limit(limit)
     if before is not None:
         query = query.where(table.id < before)
+    if which is not None:
+        query = query.where(*_fitting(which))
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _fitting(which: AuditFilter) -> Iterable[sa.ColumnElement[bool]]:
+    for text, column in ((which.who, table.actor), (which.action, table.action)):
+        if text:
+            yield column.icontains(text, autoescape=True)
+    if which.event:
+        yield table.event == which.event
+    if which.since is not None:
+        yield table.at >= which.since
 
 
 def verify_audit(connection: sa.Connection) -> AuditState:

@@ -331,9 +331,12 @@ def backlog(connection: sa.Connection) -> InboxBacklog:
     return InboxBacklog(pending, oldest, aside or 0)
 
 
-def listed(connection: sa.Connection, *, state: str, limit: int) -> list[dict[str, Any]]:
-    """The newest events in a state: `pending`, an outcome, or `all`; without their payloads."""
+def listed(
+    connection: sa.Connection, *, state: str, limit: int, before: int | None = None
+) -> list[dict[str, Any]]:
+    """The newest events in a state, or those before a row: `pending`, an outcome, or `all`; without their payloads."""
     names = (
+        "id",
         "webhook_id",
         "type",
         "subject",
@@ -344,8 +347,15 @@ def listed(connection: sa.Connection, *, state: str, limit: int) -> list[dict[st
         "reason",
     )
     query = sa.select(*(table[name] for name in names)).where(_in_state(state))
+    if before is not None:
+        query = query.where(table.id < before)
     found = connection.execute(query.order_by(table.id.desc()).limit(limit)).mappings()
     return [dict(row) for row in found]
+
+
+def find_webhook(connection: sa.Connection, webhook_id: str) -> sa.Row[Any] | None:
+    """One event with its sealed payload."""
+    return connection.execute(sa.select(marketplace_webhooks).where(table.webhook_id == webhook_id)).first()
 
 
 def count(connection: sa.Connection, *, state: str) -> int:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import inventory_changes, marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.storefront.schema import has_product_status, product_variants, products
 from midas_pipelines.storefront.types import utc_now
 
 RATE_DAYS = 28
@@ -35,6 +35,38 @@ def units_sold(
     )
     rows = connection.execute(query)
     return {(row.product_id, row.variant_id): int(row.units) for row in rows if row.units > 0}
+
+
+def soonest_out(connection: sa.Connection, limit: int, days: int = RATE_DAYS) -> list[dict[str, Any]]:
+    """The items that sold in the last `days`, those first whose stock lasts the shortest at that rate."""
+    units = sa.func.sum(-_ROW.delta)
+    sold = (
+        sa.select(_ROW.product_id, _ROW.variant_id, units.label("units"))
+        .where(_GONE_OUT, _ROW.created_at > utc_now(-DAY_SECONDS * days))
+        .group_by(_ROW.product_id, _ROW.variant_id)
+        .having(units > 0)
+        .subquery()
+    )
+    on_hand = sa.case(
+        (sold.c.variant_id.is_not(None), product_variants.c.stock_quantity), else_=products.c.stock_quantity
+    )
+    sku = sa.case((sold.c.variant_id.is_not(None), product_variants.c.sku), else_=products.c.sku)
+    query = (
+        sa.select(
+            *sold.c, on_hand.label("on_hand"), sku.label("sku"), products.c.name, products.c.category_id
+        )
+        .select_from(
+            sold.join(products, products.c.id == sold.c.product_id).outerjoin(
+                product_variants, product_variants.c.id == sold.c.variant_id
+            )
+        )
+        .where(on_hand.is_not(None))
+        .order_by(sa.cast(on_hand, sa.Float) / sold.c.units, sold.c.units.desc(), sku)
+        .limit(limit)
+    )
+    if has_product_status(connection):
+        query = query.where(products.c.status == "active")
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def oversold_lines(database: Database, limit: int = 20) -> list[dict[str, Any]]:

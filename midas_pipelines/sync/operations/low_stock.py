@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import sqlalchemy as sa
+
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.stock.rules import Rule
-from midas_pipelines.store.stock.sales_velocity import RATE_DAYS, units_sold
+from midas_pipelines.store.stock.rules import NO_RULE, Rule, read_rules
+from midas_pipelines.store.stock.sales_velocity import RATE_DAYS, soonest_out, units_sold
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.operations.catalog import MOST_SHOWN, active_items
@@ -98,6 +100,20 @@ def check_low_stock(context: SyncContext) -> LowStockReport:
             report.cleared = clear_alerts(connection, kind=ALERT, subjects=over)
     report.low = [_row(level) for level in low]
     return report
+
+
+def soonest_low(connection: sa.Connection, settings: Settings, limit: int) -> list[dict[str, Any]]:
+    """The items that sold in four weeks, those first that run out first, with the units that would last four more."""
+    rows = soonest_out(connection, limit)
+    keys = {(row["product_id"], row["variant_id"]): row["category_id"] for row in rows}
+    rules = read_rules(connection, keys)
+    found = []
+    for key, row in zip(keys, rows, strict=True):
+        rate, limits = row["units"] / RATE_DAYS, threshold_of(rules.get(key, NO_RULE), settings)
+        level = Level(key, row["sku"] or f"item {key}", row["on_hand"], rate, *limits)
+        order = max(0, row["units"] - max(0, level.on_hand))
+        found.append(_row(level) | {"name": row["name"], "low": level.low, "order": order})
+    return found
 
 
 def threshold_of(rule: Rule, settings: Settings) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import unescape
 from typing import Any
@@ -37,13 +37,24 @@ class InProcess:
         """A form."""
         return self._runner.run(self._client.post(path, **options))
 
+    def wait(self, until: Callable[[], object]) -> None:
+        """Lets what clicks began go on until something is so; fails after ten seconds."""
+
+        async def look() -> None:
+            async with asyncio.timeout(10):
+                while not until():  # noqa: ASYNC110 - what it waits for is another process, or the database
+                    await asyncio.sleep(0.01)
+
+        self._runner.run(look())
+
 
 class Visitor:
     """One browser at one console."""
 
     def __init__(self, world: World, service: Service) -> None:
         self.world, self.service = world, service
-        self.client = InProcess(create_app(service))
+        self.app = create_app(service)
+        self.client = InProcess(self.app)
 
     def key(self, role: Role, name: str = "Alex Sample") -> str:
         """A new key."""

@@ -1,0 +1,62 @@
+"""Every setting: its variable, its default, its bounds, what it decides, and its value now with secrets masked."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from midas_pipelines.settings import Settings, variable_of
+
+SIGNS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
+
+
+def setting_rows(now: Settings | None = None) -> list[dict[str, Any]]:
+    """A row for each setting; with the value in force, and where it comes from, where `now` is given."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        row = {
+            "name": variable_of(name),
+            "default": "" if field.default in (None, PydanticUndefined) else str(field.default),
+            "bounds": ", ".join(_bounds(field)),
+            "what": _descriptions()[name],
+        }
+        if now is not None:
+            row["now"] = _masked(getattr(now, name))
+            row["source"] = "environment" if name in now.model_fields_set else "default"
+        rows.append(row)
+    return rows
+
+
+@cache
+def _descriptions() -> dict[str, str]:
+    """What each setting decides: the docstring below it, read here alone, since that takes longer than the settings."""
+    (model,) = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(model, ast.ClassDef)
+    found = {}
+    for field, below in pairwise(model.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+            found[ast.unparse(field.target)] = " ".join(ast.literal_eval(below.value).split())
+    return found
+
+
+def _bounds(field: FieldInfo) -> list[str]:
+    found = []
+    for bound in field.metadata:
+        for kind, sign in SIGNS.items():
+            if isinstance(bound, kind):
+                found.append(f"{sign} {getattr(bound, kind.__name__.lower())}")
+    return found
+
+
+def _masked(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "(set)"
+    return "" if value is None else str(value)
