@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from types import ModuleType
 from urllib.parse import quote
 
 import pytest
+from fastapi import APIRouter
 
+from midas_pipelines.gateway.console import pages
 from midas_pipelines.gateway.console.guard import EVERYONE, ConsoleRoute, needed_role
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.gateway.keys import Role, create_key
-from midas_pipelines.store.items.push_stop import stop_pushes
+from midas_pipelines.store.items.worker_liveness import stop_pushes
 from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import add_product, run
 
-MARKUP = "<script>alert(1)</script>'\"><img src=x onerror=alert(2)>{{ 7*7 }}"
+MARKUP = "<script>alert(1)</script>'\"><img src=x onerror=alert(2)>{{ 7*7777 }}"
 PAGES = {
     "/": Role.VIEWER,
     "/stock": Role.VIEWER,
@@ -30,10 +33,17 @@ PAGES = {
 }
 
 
-def clicks(visitor: Visitor) -> list[tuple[str, Role]]:
-    """Every POST of the console with the role that it needs."""
-    routes = [one for one in visitor.app.routes if isinstance(one, ConsoleRoute) and "POST" in one.methods]
-    return [(one.path, needed_role("POST", one.path)) for one in routes]
+def clicks() -> list[tuple[str, Role]]:
+    """Every POST of those who are signed in, with the role that it needs."""
+    routers = [
+        found
+        for part in vars(pages).values()
+        if isinstance(part, ModuleType)
+        for found in vars(part).values()
+        if isinstance(found, APIRouter)
+    ]
+    routes = [one for router in routers for one in router.routes if isinstance(one, ConsoleRoute)]
+    return [(one.path, needed_role("POST", one.path)) for one in routes if "POST" in one.methods]
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -49,8 +59,8 @@ def test_a_role_opens_its_pages_and_no_other(visitor: Visitor, role: Role) -> No
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
 def test_a_role_is_refused_every_click_that_is_not_its_own(visitor: Visitor, role: Role) -> None:
     visitor.sign_in(role)
-    found = clicks(visitor)
-    assert len(found) > 8
+    found = clicks()
+    assert len(found) > 30
     for path, needed in found:
         if not role.covers(needed):
             answer = visitor.client.post(re.sub(r"{\w+(:path)?}", "1", path), data={"csrf": visitor.csrf})
@@ -60,7 +70,7 @@ def test_a_role_is_refused_every_click_that_is_not_its_own(visitor: Visitor, rol
 
 
 def test_no_click_works_without_the_token_of_its_form(admin: Visitor) -> None:
-    for path, _ in clicks(admin):
+    for path, _ in clicks():
         answer = admin.client.post(re.sub(r"{\w+(:path)?}", "1", path), data={"csrf": "0" * 64})
         assert answer.status_code == 403, path
     admin.see("/")
@@ -89,8 +99,8 @@ def test_markup_in_any_text_stays_text(visitor: Visitor) -> None:
     run(
         world.database,
         "INSERT INTO marketplace_webhooks (webhook_id, type, subject, payload, outcome, reason, processed_at) "
-        "VALUES (:text, :text, :text, 'plain:{\"<b>\": \"<i>\"}', 'quarantined', :text, '2026-01-01')",
-        text=MARKUP,
+        "VALUES (:a, :b, :c, 'plain:{\"<b>\": \"<i>\"}', 'quarantined', :d, '2026-01-01')",
+        **dict.fromkeys("abcd", MARKUP),
     )
     run(
         world.database,
@@ -104,7 +114,7 @@ def test_markup_in_any_text_stays_text(visitor: Visitor) -> None:
         if path.endswith((".csv", "none")):
             continue
         page = visitor.see(path)
-        assert not re.search(r"<script>|<img|<b>&|49", page.replace("49 ", "")), path
+        assert not re.search(r"<script>|<img|54439", page), path
         shown += "&lt;script&gt;" in page
     assert shown >= 6
     page = visitor.see(f"/webhooks/payload?id={quote(MARKUP, safe='')}")

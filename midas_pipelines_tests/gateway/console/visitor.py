@@ -53,8 +53,7 @@ class Visitor:
 
     def __init__(self, world: World, service: Service) -> None:
         self.world, self.service = world, service
-        self.app = create_app(service)
-        self.client = InProcess(self.app)
+        self.client = InProcess(create_app(service))
 
     def key(self, role: Role, name: str = "Alex Sample") -> str:
         """A new key."""

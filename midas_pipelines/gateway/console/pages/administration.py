@@ -106,16 +106,16 @@ def activity(
     who: Annotated[str, Query(max_length=100)] = "",
     what: Annotated[str, Query(max_length=100)] = "",
     event: str = "",
-    days: Annotated[int | None, Query(ge=1, le=3650)] = None,
+    days: Annotated[str, Query(pattern=r"^[0-9]{0,4}$")] = "",
     before: Before = None,
 ) -> Response:
     """The audit log, the newest first."""
     database = service_of(request).database
-    since = database.now() - timedelta(days=days) if days else None
+    since = database.now() - timedelta(days=int(days)) if days else None
     which = AuditFilter(who.strip(), what.strip(), event, since)
     with database.reading() as connection:
         rows = read_audit(connection, before=before, limit=PAGE, which=which)
-    asked = {"who": who, "what": what, "event": event, "days": days or ""}
+    asked = {"who": who, "what": what, "event": event, "days": days}
     more = rows[-1]["id"] if len(rows) == PAGE else None
     return render(request, "activity.html", rows=rows, asked=asked, more=more, events=EVENTS)
 

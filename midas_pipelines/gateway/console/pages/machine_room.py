@@ -16,7 +16,7 @@ from midas_pipelines.gateway.dagster_launcher import Switch
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.lib.timetable import entry, is_on, next_run
 from midas_pipelines.store.gateway import webhooks
-from midas_pipelines.store.items.push_stop import RESTORED, allow_pushes, stop_pushes, why_stopped
+from midas_pipelines.store.items.worker_liveness import RESTORED, allow_pushes, stop_pushes, why_stopped
 from midas_pipelines.store.operations.overview import overview
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up

@@ -36,7 +36,7 @@ def webhooks(request: Request, state: str = "quarantined", before: Before = None
 
 
 @router.post("/webhooks/replay")
-async def replay(
+async def replay_events(
     request: Request,
     webhook: Annotated[list[str] | None, Form()] = None,
     everything: Annotated[str, Form()] = "",
