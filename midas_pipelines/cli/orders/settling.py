@@ -114,7 +114,6 @@ def erase(order_id: str, yes: bool, as_json: bool) -> None:
             order = clean(found.marketplace_order_id)
             click.confirm(f"Erase the buyer of order {order} for good?", abort=True)
         erase_order(database, found.id, OrderContext(by_hand(settings, "erase")))
-        database.overwrite_erased()
     if as_json:
         print_json({"order": found.marketplace_order_id, "erased": True})
     else:

@@ -68,7 +68,7 @@ def erase_due_buyers(context: SyncContext, *, longest: float = LONGEST_SECONDS) 
         if time.monotonic() > ends:
             break
         try:
-            report.erased += erase_order(context.database, one.row, order_context)
+            report.erased += _erase(context.database, one.row, order_context)
         except BuyerHeld:
             continue
         except sa.exc.OperationalError:  # another session holds the order
@@ -93,6 +93,12 @@ def erase_order(database: Database, order_row: int, order_context: OrderContext)
         BuyerHeld: the law keeps the buyer.
         RowsBusy: another session holds the order.
     """
+    new = _erase(database, order_row, order_context)
+    database.overwrite_erased()
+    return new
+
+
+def _erase(database: Database, order_row: int, order_context: OrderContext) -> bool:
     with database.writing() as connection:
         order = lock_order(connection, order_row, order_context)
         if (until := active_holds(connection, order_row).get(order_row)) is not None:
