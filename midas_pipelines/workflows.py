@@ -62,7 +62,7 @@ WORKFLOWS = (
         batch="products_batch",
         at_once="shards_at_once",
         note="MIDAS_PRODUCTS_BATCH is shared with incremental_sync",
-        makes=("catalog_snapshot", "fourseller_listings"),
+        makes=("catalog_snapshot", "listing_snapshot", "fourseller_listings"),
     ),
     Workflow(
         "inventory_push",

@@ -26,8 +26,9 @@ from midas_pipelines.fourseller.http import answers
 from midas_pipelines.fourseller.http.calls import Call, CallMeter, CallSums, FailedCall, as_json, as_time
 from midas_pipelines.fourseller.http.rate_limit import AdaptivePace, Budget, Pace, send_with_retries
 from midas_pipelines.fourseller.http.wire import Wire, ascii_value, segment
+from midas_pipelines.fourseller.listed import ListedRow
 from midas_pipelines.fourseller.models import InventoryLevel, Order, Product, ProductDraft, Tracking
-from midas_pipelines.fourseller.pages import Listing, OrderPage, Page, ProductPage
+from midas_pipelines.fourseller.pages import Listing, ListingRead, OrderPage, Page, ProductPage
 from midas_pipelines.fourseller.reading import SMALLEST_PAGE, read_ahead
 from midas_pipelines.text import folded
 
@@ -125,6 +126,11 @@ class FourSeller:
         """One product. Raises NotFound."""
         return await self._answer(_of_product("GET", product_id), pages.read_product)
 
+    async def product_row(self, product_id: str) -> ListedRow:
+        """One product as a row of a listing. Raises NotFound."""
+        row = await self._answer(_of_product("GET", product_id), pages.read_listed_row)
+        return row._replace(id=product_id)
+
     async def update_product(self, product_id: str, draft: ProductDraft) -> Product:
         """Replaces the whole product; idempotent, so sent again after a lost answer."""
         return await self._answer(_of_product("PUT", product_id, body=draft.body()), pages.read_product)
@@ -155,20 +161,20 @@ class FourSeller:
     async def listing(self) -> Listing:
         """Every product, and whether the list is certainly complete. A page that fails after the first leaves what was
         read before it, as not complete; bad credentials and a failing first page are raised."""
-        read: list[ProductPage] = []
+        read = ListingRead()
         try:
-            async for page in self.product_pages():
-                read.append(page)
+            async for page in self._pages("/products", pages.read_listed_row):
+                read.add(page)
         except (
             Unavailable,
             RateLimited,
             ContractBroken,
             BadItem,
         ) as failed:  # also an offset that is refused
-            if not read:
+            if not read.pages:
                 raise
-            return pages.as_listing(read, failed=str(failed))
-        return pages.as_listing(read)
+            return read.end(str(failed))
+        return read.end()
 
     async def order_pages(
         self,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.lenient import read_count
+from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, read_listed
 from midas_pipelines.fourseller.models import InventoryLevel, Order, Product
 
 MOST_ROWS = 10_000  # of a page: a hundred times what is asked for
@@ -49,6 +50,7 @@ class Page(Generic[Row]):
 
 
 ProductPage = Page[Product]
+ListedPage = Page[ListedRow]
 OrderPage = Page[Order]
 
 
@@ -61,7 +63,7 @@ class Listing:
     that it lacks may still exist: only those in `gone` certainly do not.
     """
 
-    products: list[Product]
+    products: ListedProducts
     total: int
     complete: bool
     rejected: list[Rejected] = dataclasses.field(default_factory=list)
@@ -85,6 +87,16 @@ def read_product(row: Any) -> Product:
     """The row as a product. Raises ContractBroken when it has no id."""
     unreadable: list[str] = []
     return read_one(Product, row, unreadable).lacking(unreadable)
+
+
+def read_listed_row(row: Any) -> ListedRow:
+    """The row as it came, with its id. Raises ContractBroken when it has none."""
+    return read_listed(row, read_product)
+
+
+def listed(*products: Product) -> ListedProducts:
+    """A listing's products, so far these."""
+    return ListedProducts(read_product, products)
 
 
 def read_order(row: Any) -> Order:
@@ -136,21 +148,43 @@ def broken_row(rejected: Rejected, *, item: str) -> ContractBroken:
     )
 
 
-def as_listing(read: list[ProductPage], failed: str = "") -> Listing:
-    """The pages as one listing; `complete` only when nothing can be missing from it. `failed` is why the reading
-    ended before the last page, if it did."""
-    by_id = {product.id: product for page in read for product in page.data}
-    rejected = [row for page in read for row in page.rejected]
-    totals = list(dict.fromkeys(page.total for page in read if page.total is not None))
-    expected = max([sum(page.rows for page in read), *totals])
-    if failed:
-        reason = failed
-    elif rejected:
-        reason = f"{len(rejected)} products could not be read, the first because of {rejected[0]}"
-    elif len(totals) > 1:
-        reason = f"the total moved from {totals[0]} to {totals[-1]} while it was read"
-    elif len(by_id) != expected:
-        reason = f"{len(by_id)} distinct products were read of {expected} declared"
-    else:
-        reason = ""
-    return Listing(list(by_id.values()), expected, not reason, rejected, reason)
+class ListingRead:
+    """A listing while its pages come: `products` so far, and whether it can still be complete."""
+
+    def __init__(self) -> None:
+        self.products = listed()
+        self.pages = 0
+        self._rows = 0
+        self._rejected: list[Rejected] = []
+        self._totals: dict[int, None] = {}  # as declared, in order
+
+    def add(self, page: ListedPage) -> None:
+        """Takes the next page."""
+        self.pages += 1
+        self._rows += page.rows
+        self.products.add(page.data)
+        self._rejected += page.rejected
+        if page.total is not None:
+            self._totals.setdefault(page.total)
+
+    def end(self, failed: str = "") -> Listing:
+        """The listing; `complete` only when nothing can be missing from it.
+
+        Args:
+            failed: why the reading ended before the last page, if it did.
+        """
+        totals, distinct = list(self._totals), len(self.products)
+        expected = max([self._rows, *totals])
+        if failed:
+            reason = failed
+        elif self._rejected:
+            reason = (
+                f"{len(self._rejected)} products could not be read, the first because of {self._rejected[0]}"
+            )
+        elif len(totals) > 1:
+            reason = f"the total moved from {totals[0]} to {totals[-1]} while it was read"
+        elif distinct != expected:
+            reason = f"{distinct} distinct products were read of {expected} declared"
+        else:
+            reason = ""
+        return Listing(self.products, expected, not reason, self._rejected, reason)

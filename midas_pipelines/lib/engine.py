@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.snapshots.catalog import snapshot_catalog
     from midas_pipelines.sync.snapshots.consistency import differences, measure
     from midas_pipelines.sync.snapshots.files import Snapshots, Spool, place, today
-    from midas_pipelines.sync.snapshots.listing import snapshot_listing
+    from midas_pipelines.sync.snapshots.listing import listing_of, snapshot_listing
 
 else:
 

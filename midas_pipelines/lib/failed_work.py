@@ -53,6 +53,7 @@ def failed_work(
     ids = {suspect.run_id for suspect in suspects.values()}
     records = instance.get_run_records(dg.RunsFilter(run_ids=sorted(ids))) if ids else []
     runs = {record.dagster_run.run_id: record for record in records}
+    blocked: dict[str, tuple[set[str], str]] = {}
     for name, suspect in suspects.items():
         last = runs.get(suspect.run_id)
         if last is None:
@@ -66,6 +67,14 @@ def failed_work(
                 found.texts[name] = _in_words(name, suspect.partitions, reasons, last.dagster_run, url)
             else:
                 found.unknown.add(name)  # it was not tried, since something before it failed
+                words = _in_words(
+                    name, suspect.partitions, next(iter(failures.values())), last.dagster_run, url
+                )
+                blocked[name] = set(failures), words
+    for name, (before, words) in blocked.items():
+        if not before & (found.texts.keys() | found.unknown):  # that works again, and this was not made since
+            found.texts[name] = words
+            found.unknown.discard(name)
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from midas_pipelines.lib.shards import SHARDS, whole_run
+from midas_pipelines.lib.snapshot_io import TICK
 from midas_pipelines.lib.timetable import daily_at, entry, is_on, minutes_apart, named
 from midas_pipelines.settings import Settings
 from midas_pipelines.workflows import Workflow
@@ -88,7 +89,7 @@ def sensor_options(settings: Settings, name: str) -> dict[str, Any]:
 def one_run_a_shard(at: datetime) -> list[dg.RunRequest]:
     """A run for each shard, for as many workers as there are; asked for once for that moment."""
     return [
-        dg.RunRequest(run_key=f"{at.isoformat()}:{name}", partition_key=name)
+        dg.RunRequest(run_key=f"{at.isoformat()}:{name}", partition_key=name, tags={TICK: at.isoformat()})
         for name in SHARDS.get_partition_keys()
     ]
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from upath import UPath
 
+BACKFILL, TICK = "dagster/backfill", "midas/run_set"
+"""The tags of runs that belong together: those of a backfill, and those that one tick of a schedule asked for."""
+
 
 class SnapshotFiles(dg.UPathIOManager):
     """Keeps an asset's value as `<asset>/<day>.parquet`, and loads the newest day as a pandas frame."""
@@ -55,3 +58,21 @@ class SnapshotIO(dg.ConfigurableIOManagerFactory[SnapshotFiles]):
 def kept_at(spool: "engine.Spool", **facts: Any) -> dict[str, Any]:
     """The metadata of a snapshot's materialization, apart from its path."""
     return {"dagster/row_count": spool.rows, "day": f"{engine.today():%Y-%m-%d}", **facts}
+
+
+def run_set(context: dg.AssetExecutionContext) -> str:
+    """What shares one snapshot of the moment: a backfill, the runs of one tick, or this run alone."""
+    tags = context.run.tags
+    return tags.get(BACKFILL) or tags.get(TICK) or context.run.run_id
+
+
+def already_made(
+    context: dg.AssetExecutionContext, sync: "engine.SyncContext"
+) -> dg.MaterializeResult[Any] | None:
+    """The result for an asset whose snapshot another run of the same backfill has made; None where none has."""
+    kept = engine.Snapshots.of(sync.settings).newest_of(context.asset_key.path[-1], run_set(context))
+    if kept is None:
+        return None
+    return dg.MaterializeResult(
+        metadata={"day": f"{kept[0]:%Y-%m-%d}", "made_by_run": str(kept[1]["run_id"])}
+    )

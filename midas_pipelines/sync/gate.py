@@ -64,11 +64,11 @@ class Gate:
             ShadowWrite: it was recorded instead.
             NotConnected: the first connection was not accepted.
         """
-        row = _row_of(call)
-        if self._settings.shadows(WORKFLOW_OF[row.kind]):
-            self.keep(row)
+        kind = _kind_of(call)
+        if self._settings.shadows(WORKFLOW_OF[kind]):
+            self.keep(_row_of(call, kind))
             raise ShadowWrite(f"{call.subject}: {SHADOWED}", item=call.item)
-        if row.kind != "status" and not self.connected:
+        if kind != "status" and not self.connected:
             raise NotConnected(FIRST, item=call.item)
 
     def keep(self, row: ShadowRow) -> None:
@@ -82,12 +82,15 @@ class Gate:
         record_shadow_writes(self._database, kept, self._run_id)
 
 
-def _row_of(call: Call) -> ShadowRow:
+def _kind_of(call: Call) -> str:
+    if call.template.endswith("/inventory"):
+        return "quantity"
+    return "status" if call.template.startswith("/orders") else "listing"
+
+
+def _row_of(call: Call, kind: str) -> ShadowRow:
     body: dict[str, Any] = json.loads(call.body) if call.body else {}
     content = {name: value for name, value in body.items() if name not in MOMENTS}
-    kind = "status" if call.template.startswith("/orders") else "listing"
-    if call.template.endswith("/inventory"):
-        kind = "quantity"
     return ShadowRow(kind, str(body.get("sku") or call.item), call.endpoint, content)
 
 

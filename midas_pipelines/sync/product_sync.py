@@ -22,9 +22,10 @@ from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.listings.scan import Scanned, chunks, scan
 from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
 from midas_pipelines.sync.push_counts import PushCounts
+from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport
-from midas_pipelines.sync.reconcile.run import read_back
+from midas_pipelines.sync.reconcile.run import ReadListing, read_back
 from midas_pipelines.sync.safety.waves import changed_listings_of, push_waves
 from midas_pipelines.sync.sync_log import SyncClock, logged_sync
 from midas_pipelines.sync.threads import in_thread
@@ -75,6 +76,7 @@ async def sync_products(
     agreed: ApprovedPlan | None = None,
     ignore_delays: bool = False,
     shards: Shards | None = None,
+    listed: ReadListing | None = None,
     on_progress: Callable[[PushCounts], None] | None = None,
 ) -> ProductReport:
     """Brings 4Seller's products to what the shop's tables say.
@@ -87,6 +89,7 @@ async def sync_products(
         dry_run: tells what would be done, in `plan`, and sends no write.
         ignore_delays: tries also the items that are backing off; a full sync always does.
         shards: only the items of these; None for all.
+        listed: of a full sync, what 4Seller shows, where it was read already in the same run or backfill.
         on_progress: called after each block of acknowledgements.
 
     Raises:
@@ -116,7 +119,7 @@ async def sync_products(
             if agreed is not None:
                 await _apply(context, client, agreed, report, on_progress)
                 return report
-            await _sync(context, client, mode, ids, report, ignore_delays, shards, on_progress, clock)
+            await _sync(context, client, mode, ids, report, ignore_delays, shards, listed, on_progress, clock)
     return report
 
 
@@ -128,16 +131,23 @@ async def _sync(
     report: ProductReport,
     ignore_delays: bool,
     shards: Shards | None,
+    listed: ReadListing | None,
     on_progress: Callable[[PushCounts], None] | None,
     clock: SyncClock,
 ) -> None:
     full = mode is Mode.FULL or ids is not None
     await in_thread(serve_before_push, context.database, context.run_id)
-    known = (
-        await _read_listing(context, client, shards, report) if mode is Mode.FULL and ids is None else None
-    )
+    known, judged_at = None, None
+    if mode is Mode.FULL and ids is None:
+        settling = await _read_back(context, client, shards, report, listed)
+        known = Known(settling.listing.products) if settling.listing.complete else None
+        judged_at = settling.read_at
     limit = context.settings.title_limit
-    scanned = scan(context.database, title_limit=limit, ids=ids, shards=shards) if full else None
+    scanned = (
+        scan(context.database, title_limit=limit, ids=ids, shards=shards, judged_at=judged_at)
+        if full
+        else None
+    )
     started = time.perf_counter()
     progress = clock.follow(scanned.to_push if scanned is not None else _dirty(context), on_progress)
     push = Push(
@@ -198,21 +208,24 @@ def _dirty(context: SyncContext) -> int:
         return count_dirty(connection)
 
 
-async def _read_listing(
-    context: SyncContext, client: FourSeller, shards: Shards | None, report: ProductReport
-) -> Known | None:
-    """What 4Seller has that is tied to no item, the items of the shards settled by policy; None when it could not be read whole.
+async def _read_back(
+    context: SyncContext,
+    client: FourSeller,
+    shards: Shards | None,
+    report: ProductReport,
+    listed: ReadListing | None,
+) -> ReadBack:
+    """What 4Seller shows, the items of the shards settled by policy.
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
-    settling = await read_back(context, client, shards, ReconcileReport())
+    settling = await read_back(context, client, shards, ReconcileReport(), listed)
     await in_thread(take_marketplace_quantities, context)
     if settling.report.note is not None:
         report.problems.append({"sku": "", "result": "sales", "reason": settling.report.note})
-    if settling.listing.complete:
-        return Known(settling.orphans)
-    report.problems.append({"sku": "", "result": "list", "reason": settling.listing.reason})
-    return None
+    if not settling.listing.complete:
+        report.problems.append({"sku": "", "result": "list", "reason": settling.listing.reason})
+    return settling
 
 
 def _fill(report: ProductReport, tally: PushCounts, scanned: Scanned | None) -> None:

@@ -102,5 +102,5 @@ def test_a_list_that_cannot_be_judged_is_one_alert_in_plain_words(
     world.habits("empty-lists=0")
     midas("reconcile", **settings)
     ((subject, text),) = rows(world.database, OPEN_ALERTS)
-    assert subject == "listing_snapshot:consistent"
+    assert subject == "listing_observation:consistent"
     assert "failed. 4Seller's listings could not be read completely; nothing was concluded." in text

@@ -71,7 +71,7 @@ def test_a_server_that_knows_no_offset_ends_the_reading(total: int) -> None:
 
 def test_an_empty_listing_is_complete() -> None:
     listing = use(channel(transport=shelf(as_it_is, count=0)), lambda c: c.listing())
-    assert (listing.complete, listing.products) == (True, [])
+    assert (listing.complete, list(listing.products)) == (True, [])
 
 
 def test_a_page_cut_short_is_followed_up_from_where_it_ended() -> None:

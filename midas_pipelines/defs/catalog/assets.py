@@ -8,7 +8,7 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, shop_check
 from midas_pipelines.lib.metadata import OWNERS, columns, table
-from midas_pipelines.lib.snapshot_io import kept_at
+from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
 
 GROUP = "catalog"
 
@@ -58,7 +58,9 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
     """
     started = time.perf_counter()
     with midas.sync_context(context) as sync:
-        spool, totals = engine.snapshot_catalog(sync)
+        if (made := already_made(context, sync)) is not None:
+            return made
+        spool, totals = engine.snapshot_catalog(sync, run_set(context))
     return dg.MaterializeResult(
         value=spool,
         metadata=kept_at(

@@ -8,12 +8,14 @@ import dagster as dg
 from pydantic import Field
 
 from midas_pipelines.defs.catalog.assets import storefront_products
+from midas_pipelines.defs.listings.snapshot import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import brake_result, brake_spec
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, numbers, table
 from midas_pipelines.lib.shards import SHARDS, shard_metadata, shards_of
+from midas_pipelines.lib.snapshot_io import run_set
 from midas_pipelines.store.items.shards import Shards
 
 GROUP, FULL = "listings", "full"
@@ -32,7 +34,7 @@ COLUMNS = columns(
     kinds={"python", "api"},
     owners=OWNERS,
     tags=FOURSELLER,
-    deps=[storefront_products],
+    deps=[storefront_products, listing_snapshot],
     check_specs=[brake_spec("fourseller_listings")],
     partitions_def=SHARDS,
     pool="listings",
@@ -41,12 +43,13 @@ COLUMNS = columns(
 def fourseller_listings(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Syncs every item to 4Seller: creates, updates, deletes; adopts a listing where 4Seller already has the SKU.
 
-    A shard is done when all of its items were compared with 4Seller's listings, which are read once per run. What
+    A shard is done when all of its items were compared with 4Seller's listings, which are read once per run or backfill. What
     changes in between is pushed by `changed_listings`. An item that cannot be listed is quarantined with its reason and
     never blocks another.
     """
     with midas.sync_context(context) as sync:
-        return _synced(context, sync, FULL, shards=shards_of(context))
+        listed = engine.listing_of(sync, run_set(context))
+        return _synced(context, sync, FULL, shards=shards_of(context), listed=listed)
 
 
 class ChangesConfig(dg.Config):

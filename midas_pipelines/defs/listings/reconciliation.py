@@ -12,6 +12,7 @@ from midas_pipelines.lib.check_results import ERROR, WARN, check_result
 from midas_pipelines.lib.links import Shown, links
 from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, counts_in_words, numbers, table
 from midas_pipelines.lib.shards import SHARDS, shard_metadata, shards_of
+from midas_pipelines.lib.snapshot_io import run_set
 
 READ_ONCE = dg.BackfillPolicy.single_run()
 """4Seller's listings can only be read whole: a backfill reads them once per unbroken range of shards."""
@@ -88,7 +89,8 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
     item.
     """
     with midas.sync_context(context) as sync:
-        report = asyncio.run(engine.reconcile(sync, shards=shards_of(context)))
+        listed = engine.listing_of(sync, run_set(context))
+        report = asyncio.run(engine.reconcile(sync, shards=shards_of(context), listed=listed))
         where = links(sync, report.worst)
     summary = counts_in_words(
         report, "listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting"
@@ -138,7 +140,7 @@ def _unjudged(report: "engine.ReconcileReport") -> str | None:
 
 
 def _severity(report: "engine.ReconcileReport", usual: dg.AssetCheckSeverity) -> dg.AssetCheckSeverity:
-    """Where nothing can be concluded, the check `consistent` of the listing snapshot alone says so to staff: one cause, one alert."""
+    """Where nothing can be concluded, the check `consistent` alone says so to staff: one cause, one alert."""
     return usual if _unjudged(report) is None else WARN
 
 

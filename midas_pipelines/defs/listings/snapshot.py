@@ -11,9 +11,8 @@ from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import MOST_SHOWN, check_result
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import OWNERS, columns
-from midas_pipelines.lib.snapshot_io import kept_at
+from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
 
-BACKFILL = "dagster/backfill"
 PROMISED_CONSISTENCY = 0.999
 """The share of items that 4Seller shows as the shop has them."""
 
@@ -33,6 +32,8 @@ PROMISED_CONSISTENCY = 0.999
         status="string: 4Seller's own word",
         content="string: hash of text, images and dimensions; empty where 4Seller does not show all of them",
         updated_at="timestamp: when 4Seller says that it last changed",
+        answer="bytes: the product as 4Seller sent it, JSON",
+        dated="bytes: the date of its last change, as it was sent",
     ),
 )
 def listing_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
@@ -42,8 +43,9 @@ def listing_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
     """
     started = time.perf_counter()
     with midas.sync_context(context) as sync:
-        run_set = context.run.tags.get(BACKFILL, context.run.run_id)
-        spool = asyncio.run(engine.snapshot_listing(sync, run_set))
+        if (made := already_made(context, sync)) is not None:
+            return made
+        spool = asyncio.run(engine.snapshot_listing(sync, run_set(context)))
     context.log.info(f"Read {spool.rows} products of 4Seller.")
     return dg.MaterializeResult(
         value=spool,
@@ -56,8 +58,8 @@ def listing_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
 
 
 @dg.asset_check(
-    asset=listing_snapshot,
-    additional_deps=[catalog_snapshot],
+    asset="listing_observation",  # after it, so that a full sync, which reads first and then pushes, judges nothing
+    additional_deps=[listing_snapshot, catalog_snapshot],
     required_resource_keys={"midas"},
     description="At least 99.9 % of the items were shown on 4Seller as they should be: both snapshots, merged.",
 )

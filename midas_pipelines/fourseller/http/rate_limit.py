@@ -260,7 +260,21 @@ class Budget:
 
 async def send_with_retries(budget: Budget, attempt: Callable[[Budget], Awaitable[Any]]) -> Any:
     """Runs `attempt` until it gives an answer, fails for good, or the budget is spent.
-    Raises the last error, or Ambiguous after a lost write."""
+    Raises the last error, or Ambiguous after a lost write.
+
+    The first attempt runs outside of tenacity's loop, which costs as much as building the request.
+    """
+    failed: list[FourSellerError] = []
+    try:
+        return await attempt(budget)
+    except FourSellerError as error:
+        failed.append(error)
+
+    async def next_attempt() -> Any:
+        if failed:
+            raise failed.pop()
+        return await attempt(budget)
+
     again = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(budget.may_send_again),
         stop=budget.is_spent,
@@ -269,6 +283,6 @@ async def send_with_retries(budget: Budget, attempt: Callable[[Budget], Awaitabl
         reraise=True,
     )
     try:
-        return await again(attempt, budget)
+        return await again(next_attempt)
     except FourSellerError as error:
         raise budget.verdict(error) from None

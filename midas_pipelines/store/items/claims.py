@@ -68,6 +68,7 @@ class Mapping:
     observed_hash: str | None = None  # the form in which 4Seller last showed it; None until it was read back
     claim_number: int = 0
     recheck_at: datetime | None = None
+    judged_key: str | None = None  # of the comparison that last found it equal
 
     @property
     def key(self) -> ItemKey:

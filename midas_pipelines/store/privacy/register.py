@@ -232,7 +232,7 @@ TABLES: dict[str, TableEntry] = {
     # ours, about items and syncs
     "fourseller_product_mappings": TableEntry(
         "id product_id variant_id sku fourseller_product_id state reason version dirty_since acked_version acked_hash "
-        "acked_price acked_quantity acked_at observed_hash observed_price observed_quantity observed_at claimed_by "
+        "acked_price acked_quantity acked_at observed_hash observed_price observed_quantity observed_at judged_key claimed_by "
         "claimed_until claim_number recheck_at creating_since attempts next_attempt_at policy_override pinned_fields "
         "created_at"
     ),

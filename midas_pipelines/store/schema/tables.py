@@ -35,6 +35,9 @@ mappings = sa.Table(
     sa.Column("observed_price", Money),
     sa.Column("observed_quantity", sa.Integer),
     sa.Column("observed_at", UtcDateTime),
+    sa.Column(
+        "judged_key", sa.String(32)
+    ),  # all that the last comparison depended on, where it found it equal
     sa.Column("claimed_by", sa.String(100)),
     sa.Column("claimed_until", UtcDateTime),
     sa.Column("claim_number", sa.BigInteger, nullable=False, server_default="0"),  # the fencing token

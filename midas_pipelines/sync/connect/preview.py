@@ -77,7 +77,9 @@ async def make_preview(context: SyncContext) -> Preview:
         listing = await client.listing()
     if not listing.complete:
         raise ChannelDown(f"4Seller's list is not complete: {listing.reason}. Try again later.")
-    return await in_thread(build_preview, context.database, listing.products, context.settings.title_limit)
+    return await in_thread(
+        build_preview, context.database, list(listing.products), context.settings.title_limit
+    )
 
 
 def build_preview(database: Database, products: list[Product], title_limit: int) -> Preview:

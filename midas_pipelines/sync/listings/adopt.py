@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import Ambiguous, BadItem, Conflict, NotFound
+from midas_pipelines.fourseller.listed import ListedProducts
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
@@ -36,20 +37,22 @@ def owner(product: Product) -> ItemKey | None:
 
 
 class Known:
-    """Unmapped products of a complete list, found by SKU or by our metadata without a call."""
+    """Unmapped products of a complete list, found by SKU or by our metadata without a call; kept by their ids alone."""
 
-    def __init__(self, products: Iterable[Product]) -> None:
-        self._by_sku: dict[str, list[Product]] = {}
-        self._by_owner: dict[ItemKey, list[Product]] = {}
-        for product in products:
-            self._by_sku.setdefault(folded(product.sku or ""), []).append(product)
+    def __init__(self, listed: ListedProducts) -> None:
+        self._listed = listed
+        self._by_sku: dict[str, list[str]] = {}
+        self._by_owner: dict[ItemKey, list[str]] = {}
+        for product in listed.untied():
+            self._by_sku.setdefault(folded(product.sku or ""), []).append(product.id)
             whose = owner(product)
             if whose is not None:
-                self._by_owner.setdefault(whose, []).append(product)
+                self._by_owner.setdefault(whose, []).append(product.id)
 
     def find(self, sku: str, key: ItemKey) -> list[Product]:
         """Those under the SKU, in any spelling, and those marked as the item's."""
-        return [*self._by_sku.get(folded(sku), ()), *self._by_owner.get(key, ())]
+        ids = [*self._by_sku.get(folded(sku), ()), *self._by_owner.get(key, ())]
+        return list(self._listed.products(ids).values()) if ids else []
 
 
 def meant(sku: str, key: ItemKey, products: Iterable[Product]) -> list[Product]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -137,24 +138,29 @@ def _sale_status(word: str | None) -> str:
 
 
 def _plain(number: object) -> str | None:
-    if number is None or number == "":
-        return None
+    return None if number is None or number == "" else _normal(str(number))
+
+
+@lru_cache(10_000)
+def _normal(text: str) -> str:
+    """A number as its shortest text; what is none, as it is."""
     try:
-        return format(Decimal(str(number)).normalize(), "f")
+        return format(Decimal(text).normalize(), "f")
     except ArithmeticError:
-        return str(number)
+        return text
 
 
 def _measures(group: Attributes | Shipping | None, names: tuple[str, ...]) -> dict[str, str | None]:
     return {name: _plain(getattr(group, name)) for name in names} if group is not None else {}
 
 
-def _without_nothing(content: Mapping[str, Any]) -> dict[str, Any]:
+def _without_nothing(content: dict[str, Any]) -> dict[str, Any]:
+    """The same without what is empty: None, "", no images, a group without a value."""
     kept = {}
     for name, value in content.items():
-        value = _without_nothing(value) if isinstance(value, Mapping) else value
-        if value not in (None, "", [], {}):
-            kept[name] = value
+        full = _without_nothing(value) if type(value) is dict else value
+        if full:
+            kept[name] = full
     return kept
 
 

@@ -197,7 +197,7 @@ def is_confirmed(mapping: Mapping, draft: ProductDraft) -> bool:
 def alike(draft: ProductDraft, product: Product) -> bool:
     """Whether the product may be 4Seller's form of the draft: same letters and digits, same number of images."""
     ours, theirs = content(priced(draft, None)), content(priced(product, None))
-    return bool(_bare(ours) == _bare(theirs))
+    return ours == theirs or bool(_bare(ours) == _bare(theirs))
 
 
 def _bare(value: Any) -> Any:

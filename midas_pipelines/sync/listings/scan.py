@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -39,13 +40,19 @@ def scan(
     ids: Sequence[int] | None = None,
     keep_changes: bool = False,
     shards: Shards | None = None,
+    judged_at: datetime | None = None,
 ) -> Scanned:
-    """Compares every item, or those of `ids` or `shards`, and marks dirty what differs; with `keep_changes` it only reports."""
+    """Compares every item, or those of `ids` or `shards`, and marks dirty what differs; with `keep_changes` it only reports.
+
+    Items that a read-back of the moment `judged_at` found as they should be are counted, and not compared again.
+    """
     scanned = Scanned()
+    if judged_at is not None:
+        scanned.items = scanned.unchanged = _count_equal(database, judged_at, shards)
     if not keep_changes:
         with database.writing() as connection:
             ensure_items(connection)
-    for changes in chunks(database, title_limit=title_limit, ids=ids, shards=shards):
+    for changes in chunks(database, title_limit=title_limit, ids=ids, shards=shards, judged_at=judged_at):
         for change in changes:
             _count(scanned, change)
         differing = [change for change in changes if _waits(change)]
@@ -69,6 +76,7 @@ def chunks(
     dirty_only: bool = False,
     listed_only: bool = False,
     shards: Shards | None = None,
+    judged_at: datetime | None = None,
 ) -> Iterator[list[Change]]:
     """The change that each item needs, a thousand items at a time, in the order of their mappings.
 
@@ -79,11 +87,18 @@ def chunks(
         dirty_only: only items that wait to be pushed.
         listed_only: only items that are on 4Seller, or were until their product went missing there.
         shards: only the items of these.
+        judged_at: only items that the read-back of this moment did not find as they should be.
     """
     for part in slices(ids):
         after = 0
         while rows := read_chunk(
-            database, after, part, dirty_only=dirty_only, listed_only=listed_only, shards=shards
+            database,
+            after,
+            part,
+            dirty_only=dirty_only,
+            listed_only=listed_only,
+            shards=shards,
+            judged_at=judged_at,
         ):
             after = rows[-1].id
             with database.reading() as connection:
@@ -109,6 +124,7 @@ def read_chunk(
     dirty_only: bool = False,
     listed_only: bool = False,
     shards: Shards | None = None,
+    judged_at: datetime | None = None,
 ) -> list[Mapping]:
     """The next thousand mappings behind `after`, narrowed as for `chunks`."""
     query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
@@ -120,8 +136,23 @@ def read_chunk(
         query = query.where(WAS_LISTED)
     if shards is not None:
         query = query.where(shards.holds(mappings.c.id))
+    if judged_at is not None:
+        query = query.where(sa.not_(_equal_at(judged_at)))
     with database.reading() as connection:
         return [Mapping(*row) for row in connection.execute(query)]
+
+
+def _equal_at(judged_at: datetime) -> sa.ColumnElement[bool]:
+    same_read = sa.func.coalesce(mappings.c.observed_at == judged_at, sa.false())
+    return sa.and_(mappings.c.judged_key.is_not(None), same_read)
+
+
+def _count_equal(database: Database, judged_at: datetime, shards: Shards | None) -> int:
+    query = sa.select(sa.func.count()).select_from(mappings).where(_equal_at(judged_at))
+    if shards is not None:
+        query = query.where(shards.holds(mappings.c.id))
+    with database.reading() as connection:
+        return int(connection.scalar(query) or 0)
 
 
 def _count(scanned: Scanned, change: Change) -> None:

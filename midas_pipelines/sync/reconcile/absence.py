@@ -6,14 +6,14 @@ Lists lag behind writes, end early and come back empty. Only a 404 for the very 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
-from midas_pipelines.fourseller.models import Product
+from midas_pipelines.fourseller.listed import ListedRow
 from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.items.shards import Shards
@@ -38,7 +38,6 @@ class Lacking:
     known: int
     ids: list[str]
     settled: int
-    unknown: set[str]  # ids in the list that no item is tied to
 
     @property
     def few(self) -> int:
@@ -55,16 +54,15 @@ async def ask_for_missing(
     is not believed, it counts as incomplete, and staff get an alert. Raises BadCredentials.
     """
     lacking = await in_thread(_lacking, context, listing, shards)
-    listing = _respelled(listing, lacking)
+    await in_thread(_respell, context, listing, lacking)
     many = len(lacking.ids) > lacking.few
-    found: list[Product] = []
     gone: set[str] = set()
     start, refuted = 0, False
     while start < len(lacking.ids) and not refuted:
         part = lacking.ids[start : start + (AT_ONCE if start else max(lacking.few, FIRST))]
         start += len(part)
         answers = await asyncio.gather(*(_ask(client, product_id) for product_id in part))
-        found += [answer for answer in answers if isinstance(answer, Product)]
+        listing.products.add(answer for answer in answers if isinstance(answer, ListedRow))
         gone |= {product_id for product_id, answer in zip(part, answers, strict=True) if answer is None}
         refuted = many and len(gone) < start
     reason = listing.reason
@@ -74,26 +72,38 @@ async def ask_for_missing(
         )
     alarming = lacking.settled > lacking.few or 2 * len(lacking.ids) > lacking.known  # no mere lag
     await in_thread(_report, context, reason if refuted and alarming else None)
-    products = [*listing.products, *found]
     complete = listing.complete and not refuted
-    return replace(listing, products=products, complete=complete, reason=reason, gone=frozenset(gone))
+    return replace(listing, complete=complete, reason=reason, gone=frozenset(gone))
 
 
-def _respelled(listing: Listing, lacking: Lacking) -> Listing:
-    """The listing with the ids that it only shows in other letters (`p7` for `P7`) as they are known."""
-    shown = {product_id.casefold(): product_id for product_id in lacking.unknown} if lacking.ids else {}
-    known = {shown[one.casefold()]: one for one in lacking.ids if one.casefold() in shown}
-    lacking.ids = [one for one in lacking.ids if one not in known.values()]
-    products = [
-        one.model_copy(update={"id": known[one.id]}) if one.id in known else one for one in listing.products
-    ]
-    return replace(listing, products=products) if known else listing
+def tie_all(context: SyncContext, listing: Listing) -> None:
+    """Marks the products of every item, of whatever shard."""
+    query = sa.select(mappings.c.id, mappings.c.fourseller_product_id).order_by(mappings.c.id)
+    query, after = query.where(mappings.c.fourseller_product_id.is_not(None)).limit(READ_AT_ONCE), 0
+    with context.database.reading() as connection:
+        while rows := connection.execute(query.where(mappings.c.id > after)).all():
+            after = rows[-1][0]
+            listing.products.tie([row[1] for row in rows])
 
 
-async def _ask(client: FourSeller, product_id: str) -> Product | FourSellerError | None:
+def _respell(context: SyncContext, listing: Listing, lacking: Lacking) -> None:
+    """Lists the products that are only shown in other letters (`p7` for `P7`) by the ids that they are known by."""
+    shown = listing.products.respellings(lacking.ids)
+    if not shown:
+        return
+    query = sa.select(mappings.c.fourseller_product_id).where(mappings.c.fourseller_product_id.in_(shown))
+    with context.database.reading() as connection:
+        of_others = set(connection.scalars(query))
+    for one in shown.keys() - of_others:
+        listing.products.rename(one, shown[one])
+    known = {shown[one] for one in shown.keys() - of_others}
+    lacking.ids = [one for one in lacking.ids if one not in known]
+
+
+async def _ask(client: FourSeller, product_id: str) -> ListedRow | FourSellerError | None:
     """The product; None where 4Seller no longer has it; an error proves nothing."""
     try:
-        return await client.product(product_id)
+        return await client.product_row(product_id)
     except NotFound:
         return None
     except BadCredentials:
@@ -103,21 +113,33 @@ async def _ask(client: FourSeller, product_id: str) -> Product | FourSellerError
 
 
 def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> Lacking:
-    unknown = {product.id for product in listing.products}
-    lag = utc_now(-int(context.settings.list_lag_seconds))
-    settled = sa.func.coalesce(mappings.c.acked_at < lag, sa.true())
-    query = sa.select(mappings.c.id, mappings.c.fourseller_product_id, mappings.c.acked_at, settled)
+    query = sa.select(mappings.c.id, mappings.c.fourseller_product_id)
     query = query.where(mappings.c.fourseller_product_id.is_not(None)).order_by(mappings.c.id)
     if shards is not None:
         query = query.where(shards.holds(mappings.c.id))
-    known, after, lacking = 0, 0, list[Sequence[object]]()
+    known, after, absent = 0, 0, list[int]()
     with context.database.reading() as connection:
         while rows := connection.execute(query.where(mappings.c.id > after).limit(READ_AT_ONCE)).all():
-            after, known = rows[-1].id, known + len(rows)
-            lacking += [row for row in rows if row.fourseller_product_id not in unknown]
-            unknown -= {row.fourseller_product_id for row in rows}
-    lacking.sort(key=lambda row: str(row[2] or ""))
-    return Lacking(known, [str(row[1]) for row in lacking], sum(bool(row[3]) for row in lacking), unknown)
+            after, known = rows[-1][0], known + len(rows)
+            present = listing.products.present([row[1] for row in rows])
+            absent += [row[0] for row in rows if row[1] not in present]
+        lacking = _confirmed(context, connection, absent)
+    lacking.sort(key=lambda row: str(row[1] or ""))
+    return Lacking(known, [str(row[0]) for row in lacking], sum(bool(row[2]) for row in lacking))
+
+
+def _confirmed(
+    context: SyncContext, connection: sa.Connection, absent: list[int]
+) -> list[sa.Row[tuple[Any, ...]]]:
+    """The products of these items, when each was confirmed, and whether that was before the lists' lag."""
+    lag = utc_now(-int(context.settings.list_lag_seconds))
+    settled = sa.func.coalesce(mappings.c.acked_at < lag, sa.true())
+    query = sa.select(mappings.c.fourseller_product_id, mappings.c.acked_at, settled).order_by(mappings.c.id)
+    found: list[sa.Row[tuple[Any, ...]]] = []
+    for start in range(0, len(absent), AT_ONCE):
+        part = absent[start : start + AT_ONCE]
+        found += connection.execute(query.where(mappings.c.id.in_(part))).all()
+    return found
 
 
 def _report(context: SyncContext, reason: str | None) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +22,7 @@ from midas_pipelines.store.items.mappings import CHANGED
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.clocks import hub_ahead
@@ -31,6 +31,7 @@ from midas_pipelines.sync.listings.diff import form, hidden, shown_quantity, sto
 from midas_pipelines.sync.listings.plan import Action, Planner
 from midas_pipelines.sync.listings.scan import CHUNK, given_up
 from midas_pipelines.sync.reconcile.decide import NO_ITEM, Decision, FoundConflict, decide
+from midas_pipelines.sync.reconcile.judged import judged_key, may_be_kept
 from midas_pipelines.sync.reconcile.report import ReconcileReport
 
 ALERT = "conflict"
@@ -63,9 +64,9 @@ class ReadBack:
     """Items whose quantity a sale may explain, and what was read of them: not counted, and nothing of them written."""
 
     def __post_init__(self) -> None:
-        self.shown = {product.id: product for product in self.listing.products}
-        self.products_of = Counter(product.sku for product in self.listing.products if product.sku)
-        self.ours: set[str] = set()
+        self._shown: dict[str, Product] = {}  # of the items that are compared in full, of this chunk
+        self._stamps: dict[str, bytes] = {}
+        self._shared = self.listing.products.shared_skus()
         self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
         self._after = 0
         self._hub_ahead = hub_ahead(self.context.database)
@@ -80,20 +81,23 @@ class ReadBack:
     def next_chunk(self) -> bool:
         """Settles the next thousand items; False when there are none left."""
         with self.context.database.writing() as connection:
-            rows = self._read_chunk(connection)
-            if not rows:
+            ids = self._next_ids(connection)
+            if not ids:
                 return False
-            self._after = rows[-1].id
-            judged = self._judge(connection, rows)
+            self._after = ids[-1]
+            free, rows = self._read_chunk(connection, ids)
+            planner = Planner(connection, [row.key for row in rows], self.context.settings.title_limit)
+            rows = self._compare(connection, rows, free, planner)
+            judged = self._judge(rows, free, planner)
             self.need_sales |= {
-                row.id: self.shown[row.fourseller_product_id or ""]
+                row.id: self._shown[row.fourseller_product_id or ""]
                 for row, decision in judged
                 if decision.needs_sales
             }
             decisions = [(row, decision) for row, decision in judged if not decision.needs_sales]
             for row, decision in decisions:
                 self._count(row, decision)
-            self._write(connection, decisions)
+            self._write(connection, decisions, free, planner)
         return True
 
     def leave_sales(self, why: str) -> None:
@@ -107,48 +111,78 @@ class ReadBack:
         self.ids, self.sales_in, self._after = ids, True, 0
         self.judge_all()
 
-    @property
-    def orphans(self) -> list[Product]:
-        """The products that are tied to none of the items judged so far."""
-        return [product for key, product in self.shown.items() if key not in self.ours]
-
-    def _read_chunk(self, connection: sa.Connection) -> list[Mapping]:
-        query = sa.select(*COLUMNS).where(mappings.c.id > self._after)
+    def _next_ids(self, connection: sa.Connection) -> list[int]:
+        query = sa.select(mappings.c.id).where(mappings.c.id > self._after)
         if self.ids is not None:  # a statement takes only so many parameters
             query = query.where(mappings.c.id.in_([one for one in self.ids if one > self._after][:CHUNK]))
         if self.shards is not None:
             query = query.where(self.shards.holds(mappings.c.id))
-        return [Mapping(*row) for row in connection.execute(query.order_by(mappings.c.id).limit(CHUNK))]
+        return list(connection.scalars(query.order_by(mappings.c.id).limit(CHUNK)))
 
-    def _judge(self, connection: sa.Connection, rows: list[Mapping]) -> list[tuple[Mapping, Decision]]:
-        self.ours |= {row.fourseller_product_id for row in rows if row.fourseller_product_id}
-        free = self._free(connection, [row.id for row in rows])
-        limit = self.context.settings.title_limit
-        planner = Planner(connection, [row.key for row in rows], limit)
-        decisions = []
-        self.busy |= {item_subject(row.id) for row in rows if row.id not in free}
-        for stale in rows:
-            row = free.get(stale.id, stale)
-            decision = decide(
+    def _read_chunk(
+        self, connection: sa.Connection, ids: list[int]
+    ) -> tuple[dict[int, Mapping], list[Mapping]]:
+        """The rows that are ours to settle, locked, and all of them."""
+        free = self._free(connection, ids)
+        busy = [one for one in ids if one not in free]
+        self.busy |= {item_subject(one) for one in busy}
+        found = (
+            connection.execute(sa.select(*COLUMNS).where(any_of(connection, mappings.c.id, busy))).all()
+            if busy
+            else []
+        )
+        others = {row.id: Mapping(*row) for row in found}
+        return free, [free.get(one) or others[one] for one in ids if one in free or one in others]
+
+    def _compare(
+        self, connection: sa.Connection, rows: list[Mapping], free: dict[int, Mapping], planner: Planner
+    ) -> list[Mapping]:
+        """Counts and dates the rows that are equal as they were last time; returns those to be compared in full."""
+        ids = {row.fourseller_product_id: row.id for row in rows if row.fourseller_product_id}
+        self.listing.products.tie(ids)
+        self._stamps = self.listing.products.stamps(ids)
+        same = {row.id for row in rows if row.id in free and self._is_same(row, planner)}
+        self.report.count_equal(len(same))
+        if same:
+            dated = sa.update(mappings).where(any_of(connection, mappings.c.id, same))
+            connection.execute(dated.values(observed_at=self.read_at))
+        left = [row for row in rows if row.id not in same]
+        wanted = [row.fourseller_product_id for row in left if row.fourseller_product_id]
+        self._shown = self.listing.products.products(wanted)
+        return left
+
+    def _is_same(self, row: Mapping, planner: Planner) -> bool:
+        if row.judged_key is None or row.sku in self._shared:
+            return False
+        return row.judged_key == judged_key(row, planner, self._stamps.get(row.fourseller_product_id or ""))
+
+    def _judge(
+        self, rows: list[Mapping], free: dict[int, Mapping], planner: Planner
+    ) -> list[tuple[Mapping, Decision]]:
+        return [
+            (
                 row,
-                planner,
-                self.shown.get(row.fourseller_product_id or ""),
-                gone=self._gone(row),
-                free=stale.id in free,
-                recent=row.acked_at is not None and row.acked_at > self._recent,
-                overdue=row.dirty_since is not None and row.dirty_since < self._overdue,
-                sales_in=self.sales_in,
-                hub_ahead=self._hub_ahead,
+                decide(
+                    row,
+                    planner,
+                    self._product(row),
+                    gone=self._gone(row),
+                    free=row.id in free,
+                    recent=row.acked_at is not None and row.acked_at > self._recent,
+                    overdue=row.dirty_since is not None and row.dirty_since < self._overdue,
+                    sales_in=self.sales_in,
+                    hub_ahead=self._hub_ahead,
+                ),
             )
-            decisions.append((row, decision))
-        return decisions
+            for row in rows
+        ]
 
     def _free(self, connection: sa.Connection, ids: list[int]) -> dict[int, Mapping]:
         """Locks the rows that nobody holds and that were not confirmed since, and reads them as they are now."""
         query = (
             sa.select(*COLUMNS)
             .where(
-                mappings.c.id.in_(ids),
+                any_of(connection, mappings.c.id, ids),
                 sa.or_(mappings.c.acked_at.is_(None), mappings.c.acked_at < self.read_at),
                 sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now()),
             )
@@ -162,11 +196,23 @@ class ReadBack:
             if row.attempts and decision.change.action is Action.DELETE and self._product(row) is not None:
                 self.staying.append(row)
             return
-        self.report.count(row, decision, self.products_of[row.sku or ""])
+        self.report.count(row, decision, self._products_of(row))
 
-    def _write(self, connection: sa.Connection, decisions: list[tuple[Mapping, Decision]]) -> None:
+    def _products_of(self, row: Mapping) -> int:
+        """How many products of the item's SKU 4Seller shows."""
+        return self._shared.get(row.sku or "", int(self._product(row) is not None))
+
+    def _write(
+        self,
+        connection: sa.Connection,
+        decisions: list[tuple[Mapping, Decision]],
+        free: dict[int, Mapping],
+        planner: Planner,
+    ) -> None:
         observed = [
-            self._observed(row) for row, _ in decisions if self._product(row) is not None or self._gone(row)
+            self._observed(row, planner if row.id in free and may_be_kept(decision) else None)
+            for row, decision in decisions
+            if self._product(row) is not None or self._gone(row)
         ]
         write_each(connection, observed, lambda part: connection.execute(_WRITE_OBSERVED, part))
         conflicts = [
@@ -198,7 +244,7 @@ class ReadBack:
                 )
 
     def _product(self, row: Mapping) -> Product | None:
-        return self.shown.get(row.fourseller_product_id or "")
+        return self._shown.get(row.fourseller_product_id or "")
 
     def _gone(self, row: Mapping) -> bool:
         """Whether 4Seller surely has no product of the item's: it was asked by id, or the item has none yet."""
@@ -206,13 +252,18 @@ class ReadBack:
             return self.listing.complete
         return row.fourseller_product_id in self.listing.gone
 
-    def _observed(self, row: Mapping) -> dict[str, Any]:
+    def _observed(self, row: Mapping, planner: Planner | None) -> dict[str, Any]:
+        """What was read of the item; with a planner, also by what it is known to be equal the next time."""
         product = self._product(row)
-        values: dict[str, Any] = {"row": row.id, "at": self.read_at}
+        values: dict[str, Any] = {"row": row.id, "at": self.read_at, "key": None}
         if product is None:
             return values | {"hash": None, "price": None, "quantity": None}
+        shown = row.observed_hash if hidden(product) else form(product)
+        if planner is not None:
+            stamp = self._stamps.get(product.id)
+            values["key"] = judged_key(replace(row, observed_hash=shown), planner, stamp)
         return values | {
-            "hash": row.observed_hash if hidden(product) else form(product),
+            "hash": shown,
             "price": storable(product.price),
             "quantity": shown_quantity(product),
         }
@@ -253,5 +304,6 @@ _WRITE_OBSERVED = (
         observed_price=sa.bindparam("price"),
         observed_quantity=sa.bindparam("quantity"),
         observed_at=sa.bindparam("at"),
+        judged_key=sa.bindparam("key"),
     )
 )

@@ -50,6 +50,12 @@ class ReconcileReport:
         self.scanned += items
         self.changing += items
 
+    def count_equal(self, items: int) -> None:
+        """Counts items that are as they should be."""
+        self.scanned += items
+        self.equal += items
+        self._judge()
+
     def count(self, row: Mapping, decision: Decision, products: int) -> None:
         """Counts an item, of whose SKU 4Seller shows that many products."""
         self.scanned += 1
@@ -68,6 +74,9 @@ class ReconcileReport:
                     self.worst.append(shown)
                 if one.field == "quantity" and one.seen and int(one.fourseller) > int(one.shop):
                     self.above.append(shown)
+        self._judge()
+
+    def _judge(self) -> None:
         judged = self.equal + self.discrepancies
         self.consistency = round(self.equal / (judged + self.not_seen), 6) if judged else None
 

@@ -27,7 +27,7 @@ from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.diff import shown_quantity
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.reconcile.absence import ask_for_missing
+from midas_pipelines.sync.reconcile.absence import ask_for_missing, tie_all
 from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.reconcile.conflicts import close_alerts, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport
@@ -35,9 +35,16 @@ from midas_pipelines.sync.reconcile.strays import settle_unknown
 from midas_pipelines.sync.sync_log import logged_sync
 from midas_pipelines.sync.threads import in_thread
 
+ReadListing = tuple[datetime, Listing]
+"""A listing, and the moment before it was read by the database's clock."""
+
 
 async def reconcile(
-    context: SyncContext, *, push: bool = True, shards: Shards | None = None
+    context: SyncContext,
+    *,
+    push: bool = True,
+    shards: Shards | None = None,
+    listed: ReadListing | None = None,
 ) -> ReconcileReport:
     """Reads every listing, writes what was observed, records conflicts, and settles them by policy.
 
@@ -46,6 +53,7 @@ async def reconcile(
         push: whether what the shop wins is sent at once; otherwise the next sync sends it.
         shards: judges the items of these alone, and no product that is no item's; None for all. 4Seller can only be
             read whole.
+        listed: what was read before, in the same run or backfill; read now where it is left out.
 
     Raises:
         ChannelDown: the listing could not be read.
@@ -56,7 +64,7 @@ async def reconcile(
         async with context.channel() as client:
             clock.client = client
             await in_thread(take_marketplace_quantities, context)
-            settling = await read_back(context, client, shards, report)
+            settling = await read_back(context, client, shards, report, listed)
             if push and settling.to_push and context.gate.connected:
                 await _push(context, client, settling, report)
         await in_thread(_close, context, settling, report)
@@ -65,14 +73,20 @@ async def reconcile(
 
 
 async def read_back(
-    context: SyncContext, client: FourSeller, shards: Shards | None, report: ReconcileReport
+    context: SyncContext,
+    client: FourSeller,
+    shards: Shards | None,
+    report: ReconcileReport,
+    listed: ReadListing | None = None,
 ) -> ReadBack:
     """Reads every listing, judges every item, and settles by policy what differs; imports sales where one may explain it.
 
     Where sales cannot be imported, the quantities they may explain are left as they are. Raises BadCredentials, or
     ChannelDown when not even the first page of products can be had.
     """
-    read_at, listing = await read_listing(context, client, shards)
+    read_at, listing = listed or await read_listing(context, client, shards)
+    if shards is not None:  # else each is met in its turn
+        await in_thread(tie_all, context, listing)
     settling = ReadBack(context, listing, read_at, shards=shards, report=report)
     await in_thread(settling.judge_all)
     if settling.need_sales:
@@ -89,9 +103,7 @@ async def read_back(
     return settling
 
 
-async def read_listing(
-    context: SyncContext, client: FourSeller, shards: Shards | None = None
-) -> tuple[datetime, Listing]:
+async def read_listing(context: SyncContext, client: FourSeller, shards: Shards | None = None) -> ReadListing:
     """The moment before the read by the database's clock, and everything 4Seller has; what its list lacks is asked for by id.
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
@@ -138,7 +150,7 @@ def _database_now(context: SyncContext) -> datetime:
 async def _push(
     context: SyncContext, client: FourSeller, settling: ReadBack, report: ReconcileReport
 ) -> None:
-    ids, known = settling.to_push, Known(settling.orphans) if settling.listing.complete else None
+    ids, known = settling.to_push, Known(settling.listing.products) if settling.listing.complete else None
     push = Push(context, client, known=known, ids=ids, ignore_delays=True)
     tally = await push.run()
     report.pushed = tally.created + tally.updated + tally.pushed + tally.deleted

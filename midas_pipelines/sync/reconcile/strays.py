@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts
 from midas_pipelines.store.items.claims import COLUMNS, Mapping
 from midas_pipelines.store.items.conflicts import (
+    OPEN,
     left_alone,
     orphan_subject,
     record_conflicts,
@@ -60,7 +62,7 @@ async def settle_unknown(client: FourSeller, settling: ReadBack) -> None:
 
 
 async def _remove_strays(client: FourSeller, settling: ReadBack) -> None:
-    """Removes the strays among the products that are tied to no item; those that are gone leave `settling.shown`.
+    """Removes the strays among the products that are tied to no item; those that are gone leave the listing.
 
     They wait for a person where the brake would. Raises BadCredentials.
     """
@@ -80,7 +82,7 @@ async def _remove_strays(client: FourSeller, settling: ReadBack) -> None:
             texts[orphan_subject(stray.product.id)] = f"{stray.name}: {stray.why}. {end}"
     for stray, end in zip(strays, ends, strict=True):
         if end is None or end == REMOVED:
-            del settling.shown[stray.product.id]
+            settling.listing.products.remove(stray.product.id)
     await in_thread(_report, settling, texts)
 
 
@@ -101,9 +103,15 @@ async def _remove(client: FourSeller, stray: Stray) -> str | None:
 
 
 def _find(settling: ReadBack) -> list[Stray]:
-    marked = [(whose, one) for one in settling.orphans if (whose := owner(one)) is not None]
-    if not marked:
-        return []
+    found: list[Stray] = []
+    left = iter(settling.listing.products.untied())
+    while part := list(islice(left, CHUNK)):
+        marked = [(whose, one) for one in part if (whose := owner(one)) is not None]
+        found += _strays_among(settling, marked) if marked else []
+    return found
+
+
+def _strays_among(settling: ReadBack, marked: list[tuple[ItemKey, Product]]) -> list[Stray]:
     context = settling.context
     with context.database.reading() as connection:
         tied = sa.select(mappings.c.fourseller_product_id)
@@ -140,7 +148,7 @@ def _why(change: Change | None, product: Product, settling: ReadBack) -> str | N
     if change is None:
         return LEFT
     mapping = change.mapping
-    if mapping.fourseller_product_id in settling.shown:
+    if mapping.fourseller_product_id in settling.listing.products:
         return TWIN
     off = change.action in (Action.DELETE, Action.NOTHING) and change.draft is None and not change.aside
     return LEFT if off and "listing" not in (mapping.pinned_fields or {}) else None
@@ -157,19 +165,32 @@ def _report(settling: ReadBack, texts: dict[str, str]) -> None:
 
 def _settle_orphans(settling: ReadBack) -> None:
     """Records the products that are no item's; nothing deletes them but a person's word."""
-    orphans = settling.orphans
-    settling.report.unknown = len(orphans)
+    left = iter(settling.listing.products.untied())
+    while orphans := list(islice(left, CHUNK)):
+        settling.report.unknown += len(orphans)
+        with settling.context.database.writing() as connection:
+            alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])
+            wanted = [one for one in orphans if orphan_subject(one.id) not in alone]
+            record_conflicts(connection, [_orphan_row(settling, one) for one in wanted])
+    if settling.listing.complete:
+        _settle_adopted(settling)
+
+
+def _settle_adopted(settling: ReadBack) -> None:
+    """Closes the conflicts of products that an item has adopted since."""
+    conflict = sync_conflicts.c
+    query = sa.select(conflict.subject, conflict.fourseller_product_id).where(
+        OPEN, conflict.field == "unknown"
+    )
     with settling.context.database.writing() as connection:
-        alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])
-        wanted = [one for one in orphans if orphan_subject(one.id) not in alone]
-        record_conflicts(connection, [_orphan_row(settling, one) for one in wanted])
-        if settling.listing.complete:  # adopted by an item since
-            known = [orphan_subject(key) for key in settling.shown if key in settling.ours]
-            for start in range(0, len(known), CHUNK):
-                which = sync_conflicts.c.subject.in_(known[start : start + CHUNK])
-                settling.report.settled += len(
-                    resolve_conflicts(connection, which, resolution="gone", by="reconcile")
-                )
+        rows = connection.execute(query).all()
+        adopted = [
+            row.subject for row in rows if settling.listing.products.is_tied(row.fourseller_product_id)
+        ]
+        for start in range(0, len(adopted), CHUNK):
+            which = conflict.subject.in_(adopted[start : start + CHUNK])
+            closed = resolve_conflicts(connection, which, resolution="gone", by="reconcile")
+            settling.report.settled += len(closed)
 
 
 def _orphan_row(settling: ReadBack, product: Product) -> dict[str, Any]:

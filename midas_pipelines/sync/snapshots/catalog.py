@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.claims import Mapping
+from midas_pipelines.store.orders.checks import last_import
 from midas_pipelines.storefront.catalog import ShopItem
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.content import content_hash, title, unlistable
@@ -126,8 +127,19 @@ def _expected(change: Change) -> dict[str, Any]:
     }
 
 
-def snapshot_catalog(context: SyncContext) -> tuple[Spool, CatalogTotals]:
-    """Writes the catalog as it is now to a file of this machine, a few thousand rows in memory at a time."""
+def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, CatalogTotals]:
+    """Writes the catalog as it is now to a file of this machine, a few thousand rows in memory at a time.
+
+    Args:
+        context: settings, database and run.
+        run_set: the run, or the backfill, that it is made for.
+    """
     totals = CatalogTotals()
     rows = catalog_rows(context.database, context.settings.title_limit, totals)
-    return spool(schema(), rows, {"taken_at": datetime.now(UTC), "run_id": context.run_id}), totals
+    facts = {
+        "taken_at": datetime.now(UTC),
+        "orders_read_at": last_import(context.database),
+        "run_id": context.run_id,
+        "run_set": run_set,
+    }
+    return spool(schema(), rows, facts), totals

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from midas_pipelines.store.orders.checks import last_import
 from midas_pipelines.sync.clocks import hub_ahead
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots, today
@@ -111,8 +110,8 @@ def measure(context: SyncContext) -> Verdict:
     kept = Snapshots.of(context.settings)
     days = {kind: (kept.days(kind) or [today()])[-1] for kind in (CATALOG, LISTING)}
     facts, listed = kept.facts(CATALOG, days[CATALOG]), kept.facts(LISTING, days[LISTING])
-    taken_at = datetime.fromisoformat(facts["taken_at"])
-    taken_at = min(taken_at, last_import(context.database) or taken_at) + hub_ahead(context.database)
+    moments = [facts["taken_at"], facts["orders_read_at"] or facts["taken_at"]]
+    taken_at = min(datetime.fromisoformat(one) for one in moments) + hub_ahead(context.database)
     grace = timedelta(seconds=context.settings.read_back_grace_seconds)
     found = compare(
         kept.read(CATALOG, days[CATALOG], CATALOG_COLUMNS),

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -120,6 +120,17 @@ class Snapshots:
         except FileNotFoundError:
             raise NoSnapshot(self._missing(kind, day)) from None
 
+    def chunks(self, kind: str, day: date, columns: Sequence[str]) -> Iterator[Iterator[tuple[Any, ...]]]:
+        """The rows of a snapshot, `CHUNK` at a time, each as the values of these columns. Raises NoSnapshot."""
+        import pyarrow.parquet as pq
+
+        try:
+            with self.path(kind, day).open("rb") as file:
+                for batch in pq.ParquetFile(file).iter_batches(CHUNK, columns=list(columns)):
+                    yield zip(*(batch[name].to_pylist() for name in columns), strict=True)
+        except FileNotFoundError:
+            raise NoSnapshot(self._missing(kind, day)) from None
+
     def facts(self, kind: str, day: date) -> dict[str, Any]:
         """What is true of all rows of the snapshot. Raises NoSnapshot."""
         import pyarrow.parquet as pq
@@ -130,6 +141,12 @@ class Snapshots:
         except FileNotFoundError:
             raise NoSnapshot(self._missing(kind, day)) from None
         return dict(json.loads(found.get(FACTS, b"{}")))
+
+    def newest_of(self, kind: str, run_set: str) -> tuple[date, dict[str, Any]] | None:
+        """The newest day and its facts, where that snapshot was made for this run or backfill."""
+        days = self.days(kind)
+        facts = self.facts(kind, days[-1]) if days else {}
+        return (days[-1], facts) if facts.get("run_set") == run_set else None
 
     def remove_before(self, day: date) -> int:
         """Deletes the snapshots of earlier days; returns how many."""

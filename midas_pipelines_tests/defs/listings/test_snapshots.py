@@ -10,9 +10,12 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from midas_pipelines.cli.dagster.running import QUIET
+from midas_pipelines.definitions import defs
 from midas_pipelines.defs.catalog.assets import catalog_snapshot
 from midas_pipelines.defs.listings.snapshot import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib.shards import SHARDS
 from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import load_settings
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots, today
@@ -20,6 +23,7 @@ from midas_pipelines_tests.defs.conftest import Execute, evaluation, metadata
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.world import World
 
+EVERY = SHARDS.get_partition_keys()
 RESOURCES = {"midas": MidasResource(), "snapshots": SnapshotIO()}
 
 
@@ -122,3 +126,27 @@ def test_a_day_without_a_snapshot_is_a_sentence_with_the_nearest_days(environmen
         file.touch()
     with pytest.raises(NoSnapshot, match="the nearest days that have one: 2026-10-20 and 2026-11-03"):
         kept.read(CATALOG, date(2026, 11, 1))
+
+
+def test_the_runs_of_a_backfill_share_one_read_and_those_of_another_read_again(
+    environment: World,
+) -> None:
+    for _ in EVERY:
+        add_product(environment.database)
+    environment.full()
+    job = defs.resolve_job_def("full_sync")
+
+    def read(backfill: str, shard: str) -> int:
+        """How many products the run read."""
+        tags = {"dagster/backfill": backfill}
+        run = job.execute_in_process(
+            instance=instance, run_config=dict(QUIET), partition_key=shard, tags=tags, raise_on_error=False
+        )
+        assert run.success
+        assert metadata(run, "fourseller_listings")["scanned"] == 1
+        listed = metadata(run, LISTING)
+        return listed.get("dagster/row_count", 0)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert [read("one", shard) for shard in ("01", "02", "03")] == [len(EVERY), 0, 0]
+        assert read("two", "04") == len(EVERY)
