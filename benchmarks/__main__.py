@@ -19,6 +19,7 @@ SUBJECTS = (
     "rate_limit",
     "orders",
     "catalogue_size",
+    "scale",
     "realtime",
     "dagster_layer",
     "scale_out",

@@ -165,7 +165,7 @@ class _ReservedProduct:
 
     async def _listed(self) -> str:
         async def read() -> list[Product]:
-            return (await self._client.listing()).products
+            return list((await self._client.listing()).products)
 
         return await self._soon(read)
 

@@ -61,7 +61,7 @@ class Measured:
         limit: what 4Seller takes from all workers together; infinite where no limit is known.
         in_flight: requests under way at once in one worker.
         workers: runs of a full sync at once.
-        readings: how often a full sync reads the whole listing: each of its runs does.
+        readings: how often a full sync reads the whole listing.
         interval_minutes: how often changes are pushed; None where a gateway pushes them at once.
     """
 
@@ -147,7 +147,6 @@ def measure(
         limit=limit_of(rows, settings.rate_limit),
         in_flight=settings.in_flight,
         workers=min(settings.shards, settings.shards_at_once) if spread else 1,
-        readings=settings.shards if spread else 1,
         interval_minutes=None if at_once else min(settings.inventory_interval, settings.products_interval),
     )
 

@@ -117,3 +117,7 @@ def test_other_code_compares_everything_again(
     monkeypatch.setattr(judged, "code", lambda: "another version")
     again(settled)
     assert sorted(compared) == ["A-1", "A-2", "A-3"]
+
+
+def test_the_code_that_decides_is_where_it_is_looked_for() -> None:
+    assert all(list(judged.PACKAGE.glob(pattern)) for pattern in judged.DECIDING)
