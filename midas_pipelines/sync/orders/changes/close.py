@@ -9,7 +9,7 @@ from midas_pipelines.fourseller.status import OrderStatus, read_status
 from midas_pipelines.notify.alerts import ENDED as ENDED_ALERT
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.orders import order_payment, set_order_status
+from midas_pipelines.storefront.orders import order_payment
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
 from midas_pipelines.sync.orders.model.lines import OrderException
@@ -51,7 +51,7 @@ def warn_packers(order: StoredOrder, status: OrderStatus, shop: str | None) -> N
         return
     name = order.marketplace_order_id
     text = f"Order {name} is {status.value} on the marketplace, and was {shop} and {payment} here: do not ship it."
-    raise_alert(order.connection, kind=ENDED_ALERT, subject=f"order:{name}"[:200], text=text)
+    raise_alert(order.connection, kind=ENDED_ALERT, subject=order.subject, text=text)
 
 
 def refund_shop_order(order: StoredOrder, shop: str, *, shipped_as: OrderStatus | None, notes: str) -> None:
@@ -66,9 +66,7 @@ def refund_shop_order(order: StoredOrder, shop: str, *, shipped_as: OrderStatus 
         status = shipped_as.value if shop in OPEN else shop
     else:  # a shop may have a status of its own for it
         status = shop if shop == OrderStatus.REFUNDED else OrderStatus.CANCELLED.value
-    set_order_status(
-        order.connection, order.local_order_id, status=status, notes=notes, payment_status="refunded"
-    )
+    order.move(status, notes, payment_status="refunded")
 
 
 def ship_refunded_order(order: StoredOrder, status: OrderStatus) -> bool:
@@ -85,8 +83,7 @@ def ship_refunded_order(order: StoredOrder, status: OrderStatus) -> bool:
     current = OrderStatus(shop) if shop in SHIPPED_STATES else OrderStatus.PENDING
     changed = shop is not None and TABLE[current, status] is StatusDecision.FOLLOW
     if changed:
-        notes = f"4Seller: {status.value}, before the refund"
-        order.move(status.value, notes)
+        order.move(status.value, f"4Seller: {status.value}, before the refund")
         order.set(shop_status_since=None)  # set by the trigger on the update above
     unmapped = [line.id for line in order.lines() if not line.product_id and line.quantity > 0]
     if changed and unmapped:
@@ -122,14 +119,14 @@ def raise_conflict(order: StoredOrder, detail: str) -> None:
     order.set_exceptions(add=(OrderException.CONFLICT,))
     order.set(resolution=None)
     order_id = order.marketplace_order_id
-    clear_alert(order.connection, kind=ENDED_ALERT, subject=_subject(order_id))  # superseded by this alert
-    raise_alert(order.connection, kind=ALERT, subject=_subject(order_id), text=f"Order {order_id}: {detail}")
+    clear_alert(order.connection, kind=ENDED_ALERT, subject=order.subject)  # superseded by this alert
+    raise_alert(order.connection, kind=ALERT, subject=order.subject, text=f"Order {order_id}: {detail}")
 
 
 def end_conflict(order: StoredOrder) -> None:
     """Ends the conflict: both sides agree again, or a person has decided."""
     order.set_exceptions(drop=(OrderException.CONFLICT,))
-    clear_alert(order.connection, kind=ALERT, subject=_subject(order.marketplace_order_id))
+    clear_alert(order.connection, kind=ALERT, subject=order.subject)
 
 
 def resolve_conflict(order: StoredOrder, decision: str, *, restock: bool) -> None:
@@ -148,8 +145,7 @@ def resolve_conflict(order: StoredOrder, decision: str, *, restock: bool) -> Non
             "`midas orders dismiss` ends other exceptions that a person has looked at."
         )
     goods = ", with the goods back in stock" if restock else ""
-    detail = f"An operator resolved the conflict: the order counts as {decision}{goods}."
-    order.log("settled", detail)
+    order.log("settled", f"An operator resolved the conflict: the order counts as {decision}{goods}.")
     if decision == "cancelled":
         _cancel(order, restock=restock)
     else:
@@ -188,16 +184,10 @@ def _uphold(order: StoredOrder) -> None:
     shop = order.shop_status()
     refunded = order.status == OrderStatus.REFUNDED  # a refunded order ships no more
     allocate_again(order, shop, whole=not refunded)
-    lines = order.lines()
-    everything_shipped = not any(left_to_ship(line) or line.backordered for line in lines)
+    everything_shipped = not any(left_to_ship(line) or line.backordered for line in order.lines())
     wanted = "shipped" if everything_shipped or refunded else "processing"
     if order.status in SHIPPED_STATES:
         wanted = order.status
     if shop is not None and shop not in SHIPPED_STATES and shop != wanted:
         order.move(wanted, "Resolved by the operator")
-    since = None if refunded else utc_now()
-    order.mark_for_push(since)
-
-
-def _subject(order_id: str) -> str:
-    return f"order:{order_id}"[:200]
+    order.mark_for_push(None if refunded else utc_now())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,6 +34,7 @@ from midas_pipelines.sync.orders.model.lines import (
     match_lines,
     read_exceptions,
     reference,
+    sale_moves,
 )
 from midas_pipelines.sync.orders.model.merge import LinePairing, amounts_over, pair, said_over, shift
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
@@ -44,6 +44,7 @@ from midas_pipelines.sync.orders.stock.backorders import clear_oversold_alert, r
 from midas_pipelines.sync.orders.stock.units import has_shipped, on_order
 
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
+AMOUNTS = ("total", "shipping_cost", "tax", "discount")
 _FOLLOWS_LINES: set[str] = {OrderException.UNMAPPED, OrderException.OVERSOLD, OrderException.QUANTITY}
 
 
@@ -117,7 +118,11 @@ def _change_lines(order: StoredOrder, pairing: LinePairing, *, move_stock_too: b
         _resize(order, sold, line, move_stock_too=move_stock_too)
     if order.local_order_id is not None:
         kept = [_shop_line(sold) for sold, _ in pairing.kept]
-        mapped = [_shop_item(sold) for sold, line in pairing.kept if sold.item and line.product_id is None]
+        mapped = [
+            {"id": sold.order_item_id, "product_id": sold.item[0], "variant_id": sold.item[1]}
+            for sold, line in pairing.kept
+            if sold.item and line.product_id is None
+        ]
         dropped = [
             {"id": line.order_item_id, "quantity": 0, "total_price": "0.00"} for line in pairing.dropped
         ]
@@ -174,11 +179,6 @@ def _resize(order: StoredOrder, sold: SoldLine, line: sa.Row[Any], *, move_stock
     set_line(order.connection, line.id, **values)
 
 
-def _shop_item(sold: SoldLine) -> dict[str, Any]:
-    assert sold.item is not None
-    return {"id": sold.order_item_id, "product_id": sold.item[0], "variant_id": sold.item[1]}
-
-
 def _shop_line(sold: SoldLine) -> dict[str, Any]:
     return {
         "id": sold.order_item_id,
@@ -195,14 +195,7 @@ def _add_lines(order: StoredOrder, lines: Sequence[SoldLine]) -> None:
             line.order_item_id = item_id
         insert_order_items(order.connection, [rows.shop_item(line, order.local_order_id) for line in lines])
     taking = [line for line in lines if line.wanted]
-    moves = [
-        StockMove(
-            line.item, -line.wanted, CHANNEL, "sale", reference(order.marketplace_order_id, line.number)
-        )
-        for line in taking
-        if line.item is not None
-    ]
-    for line, delta in zip(taking, move_stock(order.connection, moves), strict=True):
+    for line, delta in zip(taking, move_stock(order.connection, sale_moves(taking)), strict=True):
         line.allocated = -delta
     insert_rows(
         order.connection, marketplace_order_lines, [rows.marketplace_line(line, order.id) for line in lines]
@@ -236,17 +229,15 @@ def _book(order: StoredOrder, line: sa.Row[Any], item: ItemKey | None, *, wanted
 def _change_amounts(order: StoredOrder, sale: Sale, parts: Collection[str]) -> None:
     values: dict[str, Any] = {"lines_total": sale.lines_total} if "lines" in parts else {}
     if "amounts" in parts:
-        names = ("total", "shipping_cost", "tax", "discount")
-        values |= {name: getattr(sale, name) for name in names}
+        values |= {name: getattr(sale, name) for name in AMOUNTS}
         changed = [
             f"{name.replace('_', ' ')} {getattr(order, name)} -> {value}"
             for name, value in values.items()
-            if name in names and (getattr(order, name) or Decimal(0)) != value
+            if name in AMOUNTS and (getattr(order, name) or ZERO) != value
         ]
         if changed:
             amounts = f"{', '.join(changed)} {order.currency or ''}".rstrip()
-            detail = f"The marketplace changed the amounts: {amounts}."
-            order.log("edited", detail)
+            order.log("edited", f"The marketplace changed the amounts: {amounts}.")
         if changed and order.local_order_id is not None:
             total, shipping = to_cents(sale.total), to_cents(sale.shipping_cost)
             update_order(order.connection, order.local_order_id, total_amount=total, shipping_cost=shipping)
@@ -268,8 +259,7 @@ def _change_address(order: StoredOrder, sale: Sale, parts: Collection[str]) -> N
             order.connection, order.local_order_id, shipping_address=address, billing_address=address
         )
         what = " and ".join(part for part in ("buyer", "address") if part in parts)
-        detail = f"The marketplace changed the {what}."
-        order.log("edited", detail)
+        order.log("edited", f"The marketplace changed the {what}.")
 
 
 def _note_content(order: StoredOrder, sale: Sale) -> None:
@@ -296,20 +286,11 @@ def update_exceptions(order: StoredOrder, sale: Sale, parts: Collection[str]) ->
             drop |= {OrderException.TOTAL}
         else:
             add |= {OrderException.TOTAL}
-            detail = explain_sale(existing, OrderException.TOTAL)
-            order.log_once(OrderException.TOTAL, detail)
+            order.log_once(OrderException.TOTAL, explain_sale(existing, OrderException.TOTAL))
     order.set_exceptions(add=add, drop=drop)
 
 
 def _as_on_record(sale: Sale, order: StoredOrder) -> Sale:
     """The sale with the amounts of our row: a message may lack some."""
-    zero = Decimal("0.00")
-    return replace(
-        sale,
-        currency=order.currency or sale.currency,
-        lines_total=order.lines_total or zero,
-        total=order.total or zero,
-        shipping_cost=order.shipping_cost or zero,
-        tax=order.tax or zero,
-        discount=order.discount or zero,
-    )
+    amounts: dict[str, Any] = {name: getattr(order, name) or ZERO for name in ("lines_total", *AMOUNTS)}
+    return replace(sale, currency=order.currency or sale.currency, **amounts)

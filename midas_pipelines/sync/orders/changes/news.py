@@ -127,8 +127,7 @@ def fill_late_address(order: StoredOrder, sale: Sale) -> bool:
     if address == known:
         return False
     update_order(order.connection, order.local_order_id, shipping_address=address, billing_address=address)
-    detail = "An older message has filled in the buyer or the address."
-    order.log("learned", detail)
+    order.log("learned", "An older message has filled in the buyer or the address.")
     return True
 
 

@@ -20,14 +20,8 @@ from midas_pipelines.store.schema.tables import (
     marketplace_orders,
     order_processing_logs,
 )
-from midas_pipelines.store.stock.ledger import Stock, StockMove, book_moves
-from midas_pipelines.storefront.bulk import (
-    any_of,
-    insert_rows,
-    reserve_ids,
-    reserve_ids_of,
-    update_rows,
-)
+from midas_pipelines.store.stock.ledger import Stock, book_moves
+from midas_pipelines.storefront.bulk import any_of, insert_rows, reserve_ids, reserve_ids_of, update_rows
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import insert_history, insert_order_items, insert_orders
 from midas_pipelines.storefront.row_locks import RowsBusy, lock_stock
@@ -46,8 +40,8 @@ from midas_pipelines.sync.orders.model.lines import (
     exception_text,
     find_items,
     match_lines,
-    reference,
     sale_exceptions,
+    sale_moves,
 )
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
 from midas_pipelines.sync.orders.model.sale import Sale
@@ -282,12 +276,7 @@ def _write_orders(
 def _take_stock(connection: sa.Connection, lines: list[SoldLine], stock: Stock) -> None:
     """Allocates stock, the oldest order first; what is missing is backordered."""
     taking = [line for line in lines if line.wanted]
-    moves = [
-        StockMove(line.item, -line.wanted, CHANNEL, "sale", reference(line.sale.order_id, line.number))
-        for line in taking
-        if line.item is not None
-    ]
-    for line, delta in zip(taking, book_moves(connection, moves, stock), strict=True):
+    for line, delta in zip(taking, book_moves(connection, sale_moves(taking), stock), strict=True):
         line.allocated = -delta
 
 

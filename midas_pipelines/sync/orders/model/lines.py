@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.items.hub_skus import linked_items, respelled_items
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.stock.ledger import StockMove
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey, items_by_sku, present_items
 from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
@@ -181,6 +182,15 @@ def reference(order_id: str, line: int, already: int = 0) -> str:
     """
     name = f"{CHANNEL}:{order_id}:{line}"
     return f"{name}+{already}" if already else name
+
+
+def sale_moves(lines: Iterable[SoldLine]) -> list[StockMove]:
+    """The movements that take what these lines want from stock."""
+    return [
+        StockMove(line.item, -line.wanted, CHANNEL, "sale", reference(line.sale.order_id, line.number))
+        for line in lines
+        if line.item is not None
+    ]
 
 
 def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLine]:

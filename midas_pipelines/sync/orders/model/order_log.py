@@ -76,6 +76,11 @@ class StoredOrder:
         """A column of our row."""
         return getattr(self.row, column)
 
+    @property
+    def subject(self) -> str:
+        """What its alerts are about."""
+        return f"order:{self.marketplace_order_id}"[:200]
+
     def again(self) -> StoredOrder:
         """The order with our row as it is now."""
         query = sa.select(marketplace_orders).where(_ORDERS.id == self.id)

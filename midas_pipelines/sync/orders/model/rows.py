@@ -73,25 +73,23 @@ def known_id(text: str | None) -> str | None:
 Row = dict[str, Any]
 
 
+SAME_NAMES = (
+    *("sales_channel", "status_word", "currency", "placed_at"),
+    *("total", "lines_total", "shipping_cost", "tax", "discount"),
+)
+"""The columns of our row that a sale calls the same."""
+
+
 def marketplace_order(sale: Sale, local_id: int, vault: Vault) -> Row:
     """Our row of an imported order."""
-    return {
+    return {name: getattr(sale, name) for name in SAME_NAMES} | {
         "channel": CHANNEL,
         "marketplace_order_id": sale.order_id,
         "local_order_id": local_id,
-        "sales_channel": sale.sales_channel,
         "status": sale.status.value,
-        "status_word": sale.status_word,
         "outcome": "imported",
-        "currency": sale.currency,
-        "total": sale.total,
-        "lines_total": sale.lines_total,
-        "shipping_cost": sale.shipping_cost,
-        "tax": sale.tax,
-        "discount": sale.discount,
         "payload": sale.sealed or vault.seal(sale.raw),
         "content_hash": sale.content.written(),
-        "placed_at": sale.placed_at,
         "source_updated_at": sale.updated_at,
     }
 

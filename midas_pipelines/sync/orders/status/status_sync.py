@@ -26,7 +26,6 @@ from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, Stat
 from midas_pipelines.sync.orders.status.outbound import (
     A_DAY,
     PendingUpdate,
-    ShipmentToPush,
     StatusUpdate,
     pending_updates,
     shown,
@@ -186,7 +185,9 @@ async def _push(
                 if call.shipment is None:
                     raise
                 # the status and the other shipments are still pushed
-                await _record_bad_shipment(context, order, call.shipment, str(bad), report, wait=A_DAY)
+                report.note(order, str(bad), problem=True)
+                row = call.shipment.row
+                await asyncio.to_thread(record_bad_shipment, context, order, row, str(bad), wait=A_DAY)
                 report.refused += 1
                 order = replace(order, shipments=shipments)
                 continue
@@ -197,7 +198,9 @@ async def _push(
             )
             if call.shipment is not None and taken.shipment is None:
                 why = f"4Seller answered without an error but does not show the shipment {call.shipment.tracking.number}."
-                await _record_bad_shipment(context, order, call.shipment, why, report, untaken=True)
+                report.note(order, why, problem=True)
+                row = call.shipment.row
+                await asyncio.to_thread(record_bad_shipment, context, order, row, why, untaken=True)
                 report.failed += 1
             report.parcels += taken.shipment is not None
             pushed += same
@@ -241,19 +244,3 @@ async def _send(client: FourSeller, order: PendingUpdate, call: StatusUpdate) ->
     if shown(call, order.current, answer) != call:
         answer = await client.order(order.order_id)
     return shown(call, order.current, answer), answer.state.word or "no status"
-
-
-async def _record_bad_shipment(
-    context: SyncContext,
-    order: PendingUpdate,
-    shipment: ShipmentToPush,
-    why: str,
-    report: StatusSyncReport,
-    *,
-    wait: int = 0,
-    untaken: bool = False,
-) -> None:
-    report.note(order, why, problem=True)
-    await asyncio.to_thread(
-        record_bad_shipment, context, order, shipment.row, why, wait=wait, untaken=untaken
-    )

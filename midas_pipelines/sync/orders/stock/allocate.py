@@ -91,8 +91,7 @@ def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
             item = (line.product_id, line.variant_id)
             got = allocate_units(order, line, item, missing=missing, gone=gone)
             again += got.from_shelf + got.uncounted
-            detail = f"Line {line.line}, {line.sku}, again: {got}"
-            order.log("deducted", detail)
+            order.log("deducted", f"Line {line.line}, {line.sku}, again: {got}")
     mark_backordered(order.connection, order.id)
     return again
 
