@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.storefront.bulk import insert_rows, update_rows
-from midas_pipelines.storefront.row_locks import lock
+from midas_pipelines.storefront.refusals import lock
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.storefront.types import utc_now
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.schema.tables import inventory_changes
 from midas_pipelines.storefront.bulk import insert_rows
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.row_locks import lock_stock, set_stock
+from midas_pipelines.storefront.refusals import lock_stock, set_stock
 
 Stock = dict[ItemKey, int]
 """Units on hand of locked items."""

@@ -66,7 +66,6 @@ def list_orders(
     """Orders, the newest first, without their buyers.
 
     Args:
-        database: the shop's.
         exception: only those with this exception; `any` for all with one, `quarantined` for those not imported.
         status: only those with this status.
         limit: the most to return.

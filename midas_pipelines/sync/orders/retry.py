@@ -50,7 +50,6 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
     """Reads the order from 4Seller again and processes everything that is open on it.
 
     Args:
-        context: the shop's database, settings and channel.
         text: any of the order's ids.
         mail: also queue messages again that may have gone out, or were given up.
 

@@ -63,11 +63,7 @@ def items_held(connection: sa.Connection, order_rows: Sequence[int]) -> list[Ite
 
 
 def apply_update(order: StoredOrder, sale: Sale) -> bool:
-    """Updates a known order to the content and the status that the marketplace reports; True when it changed.
-
-    Args:
-        sale: what is reported.
-    """
+    """Updates a known order to the content and the status that the marketplace reports; True when it changed."""
     if order.erased_at is not None:
         sale = without_personal_data(order.connection, sale)
     edited, before = False, order

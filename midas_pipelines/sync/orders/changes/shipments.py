@@ -52,8 +52,6 @@ def record_shipment(
     """Records a shipment of an order by an operator, once however often it is reported.
 
     Args:
-        database: the shop's.
-        order_row: our row of the order.
         parcel: as `carriers.tracking` makes it.
         units: by line number; None for everything left to ship.
 
@@ -94,8 +92,6 @@ def replace_shipment(
     """Replaces a shipment on record by one with the same units, which is pushed and mailed like any other.
 
     Args:
-        database: the shop's.
-        order_row: our row of the order.
         number: the one on record.
         parcel: the correct data.
 
@@ -119,9 +115,8 @@ def replace_shipment(
             del kept["shipped_at"]
         shipment_id = _insert(order, parcel, "operator", **kept)
         detail = f"The shipment {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
-        order_context.log(connection, name, "corrected", detail)
-        due = sa.update(marketplace_orders).where(marketplace_orders.c.id == order.id)
-        connection.execute(due.values(push_after=None, push_attempts=0))
+        order.log("corrected", detail)
+        order.set(push_after=None, push_attempts=0)
         if order.status not in ENDED:
             queue_mail(order, "shipped", shipment_id=shipment_id)
     return _why_not_pushed(order)
@@ -176,10 +171,12 @@ def count_late_shipments(order: StoredOrder) -> None:
             _refuse(order, parcel.id, why)
 
 
+def _set(order: StoredOrder, shipment_id: int, **values: Any) -> None:
+    order.connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id).values(values))
+
+
 def _refuse(order: StoredOrder, shipment_id: int, why: str) -> None:
-    order.connection.execute(
-        sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id).values(reason=why)
-    )
+    _set(order, shipment_id, reason=why)
     if order.log_once("tracking_refused", why):
         order.set_exceptions(add=(OrderException.REFUSED,))
 
@@ -189,21 +186,20 @@ def _count_recorded(order: StoredOrder, parcel: sa.Row[Any]) -> None:
     twin = _find_shipment(order, parcel.tracking_number, but=parcel.id)
     if twin is not None:
         reason = f"The same shipment as id {twin.id}."
-        values = {"booked_at": utc_now(), "pushed_at": utc_now(), "reason": reason}
-        order.connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == parcel.id).values(values))
+        _set(order, parcel.id, booked_at=utc_now(), pushed_at=utc_now(), reason=reason)
         return
-    lines, name = order.lines(), order.marketplace_order_id
+    lines = order.lines()
     wanted, problem = _recorded_units(order, parcel.id, lines)
     if order.status in ENDED:
         detail = (
             f"The shop shipped an order that is {order.status} on the marketplace: "
             "get the shipment back, or resolve it."
         )
-        if order.context.log_once(order.connection, name, "conflict", f"{detail} Shipment {parcel.id}."):
+        if order.log_once("conflict", f"{detail} Shipment {parcel.id}."):
             raise_conflict(order, detail)
     if problem:
         detail = f"The shop's shipment {parcel.id} does not fit its order: {problem}."
-        order.context.log(order.connection, name, "shipment_exception", detail)
+        order.log("shipment_exception", detail)
     label = " ".join(filter(None, (parcel.carrier, parcel.tracking_number))) or "no tracking number"
     _book(order, parcel.id, label, lines, wanted)
 
@@ -228,8 +224,7 @@ def _require_shippable(order: StoredOrder) -> None:
         raise CannotShip(f"{name}: the shop has deleted its order; it cannot be shipped.")
     if order.has(OrderException.CONFLICT):
         raise CannotShip(f"{name} is in a conflict: resolve it first with `midas orders resolve`.")
-    shop = order.shop_status()
-    for status in (order.status, shop):
+    for status in (order.status, order.shop_status()):
         if status in ENDED:
             raise CannotShip(f"{name} is {status}: it cannot be shipped.")
 
@@ -300,8 +295,7 @@ def _book(
     shipped = [{"id": line.id, "shipped": line.shipped + wanted[line.line]} for line in booked]
     update_rows(order.connection, marketplace_order_lines, shipped)
     contents = {str(line.order_item_id): wanted[line.line] for line in booked}
-    counted = sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id)
-    order.connection.execute(counted.values(booked_at=utc_now(), contents=contents, reason=None))
+    _set(order, shipment_id, booked_at=utc_now(), contents=contents, reason=None)
     complete = all(left_to_ship(line) <= wanted.get(line.line, 0) and not line.backordered for line in lines)
     _move(order, complete=complete)
     inside = ", ".join(
@@ -309,8 +303,7 @@ def _book(
     )
     # Not the status itself, which is logged when 4Seller has it: `statuses_gone_back` compares the two.
     step = "all_shipped" if complete else "partly_shipped"
-    detail = f"Shipment, {label}: {inside or 'no units'}."
-    order.log(step, detail)
+    order.log(step, f"Shipment, {label}: {inside or 'no units'}.")
     if booked and order.status not in ENDED:
         queue_mail(order, "shipped", shipment_id=shipment_id)
     return complete

@@ -21,8 +21,15 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.shadow import ShadowRow, record_shadow_writes
 from midas_pipelines.store.orders.payload_vault import Vault
-from midas_pipelines.storefront.refusals import MANY_DOUBTFUL, Cause, blame, in_words, was_overtaken
-from midas_pipelines.storefront.row_locks import NO_WAIT, RowsBusy
+from midas_pipelines.storefront.refusals import (
+    MANY_DOUBTFUL,
+    NO_WAIT,
+    Cause,
+    RowsBusy,
+    blame,
+    in_words,
+    was_overtaken,
+)
 from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.intake.result import ImportCounts, quarantined_order, skipped_as_old
 from midas_pipelines.sync.orders.intake.write import write_batch

@@ -24,7 +24,7 @@ from midas_pipelines.store.stock.ledger import Stock, book_moves
 from midas_pipelines.storefront.bulk import any_of, insert_rows, reserve_ids, reserve_ids_of, update_rows
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import insert_history, insert_order_items, insert_orders
-from midas_pipelines.storefront.row_locks import RowsBusy, lock_stock
+from midas_pipelines.storefront.refusals import RowsBusy, lock_stock
 from midas_pipelines.storefront.schema import order_items, orders
 from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.changes.erase import without_personal_data

@@ -220,7 +220,6 @@ def items_named(
     """The item behind each pair of product id and SKU that the shop knows.
 
     Args:
-        connection: a transaction.
         names: the identifiers of lines.
         respelled: gains the SKUs that were read as another spelling of an item's.
     """

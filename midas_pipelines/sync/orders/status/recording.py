@@ -137,8 +137,6 @@ def record_bad_shipment(
     """Records a shipment that was not pushed.
 
     Args:
-        context: the shop's database.
-        order: as read.
         shipment: its row as read; one that we refused is checked again in the next run.
         why: in words.
         wait: seconds after which one that 4Seller refused is tried again; no number of attempts shortens them.
@@ -166,8 +164,6 @@ def record_failure(context: SyncContext, order: PendingUpdate, untaken: str | No
     """Schedules the next push of the order, with a delay that doubles each time.
 
     Args:
-        context: the shop's database.
-        order: as read.
         untaken: what 4Seller answered without an error when it accepted nothing; None when it could not be reached.
     """
     with context.database.writing() as connection:

@@ -54,7 +54,6 @@ async def change_status(
     """Records the shipment, sets the status of the shop's order, and pushes both to 4Seller.
 
     Args:
-        context: settings, database, run.
         order_id: the marketplace's, the order number or the shop's own id.
         goal: the requested status; None derives it from the shipment.
         parcel: as `carriers.tracking` makes it.

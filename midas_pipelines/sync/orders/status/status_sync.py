@@ -88,7 +88,6 @@ async def push_statuses(
     """Pushes every changed status and every new shipment of the shop to 4Seller.
 
     Args:
-        context: the shop's database, settings and channel.
         kind: the kind of its row in `fourseller_sync_logs`.
         only: our row of the one order to push at once; None for all that are due.
         moved_on: how many orders the marketplace updated just before, for the report.

@@ -43,7 +43,6 @@ def allocate_units(
     """Allocates stock to a line and alerts staff to a shortage; does not write the order log.
 
     Args:
-        line: our row of the line.
         item: what it sold.
         missing: units to take.
         gone: how many of them have shipped. Where there is less stock, its count was wrong and is corrected first, so

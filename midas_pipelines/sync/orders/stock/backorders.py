@@ -19,8 +19,7 @@ from midas_pipelines.store.schema.tables import (
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.refusals import blame
-from midas_pipelines.storefront.row_locks import NO_WAIT
+from midas_pipelines.storefront.refusals import NO_WAIT, blame
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,

@@ -86,9 +86,6 @@ def map_line(
     """Maps one unmapped line to an item and allocates its stock; False when it is mapped to that item already.
 
     Args:
-        database: the shop's.
-        order_row: our row of the order.
-        number: of the line.
         item: what was sold.
         remember: whether the next order with the line's SKU is mapped to this item too.
 
