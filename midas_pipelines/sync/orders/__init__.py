@@ -1,5 +1,6 @@
 """Marketplace orders: import, stock, shipments, status changes and customer mail.
 
-`intake.poll` reads orders from 4Seller, `intake.write` writes them, `model.state_machine` decides transitions, and
-`status` pushes the shop's changes to 4Seller.
+`intake` reads orders from 4Seller and writes them, `changes` applies what changes them afterwards, `status` pushes the
+shop's changes to 4Seller, `stock` allocates and releases, `customer_mail` notifies buyers. `model` is what all share:
+a sale as read, its lines and amounts, and `state_machine`, which decides transitions.
 """

@@ -1,4 +1,4 @@
-"""Ends an order after a cancellation or a refund: by the marketplace, by the shop, or by resolving a conflict."""
+"""Ends orders, and the conflicts in which shop and marketplace disagree about an end; a person resolves these."""
 
 from __future__ import annotations
 

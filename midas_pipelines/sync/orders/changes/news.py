@@ -1,4 +1,4 @@
-"""Whether a report has news for a known order, and which parts of it are applied. Pure, but for the first."""
+"""What a report has that a known order lacks: which parts of it are applied, and fields that earlier reports left out."""
 
 from __future__ import annotations
 

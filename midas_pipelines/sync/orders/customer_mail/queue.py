@@ -1,4 +1,4 @@
-"""Which customers get mail, and about what. Pure.
+"""Decides which customers get mail, and queues it in the order's own transaction; it is sent afterwards, once.
 
 Messages are about what the shop does: received, shipped, cancelled. The marketplace itself writes about refunds, the carrier
 about deliveries.

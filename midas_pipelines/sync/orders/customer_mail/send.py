@@ -1,4 +1,4 @@
-"""Sends due customer mail, each message once, and writes the result to the order log."""
+"""Writes and sends due customer mail, each message once, and logs the result."""
 
 from __future__ import annotations
 

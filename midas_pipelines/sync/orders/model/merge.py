@@ -1,4 +1,5 @@
-"""Several messages of one order: the newest content, and what a message leaves out as it was before. Pure."""
+"""Several messages of one order as one: its newest content, its lines paired with ours, and what a message leaves out as it
+was before. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing to an order: its context (run id, payload vault, settings of mail), the order log, and its locks.
+"""An order within a transaction: reading it, writing it, its log, and its locks.
 
 Locks are taken in the same order always, to avoid deadlocks: the shop's order, our row, then stock.
 """

@@ -1,6 +1,6 @@
-"""The words of an order that say nothing about its buyer: kept when the buyer is erased, and shown outside the database.
+"""Builds the rows of a sale, table by table, and knows the words that say nothing about its buyer. Pure.
 
-Everything else that a marketplace writes is free text. Pure.
+These are kept when the buyer is erased, and shown outside the database; all else that a marketplace writes is free text.
 """
 
 from __future__ import annotations

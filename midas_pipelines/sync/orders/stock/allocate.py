@@ -1,4 +1,4 @@
-"""Allocates stock to a line of an imported order; some of its goods may have shipped already."""
+"""Allocates stock to lines of imported orders, releases it, and restocks returned goods: once for each unit."""
 
 from __future__ import annotations
 

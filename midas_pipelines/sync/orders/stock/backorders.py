@@ -1,4 +1,4 @@
-"""Backorders: new stock goes to the order that has waited longest, before any new order."""
+"""Backorders and the alerts about them: new stock goes to the order that has waited longest, before any new order."""
 
 from __future__ import annotations
 

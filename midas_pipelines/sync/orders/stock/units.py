@@ -1,4 +1,4 @@
-"""Where the units of an order line are: allocated, shipped or returned. Pure.
+"""Where the units of an order are: allocated, shipped or returned.
 
 Of a line's quantity, `allocated` units were allocated and `released` went back to stock, `returned` of these after shipping;
 `shipped` units left. A line without an item allocates nothing, but can be shipped.
