@@ -322,6 +322,20 @@ class Settings(BaseSettings):
     """Minutes without a click after which a person is signed out."""
     console_secure: bool = False
     """Its cookies are sent over https alone, also where a proxy hides that the person uses https."""
+    oidc_issuer: str | None = Field(None, pattern=r"^(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/])")
+    """Where people sign in by OpenID Connect, exactly as the provider spells it, such as https://id.example."""
+    oidc_client_id: str | None = None
+    """The console's id at that provider; its redirect address there is the console's with /sign-in/oidc/callback."""
+    oidc_client_secret: SecretStr | None = None
+    """The console's secret at that provider, where it has one."""
+    oidc_role_claim: str = "roles"
+    """The claim of the ID token that holds a person's roles or groups."""
+    oidc_viewer_values: str = "midas-viewer"
+    """Its values that make a viewer, comma separated."""
+    oidc_operator_values: str = "midas-operator"
+    """Its values that make an operator, comma separated."""
+    oidc_admin_values: str = "midas-admin"
+    """Its values that make an admin, comma separated."""
     notify_urls: SecretStr | None = None
     """Where alerts are sent: apprise addresses, separated by white space."""
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
-from midas_pipelines.errors import CallRefused
+from midas_pipelines.errors import CallRefused, ExpectedError
 from midas_pipelines.gateway.api.auth import admit_key, audit_entry
+from midas_pipelines.gateway.console import oidc
 from midas_pipelines.gateway.console.guard import ConsoleRoute, require_form_token
 from midas_pipelines.gateway.console.web import COOKIE, csrf_of, go_to, local_path, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import note_answered
-from midas_pipelines.store.gateway.console_sessions import end_session, start_session, use_link
+from midas_pipelines.store.gateway.console_sessions import (
+    end_session,
+    keep_request,
+    start_session,
+    take_request,
+    use_link,
+)
 from midas_pipelines.store.gateway.keys import Caller
 
 FORM_COOKIE = "midas_sign_in"
@@ -57,6 +66,43 @@ async def sign_in(
     return await let_in(request, caller, next)
 
 
+@router.get("/sign-in/oidc")
+async def sign_in_elsewhere(request: Request, next: str = "/") -> Response:
+    """Sends the browser to the OpenID Connect provider."""
+    service = service_of(request)
+    if not oidc.is_configured(service.settings):
+        return _form(request, next, "Signing in by OpenID Connect is not set up here.", 404)
+    base = (service.settings.console_url or str(request.base_url)).rstrip("/")
+    try:
+        url, kept = await oidc.begin(service.settings, f"{base}/sign-in/oidc/callback")
+    except ExpectedError as why:
+        return _form(request, next, str(why), why.http_status)
+    state = await asyncio.to_thread(_keep, service.database, kept | {"next": local_path(next)})
+    response = go_to(f"{url}&state={state}")
+    set_cookie(request, response, FORM_COOKIE, state, seconds=600)
+    return response
+
+
+@router.get("/sign-in/oidc/callback")
+async def back_from_elsewhere(request: Request, state: str = "", code: str = "", error: str = "") -> Response:
+    """The provider's answer: only to the browser that asked, once."""
+    service = service_of(request)
+    mine = hmac.compare_digest(state.encode(), request.cookies.get(FORM_COOKIE, "").encode())
+    kept = await asyncio.to_thread(_taken, service.database, state) if state and mine else None
+    if kept is None:
+        return _form(
+            request, "/", "This sign-in was not begun in this browser, or is too old: begin again.", 403
+        )
+    to = str(kept["next"])
+    if error or not code:
+        return _form(request, to, "The sign-in provider refused: sign in again, or with a key.", 403)
+    try:
+        caller = await oidc.finish(service.settings, code, kept)
+    except ExpectedError as why:
+        return _form(request, to, str(why), why.http_status)
+    return await let_in(request, caller, to)
+
+
 @inside.post("/sign-out")
 async def sign_out(request: Request) -> Response:
     """Ends the session."""
@@ -95,10 +141,32 @@ def set_cookie(request: Request, response: Response, name: str, token: str, *, s
 def _form(request: Request, to: str, text: str | None = None, status: int = 200) -> Response:
     token = secrets.token_urlsafe(24)
     response = render(
-        request, "sign_in.html", status, form_csrf=csrf_of(token), next=local_path(to), text=text, oidc=None
+        request,
+        "sign_in.html",
+        status,
+        form_csrf=csrf_of(token),
+        next=local_path(to),
+        text=text,
+        oidc=_provider(request),
     )
     set_cookie(request, response, FORM_COOKIE, token, seconds=3600)
     return response
+
+
+def _provider(request: Request) -> str | None:
+    """The name of the provider's host."""
+    settings = service_of(request).settings
+    return urlsplit(str(settings.oidc_issuer)).hostname if oidc.is_configured(settings) else None
+
+
+def _keep(database: Database, kept: dict[str, Any]) -> str:
+    with database.writing() as connection:
+        return keep_request(connection, kept)
+
+
+def _taken(database: Database, state: str) -> dict[str, Any] | None:
+    with database.writing() as connection:
+        return take_request(connection, state)
 
 
 def _use(database: Database, link: str) -> Caller | None:
