@@ -96,8 +96,8 @@ def _claims(settings: Settings, answer: dict[str, Any], keys: dict[str, Any], no
         token = jwt.decode(str(answer["id_token"]), KeySet.import_key_set(keys), algorithms=ALGORITHMS)  # type: ignore[arg-type]
         rules = jwt.JWTClaimsRegistry(
             leeway=LEEWAY,
-            iss={"essential": True, "value": settings.oidc_issuer},
-            aud={"essential": True, "value": settings.oidc_client_id},
+            iss={"essential": True, "value": str(settings.oidc_issuer)},
+            aud={"essential": True, "value": str(settings.oidc_client_id)},
             exp={"essential": True},
             sub={"essential": True},
         )
