@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
-from midas_pipelines.gateway.api import orders, privacy, problems, sync, webhooks
+from midas_pipelines.gateway.api import console, orders, privacy, problems, sync, webhooks
 from midas_pipelines.gateway.api import status as status_api
 from midas_pipelines.gateway.api.auth import bearer
 from midas_pipelines.gateway.api.callers import Callers
@@ -49,6 +49,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(sync.router, dependencies=[Depends(bearer)])
     app.include_router(orders.router, dependencies=[Depends(bearer)])
     app.include_router(privacy.router, dependencies=[Depends(bearer)])
+    app.include_router(console.router, dependencies=[Depends(bearer)])
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
     problems.install_problem_handlers(app)
     add_console(app, service)

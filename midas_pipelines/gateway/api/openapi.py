@@ -32,6 +32,8 @@ OWN: dict[tuple[str, str], dict[int, str]] = {
     ("POST", PERSONS): {
         409: "Nothing is left to compare, such as a phone without digits, or a payload key is missing."
     },
+    ("GET", f"{PREFIX}/explain"): {409: "No item has the SKU."},
+    ("POST", f"{PREFIX}/conflicts/{{conflict_id}}"): {409: "No such conflict is open."},
     ("POST", f"{PREFIX}/orders"): {409: "The access to 4Seller is not set."},
     ("POST", f"{PREFIX}/sync/products"): {404: "No item has the SKU.", 409: "A setting is missing."},
     ("POST", f"{PREFIX}/sync/inventory"): {404: "No item has the SKU.", 409: "A setting is missing."},
@@ -48,6 +50,11 @@ CHECKED = frozenset(
         ("GET", f"{PREFIX}/orders"),
         ("GET", f"{PREFIX}/orders/{{order_id}}"),
         ("GET", f"{PREFIX}/audit"),
+        ("GET", f"{PREFIX}/items"),
+        ("GET", f"{PREFIX}/explain"),
+        ("GET", f"{PREFIX}/conflicts"),
+        ("GET", f"{PREFIX}/stock"),
+        ("GET", f"{PREFIX}/alerts"),
         ("GET", PERSONS),
     }
 )

@@ -154,3 +154,13 @@ def wait_for_result(operator: Visitor, world: World) -> str:
         if found:
             return str(found)
     raise AssertionError("the plan was not applied in time")
+
+
+def test_programs_read_the_same_as_the_pages(operator: Visitor, sold: str) -> None:
+    key = {"Authorization": f"Bearer {operator.key(Role.VIEWER)}"}
+    found = operator.client.get("/api/marketplace/items?q=screen", headers=key).json()["data"]
+    assert [(one["sku"], one["on_hand"], one["acked_quantity"]) for one in found] == [("A/1 é", 7, 9)]
+    facts = operator.client.get("/api/marketplace/explain?sku=A%2F1%20%C3%A9", headers=key).json()
+    assert (facts["available"], facts["ledger"][0]["delta"]) == (7, -2)
+    steps = operator.client.get("/api/marketplace/plan", headers=key).json()["steps"]
+    assert [(one["action"], one["quantity"]) for one in steps] == [("quantity", 7)]

@@ -1,0 +1,121 @@
+"""The console's pages as JSON: what needs a person, items, conflicts, the plan, rules, stock, alerts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.encoders import jsonable_encoder
+from pydantic import BaseModel, ConfigDict, Field
+
+from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
+from midas_pipelines.gateway.service import service_of
+from midas_pipelines.notify.alerts import recent_alerts
+from midas_pipelines.store.items.conflicts import list_conflicts
+from midas_pipelines.store.items.listing import STATES, list_items
+from midas_pipelines.store.operations.attention import needs_a_person
+from midas_pipelines.store.stock.rule_changes import list_rules
+from midas_pipelines.store.stock.sales_velocity import top_movers
+from midas_pipelines.sync.explain import explain_item
+from midas_pipelines.sync.listings.approved_plan import make_plan
+from midas_pipelines.sync.reconcile.conflicts import resolve
+from midas_pipelines.sync.threads import in_own_loop
+
+router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["console"])
+
+LARGEST_ID = 2**63 - 1
+After = Annotated[int, Query(ge=0, le=LARGEST_ID, description="The id of the last row of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=100)]
+Sku = Annotated[str, Query(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
+State = Literal["waiting", "differing", "failing", "pinned", "excluded", "removed"]
+assert set(State.__args__) == set(STATES)  # type: ignore[attr-defined]
+
+
+class Rows(BaseModel):
+    """Rows, as the console shows them."""
+
+    data: list[dict[str, Any]]
+
+
+class Decision(BaseModel):
+    """Whose value counts."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    take: Literal["shop", "marketplace"] = Field(description="shop: pushed again. marketplace: kept.")
+
+
+@router.get("/exceptions", summary="What needs a person", response_model=Rows)
+def get_exceptions(request: Request) -> dict[str, Any]:
+    """Each cause with its count and the age of the oldest, the worst first."""
+    with service_of(request).database.reading() as connection:
+        return _rows([asdict(one) | {"title": one.title} for one in needs_a_person(connection)])
+
+
+@router.get("/items", summary="List items", response_model=Rows)
+def get_items(
+    request: Request, q: Text = "", state: State | None = None, after: After = 0, limit: Limit = 50
+) -> dict[str, Any]:
+    """Items by words or state: what the shop has, what 4Seller confirmed, what it showed last."""
+    with service_of(request).database.reading() as connection:
+        return _rows(list_items(connection, text=q, state=state, after=after, limit=limit))
+
+
+@router.get("/explain", summary="Explain an item", response_model=dict[str, Any])
+def get_explanation(request: Request, sku: Sku) -> Any:
+    """All facts behind what 4Seller shows of one item."""
+    service = service_of(request)
+    return jsonable_encoder(explain_item(service.database, sku, service.settings.title_limit))
+
+
+@router.get("/conflicts", summary="List open conflicts", response_model=Rows)
+def get_conflicts(
+    request: Request, orphans: bool = False, after: After = 0, limit: Limit = 50
+) -> dict[str, Any]:
+    """Conflicts of items, or products on 4Seller that are no item; the oldest first."""
+    with service_of(request).database.reading() as connection:
+        return _rows(list_conflicts(connection, orphans=orphans, after=after, limit=limit))
+
+
+@router.post("/conflicts/{conflict_id}", summary="Resolve a conflict", response_model=dict[str, Any])
+async def post_conflict(
+    request: Request, conflict_id: Annotated[int, Path(ge=1, le=LARGEST_ID)], decision: Decision
+) -> Any:
+    """Takes the shop's value or the marketplace's."""
+    context = service_of(request).sync_context(request.state.request_id)
+    return jsonable_encoder(
+        await in_own_loop(lambda: resolve(context, conflict_id, decision.take, "the API"))
+    )
+
+
+@router.get("/plan", summary="What a sync would send", response_model=dict[str, Any])
+def get_plan(request: Request) -> Any:
+    """The plan of the items that changed, with its hash; nothing is sent."""
+    plan = make_plan(service_of(request).sync_context("plan"), dirty_only=True)
+    return {"hash": plan.hash, "made_at": plan.made_at, "steps": [asdict(step) for step in plan.steps]}
+
+
+@router.get("/rules", summary="List rules", response_model=Rows)
+def get_rules(request: Request) -> dict[str, Any]:
+    """Every rule with its scope, the widest first."""
+    with service_of(request).database.reading() as connection:
+        return _rows(list_rules(connection))
+
+
+@router.get("/stock", summary="What sells most", response_model=Rows)
+def get_stock(request: Request, days: Annotated[int, Query(ge=1, le=365)] = 7) -> dict[str, Any]:
+    """The items that sold most, with what is left of each."""
+    return _rows(top_movers(service_of(request).database, days, 100))
+
+
+@router.get("/alerts", summary="List alerts", response_model=Rows)
+def get_alerts(request: Request, everything: bool = False, limit: Limit = 50) -> dict[str, Any]:
+    """The newest open alerts, or all of them."""
+    with service_of(request).database.reading() as connection:
+        return _rows(recent_alerts(connection, only_open=not everything, limit=limit)[0])
+
+
+def _rows(found: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"data": jsonable_encoder(found)}
