@@ -7,7 +7,8 @@ import dagster as dg
 
 from midas_pipelines.lib.code_references import in_dagster_dev, with_code
 from midas_pipelines.lib.freshness import with_freshness
-from midas_pipelines.settings import Settings, load_settings
+from midas_pipelines.lib.installation import SETTINGS
+from midas_pipelines.settings import Settings
 
 WHAT_TO_SET = (
     "MIDAS_DATABASE_URL is not set: the definitions are loaded, and each run will fail until it names the shop's "
@@ -33,4 +34,4 @@ def load(settings: Settings) -> dg.Definitions:
     )
 
 
-defs = load(load_settings())
+defs = load(SETTINGS)

@@ -5,7 +5,9 @@ It holds no values: an interval, an hour or a batch is the name of a setting. `l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Workflow:
         note: what it shares with another one.
         kind: the kind of its rows in the sync log.
         makes: the assets that its job makes.
+        config: what its run gives each of its assets.
         starts: of a sensor, the workflows that it starts; it is off while all of them are.
     """
 
@@ -42,6 +45,7 @@ class Workflow:
     note: str = ""
     kind: str | None = None
     makes: tuple[str, ...] = ()
+    config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     starts: tuple[str, ...] = ()
 
 
@@ -53,7 +57,8 @@ WORKFLOWS = (
         batch="products_batch",
         note="MIDAS_PRODUCTS_BATCH is shared with full_sync",
         kind="products",
-        makes=("changed_listings",),
+        makes=("fourseller_listings",),
+        config={"fourseller_listings": {"changed_only": True}},
     ),
     Workflow(
         "full_sync",
@@ -74,21 +79,19 @@ WORKFLOWS = (
     ),
     Workflow(
         "order_import",
-        "Imports marketplace sales since the watermark, and confirms them to customers.",
+        "Imports marketplace sales since the last import, and runs the checks on orders.",
         interval="orders_interval",
         batch="orders_batch",
-        note="takes turns with status_sync",
         kind="orders",
-        makes=("order_poll", "customer_messages"),
+        makes=("imported_orders",),
     ),
     Workflow(
         "status_sync",
-        "Syncs order statuses both ways, with shipments and messages to customers.",
+        "Syncs order statuses both ways, with shipments.",
         interval="status_interval",
         batch="status_batch",
-        note="takes turns with order_import",
         kind="status",
-        makes=("order_statuses", "order_fulfilment", "customer_messages"),
+        makes=("order_statuses", "shipments"),
     ),
     Workflow(
         "consistency_check",
@@ -101,7 +104,7 @@ WORKFLOWS = (
         "stock_watch",
         "Finds low stock and alerts staff, once per crossing; runs the checks that need only the shop.",
         interval="stock_watch_interval",
-        makes=("channel_availability", "low_stock"),
+        makes=("storefront/products", "inventory_ledger", "channel_availability", "low_stock"),
     ),
     Workflow(
         "performance",
@@ -185,6 +188,12 @@ WORKFLOWS = (
         looks="an alert is due",
         seconds=30,
         also=("notify_urls",),
-        makes=("staff_alerts",),
+    ),
+    Workflow(
+        "customer_mail",
+        "Sends the messages to customers that are due: received, shipped, cancelled, each once.",
+        looks="a message is due",
+        seconds=30,
+        also=("smtp_url",),
     ),
 )

@@ -11,6 +11,7 @@ import dagster as dg
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.executors import executor
+from midas_pipelines.lib.installation import SETTINGS
 from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import load_settings
 from midas_pipelines.sync.operations.formatting import plain
@@ -20,7 +21,7 @@ from midas_pipelines.sync.operations.formatting import plain
 def resources() -> dg.Definitions:
     """The resources of every run, and where its steps are executed."""
     return dg.Definitions(
-        resources={"midas": MidasResource(), "snapshots": SnapshotIO()}, executor=executor(load_settings())
+        resources={"midas": MidasResource(), "snapshots": SnapshotIO()}, executor=executor(SETTINGS)
     )
 
 
@@ -29,7 +30,7 @@ class MidasResource(dg.ConfigurableResource):
 
     @contextmanager
     def sync_context(
-        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
     ) -> "Iterator[engine.SyncContext]":
         """The sync context for the run of `context`.
 

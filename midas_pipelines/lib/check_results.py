@@ -14,6 +14,15 @@ from midas_pipelines.lib.links import Shown, links
 from midas_pipelines.lib.metadata import table
 
 MOST_SHOWN = 20
+TABLES = {
+    "items": "fourseller_product_mappings",
+    "shared": "fourseller_product_mappings",
+    "orders": "marketplace_orders",
+    "lines": "order_items",
+    "webhooks": "marketplace_webhooks",
+    "requests": "privacy_requests",
+}
+"""The table whose rows a check of the shop looks at, by what it counts."""
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
 
@@ -21,7 +30,6 @@ def check_result(
     offenders: Sequence[Mapping[str, Any]],
     *,
     hint: str,
-    counted: str = "items",
     severity: dg.AssetCheckSeverity = ERROR,
     passed: bool | None = None,
     name: str | None = None,
@@ -29,13 +37,14 @@ def check_result(
     links: Shown | None = None,
     more: Mapping[str, Any] | None = None,
     total: int | None = None,
+    checked: int | None = None,
 ) -> dg.AssetCheckResult:
     """A check's result.
 
     Args:
         offenders: the worst first, each with its name and the two values that should agree.
         hint: what to do, in a sentence that names the command; shown when the check fails.
-        counted: the name of their count.
+        checked: how many were looked at.
         severity: how bad a failure is.
         passed: overrides "there are no offenders".
         name: of the check, for an asset that has several.
@@ -51,8 +60,9 @@ def check_result(
         severity=severity,
         description=description and engine.plain(description),  # the UI renders it; it may quote 4Seller
         metadata={
-            counted: len(offenders) if total is None else total,
-            "offenders": table(offenders[:MOST_SHOWN]),
+            **({} if checked is None else {"checked": checked}),
+            **({} if well and not offenders else {"failed": len(offenders) if total is None else total}),
+            **({"offenders": table(offenders[:MOST_SHOWN])} if offenders else {}),
             **({} if well else {"hint": dg.MetadataValue.md(hint)}),
             **(links or {}),
             **(more or {}),
@@ -78,6 +88,7 @@ def shop_check(
         description: what is true while it passes.
         find: reads the offenders, the worst first.
         hint: as for `check_result`, and so are the others.
+        counted: what is looked at: a name of `TABLES`.
     """
 
     @dg.asset_check(asset=asset, name=name, description=description, required_resource_keys={"midas"})
@@ -85,7 +96,8 @@ def shop_check(
         with context.resources.midas.sync_context(context) as sync:
             found = find(sync)
             shown = links(sync, found)
-        return check_result(found, hint=hint, counted=counted, severity=severity, links=shown)
+            checked = engine.count_rows(sync.database, TABLES[counted])
+        return check_result(found, hint=hint, severity=severity, links=shown, checked=checked)
 
     return check
 
@@ -115,4 +127,5 @@ def brake_result(report: "engine.InventoryReport | engine.ProductReport") -> dg.
         severity=WARN,
         description=report.stopped,
         hint=BRAKE_HINT,
+        checked=report.scanned,
     )

@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,10 +37,7 @@ def _linked(asset: Any, code_url: str | None) -> Any:
         return asset
     function = inspect.unwrap(asset.op.compute_fn.decorated_fn)  # type: ignore[union-attr]
     path, line = Path(function.__code__.co_filename), function.__code__.co_firstlineno
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        reference = _reference(path, line, code_url)
-        found = dg.CodeReferencesMetadataValue(code_references=[reference])
+    found = dg.CodeReferencesMetadataValue(code_references=[_reference(path, line, code_url)])
     return asset.map_asset_specs(lambda spec: spec.merge_attributes(metadata={KEY: found}))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from midas_pipelines.recovery.backup import create_backup
     from midas_pipelines.recovery.compliance import compliance_rows, read_facts
     from midas_pipelines.recovery.drill import run_drill
-    from midas_pipelines.store.database import Database
+    from midas_pipelines.store.database import Database, count_rows
     from midas_pipelines.store.gateway import audit, webhooks
     from midas_pipelines.store.gateway.keys import expiring_keys
     from midas_pipelines.store.items import written
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.operations.daily_report import write_report
     from midas_pipelines.sync.operations.formatting import plain
     from midas_pipelines.sync.operations.low_stock import LowStockReport, check_low_stock
-    from midas_pipelines.sync.orders.customer_mail.send import send_mails
+    from midas_pipelines.sync.orders.customer_mail.send import mail_due, send_mails
     from midas_pipelines.sync.orders.intake.pages import OrderReport, order_progress
     from midas_pipelines.sync.orders.intake.poll import Window, import_orders
     from midas_pipelines.sync.orders.model.state_machine import BACKWARD

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import dagster as dg
 
@@ -13,7 +12,7 @@ OF_ASSETS = "__ASSET_JOB"
 RETRY_SECONDS = 600
 """Within this a run that Dagster wants to try again has a successor, or will not get one."""
 
-MOST_NAMED = 5
+MOST_NAMED, RUNS_SEARCHED = 5, 100
 
 
 @dataclass
@@ -24,75 +23,61 @@ class FailedWork:
     unknown: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class Suspect:
-    """The last run of what may have failed, its failed partitions, and whether some are under way."""
-
-    run_id: str
-    partitions: list[str] = field(default_factory=list)
-    is_open: bool = False
-
-
 def failed_work(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, jobs: Iterable[str], url: str | None
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, url: str | None
 ) -> FailedWork:
-    """Reads which assets, and which jobs that make no assets, failed and have not succeeded since, in whatever run.
+    """Reads which jobs failed at last, and which shards and days failed and have not been made since.
 
     Args:
         instance: Dagster's history.
         repository: what is defined now.
-        jobs: the jobs without assets.
         url: where the Dagster UI is, for links.
     """
-    found, graph = FailedWork(), repository.asset_graph
-    suspects = {job: Suspect(run.dagster_run.run_id) for job in jobs for run in _newest(instance, job)}
-    for record in instance.get_asset_records(list(graph.executable_asset_keys)):
-        partitions = graph.get(record.asset_entry.asset_key).partitions_def
-        if suspect := _suspect(instance, record.asset_entry, partitions):
-            suspects[record.asset_entry.asset_key.to_user_string()] = suspect
-    ids = {suspect.run_id for suspect in suspects.values()}
-    records = instance.get_run_records(dg.RunsFilter(run_ids=sorted(ids))) if ids else []
-    runs = {record.dagster_run.run_id: record for record in records}
-    blocked: dict[str, tuple[set[str], str]] = {}
-    for name, suspect in suspects.items():
-        last = runs.get(suspect.run_id)
-        if last is None:
-            continue  # deleted since
-        if suspect.is_open or _is_open(last):
-            found.unknown.add(name)
-        elif suspect.partitions or last.dagster_run.status is dg.DagsterRunStatus.FAILURE:
-            failures = _failures(instance, last.dagster_run)
-            if name in failures or not failures or name == last.dagster_run.job_name:
-                reasons = failures.get(name) or next(iter(failures.values()), "")
-                found.texts[name] = _in_words(name, suspect.partitions, reasons, last.dagster_run, url)
-            else:
-                found.unknown.add(name)  # it was not tried, since something before it failed
-                words = _in_words(
-                    name, suspect.partitions, next(iter(failures.values())), last.dagster_run, url
-                )
-                blocked[name] = set(failures), words
-    for name, (before, words) in blocked.items():
-        if not before & (found.texts.keys() | found.unknown):  # that works again, and this was not made since
-            found.texts[name] = words
-            found.unknown.discard(name)
+    found = FailedWork()
+    for job in {*repository.job_names, OF_ASSETS}:
+        for record in _newest(instance, job):
+            run = record.dagster_run
+            if _is_open(record):
+                found.unknown.add(job)
+            elif run.status is dg.DagsterRunStatus.FAILURE and not _names_partitions(run):
+                failures = _failures(instance, run)
+                reason = next(iter(failures.values()), "")
+                found.texts[job] = _in_words(job, ", ".join(failures), [], reason, run, url)
+    for key in repository.asset_graph.executable_asset_keys:
+        partitions = repository.asset_graph.get(key).partitions_def
+        if partitions is not None:
+            _read_partitions(found, instance, key, partitions, url)
     return found
 
 
-def _suspect(
-    instance: dg.DagsterInstance, entry: Any, partitions: dg.PartitionsDefinition | None
-) -> Suspect | None:
-    """The last run of an asset that did not make it, or of one with failed partitions; None for a sound one."""
-    if entry.last_run_id is None:
-        return None
-    if partitions is None:
-        made = entry.last_materialization
-        return None if made is not None and made.run_id == entry.last_run_id else Suspect(entry.last_run_id)
-    names = partitions.get_partition_keys()
-    found = instance.get_status_by_partition(entry.asset_key, names, partitions) or {}
-    states = {name: state.value for name, state in found.items() if state is not None}
-    failed = [name for name, state in states.items() if state == "FAILED"]
-    is_open = "IN_PROGRESS" in states.values()
-    return Suspect(entry.last_run_id, failed, is_open) if failed or is_open else None
+def _read_partitions(
+    found: FailedWork,
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    partitions: dg.PartitionsDefinition,
+    url: str | None,
+) -> None:
+    name = key.to_user_string()
+    stored = instance.get_status_by_partition(key, partitions.get_partition_keys(), partitions) or {}
+    states = {partition: state.value for partition, state in stored.items() if state is not None}
+    failed = [partition for partition, state in states.items() if state == "FAILED"]
+    if "IN_PROGRESS" in states.values():
+        found.unknown.add(name)
+    elif failed and (last := _last_failed(instance, key)) is not None:
+        found.texts[name] = _in_words(name, name, failed, _failures(instance, last).get(name, ""), last, url)
+
+
+def _last_failed(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.DagsterRun | None:
+    """The newest failed run in which that asset was to be made."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=RUNS_SEARCHED):
+        if _names_partitions(run) and (not run.asset_selection or key in run.asset_selection):
+            return run
+    return None
+
+
+def _names_partitions(run: dg.DagsterRun) -> bool:
+    """Whether the run was for named partitions, whose own states say what failed."""
+    return bool(run.tags.keys() & {"dagster/partition", "dagster/asset_partition_range_start"})
 
 
 def _newest(instance: dg.DagsterInstance, job: str) -> Iterable[dg.RunRecord]:
@@ -122,10 +107,12 @@ def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str
     return found
 
 
-def _in_words(name: str, partitions: list[str], reason: str, run: dg.DagsterRun, url: str | None) -> str:
+def _in_words(
+    name: str, steps: str, partitions: list[str], reason: str, run: dg.DagsterRun, url: str | None
+) -> str:
     """What failed, why, and where to look."""
     started = f"The workflow {run.job_name}" if run.job_name != OF_ASSETS else "A run of assets"
-    where = f" at {name}" if name != run.job_name else ""
+    where = f" at {steps}" if steps and steps != run.job_name else ""
     more = f" and {len(partitions) - MOST_NAMED} more" if len(partitions) > MOST_NAMED else ""
     parts = f", partitions {', '.join(partitions[:MOST_NAMED])}{more}" if partitions else ""
     place = f"{url}/runs/{run.run_id}" if url else f"run {run.run_id}"

@@ -17,10 +17,9 @@ DAY = 24 * 60
 
 WITHOUT_POLICY = {
     "sync_plan": "It is made when a person asks for it.",
-    "staff_alerts": "It is made when an alert is due, which may be never.",
-    "gateway/orders": "It reports processed webhooks; without webhooks there is no event.",
-    "gateway/listings": "It reports changes; without changes there is no event.",
-    "gateway/inventory": "It reports changes; without changes there is no event.",
+    "storefront/products": "The shop writes it; it is observed.",
+    "inventory_ledger": "Triggers write it; it is observed.",
+    "fourseller/orders": "4Seller has them; they are observed.",
 }
 """Assets whose age says nothing, and why."""
 
@@ -31,11 +30,8 @@ def renewals(settings: Settings) -> dict[str, int]:
     for workflow in WORKFLOWS:
         minutes = minutes_apart(settings, workflow)
         if minutes is not None and not settings.is_paused(workflow.name):
-            days = (
-                {"imported_orders": DAY} if workflow.name == "order_import" else {}
-            )  # each day as it begins
-            for asset, apart in (dict.fromkeys(workflow.makes, minutes) | days).items():
-                found[asset] = min(apart, found.get(asset, apart))
+            for asset in set(workflow.makes) - WITHOUT_POLICY.keys():
+                found[asset] = min(minutes, found.get(asset, minutes))
     return found
 
 

@@ -1,7 +1,7 @@
 """Turns a report of the engine into the metadata that the UI plots and shows."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,16 @@ SHOP, FOURSELLER, PEOPLE = {"writes/shop": ""}, {"writes/fourseller": ""}, {"wri
 """Tags for what an asset changes, or whom it writes to; search for them as `tag:"writes/fourseller"`."""
 PERSONAL = {"data/personal": ""}
 """The tag of what handles names and addresses of customers."""
+
+
+def observed(key: Sequence[str], **options: Any) -> Callable[[Callable[..., dg.ObserveResult]], Any]:
+    """The decorator of such an asset; its function returns what it saw. `options` are those of `dg.AssetSpec`."""
+
+    def declare(look: Callable[..., dg.ObserveResult]) -> Any:
+        spec = dg.AssetSpec(list(key), description=look.__doc__, owners=OWNERS, **options)
+        return dg.multi_observable_source_asset(specs=[spec], name="__".join(key))(look)
+
+    return declare
 
 
 def numbers(report: object, *names: str) -> dict[str, int | float]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from midas_pipelines.lib.metadata import OWNERS
 from midas_pipelines.lib.shards import SHARDS, whole_run
 from midas_pipelines.lib.snapshot_io import TICK
 from midas_pipelines.lib.timetable import daily_at, entry, is_on, minutes_apart, named
@@ -57,7 +58,7 @@ def schedule_of(settings: Settings, workflow: Workflow) -> dg.ScheduleDefinition
     spread = settings.spread_full_sync and workflow.name == "full_sync"
 
     @dg.schedule(
-        name=f"{workflow.name}_{'nightly' if daily else 'schedule'}",
+        name=f"{workflow.name}_schedule",
         job_name=workflow.name,
         cron_schedule=lines if len(lines) > 1 else lines[0],
         execution_timezone="UTC",
@@ -75,11 +76,25 @@ def schedule_of(settings: Settings, workflow: Workflow) -> dg.ScheduleDefinition
     return tick
 
 
+def op_job(settings: Settings, name: str, *steps: dg.OpDefinition) -> dg.JobDefinition:
+    """A workflow's job that makes no asset: independent steps, described as its row in the table says."""
+
+    def graph() -> None:
+        for step in steps:
+            step()
+
+    make: Any = dg.job(
+        name=name, executor_def=dg.in_process_executor, owners=OWNERS, **described(settings, named(name))
+    )
+    job: dg.JobDefinition = make(graph)
+    return job
+
+
 def sensor_options(settings: Settings, name: str) -> dict[str, Any]:
     """Name, interval, default status and description of a workflow's sensor, for `dg.sensor`."""
     workflow = named(name)
     return {
-        "name": name,
+        "name": f"{name}_sensor",
         "minimum_interval_seconds": workflow.seconds,
         "default_status": dg.DefaultSensorStatus[_status(settings, workflow)],
         **described(settings, workflow),

@@ -5,10 +5,11 @@ from typing import Any
 
 import dagster as dg
 
-from midas_pipelines.settings import load_settings
+from midas_pipelines.lib.installation import SETTINGS
 from midas_pipelines.store.items.shards import Shards, range_tags, shard_names
+from midas_pipelines.workflows import WORKFLOWS
 
-SHARDS = dg.StaticPartitionsDefinition(shard_names(load_settings().shards))
+SHARDS = dg.StaticPartitionsDefinition(shard_names(SETTINGS.shards))
 """Set by `MIDAS_SHARDS`. After a change the runs so far count for shards that are no more: backfill once."""
 
 
@@ -17,16 +18,25 @@ def every_shard(count: int | None = None) -> dict[str, str]:
     return range_tags(len(SHARDS.get_partition_keys()) if count is None else count)
 
 
+def has_partitions(context: dg.AssetExecutionContext) -> bool:
+    """Whether the run was launched for partitions; a run without is for all shards, or for what is new."""
+    return bool(context.has_partition_key or context.has_partition_key_range)
+
+
+def chosen_shards(context: dg.AssetExecutionContext) -> list[str]:
+    """The names of the shards that this run is for."""
+    return list(context.partition_keys) if has_partitions(context) else list(SHARDS.get_partition_keys())
+
+
 def shards_of(context: dg.AssetExecutionContext) -> Shards | None:
     """The shards that this run is for; None when it is for all of them."""
-    every = SHARDS.get_partition_keys()
-    chosen = context.partition_keys
+    every, chosen = SHARDS.get_partition_keys(), chosen_shards(context)
     return None if len(chosen) == len(every) else Shards({int(name) for name in chosen}, len(every))
 
 
 def shard_metadata(context: dg.AssetExecutionContext) -> str:
     """What the numbers of a run are about: Dagster shows them with each shard that the run was for."""
-    every, chosen = SHARDS.get_partition_keys(), context.partition_keys
+    every, chosen = SHARDS.get_partition_keys(), chosen_shards(context)
     if len(chosen) == len(every):
         return f"all {len(every)} shards in one run"
     return f"{len(chosen)} shards in one run" if len(chosen) > 1 else "this shard alone"
@@ -36,9 +46,13 @@ SHARDED = {"full_sync", "consistency_check"}
 """Workflows whose runs say which shards they are for."""
 
 
-def ops_config(ops: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The configuration of a workflow's assets, by name, as a run takes it."""
-    return {"ops": {asset: {"config": config} for asset, config in (ops or {}).items()}}
+def ops_config(workflow: str, ops: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The configuration of a workflow's run: what its row in the table gives each asset, and `ops` on top, by asset."""
+    rows = {row.name: row.config for row in WORKFLOWS}
+    given, more = rows.get(workflow, {}), ops or {}
+    assets = dict.fromkeys([*given, *more])
+    merged = {asset: {**given.get(asset, {}), **more.get(asset, {})} for asset in assets}
+    return {"ops": {asset: {"config": config} for asset, config in merged.items()}} if merged else {}
 
 
 def run_tags(workflow: str) -> dict[str, str]:
@@ -48,4 +62,6 @@ def run_tags(workflow: str) -> dict[str, str]:
 
 def whole_run(workflow: str, run_key: str | None = None) -> dg.RunRequest:
     """A request for one run over everything; `run_key` keeps a sensor from asking twice for the same."""
-    return dg.RunRequest(run_key=run_key, job_name=workflow, tags=run_tags(workflow))
+    return dg.RunRequest(
+        run_key=run_key, job_name=workflow, tags=run_tags(workflow), run_config=ops_config(workflow)
+    )

@@ -93,6 +93,12 @@ class Database:
         self.close()
 
 
+def count_rows(database: Database, table: str) -> int:
+    """The number of rows of a table."""
+    with database.reading() as connection:
+        return int(connection.scalar(sa.select(sa.func.count()).select_from(sa.table(table))) or 0)
+
+
 def _note_shop_write(connection: sa.Connection, _cursor: Any, statement: str, *_: Any) -> None:
     if SHOP_WRITE.match(statement):
         connection.info[SHOP_WRITTEN] = True

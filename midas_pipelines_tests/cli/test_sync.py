@@ -87,7 +87,7 @@ def test_a_failed_check_is_an_alert_until_it_passes(
     amend(world.database, "UPDATE inventory_changes SET delta = delta + 1")
     assert midas("sync", "inventory", **settings).code == 1
     midas("sync", "orders", **settings)  # has other checks: it leaves that alert alone
-    assert [row[0] for row in rows(world.database, OPEN_ALERTS)] == ["inventory_levels:ledger_explains_stock"]
+    assert [row[0] for row in rows(world.database, OPEN_ALERTS)] == ["inventory_ledger:ledger_explains_stock"]
     amend(world.database, "UPDATE inventory_changes SET delta = delta - 1")
     assert midas("sync", "inventory", **settings).code == 0
     assert rows(world.database, OPEN_ALERTS) == []

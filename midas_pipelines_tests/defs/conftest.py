@@ -58,7 +58,7 @@ def execute(environment: World) -> Iterator[Execute]:
         ) -> dg.ExecuteInProcessResult:
             return defs.resolve_job_def(job).execute_in_process(
                 instance=instance,
-                run_config=QUIET | ops_config(ops),
+                run_config=QUIET | ops_config(job, ops),
                 partition_key=shard,
                 tags=None if shard else run_tags(job),
                 raise_on_error=False,
@@ -69,8 +69,22 @@ def execute(environment: World) -> Iterator[Execute]:
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """What the asset's one materialization in that run tells, by name."""
-    found = result.asset_materializations_for_node(asset)
-    event = next(event for event in found if event.asset_key.path == [asset])  # one a shard, all alike
+    found = [
+        event for event in result.asset_materializations_for_node(asset) if event.asset_key.path == [asset]
+    ]
+    if found:  # the last, after those of its days
+        return {name: told.value for name, told in found[-1].metadata.items()}
+    (output,) = [event.step_output_data for event in result.all_events if event.is_successful_output]
+    return {name: told.value for name, told in output.metadata.items()}
+
+
+def observed(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    """The totals of a run over several partitions of an asset, by name."""
+    (event,) = [
+        event.asset_observation_data.asset_observation
+        for event in result.all_events
+        if event.is_asset_observation and event.asset_key == dg.AssetKey(asset)
+    ]
     return {name: told.value for name, told in event.metadata.items()}
 
 

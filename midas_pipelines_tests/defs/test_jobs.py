@@ -7,7 +7,7 @@ import pytest
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.resources import failure_of
 from midas_pipelines.fourseller.errors import BadCredentials
-from midas_pipelines_tests.defs.conftest import Execute, checks, failure, metadata
+from midas_pipelines_tests.defs.conftest import Execute, checks, failure, metadata, observed
 from midas_pipelines_tests.shop import add_product, add_variant
 from midas_pipelines_tests.sync.world import World
 
@@ -17,9 +17,9 @@ def test_a_full_sync_tells_what_it_did(environment: World, execute: Execute) -> 
     add_product(environment.database, sku=None)
     add_variant(environment.database, add_product(environment.database))
     result = execute("full_sync")
-    told = metadata(result, "fourseller_listings")
+    totals, told = observed(result, "fourseller_listings"), metadata(result, "fourseller_listings")
     assert result.success
-    assert told["run"].startswith("3 scanned, 2 created, 1 quarantined; ")
+    assert (totals["scanned"], totals["created"], totals["quarantined"]) == (3, 2, 1)
     assert "no SKU" in told["problems"].records[0].data["reason"]
 
 
@@ -39,9 +39,8 @@ def test_a_snapshot_of_an_empty_shop_has_no_rows(environment: World, execute: Ex
 def test_a_plan_sends_nothing(environment: World, execute: Execute) -> None:
     add_product(environment.database, sku="A-1")
     result = execute("plan_sync")
-    assert [(step["action"], step["sku"]) for step in result.output_for_node("sync_plan")] == [
-        ("create", "A-1")
-    ]
+    (row,) = metadata(result, "sync_plan")["preview"].records
+    assert (row.data["action"], row.data["sku"]) == ("create", "A-1")
     assert not environment.calls()
 
 
@@ -64,7 +63,7 @@ def test_sales_are_imported_with_their_totals_checked(environment: World, execut
     environment.full()
     environment.place(("A-1", 2))
     result = execute("order_import")
-    assert metadata(result, "order_poll")["imported"] == 1
+    assert metadata(result, "imported_orders")["imported"] == 1
     assert checks(result) == dict.fromkeys(ORDER_CHECKS, True)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from midas_pipelines.definitions import defs
 from midas_pipelines.gateway.worker import run
+from midas_pipelines.gateway.worker.dagster_events import BY_DAY
 from midas_pipelines_tests.defs.conftest import Execute, metadata
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.world import World
@@ -44,7 +45,7 @@ def test_an_order_leads_to_both_pages(environment: World, execute: Execute) -> N
     add_product(environment.database, sku="A-1")
     environment.full()
     order = environment.place(("A-1", 1))
-    links = metadata(execute("order_import"), "order_poll")["links"]
+    links = metadata(execute("order_import"), "imported_orders")["links"]
     assert f"[4Seller](https://4seller.example/order/{order})" in links
     assert "[shop](https://shop.example/back-office/1)" in links
 
@@ -74,4 +75,4 @@ def test_the_sandbox_shows_one_product_alone(environment: World) -> None:
 
 def test_the_gateway_tells_of_assets_that_dagster_knows() -> None:
     known = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
-    assert {f"gateway/{name}" for name in (*run.ASSETS.values(), "orders")} <= known
+    assert {*run.ASSETS.values(), *BY_DAY} <= known

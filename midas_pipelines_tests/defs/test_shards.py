@@ -15,7 +15,7 @@ from midas_pipelines.definitions import defs
 from midas_pipelines.defs.listings.reconciliation import listing_observation
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.schedules import schedule_of
-from midas_pipelines.lib.shards import SHARDS, shard_names
+from midas_pipelines.lib.shards import SHARDS, ops_config, shard_names
 from midas_pipelines.lib.timetable import named
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START, Shards
@@ -68,7 +68,7 @@ def test_each_shard_tells_of_itself_alone(environment: World, execute: Execute) 
     for _ in range(len(EVERY) + 2):
         add_product(environment.database)
     events = execute("full_sync").asset_materializations_for_node("fourseller_listings")
-    rows_by_shard = {event.partition: event.metadata["dagster/row_count"].value for event in events}
+    rows_by_shard = {event.partition: event.metadata["dagster/partition_row_count"].value for event in events}
     assert rows_by_shard == {name: 2 if name in ("01", "02") else 1 for name in EVERY}
     assert {event.metadata["still_waiting"].value for event in events} == {0}
     assert all("created" not in event.metadata for event in events)  # of the run, and of none of them
@@ -95,7 +95,10 @@ def test_a_shard_that_failed_stands_as_failed_whatever_else_is_pushed(
 
         def run(job: str, shard: str | None = None) -> bool:
             found = defs.resolve_job_def(job).execute_in_process(
-                instance=instance, run_config=dict(QUIET), partition_key=shard, raise_on_error=False
+                instance=instance,
+                run_config=QUIET | ops_config(job),
+                partition_key=shard,
+                raise_on_error=False,
             )
             return found.success
 

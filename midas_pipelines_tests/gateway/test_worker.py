@@ -284,14 +284,14 @@ def test_dagster_hears_one_sum_for_each_asset() -> None:
     lineage = DagsterEvents(None, history)
     lineage.start()
     for _ in range(1000):
-        lineage.note("inventory", "pushed", 0.04)
-    lineage.note("orders", "applied")
+        lineage.note("inventory_levels", "pushed", 0.04)
+    lineage.note("imported_orders", "applied")
     lineage.stop(patience=60)
     told = {event.asset_key.to_user_string(): event.metadata for event in history.events}
     assert len(history.events) == 2
-    assert set(told) == {"gateway/inventory", "gateway/orders"}
-    assert told["gateway/inventory"]["pushed"].value == 1000
-    assert told["gateway/inventory"]["p99_seconds"].value == 0.04
+    assert set(told) == {"inventory_levels", "imported_orders"}
+    assert told["inventory_levels"]["pushed"].value == 1000
+    assert told["inventory_levels"]["p99_seconds"].value == 0.04
 
 
 @pytest.mark.parametrize(
@@ -344,10 +344,10 @@ def test_a_real_dagster_shows_it_in_the_assets_history(tmp_path: Any) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     lineage = DagsterEvents(str(tmp_path))
     lineage.start()
-    lineage.note("inventory", "pushed", 0.05)
+    lineage.note("inventory_levels", "pushed", 0.05)
     lineage.stop(patience=30)
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-        event = instance.get_latest_materialization_event(dg.AssetKey(["gateway", "inventory"]))
+        event = instance.get_latest_materialization_event(dg.AssetKey("inventory_levels"))
     assert event is not None
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["pushed"].value == 1

@@ -100,7 +100,7 @@ def test_a_tick_skips_with_a_reason_while_the_last_run_is_still_going(tmp_path: 
 
 def test_every_asset_that_runs_has_a_pool_and_a_pool_has_one_slot_unless_more_are_set() -> None:
     graph = defs.resolve_asset_graph()
-    assert [key for key in graph.executable_asset_keys if not graph.get(key).pools] == []
+    assert [key for key in graph.materializable_asset_keys if not graph.get(key).pools] == []
     assert yaml.safe_load(dagster_yaml(Settings()))["concurrency"]["pools"]["default_limit"] == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.health import health_sensor
-from midas_pipelines.defs.operations.sensors import alert_sensor, stale_work_sensors
+from midas_pipelines.defs.operations.sensors import stale_work_sensors
 from midas_pipelines.lib.timetable import entry, named, next_run, timetable
 from midas_pipelines.settings import Settings
 from midas_pipelines.workflows import WORKFLOWS
@@ -21,7 +21,7 @@ def test_every_schedule_sensor_and_job_has_its_row_and_shows_it_in_the_ui() -> N
     repository = defs.get_repository_def()
     started = [*repository.schedule_defs, *repository.sensor_defs]
     rows = {found.workflow: found for found in timetable(Settings())}
-    names = [one.name.removesuffix("_schedule").removesuffix("_nightly") for one in started]
+    names = [one.name.removesuffix("_schedule").removesuffix("_sensor") for one in started]
     assert sorted(names) == sorted(rows)
     jobs = [defs.resolve_job_def(workflow.name) for workflow in WORKFLOWS if workflow.makes]
     for one, name in [*zip(started, names, strict=True), *((job, job.name) for job in jobs)]:
@@ -39,10 +39,10 @@ def test_each_is_left_off_by_its_name(workflow: str) -> None:
 
 
 def test_sensors_start_as_their_rows_say() -> None:
-    settings = Settings(schedules=True, paused="alert_delivery, stale_items, health_watch")
-    started = [alert_sensor(settings), health_sensor(settings), *stale_work_sensors(settings)]
+    settings = Settings(schedules=True, paused="stale_items, health_watch")
+    started = [health_sensor(settings), *stale_work_sensors(settings)]
     states = {one.name: one.default_status.value for one in started}
-    assert [name for name, state in states.items() if state == "RUNNING"] == ["stale_webhooks"]
+    assert [name for name, state in states.items() if state == "RUNNING"] == ["stale_webhooks_sensor"]
 
 
 @pytest.mark.parametrize(

@@ -69,14 +69,14 @@ def products(
         return
     if apply_file is not None:
         config: dict[str, Any] = {"apply_plan": str(apply_file.resolve())}
-        _run("incremental_sync", {"changed_listings": config}, "products", PRODUCT_COUNTS, as_json)
+        _run("incremental_sync", {"fourseller_listings": config}, "products", PRODUCT_COUNTS, as_json)
     if dry_run:
         _plan(full, list(skus), as_json)
         return
     if full and not skus:
         _run("full_sync", None, "products", PRODUCT_COUNTS, as_json)
     config = {"skus": list(skus), "ignore_delays": True}
-    _run("incremental_sync", {"changed_listings": config}, "products", PRODUCT_COUNTS, as_json)
+    _run("incremental_sync", {"fourseller_listings": config}, "products", PRODUCT_COUNTS, as_json)
 
 
 @sync.command(cls=Changing)

@@ -7,18 +7,36 @@ import dagster as dg
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, shop_check
-from midas_pipelines.lib.metadata import OWNERS, columns, table
+from midas_pipelines.lib.installation import DATABASE_KIND
+from midas_pipelines.lib.installation import table as table_name
+from midas_pipelines.lib.metadata import OWNERS, columns, observed, table
 from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
 
 GROUP = "catalog"
 
-storefront_products = dg.AssetSpec(
+
+@observed(
     ["storefront", "products"],
-    group_name="storefront",
-    kinds={"postgres"},
-    owners=OWNERS,
-    description="The shop's own `products` and `product_variants`. Triggers record each change, from any writer.",
+    group_name=GROUP,
+    kinds={DATABASE_KIND},
+    metadata=columns(
+        id="int",
+        sku="string: unique; its variants have SKUs of their own",
+        name="string: the title that buyers see",
+        price="decimal: USD",
+        discount_percentage="decimal",
+        stock_quantity="int: units on hand",
+        status="string: only what is active is sold",
+    )
+    | table_name("products"),
 )
+def storefront_products(context: dg.OpExecutionContext, midas: MidasResource) -> dg.ObserveResult:
+    """The shop's own `products` and `product_variants`. Triggers record each change, from any writer."""
+    with midas.sync_context(context) as sync:
+        counts = {name: engine.count_rows(sync.database, name) for name in ("products", "product_variants")}
+    return dg.ObserveResult(
+        metadata={"dagster/row_count": counts["products"], "variants": counts["product_variants"]}
+    )
 
 
 @dg.asset(

@@ -5,13 +5,22 @@ import asyncio
 import dagster as dg
 from pydantic import Field
 
-from midas_pipelines.defs.listings.assets import changed_listings, fourseller_listings, waiting
-from midas_pipelines.defs.orders.assets import order_poll
+from midas_pipelines.defs.listings.assets import fourseller_listings, waiting
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import brake_result, brake_spec, shop_check
+from midas_pipelines.lib.installation import DATABASE_KIND
+from midas_pipelines.lib.installation import table as table_name
 from midas_pipelines.lib.links import links
-from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, numbers, table
+from midas_pipelines.lib.metadata import (
+    FOURSELLER,
+    OWNERS,
+    columns,
+    counts_in_words,
+    numbers,
+    observed,
+    table,
+)
 
 GROUP = "inventory"
 
@@ -24,26 +33,28 @@ class InventoryConfig(dg.Config):
 
 @dg.asset(
     group_name=GROUP,
-    kinds={"python", "api"},
+    kinds={"python", "fourseller"},
     owners=OWNERS,
     tags=FOURSELLER,
-    deps=[fourseller_listings, changed_listings, order_poll],
+    deps=[fourseller_listings, "inventory_ledger"],
     check_specs=[brake_spec("inventory_levels")],
     pool="inventory",
     metadata=columns(
-        product_id="int: the shop's product",
-        variant_id="int: its variant, empty for a product without",
-        delta="int: units added or removed",
-        quantity_after="int: units on hand after it",
-        source="string: website, fourseller, operator or reconcile",
-        cause="string: why",
+        sku="string: the shop's SKU",
+        state="string: new, listed, quarantined or removed",
+        acked_quantity="int: on 4Seller, as it last confirmed",
+        acked_at="timestamp: when it did",
+        dirty_since="timestamp: since when a change waits to be pushed; empty when none does",
     )
-    | {"dagster/table_name": "inventory_changes"},
+    | table_name("fourseller_product_mappings"),
 )
 def inventory_levels(
     context: dg.AssetExecutionContext, config: InventoryConfig, midas: MidasResource
 ) -> dg.MaterializeResult:
-    """Pushes the quantity of each item whose stock changed, as an absolute number, never a delta."""
+    """The quantities on 4Seller: pushes that of each item whose stock changed, as an absolute number, never a delta.
+
+    The gateway does it within a second, and reports it here at most once a minute.
+    """
     with midas.sync_context(context) as sync:
         progress = engine.report_progress(context.log.info, "quantities", lambda: waiting(sync, None))
         work = engine.push_inventory(sync, ignore_delays=config.ignore_delays, on_progress=progress)
@@ -68,6 +79,29 @@ def inventory_levels(
     )
 
 
+@observed(
+    ["inventory_ledger"],
+    group_name=GROUP,
+    kinds={DATABASE_KIND},
+    metadata=columns(
+        product_id="int: the shop's product",
+        variant_id="int: its variant, empty for a product without",
+        delta="int: units added or removed",
+        quantity_after="int: units on hand after it",
+        source="string: website, fourseller, operator or reconcile",
+        cause="string: why",
+    )
+    | table_name("inventory_changes"),
+)
+def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg.ObserveResult:
+    """Each change of stock, with its source and cause; triggers write it, whoever changes the shop's tables."""
+    with midas.sync_context(context) as sync:
+        totals = engine.stock_totals(sync.database)
+        changes = engine.count_rows(sync.database, "inventory_changes")
+    counts = numbers(totals, "items", "units", "out_of_stock")
+    return dg.ObserveResult(metadata={"dagster/row_count": changes, **counts})
+
+
 CHECKS = [
     shop_check(
         inventory_levels,
@@ -78,7 +112,7 @@ CHECKS = [
         "shows it as sold out meanwhile.",
     ),
     shop_check(
-        inventory_levels,
+        inventory_ledger,
         "ledger_explains_stock",
         "For each item the ledger's deltas add up to the stock the shop has.",
         lambda sync: engine.unexplained_stock(sync.database),

@@ -1,4 +1,4 @@
-"""Availability, low stock and staff alerts."""
+"""Availability and low stock."""
 
 from typing import Any
 
@@ -49,25 +49,11 @@ def channel_availability(context: dg.AssetExecutionContext, midas: MidasResource
     group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[inventory_levels], pool="stock"
 )
 def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Items that are running out, by threshold and days of cover; alerts staff once per crossing."""
+    """Items that are running out, by threshold and days of cover; each crossing is one alert to staff."""
     with midas.sync_context(context) as sync:
         report = engine.check_low_stock(sync)
-        delivered = deliver_alerts(sync)
         where = links(sync, report.low)
-    return dg.MaterializeResult(metadata=_shown(report, delivered) | where)
-
-
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, pool="alerts")
-def staff_alerts(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Delivers the alert outbox to the targets in MIDAS_NOTIFY_URLS; a target that is down leaves alerts waiting."""
-    with midas.sync_context(context) as sync:
-        delivered = deliver_alerts(sync)
-    return dg.MaterializeResult(
-        metadata={
-            **numbers(delivered, "sent", "waiting"),
-            "problems": table([{"problem": text} for text in delivered.problems]),
-        }
-    )
+    return dg.MaterializeResult(metadata=_shown(report) | where)
 
 
 def _sold_out(sync: "engine.SyncContext") -> list[dict[str, Any]]:
@@ -85,17 +71,12 @@ nothing_sold_out_that_sells = shop_check(
 )
 
 
-def deliver_alerts(sync: "engine.SyncContext") -> "engine.Delivered":
-    """Sends the alerts that are due."""
-    return engine.deliver(sync.database, engine.read_targets(sync.settings.notify_urls))
-
-
-def _shown(report: "engine.LowStockReport", delivered: "engine.Delivered") -> dict[str, Any]:
+def _shown(report: "engine.LowStockReport") -> dict[str, Any]:
     bars_of = [(row["sku"], float(row["on_hand"]), float(row["threshold"])) for row in report.low]
     return {
-        "dagster/row_count": report.scanned,
+        "dagster/row_count": report.low_items,
+        "checked": report.scanned,
         **numbers(report, "low_items", "out_of_stock", "raised", "cleared"),
-        **numbers(delivered, "sent", "waiting"),
         "low": table(report.low),
         "plot": bars(bars_of, "units on hand"),
     }

@@ -12,9 +12,10 @@ from midas_pipelines.defs.listings.snapshot import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import brake_result, brake_spec
+from midas_pipelines.lib.installation import table as table_name
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, numbers, table
-from midas_pipelines.lib.shards import SHARDS, shard_metadata, shards_of
+from midas_pipelines.lib.shards import SHARDS, chosen_shards, has_partitions, shard_metadata, shards_of
 from midas_pipelines.lib.snapshot_io import run_set
 from midas_pipelines.store.items.shards import Shards
 
@@ -26,12 +27,27 @@ COLUMNS = columns(
     state="string: new, listed, quarantined or removed",
     acked_price="decimal: USD, as 4Seller last confirmed",
     acked_quantity="int: as 4Seller last confirmed",
-) | {"dagster/table_name": "fourseller_product_mappings"}
+) | table_name("fourseller_product_mappings")
+
+
+class ListingsConfig(dg.Config):
+    """Which items to push; without any of it every item of the run's shards is compared."""
+
+    changed_only: bool = Field(
+        default=False, description="Only items that changed since 4Seller confirmed them."
+    )
+    skus: list[str] = Field(default=[], description='Only these items, changed or not: ["MD1-00019"].')
+    ignore_delays: bool = Field(
+        default=False, description="With changed_only: also items that wait after a failure."
+    )
+    apply_plan: str = Field(
+        default="", description="Path of an approved plan's file: only its changes are sent."
+    )
 
 
 @dg.asset(
     group_name=GROUP,
-    kinds={"python", "api"},
+    kinds={"python", "fourseller"},
     owners=OWNERS,
     tags=FOURSELLER,
     deps=[storefront_products, listing_snapshot],
@@ -40,44 +56,20 @@ COLUMNS = columns(
     pool="listings",
     metadata=COLUMNS,
 )
-def fourseller_listings(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+def fourseller_listings(
+    context: dg.AssetExecutionContext, config: ListingsConfig, midas: MidasResource
+) -> dg.MaterializeResult:
     """Syncs every item to 4Seller: creates, updates, deletes; adopts a listing where 4Seller already has the SKU.
 
-    A shard is done when all of its items were compared with 4Seller's listings, which are read once per run or backfill. What
-    changes in between is pushed by `changed_listings`. An item that cannot be listed is quarantined with its reason and
-    never blocks another.
+    A run without shards is for all of them. A shard is done when all of its items were compared with 4Seller's
+    listings, which are read once per run or backfill. In between, the job `incremental_sync` and the gateway push what changed:
+    runs of no shard, so that a failed shard stays failed until it is done. An item that cannot be listed is quarantined
+    with its reason and never blocks another.
     """
     with midas.sync_context(context) as sync:
-        listed = engine.listing_of(sync, run_set(context))
-        return _synced(context, sync, FULL, shards=shards_of(context), listed=listed)
-
-
-class ChangesConfig(dg.Config):
-    """Which items to push."""
-
-    skus: list[str] = Field(default=[], description="Only these items, changed or not.")
-    ignore_delays: bool = Field(default=False, description="Also push items in backoff.")
-    apply_plan: str = Field(default="", description="A plan file: only its changes are sent.")
-
-
-@dg.asset(
-    group_name=GROUP,
-    kinds={"python", "api"},
-    owners=OWNERS,
-    tags=FOURSELLER,
-    deps=[storefront_products],
-    check_specs=[brake_spec("changed_listings")],
-    pool="changes",
-    metadata=COLUMNS,
-)
-def changed_listings(
-    context: dg.AssetExecutionContext, config: ChangesConfig, midas: MidasResource
-) -> dg.MaterializeResult:
-    """Pushes the items that changed since 4Seller last confirmed them, or the named ones.
-
-    It touches nothing else, and has no shards: unfinished items stay dirty for the next run or a full sync.
-    """
-    with midas.sync_context(context) as sync:
+        if not (config.changed_only or config.skus or config.apply_plan):
+            listed = engine.listing_of(sync, run_set(context))
+            return _synced(context, sync, FULL, shards=shards_of(context), listed=listed)
         return _synced(
             context,
             sync,
@@ -96,20 +88,22 @@ def _synced(
     shards: Shards | None = None,
     **wish: Any,
 ) -> dg.MaterializeResult:
-    """Runs one sync and logs its progress. A run over several shards has its counts as text: Dagster shows them on each."""
+    """Runs one sync and logs its progress. The counts of a run over several shards are an observation of the asset."""
     mode = engine.Mode.FULL if scope == FULL else engine.Mode.INCREMENTAL
     progress = engine.report_progress(context.log.info, "items", lambda: waiting(sync, shards))
     report = asyncio.run(engine.sync_products(sync, mode, shards=shards, on_progress=progress, **wish))
     summary = counts_in_words(report, *COUNTS)
     context.log.info(f"Products, {scope}: {summary}")
     if scope == FULL:
-        _add_shard_metadata(context, sync)
+        _report_shards(context, sync)
         scope = f"{scope}, {shard_metadata(context)}"
     several = context.has_partition_key_range and len(context.partition_keys) > 1
+    if several:
+        context.log_event(dg.AssetObservation("fourseller_listings", metadata=_counted(report)))
     return dg.MaterializeResult(
         check_results=[brake_result(report)],
         metadata={
-            **({"run": summary} if several else _counted(report)),
+            **({} if several else _counted(report)),
             "scope": scope,
             "problems": table(report.problems),
             **links(sync, report.problems),
@@ -117,14 +111,17 @@ def _synced(
     )
 
 
-def _add_shard_metadata(context: dg.AssetExecutionContext, sync: "engine.SyncContext") -> None:
-    """Adds each shard's own counts, for its plot."""
+def _report_shards(context: dg.AssetExecutionContext, sync: "engine.SyncContext") -> None:
+    """Gives each shard its own counts, for its plot."""
     with sync.database.reading() as connection:
         totals = engine.shard_totals(connection, len(SHARDS.get_partition_keys()))
-    for name in context.partition_keys:
+    for name in chosen_shards(context):
         found = totals.get(int(name), {})
-        own = {"dagster/row_count": found.get("items", 0), "still_waiting": found.get("waiting", 0)}
-        context.add_asset_metadata(own, partition_key=name)
+        own = {"dagster/partition_row_count": found.get("items", 0), "still_waiting": found.get("waiting", 0)}
+        if has_partitions(context):
+            context.add_asset_metadata(own, partition_key=name)
+        else:
+            context.log_event(dg.AssetMaterialization("fourseller_listings", partition=name, metadata=own))
 
 
 def _counted(report: "engine.ProductReport") -> dict[str, int | float]:
@@ -144,7 +141,14 @@ class PlanConfig(dg.Config):
     skus: list[str] = Field(default=[], description="Only these items.")
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[storefront_products], pool="plans")
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python"},
+    owners=OWNERS,
+    deps=[storefront_products],
+    pool="plans",
+    io_manager_def=dg.mem_io_manager,  # for the command line; a plan that is to be approved is a file
+)
 def sync_plan(
     context: dg.AssetExecutionContext, config: PlanConfig, midas: MidasResource
 ) -> dg.MaterializeResult:

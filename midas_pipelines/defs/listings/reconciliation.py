@@ -4,7 +4,6 @@ import asyncio
 
 import dagster as dg
 
-from midas_pipelines.defs.gateway.assets import gateway_inventory, gateway_listings
 from midas_pipelines.defs.listings.snapshot import PROMISED_CONSISTENCY
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
@@ -57,17 +56,14 @@ ABSOLUTE = {
 
 @dg.asset(
     group_name="listings",
-    kinds={"python", "api"},
+    kinds={"python", "fourseller"},
     owners=OWNERS,
     tags=FOURSELLER,
     deps=[
         "fourseller_listings",
-        "changed_listings",
         "inventory_levels",
         "listing_snapshot",
-        gateway_listings,
-        gateway_inventory,
-    ],  # by name: what this module holds is loaded with a policy of its own
+    ],
     partitions_def=SHARDS,
     backfill_policy=READ_ONCE,
     pool="reconciliation",
@@ -126,6 +122,7 @@ def _absolute(name: str, report: "engine.ReconcileReport", where: Shown) -> dg.A
         passed=_unjudged(report) is None and not offenders,
         description=_unjudged(report),
         hint=hint,
+        checked=report.scanned,
         links=where if offenders else None,
     )
 
@@ -164,5 +161,6 @@ def _check(name: str, field: str, report: "engine.ReconcileReport", where: Shown
         description=_unjudged(report),
         hint=HINTS[field],
         links=where if offenders else None,
-        more={"differing": differing, "not_seen": report.not_seen, "of": judged, **_judged(share=share)},
+        checked=judged,
+        more={"not_seen": report.not_seen, **_judged(share=share)},
     )

@@ -19,7 +19,7 @@ PROMISED_CONSISTENCY = 0.999
 
 @dg.asset(
     group_name="listings",
-    kinds={"python", "api", "parquet"},
+    kinds={"python", "fourseller", "parquet"},
     owners=OWNERS,
     pool="listing_snapshot",
     io_manager_key="snapshots",
@@ -79,5 +79,6 @@ def consistent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         hint="`midas reconcile` compares again and resolves by policy; `midas conflicts list` shows what needs a person; "
         "`midas diff` shows what changed on 4Seller, and why.",
         links=shown,
-        more={"checked": found.items, "equal": found.equal, "changing": found.changing, **share},
+        checked=found.items,
+        more={"equal": found.equal, "changing": found.changing, **share},
     )

@@ -3,11 +3,11 @@
 import dagster as dg
 
 from midas_pipelines.defs.inventory.assets import inventory_levels
-from midas_pipelines.defs.inventory.stock import deliver_alerts, low_stock
-from midas_pipelines.defs.listings.assets import changed_listings, fourseller_listings
+from midas_pipelines.defs.inventory.stock import low_stock
+from midas_pipelines.defs.listings.assets import fourseller_listings
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import OWNERS, PEOPLE, numbers, table
+from midas_pipelines.lib.metadata import OWNERS, PEOPLE, table
 
 GROUP = "operations"
 
@@ -17,7 +17,7 @@ GROUP = "operations"
     kinds={"python"},
     owners=OWNERS,
     pool="operations",
-    deps=[fourseller_listings, changed_listings, inventory_levels],
+    deps=[fourseller_listings, inventory_levels],
 )
 def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Throughput, latency, error rate and age of the queue over the last hour, to be plotted over time.
@@ -80,12 +80,10 @@ def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
     """One letter a day to staff: what was synced, what waits, what runs out, what needs a person."""
     with midas.sync_context(context) as sync:
         report = engine.write_report(sync)
-        delivered = deliver_alerts(sync)
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.md(engine.plain(report.text)),
             "new": report.new,
             **report.numbers,
-            **numbers(delivered, "sent", "waiting"),
         }
     )

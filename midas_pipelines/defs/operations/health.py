@@ -14,17 +14,15 @@ from midas_pipelines.defs.resources import shop
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.failed_work import failed_work
 from midas_pipelines.lib.freshness import longest_ages
+from midas_pipelines.lib.installation import SETTINGS
 from midas_pipelines.lib.schedules import sensor_options
 from midas_pipelines.settings import Settings, load_settings
-from midas_pipelines.workflows import WORKFLOWS
 
 NAME = "health_watch"
 CHECK_FAILED = "check_failed"
 """The kind of alert about a check."""
 
 MOST_NAMED = 10
-WITHOUT_ASSETS = [one.name for one in WORKFLOWS if not one.makes and (one.hour or one.interval)]
-"""Workflows that fail as a whole."""
 
 
 def health_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -37,7 +35,7 @@ def health_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason("No definitions are loaded.")
         failed, unknown = failed_checks(context.instance, repository.asset_graph.asset_check_keys)
         late = late_assets(context.instance, longest_ages(now), time.time())
-        work = failed_work(context.instance, repository, WITHOUT_ASSETS, now.dagster_url)
+        work = failed_work(context.instance, repository, now.dagster_url)
         with shop() as database:
             if isinstance(database, dg.SkipReason):
                 return database
@@ -49,7 +47,7 @@ def health_sensor(settings: Settings) -> dg.SensorDefinition:
                     engine.match_alerts(connection, kind="asset_late", texts=late)
                     engine.report_failed_work(connection, work.texts, work.unknown)
         return dg.SkipReason(
-            f"{len(work.texts)} assets and {len(failed)} checks fail, {len(late)} assets are late."
+            f"{len(work.texts)} workflows or assets and {len(failed)} checks fail, {len(late)} assets are late."
         )
 
     return watch
@@ -58,7 +56,7 @@ def health_sensor(settings: Settings) -> dg.SensorDefinition:
 @dg.definitions
 def health() -> dg.Definitions:
     """The sensor, by the settings of this process."""
-    return dg.Definitions(sensors=[health_sensor(load_settings())])
+    return dg.Definitions(sensors=[health_sensor(SETTINGS)])
 
 
 def failed_checks(
@@ -89,8 +87,7 @@ def _died(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 def in_words(evaluation: dg.AssetCheckEvaluation) -> str:
     """A failed check for people: how many, the worst by name, and what to do."""
-    numbers = ((k, v.value) for k, v in evaluation.metadata.items() if isinstance(v, dg.IntMetadataValue))
-    counted, count = next(numbers, ("", 0))
+    checked, count = (evaluation.metadata.get(name) for name in ("checked", "failed"))
     offenders, hint = evaluation.metadata.get("offenders"), evaluation.metadata.get("hint")
     named = (
         [_name(row) for row in offenders.records[:MOST_NAMED]]
@@ -99,7 +96,8 @@ def in_words(evaluation: dg.AssetCheckEvaluation) -> str:
     )
     parts = [
         f"Check {evaluation.check_name} of {evaluation.asset_key.to_user_string()} failed"
-        + (f": {count} {counted}." if count else "."),
+        + (f": {count.value}" if count and count.value else "")
+        + (f" of {checked.value}." if count and count.value and checked else "."),
         f"The worst: {', '.join(named)}." if named else "",
         re.sub(r"\\(\W)", r"\1", evaluation.description or ""),  # escaped for the UI alone
         str(hint.value) if hint is not None else "",

@@ -8,11 +8,13 @@ from midas_pipelines.defs.inventory.assets import CHECKS
 from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.orders import checks as order_checks
 from midas_pipelines.defs.privacy import assets as privacy
+from midas_pipelines.lib.installation import SETTINGS
+from midas_pipelines.lib.metadata import OWNERS
 from midas_pipelines.lib.schedules import described, schedule_of
-from midas_pipelines.settings import Settings, load_settings
+from midas_pipelines.lib.shards import ops_config
+from midas_pipelines.settings import Settings
 from midas_pipelines.workflows import WORKFLOWS, Workflow
 
-SETTINGS = load_settings()
 SHOP_CHECKS = dg.AssetSelection.checks(
     *CHECKS, *order_checks.CHECKS, order_checks.orders_are_fresh, *privacy.CHECKS
 )
@@ -21,10 +23,20 @@ SHOP_CHECKS = dg.AssetSelection.checks(
 
 def _job(workflow: Workflow) -> Any:
     """The job over a workflow's assets and their checks; its description says how often it runs."""
-    selection: dg.AssetSelection = dg.AssetSelection.assets(*workflow.makes)
+    keys = [dg.AssetKey.from_user_string(name) for name in workflow.makes]
+    selection: dg.AssetSelection = dg.AssetSelection.assets(*keys)
     if workflow.name == "stock_watch":
         selection = selection | SHOP_CHECKS
-    return dg.define_asset_job(workflow.name, selection=selection, **described(SETTINGS, workflow))
+    elif workflow.name == "inventory_push":
+        selection = selection | dg.AssetSelection.checks(*CHECKS)
+    return dg.define_asset_job(
+        workflow.name,
+        selection=selection,
+        owners=OWNERS,
+        config=ops_config(workflow.name) or None,
+        tags={} if workflow.hour else {"dagster/priority": "1"},  # before the shards of a backfill
+        **described(SETTINGS, workflow),
+    )
 
 
 JOBS: list[Any] = [

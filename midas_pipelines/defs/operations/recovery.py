@@ -58,7 +58,6 @@ def compliance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Ma
                 [{"asked": row.asked, "here": row.reason}] if row in failed else [],
                 name=row.name,
                 severity=WARN,
-                counted="figures",
                 hint=f"{row.reason} `midas compliance` shows all figures.",
                 description=row.reason,
             )

@@ -8,6 +8,8 @@ import dagster as dg
 from midas_pipelines.defs.resources import shop
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.history import delete_old_events, delete_old_runs
+from midas_pipelines.lib.installation import SETTINGS
+from midas_pipelines.lib.schedules import op_job
 from midas_pipelines.settings import load_settings
 
 Remove = Callable[[dg.DagsterInstance, int], dict[str, int]]
@@ -76,11 +78,4 @@ STEPS = (
 )
 
 
-@dg.job(
-    executor_def=dg.in_process_executor,
-    description="Deletes old history: runs, events, webhooks, audit rows, snapshots, values before writes.",
-)
-def retention() -> None:
-    """Six independent steps."""
-    for step in STEPS:
-        step()
+retention = op_job(SETTINGS, "retention", *STEPS)

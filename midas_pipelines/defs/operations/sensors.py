@@ -1,4 +1,4 @@
-"""Sensors that start a run: the safety net under the gateway, which finds stale work, and the delivery of alerts."""
+"""Sensors that start a run for stale work: the safety net under the gateway."""
 
 import json
 from datetime import datetime
@@ -8,11 +8,12 @@ import dagster as dg
 from midas_pipelines.defs.operations.jobs import JOBS
 from midas_pipelines.defs.resources import shop
 from midas_pipelines.lib import engine
+from midas_pipelines.lib.installation import SETTINGS
 from midas_pipelines.lib.schedules import sensor_options, unless_running
 from midas_pipelines.lib.shards import whole_run
-from midas_pipelines.settings import Settings, load_settings
+from midas_pipelines.settings import Settings
 
-DIRTY, WEBHOOKS, ALERTS = "stale_items", "stale_webhooks", "alert_delivery"
+DIRTY, WEBHOOKS = "stale_items", "stale_webhooks"
 HEALED_BY = {"order": "order_import", "inventory": "consistency_check", "product": "consistency_check"}
 """The workflow that makes up for an unprocessed webhook: it reads the current state, not the event."""
 
@@ -20,8 +21,7 @@ HEALED_BY = {"order": "order_import", "inventory": "consistency_check", "product
 @dg.definitions
 def work_sensors() -> dg.Definitions:
     """The sensors, by the settings of this process."""
-    settings = load_settings()
-    return dg.Definitions(sensors=[*stale_work_sensors(settings), alert_sensor(settings)])
+    return dg.Definitions(sensors=stale_work_sensors(SETTINGS))
 
 
 def stale_work_sensors(settings: Settings) -> list[dg.SensorDefinition]:
@@ -120,22 +120,3 @@ def _ask(context: dg.SensorEvaluationContext, workflow: str, newest: str) -> dg.
     if isinstance(allowed, dg.SkipReason):
         return allowed
     return whole_run(workflow, run_key=f"{workflow}:{newest}")
-
-
-def alert_sensor(settings: Settings) -> dg.SensorDefinition:
-    """The sensor that delivers alerts to staff that no other run has sent."""
-
-    @dg.sensor(job_name=ALERTS, **sensor_options(settings, ALERTS))
-    def alerts_due(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        with shop() as database:
-            if isinstance(database, dg.SkipReason):
-                return database
-            if not engine.read_targets(load_settings().notify_urls):
-                return dg.SkipReason(
-                    "MIDAS_NOTIFY_URLS is not set: alerts stay in the outbox (`midas alerts list`)."
-                )
-            if not engine.something_due(database):
-                return dg.SkipReason("No alert is due.")
-        return unless_running(context, ALERTS)
-
-    return alerts_due

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from midas_pipelines.defs.orders.assets import order_poll, order_statuses
+from midas_pipelines.defs.orders.assets import order_statuses
+from midas_pipelines.defs.orders.imported_orders import imported_orders
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
@@ -14,7 +15,7 @@ MISSED_POLLS = 3
 
 CHECKS = [
     shop_check(
-        order_poll,
+        imported_orders,
         "order_totals_add_up",
         "Each order's total is the sum of its items, plus shipping and tax, less discounts, to the cent.",
         lambda sync: engine.unbalanced_orders(sync.database),
@@ -23,7 +24,7 @@ CHECKS = [
         "cause.",
     ),
     shop_check(
-        order_poll,
+        imported_orders,
         "one_shop_order_each",
         "Each imported marketplace order has one order in the shop, and each of those one marketplace order.",
         lambda sync: engine.unpaired_orders(sync.database),
@@ -31,7 +32,7 @@ CHECKS = [
         hint="Somebody deleted or copied a row of `orders`: `midas orders show ID` shows which; restore it from a backup.",
     ),
     shop_check(
-        order_poll,
+        imported_orders,
         "deductions_equal_items",
         "Each order line has allocated the units that the ledger shows for it, and they equal the units sold.",
         lambda sync: engine.unexplained_deductions(sync.database),
@@ -48,7 +49,7 @@ CHECKS = [
         hint="Somebody changed `marketplace_orders.status` by hand: `midas orders show ID` shows its previous status.",
     ),
     shop_check(
-        order_poll,
+        imported_orders,
         "webhooks_come_to_an_end",
         "Each webhook that was accepted is applied, superseded or quarantined with its reason, twice the "
         "time of all retries after it came.",
@@ -58,7 +59,7 @@ CHECKS = [
         "`midas webhooks retry` retries the quarantined ones.",
     ),
     shop_check(
-        order_poll,
+        imported_orders,
         "no_order_open_too_long",
         "No order is pending or processing longer than MIDAS_ORDERS_AGE_LIMIT_DAYS.",
         lambda sync: engine.stale_orders(sync.database, sync.settings.orders_age_limit_days),
@@ -67,7 +68,7 @@ CHECKS = [
         hint="Ship them (`midas orders ship ID --carrier C --number N`) or cancel them on the marketplace.",
     ),
     shop_check(
-        order_poll,
+        imported_orders,
         "no_order_waits_for_a_person",
         "No order is quarantined, and none has an exception that a person must resolve.",
         lambda sync: engine.needing_a_person(sync.database),
@@ -78,7 +79,7 @@ CHECKS = [
 ]
 
 
-@dg.asset_check(asset=order_poll)
+@dg.asset_check(asset=imported_orders)
 def orders_are_fresh(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
     """Orders were read from 4Seller within the last few intervals."""
     with midas.sync_context(context) as sync:
@@ -91,7 +92,6 @@ def orders_are_fresh(context: dg.AssetCheckExecutionContext, midas: MidasResourc
         [{"last read": last_read, "at the latest": f"{limit.total_seconds() / 60:g} minutes ago"}]
         if late
         else [],
-        counted="polls late",
         severity=WARN,
         hint="See why `order_import` does not run: `midas status`, or its schedule and last run in this UI; "
         "`midas sync orders` reads them now.",

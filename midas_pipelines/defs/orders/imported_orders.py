@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
+from midas_pipelines.lib.installation import table as table_name
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import OWNERS, PERSONAL, SHOP, columns, counts_in_words, numbers, table
-from midas_pipelines.lib.order_days import order_days, window_of
+from midas_pipelines.lib.order_days import days_begun, is_a_day, order_days, window_of
+from midas_pipelines.lib.shards import has_partitions
 
 GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
 COUNTS = (
@@ -25,13 +27,18 @@ COUNTS = (
     "allocated",
 )
 
+RECORDED_WITHIN = timedelta(minutes=5)
+"""Between an order's import and its record in Dagster, however slow."""
+FIRST_DAYS = timedelta(days=31)
+"""The days that the first import records, with or without orders."""
+
 BY_MONTH = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
 """A run per day would spend a day starting runs for one year; a failed run costs at most one month of reading."""
 
 fourseller_orders = dg.AssetSpec(
     ["fourseller", "orders"],
-    group_name="fourseller",
-    kinds={"api"},
+    group_name=GROUP,
+    kinds={"fourseller"},
     owners=OWNERS,
     description="Sales on Amazon, eBay, TikTok Shop and the others, as 4Seller's API gives them.",
 )
@@ -39,13 +46,13 @@ fourseller_orders = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    kinds={"python", "api"},
+    kinds={"python", "fourseller"},
     owners=OWNERS,
     tags=SHOP | PERSONAL,
     deps=[fourseller_orders],
     partitions_def=order_days,
     backfill_policy=BY_MONTH,
-    pool="order_days",
+    pool="order_import",
     metadata=columns(
         marketplace_order_id="string: unique within its channel",
         local_order_id="int: the shop's order, one for each",
@@ -54,15 +61,18 @@ fourseller_orders = dg.AssetSpec(
         total="decimal: as the marketplace gave it, in `currency`",
         placed_at="timestamp: UTC",
     )
-    | {"dagster/table_name": "marketplace_orders"},
+    | table_name("marketplace_orders"),
 )
 def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Marketplace sales as orders of the shop, by the day they were placed: each once, with its stock allocated.
 
-    Materialize a day, or backfill many, to read those days from 4Seller again: what is imported already stays as it
-    is. `order_poll` records here the days with new orders since its last run, its own or the gateway's, and each day
-    that has begun.
+    The job `order_import` reads what is new since the last import, and records each day with new orders, its own or the
+    gateway's, and each day that has begun. Materialize a day, or backfill many, to read those days from 4Seller again:
+    what is imported already stays as it is. A line that no item matches, or that stock cannot cover, is imported with
+    an exception; a sale is never refused.
     """
+    if not has_partitions(context):
+        return _new_orders(context, midas)
     span = context.partition_time_window
     with midas.sync_context(context) as sync:
         progress = engine.order_progress(context.log.info)
@@ -72,22 +82,46 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
     days, words = context.partition_keys, counts_in_words(report, *COUNTS)
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
     for day in days:
-        context.add_asset_metadata(rows_of(known, day), partition_key=day)
-    counts: dict[str, Any] = (
-        order_metadata(report) if len(days) == 1 else {"run": words, "preview": table(report.preview)}
+        context.add_asset_metadata(sales_of(known, day), partition_key=day)
+    if len(days) > 1:
+        context.log_event(dg.AssetObservation(DAYS, metadata=_counted(report)))
+    counts = _counted(report) if len(days) == 1 else {}
+    return dg.MaterializeResult(metadata={**counts, "preview": table(report.preview), **where})
+
+
+def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """Imports what is new, and records each day that it touched."""
+    now = datetime.now(UTC)
+    with midas.sync_context(context) as sync:
+        before = engine.last_import(sync.database)
+        last = None if before is None else before - RECORDED_WITHIN
+        report = asyncio.run(engine.import_orders(sync, on_progress=engine.order_progress(context.log.info)))
+        known = engine.orders_by_day(sync.database, since=last)
+        where = links(sync, report.preview)
+    context.log.info(f"Orders: {counts_in_words(report, *COUNTS)}")
+    touched = {day for day, found in known.items() if found.new} | days_begun(last or now - FIRST_DAYS, now)
+    for day in sorted(filter(is_a_day, touched)):
+        context.log_event(dg.AssetMaterialization(DAYS, partition=day, metadata=sales_of(known, day)))
+    total = sum(found.orders for found in known.values())
+    read = dg.AssetObservation(
+        fourseller_orders.key, metadata=numbers(report, "fetched", "requests", "seconds")
     )
-    return dg.MaterializeResult(metadata=counts | where)
+    context.log_event(read)
+    counts = {"dagster/row_count": total, **_counted(report)}
+    return dg.MaterializeResult(metadata={**counts, "preview": table(report.preview), **where})
 
 
-def rows_of(known: "Mapping[str, engine.DayOfOrders]", day: str) -> dict[str, int]:
-    """The orders of one day, as the UI plots them."""
-    return {"dagster/row_count": known[day].orders if day in known else 0}
+def sales_of(known: "Mapping[str, engine.DayOfOrders]", day: str) -> dict[str, int | float]:
+    """The sales of one day, as the UI plots them."""
+    found = known.get(day)
+    return (
+        {"dagster/partition_row_count": found.orders, **found.sales}
+        if found
+        else {"dagster/partition_row_count": 0}
+    )
 
 
-def order_metadata(report: "engine.OrderReport") -> dict[str, Any]:
-    """What an import did, as metadata."""
-    return {
-        **numbers(report, *COUNTS),
-        **numbers(report, "requests", "seconds"),
-        "preview": table(report.preview),
-    }
+def _counted(report: "engine.OrderReport") -> dict[str, int | float]:
+    """What an import did; `already_known` are those of the overlap with the last one."""
+    counts = numbers(report, *COUNTS, "requests", "seconds")
+    return {{"duplicates": "already_known"}.get(name, name): count for name, count in counts.items()}

@@ -217,7 +217,9 @@ async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response
     elif wanted.mode == "full" and not skus:
         launched = await service.orchestrator.launch("full_sync", {}, range_tags(service.settings.shards))
     else:
-        launched = await service.orchestrator.launch("incremental_sync", {"changed_listings": {"skus": skus}})
+        launched = await service.orchestrator.launch(
+            "incremental_sync", {"fourseller_listings": {"changed_only": True, "skus": skus}}
+        )
     progress = f"{PREFIX}/sync/{kind}"
     launch = SyncLaunched(run_id=launched.run_id, url=launched.url, progress=progress)
     return JSONResponse(launch.model_dump(), 202, {"Location": progress})

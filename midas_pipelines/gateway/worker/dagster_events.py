@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 EVERY_SECONDS = 1.0
@@ -20,10 +21,14 @@ APART_SECONDS = 60.0
 """The least time between two events of one asset."""
 KEPT_LATENCIES = 10_000
 MOST_PAUSE_SECONDS = 60.0
-PREFIX = "gateway"
-"""The key prefix of the reported assets; `midas_pipelines.defs.gateway.assets` defines them."""
+BY_DAY = {"imported_orders"}
+"""Assets with a partition for each day: what the gateway did is reported for today."""
 
 log = logging.getLogger(__name__)
+
+
+def _today() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 class AssetHistory(Protocol):
@@ -88,7 +93,7 @@ class DagsterEvents:
             self._thread.join(patience)
 
     def note(self, asset: str, count: str, seconds: float | None = None) -> None:
-        """Adds one change to the sum of the gateway's asset `asset`."""
+        """Adds one change to the sum of that asset."""
         if self._thread is None:
             return
         with self._lock:
@@ -137,5 +142,7 @@ class DagsterEvents:
         if self._history is None:
             self._history = dg.DagsterInstance.from_config(str(self._home))
         self._history.report_runless_asset_event(
-            dg.AssetMaterialization(asset_key=[PREFIX, asset], metadata=found.metadata())
+            dg.AssetMaterialization(
+                asset, metadata=found.metadata(), partition=_today() if asset in BY_DAY else None
+            )
         )

@@ -41,8 +41,12 @@ END_SECONDS = 5.0
 PUSH_THREADS, ORDER_THREADS, WEBHOOK_THREADS = 4, 2, 4
 """Threads for database work; each part has its own, so that waiting for a lock delays no other."""
 
-ASSETS = {PushResult.QUANTITY: "inventory", PushResult.LISTED: "listings", PushResult.REMOVED: "listings"}
-"""The asset of the gateway (`midas_pipelines.defs.gateway.assets`) that a push is reported to."""
+ASSETS = {
+    PushResult.QUANTITY: "inventory_levels",
+    PushResult.LISTED: "fourseller_listings",
+    PushResult.REMOVED: "fourseller_listings",
+}
+"""The asset in Dagster that a push is reported to: the one that its runs write too."""
 
 log = logging.getLogger(__name__)
 
@@ -199,4 +203,4 @@ class Worker:
         self._metrics.finished.labels(finished.outcome.value).inc()
         self._metrics.webhook_seconds.observe(max(0.0, seconds))
         if finished.webhook.type.startswith("order."):
-            self._lineage.note("orders", finished.outcome.value, seconds)
+            self._lineage.note("imported_orders", finished.outcome.value, seconds)

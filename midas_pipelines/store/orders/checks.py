@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -28,12 +28,28 @@ HALF_A_CENT = 0.00501
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DayOfOrders:
     """The marketplace orders that were placed on one day."""
 
-    orders: int
-    new: int  # of them imported since the moment that was asked for
+    orders: int = 0
+    new: int = 0  # of them imported since the moment that was asked for
+    sales: dict[str, int | float] = field(default_factory=dict)
+    """Orders and revenue, in all and by channel, cancelled orders, and those with an exception."""
+
+    def add(self, row: sa.Row[Any]) -> None:
+        """Adds the orders of one channel in one currency."""
+        self.orders += row.orders
+        self.new += row.new
+        channel, currency = row.channel.lower().replace(" ", "_"), (row.currency or "unknown").lower()
+        for name, value in (
+            (f"orders_{channel}", row.orders),
+            (f"revenue_{currency}", float(row.revenue)),
+            (f"revenue_{currency}_{channel}", float(row.revenue)),
+            ("cancelled", row.cancelled),
+            ("exceptions", row.exceptions),
+        ):
+            self.sales[name] = round(self.sales.get(name, 0) + value, 2)
 
 
 def orders_by_day(
@@ -55,8 +71,18 @@ def orders_by_day(
     placed = sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at)
     day = sa.func.date(sa.func.timezone("UTC", placed) if database.is_postgresql else placed)
     new = sa.func.count() if since is None else sa.func.count().filter(_ORDERS.imported_at >= since)
-    query = sa.select(day.label("day"), sa.func.count().label("orders"), new.label("new"))
-    query = query.where(_ORDERS.local_order_id.is_not(None)).group_by(day)
+    cancelled = _ORDERS.status == "cancelled"
+    query = sa.select(
+        day.label("day"),
+        _ORDERS.channel,
+        _ORDERS.currency,
+        sa.func.count().label("orders"),
+        new.label("new"),
+        sa.func.coalesce(sa.func.sum(_ORDERS.total).filter(~cancelled), 0).label("revenue"),
+        sa.func.count().filter(cancelled).label("cancelled"),
+        sa.func.count().filter(_ORDERS.exception.is_not(None)).label("exceptions"),
+    )
+    query = query.where(_ORDERS.local_order_id.is_not(None)).group_by(day, _ORDERS.channel, _ORDERS.currency)
     if placed_from is not None:
         query = query.where(
             _placed_within(_ORDERS.placed_at >= placed_from, _ORDERS.imported_at >= placed_from)
@@ -64,7 +90,11 @@ def orders_by_day(
     if placed_to is not None:
         query = query.where(_placed_within(_ORDERS.placed_at < placed_to, _ORDERS.imported_at < placed_to))
     with database.reading() as connection:
-        return {str(row.day): DayOfOrders(row.orders, row.new) for row in connection.execute(query)}
+        rows = connection.execute(query).all()
+    days: dict[str, DayOfOrders] = {}
+    for row in rows:
+        days.setdefault(str(row.day), DayOfOrders()).add(row)
+    return days
 
 
 def _placed_within(

@@ -24,10 +24,11 @@ def test_low_stock_is_a_table_a_plot_and_one_message(
     set_rule(environment.database, {"buffer": 2}, sku="A-1")
     result = execute("stock_watch")
     shown = metadata(result, "low_stock")
-    assert (shown["low_items"], shown["raised"], shown["sent"]) == (1, 1, 1)
+    assert (shown["dagster/row_count"], shown["checked"], shown["raised"]) == (1, 1, 1)
     assert "data:image/svg+xml" in shown["plot"]
     assert metadata(result, "channel_availability")["units_available"] == 0
     assert metadata(execute("stock_watch"), "low_stock")["raised"] == 0
+    assert metadata(execute("alert_delivery"), "deliver_alerts")["sent"] == 1
     assert len(webhook.bodies) == 1
 
 
@@ -36,8 +37,9 @@ def test_a_dead_target_fails_no_run_and_the_alert_waits(
 ) -> None:
     monkeypatch.setenv("MIDAS_NOTIFY_URLS", "json://127.0.0.1:1/dead mailto://127.0.0.1:1?from=a@example.com")
     add_product(environment.database, sku="A-1", stock_quantity=2)
-    assert metadata(execute("stock_watch"), "low_stock")["waiting"] == 1
+    assert execute("stock_watch").success
     assert metadata(execute("daily_report"), "staff_report")["new"] is True
+    assert metadata(execute("alert_delivery"), "deliver_alerts")["waiting"] == 2
     assert value(environment.database, "SELECT count(*) FROM alerts WHERE sent_at IS NULL") == 2
 
 
@@ -57,7 +59,7 @@ def test_the_brake_is_a_check_that_counts_all_it_holds_while_the_run_goes_on(
             one for one in result.get_asset_check_evaluations() if one.check_name == "within_the_brake"
         ]
         assert (found.asset_key, found.severity) == (dg.AssetKey(asset), dg.AssetCheckSeverity.WARN)
-        assert found.metadata["items"].value == 30
+        assert found.metadata["failed"].value == 30
         assert "30 would be zeroed" in str(found.description)
         assert "midas sync products --apply" in str(found.metadata["hint"].value)
     assert sorted(one[2] for one in environment.shown.values()) == [3, *[5] * 31]

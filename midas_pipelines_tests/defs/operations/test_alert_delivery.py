@@ -6,25 +6,23 @@ import dagster as dg
 import pytest
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.operations.sensors import alert_sensor
-from midas_pipelines.settings import Settings
+from midas_pipelines.defs.operations.alert_delivery import alerts_due
 from midas_pipelines_tests.defs.conftest import Execute, metadata, tick
 from midas_pipelines_tests.notify.conftest import WebhookReceiver, webhook  # noqa: F401 - fixture
 from midas_pipelines_tests.shop import run
 from midas_pipelines_tests.sync.world import World
 
-SENSOR = alert_sensor(Settings())
 ALERT = "INSERT INTO alerts (kind, subject, text) VALUES ('low_stock', 'x', 'Text.')"
 
 
 def test_a_delivery_is_asked_for_only_when_an_alert_is_due(
     environment: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "MIDAS_NOTIFY_URLS" in str(tick(SENSOR, instance).skip_message)
+    assert "MIDAS_NOTIFY_URLS" in str(tick(alerts_due, instance).skip_message)
     monkeypatch.setenv("MIDAS_NOTIFY_URLS", "json://127.0.0.1:1/dead")
-    assert tick(SENSOR, instance).skip_message == "No alert is due."
+    assert tick(alerts_due, instance).skip_message == "No alert is due."
     run(environment.database, ALERT)
-    asked = tick(SENSOR, instance).run_requests or []
+    asked = tick(alerts_due, instance).run_requests or []
     assert [request.job_name for request in asked] == ["alert_delivery"]
 
 
@@ -34,7 +32,7 @@ def test_a_delivery_under_way_is_not_joined_by_another(
     monkeypatch.setenv("MIDAS_NOTIFY_URLS", "json://127.0.0.1:1/dead")
     run(environment.database, ALERT)
     instance.create_run_for_job(defs.resolve_job_def("alert_delivery"), status=dg.DagsterRunStatus.STARTED)
-    found = tick(SENSOR, instance)
+    found = tick(alerts_due, instance)
     assert not found.run_requests
     assert found.skip_message == "A run of alert_delivery is in progress; the next tick looks again."
 
@@ -47,4 +45,4 @@ def test_its_run_sends_what_is_due(
 ) -> None:
     monkeypatch.setenv("MIDAS_NOTIFY_URLS", webhook.url)
     run(environment.database, ALERT)
-    assert metadata(execute("alert_delivery"), "staff_alerts")["sent"] == 1
+    assert metadata(execute("alert_delivery"), "deliver_alerts")["sent"] == 1

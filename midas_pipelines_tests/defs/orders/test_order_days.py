@@ -10,6 +10,7 @@ import pytest
 
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
+from midas_pipelines.defs.orders.imported_orders import FIRST_DAYS
 from midas_pipelines.lib.order_days import days_begun, first_day, is_a_day
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START
@@ -18,6 +19,9 @@ from midas_pipelines_tests.sync.world import World
 
 DAY, NEXT = "2026-02-03", "2026-02-04"
 TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
+LAST_DAYS = days_begun(datetime.now(UTC) - FIRST_DAYS, datetime.now(UTC))
+"""What the first import records, with or without orders."""
+NONE_YET = dict.fromkeys(LAST_DAYS, 0)
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def poll(instance: dg.DagsterInstance) -> object:
     """Polls as the schedule does; how many orders that imported."""
     job = defs.resolve_job_def("order_import")
     result = job.execute_in_process(instance=instance, run_config=dict(QUIET))
-    (event,) = result.asset_materializations_for_node("order_poll")[-1:]
+    (event,) = result.asset_materializations_for_node("imported_orders")[-1:]
     return event.metadata["imported"].value
 
 
@@ -53,7 +57,7 @@ def rows_noted(instance: dg.DagsterInstance) -> dict[str, object]:
         )
         event = records.records[0].asset_materialization
         assert event is not None
-        noted[day] = event.metadata["dagster/row_count"].value
+        noted[day] = event.metadata["dagster/partition_row_count"].value
     return noted
 
 
@@ -69,8 +73,8 @@ def test_a_day_is_read_whole_and_alone_and_again_changes_nothing(
 ) -> None:
     sell(environment)
     first, again = backfill(instance, DAY), backfill(instance, DAY)
-    assert (first["imported"], first["dagster/row_count"]) == (2, 2)
-    assert (again["imported"], again["duplicates"]) == (0, 2)
+    assert (first["imported"], first["dagster/partition_row_count"]) == (2, 2)
+    assert (again["imported"], again["already_known"]) == (0, 2)
     assert backfill(instance, NEXT)["imported"] == 1
     assert value(environment.database, "SELECT stock_quantity FROM products") == 7
 
@@ -80,7 +84,7 @@ def test_a_poll_notes_the_days_it_touched(environment: World, instance: dg.Dagst
     job = defs.resolve_job_def("order_import")
     job.execute_in_process(instance=instance, run_config=dict(QUIET))
     noted = instance.get_materialized_partitions(dg.AssetKey("imported_orders"))
-    assert noted == {DAY, NEXT, TODAY}
+    assert noted == {DAY, NEXT, *LAST_DAYS}
     assert backfill(instance, DAY)["imported"] == 0
 
 
@@ -92,9 +96,9 @@ def test_a_poll_notes_what_the_gateway_imported_before_it(
     gone = rows_noted(instance)
     environment.place(("A", 1), created_at=f"{NEXT}T10:00:00Z")
     environment.import_orders()  # by another driver, of which Dagster knows nothing
-    assert rows_noted(instance) == gone == {DAY: 2, NEXT: 1, TODAY: 0}
+    assert rows_noted(instance) == gone == NONE_YET | {DAY: 2, NEXT: 1}
     assert poll(instance) == 0
-    assert rows_noted(instance) == {DAY: 2, NEXT: 2, TODAY: 0}
+    assert rows_noted(instance) == NONE_YET | {DAY: 2, NEXT: 2}
 
 
 def test_many_days_are_read_in_one_run_and_each_tells_of_itself(

@@ -81,6 +81,16 @@ def send_mails(database: Database, settings: Settings, run_id: str | None = None
     return report
 
 
+def mail_due(database: Database) -> bool:
+    """Whether a message is due."""
+    due = RETRY.is_due(_MAILS.next_attempt_at, _MAILS.attempts)
+    with database.reading() as connection:
+        return any(
+            connection.execute(_messages(state).where(due).limit(1)).first()
+            for state in ("waiting", "sending")
+        )
+
+
 def _claim(database: Database, *, lost: bool = False) -> sa.Row[Any] | None:
     """Claims the next message that is due; or one that was `lost`, since its sender died while it sent it."""
     due = RETRY.is_due(_MAILS.next_attempt_at, _MAILS.attempts)

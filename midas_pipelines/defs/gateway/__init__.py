@@ -1,1 +1,0 @@
-"""What the gateway did between two runs."""

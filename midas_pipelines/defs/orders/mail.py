@@ -1,0 +1,38 @@
+"""The job that sends messages to customers, and the sensor that starts it."""
+
+import dagster as dg
+
+from midas_pipelines.defs.resources import MidasResource, shop
+from midas_pipelines.lib import engine
+from midas_pipelines.lib.installation import SETTINGS
+from midas_pipelines.lib.metadata import table
+from midas_pipelines.lib.schedules import op_job, sensor_options, unless_running
+from midas_pipelines.settings import load_settings
+
+NAME = "customer_mail"
+
+
+@dg.op(pool="messages")
+def send_customer_mail(context: dg.OpExecutionContext, midas: MidasResource) -> None:
+    """Sends each message that is due once; while the mail server is down, messages wait and nothing else fails."""
+    with midas.sync_context(context) as sync:
+        report = engine.send_mails(sync.database, sync.settings, sync.run_id)
+    counts = {state: report.states[state] for state in ("sent", "waiting", "failed")}
+    context.log.info(f"Messages: {', '.join(f'{count} {state}' for state, count in counts.items())}.")
+    context.add_output_metadata({**counts, "problems": table(report.problems[:20])})
+
+
+customer_mail = op_job(SETTINGS, NAME, send_customer_mail)
+
+
+@dg.sensor(job=customer_mail, **sensor_options(SETTINGS, NAME))
+def customer_mail_due(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Starts the job when a message is due."""
+    if load_settings().smtp_url is None:
+        return dg.SkipReason("MIDAS_SMTP_URL is not set: no customer is written to.")
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            return database
+        if not engine.mail_due(database):
+            return dg.SkipReason("No message is due.")
+    return unless_running(context, NAME)
