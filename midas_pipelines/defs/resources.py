@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import dagster as dg
 
 from midas_pipelines.errors import ExpectedError
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.executors import executor
-from midas_pipelines.lib.installation import SETTINGS
 from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import load_settings
 from midas_pipelines.sync.operations.formatting import plain

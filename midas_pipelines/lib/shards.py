@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from midas_pipelines.lib.installation import SETTINGS
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.store.items.shards import Shards, range_tags, shard_names
 from midas_pipelines.workflows import WORKFLOWS
 

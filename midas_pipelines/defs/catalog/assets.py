@@ -5,10 +5,10 @@ import time
 import dagster as dg
 
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.installation import DATABASE_KIND
+from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, shop_check
-from midas_pipelines.lib.installation import DATABASE_KIND
-from midas_pipelines.lib.installation import table as table_name
 from midas_pipelines.lib.metadata import OWNERS, columns, observed, table
 from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
 

@@ -7,10 +7,10 @@ from pydantic import Field
 
 from midas_pipelines.defs.listings.assets import fourseller_listings, waiting
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.installation import DATABASE_KIND
+from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import brake_result, brake_spec, shop_check
-from midas_pipelines.lib.installation import DATABASE_KIND
-from midas_pipelines.lib.installation import table as table_name
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import (
     FOURSELLER,

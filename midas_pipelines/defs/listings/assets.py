@@ -10,9 +10,9 @@ from pydantic import Field
 from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.listings.snapshot import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import brake_result, brake_spec
-from midas_pipelines.lib.installation import table as table_name
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, numbers, table
 from midas_pipelines.lib.shards import SHARDS, chosen_shards, has_partitions, shard_metadata, shards_of

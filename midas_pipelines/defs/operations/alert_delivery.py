@@ -3,8 +3,8 @@
 import dagster as dg
 
 from midas_pipelines.defs.resources import MidasResource, shop
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.installation import SETTINGS
 from midas_pipelines.lib.metadata import numbers, table
 from midas_pipelines.lib.schedules import op_job, sensor_options, unless_running
 from midas_pipelines.settings import load_settings

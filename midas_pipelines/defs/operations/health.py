@@ -11,10 +11,10 @@ from datetime import timedelta
 import dagster as dg
 
 from midas_pipelines.defs.resources import shop
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.failed_work import failed_work
 from midas_pipelines.lib.freshness import longest_ages
-from midas_pipelines.lib.installation import SETTINGS
 from midas_pipelines.lib.schedules import sensor_options
 from midas_pipelines.settings import Settings, load_settings
 

@@ -8,7 +8,7 @@ from midas_pipelines.defs.inventory.assets import CHECKS
 from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.orders import checks as order_checks
 from midas_pipelines.defs.privacy import assets as privacy
-from midas_pipelines.lib.installation import SETTINGS
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib.metadata import OWNERS
 from midas_pipelines.lib.schedules import described, schedule_of
 from midas_pipelines.lib.shards import ops_config

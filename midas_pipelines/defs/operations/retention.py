@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from midas_pipelines.defs.resources import shop
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.history import delete_old_events, delete_old_runs
-from midas_pipelines.lib.installation import SETTINGS
 from midas_pipelines.lib.schedules import op_job
 from midas_pipelines.settings import load_settings
 

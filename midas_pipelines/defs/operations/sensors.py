@@ -7,8 +7,8 @@ import dagster as dg
 
 from midas_pipelines.defs.operations.jobs import JOBS
 from midas_pipelines.defs.resources import shop
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.installation import SETTINGS
 from midas_pipelines.lib.schedules import sensor_options, unless_running
 from midas_pipelines.lib.shards import whole_run
 from midas_pipelines.settings import Settings

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.installation import table as table_name
 from midas_pipelines.lib.links import links
 from midas_pipelines.lib.metadata import OWNERS, PERSONAL, SHOP, columns, counts_in_words, numbers, table
 from midas_pipelines.lib.order_days import days_begun, is_a_day, order_days, window_of

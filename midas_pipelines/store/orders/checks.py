@@ -28,6 +28,9 @@ HALF_A_CENT = 0.00501
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
 
 
+PLOTTED_CHANNELS = {"amazon", "ebay", "etsy", "shopify", "shein", "temu", "tiktok", "tiktok_shop", "walmart"}
+
+
 @dataclass(slots=True)
 class DayOfOrders:
     """The marketplace orders that were placed on one day."""
@@ -41,7 +44,9 @@ class DayOfOrders:
         """Adds the orders of one channel in one currency."""
         self.orders += row.orders
         self.new += row.new
-        channel, currency = row.channel.lower().replace(" ", "_"), (row.currency or "unknown").lower()
+        named = row.channel.lower().replace(" ", "_")
+        channel = named if named in PLOTTED_CHANNELS else "other"  # what a hub calls one may name a person
+        currency = row.currency.lower() if len(row.currency or "") == 3 else "other"
         for name, value in (
             (f"orders_{channel}", row.orders),
             (f"revenue_{currency}", float(row.revenue)),
