@@ -64,7 +64,9 @@ def _read_partitions(
     if "IN_PROGRESS" in states.values():
         found.unknown.add(name)
     elif failed and (last := _last_failed(instance, key)) is not None:
-        found.texts[name] = _in_words(name, name, failed, _failures(instance, last).get(name, ""), last, url)
+        failures = _failures(instance, last)
+        reason = failures.get(name) or next(iter(failures.values()), "")
+        found.texts[name] = _in_words(name, name, failed, reason, last, url)
 
 
 def _last_failed(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.DagsterRun | None:
