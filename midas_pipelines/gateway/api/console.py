@@ -39,7 +39,7 @@ class Rows(BaseModel):
     data: list[dict[str, Any]]
 
 
-class Decision(BaseModel):
+class ConflictDecision(BaseModel):
     """Whose value counts."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -81,7 +81,7 @@ def get_conflicts(
 
 @router.post("/conflicts/{conflict_id}", summary="Resolve a conflict", response_model=dict[str, Any])
 async def post_conflict(
-    request: Request, conflict_id: Annotated[int, Path(ge=1, le=LARGEST_ID)], decision: Decision
+    request: Request, conflict_id: Annotated[int, Path(ge=1, le=LARGEST_ID)], decision: ConflictDecision
 ) -> Any:
     """Takes the shop's value or the marketplace's."""
     context = service_of(request).sync_context(request.state.request_id)
