@@ -215,3 +215,10 @@ def test_without_dagster_a_run_starts_here(operator: Visitor) -> None:
     operator.click("/machine-room/run", what="order_import")
     count = "SELECT count(*) FROM marketplace_orders"
     operator.client.wait(lambda: value(operator.world.database, count) == 1)
+
+
+def test_a_plan_is_read_as_a_file(operator: Visitor) -> None:
+    add_product(operator.world.database, sku="=A1", stock_quantity=5, price="10.00")
+    answer = operator.client.post("/plan", data={"csrf": operator.csrf, "scope": "all"})
+    table = list(csv.DictReader(io.StringIO(operator.see(answer.headers["location"] + "/steps.csv"))))
+    assert [(row["sku"], row["action"], row["quantity"]) for row in table] == [("'=A1", "create", "5")]

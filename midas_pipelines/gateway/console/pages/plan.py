@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from midas_pipelines.errors import ExpectedError, WrongInput
 from midas_pipelines.gateway.console.guard import ConsoleRoute, done
-from midas_pipelines.gateway.console.web import person_of, render
+from midas_pipelines.gateway.console.web import csv_file, person_of, render
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.store.gateway.console_plans import (
@@ -81,6 +81,14 @@ def read_one_plan(
         action=action,
         q=q,
     )
+
+
+@router.get("/plan/{digest}/steps.csv")
+def steps_file(request: Request, digest: str) -> Response:
+    """Every step as a file."""
+    with service_of(request).database.reading() as connection:
+        row = _plan(connection, digest)
+        return csv_file(f"plan-{row['hash'][:12]}.csv", _with_now(connection, row["steps"]))
 
 
 @router.post("/plan/{digest}/approve")
