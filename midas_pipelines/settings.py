@@ -173,7 +173,7 @@ class Settings(BaseSettings):
     """How long the daily snapshots of shop and channel are kept, for `midas explain --at` and `midas diff`."""
     snapshots: str | None = None
     """Where those are kept: a folder, or s3://bucket/prefix with the access that AWS's own variables name;
-    unset, the folder `snapshots` in DAGSTER_HOME, or here."""
+    unset, the folder `snapshots` in DAGSTER_HOME, or in MIDAS_STATE_FOLDER without one."""
     stale_work_seconds: int = Field(60, ge=10, le=3600)
     """What the gateway has left undone for so long, Dagster takes up."""
     executor: Literal["in_process", "multiprocess", "celery"] = "in_process"
@@ -528,7 +528,11 @@ class Settings(BaseSettings):
 
     def snapshots_place(self) -> str:
         """Where the daily snapshots are kept: a folder, or an address s3://..."""
-        return self.snapshots or str(Path(self.dagster_home or ".") / "snapshots")
+        return self.snapshots or str(self.home() / "snapshots")
+
+    def home(self) -> Path:
+        """Where an installation keeps files of its own: DAGSTER_HOME, or the state folder without one."""
+        return Path(self.dagster_home or self.state_folder).expanduser()
 
     def database(self) -> URL:
         """The database's address with its driver named; raises `SettingsError` when it is not set."""

@@ -147,8 +147,7 @@ def key_file(settings: Settings) -> Path:
     """The file of the keys: MIDAS_PAYLOAD_KEY_FILE, else in DAGSTER_HOME, else in the state folder."""
     if settings.payload_key_file is not None:
         return settings.payload_key_file.expanduser()
-    folder = Path(settings.dagster_home) if settings.dagster_home else settings.state_folder
-    return folder.expanduser() / FILE_NAME
+    return settings.home() / FILE_NAME
 
 
 def add_key(path: Path) -> None:
