@@ -158,6 +158,7 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
         "webhooks": 1,
         "audit_rows": 1,
         "snapshots": 1,
+        "writes": 0,
     }
     assert kept.days(CATALOG) == [datetime.now(UTC).date()]
 
