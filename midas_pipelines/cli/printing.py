@@ -43,7 +43,9 @@ def print_table(
     table = Table(title=_cell(title), title_justify="left", title_style="bold")
     for name in rows[0] if rows else ():
         number = all(isinstance(row.get(name), int | float | Decimal) for row in rows)
-        table.add_column(_cell(name), justify="right" if number else "left", overflow="fold")
+        table.add_column(
+            _cell(name.replace("_", " ")), justify="right" if number else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*("" if value is None else _cell(value) for value in row.values()))
     console = Console()

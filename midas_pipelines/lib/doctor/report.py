@@ -34,7 +34,7 @@ def doctor_report(given: Settings | None = None, *, new_key: bool = False) -> li
     except SettingsError as failed:
         return [
             *lines,
-            wrong("database", str(failed), "Set it."),
+            wrong("database", str(failed), "Set MIDAS_DATABASE_URL."),
             *_without_database(settings, None, new_key),
         ]
     file = database.engine.url.database
@@ -56,7 +56,11 @@ def _is_ready(lines: list[Finding]) -> bool:
 
 def _without_database(settings: Settings, database: Database | None, new_key: bool) -> list[Finding]:
     return [
-        *probed("4Seller", lambda: channel_lines(settings, database, new_key=new_key), "Set it."),
+        *probed(
+            "4Seller",
+            lambda: channel_lines(settings, database, new_key=new_key),
+            "Set FOURSELLER_API_KEY and FOURSELLER_SELLER_ID.",
+        ),
         *probed("webhooks", lambda: webhook_lines(settings, database), "Correct the setting."),
         *probed("alerts", lambda: mail_lines(settings), "Correct the setting."),
         *probed("Dagster", lambda: dagster_lines(settings, database), "Correct the setting."),
