@@ -51,7 +51,7 @@ def send(as_json: bool) -> None:
             raise click.UsageError(
                 "MIDAS_NOTIFY_URLS is not set: give apprise addresses, such as mailtos://..."
             )
-        done = deliver(database, targets)
+        done = deliver(database, targets, settings.console_url)
     if as_json:
         print_json(vars(done))
     else:

@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 
+from midas_pipelines.console_pages import in_console
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.links import Shown, links
 from midas_pipelines.lib.metadata import table
@@ -43,7 +45,8 @@ def check_result(
 
     Args:
         offenders: the worst first, each with its name and the two values that should agree.
-        hint: what to do, in a sentence that names the command; shown when the check fails.
+        hint: what to do, in a sentence that names the command, in whose place the console's page is shown where that
+            has an address; shown when the check fails.
         checked: how many were looked at.
         severity: how bad a failure is.
         passed: overrides "there are no offenders".
@@ -63,7 +66,11 @@ def check_result(
             **({} if checked is None else {"checked": checked}),
             **({} if well and not offenders else {"failed": len(offenders) if total is None else total}),
             **({"offenders": table(offenders[:MOST_SHOWN])} if offenders else {}),
-            **({} if well else {"hint": dg.MetadataValue.md(hint)}),
+            **(
+                {}
+                if well
+                else {"hint": dg.MetadataValue.md(in_console(hint, SETTINGS.console_url, markdown=True))}
+            ),
             **(links or {}),
             **(more or {}),
         },

@@ -1,4 +1,4 @@
-"""Links from what the UI shows to the page of the item or order, in the shop and at 4Seller.
+"""Links from what the UI shows to the page of the item or order, in the console, in the shop and at 4Seller.
 
 Where those pages are the settings say (MIDAS_SHOP_PAGE and the like); without them nothing is shown.
 """
@@ -22,8 +22,17 @@ def links(context: "engine.SyncContext", rows: Iterable[Mapping[str, Any]]) -> S
     Empty where no page is set or no row names one that is known.
     """
     settings = context.settings
-    of_items = {"shop": settings.shop_page, "4Seller": settings.fourseller_page}
-    of_orders = {"shop": settings.shop_order_page, "4Seller": settings.fourseller_order_page}
+    console = settings.console_url and settings.console_url.rstrip("/")
+    of_items = {
+        "console": console and console + "/items/{sku}",
+        "shop": settings.shop_page,
+        "4Seller": settings.fourseller_page,
+    }
+    of_orders = {
+        "console": console and console + "/orders/{order}",
+        "shop": settings.shop_order_page,
+        "4Seller": settings.fourseller_order_page,
+    }
     shown = list(rows)
     lines: list[str] = []
     for column, pages, names_of in (

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.console_pages import in_console, page_of
 from midas_pipelines.notify.alerts import NEWS
 from midas_pipelines.notify.targets import Target, TargetFailed
 from midas_pipelines.store.database import Database
@@ -33,16 +34,19 @@ class Delivered:
     problems: list[str] = field(default_factory=list)  # sentences, no addresses
 
 
-def deliver(database: Database, targets: Sequence[Target]) -> Delivered:
+def deliver(database: Database, targets: Sequence[Target], console_url: str | None = None) -> Delivered:
     """Sends every due alert to every target that has not accepted it yet; raises nothing for a failing target.
 
     Each alert reaches each target at least once: a crash after sending and before recording it sends it twice.
-    Without targets, alerts stay in the outbox and `midas alerts list` shows them.
+    Without targets, alerts stay in the outbox and `midas alerts list` shows them. With the console's address, a message
+    links to the page where the alert is settled and names no command for it.
     """
     result = Delivered()
     while targets and (due := _take(database)):
         took: dict[int, set[str]] = {row["id"]: set(row["sent_to"] or []) for row in due}
-        reasons = [reason for target in targets if (reason := _send(target, due, took)) is not None]
+        reasons = [
+            reason for target in targets if (reason := _send(target, due, took, console_url)) is not None
+        ]
         _note(database, due, took, {target.fingerprint for target in targets}, reasons, result)
         result.problems += [reason for reason in reasons if reason not in result.problems]
     return result
@@ -85,17 +89,23 @@ def _take(database: Database) -> list[dict[str, Any]]:
     return due
 
 
-def _send(target: Target, due: list[dict[str, Any]], took: dict[int, set[str]]) -> str | None:
+def _send(
+    target: Target, due: list[dict[str, Any]], took: dict[int, set[str]], console_url: str | None
+) -> str | None:
     fresh = [row for row in due if target.fingerprint not in took[row["id"]]]
     if not fresh:
         return None
     try:
-        target.send(*message([(row["kind"], row["text"]) for row in fresh]))
+        target.send(*message([(row["kind"], _linked(row, console_url)) for row in fresh]))
     except TargetFailed as failed:
         return str(failed)
     for row in fresh:
         took[row["id"]].add(target.fingerprint)
     return None
+
+
+def _linked(alert: dict[str, Any], console_url: str | None) -> str:
+    return in_console(alert["text"], console_url, page=page_of(alert["kind"], alert["subject"]))
 
 
 def message(entries: Sequence[tuple[str, str]]) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.world import World
 
 PAGES = {
+    "MIDAS_CONSOLE_URL": "https://midas.example",
     "MIDAS_SHOP_PAGE": "https://shop.example/products/{slug}?sku={sku}",
     "MIDAS_FOURSELLER_PAGE": "https://4seller.example/listing/{fourseller_id}",
     "MIDAS_SHOP_ORDER_PAGE": "https://shop.example/back-office/{order_id}",
@@ -35,7 +36,7 @@ def test_a_discrepancy_leads_to_both_pages(environment: World, execute: Execute)
     listed["price"] = "99.00"
     told = metadata(execute("consistency_check"), "listing_observation")
     assert told["links"] == (
-        "- A 1\\/2: [shop](https://shop.example/products/screen%20%26%20glass?sku=A%201%2F2), "
+        "- A 1\\/2: [console](https://midas.example/items/A%201%2F2), [shop](https://shop.example/products/screen%20%26%20glass?sku=A%201%2F2), "
         f"[4Seller](https://4seller.example/listing/{listed['id']})"
     )
 
@@ -47,6 +48,7 @@ def test_an_order_leads_to_both_pages(environment: World, execute: Execute) -> N
     order = environment.place(("A-1", 1))
     links = metadata(execute("order_import"), "imported_orders")["links"]
     assert f"[4Seller](https://4seller.example/order/{order})" in links
+    assert f"[console](https://midas.example/orders/{order})" in links
     assert "[shop](https://shop.example/back-office/1)" in links
 
 

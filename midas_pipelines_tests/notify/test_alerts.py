@@ -69,6 +69,12 @@ def test_mail_and_webhook_both_get_it_once(
     assert webhook.bodies[0]["message"] == TEXT
 
 
+def test_a_message_leads_to_the_console(shop: Database, webhook: WebhookReceiver) -> None:
+    tell(shop, "item:1:0", "A-1 is low: `midas stock low` shows all.")
+    assert deliver(shop, [Target(webhook.url)], "https://midas.example").sent == 1
+    assert webhook.bodies[0]["message"] == "A-1 is low: https://midas.example/stock shows all."
+
+
 def test_a_hundred_alerts_are_a_few_messages(shop: Database, webhook: WebhookReceiver) -> None:
     for n in range(100):
         tell(shop, f"item:{n}:0", f"SKU-{n} is low.")

@@ -16,7 +16,8 @@ NAME = "alert_delivery"
 def deliver_alerts(context: dg.OpExecutionContext, midas: MidasResource) -> None:
     """Delivers the alerts that are due to MIDAS_NOTIFY_URLS; while a target is down its alerts wait."""
     with midas.sync_context(context) as sync:
-        delivered = engine.deliver(sync.database, engine.read_targets(sync.settings.notify_urls))
+        targets = engine.read_targets(sync.settings.notify_urls)
+        delivered = engine.deliver(sync.database, targets, sync.settings.console_url)
     problems = table([{"problem": text} for text in delivered.problems])
     context.add_output_metadata({**numbers(delivered, "sent", "waiting"), "problems": problems})
 

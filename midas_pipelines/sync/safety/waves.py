@@ -174,7 +174,8 @@ async def _roll_back(
     reason = (
         f"Wave {number} of the changes failed: {len(failing)} of {len(wave)} listings ({worst}). {undone.put_back} are put "
         f"back as they were, {len(undone.left)} could not be. The other changes of listings wait, quantities go on. Correct "
-        "the shop; or write the plan with `midas sync products --full --plan FILE`, and apply it in waves again with --apply."
+        "the shop; or write the plan with `midas sync products --full --plan FILE`, and apply it in "
+        "waves again with `midas sync products --apply FILE`."
     )
     await in_thread(_raise, context, reason)
     return reason

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from midas_pipelines.console_pages import PAGE_OF_COMMAND, PAGE_OF_KIND
 from midas_pipelines.gateway.console.pages import alerts as alerts_page
 from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
 from midas_pipelines.notify.alerts import raise_alerts
@@ -74,6 +75,7 @@ def test_alerts_are_grouped_and_closed(operator: Visitor, monkeypatch: pytest.Mo
         raise_alerts(connection, kind="low_stock", texts={"a": "A is low.", "b": "B is low."})
     page = operator.see("/alerts")
     assert page.count('id="group-') == 1
+    assert page.count('<a href="/stock">Where it is settled</a>') == 2
     number = re.search(r'name="alert" value="(\d+)"', page)
     assert number is not None
     assert operator.click("/alerts/close", alert=number[1]) == "The alert is closed."
@@ -222,3 +224,8 @@ def test_a_plan_is_read_as_a_file(operator: Visitor) -> None:
     answer = operator.client.post("/plan", data={"csrf": operator.csrf, "scope": "all"})
     table = list(csv.DictReader(io.StringIO(operator.see(answer.headers["location"] + "/steps.csv"))))
     assert [(row["sku"], row["action"], row["quantity"]) for row in table] == [("'=A1", "create", "5")]
+
+
+def test_every_page_that_messages_name_is_there(admin: Visitor) -> None:
+    for path in {*PAGE_OF_KIND.values(), *PAGE_OF_COMMAND.values()}:
+        assert admin.see(path), path

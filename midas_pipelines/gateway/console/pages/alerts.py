@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
+from midas_pipelines.console_pages import page_of
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.gateway.console.guard import ConsoleRoute, done
 from midas_pipelines.gateway.console.web import Before, person_of, render
@@ -43,6 +44,7 @@ def alerts(
     return render(
         request,
         "alerts.html",
+        page_of=page_of,
         groups=groups if only_open else [("All, newest first", found)] if found else [],
         total=total,
         state="open" if only_open else "all",

@@ -42,7 +42,7 @@ def quarantine_order(
         if not new and not _renew(connection, name, reason, row["payload"]):
             return None
         OrderContext(run_id).log_once(connection, name, "failed", reason)
-        text = f"Order {name} is quarantined. {reason} `midas orders retry` it when the cause is fixed, or `dismiss` it."
+        text = f"Order {name} is quarantined. {reason} Retry it with `midas orders retry` when the cause is fixed, or dismiss it."
         raise_alert(connection, kind=QUARANTINED, subject=_subject(name), text=text)
     return "new" if new else "still"
 
@@ -67,7 +67,7 @@ def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) ->
     """Alerts staff to a status word that is not in our table, once for each word."""
     text = (
         f"Order {order_id}: 4Seller calls its status '{word}', which is unknown, so it counts as pending. "
-        "Look at it on 4Seller; `midas orders dismiss` it when you have."
+        "Look at it on 4Seller; end it with `midas orders dismiss` when you have."
     )
     raise_alert(connection, kind=UNKNOWN_WORD, subject=_of_word(word), text=text)
 

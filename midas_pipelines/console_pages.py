@@ -1,0 +1,89 @@
+"""Where in the console something is settled: the page of an alert, and a page in place of each command in a text. Pure."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+ALERTS = "/alerts"
+PAGE_OF_KIND = {
+    "asset_late": "/machine-room",
+    "brake": "/plan",
+    "canary": "/plan",
+    "check_failed": "/machine-room",
+    "conflict": "/decide?cause=conflict",
+    "daily_report": "/",
+    "items_stuck": "/decide?cause=quarantined_item",
+    "key": "/keys",
+    "lockout": "/activity",
+    "low_stock": "/stock",
+    "orders_incomplete": "/machine-room",
+    "oversold": "/decide?cause=oversold",
+    "run_failed": "/machine-room",
+    "stray_product": "/decide?cause=orphan",
+    "unknown_status": "/decide?cause=order_to_look_at",
+}
+_OF_ONE_ORDER = ("show", "retry", "dismiss", "resolve", "map", "ship", "return")
+PAGE_OF_COMMAND = {
+    "alerts": ALERTS,
+    "audit list": "/activity",
+    "conflicts list": "/decide?cause=conflict",
+    "conflicts resolve": "/decide?cause=conflict",
+    "conflicts pin": "/items",
+    "conflicts release": "/items",
+    "explain": "/items",
+    "items": "/decide?cause=quarantined_item",
+    "keys rotate": "/keys",
+    "orders list --exception oversold": "/decide?cause=oversold",
+    "orders list": "/decide",
+    **dict.fromkeys((f"orders {what}" for what in _OF_ONE_ORDER), "/orders"),
+    "rules": "/rules",
+    "status": "/",
+    "stock low": "/stock",
+    "sync products --full --plan": "/plan",
+    "sync products --apply": "/plan",
+    "sync": "/machine-room",
+    "webhooks": "/webhooks?state=quarantined",
+}
+"""By how a command begins, the longer beginning first. What the console cannot do is not here."""
+_COMMAND = re.compile(r"(with )?`midas ([^`]+)`")
+
+
+def page_of(kind: str, subject: str = "") -> str:
+    """The path where an alert is settled: the order, the card or the list that it is about; else the alerts."""
+    if subject.startswith("order:"):
+        return f"/orders/{quote(subject.removeprefix('order:'), safe='')}"
+    page = PAGE_OF_KIND.get(kind, ALERTS)
+    return (
+        f"{page}#{quote(subject, safe=':')}" if kind == "conflict" and subject.startswith("item:") else page
+    )
+
+
+def in_console(text: str, console_url: str | None, *, markdown: bool = False, page: str | None = None) -> str:
+    """The text with the console's page in place of each command that has one; as it is without an address.
+
+    Args:
+        text: sentences with commands such as `midas items list`.
+        console_url: MIDAS_CONSOLE_URL.
+        markdown: whether the addresses become links of Markdown.
+        page: the path where the whole is settled: taken for a command of the same room, and appended where none is.
+    """
+    if not console_url:
+        return text
+    root = console_url.rstrip("/")
+
+    def address(found: re.Match[str]) -> str:
+        command = next((one for one in PAGE_OF_COMMAND if f"{found[2]} ".startswith(f"{one} ")), None)
+        if command is None:
+            return found[0]
+        path = PAGE_OF_COMMAND[command]
+        path = page if page is not None and _room(page) == _room(path) else path
+        shown = f"[the page {path}]({root}{path})" if markdown else root + path
+        return f"at {shown}" if found[1] else shown
+
+    linked = _COMMAND.sub(address, text)
+    return linked if page is None or root + page in linked else f"{linked} See {root}{page}"
+
+
+def _room(path: str) -> str:
+    return path.split("?")[0].split("/")[1]
