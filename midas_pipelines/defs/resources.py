@@ -30,9 +30,16 @@ class MidasResource(dg.ConfigurableResource):
 
     @contextmanager
     def sync_context(
-        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
+        self,
+        context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext,
+        *,
+        as_it_is: bool = False,
     ) -> "Iterator[engine.SyncContext]":
         """The sync context for the run of `context`.
+
+        Args:
+            context: of the asset, check or op.
+            as_it_is: also where the database is not at the version that a sync needs.
 
         Raises:
             dagster.Failure: for an expected error, with its message.
@@ -40,7 +47,8 @@ class MidasResource(dg.ConfigurableResource):
         try:
             settings = load_settings()
             with engine.Database(settings.database(), settings.limits("bulk")) as database:
-                engine.require_upgraded(database)
+                if not as_it_is:
+                    engine.require_upgraded(database)
                 yield engine.SyncContext(settings, database, run_id=context.run.run_id)
         except ExpectedError as error:
             raise failure_of(error) from None

@@ -90,9 +90,15 @@ def of_one_sku(world: World) -> None:
     add_variant(world.database, add_product(world.database), sku="A-1")
 
 
+def of_another_kind(world: World) -> None:
+    amend(world.database, "ALTER TABLE products DROP COLUMN dimensions")
+    amend(world.database, "ALTER TABLE products ADD COLUMN dimensions INTEGER")
+
+
 BROKEN: dict[str, tuple[Callable[[World], None], str]] = {
     name: (by_sql(statement), job) for name, (statement, job) in BREAKAGES.items()
 } | {
+    "columns_as_expected": (of_another_kind, "stock_watch"),
     "skus_unique": (of_one_sku, "full_sync"),
     "every_active_item_listed": (taken_off, "consistency_check"),
     "prices_match": (on_4seller("price", "99.00"), "consistency_check"),
@@ -125,7 +131,20 @@ def test_a_failed_check_names_the_worst_and_says_what_to_do(
     assert isinstance(offenders, dg.TableMetadataValue)
     assert COMMANDS.search(hint) or "stock_quantity" in hint
     named = {str(cell) for row in offenders.records for cell in row.data.values()}
-    assert named & {"A-1", "w-1", "export", "data[].colour"} or any("4S-" in cell for cell in named)
+    assert named & {"A-1", "w-1", "export", "data[].colour", "products.dimensions"} or any(
+        "4S-" in cell for cell in named
+    )
+
+
+def test_no_sync_begins_where_the_shop_dropped_a_column(environment: World, execute: Execute) -> None:
+    add_product(environment.database, sku="A-1")
+    amend(environment.database, "ALTER TABLE products DROP COLUMN weight")
+    for job, asset in (("full_sync", "catalog_snapshot"), ("inventory_push", "inventory_levels")):
+        result = execute(job)
+        (row,) = evaluation(result, "columns_as_expected").metadata["offenders"].records  # type: ignore[union-attr]
+        assert row.data == {"column": "products.weight", "expected": "NUMERIC(10, 2)", "found": "no column"}
+        assert not result.asset_materializations_for_node(asset)
+    assert environment.calls().keys() <= {"GET"}
 
 
 def test_no_check_is_left_out() -> None:

@@ -52,6 +52,7 @@ def test_stock_travels_by_the_inventory_push(environment: World, execute: Execut
     assert metadata(result, "inventory_levels")["pushed"] == 1
     assert environment.shown["A-1"][2] == 2
     assert checks(result) == {
+        "columns_as_expected": True,
         "no_negative_stock": True,
         "ledger_explains_stock": True,
         "within_the_brake": True,

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
+from midas_pipelines.storefront.columns import differing_columns
 from midas_pipelines.storefront.sample import CATALOGUE_SIZE, create_shop_tables, seed_shop
 from midas_pipelines.storefront.schema import NEEDED, has_product_status, missing_tables, shop
 from midas_pipelines_tests.conftest import create_shop
@@ -43,6 +44,23 @@ def test_the_status_column_is_noticed_when_present_and_when_not(bare_shop: Datab
     run(bare_shop, "ALTER TABLE products DROP COLUMN status")
     with bare_shop.reading() as connection:
         assert not has_product_status(connection)
+
+
+@pytest.mark.both_databases
+def test_only_a_column_of_another_kind_differs(bare_shop: Database) -> None:
+    with bare_shop.reading() as connection:
+        assert differing_columns(connection) == []
+    run(bare_shop, "ALTER TABLE products DROP COLUMN status")  # optional
+    run(bare_shop, "ALTER TABLE order_items DROP COLUMN total_price")
+    run(bare_shop, "ALTER TABLE order_items ADD COLUMN total_price VARCHAR(20)")
+    with bare_shop.reading() as connection:
+        assert differing_columns(connection) == [
+            {
+                "column": "order_items.total_price",
+                "expected": "NUMERIC(10, 2)",
+                "found": "VARCHAR(20)",
+            }
+        ]
 
 
 def test_seeding_gives_the_asked_number_of_items_once(shop: Database) -> None:

@@ -8,7 +8,7 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.check_results import WARN, shop_check
+from midas_pipelines.lib.check_results import WARN, check_result, shop_check
 from midas_pipelines.lib.metadata import OWNERS, columns, observed, table
 from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
 
@@ -36,6 +36,16 @@ def storefront_products(context: dg.OpExecutionContext, midas: MidasResource) ->
         counts = {name: engine.count_rows(sync.database, name) for name in ("products", "product_variants")}
     return dg.ObserveResult(
         metadata={"dagster/row_count": counts["products"], "variants": counts["product_variants"]}
+    )
+
+
+@dg.asset_check(asset=storefront_products, blocking=True)
+def columns_as_expected(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
+    """The shop's tables have the columns that a sync reads and writes, of the kinds it expects; else none is begun."""
+    with midas.sync_context(context, as_it_is=True) as sync, sync.database.reading() as connection:
+        found = engine.differing_columns(connection)
+    return check_result(
+        found, hint="Put these columns of the shop's tables back; `midas doctor` looks at them again."
     )
 
 

@@ -5,6 +5,7 @@ import asyncio
 import dagster as dg
 from pydantic import Field
 
+from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.listings.assets import fourseller_listings, waiting
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND
@@ -36,7 +37,7 @@ class InventoryConfig(dg.Config):
     kinds={"python", "fourseller"},
     owners=OWNERS,
     tags=FOURSELLER,
-    deps=[fourseller_listings, "inventory_ledger"],
+    deps=[storefront_products, fourseller_listings, "inventory_ledger"],
     check_specs=[brake_spec("inventory_levels")],
     pool="inventory",
     metadata=columns(

@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from midas_pipelines.defs.catalog.assets import columns_as_expected
 from midas_pipelines.defs.inventory.assets import CHECKS
 from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.orders import checks as order_checks
@@ -28,7 +29,9 @@ def _job(workflow: Workflow) -> Any:
     if workflow.name == "stock_watch":
         selection = selection | SHOP_CHECKS
     elif workflow.name == "inventory_push":
-        selection = selection | dg.AssetSelection.checks(*CHECKS)
+        selection = selection | dg.AssetSelection.checks(*CHECKS, columns_as_expected)
+    elif workflow.name in ("incremental_sync", "full_sync"):
+        selection = selection | dg.AssetSelection.checks(columns_as_expected)
     return dg.define_asset_job(
         workflow.name,
         selection=selection,

@@ -12,11 +12,8 @@ from midas_pipelines.store.operations.connection import is_connected
 from midas_pipelines.store.operations.cursors import database_ahead
 from midas_pipelines.store.schema.version import version
 from midas_pipelines.storefront import schema
-from midas_pipelines.storefront.schema import shop
+from midas_pipelines.storefront.columns import differing_columns
 from midas_pipelines.sync.clocks import APART_SECONDS
-
-OPTIONAL = {"products.status"}
-"""Columns that the integration does without."""
 
 WRITTEN = ("products", "product_variants", "orders", "order_items", "order_status_history")
 UPGRADE = "Run `midas db upgrade`."
@@ -51,15 +48,11 @@ def shop_lines(database: Database) -> Iterator[Finding]:
 
 def _columns(database: Database) -> Finding:
     with database.reading() as connection:
-        inspector = sa.inspect(connection)
-        present = {
-            f"{name}.{column['name']}" for name in schema.NEEDED for column in inspector.get_columns(name)
-        }
-    wanted = {f"{name}.{column.name}" for name in schema.NEEDED for column in shop.tables[name].columns}
-    missing = sorted(wanted - present - OPTIONAL)
-    if missing:
-        step = "Add them to the shop's tables; docs/architecture.md says what the integration reads."
-        return wrong("shop's tables", f"There is no column {', '.join(missing[:10])}.", step)
+        found = differing_columns(connection)
+    if found:
+        step = "Put them back in the shop's tables; docs/architecture.md says what the integration reads."
+        worst = ", ".join(f"{row['column']} ({row['found']})" for row in found[:10])
+        return wrong("shop's tables", f"Columns are missing or of another kind: {worst}.", step)
     return ok("shop's tables", f"All {len(schema.NEEDED)} tables have the columns that are needed.")
 
 
