@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
+from midas_pipelines.definitions import defs
 from midas_pipelines.lib.metadata import bars
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.defs.conftest import Execute, checks, metadata
@@ -30,6 +31,22 @@ def test_low_stock_is_a_table_a_plot_and_one_message(
     assert metadata(execute("stock_watch"), "low_stock")["raised"] == 0
     assert metadata(execute("alert_delivery"), "deliver_alerts")["sent"] == 1
     assert len(webhook.bodies) == 1
+
+
+def test_the_check_for_sold_out_items_only_reads(environment: World, execute: Execute) -> None:
+    add_product(environment.database, sku="A-1", stock_quantity=1)
+    environment.full()
+    environment.place(("A-1", 1))
+    environment.import_orders()
+    check = defs.resolve_job_def("stock_watch").get_subset(
+        asset_check_selection={
+            dg.AssetCheckKey(dg.AssetKey("low_stock"), "nothing_sold_out_that_sells"),
+        }
+    )
+    assert checks(check.execute_in_process()) == {"nothing_sold_out_that_sells": False}
+    assert value(environment.database, "SELECT count(*) FROM alerts WHERE kind = 'low_stock'") == 0
+    execute("stock_watch")
+    assert value(environment.database, "SELECT count(*) FROM alerts WHERE kind = 'low_stock'") == 1
 
 
 def test_a_dead_target_fails_no_run_and_the_alert_waits(
