@@ -18,6 +18,7 @@ from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AliasChoices,
@@ -140,11 +141,13 @@ class Settings(BaseSettings):
     performance_interval: Minutes = 15
     """Minutes between two looks at how well syncs run."""
     report_hour: int = Field(7, ge=0, le=23)
-    """UTC hour of the daily report to staff, with the capacity plan."""
+    """Hour of the daily report to staff, with the capacity plan."""
     reconcile_interval: int = Field(60, ge=1, le=1440)
     """Minutes between two read-backs of everything 4Seller shows."""
+    timezone: str = "UTC"
+    """Where the hours of daily workflows are, such as Europe/Berlin. Days of orders and snapshots stay those of UTC."""
     full_sync_hour: int = Field(2, ge=0, le=23)
-    """UTC hour of the nightly full sync."""
+    """Hour of the nightly full sync."""
     schedules: bool = False
     """Schedules and sensors start switched on; `midas dev` sets it."""
     paused: str = ""
@@ -295,7 +298,7 @@ class Settings(BaseSettings):
     backup_keep_days: int = Field(28, ge=1, le=365)
     """Days after which a backup is removed; never longer than MIDAS_ERASE_BUYERS_AFTER_DAYS."""
     drill_hour: int = Field(4, ge=0, le=23)
-    """UTC hour of the daily restore drill."""
+    """Hour of the daily restore drill."""
     incident_contact: str = ""
     """Who is called in an incident: a role with a phone number or an address; `midas compliance` asks for one."""
     key_days: int = Field(365, ge=1, le=365)
@@ -338,6 +341,16 @@ class Settings(BaseSettings):
     """Its values that make an admin, comma separated."""
     notify_urls: SecretStr | None = None
     """Where alerts are sent: apprise addresses, separated by white space."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _time_zone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (KeyError, ValueError, OSError):  # a folder of zones, such as Europe, is an OSError
+            raise ValueError(
+                "must name a time zone, such as UTC, Europe/Berlin or America/New_York"
+            ) from None
 
     @field_validator("gateway_proxies")
     @classmethod

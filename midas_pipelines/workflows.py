@@ -18,7 +18,7 @@ class Workflow:
         name: its job's, and as MIDAS_PAUSED names it.
         what: what it does, in sentences for the UI.
         interval: the setting with the minutes between two runs.
-        hour: the setting with the UTC hour of its daily run.
+        hour: the setting with the hour of its daily run.
         early: minutes by which it runs before that hour.
         looks: of a sensor, for what it looks.
         seconds: of a sensor, how often it looks.

@@ -61,7 +61,7 @@ def schedule_of(settings: Settings, workflow: Workflow) -> dg.ScheduleDefinition
         name=f"{workflow.name}_schedule",
         job_name=workflow.name,
         cron_schedule=lines if len(lines) > 1 else lines[0],
-        execution_timezone="UTC",
+        execution_timezone=settings.timezone if daily else "UTC",  # where an interval has no gap of an hour
         default_status=dg.DefaultScheduleStatus[_status(settings, workflow)],
         **described(settings, workflow),
     )

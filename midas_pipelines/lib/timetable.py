@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from midas_pipelines.settings import Settings, variable_of
 from midas_pipelines.workflows import WORKFLOWS, Workflow
@@ -72,7 +73,7 @@ def is_on(settings: Settings, workflow: Workflow) -> bool:
 
 
 def daily_at(settings: Settings, workflow: Workflow) -> tuple[int, int] | None:
-    """The UTC hour and minute of its daily run; None for what runs by an interval or a sensor."""
+    """The hour and minute of its daily run, in MIDAS_TIMEZONE; None for what runs by an interval or a sensor."""
     if workflow.hour is None:
         return None
     minutes: int = (getattr(settings, workflow.hour) * 60 - workflow.early) % (24 * 60)
@@ -92,15 +93,17 @@ def next_run(settings: Settings, workflow: Workflow, now: datetime) -> datetime 
     apart, at = minutes_apart(settings, workflow), daily_at(settings, workflow)
     if apart is None or not is_on(settings, workflow):
         return None
-    offset = (at[0] * 60 + at[1]) * 60 if at else 0
+    if at:
+        local = now.astimezone(ZoneInfo(settings.timezone))
+        tick = local.replace(hour=at[0], minute=at[1], second=0, microsecond=0)
+        return (tick + timedelta(days=tick <= local)).astimezone(now.tzinfo)
     step = apart * 60
-    ticks = (int(now.timestamp()) - offset) // step + 1
-    return datetime.fromtimestamp(ticks * step + offset, now.tzinfo)
+    return datetime.fromtimestamp((int(now.timestamp()) // step + 1) * step, now.tzinfo)
 
 
 def _when(settings: Settings, workflow: Workflow) -> str:
     if at := daily_at(settings, workflow):
-        return f"daily at {at[0]:02}:{at[1]:02} UTC"
+        return f"daily at {at[0]:02}:{at[1]:02} {settings.timezone}"
     if apart := minutes_apart(settings, workflow):
         return "every minute" if apart == 1 else f"every {apart} minutes"
     return f"when {workflow.looks}; looks every {workflow.seconds} s"

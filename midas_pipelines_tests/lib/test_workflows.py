@@ -10,8 +10,9 @@ import pytest
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.health import health_sensor
 from midas_pipelines.defs.operations.sensors import stale_work_sensors
+from midas_pipelines.lib.schedules import schedule_of
 from midas_pipelines.lib.timetable import entry, named, next_run, timetable
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.workflows import WORKFLOWS
 
 PUSH = named("inventory_push")
@@ -62,6 +63,24 @@ def test_the_next_run_is_the_schedules_next_tick(workflow: str, paused: str, at:
     found = next_run(Settings(schedules=True, paused=paused), named(workflow), now)
     assert (found and f"{found:%Y-%m-%d %H:%M}") == at
     assert next_run(Settings(), named(workflow), now) is None
+
+
+def test_a_daily_run_keeps_its_hour_where_clocks_change() -> None:
+    there = Settings(schedules=True, timezone="Europe/Berlin")
+    assert entry(there, named("full_sync")).every == "daily at 02:00 Europe/Berlin"
+    for now, at in ((datetime(2026, 11, 27, 9, tzinfo=UTC), 1), (datetime(2026, 7, 27, 9, tzinfo=UTC), 0)):
+        assert next_run(there, named("full_sync"), now) == now.replace(day=28, hour=at)
+    assert schedule_of(there, named("full_sync")).execution_timezone == "Europe/Berlin"
+    assert schedule_of(there, named("order_import")).execution_timezone == "UTC"
+
+
+@pytest.mark.parametrize("name", ["Berlin", "Europe", "../etc/passwd", "."])
+def test_a_time_zone_that_does_not_exist_is_refused_with_a_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDAS_TIMEZONE", name)
+    with pytest.raises(SettingsError, match="MIDAS_TIMEZONE must name a time zone, such as UTC"):
+        load_settings()
 
 
 def test_the_documentation_lists_every_row() -> None:
