@@ -21,6 +21,7 @@ from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses
+from midas_pipelines_tests.copies import PATIENT
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
@@ -35,7 +36,7 @@ def at_once(world: World, *works: Work) -> list[object]:
     ends: list[object] = [None] * len(works)
 
     def do(place: int, work: Work) -> None:
-        with Database(world.database.engine.url) as database:
+        with Database(world.database.engine.url, PATIENT) as database:
             barrier.wait()
             try:
                 ends[place] = work(SyncContext(world.settings, database))
