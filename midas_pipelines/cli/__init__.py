@@ -9,6 +9,7 @@ import sys
 import click
 from pydantic import SecretStr
 
+from midas_pipelines.cli.local.beside import join_workplace
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.errors import ExpectedError
 
@@ -164,6 +165,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command; why it failed may quote what came from outside."""
         try:
+            if not {"-h", "--help"} & set(sys.argv) and (joined := join_workplace(sys.argv[1])):
+                say(joined, err=True)
             addresses = os.environ.get("MIDAS_NOTIFY_URLS")
             if addresses and sys.argv[1:2] != ["doctor"]:  # which says it in its own line
                 from midas_pipelines.notify.targets import read_targets, require_understood

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,12 @@ _SWITCHES = """
   schedules { name pipelineName scheduleState { status } futureTicks(limit: 1) { results { timestamp } } }
   sensors { name sensorState { status } }
   jobs { name runs(limit: 1) { runId status startTime } }
+} } } }
+"""
+
+_LOADED = """
+{ workspaceOrError { ... on PythonError { message } ... on Workspace { locationEntries {
+  name loadStatus locationOrLoadError { ... on PythonError { message } }
 } } } }
 """
 
@@ -116,6 +123,21 @@ class DagsterLauncher:
                 found[one["name"]] = replace(found.get(one["name"], Switch()), on=on)
         return found
 
+    async def load_errors(self) -> list[str] | None:
+        """Why code locations did not load, a sentence each; empty when all did, None while one still loads.
+
+        Raises:
+            CallRefused: Dagster does not answer.
+        """
+        workspace = (await self._ask(_LOADED, {})).get("workspaceOrError") or {}
+        entries = workspace.get("locationEntries")
+        if not entries:
+            return [_reason("its workspace", workspace.get("message", "it names no code location"))]
+        if any(entry["loadStatus"] != "LOADED" for entry in entries):
+            return None
+        found = [(entry["name"], entry["locationOrLoadError"] or {}) for entry in entries]
+        return [_reason(name, error["message"]) for name, error in found if "message" in error]
+
     def _ran(self, job: dict[str, Any]) -> Switch:
         if not job["runs"]:
             return Switch()
@@ -154,6 +176,13 @@ class DagsterLauncher:
             kind = type(failed).__name__
             raise CallRefused(503, f"Dagster at MIDAS_DAGSTER_URL did not answer: {kind}.", RETRY) from None
         return data if isinstance(data, dict) else {}
+
+
+def _reason(name: str, message: str) -> str:
+    """A sentence from an error's last line, without its class and Dagster's advice on working directories."""
+    last = message.strip().splitlines()[-1].partition(" Local modules were resolved")[0]
+    reason = re.sub(r"^[a-z_]+[.][\w.]+: ", "", last).rstrip(".")
+    return f"Dagster could not load {name}: {reason}."
 
 
 def _moment(seconds: float) -> datetime:

@@ -61,6 +61,11 @@ class BackgroundSandbox:
         """The process it runs in, when that is another."""
         return self._child.pid if self._child else None
 
+    @property
+    def died(self) -> bool:
+        """Whether its process has ended though nothing here stopped it."""
+        return self._child is not None and self._child.poll() is not None
+
     def __enter__(self) -> Self:
         if self._process:
             self._start_process()

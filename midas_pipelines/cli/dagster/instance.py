@@ -14,7 +14,7 @@ from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 
 PACKAGE = Path(__file__).parents[2]
-"""In a clone `dagster.yaml` is beside this folder; a wheel has it inside."""
+"""In a clone `dagster.yaml` and `workspace.yaml` are beside this folder; a wheel has them inside."""
 
 ON_POSTGRESQL = """
 # Dagster's history: runs, events, schedules. The password stays in the environment.
@@ -30,13 +30,13 @@ PRODUCT_POOL = "listings"
 def dagster_yaml(settings: Settings) -> str:
     """The text of `dagster.yaml`: YAML cannot choose by the environment, so it is written for it."""
     longest = f"max_runtime_seconds: {settings.longest_run_minutes * 60}"
-    text = re.sub(r"max_runtime_seconds: \d+", longest, _dagster_settings())
+    text = re.sub(r"max_runtime_seconds: \d+", longest, shipped("dagster.yaml").read_text())
     return text + ON_POSTGRESQL if settings.dagster_postgres_url is not None else text
 
 
-def _dagster_settings() -> str:
-    places = [folder / "dagster.yaml" for folder in (PACKAGE.parent, PACKAGE)]
-    return next(place for place in places if place.exists()).read_text()
+def shipped(name: str) -> Path:
+    """A file of Dagster's that the project ships: `dagster.yaml` or `workspace.yaml`."""
+    return next(place for folder in (PACKAGE.parent, PACKAGE) if (place := folder / name).exists())
 
 
 def write_dagster_yaml(home: Path, settings: Settings) -> Path:

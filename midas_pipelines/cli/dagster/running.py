@@ -19,6 +19,11 @@ from midas_pipelines.store.database import Database
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's own event log belongs in its UI; a command prints its result alone."""
 
+LOCATION = "midas_pipelines"
+"""The code location's one name, as `workspace.yaml` has it."""
+PLACE = {"dagster/code_location": LOCATION, ".dagster/repository": f"__repository__@{LOCATION}"}
+"""Tags by which Dagster's page of a job finds the runs that were executed here."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -60,7 +65,7 @@ def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
     run_config: dict[str, Any] = QUIET | ops_config(name, ops)
     with _instance() as instance:
         result = job.execute_in_process(
-            instance=instance, run_config=run_config, tags=run_tags(name), raise_on_error=False
+            instance=instance, run_config=run_config, tags=run_tags(name) | PLACE, raise_on_error=False
         )
     failure, exit_code = _failure(result)
     return Run(result.run_id, result.success, failure, exit_code, _checks(result), result)

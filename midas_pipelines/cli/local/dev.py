@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -16,9 +17,11 @@ from pathlib import Path
 import click
 import httpx
 
-from midas_pipelines.cli.dagster.instance import limit_pools
+from midas_pipelines.cli.dagster.instance import limit_pools, shipped
+from midas_pipelines.cli.local.beside import WORKPLACE
 from midas_pipelines.cli.local.processes import Children
 from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, workplace_option
+from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
@@ -133,6 +136,7 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
             part.child = children.start(part.command, part.log)
         for part in parts:
             part.wait_until_ready(stop)
+        _wait_until_loaded(f"http://127.0.0.1:{port}", place.root / "dagster.log", stop)
         if not stop.is_set():
             click.echo(f"  Dagster UI  http://127.0.0.1:{port}")
             click.echo(f"  4Seller     {sandbox.root}/ (sandbox)")
@@ -141,12 +145,34 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
             click.echo(f"  API         {gateway_url}/docs")
             click.echo(f"  API key     {key}")
             click.echo(f"  The shop    {place.shop}")
+            if place.root == Path(WORKPLACE):
+                click.echo("  midas       other commands in this folder use this shop: try `midas status`")
             click.echo("Everything runs; the schedules are on. Ctrl-C stops all of it.")
         while not stop.wait(0.5):
             for part in parts:
                 part.require_alive()
+            if sandbox.died:
+                raise click.ClickException("The sandbox ended unexpectedly: start `midas dev` again.")
         click.echo("Stopping ...")
     click.echo("Everything is stopped.")
+
+
+def _wait_until_loaded(url: str, log: Path, stop: threading.Event) -> None:
+    """Returns when every code location is loaded, or `stop` is set. Raises click.ClickException when one cannot be."""
+    while not stop.is_set():
+        if (errors := asyncio.run(_load_errors(url))) is not None:
+            if errors:
+                raise click.ClickException(f"{' '.join(errors)} See {log}.")
+            return
+        stop.wait(0.5)
+
+
+async def _load_errors(url: str) -> list[str] | None:
+    dagster = DagsterLauncher(url)
+    try:
+        return await dagster.load_errors()
+    finally:
+        await dagster.close()
 
 
 def _seed(database: Database) -> None:
@@ -177,9 +203,10 @@ def _gateway(port: int) -> list[str]:
 
 
 def _dagster(port: int) -> list[str]:
-    # The module rather than a workspace file: works from any folder. dagster's script is beside our python.
+    # The workspace file names the code location as everywhere else. dagster's script is beside our python.
     dagster = Path(sys.executable).parent / "dagster"
-    return [str(dagster), "dev", "-m", "midas_pipelines.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    workspace = str(shipped("workspace.yaml"))
+    return [str(dagster), "dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
 
 
 def _require_free(port: int, option: str) -> None:

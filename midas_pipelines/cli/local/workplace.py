@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from midas_pipelines.cli.dagster.instance import write_dagster_yaml
+from midas_pipelines.cli.local.beside import ENVIRONMENT, WORKPLACE, leave_environment
 from midas_pipelines.settings import Settings, load_settings
 
 API_KEY = "sandbox-key"
@@ -82,10 +83,15 @@ class Workplace:
                 raise click.ClickException(
                     f"Another `midas demo` or `midas dev` is at work in {self.root}: stop it first."
                 ) from None
-            yield
+            environment = self.root / ENVIRONMENT
+            environment.unlink(missing_ok=True)  # of one that was killed
+            try:
+                yield
+            finally:
+                environment.unlink(missing_ok=True)
 
     def enter(self, api_url: str) -> Settings:
-        """Points this process, and those it starts, at the sample shop and the sandbox; returns the settings."""
+        """Points this process, those it starts and commands beside it at the sample shop; returns the settings."""
         os.environ |= {
             "MIDAS_DATABASE_URL": f"sqlite:///{self.shop.resolve()}",
             "FOURSELLER_API_URL": api_url,
@@ -95,12 +101,13 @@ class Workplace:
             "MIDAS_PAYLOAD_KEY": self.payload_key,
             "DAGSTER_HOME": str(self.dagster_home.resolve()),
         }
+        leave_environment(self.root)
         return Settings()
 
 
 workplace_option = click.option(
     "--workplace",
-    default=".midas",
+    default=WORKPLACE,
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the sample shop, the sandbox's state and Dagster's history.",

@@ -1,0 +1,55 @@
+"""Commands beside a running `midas dev`: they take its shop, sandbox and history, with nothing to export."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+WORKPLACE = ".midas"
+"""The folder of demo and dev, where no other is named."""
+ENVIRONMENT = "environment.json"
+OWN = ("demo", "dev", "sandbox")
+"""Commands that make a workplace or need none."""
+
+
+def leave_environment(root: Path) -> None:
+    """Writes this process's settings into the workplace, for this user alone."""
+    names = [name for name in os.environ if name.startswith(("MIDAS_", "FOURSELLER_", "DAGSTER_HOME"))]
+    path = root / ENVIRONMENT
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({name: os.environ[name] for name in names}))
+
+
+def join_workplace(command: str, root: Path = Path(WORKPLACE)) -> str | None:
+    """Takes the settings of the demo or dev that runs in this folder; those of the environment go first.
+
+    Args:
+        command: the first word after `midas`.
+        root: the workplace.
+
+    Returns:
+        A sentence for the person; None when the environment names a shop or an account, or nothing runs here.
+    """
+    named = any(os.environ.get(name) for name in ("MIDAS_DATABASE_URL", "FOURSELLER_API_KEY"))
+    path = root / ENVIRONMENT
+    if named or command in OWN or not path.is_file() or not _at_work(root):
+        return None
+    for name, value in json.loads(path.read_text()).items():
+        os.environ[name] = os.environ.get(name) or value
+    return f"Using the sample shop that runs in {root.resolve()}, since MIDAS_DATABASE_URL is not set."
+
+
+def _at_work(root: Path) -> bool:
+    """Whether a process of this user holds the workplace's lock."""
+    import fcntl  # not on Windows, where no workplace can be held
+
+    lock = root / "lock"
+    if not lock.is_file() or lock.stat().st_uid != os.getuid():
+        return False
+    with lock.open() as probe:
+        try:
+            fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
