@@ -42,8 +42,8 @@ _SWITCHES = """
 """
 
 _LOADED = """
-{ workspaceOrError { ... on PythonError { message } ... on Workspace { locationEntries {
-  name loadStatus locationOrLoadError { ... on PythonError { message } }
+{ workspaceOrError { ... on PythonError { message causes { message } } ... on Workspace { locationEntries {
+  name loadStatus locationOrLoadError { ... on PythonError { message causes { message } } }
 } } } }
 """
 
@@ -132,11 +132,11 @@ class DagsterLauncher:
         workspace = (await self._ask(_LOADED, {})).get("workspaceOrError") or {}
         entries = workspace.get("locationEntries")
         if not entries:
-            return [_reason("its workspace", workspace.get("message", "it names no code location"))]
+            return [_reason("its workspace", {"message": "it names no code location"} | workspace)]
         if any(entry["loadStatus"] != "LOADED" for entry in entries):
             return None
         found = [(entry["name"], entry["locationOrLoadError"] or {}) for entry in entries]
-        return [_reason(name, error["message"]) for name, error in found if "message" in error]
+        return [_reason(name, error) for name, error in found if "message" in error]
 
     def _ran(self, job: dict[str, Any]) -> Switch:
         if not job["runs"]:
@@ -178,8 +178,9 @@ class DagsterLauncher:
         return data if isinstance(data, dict) else {}
 
 
-def _reason(name: str, message: str) -> str:
-    """A sentence from an error's last line, without its class and Dagster's advice on working directories."""
+def _reason(name: str, error: dict[str, Any]) -> str:
+    """A sentence from the last line of the first cause, without Dagster's class and advice on working directories."""
+    message = [error, *error.get("causes", [])][-1]["message"]
     last = message.strip().splitlines()[-1].partition(" Local modules were resolved")[0]
     reason = re.sub(r"^[a-z_]+[.][\w.]+: ", "", last).rstrip(".")
     return f"Dagster could not load {name}: {reason}."

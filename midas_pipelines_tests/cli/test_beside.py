@@ -39,17 +39,22 @@ def test_a_command_uses_the_workplace_that_is_held_and_no_other(
 
 
 BROKEN = "dagster._core.errors.DagsterImportError: No module named 'x'. Local modules were resolved using\n"
+CAUSE = {"message": "ValueError: no such job\n"}
 LOCATIONS = [
     ({"loadStatus": "LOADING", "locationOrLoadError": None}, None),
     ({"loadStatus": "LOADED", "locationOrLoadError": {}}, []),
     (
-        {"loadStatus": "LOADED", "locationOrLoadError": {"message": BROKEN}},
+        {"loadStatus": "LOADED", "locationOrLoadError": {"message": BROKEN, "causes": []}},
         ["Dagster could not load midas_pipelines: No module named 'x'."],
+    ),
+    (
+        {"loadStatus": "LOADED", "locationOrLoadError": {"message": "Loading\nmodule=x", "causes": [CAUSE]}},
+        ["Dagster could not load midas_pipelines: ValueError: no such job."],
     ),
 ]
 
 
-@pytest.mark.parametrize(("entry", "expected"), LOCATIONS, ids=["loading", "loaded", "broken"])
+@pytest.mark.parametrize(("entry", "expected"), LOCATIONS, ids=["loading", "loaded", "broken", "caused"])
 def test_what_dagster_says_of_its_code_location(entry: dict[str, object], expected: list[str] | None) -> None:
     workspace = {"locationEntries": [{"name": "midas_pipelines"} | entry]}
     answer = json.dumps({"data": {"workspaceOrError": workspace}}).encode()
