@@ -152,4 +152,5 @@ def test_no_check_is_left_out() -> None:
     figures = {key.name for key in keys if key.asset_key == dg.AssetKey("compliance")}
     assert figures == FIGURES.keys()  # recovery/test_incident.py judges each of them
     names = {key.name for key in keys} - figures
-    assert names - set(BROKEN) == {"within_the_brake", "orders_are_fresh"}  # they have tests of their own
+    tested_elsewhere = {"within_the_brake", "orders_are_fresh", "catalog_kept_its_size"}
+    assert names - set(BROKEN) == tested_elsewhere

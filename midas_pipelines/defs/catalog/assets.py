@@ -13,6 +13,7 @@ from midas_pipelines.lib.metadata import OWNERS, columns, observed, table
 from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
 
 GROUP = "catalog"
+DAYS_COMPARED = 3
 
 
 @observed(
@@ -110,3 +111,28 @@ skus_unique = shop_check(
     severity=WARN,
     hint="Give each of them a SKU of its own in the shop; until then the later ones are quarantined: `midas items list`.",
 )
+
+
+@dg.asset_check(asset=catalog_snapshot)
+def catalog_kept_its_size(
+    context: dg.AssetCheckExecutionContext, midas: MidasResource
+) -> dg.AssetCheckResult:
+    """The newest snapshot has more than half the items of each of the three days before it that have one."""
+    kind = catalog_snapshot.key.path[-1]
+    with midas.sync_context(context) as sync:
+        kept = engine.Snapshots.of(sync.settings)
+        counts = [(day, kept.rows(kind, day)) for day in kept.days(kind)[-DAYS_COMPARED - 1 :]]
+    if not counts:
+        return check_result([], hint="", description="No snapshot is kept yet.")
+    *before, (_, now) = counts
+    offenders = [
+        {"day": f"{day:%Y-%m-%d}", "items": rows, "now": now} for day, rows in before if now * 2 <= rows
+    ]
+    return check_result(
+        offenders,
+        severity=WARN,
+        checked=now,
+        hint="`midas diff --from DAY --to DAY` shows what went; put the shop right unless it is meant. What the brake "
+        "held back stays on 4Seller until then.",
+        more={"compared_with": len(before)},
+    )

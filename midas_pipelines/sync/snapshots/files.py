@@ -19,6 +19,7 @@ from midas_pipelines.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from upath import UPath
 
 CATALOG, LISTING = "catalog_snapshot", "listing_snapshot"
@@ -133,14 +134,20 @@ class Snapshots:
 
     def facts(self, kind: str, day: date) -> dict[str, Any]:
         """What is true of all rows of the snapshot. Raises NoSnapshot."""
+        return dict(json.loads((self._footer(kind, day).metadata or {}).get(FACTS, b"{}")))
+
+    def rows(self, kind: str, day: date) -> int:
+        """How many rows that snapshot has. Raises NoSnapshot."""
+        return int(self._footer(kind, day).num_rows)
+
+    def _footer(self, kind: str, day: date) -> pq.FileMetaData:
         import pyarrow.parquet as pq
 
         try:
             with self.path(kind, day).open("rb") as file:
-                found = pq.read_metadata(file).metadata or {}
+                return pq.ParquetFile(file).metadata
         except FileNotFoundError:
             raise NoSnapshot(self._missing(kind, day)) from None
-        return dict(json.loads(found.get(FACTS, b"{}")))
 
     def newest_of(self, kind: str, run_set: str) -> tuple[date, dict[str, Any]] | None:
         """The newest day and its facts, where that snapshot was made for this run or backfill."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import dagster as dg
@@ -55,6 +55,30 @@ def test_a_run_writes_a_file_a_day_that_pandas_reads(environment: World, execute
     assert frame[["sku", "price", "quantity"]].to_dict("records") == [
         {"sku": "A-1", "price": Decimal("10.0000"), "quantity": 7}
     ]
+
+
+@pytest.mark.parametrize(("before", "passed"), [(None, True), (3, True), (4, False)])
+def test_a_catalogue_that_lost_half_its_items_is_a_warning_with_numbers(
+    environment: World, execute: Execute, before: int | None, passed: bool
+) -> None:
+    for _ in range(2):
+        add_product(environment.database)
+    yesterday = today() - timedelta(days=1)
+    if before is not None:
+        file = Snapshots.of(load_settings()).path(CATALOG, yesterday)
+        file.parent.mkdir(parents=True)
+        with file.open("wb") as target:
+            pd.DataFrame({"sku": ["A"] * before}).to_parquet(target)
+    found = evaluation(execute("consistency_check"), "catalog_kept_its_size")
+    assert (found.passed, found.severity, found.metadata["checked"].value) == (
+        passed,
+        dg.AssetCheckSeverity.WARN,
+        2,
+    )
+    if not passed:
+        assert isinstance(found.metadata["offenders"], dg.TableMetadataValue)
+        (row,) = found.metadata["offenders"].records
+        assert row.data == {"day": f"{yesterday:%Y-%m-%d}", "items": "4", "now": "2"}
 
 
 def test_snapshots_in_a_bucket_are_written_loaded_and_removed(
