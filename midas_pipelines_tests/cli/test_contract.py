@@ -37,8 +37,9 @@ def test_an_account_that_keeps_the_contract(midas: Midas, settings: dict[str, st
     ],
 )
 def test_a_hub_that_breaks_it_is_named(
-    midas: Midas, settings: dict[str, str], world: World, habit: str
+    midas: Midas, settings: dict[str, str], world: World, habit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("midas_pipelines.fourseller.conformance.LAG_SECONDS", 1.0)
     for number in range(12):
         world.sandbox.state.create({"sku": f"S{number}", "title": "T", "price": "1.00"}, None)
     world.place(("S1", 1), tracking={"carrier": "UPS"})

@@ -25,7 +25,7 @@ from midas_pipelines_tests.copies import Copies, connect
 from midas_pipelines_tests.shop import rows
 from midas_pipelines_tests.sync.world import World
 
-KILLS = 3
+KILLS = 2
 COMMAND = "from midas_pipelines.cli import main; main()"
 
 
