@@ -165,7 +165,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command; why it failed may quote what came from outside."""
         try:
-            if not {"-h", "--help"} & set(sys.argv) and (joined := join_workplace(sys.argv[1])):
+            if not {"-h", "--help"} & set(sys.argv) and (joined := join_workplace("".join(sys.argv[1:2]))):
                 say(joined, err=True)
             addresses = os.environ.get("MIDAS_NOTIFY_URLS")
             if addresses and sys.argv[1:2] != ["doctor"]:  # which says it in its own line
