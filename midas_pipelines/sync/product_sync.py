@@ -289,9 +289,14 @@ def mapping_ids(context: SyncContext, skus: Sequence[str]) -> list[int]:
     query = plain.where(products.c.sku.in_(wanted)).union(
         variants.where(product_variants.c.sku.in_(wanted)), tied
     )
-    with context.database.writing() as connection:
-        ensure_items(connection)
+    with context.database.reading() as connection:
         found = connection.execute(query).all()
+    if {row.sku for row in found} != set(
+        wanted
+    ):  # the triggers may have missed one; finding it reads every item
+        with context.database.writing() as connection:
+            ensure_items(connection)
+            found = connection.execute(query).all()
     unknown = [sku for sku in wanted if sku not in {row.sku for row in found}]
     if unknown:
         raise UnknownSku(f"No item of the shop has the SKU {', '.join(unknown)}: check the spelling.")

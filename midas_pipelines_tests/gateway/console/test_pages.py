@@ -8,6 +8,7 @@ import time
 from decimal import Decimal
 
 import pytest
+import sqlalchemy as sa
 
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.gateway.console.visitor import Visitor
@@ -164,3 +165,18 @@ def test_programs_read_the_same_as_the_pages(operator: Visitor, sold: str) -> No
     assert (facts["available"], facts["ledger"][0]["delta"]) == (7, -2)
     steps = operator.client.get("/api/marketplace/plan", headers=key).json()["steps"]
     assert [(one["action"], one["quantity"]) for one in steps] == [("quantity", 7)]
+
+
+def test_looking_at_an_item_does_not_read_every_item(operator: Visitor, sold: str) -> None:
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        assert sold in operator.see("/items/A%2F1%20%C3%A9")
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert asked
+    assert not [one for one in asked if one.startswith("INSERT INTO fourseller_product_mappings")]
