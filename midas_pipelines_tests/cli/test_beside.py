@@ -17,7 +17,7 @@ from midas_pipelines_tests.cli.conftest import Midas
 
 
 def test_a_command_uses_the_workplace_that_is_held_and_no_other(
-    midas: Midas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    midas: Midas, midas_process: Midas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Workplace(tmp_path / ".midas")
     with place.held():
@@ -26,7 +26,7 @@ def test_a_command_uses_the_workplace_that_is_held_and_no_other(
             place.enter("http://127.0.0.1:9/v1")
         kept = place.root / "environment.json"
         assert kept.stat().st_mode & 0o077 == 0
-        joined = midas("store", "seed", "--products", "3", "--json")
+        joined = midas_process("store", "seed", "--products", "3", "--json")
         assert joined.json["items_added"] == 3
         assert f"Using the sample shop that runs in {place.root}" in joined.errors
         assert place.shop.exists()
