@@ -84,11 +84,12 @@ def midas_process(tmp_path: Path) -> Midas:
 
 
 @pytest.fixture
-def settings(world: World) -> dict[str, str]:  # noqa: F811
+def settings(world: World, tmp_path: Path) -> dict[str, str]:  # noqa: F811
     """The environment of an operator with a shop and the sandbox."""
     return {
         "MIDAS_DATABASE_URL": world.database.engine.url.render_as_string(hide_password=False),
         "FOURSELLER_API_URL": world.background.url,
         "FOURSELLER_API_KEY": world.background.config.api_key,
         "FOURSELLER_SELLER_ID": world.background.config.seller_id,
+        "MIDAS_SNAPSHOTS": str(tmp_path / "snapshots"),
     }
