@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from midas_pipelines.recovery import sqlite
-from midas_pipelines.recovery.places import backup_place, find_backup
+from midas_pipelines.recovery.places import find_backup
 from midas_pipelines.recovery.restore import restore_shop
 from midas_pipelines.recovery.sealing import identities
 from midas_pipelines.settings import Settings
@@ -64,7 +64,7 @@ def run_drill(settings: Settings, database: Database, by: str) -> Drill:
     keys = identities(settings.backup_identity_file)
     began = time.monotonic()
     try:
-        folder, manifest = find_backup(backup_place(settings), None)
+        folder, manifest = find_backup(settings, None)
         with scratch_database(database) as url:
             restore_shop(folder, manifest, url, keys, drill=True)
             with Database(url) as copy:

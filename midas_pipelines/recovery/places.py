@@ -1,7 +1,12 @@
-"""Where backups are: a folder or an S3 bucket. A backup is a folder with sealed parts, and a manifest that is written last."""
+"""Where backups are: a folder or an S3 bucket. A backup is a folder with sealed parts, and a manifest that is written last.
+
+The manifest carries the hash of each part and is signed with the payload key, which is on no backup: who may only
+write to the bucket cannot plant a backup whose statements a restore would run.
+"""
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 from contextlib import suppress
@@ -13,6 +18,7 @@ from upath import UPath
 
 from midas_pipelines.recovery.sealing import Damaged
 from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.store.privacy.keys import MasterKey, key_is_there, key_ring
 
 MANIFEST = "manifest.json"
 FORM = "midas-%Y%m%dT%H%M%S.%fZ"
@@ -37,7 +43,7 @@ class Manifest:
         made_at: the moment of the shop's snapshot, ISO, UTC.
         kind: postgresql or sqlite.
         revision: the version of our tables.
-        shop, history: the statements around the rows of each table, for the shop and for Dagster, on PostgreSQL.
+        tables: the tables of each part that is a script for PostgreSQL.
         facts: counts for a person: rows, seconds, hash of the audit log.
     """
 
@@ -45,15 +51,23 @@ class Manifest:
     kind: str
     revision: str | None
     parts: list[BackupPart] = field(default_factory=list)
-    types: list[str] = field(default_factory=list)
-    shop: list[dict[str, Any]] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    tables: dict[str, list[str]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    signature: str = ""
 
     @property
     def moment(self) -> datetime:
         """When the snapshot was taken."""
         return datetime.fromisoformat(self.made_at)
+
+    def part(self, name: str) -> BackupPart | None:
+        """The part of that name, if the backup has it."""
+        return next((part for part in self.parts if part.name == name), None)
+
+    def signed_with(self, key: MasterKey) -> str:
+        """The signature under that key: its id, and an HMAC of all the rest."""
+        text = json.dumps(asdict(self) | {"signature": ""}, sort_keys=True)
+        return f"{key.key_id}:{hmac.digest(key.signing, text.encode(), 'sha256').hex()}"
 
 
 def backup_place(settings: Settings) -> UPath:
@@ -66,54 +80,73 @@ def backup_place(settings: Settings) -> UPath:
     if settings.backup_to.startswith("s3://") and settings.backup_s3_url:
         options["endpoint_url"] = settings.backup_s3_url
     place: UPath = UPath(settings.backup_to, **options)
-    if place.protocol in ("", "file", "local"):
+    if is_local(place):
         os.makedirs(str(place), mode=0o700, exist_ok=True)
     return place
+
+
+def is_local(place: UPath) -> bool:
+    """Whether it is a folder of this machine."""
+    return place.protocol in ("", "file", "local")
 
 
 def new_backup(place: UPath, moment: datetime) -> UPath:
     """The folder of a backup of that moment."""
     folder = place / moment.strftime(FORM)
-    if place.protocol in ("", "file", "local"):
+    if is_local(place):
         os.makedirs(str(folder), mode=0o700)
     return folder
 
 
-def write_manifest(folder: UPath, manifest: Manifest) -> None:
-    """Makes the backup count: until now it was none."""
+def write_manifest(folder: UPath, manifest: Manifest, key: MasterKey) -> None:
+    """Signs the manifest and makes the backup count: until now it was none."""
+    manifest.signature = manifest.signed_with(key)
     text = json.dumps(asdict(manifest), indent=1)
-    temporary = folder / f"{MANIFEST}.tmp"
-    if folder.protocol in ("", "file", "local"):
+    if is_local(folder):
+        temporary = folder / f"{MANIFEST}.tmp"
         temporary.write_text(text)
         os.replace(str(temporary), str(folder / MANIFEST))
     else:  # an object appears whole or not at all
         (folder / MANIFEST).write_text(text)
 
 
-def read_manifest(folder: UPath) -> Manifest:
-    """What a backup holds. Raises Damaged."""
-    try:
-        found = json.loads((folder / MANIFEST).read_text())
-        return Manifest(**found | {"parts": [BackupPart(**part) for part in found["parts"]]})
-    except (OSError, ValueError, TypeError, KeyError):
-        raise Damaged(f"The backup {folder.name} has no manifest that can be read.") from None
-
-
 def backups(place: UPath) -> list[tuple[UPath, Manifest]]:
-    """Every whole backup, the newest first."""
+    """Every whole backup, the newest first; their signatures are not looked at."""
     found = []
     for folder in _folders(place):
-        with suppress(Damaged):
-            found.append((folder, read_manifest(folder)))
+        with suppress(OSError, ValueError, TypeError, KeyError):  # a half one, or no manifest of ours
+            said = json.loads((folder / MANIFEST).read_text())
+            found.append(
+                (folder, Manifest(**said | {"parts": [BackupPart(**part) for part in said["parts"]]}))
+            )
     return sorted(found, key=lambda one: one[1].made_at, reverse=True)
 
 
-def find_backup(place: UPath, name: str | None) -> tuple[UPath, Manifest]:
-    """The backup of that name, or the newest. Raises Damaged."""
-    for folder, manifest in backups(place):
-        if name in (None, folder.name):
-            return folder, manifest
-    raise Damaged(f"There is no backup {name or ''}".rstrip() + f" in {place}: see `midas backup list`.")
+def find_backup(settings: Settings, name: str | None) -> tuple[UPath, Manifest]:
+    """The backup of that name, or the newest, as it was signed.
+
+    Raises:
+        Damaged: there is none, or its manifest is not what was written.
+        SettingsError: the payload key that signed it is missing here.
+    """
+    place = backup_place(settings)
+    found = next((one for one in backups(place) if name in (None, one[0].name)), None)
+    if found is None:
+        raise Damaged(f"There is no backup {name or ''}".rstrip() + f" in {place}: see `midas backup list`.")
+    folder, manifest = found
+    key_id = manifest.signature.partition(":")[0]
+    try:
+        key = key_ring(settings).find(key_id) if key_is_there(settings) else None
+    except KeyError:
+        key = None
+    if key is None:
+        raise SettingsError(
+            f"The backup {folder.name} is signed with the payload key {key_id[:8]!r}, which is missing here: set "
+            "MIDAS_PAYLOAD_KEY to the keys that you keep, or MIDAS_PAYLOAD_KEY_FILE to their file."
+        )
+    if not hmac.compare_digest(manifest.signature.encode(), manifest.signed_with(key).encode()):
+        raise Damaged(f"The manifest of {folder.name} was changed: do not restore it. Take another backup.")
+    return folder, manifest
 
 
 def kept(moments: list[datetime], now: datetime, days: int) -> set[datetime]:

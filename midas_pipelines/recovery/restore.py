@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from upath import UPath
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.recovery import postgres, sqlite
-from midas_pipelines.recovery.backup import HISTORY, SHOP, open_part
+from midas_pipelines.recovery.backup import HISTORY, HOME, SHOP, SHOP_FILE, open_part
 from midas_pipelines.recovery.places import BackupPart, Manifest
 from midas_pipelines.recovery.sealing import Damaged
 from midas_pipelines.store.database import Database
@@ -70,46 +71,43 @@ def restore_shop(
     kind = "postgresql" if target.get_backend_name() == "postgresql" else "sqlite"
     if kind != manifest.kind:
         raise WrongInput(f"The backup is of {manifest.kind}: restore it into a database of that kind.")
-    parts = {part.name: part for part in manifest.parts if part.name.startswith(f"{SHOP}.")}
+    part = manifest.part(SHOP if kind == "postgresql" else SHOP_FILE)
+    if part is None:
+        raise Damaged(f"The backup {folder.name} holds no shop.")
+
+    def catch_up(connection: sa.Connection) -> int:
+        upgrade_within(connection)
+        if not drill:
+            _mark(connection, manifest)
+        return len(sa.inspect(connection).get_table_names())
+
     if kind == "sqlite":
-        (part,) = parts.values()
-        tables = _restore_file(
-            folder, part, Path(str(target.database)), keys, manifest, replace=replace, drill=drill
-        )
+        tables = _restore_file(folder, part, Path(str(target.database)), keys, replace, catch_up)
     else:
         with Database(target) as database, database.writing() as connection:
-            postgres.be_patient(connection)
-            tables = _restore_tables(
-                connection, folder, parts, manifest.shop, keys, replace=replace, types=manifest.types
-            )
-            upgrade_within(connection)
-            if not drill:
-                _mark(connection, manifest)
-    return RestoredShop(folder.name, manifest.made_at, tables, sum(part.size for part in parts.values()))
+            _run_script(connection, folder, part, manifest.tables[SHOP], keys, replace=replace)
+            tables = catch_up(connection)
+    return RestoredShop(folder.name, manifest.made_at, tables, part.size)
 
 
 def restore_history(
-    folder: UPath, manifest: Manifest, keys: list[Any], *, database: URL | None, home: Path | None
+    folder: UPath, manifest: Manifest, keys: list[Any], *, database: URL | None, home: Path
 ) -> int:
     """Writes Dagster's storage: its tables into a database, its files into a folder, where each is empty; files written.
 
     Raises:
         NotEmpty: there is a history already.
     """
-    parts = {part.name: part for part in manifest.parts if part.name.startswith(f"{HISTORY}.")}
-    files = parts.pop(f"{HISTORY}.tar.gz.age", None)
-    if parts and database is not None:
+    if (part := manifest.part(HISTORY)) is not None and database is not None:
         with Database(database) as history, history.writing() as connection:
-            postgres.be_patient(connection)
-            _restore_tables(connection, folder, parts, manifest.history, keys)
-    if files is None or home is None:
+            _run_script(connection, folder, part, manifest.tables[HISTORY], keys)
+    if (part := manifest.part(HOME)) is None:
         return 0
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if (home / "history").exists():
         raise NotEmpty(f"{home} holds a history of Dagster's already: move it away, or leave out --history.")
     with sqlite.scratch_file(home) as scratch:
         with scratch.open("wb") as spool:
-            open_part(folder, files, spool.write, keys)
+            open_part(folder, part, spool.write, keys)
         with tarfile.open(scratch) as tar:
             tar.extractall(home, filter="data")  # no path outside, no links
             return len(tar.getnames())
@@ -120,10 +118,8 @@ def _restore_file(
     part: BackupPart,
     target: Path,
     keys: list[Any],
-    manifest: Manifest,
-    *,
     replace: bool,
-    drill: bool,
+    catch_up: Callable[[sa.Connection], int],
 ) -> int:
     if target.exists() and target.stat().st_size and not replace:
         raise NotEmpty(f"{target} exists already: give another file, or --replace.")
@@ -135,60 +131,33 @@ def _restore_file(
             raise Damaged(f"{folder.name}/{part.name} is no whole database.")
         with Database(sa.URL.create("sqlite+pysqlite", database=str(scratch))) as database:
             with database.writing() as connection:
-                upgrade_within(connection)
-                if not drill:
-                    _mark(connection, manifest)
-                tables = len(sa.inspect(connection).get_table_names())
-            with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                tables = catch_up(connection)
+            database.overwrite_erased()
         sqlite.copy_into(scratch, target)
     return tables
 
 
-def _restore_tables(
+def _run_script(
     connection: sa.Connection,
     folder: UPath,
-    parts: dict[str, BackupPart],
-    shapes: list[dict[str, Any]],
+    part: BackupPart,
+    tables: list[str],
     keys: list[Any],
     *,
     replace: bool = False,
-    types: list[str] | None = None,
-) -> int:
-    names = [shape["name"] for shape in shapes]
-    present = [name for name in names if name in postgres.tables_of(connection)]
+) -> None:
+    """Makes the tables of a script and their rows again, in place of empty ones, or of any with `replace`."""
+    postgres.be_patient(connection)
+    present = sorted({*tables} & {*postgres.tables_of(connection)})
     for name in () if replace else present:
-        if (
-            connection.execute(sa.select(sa.literal(1)).select_from(sa.table(name)).limit(1)).first()
-            is not None
-        ):
+        if connection.execute(sa.text(f"SELECT 1 FROM {postgres.quoted(name)} LIMIT 1")).first() is not None:
             raise NotEmpty(
                 f"The table {name} has rows already: restore into an empty database, or give --replace."
             )
     if present:
         connection.exec_driver_sql(f"DROP TABLE {', '.join(map(postgres.quoted, present))}")
-    known = set(postgres.enum_types(connection))
-    _run(connection, [statement for statement in types or () if statement not in known])
-    prefix = next(iter(parts), f"{SHOP}.").partition(".")[0]
-    for shape in shapes:
-        _run(connection, shape["create"])
-        _copy_in(connection, shape["name"], folder, parts[f"{prefix}.{shape['name']}.copy.gz.age"], keys)
-        _run(connection, shape["after"])
-    for shape in shapes:
-        _run(connection, shape["last"])
-    return len(shapes)
-
-
-def _run(connection: sa.Connection, statements: list[str]) -> None:
-    driver: Any = connection.connection.driver_connection
-    for statement in statements:
-        driver.execute(statement)  # as it is: a % in it is no parameter
-
-
-def _copy_in(connection: sa.Connection, name: str, folder: UPath, part: BackupPart, keys: list[Any]) -> None:
-    driver: Any = connection.connection.driver_connection
-    with driver.cursor() as cursor, cursor.copy(f"COPY {postgres.quoted(name)} FROM STDIN") as copy:
-        open_part(folder, part, copy.write, keys)
+    with postgres.Script(connection) as script:
+        open_part(folder, part, script.write, keys)
 
 
 def _mark(connection: sa.Connection, manifest: Manifest) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,79 +57,56 @@ class Counted:
 
     def __init__(self) -> None:
         self.size = 0
-        self._hash = hashlib.sha256()
+        self.hash = hashlib.sha256()
 
-    def add(self, chunk: bytes) -> None:
-        """Counts a part."""
+    def add(self, chunk: bytes) -> bytes:
+        """Counts a chunk, and hands it on."""
         self.size += len(chunk)
-        self._hash.update(chunk)
-
-    @property
-    def sha256(self) -> str:
-        """The hash so far."""
-        return self._hash.hexdigest()
+        self.hash.update(chunk)
+        return chunk
 
 
-class _Source(io.RawIOBase):
-    """Chunks as a file to read from, compressed."""
+class _Source:
+    """Chunks as a file to read from."""
 
-    def __init__(self, chunks: Iterable[bytes], counted: Counted) -> None:
-        self._parts = self._compressed(chunks, counted)
-        self._left = b""
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._left = chunks, b""
         self.error: Exception | None = None
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
+    def read(self, size: int) -> bytes:
         try:
             while not self._left:
-                self._left = next(self._parts)
+                self._left = next(self._chunks)
         except StopIteration:
-            return 0
+            return b""
         except Exception as error:
             self.error = error
             raise
-        count = min(len(buffer), len(self._left))
-        buffer[:count], self._left = self._left[:count], self._left[count:]
-        return count
-
-    @staticmethod
-    def _compressed(chunks: Iterable[bytes], counted: Counted) -> Any:
-        packer = zlib.compressobj(5, wbits=GZIP)
-        for chunk in chunks:
-            counted.add(chunk)
-            yield packer.compress(chunk)
-        yield packer.flush()
+        taken, self._left = self._left[:size], self._left[size:]
+        return taken
 
 
-class _Sink(io.RawIOBase):
+class _Sink:
     """A file to write to that hands on what it gets, decompressed."""
 
     def __init__(self, take: Callable[[bytes], object], counted: Counted) -> None:
-        self._unpacker = zlib.decompressobj(wbits=GZIP)
         self._take, self._counted = take, counted
-        self.error: Exception | None = None
+        self._unpacker = zlib.decompressobj(wbits=GZIP)
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        try:
-            plain = self._unpacker.decompress(bytes(data))
-            self._counted.add(plain)
-            if plain:
-                self._take(plain)
-        except Exception as error:
-            self.error = error
-            raise
+    def write(self, data: bytes) -> int:
+        if plain := self._unpacker.decompress(data):
+            self._take(self._counted.add(plain))
         return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def seal(chunks: Iterable[bytes], target: Any, keys: list[Any]) -> Counted:
     """Writes the chunks to an open file, compressed and encrypted; returns what they were."""
-    counted = Counted()
-    source = _Source(chunks, counted)
+    counted, packer = Counted(), zlib.compressobj(5, wbits=GZIP)
+    packed = (packer.compress(counted.add(chunk)) for chunk in chunks)
+    source = _Source(chain(packed, (packer.flush() for _ in range(1))))
     try:
         pyrage.encrypt_io(source, target, keys)
     except pyrage.EncryptError:
@@ -144,11 +121,8 @@ def unseal(source: Any, take: Callable[[bytes], object], keys: list[Any], name: 
         Damaged: it is not for these keys, or was changed or cut short.
     """
     counted = Counted()
-    sink = _Sink(take, counted)
     try:
-        pyrage.decrypt_io(source, sink, keys)
-    except (pyrage.DecryptError, OSError) as failed:
-        if sink.error is not None and not isinstance(sink.error, zlib.error):
-            raise sink.error from None
+        pyrage.decrypt_io(source, _Sink(take, counted), keys)
+    except (pyrage.DecryptError, zlib.error, OSError) as failed:
         raise Damaged(f"{name} cannot be opened: {str(failed)[:100]}.") from None
     return counted

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from pyrage import x25519
 
+from midas_pipelines.recovery import postgres
 from midas_pipelines.recovery.backup import create_backup, verify_backup
 from midas_pipelines.recovery.drill import SCRATCH, broken_invariants, run_drill
-from midas_pipelines.recovery.places import backup_place, backups, find_backup, kept, thin_out
-from midas_pipelines.recovery.restore import NotEmpty, restore_history, restore_shop
+from midas_pipelines.recovery.places import backup_place, backups, find_backup
+from midas_pipelines.recovery.restore import NotEmpty, restore_shop
 from midas_pipelines.recovery.sealing import Damaged, identities
+from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.worker_liveness import why_stopped
 from midas_pipelines.store.operations.overview import overview
+from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies, connect
+from midas_pipelines_tests.postgres import INSTALLED
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
@@ -36,7 +41,7 @@ def lost(copies: Copies) -> Iterator[Database]:
 
 
 def restore(safe: World, target: Database, **options: bool) -> None:
-    folder, manifest = find_backup(backup_place(safe.settings), None)
+    folder, manifest = find_backup(safe.settings, None)
     keys = identities(safe.settings.backup_identity_file)
     restore_shop(folder, manifest, target.engine.url, keys, **options)
 
@@ -55,7 +60,12 @@ KEPT = (
 )
 
 
-def test_a_backup_brings_back_every_row(safe: World, lost: Database) -> None:
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_backup_brings_back_every_row(
+    safe: World, lost: Database, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    program = str(INSTALLED / "bin" / "pg_dump") if installed else None
+    monkeypatch.setattr(postgres.shutil, "which", lambda _: program)
     made = create_backup(safe.settings, safe.database, "ann")
     assert verify_backup(safe.settings, None)[0] == made.name
     before = content(safe.database, *KEPT)
@@ -106,8 +116,8 @@ def test_after_a_restore_every_order_since_is_there_once_and_nothing_is_sold_twi
 
 def test_a_damaged_backup_is_found_and_a_half_one_is_none(safe: World, lost: Database) -> None:
     made = create_backup(safe.settings, safe.database, "ann")
-    folder, manifest = find_backup(backup_place(safe.settings), made.name)
-    part = folder / manifest.parts[-1].name
+    folder, manifest = find_backup(safe.settings, made.name)
+    part = folder / manifest.parts[0].name
     whole = part.read_bytes()
     part.write_bytes(whole[:-20])
     with pytest.raises(Damaged):
@@ -123,6 +133,20 @@ def test_a_damaged_backup_is_found_and_a_half_one_is_none(safe: World, lost: Dat
         verify_backup(safe.settings, None)
     (folder / "manifest.json").unlink()
     assert backups(backup_place(safe.settings)) == []
+
+
+def test_a_changed_manifest_is_refused_and_so_is_one_of_an_unknown_key(safe: World, lost: Database) -> None:
+    create_backup(safe.settings, safe.database, "ann")
+    folder, manifest = find_backup(safe.settings, None)
+    for change in ({"revision": "other"}, {"parts": []}, {"signature": manifest.signature[:-1] + "x"}):
+        (folder / "manifest.json").write_text(json.dumps(asdict(manifest) | change))
+        with pytest.raises(Damaged, match="was changed"):
+            restore(safe, lost)
+    (folder / "manifest.json").write_text(json.dumps(asdict(manifest)))
+    safe.changes["payload_key"] = new_key()
+    with pytest.raises(SettingsError, match="is missing here"):
+        restore(safe, lost)
+    assert sa.inspect(lost.engine).get_table_names() == []
 
 
 def test_nobody_is_named_in_clear(safe: World) -> None:
@@ -147,43 +171,3 @@ def test_a_drill_restores_checks_and_leaves_nothing(safe: World) -> None:
     assert [bool(row.passed) for row in proofs] == [True, False]
     if safe.database.is_postgresql:
         assert rows(safe.database, f"SELECT 1 FROM pg_database WHERE starts_with(datname, '{SCRATCH}')") == []
-
-
-def test_dagsters_storage_comes_back_without_its_keys(safe: World, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    (home / "history").mkdir(parents=True)
-    (home / "dagster.yaml").write_text("x: 1")
-    (home / "payload-key").write_text("secret")
-    with connect(f"sqlite:///{home / 'history' / 'runs.db'}") as history, history.writing() as connection:
-        connection.exec_driver_sql("CREATE TABLE runs (id)")
-        connection.exec_driver_sql("INSERT INTO runs VALUES (7)")
-    safe.changes["dagster_home"] = str(home)
-    create_backup(safe.settings, safe.database, "ann")
-    folder, manifest = find_backup(backup_place(safe.settings), None)
-    keys = identities(safe.settings.backup_identity_file)
-    back = tmp_path / "back"
-    assert restore_history(folder, manifest, keys, database=None, home=back) == 2
-    with connect(f"sqlite:///{back / 'history' / 'runs.db'}") as history:
-        assert value(history, "SELECT id FROM runs") == 7
-    assert not (back / "payload-key").exists()
-
-
-def test_old_backups_go_hourly_then_daily_then_weekly() -> None:
-    now = datetime(2026, 11, 27, 12, tzinfo=UTC)
-    hourly = [now - timedelta(hours=hours) for hours in range(24 * 40)]
-    stay = kept(hourly, now, 28)
-    ages = sorted((now - moment).days for moment in stay)
-    assert len(stay) in range(32, 36)
-    assert ages[-1] < 28
-
-
-def test_what_was_cut_short_long_ago_is_removed(safe: World) -> None:
-    made = create_backup(safe.settings, safe.database, "ann")
-    place = backup_place(safe.settings)
-    half = Path(str(place)) / "midas-20200101T000000.000000Z"
-    half.mkdir()
-    (half / "shop.x.copy.gz.age").write_text("x")
-    assert thin_out(place, 28) == 1
-    assert [folder.name for folder, _ in backups(place)] == [made.name]
-    safe.changes["erase_buyers_after_days"] = "20,ebay=10"
-    assert safe.settings.longest_backup_days() == 10

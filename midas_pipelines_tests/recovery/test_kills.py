@@ -1,122 +1,203 @@
-"""Backups to a real S3 server, and backup and restore killed at random points: run again, all is whole."""
+"""Erasure, rotation, backup and restore killed at random points: what is there is whole, and run again all is done."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from moto.server import ThreadedMotoServer
 
-from midas_pipelines.recovery.backup import create_backup, verify_backup
+from midas_pipelines.recovery.backup import verify_backup
 from midas_pipelines.recovery.drill import broken_invariants
-from midas_pipelines.recovery.places import backup_place, backups, find_backup, thin_out
-from midas_pipelines.recovery.restore import restore_shop
-from midas_pipelines.recovery.sealing import identities
-from midas_pipelines.store.database import Database
+from midas_pipelines.recovery.places import backup_place, backups
+from midas_pipelines.store.orders.payload_rotation import payloads_by_key
+from midas_pipelines.store.orders.payload_vault import vault_of
+from midas_pipelines.store.privacy.keys import key_ring
+from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies, connect
-from midas_pipelines_tests.shop import rows
+from midas_pipelines_tests.shop import rows, run, value
+from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
-KILLS = 2
-COMMAND = "from midas_pipelines.cli import main; main()"
+pytestmark = pytest.mark.both_databases
+
+TIMES = pytest.mark.parametrize("times", [2, pytest.param(30, marks=pytest.mark.soak)])
+SPARED = 0.02
+"""Seconds after which the shortest kill comes."""
+
+FORKING = """
+import json, os, sys
+import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite
+import midas_pipelines.cli.privacy.commands, midas_pipelines.cli.security.keys, midas_pipelines.cli.security.backup
+from midas_pipelines.cli import main
+for line in sys.stdin:
+    arguments, environment = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.environ.update(environment)
+        sys.argv = ["midas", *arguments]
+        main()
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+"""Runs each command in a fork of itself, so that a kill costs no start of Python."""
 
 
-def test_a_bucket_holds_backups_as_a_folder_does(
-    safe: World, copies: Copies, monkeypatch: pytest.MonkeyPatch
+@dataclass
+class Killer:
+    """Runs commands in processes that it kills at random points, the same ones each time."""
+
+    server: subprocess.Popen[str]
+    environment: dict[str, str]
+    chance: random.Random
+    hits: int = 0
+
+    def run(self, *arguments: str, after: float | None = None, **environment: str) -> float:
+        """Runs a command and returns the seconds it took; with `after`, kills it that many seconds later."""
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.server.stdin.write(json.dumps([arguments, self.environment | environment]) + "\n")
+        self.server.stdin.flush()
+        child, began = int(self.server.stdout.readline()), time.monotonic()
+        if after is not None:
+            time.sleep(after)
+            os.kill(child, signal.SIGKILL)  # it is a zombie, at worst, until its status is read below
+        status = int(self.server.stdout.readline())
+        self.hits += os.WIFSIGNALED(status)
+        assert after is not None or status == 0, arguments
+        return time.monotonic() - began
+
+    def kill(self, times: int, check: Callable[[], object], *arguments: str, **environment: str) -> None:
+        """Kills a command at that many points of its run, each time followed by a check; then lets it end."""
+        took = self.run(*arguments, **environment)
+        for _ in range(times):
+            self.run(*arguments, after=self.chance.uniform(SPARED, took), **environment)
+            check()
+        self.run(*arguments, **environment)
+        said = f"{self.hits} of {times} kills came before its end, {took:.2f} s after its begin at the latest"
+        sys.stdout.write(f"{' '.join(arguments)}: {said}\n")
+        check()
+
+
+@pytest.fixture(scope="module")
+def forking() -> Iterator[subprocess.Popen[str]]:
+    """The process that runs the commands."""
+    command = [sys.executable, "-c", FORKING]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        yield server
+        assert server.stdin is not None
+        server.stdin.close()
+
+
+@pytest.fixture
+def killer(safe: World, settings: dict[str, str], tmp_path: Path, forking: subprocess.Popen[str]) -> Killer:
+    safe.changes |= {"payload_key": None, "payload_key_file": tmp_path / "payload-key"}
+    run(safe.database, "UPDATE marketplace_orders SET payload = NULL")  # sealed with the usual key
+    names = ("backup_to", "backup_recipients", "backup_identity_file", "payload_key_file")
+    given = {f"MIDAS_{name.upper()}": str(safe.changes[name]) for name in names}
+    return Killer(
+        forking, settings | given | {"MIDAS_STATE_FOLDER": str(tmp_path / "state")}, random.Random(7)
+    )
+
+
+def fill_log(safe: World, count: int) -> list[object]:
+    """So many rows more that a kill hits the middle."""
+    run(
+        safe.database,
+        "INSERT INTO order_processing_logs (marketplace_order_id, step, detail) "
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) "
+        "SELECT 'X' || i, 'imported', 'some words of the log ' || i FROM n",
+        count=count,
+    )
+    return rows(safe.database, "SELECT id FROM order_processing_logs ORDER BY id")
+
+
+@TIMES
+def test_a_backup_and_a_restore_that_are_killed_leave_all_or_nothing(
+    safe: World, copies: Copies, killer: Killer, times: int
 ) -> None:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, "test")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        safe.changes |= {"backup_to": "s3://vault/midas", "backup_s3_url": f"http://{host}:{port}"}
-        place = backup_place(safe.settings)
-        place.fs.mkdir("vault")
-        made = create_backup(safe.settings, safe.database, "ann")
-        assert verify_backup(safe.settings, None)[0] == made.name
-        folder, manifest = find_backup(place, made.name)
-        url = copies.fresh(empty)
-        with connect(url) as lost:
-            restore_shop(folder, manifest, lost.engine.url, identities(safe.settings.backup_identity_file))
-            assert rows(lost, "SELECT sku FROM products ORDER BY sku") == [("A",), ("B",)]
-        copies.drop(url)
-        (folder / "manifest.json").write_text("{}")
-        place.fs.invalidate_cache()
-        assert backups(place) == []
-        assert thin_out(place, 28) == 0  # it may be in the making still
-    finally:
-        server.stop()
+    whole = fill_log(safe, 4_000 if times < 30 else 20_000)
 
+    def newest_is_whole() -> None:
+        verify_backup(safe.settings, None)
 
-@pytest.mark.both_databases
-def test_backup_and_restore_that_are_killed_leave_all_or_nothing(
-    safe: World, copies: Copies, settings: dict[str, str], tmp_path: Path
-) -> None:
-    with safe.database.writing() as connection:  # enough rows that a kill hits the middle
-        connection.exec_driver_sql(
-            "INSERT INTO order_processing_logs (marketplace_order_id, step, detail) "
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
-            "SELECT 'X' || i, 'imported', 'some words of the log ' || i FROM n"
-        )
-    env = {
-        name: str(safe.changes[name]) for name in ("backup_to", "backup_recipients", "backup_identity_file")
-    }
-    env = settings | {f"MIDAS_{name.upper()}": value for name, value in env.items()}
+    killer.kill(times, newest_is_whole, "backup", "create")
+    assert len(backups(backup_place(safe.settings))) >= 2
     url = copies.fresh(empty)
-    target = env | {"MIDAS_DATABASE_URL": url}
-    folder = Path(str(safe.changes["backup_to"]))
-    took = timed(tmp_path, env, "backup", "create")
-    whole = rows(safe.database, "SELECT id FROM order_processing_logs ORDER BY id")
-    random.seed(7)
-    for _ in range(KILLS):
-        killed(tmp_path, env, took, "backup", "create")
-        for name, _ in backups(backup_place(safe.settings)):
-            verify_backup(safe.settings, name.name)
-        killed(tmp_path, target, took, "backup", "restore")
+
+    def all_or_nothing() -> None:
         with connect(url) as lost:
-            there = "order_processing_logs" in lost_tables(lost)
+            there = "order_processing_logs" in sa.inspect(lost.engine).get_table_names()
             assert not there or rows(lost, "SELECT id FROM order_processing_logs ORDER BY id") == whole
-    timed(tmp_path, target, "backup", "restore", "--replace")
+
+    killer.hits = 0
+    killer.kill(times, all_or_nothing, "backup", "restore", "--replace", MIDAS_DATABASE_URL=url)
     with connect(url) as lost:
-        assert rows(lost, "SELECT id FROM order_processing_logs ORDER BY id") == whole
         assert sum(broken_invariants(lost).values()) == 0
-    assert not list(folder.parent.rglob(".midas-scratch-*"))
+    assert not list(Path(str(safe.changes["backup_to"])).parent.rglob(".midas-scratch-*"))
     copies.drop(url)
 
 
-def lost_tables(database: Database) -> list[str]:
-    return sa.inspect(database.engine).get_table_names()
+@TIMES
+def test_an_erasure_that_is_killed_leaves_each_buyer_whole_or_gone(
+    safe: World, killer: Killer, times: int
+) -> None:
+    def sell(count: int) -> None:
+        for order in [safe.place(("A", 1), buyer_note="Zyxwvu") for _ in range(count)]:
+            desk.market(safe, order, "cancelled")
+        safe.import_orders()
+        past = "UPDATE order_status_history SET created_at = '2020-01-01 00:00:00+00:00'"
+        run(safe.database, past)
+        run(safe.database, "UPDATE marketplace_orders SET source_updated_at = NULL")
+
+    def whole_or_gone() -> None:
+        found = rows(
+            safe.database,
+            "SELECT m.erased_at, m.payload, o.shipping_address, o.notes FROM marketplace_orders m "
+            "JOIN orders o ON o.id = m.local_order_id",
+        )
+        for row in found:
+            gone = ["forgotten" in str(row.shipping_address), (row.payload or "plain:").startswith("plain:")]
+            assert row.payload is None or gone == [row.erased_at is not None] * 2
+        if value(safe.database, "SELECT count(*) FROM marketplace_orders WHERE erased_at IS NULL") < 4:
+            sell(8)
+
+    sell(8)
+    killer.kill(times, whole_or_gone, "privacy", "erase-due")
+    desk.assert_whole(safe)
 
 
-def started(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
-    command = [sys.executable, "-c", COMMAND, *arguments]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, env=kept | env, **pipes)  # type: ignore[call-overload, no-any-return]
+@TIMES
+def test_a_rotation_that_is_killed_leaves_every_payload_readable(
+    safe: World, killer: Killer, times: int
+) -> None:
+    vault = vault_of(safe.settings)
+    sealed = [
+        {
+            "webhook_id": str(number),
+            "type": "odd",
+            "payload": vault.seal({"id": number, "email": "a@b.example"}),
+        }
+        for number in range(450)
+    ]
+    with safe.database.writing() as connection:
+        connection.execute(sa.insert(marketplace_webhooks), sealed)
 
+    def all_open() -> None:
+        fresh = vault_of(safe.settings)
+        found = rows(safe.database, "SELECT payload FROM marketplace_webhooks ORDER BY id")
+        assert [fresh.open(row.payload)["id"] for row in found] == list(range(450))
 
-def timed(folder: Path, env: dict[str, str], *arguments: str) -> float:
-    began = time.monotonic()
-    process = started(folder, env, *arguments)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors.decode()
-    return time.monotonic() - began
-
-
-def killed(folder: Path, env: dict[str, str], took: float, *arguments: str) -> None:
-    process = started(folder, env, *arguments)
-    try:
-        process.wait(random.uniform(0.4, 1.0) * took)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-    process.communicate()
+    killer.kill(times, all_open, "keys", "rotate-payload", "--retire")
+    assert payloads_by_key(safe.database) == {key_ring(safe.settings).newest().key_id: 450}

@@ -107,13 +107,13 @@ def restore(name: str | None, replace: bool, history: bool, as_json: bool) -> No
     """
     settings = load_settings()
     keys = identities(settings.backup_identity_file)
-    folder, manifest = find_backup(backup_place(settings), name)
+    folder, manifest = find_backup(settings, name)
     done = restore_shop(folder, manifest, settings.database(), keys, replace=replace)
     with shop_database() as (settings, database), database.writing() as connection:
         note_answered(connection, command_entry(settings, "backup restore", target=done.name))
     if history:
-        home = Path(settings.dagster_home).expanduser() if settings.dagster_home else None
-        restore_history(folder, manifest, keys, database=settings.dagster_database(), home=home)
+        stored = settings.dagster_database()
+        restore_history(folder, manifest, keys, database=stored, home=settings.home())
     if as_json:
         print_json(asdict(done))
     else:

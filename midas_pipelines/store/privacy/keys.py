@@ -51,6 +51,11 @@ class MasterKey:
         """Keys the digests by which a person is found."""
         return hmac.digest(self.secret, b"midas indexing", "sha256")
 
+    @cached_property
+    def signing(self) -> bytes:
+        """Signs the manifests of backups."""
+        return hmac.digest(self.secret, b"midas signing", "sha256")
+
 
 def new_key() -> str:
     """A fresh key as it is written down."""
