@@ -11,10 +11,9 @@ from fastapi import Depends, FastAPI
 from midas_pipelines.gateway.api import console, orders, privacy, problems, sync, webhooks
 from midas_pipelines.gateway.api import status as status_api
 from midas_pipelines.gateway.api.auth import bearer
-from midas_pipelines.gateway.api.callers import Callers
+from midas_pipelines.gateway.api.callers import Callers, Refusals
 from midas_pipelines.gateway.api.limits import Limits
 from midas_pipelines.gateway.api.openapi import openapi_document
-from midas_pipelines.gateway.api.refusals import Refusals
 from midas_pipelines.gateway.console.app import add_console
 from midas_pipelines.gateway.service import Service
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.gateway.api import callers
 from midas_pipelines.gateway.api.auth import PREFIX, ROLES
-from midas_pipelines.gateway.api.refusals import MOST_ROWS, Refusals
+from midas_pipelines.gateway.api.callers import MOST_ROWS, Refusals
 from midas_pipelines.gateway.server import require_keys
 from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.gateway.keys import (

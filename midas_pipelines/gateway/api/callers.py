@@ -1,13 +1,19 @@
-"""Rate limits per caller: by key id, or by address without a known key."""
+"""How often who may call, by key id or by address; who was not let in is in the audit log, one row a minute for each."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ipaddress
 import logging
 import time
 from collections import OrderedDict
+from dataclasses import replace
 
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway.audit import AuditEntry, note_refused
 from midas_pipelines.store.gateway.keys import MOST_FAILURES, USED_SECONDS, id_of
 
 MOST_CALLERS = 10_000
@@ -18,6 +24,9 @@ LOCK_SECONDS, LONGEST_LOCK_SECONDS = 60.0, 3600.0
 """How long the tenth failure locks; each further one locks for twice as long."""
 
 LOG_SECONDS = 10.0
+WINDOW_SECONDS = 60.0
+MOST_ROWS = 120
+"""Rows of refusals in a window, all addresses together: a flood from many of them does not fill the database."""
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +156,52 @@ class Remarks:
             return
         self._since[kind] = (now, 0)
         log.warning("%s%s", text, f" ({more} more of the kind before it.)" if more else "")
+
+
+class Refusals:
+    """The refusals of one process; those that get no row are counted in the next row of their address."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen: dict[tuple[str, int], tuple[float, int]] = {}
+        self._window, self._rows = 0.0, 0
+
+    def due(self, address: str, status: int, now: float) -> int | None:
+        """How many refusals before this one got no row, or None when this one gets none either.
+
+        Args:
+            address: the caller's.
+            status: what was answered.
+            now: in seconds.
+        """
+        if now - self._window >= WINDOW_SECONDS:
+            self._window, self._rows = now, 0
+            if len(self._seen) > MOST_CALLERS:
+                self._seen.clear()
+        key = (network(address), status)
+        at, more = self._seen.get(key, (-WINDOW_SECONDS, 0))
+        if now - at < WINDOW_SECONDS or self._rows >= MOST_ROWS:
+            self._seen[key] = (at, more + 1)
+            return None
+        self._seen[key] = (now, 0)
+        self._rows += 1
+        return more
+
+    async def note(self, entry: AuditEntry, status: int) -> None:
+        """Writes the row if one is due; a database that does not take it changes nothing for the caller."""
+        more = self.due(entry.remote or "local", status, time.monotonic())
+        if more is None:
+            return
+        if more:
+            entry = replace(entry, detail={"more": more})
+        try:
+            await asyncio.to_thread(self._write, entry, status)
+        except sa.exc.SQLAlchemyError as failed:
+            log.warning("A refused call is not in the audit log: %s.", type(failed).__name__)
+
+    def _write(self, entry: AuditEntry, status: int) -> None:
+        with self._database.writing() as connection:
+            note_refused(connection, entry, status)
 
 
 def network(address: str) -> str:

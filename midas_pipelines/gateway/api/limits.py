@@ -14,9 +14,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from midas_pipelines.errors import CallRefused
-from midas_pipelines.gateway.api.callers import Callers, Remarks
+from midas_pipelines.gateway.api.callers import Callers, Refusals, Remarks
 from midas_pipelines.gateway.api.problems import problem
-from midas_pipelines.gateway.api.refusals import Refusals
 from midas_pipelines.gateway.signatures import BadSignature, Verifier
 from midas_pipelines.store.gateway.audit import AuditEntry
 

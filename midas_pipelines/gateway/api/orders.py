@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -24,7 +25,6 @@ from pydantic import (
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
-from midas_pipelines.gateway.api.paging import Cursor, decode_cursor, next_cursor
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import SHOWN, Filters, page_of_orders
 from midas_pipelines.sync.orders.lookup import find_order
@@ -47,6 +47,20 @@ OrderId = Annotated[
         description="The marketplace's id, the order number, or the shop's own id.",
     ),
 ]
+
+
+Cursor = Annotated[str | None, Query(pattern=r"^b[0-9]{1,18}$", description="`next` of the page before.")]
+"""Names the last row of the page before, so that new rows shift no page."""
+
+
+def decode_cursor(cursor: str | None) -> int | None:
+    """The id that the page starts before."""
+    return None if cursor is None else int(cursor.removeprefix("b"))
+
+
+def next_cursor(rows: Sequence[Mapping[str, Any]], limit: int) -> str | None:
+    """The cursor behind a page; None when it was the last."""
+    return f"b{rows[-1]['id']}" if len(rows) == limit else None
 
 
 FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

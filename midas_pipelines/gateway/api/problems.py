@@ -22,8 +22,6 @@ MEDIA_TYPE = "application/problem+json"
 MOST_SHOWN = 10
 NO_DATABASE = (sa.exc.DBAPIError, sa.exc.TimeoutError)
 
-BUSY = "Another session holds rows that this call needs, the shop's own perhaps. Nothing was changed; try again shortly."
-
 log = logging.getLogger(__name__)
 
 
@@ -77,6 +75,13 @@ def status_of(error: Exception) -> int:
     return 503 if isinstance(error, NO_DATABASE) else 500
 
 
+def no_database(error: Exception) -> str:
+    """What one of `NO_DATABASE` means for the caller."""
+    if isinstance(error, sa.exc.DBAPIError) and blame(error) is Cause.BUSY:
+        return "Another session holds rows that this call needs, the shop's own perhaps. Nothing was changed; try again shortly."
+    return "The database does not answer; try again shortly."
+
+
 async def answer_expected(request: Request, error: Exception) -> Response:
     """The problem that an expected error is answered with."""
     status, headers, errors = status_of(error), {}, None
@@ -95,9 +100,7 @@ async def answer_expected(request: Request, error: Exception) -> Response:
             ]
         case _:
             log.warning("The database failed a call: %s", type(getattr(error, "orig", error)).__name__)
-            busy = isinstance(error, sa.exc.DBAPIError) and blame(error) is Cause.BUSY
-            detail = BUSY if busy else "The database does not answer; try again shortly."
-            headers = {"Retry-After": "5"}
+            detail, headers = no_database(error), {"Retry-After": "5"}
     return problem(status, detail, _id(request), errors=errors, headers=headers)
 
 

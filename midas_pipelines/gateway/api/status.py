@@ -13,17 +13,16 @@ from pydantic import BaseModel, Field
 
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
-from midas_pipelines.gateway.api.paging import Cursor, decode_cursor, next_cursor
+from midas_pipelines.gateway.api.orders import Cursor, decode_cursor, next_cursor
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.lib.timetable import next_run
-from midas_pipelines.settings import Settings
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.audit import read_audit
-from midas_pipelines.store.operations.overview import Overview, overview
+from midas_pipelines.store.operations.overview import overview
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.schema.version import require_upgraded
 from midas_pipelines.store.schema.version import version as database_version
-from midas_pipelines.workflows import WORKFLOWS, Workflow
+from midas_pipelines.workflows import WORKFLOWS
 
 PACKAGES = ("midas-pipelines", "dagster", "fastapi")
 READY_SECONDS = 3.0
@@ -164,20 +163,20 @@ def _report(service: Service, now: datetime) -> dict[str, Any]:
     seen = overview(service.database)
     with service.database.reading() as connection:
         inbox = webhooks.backlog(connection)
-    syncs = {row["kind"]: row for row in last_syncs(service.database)}
+    trouble = service.worker.trouble if service.worker is not None else None
+    sold = sum(count for state, count in seen.items.items() if state != "removed")
     return {
-        "channels": [_website(seen), _fourseller(service, seen)],
+        "channels": [
+            _channel("website", sold, None, 0),
+            _channel("fourseller", seen.items.get("listed", 0), trouble, seen.failed_calls),
+        ],
         "items": _backlog(seen.dirty, seen.oldest_dirty, seen.items.get("quarantined", 0), now),
         "webhooks": _backlog(inbox.pending, inbox.oldest, inbox.quarantined, now),
         "orders": seen.orders,
         "order_exceptions": seen.order_exceptions,
         "consistency": seen.consistency,
         "consistency_at": seen.consistency_at,
-        "workflows": [
-            _workflow(workflow, syncs.get(workflow.kind), service.settings, now)
-            for workflow in WORKFLOWS
-            if workflow.kind
-        ],
+        "workflows": _workflows(service, now),
         "versions": {name: version(name) for name in PACKAGES}
         | {"database": database_version(service.database).current or "none"},
         "worker": _worker(service),
@@ -185,20 +184,10 @@ def _report(service: Service, now: datetime) -> dict[str, Any]:
     }
 
 
-def _website(seen: Overview) -> dict[str, Any]:
-    items = sum(count for state, count in seen.items.items() if state != "removed")
-    return {"name": "website", "listed": items, "healthy": True, "trouble": None, "failed_calls_last_day": 0}
-
-
-def _fourseller(service: Service, seen: Overview) -> dict[str, Any]:
-    trouble = service.worker.trouble if service.worker is not None else None
-    return {
-        "name": "fourseller",
-        "listed": seen.items.get("listed", 0),
-        "healthy": trouble is None,
-        "trouble": trouble,
-        "failed_calls_last_day": seen.failed_calls,
-    }
+def _channel(name: str, listed: int, trouble: str | None, failed: int) -> Channel:
+    return Channel(
+        name=name, listed=listed, healthy=trouble is None, trouble=trouble, failed_calls_last_day=failed
+    )
 
 
 def _worker(service: Service) -> str:
@@ -212,13 +201,12 @@ def _backlog(waiting: int, oldest: datetime | None, quarantined: int, now: datet
     return {"waiting": waiting, "oldest": oldest, "oldest_seconds": round(age, 3), "quarantined": quarantined}
 
 
-def _workflow(
-    workflow: Workflow, last: dict[str, Any] | None, settings: Settings, now: datetime
-) -> dict[str, Any]:
-    return {
-        "name": workflow.kind,
-        "last_started_at": last["started_at"] if last else None,
-        "last_outcome": last["outcome"] if last else None,
-        "last_seconds": last["seconds"] if last else None,
-        "next_at": next_run(settings, workflow, now),
-    }
+def _workflows(service: Service, now: datetime) -> list[dict[str, Any]]:
+    syncs = {row["kind"]: row for row in last_syncs(service.database)}
+    nothing = dict.fromkeys(("started_at", "outcome", "seconds"))
+    return [
+        {"name": workflow.kind, "next_at": next_run(service.settings, workflow, now)}
+        | {f"last_{name}": syncs.get(workflow.kind, nothing)[name] for name in nothing}
+        for workflow in WORKFLOWS
+        if workflow.kind
+    ]

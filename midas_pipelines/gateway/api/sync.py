@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.store.items.mappings import count_dirty, mark_dirty
 from midas_pipelines.store.items.shards import range_tags
-from midas_pipelines.store.operations.sync_log import newest_sync
+from midas_pipelines.store.operations.sync_log import RunningSync, last_ended, running_syncs
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.listings.brake import BrakeEngaged
 from midas_pipelines.sync.product_sync import Mode, mapping_ids, sync_products
@@ -28,9 +28,6 @@ AT_ONCE = 50
 
 FINISH_SECONDS = 5.0
 """How long a call waits for items that another worker is pushing this moment."""
-
-STALE = timedelta(minutes=10)
-"""A sync that reported no progress for this long was killed."""
 
 Sku = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Kind = Literal["products", "inventory"]
@@ -156,12 +153,8 @@ async def post_products(request: Request, wanted: SyncRequest) -> object:
         return await _launch(service, "products", wanted)
     context = service.sync_context(request.state.request_id)
     report = await sync_products(context, Mode.INCREMENTAL, skus=wanted.skus or (), dry_run=wanted.dry_run)
-    if report.stopped:
-        raise BrakeEngaged(report.stopped)
     names = ("scanned", "created", "updated", "deleted", "unchanged", "failed", "quarantined", "adopted")
-    return await _done(
-        service, request, wanted, ids, {name: getattr(report, name) for name in names}, report.plan
-    )
+    return await _done(service, request, wanted, ids, _counts(report, names), report.plan)
 
 
 @router.post("/sync/inventory", summary="Push quantities", response_model=SyncDone, responses=LAUNCHED)
@@ -179,10 +172,15 @@ async def post_inventory(request: Request, wanted: SyncRequest) -> object:
     if wanted.skus:
         await asyncio.to_thread(_mark, service, ids)
     report = await push_inventory(context, ids=ids if wanted.skus else None, ignore_delays=bool(wanted.skus))
+    counts = _counts(report, ("scanned", "pushed", "unchanged", "failed"))
+    return await _done(service, request, wanted, ids, counts, [])
+
+
+def _counts(report: Any, names: tuple[str, ...]) -> dict[str, int | float]:
+    """These counts of a report. Raises BrakeEngaged where the brake stopped it."""
     if report.stopped:
         raise BrakeEngaged(report.stopped)
-    names = ("scanned", "pushed", "unchanged", "failed")
-    return await _done(service, request, wanted, ids, {name: getattr(report, name) for name in names}, [])
+    return {name: getattr(report, name) for name in names}
 
 
 def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
@@ -272,36 +270,22 @@ def _read(service: Service, ids: list[int]) -> tuple[list[Item], bool]:
 
 
 def _state(service: Service, kind: Kind) -> dict[str, Any]:
-    now = datetime.now(UTC)
-    running = newest_sync(service.database, kind, running=True)
-    last = newest_sync(service.database, kind, running=False)
+    with service.database.reading() as connection:
+        running = [one for one in running_syncs(connection) if one.kind == kind]
+        last = last_ended(connection, kind)
+    if last is not None:
+        last["counts"] = {k: v for k, v in (last["counts"] or {}).items() if isinstance(v, int | float)}
+    return {"running": _progress(running[-1]) if running else None, "last": last}
+
+
+def _progress(sync: RunningSync) -> dict[str, Any]:
+    left = sync.seconds_left
     return {
-        "running": _progress(running, now) if running is not None and _fresh(running, now) else None,
-        "last": {**last, "counts": _numbers(last["counts"])} if last is not None else None,
-    }
-
-
-def _numbers(counts: dict[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (counts or {}).items() if isinstance(value, int | float)}
-
-
-def _fresh(row: dict[str, Any], now: datetime) -> bool:
-    reported = (row["counts"] or {}).get("at")
-    return now - (datetime.fromisoformat(reported) if reported else row["started_at"]) < STALE
-
-
-def _progress(row: dict[str, Any], now: datetime) -> dict[str, Any]:
-    counts = row["counts"] or {}
-    done, total = int(counts.get("done", 0)), counts.get("total")
-    seconds = max(0.001, (now - row["started_at"]).total_seconds())
-    rate = done / seconds
-    left = (total - done) / rate if total is not None and rate else None
-    return {
-        "run_id": row["run_id"],
-        "scope": row["scope"],
-        "started_at": row["started_at"],
-        "done": done,
-        "total": total,
-        "rate": round(rate, 2) if done else None,
+        "run_id": sync.run_id,
+        "scope": sync.scope,
+        "started_at": sync.started_at,
+        "done": sync.done,
+        "total": sync.total or None,
+        "rate": round(sync.done / sync.seconds, 2) if sync.done else None,
         "seconds_left": None if left is None else round(left, 1),
     }

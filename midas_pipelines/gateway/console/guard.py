@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Sequence
 from urllib.parse import quote
 
-import sqlalchemy as sa
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from midas_pipelines.errors import CallRefused, ExpectedError
 from midas_pipelines.gateway.api.auth import Handler, audit_entry, audited
-from midas_pipelines.gateway.api.problems import BUSY, status_of
+from midas_pipelines.gateway.api.problems import NO_DATABASE, no_database, status_of
 from midas_pipelines.gateway.console.web import (
     ADMINS_ONLY,
     COOKIE,
@@ -25,19 +25,16 @@ from midas_pipelines.gateway.console.web import (
     render,
 )
 from midas_pipelines.gateway.service import Service, service_of
-from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import kept
 from midas_pipelines.store.gateway.console_sessions import Person, find_person, mark_seen, set_notice
 from midas_pipelines.store.gateway.keys import Caller, Role
-from midas_pipelines.storefront.refusals import Cause, blame
+from midas_pipelines.sync.context import SyncContext
 
 ADMIN_CLICKS = frozenset({"/orders/{order_id:path}/erase", "/webhooks/payload"})
 """Pages and clicks of admins alone, beside those whose path begins with one of `ADMINS_ONLY`."""
 
 EVERYONE = frozenset({"/sign-out"})
 """Clicks that a viewer may make."""
-
-NO_DATABASE = (sa.exc.DBAPIError, sa.exc.TimeoutError)
 
 
 def needed_role(method: str, path: str) -> Role:
@@ -56,10 +53,14 @@ class ConsoleRoute(APIRoute):
         path = self.path
 
         async def guarded(request: Request) -> Response:
+            request.state.notice = None
             try:
-                return await _enter(request, path, handler)
+                response = await _enter(request, path, handler)
             except (ExpectedError, RequestValidationError, *NO_DATABASE) as error:
-                return await _failed(request, error)
+                response = _failed(request, error)
+            if request.state.notice is not None:
+                await asyncio.to_thread(_note, request)
+            return response
 
         return guarded
 
@@ -83,10 +84,11 @@ async def _enter(request: Request, path: str, handler: Handler) -> Response:
     if request.method == "GET":
         response = await handler(request)
         if person.notice is not None:
-            await asyncio.to_thread(note, service.database, person, None)
+            await asyncio.to_thread(_note, request)
         return response
     form = await request.form()
     require_form_token(request, str(form.get("csrf", "")), token)
+    request.state.back = local_path(str(form.get("back", "/")))
     given = {name: value for name, value in form.items() if name not in ("csrf", "back", "key")}
     entry = audit_entry(request, path, caller, {"form": kept(given)} if given else None)
     return await audited(service.database, entry, handler, request)
@@ -101,7 +103,19 @@ def require_form_token(request: Request, given: str, token: str) -> None:
         )
 
 
-async def done(request: Request, text: str, to: str | None = None, *, undo: str | None = None) -> Response:
+def clicked(request: Request, what: str) -> SyncContext:
+    """The engine for one click, named by who clicked what, as logs and timelines show it."""
+    return service_of(request).sync_context(f"{person_of(request).name[:40]}: console {what}")
+
+
+def done(
+    request: Request,
+    text: str,
+    to: str | None = None,
+    *,
+    undo: str | None = None,
+    fields: Sequence[tuple[str, object]] = (),
+) -> Response:
     """The end of a click: the page that it came from, or `to`, with a notice.
 
     Args:
@@ -109,16 +123,16 @@ async def done(request: Request, text: str, to: str | None = None, *, undo: str 
         text: what was done, as a sentence.
         to: the page to open.
         undo: the path of the click that takes it back.
+        fields: what the form of that click has.
     """
-    notice: dict[str, object] = {"level": "done", "text": text, "undo": undo}
-    await asyncio.to_thread(note, service_of(request).database, person_of(request), notice)
-    return go_to(to or await _back(request))
+    request.state.notice = {"level": "done", "text": text, "undo": undo, "fields": list(fields)}
+    return go_to(to or request.state.back)
 
 
-def note(database: Database, person: Person, notice: dict[str, object] | None) -> None:
-    """Keeps the notice for the person's next page."""
-    with database.writing() as connection:
-        set_notice(connection, person.session_id, notice)
+def _note(request: Request) -> None:
+    """Keeps the notice of this click for the person's next page, or clears the one that this page has shown."""
+    with service_of(request).database.writing() as connection:
+        set_notice(connection, person_of(request).session_id, request.state.notice)
 
 
 def _find(service: Service, token: str) -> Person | None:
@@ -133,21 +147,15 @@ def _find(service: Service, token: str) -> Person | None:
     return found[0] if found is not None else None
 
 
-async def _failed(request: Request, error: Exception) -> Response:
+def _failed(request: Request, error: Exception) -> Response:
     status, text = status_of(error), str(error)
     if isinstance(error, RequestValidationError):
         fields = ", ".join(str(one["loc"][-1]) for one in error.errors())
         text = f"This cannot be read: {fields}. Correct it and try again."
     elif isinstance(error, NO_DATABASE):
-        busy = isinstance(error, sa.exc.DBAPIError) and blame(error) is Cause.BUSY
-        text = BUSY if busy else "The database does not answer; try again shortly."
-    signed_in = getattr(request.state, "person", None) is not None
-    if request.method == "POST" and signed_in and not isinstance(error, NO_DATABASE) and status != 403:
-        notice: dict[str, object] = {"level": "wrong", "text": text, "undo": None}
-        await asyncio.to_thread(note, service_of(request).database, person_of(request), notice)
-        return go_to(await _back(request))
+        text = no_database(error)
+    back = getattr(request.state, "back", None)
+    if back is not None and not isinstance(error, NO_DATABASE) and status != 403:
+        request.state.notice = {"level": "wrong", "text": text, "undo": None}
+        return go_to(back)
     return render(request, "problem.html", status, status_code=status, text=text)
-
-
-async def _back(request: Request) -> str:
-    return local_path(str((await request.form()).get("back", "/")))

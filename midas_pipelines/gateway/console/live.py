@@ -1,4 +1,4 @@
-"""Numbers for open pages: read once for all of them, sent when they change."""
+"""Numbers for open pages over one connection each: read once for all of them, sent when they change."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import sqlalchemy as sa
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
 
+from midas_pipelines.gateway.console.guard import ConsoleRoute
 from midas_pipelines.gateway.service import Service
 from midas_pipelines.store.gateway.webhooks import backlog
 from midas_pipelines.store.items.mappings import count_dirty
 from midas_pipelines.store.operations.attention import CAUSES, needs_a_person
 from midas_pipelines.store.operations.sync_log import running_syncs
+
+router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
 EVERY_SECONDS = 3.0
 LOOK_SECONDS = 0.5
@@ -70,3 +75,11 @@ class Live:
         numbers["running"] = {one.kind: [one.done, one.total] for one in running}
         numbers |= {f"progress_{one.kind}": str(one) for one in running}
         return json.dumps(numbers, sort_keys=True)
+
+
+@router.get("/live")
+async def live(request: Request) -> Response:
+    """Counts of what needs a person, and the progress of running syncs."""
+    numbers: Live = request.app.state.live
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(numbers.stream(), media_type="text/event-stream", headers=headers)

@@ -21,7 +21,7 @@ from midas_pipelines.store.gateway.keys import Caller, Role
 ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
 """Only asymmetric ones: nobody who knows the client secret can make a token."""
 
-SECONDS = 10.0
+SECONDS = 5.0
 LEEWAY = 60
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -31,9 +31,9 @@ def is_configured(settings: Settings) -> bool:
     return bool(settings.oidc_issuer and settings.oidc_client_id)
 
 
-async def begin(settings: Settings, redirect: str) -> tuple[str, dict[str, Any]]:
+def begin(settings: Settings, redirect: str) -> tuple[str, dict[str, Any]]:
     """The provider's page to send the browser to, and what the answer is checked against."""
-    found = await _discover(settings)
+    found = _discover(settings)
     kept = {name: secrets.token_urlsafe(32) for name in ("nonce", "verifier")} | {"redirect": redirect}
     challenge = base64.urlsafe_b64encode(hashlib.sha256(kept["verifier"].encode()).digest()).rstrip(b"=")
     asked = {
@@ -48,13 +48,13 @@ async def begin(settings: Settings, redirect: str) -> tuple[str, dict[str, Any]]
     return f"{found['authorization_endpoint']}?{urlencode(asked)}", kept
 
 
-async def finish(settings: Settings, code: str, kept: dict[str, Any]) -> Caller:
+def finish(settings: Settings, code: str, kept: dict[str, Any]) -> Caller:
     """The person behind a code.
 
     Raises:
         CallRefused: the provider does not answer, its token is not valid, or the person has no role here.
     """
-    found = await _discover(settings)
+    found = _discover(settings)
     secret = settings.oidc_client_secret
     form = {
         "grant_type": "authorization_code",
@@ -65,8 +65,8 @@ async def finish(settings: Settings, code: str, kept: dict[str, Any]) -> Caller:
     }
     if secret is not None:
         form["client_secret"] = secret.get_secret_value()
-    answer = await _ask("POST", found["token_endpoint"], data=form)
-    keys = await _ask("GET", found["jwks_uri"])
+    answer = _ask("POST", found["token_endpoint"], data=form)
+    keys = _ask("GET", found["jwks_uri"])
     return caller_of(settings, _claims(settings, answer, keys, kept["nonce"]))
 
 
@@ -111,25 +111,25 @@ def _claims(settings: Settings, answer: dict[str, Any], keys: dict[str, Any], no
     return dict(token.claims)
 
 
-async def _discover(settings: Settings) -> dict[str, Any]:
+def _discover(settings: Settings) -> dict[str, Any]:
     issuer = str(settings.oidc_issuer)
-    found = await _ask("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    found = _ask("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     if found.get("issuer") != issuer:
         raise CallRefused(503, "The sign-in provider names another issuer than MIDAS_OIDC_ISSUER.")
     return found
 
 
-async def _ask(method: str, url: str, **options: Any) -> dict[str, Any]:
+def _ask(method: str, url: str, **options: Any) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in LOOPBACK:
         raise WrongInput("The sign-in provider has an address without https.")
     try:
-        async with httpx.AsyncClient(timeout=SECONDS, trust_env=False) as client:
-            answer = (await client.request(method, url, **options)).raise_for_status().json()
+        answer = httpx.request(method, url, timeout=SECONDS, trust_env=False, **options)
+        found = answer.raise_for_status().json()
     except (httpx.HTTPError, ValueError) as why:
         raise CallRefused(
             503, f"The sign-in provider did not answer as it should: {type(why).__name__}."
         ) from None
-    if not isinstance(answer, dict):
+    if not isinstance(found, dict):
         raise CallRefused(503, "The sign-in provider did not answer as it should.")
-    return answer
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.resources import files
@@ -73,19 +73,25 @@ def csrf_of(token: str) -> str:
 def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     """The template as a page for the person who is signed in."""
     person: Person | None = getattr(request.state, "person", None)
+    is_admin = person is not None and person.role.covers(Role.ADMIN)
     shown = {
         "person": person,
         "csrf": csrf_of(request.cookies.get(COOKIE, "")),
         "notice": person.notice if person else None,
-        "navigation": [link for link in NAVIGATION if _may_open(person, link[0])],
+        "navigation": [link for link in NAVIGATION if is_admin or link[0] not in ADMINS_ONLY],
         "here": request.url.path,
         "query": request.url.query,
         "version": VERSION,
-        "now": datetime.now(UTC),
         "may_change": person is not None and person.role.covers(Role.OPERATOR),
-        "is_admin": person is not None and person.role.covers(Role.ADMIN),
+        "is_admin": is_admin,
     }
     return HTMLResponse(TEMPLATES.get_template(template).render(shown | context), status, HEADERS)
+
+
+def fragment(name: str, level: str, sentences: Iterable[str]) -> Response:
+    """A part of a page that htmx puts in place of the element of that id."""
+    lines = Markup("").join(Markup("<p>{}</p>").format(line) for line in sentences)
+    return HTMLResponse(Markup('<div id="{}" class="{}">{}</div>').format(name, level, lines), 200, HEADERS)
 
 
 def csv_file(name: str, rows: Sequence[Mapping[str, Any]]) -> Response:
@@ -99,11 +105,8 @@ def csv_file(name: str, rows: Sequence[Mapping[str, Any]]) -> Response:
 
 
 def _no_formula(value: object) -> object:
-    return (
-        f"'{value}"
-        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-        else value
-    )
+    dangerous = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if dangerous else value
 
 
 def go_to(path: str) -> Response:
@@ -118,29 +121,24 @@ def local_path(text: str | None, otherwise: str = "/") -> str:
     return text
 
 
-def _may_open(person: Person | None, path: str) -> bool:
-    return person is not None and (path not in ADMINS_ONLY or person.role.covers(Role.ADMIN))
-
-
 def moment(value: datetime | None) -> Markup:
     """A moment in UTC; `console.js` shows it in the reader's own zone, and UTC on hover."""
     if value is None:
         return Markup('<span class="quiet">never</span>')
-    utc = value.astimezone(UTC)
-    return Markup('<time datetime="{}" title="{} UTC">{} UTC</time>').format(
-        utc.isoformat(timespec="seconds"), f"{utc:%Y-%m-%d %H:%M:%S}", f"{utc:%Y-%m-%d %H:%M}"
-    )
+    return _time(value, "", f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
 
 
 def ago(value: datetime | None) -> Markup:
     """How long ago it was, with the moment on hover."""
     if value is None:
         return Markup("")
+    return _time(value, "ago", duration((datetime.now(UTC) - value).total_seconds()))
+
+
+def _time(value: datetime, kind: str, text: str) -> Markup:
     utc = value.astimezone(UTC)
-    return Markup('<time class="ago" datetime="{}" title="{} UTC">{}</time>').format(
-        utc.isoformat(timespec="seconds"),
-        f"{utc:%Y-%m-%d %H:%M:%S}",
-        duration((datetime.now(UTC) - utc).total_seconds()),
+    return Markup('<time class="{}" datetime="{}" title="{} UTC">{}</time>').format(
+        kind, utc.isoformat(timespec="seconds"), f"{utc:%Y-%m-%d %H:%M:%S}", text
     )
 
 
@@ -162,25 +160,6 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
-        "moment": moment,
-        "ago": ago,
-        "duration": duration,
-        "money": money,
-        "words": words,
-        "path": lambda text: quote(str(text), safe=""),
-    }
-    return made
-
-
 def _version() -> str:
     """Changes with any of the static files, so that a browser keeps them until then."""
     digest = hashlib.sha256()
@@ -189,5 +168,18 @@ def _version() -> str:
     return digest.hexdigest()[:12]
 
 
-TEMPLATES = _environment()
 VERSION = _version()
+TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.filters |= {
+    "moment": moment,
+    "ago": ago,
+    "money": money,
+    "words": words,
+    "path": lambda text: quote(str(text), safe=""),
+}

@@ -120,21 +120,21 @@ def sync_of_run(database: Database, kind: str, run_id: str) -> dict[str, Any] | 
     return dict(row) if row is not None else None
 
 
-def newest_sync(database: Database, kind: str, *, running: bool) -> dict[str, Any] | None:
-    """The newest row of that kind that is running, or that has ended."""
-    state = sync_logs.c.outcome == "running" if running else sync_logs.c.outcome != "running"
-    query = sa.select(sync_logs).where(sync_logs.c.kind == kind, state)
-    with database.reading() as connection:
-        row = connection.execute(query.order_by(sync_logs.c.id.desc()).limit(1)).mappings().first()
+def last_ended(connection: sa.Connection, kind: str) -> dict[str, Any] | None:
+    """The newest row of that kind that has ended."""
+    query = sa.select(sync_logs).where(sync_logs.c.kind == kind, sync_logs.c.outcome != "running")
+    row = connection.execute(query.order_by(sync_logs.c.id.desc()).limit(1)).mappings().first()
     return dict(row) if row is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class RunningSync:
-    """A sync under way: items done, of how many, and the seconds it has taken so far."""
+    """A sync under way: items done, of how many (0 until that is known), and the seconds it has taken so far."""
 
     kind: str
     scope: str
+    run_id: str | None
+    started_at: datetime
     done: int
     total: int
     seconds: float
@@ -142,7 +142,7 @@ class RunningSync:
     @property
     def seconds_left(self) -> float | None:
         """By its pace so far; None before the first item is done."""
-        return (self.total - self.done) * self.seconds / self.done if self.done else None
+        return max(0, self.total - self.done) * self.seconds / self.done if self.done and self.total else None
 
     def __str__(self) -> str:
         left = f", {self.seconds_left:.0f} s left" if self.seconds_left is not None else ""
@@ -153,17 +153,14 @@ def running_syncs(connection: sa.Connection, quiet_seconds: int = 600) -> list[R
     """The syncs under way; one that reported no progress for so long was killed."""
     row, found = sync_logs.c, []
     recent = sa.and_(row.outcome == "running", row.started_at > utc_now(-86_400))
-    query = sa.select(row.kind, row.scope, row.counts, row.started_at, utc_now().label("now")).where(recent)
+    query = sa.select(sync_logs, utc_now().label("now")).where(recent)
     for one in connection.execute(query.order_by(row.id)):
         counts = one.counts or {}
         reported = datetime.fromisoformat(counts["at"]) if "at" in counts else one.started_at
         if (one.now - reported).total_seconds() < quiet_seconds:
             seconds = max(0.001, (one.now - one.started_at).total_seconds())
-            found.append(
-                RunningSync(
-                    one.kind, one.scope, int(counts.get("done", 0)), int(counts.get("total", 0)), seconds
-                )
-            )
+            done, total = int(counts.get("done", 0)), int(counts.get("total") or 0)
+            found.append(RunningSync(one.kind, one.scope, one.run_id, one.started_at, done, total, seconds))
     return found
 
 

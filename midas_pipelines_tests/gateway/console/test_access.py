@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from types import ModuleType
 from urllib.parse import quote
 
 import pytest
-from fastapi import APIRouter
 
-from midas_pipelines.gateway.console import pages
+from midas_pipelines.gateway.console import sign_in
+from midas_pipelines.gateway.console.app import PAGES as PAGES_OF_CONSOLE
 from midas_pipelines.gateway.console.guard import EVERYONE, ConsoleRoute, needed_role
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.gateway.keys import Role, create_key
@@ -30,18 +29,13 @@ PAGES = {
     "/activity": Role.ADMIN,
     "/keys": Role.ADMIN,
     "/settings": Role.ADMIN,
+    "/doctor": Role.ADMIN,
 }
 
 
 def clicks() -> list[tuple[str, Role]]:
     """Every POST of those who are signed in, with the role that it needs."""
-    routers = [
-        found
-        for part in vars(pages).values()
-        if isinstance(part, ModuleType)
-        for found in vars(part).values()
-        if isinstance(found, APIRouter)
-    ]
+    routers = [page.router for page in PAGES_OF_CONSOLE] + [sign_in.inside]
     routes = [one for router in routers for one in router.routes if isinstance(one, ConsoleRoute)]
     return [(one.path, needed_role("POST", one.path)) for one in routes if "POST" in one.methods]
 

@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from midas_pipelines.gateway.console.pages.decide import CARDS, effects
-from midas_pipelines.gateway.console.pages.today import ELSEWHERE
+from midas_pipelines.gateway.console.decide import CARDS, effects
+from midas_pipelines.gateway.console.today import ELSEWHERE
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines.store.operations.attention import CAUSES
 from midas_pipelines.store.stock.rule_changes import put_rule
@@ -55,7 +55,7 @@ def test_a_conflict_shows_both_values_and_the_shops_side_is_pushed(operator: Vis
     world.incremental()
     assert shown(world) == (Decimal("10.00"), 9)
     assert value(world.database, "SELECT resolved_by FROM sync_conflicts") == "Alex Sample"
-    assert "gone out to 4Seller already" in operator.click(f"/decide/conflicts/{conflict}/undo")
+    assert "gone out to 4Seller already" in operator.click("/decide/conflicts/undo", id=conflict)
 
 
 def test_the_marketplaces_price_is_pinned_and_an_undo_opens_the_conflict_again(operator: Visitor) -> None:
@@ -65,7 +65,7 @@ def test_the_marketplaces_price_is_pinned_and_an_undo_opens_the_conflict_again(o
     operator.click("/decide/conflicts", id=conflict, take="marketplace")
     world.incremental()
     assert shown(world)[0] == Decimal("7.77")
-    assert "open again" in operator.click(f"/decide/conflicts/{conflict}/undo")
+    assert "open again" in operator.click("/decide/conflicts/undo", id=conflict)
     again = rows(
         world.database, "SELECT id, field, fourseller_value FROM sync_conflicts WHERE resolved_at IS NULL"
     )
@@ -83,7 +83,7 @@ def test_the_marketplaces_quantity_is_a_ledger_row_and_an_undo_takes_it_back(ope
     )
     operator.click("/decide/conflicts", id=conflict, take="marketplace")
     assert value(world.database, "SELECT stock_quantity FROM products") == 4
-    operator.click(f"/decide/conflicts/{conflict}/undo")
+    operator.click("/decide/conflicts/undo", id=conflict)
     assert value(world.database, "SELECT stock_quantity FROM products") == 9
     assert_ledger_explains(world.database)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.console_pages import PAGE_OF_COMMAND, PAGE_OF_KIND
-from midas_pipelines.gateway.console.pages import alerts as alerts_page
+from midas_pipelines.gateway.console import today
 from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
 from midas_pipelines.notify.alerts import raise_alerts
 from midas_pipelines.store.gateway.keys import Role, find_caller
@@ -43,6 +43,13 @@ def test_a_key_is_shown_once_replaced_and_revoked(admin: Visitor) -> None:
     assert "Alex Sample" in audit
     assert "POST /keys/rotate" in audit
     assert newer[0] not in audit
+
+
+def test_the_doctor_says_what_to_do_next(admin: Visitor) -> None:
+    page = admin.see("/doctor")
+    for check in ("key and seller id", "triggers", "our tables", "encryption key", "webhooks"):
+        assert check in page
+    assert "next step" in page.lower()
 
 
 def test_settings_show_where_each_comes_from_and_no_secret(admin: Visitor) -> None:
@@ -85,8 +92,8 @@ def test_alerts_are_grouped_and_closed(operator: Visitor, monkeypatch: pytest.Mo
     assert wrong.headers["location"] == "/alerts"
     assert "nowhere to send to" in operator.see("/alerts")
     sent: list[Any] = []
-    monkeypatch.setattr(alerts_page, "read_targets", lambda _: ["target"])
-    monkeypatch.setattr(alerts_page, "send_test", lambda targets, by: sent.append((targets, by)) or [])
+    monkeypatch.setattr(today, "read_targets", lambda _: ["target"])
+    monkeypatch.setattr(today, "send_test", lambda targets, by: sent.append((targets, by)) or [])
     operator.client.post("/alerts/test", data={"csrf": operator.csrf})
     assert sent == [(["target"], "Alex Sample")]
 

@@ -47,6 +47,17 @@ class InProcess:
 
         self._runner.run(look())
 
+    def close(self, service: Service) -> None:
+        """Ends what clicks began, as the gateway does when it stops."""
+
+        async def end() -> None:
+            await service.background.stop()
+            await service.imports.stop()
+            await self._client.aclose()
+
+        self._runner.run(end())
+        self._runner.close()
+
 
 class Visitor:
     """One browser at one console."""
@@ -92,6 +103,8 @@ def visitor_of(world: World, **changes: Any) -> Iterator[Visitor]:
     """A browser at a console without a worker."""
     world.changes |= {"gateway_rate": 10_000} | changes
     service = Service(world.settings, world.database, with_worker=False)
-    yield Visitor(world, service)
+    visitor = Visitor(world, service)
+    yield visitor
+    visitor.client.close(service)
     for database in (service.database, service.door, service.workshop):
         database.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -12,8 +14,8 @@ from starlette.responses import Response
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.gateway.console.guard import ConsoleRoute, done
-from midas_pipelines.gateway.console.web import go_to, person_of, render
+from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
+from midas_pipelines.gateway.console.web import Before, fragment, go_to, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import Filters, page_of_orders
 from midas_pipelines.storefront.catalog import items_by_sku
@@ -30,7 +32,7 @@ from midas_pipelines.sync.orders.stock.restock import restock_line
 from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship
 from midas_pipelines.sync.orders.timeline import read_timeline
 from midas_pipelines.sync.privacy.due import erase_order
-from midas_pipelines.sync.threads import in_own_loop, in_thread
+from midas_pipelines.sync.threads import in_own_loop
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
@@ -49,7 +51,7 @@ def order_list(
     status: str = "",
     sales_channel: Annotated[str, Query(max_length=50)] = "",
     exception: str = "",
-    before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    before: Before = None,
 ) -> Response:
     """The newest first; a search opens the order with that id."""
     problem = None
@@ -76,10 +78,9 @@ def check_number(request: Request, carrier: str = "", number: str = "") -> Respo
     """Whether a tracking number fits its carrier, as it is typed."""
     try:
         label = tracking(carrier[:100], number[:200])
-        text, good = f"{label.carrier} {label.number}", True
+        return fragment("check", "good", [f"{label.carrier} {label.number}"])
     except BadTracking as why:
-        text, good = str(why), False
-    return render(request, "check.html", text=text, good=good)
+        return fragment("check", "bad", [str(why)])
 
 
 @router.get(ONE)
@@ -99,84 +100,61 @@ def show_buyer(request: Request, order_id: str) -> Response:
 
 
 @router.post(ONE + "/map")
-async def map_to_item(
+def map_to_item(
     request: Request, order_id: str, line: Line, sku: Text, always: Annotated[str, Form()] = ""
 ) -> Response:
     """Maps a line to an item."""
-
-    def work() -> None:
-        database, row = service_of(request).database, _row(request, order_id)
-        with database.reading() as connection:
-            item = items_by_sku(connection, [sku]).get(sku)
-        if item is None:
-            raise WrongInput(f"The shop has no item with the SKU {sku}.")
-        map_line(database, row.id, line, item, _context(request, "map"), remember=bool(always))
-
-    await in_thread(work)
-    return await done(request, f"Line {line} of order {order_id} is {sku}.")
+    database = service_of(request).database
+    with database.reading() as connection:
+        row, item = find_order(connection, order_id), items_by_sku(connection, [sku]).get(sku)
+    if item is None:
+        raise WrongInput(f"The shop has no item with the SKU {sku}.")
+    map_line(database, row.id, line, item, _context(request, "map"), remember=bool(always))
+    return done(request, f"Line {line} of order {order_id} is {sku}.")
 
 
 @router.post(ONE + "/restock")
-async def restock_for(
+def restock_for(
     request: Request, order_id: str, line: Line, units: Units, once: Text, first: Annotated[str, Form()] = ""
 ) -> Response:
     """Books stock that came in for an oversold line."""
-
-    def work() -> int:
-        row, context = _row(request, order_id), _context(request, "restock")
-        database = service_of(request).database
-        return restock_line(database, row.id, line, units, context, once=once, this_order_first=bool(first))
-
-    lacks = await in_thread(work)
-    rest = (
-        f"line {line} of order {order_id} still lacks {lacks}"
-        if lacks
-        else f"order {order_id} has all of line {line}"
-    )
-    return await done(request, f"{units} units are in stock and allocated: {rest}.")
+    row, context = _row(request, order_id), _context(request, "restock")
+    database = service_of(request).database
+    lacks = restock_line(database, row.id, line, units, context, once=once, this_order_first=bool(first))
+    rest = f"order {order_id} has all of line {line}"
+    if lacks:
+        rest = f"line {line} of order {order_id} still lacks {lacks}"
+    return done(request, f"{units} units are in stock and allocated: {rest}.")
 
 
 @router.post(ONE + "/resolve")
-async def resolve_order(
+def resolve_order(
     request: Request, order_id: str, decision: Annotated[str, Form()], restock: Annotated[str, Form()] = ""
 ) -> Response:
     """Ends a contradiction between shop and marketplace."""
     if decision not in ("shipped", "cancelled"):
         raise WrongInput("Say which status counts: shipped or cancelled.")
-
-    def work() -> None:
-        row = _row(request, order_id)
-        with service_of(request).database.writing() as connection:
-            order = lock_order(connection, row.id, _context(request, "resolve"))
-            resolve_conflict(order, decision, restock=bool(restock) and decision == "cancelled")
-
-    await in_thread(work)
-    return await done(request, f"Order {order_id} counts as {decision}.")
+    with _locked(request, order_id, "resolve") as order:
+        resolve_conflict(order, decision, restock=bool(restock) and decision == "cancelled")
+    return done(request, f"Order {order_id} counts as {decision}.")
 
 
 @router.post(ONE + "/retry")
 async def retry_one(request: Request, order_id: str) -> Response:
     """Reads the order again and does what is open on it."""
-    context = service_of(request).sync_context(_cause(request, "retry"))
+    context = clicked(request, "retry")
     result = await in_own_loop(lambda: retry_order(context, order_id))
     still = result.reason or (result.exception or "").replace(",", ", ").replace("_", " ")
-    return await done(
-        request,
-        f"Order {result.order} was read again. {f'Still open: {still}' if still else 'Nothing is open on it.'}",
-    )
+    rest = f"Still open: {still}" if still else "Nothing is open on it."
+    return done(request, f"Order {result.order} was read again. {rest}")
 
 
 @router.post(ONE + "/dismiss")
-async def dismiss_exceptions(request: Request, order_id: str) -> Response:
+def dismiss_exceptions(request: Request, order_id: str) -> Response:
     """Accepts the order as it is."""
-
-    def work() -> list[str]:
-        row = _row(request, order_id)
-        with service_of(request).database.writing() as connection:
-            return dismiss(lock_order(connection, row.id, _context(request, "dismiss")))
-
-    seen = await in_thread(work)
-    return await done(request, f"Order {order_id}: {', '.join(seen).replace('_', ' ')} dismissed.")
+    with _locked(request, order_id, "dismiss") as order:
+        seen = dismiss(order)
+    return done(request, f"Order {order_id}: {', '.join(seen).replace('_', ' ')} dismissed.")
 
 
 @router.post(ONE + "/ship")
@@ -191,11 +169,11 @@ async def ship_order(
 ) -> Response:
     """Records a shipment of everything that is left, or of one line, and pushes it."""
     parcel = tracking(carrier, number, force=bool(force))
-    context = service_of(request).sync_context(_cause(request, "ship"))
+    context = clicked(request, "ship")
     contents = {line: units or 1} if line else None
     result = await in_own_loop(lambda: change_status(context, order_id, None, parcel, contents))
     news = "4Seller knows it" if result.pushed else f"it is pushed to 4Seller later: {result.reason}"
-    return await done(request, f"{parcel.carrier} {parcel.number} is on record for order {order_id}; {news}.")
+    return done(request, f"{parcel.carrier} {parcel.number} is on record for order {order_id}; {news}.")
 
 
 @router.post(ONE + "/status")
@@ -203,44 +181,33 @@ async def set_status(request: Request, order_id: str, status: Annotated[str, For
     """Moves the order on: processing, delivered, cancelled or refunded."""
     if status not in ("processing", "delivered", "cancelled", "refunded"):
         raise WrongInput(f"An order cannot be set to {status[:30]} here.")
-    context = service_of(request).sync_context(_cause(request, status))
+    context = clicked(request, status)
     result = await in_own_loop(lambda: change_status(context, order_id, OrderStatus(status)))
     news = "4Seller knows it" if result.pushed else f"4Seller does not know it yet: {result.reason}"
-    return await done(request, f"Order {order_id} is {result.status} in the shop; {news}.")
+    return done(request, f"Order {order_id} is {result.status} in the shop; {news}.")
 
 
 @router.post(ONE + "/return")
-async def take_return(request: Request, order_id: str, line: Line, units: Units) -> Response:
+def take_return(request: Request, order_id: str, line: Line, units: Units) -> Response:
     """Puts returned units back in stock; never more than have left."""
-
-    def work() -> int:
-        found = _row(request, order_id)
-        with service_of(request).database.writing() as connection:
-            order = lock_order(connection, found.id, _context(request, "return"))
-            whole = is_fully_shipped(order, order.shop_status())
-            left = {one.line: away(one, all_shipped=whole) for one in order.lines()}
-            if units > left.get(line, 0):
-                raise WrongInput(
-                    f"Line {line} has {left.get(line, 0)} units that have left and not come back."
-                )
-            return restock_units(order, "returned", units={line: units}, all_shipped=whole)
-
-    return await done(request, f"{await in_thread(work)} units of order {order_id} are back in stock.")
+    with _locked(request, order_id, "return") as order:
+        whole = is_fully_shipped(order, order.shop_status())
+        left = {one.line: away(one, all_shipped=whole) for one in order.lines()}.get(line, 0)
+        if units > left:
+            raise WrongInput(f"Line {line} has {left} units that have left and not come back.")
+        back = restock_units(order, "returned", units={line: units}, all_shipped=whole)
+    return done(request, f"{back} units of order {order_id} are back in stock.")
 
 
 @router.post(ONE + "/erase")
-async def erase_buyer_of(request: Request, order_id: str, sure: Annotated[str, Form()] = "") -> Response:
+def erase_buyer_of(request: Request, order_id: str, sure: Annotated[str, Form()] = "") -> Response:
     """Erases the buyer."""
     if sure != "yes":
         raise WrongInput("Tick the box first: a buyer who is erased is gone for good.")
-
-    def work() -> bool:
-        context = _context(request, "erase")
-        return erase_order(service_of(request).database, _row(request, order_id).id, context)
-
-    erased = await in_thread(work)
+    row, context = _row(request, order_id), _context(request, "erase")
+    erased = erase_order(service_of(request).database, row.id, context)
     text = f"The buyer of order {order_id} is erased; amounts and stock stay."
-    return await done(request, text if erased else f"Order {order_id} has no buyer to erase any more.")
+    return done(request, text if erased else f"Order {order_id} has no buyer to erase any more.")
 
 
 def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None) -> Response:
@@ -263,7 +230,6 @@ def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None) -> R
         buyer=buyer,
         erased=row.erased_at,
         once=uuid4().hex,
-        path=f"/orders/{quote(row.marketplace_order_id, safe='')}",
         base=row.marketplace_order_id,
     )
 
@@ -273,11 +239,14 @@ def _row(request: Request, order_id: str) -> sa.Row[Any]:
         return find_order(connection, order_id)
 
 
-def _cause(request: Request, what: str) -> str:
-    """Who clicked what, as the order's timeline shows it."""
-    return f"{person_of(request).name[:40]}: console {what}"
+@contextmanager
+def _locked(request: Request, order_id: str, what: str) -> Iterator[StoredOrder]:
+    """The order, locked in a transaction that writes."""
+    row = _row(request, order_id)
+    with service_of(request).database.writing() as connection:
+        yield lock_order(connection, row.id, _context(request, what))
 
 
 def _context(request: Request, what: str) -> OrderContext:
     service = service_of(request)
-    return OrderContext(_cause(request, what), service.vault, settings=service.settings)
+    return OrderContext(clicked(request, what).run_id, service.vault, settings=service.settings)

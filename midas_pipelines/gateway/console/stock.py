@@ -1,4 +1,4 @@
-"""Rules: what a channel may show of the shop's stock; set, cleared, and tried on the past first."""
+"""Stock and rules: what runs out first, and what a channel may show of it; rules are tried on the past first."""
 
 from __future__ import annotations
 
@@ -9,18 +9,39 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
 from midas_pipelines.gateway.console.guard import ConsoleRoute, done
-from midas_pipelines.gateway.console.web import person_of, render
+from midas_pipelines.gateway.console.web import csv_file, person_of, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.stock.rule_changes import list_rules
 from midas_pipelines.store.stock.rules import POLICIES
+from midas_pipelines.store.stock.sales_velocity import top_movers
+from midas_pipelines.sync.operations.low_stock import soonest_low
 from midas_pipelines.sync.rules.edit import clear_rule, set_rule
-from midas_pipelines.sync.rules.simulate import Simulated, simulate
-from midas_pipelines.sync.threads import in_thread
+from midas_pipelines.sync.rules.simulate import simulate
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
+MOST_SHOWN = 100
+MOST_IN_FILE = 100_000
 NUMBERS = ("buffer", "cap", "allocation", "fixed", "low_stock", "cover_days")
+TRIED = NUMBERS[:4]
 Typed = Annotated[str, Form(max_length=20)]
+
+
+@router.get("/stock")
+def stock(request: Request) -> Response:
+    """The hundred items that run out first, and those that sell most."""
+    service = service_of(request)
+    with service.database.reading() as connection:
+        rows = soonest_low(connection, service.settings, MOST_SHOWN)
+    return render(request, "stock.html", rows=rows, movers=top_movers(service.database))
+
+
+@router.get("/stock.csv")
+def stock_file(request: Request) -> Response:
+    """All of them as a file."""
+    service = service_of(request)
+    with service.database.reading() as connection:
+        return csv_file("stock.csv", soonest_low(connection, service.settings, MOST_IN_FILE))
 
 
 @router.get("/rules")
@@ -28,18 +49,12 @@ def rules(
     request: Request,
     sku: Annotated[str, Query(max_length=50)] = "",
     category: Annotated[str, Query(max_length=100)] = "",
-    buffer: str = "",
-    cap: str = "",
-    allocation: str = "",
-    fixed: str = "",
 ) -> Response:
     """Every rule; and what a changed one would have done in the last 30 days."""
     service = service_of(request)
-    typed = {"buffer": buffer, "cap": cap, "allocation": allocation, "fixed": fixed}
-    values = {name: int(text) for name, text in typed.items() if text.isascii() and text.isdigit()}
-    tried: Simulated | None = None
-    if values:
-        tried = simulate(service.database, values, sku=sku or None, category=category or None)
+    typed = {name: request.query_params.get(name, "")[:9] for name in TRIED}
+    values = _numbers(typed)
+    tried = simulate(service.database, values, sku=sku or None, category=category or None) if values else None
     with service.database.reading() as connection:
         found = list_rules(connection)
     asked = {"sku": sku, "category": category} | typed
@@ -49,7 +64,7 @@ def rules(
 
 
 @router.post("/rules")
-async def set_(
+def set_(
     request: Request,
     sku: Annotated[str, Form(max_length=50)] = "",
     category: Annotated[str, Form(max_length=100)] = "",
@@ -64,21 +79,24 @@ async def set_(
 ) -> Response:
     """Sets the fields that are given; the others stay."""
     typed = dict(zip(NUMBERS, (buffer, cap, allocation, fixed, low_stock, cover_days), strict=True))
-    values: dict[str, object] = {name: int(text) for name, text in typed.items() if text.strip().isdigit()}
-    values |= {
+    values = _numbers(typed) | {
         "policy": policy or None,
         "minimum_price": Decimal(minimum_price) if minimum_price.strip() else None,
     }
     database, by = service_of(request).database, person_of(request).actor
-    marked = await in_thread(set_rule, database, values, sku=sku or None, category=category or None, by=by)
-    return await done(request, f"The rule is set; {marked} items are checked again now.")
+    marked = set_rule(database, values, sku=sku or None, category=category or None, by=by)
+    return done(request, f"The rule is set; {marked} items are checked again now.")
 
 
 @router.post("/rules/clear")
-async def clear(
+def clear(
     request: Request, sku: Annotated[str, Form()] = "", category: Annotated[str, Form()] = ""
 ) -> Response:
     """Removes the rules of exactly one scope."""
-    database, by = service_of(request).database, person_of(request).actor
-    gone = await in_thread(clear_rule, database, sku=sku or None, category=category or None, by=by)
-    return await done(request, f"{gone} rules removed." if gone else "There was no rule of this scope.")
+    by = person_of(request).actor
+    gone = clear_rule(service_of(request).database, sku=sku or None, category=category or None, by=by)
+    return done(request, f"{gone} rules removed." if gone else "There was no rule of this scope.")
+
+
+def _numbers(typed: dict[str, str]) -> dict[str, object]:
+    return {name: int(text) for name, text in typed.items() if text.strip().isdecimal()}

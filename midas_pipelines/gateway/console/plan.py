@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import asdict
 from decimal import Decimal
@@ -13,10 +12,11 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
 from midas_pipelines.errors import ExpectedError, WrongInput
-from midas_pipelines.gateway.console.guard import ConsoleRoute, done
+from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
 from midas_pipelines.gateway.console.web import csv_file, person_of, render
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import recent_alerts
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.console_plans import (
     approve_plan,
     keep_plan,
@@ -45,19 +45,14 @@ def plans(request: Request) -> Response:
 
 
 @router.post("/plan")
-async def make_new_plan(request: Request, scope: Annotated[str, Form()] = "changed") -> Response:
+def make_new_plan(request: Request, scope: Annotated[str, Form()] = "changed") -> Response:
     """Makes a plan of the changed items, or of all; reads only our database."""
-    service, by = service_of(request), person_of(request).name
-
-    def work() -> str:
-        plan = make_plan(service.sync_context("plan"), dirty_only=scope != "all")
-        steps = [asdict(step) for step in plan.steps]
-        with service.database.writing() as connection:
-            keep_plan(connection, digest=plan.hash, made_at=plan.made_at, by=by, steps=steps)
-        return plan.hash
-
-    digest = await in_thread(work)
-    return await done(request, "This is what would be sent. Nothing has been sent yet.", f"/plan/{digest}")
+    plan = make_plan(clicked(request, "plan"), dirty_only=scope != "all")
+    steps = [asdict(step) for step in plan.steps]
+    with service_of(request).database.writing() as connection:
+        by = person_of(request).name
+        keep_plan(connection, digest=plan.hash, made_at=plan.made_at, by=by, steps=steps)
+    return done(request, "This is what would be sent. Nothing has been sent yet.", f"/plan/{plan.hash}")
 
 
 @router.get("/plan/{digest}")
@@ -96,21 +91,21 @@ async def approve_one_plan(request: Request, digest: str, typed: Annotated[str, 
     """Applies exactly this plan, in the background, once its first characters are typed."""
     if len(typed.strip()) < 6 or not digest.startswith(typed.strip().lower()):
         raise WrongInput("Type the first six characters of the plan's hash to approve that very plan.")
-    service, by = service_of(request), person_of(request).name
-
-    def begin() -> ApprovedPlan:
-        with service.database.writing() as connection:
-            row = _plan(connection, digest)
-            plan = ApprovedPlan(row["made_at"], tuple(PlanStep(**step) for step in row["steps"]))
-            if plan.hash != digest:
-                raise WrongInput("This plan is not as it was made: make a new one.")
-            if not approve_plan(connection, digest, by):
-                raise WrongInput("This plan was approved before: make a new one.")
-        return plan
-
-    plan = await in_thread(begin)
+    service = service_of(request)
+    plan = await in_thread(_approve, service.database, digest, person_of(request).name)
     service.background.start(lambda: _apply(service, plan, request.state.request_id))
-    return await done(request, "Approved. It is being sent now.", f"/plan/{digest}")
+    return done(request, "Approved. It is being sent now.", f"/plan/{digest}")
+
+
+def _approve(database: Database, digest: str, by: str) -> ApprovedPlan:
+    with database.writing() as connection:
+        row = _plan(connection, digest)
+        plan = ApprovedPlan(row["made_at"], tuple(PlanStep(**step) for step in row["steps"]))
+        if plan.hash != digest:
+            raise WrongInput("This plan is not as it was made: make a new one.")
+        if not approve_plan(connection, digest, by):
+            raise WrongInput("This plan was approved before: make a new one.")
+    return plan
 
 
 @router.post("/plan/{digest}/undo")
@@ -120,7 +115,7 @@ async def undo_plan(request: Request, digest: str) -> Response:
     report = await in_own_loop(lambda: undo_run(context, digest))
     left = f" Left as they are: {report.left[0]['sku']}, {report.left[0]['reason']}" if report.left else ""
     more = f" and {len(report.left) - 1} more." if len(report.left) > 1 else ""
-    return await done(request, f"{report.put_back} listings put back, {report.removed} removed.{left}{more}")
+    return done(request, f"{report.put_back} listings put back, {report.removed} removed.{left}{more}")
 
 
 async def _apply(service: Service, plan: ApprovedPlan, run_id: str) -> None:
@@ -135,11 +130,11 @@ async def _apply(service: Service, plan: ApprovedPlan, run_id: str) -> None:
         result = f"It failed: {type(error).__name__}; see the gateway's log."
         raise
     finally:
-        await asyncio.to_thread(_note, service, plan.hash, result)
+        await in_thread(_note, service.database, plan.hash, result)
 
 
-def _note(service: Service, digest: str, result: str) -> None:
-    with service.database.writing() as connection:
+def _note(database: Database, digest: str, result: str) -> None:
+    with database.writing() as connection:
         note_result(connection, digest, result)
 
 

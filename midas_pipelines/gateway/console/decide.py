@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -11,8 +11,8 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
 from midas_pipelines.errors import ExpectedError, WrongInput
-from midas_pipelines.gateway.console.guard import ConsoleRoute, done
-from midas_pipelines.gateway.console.pages.today import ELSEWHERE, href
+from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
+from midas_pipelines.gateway.console.today import ELSEWHERE, href
 from midas_pipelines.gateway.console.web import person_of, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import list_conflicts, read_conflict
@@ -21,7 +21,7 @@ from midas_pipelines.store.operations.attention import CAUSES, needs_a_person
 from midas_pipelines.store.orders.decisions import OVERSOLD, UNMAPPED, waiting_lines, waiting_orders
 from midas_pipelines.sync.reconcile.conflicts import SIDES, resolve
 from midas_pipelines.sync.reconcile.undo import undo_resolution
-from midas_pipelines.sync.threads import in_own_loop, in_thread
+from midas_pipelines.sync.threads import in_own_loop
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
@@ -29,22 +29,28 @@ PAGE = 50
 Row = dict[str, Any]
 Reader = Callable[[sa.Connection, int], list[Row]]
 
+
+def _lines(which: sa.ColumnElement[bool]) -> Reader:
+    return lambda connection, after: waiting_lines(connection, which, after=after, limit=PAGE)
+
+
+def _orders(exceptions: list[str] | None) -> Reader:
+    return lambda connection, after: waiting_orders(connection, exceptions, after=after, limit=PAGE)
+
+
+def _conflicts(*, orphans: bool) -> Reader:
+    return lambda connection, after: list_conflicts(connection, orphans=orphans, after=after, limit=PAGE)
+
+
 CARDS: dict[str, Reader] = {
-    "oversold": lambda connection, after: waiting_lines(connection, OVERSOLD, after=after, limit=PAGE),
-    "unmapped": lambda connection, after: waiting_lines(connection, UNMAPPED, after=after, limit=PAGE),
-    "order_conflict": lambda connection, after: waiting_orders(
-        connection, ["conflict"], after=after, limit=PAGE
-    ),
-    "quarantined_order": lambda connection, after: waiting_orders(connection, None, after=after, limit=PAGE),
-    "refused": lambda connection, after: waiting_orders(connection, ["refused"], after=after, limit=PAGE),
-    "order_to_look_at": lambda connection, after: waiting_orders(
-        connection,
-        ["quantity", "total_mismatch", "unknown_status", "edited", "deleted"],
-        after=after,
-        limit=PAGE,
-    ),
-    "conflict": lambda connection, after: list_conflicts(connection, orphans=False, after=after, limit=PAGE),
-    "orphan": lambda connection, after: list_conflicts(connection, orphans=True, after=after, limit=PAGE),
+    "oversold": _lines(OVERSOLD),
+    "unmapped": _lines(UNMAPPED),
+    "order_conflict": _orders(["conflict"]),
+    "quarantined_order": _orders(None),
+    "refused": _orders(["refused"]),
+    "order_to_look_at": _orders(["quantity", "total_mismatch", "unknown_status", "edited", "deleted"]),
+    "conflict": _conflicts(orphans=False),
+    "orphan": _conflicts(orphans=True),
     "quarantined_item": lambda connection, after: list_items(
         connection, state="failing", after=after, limit=PAGE
     ),
@@ -101,38 +107,40 @@ def preview_conflicts(
 async def settle_conflicts(
     request: Request, take: Annotated[str, Form()], id: Annotated[list[int], Form()]
 ) -> Response:
-    """Decides one conflict or several."""
+    """Decides one conflict or several; all of them can be undone together."""
     _require_side(take)
-    context = service_of(request).sync_context(request.state.request_id)
-    by, failed = person_of(request).name, []
+    context, by = clicked(request, "conflict"), person_of(request).name
+    settled, failed = [], []
     for one in id[:PAGE]:
         try:
             await in_own_loop(lambda one=one: resolve(context, one, take, by))  # type: ignore[misc]
+            settled.append(one)
         except ExpectedError as why:
-            if len(id) == 1:
-                raise
             failed.append(str(why))
-    count = len(id) - len(failed)
-    whose = "The shop's side counts" if take == "shop" else "The marketplace's side counts"
-    text = f"{whose} for {count} conflict{'s' if count != 1 else ''}." + "".join(
-        f" {why}" for why in failed[:3]
-    )
-    return await done(
-        request,
-        text,
-        "/decide?cause=conflict",
-        undo=f"/decide/conflicts/{id[0]}/undo" if len(id) == 1 else None,
-    )
+    if not settled:
+        raise WrongInput(" ".join(failed[:3]))
+    text = " ".join([f"The {take}'s side counts for {_conflicts_in_words(settled)}.", *failed[:3]])
+    fields = [("id", one) for one in settled]
+    return done(request, text, "/decide?cause=conflict", undo="/decide/conflicts/undo", fields=fields)
 
 
-@router.post("/decide/conflicts/{conflict_id}/undo")
-async def undo_decision(request: Request, conflict_id: int) -> Response:
-    """Takes a decision back."""
-    context = service_of(request).sync_context(request.state.request_id)
-    conflict = await in_thread(undo_resolution, context, conflict_id, person_of(request).name)
-    return await done(
-        request, f"The conflict about the {conflict['field']} of {conflict['sku']} is open again."
-    )
+@router.post("/decide/conflicts/undo")
+def undo_decisions(request: Request, id: Annotated[list[int], Form()]) -> Response:
+    """Takes decisions back, where nothing has gone out for them."""
+    context, by = clicked(request, "undo"), person_of(request).name
+    undone, failed = [], []
+    for one in id[:PAGE]:
+        try:
+            undone.append(undo_resolution(context, one, by))
+        except ExpectedError as why:
+            failed.append(str(why))
+    if not undone:
+        raise WrongInput(" ".join(failed[:3]))
+    return done(request, " ".join([f"{_conflicts_in_words(undone)} open again.", *failed[:3]]))
+
+
+def _conflicts_in_words(found: Sequence[object]) -> str:
+    return f"{len(found)} conflict{'s' if len(found) != 1 else ''}"
 
 
 def effects(conflict: Row) -> dict[str, str]:

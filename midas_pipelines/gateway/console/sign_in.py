@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
@@ -17,7 +17,6 @@ from midas_pipelines.gateway.console import oidc
 from midas_pipelines.gateway.console.guard import ConsoleRoute, require_form_token
 from midas_pipelines.gateway.console.web import COOKIE, csrf_of, go_to, local_path, render
 from midas_pipelines.gateway.service import service_of
-from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import note_answered
 from midas_pipelines.store.gateway.console_sessions import (
     end_session,
@@ -37,16 +36,16 @@ router = APIRouter(include_in_schema=False)
 inside = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
 
-@router.get("/sign-in", name="sign_in")
-async def sign_in_page(request: Request, next: str = "/", link: str | None = None) -> Response:
+@router.get("/sign-in")
+def sign_in_page(request: Request, next: str = "/", link: str | None = None) -> Response:
     """The form, or the end of a one-time link."""
     if link is None:
         return _form(request, next)
-    service = service_of(request)
-    caller = await asyncio.to_thread(_use, service.database, link)
+    with service_of(request).database.writing() as connection:
+        caller = use_link(connection, link)
     if caller is None:
         return _form(request, next, "This link is used up or too old: sign in with a key.", 401)
-    return await let_in(request, caller, next)
+    return let_in(request, caller, next)
 
 
 @router.post("/sign-in")
@@ -63,32 +62,34 @@ async def sign_in(
     except CallRefused as why:
         text = NO_KEY if why.http_status == 401 else str(why)
         return _form(request, next, text, why.http_status)
-    return await let_in(request, caller, next)
+    return await asyncio.to_thread(let_in, request, caller, next)
 
 
 @router.get("/sign-in/oidc")
-async def sign_in_elsewhere(request: Request, next: str = "/") -> Response:
+def sign_in_elsewhere(request: Request, next: str = "/") -> Response:
     """Sends the browser to the OpenID Connect provider."""
     service = service_of(request)
     if not oidc.is_configured(service.settings):
         return _form(request, next, "Signing in by OpenID Connect is not set up here.", 404)
     base = (service.settings.console_url or str(request.base_url)).rstrip("/")
     try:
-        url, kept = await oidc.begin(service.settings, f"{base}/sign-in/oidc/callback")
+        url, kept = oidc.begin(service.settings, f"{base}/sign-in/oidc/callback")
     except ExpectedError as why:
         return _form(request, next, str(why), why.http_status)
-    state = await asyncio.to_thread(_keep, service.database, kept | {"next": local_path(next)})
+    with service.database.writing() as connection:
+        state = keep_request(connection, kept | {"next": local_path(next)})
     response = go_to(f"{url}&state={state}")
     set_cookie(request, response, FORM_COOKIE, state, seconds=600)
     return response
 
 
 @router.get("/sign-in/oidc/callback")
-async def back_from_elsewhere(request: Request, state: str = "", code: str = "", error: str = "") -> Response:
+def back_from_elsewhere(request: Request, state: str = "", code: str = "", error: str = "") -> Response:
     """The provider's answer: only to the browser that asked, once."""
-    service = service_of(request)
-    mine = hmac.compare_digest(state.encode(), request.cookies.get(FORM_COOKIE, "").encode())
-    kept = await asyncio.to_thread(_taken, service.database, state) if state and mine else None
+    service, kept = service_of(request), None
+    if state and hmac.compare_digest(state.encode(), request.cookies.get(FORM_COOKIE, "").encode()):
+        with service.database.writing() as connection:
+            kept = take_request(connection, state)
     if kept is None:
         return _form(
             request, "/", "This sign-in was not begun in this browser, or is too old: begin again.", 403
@@ -97,35 +98,31 @@ async def back_from_elsewhere(request: Request, state: str = "", code: str = "",
     if error or not code:
         return _form(request, to, "The sign-in provider refused: sign in again, or with a key.", 403)
     try:
-        caller = await oidc.finish(service.settings, code, kept)
+        caller = oidc.finish(service.settings, code, kept)
     except ExpectedError as why:
         return _form(request, to, str(why), why.http_status)
-    return await let_in(request, caller, to)
+    return let_in(request, caller, to)
 
 
 @inside.post("/sign-out")
-async def sign_out(request: Request) -> Response:
+def sign_out(request: Request) -> Response:
     """Ends the session."""
-    await asyncio.to_thread(_end, service_of(request).database, request.cookies.get(COOKIE, ""))
+    with service_of(request).database.writing() as connection:
+        end_session(connection, request.cookies.get(COOKIE, ""))
     response = go_to("/sign-in")
     response.delete_cookie(COOKIE)
     return response
 
 
-async def let_in(request: Request, caller: Caller, to: str) -> Response:
+def let_in(request: Request, caller: Caller, to: str) -> Response:
     """A new session for the caller, whatever the browser had before."""
     service = service_of(request)
     hours = service.settings.console_hours
-
-    def begin() -> str:
-        with service.database.writing() as connection:
-            end_session(connection, request.cookies.get(COOKIE, ""))
-            token = start_session(connection, caller, hours=hours)
-        with service.database.writing() as connection:
-            note_answered(connection, audit_entry(request, "/sign-in", caller), 303)
-        return token
-
-    token = await asyncio.to_thread(begin)
+    with service.database.writing() as connection:
+        end_session(connection, request.cookies.get(COOKIE, ""))
+        token = start_session(connection, caller, hours=hours)
+    with service.database.writing() as connection:
+        note_answered(connection, audit_entry(request, "/sign-in", caller), 303)
     response = go_to(local_path(to))
     set_cookie(request, response, COOKIE, token, seconds=int(hours * 3600))
     response.delete_cookie(FORM_COOKIE)
@@ -139,7 +136,8 @@ def set_cookie(request: Request, response: Response, name: str, token: str, *, s
 
 
 def _form(request: Request, to: str, text: str | None = None, status: int = 200) -> Response:
-    token = secrets.token_urlsafe(24)
+    token, settings = secrets.token_urlsafe(24), service_of(request).settings
+    provider = urlsplit(str(settings.oidc_issuer)).hostname if oidc.is_configured(settings) else None
     response = render(
         request,
         "sign_in.html",
@@ -147,33 +145,7 @@ def _form(request: Request, to: str, text: str | None = None, status: int = 200)
         form_csrf=csrf_of(token),
         next=local_path(to),
         text=text,
-        oidc=_provider(request),
+        oidc=provider,
     )
     set_cookie(request, response, FORM_COOKIE, token, seconds=3600)
     return response
-
-
-def _provider(request: Request) -> str | None:
-    """The name of the provider's host."""
-    settings = service_of(request).settings
-    return urlsplit(str(settings.oidc_issuer)).hostname if oidc.is_configured(settings) else None
-
-
-def _keep(database: Database, kept: dict[str, Any]) -> str:
-    with database.writing() as connection:
-        return keep_request(connection, kept)
-
-
-def _taken(database: Database, state: str) -> dict[str, Any] | None:
-    with database.writing() as connection:
-        return take_request(connection, state)
-
-
-def _use(database: Database, link: str) -> Caller | None:
-    with database.writing() as connection:
-        return use_link(connection, link)
-
-
-def _end(database: Database, token: str) -> None:
-    with database.writing() as connection:
-        end_session(connection, token)

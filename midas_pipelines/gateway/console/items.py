@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.gateway.console.guard import ConsoleRoute, done
-from midas_pipelines.gateway.console.web import person_of, render
+from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
+from midas_pipelines.gateway.console.web import fragment, person_of, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import recent_conflicts
 from midas_pipelines.store.items.listing import STATES, list_items
@@ -23,7 +22,7 @@ from midas_pipelines.sync.product_sync import Mode, mapping_ids, sync_products
 from midas_pipelines.sync.reconcile.conflicts import pin_field, release_pin
 from midas_pipelines.sync.rules.edit import explain_rule, set_rule
 from midas_pipelines.sync.rules.simulate import simulate
-from midas_pipelines.sync.threads import in_own_loop, in_thread
+from midas_pipelines.sync.threads import in_own_loop
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
@@ -31,6 +30,7 @@ PAGE = 50
 LEDGER_SHOWN = 60
 ONE = "/items/{sku:path}"
 Number = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
+Field = Annotated[str, Form(max_length=30)]
 
 
 @router.get("/items")
@@ -56,8 +56,7 @@ def preview_rule(
 ) -> Response:
     """What a changed rule would show now, and what it would have done in the last 30 days."""
     values = {"buffer": buffer, "cap": cap, "fixed": fixed}
-    result = simulate(service_of(request).database, values, sku=sku)
-    return render(request, "rule_preview.html", sentences=result.sentences())
+    return fragment("preview", "notice", simulate(service_of(request).database, values, sku=sku).sentences())
 
 
 @router.get(ONE)
@@ -66,17 +65,17 @@ def item_page(request: Request, sku: str) -> Response:
     service = service_of(request)
     facts = explain_item(service.database, sku, service.settings.title_limit, most=LEDGER_SHOWN)
     with service.database.reading() as connection:
-        ids = mapping_ids(service.sync_context("look-up"), [sku])
-        row = connection.execute(sa.select(mappings).where(mappings.c.id == ids[0])).one()
-        past = recent_conflicts(connection, mapping_id=ids[0], limit=20)
-        listed = list_items(connection, after=ids[0] - 1, limit=1)
+        (item,) = mapping_ids(service.sync_context("look-up"), [sku])
+        row = connection.execute(sa.select(mappings).where(mappings.c.id == item)).one()
+        past = recent_conflicts(connection, mapping_id=item, limit=20)
+        listed = list_items(connection, after=item - 1, limit=1)
     return render(
         request,
         "item.html",
         sku=sku,
         facts=facts,
         row=row,
-        named=listed[0] if listed else {"name": "", "variant": ""},
+        named=listed[0],
         rule=explain_rule(service.database, sku),
         past=past,
         levels=[one["quantity_after"] for one in reversed(facts["ledger"])],
@@ -87,66 +86,63 @@ def item_page(request: Request, sku: str) -> Response:
 @router.post(ONE + "/push")
 async def push_now(request: Request, sku: str) -> Response:
     """Brings the item to 4Seller now, with its content."""
-    context = service_of(request).sync_context(_cause(request, "push"))
+    context = clicked(request, "push")
     report = await in_own_loop(lambda: sync_products(context, Mode.INCREMENTAL, skus=[sku]))
     if report.stopped:
         raise WrongInput(report.stopped)
     names = ("created", "updated", "deleted", "unchanged", "failed", "held", "quarantined", "adopted")
     what = ", ".join(name for name in names if getattr(report, name)) or "pushed by another worker"
     problem = f" {report.problems[0]['reason']}" if report.problems else ""
-    return await done(request, f"{sku}: {what}.{problem}")
+    return done(request, f"{sku}: {what}.{problem}")
 
 
 @router.post(ONE + "/retry")
-async def retry_item(request: Request, sku: str) -> Response:
+def retry_item(request: Request, sku: str) -> Response:
     """Frees the item for the next sync."""
-    freed = await in_thread(retry_items, service_of(request).database, [sku])
-    return await done(request, f"{sku} is tried again now." if freed else f"{sku} waits for nothing.")
+    freed = retry_items(service_of(request).database, [sku])
+    return done(request, f"{sku} is tried again now." if freed else f"{sku} waits for nothing.")
 
 
 @router.post("/decide/items/retry")
-async def retry_reason(request: Request, reason: Annotated[str, Form(max_length=5000)]) -> Response:
+def retry_reason(request: Request, reason: Annotated[str, Form(max_length=5000)]) -> Response:
     """Frees all items that wait for the same reason."""
     database = service_of(request).database
-    found = await in_thread(quarantined_items, database)
+    found = quarantined_items(database)
     skus = [row["sku"] for row in found if (row["reason"] or "") == reason and row["sku"]]
-    freed = await in_thread(retry_items, database, skus) if skus else []
-    return await done(request, f"{len(freed)} items are tried again now.")
+    freed = retry_items(database, skus) if skus else []
+    return done(request, f"{len(freed)} items are tried again now.")
 
 
 @router.post(ONE + "/pin")
-async def pin_one(request: Request, sku: str, field: Annotated[str, Form()]) -> Response:
+async def pin_one(request: Request, sku: str, field: Field) -> Response:
     """Leaves a field on 4Seller as it is."""
-    context, (item,) = await _found(request, sku, "pin")
-    value = await in_own_loop(lambda: pin_field(context, item, field))
+    context = clicked(request, "pin")
+
+    async def pin() -> object:
+        (item,) = mapping_ids(context, [sku])
+        return await pin_field(context, item, field)
+
+    value = await in_own_loop(pin)
     shown = "" if isinstance(value, dict | list) else f" at {value}"
-    return await done(request, f"{sku}: {field} stays as it is on 4Seller{shown}, until it is released.")
+    text = f"{sku}: {field} stays as it is on 4Seller{shown}, until it is released."
+    return done(
+        request, text, undo=request.url.path.removesuffix("pin") + "release", fields=[("field", field)]
+    )
 
 
 @router.post(ONE + "/release")
-async def release_one(request: Request, sku: str, field: Annotated[str, Form()]) -> Response:
+def release_one(request: Request, sku: str, field: Field) -> Response:
     """Lets go of a pinned field."""
-    context, (item,) = await _found(request, sku, "release")
-    released = await in_thread(release_pin, context, item, field)
-    return await done(
-        request, f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin."
-    )
+    context = clicked(request, "release")
+    (item,) = mapping_ids(context, [sku])
+    released = release_pin(context, item, field)
+    return done(request, f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin.")
 
 
 @router.post(ONE + "/exclude")
-async def set_exclude(request: Request, sku: str, exclude: Annotated[str, Form()]) -> Response:
+def set_exclude(request: Request, sku: str, exclude: Field) -> Response:
     """Takes the item off 4Seller, or lets it be listed again."""
-    values, database = {"exclude": exclude == "yes"}, service_of(request).database
-    await in_thread(set_rule, database, values, sku=sku, by=person_of(request).actor)
-    return await done(
-        request, f"{sku} is never listed on 4Seller." if values["exclude"] else f"{sku} may be listed."
-    )
-
-
-async def _found(request: Request, sku: str, what: str) -> tuple[Any, list[int]]:
-    context = service_of(request).sync_context(_cause(request, what))
-    return context, await asyncio.to_thread(mapping_ids, context, [sku])
-
-
-def _cause(request: Request, what: str) -> str:
-    return f"{person_of(request).name[:40]}: console {what}"
+    out = exclude == "yes"
+    set_rule(service_of(request).database, {"exclude": out}, sku=sku, by=person_of(request).actor)
+    text = f"{sku} is never listed on 4Seller." if out else f"{sku} may be listed."
+    return done(request, text, undo=request.url.path, fields=[("exclude", "no" if out else "yes")])
