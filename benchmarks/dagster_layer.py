@@ -54,7 +54,7 @@ def _nothing_to_do() -> Result:
         }
         from midas_pipelines.cli.dagster.running import QUIET
         from midas_pipelines.definitions import defs
-        from midas_pipelines.lib.shards import run_tags
+        from midas_pipelines.lib.partitions import run_tags
 
         @dg.asset
         def nothing() -> dg.MaterializeResult:

@@ -146,7 +146,7 @@ def price(database: Database, channel: BackgroundSandbox, path: Trace, found: di
     }
     from midas_pipelines.cli.dagster.running import QUIET
     from midas_pipelines.definitions import defs
-    from midas_pipelines.lib.shards import run_tags
+    from midas_pipelines.lib.partitions import run_tags
 
     with dg.DagsterInstance.ephemeral() as instance:
 

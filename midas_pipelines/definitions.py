@@ -7,7 +7,7 @@ import dagster as dg
 
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib.code_references import in_dagster_dev, with_code
-from midas_pipelines.lib.freshness import with_freshness
+from midas_pipelines.lib.schedules import with_freshness
 from midas_pipelines.settings import Settings
 
 WHAT_TO_SET = (

@@ -79,7 +79,7 @@ WORKFLOWS = (
     ),
     Workflow(
         "order_import",
-        "Imports marketplace sales since the last import, and runs the checks on orders.",
+        "Imports marketplace sales since the last import.",
         interval="orders_interval",
         batch="orders_batch",
         kind="orders",
@@ -91,7 +91,7 @@ WORKFLOWS = (
         interval="status_interval",
         batch="status_batch",
         kind="status",
-        makes=("order_statuses", "shipments"),
+        makes=("order_statuses",),
     ),
     Workflow(
         "consistency_check",
@@ -102,9 +102,9 @@ WORKFLOWS = (
     ),
     Workflow(
         "stock_watch",
-        "Finds low stock and alerts staff, once per crossing; runs the checks that need only the shop.",
+        "Finds low stock and alerts staff, once per crossing; runs the checks that need only the shop, 4Seller away or not.",
         interval="stock_watch_interval",
-        makes=("storefront/products", "inventory_ledger", "channel_availability", "low_stock"),
+        makes=("storefront/products", "inventory_ledger", "low_stock"),
     ),
     Workflow(
         "performance",
@@ -116,7 +116,7 @@ WORKFLOWS = (
         "daily_report",
         "Writes the capacity plan and the day's report, and sends the report to staff.",
         hour="report_hour",
-        makes=("fourseller_contract", "shadow_report", "capacity_plan", "staff_report"),
+        makes=("fourseller_contract", "capacity_plan", "staff_report"),
     ),
     Workflow(
         "buyer_erasure",
@@ -125,7 +125,6 @@ WORKFLOWS = (
         early=60,
         also=("erase_buyers_after_days",),
         note="an hour before it",
-        makes=("erased_buyers",),
     ),
     Workflow(
         "retention",
@@ -148,7 +147,6 @@ WORKFLOWS = (
         hour="drill_hour",
         also=("backup_identity_file",),
         note="off while MIDAS_BACKUP_IDENTITY_FILE is not set",
-        makes=("backup_drill",),
     ),
     Workflow(
         "compliance_report",
@@ -159,28 +157,25 @@ WORKFLOWS = (
         makes=("compliance",),
     ),
     Workflow(
-        "stale_items",
-        "Pushes waiting items when the gateway is down or stuck.",
-        looks="an item waits for too long",
+        "stale_work",
+        "Takes up what the gateway left: pushes items and makes up for webhooks that wait for too long.",
+        looks="work waits for too long",
         seconds=30,
         also=("stale_work_seconds",),
-        note="off with incremental_sync",
-        starts=("incremental_sync",),
-    ),
-    Workflow(
-        "stale_webhooks",
-        "Makes up for webhooks that were not processed.",
-        looks="a webhook waits for too long",
-        seconds=30,
-        also=("stale_work_seconds",),
-        note="off with order_import and consistency_check",
-        starts=("order_import", "consistency_check"),
+        note="off with incremental_sync, order_import and consistency_check",
+        starts=("incremental_sync", "order_import", "consistency_check"),
     ),
     Workflow(
         "health_watch",
-        "Raises an alert for each failed asset, failed check, late asset and dead worker; clears it when it is resolved.",
+        "Raises an alert for each failed check, late asset and dead worker; clears it, and those of failed runs, when it is over.",
         looks="something failed or recovered",
         seconds=60,
+    ),
+    Workflow(
+        "failure_alerts",
+        "Raises an alert for each run that failed, whoever started it.",
+        looks="a run failed",
+        seconds=30,
     ),
     Workflow(
         "alert_delivery",

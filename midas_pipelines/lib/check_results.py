@@ -1,7 +1,7 @@
 """Check results: how many offenders, the worst by name, and what to do about them.
 
-ERROR is a broken invariant, WARN something that a person should look at. None blocks: each failure concerns one item or
-order, which the engine quarantines, and must not hold up the rest.
+ERROR is a broken invariant, WARN something that a person should look at. Only `columns_as_expected` blocks: any other
+failure concerns one item or order, which the engine quarantines, and must not hold up the rest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,7 @@ import dagster as dg
 from midas_pipelines.console_pages import in_console
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.links import Shown, links
-from midas_pipelines.lib.metadata import table
+from midas_pipelines.lib.metadata import Shown, links, table
 
 MOST_SHOWN = 20
 TABLES = {

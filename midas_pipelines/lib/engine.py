@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from midas_pipelines.notify.alerts import match_alerts, open_subjects, report_failed_work
+    from midas_pipelines.notify.alerts import (
+        RUN_FAILED,
+        match_alerts,
+        open_subjects,
+        report_failure,
+        report_recovery,
+    )
     from midas_pipelines.notify.delivery import Delivered, deliver, something_due
     from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat, report_stuck_items
     from midas_pipelines.notify.targets import read_targets

@@ -1,14 +1,18 @@
-"""Turns a report of the engine into the metadata that the UI plots and shows."""
+"""Turns a report of the engine into the metadata that the UI plots and shows, with links to the pages of what it names.
+
+Where those pages are the settings say (MIDAS_SHOP_PAGE and the like); without them no link is shown.
+"""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 
-if TYPE_CHECKING:
-    import pandas as pd
+from midas_pipelines.lib import engine
+from midas_pipelines.sync.operations.formatting import plain
 
 OWNERS = ["team:marketplaces"]
 SHOP, FOURSELLER, PEOPLE = {"writes/shop": ""}, {"writes/fourseller": ""}, {"writes/people": ""}
@@ -45,13 +49,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextM
     columns = list(dict.fromkeys(name for row in rows for name in row))
     records = [dg.TableRecord({name: _cell(row.get(name)) for name in columns}) for row in rows]
     return dg.MetadataValue.table(records)
-
-
-def preview(frame: "pd.DataFrame", rows: int = 10) -> dg.TableMetadataValue | dg.TextMetadataValue:
-    """The first rows of a frame as a table."""
-    return table(
-        [{str(name): value for name, value in row.items()} for row in frame.head(rows).to_dict("records")]
-    )
 
 
 def columns(**described: str) -> dict[str, dg.TableSchema]:
@@ -102,4 +99,51 @@ def _bar(place: int, row: tuple[str, float, float], scale: float) -> str:
         f'<rect x="{LABEL}" y="{top}" width="{length:.1f}" height="{ROW - 5}" fill="{colour}"/>'
         f'<text x="{LABEL + length + 4:.1f}" y="{top + 11}">{value:g}</text>'
         f'<line x1="{mark:.1f}" x2="{mark:.1f}" y1="{top - 2}" y2="{top + ROW - 3}" stroke="#333"/>'
+    )
+
+
+MOST_LINKED = 20
+Shown = dict[str, dg.MarkdownMetadataValue]
+
+
+def links(context: "engine.SyncContext", rows: Iterable[Mapping[str, Any]]) -> Shown:
+    """Metadata `links`: one line for each item (by `sku`) and order (by `order`) in the rows, 20 at most.
+
+    Empty where no page is set or no row names one that is known.
+    """
+    settings = context.settings
+    console = settings.console_url and settings.console_url.rstrip("/")
+    of_items = {
+        "console": console and console + "/items/{sku}",
+        "shop": settings.shop_page,
+        "4Seller": settings.fourseller_page,
+    }
+    of_orders = {
+        "console": console and console + "/orders/{order}",
+        "shop": settings.shop_order_page,
+        "4Seller": settings.fourseller_order_page,
+    }
+    shown = list(rows)
+    lines: list[str] = []
+    for column, pages, names_of in (
+        ("sku", of_items, engine.item_names),
+        ("order", of_orders, engine.order_names),
+    ):
+        wanted = list(dict.fromkeys(str(row[column]) for row in shown if row.get(column)))[:MOST_LINKED]
+        if wanted and any(pages.values()):
+            known = names_of(context.database, wanted)
+            lines += [_line(name, known[name], pages) for name in wanted if name in known]
+    return {"links": dg.MetadataValue.md("\n".join(lines))} if any(lines) else {}
+
+
+def _line(name: str, names: "engine.Names", pages: Mapping[str, str | None]) -> str:
+    found = {where: _address(template, names) for where, template in pages.items() if template}
+    return f"- {plain(name)}: " + ", ".join(f"[{where}]({url})" for where, url in found.items() if url)
+
+
+def _address(template: str, names: "engine.Names") -> str | None:
+    """The template filled in; None where something that it names is not there, such as a product never listed."""
+    missing = [name for name, value in names.items() if not value and "{" + name + "}" in template]
+    return (
+        None if missing else template.format(**{name: quote(value, safe="") for name, value in names.items()})
     )

@@ -1,17 +1,21 @@
-"""Schedules and sensors as the table of workflows has them, one run of a workflow at a time."""
+"""Schedules, sensors and freshness policies as the table of workflows has them, one run of a workflow at a time.
 
-from datetime import datetime
+An asset may get as old as a few of the intervals that it is really renewed at, so that one missed run is no alarm.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from math import lcm
 from typing import Any
 
 import dagster as dg
 
 from midas_pipelines.lib.metadata import OWNERS
-from midas_pipelines.lib.shards import SHARDS, whole_run
+from midas_pipelines.lib.partitions import SHARDS, whole_run
 from midas_pipelines.lib.snapshot_io import TICK
 from midas_pipelines.lib.timetable import daily_at, entry, is_on, minutes_apart, named
 from midas_pipelines.settings import Settings
-from midas_pipelines.workflows import Workflow
+from midas_pipelines.workflows import WORKFLOWS, Workflow
 
 DAY = 24 * 60
 UNFINISHED = [
@@ -121,3 +125,57 @@ def unless_running(
 
 def _status(settings: Settings, workflow: Workflow) -> str:
     return "RUNNING" if is_on(settings, workflow) else "STOPPED"
+
+
+START_UP = timedelta(minutes=2)
+"""What a run may take to be launched and to end."""
+
+WITHOUT_POLICY = {
+    "sync_plan": "It is made when a person asks for it.",
+    "storefront/products": "The shop writes it; it is observed.",
+    "inventory_ledger": "Triggers write it; it is observed.",
+    "fourseller/orders": "4Seller has them; they are observed.",
+}
+"""Assets whose age says nothing, and why."""
+
+
+def renewals(settings: Settings) -> dict[str, int]:
+    """The minutes after which each asset is renewed, by the workflow that renews it most often; without paused ones."""
+    found: dict[str, int] = {}
+    for workflow in WORKFLOWS:
+        minutes = minutes_apart(settings, workflow)
+        if minutes is not None and not settings.is_paused(workflow.name):
+            for asset in set(workflow.makes) - WITHOUT_POLICY.keys():
+                found[asset] = min(minutes, found.get(asset, minutes))
+    return found
+
+
+def windows(minutes: int) -> tuple[timedelta, timedelta]:
+    """The ages at which an asset that is renewed every `minutes` warns and is late.
+
+    After two missed renewals and after four; of what is renewed daily after one and after two.
+    """
+    if minutes == DAY:
+        return timedelta(hours=26), timedelta(hours=50)
+    interval = timedelta(minutes=minutes)
+    return 2 * interval + START_UP, 4 * interval + START_UP
+
+
+def policies(settings: Settings) -> dict[str, dg.FreshnessPolicy]:
+    """The policy of each asset by name; none where all workflows that renew it are paused."""
+    made = {asset: windows(minutes) for asset, minutes in renewals(settings).items()}
+    return {
+        asset: dg.FreshnessPolicy.time_window(warn_window=warn, fail_window=fail)
+        for asset, (warn, fail) in made.items()
+    }
+
+
+def with_freshness(assets: Iterable[Any], settings: Settings) -> list[Any]:
+    """The assets with their policies."""
+    known = policies(settings)
+
+    def attach(spec: dg.AssetSpec) -> dg.AssetSpec:
+        policy = known.get(spec.key.to_user_string())
+        return dg.apply_freshness_policy(spec, policy) if policy is not None else spec
+
+    return list(dg.map_asset_specs(attach, list(assets)))

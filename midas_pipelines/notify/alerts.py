@@ -89,18 +89,17 @@ def match_alerts(
     clear_alerts(connection, kind=kind, subjects=sorted(known - texts.keys() - set(unknown)))
 
 
-def report_failed_work(connection: sa.Connection, texts: Mapping[str, str], unknown: Collection[str]) -> None:
-    """Makes the open alerts about failed work match `texts`, and reports what works again once.
-
-    Args:
-        connection: in a writing transaction.
-        texts: what failed, by asset, check or workflow.
-        unknown: what is under way: its open alerts stay.
-    """
-    over = open_subjects(connection, RUN_FAILED) - texts.keys() - set(unknown)
-    match_alerts(connection, kind=RUN_FAILED, texts=texts, unknown=unknown)
+def report_failure(connection: sa.Connection, texts: Mapping[str, str]) -> None:
+    """Raises an alert for each failed workflow or asset, or renews its text; others stay as they are."""
+    others = open_subjects(connection, RUN_FAILED) - texts.keys()
+    match_alerts(connection, kind=RUN_FAILED, texts=texts, unknown=others)
     clear_alerts(connection, kind=RECOVERED, subjects=list(texts))
-    raise_alerts(connection, kind=RECOVERED, texts={name: f"{name} works again." for name in sorted(over)})
+
+
+def report_recovery(connection: sa.Connection, names: Collection[str]) -> None:
+    """Closes the alerts about failed runs of these workflows or assets, and reports once that they work again."""
+    clear_alerts(connection, kind=RUN_FAILED, subjects=names)
+    raise_alerts(connection, kind=RECOVERED, texts={name: f"{name} works again." for name in sorted(names)})
 
 
 def clear_alert(connection: sa.Connection, *, kind: str, subject: str) -> bool:

@@ -15,7 +15,7 @@ def test_the_demo_walks_through_every_workflow_and_leaves_its_runs(
     ended = midas_process("demo", "--json")
     assert (ended.code, ended.json["passed"]) == (0, True), ended.errors
     runs = [step["run"] for step in ended.json["steps"] if step["run"]]
-    assert len(runs) == 6
+    assert len(runs) == 7
     with dg.DagsterInstance.local_temp(str(tmp_path / ".midas" / "dagster_home")) as instance:
         kept = instance.get_runs(dg.RunsFilter(tags={"dagster/code_location": "midas_pipelines"}))
         assert {run.run_id for run in kept} == set(runs)

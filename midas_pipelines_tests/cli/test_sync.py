@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from midas_pipelines_tests.cli.conftest import Midas
-from midas_pipelines_tests.shop import add_product, amend, rows
+from midas_pipelines_tests.shop import add_product, amend
 from midas_pipelines_tests.sync.world import World
 
 
@@ -77,30 +77,13 @@ def test_an_unknown_sku_is_wrong_usage(world: World, midas: Midas, settings: dic
     )
 
 
-OPEN_ALERTS = "SELECT subject, text FROM alerts WHERE kind = 'check_failed' AND cleared_at IS NULL"
-
-
-def test_a_failed_check_is_an_alert_until_it_passes(
+def test_a_failed_check_fails_the_command_until_it_passes(
     world: World, midas: Midas, settings: dict[str, str]
 ) -> None:
     add_product(world.database, sku="A-1", stock_quantity=3)
     amend(world.database, "UPDATE inventory_changes SET delta = delta + 1")
-    assert midas("sync", "inventory", **settings).code == 1
-    midas("sync", "orders", **settings)  # has other checks: it leaves that alert alone
-    assert [row[0] for row in rows(world.database, OPEN_ALERTS)] == ["inventory_ledger:ledger_explains_stock"]
+    ended = midas("sync", "inventory", **settings)
+    assert ended.code == 1
+    assert "Check ledger_explains_stock of inventory_ledger failed: 1 of 1. The worst: A-1." in ended.errors
     amend(world.database, "UPDATE inventory_changes SET delta = delta - 1")
     assert midas("sync", "inventory", **settings).code == 0
-    assert rows(world.database, OPEN_ALERTS) == []
-
-
-def test_a_list_that_cannot_be_judged_is_one_alert_in_plain_words(
-    world: World, midas: Midas, settings: dict[str, str]
-) -> None:
-    for number in range(30):
-        add_product(world.database, sku=f"A-{number}")
-    world.full()
-    world.habits("empty-lists=0")
-    midas("reconcile", **settings)
-    ((subject, text),) = rows(world.database, OPEN_ALERTS)
-    assert subject == "listing_observation:consistent"
-    assert "failed. 4Seller's listings could not be read completely; nothing was concluded." in text

@@ -12,7 +12,7 @@ import pytest
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.resources import expected_in
-from midas_pipelines.lib.shards import ops_config, run_tags
+from midas_pipelines.lib.partitions import ops_config, run_tags
 from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.vaults import PAYLOAD_KEY

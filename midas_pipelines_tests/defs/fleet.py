@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 
 from midas_pipelines.cli.dagster.instance import write_dagster_yaml
-from midas_pipelines.lib.shards import shard_names
+from midas_pipelines.lib.partitions import shard_names
 from midas_pipelines.settings import Settings
 
 MIDAS = "from midas_pipelines.cli import main; main()"

@@ -72,7 +72,7 @@ def first_run(graphql: str, key: str, value: str, seconds: float = 240) -> Any:
 
 @pytest.mark.soak
 def test_a_schedule_and_a_sensor_do_their_work(graphql: str) -> None:
-    pushed = first_run(graphql, "dagster/sensor_name", "stale_items_sensor")
+    pushed = first_run(graphql, "dagster/sensor_name", "stale_work_sensor")
     assert pushed["jobName"] == "incremental_sync"
     assert len({event["partition"] for event in pushed["assetMaterializations"]}) == 16
     ticked = first_run(graphql, "dagster/schedule_name", "inventory_push_schedule")

@@ -10,40 +10,52 @@ import dagster as dg
 import pytest
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.operations.health import failed_checks, health_sensor, late_assets
-from midas_pipelines.lib.shards import run_tags
-from midas_pipelines.settings import Settings
+from midas_pipelines.defs.operations.health import failed_checks, failure_alerts, health_watch, late_assets
+from midas_pipelines.lib.partitions import run_tags
 from midas_pipelines_tests.defs.conftest import tick
 from midas_pipelines_tests.shop import add_product, amend, rows
 from midas_pipelines_tests.sync.world import World
 
 LEDGER = "inventory_ledger:ledger_explains_stock"
 KEYS = [dg.AssetCheckKey(dg.AssetKey("inventory_ledger"), "ledger_explains_stock")]
-UNSEEN = [dg.AssetCheckKey(dg.AssetKey("imported_orders"), "order_totals_add_up")]
+UNSEEN = [dg.AssetCheckKey(dg.AssetKey("listing_observation"), "prices_match")]
 
 
 def test_a_broken_ledger_is_named_until_it_adds_up_again(environment: World) -> None:
     add_product(environment.database, sku="A-1", stock_quantity=3)
-    job = defs.resolve_job_def("inventory_push")
+    job = defs.resolve_job_def("stock_watch")
     with dg.DagsterInstance.ephemeral() as instance:
 
         def evaluated() -> tuple[dict[str, str], set[str]]:
-            job.execute_in_process(instance=instance, raise_on_error=False, tags=run_tags("inventory_push"))
+            job.execute_in_process(instance=instance, raise_on_error=False, tags=run_tags("stock_watch"))
             return failed_checks(instance, KEYS + UNSEEN)
 
         amend(environment.database, "UPDATE inventory_changes SET delta = delta + 1")
         failed, unknown = evaluated()
         assert ": 1 of 1." in failed[LEDGER]
         assert "A-1" in failed[LEDGER]
-        assert unknown == {"imported_orders:order_totals_add_up"}
+        assert unknown == {"listing_observation:prices_match"}
         amend(environment.database, "UPDATE inventory_changes SET delta = delta - 1")
         assert evaluated()[0] == {}
-        longest = {"inventory_levels": timedelta(minutes=6), "imported_orders": timedelta(minutes=6)}
+        longest = {"low_stock": timedelta(minutes=6), "imported_orders": timedelta(minutes=6)}
         assert late_assets(instance, longest, time.time()) == {}
-        assert set(late_assets(instance, longest, time.time() + 3600)) == {"inventory_levels"}
+        assert set(late_assets(instance, longest, time.time() + 3600)) == {"low_stock"}
 
 
-SENSOR = health_sensor(Settings())
+def test_a_list_that_cannot_be_judged_is_one_failed_check_in_plain_words(environment: World) -> None:
+    for number in range(30):
+        add_product(environment.database, sku=f"A-{number}")
+    environment.full()
+    environment.habits("empty-lists=0")
+    job = defs.resolve_job_def("consistency_check")
+    with dg.DagsterInstance.ephemeral() as instance:
+        job.execute_in_process(instance=instance, raise_on_error=False, tags=run_tags(job.name))
+        failed, _ = failed_checks(instance, job.asset_layer.asset_graph.asset_check_keys)
+    ((subject, text),) = failed.items()
+    assert subject == "listing_observation:consistent"
+    assert "failed. 4Seller's listings could not be read completely; nothing was concluded." in text
+
+
 UNREACHABLE = "postgresql://nobody:secret@127.0.0.1:1/none"
 
 
@@ -54,17 +66,15 @@ class Watch:
         self.world, self.instance, self.patch = world, instance, patch
         self.good_key = world.background.config.api_key
 
-    def run(
-        self, job: str, *, good: bool, shard: str | None = None, right_key: bool = False
-    ) -> dg.DagsterRun:
-        """A run that succeeds or fails as `good` says; a bad one without a key, unless `right_key`."""
-        self.patch.setenv("FOURSELLER_API_KEY", self.good_key if good or right_key else "")
+    def run(self, job: str, *, good: bool, shard: str | None = None) -> dg.DagsterRun:
+        """A run that succeeds or fails as `good` says; a bad one without a key."""
+        self.patch.setenv("FOURSELLER_API_KEY", self.good_key if good else "")
         tags = None if shard else run_tags(job)
         done = defs.resolve_job_def(job).execute_in_process(
             instance=self.instance, raise_on_error=False, partition_key=shard, tags=tags
         )
         assert done.success is good
-        return done.dagster_run
+        return self.reported(done.dagster_run)
 
     def died(self, job: str, **tags: str) -> None:
         """A run whose process is gone before any step began."""
@@ -72,10 +82,25 @@ class Watch:
             defs.resolve_job_def(job), status=dg.DagsterRunStatus.STARTED, tags=tags
         )
         self.instance.report_run_failed(created, "The process is gone.")
+        self.reported(created)
+
+    def reported(self, run: dg.DagsterRun) -> dg.DagsterRun:
+        """The run, after the sensor has seen it where it failed."""
+        found = self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+        if found and found[-1].dagster_event is not None:
+            context = dg.build_run_status_sensor_context(
+                "failure_alerts_sensor",
+                found[-1].dagster_event,
+                self.instance,
+                run,
+                repository_def=defs.get_repository_def(),
+            )
+            failure_alerts(context.for_run_failure())
+        return run
 
     def alerts(self) -> list[tuple[str, str]]:
         """The open ones."""
-        tick(SENSOR, self.instance)
+        tick(health_watch, self.instance)
         query = "SELECT kind, subject FROM alerts WHERE kind LIKE 'run_%' AND cleared_at IS NULL ORDER BY id"
         return [(kind, subject) for kind, subject in rows(self.world.database, query)]
 
@@ -109,12 +134,14 @@ def test_an_asset_that_fails_has_one_alert_and_so_has_its_recovery(watch: Watch)
     assert watch.alerts() == FAILED
 
 
-def test_a_failure_while_the_database_is_away_is_reported_once_it_answers(watch: Watch) -> None:
-    watch.run("order_import", good=False)
+def test_a_failure_while_the_database_is_away_turns_the_tick_red(watch: Watch) -> None:
     with watch.patch.context() as patch:
         patch.setenv("MIDAS_DATABASE_URL", UNREACHABLE)
         with pytest.raises(RuntimeError, match="does not answer"):
-            tick(SENSOR, watch.instance)
+            watch.run("order_import", good=False)
+        with pytest.raises(RuntimeError, match="does not answer"):
+            tick(health_watch, watch.instance)
+    watch.run("order_import", good=False)
     assert watch.alerts() == FAILED
 
 
@@ -147,9 +174,9 @@ def test_a_check_that_could_not_run_is_a_failed_check(watch: Watch) -> None:
     key = dg.AssetCheckKey(dg.AssetKey("imported_orders"), "no_order_open_too_long")
     with watch.patch.context() as patch:
         patch.setattr("midas_pipelines.store.orders.checks.stale_orders", lambda *_: 1 / 0)
-        watch.run("order_import", good=False, right_key=True)
+        watch.run("stock_watch", good=False)
     failed, _ = failed_checks(watch.instance, [key])
     assert "could not run" in failed["imported_orders:no_order_open_too_long"]
-    assert watch.alerts() == FAILED
-    watch.run("order_import", good=True)
+    assert watch.alerts() == [("run_failed", "stock_watch")]
+    watch.run("stock_watch", good=True)
     assert failed_checks(watch.instance, [key]) == ({}, set())

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
-from midas_pipelines.lib.shards import run_tags
+from midas_pipelines.lib.partitions import run_tags
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines_tests.gateway.running import Gateway, running_gateway

@@ -14,8 +14,8 @@ from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.listings.reconciliation import listing_observation
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.lib.partitions import SHARDS, ops_config, shard_names
 from midas_pipelines.lib.schedules import schedule_of
-from midas_pipelines.lib.shards import SHARDS, ops_config, shard_names
 from midas_pipelines.lib.timetable import named
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START, Shards

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.lib.freshness import WITHOUT_POLICY, policies, windows
+from midas_pipelines.lib.schedules import WITHOUT_POLICY, policies, windows
 from midas_pipelines.settings import Settings
 
 
@@ -19,7 +19,7 @@ from midas_pipelines.settings import Settings
         ("sync_performance", Settings(), 32, 62),
         ("sync_performance", Settings(performance_interval=30), 62, 122),
         ("fourseller_listings", Settings(), 12, 22),
-        ("shipments", Settings(), 12, 22),
+        ("order_statuses", Settings(), 12, 22),
     ],
 )
 def test_an_asset_warns_after_two_missed_renewals_and_fails_after_four(
@@ -32,7 +32,7 @@ def test_an_asset_warns_after_two_missed_renewals_and_fails_after_four(
 
 def test_what_a_paused_workflow_would_renew_is_never_late() -> None:
     found = policies(Settings(paused="stock_watch, performance, daily_report, incremental_sync"))
-    late = {"low_stock", "channel_availability", "sync_performance", "staff_report"}
+    late = {"low_stock", "sync_performance", "staff_report"}
     assert not late & found.keys()
     assert found["fourseller_listings"] == dg.FreshnessPolicy.time_window(
         warn_window=windows(24 * 60)[0], fail_window=timedelta(hours=50)

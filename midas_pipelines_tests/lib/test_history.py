@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from midas_pipelines.lib.history import delete_old_events, delete_old_runs
+from midas_pipelines.lib.history import delete_old_runs
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies
 
@@ -73,15 +73,13 @@ def test_every_shard_is_still_there_after_its_run_is_old(instance: dg.DagsterIns
     assert instance.get_materialized_partitions(shared_out.key) == {"0", "1", "2"}
 
 
-def test_the_newest_result_of_a_check_outlives_its_run_and_older_ones_go(
+def test_the_newest_result_of_a_check_outlives_its_run(
     instance: dg.DagsterInstance,
 ) -> None:
     finish(instance, whole)
     newest = finish(instance, whole)
     dg.materialize([whole], instance=instance)
     assert delete_old_runs(instance, LATER) == 2
-    assert delete_old_events(instance, datetime.now(UTC) - timedelta(days=1))["check_results"] == 0
-    assert delete_old_events(instance, LATER)["check_results"] == 1
     left = instance.get_latest_asset_check_evaluation_record(sound.check_key)
     assert left is not None
     assert (left.run_id, left.status.value) == (newest, "SUCCEEDED")
@@ -94,19 +92,3 @@ def test_runs_that_are_young_or_not_ended_stay(instance: dg.DagsterInstance) -> 
     assert delete_old_runs(instance, datetime.now(UTC) - timedelta(days=1)) == 0
     assert delete_old_runs(instance, LATER) == 1
     assert instance.get_run_by_id("waits") is not None
-
-
-def test_old_events_of_no_run_go_and_the_newest_of_each_asset_and_partition_stay(
-    instance: dg.DagsterInstance,
-) -> None:
-    for told in range(5):
-        instance.report_runless_asset_event(dg.AssetMaterialization("gateway", metadata={"told": told}))
-        instance.report_runless_asset_event(dg.AssetMaterialization("by_hand", partition=str(told % 2)))
-    run_id = finish(instance, whole)
-    assert delete_old_events(instance, datetime.now(UTC) - timedelta(days=1))["events"] == 0
-    assert delete_old_events(instance, LATER)["events"] == 4 + 3
-    (left,) = instance.fetch_materializations(dg.AssetKey("gateway"), limit=10).records
-    assert left.asset_materialization is not None
-    assert left.asset_materialization.metadata["told"].value == 4
-    assert instance.get_materialized_partitions(dg.AssetKey("by_hand")) == {"0", "1"}
-    assert instance.fetch_materializations(whole.key, limit=10).records[0].run_id == run_id

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.operations.health import health_sensor
-from midas_pipelines.defs.operations.sensors import stale_work_sensors
 from midas_pipelines.lib.schedules import schedule_of
 from midas_pipelines.lib.timetable import entry, named, next_run, timetable
 from midas_pipelines.settings import Settings, SettingsError, load_settings
@@ -35,15 +33,19 @@ def test_each_is_left_off_by_its_name(workflow: str) -> None:
     ready = {"backup_to": "x", "backup_identity_file": "x"}
     settings = Settings(schedules=True, paused=workflow, **ready)
     off = {found.workflow for found in timetable(settings) if not found.on}
-    with_it = {"incremental_sync": {"stale_items"}}.get(workflow, set())
-    assert off == {workflow} | with_it
+    assert off == {workflow}
 
 
-def test_sensors_start_as_their_rows_say() -> None:
-    settings = Settings(schedules=True, paused="stale_items, health_watch")
-    started = [health_sensor(settings), *stale_work_sensors(settings)]
-    states = {one.name: one.default_status.value for one in started}
-    assert [name for name, state in states.items() if state == "RUNNING"] == ["stale_webhooks_sensor"]
+@pytest.mark.parametrize(
+    ("paused", "on"),
+    [
+        ("order_import, incremental_sync", True),
+        ("order_import, incremental_sync, consistency_check", False),
+        ("stale_work", False),
+    ],
+)
+def test_stale_work_is_looked_after_while_anything_may_take_it_up(paused: str, on: bool) -> None:
+    assert entry(Settings(schedules=True, paused=paused), named("stale_work")).on is on
 
 
 @pytest.mark.parametrize(

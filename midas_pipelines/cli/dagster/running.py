@@ -10,11 +10,9 @@ import dagster as dg
 
 from midas_pipelines.cli.opening import DATABASE_MODULES, database_sentence
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.operations.health import CHECK_FAILED, in_words
+from midas_pipelines.defs.operations.health import in_words
 from midas_pipelines.defs.resources import expected_in
-from midas_pipelines.lib.shards import ops_config, run_tags
-from midas_pipelines.notify.alerts import match_alerts, open_subjects
-from midas_pipelines.store.database import Database
+from midas_pipelines.lib.partitions import ops_config, run_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's own event log belongs in its UI; a command prints its result alone."""
@@ -39,19 +37,9 @@ class Run:
     @property
     def broken(self) -> list[str]:
         """The checks of severity ERROR that failed, in words."""
-        return list(self._broken.values())
-
-    @property
-    def _broken(self) -> dict[str, str]:
-        found = [check for check in self.checks if not check["passed"] and check["severity"] == "ERROR"]
-        return {_subject(check): check["words"] for check in found}
-
-    def report_checks(self, database: Database) -> None:
-        """Raises an alert for each check in `broken` and clears those of checks that pass, without a daemon too."""
-        seen = {_subject(check) for check in self.checks}
-        with database.writing() as connection:
-            others = open_subjects(connection, CHECK_FAILED) - seen
-            match_alerts(connection, kind=CHECK_FAILED, texts=self._broken, unknown=others)
+        return [
+            check["words"] for check in self.checks if not check["passed"] and check["severity"] == "ERROR"
+        ]
 
 
 def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
@@ -69,10 +57,6 @@ def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
         )
     failure, exit_code = _failure(result)
     return Run(result.run_id, result.success, failure, exit_code, _checks(result), result)
-
-
-def _subject(check: dict[str, Any]) -> str:
-    return f"{check['asset']}:{check['check']}"
 
 
 def _instance() -> dg.DagsterInstance:
@@ -96,7 +80,6 @@ def _checks(result: dg.ExecuteInProcessResult) -> list[dict[str, Any]]:
     return [
         {
             "check": found.check_name,
-            "asset": found.asset_key.to_user_string(),
             "passed": found.passed,
             "severity": found.severity.value,
             "words": in_words(found),

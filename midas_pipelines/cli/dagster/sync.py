@@ -129,7 +129,6 @@ def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...
         from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
 
         run = run_job(job, ops)
-        run.report_checks(database)
         record = sync_of_run(database, kind, run.run_id)
     shown = _shown(record, counts) | {"run_id": run.run_id, "failed_checks": run.broken}
     if run.failure is not None:

@@ -91,6 +91,7 @@ def _walk(place: Workplace, *, quiet: bool) -> list[DemoStep]:
             steps.append(workflow("Push the new stock", "inventory_push", "inventory"))
             steps.append(workflow("Full sync, nothing changed", "full_sync", "products"))
             steps.append(workflow("Read back and check", "consistency_check", "reconcile"))
+            steps.append(_report(say))
     return steps
 
 
@@ -109,6 +110,28 @@ def _workflows(database: Database, say: Callable[[str], None]) -> Callable[[str,
         )
 
     return workflow
+
+
+REPORTS = ("stock_watch", "performance", "daily_report", "compliance_report")
+"""The workflows that write nothing to 4Seller; the first runs the checks of the shop."""
+
+
+def _report(say: Callable[[str], None]) -> DemoStep:
+    from midas_pipelines.cli.dagster.running import run_job
+
+    say("Check the shop, write the reports ...")
+    started = time.perf_counter()
+    runs = [run_job(name) for name in REPORTS]
+    failure = next((run.failure for run in runs if not run.succeeded), None)
+    summary = failure or _summary({}, runs[0].checks)
+    return DemoStep(
+        "Check the shop, write the reports",
+        summary,
+        None,
+        _since(started),
+        runs[0].run_id,
+        failure is None and not runs[0].broken,
+    )
 
 
 SHOWN = [

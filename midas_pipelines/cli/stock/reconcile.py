@@ -40,7 +40,6 @@ def reconcile(as_json: bool) -> None:
         from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
 
         run = run_job("consistency_check")
-        run.report_checks(database)
         record = sync_of_run(database, "reconcile", run.run_id) or {}
     counts = record.get("counts") or {}
     shown = {name: counts.get(name, 0) for name in COUNTS} | {"consistency": counts.get("consistency")}

@@ -1,6 +1,7 @@
-"""Inventory: the stock of each item, pushed to the channel and explained by the ledger."""
+"""Inventory: the stock of each item, pushed to the channel, explained by the ledger, watched for what runs out."""
 
 import asyncio
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -11,13 +12,15 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.check_results import brake_result, brake_spec, shop_check
-from midas_pipelines.lib.links import links
+from midas_pipelines.lib.check_results import WARN, brake_result, brake_spec, shop_check
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
     OWNERS,
+    PEOPLE,
+    bars,
     columns,
     counts_in_words,
+    links,
     numbers,
     observed,
     table,
@@ -103,9 +106,41 @@ def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg
     return dg.ObserveResult(metadata={"dagster/row_count": changes, **counts})
 
 
+@dg.asset(
+    group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[inventory_levels], pool="stock"
+)
+def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """Items that are running out, by threshold and days of cover; each crossing is one alert to staff.
+
+    Beside them what the rules withhold from 4Seller: `units_available` of `units_on_hand`, and the items they touch most.
+    """
+    with midas.sync_context(context) as sync:
+        report = engine.check_low_stock(sync)
+        levels = engine.availability_summary(sync.database)
+        where = links(sync, [*report.low, *levels.withheld_most])
+    plotted = [(row["sku"], float(row["on_hand"]), float(row["threshold"])) for row in report.low]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": report.low_items,
+            "checked": report.scanned,
+            **numbers(report, "low_items", "out_of_stock", "raised", "cleared"),
+            "low": table(report.low),
+            "plot": bars(plotted, "units on hand"),
+            **numbers(levels, "units_on_hand", "units_available", "excluded", "ruled"),
+            "withheld_most": table(levels.withheld_most),
+            **where,
+        }
+    )
+
+
+def _sold_out(sync: "engine.SyncContext") -> list[dict[str, Any]]:
+    low = engine.find_low_stock(sync).low
+    return [row for row in low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
+
+
 CHECKS = [
     shop_check(
-        inventory_levels,
+        inventory_ledger,
         "no_negative_stock",
         "No item has a negative quantity on hand.",
         lambda sync: engine.negative_stock(sync.database),
@@ -119,5 +154,13 @@ CHECKS = [
         lambda sync: engine.unexplained_stock(sync.database),
         hint="Its stock or the ledger was changed while the triggers were missing: `midas explain SKU` shows the last row "
         "that explains it, `midas db upgrade` puts the triggers back; then count the item and correct its `stock_quantity`.",
+    ),
+    shop_check(
+        low_stock,
+        "nothing_sold_out_that_sells",
+        "No item that sold in the last four weeks is out of stock.",
+        _sold_out,
+        severity=WARN,
+        hint="Reorder them; `midas stock low` lists all items that are running out, the fastest seller first.",
     ),
 ]

@@ -13,9 +13,8 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import brake_result, brake_spec
-from midas_pipelines.lib.links import links
-from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, numbers, table
-from midas_pipelines.lib.shards import SHARDS, chosen_shards, has_partitions, shard_metadata, shards_of
+from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, links, numbers, table
+from midas_pipelines.lib.partitions import SHARDS, chosen_shards, has_partitions, shard_metadata, shards_of
 from midas_pipelines.lib.snapshot_io import run_set
 from midas_pipelines.store.items.shards import Shards
 

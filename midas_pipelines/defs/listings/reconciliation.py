@@ -8,9 +8,8 @@ from midas_pipelines.defs.listings.snapshot import PROMISED_CONSISTENCY
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import ERROR, WARN, check_result
-from midas_pipelines.lib.links import Shown, links
-from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, counts_in_words, numbers, table
-from midas_pipelines.lib.shards import SHARDS, shard_metadata, shards_of
+from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, Shown, counts_in_words, links, numbers, table
+from midas_pipelines.lib.partitions import SHARDS, shard_metadata, shards_of
 from midas_pipelines.lib.snapshot_io import run_set
 
 READ_ONCE = dg.BackfillPolicy.single_run()

@@ -9,8 +9,7 @@ from midas_pipelines.defs.catalog.assets import catalog_snapshot
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import MOST_SHOWN, check_result
-from midas_pipelines.lib.links import links
-from midas_pipelines.lib.metadata import OWNERS, columns
+from midas_pipelines.lib.metadata import OWNERS, columns, links
 from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
 
 PROMISED_CONSISTENCY = 0.999

@@ -1,15 +1,21 @@
-"""Operations assets: sync performance, capacity plan and daily report."""
+"""Operations assets: how syncs run, what the staff reads each day, backups, and what is asked of us."""
+
+import asyncio
+from typing import Any
 
 import dagster as dg
 
-from midas_pipelines.defs.inventory.assets import inventory_levels
-from midas_pipelines.defs.inventory.stock import low_stock
+from midas_pipelines.defs.inventory.assets import inventory_levels, low_stock
 from midas_pipelines.defs.listings.assets import fourseller_listings
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import OWNERS, PEOPLE, table
+from midas_pipelines.lib.check_results import WARN, check_result
+from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, PEOPLE, PERSONAL, numbers, table
+from midas_pipelines.recovery.figures import FIGURES
 
-GROUP = "operations"
+GROUP, BY = "operations", "Dagster"
+RECENT_DAYS = 7
+SHOWN = ("kind", "call", "place", "what", "times", "first_at", "last_at")
 
 
 @dg.asset(
@@ -77,13 +83,110 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     deps=[sync_performance, capacity_plan, low_stock],
 )
 def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """One letter a day to staff: what was synced, what waits, what runs out, what needs a person."""
+    """One letter a day to staff: what was synced, what waits, what runs out, what needs a person.
+
+    In shadow mode a second one: what was kept back, against what 4Seller and the shop show by now.
+    """
+    shadowed: dict[str, Any] = {}
     with midas.sync_context(context) as sync:
         report = engine.write_report(sync)
+        if sync.settings.shadow:
+            shadow = asyncio.run(engine.compare_shadow(sync, tell=True))
+            shadowed = {**numbers(shadow, "kept", "agree"), "differ": len(shadow.differ)}
+            shadowed["worst"] = table(shadow.differ[:20])
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.md(engine.plain(report.text)),
             "new": report.new,
             **report.numbers,
+            **shadowed,
         }
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "api"},
+    owners=OWNERS,
+    tags=FOURSELLER,
+    pool="operations",
+    check_specs=[dg.AssetCheckSpec("answers_keep_the_contract", asset="fourseller_contract")],
+)
+def fourseller_contract(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """Where 4Seller's answers differed from the contract: unknown fields and words, types, missing fields, statuses, paging.
+
+    Found in a sample of all answers in production. `midas contract diff` proposes the change to the contract.
+    """
+    with midas.sync_context(context) as sync, sync.database.reading() as connection:
+        found = engine.read_findings(connection)
+        recent = engine.read_findings(connection, days=RECENT_DAYS)
+    rows = [{name: str(row[name]) for name in SHOWN} for row in recent]
+    result = check_result(
+        rows,
+        name="answers_keep_the_contract",
+        severity=WARN,
+        hint="See `midas contract list`, and `midas contract diff` for the change to openapi.yaml.",
+    )
+    return dg.MaterializeResult(
+        check_results=[result],
+        metadata={"findings": len(found), "recent": len(rows), "worst": table(rows[:20])},
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PERSONAL, pool="operations")
+def backups(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """Encrypted backups of our tables, the shop's tables that we use, and Dagster's storage; the newest one's figures."""
+    with midas.sync_context(context) as sync:
+        made = engine.create_backup(sync.settings, sync.database, BY)
+    figures = numbers(made, "rows", "size", "parts", "seconds", "removed")
+    return dg.MaterializeResult(metadata={"name": made.name, **figures})
+
+
+@dg.asset_check(asset=backups)
+def newest_backup_restores(
+    context: dg.AssetCheckExecutionContext, midas: MidasResource
+) -> dg.AssetCheckResult:
+    """The newest backup, restored into a scratch database, keeps every invariant.
+
+    Shows what would be lost (RPO) and how long the restore took (RTO), in seconds.
+    """
+    with midas.sync_context(context) as sync:
+        drill = engine.run_drill(sync.settings, sync.database, BY)
+    return check_result(
+        [{"invariant": name, "rows": count} for name, count in drill.broken.items()],
+        checked=drill.checked,
+        hint="`midas backup verify` reads the files; `midas backup drill` restores the newest again.",
+        more={"name": drill.name, **numbers(drill, "rpo_seconds", "rto_seconds")},
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python"},
+    owners=OWNERS,
+    deps=[backups],
+    pool="operations",
+    check_specs=[dg.AssetCheckSpec(name, asset="compliance") for name in FIGURES],
+)
+def compliance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """What marketplaces and the law ask for, against the running settings and the newest proofs; a check for each figure."""
+    with midas.sync_context(context) as sync:
+        facts = engine.read_facts(sync.settings, sync.database)
+    rows = engine.compliance_rows(facts)
+    shown = [
+        {"verdict": row.verdict.value, "asked": row.asked, "by": row.by, "here": row.reason} for row in rows
+    ]
+    failed = [row for row in rows if row.verdict.value == "FAIL"]
+    return dg.MaterializeResult(
+        metadata={"passed": len(rows) - len(failed), "failed": len(failed), "rows": table(shown)},
+        check_results=[
+            check_result(
+                [{"asked": row.asked, "here": row.reason}] if row in failed else [],
+                name=row.name,
+                severity=WARN,
+                hint=f"{row.reason} `midas compliance` shows all figures.",
+                description=row.reason,
+            )
+            for row in rows
+        ],
     )

@@ -1,6 +1,6 @@
-"""Alerts for failed assets and checks, late assets, stuck items, a gateway that is down.
+"""Alerts for failed runs and checks, late assets, stuck items, a gateway that is down.
 
-The sensor reads Dagster's state, not its events: an alert that could not be written is written at the next tick.
+`failure_alerts` reacts to each failed run. `health_watch` reads how things are now, and closes what is over.
 """
 
 import re
@@ -13,50 +13,122 @@ import dagster as dg
 from midas_pipelines.defs.resources import shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.failed_work import failed_work
-from midas_pipelines.lib.freshness import longest_ages
-from midas_pipelines.lib.schedules import sensor_options
-from midas_pipelines.settings import Settings, load_settings
+from midas_pipelines.lib.schedules import renewals, sensor_options, windows
+from midas_pipelines.settings import load_settings
+from midas_pipelines.workflows import WORKFLOWS
 
-NAME = "health_watch"
-CHECK_FAILED = "check_failed"
-"""The kind of alert about a check."""
-
+CHECK_FAILED, KEY_EXPIRES = "check_failed", "key"
+"""Kinds of alerts."""
+KEY_DAYS = 30
+"""Days before its end at which staff hears of a key of the gateway."""
+OF_ASSETS = "__ASSET_JOB"
+"""Dagster's own job for runs that name assets: a person's, or a backfill's."""
 MOST_NAMED = 10
+MADE = {workflow.name: workflow.makes for workflow in WORKFLOWS}
 
 
-def health_sensor(settings: Settings) -> dg.SensorDefinition:
-    """The sensor that maintains these alerts; it launches nothing."""
+@dg.sensor(**sensor_options(SETTINGS, "health_watch"))
+def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Makes the open alerts match what is wrong now; it launches nothing."""
+    now, repository = load_settings(), context.repository_def
+    if repository is None:
+        return dg.SkipReason("No definitions are loaded.")
+    failed, unknown = failed_checks(context.instance, repository.asset_graph.asset_check_keys)
+    longest = {asset: windows(minutes)[1] for asset, minutes in renewals(now).items()}
+    late = late_assets(context.instance, longest, time.time())
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            return database
+        engine.beat(database, engine.DAGSTER, watched=engine.GATEWAY)
+        engine.report_stuck_items(database)
+        with database.writing() as connection:
+            engine.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
+            engine.match_alerts(
+                connection, kind=KEY_EXPIRES, texts=engine.expiring_keys(connection, KEY_DAYS)
+            )
+            open_ones = engine.open_subjects(connection, engine.RUN_FAILED)
+            over = [name for name in open_ones if works_again(context.instance, repository, name)]
+            engine.report_recovery(connection, over)
+            if not engine.open_subjects(connection, engine.NEEDS_KEY):  # else all of it has one cause
+                engine.match_alerts(connection, kind="asset_late", texts=late)
+    return dg.SkipReason(
+        f"{len(open_ones) - len(over)} workflows or assets and {len(failed)} checks fail, {len(late)} assets are late."
+    )
 
-    @dg.sensor(**sensor_options(settings, NAME))
-    def watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        now, repository = load_settings(), context.repository_def
-        if repository is None:
-            return dg.SkipReason("No definitions are loaded.")
-        failed, unknown = failed_checks(context.instance, repository.asset_graph.asset_check_keys)
-        late = late_assets(context.instance, longest_ages(now), time.time())
-        work = failed_work(context.instance, repository, now.dagster_url)
-        with shop() as database:
-            if isinstance(database, dg.SkipReason):
-                return database
-            engine.beat(database, engine.DAGSTER, watched=engine.GATEWAY)
-            engine.report_stuck_items(database)
-            with database.writing() as connection:
-                engine.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
-                if not engine.open_subjects(connection, engine.NEEDS_KEY):  # else all of it has one cause
-                    engine.match_alerts(connection, kind="asset_late", texts=late)
-                    engine.report_failed_work(connection, work.texts, work.unknown)
-        return dg.SkipReason(
-            f"{len(work.texts)} workflows or assets and {len(failed)} checks fail, {len(late)} assets are late."
-        )
 
-    return watch
+@dg.run_failure_sensor(monitor_all_code_locations=True, **sensor_options(SETTINGS, "failure_alerts"))
+def failure_alerts(context: dg.RunFailureSensorContext) -> None:
+    """Raises an alert about the run, also one of the command line; a run that Dagster tries again is not reported."""
+    run = context.dagster_run
+    if run.tags.get("dagster/will_retry") == "true" or context.repository_def is None:
+        return
+    failures = _failures(context.instance, run)
+    partitions = _failed_partitions(context.instance, context.repository_def, run) or {run.job_name: []}
+    url = load_settings().dagster_url
+    texts = {name: _run_in_words(name, failed, failures, run, url) for name, failed in partitions.items()}
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            raise dg.Failure(str(database.skip_message))  # the tick is red: the alert could not be written
+        with database.writing() as connection:
+            if not engine.open_subjects(connection, engine.NEEDS_KEY):
+                engine.report_failure(connection, texts)
 
 
-@dg.definitions
-def health() -> dg.Definitions:
-    """The sensor, by the settings of this process."""
-    return dg.Definitions(sensors=[health_sensor(SETTINGS)])
+def works_again(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, name: str) -> bool:
+    """Whether that workflow's last run succeeded, or no partition of that asset is failed or under way."""
+    if name in repository.job_names or name == OF_ASSETS:
+        newest = instance.get_run_records(dg.RunsFilter(job_name=name), limit=1)
+        return bool(newest) and newest[0].dagster_run.status is dg.DagsterRunStatus.SUCCESS
+    return not _partitions(instance, repository, name, {"FAILED", "IN_PROGRESS"})
+
+
+def _partitions(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, asset: str, states: set[str]
+) -> list[str]:
+    """The partitions of an asset in one of these states; none where it has no partitions, or is no more."""
+    key = dg.AssetKey.from_user_string(asset)
+    found = repository.asset_graph.get(key).partitions_def if repository.asset_graph.has(key) else None
+    if found is None:
+        return []
+    stored = instance.get_status_by_partition(key, found.get_partition_keys(), found) or {}
+    return [name for name, state in stored.items() if state is not None and state.value in states]
+
+
+def _failed_partitions(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, run: dg.DagsterRun
+) -> dict[str, list[str]]:
+    """The failed partitions of each asset that the run was to make."""
+    assets = [key.to_user_string() for key in run.asset_selection or ()] or MADE.get(run.job_name, ())
+    found = {asset: _partitions(instance, repository, asset, {"FAILED"}) for asset in assets}
+    return {asset: partitions for asset, partitions in found.items() if partitions}
+
+
+def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str]:
+    """The assets whose steps failed, each with its reason in a sentence.
+
+    Any error but an expected one may hold a row of the shop's in its text: it stays in Dagster.
+    """
+    found = {}
+    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        event = entry.dagster_event
+        if event is not None and event.step_key is not None:
+            data = event.step_failure_data.user_failure_data
+            found[event.step_key.replace("__", "/")] = (data.description if data is not None else None) or ""
+    return found
+
+
+def _run_in_words(
+    name: str, partitions: list[str], failures: Mapping[str, str], run: dg.DagsterRun, url: str | None
+) -> str:
+    """What failed, why, and where to look."""
+    started = f"The workflow {run.job_name}" if run.job_name != OF_ASSETS else "A run of assets"
+    steps = name if partitions else ", ".join(failures)
+    where = f" at {steps}" if steps and steps != run.job_name else ""
+    more = f" and {len(partitions) - MOST_NAMED} more" if len(partitions) > MOST_NAMED else ""
+    parts = f", partitions {', '.join(partitions[:MOST_NAMED])}{more}" if partitions else ""
+    place = f"{url}/runs/{run.run_id}" if url else f"run {run.run_id}"
+    why = failures.get(name) or next(iter(failures.values()), "") or "Its error is in Dagster."
+    return f"{started} failed{where}{parts}. {why} See {place} in the Dagster UI."
 
 
 def failed_checks(

@@ -6,32 +6,38 @@ import dagster as dg
 
 from midas_pipelines.defs.catalog.assets import columns_as_expected
 from midas_pipelines.defs.inventory.assets import CHECKS
-from midas_pipelines.defs.operations.retention import retention
+from midas_pipelines.defs.operations.assets import newest_backup_restores
+from midas_pipelines.defs.operations.retention import buyer_erasure, retention
 from midas_pipelines.defs.orders import checks as order_checks
-from midas_pipelines.defs.privacy import assets as privacy
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib.metadata import OWNERS
+from midas_pipelines.lib.partitions import ops_config
 from midas_pipelines.lib.schedules import described, schedule_of
-from midas_pipelines.lib.shards import ops_config
 from midas_pipelines.settings import Settings
 from midas_pipelines.workflows import WORKFLOWS, Workflow
 
-SHOP_CHECKS = dg.AssetSelection.checks(
-    *CHECKS, *order_checks.CHECKS, order_checks.orders_are_fresh, *privacy.CHECKS
-)
-"""Checks that read the shop's database alone: they also run while 4Seller is down and their assets fail."""
+SHOP_CHECKS = dg.AssetSelection.checks(*CHECKS, *order_checks.CHECKS, order_checks.orders_are_fresh)
+"""Checks that read the shop's database alone: they run by themselves, also while 4Seller is away and their assets fail."""
+
+COLUMNS = dg.AssetSelection.checks(columns_as_expected)
+ALSO = {
+    "stock_watch": SHOP_CHECKS,
+    "restore_drill": dg.AssetSelection.checks(newest_backup_restores),
+    "incremental_sync": COLUMNS,
+    "full_sync": COLUMNS,
+    "inventory_push": COLUMNS | dg.AssetSelection.checks_for_assets("inventory_ledger"),
+}
+"""The checks that a workflow runs beside those of its assets."""
 
 
 def _job(workflow: Workflow) -> Any:
     """The job over a workflow's assets and their checks; its description says how often it runs."""
     keys = [dg.AssetKey.from_user_string(name) for name in workflow.makes]
-    selection: dg.AssetSelection = dg.AssetSelection.assets(*keys)
-    if workflow.name == "stock_watch":
-        selection = selection | SHOP_CHECKS
-    elif workflow.name == "inventory_push":
-        selection = selection | dg.AssetSelection.checks(*CHECKS, columns_as_expected)
-    elif workflow.name in ("incremental_sync", "full_sync"):
-        selection = selection | dg.AssetSelection.checks(columns_as_expected)
+    selection: dg.AssetSelection = dg.AssetSelection.assets(*keys) - SHOP_CHECKS
+    if workflow.name == "backup":
+        selection = selection - ALSO["restore_drill"]
+    if workflow.name in ALSO:
+        selection = selection | ALSO[workflow.name]
     return dg.define_asset_job(
         workflow.name,
         selection=selection,
@@ -43,7 +49,7 @@ def _job(workflow: Workflow) -> Any:
 
 
 JOBS: list[Any] = [
-    *(_job(workflow) for workflow in WORKFLOWS if workflow.makes),
+    *(_job(workflow) for workflow in WORKFLOWS if workflow.makes or workflow.name in ALSO),
     dg.define_asset_job(
         "plan_sync", selection=["sync_plan"], description="Shows what a sync would do; sends nothing."
     ),
@@ -53,6 +59,7 @@ JOBS: list[Any] = [
         description="Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
     ),
     retention,
+    buyer_erasure,
 ]
 
 

@@ -1,14 +1,15 @@
-"""Retention: deletes old Dagster runs with their logs, old events, finished webhooks, old audit rows and old snapshots."""
+"""Deletes in time: old runs with their logs, finished webhooks, audit rows, snapshots, and the buyers of old orders."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from midas_pipelines.defs.resources import shop
+from midas_pipelines.defs.resources import MidasResource, shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.history import delete_old_events, delete_old_runs
+from midas_pipelines.lib.history import delete_old_runs
+from midas_pipelines.lib.metadata import numbers, table
 from midas_pipelines.lib.schedules import op_job
 from midas_pipelines.settings import load_settings
 
@@ -32,10 +33,6 @@ def _step(name: str, what: str, setting: str, remove: Remove) -> dg.OpDefinition
 
 def _runs(instance: dg.DagsterInstance, days: int) -> dict[str, int]:
     return {"runs": delete_old_runs(instance, _days_ago(days))}
-
-
-def _events(instance: dg.DagsterInstance, days: int) -> dict[str, int]:
-    return delete_old_events(instance, _days_ago(days))
 
 
 def _webhooks(instance: dg.DagsterInstance, days: int) -> dict[str, int]:
@@ -70,7 +67,6 @@ def _days_ago(days: int) -> datetime:
 
 STEPS = (
     _step("remove_old_runs", "old finished runs, unless something still needs them", "keep_runs_days", _runs),
-    _step("remove_old_events", "old gateway reports and check results", "keep_runs_days", _events),
     _step("remove_old_webhooks", "webhooks applied or superseded long ago", "keep_webhooks_days", _webhooks),
     _step("remove_old_audit_rows", "old rows of the gateway's audit log", "keep_audit_days", _audit_rows),
     _step("remove_old_snapshots", "old snapshots of shop and channel", "keep_snapshots_days", _snapshots),
@@ -79,3 +75,18 @@ STEPS = (
 
 
 retention = op_job(SETTINGS, "retention", *STEPS)
+
+
+@dg.op(pool="operations")
+def erase_buyers(context: dg.OpExecutionContext, midas: MidasResource) -> None:
+    """Erases the buyers whose time has come; shows by week who is due, who was erased, and whom the law keeps."""
+    with midas.sync_context(context) as sync:
+        report = engine.erase_due_buyers(sync)
+        weeks = engine.erasure_weeks(sync.database, sync.settings)
+    context.log.info(f"{report.erased} buyers erased, {report.busy} busy, {weeks.overdue} overdue.")
+    every = {f"all_{name}": getattr(weeks, name) for name in ("due", "overdue", "erased", "held", "never")}
+    counts = numbers(report, "erased", "busy", "events", "left")
+    context.add_output_metadata({**counts, **every, "weeks": table(weeks.weeks)})
+
+
+buyer_erasure = op_job(SETTINGS, "buyer_erasure", erase_buyers)

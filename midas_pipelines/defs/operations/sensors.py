@@ -1,4 +1,4 @@
-"""Sensors that start a run for stale work: the safety net under the gateway."""
+"""The sensor that starts a run for stale work: the safety net under the gateway."""
 
 import json
 from datetime import datetime
@@ -9,114 +9,55 @@ from midas_pipelines.defs.operations.jobs import JOBS
 from midas_pipelines.defs.resources import shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
+from midas_pipelines.lib.partitions import whole_run
 from midas_pipelines.lib.schedules import sensor_options, unless_running
-from midas_pipelines.lib.shards import whole_run
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 
-DIRTY, WEBHOOKS = "stale_items", "stale_webhooks"
 HEALED_BY = {"order": "order_import", "inventory": "consistency_check", "product": "consistency_check"}
 """The workflow that makes up for an unprocessed webhook: it reads the current state, not the event."""
+STARTED = {"incremental_sync", *HEALED_BY.values()}
 
 
-@dg.definitions
-def work_sensors() -> dg.Definitions:
-    """The sensors, by the settings of this process."""
-    return dg.Definitions(sensors=stale_work_sensors(SETTINGS))
+@dg.sensor(jobs=[job for job in JOBS if job.name in STARTED], **sensor_options(SETTINGS, "stale_work"))
+def stale_work(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Starts one run of each workflow that makes up for waiting items or webhooks, once for the newest of them.
 
-
-def stale_work_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """One sensor for dirty items, one for webhooks; neither launches anything when nothing is stale."""
-    return [_dirty_items(settings), _webhooks(settings)]
-
-
-def _dirty_items(settings: Settings) -> dg.SensorDefinition:
-    seconds = settings.stale_work_seconds
-
-    @dg.sensor(job_name="incremental_sync", **sensor_options(settings, DIRTY))
-    def dirty_items(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        with shop() as database:
-            if isinstance(database, dg.SkipReason):
-                return database
-            found = engine.stale_work.stale_items(database, seconds)
-        newest = found.newest.isoformat() if found.newest else None
-        if newest is None:
-            return dg.SkipReason(f"No item has waited for longer than {seconds} s.")
-        if context.cursor is not None and newest <= context.cursor:
-            return dg.SkipReason(
-                f"{found.count} items are waiting that a run has already tried; the schedule tries them again."
+    The cursor holds by workflow the newest for which a run was started.
+    """
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            return database
+        settings = load_settings()
+        seconds = settings.stale_work_seconds
+        items = engine.stale_work.stale_items(database, seconds)
+        webhooks = engine.stale_work.stale_webhooks(database, seconds)
+    started: dict[str, str] = json.loads(context.cursor or "{}")
+    requests, reasons = [], []
+    for workflow, newest in sorted(newest_by_workflow(items, webhooks).items()):
+        at = newest.isoformat()
+        if settings.is_paused(workflow):
+            reasons.append(f"Work is waiting for {workflow}, which MIDAS_PAUSED turns off.")
+        elif at <= started.get(workflow, ""):
+            reasons.append(
+                f"A run of {workflow} has already tried what is waiting; its schedule tries again."
             )
-        asked = _ask(context, "incremental_sync", newest)
-        return asked if isinstance(asked, dg.SkipReason) else dg.SensorResult([asked], cursor=newest)
-
-    return dirty_items
-
-
-def _webhooks(settings: Settings) -> dg.SensorDefinition:
-    seconds = settings.stale_work_seconds
-
-    healing = [job for job in JOBS if job.name in HEALED_BY.values()]
-
-    @dg.sensor(jobs=healing, **sensor_options(settings, WEBHOOKS))
-    def webhooks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        with shop() as database:
-            if isinstance(database, dg.SkipReason):
-                return database
-            waiting = by_workflow(engine.stale_work.stale_webhooks(database, seconds))
-        asked_for = read_sensor_cursor(context.cursor)
-        requests, reasons = [], []
-        for workflow, newest in sorted(waiting.items()):
-            found = _healing(context, settings, workflow, newest, asked_for.get(workflow))
-            if isinstance(found, dg.SkipReason):
-                reasons.append(str(found.skip_message))
-            else:
-                requests.append(found)
-                asked_for[workflow] = newest.isoformat()
-        if not requests:
-            nothing = f"No webhook has waited for longer than {seconds} s."
-            return dg.SkipReason(" ".join(reasons) or nothing)
-        return dg.SensorResult(requests, cursor=json.dumps(asked_for))
-
-    return webhooks
+        elif isinstance(allowed := unless_running(context, workflow), dg.SkipReason):
+            reasons.append(str(allowed.skip_message))
+        else:
+            requests.append(whole_run(workflow, run_key=f"{workflow}:{at}"))
+            started[workflow] = at
+    if not requests:
+        return dg.SkipReason(" ".join(reasons) or f"Nothing has waited for longer than {seconds} s.")
+    return dg.SensorResult(requests, cursor=json.dumps(started))
 
 
-def by_workflow(found: "dict[str, engine.StaleWork]") -> dict[str, datetime]:
-    """When the newest webhook waiting for each workflow was received; skips those that no workflow handles."""
-    newest: dict[str, datetime] = {}
-    for subject, waiting in found.items():
+def newest_by_workflow(
+    items: "engine.StaleWork", webhooks: "dict[str, engine.StaleWork]"
+) -> dict[str, datetime]:
+    """When the newest work that waits for each workflow began to wait; skips what no workflow handles."""
+    newest = {} if items.newest is None else {"incremental_sync": items.newest}
+    for subject, waiting in webhooks.items():
         workflow = HEALED_BY.get(subject)
         if workflow is not None and waiting.newest is not None:
             newest[workflow] = max(waiting.newest, newest.get(workflow, waiting.newest))
     return newest
-
-
-def read_sensor_cursor(cursor: str | None) -> dict[str, str]:
-    """The webhook for which each workflow was last requested; an unreadable cursor counts as empty."""
-    try:
-        found = json.loads(cursor or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _healing(
-    context: dg.SensorEvaluationContext,
-    settings: Settings,
-    workflow: str,
-    newest: datetime,
-    asked_for: str | None,
-) -> dg.RunRequest | dg.SkipReason:
-    if settings.is_paused(workflow):
-        return dg.SkipReason(f"Webhooks are waiting for {workflow}, which MIDAS_PAUSED turns off.")
-    if asked_for is not None and newest.isoformat() <= asked_for:
-        return dg.SkipReason(
-            f"Webhooks are waiting that a run of {workflow} was started for; its schedule tries again."
-        )
-    return _ask(context, workflow, newest.isoformat())
-
-
-def _ask(context: dg.SensorEvaluationContext, workflow: str, newest: str) -> dg.RunRequest | dg.SkipReason:
-    """One run for everything that is waiting, unless one is in progress."""
-    allowed = unless_running(context, workflow)
-    if isinstance(allowed, dg.SkipReason):
-        return allowed
-    return whole_run(workflow, run_key=f"{workflow}:{newest}")

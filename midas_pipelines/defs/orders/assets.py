@@ -1,15 +1,139 @@
-"""Order assets beside the orders themselves: statuses and shipments."""
+"""Orders: marketplace sales in the shop's own tables by the day they were placed, and their statuses and shipments."""
 
 import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from midas_pipelines.defs.orders.imported_orders import GROUP, imported_orders
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, SHOP, counts_in_words, numbers, table
+from midas_pipelines.lib.metadata import (
+    FOURSELLER,
+    OWNERS,
+    PERSONAL,
+    SHOP,
+    columns,
+    counts_in_words,
+    links,
+    numbers,
+    table,
+)
+from midas_pipelines.lib.partitions import days_begun, has_partitions, is_a_day, order_days, window_of
 
+GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
+COUNTS = (
+    "fetched",
+    "imported",
+    "duplicates",
+    "exceptions",
+    "failed",
+    "postponed",
+    "moved_on",
+    "mapped",
+    "allocated",
+)
 STATUS_COUNTS = ("scanned", "pushed", "parcels", "refused", "moved_on", "failed")
+
+RECORDED_WITHIN = timedelta(minutes=5)
+"""Between an order's import and its record in Dagster, however slow."""
+FIRST_DAYS = timedelta(days=31)
+"""The days that the first import records, with or without orders."""
+
+BY_MONTH = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
+"""A run per day would spend a day starting runs for one year; a failed run costs at most one month of reading."""
+
+fourseller_orders = dg.AssetSpec(
+    ["fourseller", "orders"],
+    group_name=GROUP,
+    kinds={"fourseller"},
+    owners=OWNERS,
+    description="Sales on Amazon, eBay, TikTok Shop and the others, as 4Seller's API gives them.",
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "fourseller"},
+    owners=OWNERS,
+    tags=SHOP | PERSONAL,
+    deps=[fourseller_orders],
+    partitions_def=order_days,
+    backfill_policy=BY_MONTH,
+    pool="order_import",
+    metadata=columns(
+        marketplace_order_id="string: unique within its channel",
+        local_order_id="int: the shop's order, one for each",
+        status="string: pending, processing, shipped, delivered, cancelled or refunded",
+        exception="string: unmapped, oversold, quantity, total_mismatch, unknown_status, conflict, edited",
+        total="decimal: as the marketplace gave it, in `currency`",
+        placed_at="timestamp: UTC",
+    )
+    | table_name("marketplace_orders"),
+)
+def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """Marketplace sales as orders of the shop, by the day they were placed: each once, with its stock allocated.
+
+    The job `order_import` reads what is new since the last import, and records each day with new orders, its own or the
+    gateway's, and each day that has begun. Materialize a day, or backfill many, to read those days from 4Seller again:
+    what is imported already stays as it is. A line that no item matches, or that stock cannot cover, is imported with
+    an exception; a sale is never refused.
+    """
+    if not has_partitions(context):
+        return _new_orders(context, midas)
+    span = context.partition_time_window
+    with midas.sync_context(context) as sync:
+        progress = engine.order_progress(context.log.info)
+        report = asyncio.run(engine.import_orders(sync, window_of(span), on_progress=progress))
+        known = engine.orders_by_day(sync.database, span.start, span.end)
+        where = links(sync, report.preview)
+    days, words = context.partition_keys, counts_in_words(report, *COUNTS)
+    context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
+    for day in days:
+        context.add_asset_metadata(sales_of(known, day), partition_key=day)
+    if len(days) > 1:
+        context.log_event(dg.AssetObservation(DAYS, metadata=_counted(report)))
+    counts = _counted(report) if len(days) == 1 else {}
+    return dg.MaterializeResult(metadata={**counts, "preview": table(report.preview), **where})
+
+
+def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
+    """Imports what is new, and records each day that it touched."""
+    now = datetime.now(UTC)
+    with midas.sync_context(context) as sync:
+        before = engine.last_import(sync.database)
+        last = None if before is None else before - RECORDED_WITHIN
+        report = asyncio.run(engine.import_orders(sync, on_progress=engine.order_progress(context.log.info)))
+        known = engine.orders_by_day(sync.database, since=last)
+        where = links(sync, report.preview)
+    context.log.info(f"Orders: {counts_in_words(report, *COUNTS)}")
+    touched = {day for day, found in known.items() if found.new} | days_begun(last or now - FIRST_DAYS, now)
+    for day in sorted(filter(is_a_day, touched)):
+        context.log_event(dg.AssetMaterialization(DAYS, partition=day, metadata=sales_of(known, day)))
+    total = sum(found.orders for found in known.values())
+    read = dg.AssetObservation(
+        fourseller_orders.key, metadata=numbers(report, "fetched", "requests", "seconds")
+    )
+    context.log_event(read)
+    counts = {"dagster/row_count": total, **_counted(report)}
+    return dg.MaterializeResult(metadata={**counts, "preview": table(report.preview), **where})
+
+
+def sales_of(known: "Mapping[str, engine.DayOfOrders]", day: str) -> dict[str, int | float]:
+    """The sales of one day, as the UI plots them."""
+    found = known.get(day)
+    return (
+        {"dagster/partition_row_count": found.orders, **found.sales}
+        if found
+        else {"dagster/partition_row_count": 0}
+    )
+
+
+def _counted(report: "engine.OrderReport") -> dict[str, int | float]:
+    """What an import did; `already_known` are those of the overlap with the last one."""
+    counts = numbers(report, *COUNTS, "requests", "seconds")
+    return {{"duplicates": "already_known"}.get(name, name): count for name, count in counts.items()}
 
 
 @dg.asset(
@@ -21,37 +145,17 @@ STATUS_COUNTS = ("scanned", "pushed", "parcels", "refused", "moved_on", "failed"
     pool="orders",
 )
 def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """The status of each order, the same in shop and marketplace; a status never goes back."""
+    """The status and the shipments of each order, the same in shop and marketplace; a status never goes back.
+
+    Counts what is still to be shipped.
+    """
     with midas.sync_context(context) as sync:
         report = asyncio.run(engine.sync_statuses(sync))
+        work = engine.open_work(sync.database)
     context.log.info(f"Statuses: {counts_in_words(report, *STATUS_COUNTS)}")
     return dg.MaterializeResult(
         metadata={
             **numbers(report, *STATUS_COUNTS, "requests", "seconds"),
-            "preview": table(report.preview[:20]),
-        }
-    )
-
-
-@dg.asset(
-    group_name=GROUP,
-    kinds={"python", "fourseller"},
-    owners=OWNERS,
-    tags=FOURSELLER,
-    deps=[order_statuses],
-    pool="orders",
-)
-def shipments(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Shipments with their tracking numbers, pushed to the marketplace; counts what is still to be shipped."""
-    with midas.sync_context(context) as sync:
-        report = asyncio.run(engine.push_statuses(sync, kind="fulfilment"))
-        work = engine.open_work(sync.database)
-    context.log.info(
-        f"Shipments and statuses: {counts_in_words(report, 'parcels', 'pushed', 'refused', 'failed')}"
-    )
-    return dg.MaterializeResult(
-        metadata={
-            **numbers(report, "parcels", "pushed", "refused", "failed", "requests", "seconds"),
             **work,
             "preview": table(report.preview[:20]),
         }

@@ -1,11 +1,10 @@
-"""Order checks: totals, pairing, stock, statuses, webhooks, age and freshness."""
+"""Order checks: totals, pairing, stock, statuses, webhooks, age, freshness, and buyers erased in time."""
 
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from midas_pipelines.defs.orders.assets import order_statuses
-from midas_pipelines.defs.orders.imported_orders import imported_orders
+from midas_pipelines.defs.orders.assets import imported_orders, order_statuses
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
@@ -75,6 +74,23 @@ CHECKS = [
         counted="orders",
         severity=WARN,
         hint="`midas orders list --exception any` shows all; docs/orders.md says what to do about each exception.",
+    ),
+    shop_check(
+        imported_orders,
+        "no_buyer_kept_too_long",
+        "No buyer is kept longer than MIDAS_ERASE_BUYERS_AFTER_DAYS says, unless the law holds the order.",
+        lambda sync: engine.overdue_buyers(sync.database, sync.settings),
+        counted="orders",
+        hint="See why `buyer_erasure` does not run: `midas status`, or its schedule and last run in this UI; "
+        "`midas privacy erase-due` erases them now.",
+    ),
+    shop_check(
+        imported_orders,
+        "every_request_answered_in_time",
+        "Each request of a person is answered within its 30 days.",
+        lambda sync: engine.late_requests(sync.database),
+        counted="requests",
+        hint="`midas privacy requests` lists them; say the request again, such as `midas privacy erase --email …`.",
     ),
 ]
 

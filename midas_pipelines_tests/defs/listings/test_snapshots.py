@@ -15,7 +15,7 @@ from midas_pipelines.definitions import defs
 from midas_pipelines.defs.catalog.assets import catalog_snapshot
 from midas_pipelines.defs.listings.snapshot import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.lib.shards import SHARDS
+from midas_pipelines.lib.partitions import SHARDS
 from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import load_settings
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots, today

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import dagster as dg
 import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.operations.sensors import read_sensor_cursor, stale_work_sensors
-from midas_pipelines.settings import Settings
+from midas_pipelines.defs.operations.sensors import stale_work
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines_tests.defs.conftest import tick
@@ -19,7 +20,6 @@ LONG_AGO = {
     "sqlite": "datetime('now', '-1 hour')",
     "postgresql": "now() - interval '1 hour'",
 }
-DIRTY, WEBHOOKS = stale_work_sensors(Settings())
 
 
 def wait_an_hour(world: World) -> None:
@@ -28,26 +28,26 @@ def wait_an_hour(world: World) -> None:
 
 
 def test_nothing_dirty_launches_nothing(environment: World, instance: dg.DagsterInstance) -> None:
-    found = tick(DIRTY, instance)
+    found = tick(stale_work, instance)
     assert not found.run_requests
-    assert found.skip_message == "No item has waited for longer than 60 s."
+    assert found.skip_message == "Nothing has waited for longer than 60 s."
 
 
 def test_an_item_just_changed_is_left_to_the_gateway(
     environment: World, instance: dg.DagsterInstance
 ) -> None:
     add_product(environment.database)
-    assert not tick(DIRTY, instance).run_requests
+    assert not tick(stale_work, instance).run_requests
 
 
 def test_an_item_left_over_is_taken_up_once(environment: World, instance: dg.DagsterInstance) -> None:
     add_product(environment.database)
     wait_an_hour(environment)
-    first = tick(DIRTY, instance)
-    again = tick(DIRTY, instance, first.cursor)
+    first = tick(stale_work, instance)
+    again = tick(stale_work, instance, first.cursor)
     assert [request.job_name for request in first.run_requests or []] == ["incremental_sync"]
     assert not again.run_requests
-    assert "1 items are waiting that a run has already tried" in str(again.skip_message)
+    assert "A run of incremental_sync has already tried what is waiting" in str(again.skip_message)
 
 
 def test_a_run_under_way_is_not_joined_by_another(environment: World, instance: dg.DagsterInstance) -> None:
@@ -55,7 +55,7 @@ def test_a_run_under_way_is_not_joined_by_another(environment: World, instance: 
     wait_an_hour(environment)
     job = defs.resolve_job_def("incremental_sync")
     instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
-    found = tick(DIRTY, instance)
+    found = tick(stale_work, instance)
     assert (found.run_requests, found.cursor) == ([], None)
 
 
@@ -64,7 +64,7 @@ def test_an_item_that_backs_off_is_not_taken_up(environment: World, instance: dg
     wait_an_hour(environment)
     with environment.database.writing() as connection:
         connection.execute(sa.update(mappings).values(next_attempt_at=utc_now(120)))
-    assert not tick(DIRTY, instance).run_requests
+    assert not tick(stale_work, instance).run_requests
 
 
 def left_over(world: World, *kinds: str, day: int = 1) -> None:
@@ -81,24 +81,20 @@ def asked(found: dg.SensorExecutionData) -> list[str]:
     return [str(request.job_name) for request in found.run_requests or []]
 
 
-def test_without_webhooks_there_is_nothing_to_heal(environment: World, instance: dg.DagsterInstance) -> None:
-    assert tick(WEBHOOKS, instance).skip_message == "No webhook has waited for longer than 60 s."
-
-
 def test_unprocessed_webhooks_are_healed_once_by_the_workflow_of_their_kind(
     environment: World, instance: dg.DagsterInstance
 ) -> None:
     left_over(environment, "order.created", "product.deleted", "inventory.updated")
-    first = tick(WEBHOOKS, instance)
-    again = tick(WEBHOOKS, instance, first.cursor)
+    first = tick(stale_work, instance)
+    again = tick(stale_work, instance, first.cursor)
     left_over(environment, "order.created", day=2)
-    later = tick(WEBHOOKS, instance, again.cursor)
+    later = tick(stale_work, instance, again.cursor)
     assert [asked(found) for found in (first, again, later)] == [
         ["consistency_check", "order_import"],
         [],
         ["order_import"],
     ]
-    assert "a run of order_import was started for" in str(again.skip_message)
+    assert "A run of order_import has already tried" in str(again.skip_message)
 
 
 def test_one_workflow_under_way_keeps_no_other_from_healing(
@@ -106,46 +102,28 @@ def test_one_workflow_under_way_keeps_no_other_from_healing(
 ) -> None:
     left_over(environment, "order.created", "product.deleted")
     instance.create_run_for_job(defs.resolve_job_def("order_import"), status=dg.DagsterRunStatus.STARTED)
-    found = tick(WEBHOOKS, instance)
+    found = tick(stale_work, instance)
     assert asked(found) == ["consistency_check"]
-    assert read_sensor_cursor(found.cursor).keys() == {"consistency_check"}
+    assert json.loads(str(found.cursor)).keys() == {"consistency_check"}
 
 
 def test_a_paused_workflow_heals_nothing_and_keeps_no_other_from_it(
-    environment: World, instance: dg.DagsterInstance
+    environment: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left_over(environment, "order.created", "product.deleted")
-    _, paused = stale_work_sensors(Settings(schedules=True, paused="consistency_check"))
-    first = tick(paused, instance)
-    assert asked(first) == ["order_import"]
-    again = tick(paused, instance, first.cursor)
-    assert "Webhooks are waiting for consistency_check, which MIDAS_PAUSED turns off." in str(
-        again.skip_message
-    )
-    assert asked(tick(WEBHOOKS, instance, first.cursor)) == ["consistency_check"]
-
-
-@pytest.mark.parametrize(
-    ("paused", "status"),
-    [
-        ("order_import", "RUNNING"),
-        ("consistency_check", "RUNNING"),
-        ("order_import, consistency_check", "STOPPED"),
-        ("stale_webhooks", "STOPPED"),
-    ],
-)
-def test_webhooks_are_looked_after_while_anything_may_heal_them(paused: str, status: str) -> None:
-    _, sensor = stale_work_sensors(Settings(schedules=True, paused=paused))
-    assert sensor.default_status.value == status
-
-
-@pytest.mark.parametrize("cursor", ["2026-01-01T00:00:00+00:00", "[]", ""])
-def test_a_cursor_of_an_earlier_version_counts_as_none(cursor: str) -> None:
-    assert read_sensor_cursor(cursor) == {}
+    with monkeypatch.context() as patch:
+        patch.setenv("MIDAS_PAUSED", "consistency_check")
+        first = tick(stale_work, instance)
+        assert asked(first) == ["order_import"]
+        again = tick(stale_work, instance, first.cursor)
+        assert "Work is waiting for consistency_check, which MIDAS_PAUSED turns off." in str(
+            again.skip_message
+        )
+    assert asked(tick(stale_work, instance, first.cursor)) == ["consistency_check"]
 
 
 def test_a_shop_that_is_not_set_up_is_a_reason_to_skip(
     monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
 ) -> None:
     monkeypatch.delenv("MIDAS_DATABASE_URL", raising=False)
-    assert "MIDAS_DATABASE_URL is not set" in str(tick(DIRTY, instance).skip_message)
+    assert "MIDAS_DATABASE_URL is not set" in str(tick(stale_work, instance).skip_message)

@@ -10,8 +10,8 @@ import pytest
 
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.orders.imported_orders import FIRST_DAYS
-from midas_pipelines.lib.order_days import days_begun, first_day, is_a_day
+from midas_pipelines.defs.orders.assets import FIRST_DAYS
+from midas_pipelines.lib.partitions import days_begun, first_day, is_a_day
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START
 from midas_pipelines_tests.shop import add_product, value

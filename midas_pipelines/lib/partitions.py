@@ -1,11 +1,14 @@
-"""The items' shards as Dagster's partitions, and how a run over all of them is asked for."""
+"""Dagster's partitions: shards of items and days of orders, and how a run over everything is asked for."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from midas_pipelines.installation import SETTINGS
+from midas_pipelines.lib import engine
+from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.shards import Shards, range_tags, shard_names
 from midas_pipelines.workflows import WORKFLOWS
 
@@ -65,3 +68,33 @@ def whole_run(workflow: str, run_key: str | None = None) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=run_key, job_name=workflow, tags=run_tags(workflow), run_config=ops_config(workflow)
     )
+
+
+FIRST_DAY = "2024-01-01"
+"""The first day where MIDAS_ORDERS_SINCE names none."""
+
+
+def first_day(settings: Settings) -> str:
+    """The first partition: the day from which orders are imported at all."""
+    since = settings.orders_since
+    return FIRST_DAY if since is None else f"{since.astimezone(UTC):%Y-%m-%d}"
+
+
+order_days = dg.DailyPartitionsDefinition(start_date=first_day(SETTINGS), timezone="UTC", end_offset=1)
+"""Days of creation in UTC, today included."""
+
+
+def window_of(span: dg.TimeWindow) -> "engine.Window":
+    """What 4Seller is asked for a span of days; its own filter includes both ends."""
+    return engine.Window(span.start.astimezone(UTC), span.end.astimezone(UTC) - timedelta(microseconds=1))
+
+
+def is_a_day(day: str) -> bool:
+    """Whether orders of that day belong to a partition."""
+    return order_days.has_partition_key(day)
+
+
+def days_begun(since: datetime | None, now: datetime) -> set[str]:
+    """The days that have begun after one moment and not after another, in UTC; today where the first is unknown."""
+    first = now.date() if since is None else since.astimezone(UTC).date() + timedelta(days=1)
+    return {(first + timedelta(days=number)).isoformat() for number in range((now.date() - first).days + 1)}
