@@ -54,7 +54,7 @@ COMMANDS = {
         "Run everything on this machine: sandbox, schedules, Dagster UI.",
     ),
     "doctor": (
-        "midas_pipelines.cli.safety.doctor",
+        "midas_pipelines.cli.safety.commands",
         "doctor",
         "Check everything that a start needs, line by line.",
     ),
@@ -115,7 +115,7 @@ COMMANDS = {
         "Show every setting, its value and its default.",
     ),
     "shadow": (
-        "midas_pipelines.cli.safety.shadow",
+        "midas_pipelines.cli.safety.commands",
         "shadow",
         "Show what shadow mode kept back, and where it differs.",
     ),
@@ -126,7 +126,7 @@ COMMANDS = {
     ),
     "stock": ("midas_pipelines.cli.stock.movement", "stock", "Show low stock and top sellers."),
     "store": ("midas_pipelines.cli.local.store", "store", "Make a sample shop."),
-    "undo": ("midas_pipelines.cli.safety.undo", "undo", "Put back what a run wrote to 4Seller."),
+    "undo": ("midas_pipelines.cli.safety.commands", "undo", "Put back what a run wrote to 4Seller."),
     "webhooks": ("midas_pipelines.cli.webhooks", "webhooks", "List and replay the events that 4Seller sent."),
     "worker": (
         "midas_pipelines.cli.gateway",

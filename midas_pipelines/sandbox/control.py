@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -35,6 +36,7 @@ def control_routes(sandbox: Sandbox) -> Starlette:
         ("PUT", "/rate-limit", controls.set_rate_limit),
         ("PUT", "/webhooks", controls.set_webhooks),
         ("GET", "/webhooks", controls.webhooks),
+        ("POST", "/webhooks/try", controls.try_webhook),
         ("PUT", "/shoppers", controls.set_shoppers),
         ("GET", "/calls", controls.calls),
         ("GET", "/counts", controls.counts),
@@ -123,6 +125,10 @@ class Controls:
         self._sandbox.webhooks.configure(body)
         return self._sandbox.webhooks.described()
 
+    async def try_webhook(self, _: Json, __: str) -> Json:
+        """Sends a signed body that is no event, so that nothing is stored; the address and the status it answered."""
+        return {"url": self._sandbox.webhooks.url, "status": await self._sandbox.webhooks.try_out()}
+
     def set_shoppers(self, body: Json, _: str) -> Json:
         """`rate`: actions a second, 0 to stop."""
         self._sandbox.shoppers.set_rate(_number(body, "rate"))
@@ -191,7 +197,8 @@ def _endpoint(act: Act) -> Callable[[Request], Awaitable[Response]]:
             body = json.loads(raw) if raw else {}
             if not isinstance(body, dict):
                 raise ValueError("the body should be a JSON object")
-            return JSONResponse(act(body, request.path_params.get("id", "")))
+            answer = act(body, request.path_params.get("id", ""))
+            return JSONResponse(await answer if isawaitable(answer) else answer)
         except Refused as refused:
             return JSONResponse({"error": {"code": refused.code, "message": str(refused)}}, refused.status)
         except ValueError as error:

@@ -58,6 +58,10 @@ class Webhooks:
         for _ in range(2 if self._random.random() < self.duplicates else 1):
             self._start(delivery)
 
+    async def try_out(self) -> int | None:
+        """Sends a signed body that is no event; the status that it is answered, None where no answer comes."""
+        return await self._post(Delivery("msg_try", "{}")) if self.url and self.secret else None
+
     async def stop(self) -> None:
         """Drops pending deliveries."""
         for task in self._tasks:
@@ -81,20 +85,21 @@ class Webhooks:
         await asyncio.sleep(delivery.held_seconds)
         for attempt in range(self.retries + 1):
             async with self._slots:
-                if await self._accepted(delivery):
+                self.counts["attempts"] += 1
+                if 200 <= (await self._post(delivery) or 0) < 300:
                     self.counts["delivered"] += 1
                     return
             await asyncio.sleep(min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2**attempt))
         self.counts["given up"] += 1
 
-    async def _accepted(self, delivery: Delivery) -> bool:
-        self.counts["attempts"] += 1
+    async def _post(self, delivery: Delivery) -> int | None:
+        """The status that it is answered; None where no answer comes."""
         with suppress(httpx.HTTPError):
-            response = await self._client().post(
-                self.url or "", content=delivery.body, headers=self._signed(delivery)
-            )
-            return response.is_success
-        return False
+            headers = self._signed(delivery)
+            return (
+                await self._client().post(self.url or "", content=delivery.body, headers=headers)
+            ).status_code
+        return None
 
     def _signed(self, delivery: Delivery) -> dict[str, str]:
         now = datetime.now(UTC)

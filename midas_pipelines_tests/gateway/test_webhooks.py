@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 
+from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, sale, signed
@@ -259,3 +260,13 @@ def test_a_product_deleted_on_the_channel_is_listed_anew(gateway: Gateway) -> No
     gateway.settled()
     skus = [one["sku"] for one in gateway.world.sandbox.state.products.values()]
     assert skus == ["W-1"]
+
+
+@pytest.mark.parametrize(("secret", "said"), [(SECRET, "asked for one, and it"), (OTHER, "answered 401")])
+def test_the_doctor_asks_the_sandbox_for_a_webhook_and_nothing_is_stored(
+    door: Gateway, secret: str, said: str
+) -> None:
+    door.world.sandbox.webhooks.configure({"url": f"{door.url}{HOOK}", "secret": secret})
+    found = {line.check: line for line in doctor_report(door.world.settings)}
+    assert said in found["webhooks received"].found
+    assert outcomes(door) == []

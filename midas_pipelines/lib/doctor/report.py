@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
-from midas_pipelines.lib.doctor.channel import channel_lines
-from midas_pipelines.lib.doctor.line import Finding, ok, probed, wrong
-from midas_pipelines.lib.doctor.shop import shop_lines
+import sqlalchemy as sa
+
+from midas_pipelines.errors import ExpectedError
+from midas_pipelines.lib.doctor.sides import Finding, channel_lines, ok, shop_lines, wrong
 from midas_pipelines.lib.doctor.surroundings import (
     dagster_lines,
-    machine_lines,
     mail_lines,
+    place_lines,
     webhook_lines,
 )
 from midas_pipelines.settings import Settings, SettingsError, load_settings
@@ -32,37 +33,37 @@ def doctor_report(given: Settings | None = None, *, new_key: bool = False) -> li
     try:
         database = Database(settings.database(), settings.limits("bulk"))
     except SettingsError as failed:
-        return [
-            *lines,
-            wrong("database", str(failed), "Set MIDAS_DATABASE_URL."),
-            *_without_database(settings, None, new_key),
-        ]
-    file = database.engine.url.database
-    if not database.is_postgresql and not Path(file or "").exists():
-        step = "Name the shop's file in MIDAS_DATABASE_URL, or make a sample shop with `midas store seed`."
-        missing = wrong("database", f"There is no file {file}.", step)
-        return [*lines, missing, *_without_database(settings, None, new_key)]
+        lines.append(wrong("database", str(failed), "Set MIDAS_DATABASE_URL."))
+        return lines + _around(settings, None, new_key)
     with database:
-        found = probed(
-            "database", lambda: shop_lines(database), "See that it runs and MIDAS_DATABASE_URL is right."
-        )
-        usable = database if _is_ready(found) else None
-        return [*lines, *found, *_without_database(settings, usable, new_key)]
+        step = "See that it runs and MIDAS_DATABASE_URL is right."
+        found = _probed("database", lambda: shop_lines(database), step)
+        ready = any(line.check == "our tables" and line.state == "ok" for line in found)
+        return lines + found + _around(settings, database if ready else None, new_key)
 
 
-def _is_ready(lines: list[Finding]) -> bool:
-    return any(line.check == "our tables" and line.state == "ok" for line in lines)
-
-
-def _without_database(settings: Settings, database: Database | None, new_key: bool) -> list[Finding]:
-    return [
-        *probed(
-            "4Seller",
-            lambda: channel_lines(settings, database, new_key=new_key),
-            "Set FOURSELLER_API_KEY and FOURSELLER_SELLER_ID.",
-        ),
-        *probed("webhooks", lambda: webhook_lines(settings, database), "Correct the setting."),
-        *probed("alerts", lambda: mail_lines(settings), "Correct the setting."),
-        *probed("Dagster", lambda: dagster_lines(settings, database), "Correct the setting."),
-        *probed("disk", lambda: machine_lines(settings), "Correct the setting."),
+def _around(settings: Settings, database: Database | None, new_key: bool) -> list[Finding]:
+    keys = "Set FOURSELLER_API_KEY and FOURSELLER_SELLER_ID."
+    probes: list[tuple[str, Callable[[], Iterable[Finding]], str]] = [
+        ("4Seller", lambda: channel_lines(settings, database, new_key=new_key), keys),
+        ("webhooks", lambda: webhook_lines(settings, database), "Correct the setting."),
+        ("alerts", lambda: mail_lines(settings), "Correct the setting."),
+        ("Dagster", lambda: dagster_lines(settings, database), "Correct the setting."),
+        ("disk", lambda: place_lines(settings), "Correct the setting."),
     ]
+    return [line for probe in probes for line in _probed(*probe)]
+
+
+def _probed(check: str, probe: Callable[[], Iterable[Finding]], next_step: str) -> list[Finding]:
+    """The lines of a probe, up to one, named `check`, that says why it ended early."""
+    lines: list[Finding] = []
+    try:
+        lines.extend(probe())
+    except ExpectedError as failed:
+        lines.append(wrong(check, str(failed), next_step))
+    except sa.exc.SQLAlchemyError as failed:
+        reason = type(getattr(failed, "orig", None) or failed).__name__
+        lines.append(wrong(check, f"The database did not answer as it should ({reason}).", next_step))
+    except OSError as failed:
+        lines.append(wrong(check, f"It failed: {failed.strerror or type(failed).__name__}.", next_step))
+    return lines

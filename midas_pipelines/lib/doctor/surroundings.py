@@ -11,7 +11,7 @@ import httpx
 import sqlalchemy as sa
 from standardwebhooks import Webhook
 
-from midas_pipelines.lib.doctor.line import Finding, ok, warning, wrong
+from midas_pipelines.lib.doctor.sides import Finding, ok, warning, wrong
 from midas_pipelines.notify.health import DAGSTER, GONE
 from midas_pipelines.notify.mail import MailError, SmtpConnection
 from midas_pipelines.notify.targets import read_targets, require_understood
@@ -24,10 +24,12 @@ from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 HOOK = "/api/marketplace/webhooks"
 SECONDS = 5.0
 LEAST_FREE = 1_000_000_000  # bytes
+NO_EVENT = 400
+"""The gateway's status for what is signed rightly and is no event: nothing is stored."""
 
 
 def webhook_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
-    """Whether the gateway runs and takes a signed event; what is sent is signed, and no event: nothing is stored."""
+    """Whether the gateway runs and takes what is signed, and whether 4Seller's events reach it; nothing is stored."""
     secret = settings.fourseller_webhook_secret
     host = settings.gateway_host if settings.gateway_host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared with, never listened on
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.gateway_port}"
@@ -43,8 +45,7 @@ def webhook_lines(settings: Settings, database: Database | None) -> Iterator[Fin
     except httpx.HTTPError as failed:
         step = "Start it with `midas gateway`, and see that 4Seller reaches it through your proxy."
         yield warning("gateway", f"None answers at {url} ({type(failed).__name__}).", step)
-    if database is not None:
-        yield _last_webhook(database)
+    yield _asked(settings.fourseller_api_url) or _last_webhook(database)
 
 
 def _signed(gateway: httpx.Client, secret: str) -> Finding:
@@ -57,34 +58,57 @@ def _signed(gateway: httpx.Client, secret: str) -> Finding:
     }
     right = gateway.post(HOOK, content=b"{}", headers=headers).status_code
     unsigned = gateway.post(HOOK, content=b"{}").status_code
-    if (right, unsigned) == (400, 401):  # signed, but no event; not signed
+    if (right, unsigned) == (NO_EVENT, 401):
         return ok("webhooks", "The gateway accepts what is signed, and refuses what is not.")
     step = "Start the gateway again with the same FOURSELLER_WEBHOOK_SECRET as here."
     return wrong("webhooks", f"The gateway answers {right} to a signed call, {unsigned} to another.", step)
 
 
-def _last_webhook(database: Database) -> Finding:
-    query = sa.select(sa.func.max(marketplace_webhooks.c.received_at))
-    with database.reading() as connection:
-        last = connection.scalar(query)
-    if last is None:
-        step = "Change a product or place an order at 4Seller, and see that an event comes."
-        return warning("webhooks received", "4Seller has sent none yet.", step)
-    return ok("webhooks received", f"The last one came at {last:%Y-%m-%d %H:%M} UTC.")
+def _asked(api_url: str) -> Finding | None:
+    """What came of asking 4Seller for a webhook; None where it cannot be asked: only the sandbox offers that."""
+    url = httpx.URL(api_url).copy_with(path="/__sandbox/webhooks/try")
+    try:
+        answer = httpx.post(url, timeout=SECONDS, trust_env=False) if url.scheme == "http" else None
+    except httpx.HTTPError:
+        return None
+    if answer is None or not answer.is_success:
+        return None
+    sent = answer.json()
+    if sent["status"] == NO_EVENT:
+        return ok("webhooks received", f"4Seller was asked for one, and it reached {sent['url']}.")
+    step = "Set the gateway's address and FOURSELLER_WEBHOOK_SECRET at 4Seller as they are here."
+    found = f"4Seller was asked for one: {sent['url'] or 'it has no address'} answered {sent['status']}."
+    return warning("webhooks received", found, step)
+
+
+def _last_webhook(database: Database | None) -> Finding:
+    last = None
+    if database is not None:
+        with database.reading() as connection:
+            last = connection.scalar(sa.select(sa.func.max(marketplace_webhooks.c.received_at)))
+    if last is not None:
+        return ok("webhooks received", f"The last one came at {last:%Y-%m-%d %H:%M} UTC.")
+    step = "Change a product or place an order at 4Seller, and see that an event comes."
+    found = "None came yet. 4Seller could not be asked for one: its API has no call for that."
+    return warning("webhooks received", found, step)
 
 
 def mail_lines(settings: Settings) -> Iterator[Finding]:
     """The mail server, without sending anything, and the addresses of alerts."""
     if settings.smtp_url is None:
-        yield warning(
-            "mail", "No mail is sent to customers.", "Set MIDAS_SMTP_URL and MIDAS_MAIL_FROM to send it."
-        )
+        step = "Set MIDAS_SMTP_URL and MIDAS_MAIL_FROM to send it."
+        yield warning("mail", "No mail is sent to customers.", step)
     elif not settings.mail_from:
-        yield wrong(
-            "mail", "MIDAS_MAIL_FROM is not set.", "Set the sender, such as Shop <orders@example.com>."
-        )
+        step = "Set the sender, such as Shop <orders@example.com>."
+        yield wrong("mail", "MIDAS_MAIL_FROM is not set.", step)
     else:
-        yield _mail_server(settings)
+        url = settings.smtp_url.get_secret_value()
+        try:
+            with SmtpConnection(url, settings.mail_from, encrypted=settings.mail_encrypted) as smtp:
+                smtp.check()
+            yield ok("mail", "The server answers, and takes the password.")
+        except MailError as failed:
+            yield wrong("mail", str(failed), "Correct MIDAS_SMTP_URL.")
     targets = read_targets(settings.notify_urls)
     require_understood(targets, thorough=True)
     if targets:
@@ -92,17 +116,6 @@ def mail_lines(settings: Settings) -> Iterator[Finding]:
     else:
         step = "Set MIDAS_NOTIFY_URLS; until then `midas alerts list` shows them."
         yield warning("alerts", "No address is set for them.", step)
-
-
-def _mail_server(settings: Settings) -> Finding:
-    assert settings.smtp_url is not None
-    url = settings.smtp_url.get_secret_value()
-    try:
-        with SmtpConnection(url, settings.mail_from, encrypted=settings.mail_encrypted) as smtp:
-            smtp.check()
-    except MailError as failed:
-        return wrong("mail", str(failed), "Correct MIDAS_SMTP_URL.")
-    return ok("mail", "The server answers, and takes the password.")
 
 
 def dagster_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
@@ -138,7 +151,7 @@ def _storage() -> Finding:
     return ok("Dagster", "Its home is prepared, and its storage answers.")
 
 
-def machine_lines(settings: Settings) -> Iterator[Finding]:
+def place_lines(settings: Settings) -> Iterator[Finding]:
     """Disk, encryption key and modes that hold writes back."""
     home = Path(settings.dagster_home or ".")
     free = shutil.disk_usage(home if home.is_dir() else ".").free
@@ -146,19 +159,15 @@ def machine_lines(settings: Settings) -> Iterator[Finding]:
         yield warning("disk", f"{free / 1e9:.1f} GB are free.", "Free some: history and databases grow.")
     else:
         yield ok("disk", f"{free / 1e9:.0f} GB are free.")
-    yield _payload_key(settings)
-    if settings.shadow:
-        yield warning(
-            "shadow mode", f"It is on for {settings.shadow}.", "`midas shadow` shows what is kept back."
-        )
-
-
-def _payload_key(settings: Settings) -> Finding:
     source = key_source(settings)
     if not key_is_there(settings):
-        return ok("encryption key", f"None yet: the first order makes {source}. Keep a copy of it then.")
-    try:
-        key_id = key_ring(settings).newest().key_id
-    except SettingsError as failed:
-        return wrong("encryption key", str(failed), "Without the key no order can be stored.")
-    return ok("encryption key", f"Payloads are sealed with the key {key_id}, from {source}.")
+        yield ok("encryption key", f"None yet: the first order makes {source}. Keep a copy of it then.")
+    else:
+        try:
+            key_id = key_ring(settings).newest().key_id
+            yield ok("encryption key", f"Payloads are sealed with the key {key_id}, from {source}.")
+        except SettingsError as failed:
+            yield wrong("encryption key", str(failed), "Without the key no order can be stored.")
+    if settings.shadow:
+        found = f"It is on for {settings.shadow}."
+        yield warning("shadow mode", found, "`midas shadow` shows what is kept back.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,9 +21,10 @@ Listing = dict[str, Any]
 
 @dataclass(frozen=True)
 class Written:
-    """What some runs wrote of one item: how it was before the first write, and how the last one left it."""
+    """Some writes of one item, by their rows: how it was before the first, and how the last one left it."""
 
     mapping_id: int
+    rows: tuple[int, ...]
     sku: str | None
     actions: tuple[str, ...]
     before: Listing | None
@@ -54,35 +56,53 @@ def keep_before(database: Database, mapping_id: int, run_id: str | None, before:
     changed = sa.update(listing_writes).where(
         _TABLE.id == newest.scalar_subquery(), _TABLE.action != "quantity"
     )
+    adopted = sa.case((_TABLE.action == "create", "update"), else_=_TABLE.action)
     with database.writing() as connection:
-        connection.execute(changed.values(before=before, action="update"))
+        connection.execute(changed.values(before=before, action=adopted))
 
 
-def find_runs(connection: sa.Connection, name: str) -> list[str]:
-    """The runs that a name means: a run's id or its beginning, or the hash of a plan."""
-    begins = name.replace("%", "").replace("_", "") + "%"
-    plans = sa.select(sync_logs.c.run_id).where(sync_logs.c.scope.like(f"plan {begins[:12]}%"))
-    which = sa.or_(_TABLE.run_id.like(begins), _TABLE.run_id.in_(plans))
-    return list(connection.scalars(sa.select(_TABLE.run_id).where(which).distinct()))
+def of_run_or_plan(name: str) -> sa.ColumnElement[bool]:
+    """The writes of a run, by its id or its beginning, or of all runs of a plan, by its hash."""
+    plans = sa.select(sync_logs.c.run_id).where(
+        sync_logs.c.scope.startswith(f"plan {name[:12]}", autoescape=True)
+    )
+    return sa.or_(_TABLE.run_id.startswith(name, autoescape=True), _TABLE.run_id.in_(plans))
 
 
-def written_by(connection: sa.Connection, runs: Sequence[str]) -> list[Written]:
-    """What these runs wrote and is not undone yet, by item."""
-    query = sa.select(listing_writes).where(_TABLE.run_id.in_(runs), _TABLE.undone_at.is_(None))
+def of_run(run_id: str) -> sa.ColumnElement[bool]:
+    """The writes of this run."""
+    return _TABLE.run_id == run_id
+
+
+def of_span(since: datetime, until: datetime) -> sa.ColumnElement[bool]:
+    """All writes of a span of time, its end not included."""
+    return sa.and_(_TABLE.at >= since, _TABLE.at < until)
+
+
+def written_by(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Written]:
+    """What these writes changed and is not undone yet, by item."""
+    query = sa.select(listing_writes).where(which, _TABLE.undone_at.is_(None)).order_by(_TABLE.id)
     found: dict[int, Written] = {}
-    for row in connection.execute(query.order_by(_TABLE.id)):
-        known = found.get(row.mapping_id)
-        actions = (*(known.actions if known else ()), row.action)
-        before = known.before if known else row.before
-        after = {**(known.after if known else {}), **(row.after or {})}
-        found[row.mapping_id] = Written(row.mapping_id, row.sku, actions, before, after)
+    for row in connection.execute(query):
+        known = found.get(row.mapping_id, Written(row.mapping_id, (), row.sku, (), None, {}))
+        # A quantity's row knows that alone: the rest of how it was is in the rows after it.
+        before = {**(row.before or {}), **(known.before or {})}
+        if known.actions and known.before is None:
+            before = {}
+        found[row.mapping_id] = Written(
+            row.mapping_id,
+            (*known.rows, row.id),
+            row.sku or known.sku,
+            (*known.actions, row.action),
+            before or None,
+            {**known.after, **(row.after or {})},
+        )
     return list(found.values())
 
 
-def note_undone(connection: sa.Connection, runs: Sequence[str], mapping_ids: Sequence[int]) -> None:
-    """Records that these items are put back."""
-    mine = sa.and_(_TABLE.run_id.in_(runs), _TABLE.mapping_id.in_(mapping_ids))
-    connection.execute(sa.update(listing_writes).where(mine).values(undone_at=utc_now()))
+def note_undone(connection: sa.Connection, rows: Sequence[int]) -> None:
+    """Records that these writes are put back."""
+    connection.execute(sa.update(listing_writes).where(_TABLE.id.in_(rows)).values(undone_at=utc_now()))
 
 
 def delete_old_writes(database: Database, *, days: int, block: int = 5000) -> int:

@@ -185,6 +185,10 @@ Pins = Mapping[str, Any]
 """Field -> {"value": as 4Seller shows it, "held": whether it waits for a decision}."""
 
 
+LISTED_PIN = {"value": "listed", "held": False}
+"""The pin of a listing that stays, with quantity 0, though the shop no longer sells the item."""
+
+
 def pin(product: Product, field: str, *, held: bool = False) -> dict[str, Any]:
     """The pin of a field as the product shows it."""
     return {"value": shown_value(product, field), "held": held}
@@ -204,7 +208,13 @@ def followed(pins: Pins | None, product: Product) -> dict[str, Any] | None:
     """The pins with the values that the product shows now; None where nothing is pinned."""
     if not pins:
         return None
-    return {name: pin(product, name, held=bool(old.get("held"))) for name, old in pins.items()}
+    kept = {name: old for name, old in pins.items() if name != "listing"}  # it is there
+    return {name: pin(product, name, held=bool(old.get("held"))) for name, old in kept.items()}
+
+
+def is_kept_off(pins: Pins | None) -> bool:
+    """Whether the item's listing was removed on 4Seller, and stays so until that is decided or released."""
+    return bool((pins or {}).get("listing", LISTED_PIN) != LISTED_PIN)
 
 
 def overlaid(draft: ProductDraft, pins: Pins | None) -> ProductDraft:

@@ -17,8 +17,10 @@ from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.listings.content import (
+    LISTED_PIN,
     content_hash,
     draft,
+    is_kept_off,
     overlaid,
     pinned_quantity,
     title,
@@ -95,7 +97,7 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
         return _taken_off(mapping, "It is no longer sold in the shop.")
     if rule.exclude:
         return _taken_off(mapping, "A rule excludes it from this channel: see `midas rules explain`.")
-    if "listing" in (mapping.pinned_fields or {}) and mapping.fourseller_product_id is None:
+    if is_kept_off(mapping.pinned_fields) and mapping.fourseller_product_id is None:
         return Change(mapping, Action.NOTHING, reason="It was removed on 4Seller, and that was accepted.")
     reason = unlistable(item, title_limit) or _unfit_price(item, rule)
     quantity = pinned_quantity(mapping.pinned_fields, available(item.on_hand, rule))
@@ -155,6 +157,12 @@ def _guarded(mapping: Mapping, rule: Rule) -> frozenset[str]:
 
 def _taken_off(mapping: Mapping, reason: str) -> Change:
     listed = mapping.fourseller_product_id is not None or mapping.in_doubt
+    if (
+        mapping.fourseller_product_id is not None
+        and (mapping.pinned_fields or {}).get("listing") == LISTED_PIN
+    ):
+        action = Action.NOTHING if mapping.acked_quantity == 0 else Action.QUANTITY
+        return Change(mapping, action, content_hash=mapping.acked_hash, quantity=0)
     return Change(mapping, Action.DELETE if listed else Action.NOTHING, reason=reason)
 
 

@@ -321,7 +321,7 @@ def without_sending(change: Change) -> PushOutcome:
         )
     if change.reason is not None:  # nothing to remove
         return PushOutcome(change.mapping, PushResult.REMOVED, reason=change.reason)
-    finished = change.draft is not None and change.content_hash == change.mapping.acked_hash
+    finished = change.quantity is not None and change.content_hash == change.mapping.acked_hash
     return PushOutcome(change.mapping, PushResult.UNCHANGED, finished=finished)
 
 

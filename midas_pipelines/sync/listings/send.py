@@ -212,6 +212,8 @@ async def _delete(change: Change, client: FourSeller, context: SyncContext) -> P
         found = await adoptable(change, client, context, None, look=True)
         product_id = found[0].id if len(found) == 1 else None
     if product_id is not None:
+        if change.unread:
+            await keep_read(context, change, await client.product(product_id))
         await remove(client, product_id)
     wrote = product_id is not None
     return PushOutcome(

@@ -10,7 +10,14 @@ from typing import Any
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.items.claims import FORGOTTEN, Mapping
 from midas_pipelines.store.stock.rules import Rule
-from midas_pipelines.sync.listings.content import followed, held_fields, pin, with_pins, without_pins
+from midas_pipelines.sync.listings.content import (
+    followed,
+    held_fields,
+    is_kept_off,
+    pin,
+    with_pins,
+    without_pins,
+)
 from midas_pipelines.sync.listings.diff import (
     Difference,
     alike,
@@ -74,7 +81,7 @@ def decide(
         sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
         hub_ahead: how far 4Seller's clock is ahead of the one that dates our confirmations.
     """
-    if "listing" in (mapping.pinned_fields or {}) and product is None:
+    if is_kept_off(mapping.pinned_fields) and product is None:
         return _kept_off(mapping, planner)
     on_its_way = mapping.dirty and not mapping.attempts and not overdue
     if product is None:

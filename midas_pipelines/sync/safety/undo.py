@@ -1,9 +1,9 @@
-"""Puts back what a run wrote, field by field, where 4Seller still shows what it wrote; lists the rest."""
+"""Puts back what was written, field by field, where 4Seller still shows what was written; lists the rest."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,14 +15,23 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
 from midas_pipelines.fourseller.models import Product, ProductDraft
-from midas_pipelines.store.items.claims import FORGOTTEN, Mapping, claim
+from midas_pipelines.store.items.claims import FORGOTTEN, Mapping, claim, release_claims
 from midas_pipelines.store.items.mappings import mark_dirty
-from midas_pipelines.store.items.written import Listing, Written, find_runs, note_undone, written_by
+from midas_pipelines.store.items.written import (
+    Listing,
+    Written,
+    note_undone,
+    of_run_or_plan,
+    of_span,
+    written_by,
+)
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import remove
 from midas_pipelines.sync.listings.content import (
     CONTENT,
+    LISTED_PIN,
     content,
     content_hash,
     draft_quantity,
@@ -34,13 +43,16 @@ from midas_pipelines.sync.listings.diff import alike, filled, shown_quantity
 from midas_pipelines.sync.listings.plan import Planner
 from midas_pipelines.sync.threads import in_thread
 
+PARTS = {"price": ("price",), "content": CONTENT, "quantity": ("inventory",)}
+"""The parts of a listing that make up a field."""
+
 
 @dataclass
 class UndoReport:
-    """Items put back, and what was left as it is, with the reason."""
+    """Listings put back (made again, where they had been removed), and what was left as it is, with the reason."""
 
     put_back: int = 0
-    removed: int = 0  # listings that the run had created
+    removed: int = 0  # listings that had been created
     left: list[dict[str, str]] = field(default_factory=list)
 
     def leave(self, written: Written, what: str, why: str) -> None:
@@ -48,73 +60,69 @@ class UndoReport:
         self.left.append({"sku": written.sku or "", "field": what, "reason": why})
 
 
-@dataclass(frozen=True)
-class Restored:
-    """The listing as it is to be, and which fields of it are as before."""
-
-    draft: ProductDraft
-    fields: tuple[str, ...]
-
-
 async def undo_run(context: SyncContext, name: str) -> UndoReport:
-    """Undoes a run, or all runs of a plan, and pins price and content, so that the next sync leaves them.
+    """Undoes a run, or all runs of a plan, and pins what it puts back, so that the next sync leaves it.
 
     Args:
         context: settings and database.
         name: a run's id or at least eight characters of its beginning, or a plan's hash.
 
     Raises:
-        WrongInput: nothing of it is kept, or several runs begin so.
+        WrongInput: nothing of it is kept.
     """
     if len(name) < 8:
         raise WrongInput("Give at least eight characters of the run's id or of the plan's hash.")
+    return await _undo(context, of_run_or_plan(name), f"that {name} wrote")
+
+
+async def undo_span(context: SyncContext, since: datetime, until: datetime) -> UndoReport:
+    """The same for all that was written in a span of time (UTC), by syncs and by the gateway's worker."""
+    if until <= since:
+        raise WrongInput(f"--until ({until:%Y-%m-%d %H:%M}) must be later than --since.")
+    written = f"written from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
+    return await _undo(context, of_span(since, until), written)
+
+
+async def _undo(context: SyncContext, which: sa.ColumnElement[bool], what: str) -> UndoReport:
     with context.database.reading() as connection:
-        runs = find_runs(connection, name)
-    if not runs:
-        raise WrongInput(f"Nothing is kept of what {name} wrote: see MIDAS_KEEP_WRITES_DAYS.")
+        found = written_by(connection, which)
+    if not found:
+        raise WrongInput(f"Nothing is kept {what} and not undone yet: see MIDAS_KEEP_WRITES_DAYS.")
     async with context.channel() as client:
-        return await undo_writes(context, client, runs, pins=True)
+        return await undo_writes(context, client, found, pins=True)
 
 
 async def undo_writes(
-    context: SyncContext,
-    client: FourSeller,
-    runs: Sequence[str],
-    *,
-    pins: bool,
-    ids: Iterable[int] | None = None,
+    context: SyncContext, client: FourSeller, written: Iterable[Written], *, pins: bool
 ) -> UndoReport:
-    """Undoes what these runs wrote, of these mappings or of all; `pins` keeps it so against the next sync."""
-    report = UndoReport()
-    with context.database.reading() as connection:
-        found = written_by(connection, runs)
-    wanted = None if ids is None else set(ids)
-    work = {one.mapping_id: one for one in found if wanted is None or one.mapping_id in wanted}
+    """Undoes these writes; `pins` keeps it so against the next sync."""
+    work = {one.mapping_id: one for one in written}
+    undo = _Undo(context, client, pins)
     await in_thread(context.heartbeat.begin)
     try:
         held = await in_thread(_claim, context, list(work))
         for mapping_id in work.keys() - held.keys():
-            report.leave(work[mapping_id], "all", "It is being pushed, or is no item any more: try again.")
+            why = "It is being pushed, or is no item any more: try again."
+            undo.report.leave(work[mapping_id], "all", why)
         limit = asyncio.Semaphore(context.settings.in_flight)
 
         async def one(mapping: Mapping) -> None:
             async with limit:
-                await _undo_item(context, client, mapping, work[mapping.id], runs, pins, report)
+                await undo.item(mapping, work[mapping.id])
 
         await asyncio.gather(*(one(mapping) for mapping in held.values()))
     finally:
         await in_thread(_release, context)
-    return report
+    return undo.report
 
 
 def _claim(context: SyncContext, ids: list[int]) -> dict[int, Mapping]:
     with context.database.writing() as connection:
         mark_dirty(connection, ids, next_attempt_at=None)
-        lease = context.settings.lease_seconds
         claimed = claim(
             connection,
             worker=context.worker,
-            lease_seconds=lease,
+            lease_seconds=context.settings.lease_seconds,
             limit=len(ids) or 1,
             ids=ids,
             ignore_delays=True,
@@ -124,142 +132,157 @@ def _claim(context: SyncContext, ids: list[int]) -> dict[int, Mapping]:
 
 def _release(context: SyncContext) -> None:
     with context.database.writing() as connection:
-        mine = sa.update(mappings).where(mappings.c.claimed_by == context.worker)
-        connection.execute(mine.values(claimed_by=None, claimed_until=None))
+        release_claims(connection, context.worker)
     context.heartbeat.end()
 
 
-async def _undo_item(
-    context: SyncContext,
-    client: FourSeller,
-    mapping: Mapping,
-    written: Written,
-    runs: Sequence[str],
-    pins: bool,
-    report: UndoReport,
-) -> None:
-    if written.actions[-1] == "delete" or mapping.fourseller_product_id is None:
-        report.leave(
-            written,
-            "listing",
-            "It was taken off 4Seller: put it on sale in the shop, and it is listed again.",
-        )
-        return
-    try:
-        shown = await client.product(mapping.fourseller_product_id)
+@dataclass
+class _Undo:
+    context: SyncContext
+    client: FourSeller
+    pins: bool
+    report: UndoReport = field(default_factory=UndoReport)
+
+    async def item(self, mapping: Mapping, written: Written) -> None:
+        """Undoes what was written of one claimed item."""
+        try:
+            values = await self._act(mapping, written)
+            if values is not None:
+                await in_thread(self._record, mapping, written, values)
+        except BadCredentials:
+            raise
+        except NotFound:
+            self.report.leave(written, "listing", "4Seller no longer has it.")
+        except FourSellerError as failed:
+            self.report.leave(written, "all", str(failed))
+
+    async def _act(self, mapping: Mapping, written: Written) -> dict[str, Any] | None:
+        """The values of the mapping once it is undone; None where nothing was."""
+        if written.actions[-1] == "delete":
+            return None if written.actions[0] == "create" else await self._list_again(mapping, written)
+        if mapping.fourseller_product_id is None:
+            self.report.leave(written, "listing", "It was taken off 4Seller since.")
+            return None
+        shown = await self.client.product(mapping.fourseller_product_id)
         if written.actions[0] == "create":
-            values = await _remove_created(client, shown, written, report)
+            return await self._remove(shown, written)
+        return await self._put_back(mapping, shown, written)
+
+    async def _remove(self, shown: Product, written: Written) -> dict[str, Any] | None:
+        if changed := [name for name in ("price", "content") if not _shows(shown, written.after, name)]:
+            why = f"Its {' and '.join(changed)} was changed since: delete it at 4Seller."
+            self.report.leave(written, "listing", why)
+            return None
+        await remove(self.client, shown.id)
+        self.report.removed += 1
+        off = {"listing": {"value": None, "held": False}}
+        return {**FORGOTTEN, "state": "removed", "sku": None, "pins": off}
+
+    async def _list_again(self, mapping: Mapping, written: Written) -> dict[str, Any] | None:
+        """Creates a listing that had been removed, with as many as the shop has: none where it sells it no more."""
+        available = await in_thread(self._available, mapping)
+        parts = (written.before or {}) | {"inventory": {"quantity": available or 0}}
+        draft = _draft(parts, mapping)
+        if draft is None:
+            self.report.leave(written, "listing", "How it was before is not known: list it by a sync.")
+        elif mapping.fourseller_product_id or await self.client.find_by_sku(draft.sku):
+            self.report.leave(written, "listing", "4Seller lists its SKU again already.")
+        elif not await in_thread(self._reserve, mapping, draft.sku):
+            self.report.leave(written, "listing", "Another item has its SKU now.")
         else:
-            available = await in_thread(_available, context, mapping)
-            values = await _put_back(client, mapping, shown, written, available, report)
-    except BadCredentials:
-        raise
-    except NotFound:
-        report.leave(written, "listing", "4Seller no longer has it.")
-        return
-    except FourSellerError as failed:
-        report.leave(written, "all", str(failed))
-        return
-    if values is not None:
-        await in_thread(_record, context, mapping, values, runs, pins)
-
-
-def _available(context: SyncContext, mapping: Mapping) -> int | None:
-    """What the shop may sell of the item now; None where it sells it no more."""
-    with context.database.reading() as connection:
-        planner = Planner(connection, [mapping.key], context.settings.title_limit)
-        return planner.plan(mapping).quantity
-
-
-async def _remove_created(
-    client: FourSeller, shown: Product, written: Written, report: UndoReport
-) -> dict[str, Any] | None:
-    if changed := [name for name in ("price", "content") if not _shows(shown, written.after, name)]:
-        report.leave(
-            written, "listing", f"Its {' and '.join(changed)} was changed since: delete it at 4Seller."
-        )
+            key = f"midas-undo-{mapping.id}-{mapping.version}"
+            made = await self.client.create_product(draft, idempotency_key=key)
+            self.report.put_back += 1
+            pins = {"listing": LISTED_PIN, "price": pin(made, "price"), "content": pin(made, "content")}
+            again = {"fourseller_product_id": made.id, "state": "listed", "creating_since": None}
+            return again | _acked(draft) | {"reason": None, "pins": pins}
         return None
-    await remove(client, shown.id)
-    report.removed += 1
-    pins = {"listing": {"value": None, "held": False}}
-    return {**FORGOTTEN, "state": "removed", "sku": None, "pins": pins}
+
+    def _reserve(self, mapping: Mapping, sku: str) -> bool:
+        """Notes that it is about to be created, so that a sync looks it up should its answer be lost."""
+        try:
+            with self.context.database.writing() as connection:
+                begun = sa.update(mappings).where(mappings.c.id == mapping.id)
+                connection.execute(begun.values(sku=sku, creating_since=utc_now()))
+        except sa.exc.IntegrityError:
+            return False
+        return True
+
+    def _available(self, mapping: Mapping) -> int | None:
+        """What the shop may sell of the item now; None where it sells it no more."""
+        with self.context.database.reading() as connection:
+            planner = Planner(connection, [mapping.key], self.context.settings.title_limit)
+            return planner.plan(mapping).quantity
+
+    async def _put_back(self, mapping: Mapping, shown: Product, written: Written) -> dict[str, Any] | None:
+        """Writes each field as it was that still shows what was written."""
+        if written.before is None:
+            self.report.leave(written, "all", "How it was before is not known.")
+            return None
+        available = await in_thread(self._available, mapping)
+        parts = shown.model_dump(mode="json", include={*CONTENT, "sku", "price", "inventory"})
+        fields = []
+        for name in _changed(written.before, written.after):
+            old = written.before.get("inventory", {}).get("quantity")
+            if not _shows(shown, written.after, name):
+                self.report.leave(written, name, "It was changed since.")
+            elif name == "quantity" and (old is None or (available is not None and old > available)):
+                why = f"The shop has {available} now: quantities follow the shop."
+                self.report.leave(written, name, why)
+            else:
+                fields.append(name)
+                parts |= {part: written.before.get(part) for part in PARTS[name]}
+        draft = _draft(parts, mapping)
+        if not fields:
+            return None
+        if draft is None:
+            self.report.leave(written, "all", "How it was before cannot be sent as a whole product.")
+            return None
+        if fields == ["quantity"]:
+            level = await self.client.set_quantity(shown.id, draft_quantity(draft), datetime.now(UTC))
+            self.report.put_back += 1
+            return {"acked_quantity": level.quantity, "acked_hash": mapping.acked_hash, "pins": {}}
+        answer = await self.client.update_product(shown.id, draft)
+        self.report.put_back += 1
+        return _acked(draft) | {"pins": {name: pin(answer, name) for name in fields if name != "quantity"}}
+
+    def _record(self, mapping: Mapping, written: Written, values: dict[str, Any]) -> None:
+        added = values.pop("pins")
+        if self.pins and added:
+            values["pinned_fields"] = with_pins(mapping.pinned_fields, added)
+        with self.context.database.writing() as connection:
+            connection.execute(sa.update(mappings).where(mappings.c.id == mapping.id).values(values))
+            note_undone(connection, written.rows)
 
 
-async def _put_back(
-    client: FourSeller,
-    mapping: Mapping,
-    shown: Product,
-    written: Written,
-    available: int | None,
-    report: UndoReport,
-) -> dict[str, Any] | None:
-    restored = _restored(mapping, shown, written, available, report)
-    if restored is None:
+def _draft(parts: Listing, mapping: Mapping) -> ProductDraft | None:
+    """The whole product to send; None where these parts make none."""
+    given = {name: value for name, value in parts.items() if value is not None}
+    given = {"sku": mapping.sku} | given | {"metadata": identity(mapping.key)}
+    try:
+        return ProductDraft.model_validate(given)
+    except ValidationError:
         return None
-    if restored.fields == ("quantity",):
-        level = await client.set_quantity(shown.id, draft_quantity(restored.draft), datetime.now(UTC))
-        report.put_back += 1
-        return {"acked_quantity": level.quantity, "acked_hash": mapping.acked_hash, "pins": {}}
-    answer = await client.update_product(shown.id, restored.draft)
-    report.put_back += 1
+
+
+def _acked(draft: ProductDraft) -> dict[str, Any]:
     return {
-        "acked_hash": content_hash(restored.draft),
-        "acked_price": restored.draft.price,
-        "acked_quantity": draft_quantity(restored.draft),
+        "acked_hash": content_hash(draft),
+        "acked_price": draft.price,
+        "acked_quantity": draft_quantity(draft),
         "observed_hash": None,
-        "pins": {name: pin(answer, name) for name in restored.fields if name in ("price", "content")},
     }
 
 
-def _restored(
-    mapping: Mapping, shown: Product, written: Written, available: int | None, report: UndoReport
-) -> Restored | None:
-    """The listing with each field put back that still shows what was written; None where there is none."""
-    before = written.before
-    if before is None:
-        report.leave(written, "all", "How it was before is not known.")
-        return None
-    parts = _as_draft(shown, mapping)
-    fields = []
-    for name in _changed(before, written.after):
-        old = before.get("inventory", {}).get("quantity") if name == "quantity" else None
-        if not _shows(shown, written.after, name):
-            report.leave(written, name, "It was changed since.")
-        elif name == "quantity" and (old is None or (available is not None and old > available)):
-            report.leave(written, name, f"The shop has {available} now: quantities follow the shop.")
-        else:
-            fields.append(name)
-            parts |= {part: before.get(part) for part in _parts(name)}
-    if not fields:
-        return None
-    try:
-        given = {name: value for name, value in parts.items() if value is not None}
-        return Restored(ProductDraft.model_validate(given), tuple(fields))
-    except ValidationError:
-        report.leave(written, "all", "How it was before cannot be sent as a whole product.")
-        return None
-
-
-def _as_draft(shown: Product, mapping: Mapping) -> dict[str, Any]:
-    parts = shown.model_dump(mode="json", include={*CONTENT, "sku", "price", "inventory"})
-    return {**parts, "sku": shown.sku or mapping.sku, "metadata": identity(mapping.key)}
-
-
-def _parts(name: str) -> tuple[str, ...]:
-    return CONTENT if name == "content" else ("inventory",) if name == "quantity" else (name,)
-
-
 def _changed(before: Listing, after: Listing) -> list[str]:
-    """The fields that the run changed."""
+    """The fields that were changed."""
     was, became = _product(before), _product(after)
-    found = []
-    if "price" in after and was.price != became.price:
-        found.append("price")
-    if "title" in after and _words(was) != _words(became):
-        found.append("content")
-    if shown_quantity(was) != shown_quantity(became):
-        found.append("quantity")
-    return found
+    changed = {
+        "price": "price" in after and was.price != became.price,
+        "content": "title" in after and _words(was) != _words(became),
+        "quantity": shown_quantity(was) != shown_quantity(became),
+    }
+    return [name for name, is_changed in changed.items() if is_changed]
 
 
 def _shows(shown: Product, after: Listing, name: str) -> bool:
@@ -279,14 +302,3 @@ def _product(listing: Listing) -> Product:
 
 def _words(product: Product) -> dict[str, Any]:
     return {name: value for name, value in content(product).items() if name not in ("price", "sku")}
-
-
-def _record(
-    context: SyncContext, mapping: Mapping, values: dict[str, Any], runs: Sequence[str], pins: bool
-) -> None:
-    added = values.pop("pins")
-    if pins and added:
-        values["pinned_fields"] = with_pins(mapping.pinned_fields, added)
-    with context.database.writing() as connection:
-        connection.execute(sa.update(mappings).where(mappings.c.id == mapping.id).values(values))
-        note_undone(connection, runs, [mapping.id])

@@ -16,6 +16,7 @@ from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_aler
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.shards import Shards
+from midas_pipelines.store.items.written import of_run, written_by
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.brake import enough_dirty, reprices
 from midas_pipelines.sync.listings.diff import differences
@@ -169,7 +170,10 @@ async def _why(client: FourSeller, change: Change) -> str | None:
 async def _roll_back(
     context: SyncContext, client: FourSeller, wave: list[int], number: int, failing: dict[int, str]
 ) -> str:
-    undone = await undo_writes(context, client, [context.written_as], pins=False, ids=wave)
+    with context.database.reading() as connection:
+        written = written_by(connection, of_run(context.written_as))
+    ours = [one for one in written if one.mapping_id in set(wave)]
+    undone = await undo_writes(context, client, ours, pins=False)
     worst = "; ".join(list(failing.values())[:3])
     reason = (
         f"Wave {number} of the changes failed: {len(failing)} of {len(wave)} listings ({worst}). {undone.put_back} are put "

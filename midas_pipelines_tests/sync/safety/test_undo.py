@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.sync.listings.approved_plan import make_plan
 from midas_pipelines.sync.product_sync import Mode, sync_products
-from midas_pipelines.sync.safety.undo import UndoReport, undo_run
+from midas_pipelines.sync.reconcile.run import reconcile
+from midas_pipelines.sync.safety.undo import UndoReport, undo_run, undo_span
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
 
@@ -50,7 +52,8 @@ def test_price_and_content_come_back_and_stay(listed: World) -> None:
     sync(listed, "a full run", Mode.FULL)
     assert listed.shown["S1"] == (title, Decimal("10.00"), 3)
     assert listed.shown["S2"] == before["S2"]
-    assert undo(listed).put_back == 0
+    with pytest.raises(WrongInput, match="not undone yet"):
+        undo(listed)
 
 
 def test_what_was_changed_since_is_left(listed: World) -> None:
@@ -63,14 +66,59 @@ def test_what_was_changed_since_is_left(listed: World) -> None:
     assert listed.shown["S1"] == ("Part 1", Decimal("55.00"), 5)
 
 
-def test_a_listing_that_the_run_made_is_removed_and_one_it_removed_is_named(listed: World) -> None:
+@pytest.mark.both_databases
+def test_a_listing_that_the_run_made_is_removed_and_one_it_removed_is_made_again(listed: World) -> None:
+    before = listed.shown["S3"]
     add_product(listed.database, sku="NEW-1")
     listed.set(3, status="archived")
     sync(listed)
+    assert set(listed.shown) == {"S1", "S2", "NEW-1"}
     report = undo(listed)
-    assert (report.removed, [row["sku"] for row in report.left]) == (1, ["S3"])
+    assert (report.removed, report.put_back, report.left) == (1, 1, [])
     sync(listed, "the next run", Mode.FULL)
+    assert asyncio.run(reconcile(listed.sync_context())).discrepancies == 0
+    assert set(listed.shown) == {"S1", "S2", "S3"}
+    assert listed.shown["S3"] == (*before[:2], 0)  # the shop sells none
+    assert not listed.dirty
+    listed.set(3, status="active", stock_quantity=4)
+    sync(listed, "on sale again")
+    asyncio.run(reconcile(listed.sync_context()))
+    assert listed.shown["S3"] == (*before[:2], 4)
+    listed.set(3, status="archived")
+    sync(listed, "archived for good")
     assert set(listed.shown) == {"S1", "S2"}
+
+
+def test_a_removed_listing_that_somebody_made_again_is_left(listed: World) -> None:
+    listed.set(3, status="archived")
+    sync(listed)
+    listed.sandbox.state.create({"sku": "S3", "title": "Theirs", "price": "1.00"}, None)
+    assert [row["reason"] for row in undo(listed).left] == ["4Seller lists its SKU again already."]
+
+
+@pytest.mark.both_databases
+def test_what_several_runs_wrote_in_a_span_of_time_is_undone(listed: World) -> None:
+    run(listed.database, "UPDATE midas_listing_writes SET at = '2026-01-01 13:00:00'")
+    before = listed.shown
+    listed.set(1, stock_quantity=3)
+    sync(listed, "the worker")
+    listed.set(1, price=Decimal("99.00"), stock_quantity=5)
+    listed.set(2, price=Decimal("99.00"))
+    sync(listed, "a worker started again")
+    run(
+        listed.database,
+        "UPDATE midas_listing_writes SET at = '2026-01-01 14:05:00' WHERE run_id <> 'the first run'",
+    )
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def undo_hours(since: int, until: int) -> UndoReport:
+        span = (day + timedelta(hours=hour) for hour in (since, until))
+        return asyncio.run(undo_span(listed.sync_context(), *span))
+
+    with pytest.raises(WrongInput, match="Nothing is kept written from"):
+        undo_hours(15, 16)
+    assert undo_hours(14, 15).put_back == 2
+    assert listed.shown == before
 
 
 def test_an_adopted_listing_comes_back_as_it_was(world: World) -> None:

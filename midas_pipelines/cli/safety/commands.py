@@ -1,0 +1,98 @@
+"""`midas doctor`, `midas shadow` and `midas undo`: is everything there, what would have been sent, and back again."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from midas_pipelines.cli.audited import Changing
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.terminal import say
+from midas_pipelines.lib.doctor.report import doctor_report
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.safety.shadow_report import compare_shadow
+from midas_pipelines.sync.safety.undo import undo_run, undo_span
+
+MOMENT = click.DateTime(["%H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
+
+
+@click.command()
+@click.option(
+    "--new-key", is_flag=True, help="Try the key that is set now, and resume pushes when 4Seller takes it."
+)
+@json_option
+def doctor(new_key: bool, as_json: bool) -> None:
+    """Check everything a start needs: settings, database, 4Seller, webhooks, mail, Dagster, disk.
+
+    Each line is ok, a warning, or wrong with the next step. Nothing is changed or stored. Exits 1 when a line is wrong.
+    """
+    lines = doctor_report(new_key=new_key)
+    bad = [line for line in lines if line.state == "wrong"]
+    if as_json:
+        print_json({"healthy": not bad, "lines": [asdict(line) for line in lines]})
+    else:
+        print_table("midas doctor", [asdict(line) for line in lines])
+        warnings = sum(line.state == "warning" for line in lines)
+        say(f"{len(lines) - len(bad) - warnings} ok, {warnings} warnings, {len(bad)} wrong.")
+        if bad:
+            say(f"Next: {bad[0].next_step}")
+    sys.exit(1 if bad else 0)
+
+
+@click.command()
+@json_option
+def shadow(as_json: bool) -> None:
+    """Compare what shadow mode kept back with what 4Seller and the shop show by now."""
+    with shop_database() as (settings, database):
+        report = asyncio.run(compare_shadow(SyncContext(settings, database)))
+    if as_json:
+        print_json(asdict(report))
+        return
+    if report.differ:
+        print_table("Where shadow mode would have differed", report.differ)
+    say(
+        f"{report.kept} writes were kept back: {report.agree} agree with what is there, {len(report.differ)} differ."
+    )
+
+
+@click.command(cls=Changing)
+@click.argument("run_or_plan", metavar="[RUN_OR_PLAN]", required=False)
+@click.option("--since", type=MOMENT, help="Undo all that was written from then on, by whom or what: UTC.")
+@click.option("--until", type=MOMENT, help="With --since: up to then; until now where it is left out.")
+@json_option
+def undo(run_or_plan: str | None, since: datetime | None, until: datetime | None, as_json: bool) -> None:
+    """Put back what was written to 4Seller, field by field, where 4Seller still shows it; list the rest.
+
+    RUN_OR_PLAN is a run's id, as a sync prints it, or a plan's hash. What the gateway's worker wrote is undone by
+    time: --since 14:00 --until 14:10, of today or with a date. What is put back is pinned, so that the next sync leaves
+    it: correct the shop, then release it with `midas conflicts release`. Quantities follow the shop. Exits 1 when
+    something was left as it is.
+    """
+    if (run_or_plan is None) == (since is None) or (until is not None and since is None):
+        raise click.UsageError("Give either a run or a plan, or --since and perhaps --until.")
+    with shop_database() as (settings, database):
+        context = SyncContext(settings, database)
+        if run_or_plan is not None:
+            report = asyncio.run(undo_run(context, run_or_plan))
+        else:
+            report = asyncio.run(undo_span(context, _moment(since), _moment(until)))
+    if as_json:
+        print_json(asdict(report))
+    else:
+        say(f"{report.put_back} listings are put back, {report.removed} that were created are removed.")
+        if report.left:
+            print_table("Left as it is", report.left)
+    sys.exit(1 if report.left else 0)
+
+
+def _moment(given: datetime | None) -> datetime:
+    """The moment in UTC; a time alone is today's, and none is now."""
+    now = datetime.now(UTC)
+    if given is None:
+        return now
+    return (datetime.combine(now, given.time()) if given.year == 1900 else given).replace(tzinfo=UTC)
