@@ -8,25 +8,57 @@ import hmac
 import json
 import math
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, cast
 
 from starlette.types import Receive, Scope, Send
 
-from midas_pipelines.sandbox import breaking
-from midas_pipelines.sandbox.breaking import JSON
-from midas_pipelines.sandbox.calls import CallLog
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.sandbox.faults import Faults, RateLimit
+from midas_pipelines.sandbox.faults import JSON, Faults, RateLimit, cut, meet, reply
 from midas_pipelines.sandbox.habits import Habits
-from midas_pipelines.sandbox.habits.answers import ELSEWHERE
 from midas_pipelines.sandbox.habits.habit import Answer, HabitCall, NoAnswer, Reply
-from midas_pipelines.sandbox.habits.writes import level
+from midas_pipelines.sandbox.habits.writes import ELSEWHERE
 from midas_pipelines.sandbox.requests import Operation, match, operations
-from midas_pipelines.sandbox.state import Json, Refused, State, moment, page
+from midas_pipelines.sandbox.state import Json, Refused, State, level, moment, now_text, page
 
 LARGEST_BODY = 4 * 1024 * 1024
+CALLS_KEPT = 500
+
+
+class CallLog:
+    """The last calls, newest last, and counts by `METHOD status`; a call left without an answer has status 0."""
+
+    def __init__(self) -> None:
+        self.last: deque[dict[str, Any]] = deque(maxlen=CALLS_KEPT)
+        self.counts: Counter[tuple[str, int]] = Counter()
+
+    def note(self, method: str, path: str, status: int, fault: str | None, seconds: float) -> None:
+        """Records one call."""
+        self.counts[method, status] += 1
+        self.last.append(
+            {
+                "method": method,
+                "path": path,
+                "status": status,
+                "at": now_text(),
+                "fault": fault,
+                "ms": round(seconds * 1000, 1),
+            }
+        )
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self.last.clear()
+        self.counts.clear()
+
+    def by_method(self) -> dict[str, dict[str, int]]:
+        """Counts as `{method: {status: count}}`."""
+        table: dict[str, dict[str, int]] = {}
+        for (method, status), count in sorted(self.counts.items()):
+            table.setdefault(method, {})[str(status)] = count
+        return table
 
 
 class Api:
@@ -81,11 +113,11 @@ class Api:
                 return refusal or self._operate(scope, headers, body)
 
             if fault is None:
-                status = await breaking.reply(send, apply())
+                status = await reply(send, apply())
             else:
-                status = await breaking.meet(fault, self._faults, scope, send, apply)
+                status = await meet(fault, self._faults, scope, send, apply)
         except NoAnswer:
-            await breaking.cut(scope)
+            await cut(scope)
         finally:
             self._calls.note(method, asked, status, fault, time.perf_counter() - started)
 

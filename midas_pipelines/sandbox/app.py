@@ -3,13 +3,12 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from midas_pipelines.fourseller.contract import BASE_PATH
-from midas_pipelines.sandbox.api import Api
-from midas_pipelines.sandbox.calls import CallLog
+from midas_pipelines.sandbox.api import Api, CallLog
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.control import control_routes
 from midas_pipelines.sandbox.faults import Faults, RateLimit
 from midas_pipelines.sandbox.habits import Habits
-from midas_pipelines.sandbox.habits.answers import ELSEWHERE
+from midas_pipelines.sandbox.habits.writes import ELSEWHERE
 from midas_pipelines.sandbox.shoppers import Shoppers
 from midas_pipelines.sandbox.state import State
 from midas_pipelines.sandbox.webhooks import Webhooks

@@ -4,13 +4,14 @@ Nothing here waits, so that every call is one atomic step of the event loop. Eac
 the listeners (webhooks).
 """
 
-import itertools
-from collections.abc import Callable, Iterator
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from midas_pipelines.fourseller.contract import next_statuses
-from midas_pipelines.sandbox.journal import Journal
 
 Json = dict[str, Any]
 Listener = Callable[[str, Json], None]
@@ -40,49 +41,54 @@ class State:
         self._by_sku: dict[str, dict[str, None]] = {}
         self._keys: dict[str, str] = {}
         self._numbers = {"product": 0, "order": 0}
-        self._journal: Journal | None = None
+        self._tables: dict[str, dict[str, Any]] = {
+            "number": self._numbers,
+            "key": self._keys,
+            "product": self.products,
+            "order": self.orders,
+        }
+        self._path = ""
+        self._file: int | None = None
 
-    # memory
+    # memory: a file of JSON lines, each (kind, id, value); the last one for an id counts
 
     def open(self, path: str) -> None:
-        """Loads the file, and writes every change to it from now on."""
-        journal = Journal(path)
-        for kind, key, value in journal.read():
-            self._restore(kind, key, value)
-        journal.start(self._entries())
-        self._journal = journal
+        """Loads the file, and writes every change to it from now on.
+
+        A change is handed to the operating system before the call is answered, so the file survives a SIGKILL (not a loss
+        of power: nothing is fsynced). A line torn by the kill ends the reading.
+        """
+        with suppress(FileNotFoundError, ValueError), open(path, "rb") as lines:
+            for kind, key, value in map(json.loads, lines):
+                self._tables[kind].pop(key, None)
+                if value is not None:
+                    self._tables[kind][key] = value
+        for product in self.products.values():
+            self.keep(product)
+        self._path = path
+        self._rewrite()
 
     def clear(self) -> None:
         """Deletes everything, on disk too; numbering goes on, so that no id is used twice."""
-        self.products.clear()
-        self.orders.clear()
-        self._by_sku.clear()
-        self._keys.clear()
-        if self._journal:
-            self._journal.start(self._entries())
+        for table in (self.products, self.orders, self._by_sku, self._keys):
+            table.clear()
+        if self._path:
+            self._rewrite()
 
     def close(self) -> None:
         """Closes the file."""
-        if self._journal:
-            self._journal.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
-    def _restore(self, kind: str, key: str, value: Any) -> None:
-        if kind == "number":
-            self._numbers[key] = value
-        elif kind == "key":
-            self._keys[key] = value
-        elif kind == "order":
-            self.orders[key] = value
-        elif value is None:
-            self._drop(key)
-        else:
-            self._keep(value)
-
-    def _entries(self) -> Iterator[tuple[str, str, Any]]:
-        yield from (("number", name, number) for name, number in self._numbers.items())
-        yield from (("key", key, product_id) for key, product_id in self._keys.items())
-        yield from (("product", key, product) for key, product in self.products.items())
-        yield from (("order", key, order) for key, order in self.orders.items())
+    def _rewrite(self) -> None:
+        """Replaces the file, atomically, by what is there now, and goes on appending to it."""
+        self.close()
+        with open(f"{self._path}.new", "wb") as fresh:
+            for kind, table in self._tables.items():
+                fresh.writelines(_line(kind, key, value) for key, value in table.items())
+        os.replace(f"{self._path}.new", self._path)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
 
     # products
 
@@ -120,7 +126,7 @@ class State:
     def remove(self, product_id: str) -> None:
         """The product gone."""
         gone = self.product(product_id)
-        self._drop(product_id)
+        self.drop(product_id)
         self._note("product", product_id, None)
         self._tell("product.deleted", gone)
 
@@ -139,11 +145,9 @@ class State:
     def find(self, *, sku: str | None, updated_from: datetime | None) -> list[Json]:
         """The products that match, in the order of their creation."""
         found = list(self.products.values()) if sku is None else self.with_sku(sku)
-        return (
-            found
-            if updated_from is None
-            else [row for row in found if moment(row["updated_at"]) >= updated_from]
-        )
+        if updated_from is not None:
+            found = [row for row in found if moment(row["updated_at"]) >= updated_from]
+        return found
 
     def with_sku(self, sku: str) -> list[Json]:
         """Every product with this SKU: more than one after a duplicate create."""
@@ -198,16 +202,13 @@ class State:
         updated_from: datetime | None = None,
     ) -> list[Json]:
         """The orders that match, in the order they were placed."""
-        found: Iterator[Json] = iter(self.orders.values())
-        if status is not None:
-            found = (row for row in found if row.get("status") == status)
-        if date_from is not None:
-            found = (row for row in found if _within(row.get("created_at"), start=date_from))
-        if date_to is not None:
-            found = (row for row in found if _within(row.get("created_at"), end=date_to))
-        if updated_from is not None:
-            found = (row for row in found if _within(row.get("updated_at"), start=updated_from))
-        return list(found)
+        return [
+            row
+            for row in self.orders.values()
+            if (status is None or row.get("status") == status)
+            and _within(row.get("created_at"), date_from, date_to)
+            and _within(row.get("updated_at"), updated_from)
+        ]
 
     # steps
 
@@ -232,7 +233,7 @@ class State:
         return next(iter(self.with_sku(line.get("sku") or "")), None)
 
     def _changed(self, event: str, product: Json) -> Json:
-        self._keep(product)
+        self.keep(product)
         self._note("product", product["id"], product)
         self._tell(event, product)
         return product
@@ -243,14 +244,16 @@ class State:
         self._tell(event, order)
         return order
 
-    def _keep(self, product: Json) -> None:
+    def keep(self, product: Json) -> None:
+        """Puts the product in the place of the one with its id."""
         before = self.products.get(product["id"])
         if before is not None and before.get("sku") != product.get("sku"):
             self._by_sku.get(before.get("sku") or "", {}).pop(product["id"], None)
         self.products[product["id"]] = product
         self._by_sku.setdefault(product.get("sku") or "", {})[product["id"]] = None
 
-    def _drop(self, product_id: str) -> None:
+    def drop(self, product_id: str) -> None:
+        """Removes the product, if it is there."""
         gone = self.products.pop(product_id, None)
         if gone is not None:
             self._by_sku.get(gone.get("sku") or "", {}).pop(product_id, None)
@@ -261,8 +264,8 @@ class State:
         return f"{'7' if self.number_ids else prefix}{self._numbers[kind]:06d}"
 
     def _note(self, kind: str, key: str, value: Any) -> None:
-        if self._journal:
-            self._journal.note(kind, key, value)
+        if self._file is not None:
+            os.write(self._file, _line(kind, key, value))
 
     def _tell(self, event: str, value: Json) -> None:
         for listener in self.listeners:
@@ -281,22 +284,29 @@ def moment(text: str) -> datetime:
 
 def page(rows: list[Json], limit: int, offset: int) -> Json:
     """The rows as a page of the contract."""
-    return {
-        "data": list(itertools.islice(rows, offset, offset + limit)),
-        "total": len(rows),
-        "limit": limit,
-        "offset": offset,
-    }
+    return {"data": rows[offset : offset + limit], "total": len(rows), "limit": limit, "offset": offset}
+
+
+def level(product: Json) -> Json:
+    """A product's stock as the inventory calls answer it."""
+    quantity = (product.get("inventory") or {}).get("quantity", 0)
+    return {"product_id": product["id"], "quantity": quantity, "updated_at": product["updated_at"]}
 
 
 def _within(text: Any, start: datetime | None = None, end: datetime | None = None) -> bool:
-    """Whether a row's date lies between these; one that cannot be read does always, a missing one never."""
+    """Whether a row's date lies between these, if any; one that cannot be read does always, a missing one never."""
+    if start is None and end is None:
+        return True
     try:
         found = moment(text)
     except (TypeError, ValueError):
         return text is not None
     found = found if found.tzinfo else found.replace(tzinfo=UTC)
     return (start is None or found >= start) and (end is None or found <= end)
+
+
+def _line(kind: str, key: str, value: Any) -> bytes:
+    return json.dumps((kind, key, value), separators=(",", ":")).encode() + b"\n"
 
 
 def _stock(given: Json | None, current: Json | None) -> Json:

@@ -14,7 +14,7 @@ from midas_pipelines.cli.local.sandbox import sandbox as command
 from midas_pipelines.sandbox.app import Sandbox
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.sandbox.habits import HABITS
+from midas_pipelines.sandbox.habits.habit import HABITS
 
 AT = "2026-11-27T10:00:00Z"
 PRODUCT = {
@@ -65,11 +65,11 @@ def test_they_are_set_by_name_at_the_start_at_run_time_and_from_the_command_line
     assert SandboxConfig(habits={"small-pages": 5}).habits == {"small-pages": 5}
     with pytest.raises(ValueError, match="no habit 'smal'"):
         SandboxConfig(habits={"smal": 5})
-    assert control.put("/habits", json={"small-pages": 1, "ghosts": None}).json()["small-pages"] == 1
+    habits = {"small-pages": 1, "ghosts": 0}
+    assert control.put("/settings", json={"habits": habits}).json()["habits"] == habits
     assert listed(api)["limit"] == 1
-    assert control.get("/habits").json()["small-pages"]["on"] == 1
-    assert control.put("/habits", json={"smal": 1}).status_code == 400
-    assert control.get("/settings").json()["habits"] == {"small-pages": 1, "ghosts": 0}
+    assert control.put("/settings", json={"habits": {"smal": 1}}).status_code == 400
+    assert control.get("/settings").json()["habits"] == habits
     shown = CliRunner().invoke(command, ["--habits"]).output
     assert all(name in shown and habit.sentence in shown for name, habit in HABITS.items())
     refused = CliRunner().invoke(command, ["--habit", "small-pages=few"])

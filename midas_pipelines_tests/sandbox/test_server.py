@@ -37,10 +37,9 @@ def test_the_controls_do_what_they_say(
     assert api.get(f"/products/{made['id']}/inventory").json()["quantity"] == 1
     assert control.get("/counts").json()["GET"] == {"200": 4}
     assert [one["method"] for one in control.get("/calls").json()][:2] == ["POST", "GET"]
-    control.put("/rate-limit", json={"per_second": 1, "burst": 1})
+    control.put("/settings", json={"rate_limit": 1, "burst": 1})
     assert {api.get("/orders").status_code for _ in range(3)} == {200, 429}
-    control.put("/rate-limit", json={"per_second": 0})
-    control.put("/latency", json={"latency_ms": 30})
+    control.put("/settings", json={"rate_limit": 0, "latency_ms": 30})
     started = time.monotonic()
     api.get("/orders")
     assert time.monotonic() - started >= 0.03
@@ -51,14 +50,15 @@ def test_the_controls_do_what_they_say(
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("PUT", "/faults", {"gremlins": 0.1}),
-        ("PUT", "/faults", {"500": 2}),
-        ("PUT", "/faults", {"500": 0.7, "503": 0.7}),
-        ("POST", "/faults/next", {"kinds": ["gremlins"]}),
-        ("POST", "/faults/next", {}),
-        ("PUT", "/latency", {"latency_ms": "slow"}),
-        ("PUT", "/shoppers", {}),
-        ("PUT", "/webhooks", {"duplicates": 7}),
+        ("PUT", "/settings", {"faults": {"gremlins": 0.1}}),
+        ("PUT", "/settings", {"faults": {"500": 2}}),
+        ("PUT", "/settings", {"faults": {"500": 0.7, "503": 0.7}}),
+        ("PUT", "/settings", {"next_faults": ["gremlins"]}),
+        ("PUT", "/settings", {"next_faults": {}}),
+        ("PUT", "/settings", {"latency_ms": "slow"}),
+        ("PUT", "/settings", {"shoppers_rate": None}),
+        ("PUT", "/settings", {"webhooks": {"duplicates": 7}}),
+        ("PUT", "/settings", {"latency": 7}),
         ("POST", "/orders/none", {"action": "cancel"}),
         ("POST", "/orders/none", {"action": "burn"}),
         ("DELETE", "/products/none", None),
@@ -73,7 +73,7 @@ def test_a_control_that_makes_no_sense_is_refused_in_a_sentence(
 
 
 def test_scripted_faults_come_in_order_and_then_end(api: httpx.Client, control: httpx.Client) -> None:
-    control.post("/faults/next", json={"kinds": ["503", None, "429"]})
+    control.put("/settings", json={"next_faults": ["503", None, "429"]})
     assert [api.get("/orders").status_code for _ in range(4)] == [503, 200, 429, 200]
 
 
@@ -91,7 +91,7 @@ def test_a_reset_is_no_line_in_the_log(capfd: pytest.CaptureFixture[str]) -> Non
         BackgroundSandbox(SandboxConfig(), process=True) as sandbox,
         httpx.Client(headers=CREDENTIALS) as client,
     ):
-        client.post(f"{sandbox.control_url}/faults/next", json={"kinds": kinds})
+        client.put(f"{sandbox.control_url}/settings", json={"next_faults": kinds})
         for _ in kinds:
             with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
                 client.get(f"{sandbox.url}/orders")
@@ -138,9 +138,9 @@ def test_the_people_are_plainly_invented(control: httpx.Client) -> None:
 def test_shoppers_buy_pay_and_cancel(api: httpx.Client, control: httpx.Client) -> None:
     for number in range(5):
         api.post("/products", json=PRODUCT | {"sku": f"S-{number}", "inventory": {"quantity": 100}})
-    control.put("/shoppers", json={"rate": 400})
-    time.sleep(0.5)
-    control.put("/shoppers", json={"rate": 0})
+    control.put("/settings", json={"shoppers_rate": 400})
+    time.sleep(0.2)
+    control.put("/settings", json={"shoppers_rate": 0})
     orders = control.get("/orders").json()
     taken = sum(line["quantity"] for one in orders if one["status"] != "cancelled" for line in one["items"])
     stock = sum(one["inventory"]["quantity"] for one in control.get("/products").json())
@@ -193,7 +193,8 @@ def test_a_process_of_its_own_dies_with_a_killed_parent() -> None:
 
 
 def test_the_settings_can_be_read_back_without_the_secret(control: httpx.Client) -> None:
-    control.put("/webhooks", json={"url": "http://127.0.0.1:9/", "secret": "whsec_c2VjcmV0c2VjcmV0"})
+    hooks = {"url": "http://127.0.0.1:9/", "secret": "whsec_c2VjcmV0c2VjcmV0"}
+    control.put("/settings", json={"webhooks": hooks})
     settings = control.get("/settings")
     assert settings.json()["webhooks"]["secret_set"] is True
     assert "c2VjcmV0" not in settings.text

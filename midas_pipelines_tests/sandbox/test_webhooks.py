@@ -65,7 +65,7 @@ def gateway() -> Iterator[Gateway]:
 
 @pytest.fixture(autouse=True)
 def _hooked(sandbox: BackgroundSandbox, control: httpx.Client, gateway: Gateway) -> None:
-    control.put("/webhooks", json={"url": gateway.url, "secret": SECRET})
+    control.put("/settings", json={"webhooks": {"url": gateway.url, "secret": SECRET}})
 
 
 def test_each_change_is_told_signed_with_the_whole_row(
@@ -97,7 +97,7 @@ def test_a_refused_webhook_is_sent_again_with_the_same_id(api: httpx.Client, gat
 
 
 def test_duplicates_carry_the_same_id(api: httpx.Client, control: httpx.Client, gateway: Gateway) -> None:
-    control.put("/webhooks", json={"duplicates": 1})
+    control.put("/settings", json={"webhooks": {"duplicates": 1}})
     api.post("/products", json=PRODUCT)
     taken = gateway.wait(2)
     assert len(taken) == 2
@@ -107,7 +107,7 @@ def test_duplicates_carry_the_same_id(api: httpx.Client, control: httpx.Client, 
 def test_reordering_lets_later_ones_overtake(
     api: httpx.Client, control: httpx.Client, gateway: Gateway
 ) -> None:
-    control.put("/webhooks", json={"reorder": 0.5})
+    control.put("/settings", json={"webhooks": {"reorder": 0.5}})
     for number in range(20):
         api.post("/products", json=PRODUCT | {"sku": f"S-{number:02d}"})
     came = [str(body["data"]["sku"]) for _, body in gateway.wait(20)]  # type: ignore[index]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from midas_pipelines.sandbox.background import serve
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.sandbox.habits import HABITS, read_habit
-from midas_pipelines.sandbox.server import serve
+from midas_pipelines.sandbox.habits import read_habit
+from midas_pipelines.sandbox.habits.habit import HABITS
 
 
 @click.command()

@@ -4,7 +4,7 @@ Each has a name, a sentence and a number N that the sentence explains (`midas sa
 them on
 
 - at the start: `midas sandbox --habit small-pages=5 --habit ghosts`, `SandboxConfig(habits={"small-pages": 5})`;
-- at run time: `PUT /__sandbox/habits` with `{"small-pages": 5}` (`{}` ends all);
+- at run time: `PUT /__sandbox/settings` with `{"habits": {"small-pages": 5}}` (`{}` ends all);
 - from a test, in one line: `sandbox.habits.set("ghosts", "small-pages=5")`; `sandbox.habits.set()` ends all.
 
 Turning on replaces the current habits and resets their memory ("the first N" counts from here). What is stored stays
@@ -15,15 +15,14 @@ true unless a habit of writes says otherwise, and `/__sandbox/products` and `/__
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from midas_pipelines.sandbox.habits import answers, lists, rows, writes
-from midas_pipelines.sandbox.habits.habit import Answer, Habit, HabitCall, Reply, Use
-from midas_pipelines.sandbox.habits.lists import LateState
+from midas_pipelines.sandbox.habits import writes
+from midas_pipelines.sandbox.habits.habit import HABITS, Answer, HabitCall, Reply, Use
+from midas_pipelines.sandbox.habits.lists import LISTS, LateState
 from midas_pipelines.sandbox.state import Json, State
 
-HABITS: dict[str, Habit] = {**lists.HABITS, **writes.HABITS, **rows.HABITS, **answers.HABITS}
 PRODUCTS = ("createProduct", "getProduct", "replaceProduct", "deleteProduct")
 ORDERS = ("getOrder", "updateOrder")
 
@@ -55,7 +54,7 @@ class Habits:
         self._state = state
         self.on: dict[str, float] = {}
         self._uses: dict[str, Use] = {}
-        self.replica: LateState | None = None
+        self._replica: LateState | None = None
         self.replace(on)
 
     def set(self, *habits: str) -> None:
@@ -67,27 +66,27 @@ class Habits:
         self.on = checked_habits(on)
         self._uses = {name: Use(number, self._state) for name, number in self.on.items()}
         self._state.number_ids = "number-ids" in self.on
-        if self.replica is not None:
-            self._state.listeners.remove(self.replica.hear)
-            self.replica = None
+        if self._replica is not None:
+            self._state.listeners.remove(self._replica.hear)
         late: dict[str, float] = {}
-        for name, number in self.on.items():
-            late |= HABITS[name].late(number) if HABITS[name].late else {}  # type: ignore[misc]
-        self.replica = LateState(self._state, **late) if late else None
+        for act, use in self._at("late", HabitCall("")):
+            late |= act(use.number)
+        self._replica = LateState(self._state, **late) if late else None
 
     def ask(self, call: HabitCall) -> Reply | None:
         """The answer that a habit gives instead of running the call; it may change the call. Raises NoAnswer."""
-        for habit, use in self._at(call):
-            if habit.ask is not None and (reply := habit.ask(use)) is not None:
+        for act, use in self._at("ask", call):
+            reply: Reply | None = act(use)
+            if reply is not None:
                 return reply
         return None
 
     def listed(self) -> State:
         """The state that lists are read from."""
-        if self.replica is None:
+        if self._replica is None:
             return self._state
-        self.replica.read()
-        return self.replica
+        self._replica.read()
+        return self._replica
 
     def reply(self, call: HabitCall, reply: Reply) -> Reply:
         """The reply as the habits change it."""
@@ -95,41 +94,36 @@ class Habits:
             return reply
         if call.name in PRODUCTS or call.name in ORDERS:
             reply.value = self._row(call, "order" if call.name in ORDERS else "product", reply.value)
-        elif call.name in lists.LISTS:
+        elif call.name in LISTS:
             kind = "order" if call.name == "listOrders" else "product"
-            page = {**reply.value, "data": [self._row(call, kind, row) for row in reply.value["data"]]}
-            for habit, use in self._at(call):
-                if habit.page is not None:
-                    habit.page(page, use)
-            reply.value = page
+            reply.value = {**reply.value, "data": [self._row(call, kind, row) for row in reply.value["data"]]}
+            for act, use in self._at("page", call):
+                act(reply.value, use)
         return reply
 
     def answer(self, call: HabitCall, answer: Answer) -> Answer:
         """The bytes as the habits change them."""
         if self.on:
-            answer = answers.spoil(answer)
-        for habit, use in self._at(call):
-            if habit.answer is not None:
-                answer = habit.answer(answer, use)
+            answer = writes.spoil(answer)
+        for act, use in self._at("answer", call):
+            answer = act(answer, use)
         return answer
 
     def for_webhook(self, event: str, row: Json) -> Json:
         """The row as a webhook shows it."""
-        return (
-            self._row(HabitCall(""), "order" if event.startswith("order.") else "product", row)
-            if self.on
-            else row
-        )
+        kind = "order" if event.startswith("order.") else "product"
+        return self._row(HabitCall(""), kind, row) if self.on else row
 
     def _row(self, call: HabitCall, kind: str, row: Json) -> Json:
-        shown: dict[str, Any] = copy.deepcopy(row)
-        for habit, use in self._at(call):
-            act = habit.order if kind == "order" else habit.product
-            if act is not None:
-                act(shown, use)
+        shown = copy.deepcopy(row)
+        for act, use in self._at(kind, call):
+            act(shown, use)
         return shown
 
-    def _at(self, call: HabitCall) -> Iterator[tuple[Habit, Use]]:
+    def _at(self, moment: str, call: HabitCall) -> Iterator[tuple[Callable[..., Any], Use]]:
+        """What the habits that are on do at this moment of a call."""
         for name, use in list(self._uses.items()):
-            use.call = call
-            yield HABITS[name], use
+            habit = HABITS[name]
+            if moment in habit.acts and (not habit.calls or call.name in habit.calls):
+                use.call = call
+                yield habit.acts[moment], use

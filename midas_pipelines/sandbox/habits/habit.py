@@ -1,21 +1,29 @@
-"""Defines a habit: its sentence, its number, and its hooks in a call."""
+"""What a habit is made of; `@habit` makes a function one: its docstring is the sentence that people read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from midas_pipelines.sandbox.state import Json, State
 
 Headers = list[tuple[bytes, bytes]]
+Answer = tuple[int, "bytes | Iterator[bytes]", Headers]
+"""An answer as it leaves: status, the body whole or in parts of unknown number, headers."""
+
+Act = TypeVar("Act", bound=Callable[..., Any])
+
+
+class NoAnswer(Exception):
+    """The connection is cut in place of an answer."""
 
 
 @dataclass
 class HabitCall:
     """One call as the API understood it; `ask` habits may change it before it is carried out."""
 
-    name: str  # operationId of the contract
+    name: str  # operationId of the contract; empty for a webhook
     key: str = ""
     query: Json = field(default_factory=dict)
     body: Any = None
@@ -33,14 +41,6 @@ class Reply:
     headers: Headers = field(default_factory=list)
 
 
-Answer = tuple[int, "bytes | Iterator[bytes]", Headers]
-"""An answer as it leaves: status, the body whole or in parts of unknown number, headers."""
-
-
-class NoAnswer(Exception):
-    """The connection is cut in place of an answer."""
-
-
 @dataclass
 class Use:
     """One habit that is on: its number, what it remembers since it was turned on, and the sandbox's state."""
@@ -50,10 +50,10 @@ class Use:
     call: HabitCall = field(default_factory=lambda: HabitCall(""))
     memory: dict[Any, Any] = field(default_factory=dict)
 
-    def among_the_first(self, key: Any = "") -> bool:
+    def among_the_first(self) -> bool:
         """Whether this is one of the first `number` times (0: always)."""
-        self.memory[key] = self.memory.get(key, 0) + 1
-        return not self.number or self.memory[key] <= self.number
+        self.memory["times"] = self.memory.get("times", 0) + 1
+        return not self.number or self.memory["times"] <= self.number
 
     def nth(self, row: Json) -> bool:
         """Whether the row is one of each `number` rows, by the number in its id."""
@@ -67,18 +67,28 @@ def serial(row: Json) -> int:
 
 @dataclass(frozen=True)
 class Habit:
-    """A lasting way of a real hub. Each part may be None: the habit does not act there.
+    """A lasting way of a real hub: what it does at each moment of the calls that it is about (all where none is named).
 
-    `ask` may change the call, or answer it; `page` changes a page of a list; `product` and `order` change a copy
-    of a row as callers and webhooks see it; `answer` changes the bytes. `late` says what of `LateState` lists
-    are read from.
+    Moments: `ask` (of a Use) may change the call, or reply to it; `page`, `product` and `order` (of the value and a Use)
+    change a page of a list, or a copy of a row as callers and webhooks see it; `answer` (likewise) gives other bytes;
+    `late` (of the number) says what of `LateState` lists are read from.
     """
 
     sentence: str
-    number: float = 1
-    ask: Callable[[Use], Reply | None] | None = None
-    page: Callable[[Json, Use], None] | None = None
-    product: Callable[[Json, Use], None] | None = None
-    order: Callable[[Json, Use], None] | None = None
-    answer: Callable[[Answer, Use], Answer] | None = None
-    late: Callable[[float], dict[str, float]] | None = None
+    number: float
+    calls: tuple[str, ...]
+    acts: dict[str, Callable[..., Any]]
+
+
+HABITS: dict[str, Habit] = {}
+
+
+def habit(*moments: str, calls: tuple[str, ...] = (), number: float = 1) -> Callable[[Act], Act]:
+    """Makes the function a habit of its name that acts at these moments; `number` is N where none is given."""
+
+    def register(act: Act) -> Act:
+        sentence = " ".join(str(act.__doc__).split())
+        HABITS[act.__name__.replace("_", "-")] = Habit(sentence, number, calls, dict.fromkeys(moments, act))
+        return act
+
+    return register

@@ -1,128 +1,153 @@
-"""Habits of writes: silently ignored, applied late, or stored differently."""
+"""Habits of writes (silently ignored, applied late, stored differently), and of answers (pauses, redirects, hostile bodies)."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Iterator
 
-from midas_pipelines.sandbox.habits.habit import Habit, HabitCall, NoAnswer, Reply, Use
-from midas_pipelines.sandbox.state import Json, moment
+from midas_pipelines.sandbox.habits.habit import Answer, NoAnswer, Reply, Use, habit
+from midas_pipelines.sandbox.habits.rows import CONTROL_CHARACTER, HALF_CHARACTER
+from midas_pipelines.sandbox.state import Json, level, moment
 
 TAG = re.compile(r"<[^>]*>")
 DRAFTS = ("createProduct", "replaceProduct")
+READS = ("listProducts", "listOrders", "getProduct", "getInventory", "getOrder")
+MEGABYTE = 1024 * 1024
+BYTES = {HALF_CHARACTER: b"\xe4\xbd", CONTROL_CHARACTER: b"\x01"}
+ELSEWHERE = "/elsewhere"  # a redirect leads to this path on another name of this machine
 
 
-def ignored(operation: str, shown: Callable[[Use], Any]) -> Callable[[Use], Reply | None]:
-    """An `ask` that answers 200 with what is there and does nothing."""
-
-    def ask(use: Use) -> Reply | None:
-        return Reply(200, shown(use)) if use.call.name == operation else None
-
-    return ask
+@habit("ask", calls=("deleteProduct",))
+def deletes_ignored(use: Use) -> Reply:
+    """DELETE of a product answers 200 and deletes nothing."""
+    return Reply(200, use.state.product(use.call.key))
 
 
-def level(product: Json) -> Json:
-    """A product's stock as the inventory calls answer it."""
-    quantity = (product.get("inventory") or {}).get("quantity", 0)
-    return {"product_id": product["id"], "quantity": quantity, "updated_at": product["updated_at"]}
+@habit("ask", calls=("updateOrder",))
+def order_updates_ignored(use: Use) -> Reply:
+    """PATCH of an order answers 200 with the order as it was."""
+    return Reply(200, use.state.order(use.call.key))
 
 
-def rewritten(change: Callable[[Json, HabitCall], None]) -> Callable[[Use], Reply | None]:
-    """An `ask` that stores something else than the draft of a product."""
-
-    def ask(use: Use) -> None:
-        if use.call.name in DRAFTS:
-            use.call.body = dict(use.call.body)
-            change(use.call.body, use.call)
-
-    return ask
+@habit("ask", calls=("setInventory",))
+def stock_ignored(use: Use) -> Reply:
+    """PATCH of a quantity answers 200 with the quantity as it was."""
+    return Reply(200, level(use.state.product(use.call.key)))
 
 
-def other_images(draft: Json, _: HabitCall) -> None:
-    """The pictures at addresses of the hub's own."""
-    draft["images"] = [
+@habit("ask", calls=("replaceProduct",))
+def product_updates_ignored(use: Use) -> Reply:
+    """PUT of a product answers 200 with the product as it was."""
+    return Reply(200, use.state.product(use.call.key))
+
+
+@habit("ask", calls=DRAFTS)
+def skus_respelled(use: Use) -> None:
+    """PUT and POST keep the SKU in lower case."""
+    use.call.body = {**use.call.body, "sku": use.call.body["sku"].lower()}
+
+
+@habit("ask", calls=DRAFTS)
+def images_rewritten(use: Use) -> None:
+    """PUT and POST keep pictures at other addresses."""
+    images = [
         {**one, "url": f"https://images.example.com/{index}/{str(one.get('url')).rsplit('/', 1)[-1]}"}
-        for index, one in enumerate(draft.get("images") or [])
+        for index, one in enumerate(use.call.body.get("images") or [])
     ]
+    use.call.body = {**use.call.body, "images": images}
 
 
-def other_text(field: str, change: Callable[[str], str]) -> Callable[[Json, HabitCall], None]:
-    """One text field changed."""
-
-    def apply(draft: Json, _: HabitCall) -> None:
-        if isinstance(draft.get(field), str):
-            draft[field] = change(draft[field])
-
-    return apply
+@habit("ask", calls=DRAFTS)
+def html_stripped(use: Use) -> None:
+    """PUT and POST keep the description without tags."""
+    text = use.call.body.get("description")
+    if text is not None:
+        use.call.body = {**use.call.body, "description": TAG.sub("", text).strip()}
 
 
-def late(use: Use) -> None:
-    """The first write of each quantity to a product is not answered, and is carried out N seconds later."""
-    call, state = use.call, use.state
-    if (
-        call.name != "setInventory"
-        or use.memory.setdefault((call.key, call.body["quantity"]), call) is not call
-    ):
+@habit("ask", calls=DRAFTS)
+def title_case(use: Use) -> None:
+    """PUT and POST Keep The Title Like This."""
+    use.call.body = {**use.call.body, "title": use.call.body["title"].title()}
+
+
+@habit("ask", calls=("setInventory",), number=5)
+def late_writes(use: Use) -> None:
+    """The first PATCH of each quantity of a product is not answered and is carried out N seconds later."""
+    state, key, quantity = use.state, use.call.key, use.call.body["quantity"]
+    if (key, quantity) in use.memory:
         return
-    state.product(call.key)
+    use.memory[key, quantity] = True
+    state.product(key)
 
     def apply() -> None:
-        if call.key in state.products:
-            state.set_quantity(call.key, call.body["quantity"])
+        if key in state.products:
+            state.set_quantity(key, quantity)
 
     asyncio.get_running_loop().call_later(use.number, apply)
     raise NoAnswer
 
 
-def older_refused(use: Use) -> Reply | None:
-    """A quantity read before the one that is there changes nothing."""
-    call = use.call
-    if call.name != "setInventory" or not call.body.get("timestamp"):
+@habit("ask", calls=("setInventory",))
+def older_quantities_refused(use: Use) -> Reply | None:
+    """PATCH of a quantity with an older timestamp than the last answers 200 and changes nothing."""
+    key, text = use.call.key, use.call.body.get("timestamp")
+    if not text:
         return None
-    read_at = moment(call.body["timestamp"])
-    if read_at < use.memory.get(call.key, read_at):
-        return Reply(200, level(use.state.product(call.key)))
-    use.memory[call.key] = read_at
+    if moment(text) < use.memory.get(key, moment(text)):
+        return Reply(200, level(use.state.product(key)))
+    use.memory[key] = moment(text)
     return None
 
 
-HABITS = {
-    "deletes-ignored": Habit(
-        "DELETE of a product answers 200 and deletes nothing.",
-        ask=ignored("deleteProduct", lambda use: use.state.product(use.call.key)),
-    ),
-    "order-updates-ignored": Habit(
-        "PATCH of an order answers 200 with the order as it was.",
-        ask=ignored("updateOrder", lambda use: use.state.order(use.call.key)),
-    ),
-    "stock-ignored": Habit(
-        "PATCH of a quantity answers 200 with the quantity as it was.",
-        ask=ignored("setInventory", lambda use: level(use.state.product(use.call.key))),
-    ),
-    "product-updates-ignored": Habit(
-        "PUT of a product answers 200 with the product as it was.",
-        ask=ignored("replaceProduct", lambda use: use.state.product(use.call.key)),
-    ),
-    "skus-respelled": Habit(
-        "PUT and POST keep the SKU in lower case.", ask=rewritten(other_text("sku", str.lower))
-    ),
-    "images-rewritten": Habit("PUT and POST keep pictures at other addresses.", ask=rewritten(other_images)),
-    "html-stripped": Habit(
-        "PUT and POST keep the description without tags.",
-        ask=rewritten(other_text("description", lambda text: TAG.sub("", text).strip())),
-    ),
-    "title-case": Habit(
-        "PUT and POST Keep The Title Like This.", ask=rewritten(other_text("title", str.title))
-    ),
-    "late-writes": Habit(
-        "The first PATCH of each quantity of a product is not answered and is carried out N seconds later.",
-        5,
-        ask=late,
-    ),
-    "older-quantities-refused": Habit(
-        "PATCH of a quantity with an older timestamp than the last answers 200 and changes nothing.",
-        ask=older_refused,
-    ),
-}
+def spoil(answer: Answer) -> Answer:
+    """The answer with the marks of spoiled texts as the bytes they mean."""
+    status, body, headers = answer
+    for mark, meant in BYTES.items():
+        body = body.replace(f"\\u{ord(mark):04x}".encode(), meant) if isinstance(body, bytes) else body
+    return status, body, headers
+
+
+@habit("ask")
+def unix_retry_after(use: Use) -> Reply | None:
+    """The first N calls are 429 with a Retry-After of Unix time, two seconds ahead (0: all)."""
+    if not use.among_the_first():
+        return None
+    error: Json = {"code": "rate_limited", "message": "Too many calls."}
+    return Reply(429, {"error": error}, [(b"retry-after", str(int(time.time()) + 2).encode())])
+
+
+@habit("ask", number=307)
+def redirects(use: Use) -> Reply:
+    """Every call is redirected to another address, with status N."""
+    port = use.call.headers.get(b"host", b"").rpartition(b":")[2].decode("latin-1")
+    address = f"http://localhost:{port}{ELSEWHERE}{use.call.path}"
+    return Reply(int(use.number), None, [(b"location", address.encode())])
+
+
+@habit("answer", calls=READS, number=64)
+def gzip_bomb(answer: Answer, use: Use) -> Answer:
+    """Reads are answered with gzip that unpacks to N MB."""
+    status, body, headers = answer
+    if not isinstance(body, bytes):
+        return answer
+    packed = gzip.compress(b" " * int(use.number * MEGABYTE) + body, compresslevel=1)
+    return status, packed, [*headers, (b"content-encoding", b"gzip")]
+
+
+@habit("answer", calls=READS, number=64)
+def endless_bodies(answer: Answer, use: Use) -> Answer:
+    """Reads are answered with N MB of blanks before the body."""
+    status, body, headers = answer
+    if not isinstance(body, bytes):
+        return answer
+
+    def flow(rest: bytes, parts: int) -> Iterator[bytes]:
+        for _ in range(parts):
+            yield b" " * (MEGABYTE // 16)
+        yield rest
+
+    return status, flow(body, int(use.number * 16)), headers
