@@ -7,144 +7,48 @@ import os
 import sys
 
 import click
-from pydantic import SecretStr
 
 from midas_pipelines.cli.local.beside import join_workplace
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.errors import ExpectedError
 
 COMMANDS = {
-    "alerts": ("midas_pipelines.cli.alerts", "alerts", "List staff alerts, and send those that are due."),
-    "audit": ("midas_pipelines.cli.security.audit", "audit", "Show who changed what, and verify that log."),
-    "backup": ("midas_pipelines.cli.security.backup", "backup", "Make, verify, restore and drill backups."),
-    "compliance": (
-        "midas_pipelines.cli.security.compliance",
-        "compliance",
-        "Compare what marketplaces and the law ask for with what runs here.",
-    ),
-    "conflicts": (
-        "midas_pipelines.cli.stock.conflicts",
-        "conflicts",
-        "List and resolve conflicts between shop and 4Seller.",
-    ),
-    "connect": (
-        "midas_pipelines.cli.safety.connect",
-        "connect",
-        "Match items with existing listings, before the first sync.",
-    ),
-    "contract": (
-        "midas_pipelines.cli.safety.contract",
-        "contract",
-        "Try the account against the contract, and list where it differs.",
-    ),
-    "db": ("midas_pipelines.cli.database", "db", "Prepare the shop's database, or show its version."),
-    "diff": (
-        "midas_pipelines.cli.stock.diff",
-        "diff",
-        "Show what changed on 4Seller between two days, and why.",
-    ),
-    "demo": (
-        "midas_pipelines.cli.local.demo",
-        "demo",
-        "Show the whole system at work on a sample shop, in a minute.",
-    ),
-    "dev": (
-        "midas_pipelines.cli.local.dev",
-        "dev",
-        "Run everything on this machine: sandbox, schedules, Dagster UI.",
-    ),
-    "doctor": (
-        "midas_pipelines.cli.safety.commands",
-        "doctor",
-        "Check everything that a start needs, line by line.",
-    ),
-    "gateway": (
-        "midas_pipelines.cli.gateway",
-        "gateway",
-        "Serve webhooks and the shop's calls, in real time.",
-    ),
-    "instance": (
-        "midas_pipelines.cli.dagster.instance",
-        "instance",
-        "Prepare Dagster's own settings and storage.",
-    ),
-    "incident": (
-        "midas_pipelines.cli.security.incident",
-        "incident",
-        "Lock everything but the import of orders, and pack evidence.",
-    ),
-    "items": ("midas_pipelines.cli.stock.items", "items", "List quarantined items, and retry them."),
-    "keys": (
-        "midas_pipelines.cli.security.keys",
-        "keys",
-        "Make, list, rotate and revoke keys for the gateway.",
-    ),
-    "orders": (
-        "midas_pipelines.cli.orders",
-        "orders",
-        "Show marketplace orders, ship them, resolve exceptions.",
-    ),
-    "explain": (
-        "midas_pipelines.cli.stock.explain",
-        "explain",
-        "Explain what 4Seller shows for an item.",
-    ),
-    "privacy": (
-        "midas_pipelines.cli.privacy.commands",
-        "privacy",
-        "Show where personal data is; find, export, erase a person.",
-    ),
-    "reconcile": (
-        "midas_pipelines.cli.stock.reconcile",
-        "reconcile",
-        "Read back what 4Seller shows, and resolve differences.",
-    ),
-    "rules": (
-        "midas_pipelines.cli.stock.rules",
-        "rules",
-        "Set rules for what a channel shows of the shop's stock.",
-    ),
-    "sandbox": (
-        "midas_pipelines.cli.local.sandbox",
-        "sandbox",
-        "Run a 4Seller of your own, for development.",
-    ),
-    "settings": (
-        "midas_pipelines.cli.settings",
-        "settings",
-        "Show every setting, its value and its default.",
-    ),
-    "shadow": (
-        "midas_pipelines.cli.safety.commands",
-        "shadow",
-        "Show what shadow mode kept back, and where it differs.",
-    ),
-    "status": (
-        "midas_pipelines.cli.status",
-        "status",
-        "Show what is in sync, what waits and what needs a person.",
-    ),
-    "stock": ("midas_pipelines.cli.stock.movement", "stock", "Show low stock and top sellers."),
-    "store": ("midas_pipelines.cli.local.store", "store", "Make a sample shop."),
-    "undo": ("midas_pipelines.cli.safety.commands", "undo", "Put back what a run wrote to 4Seller."),
-    "webhooks": ("midas_pipelines.cli.webhooks", "webhooks", "List and replay the events that 4Seller sent."),
-    "worker": (
-        "midas_pipelines.cli.gateway",
-        "worker",
-        "Process webhooks and changes, without serving HTTP.",
-    ),
-    "sync": ("midas_pipelines.cli.dagster.sync", "sync", "Sync products, stock and orders now."),
-    "step-worker": (
-        "midas_pipelines.cli.dagster.instance",
-        "step_worker",
-        "Execute steps for the Celery executor.",
-    ),
-    "workflows": (
-        "midas_pipelines.cli.status",
-        "workflows",
-        "List the automatic workflows and how often they run.",
-    ),
+    "alerts": ("alerts", "List staff alerts, and send those that are due."),
+    "audit": ("security.audit", "Show who changed what, and verify that log."),
+    "backup": ("security.backup", "Make, verify, restore and drill backups."),
+    "compliance": ("security.compliance", "Compare what marketplaces and the law ask with what runs here."),
+    "conflicts": ("stock.conflicts", "List and resolve conflicts between shop and 4Seller."),
+    "connect": ("safety.connect", "Match items with existing listings, before the first sync."),
+    "contract": ("safety.contract", "Try the account against the contract, and list where it differs."),
+    "db": ("database", "Prepare the shop's database, or show its version."),
+    "demo": ("local.demo", "Show the whole system at work on a sample shop, in a minute."),
+    "dev": ("local.dev", "Run everything on this machine: sandbox, schedules, Dagster UI."),
+    "diff": ("stock.diff", "Show what changed on 4Seller between two days, and why."),
+    "doctor": ("safety.commands", "Check everything that a start needs, line by line."),
+    "explain": ("stock.explain", "Explain what 4Seller shows for an item."),
+    "gateway": ("gateway", "Serve webhooks and the shop's calls, in real time."),
+    "incident": ("security.incident", "Lock everything but the import of orders, and pack evidence."),
+    "instance": ("dagster.instance", "Prepare Dagster's own settings and storage."),
+    "items": ("stock.items", "List quarantined items, and retry them."),
+    "keys": ("security.keys", "Make, list, rotate and revoke keys for the gateway."),
+    "orders": ("orders", "Show marketplace orders, ship them, resolve exceptions."),
+    "privacy": ("privacy.commands", "Show where personal data is; find, export, erase a person."),
+    "reconcile": ("stock.reconcile", "Read back what 4Seller shows, and resolve differences."),
+    "rules": ("stock.rules", "Set rules for what a channel shows of the shop's stock."),
+    "sandbox": ("local.sandbox", "Run a 4Seller of your own, for development."),
+    "settings": ("settings", "Show every setting, its value and its default."),
+    "shadow": ("safety.commands", "Show what shadow mode kept back, and where it differs."),
+    "status": ("status", "Show what is in sync, what waits and what needs a person."),
+    "step-worker": ("dagster.instance", "Execute steps for the Celery executor."),
+    "stock": ("stock.movement", "Show low stock and top sellers."),
+    "store": ("local.store", "Make a sample shop."),
+    "sync": ("dagster.sync", "Sync products, stock and orders now."),
+    "undo": ("safety.commands", "Put back what a run wrote to 4Seller."),
+    "webhooks": ("webhooks", "List and replay the events that 4Seller sent."),
+    "worker": ("gateway", "Process webhooks and changes, without serving HTTP."),
+    "workflows": ("status", "List the automatic workflows and how often they run."),
 }
+"""The commands: the file below this folder that holds each, as a function of its name, and what it does."""
 
 
 class Commands(click.Group):
@@ -158,8 +62,8 @@ class Commands(click.Group):
         """The command, imported."""
         if cmd_name not in COMMANDS:
             return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        module = importlib.import_module(f"{__name__}.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def invoke(self, ctx: click.Context) -> object:
@@ -167,11 +71,6 @@ class Commands(click.Group):
         try:
             if not {"-h", "--help"} & set(sys.argv) and (joined := join_workplace("".join(sys.argv[1:2]))):
                 say(joined, err=True)
-            addresses = os.environ.get("MIDAS_NOTIFY_URLS")
-            if addresses and sys.argv[1:2] != ["doctor"]:  # which says it in its own line
-                from midas_pipelines.notify.targets import read_targets, require_understood
-
-                require_understood(read_targets(SecretStr(addresses)))
             return super().invoke(ctx)
         except click.UsageError:  # quotes what the caller typed alone, on lines of its own
             raise
@@ -190,7 +89,7 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in the help, without importing anything."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -21,7 +21,7 @@ MOST_LISTED = 100
 @click.group()
 def alerts() -> None:
     """List staff alerts, and send those that are due. Targets are the apprise addresses in MIDAS_NOTIFY_URLS."""
-    require_understood(read_targets(load_settings().notify_urls), thorough=True)
+    require_understood(load_settings().notify_urls)
 
 
 @alerts.command("list")

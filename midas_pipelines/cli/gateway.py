@@ -7,7 +7,7 @@ import click
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.gateway import server
 from midas_pipelines.gateway.service import Service
-from midas_pipelines.notify.targets import read_targets, require_understood
+from midas_pipelines.notify.targets import require_understood
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
 
@@ -51,7 +51,7 @@ def _exit_with(problem: str | None) -> None:
 
 
 def _service(settings: Settings, database: Database, *, worker: bool) -> Service:
-    require_understood(read_targets(settings.notify_urls), thorough=True)
+    require_understood(settings.notify_urls)
     if worker:
         settings.channel()  # fails early when something is not set
     try:

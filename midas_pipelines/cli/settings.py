@@ -6,7 +6,7 @@ import click
 
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.lib.settings_list import setting_rows
-from midas_pipelines.notify.targets import read_targets, require_understood
+from midas_pipelines.notify.targets import require_understood
 from midas_pipelines.settings import load_settings
 
 
@@ -19,7 +19,7 @@ def settings(markdown: bool, as_json: bool) -> None:
         click.echo(page(), nl=False)
         return
     now = load_settings()
-    require_understood(read_targets(now.notify_urls), thorough=True)
+    require_understood(now.notify_urls)
     rows = setting_rows(now)
     if as_json:
         print_json({"settings": rows})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -12,28 +11,6 @@ from pydantic import SecretStr
 
 from midas_pipelines.mail_address import header_text
 from midas_pipelines.settings import SettingsError
-
-KIND_NAMES = """
-46elks amqp amqps apprise apprises aprs atalk azure bark barks betterstack bluesky brevo bsky bulksms bulkvs
-burstsms chanify clickatell clicksend cliq cm d7sms dapnet deltachat deltachats dingtalk discord dot
-eight00com elks emby embys enigma2 enigma2s evolution evolutions exotel fcm feishu firehydrant flock flowtriq
-flowtriqs fluxer fluxers form forms freemobile gchat github goalert goalerts gorush gorushs gotify gotifys
-groundmail groupme guilded gupshup hassio hassios httpsms humhub humhubs ifttt ilert incidentio infobip irc
-ircs jellyfin jellyfins jira join json jsons kakao kakaotalk kaleyra kavenegar klr kodi kodis kook kudosity
-kumulos lametric lametrics lark lauther lfg line mailersend mailgun mailto mailtos mastodon mastodons matrix
-matrixs misskey misskeys mmost mmosts mobilemessage mobilemsg msg91 msgbird ncloud nclouds nctalk nctalks
-nexmo nostr notica noticas notifiarr notifico notificos notifyre ntfy ntfys o365 octopush onebot onebots
-onesignal opsgenie pagerduty pagertree parsep parseps pbul pinglet pinglets pingram pjet pjets plivo postmark
-pover prowl psafer psafers push pushdeer pushdeers pushed pushme pushplus pushward pushy qq reddit resend
-revolt ringc rocket rockets rsyslog ryver schan sendgrid sendpulse serwersms ses session sessions seven sfr
-signal signalgrid signals signl4 simplepush sinch slack smsc smseagle smseagles smsmanager smsmgr smstunnel
-smtp2go sns sogs sparkpost spike splunk spugpush spush squadcast stackfield strmlabs synology synologys syslog
-telesign telnyx tgram threema toot toots trigv trigvs tweet twilio twist twitter vapid viber victorops voipms
-vonage webex wechat wecom wecombot whapi whatsapp workflow workflows wpush wxpusher wxteams x xbmc xbmcs
-xmatters xml xmls youlmk zalo zcliq zohocliq zoom zulip
-"""
-KINDS = frozenset(KIND_NAMES.split())
-"""The kinds of addresses that apprise knows, so that it need not be imported to say so: that takes a second."""
 
 
 class TargetFailed(Exception):
@@ -79,15 +56,9 @@ class Target:
             raise TargetFailed(f"The {self.kind}:// target did not accept the message; it will be retried.")
 
 
-def require_understood(targets: Sequence[Target], *, thorough: bool = False) -> None:
-    """Raises SettingsError, with the nearest kind of address, when apprise does not understand one of them.
-
-    Args:
-        targets: what MIDAS_NOTIFY_URLS names.
-        thorough: also looks at what follows the kind.
-    """
-    if not thorough:
-        targets = [target for target in targets if target.kind not in KINDS]
+def require_understood(urls: SecretStr | None) -> None:
+    """Raises SettingsError, with the nearest kind of address, when apprise does not understand one of MIDAS_NOTIFY_URLS."""
+    targets = read_targets(urls)
     if not targets:
         return
     import apprise
@@ -96,12 +67,13 @@ def require_understood(targets: Sequence[Target], *, thorough: bool = False) -> 
     for target in targets:
         if apprise.Apprise.instantiate(target.url) is not None:
             continue
-        nearest = get_close_matches(target.kind, KINDS, n=1)
-        advice = (
-            f"did you mean {nearest[0]}://?"
-            if nearest and nearest != [target.kind]
-            else "check its spelling."
-        )
+        services = apprise.Apprise().details()["schemas"]
+        kinds = {
+            kind for one in services for part in ("protocols", "secure_protocols") for kind in one[part] or ()
+        }
+        nearest = get_close_matches(target.kind, kinds - {target.kind}, n=1)
+        known = target.kind in kinds or not nearest
+        advice = "check its spelling." if known else f"did you mean {nearest[0]}://?"
         raise SettingsError(
             f"MIDAS_NOTIFY_URLS has a {target.kind}:// address that is not understood: {advice}"
         )

@@ -16,7 +16,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.settings import BULK, DatabaseLimits
-from midas_pipelines.store import sessions
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.text import to_json
 
@@ -113,6 +112,8 @@ def _make_engine(url: sa.URL, limits: DatabaseLimits) -> sa.Engine:
         "json_serializer": to_json,
     }
     if url.get_backend_name() == "postgresql":
+        from midas_pipelines.store import sessions  # psycopg takes a tenth of a second to load
+
         given = {"application_name": f"midas_pipelines {limits.role}", **sessions.network(limits)}
         engine = sa.create_engine(url, pool_pre_ping=True, connect_args=given, **pool)
         sessions.pin_sessions(engine, limits)

@@ -109,9 +109,8 @@ def mail_lines(settings: Settings) -> Iterator[Finding]:
             yield ok("mail", "The server answers, and takes the password.")
         except MailError as failed:
             yield wrong("mail", str(failed), "Correct MIDAS_SMTP_URL.")
-    targets = read_targets(settings.notify_urls)
-    require_understood(targets, thorough=True)
-    if targets:
+    require_understood(settings.notify_urls)
+    if targets := read_targets(settings.notify_urls):
         yield ok("alerts", f"They go to {', '.join(sorted({target.kind for target in targets}))}.")
     else:
         step = "Set MIDAS_NOTIFY_URLS; until then `midas alerts list` shows them."
