@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from fastapi import Request
 
-from midas_pipelines.gateway.background import Background
 from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
-from midas_pipelines.gateway.inbox import Inbox
+from midas_pipelines.gateway.inbox import Inbox, Verifier
 from midas_pipelines.gateway.metrics import Metrics
-from midas_pipelines.gateway.signatures import Verifier
 from midas_pipelines.gateway.worker.dagster_events import DagsterEvents
 from midas_pipelines.gateway.worker.run import Worker
 from midas_pipelines.gateway.worker.supervisor import Supervisor
@@ -31,6 +30,30 @@ CALL_THREADS = 16
 """Threads for the database work of calls; fewer than their connections."""
 
 log = logging.getLogger(__name__)
+
+
+class Background:
+    """Work that a click began and that goes on after its answer; it ends with the process."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs the work; what it raises is logged."""
+        task = asyncio.create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def stop(self) -> None:
+        """Ends what is under way; what was not sent stays as it was."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("Work that a click began has failed: %s", type(error).__name__, exc_info=error)
 
 
 class Service:

@@ -16,6 +16,13 @@ from sqlalchemy.sql.functions import FunctionElement
 from midas_pipelines.text import writable
 
 CENT = Decimal("0.01")
+MINOR_UNITS = {
+    **dict.fromkeys(
+        ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "XAF", "XOF"), 0
+    ),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}
+"""Digits after the point of currencies that do not have two, by ISO 4217."""
 _POSTGRESQL = postgresql_dialect()  # type: ignore[no-untyped-call]
 
 

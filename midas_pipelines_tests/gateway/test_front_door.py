@@ -19,7 +19,7 @@ from midas_pipelines.gateway import server
 from midas_pipelines.gateway.api import limits
 from midas_pipelines.gateway.api.callers import Callers, Rate, network
 from midas_pipelines.gateway.api.limits import key_of
-from midas_pipelines.gateway.signatures import BadSignature, Verifier
+from midas_pipelines.gateway.inbox import BadSignature, Verifier
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, exchange, signed

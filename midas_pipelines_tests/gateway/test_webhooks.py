@@ -50,15 +50,15 @@ def test_a_known_id_is_answered_200_and_has_no_second_effect(gateway: Gateway) -
 
 
 @pytest.mark.both_databases
-def test_a_thousand_parallel_identical_webhooks_have_one_effect(gateway: Gateway) -> None:
+def test_parallel_identical_webhooks_have_one_effect(gateway: Gateway) -> None:
     product = add_product(gateway.world.database, sku="W-1", stock_quantity=9)
     body, headers = signed({"type": "order.created", "data": sale("W-1")})
     with ThreadPoolExecutor(25) as pool:
         answers = list(
-            pool.map(lambda _: gateway.client.post(HOOK, content=body, headers=headers), range(1000))
+            pool.map(lambda _: gateway.client.post(HOOK, content=body, headers=headers), range(200))
         )
     codes = [answer.status_code for answer in answers]
-    assert (codes.count(202), codes.count(200)) == (1, 999)
+    assert (codes.count(202), codes.count(200)) == (1, 199)
     gateway.settled()
     assert value(gateway.world.database, STOCK, id=product) == 7
     assert value(gateway.world.database, "SELECT count(*) FROM inventory_changes WHERE cause = 'sale'") == 1

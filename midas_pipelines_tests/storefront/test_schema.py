@@ -8,9 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.storefront.columns import differing_columns
 from midas_pipelines.storefront.sample import CATALOGUE_SIZE, create_shop_tables, seed_shop
-from midas_pipelines.storefront.schema import NEEDED, has_product_status, missing_tables, shop
+from midas_pipelines.storefront.schema import (
+    NEEDED,
+    differing_columns,
+    has_product_status,
+    missing_tables,
+    shop,
+)
 from midas_pipelines_tests.conftest import create_shop
 from midas_pipelines_tests.copies import PostgresCopies, connect
 from midas_pipelines_tests.shop import run, value

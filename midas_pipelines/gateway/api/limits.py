@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.callers import Callers, Refusals, Remarks
 from midas_pipelines.gateway.api.problems import problem
-from midas_pipelines.gateway.signatures import BadSignature, Verifier
+from midas_pipelines.gateway.inbox import BadSignature, Verifier
 from midas_pipelines.store.gateway.audit import AuditEntry
 
 SENSIBLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

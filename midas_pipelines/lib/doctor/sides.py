@@ -18,8 +18,7 @@ from midas_pipelines.store.operations.connection import is_connected
 from midas_pipelines.store.operations.cursors import database_ahead
 from midas_pipelines.store.schema.tables import api_errors
 from midas_pipelines.store.schema.version import version
-from midas_pipelines.storefront.columns import differing_columns
-from midas_pipelines.storefront.schema import NEEDED
+from midas_pipelines.storefront.schema import NEEDED, differing_columns
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.clocks import APART_SECONDS
 from midas_pipelines.sync.gate import accept_key, key_is_refused

@@ -33,7 +33,10 @@ RETRY_SECONDS = round(sum(RETRY.seconds(attempts) for attempts in range(1, MOST_
 ORDER = "order:"
 """How the subject of an event on an order begins; its id follows."""
 
-table = marketplace_webhooks.c
+table, known = marketplace_webhooks.c, marketplace_orders.c
+EMPTY = sa.update(marketplace_webhooks).values(payload=ERASED_PAYLOAD, reason=None)
+FREE = sa.update(marketplace_webhooks).values(claimed_by=None, claimed_until=None)
+"""Ends claims, without an attempt."""
 
 
 class WebhookOutcome(StrEnum):
@@ -151,16 +154,9 @@ def _due() -> list[sa.ColumnElement[bool]]:
 
 def _held() -> sa.ColumnElement[bool]:
     """Whether a worker has claimed an event of the same subject."""
-    other = marketplace_webhooks.alias("other")
-    return (
-        sa.exists()
-        .where(
-            other.c.subject == table.subject,
-            other.c.processed_at.is_(None),
-            other.c.claimed_until > utc_now(),
-        )
-        .correlate(marketplace_webhooks)
-    )
+    other = marketplace_webhooks.alias("other").c
+    claimed = sa.and_(other.processed_at.is_(None), other.claimed_until > utc_now())
+    return sa.exists().where(other.subject == table.subject, claimed).correlate(marketplace_webhooks)
 
 
 def _free_subjects(connection: sa.Connection, subjects: set[str]) -> set[str]:
@@ -172,9 +168,7 @@ def _free_subjects(connection: sa.Connection, subjects: set[str]) -> set[str]:
         return subjects
     given = sa.values(sa.column("subject", sa.Text), name="given").data([(one,) for one in sorted(subjects)])
     lock = sa.func.pg_try_advisory_xact_lock(sa.func.hashtextextended(given.c.subject, 4))
-    return {
-        row.subject for row in connection.execute(sa.select(given.c.subject, lock.label("got"))) if row.got
-    }
+    return {subject for subject, got in connection.execute(sa.select(given.c.subject, lock)) if got}
 
 
 def finish_webhooks(connection: sa.Connection, ended: Sequence[FinishedWebhook], *, worker: str) -> None:
@@ -198,10 +192,11 @@ def finish_webhooks(connection: sa.Connection, ended: Sequence[FinishedWebhook],
         for one in part:  # first, while the claim still shows whose the event is
             if one.outcome is None and one.wait_seconds > 0:
                 connection.execute(_wait(one).where(table.claimed_by == worker))
-        connection.execute(statement, [_values(one) for one in part])
+        connection.execute(statement, [_result(one) for one in part])
 
     write_each(connection, sorted(ended, key=lambda one: one.webhook.id), write)
-    _empty(connection, [one.webhook for one in ended if one.outcome is not None])
+    over = [one.webhook.id for one in ended if one.outcome is not None]
+    connection.execute(EMPTY.where(table.id.in_(over), _has_order(known.erased_at.is_not(None))))
 
 
 def empty_finished(connection: sa.Connection, order_id: str) -> None:
@@ -212,55 +207,34 @@ def empty_finished(connection: sa.Connection, order_id: str) -> None:
     """
     of_order = table.subject == f"{ORDER}{order_id}"
     connection.execute(sa.select(table.id).where(of_order).order_by(table.id).with_for_update())
-    settled = sa.and_(of_order, table.processed_at.is_not(None))
-    connection.execute(
-        sa.update(marketplace_webhooks).where(settled).values(payload=ERASED_PAYLOAD, reason=None)
-    )
+    connection.execute(EMPTY.where(of_order, table.processed_at.is_not(None)))
 
 
 def empty_orphans(database: Database, *, days: int) -> int:
     """Empties finished events that came so many days ago and whose order is not on record, or erased; returns how many."""
-    known = marketplace_orders.c
-    kept = sa.exists().where(
-        table.subject == sa.literal(ORDER) + known.marketplace_order_id, known.erased_at.is_(None)
-    )
     old = sa.and_(table.processed_at.is_not(None), table.received_at < utc_now(-days * 24 * 3600))
-    of_a_person = sa.and_(table.payload != ERASED_PAYLOAD, ~_about_products(), ~kept)
+    about_product = sa.func.coalesce(table.subject, "").startswith("product:")
+    of_a_person = sa.and_(
+        table.payload != ERASED_PAYLOAD, ~about_product, ~_has_order(known.erased_at.is_(None))
+    )
     with database.writing() as connection:
-        statement = sa.update(marketplace_webhooks).where(old, of_a_person)
-        return connection.execute(statement.values(payload=ERASED_PAYLOAD, reason=None)).rowcount
+        return connection.execute(EMPTY.where(old, of_a_person)).rowcount
 
 
 def empty_events(connection: sa.Connection, ids: Sequence[int]) -> None:
     """Empties these events, and quarantines those that were not processed yet: an empty one cannot be applied."""
-    mine = sa.update(marketplace_webhooks).where(table.id.in_(ids))
-    connection.execute(mine.values(payload=ERASED_PAYLOAD, reason=None))
-    ended = {"processed_at": utc_now(), "outcome": WebhookOutcome.QUARANTINED.value}
-    connection.execute(mine.where(table.processed_at.is_(None)).values(ended))
+    connection.execute(EMPTY.where(table.id.in_(ids)))
+    unprocessed = sa.update(marketplace_webhooks).where(table.id.in_(ids), table.processed_at.is_(None))
+    connection.execute(unprocessed.values(processed_at=utc_now(), outcome=WebhookOutcome.QUARANTINED.value))
 
 
-def _about_products() -> sa.ColumnElement[bool]:
-    return sa.func.coalesce(table.subject, "").startswith("product:")
+def _has_order(which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Whether the event is about an order on record that is such a one."""
+    mine = table.subject == sa.literal(ORDER) + known.marketplace_order_id
+    return sa.exists().where(known.channel == FOURSELLER, mine, which)
 
 
-def _empty(connection: sa.Connection, settled: Sequence[Webhook]) -> None:
-    """Empties those of these events whose order has an erased buyer, after they are finished."""
-    subjects = {one.id: one.subject or "" for one in settled}
-    orders = {row: name.removeprefix(ORDER) for row, name in subjects.items() if name.startswith(ORDER)}
-    known = marketplace_orders.c
-    query = sa.select(known.marketplace_order_id).where(
-        known.channel == FOURSELLER,
-        known.marketplace_order_id.in_(set(orders.values())),
-        known.erased_at.is_not(None),
-    )
-    forgotten = set(connection.scalars(query)) if orders else set()
-    rows = [row for row, order_id in orders.items() if order_id in forgotten]
-    if rows:
-        emptied = sa.update(marketplace_webhooks).where(table.id.in_(rows))
-        connection.execute(emptied.values(payload=ERASED_PAYLOAD, reason=None))
-
-
-def _values(one: FinishedWebhook) -> dict[str, Any]:
+def _result(one: FinishedWebhook) -> dict[str, Any]:
     return {
         "row": one.webhook.id,
         "tries": int(one.counts),
@@ -280,34 +254,22 @@ def retry_or_quarantine(webhook: Webhook, reason: str) -> FinishedWebhook:
     """The result for an event that failed: retried with backoff, in the end quarantined."""
     attempts = webhook.attempts + 1
     if attempts >= MOST_ATTEMPTS:
-        return FinishedWebhook(
-            webhook, WebhookOutcome.QUARANTINED, f"Failed {attempts} times, the last time: {reason}"
-        )
+        why = f"Failed {attempts} times, the last time: {reason}"
+        return FinishedWebhook(webhook, WebhookOutcome.QUARANTINED, why)
     return FinishedWebhook(webhook, None, reason, wait_seconds=RETRY.seconds(attempts))
 
 
 def release_webhooks(connection: sa.Connection, worker: str) -> int:
     """Ends every claim that `worker` still holds, without an attempt; returns how many."""
-    statement = sa.update(marketplace_webhooks).where(
-        table.claimed_by == worker, table.processed_at.is_(None)
-    )
-    return connection.execute(statement.values(claimed_by=None, claimed_until=None)).rowcount
+    return connection.execute(FREE.where(table.claimed_by == worker, table.processed_at.is_(None))).rowcount
 
 
 def replay(connection: sa.Connection, webhook_ids: Sequence[str] | None) -> list[str]:
     """Makes events pending again, by id, or all quarantined ones; returns their ids."""
-    chosen = (
-        table.outcome == WebhookOutcome.QUARANTINED
-        if webhook_ids is None
-        else table.webhook_id.in_(webhook_ids)
-    )
-    statement = (
-        sa.update(marketplace_webhooks)
-        .where(chosen, table.processed_at.is_not(None))
-        .values(processed_at=None, outcome=None, reason=None, attempts=0, next_attempt_at=None)
-        .returning(table.webhook_id)
-    )
-    return sorted(connection.scalars(statement))
+    chosen = _in_state("quarantined") if webhook_ids is None else table.webhook_id.in_(webhook_ids)
+    fresh = {"processed_at": None, "outcome": None, "reason": None, "attempts": 0, "next_attempt_at": None}
+    statement = sa.update(marketplace_webhooks).where(chosen, table.processed_at.is_not(None)).values(fresh)
+    return sorted(connection.scalars(statement.returning(table.webhook_id)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,32 +283,17 @@ class InboxBacklog:
 
 def backlog(connection: sa.Connection) -> InboxBacklog:
     """Counts what waits."""
-    waiting = sa.select(sa.func.count(), sa.func.min(table.received_at, type_=table.received_at.type)).where(
-        table.processed_at.is_(None)
-    )
-    pending, oldest = connection.execute(waiting).one()
-    aside = connection.scalar(
-        sa.select(sa.func.count()).where(table.outcome == WebhookOutcome.QUARANTINED.value)
-    )
-    return InboxBacklog(pending, oldest, aside or 0)
+    oldest = sa.func.min(table.received_at, type_=table.received_at.type)
+    pending, since = connection.execute(sa.select(sa.func.count(), oldest).where(_in_state("pending"))).one()
+    return InboxBacklog(pending, since, count(connection, state="quarantined"))
 
 
 def listed(
     connection: sa.Connection, *, state: str, limit: int, before: int | None = None
 ) -> list[dict[str, Any]]:
     """The newest events in a state, or those before a row: `pending`, an outcome, or `all`; without their payloads."""
-    names = (
-        "id",
-        "webhook_id",
-        "type",
-        "subject",
-        "received_at",
-        "attempts",
-        "next_attempt_at",
-        "outcome",
-        "reason",
-    )
-    query = sa.select(*(table[name] for name in names)).where(_in_state(state))
+    hidden = ("payload", "processed_at", "claimed_by", "claimed_until")
+    query = sa.select(*(column for column in table if column.name not in hidden)).where(_in_state(state))
     if before is not None:
         query = query.where(table.id < before)
     found = connection.execute(query.order_by(table.id.desc()).limit(limit)).mappings()
@@ -371,12 +318,9 @@ def _in_state(state: str) -> sa.ColumnElement[bool]:
 
 def free_dead(database: Database) -> int:
     """Ends the claims of workers that died without releasing them, without an attempt; returns how many."""
-    dead = sa.and_(
-        table.processed_at.is_(None), table.claimed_by.is_not(None), table.claimed_by.not_in(alive_workers())
-    )
+    dead = sa.and_(table.claimed_by.is_not(None), table.claimed_by.not_in(alive_workers()))
     with database.writing() as connection:
-        freed = sa.update(marketplace_webhooks).where(dead).values(claimed_by=None, claimed_until=None)
-        return connection.execute(freed).rowcount
+        return connection.execute(FREE.where(table.processed_at.is_(None), dead)).rowcount
 
 
 def delete_old_webhooks(database: Database, *, days: int, block: int = 1000) -> int:

@@ -17,9 +17,8 @@ from midas_pipelines.store.schema.tables import (
     order_processing_logs,
     sync_logs,
 )
-from midas_pipelines.storefront.currencies import MINOR_UNITS
 from midas_pipelines.storefront.schema import order_items, orders
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import MINOR_UNITS, utc_now
 
 DAY = 86_400
 MISMATCH, DELETED = "total_mismatch", "deleted"

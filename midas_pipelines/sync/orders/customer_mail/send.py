@@ -20,9 +20,8 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.backoff import Backoff
-from midas_pipelines.storefront.currencies import MINOR_UNITS
 from midas_pipelines.storefront.schema import orders
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import MINOR_UNITS, utc_now
 from midas_pipelines.sync.orders.customer_mail.queue import wants_mail
 from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder

@@ -12,8 +12,7 @@ from itertools import combinations
 from typing import Any
 
 from midas_pipelines.fourseller.lenient import read_money
-from midas_pipelines.storefront.currencies import MINOR_UNITS
-from midas_pipelines.storefront.types import CENT, shortest
+from midas_pipelines.storefront.types import CENT, MINOR_UNITS, shortest
 
 LARGEST_AMOUNT = Decimal(10) ** 8
 """The shop's amounts are DECIMAL(10,2): below a hundred million."""
