@@ -16,7 +16,7 @@ from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -682,12 +682,15 @@ def _parse_database_url(text: str) -> URL:
     return url.set(drivername="sqlite+pysqlite", database=str(Path(url.database or "").expanduser()))
 
 
-def load_settings() -> Settings:
-    """The settings of this process's environment; raises `SettingsError` with a sentence for each wrong one."""
+def load_settings(**given: Any) -> Settings:
+    """The settings of this process's environment, those given in place of its own.
+
+    Raises `SettingsError` with a sentence for each wrong one.
+    """
     if misspelt := unknown_names(os.environ):
         raise SettingsError(" ".join(misspelt))
     try:
-        return Settings()
+        return Settings(**given)
     except ValidationError as error:
         raise SettingsError(
             " ".join(_sentence(item["loc"], item["msg"]) for item in error.errors())

@@ -5,28 +5,37 @@ Expected errors are shown as one sentence in the UI.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.executors import executor
 from midas_pipelines.lib.snapshot_io import SnapshotIO
-from midas_pipelines.settings import load_settings
+from midas_pipelines.settings import Settings, load_settings, variable_of
 from midas_pipelines.sync.operations.formatting import plain
 
 
-@dg.definitions
-def resources() -> dg.Definitions:
-    """The resources of every run, and where its steps are executed."""
-    return dg.Definitions(
-        resources={"midas": MidasResource(), "snapshots": SnapshotIO()}, executor=executor(SETTINGS)
-    )
-
-
 class MidasResource(dg.ConfigurableResource):
-    """The shop and its channel, as this process's environment names them."""
+    """The shop and its channel. A field without a value is as the environment of the run's process says.
+
+    Set one in code, or in the launchpad under `resources: midas: config:` for a single run.
+    """
+
+    database_url: str | None = Field(None, description="The shop's database; else MIDAS_DATABASE_URL.")
+    fourseller_api_url: str | None = Field(None, description="4Seller's API; else FOURSELLER_API_URL.")
+    fourseller_api_key: str | None = Field(None, description="The account's key; else FOURSELLER_API_KEY.")
+    fourseller_seller_id: str | None = Field(None, description="The account's id; else FOURSELLER_SELLER_ID.")
+    in_flight: int | None = Field(None, description="Requests under way at once; else MIDAS_IN_FLIGHT.")
+    rate_limit: float | None = Field(None, description="Requests a second; else MIDAS_RATE_LIMIT.")
+
+    def settings(self) -> Settings:
+        """The settings of the environment with this resource's fields in their place; raises `SettingsError`."""
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return load_settings(**{name: value for name, value in given.items() if value is not None})
 
     @contextmanager
     def sync_context(
@@ -45,13 +54,27 @@ class MidasResource(dg.ConfigurableResource):
             dagster.Failure: for an expected error, with its message.
         """
         try:
-            settings = load_settings()
+            settings = self.settings()
             with engine.Database(settings.database(), settings.limits("bulk")) as database:
                 if not as_it_is:
                     engine.require_upgraded(database)
                 yield engine.SyncContext(settings, database, run_id=context.run.run_id)
         except ExpectedError as error:
             raise failure_of(error) from None
+
+
+SECRETS = ("database_url", "fourseller_api_key")
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    """The resources of every run, and where its steps are executed; secrets that are set are read where a run begins."""
+    secrets: dict[str, Any] = {
+        name: dg.EnvVar(variable_of(name)) for name in SECRETS if getattr(SETTINGS, name) is not None
+    }
+    return dg.Definitions(
+        resources={"midas": MidasResource(**secrets), "snapshots": SnapshotIO()}, executor=executor(SETTINGS)
+    )
 
 
 @contextmanager

@@ -1,11 +1,13 @@
-"""Launches Dagster runs through the webserver's GraphQL API."""
+"""Launches Dagster runs by Dagster's own client; what that has no call for is asked of the webserver's GraphQL."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -13,25 +15,6 @@ from midas_pipelines.errors import CallRefused
 
 SECONDS = 10.0
 DRIVER = {"midas/driver": "gateway"}
-
-_WHERE = """
-{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } jobs { name } } } } }
-"""
-
-_LAUNCH = """
-mutation Launch($job: String!, $repository: String!, $location: String!, $config: RunConfigData!,
-  $tags: [ExecutionTag!]!) {
-  launchRun(executionParams: {
-    selector: {jobName: $job, repositoryName: $repository, repositoryLocationName: $location},
-    runConfigData: $config, executionMetadata: {tags: $tags}
-  }) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
-    ... on RunConfigValidationInvalid { errors { message } }
-  }
-}
-"""
 
 _SWITCHES = """
 { repositoriesOrError { ... on RepositoryConnection { nodes {
@@ -93,22 +76,12 @@ class DagsterLauncher:
                 "This is too big to be done at once, and no Dagster is configured to do it: set MIDAS_DAGSTER_URL to "
                 "its webserver, for example http://127.0.0.1:3000, or name at most 50 SKUs.",
             )
-        repository, location = await self._place(job)
-        config = {"ops": {name: {"config": value} for name, value in ops.items()}}
-        marks = [{"key": key, "value": value} for key, value in {**DRIVER, **(tags or {})}.items()]
-        named = {"job": job, "repository": repository, "location": location}
-        answer = await self._ask(_LAUNCH, {**named, "config": config, "tags": marks})
-        launched = answer.get("launchRun") or {}
-        if launched.get("__typename") != "LaunchRunSuccess":
-            raise CallRefused(
-                503, f"Dagster did not launch {job}: {launched.get('__typename', 'no answer')}.", RETRY
-            )
-        run_id = str(launched["run"]["runId"])
+        run_id = await asyncio.to_thread(self._submit, self._url, job, ops, {**DRIVER, **(tags or {})})
         return Launched(run_id, f"{self._url}/runs/{run_id}")
 
     async def switches(self) -> dict[str, Switch]:
         """Every workflow by name. Raises CallRefused where Dagster does not answer."""
-        answer = await self._ask(_SWITCHES, {})
+        answer = await self._ask(_SWITCHES)
         found: dict[str, Switch] = {}
         for node in (answer.get("repositoriesOrError") or {}).get("nodes") or []:
             found |= {job["name"]: self._ran(job) for job in node["jobs"]}
@@ -120,7 +93,8 @@ class DagsterLauncher:
                 found[name] = replace(found.get(name, Switch()), on=on, next_at=at)
             for one in node["sensors"]:
                 on = one["sensorState"]["status"] == "RUNNING"
-                found[one["name"]] = replace(found.get(one["name"], Switch()), on=on)
+                name = one["name"].removesuffix("_sensor")
+                found[name] = replace(found.get(name, Switch()), on=on)
         return found
 
     async def load_errors(self) -> list[str] | None:
@@ -129,7 +103,7 @@ class DagsterLauncher:
         Raises:
             CallRefused: Dagster does not answer.
         """
-        workspace = (await self._ask(_LOADED, {})).get("workspaceOrError") or {}
+        workspace = (await self._ask(_LOADED)).get("workspaceOrError") or {}
         entries = workspace.get("locationEntries")
         if not entries:
             return [_reason("its workspace", {"message": "it names no code location"} | workspace)]
@@ -152,22 +126,34 @@ class DagsterLauncher:
             await self._http.aclose()
             self._http = None
 
-    async def _place(self, job: str) -> tuple[str, str]:
-        found = await self._ask(_WHERE, {})
-        for node in (found.get("repositoriesOrError") or {}).get("nodes") or []:
-            if any(one["name"] == job for one in node["jobs"]):
-                return node["name"], node["location"]["name"]
-        raise CallRefused(
-            503, f"The Dagster at MIDAS_DAGSTER_URL has no job {job}: is it ours, and loaded?", RETRY
-        )
+    def _submit(self, url: str, job: str, ops: dict[str, dict[str, Any]], tags: dict[str, str]) -> str:
+        from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError  # a second to load
 
-    async def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        web = urlsplit(url)
+        client = DagsterGraphQLClient(
+            web.hostname or "",
+            web.port,
+            use_https=web.scheme == "https",
+            timeout=int(SECONDS),
+            path_prefix=web.path.rstrip("/"),
+        )
+        config = {"ops": {name: {"config": value} for name, value in ops.items()}}
+        try:
+            return client.submit_job_execution(job, run_config=config, tags=tags)
+        except (
+            DagsterGraphQLClientError
+        ) as failed:  # other texts than the error's kind may quote the configuration
+            kind = str(failed.args[0])
+            why = kind if kind.isidentifier() else "it did not answer"
+            raise CallRefused(
+                503, f"The Dagster at MIDAS_DAGSTER_URL did not launch {job}: {why}.", RETRY
+            ) from None
+
+    async def _ask(self, query: str) -> dict[str, Any]:
         if self._http is None:
             self._http = httpx.AsyncClient(timeout=SECONDS, trust_env=False)
         try:
-            response = await self._http.post(
-                f"{self._url}/graphql", json={"query": query, "variables": variables}
-            )
+            response = await self._http.post(f"{self._url}/graphql", json={"query": query})
             data = response.raise_for_status().json().get("data")
         except httpx.HTTPStatusError as failed:
             answer = f"{failed.response.status_code}; a redirect is not followed"

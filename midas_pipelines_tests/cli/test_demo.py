@@ -18,4 +18,4 @@ def test_the_demo_walks_through_every_workflow_and_leaves_its_runs(
     assert len(runs) == 7
     with dg.DagsterInstance.local_temp(str(tmp_path / ".midas" / "dagster_home")) as instance:
         kept = instance.get_runs(dg.RunsFilter(tags={"dagster/code_location": "midas_pipelines"}))
-        assert {run.run_id for run in kept} == set(runs)
+        assert {run.run_id for run in kept} > set(runs)  # one of its steps is four runs

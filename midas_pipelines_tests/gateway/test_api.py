@@ -90,11 +90,13 @@ class Webserver(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         question = json.loads(self.rfile.read(int(self.headers["content-length"])))
         type(self).asked.append(question)
-        nodes = [{"name": "__repository__", "location": {"name": "ours"}, "jobs": [{"name": "full_sync"}]}]
+        nodes = [
+            {"name": "__repository__", "location": {"name": "ours"}, "pipelines": [{"name": "full_sync"}]}
+        ]
         data = (
-            {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}}}
+            {"launchPipelineExecution": {"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}}}
             if question["query"].lstrip().startswith("mutation")
-            else {"repositoriesOrError": {"nodes": nodes}}
+            else {"repositoriesOrError": {"__typename": "RepositoryConnection", "nodes": nodes}}
         )
         body = json.dumps({"data": data}).encode()
         self.send_response(200)
@@ -118,8 +120,9 @@ def test_a_full_sync_is_launched_as_a_dagster_run(start: Start) -> None:
     assert answer.status_code == 202
     assert answer.json()["url"] == f"{url}/runs/run-1"
     assert answer.headers["location"] == "/api/marketplace/sync/products"
-    config = Webserver.asked[1]["variables"]["config"]
-    assert config == {"ops": {}}
+    launched = Webserver.asked[1]["variables"]["executionParams"]
+    assert launched["runConfigData"] == {"ops": {}}
+    assert {"key": "midas/driver", "value": "gateway"} in launched["executionMetadata"]["tags"]
 
 
 def test_a_running_sync_tells_how_far_it_has_come(door: Gateway, operator: str) -> None:
