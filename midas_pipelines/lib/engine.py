@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         statuses_gone_back,
         unbalanced_orders,
         unexplained_deductions,
+        units_by_day,
         unpaired_orders,
     )
     from midas_pipelines.store.schema.version import require_upgraded

@@ -87,11 +87,12 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
         progress = engine.order_progress(context.log.info)
         report = asyncio.run(engine.import_orders(sync, window_of(span), on_progress=progress))
         known = engine.orders_by_day(sync.database, span.start, span.end)
+        units = engine.units_by_day(sync.database, context.partition_keys[0])
         where = links(sync, report.preview)
     days, words = context.partition_keys, counts_in_words(report, *COUNTS)
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
     for day in days:
-        context.add_asset_metadata(sales_of(known, day), partition_key=day)
+        context.add_asset_metadata(sales_of(known, units, day), partition_key=day)
     if len(days) > 1:
         context.log_event(dg.AssetObservation(DAYS, metadata=_counted(report)))
     counts = _counted(report) if len(days) == 1 else {}
@@ -106,11 +107,14 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
         last = None if before is None else before - RECORDED_WITHIN
         report = asyncio.run(engine.import_orders(sync, on_progress=engine.order_progress(context.log.info)))
         known = engine.orders_by_day(sync.database, since=last)
+        touched = {day for day, found in known.items() if found.new} | days_begun(
+            last or now - FIRST_DAYS, now
+        )
+        units = engine.units_by_day(sync.database, min(touched)) if touched else {}
         where = links(sync, report.preview)
     context.log.info(f"Orders: {counts_in_words(report, *COUNTS)}")
-    touched = {day for day, found in known.items() if found.new} | days_begun(last or now - FIRST_DAYS, now)
     for day in sorted(filter(is_a_day, touched)):
-        context.log_event(dg.AssetMaterialization(DAYS, partition=day, metadata=sales_of(known, day)))
+        context.log_event(dg.AssetMaterialization(DAYS, partition=day, metadata=sales_of(known, units, day)))
     total = sum(found.orders for found in known.values())
     read = dg.AssetObservation(
         fourseller_orders.key, metadata=numbers(report, "fetched", "requests", "seconds")
@@ -120,14 +124,14 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
     return dg.MaterializeResult(metadata={**counts, "preview": table(report.preview), **where})
 
 
-def sales_of(known: "Mapping[str, engine.DayOfOrders]", day: str) -> dict[str, int | float]:
-    """The sales of one day, as the UI plots them."""
+def sales_of(
+    known: "Mapping[str, engine.DayOfOrders]", units: Mapping[str, int], day: str
+) -> dict[str, int | float]:
+    """The sales of one day, as the UI plots them: orders, units, revenue by currency and channel."""
     found = known.get(day)
-    return (
-        {"dagster/partition_row_count": found.orders, **found.sales}
-        if found
-        else {"dagster/partition_row_count": 0}
-    )
+    if found is None:
+        return {"dagster/partition_row_count": 0}
+    return {"dagster/partition_row_count": found.orders, "units": units.get(day, 0), **found.sales}
 
 
 def _counted(report: "engine.OrderReport") -> dict[str, int | float]:

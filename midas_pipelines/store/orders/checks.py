@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -72,8 +72,7 @@ def orders_by_day(
         placed_to: leaves out those placed then or later.
         since: counts as new what was imported then or later; None counts all.
     """
-    placed = sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at)
-    day = sa.func.date(sa.func.timezone("UTC", placed) if database.is_postgresql else placed)
+    day = _day(database)
     new = sa.func.count() if since is None else sa.func.count().filter(_ORDERS.imported_at >= since)
     cancelled = _ORDERS.status == "cancelled"
     query = sa.select(
@@ -99,6 +98,26 @@ def orders_by_day(
     for row in rows:
         days.setdefault(str(row.day), DayOfOrders()).add(row)
     return days
+
+
+def units_by_day(database: Database, first_day: str) -> dict[str, int]:
+    """The units of orders placed on that day or later, by their day in UTC; without those of cancelled orders."""
+    day = _day(database)
+    since = datetime.fromisoformat(first_day).replace(tzinfo=UTC)
+    query = (
+        sa.select(day, sa.func.sum(_LINES.quantity))
+        .select_from(marketplace_orders.join(marketplace_order_lines, _LINES.order_id == _ORDERS.id))
+        .where(_placed_within(_ORDERS.placed_at >= since, _ORDERS.imported_at >= since))
+        .where(_ORDERS.local_order_id.is_not(None), _ORDERS.status != "cancelled")
+        .group_by(day)
+    )
+    with database.reading() as connection:
+        return {str(row[0]): int(row[1]) for row in connection.execute(query)}
+
+
+def _day(database: Database) -> sa.ColumnElement[Any]:
+    placed = sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at)
+    return sa.func.date(sa.func.timezone("UTC", placed) if database.is_postgresql else placed)
 
 
 def _placed_within(

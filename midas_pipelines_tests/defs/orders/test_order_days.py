@@ -73,7 +73,7 @@ def test_a_day_is_read_whole_and_alone_and_again_changes_nothing(
 ) -> None:
     sell(environment)
     first, again = backfill(instance, DAY), backfill(instance, DAY)
-    assert (first["imported"], first["dagster/partition_row_count"]) == (2, 2)
+    assert (first["imported"], first["dagster/partition_row_count"], first["units"]) == (2, 2, 2)
     assert (again["imported"], again["already_known"]) == (0, 2)
     assert backfill(instance, NEXT)["imported"] == 1
     assert value(environment.database, "SELECT stock_quantity FROM products") == 7
