@@ -86,7 +86,12 @@ class SyncContext:
 
     @asynccontextmanager
     async def channel(
-        self, book: ErrorBook | None = None, *, tries_key: bool = False, waits_for_key: bool = False
+        self,
+        book: ErrorBook | None = None,
+        *,
+        tries_key: bool = False,
+        waits_for_key: bool = False,
+        real_time: bool = False,
     ) -> AsyncIterator[FourSeller]:
         """An open client; every failed call it makes is written to `fourseller_api_errors`.
 
@@ -94,6 +99,7 @@ class SyncContext:
             book: collects failed calls for a long-lived client; its owner flushes it.
             tries_key: may try a key now and then that 4Seller refused.
             waits_for_key: opens also while the key is refused: its owner looks before it sends.
+            real_time: its calls go before those of bulk work, where MIDAS_RATE_LIMIT is set.
 
         Raises:
             SettingsError: the access to 4Seller is not set.
@@ -105,7 +111,7 @@ class SyncContext:
         await asyncio.to_thread(follow_shadow_mode, self.database, on=bool(self.settings.shadow))
         gate = await asyncio.to_thread(lambda: self.gate)
         rate = self.settings.rate_limit
-        pace = SharedPace(self.database, rate) if rate is not None else None
+        pace = SharedPace(self.database, rate, real_time=real_time) if rate is not None else None
         pauses = PauseAlert(self.database)
         stopped = await asyncio.to_thread(self._stopped)
         with ErrorBook(self.database, self.run_id) as own:

@@ -21,6 +21,7 @@ from midas_pipelines.gateway.service import Service
 from midas_pipelines.gateway.worker.dagster_events import APART_SECONDS, DagsterEvents, due
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.notifications import Notifications
+from midas_pipelines.store.operations.rate_limit import SharedPace
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import SECRET, Gateway, running_gateway, sale, wait_until
@@ -40,6 +41,18 @@ def test_a_change_by_plain_sql_is_on_the_channel_in_a_moment(gateway: Gateway) -
     gateway.settled()
     run(gateway.world.database, "UPDATE products SET stock_quantity = 4 WHERE id = :id", id=product)
     gateway.wait(lambda: shown(gateway.world) == {"A-1": 4}, "the quantity")
+
+
+def test_a_sale_does_not_wait_behind_bulk_work_for_the_rate_limit(start: Start) -> None:
+    gateway = start(rate_limit=50.0)
+    database = gateway.world.database
+    product = add_product(database, sku="A-1", stock_quantity=5)
+    gateway.settled()
+    bulk = SharedPace(database, 50.0)
+    for _ in range(500):  # two minutes of the whole rate
+        bulk.reserve(12)
+    run(database, "UPDATE products SET stock_quantity = 4 WHERE id = :id", id=product)
+    gateway.wait(lambda: shown(gateway.world)["A-1"] == 4, "the quantity")
 
 
 @pytest.mark.both_databases

@@ -3,6 +3,9 @@
 The row holds when the next slot is free. A process takes as many slots as it has requests waiting, in one short
 transaction, and sends each request at its slot. Any 429 moves `blocked_until`, and all processes wait. In a
 pause of more than two minutes `next_slot` is when one call of all processes tries; its answer ends the pause.
+
+A share of the rate is kept for what happens in real time: where bulk work has taken slots ahead, a real-time request
+goes between them, at most one in five, and the bulk work's next slot is that much later.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,11 +21,17 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import rate_limits
 from midas_pipelines.storefront.bulk import insert
 
+NAME = "fourseller"
+"""The limit's row."""
+
 LONGEST_BLOCK_SECONDS = 0.25
 """How far ahead slots are taken at most, so that a 429 met elsewhere soon holds here too."""
 
 LONGEST_PAUSE = 120.0
 """Seconds after which one call tries again, however long a pause was asked for."""
+
+REAL_TIME_SHARE = 0.2
+"""The part of the rate that bulk work cannot keep from real-time requests: each waits five slots at most for itself."""
 
 MOST_WAITING = 1000
 """Slots that may be taken ahead; a row further ahead was written by a clock that has been set back since."""
@@ -34,13 +43,13 @@ class SharedPace:
     Args:
         database: the shop's.
         rate: requests a second, for all processes together.
-        name: the limit's row.
+        real_time: goes before bulk work.
     """
 
-    def __init__(self, database: Database, rate: float, name: str = "fourseller") -> None:
+    def __init__(self, database: Database, rate: float, *, real_time: bool = False) -> None:
         self._database = database
         self._rate = rate
-        self._name = name
+        self._real_time = real_time
         self._waiting = 0
         self._slots: deque[float] = deque()  # moments of this process's own clock
         self._refill = asyncio.Lock()
@@ -53,7 +62,7 @@ class SharedPace:
             while not self._slots:
                 async with self._refill:
                     if not self._slots:
-                        taken = await asyncio.to_thread(self._take_slots, self._waiting)
+                        taken = await asyncio.to_thread(self.reserve, self._waiting)
                         if isinstance(taken, float):
                             return taken
                         self._slots.extend(taken)
@@ -75,8 +84,8 @@ class SharedPace:
             self._probing = False
             await asyncio.to_thread(self._block, 0.0, True)
 
-    def _take_slots(self, wanted: int) -> Sequence[float] | float:
-        """Moments of slots that were taken; or the seconds until one call may try, in a long pause."""
+    def reserve(self, wanted: int) -> list[float] | float:
+        """Takes up to so many slots, and returns their moments; or the seconds until one call may try, in a long pause."""
         count = max(1, min(wanted, int(self._rate * LONGEST_BLOCK_SECONDS)))
         gap = 1.0 / self._rate
         with self._database.writing() as connection:
@@ -84,18 +93,31 @@ class SharedPace:
             if row is None:
                 self._add_row(connection)
                 row = connection.execute(self._locked()).one()
+            offset = time.monotonic() - row.now
             ahead = row.next_slot - row.now
             if row.now < row.blocked_until and row.next_slot < row.blocked_until:
                 if 0 < ahead <= LONGEST_PAUSE:
                     return float(ahead)
-                self._probing, first, count, gap = True, row.now, 1, LONGEST_PAUSE
-            elif ahead > LONGEST_PAUSE + MOST_WAITING * gap:
-                first = row.now
-            else:
-                first = max(row.next_slot, row.now, row.blocked_until)
-            connection.execute(self._update().values(next_slot=first + count * gap))
-            offset = time.monotonic() - row.now
-        return [first + number * gap + offset for number in range(count)]
+                self._probing = True
+                connection.execute(self._update().values(next_slot=row.now + LONGEST_PAUSE))
+                return [row.now + offset]
+            moments, last, own = self._places(row, count, gap)
+            connection.execute(self._update().values(next_slot=last, next_real_time=own))
+        return [moment + offset for moment in moments]
+
+    def _places(self, row: sa.Row[Any], count: int, gap: float) -> tuple[list[float], float, float]:
+        """Moments of the next slots; and the row's two moments after them."""
+        farthest = row.now + LONGEST_PAUSE + MOST_WAITING * gap
+        start = max(row.now, row.blocked_until)
+        bulk = max(row.next_slot, start) if row.next_slot <= farthest else row.now
+        own = max(row.next_real_time, start) if row.next_real_time <= farthest else row.now
+        moments = []
+        for _ in range(count):
+            between = self._real_time and own < bulk
+            moments.append(own if between else bulk)
+            own += gap / REAL_TIME_SHARE if between else 0.0
+            bulk += gap
+        return moments, bulk, own
 
     def _block(self, seconds: float, anyway: bool) -> None:
         """Begins a pause from now; `anyway` is whether it takes the place of one that lasts longer."""
@@ -108,15 +130,15 @@ class SharedPace:
             probe_at = now + min(seconds, LONGEST_PAUSE)
             connection.execute(later.values(blocked_until=now + seconds, next_slot=probe_at))
 
-    def _locked(self) -> sa.Select[tuple[float, float, float]]:
-        columns = (rate_limits.c.next_slot, rate_limits.c.blocked_until, _clock(self._database).label("now"))
-        return sa.select(*columns).where(rate_limits.c.name == self._name).with_for_update()
+    def _locked(self) -> sa.Select[Any]:
+        row = sa.select(rate_limits, _clock(self._database).label("now"))
+        return row.where(rate_limits.c.name == NAME).with_for_update()
 
     def _add_row(self, connection: sa.Connection) -> None:
-        connection.execute(insert(connection, rate_limits).values(name=self._name).on_conflict_do_nothing())
+        connection.execute(insert(connection, rate_limits).values(name=NAME).on_conflict_do_nothing())
 
     def _update(self) -> sa.Update:
-        return sa.update(rate_limits).where(rate_limits.c.name == self._name)
+        return sa.update(rate_limits).where(rate_limits.c.name == NAME)
 
 
 def _clock(database: Database) -> sa.ColumnElement[float]:

@@ -248,7 +248,7 @@ TABLES: dict[str, TableEntry] = {
     "fourseller_sync_logs": TableEntry(
         "id kind run_id scope started_at counts requests seconds outcome reason"
     ),
-    "midas_rate_limits": TableEntry("name next_slot blocked_until"),
+    "midas_rate_limits": TableEntry("name next_slot next_real_time blocked_until"),
     "midas_cursors": TableEntry("name moment value"),
     "channel_rules": TableEntry(
         "id channel category_id product_id variant_id valid_from valid_until buffer cap allocation fixed exclude "

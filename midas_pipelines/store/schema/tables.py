@@ -278,6 +278,7 @@ rate_limits = sa.Table(
     store,
     sa.Column("name", sa.String(50), primary_key=True),
     sa.Column("next_slot", sa.Double, nullable=False, server_default="0"),
+    sa.Column("next_real_time", sa.Double, nullable=False, server_default="0"),  # between slots of bulk work
     sa.Column("blocked_until", sa.Double, nullable=False, server_default="0"),
 )
 

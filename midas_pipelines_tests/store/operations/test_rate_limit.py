@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -33,8 +36,8 @@ def test_all_together_keep_the_rate(shop: Database, processes: int) -> None:
 def test_nobody_sends_while_one_was_told_to_wait(shop: Database) -> None:
     async def scenario() -> float:
         told, other = SharedPace(shop, 1000.0), SharedPace(shop, 1000.0)
-        await told.blocked(0.4)
         started = time.monotonic()
+        await told.blocked(0.4)
         await other.take()
         return time.monotonic() - started
 
@@ -44,9 +47,9 @@ def test_nobody_sends_while_one_was_told_to_wait(shop: Database) -> None:
 def test_a_shorter_pause_does_not_end_a_longer_one(shop: Database) -> None:
     async def scenario() -> float:
         pace = SharedPace(shop, 1000.0)
+        started = time.monotonic()
         await pace.blocked(0.4)
         await pace.blocked(0.01)
-        started = time.monotonic()
         await pace.take()
         return time.monotonic() - started
 
@@ -103,3 +106,56 @@ def test_a_database_clock_that_is_set_back_holds_nothing_up(shop: Database, paus
         return time.monotonic() - started
 
     assert asyncio.run(scenario()) < 60
+
+
+RATE, AHEAD = 200.0, 1000
+BULK = """
+import sys
+import sqlalchemy as sa
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations.rate_limit import SharedPace
+rate, ahead = float(sys.argv[2]), int(sys.argv[3])
+pace, taken = SharedPace(Database(sa.make_url(sys.argv[1])), rate), []
+while len(taken) < ahead:
+    taken += pace.reserve(ahead)
+print(len(taken), taken[0], flush=True)
+sys.stdin.readline()
+print(pace.reserve(1)[0], flush=True)
+"""
+
+
+def _slots(pace: SharedPace, wanted: int) -> list[float]:
+    taken = pace.reserve(wanted)
+    assert isinstance(taken, list)
+    return taken
+
+
+def test_real_time_waits_five_slots_at_most_however_far_ahead_bulk_work_is(shop: Database) -> None:
+    """Two processes, one limit. Waits are counted in slots, from the moment at which the slot was given."""
+    url = shop.engine.url.render_as_string(hide_password=False)
+    with subprocess.Popen(
+        [sys.executable, "-c", BULK, url, str(RATE), str(AHEAD)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as bulk:
+        assert bulk.stdin is not None
+        assert bulk.stdout is not None
+        taken, first = bulk.stdout.readline().split()
+        pace, waits = SharedPace(shop, RATE, real_time=True), []
+        for _ in range(20):
+            (moment,) = _slots(pace, 1)
+            waits.append((moment - time.monotonic()) * RATE)
+            time.sleep(max(0.0, moment - time.monotonic()))
+        burst = _slots(pace, 6)
+        bulk.stdin.write("\n")
+        bulk.stdin.flush()
+        following = float(bulk.stdout.readline())
+    assert max(waits) <= 5.01
+    assert [round((b - a) * RATE, 2) for a, b in pairwise(burst)] == [5.0] * 5
+    assert following >= float(first) + (int(taken) + 26) / RATE - 1e-3  # together they keep the rate
+
+
+def test_real_time_alone_has_the_whole_rate(shop: Database) -> None:
+    moments = _slots(SharedPace(shop, RATE, real_time=True), 40)
+    assert moments[-1] - moments[0] == pytest.approx(39 / RATE, abs=1e-3)
