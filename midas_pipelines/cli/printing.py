@@ -26,6 +26,24 @@ def print_json(record: Mapping[str, Any]) -> None:
     click.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in written))
 
 
+def print_result(as_json: bool, record: Mapping[str, Any], sentence: str) -> None:
+    """The record for programs, or the sentence for people."""
+    if as_json:
+        print_json(record)
+    else:
+        say(sentence)
+
+
+def print_rows(as_json: bool, name: str, rows: Sequence[Mapping[str, Any]], *, title: str, none: str) -> None:
+    """Rows under `name` for programs, as a table for people; the sentence `none` where there are none."""
+    if as_json:
+        print_json({name: rows})
+    elif rows:
+        print_table(title, rows)
+    else:
+        say(none)
+
+
 def print_table(
     title: str,
     rows: Sequence[Mapping[str, Any]],

@@ -11,7 +11,7 @@ from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.lib.timetable import Entry, timetable
 from midas_pipelines.settings import load_settings
-from midas_pipelines.store.operations.overview import overview
+from midas_pipelines.store.operations.backlog import overview
 
 
 @click.command()

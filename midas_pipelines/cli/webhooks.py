@@ -10,6 +10,7 @@ from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.gateway import webhooks as inbox
 from midas_pipelines.store.gateway.notifications import notify
+from midas_pipelines.store.operations.backlog import read_backlog
 from midas_pipelines.store.schema.wake_triggers import WEBHOOKS
 
 STATES = click.Choice(["pending", "applied", "superseded", "quarantined", "all"])
@@ -39,15 +40,20 @@ def list_webhooks(state: str, limit: int, as_json: bool) -> None:
         for row in rows:
             del row["id"]
         total = inbox.count(connection, state=state)
-        left = inbox.backlog(connection)
+        left = read_backlog(connection)
     if as_json:
         print_json(
-            {"webhooks": rows, "total": total, "pending": left.pending, "quarantined": left.quarantined}
+            {
+                "webhooks": rows,
+                "total": total,
+                "pending": left.webhooks,
+                "quarantined": left.quarantined_webhooks,
+            }
         )
         return
     if rows:
         print_table(f"Webhooks, {state.replace('_', ' ')}", rows, total, "--limit shows more")
-    say(f"{left.pending} are waiting, {left.quarantined} are quarantined.")
+    say(f"{left.webhooks} are waiting, {left.quarantined_webhooks} are quarantined.")
 
 
 @webhooks.command(cls=Changing)

@@ -11,8 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway import webhooks
-from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.operations.backlog import read_backlog
 
 LATENCIES = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
@@ -88,22 +87,17 @@ class _Backlogs(Collector):
             return
 
     def _read(self) -> Iterator[GaugeMetricFamily]:
-        dirty = mappings.c.dirty_since
-        query = sa.select(sa.func.count(), sa.func.min(dirty, type_=dirty.type)).where(dirty.is_not(None))
         with self._database.reading() as connection:
-            items, oldest_item = connection.execute(query).one()
-            inbox = webhooks.backlog(connection)
-            quarantined = connection.scalar(
-                sa.select(sa.func.count()).where(mappings.c.state == "quarantined")
-            )
-        yield GaugeMetricFamily("midas_items_dirty", "Items that wait to be pushed", value=items)
-        yield GaugeMetricFamily("midas_items_oldest_seconds", "Age of the oldest", value=_age(oldest_item))
-        yield GaugeMetricFamily("midas_items_quarantined", "Quarantined items", value=quarantined or 0)
-        yield GaugeMetricFamily("midas_webhooks_pending", "Webhooks that wait", value=inbox.pending)
-        yield GaugeMetricFamily(
-            "midas_webhooks_oldest_seconds", "Age of the oldest", value=_age(inbox.oldest)
-        )
-        yield GaugeMetricFamily("midas_webhooks_quarantined", "Quarantined webhooks", value=inbox.quarantined)
+            backlog = read_backlog(connection)
+        for name, what, value in (
+            ("items_dirty", "Items that wait to be pushed", backlog.dirty),
+            ("items_oldest_seconds", "Age of the oldest", _age(backlog.oldest_dirty)),
+            ("items_quarantined", "Quarantined items", backlog.quarantined_items),
+            ("webhooks_pending", "Webhooks that wait", backlog.webhooks),
+            ("webhooks_oldest_seconds", "Age of the oldest", _age(backlog.oldest_webhook)),
+            ("webhooks_quarantined", "Quarantined webhooks", backlog.quarantined_webhooks),
+        ):
+            yield GaugeMetricFamily(f"midas_{name}", what, value=value)
 
 
 def _age(moment: datetime | None) -> float:

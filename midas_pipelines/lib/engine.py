@@ -30,21 +30,22 @@ if TYPE_CHECKING:
     from midas_pipelines.store.gateway.keys import expiring_keys
     from midas_pipelines.store.items import written
     from midas_pipelines.store.items.mappings import count_dirty, shard_totals
-    from midas_pipelines.store.operations import stale_work, sync_metrics
+    from midas_pipelines.store.operations import sync_metrics
+    from midas_pipelines.store.operations.attention import needs_a_person
+    from midas_pipelines.store.operations.backlog import dropped_webhooks, stale_items, stale_webhooks
     from midas_pipelines.store.operations.findings import read_findings
     from midas_pipelines.store.operations.page_urls import Names, item_names, order_names
-    from midas_pipelines.store.operations.stale_work import StaleWork, dropped_webhooks
     from midas_pipelines.store.orders.checks import (
         DayOfOrders,
+        days_with_new_orders,
         last_import,
         needing_a_person,
-        open_work,
+        open_orders,
         orders_by_day,
         stale_orders,
         statuses_gone_back,
         unbalanced_orders,
         unexplained_deductions,
-        units_by_day,
         unpaired_orders,
     )
     from midas_pipelines.store.schema.version import require_upgraded

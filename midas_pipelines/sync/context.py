@@ -23,7 +23,7 @@ from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.worker_liveness import Heartbeat, why_stopped
-from midas_pipelines.store.operations.connection import is_connected
+from midas_pipelines.store.operations.cursors import is_connected
 from midas_pipelines.store.operations.findings import ENOUGH, compare_speed, record_findings
 from midas_pipelines.store.operations.rate_limit import SharedPace
 from midas_pipelines.store.operations.shadow import follow_shadow_mode

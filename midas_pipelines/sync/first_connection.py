@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import NotConnected
-from midas_pipelines.store.operations.connection import is_connected, note_connected
+from midas_pipelines.store.operations.cursors import is_connected, note_connected
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.gate import FIRST
 from midas_pipelines.sync.threads import in_thread

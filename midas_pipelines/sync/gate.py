@@ -10,10 +10,10 @@ from midas_pipelines.fourseller.http.calls import Call
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import ChannelAccess, Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.connection import (
+from midas_pipelines.store.operations.cursors import (
     forget_refused_key,
+    key_refused_at,
     note_refused_key,
-    read_refused_key,
     take_trial,
 )
 from midas_pipelines.store.operations.shadow import ShadowRow, record_shadow_writes
@@ -97,7 +97,7 @@ def _row_of(call: Call, kind: str) -> ShadowRow:
 def key_is_refused(database: Database, access: ChannelAccess) -> bool:
     """Whether 4Seller refused this key, and has not taken it since."""
     with database.reading() as connection:
-        return read_refused_key(connection, access) is not None
+        return key_refused_at(connection, access) is not None
 
 
 def require_key(database: Database, access: ChannelAccess, *, tries: bool) -> bool:
@@ -107,13 +107,13 @@ def require_key(database: Database, access: ChannelAccess, *, tries: bool) -> bo
         NeedsNewKey: the key was refused before, and is not tried now.
     """
     with database.reading() as connection:
-        refused = read_refused_key(connection, access)
+        refused = key_refused_at(connection, access)
     if refused is None:
         return False
     if tries and take_trial(database, access):
         return True
     raise NeedsNewKey(
-        f"4Seller refused the key at {refused.tried_at:%Y-%m-%d %H:%M} UTC. Nothing is pushed, and imports try it every 15 "
+        f"4Seller refused the key at {refused:%Y-%m-%d %H:%M} UTC. Nothing is pushed, and imports try it every 15 "
         "minutes. Set FOURSELLER_API_KEY to a new key, or run `midas doctor --new-key` once 4Seller takes this one again."
     )
 
@@ -132,7 +132,7 @@ def refuse_key(database: Database, access: ChannelAccess) -> None:
 def accept_key(database: Database, access: ChannelAccess) -> bool:
     """Ends *needs a new key*, for 4Seller has just taken this key; True where this key or the one before was refused."""
     with database.reading() as connection:
-        refused = read_refused_key(connection, access) is not None
+        refused = key_refused_at(connection, access) is not None
         if not refused and not open_subjects(connection, NEEDS_KEY):
             return False
     with database.writing() as connection:

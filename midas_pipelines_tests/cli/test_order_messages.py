@@ -133,7 +133,7 @@ def test_an_order_of_any_id_and_titles_is_shown(do: Do, world: World) -> None:
 @pytest.mark.parametrize("exception", ["unmapped", "any"])
 def test_who_needs_a_person_is_listed_without_who_bought(do: Do, sold: str, exception: str) -> None:
     listed = as_json(do("list", "--exception", exception, "--json"))
-    assert [row["order"] for row in listed["orders"]] == [sold]
+    assert [row["marketplace_order_id"] for row in listed["orders"]] == [sold]
     assert "zyxwvu" not in str(listed).lower()
 
 

@@ -24,7 +24,7 @@ def test_an_order_is_mapped_shipped_told_and_its_story_is_whole(
     midas: Midas, settings: dict[str, str], world: World, sold: str
 ) -> None:
     listed = midas("orders", "list", "--exception", "unmapped", "--json", **settings).json["orders"]
-    assert [(row["order"], row["exception"]) for row in listed] == [(sold, "unmapped")]
+    assert [(row["marketplace_order_id"], row["exception"]) for row in listed] == [(sold, "unmapped")]
     add_product(world.database, sku="B", stock_quantity=1)
     assert midas("orders", "map", sold, "--line", "2", "--sku", "B", **settings).code == 0
     shipped = midas("orders", "ship", f"4S-{sold}", "--carrier", "ups", "--number", UPS, "--json", **settings)

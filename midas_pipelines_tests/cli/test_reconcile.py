@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from midas_pipelines.cli.stock.reconcile import consistency_sentence
+from midas_pipelines.cli.stock.conflicts import consistency_sentence
 
 
 def test_what_could_not_be_read_is_a_sentence() -> None:

@@ -20,7 +20,7 @@ from midas_pipelines.recovery.sealing import Damaged, identities
 from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.worker_liveness import why_stopped
-from midas_pipelines.store.operations.overview import overview
+from midas_pipelines.store.operations.backlog import overview
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies, connect

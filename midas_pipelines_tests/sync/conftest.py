@@ -13,7 +13,7 @@ from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.state import State
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.connection import note_connected
+from midas_pipelines.store.operations.cursors import note_connected
 from midas_pipelines_tests.sync.world import World
 
 

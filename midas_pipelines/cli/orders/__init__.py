@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from midas_pipelines.cli.orders import handling, holding, looking, settling
-from midas_pipelines.cli.orders.group import orders
+from midas_pipelines.cli.orders import changing
+from midas_pipelines.cli.orders.reading import orders
 
-__all__ = ["handling", "holding", "looking", "orders", "settling"]
+__all__ = ["changing", "orders"]

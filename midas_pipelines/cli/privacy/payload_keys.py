@@ -9,8 +9,7 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.store.orders.payload_rotation import payloads_by_key, rewrap_payloads
-from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.orders.payload_vault import Vault, payloads_by_key, rewrap_payloads
 from midas_pipelines.store.privacy.keys import (
     add_key,
     keep_keys,

@@ -1,19 +1,26 @@
-"""`midas conflicts`: lists and resolves conflicts between shop and 4Seller."""
+"""`midas reconcile` and `midas conflicts`: read back what 4Seller shows, and resolve what differs."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TypeVar
 
 import click
 
 from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.printing import (
+    json_option,
+    print_counts,
+    print_json,
+    print_result,
+    print_rows,
+    print_table,
+)
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.settings import Settings
-from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.conflicts import open_conflicts, read_conflict, recent_conflicts
+from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.content import FIELDS
 from midas_pipelines.sync.product_sync import mapping_ids
@@ -38,12 +45,7 @@ def show_all(everything: bool, as_json: bool) -> None:
         found = recent_conflicts(connection) if everything else open_conflicts(connection)
     names = (*SHOWN, "resolution", "resolved_by") if everything else SHOWN
     rows = [{name: row[name] for name in names} for row in found]
-    if as_json:
-        print_json({"conflicts": rows})
-    elif rows:
-        print_table("Conflicts", rows)
-    else:
-        say("No conflict is open.")
+    print_rows(as_json, "conflicts", rows, title="Conflicts", none="No conflict is open.")
 
 
 @conflicts.command("show")
@@ -74,7 +76,7 @@ def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
     item is deleted from 4Seller with `--take shop` and left alone with `--take marketplace`.
     """
     with shop_database() as (settings, database):
-        done = asyncio.run(resolve(_context(settings, database), conflict_id, take, actor(settings)))
+        done = asyncio.run(resolve(SyncContext(settings, database), conflict_id, take, actor(settings)))
     if as_json:
         print_json(done)
     else:
@@ -88,12 +90,13 @@ def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
 def pin(sku: str, field: str, as_json: bool) -> None:
     """Leave FIELD of an item on 4Seller as it is now, whatever the shop says, until it is released."""
     with shop_database() as (settings, database):
-        context = _context(settings, database)
-        value = asyncio.run(pin_field(context, _mapping(context, sku), field))
-    if as_json:
-        print_json({"sku": sku, "field": field, "value": value})
-    else:
-        say(f"{sku}: {field} stays {value} on 4Seller until `midas conflicts release {sku} {field}`.")
+        context = SyncContext(settings, database)
+        value = asyncio.run(pin_field(context, mapping_ids(context, [sku])[0], field))
+    print_result(
+        as_json,
+        {"sku": sku, "field": field, "value": value},
+        f"{sku}: {field} stays {value} on 4Seller until `midas conflicts release {sku} {field}`.",
+    )
 
 
 @conflicts.command("release", cls=Changing)
@@ -103,17 +106,71 @@ def pin(sku: str, field: str, as_json: bool) -> None:
 def let_go(sku: str, field: str | None, as_json: bool) -> None:
     """Let go of a pinned FIELD of an item, or of all of them; the next sync pushes the shop's value."""
     with shop_database() as (settings, database):
-        context = _context(settings, database)
-        released = release_pin(context, _mapping(context, sku), field)
+        context = SyncContext(settings, database)
+        released = release_pin(context, mapping_ids(context, [sku])[0], field)
+    print_result(
+        as_json,
+        {"sku": sku, "released": released},
+        f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin.",
+    )
+
+
+COUNTS = (
+    "scanned",
+    "equal",
+    "changing",
+    "not_seen",
+    "discrepancies",
+    "settled",
+    "waiting",
+    "consistency",
+    "unknown",
+    "complete",
+)
+
+
+@click.command(cls=Changing)
+@json_option
+def reconcile(as_json: bool) -> None:
+    """Read every listing back, compare it with the shop, and resolve differences by policy.
+
+    Runs the Dagster job `consistency_check` in this process. Consistency is the share of items that 4Seller showed as
+    they should be, before anything was resolved; null when none could be judged. Items that are being pushed count as
+    changing, those that no readable row shows as not seen. Exits 1 when it failed, 2 for wrong settings.
+    """
+    with shop_database() as (settings, database):
+        settings.channel()
+        from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
+
+        run = run_job("consistency_check")
+        record = sync_of_run(database, "reconcile", run.run_id) or {}
+    counts = record.get("counts") or {}
+    shown = {name: counts.get(name, 0) for name in COUNTS} | {"consistency": counts.get("consistency")}
+    shown |= {name: record.get(name) or 0 for name in ("requests", "seconds")}
+    shown |= {"outcome": record.get("outcome") or "failed", "run_id": run.run_id}
+    if run.failure is not None:
+        shown["error"] = run.failure
     if as_json:
-        print_json({"sku": sku, "released": released})
+        print_json(shown | {"note": counts.get("note"), "worst": counts.get("worst", [])})
     else:
-        say(f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin.")
+        unread = bool(run.failure) or not shown["complete"]
+        consistency = shown.pop("consistency")
+        print_counts("Reconciled", shown | {"complete": None})
+        say(consistency_sentence(consistency, unread=unread))
+        if counts.get("worst"):
+            print_table("What differed", counts["worst"])
+    if run.failure is not None:
+        say(f"Error: {run.failure}", err=True)
+        sys.exit(1)
+    for name in ("stopped", "note"):
+        if counts.get(name):
+            say(f"Error: {counts[name]}", err=True)
+    sys.exit(1 if counts.get("failed") else 0)
 
 
-def _context(settings: Settings, database: Database) -> SyncContext:
-    return SyncContext(settings, database)
-
-
-def _mapping(context: SyncContext, sku: str) -> int:
-    return mapping_ids(context, [sku])[0]
+def consistency_sentence(consistency: float | None, *, unread: bool) -> str:
+    """What could be judged, as a sentence; `unread` when 4Seller could not be read whole."""
+    if consistency is None:
+        why = "4Seller could not be read whole" if unread else "No item could be compared"
+        return f"{why}, so consistency was not judged."
+    return f"Consistency is {consistency:.2%}{', of what could be read of 4Seller' if unread else ''}."

@@ -1,7 +1,8 @@
-"""`midas explain`: explains what 4Seller shows for an item, or showed on a past day."""
+"""`midas explain` and `midas diff`: what 4Seller shows for an item or showed on a past day, what changed, and why."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 
 import click
@@ -12,7 +13,8 @@ from midas_pipelines.cli.terminal import say
 from midas_pipelines.sync.explain import explain_item as explanation_of
 from midas_pipelines.sync.explain import lineage
 from midas_pipelines.sync.snapshots.at import explain_at, lines_at
-from midas_pipelines.sync.snapshots.files import Snapshots
+from midas_pipelines.sync.snapshots.changes import diff as diff_of
+from midas_pipelines.sync.snapshots.files import Snapshots, today
 
 DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -34,3 +36,42 @@ def explain(sku: str, at: datetime | None, as_json: bool) -> None:
     say(f"{sku}:" if at is None else f"{sku} on {at:%Y-%m-%d}:")
     for line in lineage(explanation) if at is None else lines_at(explanation):
         say(f"  {line}")
+
+
+@click.command()
+@click.option("--from", "start", type=DAY, required=True, help="The earlier day, YYYY-MM-DD (UTC).")
+@click.option("--to", "end", type=DAY, help="The later day; today where it is left out.")
+@click.option(
+    "--sku", "skus", multiple=True, metavar="SKU", help="Only this item; may be given several times."
+)
+@click.option(
+    "--most", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Products to print."
+)
+@json_option
+def diff(start: datetime, end: datetime | None, skus: tuple[str, ...], most: int, as_json: bool) -> None:
+    """Print what 4Seller shows otherwise than on an earlier day, and why: shop, ledger, orders, rules, conflicts.
+
+    Reads the snapshots that `midas sync products --full` and `midas reconcile` leave each day.
+    """
+    last = today() if end is None else end.date()
+    if last <= start.date():
+        raise click.UsageError(f"--to ({last}) must be a later day than --from ({start:%Y-%m-%d}).")
+    with shop_database() as (settings, database):
+        found = diff_of(database, Snapshots.of(settings), start.date(), last, skus=skus, most=most)
+    if as_json:
+        print_json(asdict(found))
+        return
+    say(
+        f"{found.total} products changed on 4Seller from {found.start:%Y-%m-%d %H:%M} to {found.end:%Y-%m-%d %H:%M} UTC."
+    )
+    for one in found.changed:
+        moves = "; ".join(f"{name} {_said(old)} → {_said(new)}" for name, (old, new) in one.fields.items())
+        say(f"{one.sku or '(no SKU)'} {one.what}: {moves or 'its text or images'}")
+        for line in one.why:
+            say(f"  <- {line}")
+    if found.total > len(found.changed):
+        say(f"Showing {len(found.changed)} of {found.total}; --most shows more, --sku one item.")
+
+
+def _said(value: object) -> str:
+    return "nothing" if value is None else str(value)

@@ -1,16 +1,21 @@
-"""`midas items`: lists and retries quarantined and failing items; links SKUs."""
+"""`midas items` and `midas stock`: quarantined and failing items, links of SKUs, low stock, top sellers."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 import click
 
 from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.items import hub_skus
 from midas_pipelines.store.items.quarantined import quarantined_items, retry_items
+from midas_pipelines.store.stock.sales_velocity import top_movers
 from midas_pipelines.storefront.catalog import items_by_sku
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.operations.low_stock import check_low_stock
 from midas_pipelines.sync.orders.stock.pending_lines import map_known_lines
 
 
@@ -25,12 +30,9 @@ def list_items(as_json: bool) -> None:
     """List the items that are quarantined or backing off, with their reasons."""
     with shop_database() as (_, database):
         found = quarantined_items(database)
-    if as_json:
-        print_json({"items": found})
-    elif found:
-        print_table("Items that wait", found)
-    else:
-        say("No item is quarantined or backing off.")
+    print_rows(
+        as_json, "items", found, title="Items that wait", none="No item is quarantined or backing off."
+    )
 
 
 @items.command(cls=Changing)
@@ -44,12 +46,10 @@ def retry(skus: tuple[str, ...], every: bool, as_json: bool) -> None:
     with shop_database() as (_, database):
         freed = retry_items(database, skus)
     missed = sorted(set(skus) - set(freed))
-    if as_json:
-        print_json({"freed": freed, "not_waiting": missed})
-    else:
-        say(f"{len(freed)} items freed; the next sync tries them.")
-        if missed:
-            say(f"Not waiting, or no item of the shop: {', '.join(missed)}.")
+    words = f"{len(freed)} items freed; the next sync tries them."
+    if missed:
+        words += f" Not waiting, or no item of the shop: {', '.join(missed)}."
+    print_result(as_json, {"freed": freed, "not_waiting": missed}, words)
     if missed:
         raise SystemExit(1)
 
@@ -89,9 +89,35 @@ def show_hub_skus(as_json: bool) -> None:
     """List the hub's SKUs that were linked to items by hand."""
     with shop_database() as (_, database), database.reading() as connection:
         found = hub_skus.links(connection)
+    print_rows(as_json, "links", found, title="Linked SKUs", none="No SKU of the hub is linked by hand.")
+
+
+@click.group()
+def stock() -> None:
+    """Show low stock and top sellers."""
+
+
+@stock.command()
+@json_option
+def low(as_json: bool) -> None:
+    """The items that run out first; alerts are raised for those that have become low."""
+    with shop_database() as (settings, database):
+        report = check_low_stock(SyncContext(settings, database))
     if as_json:
-        print_json({"links": found})
-    elif found:
-        print_table("Linked SKUs", found)
-    else:
-        say("No SKU of the hub is linked by hand.")
+        print_json(asdict(report))
+        return
+    say(f"{report.low_items} of {report.scanned} items are low, {report.out_of_stock} are out of stock.")
+    if report.low:
+        print_table("Runs out first", report.low, report.low_items, "`midas alerts list` names the rest")
+
+
+@stock.command()
+@click.option("--days", type=click.IntRange(1, 3650), default=7, show_default=True)
+@json_option
+def movers(days: int, as_json: bool) -> None:
+    """The ten items that sold most."""
+    with shop_database() as (_, database):
+        found = top_movers(database, days)
+    print_rows(
+        as_json, "movers", found, title=f"Sold most in {days} days", none=f"Nothing was sold in {days} days."
+    )

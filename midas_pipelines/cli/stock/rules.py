@@ -11,7 +11,7 @@ import click
 
 from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.stock.rule_changes import list_rules, rules_history
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES
@@ -73,12 +73,8 @@ def show_rules(channel: str | None, as_json: bool) -> None:
     """Every rule with its scope, the widest first."""
     with shop_database() as (_, database), database.reading() as connection:
         found = [_row(rule) for rule in list_rules(connection, channel)]
-    if as_json:
-        print_json({"rules": found})
-    elif found:
-        print_table("Rules", _even(found))
-    else:
-        say("No rules: every channel shows what is on hand.")
+    none = "No rules: every channel shows what is on hand."
+    print_rows(as_json, "rules", found if as_json else _even(found), title="Rules", none=none)
 
 
 @rules.command("history")
@@ -90,12 +86,8 @@ def show_history(sku: str | None, category: str | None, as_json: bool) -> None:
     with shop_database() as (_, database), database.reading() as connection:
         scope = find_scope(connection, sku=sku, category=category) if sku or category else None
         found = rules_history(connection, scope)
-    if as_json:
-        print_json({"history": found})
-    elif found:
-        print_table("Rules over time", [_past(row) for row in found])
-    else:
-        say("No rule was ever set.")
+    rows = found if as_json else [_past(row) for row in found]
+    print_rows(as_json, "history", rows, title="Rules over time", none="No rule was ever set.")
 
 
 @rules.command("set", cls=Changing)
@@ -137,10 +129,11 @@ def put(
             valid_until=_utc(valid_until),
             by=actor(settings),
         )
-    if as_json:
-        print_json({"set": True, "items_marked": marked})
-    else:
-        say(f"Set. {marked} items will be checked again by the next sync.")
+    print_result(
+        as_json,
+        {"set": True, "items_marked": marked},
+        f"Set. {marked} items will be checked again by the next sync.",
+    )
 
 
 @rules.command(cls=Changing)
@@ -150,10 +143,9 @@ def clear(channel: str, sku: str | None, category: str | None, as_json: bool) ->
     """Remove the rules of exactly this scope."""
     with shop_database() as (settings, database):
         gone = clear_rule(database, channel=channel, sku=sku, category=category, by=actor(settings))
-    if as_json:
-        print_json({"cleared": gone})
-    else:
-        say(f"{gone} rules removed." if gone else "There was no rule of this scope.")
+    print_result(
+        as_json, {"cleared": gone}, f"{gone} rules removed." if gone else "There was no rule of this scope."
+    )
 
 
 @rules.command()
@@ -224,5 +216,5 @@ def _past(row: dict[str, Any]) -> dict[str, Any]:
 
 def _even(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same rows without the columns that are empty in all of them."""
-    used = [name for name in found[0] if any(row[name] is not None for row in found)]
+    used = [name for name in (found[0] if found else ()) if any(row[name] is not None for row in found)]
     return [{name: "" if row[name] is None else row[name] for name in used} for row in found]

@@ -29,8 +29,8 @@ def stale_work(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
             return database
         settings = load_settings()
         seconds = settings.stale_work_seconds
-        items = engine.stale_work.stale_items(database, seconds)
-        webhooks = engine.stale_work.stale_webhooks(database, seconds)
+        items = engine.stale_items(database, seconds)
+        webhooks = engine.stale_webhooks(database, seconds)
     started: dict[str, str] = json.loads(context.cursor or "{}")
     requests, reasons = [], []
     for workflow, newest in sorted(newest_by_workflow(items, webhooks).items()):
@@ -51,13 +51,10 @@ def stale_work(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
     return dg.SensorResult(requests, cursor=json.dumps(started))
 
 
-def newest_by_workflow(
-    items: "engine.StaleWork", webhooks: "dict[str, engine.StaleWork]"
-) -> dict[str, datetime]:
+def newest_by_workflow(items: datetime | None, webhooks: dict[str, datetime]) -> dict[str, datetime]:
     """When the newest work that waits for each workflow began to wait; skips what no workflow handles."""
-    newest = {} if items.newest is None else {"incremental_sync": items.newest}
-    for subject, waiting in webhooks.items():
-        workflow = HEALED_BY.get(subject)
-        if workflow is not None and waiting.newest is not None:
-            newest[workflow] = max(waiting.newest, newest.get(workflow, waiting.newest))
+    newest = {} if items is None else {"incremental_sync": items}
+    for subject, moment in webhooks.items():
+        if workflow := HEALED_BY.get(subject):
+            newest[workflow] = max(moment, newest.get(workflow, moment))
     return newest

@@ -87,12 +87,11 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
         progress = engine.order_progress(context.log.info)
         report = asyncio.run(engine.import_orders(sync, window_of(span), on_progress=progress))
         known = engine.orders_by_day(sync.database, span.start, span.end)
-        units = engine.units_by_day(sync.database, context.partition_keys[0])
         where = links(sync, report.preview)
     days, words = context.partition_keys, counts_in_words(report, *COUNTS)
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
     for day in days:
-        context.add_asset_metadata(sales_of(known, units, day), partition_key=day)
+        context.add_asset_metadata(sales_of(known, day), partition_key=day)
     if len(days) > 1:
         context.log_event(dg.AssetObservation(DAYS, metadata=_counted(report)))
     counts = _counted(report) if len(days) == 1 else {}
@@ -106,32 +105,32 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
         before = engine.last_import(sync.database)
         last = None if before is None else before - RECORDED_WITHIN
         report = asyncio.run(engine.import_orders(sync, on_progress=engine.order_progress(context.log.info)))
-        known = engine.orders_by_day(sync.database, since=last)
-        touched = {day for day, found in known.items() if found.new} | days_begun(
-            last or now - FIRST_DAYS, now
-        )
-        units = engine.units_by_day(sync.database, min(touched)) if touched else {}
+        touched = engine.days_with_new_orders(sync.database, last) | days_begun(last or now - FIRST_DAYS, now)
+        days, known = sorted(filter(is_a_day, touched)), {}
+        if days:
+            end = _midnight(days[-1]) + timedelta(days=1)
+            known = engine.orders_by_day(sync.database, _midnight(days[0]), end)
         where = links(sync, report.preview)
     context.log.info(f"Orders: {counts_in_words(report, *COUNTS)}")
-    for day in sorted(filter(is_a_day, touched)):
-        context.log_event(dg.AssetMaterialization(DAYS, partition=day, metadata=sales_of(known, units, day)))
-    total = sum(found.orders for found in known.values())
+    for day in days:
+        context.log_event(dg.AssetMaterialization(DAYS, partition=day, metadata=sales_of(known, day)))
     read = dg.AssetObservation(
         fourseller_orders.key, metadata=numbers(report, "fetched", "requests", "seconds")
     )
     context.log_event(read)
-    counts = {"dagster/row_count": total, **_counted(report)}
-    return dg.MaterializeResult(metadata={**counts, "preview": table(report.preview), **where})
+    return dg.MaterializeResult(metadata={**_counted(report), "preview": table(report.preview), **where})
 
 
-def sales_of(
-    known: "Mapping[str, engine.DayOfOrders]", units: Mapping[str, int], day: str
-) -> dict[str, int | float]:
+def _midnight(day: str) -> datetime:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC)
+
+
+def sales_of(known: "Mapping[str, engine.DayOfOrders]", day: str) -> dict[str, int | float]:
     """The sales of one day, as the UI plots them: orders, units, revenue by currency and channel."""
     found = known.get(day)
     if found is None:
         return {"dagster/partition_row_count": 0}
-    return {"dagster/partition_row_count": found.orders, "units": units.get(day, 0), **found.sales}
+    return {"dagster/partition_row_count": found.orders, **found.sales}
 
 
 def _counted(report: "engine.OrderReport") -> dict[str, int | float]:
@@ -155,12 +154,15 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
     """
     with midas.sync_context(context) as sync:
         report = asyncio.run(engine.sync_statuses(sync))
-        work = engine.open_work(sync.database)
+        open_orders = engine.open_orders(sync.database)
+        with sync.database.reading() as connection:
+            waiting = engine.needs_a_person(connection)
     context.log.info(f"Statuses: {counts_in_words(report, *STATUS_COUNTS)}")
     return dg.MaterializeResult(
         metadata={
             **numbers(report, *STATUS_COUNTS, "requests", "seconds"),
-            **work,
+            "open_orders": open_orders,
+            **{one.cause: one.count for one in waiting},
             "preview": table(report.preview[:20]),
         }
     )

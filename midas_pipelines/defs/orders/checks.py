@@ -1,4 +1,8 @@
-"""Order checks: totals, pairing, stock, statuses, webhooks, age, freshness, and buyers erased in time."""
+"""Order checks: totals, pairing, stock, statuses, webhooks, age, freshness, and buyers erased in time.
+
+The first four look at the orders that changed in the last MIDAS_ORDERS_CHECKED_DAYS, and at those with an exception; the
+drill of the backups looks at all orders.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +21,7 @@ CHECKS = [
         imported_orders,
         "order_totals_add_up",
         "Each order's total is the sum of its items, plus shipping and tax, less discounts, to the cent.",
-        lambda sync: engine.unbalanced_orders(sync.database),
+        lambda sync: engine.unbalanced_orders(sync.database, sync.settings.orders_checked_days),
         counted="orders",
         hint="`midas orders show ID` shows how each came about; a tax or discount under a name we do not know is the usual "
         "cause.",
@@ -26,7 +30,7 @@ CHECKS = [
         imported_orders,
         "one_shop_order_each",
         "Each imported marketplace order has one order in the shop, and each of those one marketplace order.",
-        lambda sync: engine.unpaired_orders(sync.database),
+        lambda sync: engine.unpaired_orders(sync.database, sync.settings.orders_checked_days),
         counted="orders",
         hint="Somebody deleted or copied a row of `orders`: `midas orders show ID` shows which; restore it from a backup.",
     ),
@@ -34,7 +38,7 @@ CHECKS = [
         imported_orders,
         "deductions_equal_items",
         "Each order line has allocated the units that the ledger shows for it, and they equal the units sold.",
-        lambda sync: engine.unexplained_deductions(sync.database),
+        lambda sync: engine.unexplained_deductions(sync.database, sync.settings.orders_checked_days),
         counted="lines",
         hint="`midas orders show ID` shows what the order allocated, `midas explain SKU` the item's ledger: somebody changed a "
         "row by hand. Restore it, and correct the `stock_quantity` of what you counted.",
@@ -43,7 +47,9 @@ CHECKS = [
         order_statuses,
         "statuses_never_go_back",
         "No order is at an earlier status than one it has reached, unless a person resolved it so.",
-        lambda sync: engine.statuses_gone_back(sync.database, engine.BACKWARD),
+        lambda sync: engine.statuses_gone_back(
+            sync.database, engine.BACKWARD, sync.settings.orders_checked_days
+        ),
         counted="orders",
         hint="Somebody changed `marketplace_orders.status` by hand: `midas orders show ID` shows its previous status.",
     ),

@@ -26,7 +26,7 @@ from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import service_of
-from midas_pipelines.store.orders.listing import SHOWN, Filters, page_of_orders
+from midas_pipelines.store.orders.listing import SHOWN, Filters, list_orders
 from midas_pipelines.sync.orders.lookup import find_order
 from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.status.status_change import change_status
@@ -267,7 +267,7 @@ def get_orders(
     """The newest first; `cursor` continues after a page, even if orders were imported meanwhile."""
     filters = Filters(status.value if status else None, sales_channel, exception, placed_from, placed_to)
     with service_of(request).database.reading() as connection:
-        rows = page_of_orders(connection, filters, before=decode_cursor(cursor), limit=limit)
+        rows = list_orders(connection, filters, before=decode_cursor(cursor), limit=limit)
     return {"data": rows, "next": next_cursor(rows, limit)}
 
 

@@ -16,9 +16,8 @@ from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.api.orders import Cursor, decode_cursor, next_cursor
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.lib.timetable import next_run
-from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.audit import read_audit
-from midas_pipelines.store.operations.overview import overview
+from midas_pipelines.store.operations.backlog import overview
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.schema.version import require_upgraded
 from midas_pipelines.store.schema.version import version as database_version
@@ -161,8 +160,6 @@ def metrics(request: Request) -> Response:
 def _report(service: Service, now: datetime) -> dict[str, Any]:
     """The response of `GET /api/marketplace/status`."""
     seen = overview(service.database)
-    with service.database.reading() as connection:
-        inbox = webhooks.backlog(connection)
     trouble = service.worker.trouble if service.worker is not None else None
     sold = sum(count for state, count in seen.items.items() if state != "removed")
     return {
@@ -170,8 +167,8 @@ def _report(service: Service, now: datetime) -> dict[str, Any]:
             _channel("website", sold, None, 0),
             _channel("fourseller", seen.items.get("listed", 0), trouble, seen.failed_calls),
         ],
-        "items": _backlog(seen.dirty, seen.oldest_dirty, seen.items.get("quarantined", 0), now),
-        "webhooks": _backlog(inbox.pending, inbox.oldest, inbox.quarantined, now),
+        "items": _backlog(seen.dirty, seen.oldest_dirty, seen.quarantined_items, now),
+        "webhooks": _backlog(seen.webhooks, seen.oldest_webhook, seen.quarantined_webhooks, now),
         "orders": seen.orders,
         "order_exceptions": seen.order_exceptions,
         "consistency": seen.consistency,

@@ -18,7 +18,7 @@ from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import list_conflicts, read_conflict
 from midas_pipelines.store.items.listing import list_items, suggest_items
 from midas_pipelines.store.operations.attention import CAUSES, needs_a_person
-from midas_pipelines.store.orders.decisions import OVERSOLD, UNMAPPED, waiting_lines, waiting_orders
+from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED, Filters, list_orders, waiting_lines
 from midas_pipelines.sync.reconcile.conflicts import SIDES, resolve
 from midas_pipelines.sync.reconcile.undo import undo_resolution
 from midas_pipelines.sync.threads import in_own_loop
@@ -34,8 +34,9 @@ def _lines(which: sa.ColumnElement[bool]) -> Reader:
     return lambda connection, after: waiting_lines(connection, which, after=after, limit=PAGE)
 
 
-def _orders(exceptions: list[str] | None) -> Reader:
-    return lambda connection, after: waiting_orders(connection, exceptions, after=after, limit=PAGE)
+def _orders(*exceptions: str) -> Reader:
+    wanted = Filters(exception=exceptions)
+    return lambda connection, after: list_orders(connection, wanted, after=after, limit=PAGE)
 
 
 def _conflicts(*, orphans: bool) -> Reader:
@@ -45,10 +46,10 @@ def _conflicts(*, orphans: bool) -> Reader:
 CARDS: dict[str, Reader] = {
     "oversold": _lines(OVERSOLD),
     "unmapped": _lines(UNMAPPED),
-    "order_conflict": _orders(["conflict"]),
-    "quarantined_order": _orders(None),
-    "refused": _orders(["refused"]),
-    "order_to_look_at": _orders(["quantity", "total_mismatch", "unknown_status", "edited", "deleted"]),
+    "order_conflict": _orders("conflict"),
+    "quarantined_order": _orders("quarantined"),
+    "refused": _orders("refused"),
+    "order_to_look_at": _orders("quantity", "total_mismatch", "unknown_status", "edited", "deleted"),
     "conflict": _conflicts(orphans=False),
     "orphan": _conflicts(orphans=True),
     "quarantined_item": lambda connection, after: list_items(

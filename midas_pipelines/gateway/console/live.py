@@ -15,9 +15,8 @@ from starlette.responses import Response, StreamingResponse
 
 from midas_pipelines.gateway.console.guard import ConsoleRoute
 from midas_pipelines.gateway.service import Service
-from midas_pipelines.store.gateway.webhooks import backlog
-from midas_pipelines.store.items.mappings import count_dirty
 from midas_pipelines.store.operations.attention import CAUSES, needs_a_person
+from midas_pipelines.store.operations.backlog import read_backlog
 from midas_pipelines.store.operations.sync_log import running_syncs
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
@@ -66,10 +65,8 @@ class Live:
         with self._service.database.reading() as connection:
             found = {one.cause: one.count for one in needs_a_person(connection)}
             running = running_syncs(connection)
-            waiting = {
-                "items_waiting": count_dirty(connection),
-                "webhooks_waiting": backlog(connection).pending,
-            }
+            backlog = read_backlog(connection)
+        waiting = {"items_waiting": backlog.dirty, "webhooks_waiting": backlog.webhooks}
         numbers: dict[str, Any] = waiting | {cause: found.get(cause, 0) for cause in CAUSES}
         numbers["to_decide"] = sum(found.values()) or ""
         numbers["running"] = {one.kind: [one.done, one.total] for one in running}

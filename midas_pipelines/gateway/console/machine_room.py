@@ -20,7 +20,7 @@ from midas_pipelines.lib.timetable import entry, is_on, next_run
 from midas_pipelines.store.gateway import webhooks as inbox
 from midas_pipelines.store.gateway.notifications import notify
 from midas_pipelines.store.items.worker_liveness import RESTORED, allow_pushes, stop_pushes, why_stopped
-from midas_pipelines.store.operations.overview import overview
+from midas_pipelines.store.operations.backlog import overview, read_backlog
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up
 from midas_pipelines.store.privacy.masked import without_persons
@@ -102,7 +102,6 @@ def resume(request: Request) -> Response:
 def _facts(service: Service, switches: dict[str, Switch]) -> dict[str, Any]:
     now, settings = datetime.now(UTC), service.settings
     with service.database.reading() as connection:
-        left = inbox.backlog(connection)
         stopped = why_stopped(connection)
     syncs = {row["kind"]: row for row in last_syncs(service.database)}
     rows = [
@@ -120,7 +119,6 @@ def _facts(service: Service, switches: dict[str, Switch]) -> dict[str, Any]:
     return {
         "rows": rows,
         "seen": overview(service.database),
-        "inbox": left,
         "stopped": stopped,
         "restored": stopped is not None and stopped.startswith(RESTORED),
         "pace": sum_up(finished_syncs(service.database, HOUR)),
@@ -134,7 +132,7 @@ def webhooks(request: Request, state: str = "quarantined", before: Before = None
     state = state if state in STATES else "quarantined"
     with service_of(request).database.reading() as connection:
         rows = inbox.listed(connection, state=state, limit=PAGE, before=before)
-        left = inbox.backlog(connection)
+        left = read_backlog(connection)
     more = rows[-1]["id"] if len(rows) == PAGE else None
     return render(request, "webhooks.html", rows=rows, left=left, state=state, states=STATES, more=more)
 

@@ -17,7 +17,7 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
 from midas_pipelines.gateway.console.web import Before, fragment, go_to, render
 from midas_pipelines.gateway.service import service_of
-from midas_pipelines.store.orders.listing import Filters, page_of_orders
+from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
@@ -27,8 +27,7 @@ from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrde
 from midas_pipelines.sync.orders.retry import dismiss, retry_order
 from midas_pipelines.sync.orders.status.status_change import change_status
 from midas_pipelines.sync.orders.stock.allocate import restock_units
-from midas_pipelines.sync.orders.stock.pending_lines import map_line
-from midas_pipelines.sync.orders.stock.restock import restock_line
+from midas_pipelines.sync.orders.stock.pending_lines import map_line, restock_line
 from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship
 from midas_pipelines.sync.orders.timeline import read_timeline
 from midas_pipelines.sync.privacy.due import erase_order
@@ -64,7 +63,7 @@ def order_list(
                 problem = str(none)
         wanted = {"yes": True, "no": False}.get(exception)
         filters = Filters(status or None, sales_channel or None, wanted)
-        rows = page_of_orders(connection, filters, before=before, limit=PAGE)
+        rows = list_orders(connection, filters, before=before, limit=PAGE)
     asked = {"status": status, "sales_channel": sales_channel, "exception": exception}
     more = rows[-1]["id"] if len(rows) == PAGE else None
     statuses = [one.value for one in OrderStatus]

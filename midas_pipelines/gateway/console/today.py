@@ -20,7 +20,7 @@ from midas_pipelines.notify.delivery import send_test
 from midas_pipelines.notify.targets import read_targets
 from midas_pipelines.store.operations.attention import Attention, needs_a_person
 from midas_pipelines.store.operations.sync_log import last_syncs
-from midas_pipelines.store.operations.trends import Trends, read_trends
+from midas_pipelines.store.operations.sync_metrics import Trends, read_trends
 from midas_pipelines.workflows import WORKFLOWS
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
@@ -43,7 +43,7 @@ def today(request: Request) -> Response:
     service = service_of(request)
     with service.database.reading() as connection:
         waiting = needs_a_person(connection)
-        trends = read_trends(connection, datetime.now(UTC))
+    trends = read_trends(service.database, datetime.now(UTC))
     return render(
         request,
         "today.html",

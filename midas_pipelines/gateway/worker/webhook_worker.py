@@ -30,7 +30,7 @@ from midas_pipelines.store.gateway.webhooks import (
     WebhookOutcome,
     retry_or_quarantine,
 )
-from midas_pipelines.store.operations.connection import read_refused_key
+from midas_pipelines.store.operations.cursors import key_refused_at
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.read import WebhookResult, import_order_webhooks
@@ -140,7 +140,7 @@ class WebhookWorker:
                 if not webhooks.any_due(connection, orders=orders):
                     return []
                 access = self._context.settings.channel()
-                if not orders and read_refused_key(connection, access) is not None:
+                if not orders and key_refused_at(connection, access) is not None:
                     return []  # each would ask 4Seller, which refuses the key
             with database.writing() as connection:
                 return webhooks.claim(

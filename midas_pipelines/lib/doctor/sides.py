@@ -14,8 +14,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.connection import is_connected
-from midas_pipelines.store.operations.cursors import database_ahead
+from midas_pipelines.store.operations.cursors import database_ahead, is_connected
 from midas_pipelines.store.schema.tables import api_errors
 from midas_pipelines.store.schema.version import version
 from midas_pipelines.storefront.schema import NEEDED, differing_columns

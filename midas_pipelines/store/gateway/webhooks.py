@@ -272,22 +272,6 @@ def replay(connection: sa.Connection, webhook_ids: Sequence[str] | None) -> list
     return sorted(connection.scalars(statement.returning(table.webhook_id)))
 
 
-@dataclass(frozen=True, slots=True)
-class InboxBacklog:
-    """How many events are pending, since when, and how many are quarantined."""
-
-    pending: int
-    oldest: datetime | None
-    quarantined: int
-
-
-def backlog(connection: sa.Connection) -> InboxBacklog:
-    """Counts what waits."""
-    oldest = sa.func.min(table.received_at, type_=table.received_at.type)
-    pending, since = connection.execute(sa.select(sa.func.count(), oldest).where(_in_state("pending"))).one()
-    return InboxBacklog(pending, since, count(connection, state="quarantined"))
-
-
 def listed(
     connection: sa.Connection, *, state: str, limit: int, before: int | None = None
 ) -> list[dict[str, Any]]:

@@ -21,12 +21,6 @@ _ITEMS = mappings.outerjoin(products, products.c.id == mappings.c.product_id).ou
 )
 
 
-def count_waiting(database: Database) -> int:
-    """How many items are quarantined or backing off."""
-    with database.reading() as connection:
-        return connection.scalar(sa.select(sa.func.count()).select_from(mappings).where(ITEM_WAITS)) or 0
-
-
 def stuck_items(database: Database) -> list[dict[str, Any]]:
     """The items that are quarantined, or have waited for an hour and failed, as `quarantined_items` has them."""
     long = sa.and_(mappings.c.attempts > 0, mappings.c.dirty_since < utc_now(-3600))

@@ -9,10 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.items.conflicts import OPEN
-from midas_pipelines.store.orders.decisions import OVERSOLD, UNMAPPED
+from midas_pipelines.store.operations.backlog import QUARANTINED_WEBHOOK
+from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
 from midas_pipelines.store.schema.alert_tables import alerts
+from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import (
     ITEM_WAITS,
@@ -96,7 +97,8 @@ def _all(connection: sa.Connection) -> Iterator[Counted]:
         yield "orphan" if orphan else "conflict", count, since
     items = sa.select(sa.func.count(), _oldest(mappings.c.dirty_since)).where(ITEM_WAITS)
     yield ("quarantined_item", *connection.execute(items).one())
-    yield "quarantined_webhook", webhooks.backlog(connection).quarantined, None
+    aside = sa.select(sa.func.count(), _oldest(marketplace_webhooks.c.received_at)).where(QUARANTINED_WEBHOOK)
+    yield ("quarantined_webhook", *connection.execute(aside).one())
     yield from _alerts(connection)
 
 

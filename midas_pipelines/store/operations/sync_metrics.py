@@ -1,4 +1,4 @@
-"""Measurements of recent syncs and of the catalog, for performance, the daily report and the capacity plan."""
+"""Measurements of recent syncs, of sales and of the catalog: for performance, the console, the daily report and the plan."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.tables import LEDGER_KEY, inventory_changes, mappings, sync_logs
+from midas_pipelines.store.operations.backlog import read_backlog
+from midas_pipelines.store.schema.tables import (
+    LEDGER_KEY,
+    inventory_changes,
+    mappings,
+    marketplace_order_lines,
+    marketplace_orders,
+    sync_logs,
+)
 from midas_pipelines.storefront.types import utc_now
 
 DAY = 86_400
@@ -34,6 +42,7 @@ class SyncRow:
     requests: int
     seconds: float
     counts: Mapping[str, Any] = field(default_factory=dict)
+    started_at: datetime | None = None
 
     def count(self, *names: str) -> float:
         """The sum of the named counts; 0 for missing ones."""
@@ -117,7 +126,7 @@ def by_kind(rows: Iterable[SyncRow]) -> list[dict[str, Any]]:
 
 
 _ROW = sync_logs.c
-_ENDED = sa.select(_ROW.kind, _ROW.outcome, _ROW.requests, _ROW.seconds, _ROW.counts).where(
+_ENDED = sa.select(_ROW.kind, _ROW.outcome, _ROW.requests, _ROW.seconds, _ROW.counts, _ROW.started_at).where(
     _ROW.outcome != "running"
 )
 
@@ -141,7 +150,9 @@ def older_pushes(database: Database, requests: int, *, days: int = 30, most: int
 def _rows(database: Database, query: sa.Select[Any]) -> list[SyncRow]:
     with database.reading() as connection:
         return [
-            SyncRow(row.kind, row.outcome, row.requests or 0, row.seconds or 0.0, row.counts or {})
+            SyncRow(
+                row.kind, row.outcome, row.requests or 0, row.seconds or 0.0, row.counts or {}, row.started_at
+            )
             for row in connection.execute(query)
         ]
 
@@ -149,29 +160,26 @@ def _rows(database: Database, query: sa.Select[Any]) -> list[SyncRow]:
 def stock_measured(database: Database) -> StockMeasured:
     """Counts the mappings, the queue by the database's own clock, and the day's ledger rows but opening quantities."""
     table, count = mappings.c, sa.func.count()
-    oldest = sa.func.min(table.dirty_since, type_=table.dirty_since.type)
-    dirty = sa.select(count, oldest, utc_now()).where(table.dirty_since.is_not(None))
     ledger = inventory_changes.c
     recent = sa.and_(ledger.created_at > utc_now(-DAY), ledger.cause != "opening")
     changed = sa.select(ledger.product_id, LEDGER_KEY).where(recent).distinct().subquery()
     with database.reading() as connection:
-        waiting, since, now = connection.execute(dirty).one()
+        backlog, now = read_backlog(connection), connection.execute(sa.select(utc_now())).scalar_one()
+        waits = now - (backlog.oldest_dirty or now)
         return StockMeasured(
             items=connection.scalar(sa.select(count).where(table.state != "removed")) or 0,
-            new_in_30_days=_growth(connection),
-            waiting=waiting,
-            oldest_seconds=_age(since, now),
+            new_in_30_days=_growth(connection, now),
+            waiting=backlog.dirty,
+            oldest_seconds=round(max(0.0, waits.total_seconds()), 1),
             changes=connection.scalar(sa.select(count).select_from(inventory_changes).where(recent)) or 0,
             changed_items=connection.scalar(sa.select(count).select_from(changed)) or 0,
         )
 
 
-def _growth(connection: sa.Connection) -> int:
+def _growth(connection: sa.Connection, now: datetime) -> int:
     """New items in thirty days, from those that came after the first day of the installation."""
     table = mappings.c
-    first, now = connection.execute(
-        sa.select(sa.func.min(table.created_at, type_=table.created_at.type), utc_now())
-    ).one()
+    first = connection.scalar(sa.select(sa.func.min(table.created_at, type_=table.created_at.type)))
     if first is None or now - first < timedelta(days=2):
         return 0
     since = max(first + timedelta(days=1), now - timedelta(days=30))
@@ -180,9 +188,74 @@ def _growth(connection: sa.Connection) -> int:
     return round((connection.scalar(query) or 0) * 30 * DAY / seconds)
 
 
-def _age(since: datetime | None, now: datetime) -> float:
-    return round(max(0.0, (now - since).total_seconds()), 1) if since is not None else 0.0
-
-
 def _share(part: float, whole: float, digits: int = 4) -> float:
     return round(part / whole, digits) if whole > 0 else 0.0
+
+
+HOURS, CONSISTENCY_DAYS = 24, 30
+
+
+@dataclass(frozen=True)
+class Trends:
+    """Sums of the last 24 hours; `orders` and `pushes` by the hour, the oldest first.
+
+    Args:
+        channels: orders, units and revenue by sales channel and currency.
+        consistency: the share of items shown as they should be, by read-back, over 30 days.
+        sums: of `sum_up`; how many changes gateways pushed, and how fast.
+    """
+
+    channels: list[dict[str, Any]]
+    orders: list[int]
+    pushes: list[int]
+    consistency: list[float]
+    sums: Mapping[str, int | float]
+
+
+def read_trends(database: Database, now: datetime) -> Trends:
+    """Reads all of it, by the small indexes on dates."""
+    since = now - timedelta(hours=HOURS)
+    rows = finished_syncs(database)
+    reconciled = sa.select(_ROW.counts).where(
+        _ROW.kind == "reconcile", _ROW.started_at > utc_now(-CONSISTENCY_DAYS * DAY)
+    )
+    order = marketplace_orders.c
+    with database.reading() as connection:
+        placed = connection.scalars(sa.select(order.placed_at).where(order.placed_at > since)).all()
+        channels = _channels(connection, since)
+        shares = [
+            (counts or {}).get("consistency") for counts in connection.scalars(reconciled.order_by(_ROW.id))
+        ]
+    return Trends(
+        channels,
+        by_hour([(moment, 1) for moment in placed if moment], now),
+        by_hour([(row.started_at, row.written) for row in rows if row.started_at], now),
+        [share for share in shares if share is not None],
+        sum_up(rows),
+    )
+
+
+def by_hour(found: Iterable[tuple[datetime, int]], now: datetime) -> list[int]:
+    """Sums over the last 24 hours, the oldest first. Pure."""
+    sums = [0] * HOURS
+    for moment, count in found:
+        back = int((now - moment).total_seconds() // 3600)
+        if 0 <= back < HOURS:
+            sums[HOURS - 1 - back] += count
+    return sums
+
+
+def _channels(connection: sa.Connection, since: datetime) -> list[dict[str, Any]]:
+    order, line = marketplace_orders.c, marketplace_order_lines.c
+    units = sa.select(sa.func.sum(line.quantity)).where(line.order_id == order.id).scalar_subquery()
+    count = sa.func.count().label("orders")
+    query = sa.select(
+        order.sales_channel,
+        order.currency,
+        count,
+        sa.func.sum(order.total, type_=order.total.type).label("revenue"),
+        sa.func.max(order.placed_at, type_=order.placed_at.type).label("newest"),
+        sa.func.coalesce(sa.func.sum(units), 0).label("units"),
+    )
+    query = query.where(order.placed_at > since).group_by(order.sales_channel, order.currency)
+    return [dict(row) for row in connection.execute(query.order_by(count.desc())).mappings()]

@@ -2,7 +2,8 @@
 
 Each payload has a data key of its own (AES-256-GCM), which the master key wraps. It is one text,
 `aes1:ID OF THE MASTER KEY:DIGESTS:WRAPPED DATA KEY:PAYLOAD`; the digests find a person (`store/privacy/blind_index.py`).
-A rotation wraps the data key again and makes the digests again; the sealed payload stays as it is.
+A rotation wraps the data keys again under the newest master key and makes the digests again, while everything runs; the
+sealed payloads stay as they are.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ from __future__ import annotations
 import json
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
+import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import Settings
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.privacy.blind_index import digests
 from midas_pipelines.store.privacy.keys import KeyRing, MasterKey, key_ring
+from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.text import to_json
 
 SEALED = "aes1:"
@@ -97,3 +104,68 @@ def _encrypt(cipher: AESGCM, data: bytes) -> str:
 def _decrypt(cipher: AESGCM, text: str) -> bytes:
     data = urlsafe_b64decode(text)
     return cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], None)
+
+
+SEALED_TABLES = (marketplace_orders, marketplace_webhooks)
+BLOCK = 200
+"""Rows that one transaction wraps again."""
+
+
+@dataclass
+class Rotated:
+    """Payloads wrapped again, and by table the rows that no key opens."""
+
+    rewrapped: int = 0
+    unreadable: dict[str, list[int]] = field(default_factory=dict)
+
+
+def payloads_by_key(database: Database) -> Counter[str]:
+    """How many payloads each key has sealed, by its id."""
+    counted: Counter[str] = Counter()
+    start, length = len(SEALED) + 1, 8
+    for table in SEALED_TABLES:
+        key = sa.func.substr(table.c.payload, start, length)
+        query = sa.select(key, sa.func.count()).where(table.c.payload.startswith(SEALED)).group_by(key)
+        with database.reading() as connection:
+            counted.update({row[0]: row[1] for row in connection.execute(query)})
+    return counted
+
+
+def rewrap_payloads(database: Database, vault: Vault) -> Rotated:
+    """Wraps every payload that another key than the newest has sealed, a block a transaction.
+
+    What is sealed meanwhile with an older key is wrapped in a further pass. Stopped at any point, the next call goes on.
+    """
+    done = Rotated()
+    for table in SEALED_TABLES:
+        found = -1
+        while found:
+            found = _pass(database, vault, table, done)
+    return done
+
+
+def _pass(database: Database, vault: Vault, table: sa.Table, done: Rotated) -> int:
+    """Goes through the table once; returns how many payloads it wrapped again."""
+    newest, before, last = f"{SEALED}{vault.ring.newest().key_id}:", done.rewrapped, 0
+    old = sa.and_(table.c.payload.startswith(SEALED), ~table.c.payload.startswith(newest))
+    unreadable: list[int] = []
+    while True:
+        query = sa.select(table.c.id, table.c.payload).where(old, table.c.id > last).order_by(table.c.id)
+        with database.writing() as connection:
+            rows = connection.execute(query.limit(BLOCK)).all()
+            for row in rows:
+                last = row.id
+                try:
+                    sealed = vault.rewrap(row.payload)
+                except PayloadUnreadable:
+                    unreadable.append(row.id)
+                    continue
+                same = sa.and_(
+                    table.c.id == row.id, table.c.payload == row.payload
+                )  # not edited or erased meanwhile
+                done.rewrapped += connection.execute(
+                    sa.update(table).where(same).values(payload=sealed)
+                ).rowcount
+        if len(rows) < BLOCK:
+            done.unreadable[table.name] = unreadable
+            return done.rewrapped - before

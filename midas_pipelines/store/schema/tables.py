@@ -115,12 +115,13 @@ inventory_changes = sa.Table(
     sa.Column("quantity_after", sa.Integer, nullable=False),
     sa.Column("source", sa.String(20), nullable=False),  # website|fourseller|operator|reconcile
     sa.Column("cause", sa.String(30), nullable=False),  # opening|changed|sale|cancellation|refund|restock|...
-    sa.Column("reference", sa.String(200)),
+    sa.Column("reference", sa.String(200).with_variant(sa.String(200, collation="C"), "postgresql")),
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
-    sa.UniqueConstraint("cause", "reference", name="inventory_changes_each_cause_once"),
+    sa.UniqueConstraint("reference", "cause", name="inventory_changes_each_cause_once"),
 )
 LEDGER_KEY = sa.func.coalesce(inventory_changes.c.variant_id, 0)
 sa.Index("inventory_changes_item", inventory_changes.c.product_id, LEDGER_KEY, inventory_changes.c.id)
+sa.Index("inventory_changes_when", inventory_changes.c.created_at, postgresql_using="brin")
 
 marketplace_orders = sa.Table(
     "marketplace_orders",
@@ -158,6 +159,18 @@ marketplace_orders = sa.Table(
     sa.UniqueConstraint("channel", "marketplace_order_id", name="marketplace_orders_once"),
 )
 sa.Index("marketplace_orders_placed", marketplace_orders.c.placed_at)
+sa.Index("marketplace_orders_imported", marketplace_orders.c.imported_at)
+ORDER_OPEN = marketplace_orders.c.status.in_(
+    [sa.literal_column("'pending'"), sa.literal_column("'processing'")]
+)
+"""The shop still has to handle the order; constants, so that the small index serves it."""
+
+sa.Index(
+    "marketplace_orders_open",
+    marketplace_orders.c.id,
+    postgresql_where=ORDER_OPEN,
+    sqlite_where=ORDER_OPEN,
+)
 ORDER_QUARANTINED = marketplace_orders.c.outcome == sa.literal_column("'quarantined'")
 """The order is stored, not imported; a constant, so that the small index serves it."""
 
@@ -237,6 +250,7 @@ order_processing_logs = sa.Table(
 sa.Index(
     "order_processing_logs_order", order_processing_logs.c.marketplace_order_id, order_processing_logs.c.id
 )
+sa.Index("order_processing_logs_when", order_processing_logs.c.created_at, postgresql_using="brin")
 
 sync_logs = sa.Table(
     "fourseller_sync_logs",

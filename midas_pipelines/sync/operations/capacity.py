@@ -61,7 +61,6 @@ class Measured:
         limit: what 4Seller takes from all workers together; infinite where no limit is known.
         in_flight: requests under way at once in one worker.
         workers: runs of a full sync at once.
-        readings: how often a full sync reads the whole listing.
         interval_minutes: how often changes are pushed; None where a gateway pushes them at once.
     """
 
@@ -71,7 +70,6 @@ class Measured:
     limit: CallRate
     in_flight: int
     workers: int = 1
-    readings: int = 1
     interval_minutes: int | None = None
 
     @property
@@ -92,19 +90,9 @@ class Measured:
         """The pages of 4Seller's listing of so many items; an empty one has one too."""
         return max(1, math.ceil(self.items(days) / PAGE_LIMIT))
 
-    def full_sync_calls(self, days: int) -> int:
-        """The calls of a full sync, so many days ahead, that has to write every item."""
-        return self.items(days) + self.pages(days) * self.readings
-
     def full_sync_seconds(self, days: int) -> float:
-        """How long that takes."""
-        return self.full_sync_calls(days) / self.sync_pace
-
-    @property
-    def backlog_seconds(self) -> float:
-        """Until nothing waits, while changes go on coming; infinite where they come faster than they are pushed."""
-        spare = self.push_pace - self.pushes_per_day / DAY
-        return self.stock.waiting / spare if spare > 0 else math.inf if self.stock.waiting else 0.0
+        """How long a full sync takes, so many days ahead, that reads the listing and has to write every item."""
+        return (self.items(days) + self.pages(days)) / self.sync_pace
 
 
 @dataclass(frozen=True)
@@ -197,17 +185,21 @@ def plan_capacity(measured: Measured) -> CapacityPlan:
     needs = (
         ("The day's changes", arriving / MOST_SHARE, measured.push_pace),
         ("The backlog", waiting / HOUR + arriving if waiting else 0.0, measured.push_pace),
-        (f"A full sync in {LAST} days", measured.full_sync_calls(LAST) / HOUR, measured.sync_pace),
+        (
+            f"A full sync in {LAST} days",
+            measured.full_sync_seconds(LAST) * measured.sync_pace / HOUR,
+            measured.sync_pace,
+        ),
     )
-    unmet = next(((what, asked, there) for what, asked, there in needs if asked > there), None)
-    if unmet is None:
-        takes = duration_in_words(measured.full_sync_seconds(LAST))
-        words = f"Nothing has to be raised: a full sync in {LAST} days takes {takes}."
-        return CapacityPlan("nothing", words, _arithmetic(measured))
-    what, asked, there = unmet
-    first, advice = _advice(measured, what, asked, there)
-    why = f"{what} needs {number(asked)} calls a second, and there are {number(there)}."
-    return CapacityPlan(first, f"{why} {advice}", _arithmetic(measured))
+    arithmetic = _arithmetic(measured)
+    for what, asked, there in needs:
+        if asked > there:
+            first, advice = _advice(measured, what, asked, there)
+            why = f"{what} needs {number(asked)} calls a second, and there are {number(there)}."
+            return CapacityPlan(first, f"{why} {advice}", arithmetic)
+    takes = duration_in_words(measured.full_sync_seconds(LAST))
+    words = f"Nothing has to be raised: a full sync in {LAST} days takes {takes}."
+    return CapacityPlan("nothing", words, arithmetic)
 
 
 def _advice(measured: Measured, what: str, asked: float, there: float) -> tuple[str, str]:
@@ -240,33 +232,35 @@ def _advice(measured: Measured, what: str, asked: float, there: float) -> tuple[
 
 
 def _arithmetic(measured: Measured) -> list[tuple[str, str]]:
-    stock, pace = measured.stock, number(measured.push_pace)
-    arriving = number(measured.pushes_per_day / DAY)
+    stock, push_pace = measured.stock, measured.push_pace
+    arriving = measured.pushes_per_day / DAY
+    spare, pace = push_pace - arriving, number(push_pace)
+    clears = stock.waiting / spare if spare > 0 else math.inf if stock.waiting else 0.0
     workers = counted(measured.workers, "worker", "workers")
-    return [
+    one_worker = number(measured.pace.per_second)
+    lines = [
         ("one worker", measured.pace.words),
         ("4Seller's limit", measured.limit.words),
         (
             "changes",
-            f"{measured.pushes_per_day:,} pushes a day / 86,400 s = {arriving} of {pace} calls a second",
+            f"{measured.pushes_per_day:,} pushes a day / 86,400 s = {number(arriving)} of {pace} calls a second",
         ),
         (
             "backlog",
-            f"{stock.waiting:,} waiting / ({pace} - {arriving}) = {duration_in_words(measured.backlog_seconds)}",
+            f"{stock.waiting:,} waiting / ({pace} - {number(arriving)}) = {duration_in_words(clears)}",
         ),
         (
             "a full sync's pace",
-            f"{number(measured.pace.per_second)} x {workers}, within the limit = {number(measured.sync_pace)} calls a second",
+            f"{one_worker} x {workers}, within the limit = {number(measured.sync_pace)} calls a second",
         ),
-        *((f"full sync {when}", _full_sync(measured, days)) for days, when in HORIZONS.items()),
     ]
-
-
-def _full_sync(measured: Measured, days: int) -> str:
-    items, new = measured.items(days), measured.stock.new_in_30_days
-    grown = f"{measured.stock.items:,} {'-' if new < 0 else '+'} {abs(new):,} x {days} / 30 days = {items:,} items; "
-    pages = f"{measured.pages(days):,} pages" + (
-        f" x {measured.readings} shards" if measured.readings > 1 else ""
-    )
-    takes = duration_in_words(measured.full_sync_seconds(days))
-    return f"{grown if days else ''}({items:,} writes + {pages}) / {number(measured.sync_pace)} calls a second = {takes}"
+    new = stock.new_in_30_days
+    for days, when in HORIZONS.items():
+        items = measured.items(days)
+        grown = (
+            f"{stock.items:,} {'-' if new < 0 else '+'} {abs(new):,} x {days} / 30 days = {items:,} items; "
+        )
+        takes = duration_in_words(measured.full_sync_seconds(days))
+        calls = f"({items:,} writes + {measured.pages(days):,} pages) / {number(measured.sync_pace)} calls a second"
+        lines.append((f"full sync {when}", f"{grown if days else ''}{calls} = {takes}"))
+    return lines

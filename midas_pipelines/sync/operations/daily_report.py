@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
-from midas_pipelines.store.operations.overview import Overview, overview
+from midas_pipelines.store.operations.backlog import Overview, overview
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.operations.low_stock import LowStockReport, check_low_stock

@@ -1,4 +1,4 @@
-"""Finding an order by any of its ids, and listing orders."""
+"""Finds an order by any of its ids."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.schema import orders
 
@@ -58,43 +57,3 @@ def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
         f"No imported order has the id {name[:100]}: give the marketplace's id, the order number or the shop's id. "
         "`midas sync orders` imports what is new."
     )
-
-
-def list_orders(
-    database: Database, *, exception: str | None = None, status: str | None = None, limit: int = 50
-) -> list[dict[str, Any]]:
-    """Orders, the newest first, without their buyers.
-
-    Args:
-        exception: only those with this exception; `any` for all with one, `quarantined` for those not imported.
-        status: only those with this status.
-        limit: the most to return.
-    """
-    query = sa.select(
-        _TABLE.marketplace_order_id.label("order"),
-        orders.c.order_number.label("number"),
-        _TABLE.local_order_id.label("local_id"),
-        _TABLE.sales_channel.label("channel"),
-        _TABLE.status,
-        orders.c.status.label("shop_status"),
-        _TABLE.total,
-        _TABLE.currency,
-        _TABLE.placed_at,
-        sa.func.coalesce(_TABLE.exception, sa.case((_TABLE.outcome == "quarantined", "quarantined"))).label(
-            "exception"
-        ),
-        _TABLE.reason,
-    ).select_from(marketplace_orders.outerjoin(orders, orders.c.id == _TABLE.local_order_id))
-    aside = _TABLE.outcome == "quarantined"
-    if exception == "any":
-        query = query.where(sa.or_(_TABLE.exception.is_not(None), aside))
-    elif exception == "quarantined":
-        query = query.where(aside)
-    elif exception is not None:
-        listed = sa.literal(",") + _TABLE.exception + ","
-        query = query.where(listed.contains(f",{exception},", autoescape=True))
-    if status is not None:
-        query = query.where(_TABLE.status == status)
-    with database.reading() as connection:
-        found = connection.execute(query.order_by(_TABLE.id.desc()).limit(limit))
-        return [dict(row) for row in found.mappings()]

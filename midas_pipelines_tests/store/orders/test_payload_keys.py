@@ -12,9 +12,15 @@ import sqlalchemy as sa
 
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.orders import payload_rotation
-from midas_pipelines.store.orders.payload_rotation import payloads_by_key, rewrap_payloads
-from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, PayloadUnreadable, Vault, vault_of
+from midas_pipelines.store.orders import payload_vault
+from midas_pipelines.store.orders.payload_vault import (
+    ERASED_PAYLOAD,
+    PayloadUnreadable,
+    Vault,
+    payloads_by_key,
+    rewrap_payloads,
+    vault_of,
+)
 from midas_pipelines.store.privacy.blind_index import digest_of
 from midas_pipelines.store.privacy.keys import add_key, fixed_ring, key_file, key_source, new_key
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
@@ -114,7 +120,7 @@ def test_a_rotation_rewraps_all_and_moves_the_digests_along(shop: Database, tmp_
 def test_a_rotation_that_dies_goes_on(shop: Database, monkeypatch: pytest.MonkeyPatch, point: int) -> None:
     old, new = new_key(), new_key()
     store(shop, Vault(fixed_ring(old)), *map(str, range(30)))
-    monkeypatch.setattr(payload_rotation, "BLOCK", 4)
+    monkeypatch.setattr(payload_vault, "BLOCK", 4)
     vault, calls = Vault(fixed_ring(f"{new},{old}")), []
     rewrap = vault.rewrap
 

@@ -8,7 +8,7 @@ import pytest
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.overview import Overview
+from midas_pipelines.store.operations.backlog import Overview
 from midas_pipelines.store.operations.sync_metrics import GATEWAY, SyncRow, sum_up
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.operations.daily_report import compose, write_report

@@ -9,8 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.store.orders.payload_rotation import rewrap_payloads
-from midas_pipelines.store.orders.payload_vault import vault_of
+from midas_pipelines.store.orders.payload_vault import rewrap_payloads, vault_of
 from midas_pipelines.store.privacy.holds import hold_buyer
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks

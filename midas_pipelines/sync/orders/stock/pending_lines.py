@@ -1,4 +1,5 @@
-"""Order lines that wait for an item or for stock: maps them, by a person or by a new mapping, and allocates their stock once."""
+"""Order lines that wait for an item or for stock: maps them, by a person or by a new mapping, and allocates stock once, that
+which a person has found or bought included."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.hub_skus import link
-from midas_pipelines.store.orders.decisions import UNMAPPED
+from midas_pipelines.store.orders.listing import UNMAPPED
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import update_order_items
@@ -48,12 +50,17 @@ class CannotMap(WrongInput):
     """The line cannot be mapped to the item; the message says why."""
 
 
+class CannotRestock(WrongInput):
+    """The line does not wait for stock, or this stock is booked already."""
+
+
 def map_known_lines(database: Database, run_id: str | None = None) -> int:
     """Maps every unmapped line whose item the shop has now; returns how many."""
     mapped, after = 0, 0
     while True:
+        query = sa.select(marketplace_order_lines).where(UNMAPPED, _LINES.id > after)
         with database.reading() as connection:
-            lines = _unmapped(connection, after)
+            lines = connection.execute(query.order_by(_LINES.id).limit(AT_ONCE)).all()
             named = items_named(connection, {(line.fourseller_product_id, line.sku) for line in lines})
         for line in lines:
             item = named.get((line.fourseller_product_id, line.sku))
@@ -65,13 +72,6 @@ def map_known_lines(database: Database, run_id: str | None = None) -> int:
         if len(lines) < AT_ONCE:
             return mapped
         after = lines[-1].id
-
-
-def _unmapped(connection: sa.Connection, after: int) -> Sequence[sa.Row[Any]]:
-    query = sa.select(
-        _LINES.id, _LINES.order_id, _LINES.line, _LINES.sku, _LINES.fourseller_product_id
-    ).where(UNMAPPED, _LINES.id > after)
-    return connection.execute(query.order_by(_LINES.id).limit(AT_ONCE)).all()
 
 
 def map_line(
@@ -232,3 +232,45 @@ def allocate_pending_lines(database: Database, run_id: str | None = None) -> Pen
     opened = PendingLines(map_known_lines(database, run_id), allocate_backorders(database, run_id))
     clear_old_alerts(database)
     return opened
+
+
+def restock_line(
+    database: Database,
+    order_row: int,
+    number: int,
+    units: int,
+    order_context: OrderContext,
+    *,
+    once: str,
+    this_order_first: bool,
+) -> int:
+    """Adds units of the item that a line waits for, and allocates them; returns how many the line still lacks.
+
+    Args:
+        database: the shop's.
+        order_row: our row of the order.
+        number: of the line.
+        units: from 1 on.
+        order_context: writes the order log.
+        once: names this click, so that it counts once however often it is sent.
+        this_order_first: whether it comes before orders that have waited longer.
+
+    Raises:
+        CannotRestock: nothing was changed.
+    """
+    mine = sa.and_(_LINES.order_id == order_row, _LINES.line == number)
+    with database.writing() as connection:
+        line = connection.execute(sa.select(marketplace_order_lines).where(mine)).first()
+        if line is None or line.product_id is None or not line.backordered:
+            raise CannotRestock(f"Line {number} waits for no stock any more; nothing was changed.")
+        item = (line.product_id, line.variant_id)
+        lock_rows(connection, {order_row, *orders_backordered(connection, [item])})
+        try:
+            move_stock(connection, [StockMove(item, units, "operator", "restock", f"restock:{once}"[:200])])
+        except sa.exc.IntegrityError:
+            raise CannotRestock("This stock is booked already; nothing was changed.") from None
+        if this_order_first:
+            allocate_backorder(connection, [order_row], order_context)
+    allocate_backorders(database, order_context.run_id)
+    with database.reading() as connection:
+        return connection.scalar(sa.select(_LINES.backordered).where(mine)) or 0

@@ -1,12 +1,13 @@
 """Where the units of an order are: allocated, shipped or returned.
 
 Of a line's quantity, `allocated` units were allocated and `released` went back to stock, `returned` of these after shipping;
-`shipped` units left. A line without an item allocates nothing, but can be shipped.
+`shipped` units left. A line without an item allocates nothing, but can be shipped. A `line` is a row of
+`marketplace_order_lines`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,29 +16,12 @@ from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
 
 
-class Line(Protocol):
-    """A row of `marketplace_order_lines`."""
-
-    @property
-    def quantity(self) -> int: ...
-    @property
-    def product_id(self) -> Any: ...
-    @property
-    def allocated(self) -> int: ...
-    @property
-    def released(self) -> int: ...
-    @property
-    def returned(self) -> int: ...
-    @property
-    def shipped(self) -> int: ...
-
-
-def on_order(line: Line) -> int:
+def on_order(line: Any) -> int:
     """The units that the line holds: allocated on the shelf, or with the customer."""
-    return line.allocated - line.released
+    return int(line.allocated - line.released)
 
 
-def on_shelf(line: Line, *, all_shipped: bool = False) -> int:
+def on_shelf(line: Any, *, all_shipped: bool = False) -> int:
     """The units allocated to the line that have not shipped.
 
     Args:
@@ -46,23 +30,23 @@ def on_shelf(line: Line, *, all_shipped: bool = False) -> int:
     """
     if all_shipped:
         return 0
-    return max(0, min(on_order(line), line.allocated - (line.released - line.returned) - line.shipped))
+    return max(0, min(on_order(line), int(line.allocated - (line.released - line.returned) - line.shipped)))
 
 
-def accounted(line: Line) -> int:
+def accounted(line: Any) -> int:
     """The units that came from stock: held now, or returned after shipping."""
-    return on_order(line) + line.returned
+    return on_order(line) + int(line.returned)
 
 
-def away(line: Line, *, all_shipped: bool = False) -> int:
+def away(line: Any, *, all_shipped: bool = False) -> int:
     """The allocated units that shipped and have not been returned."""
     return max(0, on_order(line) - on_shelf(line, all_shipped=all_shipped))
 
 
-def left_to_ship(line: Line) -> int:
+def left_to_ship(line: Any) -> int:
     """The units that can still be shipped."""
     if line.product_id is None and not line.allocated:
-        return max(0, line.quantity - line.shipped)
+        return max(0, int(line.quantity - line.shipped))
     return on_shelf(line)
 
 

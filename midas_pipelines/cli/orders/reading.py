@@ -1,28 +1,97 @@
-"""`midas orders list | show | messages`: orders, their timelines, unsent messages."""
+"""`midas orders list | show | messages`, and what all commands of the group share: ids, lines, errors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import click
+import sqlalchemy as sa
 
-from midas_pipelines.cli.audited import Changing
+from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.orders.group import opened, order_argument, orders
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
+from midas_pipelines.errors import WrongInput
+from midas_pipelines.settings import Settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.orders.listing import QUARANTINED, Filters, list_orders
 from midas_pipelines.sync.orders.customer_mail.send import put_back, unsent_messages
-from midas_pipelines.sync.orders.lookup import list_orders
+from midas_pipelines.sync.orders.lookup import find_order
 from midas_pipelines.sync.orders.model.lines import OrderException
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.timeline import Timeline, read_timeline
 
-EXCEPTIONS = ["any", "quarantined", *(exception.value for exception in OrderException)]
+MOST_UNITS = 2**31 - 1
+EXCEPTIONS = ["any", QUARANTINED, *(exception.value for exception in OrderException)]
 STATUSES = ["pending", "processing", "shipped", "delivered", "cancelled", "refunded"]
-SHOWN = ("order", "local_id", "channel", "status", "shop_status", "total", "placed", "exception")
-"""What fits on a screen of 80 columns; `--json` has everything."""
+
+order_argument = click.argument("order_id", metavar="ID")
+line_option = click.option(
+    "--line",
+    "lines",
+    multiple=True,
+    metavar="N[=UNITS]",
+    help="Only this line of the order, or UNITS of it; may be given several times.",
+)
+
+
+@click.group()
+def orders() -> None:
+    """Show marketplace orders, ship them, and resolve exceptions.
+
+    ID is the marketplace's id, the order number or the shop's own id of an order, in every command.
+    """
+
+
+def by_hand(settings: Settings, command: str) -> str:
+    """The cause of a command's changes in the order's timeline: who ran what."""
+    return f"{actor(settings)[:40]}: midas orders {command}"
+
+
+@contextmanager
+def opened(order_id: str) -> Iterator[tuple[Settings, Database, sa.Row[Any]]]:
+    """Settings, database and our row of the order with this id. Raises NoSuchOrder."""
+    with shop_database() as (settings, database):
+        with database.reading() as connection:
+            row = find_order(connection, order_id)
+        yield settings, database, row
+
+
+@contextmanager
+def locked(order_id: str, command: str) -> Iterator[StoredOrder]:
+    """The order, locked for a change by this command. Raises NoSuchOrder."""
+    with opened(order_id) as (settings, database, found), database.writing() as connection:
+        context = OrderContext(by_hand(settings, command), settings=settings)
+        yield lock_order(connection, found.id, context)
+
+
+def parse_lines(lines: Sequence[str], whole: dict[int, int]) -> dict[int, int] | None:
+    """`2=3` is three units of line 2, `2` all of them; None where no line is named.
+
+    Args:
+        lines: as given.
+        whole: the units that all of a line are, by its number.
+
+    Raises:
+        WrongInput: there is no such line, or no such number of units.
+    """
+    units: dict[int, int] = {}
+    for text in lines:
+        number, equals, count = text.partition("=")
+        if not _is_a_number(number) or int(number) not in whole:
+            raise WrongInput(f"--line {text[:40]}: give a line of the order, as in 2 or 2=1.")
+        if equals and not (_is_a_number(count) and 0 < int(count) <= MOST_UNITS):
+            raise WrongInput(f"--line {text[:40]}: give a number of units from 1 on, as in 2=1.")
+        units[int(number)] = int(count) if equals else whole[int(number)]
+    return units or None
+
+
+def _is_a_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10
 
 
 @orders.command("list")
@@ -36,8 +105,9 @@ SHOWN = ("order", "local_id", "channel", "status", "shop_status", "total", "plac
 @json_option
 def list_orders_command(exception: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """List orders, the newest first."""
-    with shop_database() as (_, database):
-        found = list_orders(database, exception=exception, status=status, limit=limit + 1)
+    which: Any = True if exception == "any" else exception and [exception]
+    with shop_database() as (_, database), database.reading() as connection:
+        found = list_orders(connection, Filters(status, exception=which), limit=limit + 1)
     shown = found[:limit]
     if as_json:
         print_json({"orders": shown, "more": len(found) > limit})
@@ -51,13 +121,18 @@ def list_orders_command(exception: str | None, status: str | None, limit: int, a
 
 
 def _in_short(row: dict[str, Any]) -> dict[str, Any]:
-    placed = row["placed_at"]
-    whole = row | {
-        "placed": f"{placed:%Y-%m-%d}" if placed else "",
+    """What fits on a screen of 80 columns; `--json` has everything."""
+    exception = row["exception"] or (QUARANTINED if row["outcome"] == QUARANTINED else "")
+    return {
+        "order": row["marketplace_order_id"],
+        "local_id": row["local_order_id"],
+        "channel": row["sales_channel"],
+        "status": row["status"],
+        "shop_status": row["shop_status"],
         "total": f"{row['total']} {row['currency'] or ''}".rstrip() if row["total"] is not None else "",
-        "exception": (row["exception"] or "").replace(",", ", "),
+        "placed": f"{row['placed_at']:%Y-%m-%d}" if row["placed_at"] else "",
+        "exception": exception.replace(",", ", "),
     }
-    return {name: whole[name] for name in SHOWN}
 
 
 @orders.command("show")

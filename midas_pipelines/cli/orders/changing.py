@@ -1,0 +1,267 @@
+"""`midas orders ship | map | return | resolve | dismiss | retry | erase | hold | release`: what a person changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from midas_pipelines.cli.audited import Changing
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.orders.reading import (
+    MOST_UNITS,
+    by_hand,
+    line_option,
+    locked,
+    opened,
+    order_argument,
+    orders,
+    parse_lines,
+)
+from midas_pipelines.cli.printing import json_option, print_json, print_result
+from midas_pipelines.cli.terminal import clean, say
+from midas_pipelines.errors import WrongInput
+from midas_pipelines.store.privacy.holds import hold_buyer, release_hold
+from midas_pipelines.storefront.catalog import items_by_sku
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes import shipments
+from midas_pipelines.sync.orders.changes.close import resolve_conflict
+from midas_pipelines.sync.orders.model import carriers
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
+from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
+from midas_pipelines.sync.orders.stock.allocate import restock_units
+from midas_pipelines.sync.orders.stock.pending_lines import map_line
+from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship
+from midas_pipelines.sync.privacy.due import erase_order
+
+
+@orders.command(cls=Changing)
+@order_argument
+@click.option("--carrier", required=True, help="UPS, USPS, FedEx, DHL, or any other name.")
+@click.option("--number", required=True, help="The tracking number as on the label.")
+@click.option("--url", help="The tracking page; known for the usual carriers.")
+@click.option("--force", is_flag=True, help="Accept a number that does not match the carrier's formats.")
+@click.option(
+    "--replaces", metavar="NUMBER", help="Correct the shipment that is on record under this number."
+)
+@line_option
+@json_option
+def ship(
+    order_id: str,
+    carrier: str,
+    number: str,
+    url: str | None,
+    force: bool,
+    replaces: str | None,
+    lines: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Record a shipment: everything that is left to ship, or the given lines.
+
+    The shop's order is updated at once; the next `midas sync status` pushes status and tracking number to 4Seller.
+    The same shipment recorded again changes nothing; --replaces corrects it.
+    """
+    if replaces and lines:
+        raise WrongInput("--replaces corrects a shipment as it is: it takes no --line.")
+    with opened(order_id) as (settings, database, row):
+        context = OrderContext(by_hand(settings, "ship"), settings=settings)
+        shipment = carriers.tracking(carrier, number, url=url, force=force)
+        unpushed = None
+        if replaces:
+            unpushed = shipments.replace_shipment(database, row.id, replaces, shipment, context)
+            shipped = shipments.Shipped(new=False)
+        else:
+            with database.reading() as connection:
+                sold = StoredOrder(connection, row).lines()
+            units = parse_lines(lines, {line.line: left_to_ship(line) or line.quantity for line in sold})
+            shipped = shipments.record_shipment(database, row.id, shipment, context, units=units)
+    record = {"order": row.marketplace_order_id, **asdict(shipped), **shipment.model_dump()}
+    named = f"{shipment.carrier} {shipment.number}"
+    if as_json:
+        print_json(record | {"corrected": bool(replaces), "unpushed": unpushed})
+    elif replaces:
+        news = unpushed or "it is pushed to 4Seller again"
+        say(f"Order {row.marketplace_order_id}: the shipment {replaces} is {named} now; {news}.")
+    elif not shipped.new:
+        rest = "" if shipped.complete else " Record the rest as another shipment."
+        say(f"Order {row.marketplace_order_id}: this shipment is on record already; nothing changed.{rest}")
+    else:
+        rest = "everything has left" if shipped.complete else "the rest is still to ship"
+        say(f"Order {row.marketplace_order_id}: {shipped.units} units in {named}; {rest}.")
+        say(shipment.url or "No tracking page is known for this shipment.")
+
+
+@orders.command("map", cls=Changing)
+@order_argument
+@click.option(
+    "--line",
+    "number",
+    type=click.IntRange(1, MOST_UNITS),
+    required=True,
+    help="The line, as `midas orders show` numbers it.",
+)
+@click.option("--sku", required=True, help="The SKU of the shop's item that was sold.")
+@json_option
+def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
+    """Map an unmapped line to an item; its stock is allocated now, once."""
+    with opened(order_id) as (settings, database, row):
+        with database.reading() as connection:
+            item = items_by_sku(connection, [sku]).get(sku)
+        if item is None:
+            raise WrongInput(f"The shop has no item with the SKU {sku}.")
+        done = map_line(database, row.id, number, item, OrderContext(by_hand(settings, "map")))
+    name, result = row.marketplace_order_id, "now" if done else "already; nothing changed"
+    record = {"order": name, "line": number, "sku": sku, "mapped": done}
+    print_result(as_json, record, f"Order {name}: line {number} is {sku} {result}.")
+
+
+@orders.command("return", cls=Changing)
+@order_argument
+@line_option
+@json_option
+def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
+    """Put returned goods back in stock: all that has left, or the given lines; never more than has left.
+
+    A refund without a return needs no command: it puts nothing back.
+    """
+    with locked(order_id, "return") as order:
+        whole = is_fully_shipped(order, order.shop_status())
+        left = {line.line: away(line, all_shipped=whole) for line in order.lines()}
+        units = parse_lines(lines, left)
+        for number, count in (units or {}).items():
+            if count > left[number]:
+                raise WrongInput(f"Line {number} has {left[number]} units that have left and not come back.")
+        back = restock_units(order, "returned", units=units, all_shipped=whole)
+    name = order.marketplace_order_id
+    print_result(as_json, {"order": name, "units": back}, f"Order {name}: {back} units back in stock.")
+
+
+@orders.command(cls=Changing)
+@order_argument
+@click.option(
+    "--as",
+    "decision",
+    required=True,
+    type=click.Choice(["shipped", "cancelled"]),
+    help="The status that counts.",
+)
+@click.option("--restock", is_flag=True, help="With `cancelled`: shipped goods are back in stock.")
+@json_option
+def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
+    """Resolve a conflict between a cancellation and a shipment.
+
+    As shipped: the sale is valid, its stock is allocated again, and the shop's status is pushed to 4Seller. As cancelled:
+    unshipped stock is released; shipped stock comes back with --restock.
+    """
+    if restock and decision != "cancelled":
+        raise WrongInput("--restock goes with --as cancelled.")
+    with locked(order_id, "resolve") as order:
+        resolve_conflict(order, decision, restock=restock)
+    record = {"order": order.marketplace_order_id, "settled": decision, "restock": restock}
+    print_result(as_json, record, f"Order {order.marketplace_order_id} counts as {decision}.")
+
+
+@orders.command("dismiss", cls=Changing)
+@order_argument
+@json_option
+def dismiss_(order_id: str, as_json: bool) -> None:
+    """Accept an order as it is: unexpected quantities, totals, statuses, edits, refusals.
+
+    A quarantined order stays on record and is retried only by `midas orders retry`.
+    """
+    with locked(order_id, "dismiss") as order:
+        seen = dismiss(order)
+    name = order.marketplace_order_id
+    print_result(as_json, {"order": name, "dismissed": seen}, f"Order {name}: {', '.join(seen)} dismissed.")
+
+
+@orders.command(cls=Changing)
+@order_argument
+@click.option(
+    "--mail", is_flag=True, help="Also send messages again that were given up, or may have gone out."
+)
+@json_option
+def retry(order_id: str, mail: bool, as_json: bool) -> None:
+    """Read the order from 4Seller again and do everything that is open on it.
+
+    Exits 1 when it is still quarantined.
+    """
+    with shop_database() as (settings, database):
+        settings.channel()
+        context = SyncContext(settings, database, run_id=by_hand(settings, "retry"))
+        done = asyncio.run(retry_order(context, order_id, mail=mail))
+    print_result(as_json, vars(done), _summary(done))
+    if done.exception == "quarantined":
+        raise SystemExit(1)
+
+
+def _summary(done: Retried) -> str:
+    if done.exception == "quarantined":
+        return f"Order {done.order} is still quarantined: {done.reason}"
+    news = "imported" if done.imported else "moved on" if done.moved_on else "nothing new from 4Seller"
+    left = [f"still open: {done.exception}"] if done.exception else []
+    if done.messages:
+        left.append(f"{done.messages} messages are sent with the next round")
+    if done.unsent > done.messages:
+        left.append(f"{done.unsent - done.messages} messages wait for `--mail`")
+    return f"Order {done.order}: {news}; {'; '.join(left) or 'nothing is open on it'}."
+
+
+@orders.command(cls=Changing)
+@order_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def erase(order_id: str, yes: bool, as_json: bool) -> None:
+    """Erase who bought an order: name, addresses, phone and what the marketplace sent. The sale itself stays.
+
+    What the buyer changes on the marketplace later is not written down again. 4Seller keeps its own copy.
+    """
+    with opened(order_id) as (settings, database, found):
+        if not yes and not as_json:
+            order = clean(found.marketplace_order_id)
+            click.confirm(f"Erase the buyer of order {order} for good?", abort=True)
+        erase_order(database, found.id, OrderContext(by_hand(settings, "erase")))
+    name = found.marketplace_order_id
+    words = f"Order {name}: its buyer is erased; amounts and stock stay."
+    print_result(as_json, {"order": name, "erased": True}, words)
+
+
+@orders.command(cls=Changing)
+@order_argument
+@click.option(
+    "--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The day on which the hold ends."
+)
+@click.option("--because", required=True, metavar="TEXT", help="The law or the case, without any name.")
+@json_option
+def hold(order_id: str, until: datetime, because: str, as_json: bool) -> None:
+    """Keep the buyer of an order until a date, because the law wants it; replaces an earlier hold."""
+    end = until.replace(tzinfo=UTC)
+    if end <= datetime.now(UTC):
+        raise WrongInput("--until: give a day to come, such as 2031-12-31.")
+    if not because.strip():
+        raise WrongInput("--because: say which law or case needs the buyer.")
+    with locked(order_id, "hold") as order:
+        name = order.marketplace_order_id
+        if order.erased_at is not None:
+            raise WrongInput(f"Order {name}: its buyer is erased already.")
+        by = str(order.context.run_id)
+        hold_buyer(order.connection, order.id, until=end, because=because, by=by)
+        order.log("held", f"The buyer is kept until {end:%Y-%m-%d}.")
+    words = f"Order {name}: its buyer is kept until {end:%Y-%m-%d}."
+    print_result(as_json, {"order": name, "held_until": end}, words)
+
+
+@orders.command(cls=Changing)
+@order_argument
+@json_option
+def release(order_id: str, as_json: bool) -> None:
+    """End the hold on an order; its buyer is erased when that is due."""
+    with locked(order_id, "release") as order:
+        name, ended = order.marketplace_order_id, release_hold(order.connection, order.id)
+        if ended:
+            order.log("released_hold", "The hold was ended.")
+    words = f"Order {name}: {'the hold is ended' if ended else 'no hold was in force'}."
+    print_result(as_json, {"order": name, "released": ended}, words)

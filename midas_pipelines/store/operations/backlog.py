@@ -1,0 +1,171 @@
+"""What waits, and for how long: one reading for the console, the command line, `/status`, metrics and the daily report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.claims import RETRY
+from midas_pipelines.store.items.conflicts import OPEN
+from midas_pipelines.store.items.quarantined import quarantined_items
+from midas_pipelines.store.items.worker_liveness import why_stopped
+from midas_pipelines.store.operations.cursors import database_ahead, read_clocks
+from midas_pipelines.store.operations.sync_log import last_syncs
+from midas_pipelines.store.orders.listing import NEEDS_A_PERSON
+from midas_pipelines.store.schema.alert_tables import alerts
+from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.schema.rule_tables import sync_conflicts
+from midas_pipelines.store.schema.tables import (
+    ITEM_WAITS,
+    api_errors,
+    mappings,
+    marketplace_orders,
+)
+from midas_pipelines.storefront.types import utc_now
+
+MOST_SHOWN = 20
+_ITEM, _ORDER, _WEBHOOK = mappings.c, marketplace_orders.c, marketplace_webhooks.c
+QUARANTINED_WEBHOOK = _WEBHOOK.outcome == sa.literal_column("'quarantined'")
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Counts of what waits for a push, for the worker, or for a person. Moments are in UTC."""
+
+    dirty: int = 0  # items
+    oldest_dirty: datetime | None = None
+    quarantined_items: int = 0
+    webhooks: int = 0
+    oldest_webhook: datetime | None = None
+    quarantined_webhooks: int = 0
+    order_exceptions: int = 0  # orders with an exception, and quarantined ones
+    conflicts: int = 0  # that wait for a person
+    alerts: int = 0  # that are open
+
+
+@dataclass(frozen=True)
+class Overview(Backlog):
+    """Also the items by state, what 4Seller showed last, clocks, and the last syncs."""
+
+    items: dict[str, int] = field(default_factory=dict)
+    pushes_stopped: str | None = None  # why, while they are
+    orders: int = 0
+    consistency: float | None = None  # the share of items that 4Seller showed as the shop has them
+    consistency_at: datetime | None = None
+    failed_calls: int = 0  # in the last 24 hours
+    clocks: dict[str, float] = field(default_factory=dict)  # seconds ahead of this machine's, by owner
+    last_syncs: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[dict[str, Any]] = field(default_factory=list)  # the first, quarantined or backing off
+    waiting_total: int = 0
+
+
+def read_backlog(connection: sa.Connection) -> Backlog:
+    """Reads all of it in one statement, each number from a small index."""
+    dirty, pending = _ITEM.dirty_since.is_not(None), _WEBHOOK.processed_at.is_(None)
+    query = sa.select(
+        _count(mappings, dirty),
+        _oldest(_ITEM.dirty_since, dirty),
+        _count(mappings, ITEM_WAITS, _ITEM.state == "quarantined"),
+        _count(marketplace_webhooks, pending),
+        _oldest(_WEBHOOK.received_at, pending),
+        _count(marketplace_webhooks, QUARANTINED_WEBHOOK),
+        _count(marketplace_orders, NEEDS_A_PERSON),
+        _count(sync_conflicts, OPEN),
+        _count(alerts, alerts.c.cleared_at.is_(None)),
+    )
+    return Backlog(*connection.execute(query).one())
+
+
+def overview(database: Database) -> Overview:
+    """Reads the backlog, and what is in sync."""
+    states = sa.select(_ITEM.state, sa.func.count()).group_by(_ITEM.state).order_by(_ITEM.state)
+    counts = sa.select(
+        _count(marketplace_orders, _ORDER.local_order_id.is_not(None)),
+        _count(api_errors, api_errors.c.created_at > utc_now(-86_400)),
+        _count(mappings, ITEM_WAITS),
+    )
+    with database.reading() as connection:
+        backlog = read_backlog(connection)
+        items = {row[0]: row[1] for row in connection.execute(states)}
+        orders, failed_calls, waiting = connection.execute(counts).one()
+        clocks = read_clocks(connection)
+        stopped = why_stopped(connection)
+    syncs = last_syncs(database)
+    read_back = next((row for row in syncs if row["kind"] == "reconcile"), None)
+    names = ("kind", "scope", "started_at", "outcome", "requests", "seconds", "reason")
+    return Overview(
+        **vars(backlog),
+        items=items,
+        pushes_stopped=stopped,
+        orders=orders,
+        consistency=(read_back["counts"] or {}).get("consistency") if read_back else None,
+        consistency_at=read_back["started_at"] if read_back else None,
+        failed_calls=failed_calls,
+        clocks=clocks | {"database": round(database_ahead(database), 1)},
+        last_syncs=[{name: row[name] for name in names} for row in syncs],
+        waiting=quarantined_items(database, MOST_SHOWN),
+        waiting_total=waiting,
+    )
+
+
+def _count(table: sa.Table, *which: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
+    return sa.select(sa.func.count()).select_from(table).where(*which).scalar_subquery()
+
+
+def _oldest(column: sa.Column[Any], which: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
+    return sa.select(sa.func.min(column, type_=column.type)).where(which).scalar_subquery()
+
+
+def stale_items(database: Database, older_than_seconds: int) -> datetime | None:
+    """Since when the newest item has waited that is dirty for that long, due and unclaimed (UTC)."""
+    newest = sa.func.max(_ITEM.dirty_since, type_=_ITEM.dirty_since.type)
+    query: sa.Select[tuple[datetime | None]] = sa.select(newest).where(
+        _ITEM.dirty_since < utc_now(-older_than_seconds),
+        sa.or_(_ITEM.claimed_until.is_(None), _ITEM.claimed_until < utc_now()),
+        RETRY.is_due(_ITEM.next_attempt_at, _ITEM.attempts),
+    )
+    with database.reading() as connection:
+        return connection.scalar(query)
+
+
+def stale_webhooks(database: Database, older_than_seconds: int) -> dict[str, datetime]:
+    """When the newest webhook came that is still unprocessed after that time, by subject: `order`, `product`, ..."""
+    newest = sa.func.max(_WEBHOOK.received_at, type_=_WEBHOOK.received_at.type)
+    query = (
+        sa.select(_WEBHOOK.type, newest)
+        .where(_WEBHOOK.processed_at.is_(None), _WEBHOOK.received_at < utc_now(-older_than_seconds))
+        .group_by(_WEBHOOK.type)
+    )
+    waiting: dict[str, datetime] = {}
+    with database.reading() as connection:
+        for kind, moment in connection.execute(query):
+            subject = kind.partition(".")[0]
+            waiting[subject] = max(moment, waiting.get(subject, moment))
+    return waiting
+
+
+def dropped_webhooks(database: Database, older_than_seconds: int) -> list[dict[str, Any]]:
+    """Accepted webhooks that have no result after that time, or one without a reason; the oldest first.
+
+    Each must end applied, superseded, or quarantined with its reason.
+    """
+    overdue = sa.and_(_WEBHOOK.processed_at.is_(None), _WEBHOOK.received_at < utc_now(-older_than_seconds))
+    unsaid = sa.and_(_WEBHOOK.processed_at.is_not(None), _WEBHOOK.outcome.is_(None))
+    unreasoned = sa.and_(QUARANTINED_WEBHOOK, sa.func.coalesce(_WEBHOOK.reason, "") == "")
+    problem = sa.case(
+        (overdue, "it waits still"),
+        (unsaid, "it ended without an outcome"),
+        else_="it was set aside without a reason",
+    )
+    query = sa.select(
+        _WEBHOOK.webhook_id.label("webhook"), _WEBHOOK.type, _WEBHOOK.received_at, problem.label("problem")
+    )
+    with database.reading() as connection:
+        found = connection.execute(
+            query.where(sa.or_(overdue, unsaid, unreasoned)).order_by(_WEBHOOK.received_at)
+        )
+        return [dict(row) for row in found.mappings()]
