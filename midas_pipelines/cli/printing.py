@@ -26,11 +26,12 @@ def print_json(record: Mapping[str, Any]) -> None:
     click.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in written))
 
 
-def print_result(as_json: bool, record: Mapping[str, Any], sentence: str) -> None:
-    """The record for programs, or the sentence for people."""
+def print_result(as_json: bool, record: Mapping[str, Any], *sentences: str) -> None:
+    """The record for programs, or the sentences for people, each on a line."""
     if as_json:
         print_json(record)
-    else:
+        return
+    for sentence in sentences:
         say(sentence)
 
 

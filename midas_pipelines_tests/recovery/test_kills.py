@@ -37,7 +37,7 @@ SPARED = 0.02
 FORKING = """
 import json, os, sys
 import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite
-import midas_pipelines.cli.privacy.commands, midas_pipelines.cli.security.keys, midas_pipelines.cli.security.backup
+import midas_pipelines.cli.security.privacy, midas_pipelines.cli.security.keys, midas_pipelines.cli.security.backup
 from midas_pipelines.cli import main
 for line in sys.stdin:
     arguments, environment = json.loads(line)
@@ -48,6 +48,7 @@ for line in sys.stdin:
         sys.argv = ["midas", *arguments]
         main()
     print(child, flush=True)
+    sys.stdin.readline()  # until here it can be killed by its number, though it may have ended
     print(os.waitpid(child, 0)[1], flush=True)
 """
 """Runs each command in a fork of itself, so that a kill costs no start of Python."""
@@ -71,7 +72,9 @@ class Killer:
         child, began = int(self.server.stdout.readline()), time.monotonic()
         if after is not None:
             time.sleep(after)
-            os.kill(child, signal.SIGKILL)  # it is a zombie, at worst, until its status is read below
+            os.kill(child, signal.SIGKILL)
+        self.server.stdin.write("\n")
+        self.server.stdin.flush()
         status = int(self.server.stdout.readline())
         self.hits += os.WIFSIGNALED(status)
         assert after is not None or status == 0, arguments

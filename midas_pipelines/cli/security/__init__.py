@@ -1,1 +1,1 @@
-"""Commands about access and recovery: keys, the audit log, backups, incidents, compliance."""
+"""Commands about access, privacy and recovery: keys, persons, backups, and what an auditor asks."""

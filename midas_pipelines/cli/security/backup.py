@@ -11,7 +11,7 @@ from pyrage import x25519
 
 from midas_pipelines.cli.audited import Changing, actor, command_entry
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.printing import json_option, print_result, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.recovery.backup import create_backup, verify_backup
@@ -52,12 +52,9 @@ def create(as_json: bool) -> None:
     """Write one backup to MIDAS_BACKUP_TO, and remove those that are too old."""
     with shop_database() as (settings, database):
         made = create_backup(settings, database, actor(settings))
-    if as_json:
-        print_json(asdict(made))
-    else:
-        say(f"{made.name}: {made.rows} rows, {made.parts} parts, {made.size} bytes in {made.seconds:.1f} s.")
-        if made.removed:
-            say(f"{made.removed} old backups were removed.")
+    removed = f" {made.removed} old backups were removed." if made.removed else ""
+    said = f"{made.name}: {made.rows} rows, {made.parts} parts, {made.size} bytes in {made.seconds:.1f} s.{removed}"
+    print_result(as_json, asdict(made), said)
 
 
 @backup.command("list")
@@ -74,12 +71,8 @@ def list_backups(as_json: bool) -> None:
         | {name: manifest.facts.get(name) for name in ("rows", "size", "seconds")}
         for folder, manifest in backups(backup_place(load_settings()))
     ]
-    if as_json:
-        print_json({"backups": rows})
-    elif rows:
-        print_table("Backups", rows)
-    else:
-        say("There is no backup: make one with `midas backup create`.")
+    none = "There is no backup: make one with `midas backup create`."
+    print_rows(as_json, "backups", rows, title="Backups", none=none)
 
 
 @backup.command()
@@ -88,10 +81,7 @@ def list_backups(as_json: bool) -> None:
 def verify(name: str | None, as_json: bool) -> None:
     """Open every part of a backup, the newest without NAME. Exits 1 when something is missing or damaged."""
     found, size = verify_backup(load_settings(), name)
-    if as_json:
-        print_json({"name": found, "size": size, "whole": True})
-    else:
-        say(f"{found} is whole: {size} bytes.")
+    print_result(as_json, {"name": found, "size": size, "whole": True}, f"{found} is whole: {size} bytes.")
 
 
 @backup.command()
@@ -114,13 +104,12 @@ def restore(name: str | None, replace: bool, history: bool, as_json: bool) -> No
     if history:
         stored = settings.dagster_database()
         restore_history(folder, manifest, keys, database=stored, home=settings.home())
-    if as_json:
-        print_json(asdict(done))
-    else:
-        say(f"Restored {done.name}, made at {done.made_at}: {done.tables} tables.")
-        say(
-            "Now run `midas sync orders`, then `midas sync products --full`. Nothing is pushed before the first."
-        )
+    print_result(
+        as_json,
+        asdict(done),
+        f"Restored {done.name}, made at {done.made_at}: {done.tables} tables.",
+        "Now run `midas sync orders`, then `midas sync products --full`. Nothing is pushed before the first.",
+    )
 
 
 @backup.command(cls=Changing)
@@ -132,14 +121,12 @@ def drill(as_json: bool) -> None:
     """
     with shop_database() as (settings, database):
         found = run_drill(settings, database, actor(settings))
-    if as_json:
-        print_json(asdict(found) | {"passed": found.passed})
-    else:
-        say(
-            f"{found.name}: restored and checked in {found.rto_seconds:.1f} s (RTO); "
-            f"{found.rpo_seconds:.0f} s of work would have been lost (RPO)."
-        )
-        for invariant, count in found.broken.items():
-            say(f"Error: {invariant}: {count} rows break it.", err=True)
+    print_result(
+        as_json,
+        asdict(found) | {"passed": found.passed},
+        f"{found.name}: restored and checked in {found.rto_seconds:.1f} s (RTO); "
+        f"{found.rpo_seconds:.0f} s of work would have been lost (RPO).",
+        *(f"Error: {invariant}: {count} rows break it." for invariant, count in found.broken.items()),
+    )
     if not found.passed:
         raise SystemExit(1)

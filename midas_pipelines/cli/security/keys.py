@@ -1,4 +1,4 @@
-"""`midas keys`: who may call the gateway."""
+"""`midas keys`: who may call the gateway, and what payloads are sealed with."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from midas_pipelines.cli.audited import Changing, actor, command_entry
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table
-from midas_pipelines.cli.privacy.payload_keys import payload, rotate_payload
+from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table
 from midas_pipelines.cli.terminal import say
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import note_answered
@@ -24,6 +24,16 @@ from midas_pipelines.store.gateway.keys import (
     rotate_key,
 )
 from midas_pipelines.store.operations.proofs import record_proof
+from midas_pipelines.store.orders.payload_vault import Vault, payloads_by_key, rewrap_payloads
+from midas_pipelines.store.privacy.keys import (
+    add_key,
+    keep_keys,
+    key_file,
+    key_ring,
+    key_source,
+    new_key,
+    uses_file,
+)
 
 ROLES = click.Choice([role.value for role in Role])
 
@@ -62,12 +72,8 @@ def list_command(as_json: bool) -> None:
     """List every key there ever was, without its secret: its age in days, its end, when it was used last."""
     with shop_database() as (_, database):
         rows = _aged(database)
-    if as_json:
-        print_json({"keys": rows})
-    elif rows:
-        print_table("Keys", rows)
-    else:
-        say("There is no key yet: make one with `midas keys create --role operator --name shop`.")
+    none = "There is no key yet: make one with `midas keys create --role operator --name shop`."
+    print_rows(as_json, "keys", rows, title="Keys", none=none)
 
 
 @keys.command(cls=Changing)
@@ -87,10 +93,8 @@ def review(yes: bool, as_json: bool) -> None:
         reviewed = {"keys": [row["key_id"] for row in rows]}
         with database.writing() as connection:
             record_proof(connection, "key_review", passed=True, by=actor(settings), detail=reviewed)
-    if as_json:
-        print_json({"reviewed": rows})
-    else:
-        say(f"Recorded: {len(rows)} keys were reviewed. The next review is due in 90 days.")
+    said = f"Recorded: {len(rows)} keys were reviewed. The next review is due in 90 days."
+    print_result(as_json, {"reviewed": rows}, said)
 
 
 def _aged(database: Database) -> list[dict[str, Any]]:
@@ -108,10 +112,8 @@ def revoke(key_id: str, as_json: bool) -> None:
     with shop_database() as (settings, database), database.writing() as connection:
         caller = revoke_key(connection, key_id)
         _note(connection, settings, "keys revoke", caller)
-    if as_json:
-        print_json({"id": caller.key_id, "name": caller.name, "role": caller.role.value, "state": "revoked"})
-    else:
-        say(f"The key {caller.key_id} ({caller.name}) is revoked.")
+    done = {"id": caller.key_id, "name": caller.name, "role": caller.role.value, "state": "revoked"}
+    print_result(as_json, done, f"The key {caller.key_id} ({caller.name}) is revoked.")
 
 
 @keys.command()
@@ -139,12 +141,71 @@ def _note(connection: sa.Connection, settings: Settings, action: str, caller: Ca
 
 
 def _show(caller: Caller, key: str, as_json: bool) -> None:
-    if as_json:
-        print_json({"id": caller.key_id, "name": caller.name, "role": caller.role.value, "key": key})
+    made = {"id": caller.key_id, "name": caller.name, "role": caller.role.value, "key": key}
+    shown = f"Key {caller.key_id} for {caller.name}, {caller.role.value}. It is shown this once:"
+    print_result(as_json, made, shown, key)
+
+
+@keys.command()
+@click.option("--new", is_flag=True, help="Print a fresh key, to be put before the others.")
+@json_option
+def payload(new: bool, as_json: bool) -> None:
+    """Show the keys that payloads are sealed with: where they come from, and how many payloads each has sealed."""
+    if new:
+        click.echo(new_key())
         return
-    say(f"Key {caller.key_id} for {caller.name}, {caller.role.value}. It is shown this once:")
-    say(key)
+    with shop_database() as (settings, database):
+        ring, counted = key_ring(settings), payloads_by_key(database)
+        known = [key.key_id for key in ring.all()]
+    state = dict.fromkeys(known, "older") | {known[0]: "newest"}
+    rows = [
+        {"key": key, "state": state.get(key, "missing"), "payloads": counted[key]}
+        for key in dict.fromkeys([*known, *counted])
+    ]
+    if as_json:
+        print_json({"source": key_source(settings), "keys": rows})
+    else:
+        print_table("Payload keys", rows)
+        say(f"They come from {key_source(settings)}.")
 
 
-keys.add_command(payload)
-keys.add_command(rotate_payload)
+@keys.command("rotate-payload", cls=Changing)
+@click.option(
+    "--retire", is_flag=True, help="Afterwards drop the keys that no payload needs from the key file."
+)
+@json_option
+def rotate_payload(retire: bool, as_json: bool) -> None:
+    """Seal every payload under a new key, while everything runs; a rotation that was stopped goes on.
+
+    A key file gets the new key here. In MIDAS_PAYLOAD_KEY, or what MIDAS_KEY_COMMAND prints, put it before the others
+    yourself (`midas keys payload --new`), restart, then run this. Backups that are older need the older key.
+    """
+    with shop_database() as (settings, database):
+        ring, path, ours = key_ring(settings), key_file(settings), uses_file(settings)
+        newest = ring.newest().key_id
+        unfinished = any(key != newest for key in payloads_by_key(database))
+        if ours and not unfinished:
+            add_key(path)
+        elif not unfinished and len(ring.all()) == 1:
+            raise WrongInput(
+                f"There is one key in {key_source(settings)}, and nothing to rotate to: put a new one before it "
+                "(`midas keys payload --new`), separated by a comma, and restart."
+            )
+        done = rewrap_payloads(database, Vault(ring))
+        needed = payloads_by_key(database)
+        kept = [key for number, key in enumerate(ring.all()) if number == 0 or key.key_id in needed]
+        retired = len(ring.all()) - len(kept) if retire and ours else 0
+        if retired:
+            keep_keys(path, kept)
+    unreadable = sum(map(len, done.unreadable.values()))
+    said = [
+        f"{done.rewrapped} payloads are sealed under the key {kept[0].key_id}; {retired} older keys retired."
+    ]
+    if unreadable:
+        said.append(
+            f"{unreadable} payloads open with no key here: `midas keys payload` shows which they need."
+        )
+    result = {"rewrapped": done.rewrapped, "unreadable": done.unreadable, "retired": retired}
+    print_result(as_json, result, *said)
+    if unreadable:
+        raise SystemExit(1)

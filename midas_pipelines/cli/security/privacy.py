@@ -9,7 +9,7 @@ import click
 
 from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.printing import json_option, print_json, print_result, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.privacy.record import register_page
@@ -77,16 +77,14 @@ def erase_due(as_json: bool) -> None:
         report = erase_due_buyers(
             SyncContext(settings, database, run_id=f"{actor(settings)[:40]}: midas privacy erase-due")
         )
-    if as_json:
-        print_json(vars(report))
-    else:
-        say(f"{report.erased} buyers erased, {report.events} old events emptied, {report.left} left.")
+    said = f"{report.erased} buyers erased, {report.events} old events emptied, {report.left} left."
+    print_result(as_json, vars(report), said)
 
 
 class AboutPerson(Changing):
     """A command about a person: its row in the audit log says who asked, and never about whom."""
 
-    def detail(self, ctx: click.Context) -> dict[str, Any]:
+    def detail(self, _: click.Context) -> dict[str, Any]:
         """Nothing of what was given."""
         return {}
 
@@ -120,11 +118,11 @@ def _answer(kind: str, given: dict[str, str | None]) -> PrivacyAnswer:
 def find(as_json: bool, **given: str | None) -> None:
     """Find the orders and events of a person, though what is stored is sealed."""
     answer = _answer("find", given)
-    if as_json:
-        print_json({**vars(answer), "done": answer.done})
-        return
     events = f", {answer.events} events of no known order" if answer.events else ""
-    say(f"Request {answer.request}: {len(answer.orders)} orders{events}. {', '.join(answer.orders)}".rstrip())
+    said = (
+        f"Request {answer.request}: {len(answer.orders)} orders{events}. {', '.join(answer.orders)}".rstrip()
+    )
+    print_result(as_json, {**vars(answer), "done": answer.done}, said)
 
 
 @privacy.command(cls=AboutPerson)
@@ -147,14 +145,14 @@ def erase_person(yes: bool, as_json: bool, **given: str | None) -> None:
     if not yes and not as_json:
         click.confirm("Erase this person for good? `midas privacy find` shows the orders", abort=True)
     answer = _answer("erase", given)
-    if as_json:
-        print_json({**vars(answer), "done": answer.done})
-    else:
-        say(f"Request {answer.request}: {len(answer.erased)} orders erased, {answer.events} events emptied.")
-        for line in (*answer.held.values(), *(f"Order {order} is busy: try again." for order in answer.left)):
-            say(line)
-        for name, what in answer.notify.items():
-            say(f"Inform {name}: {what}.")
+    print_result(
+        as_json,
+        {**vars(answer), "done": answer.done},
+        f"Request {answer.request}: {len(answer.erased)} orders erased, {answer.events} events emptied.",
+        *answer.held.values(),
+        *(f"Order {order} is busy: try again." for order in answer.left),
+        *(f"Inform {name}: {what}." for name, what in answer.notify.items()),
+    )
     if not answer.done:
         raise SystemExit(1)
 

@@ -1,1 +1,0 @@
-"""`midas privacy`, and the keys that payloads are sealed with."""
