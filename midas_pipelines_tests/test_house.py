@@ -12,8 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import midas_pipelines
-from midas_pipelines.store.privacy.record import register_page
-from midas_pipelines.store.privacy.register import TABLES
+from midas_pipelines.store.privacy.register import TABLES, register_page
 from midas_pipelines.store.schema.tables import store
 from midas_pipelines.storefront.schema import shop
 

@@ -24,7 +24,6 @@ from midas_pipelines.cli.orders.reading import (
 from midas_pipelines.cli.printing import json_option, print_json, print_result
 from midas_pipelines.cli.terminal import clean, say
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.store.privacy.holds import hold_buyer, release_hold
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import shipments
@@ -35,7 +34,7 @@ from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
 from midas_pipelines.sync.orders.stock.allocate import restock_units
 from midas_pipelines.sync.orders.stock.pending_lines import map_line
 from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship
-from midas_pipelines.sync.privacy.due import erase_order
+from midas_pipelines.sync.privacy.due import erase_order, hold_buyer, release_hold
 
 
 @orders.command(cls=Changing)

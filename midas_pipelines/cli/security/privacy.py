@@ -12,8 +12,7 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_result, print_table
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.store.privacy.record import register_page
-from midas_pipelines.store.privacy.register import TABLES
+from midas_pipelines.store.privacy.register import TABLES, register_page
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks
 from midas_pipelines.sync.privacy.requests import PrivacyAnswer, answer_request, list_requests, note_sent

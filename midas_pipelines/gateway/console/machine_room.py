@@ -23,7 +23,7 @@ from midas_pipelines.store.items.worker_liveness import RESTORED, allow_pushes, 
 from midas_pipelines.store.operations.backlog import overview, read_backlog
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up
-from midas_pipelines.store.privacy.masked import without_persons
+from midas_pipelines.store.privacy.persons import without_persons
 from midas_pipelines.store.schema.wake_triggers import WEBHOOKS
 from midas_pipelines.sync.product_sync import Mode, sync_products
 from midas_pipelines.sync.reconcile.run import reconcile

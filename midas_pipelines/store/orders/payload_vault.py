@@ -1,7 +1,7 @@
 """The payload vault: keeps what a marketplace sent, for replay and proof, sealed.
 
 Each payload has a data key of its own (AES-256-GCM), which the master key wraps. It is one text,
-`aes1:ID OF THE MASTER KEY:DIGESTS:WRAPPED DATA KEY:PAYLOAD`; the digests find a person (`store/privacy/blind_index.py`).
+`aes1:ID OF THE MASTER KEY:DIGESTS:WRAPPED DATA KEY:PAYLOAD`; the digests find a person (`store/privacy/persons.py`).
 A rotation wraps the data keys again under the newest master key and makes the digests again, while everything runs; the
 sealed payloads stay as they are.
 """
@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.privacy.blind_index import digests
 from midas_pipelines.store.privacy.keys import KeyRing, MasterKey, key_ring
+from midas_pipelines.store.privacy.persons import digests
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.text import to_json

@@ -55,186 +55,137 @@ class TableEntry:
         return {*self.impersonal.split(), *self.personal}
 
 
-@dataclass(frozen=True)
-class OtherPlace:
-    """A log, file or service outside the tables."""
-
-    where: str
-    what: str
-    period: str
-
-
+_SALE = Personal("the number of the sale at the marketplace", Purpose.BOOKS, End.STAYS)
+_ORDER = Personal("an order's number", Purpose.SUPPORT, End.STAYS)
 _ADDRESS = Personal("name, address, phone, e-mail of the buyer", Purpose.DELIVER, End.REPLACED)
 _SAID = Personal("a word of the marketplace, which may be any text", Purpose.DELIVER, End.REPLACED)
 _REASON = Personal("a sentence that may quote the order", Purpose.SUPPORT, End.CLEARED)
+
+
+def _sealed(what: str) -> Personal:
+    return Personal(what, Purpose.REPLAY, End.REPLACED, sealed=True)
+
+
+def _alert(what: str) -> Personal:
+    return Personal(what, Purpose.SUPPORT, End.REPLACED)
+
+
+def _right(what: str) -> Personal:
+    return Personal(what, Purpose.RIGHTS, End.REQUEST)
+
+
+def _staff(what: str, end: End = End.KEY) -> Personal:
+    return Personal(what, Purpose.SECURITY, end)
+
 
 TABLES: dict[str, TableEntry] = {
     # the shop's
     "categories": TableEntry("id name slug description parent_id created_at updated_at"),
     "products": TableEntry(
-        "id name slug sku description price discount_percentage stock_quantity is_featured is_new image_url weight "
-        "dimensions category_id brand status created_at updated_at"
+        "id name slug sku description price discount_percentage stock_quantity is_featured is_new image_url "
+        "weight dimensions category_id brand status created_at updated_at"
     ),
     "product_images": TableEntry("id product_id image_url is_primary display_order"),
     "product_variants": TableEntry(
         "id product_id variant_type variant_value price_adjustment stock_quantity sku"
     ),
     "orders": TableEntry(
-        "id status total_amount payment_status shipping_method shipping_cost created_at updated_at",
-        {
-            "user_id": Personal(
-                "the shop's own customer; empty for a marketplace's order", Purpose.DELIVER, End.STAYS
-            ),
-            "order_number": Personal("the number of the sale at the marketplace", Purpose.BOOKS, End.STAYS),
-            "shipping_address": _ADDRESS,
-            "billing_address": _ADDRESS,
+        "id status total_amount payment_status shipping_method shipping_cost created_at updated_at", {
+            "user_id": Personal("the shop's own customer; empty for a marketplace's order", Purpose.DELIVER, End.STAYS),
+            "order_number": _SALE, "shipping_address": _ADDRESS, "billing_address": _ADDRESS,
             "payment_method": _SAID,
             "notes": Personal("notes, also those of the shop's people", Purpose.DELIVER, End.REPLACED),
-        },
-    ),
+        }),
     "order_items": TableEntry(
         "id order_id product_id variant_id quantity price total_price created_at",
-        {"product_name": Personal("a title; may have an engraving in it", Purpose.DELIVER, End.REPLACED)},
-    ),
+        {"product_name": Personal("a title; may have an engraving in it", Purpose.DELIVER, End.REPLACED)}),
     "order_status_history": TableEntry(
         "id order_id status created_at",
-        {"notes": Personal("notes to a status", Purpose.DELIVER, End.CLEARED)},
-    ),
+        {"notes": Personal("notes to a status", Purpose.DELIVER, End.CLEARED)}),
     # ours, about orders
     "marketplace_orders": TableEntry(
-        "id channel local_order_id status outcome exception total lines_total shipping_cost tax discount placed_at "
-        "source_updated_at shop_status_since imported_at content_at disputed_at resolution erased_at push_attempts "
-        "push_after",
-        {
-            "marketplace_order_id": Personal(
-                "the number of the sale at the marketplace", Purpose.BOOKS, End.STAYS
-            ),
-            "sales_channel": _SAID,
-            "status_word": _SAID,
-            "currency": _SAID,
-            "reason": Personal("why it is quarantined", Purpose.SUPPORT, End.REPLACED),
-            "payload": Personal(
-                "the whole order as the marketplace sent it", Purpose.REPLAY, End.REPLACED, sealed=True
-            ),
+        "id channel local_order_id status outcome exception total lines_total shipping_cost tax discount "
+        "placed_at source_updated_at shop_status_since imported_at content_at disputed_at resolution "
+        "erased_at push_attempts push_after", {
+            "marketplace_order_id": _SALE, "sales_channel": _SAID, "status_word": _SAID, "currency": _SAID,
+            "reason": _alert("why it is quarantined"),
+            "payload": _sealed("the whole order as the marketplace sent it"),
             "content_hash": Personal("digests of buyer and address", Purpose.REPLAY, End.REPLACED),
-        },
-    ),
+        }),
     "marketplace_order_lines": TableEntry(
-        "id order_id line quantity price order_item_id product_id variant_id allocated released exception backordered "
-        "shipped returned",
-        {"sku": _SAID, "fourseller_product_id": _SAID, "title": _SAID},
-    ),
+        "id order_id line quantity price order_item_id product_id variant_id allocated released exception "
+        "backordered shipped returned",
+        {"sku": _SAID, "fourseller_product_id": _SAID, "title": _SAID}),
     "order_processing_logs": TableEntry(
         "id channel step run_id created_at",
-        {
-            "marketplace_order_id": Personal(
-                "the number of the sale at the marketplace", Purpose.BOOKS, End.STAYS
-            ),
-            "detail": _REASON,
-        },
-    ),
+        {"marketplace_order_id": _SALE, "detail": _REASON}),
     "order_shipments": TableEntry(
-        "id order_id carrier source shipped_at booked_at pushed_at attempts next_attempt_at contents",
-        {
+        "id order_id carrier source shipped_at booked_at pushed_at attempts next_attempt_at contents", {
             "tracking_number": Personal("a parcel's number", Purpose.DELIVER, End.STAYS),
             "tracking_url": Personal("its page at the carrier", Purpose.DELIVER, End.STAYS),
             "reason": _REASON,
-        },
-    ),
+        }),
     "order_shipment_lines": TableEntry("id shipment_id order_item_id quantity"),
     "customer_mails": TableEntry(
-        "id order_id kind shipment_id state attempts next_attempt_at created_at sent_at", {"reason": _REASON}
-    ),
+        "id order_id kind shipment_id state attempts next_attempt_at created_at sent_at",
+        {"reason": _REASON}),
     "marketplace_webhooks": TableEntry(
-        "id webhook_id type subject received_at claimed_by claimed_until attempts next_attempt_at processed_at outcome",
-        {
-            "payload": Personal(
-                "the whole order as an event brought it", Purpose.REPLAY, End.REPLACED, sealed=True
-            ),
-            "reason": _REASON,
-        },
-    ),
+        "id webhook_id type subject received_at claimed_by claimed_until attempts next_attempt_at "
+        "processed_at outcome",
+        {"payload": _sealed("the whole order as an event brought it"), "reason": _REASON}),
     "alerts": TableEntry(
-        "id kind created_at cleared_at sent_at sent_to attempts next_attempt_at reason",
-        {
-            "subject": Personal("an order's number or status word", Purpose.SUPPORT, End.REPLACED),
-            "members": Personal("several such subjects", Purpose.SUPPORT, End.REPLACED),
-            "text": Personal("a sentence about an order", Purpose.SUPPORT, End.REPLACED),
-        },
-    ),
+        "id kind created_at cleared_at sent_at sent_to attempts next_attempt_at reason", {
+            "subject": _alert("an order's number or status word"),
+            "members": _alert("several such subjects"), "text": _alert("a sentence about an order"),
+        }),
     "fourseller_api_errors": TableEntry(
         "id endpoint status attempt run_id created_at",
-        {
-            "item": Personal("an order's number", Purpose.SUPPORT, End.STAYS),
-            "code": _REASON,
-            "message": _REASON,
-        },
-    ),
+        {"item": _ORDER, "code": _REASON, "message": _REASON}),
     "buyer_holds": TableEntry(
-        "id order_id held_until created_at released_at",
-        {
+        "id order_id held_until created_at released_at", {
             "because": Personal("which law keeps the buyer", Purpose.BOOKS, End.CLEARED),
-            "held_by": Personal("the person who decided", Purpose.SECURITY, End.AUDIT),
-        },
-    ),
+            "held_by": _staff("the person who decided", End.AUDIT),
+        }),
     "privacy_requests": TableEntry(
-        "id kind received_at due_at done_at",
-        {
-            "subject": Personal(
-                "a keyed digest of who asked, or an order's number", Purpose.RIGHTS, End.REQUEST
-            ),
-            "asked_by": Personal("the person who passed it on", Purpose.RIGHTS, End.REQUEST),
-            "orders": Personal("the numbers of the person's orders", Purpose.RIGHTS, End.REQUEST),
-            "proof": Personal("what was erased or held", Purpose.RIGHTS, End.REQUEST),
-            "sent": Personal("to whom what was sent", Purpose.RIGHTS, End.REQUEST),
-        },
-    ),
+        "id kind received_at due_at done_at", {
+            "subject": _right("a keyed digest of who asked, or an order's number"),
+            "asked_by": _right("the person who passed it on"),
+            "orders": _right("the numbers of the person's orders"),
+            "proof": _right("what was erased or held"), "sent": _right("to whom what was sent"),
+        }),
     "midas_shadow_writes": TableEntry(
-        "digest kind call run_id first_at last_at times",
-        {
-            "subject": Personal("an order's number", Purpose.SUPPORT, End.STAYS),
+        "digest kind call run_id first_at last_at times", {
+            "subject": _ORDER,
             "content": Personal("an order's status and tracking number", Purpose.SUPPORT, End.STAYS),
-        },
-    ),
+        }),
     "midas_repeated_calls": TableEntry(
         "digest body_digest begun_at status media_type",
-        {"body": Personal("an order's number, for 24 hours", Purpose.SUPPORT, End.STAYS)},
-    ),
+        {"body": Personal("an order's number, for 24 hours", Purpose.SUPPORT, End.STAYS)}),
     # ours, about people who work here
     "gateway_keys": TableEntry(
         "id key_id role secret_hash created_at valid_until revoked_at last_used_at",
-        {"name": Personal("whose key it is", Purpose.SECURITY, End.KEY)},
-    ),
+        {"name": _staff("whose key it is")}),
     "gateway_audit": TableEntry(
-        "id at event role action status request_id previous hash",
-        {
-            "actor": Personal("the key or the person that acted", Purpose.SECURITY, End.AUDIT),
-            "target": Personal("an order's number", Purpose.SECURITY, End.AUDIT),
-            "detail": Personal("known fields of the call", Purpose.SECURITY, End.AUDIT),
-            "remote": Personal("the network address of the caller", Purpose.SECURITY, End.AUDIT),
-        },
-    ),
-    "midas_proofs": TableEntry(
-        "id name at passed detail", {"by": Personal("the person who checked", Purpose.SECURITY, End.KEY)}
-    ),
+        "id at event role action status request_id previous hash", {
+            "actor": _staff("the key or the person that acted", End.AUDIT),
+            "target": _staff("an order's number", End.AUDIT),
+            "detail": _staff("known fields of the call", End.AUDIT),
+            "remote": _staff("the network address of the caller", End.AUDIT),
+        }),
+    "midas_proofs": TableEntry("id name at passed detail", {"by": _staff("the person who checked")}),
     "midas_console_sessions": TableEntry(
         "id token_hash kind role key_id notice request created_at seen_at valid_until",
-        {"name": Personal("who is signed in to the console", Purpose.SECURITY, End.KEY)},
-    ),
+        {"name": _staff("who is signed in to the console")}),
     "midas_console_plans": TableEntry(
         "hash made_at steps created_at approved_at result",
-        {
-            "made_by": Personal("who made the plan", Purpose.SECURITY, End.KEY),
-            "approved_by": Personal("who approved it", Purpose.SECURITY, End.KEY),
-        },
-    ),
+        {"made_by": _staff("who made the plan"), "approved_by": _staff("who approved it")}),
     "gateway_audit_head": TableEntry("id start_hash last_id last_hash"),
     # ours, about items and syncs
     "fourseller_product_mappings": TableEntry(
-        "id product_id variant_id sku fourseller_product_id state reason version dirty_since acked_version acked_hash "
-        "acked_price acked_quantity acked_at observed_hash observed_price observed_quantity observed_at judged_key claimed_by "
-        "claimed_until claim_number recheck_at creating_since attempts next_attempt_at policy_override pinned_fields "
-        "created_at"
+        "id product_id variant_id sku fourseller_product_id state reason version dirty_since acked_version "
+        "acked_hash acked_price acked_quantity acked_at observed_hash observed_price observed_quantity "
+        "observed_at judged_key claimed_by claimed_until claim_number recheck_at creating_since attempts "
+        "next_attempt_at policy_override pinned_fields created_at"
     ),
     "midas_listing_writes": TableEntry(
         "id at run_id mapping_id sku action before after content_hash undone_at"
@@ -251,28 +202,28 @@ TABLES: dict[str, TableEntry] = {
     "midas_rate_limits": TableEntry("name next_slot next_real_time blocked_until"),
     "midas_cursors": TableEntry("name moment value"),
     "channel_rules": TableEntry(
-        "id channel category_id product_id variant_id valid_from valid_until buffer cap allocation fixed exclude "
-        "minimum_price policy price_policy quantity_policy content_policy low_stock cover_days updated_at"
+        "id channel category_id product_id variant_id valid_from valid_until buffer cap allocation fixed "
+        "exclude minimum_price policy price_policy quantity_policy content_policy low_stock cover_days "
+        "updated_at"
     ),
     "channel_rule_history": TableEntry(
         "id changed_at channel category_id product_id variant_id valid_from valid_until said",
-        {"changed_by": Personal("the person who set the rule", Purpose.SECURITY, End.KEY)},
-    ),
+        {"changed_by": _staff("the person who set the rule")}),
     "channel_rule_agenda": TableEntry("id category_id product_id variant_id due_at"),
     "sync_conflicts": TableEntry(
-        "id subject mapping_id sku fourseller_product_id field shop_value fourseller_value policy delta found_at seen_at "
-        "resolved_at resolution pinned_before run_id",
-        {"resolved_by": Personal("the person who decided", Purpose.SECURITY, End.AUDIT)},
-    ),
-}
+        "id subject mapping_id sku fourseller_product_id field shop_value fourseller_value policy delta "
+        "found_at seen_at resolved_at resolution pinned_before run_id",
+        {"resolved_by": _staff("the person who decided", End.AUDIT)}),
+}  # fmt: skip
 
 OTHER_PLACES = (
-    OtherPlace("Dagster's storage (DAGSTER_HOME or its PostgreSQL)", "order numbers, counts; no buyer", "MIDAS_KEEP_RUNS_DAYS"),
-    OtherPlace("Logs of the gateway and of runs", "network addresses of callers, order numbers; no buyer", "as the host keeps logs"),
-    OtherPlace("Metrics (/metrics)", "counts; no buyer", "as Prometheus keeps them"),
-    OtherPlace("The payload key (MIDAS_PAYLOAD_KEY_FILE)", "the key that opens sealed payloads", "until it is rotated"),
-    OtherPlace("Customer mail in transit (MIDAS_SMTP_URL)", "name, e-mail, what was bought", "not kept by us; the mail server's own period"),
+    ("Dagster's storage (DAGSTER_HOME or its PostgreSQL)", "order numbers, counts; no buyer", "MIDAS_KEEP_RUNS_DAYS"),
+    ("Logs of the gateway and of runs", "network addresses of callers, order numbers; no buyer", "as the host keeps logs"),
+    ("Metrics (/metrics)", "counts; no buyer", "as Prometheus keeps them"),
+    ("The payload key (MIDAS_PAYLOAD_KEY_FILE)", "the key that opens sealed payloads", "until it is rotated"),
+    ("Customer mail in transit (MIDAS_SMTP_URL)", "name, e-mail, what was bought", "not kept by us; the mail server's own period"),
 )  # fmt: skip
+"""Logs, files and services outside the tables: where, what, and how long."""
 
 RECIPIENTS = {
     "4Seller": "the hub: the order came from there, statuses and tracking numbers go back",
@@ -285,3 +236,59 @@ RECIPIENTS = {
 def ending(table: str, end: End) -> frozenset[str]:
     """The columns of a table whose personal data ends in that way."""
     return frozenset(name for name, place in TABLES[table].personal.items() if place.end is end)
+
+
+_HEAD = """# Personal data
+
+Printed from the register in code (`midas_pipelines/store/privacy/register.py`) by `midas privacy register --markdown`. A
+column that is not named here holds none; a test fails when a table gets a column that the register does not know.
+
+## Where it is
+
+| table | column | what | why | sealed | ends |
+|---|---|---|---|---|---|"""
+
+_CLOCK = """
+A buyer is erased `MIDAS_ERASE_BUYERS_AFTER_DAYS` days (default 30) after the delivery; where no delivery comes, after the
+order was shipped, cancelled or refunded; where nothing of that comes either, that long after 90 days without any news of
+the order. What the law wants kept longer is held for each order: `midas orders hold ID --until DATE --because TEXT`.
+
+## Other places
+
+| where | what | how long |
+|---|---|---|"""
+
+_RECORD = """
+## Record of processing (Art. 30 GDPR)
+
+Fill in what only you know, and keep the page with your records.
+
+- **Controller**: *name, address, e-mail of the shop; of its data protection officer, if it has one*
+- **Persons**: buyers on marketplaces; people who work with this system (keys, audit log)
+- **Transfers to other countries**: *where 4Seller, the mail server and the database are, and on what ground*
+- **Security**: payloads sealed with AES-256-GCM, TLS with verified certificates, roles, an append-only audit log
+"""
+
+
+def register_page() -> str:
+    """The page docs/personal-data.md."""
+    lines = [_HEAD]
+    for table, entry in TABLES.items():
+        for column, one in entry.personal.items():
+            why, sealed = one.purpose.partition(" (")[0], "yes" if one.sealed else ""
+            lines.append(f"| `{table}` | `{column}` | {one.what} | {why} | {sealed} | {one.end.value} |")
+    lines.append(_CLOCK)
+    lines += [f"| {' | '.join(place)} |" for place in OTHER_PLACES]
+    lines += [_RECORD, "| purpose | data | ends |", "|---|---|---|"]
+    for purpose in Purpose:
+        data, ends = _of(purpose)
+        lines.append(f"| {purpose.value} | {'; '.join(data)} | {'; '.join(ends)} |")
+    lines += ["", "| recipient | what it gets |", "|---|---|"]
+    lines += [f"| {name} | {what} |" for name, what in RECIPIENTS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _of(purpose: Purpose) -> tuple[list[str], list[str]]:
+    """What is kept for a purpose, and how it ends; each once."""
+    mine = [one for entry in TABLES.values() for one in entry.personal.values() if one.purpose is purpose]
+    return list(dict.fromkeys(one.what for one in mine)), list(dict.fromkeys(one.end.value for one in mine))

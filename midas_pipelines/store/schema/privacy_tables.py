@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
+from typing import Any
 
-from midas_pipelines.store.schema.tables import BigId, store
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.schema.tables import BigId, marketplace_orders, store
 from midas_pipelines.storefront.schema import Json
 from midas_pipelines.storefront.types import UtcDateTime, Words, utc_now
 
@@ -43,3 +47,15 @@ sa.Index(
     postgresql_where=privacy_requests.c.done_at.is_(None),
     sqlite_where=privacy_requests.c.done_at.is_(None),
 )
+
+
+def person_digests(payload: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """The keyed digests before a sealed payload (`store/orders/payload_vault.py`), on PostgreSQL."""
+    index = sa.func.split_part(payload, sa.text("':'"), sa.text("3"))
+    return sa.func.string_to_array(index, sa.text("'.'"), type_=postgresql.ARRAY(sa.Text))
+
+
+# A person is found by them. SQLite has no index of several values of a row: there the beginning of each payload is read.
+for _payload in (marketplace_orders.c.payload, marketplace_webhooks.c.payload):
+    _persons = sa.Index(f"{_payload.table.name}_persons", person_digests(_payload), postgresql_using="gin")
+    _persons.ddl_if(dialect="postgresql")

@@ -1,4 +1,4 @@
-"""Erases the buyers of orders whose time has come, and lists those that are due, erased, and held by law."""
+"""When the buyer of an order has to be erased, which ones the law holds, and the erasure of those whose time has come."""
 
 from __future__ import annotations
 
@@ -15,23 +15,109 @@ from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.webhooks import empty_orphans
-from midas_pipelines.store.privacy.holds import active_holds
+from midas_pipelines.store.schema.privacy_tables import buyer_holds
 from midas_pipelines.store.schema.shipment_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.schema import order_status_history, orders
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.erase import erase_buyer
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
-from midas_pipelines.sync.privacy.clock import OrderTimes, due_at
 
 LONGEST_SECONDS = 1800.0
 """A run erases no longer than this; the next one goes on."""
 GRACE = timedelta(hours=26)
 """How late an erasure may be: the job runs once a day."""
+QUIET_DAYS = 90
+"""An order that neither ships nor ends counts as ended after so many days without any news of it."""
 WEEKS = 9
 """Weeks to come that the table shows, and as many that passed."""
 
-_ORDERS, _HISTORY = marketplace_orders.c, order_status_history.c
+_ORDERS, _HISTORY, _HOLDS = marketplace_orders.c, order_status_history.c, buyer_holds.c
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTimes:
+    """What is known of an order's life; times in UTC, None where there is none.
+
+    Args:
+        at_market: its status at the marketplace, and in the shop.
+        delivered_at: when the shop's history first says so, and so are the next two.
+        ended_at: cancelled or refunded.
+        shipped_at: or its first shipment was recorded.
+        reported_at: 4Seller's date of its newest report, which brought the marketplace's status.
+        imported_at: when it was written here first.
+        content_at: when its content was last changed.
+    """
+
+    at_market: str
+    in_shop: str | None
+    delivered_at: datetime | None
+    ended_at: datetime | None
+    shipped_at: datetime | None
+    reported_at: datetime | None
+    imported_at: datetime
+    content_at: datetime | None = None
+
+
+def clock_start(times: OrderTimes, now: datetime) -> datetime:
+    """The moment from which the days are counted.
+
+    The delivery; where none comes, the end of the order; where neither comes, its shipping; where nothing comes, its last
+    news and QUIET_DAYS. A status without a time counts from 4Seller's report of it, at the latest from the import. No time
+    that is still to come counts.
+    """
+    for known, words in (
+        (times.delivered_at, {"delivered"}),
+        (times.ended_at, {"cancelled", "refunded"}),
+        (times.shipped_at, {"shipped"}),
+    ):
+        reported = times.reported_at if times.at_market in words else None
+        if known is not None or words & {times.at_market, times.in_shop}:
+            return min(_past(now, known, reported), default=times.imported_at)
+    return max(_past(now, times.imported_at, times.reported_at, times.content_at)) + timedelta(QUIET_DAYS)
+
+
+def due_at(times: OrderTimes, days: int | None, now: datetime) -> datetime | None:
+    """When the buyer has to be erased, `days` after the clock's start; None for never."""
+    return None if days is None else clock_start(times, now) + timedelta(days)
+
+
+def _past(now: datetime, *moments: datetime | None) -> list[datetime]:
+    return [moment for moment in moments if moment is not None and moment <= now]
+
+
+def hold_buyer(connection: sa.Connection, order_row: int, *, until: datetime, because: str, by: str) -> None:
+    """Holds the buyer of an order, in place of an earlier hold.
+
+    Args:
+        connection: a writing transaction that has locked the order.
+        order_row: our row of it.
+        until: when the hold ends.
+        because: which law, in words.
+        by: who decided.
+    """
+    release_hold(connection, order_row)
+    row = {"order_id": order_row, "held_until": until, "because": because, "held_by": by}
+    connection.execute(sa.insert(buyer_holds).values(row))
+
+
+def release_hold(connection: sa.Connection, order_row: int) -> bool:
+    """Ends the hold of an order; False when there was none."""
+    mine = sa.and_(_HOLDS.order_id == order_row, *_active())
+    return connection.execute(sa.update(buyer_holds).where(mine).values(released_at=utc_now())).rowcount > 0
+
+
+def active_holds(connection: sa.Connection, order_row: int | None = None) -> dict[int, datetime]:
+    """Until when each held order is held, by our row; of one order where it is given."""
+    query = sa.select(_HOLDS.order_id, _HOLDS.held_until).where(*_active())
+    if order_row is not None:
+        query = query.where(_HOLDS.order_id == order_row)
+    return {row.order_id: row.held_until for row in connection.execute(query)}
+
+
+def _active() -> tuple[sa.ColumnElement[bool], ...]:
+    return _HOLDS.released_at.is_(None), _HOLDS.held_until > utc_now()
 
 
 class BuyerHeld(ExpectedError):
@@ -124,20 +210,16 @@ def overdue_buyers(database: Database, settings: Settings) -> list[dict[str, Any
 
 def unerased_buyers(database: Database, settings: Settings) -> Iterator[UnerasedBuyer]:
     """Every order whose buyer is kept, with the time at which that ends."""
-    first = {
-        word: sa.func.min(
-            sa.case((_HISTORY.status.in_(words), _HISTORY.created_at)), type_=_HISTORY.created_at.type
-        )
-        for word, words in {
-            "delivered": ["delivered"],
-            "ended": ["cancelled", "refunded"],
-            "shipped": ["shipped"],
-        }.items()
-    }
-    times = sa.select(_HISTORY.order_id, *(column.label(word) for word, column in first.items()))
+    moment = _HISTORY.created_at.type
+
+    def first(*words: str) -> sa.ColumnElement[datetime]:
+        return sa.func.min(sa.case((_HISTORY.status.in_(words), _HISTORY.created_at)), type_=moment)
+
+    words = {"delivered": ["delivered"], "ended": ["cancelled", "refunded"], "shipped": ["shipped"]}
+    times = sa.select(_HISTORY.order_id, *(first(*those).label(name) for name, those in words.items()))
     history = times.group_by(_HISTORY.order_id).subquery()
     parcels = order_shipments.c
-    parcel = sa.func.min(parcels.shipped_at, type_=_HISTORY.created_at.type).label("parcel")
+    parcel = sa.func.min(parcels.shipped_at, type_=moment).label("parcel")
     sent = sa.select(parcels.order_id, parcel).group_by(parcels.order_id).subquery()
     query = (
         sa.select(
@@ -145,9 +227,7 @@ def unerased_buyers(database: Database, settings: Settings) -> Iterator[Unerased
             orders.c.status.label("in_shop"),
             history.c.delivered,
             history.c.ended,
-            sa.func.coalesce(history.c.shipped, sent.c.parcel, type_=_HISTORY.created_at.type).label(
-                "shipped"
-            ),
+            sa.func.coalesce(history.c.shipped, sent.c.parcel, type_=moment).label("shipped"),
         )
         .outerjoin_from(marketplace_orders, orders, orders.c.id == _ORDERS.local_order_id)
         .outerjoin(history, history.c.order_id == _ORDERS.local_order_id)

@@ -21,8 +21,8 @@ from midas_pipelines.store.orders.payload_vault import (
     rewrap_payloads,
     vault_of,
 )
-from midas_pipelines.store.privacy.blind_index import digest_of
 from midas_pipelines.store.privacy.keys import add_key, fixed_ring, key_file, key_source, new_key
+from midas_pipelines.store.privacy.persons import digest_of
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.vaults import VAULT

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from midas_pipelines.sync.privacy.clock import QUIET_DAYS, OrderTimes, due_at
+from midas_pipelines.sync.privacy.due import QUIET_DAYS, OrderTimes, due_at
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 

@@ -7,9 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from midas_pipelines.store.privacy.holds import hold_buyer, release_hold
 from midas_pipelines.sync.privacy import due
-from midas_pipelines.sync.privacy.due import ErasureReport, erase_due_buyers, erasure_weeks, overdue_buyers
+from midas_pipelines.sync.privacy.due import (
+    ErasureReport,
+    erase_due_buyers,
+    erasure_weeks,
+    hold_buyer,
+    overdue_buyers,
+    release_hold,
+)
 from midas_pipelines_tests.shop import rows, run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.orders.payload_vault import rewrap_payloads, vault_of
-from midas_pipelines.store.privacy.holds import hold_buyer
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
-from midas_pipelines.sync.privacy import requests
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.sync.privacy import requests, search
+from midas_pipelines.sync.privacy.due import hold_buyer
 from midas_pipelines.sync.privacy.requests import PrivacyAnswer, answer_request
 from midas_pipelines.sync.privacy.search import Subject
 from midas_pipelines_tests.shop import rows, run
@@ -62,6 +63,18 @@ NAMED = [
 @pytest.mark.parametrize(("kind", "text"), NAMED)
 def test_a_person_is_found_by(world: World, sold: list[str], kind: str, text: str) -> None:
     assert ask(world, "find", kind, text).orders == sold[:2]
+
+
+def test_a_person_is_found_by_an_index(world: World, sold: list[str]) -> None:
+    if not world.database.is_postgresql:
+        pytest.skip("SQLite has no index of several values of a row")
+    with world.database.reading() as connection:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # a few rows are faster read one by one
+        for table in (marketplace_orders, marketplace_webhooks):
+            query = sa.select(table.c.id).where(search._names(connection, table.c.payload, ["e00"]))
+            compiled = query.compile(connection, compile_kwargs={"literal_binds": True})
+            plan = "\n".join(connection.scalars(sa.text(f"EXPLAIN {compiled}")))
+            assert f"{table.name}_persons" in plan
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ All other text goes, wherever it lies, since a buyer may have written it: which 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -52,15 +53,14 @@ def erase_buyer(order: StoredOrder) -> None:
     name, channel = order.marketplace_order_id, known_channel(order.sales_channel)
     currency, word = known_currency(order.currency), known_status(order.status_word)
     if order.local_order_id is not None:
-        erased = {
+        words: dict[str, Any] = {
             "shipping_address": FORGOTTEN,
             "billing_address": FORGOTTEN,
             "payment_method": payment_method(channel),
             "notes": shop_notes(name, channel, currency),
         }
-        update_order(order.connection, order.local_order_id, **erased)
-    values = {
-        "erased_at": utc_now(),
+        update_order(order.connection, order.local_order_id, **_replaced("orders", words))
+    words = {
         "payload": None if order.payload is None else ERASED_PAYLOAD,
         "reason": None if order.reason is None else "The reason was erased with its buyer.",
         "sales_channel": channel,
@@ -68,7 +68,7 @@ def erase_buyer(order: StoredOrder) -> None:
         "status_word": word,
         "content_hash": read_content(order.content_hash).only(IMPERSONAL_PARTS).written(),
     }
-    order.set(**values)
+    order.set(erased_at=utc_now(), **_replaced("marketplace_orders", words))
     _name_lines(order)
     empty_finished(order.connection, name)
     for table, mine in (
@@ -87,6 +87,11 @@ def erase_buyer(order: StoredOrder) -> None:
     match_mail_alerts(order.connection)
     _erase_alerts(order, word)
     order.context.log(order.connection, name, "erased", "The buyer was erased.")
+
+
+def _replaced(table: str, words: dict[str, Any]) -> dict[str, Any]:
+    """What the register says is replaced in a table; a column without a word here is a KeyError, never left as it is."""
+    return {column: words[column] for column in ending(table, End.REPLACED)}
 
 
 def without_personal_data(connection: sa.Connection, sale: Sale) -> Sale:
@@ -121,10 +126,10 @@ def _name_lines(order: StoredOrder) -> None:
     for line in order.lines():
         sku = line.sku if line.product_id is not None else known_id(line.sku)
         title = sku or f"Line {line.line}"
-        named = {"sku": sku, "fourseller_product_id": known_id(line.fourseller_product_id)}
-        rows.append({"id": line.id, "title": title, **named})
+        words = {"sku": sku, "title": title, "fourseller_product_id": known_id(line.fourseller_product_id)}
+        rows.append({"id": line.id, **_replaced("marketplace_order_lines", words)})
         if line.order_item_id:
-            items.append({"id": line.order_item_id, "product_name": title})
+            items.append({"id": line.order_item_id, **_replaced("order_items", {"product_name": title})})
     update_rows(order.connection, marketplace_order_lines, rows)
     if order.local_order_id is not None:
         update_order_items(order.connection, order.local_order_id, items)

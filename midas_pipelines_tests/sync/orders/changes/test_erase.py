@@ -16,7 +16,6 @@ from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.webhooks import FinishedWebhook, WebhookOutcome
 from midas_pipelines.store.orders.payload_vault import SEALED, Vault, vault_of
-from midas_pipelines.store.privacy.holds import hold_buyer
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.privacy.register import TABLES, End, ending
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
@@ -31,6 +30,7 @@ from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.model.rows import known_channel
 from midas_pipelines.sync.orders.model.sale import short_id
 from midas_pipelines.sync.orders.retry import retry_order
+from midas_pipelines.sync.privacy.due import hold_buyer
 from midas_pipelines_tests.gateway.running import running_gateway
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import rows, run
