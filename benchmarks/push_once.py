@@ -10,7 +10,7 @@ import time
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.quantity_push import push_inventory
+from midas_pipelines.sync.product_sync import push_inventory
 
 
 def main() -> None:

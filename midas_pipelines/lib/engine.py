@@ -67,9 +67,13 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.orders.status.status_sync import push_statuses, sync_statuses
     from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks, overdue_buyers
     from midas_pipelines.sync.privacy.requests import late_requests
-    from midas_pipelines.sync.product_sync import Mode, ProductReport, sync_products
-    from midas_pipelines.sync.push_counts import report_progress
-    from midas_pipelines.sync.quantity_push import InventoryReport, push_inventory
+    from midas_pipelines.sync.product_sync import (
+        InventoryReport,
+        Mode,
+        ProductReport,
+        push_inventory,
+        sync_products,
+    )
     from midas_pipelines.sync.reconcile.report import ReconcileReport
     from midas_pipelines.sync.reconcile.run import reconcile
     from midas_pipelines.sync.safety.shadow_report import compare_shadow
@@ -77,6 +81,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.snapshots.consistency import differences, measure
     from midas_pipelines.sync.snapshots.files import Snapshots, Spool, place, today
     from midas_pipelines.sync.snapshots.listing import listing_of, snapshot_listing
+    from midas_pipelines.sync.sync_log import report_progress
 
 else:
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from midas_pipelines.notify.alerts import match_alerts, worst
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.quarantined import stuck_items
+from midas_pipelines.store.items.listing import stuck_items
 from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 
 DAGSTER, GATEWAY = "dagster", "gateway"

@@ -24,7 +24,7 @@ from midas_pipelines.recovery.backup import HISTORY, HOME, SHOP, SHOP_FILE, open
 from midas_pipelines.recovery.places import BackupPart, Manifest
 from midas_pipelines.recovery.sealing import Damaged
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.worker_liveness import RESTORED, stop_pushes
+from midas_pipelines.store.items.claims import RESTORED, stop_pushes
 from midas_pipelines.store.migrate import upgrade_within
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.shipment_tables import customer_mails

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -122,10 +123,15 @@ def unfit(column: sa.Column[Any], value: str | Decimal) -> str | None:
             return "holds a character that no database stores"
         return f"is longer than {longest} characters" if longest and len(value) > longest else None
     assert isinstance(column.type, Money)
-    number = column.type.load_dialect_impl(_POSTGRESQL)
-    assert isinstance(number, sa.Numeric)
-    most = Decimal(10) ** ((number.precision or 0) - (number.scale or 0))
+    most = _most(column.type)
     return None if abs(value) < most else f"is not below {most:,}"
+
+
+@cache
+def _most(money: Money) -> Decimal:
+    number = money.load_dialect_impl(_POSTGRESQL)
+    assert isinstance(number, sa.Numeric)
+    return Decimal(10) ** ((number.precision or 0) - (number.scale or 0))
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):

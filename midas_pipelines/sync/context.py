@@ -1,4 +1,4 @@
-"""The context of every sync: settings, database, run, and a way to open the channel."""
+"""The context of every sync: settings, database, run, a way to open the channel, and how far apart the clocks are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from functools import cached_property
 
 import sqlalchemy as sa
@@ -19,19 +20,23 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract_watch import ContractWatch
 from midas_pipelines.fourseller.http.calls import FailedCall
 from midas_pipelines.fourseller.http.rate_limit import LONGEST_PAUSE
-from midas_pipelines.notify.alerts import raise_alert
+from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.worker_liveness import Heartbeat, why_stopped
-from midas_pipelines.store.operations.cursors import is_connected
+from midas_pipelines.store.items.claims import Heartbeat, why_stopped
+from midas_pipelines.store.operations.cursors import database_ahead, is_connected, keep_clock, read_clocks
 from midas_pipelines.store.operations.findings import ENOUGH, compare_speed, record_findings
 from midas_pipelines.store.operations.rate_limit import SharedPace
 from midas_pipelines.store.operations.shadow import follow_shadow_mode
 from midas_pipelines.store.operations.sync_log import ErrorBook
-from midas_pipelines.sync.clocks import note_clocks
 from midas_pipelines.sync.gate import Gate, accept_key, refuse_key, require_key
 
 CHANNEL_DOWN = "channel_down"
+CLOCK_APART = "clock_apart"
+APART_SECONDS = 60.0
+"""From here on there is an alert: 4Seller's webhooks are refused at five minutes."""
+MOVED_SECONDS = 2.0
+"""A date of 4Seller's is in whole seconds; what moves by less is noise."""
 
 log = logging.getLogger(__name__)
 
@@ -106,19 +111,32 @@ class SyncContext:
             NeedsNewKey: 4Seller refused the key.
         """
         access = self.settings.channel()
-        if not waits_for_key:
-            await asyncio.to_thread(require_key, self.database, access, tries=tries_key)
-        await asyncio.to_thread(follow_shadow_mode, self.database, on=bool(self.settings.shadow))
-        gate = await asyncio.to_thread(lambda: self.gate)
-        rate = self.settings.rate_limit
-        pace = SharedPace(self.database, rate, real_time=real_time) if rate is not None else None
-        pauses = PauseAlert(self.database)
-        stopped = await asyncio.to_thread(self._stopped)
+
+        def prepare() -> tuple[SharedPace | None, bool]:
+            if not waits_for_key:
+                require_key(self.database, access, tries=tries_key)
+            follow_shadow_mode(self.database, on=bool(self.settings.shadow))
+            rate = self.settings.rate_limit
+            pace = (
+                SharedPace(self.database, rate, real_time=real_time)
+                if self.gate and rate is not None
+                else None
+            )
+            with self.database.reading() as connection:
+                return pace, why_stopped(connection) is not None
+
+        pace, stopped = await asyncio.to_thread(prepare)
+        raising: set[asyncio.Future[None]] = set()
         with ErrorBook(self.database, self.run_id) as own:
 
-            def note(call: FailedCall) -> None:
+            def note(call: FailedCall) -> None:  # called in the event loop
                 (book or own).note(call)
-                pauses.note(call)
+                if call.pause_seconds > LONGEST_PAUSE and not raising:
+                    alert = asyncio.get_running_loop().run_in_executor(
+                        None, alert_pause, self.database, call.pause_seconds
+                    )
+                    raising.add(alert)
+                    alert.add_done_callback(raising.discard)
 
             async with FourSeller(
                 base_url=access.url,
@@ -128,66 +146,82 @@ class SyncContext:
                 pace=pace,
                 on_failed_call=note,
                 may_write=lambda: self.heartbeat.held and not stopped,
-                guard=gate.check,
+                guard=self.gate.check,
                 watch=self.watch.note,
             ) as client:
                 try:
                     yield client
                 finally:
-                    await asyncio.to_thread(self._note_clocks, client.clock_ahead)
                     await asyncio.to_thread(self.keep_notes, client)
 
     def keep_notes(self, client: FourSeller) -> None:
-        """Writes down what the gate kept, and whether 4Seller takes the key; a failure is only logged."""
+        """Writes down the clocks, what the gate and the watch kept, and whether 4Seller takes the key; a failure is only logged."""
         access = self.settings.channel()
-        key, client.key_accepted = (
-            client.key_accepted,
-            None,
-        )  # noted once: another process may resume meanwhile
+        key, client.key_accepted = client.key_accepted, None  # once: another process may resume meanwhile
         try:
+            note_clocks(self.database, client.clock_ahead)
             self.gate.flush()
             found = [asdict(one) for one in self.watch.take()]
-            record_findings(
-                self.database, found + compare_speed(self.database, self.watch.take_seconds(ENOUGH))
-            )
+            speed = compare_speed(self.database, self.watch.take_seconds(ENOUGH))
+            record_findings(self.database, found + speed)
             if key is False:
                 refuse_key(self.database, access)
             elif key:
                 accept_key(self.database, access)
-        except sa.exc.SQLAlchemyError as failed:
+        except sa.exc.SQLAlchemyError as failed:  # must never fail a run
             log.warning("Notes on 4Seller could not be stored: %s", type(failed).__name__)
 
-    def _stopped(self) -> bool:
-        with self.database.reading() as connection:
-            return why_stopped(connection) is not None
 
-    def _note_clocks(self, fourseller_ahead: float | None) -> None:
-        try:
-            note_clocks(self.database, fourseller_ahead)
-        except sa.exc.SQLAlchemyError as failed:  # must never fail a run
-            log.warning("The clocks could not be stored: %s", type(failed).__name__)
+def alert_pause(database: Database, seconds: float) -> None:
+    """Raises one alert for a pause that 4Seller asks for; the next answered sync or push clears it."""
+    text = (
+        f"4Seller limits the rate and asks for a pause of {seconds / 60:.0f} minutes. Nothing else is sent meanwhile; "
+        "one call tries every two minutes. If it lasts, lower MIDAS_RATE_LIMIT or ask 4Seller."
+    )
+    try:
+        with database.writing() as connection:
+            raise_alert(connection, kind=CHANNEL_DOWN, subject="fourseller", text=text)
+    except sa.exc.SQLAlchemyError as failed:
+        log.warning("An alert could not be written: %s. %s", type(failed).__name__, text)
 
 
-class PauseAlert:
-    """Raises one alert for a pause of more than two minutes, in a thread; the next answered sync or push clears it."""
+def note_clocks(database: Database, fourseller_ahead: float | None) -> dict[str, float]:
+    """Stores how many seconds each clock is ahead of this machine's, and raises or clears the alert of each.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._raising: asyncio.Future[None] | None = None
+    Args:
+        database: the shop's.
+        fourseller_ahead: as 4Seller's answers were dated; None where none was.
+    """
+    found = {"database": database_ahead(database)}
+    if fourseller_ahead is not None:
+        found["4Seller"] = fourseller_ahead
+    with database.reading() as connection:
+        kept, alerted = read_clocks(connection), open_subjects(connection, CLOCK_APART)
+    moved = {whose for whose, ahead in found.items() if abs(ahead - kept.get(whose, -1e9)) >= MOVED_SECONDS}
+    if not moved:  # checked every few seconds, and mostly there is nothing to write
+        return found
+    with database.writing() as connection:
+        for whose in sorted(moved):
+            ahead = found[whose]
+            keep_clock(connection, whose, ahead)
+            if abs(ahead) >= APART_SECONDS:
+                raise_alert(connection, kind=CLOCK_APART, subject=whose, text=_sentence(whose, ahead))
+            elif whose in alerted:
+                clear_alert(connection, kind=CLOCK_APART, subject=whose)
+    return found
 
-    def note(self, call: FailedCall) -> None:
-        """Takes a failed call; called in the event loop."""
-        if call.pause_seconds <= LONGEST_PAUSE or (self._raising is not None and not self._raising.done()):
-            return
-        self._raising = asyncio.get_running_loop().run_in_executor(None, self._raise, call.pause_seconds)
 
-    def _raise(self, seconds: float) -> None:
-        text = (
-            f"4Seller limits the rate and asks for a pause of {seconds / 60:.0f} minutes. Nothing else is sent meanwhile; "
-            "one call tries every two minutes. If it lasts, lower MIDAS_RATE_LIMIT or ask 4Seller."
-        )
-        try:
-            with self._database.writing() as connection:
-                raise_alert(connection, kind=CHANNEL_DOWN, subject="fourseller", text=text)
-        except sa.exc.SQLAlchemyError as failed:
-            log.warning("An alert could not be written: %s. %s", type(failed).__name__, text)
+def _sentence(whose: str, ahead: float) -> str:
+    owner = "the database" if whose == "database" else whose
+    return (
+        f"The clock of {owner} is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} this machine's. At five "
+        "minutes 4Seller's webhooks are refused. Set the clocks by NTP."
+    )
+
+
+def hub_ahead(database: Database) -> timedelta:
+    """How far 4Seller's clock is ahead of the database's, as last measured; nothing where they differ by seconds."""
+    with database.reading() as connection:
+        clocks = read_clocks(connection)
+    ahead = clocks.get("4Seller", 0.0) - clocks.get("database", 0.0)
+    return timedelta(seconds=ahead + MOVED_SECONDS) if abs(ahead) > MOVED_SECONDS else timedelta()

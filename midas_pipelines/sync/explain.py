@@ -8,19 +8,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.claims import COLUMNS, Mapping
 from midas_pipelines.store.items.conflicts import open_conflicts
+from midas_pipelines.store.items.mappings import COLUMNS, Mapping
 from midas_pipelines.store.schema.tables import (
     inventory_changes,
     mappings,
-    marketplace_order_lines,
     marketplace_orders,
 )
-from midas_pipelines.store.stock.rules import Rule
-from midas_pipelines.storefront.catalog import ItemKey, ShopItem
+from midas_pipelines.store.stock.rules import available, channel_price
+from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.sync.listings.plan import plan
-from midas_pipelines.sync.rules.arithmetic import arithmetic, available, channel_price
-from midas_pipelines.sync.rules.edit import item_and_rule, price_steps
+from midas_pipelines.sync.rules.edit import arithmetic, item_and_rule, price_steps
 
 LEDGER_ROWS = 5
 
@@ -45,41 +43,42 @@ def explain_item(
         mapping = Mapping(*row[: len(COLUMNS)]) if row is not None else None
         ledger = ledger_rows(connection, item.key, most=most)
         conflicts = open_conflicts(connection, mapping_id=mapping.id) if mapping is not None else []
-    facts = _shop_side(item, rule) | {"ledger": ledger, "conflicts": conflicts}
-    return facts | _channel_side(row, mapping, item, rule, title_limit)
-
-
-def _shop_side(item: ShopItem, rule: Rule) -> dict[str, Any]:
-    return {
+    facts: dict[str, Any] = {
         "sku": item.sku,
         "on_hand": item.on_hand,
         "available": available(item.on_hand, rule),
         "price": str(channel_price(item.price, rule)),
         "arithmetic": arithmetic(item.on_hand, rule) + price_steps(item, rule),
+        "ledger": ledger,
+        "conflicts": conflicts,
     }
-
-
-def _channel_side(
-    row: sa.Row[Any] | None, mapping: Mapping | None, item: ShopItem, rule: Rule, title_limit: int
-) -> dict[str, Any]:
     if row is None or mapping is None:
-        return {"state": "unknown", "next": "It has not been synced yet: the next full sync lists it."}
-    return {
+        return facts | {
+            "state": "unknown",
+            "next": "It has not been synced yet: the next full sync lists it.",
+        }
+    action = plan(mapping, item, title_limit, rule).action.value
+    following = "Nothing to send."
+    if action != "nothing":
+        following = f"The next sync will send: {action}." + (
+            "" if mapping.dirty else " It is not marked yet."
+        )
+    return facts | {
         "state": mapping.state,
         "reason": mapping.reason,
         "fourseller_product_id": mapping.fourseller_product_id,
         "confirmed": {
             "quantity": mapping.acked_quantity,
             "price": mapping.acked_price,
-            "at": confirmed_at(mapping, row.observed_quantity, row.observed_at),
+            "at": _confirmed_at(mapping, row.observed_quantity, row.observed_at),
         },
         "observed": {"quantity": row.observed_quantity, "price": row.observed_price, "at": row.observed_at},
         "pinned": dict(mapping.pinned_fields or {}),
-        "next": _next(mapping, plan(mapping, item, title_limit, rule).action.value),
+        "next": following,
     }
 
 
-def confirmed_at(
+def _confirmed_at(
     mapping: Mapping, observed_quantity: int | None, observed_at: datetime | None
 ) -> datetime | None:
     """When 4Seller last confirmed the quantity on record: by answering a push, or by showing it in a later read-back."""
@@ -88,12 +87,6 @@ def confirmed_at(
     pushed = mapping.acked_at
     later = observed_at is not None and (pushed is None or observed_at > pushed)
     return observed_at if later and observed_quantity == mapping.acked_quantity else pushed
-
-
-def _next(mapping: Mapping, action: str) -> str:
-    if action == "nothing":
-        return "Nothing to send."
-    return f"The next sync will send: {action}." + ("" if mapping.dirty else " It is not marked yet.")
 
 
 def ledger_rows(
@@ -129,16 +122,9 @@ def _because(connection: sa.Connection, row: dict[str, Any]) -> str:
     if len(parts) < 3:
         return f"{row['cause']} by {row['source']}" + (f" ({reference})" if reference else "")
     order_id, line = ":".join(parts[1:-1]), parts[-1]
-    order = connection.execute(
-        sa.select(
-            marketplace_orders.c.sales_channel,
-            marketplace_orders.c.local_order_id,
-            marketplace_order_lines.c.id,
-        )
-        .join(marketplace_order_lines, marketplace_order_lines.c.order_id == marketplace_orders.c.id)
-        .where(marketplace_orders.c.marketplace_order_id == order_id)
-        .limit(1)
-    ).first()
+    table = marketplace_orders.c
+    query = sa.select(table.sales_channel, table.local_order_id).where(table.marketplace_order_id == order_id)
+    order = connection.execute(query.limit(1)).first()
     where = f"{order.sales_channel} " if order is not None and order.sales_channel else ""
     shop = f", the shop's order {order.local_order_id}" if order is not None else ""
     return f"{row['cause']}: {where}order {order_id}, line {line}{shop}"
@@ -167,8 +153,6 @@ def lineage(facts: dict[str, Any]) -> list[str]:
         f"{row['created_at']:%Y-%m-%d %H:%M:%S} UTC"
         for row in facts["ledger"]
     ]
-    return [
-        *lines,
-        *([f"It is {facts['state']}: {facts['reason']}"] if facts.get("reason") else []),
-        facts["next"],
-    ]
+    if facts.get("reason"):
+        lines.append(f"It is {facts['state']}: {facts['reason']}")
+    return [*lines, facts["next"]]

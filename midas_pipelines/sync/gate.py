@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import NeedsNewKey, NotConnected, ShadowWrite
 from midas_pipelines.fourseller.http.calls import Call
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
@@ -12,11 +13,14 @@ from midas_pipelines.settings import ChannelAccess, Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import (
     forget_refused_key,
+    is_connected,
     key_refused_at,
+    note_connected,
     note_refused_key,
     take_trial,
 )
 from midas_pipelines.store.operations.shadow import ShadowRow, record_shadow_writes
+from midas_pipelines.sync.threads import in_thread
 
 WORKFLOW_OF = {
     "listing": "incremental_sync",
@@ -76,6 +80,26 @@ class Gate:
         if len(self._kept) < MOST_KEPT:
             self._kept.append(row)
 
+    async def ensure_connected(self, client: FourSeller) -> None:
+        """Returns where listings may be written; an account without listings is connected at once.
+
+        Raises:
+            NotConnected: the account has listings, and `midas connect accept` was not run.
+            FourSellerError: the account could not be looked at.
+        """
+        if self.connected or self._settings.shadows("incremental_sync"):
+            return
+        if not await in_thread(is_connected, self._database):
+            page = await anext(client.product_pages())
+            if page.rows or page.total:
+                raise NotConnected(FIRST)
+            await in_thread(self._note_connected)
+        self.connected = True
+
+    def _note_connected(self) -> None:
+        with self._database.writing() as connection:
+            note_connected(connection)
+
     def flush(self) -> None:
         """Writes down what was kept."""
         kept, self._kept = self._kept, []
@@ -100,18 +124,16 @@ def key_is_refused(database: Database, access: ChannelAccess) -> bool:
         return key_refused_at(connection, access) is not None
 
 
-def require_key(database: Database, access: ChannelAccess, *, tries: bool) -> bool:
-    """Returns whether this is a trial of a refused key, which only a caller that `tries` may make, now and then.
+def require_key(database: Database, access: ChannelAccess, *, tries: bool) -> None:
+    """Returns where 4Seller may be called: the key is not refused, or a caller that `tries` it now and then may again.
 
     Raises:
         NeedsNewKey: the key was refused before, and is not tried now.
     """
     with database.reading() as connection:
         refused = key_refused_at(connection, access)
-    if refused is None:
-        return False
-    if tries and take_trial(database, access):
-        return True
+    if refused is None or (tries and take_trial(database, access)):
+        return
     raise NeedsNewKey(
         f"4Seller refused the key at {refused:%Y-%m-%d %H:%M} UTC. Nothing is pushed, and imports try it every 15 "
         "minutes. Set FOURSELLER_API_KEY to a new key, or run `midas doctor --new-key` once 4Seller takes this one again."

@@ -1,8 +1,10 @@
-"""Product sync: the shop's catalogue on 4Seller, in full or only what changed."""
+"""Product sync and inventory push: the shop's catalogue on 4Seller in full, what changed of it, or quantities alone."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,24 +12,22 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.store.items.mappings import count_dirty, ensure_items, mark_dirty
+from midas_pipelines.store.items.mappings import ensure_items, mark_dirty
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known
-from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, still_holds
+from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, PlanStep, still_holds
+from midas_pipelines.sync.listings.plan import Action
 from midas_pipelines.sync.listings.push import Push
-from midas_pipelines.sync.listings.scan import Scanned, chunks, scan
+from midas_pipelines.sync.listings.scan import Scanned, chunks, is_item, scan
 from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
-from midas_pipelines.sync.push_counts import PushCounts
-from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.run import ReadListing, read_back
 from midas_pipelines.sync.safety.waves import changed_listings_of, push_waves
-from midas_pipelines.sync.sync_log import SyncClock, logged_sync
+from midas_pipelines.sync.sync_log import PushCounts, logged_sync
 from midas_pipelines.sync.threads import in_thread
 
 
@@ -97,207 +97,210 @@ async def sync_products(
         PlanRefused: the plan no longer holds; nothing was sent.
         BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
     """
-    scope = (
-        "dry run"
-        if dry_run
-        else f"plan {agreed.hash[:12]}"
-        if agreed
-        else ",".join(skus)[:200]
-        if skus
-        else mode.value
-    )
-    if shards is not None:
-        scope += f", {shards}"[:150]
-    report = ProductReport()
-    with logged_sync(context, "products", scope, report) as clock:
+    report, full = ProductReport(), mode is Mode.FULL or bool(skus)
+    with logged_sync(context, "products", _scope(mode, skus, dry_run, agreed, shards), report) as clock:
         ids = mapping_ids(context, skus) if skus else None
         if dry_run:
-            _plan_only(context, mode, ids, report)
+            _plan_only(context, full, ids, report)
             return report
         async with context.channel() as client:
             clock.client = client
             if agreed is not None:
-                await _apply(context, client, agreed, report, on_progress)
+                steps = await in_thread(_begin_plan, context, agreed)
+                push = Push(
+                    context,
+                    client,
+                    ids=sorted(steps),
+                    ignore_delays=True,
+                    agreed=steps,
+                    on_progress=on_progress,
+                )
+                await _push(push, report, None)
                 return report
-            await _sync(context, client, mode, ids, report, ignore_delays, shards, listed, on_progress, clock)
+            await in_thread(serve_before_push, context.database, context.run_id)
+            known, judged_at, limit = None, None, context.settings.title_limit
+            if full and ids is None:
+                settling = await read_back(context, client, shards, ReconcileReport(), listed)
+                await in_thread(take_marketplace_quantities, context)
+                for kind, why in (("sales", settling.report.note), ("list", settling.listing.reason)):
+                    if why:
+                        report.problems.append({"sku": "", "result": kind, "reason": why})
+                clock.requests = settling.report.sale_requests + (
+                    listed.requests if listed is not None else 0
+                )
+                known = Known(settling.listing.products) if settling.listing.complete else None
+                judged_at = settling.read_at
+            scanned = (
+                scan(context.database, title_limit=limit, ids=ids, shards=shards, judged_at=judged_at)
+                if full
+                else None
+            )
+            push = Push(
+                context,
+                client,
+                known=known,
+                ids=ids,
+                ignore_delays=full or ignore_delays,
+                shards=shards,
+                on_progress=clock.follow(scanned.to_push if scanned else None, on_progress),
+            )
+            await _push(push, report, scanned)
+            if known is not None:
+                await in_thread(close_pushed, context)
     return report
 
 
-async def _sync(
-    context: SyncContext,
-    client: FourSeller,
-    mode: Mode,
-    ids: list[int] | None,
-    report: ProductReport,
-    ignore_delays: bool,
-    shards: Shards | None,
-    listed: ReadListing | None,
-    on_progress: Callable[[PushCounts], None] | None,
-    clock: SyncClock,
-) -> None:
-    full = mode is Mode.FULL or ids is not None
-    await in_thread(serve_before_push, context.database, context.run_id)
-    known, judged_at = None, None
-    if mode is Mode.FULL and ids is None:
-        settling = await _read_back(context, client, shards, report, listed)
-        known = Known(settling.listing.products) if settling.listing.complete else None
-        judged_at = settling.read_at
-    limit = context.settings.title_limit
-    scanned = (
-        scan(context.database, title_limit=limit, ids=ids, shards=shards, judged_at=judged_at)
-        if full
-        else None
-    )
-    started = time.perf_counter()
-    progress = clock.follow(scanned.to_push if scanned is not None else _dirty(context), on_progress)
-    push = Push(
-        context,
-        client,
-        known=known,
-        ids=ids,
-        ignore_delays=full or ignore_delays,
-        shards=shards,
-        on_progress=progress,
-    )
+def _scope(
+    mode: Mode, skus: Sequence[str], dry_run: bool, agreed: ApprovedPlan | None, shards: Shards | None
+) -> str:
+    """What the sync is about, for its log row."""
+    scope = ",".join(skus)[:200] or mode.value
+    if dry_run:
+        scope = "dry run"
+    elif agreed is not None:
+        scope = f"plan {agreed.hash[:12]}"
+    return scope if shards is None else scope + f", {shards}"[:150]
+
+
+def _begin_plan(context: SyncContext, agreed: ApprovedPlan) -> dict[int, PlanStep]:
+    """The steps of a plan that still holds, by item; those are dirty from then on. Raises PlanRefused."""
+    still_holds(context, agreed)
+    with context.database.writing() as connection:
+        mark_dirty(connection, sorted(step.item for step in agreed.steps))
+    return {step.item: step for step in agreed.steps}
+
+
+async def _push(push: Push, report: ProductReport, scanned: Scanned | None) -> None:
+    """Pushes all of it, in waves where it changes many listings or prices by much, and fills the report."""
+    context, started = push.context, time.perf_counter()
     try:
-        await _run_in_waves(push, report, approved=False)
-        if known is not None:
-            await in_thread(close_pushed, context)
+        if context.settings.shadow:
+            await push.run()
+            return
+        changes = await in_thread(
+            changed_listings_of, context.database, context.settings, push.ids, push.shards
+        )
+        waves = await push_waves(push, changes, approved=push.agreed is not None)
+        push.held, report.stopped = waves.held, waves.reason
+        if waves.tally.claimed:  # the rest of the plan includes what a worker holds for these waves
+            push.ignore_delays = True
+        try:
+            await push.run()
+        finally:
+            push.tally.add(waves.tally)
     finally:
         report.push_seconds = round(time.perf_counter() - started, 3)
         _fill(report, push.tally, scanned)
         report.stopped = report.stopped or push.stopped
 
 
-async def _run_in_waves(push: Push, report: ProductReport, *, approved: bool) -> None:
-    """Pushes all of it, in waves where it changes many listings or prices by much."""
-    context = push.context
-    if context.settings.shadow:
-        await push.run()
-        return
-    changes = await in_thread(changed_listings_of, context.database, context.settings, push.ids, push.shards)
-    waves = await push_waves(push, changes, approved=approved)
-    push.held, report.stopped = waves.held, waves.reason
-    try:
-        await push.run()
-    finally:
-        push.tally.add(waves.tally)
-
-
-async def _apply(
-    context: SyncContext,
-    client: FourSeller,
-    agreed: ApprovedPlan,
-    report: ProductReport,
-    on_progress: Callable[[PushCounts], None] | None,
-) -> None:
-    await in_thread(still_holds, context, agreed)
-    steps = {step.item: step for step in agreed.steps}
-    ids = sorted(steps)
-    with context.database.writing() as connection:
-        mark_dirty(connection, ids)
-    push = Push(context, client, ids=ids, ignore_delays=True, agreed=steps, on_progress=on_progress)
-    try:
-        await _run_in_waves(push, report, approved=True)
-    finally:
-        _fill(report, push.tally, None)
-
-
-def _dirty(context: SyncContext) -> int:
-    with context.database.reading() as connection:
-        return count_dirty(connection)
-
-
-async def _read_back(
-    context: SyncContext,
-    client: FourSeller,
-    shards: Shards | None,
-    report: ProductReport,
-    listed: ReadListing | None,
-) -> ReadBack:
-    """What 4Seller shows, the items of the shards settled by policy.
-
-    Raises BadCredentials, or ChannelDown when not even the first page can be had.
-    """
-    settling = await read_back(context, client, shards, ReconcileReport(), listed)
-    await in_thread(take_marketplace_quantities, context)
-    if settling.report.note is not None:
-        report.problems.append({"sku": "", "result": "sales", "reason": settling.report.note})
-    if not settling.listing.complete:
-        report.problems.append({"sku": "", "result": "list", "reason": settling.listing.reason})
-    return settling
-
-
 def _fill(report: ProductReport, tally: PushCounts, scanned: Scanned | None) -> None:
     report.created, report.deleted, report.adopted = tally.created, tally.deleted, tally.adopted
-    report.updated = tally.updated + tally.pushed
-    report.failed = tally.failed + tally.released
+    report.updated, report.failed = tally.updated + tally.pushed, tally.failed + tally.released
     report.problems += tally.problems
-    report.shadowed = tally.shadowed
-    report.held, report.held_items = tally.held, tally.held_items
-    touched = tally.created + report.updated + tally.deleted + report.failed + report.held + report.shadowed
-    if scanned is None:
-        report.scanned, report.unchanged, report.quarantined = (
-            tally.claimed,
-            tally.unchanged,
-            tally.quarantined,
+    report.held, report.held_items, report.shadowed = tally.held, tally.held_items, tally.shadowed
+    report.scanned, report.unchanged, report.quarantined = tally.claimed, tally.unchanged, tally.quarantined
+    if scanned is not None:
+        touched = (
+            tally.created + report.updated + tally.deleted + report.failed + report.held + report.shadowed
         )
-    else:
-        report.scanned = scanned.items
-        report.quarantined = scanned.quarantined + tally.unexpected
+        report.scanned, report.quarantined = scanned.items, scanned.quarantined + tally.unexpected
         report.unchanged = max(0, scanned.items - touched - report.quarantined)
 
 
-def _plan_only(context: SyncContext, mode: Mode, ids: list[int] | None, report: ProductReport) -> None:
+def _plan_only(context: SyncContext, full: bool, ids: list[int] | None, report: ProductReport) -> None:
     limit = context.settings.title_limit
-    found = Scanned()
-    if mode is Mode.FULL or ids is not None:
-        found = scan(context.database, title_limit=limit, ids=ids, keep_changes=True)
-    else:
-        for changes in chunks(context.database, title_limit=limit):
-            found.changes += [c for c in changes if c.mapping.dirty and (c.writes or c.reason is not None)]
-        found.items = len(found.changes)
-    for change in found.changes:
-        row: dict[str, object] = {
-            "action": change.action.value,
-            "sku": change.sku,
-            "quantity": change.quantity,
-            "reason": change.reason,
-        }
-        report.plan.append(row)
-    actions = [change.action.value for change in found.changes]
-    report.scanned, report.unchanged = found.items, found.unchanged
-    report.created, report.deleted = actions.count("create"), actions.count("delete")
-    report.updated = actions.count("update") + actions.count("quantity")
-    report.quarantined = actions.count("quarantined")
+    for changes in chunks(context.database, title_limit=limit, ids=ids, dirty_only=not full):
+        report.scanned += sum(is_item(change) for change in changes)
+        report.unchanged += sum(is_item(change) and change.action is Action.NOTHING for change in changes)
+        for change in changes:
+            if change.writes or change.action is Action.QUARANTINED:
+                shown: dict[str, object] = {"action": change.action.value, "sku": change.sku}
+                report.plan.append(shown | {"quantity": change.quantity, "reason": change.reason})
+    count = Counter(row["action"] for row in report.plan)
+    report.created, report.deleted, report.quarantined = (
+        count["create"],
+        count["delete"],
+        count["quarantined"],
+    )
+    report.updated = count["update"] + count["quantity"]
 
 
 def mapping_ids(context: SyncContext, skus: Sequence[str]) -> list[int]:
     """The mappings of the items with these SKUs, as the shop spells them. Raises UnknownSku."""
     wanted = list(dict.fromkeys(skus))
-    plain = sa.select(products.c.sku, mappings.c.id).join(
-        mappings, sa.and_(mappings.c.product_id == products.c.id, mappings.c.variant_id.is_(None))
+    product, variant, mapping = products.c, product_variants.c, mappings.c
+    plain = sa.select(product.sku, mapping.id).join(
+        mappings, sa.and_(mapping.product_id == product.id, mapping.variant_id.is_(None))
     )
-    variants = sa.select(product_variants.c.sku, mappings.c.id).join(
-        mappings,
-        sa.and_(
-            mappings.c.product_id == product_variants.c.product_id,
-            mappings.c.variant_id == product_variants.c.id,
-        ),
+    variants = sa.select(variant.sku, mapping.id).join(
+        mappings, sa.and_(mapping.product_id == variant.product_id, mapping.variant_id == variant.id)
     )
-    tied = sa.select(mappings.c.sku, mappings.c.id).where(mappings.c.sku.in_(wanted))
-    query = plain.where(products.c.sku.in_(wanted)).union(
-        variants.where(product_variants.c.sku.in_(wanted)), tied
-    )
+    tied = sa.select(mapping.sku, mapping.id).where(mapping.sku.in_(wanted))
+    query = plain.where(product.sku.in_(wanted)).union(variants.where(variant.sku.in_(wanted)), tied)
     with context.database.reading() as connection:
         found = connection.execute(query).all()
-    if {row.sku for row in found} != set(
-        wanted
-    ):  # the triggers may have missed one; finding it reads every item
+    if {row.sku for row in found} != set(wanted):
         with context.database.writing() as connection:
-            ensure_items(connection)
+            ensure_items(connection)  # the triggers may have missed one; finding it reads every item
             found = connection.execute(query).all()
     unknown = [sku for sku in wanted if sku not in {row.sku for row in found}]
     if unknown:
         raise UnknownSku(f"No item of the shop has the SKU {', '.join(unknown)}: check the spelling.")
     return sorted({row.id for row in found})
+
+
+@dataclass
+class InventoryReport:
+    """What an inventory push did; counts of items."""
+
+    scanned: int = 0
+    pushed: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    held: int = 0
+    shadowed: int = 0
+    stopped: str | None = None  # why those held were not pushed: the brake
+    held_items: list[dict[str, str]] = field(default_factory=list)
+    requests: int = 0
+    seconds: float = 0.0
+    problems: list[dict[str, str]] = field(default_factory=list)
+
+
+async def push_inventory(
+    context: SyncContext,
+    *,
+    ids: Sequence[int] | None = None,
+    ignore_delays: bool = False,
+    on_progress: Callable[[PushCounts], None] | None = None,
+) -> InventoryReport:
+    """Sends the quantity of each dirty item that 4Seller lists; content waits for the product sync.
+
+    Args:
+        ids: only these mappings.
+
+    Raises:
+        BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
+    """
+    report = InventoryReport()
+    with logged_sync(context, "inventory", "dirty", report) as clock:
+        async with context.channel() as client:
+            clock.client = client
+            await asyncio.to_thread(serve_before_push, context.database, context.run_id)
+            push = Push(
+                context,
+                client,
+                ids=ids,
+                quantities_only=True,
+                ignore_delays=ignore_delays,
+                on_progress=clock.follow(None, on_progress),
+            )
+            try:
+                await push.run()
+            finally:
+                tally = push.tally
+                report.scanned, report.pushed, report.unchanged = tally.claimed, tally.pushed, tally.unchanged
+                report.failed, report.problems = tally.failed + tally.released, tally.problems
+                report.shadowed = tally.shadowed
+                report.held, report.held_items, report.stopped = tally.held, tally.held_items, push.stopped
+    return report

@@ -1,12 +1,13 @@
-"""Keeping a row in `fourseller_sync_logs` for a sync, however it ends."""
+"""The log of a sync: what a push counts, its row in `fourseller_sync_logs` however it ends, and its progress in words."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 from midas_pipelines.fourseller.client import FourSeller
@@ -14,11 +15,83 @@ from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, N
 from midas_pipelines.fourseller.http.calls import CallSums
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
+from midas_pipelines.store.items.mappings import count_dirty
 from midas_pipelines.store.operations.sync_log import begin_sync, end_sync, note_progress
 from midas_pipelines.sync.context import CHANNEL_DOWN, ChannelDown, SyncContext
-from midas_pipelines.sync.push_counts import PushCounts
+from midas_pipelines.sync.gate import SHADOWED
 
 PROGRESS_SECONDS = 1.0
+
+BRAKED = "The brake is on: too many items at once would be zeroed, removed, repriced or relisted."
+
+CANARY = "A wave of the changes failed, so the rest waits."
+
+PREVIEW = 20
+"""Rows in a preview table."""
+
+
+@dataclass
+class PushCounts:
+    """Counts of one push; every claimed item is counted once."""
+
+    claimed: int = 0
+    created: int = 0
+    adopted: int = 0
+    updated: int = 0
+    pushed: int = 0  # quantities alone
+    deleted: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+    unexpected: int = 0  # of those set aside, the ones that no scan could know: refused, or sharing a SKU
+    failed: int = 0
+    released: int = 0
+    held: int = 0  # released because the brake is on
+    shadowed: int = 0  # recorded and not sent: shadow mode
+    held_items: list[dict[str, str]] = field(default_factory=list)  # the first of them
+    problems: list[dict[str, str]] = field(default_factory=list)  # a preview: the first of them
+
+    def count(self, outcome: PushOutcome, sku: str | None = None) -> None:
+        """Adds one item's end; `sku` names it where its mapping holds none yet."""
+        name = sku or outcome.mapping.sku or ""
+        self.claimed += 1
+        self.unexpected += outcome.unexpected
+        match outcome.result:
+            case PushResult.LISTED if outcome.created:
+                self.created += 1
+            case PushResult.LISTED:
+                self.adopted += outcome.adopted
+                self.updated += outcome.wrote
+                self.unchanged += not outcome.wrote
+            case PushResult.QUANTITY if outcome.refused:
+                self.quarantined += 1
+            case PushResult.QUANTITY:
+                self.pushed += 1
+            case PushResult.REMOVED:
+                self.deleted += outcome.wrote
+                self.unchanged += not outcome.wrote
+            case PushResult.UNCHANGED:
+                self.unchanged += 1
+            case PushResult.QUARANTINED:
+                self.quarantined += 1
+            case PushResult.FAILED:
+                self.failed += 1
+            case PushResult.RELEASED if outcome.reason in (BRAKED, CANARY):
+                self.held += 1
+                if len(self.held_items) < PREVIEW:
+                    self.held_items.append({"sku": name, "reason": outcome.reason or ""})
+            case PushResult.RELEASED if outcome.reason == SHADOWED:
+                self.shadowed += 1
+            case PushResult.RELEASED:
+                self.released += 1
+        shown = outcome.refused or outcome.result in (PushResult.QUARANTINED, PushResult.FAILED)
+        if outcome.reason and shown and len(self.problems) < PREVIEW:
+            self.problems.append({"sku": name, "result": outcome.result.value, "reason": outcome.reason})
+
+    def add(self, other: PushCounts) -> None:
+        """Adds the counts of another push."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 class Report(Protocol):
@@ -33,22 +106,26 @@ class Report(Protocol):
 class SyncClock:
     """Where a sync leaves its client, so that the requests it sent are counted even when it fails."""
 
+    context: SyncContext
+    log_id: int
     client: FourSeller | None = None
-    context: SyncContext | None = None
-    log_id: int = 0
-    _told_at: float = 0.0
+    requests: int = 0  # sent by other clients for this sync
+    _kept_at: float = 0.0
 
     def follow(
-        self, total: int, on_progress: Callable[[PushCounts], None] | None
+        self, total: int | None, on_progress: Callable[[PushCounts], None] | None
     ) -> Callable[[PushCounts], None]:
-        """A callback for a push of `total` items that also keeps its progress in the log, once a second."""
+        """A callback for a push of `total` items, or of all dirty ones, that also keeps its progress in the log, once a second."""
+        if total is None:
+            with self.context.database.reading() as connection:
+                total = count_dirty(connection)
 
         def progress(tally: PushCounts) -> None:
             if on_progress is not None:
                 on_progress(tally)
             now = time.monotonic()
-            if self.context is not None and now - self._told_at >= PROGRESS_SECONDS:
-                self._told_at = now
+            if now - self._kept_at >= PROGRESS_SECONDS:
+                self._kept_at = now
                 known = (self.context.database, self.log_id, tally.claimed, max(total, tally.claimed))
                 asyncio.get_running_loop().run_in_executor(None, note_progress, *known)
 
@@ -59,7 +136,7 @@ class SyncClock:
 def logged_sync(context: SyncContext, kind: str, scope: str, report: Report) -> Iterator[SyncClock]:
     """Opens the sync's log row, fills `requests` and `seconds` of the report, and closes the row with the outcome."""
     log_id = begin_sync(context.database, kind, scope, context.run_id)
-    clock = SyncClock(context=context, log_id=log_id)
+    clock = SyncClock(context, log_id)
     started = time.perf_counter()
     reason: str | None = "The run was stopped from outside."
     try:
@@ -67,38 +144,33 @@ def logged_sync(context: SyncContext, kind: str, scope: str, report: Report) -> 
         reason = None
     except Exception as error:
         reason = str(error)
-        if isinstance(error, FourSellerError | ChannelDown) and not _has_its_own_alert(error):
-            _alert(context, f"{kind.capitalize()} sync stopped. {reason}")
+        # Of a refused key staff hear once, and while this alert is open no run raises another.
+        refused_key = isinstance(error, BadCredentials) and error.status in (401, 403)
+        if isinstance(error, FourSellerError | ChannelDown) and not (
+            refused_key or isinstance(error, NeedsNewKey)
+        ):
+            with context.database.writing() as connection:
+                text = f"{kind.capitalize()} sync stopped. {reason}"
+                raise_alert(connection, kind=CHANNEL_DOWN, subject="fourseller", text=text)
         raise
     finally:
         report.seconds = round(time.perf_counter() - started, 3)
-        report.requests = clock.client.requests if clock.client is not None else 0
+        report.requests = clock.requests + (clock.client.requests if clock.client is not None else 0)
         if reason is None and report.requests > report.failed:
             end_outage(context)
-        held = getattr(report, "stopped", None)
+        held, kept = getattr(report, "stopped", None), asdict(report)  # type: ignore[call-overload]
+        for grows_with_the_catalogue in ("plan", "above", "doubled"):
+            kept.pop(grows_with_the_catalogue, None)
         outcome = "failed" if reason is not None else "partial" if report.failed or held else "done"
         end_sync(
             context.database,
             log_id,
             outcome=outcome,
-            counts=_kept(asdict(report)) | calls_of(clock.client),  # type: ignore[call-overload]
+            counts=kept | calls_of(clock.client),
             requests=report.requests,
             seconds=report.seconds,
             reason=reason,
         )
-
-
-def _has_its_own_alert(error: Exception) -> bool:
-    """Whether it is about a refused key, of which staff hear once."""
-    return isinstance(error, NeedsNewKey) or (
-        isinstance(error, BadCredentials) and error.status in (401, 403)
-    )
-
-
-def _alert(context: SyncContext, text: str) -> None:
-    """One alert for one outage: while it is open, no run raises another."""
-    with context.database.writing() as connection:
-        raise_alert(connection, kind=CHANNEL_DOWN, subject="fourseller", text=text)
 
 
 def channel_is_down(database: Database) -> bool:
@@ -122,6 +194,51 @@ def calls_of(client: FourSeller | None, earlier: CallSums | None = None) -> dict
     return {"calls": sums.as_counts() | {"learnt_rate": client.learnt_rate}}
 
 
-def _kept(report: dict[str, Any]) -> dict[str, Any]:
-    """The report without what grows with the catalogue."""
-    return {name: value for name, value in report.items() if name not in ("plan", "above", "doubled")}
+Say = Callable[[str], None]
+
+
+class ProgressReporter:
+    """Says how many of `things` are done, how fast, and how long the rest will take; at most once a second.
+
+    Args:
+        say: takes the line.
+        things: what is worked on, such as `items`.
+    """
+
+    def __init__(self, say: Say, things: str) -> None:
+        self._say, self._things = say, things
+        self._started, self._last = time.monotonic(), -math.inf
+
+    def __call__(self, done: int, failed: int, total: Callable[[], int | None]) -> None:
+        """Reports a batch, unless the last line is too recent; only then it asks for the total."""
+        now = time.monotonic()
+        if now - self._last < 1.0:
+            return
+        self._last, seconds, of = now, now - self._started, total()
+        rate = done / seconds if seconds > 0 else 0.0
+        left = max(0, (of or 0) - done)
+        ahead = f", about {_duration(left / rate)} left" if rate > 0 and left else ""
+        share = f"{done} of {max(of, done)}" if of is not None else f"{done}"
+        self._say(f"{share} {self._things} done, {failed} failed; {rate:.0f} a second{ahead}.")
+
+
+def report_progress(say: Say, things: str, waiting: Callable[[], int]) -> Callable[[PushCounts], None]:
+    """A callback for a push of `things`; `waiting` counts what is yet to be pushed, once, when the first line is due."""
+    reporter = ProgressReporter(say, things)
+    totals: list[int] = []
+
+    def progress(tally: PushCounts) -> None:
+        def total() -> int:
+            if not totals:
+                totals.append(tally.claimed + waiting())
+            return totals[0]
+
+        reporter(tally.claimed, tally.failed, total)
+
+    return progress
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

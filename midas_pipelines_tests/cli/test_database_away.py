@@ -47,7 +47,7 @@ def test_a_command_says_one_sentence(
 def test_a_run_that_loses_the_database_says_the_same(
     sqlite_shop: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("midas_pipelines.sync.quantity_push.push_inventory", away)
+    monkeypatch.setattr("midas_pipelines.sync.product_sync.push_inventory", away)
     monkeypatch.setenv("MIDAS_DATABASE_URL", sqlite_shop.engine.url.render_as_string(hide_password=False))
     monkeypatch.setenv("FOURSELLER_API_KEY", "k")
     monkeypatch.setenv("FOURSELLER_SELLER_ID", "s")

@@ -141,3 +141,20 @@ def test_a_call_that_would_harm_too_much_is_refused_with_the_way_out(start: Star
         assert answer.status_code == 409
         assert "12 would be zeroed" in answer.json()["detail"]
     assert door.world.shown == before
+
+
+def test_more_changed_listings_than_a_sync_may_send_at_once_wait_for_its_waves(start: Start) -> None:
+    gateway = start(canary_items=5)
+    world = gateway.world
+    for number in range(12):
+        add_product(world.database, sku=f"A-{number}")
+    gateway.settled()
+    before = [one["title"] for one in world.listed.values()]
+    run(world.database, "UPDATE products SET name = name || '!'")
+    gateway.wait(lambda: alarmed(gateway) and held(gateway) == 12, "the brake")
+    run(world.database, "UPDATE products SET stock_quantity = 3 WHERE sku = 'A-7'")
+    gateway.wait(lambda: world.listed["A-7"]["inventory"]["quantity"] == 3, "a sale")
+    assert [one["title"] for one in world.listed.values()] == before
+    asyncio.run(sync_products(world.sync_context()))
+    assert [one["title"] for one in world.listed.values()] == [f"{title}!" for title in before]
+    gateway.wait(lambda: not held(gateway), "rest")

@@ -433,7 +433,7 @@ def test_a_gateway_stops_quietly_while_the_database_is_away(
     async def start_and_stop() -> None:
         async with Service(world.settings, world.database, with_worker=True).running():
             monkeypatch.setattr("midas_pipelines.store.gateway.webhooks.release_webhooks", refuse)
-            monkeypatch.setattr("midas_pipelines.store.items.worker_liveness.Heartbeat.end", refuse)
+            monkeypatch.setattr("midas_pipelines.store.items.claims.Heartbeat.end", refuse)
             monkeypatch.setattr("midas_pipelines.gateway.worker.run.Worker._write_down", refuse)
 
     asyncio.run(start_and_stop())

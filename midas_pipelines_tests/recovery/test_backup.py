@@ -19,7 +19,7 @@ from midas_pipelines.recovery.restore import NotEmpty, restore_shop
 from midas_pipelines.recovery.sealing import Damaged, identities
 from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.worker_liveness import why_stopped
+from midas_pipelines.store.items.claims import why_stopped
 from midas_pipelines.store.operations.backlog import overview
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines_tests.conftest import empty

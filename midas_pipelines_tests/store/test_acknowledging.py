@@ -16,8 +16,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.http.calls import FailedCall
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items import claims
-from midas_pipelines.store.items.acknowledge import acknowledge
-from midas_pipelines.store.items.claims import PushOutcome, PushResult
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, acknowledge
 from midas_pipelines.store.items.conflicts import record_conflicts
 from midas_pipelines.store.operations.sync_log import ErrorBook, begin_sync, end_sync
 from midas_pipelines.storefront.refusals import write_each
@@ -207,3 +206,18 @@ def test_an_item_whose_row_cannot_be_changed_at_all_holds_up_no_other(
         claimed = claims.claim(connection, worker="two", lease_seconds=60, limit=ITEMS)
     assert [row.state for row in rows(shop, STATES)].count("listed") == ITEMS - 1
     assert claimed == []
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_is_given_back_waits_unless_it_changed_meanwhile(
+    shop: Database, outcomes: list[PushOutcome], changed: bool
+) -> None:
+    held = PushOutcome(
+        outcomes[0].mapping, PushResult.RELEASED, reason="held", settled=False, wait_seconds=30
+    )
+    if changed:
+        run(shop, "UPDATE products SET stock_quantity = 3 WHERE id = :id", id=held.mapping.product_id)
+    with shop.writing() as connection:
+        acknowledge(connection, [held], most_attempts=3)
+    waits = "SELECT next_attempt_at FROM fourseller_product_mappings WHERE id = :id"
+    assert (value(shop, waits, id=held.mapping.id) is None) is changed

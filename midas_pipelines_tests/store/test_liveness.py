@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items import claims, worker_liveness
-from midas_pipelines.store.items.worker_liveness import Heartbeat, alive_workers
+from midas_pipelines.store.items import claims
+from midas_pipelines.store.items.claims import Heartbeat, alive_workers
 from midas_pipelines_tests.shop import add_product, run, value
 
 LEASE = "SELECT alive_until FROM midas_workers WHERE name = 'one'"
@@ -20,7 +20,7 @@ EXPIRE = "UPDATE midas_workers SET alive_until = '2000-01-01 00:00:00'"
 @pytest.fixture
 def heartbeat(shop: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
     """A quick one, running, of a worker that has claimed an item."""
-    monkeypatch.setattr(worker_liveness, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.01)
     beating = Heartbeat(shop, "one")
     beating.begin()
     add_product(shop)
@@ -61,7 +61,7 @@ def test_a_lease_that_ended_is_renewed_and_a_living_worker_keeps_its_claims(
 
 
 def test_cut_sessions_end_no_worker(postgresql_shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_liveness, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.01)
     heartbeat = Heartbeat(postgresql_shop, "one")
     heartbeat.begin()
     others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -89,7 +89,7 @@ def test_a_lease_that_has_ended_or_is_from_a_clock_that_was_set_back_does_not_ho
 
 
 def test_a_worker_whose_lease_may_be_over_knows_it(shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_liveness, "LEASE_SECONDS", 1)
+    monkeypatch.setattr(claims, "LEASE_SECONDS", 1)
     heartbeat = Heartbeat(shop, "one")
     assert heartbeat.held
     heartbeat.begin()

@@ -20,7 +20,7 @@ from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.batch import import_sales
 from midas_pipelines.sync.orders.model.sale import read_sale
-from midas_pipelines.sync.quantity_push import push_inventory
+from midas_pipelines.sync.product_sync import push_inventory
 from midas_pipelines_tests.copies import PATIENT
 from midas_pipelines_tests.vaults import VAULT
 

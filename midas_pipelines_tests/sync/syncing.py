@@ -12,8 +12,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.context import ChannelDown, SyncContext
 from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.product_sync import Mode, sync_products
-from midas_pipelines.sync.quantity_push import push_inventory
+from midas_pipelines.sync.product_sync import Mode, push_inventory, sync_products
 
 _context = get_context("forkserver")
 _context.set_forkserver_preload([__name__])

@@ -12,7 +12,7 @@ import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import InventoryLevel
-from midas_pipelines.store.items.worker_liveness import Heartbeat
+from midas_pipelines.store.items.claims import Heartbeat
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.listings.send import send
 from midas_pipelines_tests.shop import add_product, run

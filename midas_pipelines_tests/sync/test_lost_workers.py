@@ -14,7 +14,7 @@ from multiprocessing.context import ForkServerProcess
 import pytest
 
 from midas_pipelines.cli import main
-from midas_pipelines.store.items.worker_liveness import LEASE_SECONDS
+from midas_pipelines.store.items.claims import LEASE_SECONDS
 from midas_pipelines.store.stock.checks import negative_stock, unexplained_stock
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
@@ -195,7 +195,7 @@ def havoc(world: World, seed: int, *, rounds: int, patient: bool) -> None:
 
 @pytest.mark.parametrize("seed", [1])
 def test_workers_killed_frozen_and_cut_off_end_equal(world: World, seed: int) -> None:
-    havoc(world, seed, rounds=4, patient=False)
+    havoc(world, seed, rounds=3, patient=False)
 
 
 @pytest.mark.soak

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.store.items import claims
+from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.sync.orders.intake import pages as intake
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.world import World
@@ -21,7 +22,7 @@ def test_products_and_quantities_have_portions_of_their_own(
     taken: list[int] = []
     claim = claims.claim
 
-    def counted(*given: Any, **options: Any) -> list[claims.Mapping]:
+    def counted(*given: Any, **options: Any) -> list[Mapping]:
         found = claim(*given, **options)
         taken.append(len(found))
         return found

@@ -165,7 +165,7 @@ def soak(world: World, seed: int, *, rounds: int, acts: int, habits: list[str] =
 
 @pytest.mark.parametrize("seed", [1])
 def test_what_is_traded_under_odd_habits_ends_equal(world: World, seed: int) -> None:
-    soak(world, seed, rounds=4, acts=6)
+    soak(world, seed, rounds=2, acts=6)
 
 
 @pytest.mark.soak

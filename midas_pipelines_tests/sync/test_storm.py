@@ -65,7 +65,7 @@ def storm(world: World, processes: int, operations: int) -> None:
 
 
 def test_processes_at_once_lose_and_invent_nothing(world: World) -> None:
-    storm(world, processes=4, operations=30)
+    storm(world, processes=3, operations=20)
 
 
 @pytest.mark.soak

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.models import Product, ProductDraft
-from midas_pipelines.store.items.claims import Mapping
+from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.sync.listings.diff import alike, not_taken
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.shop import add_image, add_product, value

@@ -22,8 +22,13 @@ from midas_pipelines.storefront.schema import has_product_status, product_varian
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.pages import OrderReport
 from midas_pipelines.sync.orders.intake.poll import Window, import_orders
-from midas_pipelines.sync.product_sync import Mode, ProductReport, sync_products
-from midas_pipelines.sync.quantity_push import InventoryReport, push_inventory
+from midas_pipelines.sync.product_sync import (
+    InventoryReport,
+    Mode,
+    ProductReport,
+    push_inventory,
+    sync_products,
+)
 from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.vaults import PAYLOAD_KEY
 

@@ -10,8 +10,8 @@ from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.store.items import hub_skus
-from midas_pipelines.store.items.quarantined import quarantined_items, retry_items
+from midas_pipelines.store.items.listing import quarantined_items, retry_items
+from midas_pipelines.store.items.mappings import link_sku, linked_skus, unlink_sku
 from midas_pipelines.store.stock.sales_velocity import top_movers
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext
@@ -68,7 +68,7 @@ def link(sku: str, hub_sku: str) -> None:
                 raise click.ClickException(
                     f"{hub_sku} is the SKU of an item of the shop: rename that one first."
                 )
-            hub_skus.link(connection, hub_sku, found[sku])
+            link_sku(connection, hub_sku, found[sku])
         mapped = map_known_lines(database)
     say(f"{hub_sku} means {sku} from now on; {mapped} waiting lines were mapped.")
 
@@ -78,7 +78,7 @@ def link(sku: str, hub_sku: str) -> None:
 def unlink(hub_sku: str) -> None:
     """Remove the link of HUB_SKU; mapped orders stay mapped."""
     with shop_database() as (_, database), database.writing() as connection:
-        if not hub_skus.unlink(connection, hub_sku):
+        if not unlink_sku(connection, hub_sku):
             raise click.ClickException(f"{hub_sku} is not linked: `midas items show` lists what is.")
     say(f"{hub_sku} is not linked any more.")
 
@@ -88,7 +88,7 @@ def unlink(hub_sku: str) -> None:
 def show_hub_skus(as_json: bool) -> None:
     """List the hub's SKUs that were linked to items by hand."""
     with shop_database() as (_, database), database.reading() as connection:
-        found = hub_skus.links(connection)
+        found = linked_skus(connection)
     print_rows(as_json, "links", found, title="Linked SKUs", none="No SKU of the hub is linked by hand.")
 
 

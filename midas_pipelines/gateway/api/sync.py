@@ -18,8 +18,7 @@ from midas_pipelines.store.items.shards import range_tags
 from midas_pipelines.store.operations.sync_log import RunningSync, last_ended, running_syncs
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.listings.brake import BrakeEngaged
-from midas_pipelines.sync.product_sync import Mode, mapping_ids, sync_products
-from midas_pipelines.sync.quantity_push import push_inventory
+from midas_pipelines.sync.product_sync import Mode, mapping_ids, push_inventory, sync_products
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["sync"])
 

@@ -19,8 +19,7 @@ from midas_pipelines.store.items.conflicts import list_conflicts, read_conflict
 from midas_pipelines.store.items.listing import list_items, suggest_items
 from midas_pipelines.store.operations.attention import CAUSES, needs_a_person
 from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED, Filters, list_orders, waiting_lines
-from midas_pipelines.sync.reconcile.conflicts import SIDES, resolve
-from midas_pipelines.sync.reconcile.undo import undo_resolution
+from midas_pipelines.sync.reconcile.conflicts import SIDES, resolve, undo_resolution
 from midas_pipelines.sync.threads import in_own_loop
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)

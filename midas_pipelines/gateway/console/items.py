@@ -13,8 +13,7 @@ from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
 from midas_pipelines.gateway.console.web import fragment, person_of, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import recent_conflicts
-from midas_pipelines.store.items.listing import STATES, list_items
-from midas_pipelines.store.items.quarantined import quarantined_items, retry_items
+from midas_pipelines.store.items.listing import STATES, list_items, quarantined_items, retry_items
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.explain import explain_item
 from midas_pipelines.sync.listings.content import FIELDS

@@ -19,7 +19,7 @@ from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.lib.timetable import entry, is_on, next_run
 from midas_pipelines.store.gateway import webhooks as inbox
 from midas_pipelines.store.gateway.notifications import notify
-from midas_pipelines.store.items.worker_liveness import RESTORED, allow_pushes, stop_pushes, why_stopped
+from midas_pipelines.store.items.claims import RESTORED, allow_pushes, stop_pushes, why_stopped
 from midas_pipelines.store.operations.backlog import overview, read_backlog
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up

@@ -22,13 +22,13 @@ from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.notifications import Notifications
 from midas_pipelines.store.gateway.webhooks import FinishedWebhook
-from midas_pipelines.store.items.claims import PushOutcome, PushResult, free_dead_claims
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
+from midas_pipelines.store.items.claims import free_dead_claims
 from midas_pipelines.store.operations.sync_log import ErrorBook
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.store.schema.wake_triggers import ITEMS
 from midas_pipelines.store.stock.rule_changes import mark_rules_due
-from midas_pipelines.sync.clocks import note_clocks
-from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.context import SyncContext, note_clocks
 from midas_pipelines.sync.realtime.push_loop import PushLoop
 from midas_pipelines.sync.threads import in_thread, own_threads
 

@@ -19,7 +19,7 @@ from midas_pipelines.store.schema.tables import api_errors
 from midas_pipelines.store.schema.version import version
 from midas_pipelines.storefront.schema import NEEDED, differing_columns
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.clocks import APART_SECONDS
+from midas_pipelines.sync.context import APART_SECONDS
 from midas_pipelines.sync.gate import accept_key, key_is_refused
 
 WRITTEN = ("products", "product_variants", "orders", "order_items", "order_status_history")

@@ -4,17 +4,86 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum
-from functools import lru_cache
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.items.claims import FORGOTTEN, LATE_SECONDS, RETRY, PushOutcome, PushResult
+from midas_pipelines.store.items.claims import LATE_SECONDS, RETRY
+from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.refusals import in_short, write_each
 from midas_pipelines.storefront.types import utc_now
+
+KEPT = {
+    "id",
+    "product_id",
+    "variant_id",
+    "version",
+    "claim_number",
+    "pinned_fields",
+    "policy_override",
+    "judged_key",
+}
+WRITTEN = [
+    name
+    for name in (*Mapping.__slots__, "claimed_by", "claimed_until", "next_attempt_at")
+    if name not in KEPT
+]
+"""What an acknowledgement sets, beside pins; what an outcome does not change is written as it was."""
+
+_READ = sa.select(
+    *(mappings.c[name] for name in ("id", "claim_number", "version", *WRITTEN)), utc_now().label("now")
+)
+_WRITE = sa.update(mappings).where(mappings.c.id == sa.bindparam("row"))
+_WRITE = _WRITE.values({name: sa.bindparam(f"new_{name}", type_=mappings.c[name].type) for name in WRITTEN})
+
+
+class PushResult(StrEnum):
+    """The result of a claimed item."""
+
+    LISTED = "listed"  # content and quantity are confirmed
+    QUANTITY = "quantity"  # the quantity is confirmed
+    REMOVED = "removed"  # 4Seller no longer has it
+    UNCHANGED = "unchanged"  # there was nothing to send
+    QUARANTINED = "quarantined"  # waits for a person or a change of the item
+    FAILED = "failed"  # will be tried again, later each time
+    RELEASED = "released"  # not tried; costs no attempt
+
+
+@dataclass(frozen=True, slots=True)
+class PushOutcome:
+    """The outcome of one claimed item, to be written to its mapping."""
+
+    mapping: Mapping
+    result: PushResult
+    fourseller_product_id: str | None = None
+    content_hash: str | None = None
+    observed_hash: str | None = None  # the form that 4Seller's answer shows, where it is not ours
+    price: Decimal | None = None
+    quantity: int | None = None
+    reason: str | None = None
+    refused: bool = False  # quarantined by 4Seller, not by our own rules
+    wait_seconds: float | None = None  # the earliest next attempt, where 4Seller named one
+    created: bool = False
+    adopted: bool = False
+    wrote: bool = False
+    unanswered: bool = False  # 4Seller did not answer, or said that it is down
+    settled: bool = True  # no create has an unknown result
+    vanished: bool = False  # 4Seller no longer has the product it was tied to
+    finished: bool = True  # nothing is left to send for this version of the item
+    shared: bool = False  # quarantined because its SKU is another item's
+    aside: bool = False  # removed from 4Seller, yet for sale in the shop: counts as quarantined
+    pinned_fields: dict[str, Any] | None = None  # read afresh before the write, where something is pinned
+    uncertain: bool = False  # 4Seller may apply a write of this push later
+
+    @property
+    def unexpected(self) -> bool:
+        """Whether it was quarantined for a reason outside the item."""
+        return self.refused or self.shared
 
 
 def acknowledge(
@@ -26,15 +95,21 @@ def acknowledge(
     whose claim another one has followed is not written; what it sent may have arrived after what the other claim sent,
     so its item is pushed again.
     """
-    numbers = _claim_numbers(connection, [outcome.mapping.id for outcome in outcomes])
-    lost = [
-        o for o in outcomes if numbers.get(o.mapping.id, o.mapping.claim_number) != o.mapping.claim_number
-    ]
-    _push_lost_again(connection, lost)
-    mine = [o for o in outcomes if numbers.get(o.mapping.id) == o.mapping.claim_number]
+    ids = [outcome.mapping.id for outcome in outcomes]
+    locked = _READ.where(mappings.c.id.in_(ids)).order_by(mappings.c.id).with_for_update(skip_locked=True)
+    rows = {row["id"]: row for row in connection.execute(locked).mappings()}
+    mine = []
+    for outcome in outcomes:
+        row = rows.get(outcome.mapping.id)
+        if row is not None and row["claim_number"] == outcome.mapping.claim_number:
+            mine.append(outcome)
+        elif row is not None and (outcome.wrote or outcome.uncertain):
+            _push_again(connection, outcome)
 
     def write(part: Sequence[PushOutcome]) -> None:
-        _write(connection, part, most_attempts)
+        connection.execute(_WRITE, [_row(one, rows[one.mapping.id], most_attempts) for one in part])
+        for one in part:
+            _write_pins(connection, one)
 
     refused: dict[int, PushOutcome] = {}
 
@@ -43,25 +118,22 @@ def acknowledge(
         write([refused[bad.mapping.id]])
 
     write_each(connection, mine, write, quarantine)
-    written = [refused.get(one.mapping.id, one) for one in outcomes if one.mapping.id in numbers]
-    return written, [one for one in outcomes if one.mapping.id not in numbers]
+    written = [refused.get(one.mapping.id, one) for one in outcomes if one.mapping.id in rows]
+    return written, [one for one in outcomes if one.mapping.id not in rows]
 
 
-def _claim_numbers(connection: sa.Connection, ids: list[int]) -> dict[int, int]:
-    """Locks those of the rows that no other transaction holds; their claim numbers by id."""
-    query = sa.select(mappings.c.id, mappings.c.claim_number).where(mappings.c.id.in_(ids))
-    locked = query.order_by(mappings.c.id).with_for_update(skip_locked=True)
-    return {row.id: row.claim_number for row in connection.execute(locked)}
+def _push_again(connection: sa.Connection, lost: PushOutcome) -> None:
+    values: dict[str, object] = {"recheck_at": utc_now(LATE_SECONDS if lost.uncertain else 0)}
+    if lost.created:
+        values["creating_since"] = utc_now()  # the SKU may have two products now
+    connection.execute(sa.update(mappings).where(mappings.c.id == lost.mapping.id).values(values))
 
 
-def _write(connection: sa.Connection, outcomes: Sequence[PushOutcome], most_attempts: int) -> None:
-    alike: dict[Shape, list[dict[str, object]]] = {}
-    for outcome in outcomes:
-        shape, row = _split(_acknowledgement(outcome, most_attempts))
-        row |= {"row": outcome.mapping.id, "pushed_version": outcome.mapping.version}
-        alike.setdefault(shape, []).append(row)
-    for shape, rows in alike.items():
-        connection.execute(_statement(shape), rows)
+def _write_pins(connection: sa.Connection, outcome: PushOutcome) -> None:
+    """Writes pins as just read; a pin or release by a person in the meantime wins, having raised the version."""
+    if outcome.pinned_fields is not None and (outcome.finished or outcome.vanished):
+        same = sa.and_(mappings.c.id == outcome.mapping.id, mappings.c.version == outcome.mapping.version)
+        connection.execute(sa.update(mappings).where(same).values(pinned_fields=outcome.pinned_fields))
 
 
 def _quarantined(connection: sa.Connection, bad: PushOutcome, why: Exception) -> PushOutcome:
@@ -83,101 +155,35 @@ def _quarantined(connection: sa.Connection, bad: PushOutcome, why: Exception) ->
     )
 
 
-def _push_lost_again(connection: sa.Connection, lost: list[PushOutcome]) -> None:
-    for outcome in lost:
-        if not (outcome.wrote or outcome.uncertain):
-            continue
-        values: dict[str, object] = {"recheck_at": utc_now(LATE_SECONDS if outcome.uncertain else 0)}
-        if outcome.created:
-            values["creating_since"] = utc_now()  # the SKU may have two products now
-        connection.execute(sa.update(mappings).where(mappings.c.id == outcome.mapping.id).values(values))
-
-
-class Dealt(Enum):
-    """What is written where this version of the item waits no more; one that changed since stays dirty."""
-
-    VERSION = "acked_version"
-    DIRTY = "dirty_since"
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """A time by the database's clock, that many seconds from now."""
-
-    seconds: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Pinned:
-    """Pins as just read; a pin or release by a person in the meantime wins, having raised the version."""
-
-    fields: dict[str, Any] | None = field(default=None, hash=False, compare=False)
-
-
-DEALT_WITH = {"acked_version": Dealt.VERSION, "dirty_since": Dealt.DIRTY}
-Expression = Dealt | Later | Pinned | None
-Shape = tuple[tuple[str, Expression], ...]
-"""The columns that an acknowledgement writes, and which by an expression: equal ones share a statement."""
-
-
-def _split(values: dict[str, object]) -> tuple[Shape, dict[str, object]]:
-    shape = tuple((name, _expression_of(value)) for name, value in values.items())
-    plain = {f"new_{name}": values[name] for name, expression in shape if expression is None}
-    pins = values.get("pinned_fields")
-    return shape, plain | ({"new_pins": pins.fields} if isinstance(pins, Pinned) else {})
-
-
-def _expression_of(value: object) -> Expression:
-    if isinstance(value, Pinned):
-        return Pinned()  # its fields are a parameter
-    return value if isinstance(value, Dealt | Later) else None
-
-
-@lru_cache(maxsize=256)
-def _statement(shape: Shape) -> sa.Update:
-    statement = sa.update(mappings).where(mappings.c.id == sa.bindparam("row"))
-    return statement.values({name: _expression(name, expression) for name, expression in shape})
-
-
-def _expression(name: str, expression: Expression) -> sa.ColumnElement[Any] | utc_now:
-    pushed = sa.bindparam("pushed_version", type_=sa.BigInteger)
-    match expression:
-        case None:
-            return sa.bindparam(f"new_{name}", type_=mappings.c[name].type)
-        case Later(seconds):
-            return utc_now(seconds)
-        case Pinned():
-            pins = sa.bindparam("new_pins", type_=mappings.c.pinned_fields.type)
-            return sa.case((mappings.c.version == pushed, pins), else_=mappings.c.pinned_fields)
-        case Dealt.VERSION:
-            return sa.case((mappings.c.acked_version > pushed, mappings.c.acked_version), else_=pushed)
-        case Dealt.DIRTY:
-            return sa.case((mappings.c.version == pushed, sa.null()), else_=mappings.c.dirty_since)
-
-
-def _acknowledgement(outcome: PushOutcome, most_attempts: int) -> dict[str, object]:
+def _row(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> dict[str, object]:
+    """The parameters of `_WRITE`: the row, which is locked, with what the outcome changes."""
+    now: datetime = row["now"]
     values: dict[str, object] = {"claimed_by": None, "claimed_until": None}
     if outcome.uncertain:
-        values["recheck_at"] = Later(LATE_SECONDS)
+        values["recheck_at"] = now + timedelta(seconds=LATE_SECONDS)
     elif outcome.settled and not _create_may_arrive(outcome):
         values["creating_since"] = None
     if outcome.result is PushResult.FAILED:
-        values |= _failure(outcome, most_attempts)
-        if outcome.content_hash is not None:  # the answer shows it: that is what holds still
-            values["acked_hash"] = outcome.content_hash
+        values |= _failure(outcome, row, most_attempts)
     elif outcome.result is PushResult.RELEASED:
-        if outcome.wait_seconds:
+        if outcome.wait_seconds and row["version"] == outcome.mapping.version:  # a change ends its wait
             wait = RETRY.bounded(outcome.wait_seconds, outcome.mapping.attempts)
-            values["next_attempt_at"] = Later(math.ceil(wait))
+            values["next_attempt_at"] = now + timedelta(seconds=math.ceil(wait))
         if outcome.vanished:
             values |= FORGOTTEN
-            if outcome.pinned_fields is not None:
-                values["pinned_fields"] = outcome.pinned_fields
     else:
-        values |= _done(outcome)
+        values |= _done(outcome, row)
     if outcome.fourseller_product_id is not None:  # it exists, whatever the result of the rest
         values["fourseller_product_id"] = outcome.fourseller_product_id
-    return values
+    whole = {f"new_{name}": values.get(name, row[name]) for name in WRITTEN}
+    return whole | {"row": outcome.mapping.id}
+
+
+def _dealt_with(outcome: PushOutcome, row: sa.RowMapping) -> dict[str, object]:
+    """This version of the item waits no more; one that changed since stays dirty."""
+    pushed = outcome.mapping.version
+    dirty_since = None if row["version"] == pushed else row["dirty_since"]
+    return {"acked_version": max(row["acked_version"], pushed), "dirty_since": dirty_since}
 
 
 def _create_may_arrive(outcome: PushOutcome) -> bool:
@@ -190,14 +196,14 @@ def _create_may_arrive(outcome: PushOutcome) -> bool:
     )
 
 
-def _done(outcome: PushOutcome) -> dict[str, object]:
+def _done(outcome: PushOutcome, row: sa.RowMapping) -> dict[str, object]:
     values: dict[str, object] = {}
     if outcome.result in (PushResult.LISTED, PushResult.QUANTITY):
-        values |= {"acked_quantity": outcome.quantity, "acked_at": Later()}
+        values |= {"acked_quantity": outcome.quantity, "acked_at": row["now"]}
     if not outcome.finished:  # the rest has yet to be sent, and goes on backing off where it failed before
         return values
     attempts = outcome.mapping.attempts + 1 if outcome.refused else 0
-    values |= DEALT_WITH | {"next_attempt_at": None, "attempts": attempts}
+    values |= _dealt_with(outcome, row) | {"next_attempt_at": None, "attempts": attempts}
     if outcome.result in (PushResult.LISTED, PushResult.QUANTITY, PushResult.UNCHANGED):
         values |= {"state": "listed", "reason": None} if outcome.reason is None else {"state": "quarantined"}
     if outcome.result is PushResult.LISTED:
@@ -206,14 +212,12 @@ def _done(outcome: PushOutcome) -> dict[str, object]:
             "acked_price": outcome.price,
             "observed_hash": outcome.observed_hash,
         }
-    if outcome.pinned_fields is not None:
-        values["pinned_fields"] = Pinned(outcome.pinned_fields)
     if outcome.result is PushResult.REMOVED:
         values |= FORGOTTEN | {
             "state": "quarantined" if outcome.aside else "removed",
             "reason": outcome.reason,
             "sku": None,
-            "acked_at": Later(),
+            "acked_at": row["now"],
         }
     if outcome.result is PushResult.QUARANTINED:
         values |= {"state": "quarantined"}
@@ -228,14 +232,16 @@ def _done(outcome: PushOutcome) -> dict[str, object]:
     return values
 
 
-def _failure(outcome: PushOutcome, most_attempts: int) -> dict[str, object]:
+def _failure(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> dict[str, object]:
     mapping = outcome.mapping
     # A quarantined item that is pushed again was freed by a person or a change: its attempts restart.
     attempts = 1 if mapping.state == "quarantined" else mapping.attempts + 1
     tied = mapping.fourseller_product_id or outcome.fourseller_product_id
     state = "quarantined" if attempts >= most_attempts else "listed" if tied else "new"
     values: dict[str, object] = {"attempts": attempts, "reason": outcome.reason, "state": state}
+    if outcome.content_hash is not None:  # the answer shows it: that is what holds still
+        values["acked_hash"] = outcome.content_hash
     if state == "quarantined":
-        return values | DEALT_WITH
-    wait = RETRY.bounded(max(RETRY.seconds(attempts), outcome.wait_seconds or 0.0), attempts)
-    return values | {"next_attempt_at": Later(math.ceil(wait)) if wait else None}
+        return values | _dealt_with(outcome, row)
+    wait = math.ceil(RETRY.bounded(max(RETRY.seconds(attempts), outcome.wait_seconds or 0.0), attempts))
+    return values | {"next_attempt_at": row["now"] + timedelta(seconds=wait) if wait else None}

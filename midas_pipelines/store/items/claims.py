@@ -1,31 +1,46 @@
 """Claims: before an item is pushed a worker takes its mapping row for a while, so that no two push it at once.
 
 Each claim has a number, and only that claim's own acknowledgement counts (`acknowledge.py`). It ends with its worker's
-lease (`worker_liveness.py`), at the latest with its own. A claim that ends without an acknowledgement may leave a write behind
-that 4Seller applies late: the item is pushed again once that time is over.
+lease, at the latest with its own. A claim that ends without an acknowledgement may leave a write behind that 4Seller
+applies late: the item is pushed again once that time is over. A restore stops all pushes.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
-from enum import StrEnum
-from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.mappings import MOST_AT_ONCE, mark_dirty, set_rows, unlocked
+from midas_pipelines.store.items.mappings import (
+    COLUMNS,
+    MOST_AT_ONCE,
+    ON_HAND,
+    WITH_ITEMS,
+    Mapping,
+    mark_dirty,
+    set_rows,
+    unlocked,
+)
 from midas_pipelines.store.items.shards import Shards
-from midas_pipelines.store.items.worker_liveness import alive_workers, remove_dead_workers, why_stopped
-from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.schema.tables import cursors, mappings, workers
 from midas_pipelines.storefront.backoff import Backoff, is_due
-from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.bulk import upsert
 from midas_pipelines.storefront.refusals import write_each
-from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15
+BEAT_SECONDS = 3.0
+MARGIN_SECONDS = 2.0
+"""No write to 4Seller begins when less than this is left of the lease."""
 
 RETRY = Backoff(first=30, longest=3600, free=1)
 """The waits of an item that fails: the next run tries it again at once."""
@@ -33,104 +48,11 @@ RETRY = Backoff(first=30, longest=3600, free=1)
 LATE_SECONDS = 60
 """How long after a write without an answer 4Seller may still apply it."""
 
-FORGOTTEN = {"fourseller_product_id": None, "acked_hash": None, "acked_price": None, "acked_quantity": None}
-"""The states of a mapping without a product on 4Seller."""
-
 NEWEST = 100
 """Of a long backlog, how many of the newest changes are looked at beside the oldest rows."""
 
 ENDED = {"claimed_by": None, "claimed_until": None, "recheck_at": utc_now(LATE_SECONDS)}
 """A claim that ended without an acknowledgement: what it sent, if anything, may be applied late."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mapping:
-    """An item's mapping to its 4Seller product, with the acknowledged state."""
-
-    id: int
-    product_id: int
-    variant_id: int | None
-    sku: str | None
-    fourseller_product_id: str | None
-    state: str
-    version: int
-    acked_version: int
-    acked_hash: str | None
-    acked_price: Decimal | None
-    acked_quantity: int | None
-    acked_at: datetime | None
-    creating_since: datetime | None
-    attempts: int
-    reason: str | None
-    dirty_since: datetime | None
-    pinned_fields: dict[str, Any] | None = None  # what syncs leave alone, as 4Seller has it
-    policy_override: str | None = None
-    observed_hash: str | None = None  # the form in which 4Seller last showed it; None until it was read back
-    claim_number: int = 0
-    recheck_at: datetime | None = None
-    judged_key: str | None = None  # of the comparison that last found it equal
-
-    @property
-    def key(self) -> ItemKey:
-        """The item it is about."""
-        return (self.product_id, self.variant_id)
-
-    @property
-    def in_doubt(self) -> bool:
-        """Whether a create under its SKU may have happened without our knowing."""
-        return self.creating_since is not None and self.fourseller_product_id is None
-
-    @property
-    def dirty(self) -> bool:
-        """Whether a change of the item waits to be pushed."""
-        return self.dirty_since is not None
-
-
-COLUMNS = [mappings.c[name] for name in Mapping.__slots__]
-
-
-class PushResult(StrEnum):
-    """The result of a claimed item."""
-
-    LISTED = "listed"  # content and quantity are confirmed
-    QUANTITY = "quantity"  # the quantity is confirmed
-    REMOVED = "removed"  # 4Seller no longer has it
-    UNCHANGED = "unchanged"  # there was nothing to send
-    QUARANTINED = "quarantined"  # waits for a person or a change of the item
-    FAILED = "failed"  # will be tried again, later each time
-    RELEASED = "released"  # not tried; costs no attempt
-
-
-@dataclass(frozen=True, slots=True)
-class PushOutcome:
-    """The outcome of one claimed item, to be written to its mapping."""
-
-    mapping: Mapping
-    result: PushResult
-    fourseller_product_id: str | None = None
-    content_hash: str | None = None
-    observed_hash: str | None = None  # the form that 4Seller's answer shows, where it is not ours
-    price: Decimal | None = None
-    quantity: int | None = None
-    reason: str | None = None
-    refused: bool = False  # quarantined by 4Seller, not by our own rules
-    wait_seconds: float | None = None  # the earliest next attempt, where 4Seller named one
-    created: bool = False
-    adopted: bool = False
-    wrote: bool = False
-    unanswered: bool = False  # 4Seller did not answer, or said that it is down
-    settled: bool = True  # no create has an unknown result
-    vanished: bool = False  # 4Seller no longer has the product it was tied to
-    finished: bool = True  # nothing is left to send for this version of the item
-    shared: bool = False  # quarantined because its SKU is another item's
-    aside: bool = False  # removed from 4Seller, yet for sale in the shop: counts as quarantined
-    pinned_fields: dict[str, Any] | None = None  # read afresh before the write, where something is pinned
-    uncertain: bool = False  # 4Seller may apply a write of this push later
-
-    @property
-    def unexpected(self) -> bool:
-        """Whether it was quarantined for a reason outside the item."""
-        return self.refused or self.shared
 
 
 def claim(
@@ -171,77 +93,62 @@ def claim(
     if not free:
         return []
     left_behind = mappings.c.claimed_by.is_not(None)
-    statement = (
-        sa.update(mappings)
-        .values(
-            claimed_by=worker,
-            claimed_until=utc_now(lease_seconds),
-            claim_number=mappings.c.claim_number + 1,
-            recheck_at=sa.case((left_behind, utc_now(LATE_SECONDS)), else_=mappings.c.recheck_at),
-        )
-        .returning(*COLUMNS)
+    taking = sa.update(mappings).values(
+        claimed_by=worker,
+        claimed_until=utc_now(lease_seconds),
+        claim_number=mappings.c.claim_number + 1,
+        recheck_at=sa.case((left_behind, utc_now(LATE_SECONDS)), else_=mappings.c.recheck_at),
     )
     claimed: list[Mapping] = []
 
     def take(part: Sequence[int]) -> None:
-        claimed.extend(
-            Mapping(*row) for row in connection.execute(statement.where(mappings.c.id.in_(part))).all()
-        )
+        rows = connection.execute(taking.where(mappings.c.id.in_(part)).returning(*COLUMNS)).all()
+        claimed.extend(Mapping(*row) for row in rows)
 
     write_each(connection, free, take)
     return sorted(claimed, key=lambda one: one.id)
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimableRow:
-    """An item that is dirty, due and unclaimed; `pushed_ago` is in seconds, None when it never was."""
+class Claimable:
+    """An item that is dirty, due and unclaimed: its version, and the seconds since its last push (None for never).
+
+    `urgent` is whether the channel shows more than twice what is there.
+    """
 
     id: int
     version: int
     pushed_ago: float | None
-    shown: int | None  # what 4Seller last confirmed
-    on_hand: int | None
+    urgent: bool = False
 
 
-def read_claimable(connection: sa.Connection, *, limit: int) -> list[ClaimableRow]:
+def read_claimable(connection: sa.Connection, *, limit: int) -> list[Claimable]:
     """By age of their rows; where there are more than `limit`, also those that changed last, so that a fresh change
     does not wait behind a long backlog. None while pushes are stopped."""
     if why_stopped(connection) is not None:
         return []
-    on_hand = sa.case(
-        (mappings.c.variant_id.is_(None), products.c.stock_quantity), else_=product_variants.c.stock_quantity
-    )
+    table = mappings.c
     query = (
         sa.select(
-            mappings.c.id,
-            mappings.c.version,
-            mappings.c.acked_at,
-            mappings.c.acked_quantity,
-            on_hand.label("on_hand"),
+            table.id,
+            table.version,
+            table.acked_at,
+            table.acked_quantity.label("shown"),
+            ON_HAND.label("on_hand"),
             utc_now().label("now"),
         )
-        .select_from(
-            mappings.outerjoin(products, products.c.id == mappings.c.product_id).outerjoin(
-                product_variants, product_variants.c.id == mappings.c.variant_id
-            )
-        )
+        .select_from(WITH_ITEMS)
         .where(*_claimable())
     )
-    rows = connection.execute(query.order_by(mappings.c.id).limit(limit)).all()
+    rows = connection.execute(query.order_by(table.id).limit(limit)).all()
     if len(rows) >= limit:
-        newest = connection.execute(query.order_by(mappings.c.dirty_since.desc()).limit(NEWEST)).all()
-        rows = [*newest, *rows]
-    found = {
-        row.id: ClaimableRow(
-            row.id, row.version, _ago(row.acked_at, row.now), row.acked_quantity, row.on_hand
-        )
-        for row in rows
-    }
+        rows = [*connection.execute(query.order_by(table.dirty_since.desc()).limit(NEWEST)).all(), *rows]
+    found = {}
+    for row in rows:
+        ago = None if row.acked_at is None else (row.now - row.acked_at).total_seconds()
+        urgent = None not in (row.shown, row.on_hand) and max(0, row.on_hand) * 2 < row.shown
+        found[row.id] = Claimable(row.id, row.version, ago, urgent)
     return list(found.values())
-
-
-def _ago(moment: datetime | None, now: datetime) -> float | None:
-    return None if moment is None else (now - moment).total_seconds()
 
 
 def _claimable(*, ignore_delays: bool = False) -> list[sa.ColumnElement[bool]]:
@@ -290,18 +197,105 @@ def free_dead_claims(database: Database) -> int:
         mappings.c.claimed_by.is_not(None),
         mappings.c.claimed_by.not_in(alive_workers()),
     )
+    late = sa.and_(
+        mappings.c.recheck_at.is_not(None),
+        is_due(mappings.c.recheck_at, LATE_SECONDS),
+        mappings.c.state != "quarantined",  # pushed again once it was freed and pushed
+        mappings.c.claimed_by.is_(None),
+    )
+    ids = sa.select(mappings.c.id).limit(MOST_AT_ONCE)
     with database.writing() as connection:
-        held = list(connection.scalars(sa.select(mappings.c.id).where(dead).limit(MOST_AT_ONCE)))
-        free = unlocked(connection, held, dead)
+        free = unlocked(connection, list(connection.scalars(ids.where(dead))), dead)
         set_rows(connection, free, ENDED)
-        remove_dead_workers(connection)
-        return len(free) + _push_again(connection)
+        connection.execute(sa.delete(workers).where(workers.c.alive_until < utc_now()))
+        due = unlocked(connection, list(connection.scalars(ids.where(late))), mappings.c.claimed_by.is_(None))
+        again = mark_dirty(connection, due, recheck_at=None, acked_hash=None, acked_quantity=None)
+    return len(free) + len(again)
 
 
-def _push_again(connection: sa.Connection) -> int:
-    """Marks dirty what a late write may have changed, and clears its acknowledged values."""
-    over = sa.and_(mappings.c.recheck_at.is_not(None), is_due(mappings.c.recheck_at, LATE_SECONDS))
-    waits = mappings.c.state == "quarantined"  # pushed again once it was freed and pushed
-    due = sa.select(mappings.c.id).where(over, ~waits, mappings.c.claimed_by.is_(None)).limit(MOST_AT_ONCE)
-    free = unlocked(connection, list(connection.scalars(due)), mappings.c.claimed_by.is_(None))
-    return len(mark_dirty(connection, free, recheck_at=None, acked_hash=None, acked_quantity=None))
+class Heartbeat:
+    """Keeps one worker's row alive between `begin` and `end`, which may be nested; safe to share between threads."""
+
+    def __init__(self, database: Database, worker: str) -> None:
+        self._database = database
+        self._worker = worker
+        self._guard = threading.Lock()
+        self._users = 0
+        self._until = 0.0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Starts the heartbeat; to be called before the worker claims anything.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was started.
+        """
+        with self._guard:
+            if self._users == 0:
+                self._beat()
+                self._stop = threading.Event()
+                # Its own thread, so that a busy event loop or a used-up thread pool does not end the lease.
+                self._thread = threading.Thread(target=self._keep, args=(self._stop,), daemon=True)
+                self._thread.start()
+            self._users += 1
+
+    def end(self) -> None:
+        """Stops it; what the worker still has claimed is free for others."""
+        with self._guard:
+            self._users = max(0, self._users - 1)
+            if self._users or self._thread is None:
+                return
+            self._stop.set()
+            self._thread.join(LEASE_SECONDS)
+            self._thread = None
+            with suppress(SQLAlchemyError), self._database.writing() as connection:
+                connection.execute(sa.delete(workers).where(workers.c.name == self._worker))
+
+    @property
+    def held(self) -> bool:
+        """Whether the lease certainly holds, by our own monotonic clock; also before the first `begin`."""
+        return self._thread is None or time.monotonic() < self._until
+
+    def _keep(self, stop: threading.Event) -> None:
+        while not stop.wait(BEAT_SECONDS):
+            try:
+                self._beat()
+            except SQLAlchemyError as failed:
+                log.warning("The heartbeat of %s failed: %s", self._worker, type(failed).__name__)
+
+    def _beat(self) -> None:
+        began = time.monotonic()
+        with self._database.writing() as connection:
+            upsert(connection, workers, {"name": self._worker}, {"alive_until": utc_now(LEASE_SECONDS)})
+        self._until = began + LEASE_SECONDS - MARGIN_SECONDS
+
+
+def alive_workers() -> sa.Select[tuple[str]]:
+    """The names of the workers whose lease holds."""
+    # A lease that ends later than a new one would was written before the clock was set back.
+    holds = workers.c.alive_until.between(utc_now(), utc_now(LEASE_SECONDS))
+    return sa.select(workers.c.name).where(holds)
+
+
+STOP = "pushes_stopped"
+RESTORED = "restored from the backup of"
+"""How the reason begins while orders since the backup have to be read."""
+
+
+def stop_pushes(connection: sa.Connection, reason: str) -> None:
+    """From this commit on nothing is pushed; orders are imported as ever."""
+    upsert(connection, cursors, {"name": STOP}, {"value": reason[:200], "moment": utc_now()})
+
+
+def allow_pushes(connection: sa.Connection, *, only_restored: bool = False) -> bool:
+    """Ends the stop, or only one that a restore began; True when there was one."""
+    ended = sa.delete(cursors).where(cursors.c.name == STOP)
+    if only_restored:
+        ended = ended.where(cursors.c.value.startswith(RESTORED))
+    return bool(connection.execute(ended).rowcount)
+
+
+def why_stopped(connection: sa.Connection) -> str | None:
+    """Why nothing is pushed at present; None where pushes are allowed."""
+    return connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == STOP))

@@ -1,25 +1,22 @@
-"""Lists items with their states side by side: searched, filtered, by page; and proposes items for a title."""
+"""Lists items: their states side by side, those that need a person, and those that a title may mean; frees what waits."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from rapidfuzz import fuzz
 
-from midas_pipelines.store.items.quarantined import SKU
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.mappings import ON_HAND, SKU, WITH_ITEMS, mark_dirty
 from midas_pipelines.store.schema.rule_tables import channel_rules
 from midas_pipelines.store.schema.tables import ITEM_WAITS, mappings
 from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.storefront.types import utc_now
 
 _ITEM = mappings.c
-_JOINED = mappings.outerjoin(products, products.c.id == _ITEM.product_id).outerjoin(
-    product_variants, product_variants.c.id == _ITEM.variant_id
-)
-ON_HAND = sa.case(
-    (_ITEM.variant_id.is_not(None), product_variants.c.stock_quantity), else_=products.c.stock_quantity
-)
 _EXCLUDED = sa.exists().where(
     channel_rules.c.product_id == _ITEM.product_id,
     sa.func.coalesce(channel_rules.c.variant_id, _ITEM.variant_id, 0)
@@ -38,6 +35,21 @@ STATES: dict[str, sa.ColumnElement[bool]] = {
 }
 """Filters of the list of items."""
 
+SHOWN = [
+    "id",
+    "state",
+    "reason",
+    "dirty_since",
+    "attempts",
+    "acked_quantity",
+    "acked_price",
+    "acked_at",
+    "observed_quantity",
+    "observed_price",
+    "observed_at",
+    "pinned_fields",
+    "fourseller_product_id",
+]
 MOST_CANDIDATES = 300
 
 
@@ -53,29 +65,14 @@ def list_items(
         after: the id of the last item of the page before.
         limit: the most to return.
     """
-    names = [
-        "id",
-        "state",
-        "reason",
-        "dirty_since",
-        "attempts",
-        "acked_quantity",
-        "acked_price",
-        "acked_at",
-        "observed_quantity",
-        "observed_price",
-        "observed_at",
-        "pinned_fields",
-        "fourseller_product_id",
-    ]
     query = sa.select(
-        *(_ITEM[name] for name in names),
+        *(_ITEM[name] for name in SHOWN),
         SKU,
         products.c.name,
         product_variants.c.variant_value.label("variant"),
         ON_HAND.label("on_hand"),
     )
-    query = query.select_from(_JOINED).where(_ITEM.id > after, *_holding(text))
+    query = query.select_from(WITH_ITEMS).where(_ITEM.id > after, *_holding(text))
     if state is not None:
         query = query.where(STATES[state])
     found = connection.execute(query.order_by(_ITEM.id).limit(limit)).mappings()
@@ -102,7 +99,7 @@ def suggest_items(
         products.c.name,
         product_variants.c.variant_value.label("variant"),
         ON_HAND.label("on_hand"),
-    ).select_from(_JOINED)
+    ).select_from(WITH_ITEMS)
     query = query.where(score > 0, SKU.is_not(None), _ITEM.state != "removed")
     rows = connection.execute(query.order_by(score.desc(), _ITEM.id).limit(MOST_CANDIDATES)).mappings()
     found = [dict(row) | {"likeness": round(_likeness(row, title, sku))} for row in rows]
@@ -120,3 +117,37 @@ def _holding(text: str) -> list[sa.ColumnElement[bool]]:
         sa.or_(*(sa.func.lower(place).contains(word.lower(), autoescape=True) for place in places))
         for word in text.replace("\x00", "").split()[:8]
     ]
+
+
+def stuck_items(database: Database) -> list[dict[str, Any]]:
+    """The items that are quarantined, or have waited for an hour and failed, as `quarantined_items` has them."""
+    long = sa.and_(_ITEM.attempts > 0, _ITEM.dirty_since < utc_now(-3600))
+    return quarantined_items(database, which=sa.or_(_ITEM.state == "quarantined", long))
+
+
+def quarantined_items(
+    database: Database, limit: int | None = None, which: sa.ColumnElement[bool] = ITEM_WAITS
+) -> list[dict[str, Any]]:
+    """Each such item: SKU, name, state, reason, failed runs, and when it is tried next (UTC)."""
+    columns = (_ITEM.state, _ITEM.reason, _ITEM.attempts, _ITEM.next_attempt_at)
+    query = sa.select(SKU, products.c.name, *columns).select_from(WITH_ITEMS).where(which)
+    query = query.order_by(_ITEM.state.desc(), _ITEM.id).limit(limit)
+    with database.reading() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def retry_items(database: Database, skus: Sequence[str] = ()) -> list[str]:
+    """Frees quarantined and delayed items for the next sync; returns their SKUs.
+
+    Args:
+        skus: only these items, as the shop spells them; none frees every one.
+    """
+    query = sa.select(_ITEM.id, SKU).select_from(WITH_ITEMS).where(ITEM_WAITS)
+    if skus:
+        query = query.where(SKU.in_(skus))
+    with database.writing() as connection:
+        found = {row.id: row.sku for row in connection.execute(query)}
+        # One that the shop is changing right now is freed by that change.
+        state = sa.case((_ITEM.fourseller_product_id.is_(None), "new"), else_="listed")
+        free = mark_dirty(connection, list(found), state=state, attempts=0, next_attempt_at=None)
+    return [found[row] or "" for row in free]

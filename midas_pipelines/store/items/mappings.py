@@ -1,18 +1,23 @@
-"""Statements on `fourseller_product_mappings` that concern many items at once."""
+"""The tie of each item to its 4Seller product: its row, what marks it dirty, and the hub SKUs that are linked to items."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.store.items.shards import Shards
-from midas_pipelines.store.schema.tables import ITEM_KEY, mappings
-from midas_pipelines.storefront.bulk import insert
+from midas_pipelines.store.schema.tables import ITEM_KEY, SPELLING, hub_skus, mappings
+from midas_pipelines.storefront.bulk import any_of, insert, upsert
+from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.text import spellings
 
 MOST_AT_ONCE = 5000
 """Ids in one statement; databases take only so many parameters."""
@@ -20,12 +25,70 @@ MOST_AT_ONCE = 5000
 WAS_LISTED = sa.or_(mappings.c.fourseller_product_id.is_not(None), mappings.c.state == "listed")
 """The item is on 4Seller, or was until its product went missing there."""
 
+WITH_ITEMS = mappings.outerjoin(products, products.c.id == mappings.c.product_id).outerjoin(
+    product_variants, product_variants.c.id == mappings.c.variant_id
+)
+SKU = sa.func.coalesce(product_variants.c.sku, products.c.sku, mappings.c.sku).label("sku")
+"""The SKU as the shop spells it now, or the one held on 4Seller where the shop has none."""
+
+ON_HAND = sa.case(
+    (mappings.c.variant_id.is_(None), products.c.stock_quantity), else_=product_variants.c.stock_quantity
+)
 
 CHANGED: dict[str, Any] = {
     "version": mappings.c.version + 1,
     "dirty_since": sa.func.coalesce(mappings.c.dirty_since, utc_now()),
 }
 """What marks an item dirty; `mark_dirty` writes it where the row is free."""
+
+FORGOTTEN = {"fourseller_product_id": None, "acked_hash": None, "acked_price": None, "acked_quantity": None}
+"""The states of a mapping without a product on 4Seller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """An item's mapping to its 4Seller product, with the acknowledged state."""
+
+    id: int
+    product_id: int
+    variant_id: int | None
+    sku: str | None
+    fourseller_product_id: str | None
+    state: str
+    version: int
+    acked_version: int
+    acked_hash: str | None
+    acked_price: Decimal | None
+    acked_quantity: int | None
+    acked_at: datetime | None
+    creating_since: datetime | None
+    attempts: int
+    reason: str | None
+    dirty_since: datetime | None
+    pinned_fields: dict[str, Any] | None = None  # what syncs leave alone, as 4Seller has it
+    policy_override: str | None = None
+    observed_hash: str | None = None  # the form in which 4Seller last showed it; None until it was read back
+    claim_number: int = 0
+    recheck_at: datetime | None = None
+    judged_key: str | None = None  # of the comparison that last found it equal
+
+    @property
+    def key(self) -> ItemKey:
+        """The item it is about."""
+        return (self.product_id, self.variant_id)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a create under its SKU may have happened without our knowing."""
+        return self.creating_since is not None and self.fourseller_product_id is None
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a change of the item waits to be pushed."""
+        return self.dirty_since is not None
+
+
+COLUMNS = [mappings.c[name] for name in Mapping.__slots__]
 
 
 def ensure_items(connection: sa.Connection) -> int:
@@ -108,3 +171,39 @@ def count_dirty(connection: sa.Connection, shards: Shards | None = None) -> int:
     """How many items, of those shards or of all, wait to be pushed, quarantined and backing-off ones included."""
     query = sa.select(sa.func.count()).where(mappings.c.dirty_since.is_not(None))
     return connection.scalar(query if shards is None else query.where(shards.holds(mappings.c.id))) or 0
+
+
+def link_sku(connection: sa.Connection, hub_sku: str, item: ItemKey) -> None:
+    """Links the SKU to the item, in place of any earlier link."""
+    upsert(connection, hub_skus, {"hub_sku": hub_sku}, {"product_id": item[0], "variant_id": item[1]})
+
+
+def unlink_sku(connection: sa.Connection, hub_sku: str) -> bool:
+    """Deletes the SKU's link; False if there was none."""
+    return connection.execute(sa.delete(hub_skus).where(hub_skus.c.hub_sku == hub_sku)).rowcount > 0
+
+
+def linked_skus(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Every linked SKU with its item."""
+    return [
+        dict(row) for row in connection.execute(sa.select(hub_skus).order_by(hub_skus.c.hub_sku)).mappings()
+    ]
+
+
+def linked_items(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
+    """The items that a person has linked these SKUs to."""
+    query = sa.select(hub_skus).where(any_of(connection, hub_skus.c.hub_sku, skus))
+    return {row.hub_sku: (row.product_id, row.variant_id) for row in connection.execute(query)}
+
+
+def respelled_items(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
+    """The listed items whose SKU these may be another spelling of, where that can be one item only."""
+    spelled = {sku: spellings(sku) for sku in skus}
+    wanted = set().union(*spelled.values()) if spelled else set()
+    query = sa.select(mappings.c.sku, mappings.c.product_id, mappings.c.variant_id)
+    found: dict[str, set[ItemKey]] = {}
+    for row in connection.execute(query.where(any_of(connection, SPELLING, wanted))):
+        for spelling in spellings(row.sku):
+            found.setdefault(spelling, set()).add((row.product_id, row.variant_id))
+    meant = {sku: set().union(*(found.get(one, set()) for one in spelled[sku])) for sku in skus}
+    return {sku: next(iter(items)) for sku, items in meant.items() if len(items) == 1}

@@ -9,10 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.claims import RETRY
+from midas_pipelines.store.items.claims import RETRY, why_stopped
 from midas_pipelines.store.items.conflicts import OPEN
-from midas_pipelines.store.items.quarantined import quarantined_items
-from midas_pipelines.store.items.worker_liveness import why_stopped
+from midas_pipelines.store.items.listing import quarantined_items
 from midas_pipelines.store.operations.cursors import database_ahead, read_clocks
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.orders.listing import NEEDS_A_PERSON

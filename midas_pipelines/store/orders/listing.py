@@ -9,8 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.items.listing import ON_HAND
-from midas_pipelines.store.items.quarantined import SKU
+from midas_pipelines.store.items.mappings import ON_HAND, SKU
 from midas_pipelines.store.schema.tables import (
     ORDER_QUARANTINED,
     mappings,

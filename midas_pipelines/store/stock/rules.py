@@ -53,6 +53,26 @@ NO_RULE = Rule()
 VALUES = tuple(one.name for one in fields(Rule) if one.name != "origins")
 
 
+def available(on_hand: int, rule: Rule = NO_RULE) -> int:
+    """The quantity a channel may show: min(cap, floor(max(0, on hand - buffer) * allocation)); never below zero.
+
+    A fixed quantity takes the place of all of it; what is excluded shows nothing.
+    """
+    if rule.exclude:
+        return 0
+    if rule.fixed is not None:
+        return rule.fixed
+    left = max(0, on_hand - (rule.buffer or 0))
+    if rule.allocation is not None:
+        left = left * rule.allocation // 100
+    return left if rule.cap is None else min(rule.cap, left)
+
+
+def channel_price(price: Decimal, rule: Rule = NO_RULE) -> Decimal:
+    """The price a channel shows, in USD: the shop's selling price, raised to the minimum where it is lower."""
+    return price if rule.minimum_price is None else max(price, rule.minimum_price)
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """The scope of a rule: an item, a category with those below it, or the whole channel."""

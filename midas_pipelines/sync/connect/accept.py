@@ -11,8 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.store.items.claims import COLUMNS, Mapping
-from midas_pipelines.store.items.mappings import CHANGED
+from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, Mapping
 from midas_pipelines.store.operations.cursors import note_connected
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.context import SyncContext

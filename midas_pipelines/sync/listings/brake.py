@@ -3,6 +3,9 @@
 A wrong import in the shop looks like any other change; ten thousand listings at zero are a lost day. The brake counts
 everything that waits, and in a long-running worker everything sent within a minute. All changes of a kind of harm above
 the limit wait while all others go on, until a person approves a plan (`approved_plan.py`) or the shop reverts them.
+
+A worker has no waves. So it also holds a burst of changed listings that a sync would send in waves (`safety/waves.py`),
+until one does.
 """
 
 from __future__ import annotations
@@ -16,16 +19,15 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
-from midas_pipelines.notify.alerts import clear_alert, raise_alert
+from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.claims import Mapping
 from midas_pipelines.store.items.mappings import WAS_LISTED
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.plan import Action, Change, only_quantity
 from midas_pipelines.sync.listings.scan import chunks
-from midas_pipelines.sync.push_counts import BRAKED
+from midas_pipelines.sync.sync_log import BRAKED
 
 WINDOW_SECONDS = 60.0
 """How long a harmful change counts after it was last met."""
@@ -34,14 +36,21 @@ HELD_SECONDS = 30
 """When a held change is checked again; shorter than the window, so that it keeps counting."""
 
 ALERT, SUBJECT = "brake", "brake"
+WAVE_ALERT = "canary"
+"""Open since a wave of changes failed."""
 
 SHOWN = {
     "zeroed": "acked_quantity",
     "removed": "fourseller_product_id",
     "repriced": "acked_price",
     "relisted": "fourseller_product_id",
+    "changed": "acked_hash",
+    "leaping": "acked_price",
 }
-"""By kind of harm, the observed column that changes once it is sent."""
+"""By kind of harm, the column of what 4Seller confirmed that changes once it is sent."""
+
+FOR_WAVES = {"changed", "leaping"}
+"""No harm each, but so many of them go in waves."""
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +65,11 @@ class _Met(NamedTuple):
 class RollingBrake:
     """Counts one worker's changes as they come; used by one thread at a time. Times are seconds on one clock."""
 
-    def __init__(self, database: Database, settings: Settings, known: Known | None = None) -> None:
+    def __init__(
+        self, database: Database, settings: Settings, known: Known | None = None, *, has_waves: bool = True
+    ) -> None:
         self._database = database
+        self._has_waves = has_waves
         self._known = known
         self._settings = settings
         self._harm: dict[tuple[int, str], _Met] = {}  # by item and kind of harm
@@ -92,12 +104,14 @@ class RollingBrake:
             now: the moment.
             more: whether others wait behind them: then everything that waits is counted, once per window.
         """
-        self._forget(now)
+        self._harm = {key: met for key, met in self._harm.items() if now - met.at < WINDOW_SECONDS}
         if more and now - self._last_whole >= WINDOW_SECONDS:
             self._last_whole = now
             self._weigh(None, now)
-        elif len(fresh := self._unweighed(versions)) >= self._settings.brake_items:
-            self._weigh(fresh, now)
+        else:
+            fresh = [item for item, version in versions.items() if self._weighed.get(item) != version]
+            if len(fresh) >= self._settings.brake_items:
+                self._weigh(fresh, now)
         self._weighed = dict(versions)
         if self._alerted is not False and self._too_much() is None:
             self._weigh(None, now)  # before an alert is closed: another worker may hold its changes
@@ -109,9 +123,6 @@ class RollingBrake:
         self._excess = self._too_much()
         return [self._held(change) for change in changes] if self.engaged else changes
 
-    def _unweighed(self, versions: Dict[int, int]) -> list[int]:
-        return [item for item, version in versions.items() if self._weighed.get(item) != version]
-
     def _weigh(self, ids: Sequence[int] | None, now: float) -> None:
         limit = self._settings.title_limit
         for changes in chunks(self._database, title_limit=limit, ids=ids, dirty_only=True, listed_only=True):
@@ -119,40 +130,55 @@ class RollingBrake:
 
     def _note(self, changes: Iterable[Change], now: float) -> None:
         for change in changes:
-            what = harm_of(change, self._known)
-            if change.action is not Action.WAIT:
-                self._take_back(change.mapping, but=what)
-            if what is not None:
+            kinds = self._kinds(change)
+            for other in SHOWN.keys() - kinds if change.action is not Action.WAIT else ():
+                # Harm that is no longer planned and was never sent is dropped; what was sent still counts.
+                met = self._harm.get((change.mapping.id, other))
+                if met is not None and met.shown == getattr(change.mapping, SHOWN[other]):
+                    del self._harm[change.mapping.id, other]
+            for what in kinds:
                 self._harm[change.mapping.id, what] = _Met(now, getattr(change.mapping, SHOWN[what]))
 
-    def _take_back(self, mapping: Mapping, *, but: str | None) -> None:
-        """Drops the item's harmful changes that are no longer planned and were never sent; sent ones still count."""
-        for what, column in SHOWN.items():
-            met = self._harm.get((mapping.id, what))
-            if what != but and met is not None and met.shown == getattr(mapping, column):
-                del self._harm[mapping.id, what]
-
-    def _forget(self, now: float) -> None:
-        self._harm = {key: met for key, met in self._harm.items() if now - met.at < WINDOW_SECONDS}
+    def _kinds(self, change: Change) -> set[str]:
+        """The kinds of harm that the change counts for."""
+        kinds = {what for what in (harm_of(change, self._known),) if what is not None}
+        if not self._has_waves and changes_listing(change):
+            kinds |= {"changed"} | (
+                {"leaping"} if leaps(change, self._settings.canary_price_percent) else set()
+            )
+        return kinds
 
     def _too_much(self) -> Counter[str] | None:
         """The kinds of harm above the limit, with their counts."""
-        counts = Counter(what for _, what in self._harm)
         few, percent = self._settings.brake_items, self._settings.brake_percent
-        excess = {
-            what: count
-            for what, count in counts.items()
-            if count >= few and exceeds(self._database, count, percent)
-        }
-        return Counter(excess) if excess else None
+        excess = Counter[str]()
+        for what, count in Counter(what for _, what in self._harm).items():
+            if what == "changed":
+                over = count > (0 if self._wave_failed() else self._settings.canary_items)
+            else:
+                over = count >= few and (what == "leaping" or exceeds(self._database, count, percent))
+            if over:
+                excess[what] = count
+        return excess or None
+
+    def _wave_failed(self) -> bool:
+        with self._database.reading() as connection:
+            return bool(open_subjects(connection, WAVE_ALERT))
 
     @property
     def message(self) -> str | None:
         """Why changes are held, and what to do; None while the brake is off."""
         if self._excess is None:
             return None
+        harm = {what: count for what, count in self._excess.items() if what not in FOR_WAVES}
+        if not harm:
+            return (
+                f"{max(self._excess.values())} listings change at once, or prices by much, or a wave of changes failed: these "
+                "wait until a product sync sends them in waves, each read back; quantities go on. `midas sync products` "
+                "does it now."
+            )
         return (
-            f"The brake is on: at once {harm_in_words(self._excess)}, more than {self._settings.brake_percent} % of what is on "
+            f"The brake is on: at once {harm_in_words(harm)}, more than {self._settings.brake_percent} % of what is on "
             "4Seller. These wait; everything else goes on. To send them, write the plan with `midas sync products "
             "--full --plan FILE`, read it, and apply it with `midas sync products --apply FILE`. To stop them, correct "
             "them in the shop."
@@ -174,13 +200,12 @@ class RollingBrake:
 
     def _held(self, change: Change) -> Change:
         """The change, or as much of it as may be sent now: of a new price at least the quantity with it."""
-        excess = self._excess or Counter[str]()
-        price_held = "repriced" in excess and reprices(change)
-        what = harm_of(change, self._known)
-        if not price_held and what not in excess:
+        kinds = self._kinds(change) | ({"repriced"} if reprices(change) else set())
+        held = kinds & (self._excess or Counter[str]()).keys()
+        if not held:
             return change
-        only_price = what not in excess or what == "repriced"
-        if only_price and change.quantity != change.mapping.acked_quantity:
+        content_alone = held <= {"repriced", *FOR_WAVES} and change.action is Action.UPDATE
+        if content_alone and change.quantity != change.mapping.acked_quantity:
             return only_quantity(change)
         return Change(change.mapping, Action.WAIT, reason=BRAKED)
 
@@ -211,6 +236,21 @@ def reprices(change: Change) -> bool:
     """Whether a change gives a listing another price."""
     known, draft = change.mapping.acked_price, change.draft
     return change.action is Action.UPDATE and known is not None and (draft is None or draft.price != known)
+
+
+def changes_listing(change: Change) -> bool:
+    """Whether a change is one of content, price or being there, of a listing that 4Seller has."""
+    return (
+        change.action in (Action.UPDATE, Action.DELETE) and change.mapping.fourseller_product_id is not None
+    )
+
+
+def leaps(change: Change, percent: int) -> bool:
+    """Whether a change gives a listing a price that differs by more than that share of the old one."""
+    before = change.mapping.acked_price
+    if before is None or change.draft is None or not reprices(change):
+        return False
+    return abs(change.draft.price - before) * 100 > percent * before
 
 
 def harm_in_words(counts: Dict[str, int]) -> str:

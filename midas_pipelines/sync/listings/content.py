@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
+from types import EllipsisType
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,7 +22,7 @@ SOURCE = "midastechnical"
 """The mark the contract asks for in a product's metadata."""
 
 NOT_ON_SALE = frozenset(
-    [
+    {
         "inactive",
         "draft",
         "archived",
@@ -32,9 +33,11 @@ NOT_ON_SALE = frozenset(
         "paused",
         "ended",
         "hidden",
-    ]
+    }
 )
 """Words of hubs for a product that nobody can buy; any other word counts as active."""
+
+_encode = json.JSONEncoder(sort_keys=True).encode
 
 VARIANT_ATTRIBUTES = {"color": "color", "colour": "color", "size": "size"}
 
@@ -72,7 +75,8 @@ def draft(item: ShopItem, quantity: int, price: Decimal) -> ProductDraft:
     """The desired product, with quantity and price (USD) after the rules."""
     assert item.sku is not None
     weight = None if item.weight is None else format(item.weight, "f")
-    option = _option_attribute(item)
+    kind, _, value = (item.option or "").partition(": ")
+    name = VARIANT_ATTRIBUTES.get(kind.strip().lower())
     return ProductDraft(
         title=title(item),
         sku=item.sku,
@@ -83,7 +87,7 @@ def draft(item: ShopItem, quantity: int, price: Decimal) -> ProductDraft:
         brand=item.brand,
         condition="new",
         images=[Image(url=url, alt=title(item)) for url in item.images],
-        attributes=Attributes(weight=weight, dimensions=item.dimensions, **option),
+        attributes=Attributes(weight=weight, dimensions=item.dimensions, **({name: value} if name else {})),
         inventory=Inventory(quantity=quantity, track_quantity=True),
         shipping=Shipping(weight=weight, dimensions=item.dimensions),
         status="active",
@@ -96,29 +100,21 @@ def identity(key: ItemKey) -> dict[str, Any]:
     return {"source": SOURCE, "product_id": key[0], "variant_id": key[1]}
 
 
-def _option_attribute(item: ShopItem) -> dict[str, str]:
-    if item.option is None:
-        return {}
-    kind, _, value = item.option.partition(": ")
-    name = VARIANT_ATTRIBUTES.get(kind.strip().lower())
-    return {name: value} if name else {}
-
-
-def content_hash(product: ProductDraft | Product) -> str:
-    """SHA-256 of what a buyer sees of the product except its quantity.
+def content_hash(product: ProductDraft | Product, price: Decimal | EllipsisType | None = ...) -> str:
+    """SHA-256 of what a buyer sees of the product except its quantity; at another price, where one is given.
 
     The same for a draft and for that draft read back: a field that is missing, null or empty counts as the same,
     and so do `8.5` and `"8.50"`.
     """
-    return hashlib.sha256(json.dumps(content(product), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_encode(content(product, price)).encode()).hexdigest()
 
 
-def content(product: ProductDraft | Product) -> dict[str, Any]:
+def content(product: ProductDraft | Product, price: Decimal | EllipsisType | None = ...) -> dict[str, Any]:
     """What a buyer sees of the product except its quantity, in one normalized form."""
     fields = {
         "title": product.title,
         "sku": product.sku,
-        "price": _plain(product.price),
+        "price": _plain(product.price if price is ... else price),
         "description": product.description,
         "currency": product.currency,
         "category": product.category,
@@ -127,14 +123,9 @@ def content(product: ProductDraft | Product) -> dict[str, Any]:
         "images": [(image.url, image.alt or None) for image in product.images or []],
         "attributes": _measures(product.attributes, ("weight", "dimensions", "color", "size")),
         "shipping": _measures(product.shipping, ("weight", "dimensions")),
-        "status": _sale_status(product.status),
+        "status": product.status if (product.status or "").casefold() in NOT_ON_SALE else "active",
     }
     return _without_nothing(fields)
-
-
-def _sale_status(word: str | None) -> str:
-    """`active` for whatever a hub calls a product on sale."""
-    return word if word is not None and word.casefold() in NOT_ON_SALE else "active"
 
 
 def _plain(number: object) -> str | None:
@@ -164,18 +155,8 @@ def _without_nothing(content: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-CONTENT = (
-    "title",
-    "description",
-    "category",
-    "brand",
-    "condition",
-    "images",
-    "attributes",
-    "shipping",
-    "currency",
-    "status",
-)
+WORDS = ("title", "description", "category", "brand", "condition")
+CONTENT = (*WORDS, "images", "attributes", "shipping", "currency", "status")
 """The parts of a product that `content` covers."""
 
 FIELDS = ("price", "quantity", "content", *CONTENT)

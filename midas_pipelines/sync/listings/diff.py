@@ -15,10 +15,10 @@ import html
 import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
-from midas_pipelines.fourseller.models import InventoryLevel, Product, ProductDraft
-from midas_pipelines.store.items.claims import Mapping
+from midas_pipelines.fourseller.models import Product, ProductDraft
+from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.sync.listings.content import (
     CONTENT,
@@ -30,7 +30,7 @@ from midas_pipelines.sync.listings.content import (
     overlaid,
     pin,
 )
-from midas_pipelines.sync.listings.plan import Change
+from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.orders.model.amounts import LARGEST_AMOUNT
 from midas_pipelines.text import folded
 
@@ -43,7 +43,6 @@ OPTIONAL = frozenset({"category", "brand"})
 """Parts that a draft may lack; where a hub leaves out others, it does not show all it has."""
 
 TAG = re.compile(r"<[^>]*>")
-Listed = TypeVar("Listed", Product, ProductDraft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,19 @@ class Difference:
     fourseller: str
     edited: bool
     seen: bool = True  # False where 4Seller does not show the field
+
+
+def is_as_confirmed(change: Change, product: Product) -> bool:
+    """Whether 4Seller shows everything as it confirmed it, and that is what the shop wants: the common case, at once."""
+    mapping = change.mapping
+    return (
+        change.action is Action.NOTHING
+        and not mapping.pinned_fields
+        and product.price == mapping.acked_price
+        and shown_quantity(product) == mapping.acked_quantity
+        and not hidden(product)
+        and content_hash(product) == mapping.acked_hash
+    )
 
 
 def differences(change: Change, product: Product) -> list[Difference]:
@@ -80,7 +92,7 @@ def differences(change: Change, product: Product) -> list[Difference]:
 
 def _same_content(change: Change, product: Product, draft: ProductDraft) -> bool:
     shown = filled(product, draft)
-    if content_hash(priced(shown, draft.price)) == change.content_hash:
+    if content_hash(shown, draft.price) == change.content_hash:
         return True
     if hidden(product):  # too little to know its form again by
         return alike(draft, shown)
@@ -103,7 +115,7 @@ def content_edited(mapping: Mapping, product: Product) -> bool:
     """Whether its content was edited on 4Seller, price and quantity apart."""
     if mapping.acked_hash is None or hidden(product) or keeps_form(mapping, product):
         return False
-    return mapping.acked_hash != content_hash(priced(product, mapping.acked_price))
+    return mapping.acked_hash != content_hash(product, mapping.acked_price)
 
 
 def price_edited(mapping: Mapping, product: Product) -> bool:
@@ -119,7 +131,7 @@ def shown_quantity(product: Product) -> int | None:
 def seen(mapping: Mapping, product: Product) -> dict[str, object]:
     """What the product shows, as the columns that hold what 4Seller confirmed, where it differs from them."""
     price = mapping.acked_price if product.price is None else product.price
-    words = content_hash(priced(product, price))
+    words = content_hash(product, price)
     same = price == mapping.acked_price and words != mapping.acked_hash and keeps_form(mapping, product)
     shown: dict[str, object] = {
         "acked_hash": mapping.acked_hash if same or hidden(product) else words,
@@ -176,12 +188,7 @@ def _shown(names: list[str], values: dict[str, object]) -> str:
 
 def form(product: Product) -> str:
     """Hash of the content that 4Seller shows, price and quantity apart."""
-    return content_hash(priced(product, None))
-
-
-def priced(listed: Listed, price: Decimal | None) -> Listed:
-    """The same at another price."""
-    return listed.model_copy(update={"price": price})
+    return content_hash(product, None)
 
 
 def keeps_form(mapping: Mapping, product: Product) -> bool:
@@ -191,12 +198,12 @@ def keeps_form(mapping: Mapping, product: Product) -> bool:
 
 def is_confirmed(mapping: Mapping, draft: ProductDraft) -> bool:
     """Whether the draft's content is the one that 4Seller confirmed, whatever its price."""
-    return mapping.acked_hash == content_hash(priced(draft, mapping.acked_price))
+    return mapping.acked_hash == content_hash(draft, mapping.acked_price)
 
 
 def alike(draft: ProductDraft, product: Product) -> bool:
     """Whether the product may be 4Seller's form of the draft: same letters and digits, same number of images."""
-    ours, theirs = content(priced(draft, None)), content(priced(product, None))
+    ours, theirs = content(draft, None), content(product, None)
     return ours == theirs or bool(_bare(ours) == _bare(theirs))
 
 
@@ -229,28 +236,19 @@ def not_taken(draft: ProductDraft, answer: Product, before: Mapping) -> str | No
         other.append(f"the status {(answer.status or '')[:30]} for {draft.status}")
     if not content_taken(draft, answer, before):
         other.append("the old content and images")
-    return _sentence(other)
+    return f"4Seller accepted the write but shows {', '.join(other)}; it is sent again." if other else None
 
 
 def content_taken(draft: ProductDraft, answer: Product, before: Mapping) -> bool:
     """Whether the answer shows new content where new content was sent."""
     if before.acked_hash is None or is_confirmed(before, draft) or alike(draft, filled(answer, draft)):
         return True
-    as_sent_before = content_hash(priced(answer, before.acked_price)) == before.acked_hash
+    as_sent_before = content_hash(answer, before.acked_price) == before.acked_hash
     return not keeps_form(before, answer) and not as_sent_before
 
 
 def shown_form(draft: ProductDraft, answer: Product) -> str | None:
     """The form of the answer; None where it is as sent, or shows too little: the next list will show it."""
-    sent = content_hash(priced(draft, None))
-    return None if hidden(answer) or form(answer) == sent else form(answer)
-
-
-def quantity_not_taken(quantity: int, answer: InventoryLevel) -> str | None:
-    """The same for a quantity alone."""
-    shown = answer.quantity
-    return None if shown in (None, quantity) else _sentence([f"the quantity {shown} for {quantity}"])
-
-
-def _sentence(other: list[str]) -> str | None:
-    return f"4Seller accepted the write but shows {', '.join(other)}; it is sent again." if other else None
+    if hidden(answer) or content(answer, None) == content(draft, None):
+        return None
+    return form(answer)

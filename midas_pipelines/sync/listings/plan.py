@@ -10,9 +10,9 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import ProductDraft
-from midas_pipelines.store.items.claims import Mapping
+from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.store.stock.rules import NO_RULE, Rule, read_rules
+from midas_pipelines.store.stock.rules import NO_RULE, Rule, available, channel_price, read_rules
 from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items
 from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import unfit
@@ -26,7 +26,9 @@ from midas_pipelines.sync.listings.content import (
     title,
     unlistable,
 )
-from midas_pipelines.sync.rules.arithmetic import available, channel_price
+
+POLICED = ("price", "content", "listing")
+"""Fields whose edits on 4Seller a policy may keep."""
 
 
 class Action(StrEnum):
@@ -53,7 +55,7 @@ class Change:
     quantity: int | None = None
     reason: str | None = None
     shop_sku: str | None = (
-        None  # the SKU, or else the name, that the shop gives an item which cannot be listed
+        None  # what the shop calls an item that cannot be listed: its SKU, or else its name
     )
     shared: bool = False  # quarantined because its SKU is another item's
     aside: bool = False  # removed from 4Seller, yet for sale in the shop: counts as quarantined
@@ -70,18 +72,7 @@ class Change:
     @property
     def writes(self) -> bool:
         """Whether it sends anything to 4Seller."""
-        return self.action in (
-            Action.CREATE,
-            Action.UPDATE,
-            Action.QUANTITY,
-            Action.DELETE,
-            Action.SETTLE,
-        )
-
-    def with_mapping(self, mapping: Mapping) -> Change:
-        """The same intent for a mapping that has gained a 4Seller product: a create becomes an update."""
-        action = Action.UPDATE if self.action is Action.CREATE else self.action
-        return replace(self, mapping=mapping, action=action)
+        return self.action not in (Action.NOTHING, Action.QUARANTINED, Action.WAIT)
 
 
 def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule = NO_RULE) -> Change:
@@ -99,11 +90,14 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
         return _taken_off(mapping, "A rule excludes it from this channel: see `midas rules explain`.")
     if is_kept_off(mapping.pinned_fields) and mapping.fourseller_product_id is None:
         return Change(mapping, Action.NOTHING, reason="It was removed on 4Seller, and that was accepted.")
-    reason = unlistable(item, title_limit) or _unfit_price(item, rule)
+    price = channel_price(item.price, rule)
+    reason = unlistable(item, title_limit)
+    if reason is None and (unfit_price := unfit(mappings.c.acked_price, price)) is not None:
+        reason = f"Its selling price {price} {unfit_price}: correct it in the shop."
     quantity = pinned_quantity(mapping.pinned_fields, available(item.on_hand, rule))
     if reason is not None:
         return replace(_set_aside(mapping, reason, quantity), shop_sku=item.sku or title(item))
-    wanted = overlaid(draft(item, quantity, channel_price(item.price, rule)), mapping.pinned_fields)
+    wanted = overlaid(draft(item, quantity, price), mapping.pinned_fields)
     digest = content_hash(wanted)
     if mapping.fourseller_product_id is None:
         action = Action.CREATE
@@ -113,7 +107,9 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
         action = Action.QUANTITY
     else:
         action = Action.NOTHING
-    return Change(mapping, action, wanted, digest, quantity, guarded=_guarded(mapping, rule))
+    own = {field for field in POLICED if rule.policy(field, mapping.policy_override) != "source_wins"}
+    guarded = frozenset(own | set(mapping.pinned_fields or {}))
+    return Change(mapping, action, wanted, digest, quantity, guarded=guarded)
 
 
 class Planner:
@@ -141,18 +137,6 @@ class Planner:
     def plan(self, mapping: Mapping) -> Change:
         """What the item needs."""
         return plan(mapping, self.item(mapping), self.title_limit, self.rule(mapping))
-
-
-def _unfit_price(item: ShopItem, rule: Rule) -> str | None:
-    price = channel_price(item.price, rule)
-    why = unfit(mappings.c.acked_price, price)
-    return None if why is None else f"Its selling price {price} {why}: correct it in the shop."
-
-
-def _guarded(mapping: Mapping, rule: Rule) -> frozenset[str]:
-    fields = ("price", "content", "listing")
-    own = {field for field in fields if rule.policy(field, mapping.policy_override) != "source_wins"}
-    return frozenset(own | set(mapping.pinned_fields or {}))
 
 
 def _taken_off(mapping: Mapping, reason: str) -> Change:

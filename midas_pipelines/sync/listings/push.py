@@ -17,25 +17,21 @@ from sqlalchemy.exc import IntegrityError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, ContractBroken, RateLimited, Unavailable
 from midas_pipelines.store.items import claims
-from midas_pipelines.store.items.acknowledge import acknowledge
-from midas_pipelines.store.items.claims import PushOutcome, PushResult
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, acknowledge
+from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.stock.rule_changes import mark_rules_due
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown, SyncContext
-from midas_pipelines.sync.first_connection import ensure_connected
 from midas_pipelines.sync.gate import SHADOWED
 from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.approved_plan import PlanStep, only_approved
-from midas_pipelines.sync.listings.before import keep_planned
+from midas_pipelines.sync.listings.before_sending import REPLACES, claim_skus, in_shadow, keep_planned
 from midas_pipelines.sync.listings.brake import RollingBrake
 from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
 from midas_pipelines.sync.listings.scan import slices
 from midas_pipelines.sync.listings.send import send
-from midas_pipelines.sync.listings.shadow import in_shadow
-from midas_pipelines.sync.listings.sku_ownership import claim_skus
-from midas_pipelines.sync.push_counts import BRAKED, CANARY, PushCounts
-from midas_pipelines.sync.sync_log import channel_is_down
+from midas_pipelines.sync.sync_log import BRAKED, CANARY, PushCounts, channel_is_down
 from midas_pipelines.sync.threads import in_thread
 
 CALL_SECONDS = 30
@@ -49,8 +45,6 @@ SHADOW_SECONDS = 120.0
 
 CLAIM_TRIES = 5
 GATHER_SECONDS = 0.02
-
-CHANGES_CONTENT = (Action.UPDATE, Action.DELETE)
 
 
 @dataclass
@@ -67,7 +61,7 @@ class Push:
         agreed: the steps of an approved plan, by mapping; nothing else is sent then, without a brake.
         shards: only the items of these; None for all.
         held: mappings whose content, price and being there are left as they are: a wave of the plan failed.
-        brake: turns changes that may not be sent now into waits, as items are claimed; None for its own.
+        brake: turns changes that may not be sent now into waits, as items are claimed; None for one of this push.
     """
 
     context: SyncContext
@@ -79,7 +73,7 @@ class Push:
     agreed: dict[int, PlanStep] | None = None
     shards: Shards | None = None
     held: frozenset[int] = frozenset()
-    brake: Callable[[list[Change]], list[Change]] | None = None
+    brake: RollingBrake | None = None
     on_progress: Callable[[PushCounts], None] | None = None
     tally: PushCounts = field(default_factory=PushCounts)
 
@@ -87,7 +81,6 @@ class Push:
         self._to_send: asyncio.Queue[Change | None] = asyncio.Queue(self.context.settings.in_flight)
         self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
         self._misses = 0
-        self._rolling: RollingBrake | None = None
         self._skus: dict[int, str | None] = {}  # of items under way
 
     async def run(self) -> PushCounts:
@@ -98,13 +91,25 @@ class Push:
         """
         try:
             await in_thread(self.context.heartbeat.begin)
-            await self._probe()
+            # While 4Seller counts as down, one read is tried first, so that an outage costs the items no attempts.
+            down = await in_thread(channel_is_down, self.context.database)
+            if down and (still := await self._cannot_be_read()) is not None:
+                raise ChannelDown(
+                    f"4Seller is still down: {still} Nothing was tried; everything stays dirty."
+                )
             if not self.quantities_only:
-                await ensure_connected(self.context, self.client)
+                await self.context.gate.ensure_connected(self.client)
             await in_thread(self._begin)
             async with asyncio.TaskGroup() as writing:
                 writing.create_task(self._write_outcomes())
-                stopped = await self._send_all()
+                stopped: Exception | None = None
+                try:
+                    async with asyncio.TaskGroup() as sending:
+                        sending.create_task(self._claim_and_plan())
+                        for _ in range(self.context.settings.in_flight):
+                            sending.create_task(self._send_changes())
+                except ExceptionGroup as trouble:
+                    stopped = _first(trouble)
                 self._to_write.put_nowait(None)  # answers from before the stop are still written
         except ExceptionGroup as trouble:
             raise _first(trouble) from None
@@ -113,13 +118,6 @@ class Push:
         if stopped is not None:
             raise stopped
         return self.tally
-
-    async def _probe(self) -> None:
-        """While 4Seller counts as down, tries one read first, so that an outage costs the items no attempts."""
-        if not await in_thread(channel_is_down, self.context.database):
-            return
-        if (still := await self._cannot_be_read()) is not None:
-            raise ChannelDown(f"4Seller is still down: {still} Nothing was tried; everything stays dirty.")
 
     async def _cannot_be_read(self) -> str | None:
         """Why a plain read fails; None where it does not."""
@@ -133,21 +131,14 @@ class Push:
         claims.free_dead_claims(self.context.database)
         mark_rules_due(self.context.database)
         if self.agreed is None and self.brake is None:
-            self._weigh()
-
-    def _weigh(self) -> None:
-        """Counts all dirty items before any is sent; what exceeds the brake waits while the rest goes on."""
-        rolling = RollingBrake(self.context.database, self.context.settings, self.known)
-        rolling.weigh_all(time.monotonic())
-        self._rolling = rolling
-        self.brake = lambda changes: rolling.hold(changes, time.monotonic())
+            # All dirty items are counted before any is sent; what exceeds the brake waits while the rest goes on.
+            self.brake = RollingBrake(self.context.database, self.context.settings, self.known)
+            self.brake.weigh_all(time.monotonic())
 
     @property
     def stopped(self) -> str | None:
         """Why some of it was held back: the brake; None where nothing was."""
-        if self._rolling is None or not self.tally.held:
-            return None
-        return self._rolling.message or BRAKED
+        return (self.brake.message or BRAKED) if self.brake is not None and self.tally.held else None
 
     def _end(self) -> None:
         try:
@@ -156,22 +147,12 @@ class Push:
         finally:
             self.context.heartbeat.end()
 
-    async def _send_all(self) -> Exception | None:
-        """Claims and sends until nothing is left, and returns what stopped it before that."""
-        try:
-            async with asyncio.TaskGroup() as sending:
-                sending.create_task(self._claim_and_plan())
-                for _ in range(self.context.settings.in_flight):
-                    sending.create_task(self._send_changes())
-        except ExceptionGroup as trouble:
-            return _first(trouble)
-        return None
-
     async def _claim_and_plan(self) -> None:
         for ids in slices(self.ids):
             after = 0
             while changes := await in_thread(self.claim_batch, after, ids):
                 after = changes[-1].mapping.id
+                self._skus |= {change.mapping.id: change.sku for change in changes}
                 for change in changes:
                     if change.writes:
                         await self._to_send.put(change)
@@ -182,13 +163,13 @@ class Push:
 
     def claim_batch(self, after: int = 0, ids: Sequence[int] | None = None) -> list[Change]:
         """Claims the next items behind a mapping's id, only of `ids` where given, and plans each."""
-        ids = self.ids if ids is None else ids
-        for _ in range(CLAIM_TRIES - 1):
+        for tries in range(CLAIM_TRIES):
             try:
                 return self._try_to_claim(after, ids)
             except IntegrityError:  # another worker has just taken one of the SKUs
-                continue
-        return self._try_to_claim(after, ids)
+                if tries == CLAIM_TRIES - 1:
+                    raise
+        return []
 
     def _try_to_claim(self, after: int, ids: Sequence[int] | None) -> list[Change]:
         settings = self.context.settings
@@ -212,11 +193,10 @@ class Push:
             planned = self._plan(connection, claimed)
             return [replace(change, read_at=read_at, send_until=until) for change in planned]
 
-    def _plan(self, connection: sa.Connection, claimed: list[claims.Mapping]) -> list[Change]:
+    def _plan(self, connection: sa.Connection, claimed: list[Mapping]) -> list[Change]:
         limit = self.context.settings.title_limit
         planner = Planner(connection, [mapping.key for mapping in claimed], limit)
         changes = [planner.plan(mapping) for mapping in claimed]
-        self._skus |= {change.mapping.id: change.sku for change in changes}
         if self.agreed is not None:
             changes = [only_approved(change, self.agreed) for change in changes]
         if self.quantities_only:
@@ -224,7 +204,7 @@ class Push:
         if self.held:
             changes = [self._held(change) for change in changes]
         if self.brake is not None:
-            changes = self.brake(changes)
+            changes = self.brake.hold(changes, time.monotonic())
         if self.context.settings.shadow:
             changes = [in_shadow(change, self.context) for change in changes]
         if not self.quantities_only:
@@ -237,13 +217,13 @@ class Push:
         changes = keep_planned(connection, changes, self.context.written_as)
         claims.invalidate_ack(
             connection,
-            content=[change.mapping.id for change in changes if change.action in CHANGES_CONTENT],
+            content=[change.mapping.id for change in changes if change.action in REPLACES],
             quantity=[change.mapping.id for change in changes if change.action is Action.QUANTITY],
         )
         return changes
 
     def _held(self, change: Change) -> Change:
-        if change.mapping.id not in self.held or change.action not in CHANGES_CONTENT:
+        if change.mapping.id not in self.held or change.action not in REPLACES:
             return change
         if change.action is Action.UPDATE and change.quantity != change.mapping.acked_quantity:
             return only_quantity(change)
@@ -295,6 +275,8 @@ class Push:
                 arrived.append(self._to_write.get_nowait())
             open_ended = open_ended and None not in arrived
             outcomes = waiting + [outcome for outcome in arrived if outcome is not None]
+            if not outcomes:
+                continue
             # The shop's own transactions may hold some of the rows right now: those are written later.
             written, waiting = await in_thread(self.acknowledge, outcomes)
             for outcome in written:
@@ -304,8 +286,6 @@ class Push:
 
     def acknowledge(self, outcomes: list[PushOutcome]) -> tuple[list[PushOutcome], list[PushOutcome]]:
         """Writes the outcomes; returns them as written, and those to be written later."""
-        if not outcomes:
-            return [], []
         with self.context.database.writing() as connection:
             return acknowledge(connection, outcomes, most_attempts=self.context.settings.most_attempts)
 
@@ -315,9 +295,9 @@ def without_sending(change: Change) -> PushOutcome:
     if change.action is Action.QUARANTINED:
         return PushOutcome(change.mapping, PushResult.QUARANTINED, reason=change.reason, shared=change.shared)
     if change.action is Action.WAIT:
-        wait = SHADOW_SECONDS if change.reason == SHADOWED else None
+        later = SHADOW_SECONDS if change.reason == SHADOWED else None
         return PushOutcome(
-            change.mapping, PushResult.RELEASED, reason=change.reason, settled=False, wait_seconds=wait
+            change.mapping, PushResult.RELEASED, reason=change.reason, settled=False, wait_seconds=later
         )
     if change.reason is not None:  # nothing to remove
         return PushOutcome(change.mapping, PushResult.REMOVED, reason=change.reason)

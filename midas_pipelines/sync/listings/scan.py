@@ -7,19 +7,20 @@ them. Changes on 4Seller itself are found by `reconcile/`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.claims import COLUMNS, Mapping
-from midas_pipelines.store.items.mappings import WAS_LISTED, ensure_items, mark_dirty
+from midas_pipelines.store.items.mappings import COLUMNS, WAS_LISTED, Mapping, ensure_items, mark_dirty
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 
 CHUNK = 1000
+ALL = sa.select(*COLUMNS).order_by(mappings.c.id).limit(CHUNK)
 
 
 @dataclass
@@ -30,7 +31,6 @@ class Scanned:
     quarantined: int = 0  # by our own rules now, or by 4Seller before
     unchanged: int = 0
     to_push: int = 0
-    changes: list[Change] = field(default_factory=list)  # kept only for a dry run
 
 
 def scan(
@@ -38,33 +38,25 @@ def scan(
     *,
     title_limit: int,
     ids: Sequence[int] | None = None,
-    keep_changes: bool = False,
     shards: Shards | None = None,
     judged_at: datetime | None = None,
 ) -> Scanned:
-    """Compares every item, or those of `ids` or `shards`, and marks dirty what differs; with `keep_changes` it only reports.
+    """Compares every item, or those of `ids` or `shards`, and marks dirty what differs.
 
     Items that a read-back of the moment `judged_at` found as they should be are counted, and not compared again.
     """
     scanned = Scanned()
     if judged_at is not None:
         scanned.items = scanned.unchanged = _count_equal(database, judged_at, shards)
-    if not keep_changes:
-        with database.writing() as connection:
-            ensure_items(connection)
+    with database.writing() as connection:
+        ensure_items(connection)
     for changes in chunks(database, title_limit=title_limit, ids=ids, shards=shards, judged_at=judged_at):
         for change in changes:
             _count(scanned, change)
-        differing = [change for change in changes if _waits(change)]
-        if keep_changes:
-            scanned.changes += [
-                change for change in changes if change.writes or change.action is Action.QUARANTINED
-            ]
-        elif differing:
+        new = [change.mapping.id for change in changes if _waits(change) and not change.mapping.dirty]
+        if new:
             with database.writing() as connection:
-                mark_dirty(
-                    connection, [change.mapping.id for change in differing if not change.mapping.dirty]
-                )
+                mark_dirty(connection, new)
     return scanned
 
 
@@ -89,17 +81,18 @@ def chunks(
         shards: only the items of these.
         judged_at: only items that the read-back of this moment did not find as they should be.
     """
+    query = ALL
+    if dirty_only:
+        query = query.where(mappings.c.dirty_since.is_not(None))
+    if listed_only:
+        query = query.where(WAS_LISTED)
+    if shards is not None:
+        query = query.where(shards.holds(mappings.c.id))
+    if judged_at is not None:
+        query = query.where(sa.not_(_equal_at(judged_at)))
     for part in slices(ids):
-        after = 0
-        while rows := read_chunk(
-            database,
-            after,
-            part,
-            dirty_only=dirty_only,
-            listed_only=listed_only,
-            shards=shards,
-            judged_at=judged_at,
-        ):
+        after, narrowed = 0, query if part is None else query.where(mappings.c.id.in_(part))
+        while rows := read_chunk(database, after, narrowed):
             after = rows[-1].id
             with database.reading() as connection:
                 planner = Planner(connection, [row.key for row in rows], title_limit)
@@ -116,30 +109,10 @@ def slices(ids: Sequence[int] | None) -> Iterator[Sequence[int] | None]:
         yield ordered[start : start + CHUNK]
 
 
-def read_chunk(
-    database: Database,
-    after: int,
-    ids: Sequence[int] | None = None,
-    *,
-    dirty_only: bool = False,
-    listed_only: bool = False,
-    shards: Shards | None = None,
-    judged_at: datetime | None = None,
-) -> list[Mapping]:
-    """The next thousand mappings behind `after`, narrowed as for `chunks`."""
-    query = sa.select(*COLUMNS).where(mappings.c.id > after).order_by(mappings.c.id).limit(CHUNK)
-    if ids is not None:
-        query = query.where(mappings.c.id.in_(ids))
-    if dirty_only:
-        query = query.where(mappings.c.dirty_since.is_not(None))
-    if listed_only:
-        query = query.where(WAS_LISTED)
-    if shards is not None:
-        query = query.where(shards.holds(mappings.c.id))
-    if judged_at is not None:
-        query = query.where(sa.not_(_equal_at(judged_at)))
+def read_chunk(database: Database, after: int, query: sa.Select[Any] = ALL) -> list[Mapping]:
+    """The next thousand mappings behind `after`."""
     with database.reading() as connection:
-        return [Mapping(*row) for row in connection.execute(query)]
+        return [Mapping(*row) for row in connection.execute(query.where(mappings.c.id > after))]
 
 
 def _equal_at(judged_at: datetime) -> sa.ColumnElement[bool]:
@@ -156,13 +129,18 @@ def _count_equal(database: Database, judged_at: datetime, shards: Shards | None)
 
 
 def _count(scanned: Scanned, change: Change) -> None:
-    if change.action is Action.NOTHING and change.draft is None:
-        return  # not sold any more, and not on 4Seller: no item
+    if not is_item(change):
+        return
     scanned.items += 1
     aside = change.action is Action.QUARANTINED or (change.writes and not _waits(change))
     scanned.quarantined += aside
     scanned.unchanged += change.action is Action.NOTHING
     scanned.to_push += change.writes and not aside
+
+
+def is_item(change: Change) -> bool:
+    """Whether the shop sells it, or 4Seller has it."""
+    return change.action is not Action.NOTHING or change.draft is not None
 
 
 def _waits(change: Change) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from midas_pipelines.fourseller.client import FourSeller
@@ -20,22 +19,24 @@ from midas_pipelines.fourseller.errors import (
 )
 from midas_pipelines.fourseller.http.rate_limit import noting_doubts
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.store.items.claims import PushOutcome, PushResult
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
+from midas_pipelines.store.items.written import keep_before
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known, adoptable, as_adopted, owner, remove
-from midas_pipelines.sync.listings.before import keep_read
-from midas_pipelines.sync.listings.content import content_hash, with_pins
+from midas_pipelines.sync.listings.content import CONTENT, content_hash, with_pins
 from midas_pipelines.sync.listings.diff import (
     content_taken,
     keep_edits,
     not_taken,
-    quantity_not_taken,
     shown_form,
 )
 from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.threads import in_thread
+
+KEPT = {*CONTENT, "sku", "price", "inventory"}
+"""What `midas undo` can put back."""
 
 SENDS_OF_A_CREATE = 3
 """How often a create is sent at most in one run where look-ups do not lag, each time after one that found nothing."""
@@ -102,7 +103,8 @@ async def _create(
         if sent == sends:
             break
         try:
-            product = await client.create_product(change.draft, idempotency_key=_idempotency_key(change))
+            key = f"midas-{change.mapping.id}-{change.mapping.version}-{(change.content_hash or '')[:16]}"
+            product = await client.create_product(change.draft, idempotency_key=key)
         except (Ambiguous, Conflict) as doubt:
             uncertain, last = True, doubt
             continue
@@ -140,7 +142,7 @@ async def _adopt(
         if equal:
             answer = await client.product(product.id)
         else:
-            await keep_read(context, change, product)
+            await _keep_read(context, change, product)
             answer = await client.update_product(product.id, change.draft)
     except NotFound:
         return None
@@ -155,7 +157,7 @@ async def _update(change: Change, client: FourSeller, context: SyncContext) -> P
     if change.unread or change.guarded - {"listing"}:
         shown = await client.product(product_id)
         if change.unread:
-            await keep_read(context, change, shown)
+            await _keep_read(context, change, shown)
         change = keep_edits(change, shown) if change.guarded - {"listing"} else change
     assert change.draft is not None
     try:
@@ -164,12 +166,15 @@ async def _update(change: Change, client: FourSeller, context: SyncContext) -> P
         if change.quantity is None or change.quantity == change.mapping.acked_quantity:
             raise
         # The old content stays on sale, so its quantity has to be correct.
-        level = await client.set_quantity(product_id, change.quantity, _read_at(change))
-        if (other := quantity_not_taken(change.quantity, level)) is not None:
+        if (other := await _send_quantity(change, client)) is not None:
             return PushOutcome(change.mapping, PushResult.FAILED, reason=other)
-        reason, quantity = str(refused), change.quantity
         return PushOutcome(
-            change.mapping, PushResult.QUANTITY, quantity=quantity, reason=reason, refused=True, wrote=True
+            change.mapping,
+            PushResult.QUANTITY,
+            quantity=change.quantity,
+            reason=str(refused),
+            refused=True,
+            wrote=True,
         )
     return _listed(change, product_id, answer)
 
@@ -183,27 +188,28 @@ async def _remove_doubles(change: Change, client: FourSeller, context: SyncConte
 
 
 async def _set_quantity(change: Change, client: FourSeller) -> PushOutcome:
-    assert change.mapping.fourseller_product_id is not None
-    assert change.quantity is not None
-    product_id, quantity = change.mapping.fourseller_product_id, change.quantity
-    level = await client.set_quantity(product_id, quantity, _read_at(change))
-    if (other := quantity_not_taken(quantity, level)) is not None:
+    if (other := await _send_quantity(change, client)) is not None:
         return PushOutcome(change.mapping, PushResult.FAILED, reason=other)
-    finished = change.reason is not None or change.content_hash == change.mapping.acked_hash
     return PushOutcome(
         change.mapping,
         PushResult.QUANTITY,
         quantity=change.quantity,
         reason=change.reason,
         wrote=True,
-        finished=finished,
+        finished=change.reason is not None or change.content_hash == change.mapping.acked_hash,
     )
 
 
-def _read_at(change: Change) -> datetime:
-    """When the quantity was read from the shop's tables, so that 4Seller may refuse the older of two."""
-    assert change.read_at is not None
-    return change.read_at
+async def _send_quantity(change: Change, client: FourSeller) -> str | None:
+    """Sets the quantity, with the moment it was read, so that 4Seller may refuse the older of two; why it was not taken."""
+    product_id, quantity, read_at = change.mapping.fourseller_product_id, change.quantity, change.read_at
+    assert product_id is not None
+    assert quantity is not None
+    assert read_at is not None
+    shown = (await client.set_quantity(product_id, quantity, read_at)).quantity
+    if shown in (None, quantity):
+        return None
+    return f"4Seller accepted the write but shows the quantity {shown} for {quantity}; it is sent again."
 
 
 async def _delete(change: Change, client: FourSeller, context: SyncContext) -> PushOutcome:
@@ -213,12 +219,18 @@ async def _delete(change: Change, client: FourSeller, context: SyncContext) -> P
         product_id = found[0].id if len(found) == 1 else None
     if product_id is not None:
         if change.unread:
-            await keep_read(context, change, await client.product(product_id))
+            await _keep_read(context, change, await client.product(product_id))
         await remove(client, product_id)
     wrote = product_id is not None
     return PushOutcome(
         change.mapping, PushResult.REMOVED, reason=change.reason, wrote=wrote, aside=change.aside
     )
+
+
+async def _keep_read(context: SyncContext, change: Change, product: Product) -> None:
+    """Keeps the product as how the listing was before the change, which is about to be sent."""
+    before = product.model_dump(mode="json", include=KEPT)
+    await in_thread(keep_before, context.database, change.mapping.id, context.written_as, before)
 
 
 def _listed(
@@ -286,7 +298,3 @@ async def _vanished(change: Change, client: FourSeller, missing: NotFound) -> Pu
 def _released(change: Change, reason: str, *, settled: bool = False, **more: Any) -> PushOutcome:
     """Given back for a later run, at the cost of no attempt."""
     return PushOutcome(change.mapping, PushResult.RELEASED, reason=reason, settled=settled, **more)
-
-
-def _idempotency_key(change: Change) -> str:
-    return f"midas-{change.mapping.id}-{change.mapping.version}-{(change.content_hash or '')[:16]}"

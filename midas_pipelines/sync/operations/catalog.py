@@ -9,12 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.claims import Mapping
-from midas_pipelines.store.stock.rules import NO_RULE, Rule, read_rules
+from midas_pipelines.store.items.mappings import Mapping
+from midas_pipelines.store.stock.rules import NO_RULE, Rule, available, read_rules
 from midas_pipelines.storefront.catalog import ShopItem, read_items
 from midas_pipelines.storefront.schema import has_product_status, product_variants, products
 from midas_pipelines.sync.listings.scan import read_chunk
-from midas_pipelines.sync.rules.arithmetic import available
 
 MOST_SHOWN = 20
 ActiveItem = tuple[Mapping, ShopItem, Rule]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from midas_pipelines.store.items.claims import PushOutcome, PushResult
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
+from midas_pipelines.store.items.claims import Claimable
 
 RECENT_SECONDS = 1.0
 """An item that changes less often than this is always pushed at once."""
@@ -15,19 +16,6 @@ RESTLESS_SECONDS = 3.0
 FIRST_HOLD = (0.12, 2.0)
 NEXT_HOLDS = (0.8, 30.0)
 """Seconds without a change after which a held item goes, and seconds since its last push after which it goes anyway."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """An item that could be claimed now: its version, and the seconds since its last push (None for never).
-
-    `urgent` is whether the channel shows more than twice what is there.
-    """
-
-    id: int
-    version: int
-    pushed_ago: float | None
-    urgent: bool = False
 
 
 @dataclass(slots=True)
@@ -44,7 +32,7 @@ class Debounce:
     def __init__(self) -> None:
         self._known: dict[int, _Known] = {}
 
-    def sort(self, ready: list[Ready], now: float) -> tuple[list[int], float | None]:
+    def sort(self, ready: list[Claimable], now: float) -> tuple[list[int], float | None]:
         """The ids that may be pushed now, and the seconds until the next of the others may; None without others."""
         due: list[int] = []
         later: list[float] = []
@@ -66,7 +54,7 @@ class Debounce:
                 known.streak += 1
                 known.seen = now
 
-    def _meet(self, item: Ready, now: float) -> _Known:
+    def _meet(self, item: Claimable, now: float) -> _Known:
         known = self._known.get(item.id)
         if known is None or now - known.seen > RECENT_SECONDS:
             just_pushed = item.pushed_ago is not None and item.pushed_ago < RECENT_SECONDS
@@ -84,7 +72,7 @@ class Debounce:
             }
 
 
-def wait_seconds(item: Ready, streak: int, unchanged_for: float) -> float:
+def wait_seconds(item: Claimable, streak: int, unchanged_for: float) -> float:
     """How long an item waits that has been pushed `streak` times on end and has not changed for so long."""
     if streak == 0 or item.pushed_ago is None or item.urgent:
         return 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,17 +18,16 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.store.items import claims
-from midas_pipelines.store.items.claims import ClaimableRow, PushOutcome, PushResult, read_claimable
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
+from midas_pipelines.store.items.claims import Claimable, read_claimable
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.first_connection import ensure_connected
 from midas_pipelines.sync.gate import key_is_refused
 from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change
 from midas_pipelines.sync.listings.push import Push, without_sending
 from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
-from midas_pipelines.sync.push_counts import BRAKED
-from midas_pipelines.sync.realtime.debounce import CircuitBreaker, Debounce, Ready
-from midas_pipelines.sync.sync_log import end_outage
+from midas_pipelines.sync.realtime.debounce import CircuitBreaker, Debounce
+from midas_pipelines.sync.sync_log import BRAKED, end_outage
 from midas_pipelines.sync.threads import in_thread
 
 POLL_SECONDS = 1.0
@@ -67,11 +66,12 @@ class PushLoop:
     def __init__(self, context: SyncContext, client: FourSeller, on_pushed: OnPushed | None = None) -> None:
         self._context = context
         self._client = client
-        self._on_pushed = on_pushed
+        self._on_pushed: OnPushed = on_pushed or (lambda outcome, seconds: None)
         self._woken = asyncio.Event()
         self._stopping = False
         self._pacing = Debounce()
-        self._brake = RollingBrake(context.database, context.settings)
+        self._brake = RollingBrake(context.database, context.settings, has_waves=False)
+        self._push = Push(context, client, brake=self._brake)
         self._allowed, self._looks_at = True, 0.0
         self._sending: set[asyncio.Task[None]] = set()
         self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
@@ -105,7 +105,11 @@ class PushLoop:
                     await asyncio.sleep(GATHER_SECONDS)
                 await self._nap(wait)
         finally:
-            await self._end(patience)
+            if self._sending:
+                _, unfinished = await asyncio.wait(self._sending, timeout=patience)
+                for task in unfinished:
+                    task.cancel()
+                await asyncio.gather(*unfinished, return_exceptions=True)
             self._to_write.put_nowait(None)
             await writer
             await in_thread(self._release)
@@ -150,7 +154,7 @@ class PushLoop:
         if self._allowed and not self._context.gate.connected:
             self._looks_at = now + CONNECT_SECONDS
             try:
-                await ensure_connected(self._context, self._client)
+                await self._context.gate.ensure_connected(self._client)
             except FourSellerError as failed:
                 self._allowed, self.trouble.reason = False, str(failed)
         return self._allowed
@@ -161,30 +165,27 @@ class PushLoop:
         except sa.exc.SQLAlchemyError:  # what follows will say so
             return True
 
-    def _ready(self) -> list[Ready]:
+    def _ready(self) -> list[Claimable]:
         with self._context.database.reading() as connection:
-            return [_ready(row) for row in read_claimable(connection, limit=PEEK)]
+            return read_claimable(connection, limit=PEEK)
 
-    def _claim(self, ready: list[Ready], due: list[int], free: int) -> list[Change]:
+    def _claim(self, ready: list[Claimable], due: list[int], free: int) -> list[Change]:
         # Also those that the pacing lets go later only: a large change must not pass in portions.
         versions = {item.id: item.version for item in ready}
         self._brake.look_ahead(versions, time.monotonic(), more=len(ready) >= PEEK)
         self._brake.alert()
-        return self._claim_due(due[:free]) if due else []
-
-    def _claim_due(self, ids: list[int]) -> list[Change]:
+        if not due:
+            return []
         serve_before_push(self._context.database, self._context.run_id)
-        push = self._push(ids)
-        push.brake = lambda changes: self._brake.hold(changes, time.monotonic())
-        return push.claim_batch()
-
-    def _push(self, ids: Iterable[int] = ()) -> Push:
-        return Push(self._context, self._client, ids=list(ids))
+        return self._push.claim_batch(ids=due[:free])
 
     def _start(self, changes: list[Change]) -> None:
         for change in changes:
             if not change.writes:
-                self._to_write.put_nowait(_spaced(_unsent(change)))
+                outcome = without_sending(change)
+                if change.reason == BRAKED:  # looked at again later
+                    outcome = replace(outcome, wait_seconds=HELD_SECONDS)
+                self._to_write.put_nowait(_spaced(outcome))
                 continue
             task = asyncio.create_task(self._send(change))
             self._sending.add(task)
@@ -198,7 +199,7 @@ class PushLoop:
 
     async def _send(self, change: Change) -> None:
         try:
-            outcome = await self._push().send_in_time(change)
+            outcome = await self._push.send_in_time(change)
         except BadCredentials as refused:
             self.trouble.refused(str(refused), time.monotonic())
             await asyncio.to_thread(self._context.keep_notes, self._client)
@@ -229,42 +230,20 @@ class PushLoop:
         if not outcomes:
             return []
         try:
-            written, waiting = await in_thread(self._push().acknowledge, outcomes)
+            written, waiting = await in_thread(self._push.acknowledge, outcomes)
         except sa.exc.SQLAlchemyError as failed:
             log.warning("An acknowledgement waits for the database: %s", type(failed).__name__)
             await asyncio.sleep(POLL_SECONDS)
             return [] if self._stopping else outcomes
         for outcome in written:
-            self._report(outcome)
+            now = datetime.now(UTC)
+            self._on_pushed(outcome, (now - (outcome.mapping.dirty_since or now)).total_seconds())
         self._woken.set()  # an item may have changed while it was pushed
         return waiting
-
-    def _report(self, outcome: PushOutcome) -> None:
-        if self._on_pushed is not None:
-            since = outcome.mapping.dirty_since or datetime.now(UTC)
-            self._on_pushed(outcome, (datetime.now(UTC) - since).total_seconds())
-
-    async def _end(self, patience: float) -> None:
-        if self._sending:
-            _, unfinished = await asyncio.wait(self._sending, timeout=patience)
-            for task in unfinished:
-                task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
 
     def _release(self) -> None:
         with self._context.database.writing() as connection:
             claims.release_claims(connection, self._context.worker)
-
-
-def _ready(row: ClaimableRow) -> Ready:
-    fallen = row.shown is not None and row.on_hand is not None and max(0, row.on_hand) * 2 < row.shown
-    return Ready(row.id, row.version, row.pushed_ago, fallen)
-
-
-def _unsent(change: Change) -> PushOutcome:
-    """How a change ends that sends nothing; one that the brake holds is looked at again later."""
-    outcome = without_sending(change)
-    return replace(outcome, wait_seconds=HELD_SECONDS) if change.reason == BRAKED else outcome
 
 
 def _spaced(outcome: PushOutcome) -> PushOutcome:

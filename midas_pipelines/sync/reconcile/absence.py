@@ -113,33 +113,20 @@ async def _ask(client: FourSeller, product_id: str) -> ListedRow | FourSellerErr
 
 
 def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> Lacking:
-    query = sa.select(mappings.c.id, mappings.c.fourseller_product_id)
-    query = query.where(mappings.c.fourseller_product_id.is_not(None)).order_by(mappings.c.id)
+    columns, product_id = mappings.c, mappings.c.fourseller_product_id
+    settled = sa.func.coalesce(columns.acked_at < utc_now(-int(context.settings.list_lag_seconds)), sa.true())
+    query = sa.select(columns.id, product_id, columns.acked_at, settled).where(product_id.is_not(None))
+    query = query.order_by(columns.id).limit(READ_AT_ONCE)
     if shards is not None:
-        query = query.where(shards.holds(mappings.c.id))
-    known, after, absent = 0, 0, list[int]()
+        query = query.where(shards.holds(columns.id))
+    known, after, absent = 0, 0, list[sa.Row[Any]]()
     with context.database.reading() as connection:
-        while rows := connection.execute(query.where(mappings.c.id > after).limit(READ_AT_ONCE)).all():
+        while rows := connection.execute(query.where(columns.id > after)).all():
             after, known = rows[-1][0], known + len(rows)
             present = listing.products.present([row[1] for row in rows])
-            absent += [row[0] for row in rows if row[1] not in present]
-        lacking = _confirmed(context, connection, absent)
-    lacking.sort(key=lambda row: str(row[1] or ""))
-    return Lacking(known, [str(row[0]) for row in lacking], sum(bool(row[2]) for row in lacking))
-
-
-def _confirmed(
-    context: SyncContext, connection: sa.Connection, absent: list[int]
-) -> list[sa.Row[tuple[Any, ...]]]:
-    """The products of these items, when each was confirmed, and whether that was before the lists' lag."""
-    lag = utc_now(-int(context.settings.list_lag_seconds))
-    settled = sa.func.coalesce(mappings.c.acked_at < lag, sa.true())
-    query = sa.select(mappings.c.fourseller_product_id, mappings.c.acked_at, settled).order_by(mappings.c.id)
-    found: list[sa.Row[tuple[Any, ...]]] = []
-    for start in range(0, len(absent), AT_ONCE):
-        part = absent[start : start + AT_ONCE]
-        found += connection.execute(query.where(mappings.c.id.in_(part))).all()
-    return found
+            absent += [row for row in rows if row[1] not in present]
+    absent.sort(key=lambda row: str(row[2] or ""))
+    return Lacking(known, [row[1] for row in absent], sum(bool(row[3]) for row in absent))
 
 
 def _report(context: SyncContext, reason: str | None) -> None:

@@ -12,26 +12,30 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.notify.alerts import raise_alerts
-from midas_pipelines.store.items.claims import COLUMNS, Mapping
 from midas_pipelines.store.items.conflicts import (
     item_subject,
     record_conflicts,
     resolve_conflicts,
 )
-from midas_pipelines.store.items.mappings import CHANGED
+from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, Mapping
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.clocks import hub_ahead
-from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.context import SyncContext, hub_ahead
 from midas_pipelines.sync.listings.diff import form, hidden, shown_quantity, storable
 from midas_pipelines.sync.listings.plan import Action, Planner
 from midas_pipelines.sync.listings.scan import CHUNK, given_up
-from midas_pipelines.sync.reconcile.decide import NO_ITEM, Decision, FoundConflict, decide
-from midas_pipelines.sync.reconcile.judged import judged_key, may_be_kept
+from midas_pipelines.sync.reconcile.decide import (
+    NO_ITEM,
+    Decision,
+    FoundConflict,
+    decide,
+    judged_key,
+    may_be_kept,
+)
 from midas_pipelines.sync.reconcile.report import ReconcileReport
 
 ALERT = "conflict"
@@ -75,28 +79,34 @@ class ReadBack:
 
     def judge_all(self) -> None:
         """Judges every item against the listing and writes what that asks for; leaves `need_sales` to `settle_sold`."""
-        while self.next_chunk():
+        while self._judge_chunk():
             pass
 
-    def next_chunk(self) -> bool:
+    def _judge_chunk(self) -> bool:
         """Settles the next thousand items; False when there are none left."""
         with self.context.database.writing() as connection:
             ids = self._next_ids(connection)
             if not ids:
                 return False
             self._after = ids[-1]
-            free, rows = self._read_chunk(connection, ids)
+            free, rows = self._read_rows(connection, ids)
             planner = Planner(connection, [row.key for row in rows], self.context.settings.title_limit)
-            rows = self._compare(connection, rows, free, planner)
-            judged = self._judge(rows, free, planner)
-            self.need_sales |= {
-                row.id: self._shown[row.fourseller_product_id or ""]
-                for row, decision in judged
-                if decision.needs_sales
-            }
-            decisions = [(row, decision) for row, decision in judged if not decision.needs_sales]
-            for row, decision in decisions:
-                self._count(row, decision)
+            decisions = []
+            for row in self._compare(connection, rows, free, planner):
+                decision = self._decide(row, row.id in free, planner)
+                if decision.needs_sales:
+                    self.need_sales[row.id] = self._shown[row.fourseller_product_id or ""]
+                    continue
+                decisions.append((row, decision))
+                if decision.outcome != NO_ITEM:
+                    shown = int(self._product(row) is not None)
+                    self.report.count(row, decision, self._shared.get(row.sku or "", shown))
+                elif (
+                    row.attempts
+                    and decision.change.action is Action.DELETE
+                    and self._product(row) is not None
+                ):
+                    self.staying.append(row)
             self._write(connection, decisions, free, planner)
         return True
 
@@ -119,20 +129,29 @@ class ReadBack:
             query = query.where(self.shards.holds(mappings.c.id))
         return list(connection.scalars(query.order_by(mappings.c.id).limit(CHUNK)))
 
-    def _read_chunk(
+    def _read_rows(
         self, connection: sa.Connection, ids: list[int]
     ) -> tuple[dict[int, Mapping], list[Mapping]]:
-        """The rows that are ours to settle, locked, and all of them."""
-        free = self._free(connection, ids)
-        busy = [one for one in ids if one not in free]
-        self.busy |= {item_subject(one) for one in busy}
-        found = (
-            connection.execute(sa.select(*COLUMNS).where(any_of(connection, mappings.c.id, busy))).all()
-            if busy
-            else []
+        """The rows that are ours to settle, for which nobody holds them or confirmed them since, locked; and all of them."""
+        columns = mappings.c
+        idle = (
+            sa.select(*COLUMNS)
+            .where(
+                any_of(connection, columns.id, ids),
+                sa.or_(columns.acked_at.is_(None), columns.acked_at < self.read_at),
+                sa.or_(columns.claimed_until.is_(None), columns.claimed_until < utc_now()),
+            )
+            .order_by(columns.id)
+            .with_for_update(skip_locked=True)
         )
-        others = {row.id: Mapping(*row) for row in found}
-        return free, [free.get(one) or others[one] for one in ids if one in free or one in others]
+        free = {row.id: Mapping(*row) for row in connection.execute(idle)}
+        busy = [one for one in ids if one not in free]
+        if not busy:
+            return free, list(free.values())
+        self.busy |= {item_subject(one) for one in busy}
+        found = connection.execute(sa.select(*COLUMNS).where(any_of(connection, columns.id, busy)))
+        known = free | {row.id: Mapping(*row) for row in found}
+        return free, [known[one] for one in ids if one in known]
 
     def _compare(
         self, connection: sa.Connection, rows: list[Mapping], free: dict[int, Mapping], planner: Planner
@@ -141,7 +160,14 @@ class ReadBack:
         ids = {row.fourseller_product_id: row.id for row in rows if row.fourseller_product_id}
         self.listing.products.tie(ids)
         self._stamps = self.listing.products.stamps(ids)
-        same = {row.id for row in rows if row.id in free and self._is_same(row, planner)}
+        same = {
+            row.id
+            for row in rows
+            if row.judged_key is not None
+            and row.id in free
+            and row.sku not in self._shared
+            and row.judged_key == judged_key(row, planner, self._stamps.get(row.fourseller_product_id or ""))
+        }
         self.report.count_equal(len(same))
         if same:
             dated = sa.update(mappings).where(any_of(connection, mappings.c.id, same))
@@ -151,56 +177,18 @@ class ReadBack:
         self._shown = self.listing.products.products(wanted)
         return left
 
-    def _is_same(self, row: Mapping, planner: Planner) -> bool:
-        if row.judged_key is None or row.sku in self._shared:
-            return False
-        return row.judged_key == judged_key(row, planner, self._stamps.get(row.fourseller_product_id or ""))
-
-    def _judge(
-        self, rows: list[Mapping], free: dict[int, Mapping], planner: Planner
-    ) -> list[tuple[Mapping, Decision]]:
-        return [
-            (
-                row,
-                decide(
-                    row,
-                    planner,
-                    self._product(row),
-                    gone=self._gone(row),
-                    free=row.id in free,
-                    recent=row.acked_at is not None and row.acked_at > self._recent,
-                    overdue=row.dirty_since is not None and row.dirty_since < self._overdue,
-                    sales_in=self.sales_in,
-                    hub_ahead=self._hub_ahead,
-                ),
-            )
-            for row in rows
-        ]
-
-    def _free(self, connection: sa.Connection, ids: list[int]) -> dict[int, Mapping]:
-        """Locks the rows that nobody holds and that were not confirmed since, and reads them as they are now."""
-        query = (
-            sa.select(*COLUMNS)
-            .where(
-                any_of(connection, mappings.c.id, ids),
-                sa.or_(mappings.c.acked_at.is_(None), mappings.c.acked_at < self.read_at),
-                sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now()),
-            )
-            .order_by(mappings.c.id)
-            .with_for_update(skip_locked=True)
+    def _decide(self, row: Mapping, free: bool, planner: Planner) -> Decision:
+        return decide(
+            row,
+            planner,
+            self._product(row),
+            gone=self._gone(row),
+            free=free,
+            recent=row.acked_at is not None and row.acked_at > self._recent,
+            overdue=row.dirty_since is not None and row.dirty_since < self._overdue,
+            sales_in=self.sales_in,
+            hub_ahead=self._hub_ahead,
         )
-        return {row.id: Mapping(*row) for row in connection.execute(query)}
-
-    def _count(self, row: Mapping, decision: Decision) -> None:
-        if decision.outcome == NO_ITEM:
-            if row.attempts and decision.change.action is Action.DELETE and self._product(row) is not None:
-                self.staying.append(row)
-            return
-        self.report.count(row, decision, self._products_of(row))
-
-    def _products_of(self, row: Mapping) -> int:
-        """How many products of the item's SKU 4Seller shows."""
-        return self._shared.get(row.sku or "", int(self._product(row) is not None))
 
     def _write(
         self,
@@ -221,7 +209,15 @@ class ReadBack:
             for one in decision.conflicts
         ]
         record_conflicts(connection, conflicts)
-        self._alert(connection, [row for row in conflicts if row["policy"] == "manual"])
+        texts = {
+            f"{row['subject']}:{row['field']}": (
+                f"{row['sku']}: the {row['field']} is {row['fourseller_value']} on 4Seller and "
+                f"{row['shop_value']} in the shop. Settle it with `midas conflicts list`."
+            )
+            for row in conflicts
+            if row["policy"] == "manual"
+        }
+        raise_alerts(connection, kind=ALERT, texts=texts)
         for row, decision in decisions:
             values = dict(decision.values)
             if decision.push and not given_up(row):
@@ -230,18 +226,12 @@ class ReadBack:
                     values |= CHANGED
             if values:
                 connection.execute(sa.update(mappings).where(mappings.c.id == row.id).values(values))
-            self._settle_at_once(connection, row, decision)
-
-    def _settle_at_once(self, connection: sa.Connection, row: Mapping, decision: Decision) -> None:
-        for one in decision.conflicts:
-            if one.resolution is not None:
-                which = sa.and_(
-                    sync_conflicts.c.subject == item_subject(row.id),
-                    sync_conflicts.c.field == one.difference.field,
-                )
-                self.report.settled += len(
-                    resolve_conflicts(connection, which, resolution=one.resolution, by="policy")
-                )
+            for one in decision.conflicts:
+                if one.resolution is not None:
+                    field = sync_conflicts.c.field == one.difference.field
+                    which = sa.and_(sync_conflicts.c.subject == item_subject(row.id), field)
+                    closed = resolve_conflicts(connection, which, resolution=one.resolution, by="policy")
+                    self.report.settled += len(closed)
 
     def _product(self, row: Mapping) -> Product | None:
         return self._shown.get(row.fourseller_product_id or "")
@@ -281,16 +271,6 @@ class ReadBack:
             "delta": one.delta,
             "run_id": self.context.run_id,
         }
-
-    def _alert(self, connection: sa.Connection, waiting: list[dict[str, Any]]) -> None:
-        texts = {
-            f"{row['subject']}:{row['field']}": (
-                f"{row['sku']}: the {row['field']} is {row['fourseller_value']} on 4Seller and "
-                f"{row['shop_value']} in the shop. Settle it with `midas conflicts list`."
-            )
-            for row in waiting
-        }
-        raise_alerts(connection, kind=ALERT, texts=texts)
 
 
 _WRITE_OBSERVED = (

@@ -1,9 +1,10 @@
-"""Settling conflicts: by policy where the marketplace wins a quantity, by a person's word, by pins and releases."""
+"""Settling conflicts: by policy where the marketplace wins a quantity, by a person's word, by pins and releases; and undoing it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +12,6 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import clear_alerts
-from midas_pipelines.store.items.claims import COLUMNS, Mapping
 from midas_pipelines.store.items.conflicts import (
     OPEN,
     open_conflicts,
@@ -19,16 +19,20 @@ from midas_pipelines.store.items.conflicts import (
     resolve_conflicts,
     resolve_pushed,
 )
-from midas_pipelines.store.items.mappings import CHANGED
+from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, Mapping
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import inventory_changes, mappings
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import remove
 from midas_pipelines.sync.listings.content import CONTENT, FIELDS, pin, with_pins, without_pins
 
 ALERT = "conflict"
 SIDES = ("shop", "marketplace")
+
+UNDO_TIME = timedelta(minutes=10)
+_COPIED = "subject mapping_id sku fourseller_product_id field shop_value fourseller_value policy delta found_at run_id"
 
 
 class NoSuchConflict(WrongInput):
@@ -49,28 +53,23 @@ def take_marketplace_quantities(context: SyncContext) -> int:
 
 
 def _take_quantity(context: SyncContext, conflict: dict[str, Any], *, by: str) -> None:
+    reference = f"conflict:{conflict['id']}"
     try:
-        _move_quantity(context, conflict, by=by)
+        with context.database.writing() as connection:
+            row = mapping_of(connection, conflict["mapping_id"])
+            if row is None:
+                _close(connection, conflict, resolution="gone", by=by)
+                return
+            source = "reconcile" if by == "policy" else "operator"
+            move = StockMove(row.key, conflict["delta"] or 0, source, "marketplace", reference)
+            ledger = inventory_changes.c
+            done = sa.select(ledger.id).where(ledger.cause == move.cause, ledger.reference == reference)
+            if connection.execute(done).first() is None:
+                move_stock(connection, [move])
+            repin(connection, row, without_pins(row.pinned_fields, ["quantity"]))
+            _close(connection, conflict, resolution="marketplace", by=by, before=row.pinned_fields)
     except sa.exc.IntegrityError:  # the ledger takes a cause once
         raise _no_longer_open(conflict["id"]) from None
-
-
-def _move_quantity(context: SyncContext, conflict: dict[str, Any], *, by: str) -> None:
-    with context.database.writing() as connection:
-        row = mapping_of(connection, conflict["mapping_id"])
-        if row is None:
-            _close(connection, conflict, resolution="gone", by=by)
-            return
-        reference = f"conflict:{conflict['id']}"
-        source = "reconcile" if by == "policy" else "operator"
-        move = StockMove(row.key, conflict["delta"] or 0, source, "marketplace", reference)
-        done = sa.select(inventory_changes.c.id).where(
-            inventory_changes.c.cause == move.cause, inventory_changes.c.reference == reference
-        )
-        if connection.execute(done).first() is None:
-            move_stock(connection, [move])
-        repin(connection, row, without_pins(row.pinned_fields, ["quantity"]))
-        _close(connection, conflict, resolution="marketplace", by=by, before=row.pinned_fields)
 
 
 def _close(
@@ -122,7 +121,11 @@ async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) ->
     if conflict is None or conflict["resolved_at"] is not None:
         raise _no_longer_open(conflict_id)
     if conflict["field"] == "unknown":
-        await _settle_orphan(context, conflict, take, by)
+        if take == "shop":
+            async with context.channel() as client:
+                await remove(client, conflict["fourseller_product_id"])
+        with context.database.writing() as connection:
+            _close(connection, conflict, resolution=take, by=by)
     elif take == "marketplace" and conflict["field"] == "quantity":
         _take_quantity(context, conflict, by=by)
     else:
@@ -133,25 +136,15 @@ async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) ->
         return read_conflict(connection, conflict_id) or {}
 
 
-async def _settle_orphan(context: SyncContext, conflict: dict[str, Any], take: str, by: str) -> None:
-    if take == "shop":
-        async with context.channel() as client:
-            await remove(client, conflict["fourseller_product_id"])
-    with context.database.writing() as connection:
-        _close(connection, conflict, resolution=take, by=by)
-
-
 def _settle_field(context: SyncContext, conflict: dict[str, Any], take: str, by: str) -> None:
     name = conflict["field"]
     with context.database.writing() as connection:
         row = mapping_of(connection, conflict["mapping_id"])
         if row is not None:
-            kept = dict((row.pinned_fields or {}).get(name) or {"value": None})
-            pins = (
-                without_pins(row.pinned_fields, [name])
-                if take == "shop"
-                else with_pins(row.pinned_fields, {name: kept | {"held": False}})
-            )
+            pins = without_pins(row.pinned_fields, [name])
+            if take == "marketplace":
+                kept = dict((row.pinned_fields or {}).get(name) or {"value": None})
+                pins = with_pins(row.pinned_fields, {name: kept | {"held": False}})
             repin(connection, row, pins)
         before = row.pinned_fields if row is not None else None
         _close(connection, conflict, resolution=take, by=by, before=before)
@@ -208,3 +201,51 @@ def mapping_of(connection: sa.Connection, mapping_id: int | None) -> Mapping | N
     """The mapping with this id."""
     row = connection.execute(sa.select(*COLUMNS).where(mappings.c.id == mapping_id)).first()
     return Mapping(*row) if row is not None else None
+
+
+def undo_resolution(context: SyncContext, conflict_id: int, by: str) -> dict[str, Any]:
+    """Opens the conflict again, as a new one with the same values, with the item's pins and stock as they were.
+
+    Args:
+        context: settings, database and run.
+        conflict_id: of the one that was decided.
+        by: who takes it back.
+
+    Raises:
+        NoSuchConflict: it was not decided by a person in the last ten minutes, or the shop's value has gone out.
+    """
+    with context.database.writing() as connection:
+        conflict = read_conflict(connection, conflict_id)
+        _require_undoable(connection, conflict, conflict_id)
+        assert conflict is not None
+        row = mapping_of(connection, conflict["mapping_id"])
+        if row is not None:
+            if conflict["field"] == "quantity" and conflict["resolution"] == "marketplace":
+                delta, reference = -(conflict["delta"] or 0), f"conflict:{conflict_id}"
+                move_stock(connection, [StockMove(row.key, delta, "operator", "undo", reference)])
+            repin(connection, row, conflict["pinned_before"])
+        mine = sync_conflicts.c.id == conflict_id
+        undone = {"resolution": "undone", "resolved_by": by[:100]}
+        connection.execute(sa.update(sync_conflicts).where(mine).values(undone))
+        again = {name: conflict[name] for name in _COPIED.split()}
+        try:
+            with connection.begin_nested():
+                connection.execute(sa.insert(sync_conflicts).values(again))
+        except sa.exc.IntegrityError:
+            raise NoSuchConflict(
+                "The next read-back has found this conflict again: decide that one."
+            ) from None
+    return conflict
+
+
+def _require_undoable(connection: sa.Connection, conflict: dict[str, Any] | None, conflict_id: int) -> None:
+    now = connection.execute(sa.select(utc_now())).scalar_one()
+    if conflict is None or conflict["resolved_at"] is None or conflict["resolution"] not in SIDES:
+        raise NoSuchConflict(f"Conflict {conflict_id} was not decided by a person: there is nothing to undo.")
+    if now - conflict["resolved_at"] > UNDO_TIME:
+        raise NoSuchConflict("It was decided more than ten minutes ago: set the value in the shop instead.")
+    if conflict["resolution"] == "shop":
+        sent = sa.or_(mappings.c.claimed_by.is_not(None), mappings.c.acked_at > conflict["resolved_at"])
+        query = sa.select(mappings.c.id).where(mappings.c.id == conflict["mapping_id"], sent)
+        if conflict["field"] == "unknown" or connection.execute(query).first() is not None:
+            raise NoSuchConflict("The shop's side has gone out to 4Seller already: it cannot be undone here.")

@@ -1,15 +1,25 @@
-"""Deciding what becomes of an item whose listing was read back: `decide` is pure, `reconcile.py` carries it out."""
+"""Deciding what becomes of an item whose listing was read back: `decide` is pure, `apply.py` carries it out.
+
+Comparing takes reading 4Seller's row into a model, building the listing that the shop wants, and hashing both. Its result
+follows from its inputs, so where all of them are those that were found equal last time (`judged_key`), the item is equal
+again. Only what is new or different is compared in full.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cache
+from hashlib import blake2b
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.store.items.claims import FORGOTTEN, Mapping
-from midas_pipelines.store.stock.rules import Rule
+from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping
+from midas_pipelines.store.stock.rules import NO_RULE, Rule
+from midas_pipelines.storefront.catalog import ShopItem
 from midas_pipelines.sync.listings.content import (
     followed,
     held_fields,
@@ -24,6 +34,7 @@ from midas_pipelines.sync.listings.diff import (
     differences,
     form,
     hidden,
+    is_as_confirmed,
     is_confirmed,
     seen,
     shown_quantity,
@@ -88,10 +99,12 @@ def decide(
         return _missing(mapping, planner, gone=gone, free=free, on_its_way=on_its_way)
     pins = followed(mapping.pinned_fields, product) or {}
     held = held_fields(pins)
-    decided = replace(mapping, pinned_fields=without_pins(pins, held))
+    decided = replace(mapping, pinned_fields=without_pins(pins, held)) if pins else mapping
     change = planner.plan(decided)
     if change.draft is None:
         return Decision(change, NO_ITEM)
+    if is_as_confirmed(change, product):
+        return Decision(change)
     if mapping.observed_hash is None and is_confirmed(mapping, change.draft) and alike(change.draft, product):
         mapping = replace(mapping, observed_hash=form(product))  # what 4Seller made of our words
         decided = replace(decided, observed_hash=mapping.observed_hash)
@@ -99,24 +112,19 @@ def decide(
     found = differences(change, product)
     if not free:
         return Decision(change, CHANGING if found else EQUAL, differences=tuple(found))
-    may_lag = recent and not _changed_since(mapping, product, hub_ahead)
+    if mapping.acked_at is not None and product.updated_at is not None:
+        recent = recent and product.updated_at - hub_ahead <= mapping.acked_at  # else it is no old copy
     excused = [
         one
         for one in found
-        if one.field == "quantity" and one.seen and (may_lag or (one.edited and not sales_in))
+        if one.field == "quantity" and one.seen and (recent or (one.edited and not sales_in))
     ]
     found = [one for one in found if one not in excused]
     verdict = _settle_fields(decided, change, product, found, planner.rule(mapping), set(held))
     if verdict.push and not verdict.conflicts and on_its_way and verdict.outcome == DIFFERING:
         verdict = replace(verdict, outcome=CHANGING)
     believed = _believing(mapping, verdict, product)
-    return _left_open(believed, needs_sales=not may_lag) if excused else believed
-
-
-def _changed_since(mapping: Mapping, product: Product, hub_ahead: timedelta) -> bool:
-    """Whether 4Seller dates the product's last change after it confirmed ours: what it shows cannot be an old copy."""
-    confirmed, changed = mapping.acked_at, product.updated_at
-    return confirmed is not None and changed is not None and changed - hub_ahead > confirmed
+    return _left_open(believed, needs_sales=not recent) if excused else believed
 
 
 def _left_open(verdict: Decision, *, needs_sales: bool) -> Decision:
@@ -209,3 +217,62 @@ def _missing(mapping: Mapping, planner: Planner, *, gone: bool, free: bool, on_i
         listing = {"listing": {"value": None, "held": policy == "manual"}}
         values["pinned_fields"] = with_pins(mapping.pinned_fields, listing)
     return Decision(change, DIFFERING, (conflict,), (missing,), push=policy == "source_wins", values=values)
+
+
+# Recognizing an item whose comparison would have the result of the last one
+
+PACKAGE = Path(__file__).parents[2]
+DECIDING = (
+    "fourseller/*.py",
+    "store/stock/rules.py",
+    "storefront/catalog.py",
+    "storefront/types.py",
+    "sync/listings/*.py",
+    "sync/reconcile/decide.py",
+)
+"""The code that a comparison runs: a change of it makes every item be compared again."""
+
+_OF_ITEM = attrgetter(*ShopItem.__slots__)
+_OF_MAPPING = attrgetter(
+    "fourseller_product_id",
+    "sku",
+    "state",
+    "acked_hash",
+    "acked_price",
+    "acked_quantity",
+    "observed_hash",
+    "policy_override",
+)
+
+
+@cache
+def code() -> str:
+    """A hash of the code that decides."""
+    digest = blake2b(digest_size=16)
+    for pattern in DECIDING:
+        for file in sorted(PACKAGE.glob(pattern)):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def judged_key(mapping: Mapping, planner: Planner, stamp: bytes | None) -> str | None:
+    """A hash of all that the comparison of a listed item depends on; None where it has to be made in any case.
+
+    Args:
+        mapping: the item's row, with the form in which 4Seller last showed it.
+        planner: has the item as the shop has it, and its rules.
+        stamp: of 4Seller's row; None where there is none.
+    """
+    item = planner.item(mapping)
+    busy = mapping.dirty or mapping.attempts or mapping.pinned_fields or mapping.state != "listed"
+    if stamp is None or item is None or busy:
+        return None
+    rule = None if planner.rule(mapping) is NO_RULE else planner.rule(mapping)
+    inputs = (code(), planner.title_limit, stamp, _OF_MAPPING(mapping), _OF_ITEM(item), rule)
+    return blake2b(repr(inputs).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def may_be_kept(decision: Decision) -> bool:
+    """Whether the item is equal, and there is nothing to do about it."""
+    idle = not (decision.conflicts or decision.push or decision.values or decision.needs_sales)
+    return idle and decision.outcome == EQUAL and decision.change.action is Action.NOTHING

@@ -17,7 +17,7 @@ from midas_pipelines.fourseller.errors import NotFound
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.fourseller.pages import Listing, listed
 from midas_pipelines.store.gateway.webhooks import orders_wait
-from midas_pipelines.store.items.claims import COLUMNS, Mapping
+from midas_pipelines.store.items.mappings import COLUMNS, Mapping
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
@@ -66,20 +66,20 @@ async def handle_product_event(
     Raises:
         FourSellerError: it could not be asked.
     """
-    mapping, read_at = await in_thread(_find, context, product_id)
+    mapping, held, read_at = await in_thread(_find, context, product_id)
     if mapping is None:
         return EventResult.STRANGER
-    if _held(mapping):
+    if held:
         return EventResult.BUSY
-    if all(product is not None and _confirmed(mapping[0], product) for product in reports):
+    if all(product is not None and not seen(mapping, product) for product in reports):
         return EventResult.ECHO
-    if waited_seconds < ORDER_SECONDS and all(_may_be_sold(mapping[0], product) for product in reports):
+    if waited_seconds < ORDER_SECONDS and all(_may_be_sold(mapping, product) for product in reports):
         return EventResult.BUSY
     try:
         shown = await client.product(product_id)
     except NotFound:
         shown = None
-    settling = await in_thread(_settle, context, mapping[0], shown, read_at)
+    settling = await in_thread(_settle, context, mapping, shown, read_at)
     if settling.need_sales:
         if await in_thread(_orders_wait, context, waited_seconds):
             return EventResult.BUSY
@@ -96,29 +96,14 @@ def _orders_wait(context: SyncContext, waited_seconds: float) -> bool:
         return orders_wait(connection, int(waited_seconds - ORDER_SECONDS))
 
 
-Found = tuple[Mapping, bool]
-
-
-def _find(context: SyncContext, product_id: str) -> tuple[Found | None, datetime]:
+def _find(context: SyncContext, product_id: str) -> tuple[Mapping | None, bool, datetime]:
+    """The item's row, whether it is being pushed, and the moment by the database's clock."""
+    held = sa.func.coalesce(mappings.c.claimed_until > utc_now(), sa.false())
+    query = sa.select(*COLUMNS, held).where(mappings.c.fourseller_product_id == product_id)
     with context.database.reading() as connection:
         now = connection.execute(sa.select(utc_now())).scalar_one()
-        return _read(connection, product_id), now
-
-
-def _read(connection: sa.Connection, product_id: str) -> Found | None:
-    held = sa.func.coalesce(mappings.c.claimed_until > utc_now(), sa.false()).label("held")
-    query = sa.select(*COLUMNS, held).where(mappings.c.fourseller_product_id == product_id)
-    row = connection.execute(query).first()
-    return None if row is None else (Mapping(*row[:-1]), bool(row.held))
-
-
-def _held(found: Found) -> bool:
-    return found[1]
-
-
-def _confirmed(mapping: Mapping, product: Product) -> bool:
-    """Whether the product is what 4Seller last confirmed to us."""
-    return not seen(mapping, product)
+        row = connection.execute(query).first()
+    return (None, False, now) if row is None else (Mapping(*row[:-1]), bool(row[-1]), now)
 
 
 def _may_be_sold(mapping: Mapping, product: Product | None) -> bool:
@@ -141,9 +126,7 @@ def _settle(context: SyncContext, mapping: Mapping, shown: Product | None, read_
 
 def _outcome(context: SyncContext, settling: ReadBack, *, gone: bool) -> EventResult:
     take_marketplace_quantities(context)
-    if (
-        settling.report.equal or not settling.report.scanned
-    ):  # the shop does not sell it, or cannot list it: nothing to settle
+    if settling.report.equal or not settling.report.scanned:  # the shop does not sell it, or cannot list it
         return EventResult.ECHO
     if not settling.report.discrepancies:  # in shadow mode its change is never sent, so nothing is waited for
         return EventResult.ECHO if context.settings.shadows("incremental_sync") else EventResult.FRESH

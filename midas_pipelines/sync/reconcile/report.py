@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from midas_pipelines.store.items.claims import Mapping
+from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.sync.listings.diff import Difference
-from midas_pipelines.sync.push_counts import PREVIEW
 from midas_pipelines.sync.reconcile.decide import CHANGING, DIFFERING, EQUAL, NOT_SEEN, Decision
+from midas_pipelines.sync.sync_log import PREVIEW
 
 
 @dataclass
@@ -35,9 +35,7 @@ class ReconcileReport:
     requests: int = 0
     seconds: float = 0.0
     worst: list[dict[str, str]] = field(default_factory=list)
-    above: list[dict[str, str]] = field(
-        default_factory=list
-    )  # offered for sale in a quantity that is not there
+    above: list[dict[str, str]] = field(default_factory=list)  # offered in a quantity that is not there
     doubled: list[dict[str, str]] = field(
         default_factory=list
     )  # items with more than one product of their SKU
@@ -69,7 +67,13 @@ class ReconcileReport:
             self.discrepancies += 1
             for one in decision.differences:
                 self.differing[one.field] = self.differing.get(one.field, 0) + 1
-                shown = shown_row(row, decision, one)
+                shown = {
+                    "sku": decision.change.sku or row.sku or "",
+                    "field": one.field,
+                    "shop": one.shop,
+                    "4Seller": one.fourseller,
+                    "hint": _hint(decision, one),
+                }
                 if self.differing[one.field] <= PREVIEW:  # so that no kind crowds out another
                     self.worst.append(shown)
                 if one.field == "quantity" and one.seen and int(one.fourseller) > int(one.shop):
@@ -81,23 +85,14 @@ class ReconcileReport:
         self.consistency = round(self.equal / (judged + self.not_seen), 6) if judged else None
 
 
-def shown_row(row: Mapping, decision: Decision, one: Difference) -> dict[str, str]:
-    """One difference for a table, with what becomes of it."""
-    return {
-        "sku": decision.change.sku or row.sku or "",
-        "field": one.field,
-        "shop": one.shop,
-        "4Seller": one.fourseller,
-        "hint": _hint(decision, one),
-    }
+HINTS = {
+    "manual": "Waits for a person: `midas conflicts list`.",
+    "marketplace_wins": "4Seller's word is taken, by policy.",
+    "source_wins": "Somebody changed it on 4Seller: the shop's word is pushed again, by policy.",
+}
 
 
 def _hint(decision: Decision, one: Difference) -> str:
     policies = {found.policy for found in decision.conflicts if found.difference.field == one.field}
-    if "manual" in policies:
-        return "Waits for a person: `midas conflicts list`."
-    if "marketplace_wins" in policies:
-        return "4Seller's word is taken, by policy."
-    if "source_wins" in policies:
-        return "Somebody changed it on 4Seller: the shop's word is pushed again, by policy."
-    return "A push is overdue: it is sent now. See `midas status` when it stays."
+    hints = [hint for policy, hint in HINTS.items() if policy in policies]
+    return hints[0] if hints else "A push is overdue: it is sent now. See `midas status` when it stays."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from typing import NamedTuple
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import (
@@ -35,8 +36,14 @@ from midas_pipelines.sync.reconcile.strays import settle_unknown
 from midas_pipelines.sync.sync_log import logged_sync
 from midas_pipelines.sync.threads import in_thread
 
-ReadListing = tuple[datetime, Listing]
-"""A listing, and the moment before it was read by the database's clock."""
+
+class ReadListing(NamedTuple):
+    """A listing, the moment before it was read by the database's clock, and the calls for it that another client made
+    in this same run."""
+
+    read_at: datetime
+    listing: Listing
+    requests: int = 0
 
 
 async def reconcile(
@@ -65,10 +72,15 @@ async def reconcile(
             clock.client = client
             await in_thread(take_marketplace_quantities, context)
             settling = await read_back(context, client, shards, report, listed)
+            clock.requests = report.sale_requests + (listed.requests if listed is not None else 0)
             if push and settling.to_push and context.gate.connected:
-                await _push(context, client, settling, report)
+                known = Known(settling.listing.products) if settling.listing.complete else None
+                pushing = Push(context, client, known=known, ids=settling.to_push, ignore_delays=True)
+                tally = await pushing.run()
+                report.pushed = tally.created + tally.updated + tally.pushed + tally.deleted
+                report.failed = tally.failed + tally.released + tally.held
+                report.stopped = pushing.stopped
         await in_thread(_close, context, settling, report)
-    report.requests += report.sale_requests
     return report
 
 
@@ -84,7 +96,7 @@ async def read_back(
     Where sales cannot be imported, the quantities they may explain are left as they are. Raises BadCredentials, or
     ChannelDown when not even the first page of products can be had.
     """
-    read_at, listing = listed or await read_listing(context, client, shards)
+    read_at, listing, _ = listed or await read_listing(context, client, shards)
     if shards is not None:  # else each is met in its turn
         await in_thread(tie_all, context, listing)
     settling = ReadBack(context, listing, read_at, shards=shards, report=report)
@@ -113,7 +125,7 @@ async def read_listing(context: SyncContext, client: FourSeller, shards: Shards 
         listing = await client.listing()
     except (Unavailable, RateLimited, ContractBroken) as failed:
         raise ChannelDown(f"4Seller's products could not be read: {failed} Nothing was changed.") from failed
-    return read_at, await ask_for_missing(context, client, listing, shards)
+    return ReadListing(read_at, await ask_for_missing(context, client, listing, shards))
 
 
 async def settle_sold(client: FourSeller, settling: ReadBack) -> None:
@@ -145,17 +157,6 @@ def _database_now(context: SyncContext) -> datetime:
     """The clock that acknowledgements are dated by: ours may differ from it, and the two will be compared."""
     free_dead_claims(context.database)
     return context.database.now()
-
-
-async def _push(
-    context: SyncContext, client: FourSeller, settling: ReadBack, report: ReconcileReport
-) -> None:
-    ids, known = settling.to_push, Known(settling.listing.products) if settling.listing.complete else None
-    push = Push(context, client, known=known, ids=ids, ignore_delays=True)
-    tally = await push.run()
-    report.pushed = tally.created + tally.updated + tally.pushed + tally.deleted
-    report.failed = tally.failed + tally.released + tally.held
-    report.stopped = push.stopped
 
 
 def _close(context: SyncContext, settling: ReadBack, report: ReconcileReport) -> None:

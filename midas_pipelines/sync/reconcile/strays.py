@@ -16,7 +16,6 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts
-from midas_pipelines.store.items.claims import COLUMNS, Mapping
 from midas_pipelines.store.items.conflicts import (
     OPEN,
     left_alone,
@@ -24,7 +23,7 @@ from midas_pipelines.store.items.conflicts import (
     record_conflicts,
     resolve_conflicts,
 )
-from midas_pipelines.store.items.mappings import mark_dirty
+from midas_pipelines.store.items.mappings import COLUMNS, Mapping, mark_dirty
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
@@ -49,9 +48,9 @@ class Stray:
     why: str
 
     @property
-    def name(self) -> str:
+    def text(self) -> str:
         """For the operator."""
-        return f"{self.product.sku or '(no SKU)'}, product {self.product.id} on 4Seller"
+        return f"{self.product.sku or '(no SKU)'}, product {self.product.id} on 4Seller: {self.why}."
 
 
 async def settle_unknown(client: FourSeller, settling: ReadBack) -> None:
@@ -67,21 +66,18 @@ async def _remove_strays(client: FourSeller, settling: ReadBack) -> None:
     They wait for a person where the brake would. Raises BadCredentials.
     """
     strays = await in_thread(_find, settling)
-    context = settling.context
-    many = len(strays)
-    texts = {}
+    context, many, texts = settling.context, len(strays), {}
     if many >= context.settings.brake_items and await in_thread(
         exceeds, context.database, many, context.settings.brake_percent
     ):
         held = f"There are {many} of them, so none was removed: decide each with `midas conflicts list`."
-        texts = {orphan_subject(one.product.id): f"{one.name}: {one.why}. {held}" for one in strays}
+        texts = {orphan_subject(one.product.id): f"{one.text} {held}" for one in strays}
         strays = []
     ends = await asyncio.gather(*(_remove(client, stray) for stray in strays))
     for stray, end in zip(strays, ends, strict=True):
         if end is not None:
-            texts[orphan_subject(stray.product.id)] = f"{stray.name}: {stray.why}. {end}"
-    for stray, end in zip(strays, ends, strict=True):
-        if end is None or end == REMOVED:
+            texts[orphan_subject(stray.product.id)] = f"{stray.text} {end}"
+        if end in (None, REMOVED):
             settling.listing.products.remove(stray.product.id)
     await in_thread(_report, settling, texts)
 
@@ -164,7 +160,7 @@ def _report(settling: ReadBack, texts: dict[str, str]) -> None:
 
 
 def _settle_orphans(settling: ReadBack) -> None:
-    """Records the products that are no item's; nothing deletes them but a person's word."""
+    """Records the products that are no item's, which only a person's word deletes; closes those that an item has adopted."""
     left = iter(settling.listing.products.untied())
     while orphans := list(islice(left, CHUNK)):
         settling.report.unknown += len(orphans)
@@ -172,21 +168,15 @@ def _settle_orphans(settling: ReadBack) -> None:
             alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])
             wanted = [one for one in orphans if orphan_subject(one.id) not in alone]
             record_conflicts(connection, [_orphan_row(settling, one) for one in wanted])
-    if settling.listing.complete:
-        _settle_adopted(settling)
-
-
-def _settle_adopted(settling: ReadBack) -> None:
-    """Closes the conflicts of products that an item has adopted since."""
-    conflict = sync_conflicts.c
+    if not settling.listing.complete:
+        return
+    conflict, products = sync_conflicts.c, settling.listing.products
     query = sa.select(conflict.subject, conflict.fourseller_product_id).where(
         OPEN, conflict.field == "unknown"
     )
     with settling.context.database.writing() as connection:
         rows = connection.execute(query).all()
-        adopted = [
-            row.subject for row in rows if settling.listing.products.is_tied(row.fourseller_product_id)
-        ]
+        adopted = [row.subject for row in rows if products.is_tied(row.fourseller_product_id)]
         for start in range(0, len(adopted), CHUNK):
             which = conflict.subject.in_(adopted[start : start + CHUNK])
             closed = resolve_conflicts(connection, which, resolution="gone", by="reconcile")

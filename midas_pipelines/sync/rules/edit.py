@@ -1,8 +1,10 @@
-"""Setting, clearing and explaining channel rules, in an operator's words: a SKU, a category's slug, a channel."""
+"""Setting, clearing and explaining channel rules, in an operator's words: a SKU, a category's slug, a channel; their arithmetic."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,12 +12,23 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.rule_changes import drop_rules, mark_rules_due, put_rule
-from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, NO_RULE, Rule, Scope, read_rules
+from midas_pipelines.store.stock.rules import (
+    BEGINNING,
+    FOURSELLER,
+    NO_RULE,
+    POLICIES,
+    Rule,
+    Scope,
+    available,
+    channel_price,
+    read_rules,
+)
 from midas_pipelines.storefront.catalog import ShopItem, items_by_sku, read_items
 from midas_pipelines.storefront.schema import categories, has_product_status
-from midas_pipelines.sync.rules.arithmetic import arithmetic, available, channel_price, wrong_with
 
 CHANNELS = (FOURSELLER, "website")
+MOST_UNITS = 2**31 - 1
+LARGEST_PRICE = Decimal(10) ** 8
 
 
 class BadRule(WrongInput):
@@ -62,7 +75,11 @@ def set_rule(
     Raises:
         BadRule: with a sentence.
     """
-    trouble = _wrong_scope(channel, valid_from, valid_until) or wrong_with(values)
+    trouble = wrong_with(values)
+    if channel not in CHANNELS:
+        trouble = f"There is no channel {channel}: give {' or '.join(CHANNELS)}."
+    elif valid_from is not None and valid_until is not None and valid_until <= valid_from:
+        trouble = "The rule would end before it begins: give --until a later moment than --from."
     if trouble is not None:
         raise BadRule(trouble)
     given = {name: value for name, value in values.items() if value is not None}
@@ -88,14 +105,6 @@ def clear_rule(
     if gone:
         mark_rules_due(database)
     return gone
-
-
-def _wrong_scope(channel: str, valid_from: datetime | None, valid_until: datetime | None) -> str | None:
-    if channel not in CHANNELS:
-        return f"There is no channel {channel}: give {' or '.join(CHANNELS)}."
-    if valid_from is not None and valid_until is not None and valid_until <= valid_from:
-        return "The rule would end before it begins: give --until a later moment than --from."
-    return None
 
 
 def item_and_rule(connection: sa.Connection, sku: str, channel: str = FOURSELLER) -> tuple[ShopItem, Rule]:
@@ -130,3 +139,53 @@ def price_steps(item: ShopItem, rule: Rule) -> list[str]:
     shown = channel_price(item.price, rule)
     words = f"raised from {item.price}" if shown > item.price else f"{item.price} is above it"
     return [f"price = {shown} USD: minimum {rule.minimum_price}, {words}: {rule.origins['minimum_price']}"]
+
+
+def arithmetic(on_hand: int, rule: Rule) -> list[str]:
+    """How `available` comes to its number, one step a line, each with the rule that gave it."""
+    origin = defaultdict(lambda: "no rule", rule.origins)
+    if rule.exclude:
+        return [f"never listed: {origin['exclude']}", "available = 0"]
+    if rule.fixed is not None:
+        return [
+            f"fixed quantity {rule.fixed}: {origin['fixed']}; stock on hand ({on_hand}) does not count",
+            f"available = {rule.fixed}",
+        ]
+    lines = [f"on hand = {on_hand}"]
+    left = max(0, on_hand)
+    if rule.buffer is not None:
+        left = max(0, on_hand - rule.buffer)
+        lines.append(f"- buffer {rule.buffer} = {left}: {origin['buffer']}")
+    if rule.allocation is not None:
+        left = left * rule.allocation // 100
+        lines.append(f"x allocation {rule.allocation} %, rounded down = {left}: {origin['allocation']}")
+    if rule.cap is not None:
+        left = min(rule.cap, left)
+        lines.append(f"at most {rule.cap} = {left}: {origin['cap']}")
+    return [*lines, f"available = {left}"]
+
+
+def wrong_with(values: dict[str, Any]) -> str | None:
+    """Why these fields make no rule, as a sentence for the operator; None where they do."""
+    if not any(value is not None for value in values.values()):
+        return "The rule says nothing: give at least one of its options, such as --buffer 2."
+    for name in ("buffer", "cap", "fixed", "low_stock", "cover_days"):
+        value = values.get(name)
+        if value is not None and not 0 <= value <= MOST_UNITS:
+            return f"The {name.replace('_', ' ')} is {value}: give a whole number from 0 to {MOST_UNITS}."
+    allocation = values.get("allocation")
+    if allocation is not None and not 0 <= allocation <= 100:
+        return f"The allocation is {allocation} %: give a whole percentage from 0 to 100."
+    if values.get("fixed") is not None:
+        also = [name for name in ("buffer", "cap", "allocation") if values.get(name) is not None]
+        if also:
+            return f"A fixed quantity takes the place of {' and '.join(also)}: give one or the other."
+    price = values.get("minimum_price")
+    if price is not None and not (price.is_finite() and 0 < price < LARGEST_PRICE):
+        return f"The minimum price is {price}: give an amount in USD above 0 and below {LARGEST_PRICE:,}."
+    if price is not None and price != round(price, 2):
+        return f"The minimum price is {price}: give whole cents, such as 9.90."
+    for name in ("policy", "price_policy", "quantity_policy", "content_policy"):
+        if values.get(name) not in (None, *POLICIES):
+            return f"The policy {values[name]} is none: give {', '.join(POLICIES)}."
+    return None

@@ -21,13 +21,12 @@ from midas_pipelines.store.schema.tables import (
     marketplace_orders,
 )
 from midas_pipelines.store.stock.rule_changes import categories_below
-from midas_pipelines.store.stock.rules import FOURSELLER, NO_RULE, Rule, Scope, read_rules
+from midas_pipelines.store.stock.rules import FOURSELLER, NO_RULE, Rule, Scope, available, read_rules
 from midas_pipelines.storefront.catalog import ItemKey, read_items
 from midas_pipelines.storefront.schema import has_product_status, products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.model.lines import reference as line_reference
-from midas_pipelines.sync.rules.arithmetic import available, wrong_with
-from midas_pipelines.sync.rules.edit import BadRule, find_scope
+from midas_pipelines.sync.rules.edit import BadRule, find_scope, wrong_with
 
 SHOWN = 10
 CHUNK = 1000
@@ -54,6 +53,25 @@ class Simulated:
     units_withheld: int = 0  # on hand and not shown, as things stand now
     units_withheld_before: int = 0
     items: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, name: str, sales: list[Sold], on_hand: int, rule: Rule, changed: Rule) -> None:
+        """Adds an item, with its sales, under the rule of today and the changed one."""
+        avoided = turned_away = 0
+        for sold in sales:
+            saved, lost = outcome(sold, changed)
+            already_saved, already_lost = outcome(sold, rule)
+            avoided += max(0, saved - already_saved)
+            turned_away += max(0, lost - already_lost)
+            self.sales += sold.wanted
+            self.oversold += sold.wanted - sold.allocated
+        self.oversells_avoided += avoided
+        self.sales_turned_away += turned_away
+        self.units_withheld += max(0, on_hand - available(on_hand, changed))
+        self.units_withheld_before += max(0, on_hand - available(on_hand, rule))
+        if avoided or turned_away:
+            self.items.append(
+                {"sku": name, "avoided": avoided, "turned_away": turned_away, "on_hand": on_hand}
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -93,8 +111,7 @@ def simulate(
     with database.reading() as connection:
         scope = find_scope(connection, sku=sku, category=category)
         for sales, on_hand, name, rule in _items(connection, scope, channel, days):
-            changed = _changed(rule, given)
-            _add(result, name, sales, on_hand, rule, changed)
+            result.add(name, sales, on_hand, rule, _changed(rule, given))
     result.items.sort(key=lambda row: -row["avoided"] - row["turned_away"])
     del result.items[SHOWN:]
     return result
@@ -112,23 +129,6 @@ def outcome(sold: Sold, rule: Rule) -> tuple[int, int]:
     refused = max(0, sold.wanted - shown)
     short = sold.wanted - sold.allocated
     return min(short, refused), max(0, min(refused - short, sold.allocated))
-
-
-def _add(result: Simulated, name: str, sales: list[Sold], on_hand: int, rule: Rule, changed: Rule) -> None:
-    avoided = turned_away = 0
-    for sold in sales:
-        saved, lost = outcome(sold, changed)
-        already_saved, already_lost = outcome(sold, rule)
-        avoided += max(0, saved - already_saved)
-        turned_away += max(0, lost - already_lost)
-        result.sales += sold.wanted
-        result.oversold += sold.wanted - sold.allocated
-    result.oversells_avoided += avoided
-    result.sales_turned_away += turned_away
-    result.units_withheld += max(0, on_hand - available(on_hand, changed))
-    result.units_withheld_before += max(0, on_hand - available(on_hand, rule))
-    if avoided or turned_away:
-        result.items.append({"sku": name, "avoided": avoided, "turned_away": turned_away, "on_hand": on_hand})
 
 
 def _items(

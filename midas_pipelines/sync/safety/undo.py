@@ -15,8 +15,8 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
 from midas_pipelines.fourseller.models import Product, ProductDraft
-from midas_pipelines.store.items.claims import FORGOTTEN, Mapping, claim, release_claims
-from midas_pipelines.store.items.mappings import mark_dirty
+from midas_pipelines.store.items.claims import claim, release_claims
+from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping, mark_dirty
 from midas_pipelines.store.items.written import (
     Listing,
     Written,

@@ -18,16 +18,16 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.items.written import of_run, written_by
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.brake import enough_dirty, reprices
+from midas_pipelines.sync.listings.brake import WAVE_ALERT, changes_listing, enough_dirty, leaps
 from midas_pipelines.sync.listings.diff import differences
 from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.listings.scan import chunks
-from midas_pipelines.sync.push_counts import PushCounts
 from midas_pipelines.sync.safety.undo import undo_writes
+from midas_pipelines.sync.sync_log import PushCounts
 from midas_pipelines.sync.threads import in_thread
 
-ALERT, SUBJECT = "canary", "canary"
+SUBJECT = "canary"
 SHARES = (1, 10)
 """Percent of the plan in the first waves; the last one is the rest."""
 
@@ -72,14 +72,7 @@ def needs_waves(changes: Sequence[Change], settings: Settings) -> bool:
     """Whether so many listings change, or so many prices by so much, that they go in waves. Pure."""
     if len(changes) > settings.canary_items:
         return True
-    return sum(_leaps(one, settings.canary_price_percent) for one in changes) >= settings.brake_items
-
-
-def _leaps(change: Change, percent: int) -> bool:
-    before = change.mapping.acked_price
-    if before is None or change.draft is None or not reprices(change):
-        return False
-    return abs(change.draft.price - before) * 100 > percent * before
+    return sum(leaps(one, settings.canary_price_percent) for one in changes) >= settings.brake_items
 
 
 def changed_listings_of(
@@ -90,9 +83,7 @@ def changed_listings_of(
         return []
     limit = settings.title_limit
     parts = chunks(database, title_limit=limit, ids=ids, dirty_only=True, listed_only=True, shards=shards)
-    return [
-        one for part in parts for one in part if one.action in CHANGES and one.mapping.fourseller_product_id
-    ]
+    return [one for part in parts for one in part if changes_listing(one)]
 
 
 async def push_waves(push: Push, changes: Sequence[Change], *, approved: bool) -> WaveReport:
@@ -187,21 +178,21 @@ async def _roll_back(
 
 def _raise(context: SyncContext, reason: str) -> None:
     with context.database.writing() as connection:
-        clear_alert(connection, kind=ALERT, subject=SUBJECT)
-        raise_alert(connection, kind=ALERT, subject=SUBJECT, text=reason)
+        clear_alert(connection, kind=WAVE_ALERT, subject=SUBJECT)
+        raise_alert(connection, kind=WAVE_ALERT, subject=SUBJECT, text=reason)
 
 
 def _clear(context: SyncContext) -> None:
     with context.database.reading() as connection:
-        if not open_subjects(connection, ALERT):
+        if not open_subjects(connection, WAVE_ALERT):
             return
     with context.database.writing() as connection:
-        clear_alert(connection, kind=ALERT, subject=SUBJECT)
+        clear_alert(connection, kind=WAVE_ALERT, subject=SUBJECT)
 
 
 def _open(context: SyncContext) -> str | None:
     """Why changes wait since a wave failed; None where none did."""
     with context.database.reading() as connection:
-        if open_subjects(connection, ALERT):
+        if open_subjects(connection, WAVE_ALERT):
             return "A wave of these changes failed before, so they wait: `midas alerts list` says why and what to do."
     return None

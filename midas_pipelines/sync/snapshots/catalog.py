@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.claims import Mapping
+from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.store.orders.checks import last_import
+from midas_pipelines.store.stock.rules import available
 from midas_pipelines.storefront.catalog import ShopItem
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.content import content_hash, title, unlistable
-from midas_pipelines.sync.listings.diff import is_confirmed, priced
+from midas_pipelines.sync.listings.diff import is_confirmed
 from midas_pipelines.sync.listings.plan import Change, Planner
 from midas_pipelines.sync.listings.scan import read_chunk
-from midas_pipelines.sync.rules.arithmetic import available
 from midas_pipelines.sync.snapshots.files import Spool, spool
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _expected(change: Change) -> dict[str, Any]:
     return {
         "expected_price": draft.price,
         "expected_quantity": change.quantity,
-        "expected_content": content_hash(priced(draft, None)),
+        "expected_content": content_hash(draft, None),
         "accepted_content": accepted,
     }
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from midas_pipelines.sync.clocks import hub_ahead
-from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.context import SyncContext, hub_ahead
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots, today
 
 if TYPE_CHECKING:

@@ -68,10 +68,12 @@ async def snapshot_listing(context: SyncContext, run_set: str) -> Spool:
         BadCredentials, ChannelDown: not even the first page could be had.
     """
     async with context.channel() as client:
-        read_at, listing = await read_listing(context, client)
+        read_at, listing, _ = await read_listing(context, client)
+        requests = client.requests
     facts = {
         "read_at": read_at,
         "run_id": context.run_id,
+        "requests": requests,
         "run_set": run_set,
         "is_complete": listing.complete,
         "total": listing.total,
@@ -96,4 +98,5 @@ def listing_of(context: SyncContext, run_set: str) -> ReadListing | None:
     listing = Listing(
         products, facts["total"], facts["is_complete"], reason=facts["reason"], gone=frozenset(facts["gone"])
     )
-    return datetime.fromisoformat(facts["read_at"]), listing
+    requests = facts["requests"] if facts["run_id"] == context.run_id else 0  # counted by one run alone
+    return ReadListing(datetime.fromisoformat(facts["read_at"]), listing, requests)

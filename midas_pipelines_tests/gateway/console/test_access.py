@@ -12,7 +12,7 @@ from midas_pipelines.gateway.console.app import PAGES as PAGES_OF_CONSOLE
 from midas_pipelines.gateway.console.guard import EVERYONE, ConsoleRoute, needed_role
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.gateway.keys import Role, create_key
-from midas_pipelines.store.items.worker_liveness import stop_pushes
+from midas_pipelines.store.items.claims import stop_pushes
 from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import add_product, run
 

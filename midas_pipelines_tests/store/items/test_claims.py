@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items import acknowledge as acknowledging
 from midas_pipelines.store.items import claims
-from midas_pipelines.store.items.claims import Mapping, PushOutcome, PushResult
-from midas_pipelines.store.items.mappings import mark_dirty
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
+from midas_pipelines.store.items.mappings import Mapping, mark_dirty
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines_tests.shop import add_product, rows, run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.quarantined import quarantined_items, retry_items
+from midas_pipelines.store.items.listing import quarantined_items, retry_items
 from midas_pipelines_tests.shop import add_product, add_variant, rows, run
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from midas_pipelines.store.items import claims
-from midas_pipelines.store.items.worker_liveness import Heartbeat
+from midas_pipelines.store.items.claims import Heartbeat
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.product_sync import Mode, sync_products
 from midas_pipelines_tests.shop import add_product, value
@@ -76,8 +76,7 @@ def test_workers_together_create_each_item_once(
     assert world.dirty == 0
 
 
-@pytest.mark.parametrize("drain", [by_threads, by_processes])
-def test_workers_together_push_each_quantity_once(world: World, drain: Callable[[World, str], None]) -> None:
+def test_workers_together_push_each_quantity_once(world: World) -> None:
     products = [add_product(world.database) for _ in range(ITEMS)]
     world.full()
     for product in products:
@@ -85,7 +84,7 @@ def test_workers_together_push_each_quantity_once(world: World, drain: Callable[
     world.sync_context(in_flight=2)
     world.sandbox.faults.latency_ms = 5.0
     world.sandbox.calls.clear()
-    drain(world, "inventory")
+    by_threads(world, "inventory")
     assert_never_two_at_once(world)
     assert world.writes() == ITEMS
     assert world.shown == world.wanted

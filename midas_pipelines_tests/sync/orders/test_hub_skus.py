@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.hub_skus import link, linked_items, links, unlink
+from midas_pipelines.store.items.mappings import link_sku, linked_items, linked_skus, unlink_sku
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.stock.pending_lines import map_known_lines, map_line
 from midas_pipelines.text import spellings
@@ -31,11 +31,11 @@ def test_a_link_maps_what_waits_for_it_and_can_be_taken_back(world: World) -> No
     world.place(("HUB-1", 2))
     world.import_orders()
     with world.database.writing() as connection:
-        link(connection, "HUB-1", (product, None))
-        assert [row["hub_sku"] for row in links(connection)] == ["HUB-1"]
+        link_sku(connection, "HUB-1", (product, None))
+        assert [row["hub_sku"] for row in linked_skus(connection)] == ["HUB-1"]
     assert map_known_lines(world.database) == 1
     with world.database.writing() as connection:
-        assert (unlink(connection, "HUB-1"), unlink(connection, "HUB-1")) == (True, False)
+        assert (unlink_sku(connection, "HUB-1"), unlink_sku(connection, "HUB-1")) == (True, False)
     world.place(("HUB-1", 3))
     world.import_orders()
     assert value(world.database, TAKEN) == 2
@@ -44,8 +44,8 @@ def test_a_link_maps_what_waits_for_it_and_can_be_taken_back(world: World) -> No
 @pytest.mark.both_databases
 def test_a_later_link_replaces_the_earlier_one(shop: Database) -> None:
     with shop.writing() as connection:
-        link(connection, "HUB-1", (1, None))
-        link(connection, "HUB-1", (2, 3))
+        link_sku(connection, "HUB-1", (1, None))
+        link_sku(connection, "HUB-1", (2, 3))
         assert linked_items(connection, {"HUB-1", "HUB-2"}) == {"HUB-1": (2, 3)}
 
 

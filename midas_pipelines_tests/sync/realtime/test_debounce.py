@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from midas_pipelines.sync.realtime.debounce import Debounce, Ready
+from midas_pipelines.store.items.claims import Claimable
+from midas_pipelines.sync.realtime.debounce import Debounce
 
 
 def play(changes: list[float], *, push_seconds: float = 0.04, until: float = 120.0) -> list[float]:
@@ -17,7 +18,7 @@ def play(changes: list[float], *, push_seconds: float = 0.04, until: float = 120
         version = sum(moment <= now for moment in changes)
         if now >= busy_until and version > acked:
             ago = None if pushed_at is None else now - pushed_at
-            due, _ = pacing.sort([Ready(1, version, ago)], now)
+            due, _ = pacing.sort([Claimable(1, version, ago)], now)
             if due:
                 pacing.started(due, now)
                 pushes.append(round(now, 2))
@@ -53,11 +54,11 @@ def test_an_item_that_never_rests_is_pushed_at_last() -> None:
 
 def test_what_would_sell_what_is_not_there_goes_at_once() -> None:
     pacing = Debounce()
-    pacing.sort([Ready(1, 1, 0.1)], 0.0)
-    assert pacing.sort([Ready(1, 2, 0.1, urgent=True)], 0.01) == ([1], None)
+    pacing.sort([Claimable(1, 1, 0.1)], 0.0)
+    assert pacing.sort([Claimable(1, 2, 0.1, urgent=True)], 0.01) == ([1], None)
 
 
 def test_the_wait_is_told_so_that_nobody_has_to_look_in_vain() -> None:
-    due, wait = Debounce().sort([Ready(1, 1, None), Ready(2, 1, 0.5)], 0.0)
+    due, wait = Debounce().sort([Claimable(1, 1, None), Claimable(2, 1, 0.5)], 0.0)
     assert due == [1]
     assert wait == pytest.approx(0.12)

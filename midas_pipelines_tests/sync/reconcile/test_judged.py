@@ -9,7 +9,7 @@ import pytest
 
 from midas_pipelines.store.stock.rule_changes import put_rule
 from midas_pipelines.store.stock.rules import Scope
-from midas_pipelines.sync.reconcile import apply, judged
+from midas_pipelines.sync.reconcile import apply, decide
 from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.shop import add_product, run
@@ -114,10 +114,10 @@ def test_a_second_product_of_a_sku_is_seen_though_the_first_is_the_same(settled:
 def test_other_code_compares_everything_again(
     settled: World, compared: Compared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judged, "code", lambda: "another version")
+    monkeypatch.setattr(decide, "code", lambda: "another version")
     again(settled)
     assert sorted(compared) == ["A-1", "A-2", "A-3"]
 
 
 def test_the_code_that_decides_is_where_it_is_looked_for() -> None:
-    assert all(list(judged.PACKAGE.glob(pattern)) for pattern in judged.DECIDING)
+    assert all(list(decide.PACKAGE.glob(pattern)) for pattern in decide.DECIDING)

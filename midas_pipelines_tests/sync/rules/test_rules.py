@@ -10,9 +10,15 @@ import pytest
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.rule_changes import mark_rules_due
-from midas_pipelines.store.stock.rules import Rule, merge
-from midas_pipelines.sync.rules.arithmetic import arithmetic, available, channel_price, wrong_with
-from midas_pipelines.sync.rules.edit import BadRule, clear_rule, explain_rule, set_rule
+from midas_pipelines.store.stock.rules import Rule, available, channel_price, merge
+from midas_pipelines.sync.rules.edit import (
+    BadRule,
+    arithmetic,
+    clear_rule,
+    explain_rule,
+    set_rule,
+    wrong_with,
+)
 from midas_pipelines_tests.shop import add_category, add_product, add_variant, run, value
 from midas_pipelines_tests.sync.world import World
 

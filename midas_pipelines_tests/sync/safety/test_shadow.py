@@ -12,8 +12,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.status.status_sync import sync_statuses
-from midas_pipelines.sync.product_sync import Mode, sync_products
-from midas_pipelines.sync.quantity_push import push_inventory
+from midas_pipelines.sync.product_sync import Mode, push_inventory, sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.shop import add_product, assert_ledger_explains, rows, value
 from midas_pipelines_tests.sync.world import World

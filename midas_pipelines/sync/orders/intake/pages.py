@@ -16,7 +16,7 @@ from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.read import Batch, import_batch, read_batch
 from midas_pipelines.sync.orders.intake.result import ImportCounts
-from midas_pipelines.sync.push_counts import ProgressReporter, Say
+from midas_pipelines.sync.sync_log import ProgressReporter, Say
 
 SOON = 500
 """The batch size that starts an import when none is running."""

@@ -11,7 +11,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
-from midas_pipelines.store.items.worker_liveness import allow_pushes
+from midas_pipelines.store.items.claims import allow_pushes
 from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.pages import Narrowing, OrderPages, OrderReport

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.items.hub_skus import linked_items, respelled_items
+from midas_pipelines.store.items.mappings import linked_items, respelled_items
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import StockMove
 from midas_pipelines.storefront.bulk import any_of

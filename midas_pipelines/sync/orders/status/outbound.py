@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Order, Tracking
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.store.items.worker_liveness import why_stopped
+from midas_pipelines.store.items.claims import why_stopped
 from midas_pipelines.store.schema.shipment_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.backoff import Backoff, is_due

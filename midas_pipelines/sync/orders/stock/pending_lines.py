@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.hub_skus import link
+from midas_pipelines.store.items.mappings import link_sku
 from midas_pipelines.store.orders.listing import UNMAPPED
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
@@ -175,7 +175,7 @@ def _tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: 
         tied = {"id": line.order_item_id, "product_id": item[0], "variant_id": item[1]}
         update_order_items(order.connection, order.local_order_id, [tied])
     if remember and line.sku:
-        link(order.connection, line.sku, item)
+        link_sku(order.connection, line.sku, item)
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
     named = line.sku or line.title or f"line {line.line}"
     detail = f"Line {line.line}, {named}: it is {where}; {got}"

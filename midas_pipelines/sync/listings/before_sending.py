@@ -1,7 +1,10 @@
-"""One SKU, one item: before a SKU is sent to 4Seller its mapping row must hold it, by a unique constraint.
+"""What is settled in the transaction of a claim, before a change is sent: shadow mode, its SKU, how its listing was.
 
-The shop decides who owns a SKU. A row releases a SKU that its item no longer has; where that item is no longer
-listed, the new owner inherits its 4Seller product rather than making a second one of the same SKU.
+One SKU, one item: before a SKU is sent to 4Seller its mapping row must hold it, by a unique constraint. The shop decides
+who owns a SKU. A row releases a SKU that its item no longer has; where that item is no longer listed, the new owner
+inherits its 4Seller product rather than making a second one of the same SKU.
+
+What a listing shows before each write is kept with what is sent: `midas undo` and a failed wave put it back.
 """
 
 from __future__ import annotations
@@ -9,15 +12,33 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.items.claims import COLUMNS, FORGOTTEN, Mapping
-from midas_pipelines.store.items.mappings import CHANGED
+from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, Mapping
+from midas_pipelines.store.items.written import keep_writes, last_content
+from midas_pipelines.store.operations.shadow import ShadowRow
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.gate import SHADOWED, WORKFLOW_OF
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
+
+REPLACES = (Action.UPDATE, Action.DELETE)
+
+
+def in_shadow(change: Change, context: SyncContext) -> Change:
+    """The change, or a wait where shadow mode keeps its kind from leaving; what it would send is recorded."""
+    kind = "quantity" if change.action is Action.QUANTITY else "listing"
+    if not change.writes or not context.settings.shadows(WORKFLOW_OF[kind]):
+        return change
+    content = {} if change.draft is None else change.draft.model_dump(mode="json", exclude_none=True)
+    if kind == "quantity":
+        content = {"quantity": change.quantity}
+    context.gate.keep(ShadowRow(kind, change.sku or str(change.mapping.id), change.action.value, content))
+    return replace(change, action=Action.WAIT, reason=SHADOWED)
 
 
 def claim_skus(
@@ -34,26 +55,27 @@ def claim_skus(
     keeps its SKU until that is done. Until `lag_seconds` after a create was sent it is only looked up, for
     4Seller's look-ups may lag as long behind it.
     """
-    moving = [
-        change
-        for change in changes
-        if change.draft is not None
-        and change.action in (Action.CREATE, Action.UPDATE)
-        and change.draft.sku != change.mapping.sku
-    ]
-    unsettled = {c.mapping.id for c in moving if c.mapping.in_doubt and c.mapping.sku is not None}
-    changes = [replace(c, action=Action.SETTLE) if c.mapping.id in unsettled else c for c in changes]
-    moving = [change for change in moving if change.mapping.id not in unsettled]
-    settled = changes
+    if not any(change.action in (Action.CREATE, Action.UPDATE) for change in changes):
+        return changes
+    settle = {c.mapping.id for c in changes if _moves(c) and c.mapping.in_doubt and c.mapping.sku is not None}
+    changes = [replace(c, action=Action.SETTLE) if c.mapping.id in settle else c for c in changes]
+    moving = [change for change in changes if change.mapping.id not in settle and _moves(change)]
     if moving:
         grant = _read_grant(connection, changes, moving, title_limit)
         for change in moving:
             _decide(connection, grant, change)
-        _hold(connection, grant.taken)
-        settled = [grant.batch[change.mapping.id] for change in changes]
-    creates = {change.mapping.id for change in settled if change.action is Action.CREATE}
+        if grant.taken:
+            _hold(connection, grant.taken)
+        changes = [grant.batch[change.mapping.id] for change in changes]
+    creates = {change.mapping.id for change in changes if change.action is Action.CREATE}
     early = creates - _note_creates(connection, creates, lag_seconds)
-    return [replace(c, action=Action.SETTLE) if c.mapping.id in early else c for c in settled]
+    return [replace(c, action=Action.SETTLE) if c.mapping.id in early else c for c in changes]
+
+
+def _moves(change: Change) -> bool:
+    """Whether it sends a SKU that its row does not hold."""
+    sends = change.action in (Action.CREATE, Action.UPDATE) and change.draft is not None
+    return sends and change.sku != change.mapping.sku
 
 
 @dataclass
@@ -72,24 +94,18 @@ def _read_grant(
     connection: sa.Connection, changes: list[Change], moving: list[Change], title_limit: int
 ) -> _Grant:
     batch = {change.mapping.id: change for change in changes}
-    rows = connection.execute(
-        sa.select(*COLUMNS).where(mappings.c.sku.in_([change.sku for change in moving]))
-    )
-    holders = {row.sku: Mapping(*row) for row in rows}
+    held = sa.select(*COLUMNS).where(mappings.c.sku.in_([change.sku for change in moving]))
+    holders = {row.sku: Mapping(*row) for row in connection.execute(held)}
+    others = [holder.id for holder in holders.values() if holder.id not in batch]
+    claimed = sa.func.coalesce(mappings.c.claimed_until >= utc_now(), sa.false())
+    idle = sa.select(mappings.c.id).where(mappings.c.id.in_(others), ~claimed).order_by(mappings.c.id)
     return _Grant(
         batch=batch,
         moving=frozenset(change.mapping.id for change in moving),
         holders=holders,
         planner=Planner(connection, [holder.key for holder in holders.values()], title_limit),
-        free=_free(connection, [holder.id for holder in holders.values() if holder.id not in batch]),
+        free=set(connection.scalars(idle.with_for_update(skip_locked=True))) if others else set(),
     )
-
-
-def _free(connection: sa.Connection, ids: list[int]) -> set[int]:
-    """Locks those of the rows that neither a worker nor a transaction of the shop's is busy with."""
-    claimed = sa.and_(mappings.c.claimed_until.is_not(None), mappings.c.claimed_until >= utc_now())
-    query = sa.select(mappings.c.id).where(mappings.c.id.in_(ids), ~claimed).order_by(mappings.c.id)
-    return set(connection.scalars(query.with_for_update(skip_locked=True)))
 
 
 def _decide(connection: sa.Connection, grant: _Grant, change: Change) -> None:
@@ -149,14 +165,12 @@ def _inherit(connection: sa.Connection, grant: _Grant, change: Change, holder: M
         "creating_since": heir.creating_since,
     }
     connection.execute(sa.update(mappings).where(mappings.c.id == heir.id).values(taken_over))
-    moved = replace(change, mapping=heir)
-    return moved if heir.fourseller_product_id is None else moved.with_mapping(heir)
+    takes_over = heir.fourseller_product_id is not None and change.action is Action.CREATE
+    return replace(change, mapping=heir, action=Action.UPDATE if takes_over else change.action)
 
 
 def _hold(connection: sa.Connection, taken: dict[str, int]) -> None:
     # Two items may swap their SKUs: all are released first, then each takes its own.
-    if not taken:
-        return
     connection.execute(sa.update(mappings).where(mappings.c.id.in_(taken.values())).values(sku=None))
     statement = sa.update(mappings).where(mappings.c.id == sa.bindparam("row"))
     connection.execute(
@@ -178,3 +192,48 @@ def _note_creates(connection: sa.Connection, creates: set[int], lag_seconds: flo
 
     write_each(connection, sorted(creates), note)
     return noted
+
+
+def keep_planned(connection: sa.Connection, changes: Sequence[Change], run_id: str | None) -> list[Change]:
+    """Keeps each change that is about to be sent, with what 4Seller confirmed before; marks those to be read first.
+
+    Runs in the transaction of the claim, so that a write never leaves without a trace.
+    """
+    sent = [one for one in changes if one.writes and one.action is not Action.SETTLE]
+    content = last_content(connection, [one.mapping.id for one in sent if one.action in REPLACES])
+    unread: set[int] = set()
+    rows = []
+    for change in sent:
+        before = _confirmed(change, content.get(change.mapping.id))
+        if before is None and change.action in REPLACES:
+            unread.add(change.mapping.id)
+        rows.append(_row(change, before, run_id))
+    keep_writes(connection, rows)
+    return [replace(one, unread=one.mapping.id in unread) for one in changes] if unread else list(changes)
+
+
+def _confirmed(change: Change, last: tuple[str | None, dict[str, Any]] | None) -> dict[str, Any] | None:
+    """The listing as 4Seller last confirmed it; None where that is not known."""
+    mapping = change.mapping
+    if change.action is Action.QUANTITY:
+        return {"inventory": {"quantity": mapping.acked_quantity}}
+    if change.action not in REPLACES or last is None or last[0] != mapping.acked_hash or last[0] is None:
+        return None
+    return {**last[1], "inventory": {"quantity": mapping.acked_quantity}}
+
+
+def _row(change: Change, before: dict[str, Any] | None, run_id: str | None) -> dict[str, Any]:
+    after: dict[str, Any] = {}
+    if change.action is Action.QUANTITY:
+        after = {"inventory": {"quantity": change.quantity}}
+    elif change.draft is not None:
+        after = change.draft.model_dump(mode="json", exclude_none=True, exclude={"metadata"})
+    return {
+        "run_id": run_id,
+        "mapping_id": change.mapping.id,
+        "sku": change.sku,
+        "action": change.action.value,
+        "before": before,
+        "after": after,
+        "content_hash": change.content_hash if change.action in (Action.CREATE, Action.UPDATE) else None,
+    }
