@@ -167,6 +167,14 @@ class Settings(BaseSettings):
     """How long a webhook that is done with is kept; one that is not, for ever."""
     keep_audit_days: int = Field(400, ge=365, le=3650)
     """How long the audit log is kept; never under 365 days."""
+    keep_sync_logs_days: int = Field(90, ge=31, le=3650)
+    """How long the log of the syncs is kept; the capacity plan reads 30 days of it."""
+    keep_api_errors_days: int = Field(90, ge=7, le=3650)
+    """How long a failed call is kept."""
+    keep_order_logs_days: int = Field(730, ge=90, le=3650)
+    """How long the steps of an order are kept; what a person decided about it stays."""
+    keep_alerts_days: int = Field(90, ge=7, le=3650)
+    """How long an alert is kept after it is over."""
     actor: str | None = Field(None, max_length=80, pattern=r"^[\w.@:+-]+$")
     """Who runs the commands, as the audit log names them; unset, the user and host of the operating system."""
     erase_buyers_after_days: str = "30"

@@ -1,4 +1,4 @@
-"""Deletes in time: old runs with their logs, finished webhooks, audit rows, snapshots, and the buyers of old orders."""
+"""Deletes in time: old runs with their logs, rows that are done with, snapshots, and the buyers of old orders."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -35,11 +35,18 @@ def _runs(instance: dg.DagsterInstance, days: int) -> dict[str, int]:
     return {"runs": delete_old_runs(instance, _days_ago(days))}
 
 
-def _webhooks(instance: dg.DagsterInstance, days: int) -> dict[str, int]:
-    with shop() as database:
-        if isinstance(database, dg.SkipReason):
-            return {}
-        return {"webhooks": engine.webhooks.delete_old_webhooks(database, days=days)}
+def _rows(name: str) -> Remove:
+    """Removes the rows that MIDAS_KEEP_<name>_DAYS is about."""
+
+    def remove(_: dg.DagsterInstance, days: int) -> dict[str, int]:
+        with shop() as database:
+            return (
+                {}
+                if isinstance(database, dg.SkipReason)
+                else {name: engine.delete_old(database, name, days=days)}
+            )
+
+    return remove
 
 
 def _audit_rows(instance: dg.DagsterInstance, days: int) -> dict[str, int]:
@@ -54,23 +61,25 @@ def _snapshots(_: dg.DagsterInstance, days: int) -> dict[str, int]:
     return {"snapshots": kept.remove_before(_days_ago(days).date())}
 
 
-def _writes(_: dg.DagsterInstance, days: int) -> dict[str, int]:
-    with shop() as database:
-        if isinstance(database, dg.SkipReason):
-            return {}
-        return {"writes": engine.written.delete_old_writes(database, days=days)}
-
-
 def _days_ago(days: int) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
 
 STEPS = (
     _step("remove_old_runs", "old finished runs, unless something still needs them", "keep_runs_days", _runs),
-    _step("remove_old_webhooks", "webhooks applied or superseded long ago", "keep_webhooks_days", _webhooks),
     _step("remove_old_audit_rows", "old rows of the gateway's audit log", "keep_audit_days", _audit_rows),
     _step("remove_old_snapshots", "old snapshots of shop and channel", "keep_snapshots_days", _snapshots),
-    _step("remove_old_writes", "what listings showed before old writes", "keep_writes_days", _writes),
+    *(
+        _step(f"remove_old_{name}", what, f"keep_{name}_days", _rows(name))
+        for name, what in (
+            ("webhooks", "webhooks applied or superseded long ago"),
+            ("writes", "what listings showed before old writes"),
+            ("sync_logs", "old rows of the sync log"),
+            ("api_errors", "old failed calls"),
+            ("order_logs", "old steps of orders, but not what a person decided"),
+            ("alerts", "alerts that were over long ago"),
+        )
+    ),
 )
 
 

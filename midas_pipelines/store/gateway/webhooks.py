@@ -305,25 +305,3 @@ def free_dead(database: Database) -> int:
     dead = sa.and_(table.claimed_by.is_not(None), table.claimed_by.not_in(alive_workers()))
     with database.writing() as connection:
         return connection.execute(FREE.where(table.processed_at.is_(None), dead)).rowcount
-
-
-def delete_old_webhooks(database: Database, *, days: int, block: int = 1000) -> int:
-    """Removes events that were applied or superseded that many days ago; returns how many. Pending and quarantined ones stay.
-
-    A sender that repeats such an event is not recognised by its id any more. That changes nothing: its signature is
-    too old by then, and an order is applied once however often it is sent.
-    """
-    done = sa.and_(
-        table.outcome.in_([WebhookOutcome.APPLIED, WebhookOutcome.SUPERSEDED]),
-        table.processed_at < utc_now(-days * 24 * 3600),
-    )
-    oldest = sa.select(table.id).where(done).order_by(table.id).limit(block)
-    forgotten = 0
-    while True:
-        with database.writing() as connection:  # `done` once more: somebody may be replaying one of them
-            removed = connection.execute(
-                sa.delete(marketplace_webhooks).where(table.id.in_(oldest), done)
-            ).rowcount
-        forgotten += removed
-        if removed < block:
-            return forgotten

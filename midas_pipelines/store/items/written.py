@@ -103,15 +103,3 @@ def written_by(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list
 def note_undone(connection: sa.Connection, rows: Sequence[int]) -> None:
     """Records that these writes are put back."""
     connection.execute(sa.update(listing_writes).where(_TABLE.id.in_(rows)).values(undone_at=utc_now()))
-
-
-def delete_old_writes(database: Database, *, days: int, block: int = 5000) -> int:
-    """Deletes what was kept longer than that many days; returns how many."""
-    old = sa.select(_TABLE.id).where(_TABLE.at < utc_now(-days * 24 * 3600)).limit(block)
-    removed = 0
-    while True:
-        with database.writing() as connection:
-            count = connection.execute(sa.delete(listing_writes).where(_TABLE.id.in_(old))).rowcount
-        removed += count
-        if count < block:
-            return removed

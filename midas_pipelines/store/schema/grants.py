@@ -28,7 +28,7 @@ SHOP = {
 APPENDED = {
     gateway_audit.name: "SELECT, INSERT, DELETE",  # a trigger keeps the rows of the last 365 days
     inventory_changes.name: "SELECT, INSERT",
-    order_processing_logs.name: "SELECT, INSERT, UPDATE",  # erasing a buyer
+    order_processing_logs.name: KEEP,  # a trigger keeps its rows but for erasing a buyer and for retention
 }
 
 

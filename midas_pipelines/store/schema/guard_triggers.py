@@ -1,6 +1,6 @@
 """Triggers that keep three tables append-only: the audit log, the stock ledger and the log of orders.
 
-No row is changed or deleted, and no table emptied. Erasing a buyer and fixing what a check found use `amending`; the
+No row is changed or deleted, and no table emptied. Erasing a buyer, retention and fixing what a check found use `amending`; the
 audit log has no such door, and lets go of a row once it is `AUDIT_KEPT_DAYS` old.
 """
 
@@ -24,7 +24,7 @@ GUARDED = {
     AUDIT: "The audit log is append-only: no row is changed, "
     f"and none deleted before it is {AUDIT_KEPT_DAYS} days old.",
     LEDGER: "The stock ledger is append-only: no row is changed or deleted. Change the stock instead.",
-    LOGS: "The log of orders is append-only: no row is changed or deleted, except by erasing a buyer.",
+    LOGS: "The log of orders is append-only: no row is changed or deleted, except by erasing a buyer or by age.",
 }
 
 _PG_FUNCTION = """

@@ -157,6 +157,10 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
         "audit_rows": 1,
         "snapshots": 1,
         "writes": 0,
+        "sync_logs": 0,
+        "api_errors": 0,
+        "order_logs": 0,
+        "alerts": 0,
     }
     assert kept.days(CATALOG) == [datetime.now(UTC).date()]
 
