@@ -74,8 +74,12 @@ class DatabaseLimits(BaseModel):
 
     role: Literal["bulk", "gateway", "worker"] = "bulk"
     lock_seconds: float = 0.8
+    """How long we wait for a row that the shop holds; under PostgreSQL's deadlock_timeout (1 s), so that of two that
+    wait for each other we are the one that tries again."""
     statement_seconds: float = 600.0
-    idle_seconds: float = 1.5
+    idle_seconds: float = (
+        1.5  # how long a frozen process of ours may hold rows before PostgreSQL ends its transaction
+    )
     connect_seconds: int = 5
     pool_seconds: float = 30.0  # how long a thread waits for a connection of the pool
     connections: int = 10  # kept open; as many more when they are needed
@@ -88,6 +92,8 @@ class DatabaseLimits(BaseModel):
 
 
 BULK = DatabaseLimits()
+STATEMENT_SECONDS = {"bulk": BULK.statement_seconds, "gateway": 10.0, "worker": 30.0}
+"""The longest statement of each role."""
 
 
 def _as_named(name: str) -> AliasChoices:
@@ -114,19 +120,6 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """The shop's database: sqlite:///shop.db or postgresql://user:password@host/shop?sslmode=verify-full; always
     needed."""
-    database_lock_seconds: float = Field(BULK.lock_seconds, ge=0.05, le=60)
-    """How long we wait for a row that the shop holds; under PostgreSQL's deadlock_timeout (1 s), so that of
-    two that wait for each other we are the one that tries again."""
-    database_idle_seconds: float = Field(BULK.idle_seconds, ge=0.5, le=60)
-    """How long a frozen process of ours may hold rows before PostgreSQL ends its transaction."""
-    database_connect_seconds: int = Field(BULK.connect_seconds, ge=2, le=60)
-    """How long PostgreSQL may take to accept a connection."""
-    database_bulk_seconds: float = Field(BULK.statement_seconds, ge=10, le=7200)
-    """The longest statement of a command or of a Dagster run."""
-    database_gateway_seconds: float = Field(10.0, ge=1, le=60)
-    """The longest statement of a call to the gateway."""
-    database_worker_seconds: float = Field(30.0, ge=1, le=600)
-    """The longest statement of the gateway's worker."""
 
     products_interval: Minutes = 5
     """Minutes between two syncs of changed products."""
@@ -322,10 +315,6 @@ class Settings(BaseSettings):
     gateway_proxies: str = ""
     """Addresses or networks of proxies in front of the gateway, whose X-Forwarded-For is believed; comma
     separated."""
-    gateway_shed_seconds: float = Field(5.0, gt=0)
-    """While a webhook waits longer to be stored, calls are answered 503."""
-    gateway_largest_body: int = Field(1_000_000, ge=1000)
-    """Bytes; a larger body is answered 413."""
     console_url: str | None = None
     """Where people reach the console, such as https://midas.example; messages to staff link there. Unset, they name
     commands."""
@@ -570,10 +559,7 @@ class Settings(BaseSettings):
         """How long sessions of that role may wait and work."""
         return DatabaseLimits(
             role=role,
-            lock_seconds=self.database_lock_seconds,
-            statement_seconds=getattr(self, f"database_{role}_seconds"),
-            idle_seconds=self.database_idle_seconds,
-            connect_seconds=self.database_connect_seconds,
+            statement_seconds=STATEMENT_SECONDS[role],
             pool_seconds=5.0 if role == "gateway" else 30.0,
             shadow=self.shadows("order_import"),
         )

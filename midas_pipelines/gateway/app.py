@@ -22,6 +22,11 @@ What the shop's own code and 4Seller call. Keys come from `midas keys create`; e
 Errors are problem details (RFC 9457); every answer has an `X-Request-ID`.
 """
 
+LARGEST_BODY = 1_000_000
+"""Bytes; a larger body is answered 413."""
+SHED_SECONDS = 5.0
+"""While a webhook waits longer to be stored, calls are answered 503."""
+
 
 def create_app(service: Service) -> FastAPI:
     """The application over a service, which it starts and stops with itself."""
@@ -61,8 +66,8 @@ def create_app(service: Service) -> FastAPI:
         Limits,
         callers=app.state.callers,
         verifier=service.verifier,
-        largest_body=service.settings.gateway_largest_body,
-        longest_wait=service.settings.gateway_shed_seconds,
+        largest_body=LARGEST_BODY,
+        longest_wait=SHED_SECONDS,
         count=count,
         count_refused=lambda reason: service.metrics.refused.labels(reason).inc(),
         refusals=app.state.refusals,

@@ -46,10 +46,9 @@ def due(minutes: int, at: datetime) -> bool:
     return DAY % minutes == 0 or int(at.timestamp()) // 60 % minutes == 0
 
 
-def described(settings: Settings, workflow: Workflow) -> dict[str, Any]:
-    """Description and metadata of a workflow's job, schedule or sensor in the UI."""
-    row = entry(settings, workflow)
-    return {"description": f"{workflow.what}\n\n{row.in_words}", "metadata": row.shown}
+def described(settings: Settings, workflow: Workflow) -> str:
+    """The description of a workflow's job, schedule or sensor in the UI."""
+    return f"{workflow.what}\n\n{entry(settings, workflow).in_words}"
 
 
 def schedule_of(settings: Settings, workflow: Workflow) -> dg.ScheduleDefinition:
@@ -67,7 +66,7 @@ def schedule_of(settings: Settings, workflow: Workflow) -> dg.ScheduleDefinition
         cron_schedule=lines if len(lines) > 1 else lines[0],
         execution_timezone=settings.timezone if daily else "UTC",  # where an interval has no gap of an hour
         default_status=dg.DefaultScheduleStatus[_status(settings, workflow)],
-        **described(settings, workflow),
+        description=described(settings, workflow),
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | list[dg.RunRequest] | dg.SkipReason:
         if not daily and not due(minutes, context.scheduled_execution_time):
@@ -88,7 +87,10 @@ def op_job(settings: Settings, name: str, *steps: dg.OpDefinition) -> dg.JobDefi
             step()
 
     make: Any = dg.job(
-        name=name, executor_def=dg.in_process_executor, owners=OWNERS, **described(settings, named(name))
+        name=name,
+        executor_def=dg.in_process_executor,
+        owners=OWNERS,
+        description=described(settings, named(name)),
     )
     job: dg.JobDefinition = make(graph)
     return job
@@ -101,7 +103,7 @@ def sensor_options(settings: Settings, name: str) -> dict[str, Any]:
         "name": f"{name}_sensor",
         "minimum_interval_seconds": workflow.seconds,
         "default_status": dg.DefaultSensorStatus[_status(settings, workflow)],
-        **described(settings, workflow),
+        "description": described(settings, workflow),
     }
 
 

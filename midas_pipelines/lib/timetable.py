@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -28,17 +28,11 @@ class Entry:
     @property
     def in_words(self) -> str:
         """For a description in the UI."""
-        portion = f"; up to {self.batch} in a portion" if self.batch else ""
-        fixed = ", which is fixed" if self.at_once_is_fixed else ""
+        batch = f"; batches of up to {self.batch}" if self.batch else ""
         return (
-            f"{'On' if self.on else 'Off'}; {self.every}{portion}; {self.at_once} at once{fixed}. "
-            f"Set by {self.setting}. Left off by MIDAS_PAUSED={self.workflow}."
+            f"{'On' if self.on else 'Off'}; {self.every}{batch}; {self.at_once} run{'s' * (self.at_once > 1)} at once. "
+            f"Settings: {self.setting}. MIDAS_PAUSED={self.workflow} turns it off."
         )
-
-    @property
-    def shown(self) -> dict[str, str | int | bool]:
-        """For the metadata of its job, schedule or sensor in the UI."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def timetable(settings: Settings) -> list[Entry]:
@@ -49,7 +43,7 @@ def timetable(settings: Settings) -> list[Entry]:
 def entry(settings: Settings, workflow: Workflow) -> Entry:
     """That workflow's entry."""
     names = (workflow.interval, workflow.hour, workflow.batch, workflow.at_once, *workflow.also)
-    set_by = ", ".join(variable_of(name) for name in names if name) or "nothing, the interval is fixed"
+    set_by = ", ".join(variable_of(name) for name in names if name) or "none"
     return Entry(
         workflow=workflow.name,
         on=is_on(settings, workflow),

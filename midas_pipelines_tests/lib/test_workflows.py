@@ -25,7 +25,6 @@ def test_every_schedule_sensor_and_job_has_its_row_and_shows_it_in_the_ui() -> N
     jobs = [defs.resolve_job_def(workflow.name) for workflow in WORKFLOWS if workflow.makes]
     for one, name in [*zip(started, names, strict=True), *((job, job.name) for job in jobs)]:
         assert rows[name].in_words in str(one.description), one.name
-        assert one.metadata["every"].value == rows[name].every, one.name
 
 
 @pytest.mark.parametrize("workflow", [one.name for one in WORKFLOWS])

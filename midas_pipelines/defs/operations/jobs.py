@@ -44,7 +44,7 @@ def _job(workflow: Workflow) -> Any:
         owners=OWNERS,
         config=ops_config(workflow.name) or None,
         tags={} if workflow.hour else {"dagster/priority": "1"},  # before the shards of a backfill
-        **described(SETTINGS, workflow),
+        description=described(SETTINGS, workflow),
     )
 
 

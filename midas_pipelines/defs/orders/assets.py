@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
@@ -58,7 +59,7 @@ fourseller_orders = dg.AssetSpec(
     kinds={"python", "fourseller"},
     owners=OWNERS,
     tags=SHOP | PERSONAL,
-    deps=[fourseller_orders],
+    deps=[fourseller_orders, storefront_products],
     partitions_def=order_days,
     backfill_policy=BY_MONTH,
     pool="order_import",
