@@ -338,6 +338,8 @@ class Settings(BaseSettings):
     """Its values that make an operator, comma separated."""
     oidc_admin_values: str = "midas-admin"
     """Its values that make an admin, comma separated."""
+    oidc_recheck_minutes: int = Field(15, ge=1, le=1440)
+    """Minutes after which the provider is asked again, unseen by the person, so that a role taken away there ends here."""
     notify_urls: SecretStr | None = None
     """Where alerts are sent: apprise addresses, separated by white space."""
 

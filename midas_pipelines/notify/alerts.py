@@ -129,10 +129,10 @@ def clear_alerts(connection: sa.Connection, *, kind: str, subjects: Collection[s
     return cleared + connection.execute(statement.values(cleared_at=utc_now())).rowcount
 
 
-def close_alert(connection: sa.Connection, alert_id: int) -> bool:
-    """Closes one alert, grouped ones whole; False where it is not open. What still holds raises a new one."""
+def mark_alert(connection: sa.Connection, alert_id: int, **values: Any) -> bool:
+    """Writes columns of one open alert, grouped ones whole: `cleared_at` closes it; False where it is not open."""
     mine = sa.and_(alerts.c.id == alert_id, alerts.c.cleared_at.is_(None))
-    return bool(connection.execute(sa.update(alerts).where(mine).values(cleared_at=utc_now())).rowcount)
+    return bool(connection.execute(sa.update(alerts).where(mine).values(values)).rowcount)
 
 
 def open_subjects(connection: sa.Connection, kind: str) -> set[str]:
@@ -147,15 +147,29 @@ def recent_alerts(
     connection: sa.Connection,
     *,
     only_open: bool,
+    snoozed: bool | None = None,
     kind: str | None = None,
     limit: int | None = 100,
     before: int | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
-    """The newest alerts, or those before one, and the number of all; `limit` None for every one."""
-    names = ("id", "kind", "subject", "text", "created_at", "sent_at", "cleared_at", "reason")
+    """The newest alerts, or those before one, and the number of all; `limit` None for every one, `snoozed` for both."""
+    names = [
+        "id",
+        "kind",
+        "subject",
+        "text",
+        "created_at",
+        "sent_at",
+        "cleared_at",
+        "reason",
+        "taken_by",
+        "snoozed_until",
+    ]
     asked = sa.select(*(alerts.c[name] for name in names))
     if only_open:
         asked = asked.where(alerts.c.cleared_at.is_(None))
+    if snoozed is not None:
+        asked = asked.where(sa.func.coalesce(alerts.c.snoozed_until > utc_now(), sa.false()).is_(snoozed))
     if kind is not None:
         asked = asked.where(alerts.c.kind == kind)
     total = connection.scalar(sa.select(sa.func.count()).select_from(asked.subquery())) or 0

@@ -382,6 +382,7 @@ def test_what_the_gateway_pushed_is_in_the_log_once_it_ends(world: World) -> Non
     assert requests == counts["calls"]["requests"] >= counts["calls"]["writes"] == 5
     assert 0 < seconds <= counts["calls"]["seconds"] + 0.001
     assert 0 < counts["slowest_seconds"] <= counts["delivered_seconds"]
+    assert sum(counts["delivered_within"].values()) == 5
 
 
 def test_each_minute_of_work_is_a_row_and_an_idle_one_is_none(

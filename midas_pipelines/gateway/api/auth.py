@@ -74,7 +74,7 @@ class GuardedRoute(APIRoute):
             database: Database = request.app.state.service.database
             if needed is None:
                 return await handler(request)
-            caller = await _caller(request, needed, path)
+            caller = request.state.caller = await _caller(request, needed, path)
             if request.method not in CHANGES:
                 return await handler(request)
             entry = audit_entry(request, path, caller, _noted(await request.body(), model))

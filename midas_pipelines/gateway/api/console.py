@@ -19,6 +19,7 @@ from midas_pipelines.store.stock.rule_changes import list_rules
 from midas_pipelines.store.stock.sales_velocity import top_movers
 from midas_pipelines.sync.explain import explain_item
 from midas_pipelines.sync.listings.approved_plan import make_plan
+from midas_pipelines.sync.operations.low_stock import soonest_low
 from midas_pipelines.sync.reconcile.conflicts import resolve
 from midas_pipelines.sync.threads import in_own_loop
 
@@ -29,7 +30,7 @@ After = Annotated[int, Query(ge=0, le=LARGEST_ID, description="The id of the las
 Limit = Annotated[int, Query(ge=1, le=100)]
 Sku = Annotated[str, Query(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
-State = Literal["waiting", "differing", "failing", "pinned", "excluded", "removed"]
+State = Literal["waiting", "differing", "failing", "pinned", "excluded", "removed", "low"]
 assert set(State.__args__) == set(STATES)  # type: ignore[attr-defined]
 
 
@@ -37,6 +38,12 @@ class Rows(BaseModel):
     """Rows, as the console shows them."""
 
     data: list[dict[str, Any]]
+
+
+class Stock(Rows):
+    """What runs out first, and the `movers` that sold most."""
+
+    movers: list[dict[str, Any]]
 
 
 class ConflictDecision(BaseModel):
@@ -85,9 +92,8 @@ async def post_conflict(
 ) -> Any:
     """Takes the shop's value or the marketplace's."""
     context = service_of(request).sync_context(request.state.request_id)
-    return jsonable_encoder(
-        await in_own_loop(lambda: resolve(context, conflict_id, decision.take, "the API"))
-    )
+    by: str = request.state.caller.name
+    return jsonable_encoder(await in_own_loop(lambda: resolve(context, conflict_id, decision.take, by)))
 
 
 @router.get("/plan", summary="What a sync would send", response_model=dict[str, Any])
@@ -104,10 +110,15 @@ def get_rules(request: Request) -> dict[str, Any]:
         return _rows(list_rules(connection))
 
 
-@router.get("/stock", summary="What sells most", response_model=Rows)
-def get_stock(request: Request, days: Annotated[int, Query(ge=1, le=365)] = 7) -> dict[str, Any]:
-    """The items that sold most, with what is left of each."""
-    return _rows(top_movers(service_of(request).database, days, 100))
+@router.get("/stock", summary="What runs out first, and what sells most", response_model=Stock)
+def get_stock(
+    request: Request, days: Annotated[int, Query(ge=1, le=365)] = 7, limit: Limit = 50
+) -> dict[str, Any]:
+    """By the sales of four weeks: days of cover and what to order; and the items that sold most in the last days."""
+    service = service_of(request)
+    with service.database.reading() as connection:
+        rows = soonest_low(connection, service.settings, limit)
+    return _rows(rows) | {"movers": jsonable_encoder(top_movers(service.database, days, limit))}
 
 
 @router.get("/alerts", summary="List alerts", response_model=Rows)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.datastructures import URL
 from starlette.responses import Response
 
 from midas_pipelines.errors import CallRefused, ExpectedError
@@ -68,11 +69,12 @@ class ConsoleRoute(APIRoute):
 async def _enter(request: Request, path: str, handler: Handler) -> Response:
     service = service_of(request)
     token = request.cookies.get(COOKIE, "")
-    person = await asyncio.to_thread(_find, service, token)
-    if person is None:
-        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        back = asked if request.method == "GET" else "/"
-        return go_to("/sign-in" if back == "/" else f"/sign-in?next={quote(back, safe='/')}")
+    person = await asyncio.to_thread(find_signed_in, service, token)
+    if person is None or person.recheck:
+        asked = request.url if request.method == "GET" else URL(request.headers.get("referer", "/"))
+        back = local_path(asked.path + (f"?{asked.query}" if asked.query else ""))
+        door = "/sign-in" if person is None else "/sign-in/oidc"
+        return go_to(door if back == "/" else f"{door}?next={quote(back, safe='/')}")
     request.state.person = person
     caller = Caller(person.key_id or "console", person.name, person.role)
     needed = needed_role(request.method, path)
@@ -135,7 +137,8 @@ def _note(request: Request) -> None:
         set_notice(connection, person_of(request).session_id, request.state.notice)
 
 
-def _find(service: Service, token: str) -> Person | None:
+def find_signed_in(service: Service, token: str) -> Person | None:
+    """Who is signed in by that token; puts off the idle time-out."""
     if not token:
         return None
     idle = service.settings.console_idle_minutes

@@ -27,7 +27,7 @@ from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrde
 from midas_pipelines.sync.orders.retry import dismiss, retry_order
 from midas_pipelines.sync.orders.status.status_change import change_status
 from midas_pipelines.sync.orders.stock.allocate import restock_units
-from midas_pipelines.sync.orders.stock.pending_lines import map_line, restock_line
+from midas_pipelines.sync.orders.stock.pending_lines import map_line, restock_line, substitute_item
 from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship
 from midas_pipelines.sync.orders.timeline import read_timeline
 from midas_pipelines.sync.privacy.due import erase_order
@@ -40,6 +40,7 @@ MOST = 2**31 - 1
 ONE = "/orders/{order_id:path}"
 Line = Annotated[int, Form(ge=1, le=MOST)]
 Units = Annotated[int, Form(ge=1, le=100_000)]
+OneOrAll = Annotated[int | None, Form(ge=1, le=MOST)]
 Text = Annotated[str, Form(max_length=200)]
 
 
@@ -112,6 +113,17 @@ def map_to_item(
     return done(request, f"Line {line} of order {order_id} is {sku}.")
 
 
+@router.post(ONE + "/substitute")
+def substitute(request: Request, order_id: str, line: Line, sku: Text) -> Response:
+    """Serves an oversold line from another item."""
+    with service_of(request).database.reading() as connection:
+        row, item = find_order(connection, order_id), items_by_sku(connection, [sku]).get(sku)
+    if item is None:
+        raise WrongInput(f"The shop has no item with the SKU {sku}.")
+    substitute_item(service_of(request).database, row.id, line, item, _context(request, "substitute"))
+    return done(request, f"Line {line} of order {order_id} is served by {sku}.")
+
+
 @router.post(ONE + "/restock")
 def restock_for(
     request: Request, order_id: str, line: Line, units: Units, once: Text, first: Annotated[str, Form()] = ""
@@ -162,14 +174,18 @@ async def ship_order(
     order_id: str,
     carrier: Text,
     number: Text,
-    line: Annotated[int | None, Form(ge=1, le=MOST)] = None,
-    units: Annotated[int | None, Form(ge=1, le=MOST)] = None,
+    line: OneOrAll = None,
+    units: OneOrAll = None,
     force: Annotated[str, Form()] = "",
 ) -> Response:
-    """Records a shipment of everything that is left, or of one line, and pushes it."""
+    """Records a shipment of everything that is left, or of one line, whole or in part, and pushes it."""
     parcel = tracking(carrier, number, force=bool(force))
     context = clicked(request, "ship")
-    contents = {line: units or 1} if line else None
+    contents = None
+    if line:
+        with service_of(request).database.reading() as connection:
+            found = StoredOrder(connection, find_order(connection, order_id)).lines()
+        contents = {line: units or sum(left_to_ship(one) for one in found if one.line == line)}
     result = await in_own_loop(lambda: change_status(context, order_id, None, parcel, contents))
     news = "4Seller knows it" if result.pushed else f"it is pushed to 4Seller later: {result.reason}"
     return done(request, f"{parcel.carrier} {parcel.number} is on record for order {order_id}; {news}.")

@@ -24,9 +24,11 @@ from midas_pipelines.store.gateway.console_plans import (
     note_result,
     read_plan_row,
 )
+from midas_pipelines.store.items.written import recent_runs
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, PlanStep, make_plan
 from midas_pipelines.sync.product_sync import sync_products
+from midas_pipelines.sync.safety.shadow_report import ShadowReport, compare_shadow
 from midas_pipelines.sync.safety.undo import undo_run
 from midas_pipelines.sync.threads import in_own_loop, in_thread
 
@@ -37,21 +39,54 @@ MOST_SHOWN = 200
 
 @router.get("/plan")
 def plans(request: Request) -> Response:
-    """The newest plans, and what the brake holds."""
+    """The newest plans, what the brake or a failed wave holds, and the runs that can be undone."""
+    return _overview(request)
+
+
+def _overview(request: Request, shadow: ShadowReport | None = None) -> Response:
+    settings = service_of(request).settings
     with service_of(request).database.reading() as connection:
-        found = newest_plans(connection)
-        braked, _ = recent_alerts(connection, only_open=True, kind="brake")
-    return render(request, "plans.html", plans=found, braked=braked)
+        held = [
+            row
+            for kind in ("brake", "canary")
+            for row in recent_alerts(connection, only_open=True, kind=kind)[0]
+        ]
+        return render(
+            request,
+            "plans.html",
+            plans=newest_plans(connection),
+            held=held,
+            runs=recent_runs(connection),
+            shadow=shadow,
+            is_shadow=settings.shadow,
+            canary_items=settings.canary_items,
+        )
+
+
+@router.post("/plan/shadow")
+async def shadow_report(request: Request) -> Response:
+    """Compares what shadow mode kept back with what 4Seller and the shop show by now."""
+    context = clicked(request, "shadow")
+    report = await in_own_loop(lambda: compare_shadow(context))
+    return await in_thread(_overview, request, report)
+
+
+@router.post("/plan/undo")
+async def undo(request: Request, name: Annotated[str, Form(min_length=8, max_length=64)]) -> Response:
+    """Puts back what a run or a plan wrote, where 4Seller still shows that."""
+    context = clicked(request, "undo")
+    report = await in_own_loop(lambda: undo_run(context, name))
+    left = f" Left as they are: {report.left[0]['sku']}, {report.left[0]['reason']}" if report.left else ""
+    more = f" and {len(report.left) - 1} more." if len(report.left) > 1 else ""
+    return done(request, f"{report.put_back} listings put back, {report.removed} removed.{left}{more}")
 
 
 @router.post("/plan")
 def make_new_plan(request: Request, scope: Annotated[str, Form()] = "changed") -> Response:
     """Makes a plan of the changed items, or of all; reads only our database."""
     plan = make_plan(clicked(request, "plan"), dirty_only=scope != "all")
-    steps = [asdict(step) for step in plan.steps]
     with service_of(request).database.writing() as connection:
-        by = person_of(request).name
-        keep_plan(connection, digest=plan.hash, made_at=plan.made_at, by=by, steps=steps)
+        _keep(connection, plan, person_of(request).name)
     return done(request, "This is what would be sent. Nothing has been sent yet.", f"/plan/{plan.hash}")
 
 
@@ -87,35 +122,39 @@ def steps_file(request: Request, digest: str) -> Response:
 
 
 @router.post("/plan/{digest}/approve")
-async def approve_one_plan(request: Request, digest: str, typed: Annotated[str, Form()]) -> Response:
-    """Applies exactly this plan, in the background, once its first characters are typed."""
+async def approve_one_plan(
+    request: Request,
+    digest: str,
+    typed: Annotated[str, Form()],
+    leave: Annotated[list[int] | None, Form()] = None,
+) -> Response:
+    """Applies exactly this plan, or all of it but the ticked items, once its first characters are typed."""
     if len(typed.strip()) < 6 or not digest.startswith(typed.strip().lower()):
         raise WrongInput("Type the first six characters of the plan's hash to approve that very plan.")
     service = service_of(request)
-    plan = await in_thread(_approve, service.database, digest, person_of(request).name)
+    plan = await in_thread(_approve, service.database, digest, person_of(request).name, set(leave or ()))
     service.background.start(lambda: _apply(service, plan, request.state.request_id))
-    return done(request, "Approved. It is being sent now.", f"/plan/{digest}")
+    return done(request, "Approved. It is being sent now.", f"/plan/{plan.hash}")
 
 
-def _approve(database: Database, digest: str, by: str) -> ApprovedPlan:
+def _approve(database: Database, digest: str, by: str, leave: set[int]) -> ApprovedPlan:
+    """The plan, or a plan of its own without the items to leave, marked as approved."""
     with database.writing() as connection:
         row = _plan(connection, digest)
         plan = ApprovedPlan(row["made_at"], tuple(PlanStep(**step) for step in row["steps"]))
         if plan.hash != digest:
             raise WrongInput("This plan is not as it was made: make a new one.")
-        if not approve_plan(connection, digest, by):
-            raise WrongInput("This plan was approved before: make a new one.")
+        if leave:
+            plan = ApprovedPlan(plan.made_at, tuple(step for step in plan.steps if step.item not in leave))
+            _keep(connection, plan, by)
+        if not plan.steps or not approve_plan(connection, plan.hash, by):
+            raise WrongInput("This plan is empty, or was approved before: make a new one.")
     return plan
 
 
-@router.post("/plan/{digest}/undo")
-async def undo_plan(request: Request, digest: str) -> Response:
-    """Puts back what the plan wrote, where 4Seller still shows that."""
-    context = service_of(request).sync_context(request.state.request_id)
-    report = await in_own_loop(lambda: undo_run(context, digest))
-    left = f" Left as they are: {report.left[0]['sku']}, {report.left[0]['reason']}" if report.left else ""
-    more = f" and {len(report.left) - 1} more." if len(report.left) > 1 else ""
-    return done(request, f"{report.put_back} listings put back, {report.removed} removed.{left}{more}")
+def _keep(connection: sa.Connection, plan: ApprovedPlan, by: str) -> None:
+    steps = [asdict(step) for step in plan.steps]
+    keep_plan(connection, digest=plan.hash, made_at=plan.made_at, by=by, steps=steps)
 
 
 async def _apply(service: Service, plan: ApprovedPlan, run_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from midas_pipelines.errors import CallRefused, ExpectedError
 from midas_pipelines.gateway.api.auth import admit_key, audit_entry
 from midas_pipelines.gateway.console import oidc
-from midas_pipelines.gateway.console.guard import ConsoleRoute, require_form_token
+from midas_pipelines.gateway.console.guard import ConsoleRoute, find_signed_in, require_form_token
 from midas_pipelines.gateway.console.web import COOKIE, csrf_of, go_to, local_path, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.gateway.audit import note_answered
@@ -76,8 +77,10 @@ def sign_in_elsewhere(request: Request, next: str = "/") -> Response:
         url, kept = oidc.begin(service.settings, f"{base}/sign-in/oidc/callback")
     except ExpectedError as why:
         return _form(request, next, str(why), why.http_status)
+    before = find_signed_in(service, request.cookies.get(COOKIE, ""))
+    until = before.valid_until.isoformat() if before is not None and before.recheck else None
     with service.database.writing() as connection:
-        state = keep_request(connection, kept | {"next": local_path(next)})
+        state = keep_request(connection, kept | {"next": local_path(next), "until": until})
     response = go_to(f"{url}&state={state}")
     set_cookie(request, response, FORM_COOKIE, state, seconds=600)
     return response
@@ -101,7 +104,8 @@ def back_from_elsewhere(request: Request, state: str = "", code: str = "", error
         caller = oidc.finish(service.settings, code, kept)
     except ExpectedError as why:
         return _form(request, to, str(why), why.http_status)
-    return let_in(request, caller, to)
+    until = datetime.fromisoformat(kept["until"]) if kept["until"] else None
+    return let_in(request, caller, to, service.settings.oidc_recheck_minutes, until)
 
 
 @inside.post("/sign-out")
@@ -114,13 +118,19 @@ def sign_out(request: Request) -> Response:
     return response
 
 
-def let_in(request: Request, caller: Caller, to: str) -> Response:
-    """A new session for the caller, whatever the browser had before."""
+def let_in(
+    request: Request,
+    caller: Caller,
+    to: str,
+    recheck_minutes: int | None = None,
+    until: datetime | None = None,
+) -> Response:
+    """A new session for the caller, whatever the browser had before; it ends no later than `until`."""
     service = service_of(request)
     hours = service.settings.console_hours
     with service.database.writing() as connection:
         end_session(connection, request.cookies.get(COOKIE, ""))
-        token = start_session(connection, caller, hours=hours)
+        token = start_session(connection, caller, hours=hours, recheck_minutes=recheck_minutes, until=until)
     with service.database.writing() as connection:
         note_answered(connection, audit_entry(request, "/sign-in", caller), 303)
     response = go_to(local_path(to))

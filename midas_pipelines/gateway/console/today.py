@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
@@ -15,12 +15,13 @@ from midas_pipelines.gateway.console.guard import ConsoleRoute, done
 from midas_pipelines.gateway.console.web import Before, person_of, render
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.lib.timetable import next_run
-from midas_pipelines.notify.alerts import close_alert, recent_alerts
+from midas_pipelines.notify.alerts import mark_alert, recent_alerts
 from midas_pipelines.notify.delivery import send_test
 from midas_pipelines.notify.targets import read_targets
 from midas_pipelines.store.operations.attention import Attention, needs_a_person
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.operations.sync_metrics import Trends, read_trends
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.workflows import WORKFLOWS
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
@@ -32,9 +33,16 @@ ELSEWHERE = {
     "low_stock": "/stock",
     "quarantined_webhook": "/webhooks?state=quarantined",
     "alert": "/alerts",
+    "expiring_key": "/keys",
     "channel_down": "/alerts",
 }
 """Causes that are settled on a page of their own; all others are cards of `/decide`."""
+
+ALERT_STATES: dict[str, dict[str, bool]] = {
+    "open": {"only_open": True, "snoozed": False},
+    "snoozed": {"only_open": True, "snoozed": True},
+    "all": {"only_open": False},
+}
 
 
 @router.get("/")
@@ -96,34 +104,57 @@ def alerts(
     kind: Annotated[str, Query(max_length=30)] = "",
     before: Before = None,
 ) -> Response:
-    """The open alerts by kind, or all of them by time."""
+    """The open alerts by kind, the snoozed ones, or all of them by time."""
     service = service_of(request)
-    only_open = state != "all"
-    limit = MOST_OPEN if only_open else PAGE
+    state = state if state in ALERT_STATES else "open"
+    limit = PAGE if state == "all" else MOST_OPEN
     with service.database.reading() as connection:
         found, _ = recent_alerts(
-            connection, only_open=only_open, kind=kind or None, limit=limit, before=before
+            connection, **ALERT_STATES[state], kind=kind or None, limit=limit, before=before
         )
-    by_kind = sorted(found, key=lambda one: str(one["kind"])) if only_open else found
-    groups = [(name, list(rows)) for name, rows in groupby(by_kind, key=lambda one: str(one["kind"]))]
+    groups = [("All, newest first", found)] if found else []
+    if state != "all":
+        found.sort(key=lambda one: str(one["kind"]))
+        groups = [(name, list(rows)) for name, rows in groupby(found, key=lambda one: str(one["kind"]))]
     return render(
         request,
         "alerts.html",
         page_of=page_of,
-        groups=groups if only_open else [("All, newest first", found)] if found else [],
-        state="open" if only_open else "all",
+        groups=groups,
+        state=state,
+        states=list(ALERT_STATES),
         kind=kind,
-        more=found[-1]["id"] if len(found) == PAGE and not only_open else None,
+        more=found[-1]["id"] if len(found) == PAGE and state == "all" else None,
         targets=[target.kind for target in read_targets(service.settings.notify_urls)],
     )
 
 
-@router.post("/alerts/close")
-def close(request: Request, alert: Annotated[int, Form(ge=1, le=2**63 - 1)]) -> Response:
-    """Closes one alert; what still holds raises a new one at the next look."""
+@router.post("/alerts/mark")
+def mark(
+    request: Request,
+    alert: Annotated[int, Form(ge=1, le=2**63 - 1)],
+    what: Literal["close", "take", "give back", "snooze", "wake"] = Form(),
+    hours: Annotated[int, Form(ge=1, le=720)] = 24,
+) -> Response:
+    """Closes an alert, takes it, or hides it for hours; what still holds after a close raises a new one."""
+    by = person_of(request).name
+    marks: dict[str, tuple[dict[str, object], str, str | None]] = {
+        "close": ({"cleared_at": utc_now()}, "The alert is closed.", None),
+        "take": ({"taken_by": by}, f"{by} sees to it.", "give back"),
+        "give back": ({"taken_by": None}, "The alert is taken by no one.", None),
+        "snooze": (
+            {"snoozed_until": utc_now(3600 * hours)},
+            f"The alert is hidden for {hours} hours.",
+            "wake",
+        ),
+        "wake": ({"snoozed_until": None}, "The alert is shown again.", None),
+    }
+    values, text, undo = marks[what]
     with service_of(request).database.writing() as connection:
-        closed = close_alert(connection, alert)
-    return done(request, "The alert is closed." if closed else "This alert was closed before.")
+        if not mark_alert(connection, alert, **values):
+            raise WrongInput("This alert was closed before.")
+    fields = [("alert", alert), ("what", undo)]
+    return done(request, text, undo="/alerts/mark" if undo else None, fields=fields)
 
 
 @router.post("/alerts/test")

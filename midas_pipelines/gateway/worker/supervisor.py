@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -137,6 +137,9 @@ class Supervisor:
 EVERY_SECONDS = 60.0
 """What one row sums up."""
 
+BOUNDS = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
+"""Seconds that a minute's deliveries are counted by, so that percentiles of a day are known."""
+
 MOST_UNWRITTEN = 1440
 """Rows kept while the database is away, a day of them; older ones are lost."""
 
@@ -148,12 +151,17 @@ class WorkerMinute:
     delivered: int = 0
     delivered_seconds: float = 0.0
     slowest_seconds: float = 0.0
+    delivered_within: dict[str, int] = field(
+        default_factory=dict
+    )  # by the bound of `BOUNDS` that it took at most
 
     def add(self, seconds: float) -> None:
         """Counts one."""
         self.delivered += 1
         self.delivered_seconds = round(self.delivered_seconds + seconds, 4)
         self.slowest_seconds = max(self.slowest_seconds, round(seconds, 4))
+        bound = f"{next((one for one in BOUNDS if seconds <= one), seconds):g}"
+        self.delivered_within[bound] = self.delivered_within.get(bound, 0) + 1
 
 
 class WorkerStats:

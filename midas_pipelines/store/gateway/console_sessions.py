@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,13 +23,15 @@ SEEN_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who is signed in. `key_id` is empty for one who came by OpenID Connect."""
+    """Who is signed in. `key_id` is empty for one who came by OpenID Connect; `recheck`: the provider must be asked again."""
 
     session_id: int
     name: str
     role: Role
     key_id: str
     notice: dict[str, Any] | None
+    valid_until: datetime
+    recheck: bool
 
     @property
     def actor(self) -> str:
@@ -36,10 +39,30 @@ class Person:
         return f"{self.key_id or 'console'} {self.name}"[:120]
 
 
-def start_session(connection: sa.Connection, caller: Caller, *, hours: float) -> str:
-    """Signs a caller in; returns the new token, which is not stored. A caller without a key id is judged by its role."""
+def start_session(
+    connection: sa.Connection,
+    caller: Caller,
+    *,
+    hours: float,
+    recheck_minutes: int | None = None,
+    until: datetime | None = None,
+) -> str:
+    """Signs a caller in; returns the new token, which is not stored.
+
+    Args:
+        connection: writes.
+        caller: without a key id it is judged by its role.
+        hours: when the session ends.
+        recheck_minutes: when the sign-in provider is to be asked again; None for a key.
+        until: the end of the session that this one goes on from, if any.
+    """
     connection.execute(sa.delete(console_sessions).where(table.valid_until < utc_now()))
-    return _insert(connection, SIGNED_IN, caller, seconds=hours * 3600)
+    more: dict[str, Any] = {}
+    if recheck_minutes is not None:
+        more["recheck_at"] = utc_now(60 * recheck_minutes)
+    if until is not None:
+        more["valid_until"] = until
+    return _insert(connection, SIGNED_IN, caller, seconds=hours * 3600, **more)
 
 
 def find_person(connection: sa.Connection, token: str, *, idle_minutes: int) -> tuple[Person, bool] | None:
@@ -49,8 +72,9 @@ def find_person(connection: sa.Connection, token: str, *, idle_minutes: int) -> 
     """
     key = gateway_keys.c
     role = sa.func.coalesce(key.role, table.role).label("now")
+    recheck = sa.func.coalesce(table.recheck_at < utc_now(), sa.false()).label("recheck")
     query = (
-        sa.select(console_sessions, role, (table.seen_at < utc_now(-SEEN_SECONDS)).label("due"))
+        sa.select(console_sessions, role, recheck, (table.seen_at < utc_now(-SEEN_SECONDS)).label("due"))
         .select_from(console_sessions.outerjoin(gateway_keys, key.key_id == table.key_id))
         .where(
             table.token_hash == _hash(token),
@@ -63,7 +87,15 @@ def find_person(connection: sa.Connection, token: str, *, idle_minutes: int) -> 
     row = connection.execute(query).first()
     if row is None:
         return None
-    person = Person(row.id, row.name or "", Role(row.now), row.key_id or "", row.notice)
+    person = Person(
+        row.id,
+        row.name or "",
+        Role(row.now),
+        row.key_id or "",
+        row.notice,
+        row.valid_until,
+        bool(row.recheck),
+    )
     return person, bool(row.due)
 
 

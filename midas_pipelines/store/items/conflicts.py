@@ -20,6 +20,22 @@ from midas_pipelines.storefront.types import utc_now
 OPEN = sync_conflicts.c.resolved_at.is_(None)
 
 
+_SHOP_PRICE = sa.cast(mappings.c.acked_price, sa.Float)
+_STAKE = sa.func.coalesce(
+    sa.case(
+        (sync_conflicts.c.field == "quantity", sa.func.abs(sync_conflicts.c.delta) * _SHOP_PRICE),
+        (
+            sync_conflicts.c.field == "price",
+            sa.func.abs(sa.cast(sync_conflicts.c.fourseller_value, sa.Float) - _SHOP_PRICE)
+            * mappings.c.acked_quantity,
+        ),
+        (sync_conflicts.c.field == "listing", mappings.c.acked_quantity * _SHOP_PRICE),
+    ),
+    0.0,
+)
+"""Money that is lost or gained by whose value counts, USD: units by price, or the difference in price by units offered."""
+
+
 def item_subject(mapping_id: int) -> str:
     """The subject of a conflict about an item."""
     return f"mapping:{mapping_id}"
@@ -97,17 +113,36 @@ def open_conflicts(connection: sa.Connection, **equal: Any) -> list[dict[str, An
 
 
 def list_conflicts(
-    connection: sa.Connection, *, orphans: bool, after: int = 0, limit: int = 50
+    connection: sa.Connection,
+    *,
+    orphans: bool,
+    about: str = "",
+    after: int = 0,
+    skip: int | None = None,
+    limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """The open conflicts of items, or products that are no item's, oldest first, behind an id; with the item's name."""
+    """The open conflicts of items, or products that are no item's, with the item's name and the money at stake.
+
+    Args:
+        connection: reads.
+        orphans: products that are no item's.
+        about: subject and field, such as `mapping:7:price`; empty for all.
+        after: the id of the last one of the page before, the oldest first.
+        skip: how many to leave out, the most money at stake first; None for the oldest first.
+        limit: the most to return.
+    """
     table = sync_conflicts.c
     joined = sync_conflicts.outerjoin(mappings, mappings.c.id == table.mapping_id).outerjoin(
         products, products.c.id == mappings.c.product_id
     )
     kind = table.field == "unknown" if orphans else table.field != "unknown"
-    query = sa.select(sync_conflicts, products.c.name, mappings.c.acked_at, mappings.c.acked_quantity)
-    query = query.select_from(joined).where(OPEN, kind, table.id > after).order_by(table.id).limit(limit)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    query = sa.select(sync_conflicts, products.c.name, mappings.c.acked_at, _STAKE.label("stake"))
+    query = query.select_from(joined).where(OPEN, kind, table.id > after).limit(limit)
+    if about:
+        query = query.where(table.subject + ":" + table.field == about)
+    if skip is not None:
+        query = query.order_by(_STAKE.desc()).offset(skip)
+    return [dict(row) for row in connection.execute(query.order_by(table.id)).mappings()]
 
 
 def recent_conflicts(

@@ -11,6 +11,7 @@ from rapidfuzz import fuzz
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import ON_HAND, SKU, WITH_ITEMS, mark_dirty
+from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.store.schema.rule_tables import channel_rules
 from midas_pipelines.store.schema.tables import ITEM_WAITS, mappings
 from midas_pipelines.storefront.schema import product_variants, products
@@ -23,6 +24,14 @@ _EXCLUDED = sa.exists().where(
     == sa.func.coalesce(_ITEM.variant_id, 0),
     channel_rules.c.exclude,
 )
+_SUBJECT = (
+    sa.literal("item:")
+    + sa.cast(_ITEM.product_id, sa.Text)
+    + ":"
+    + sa.cast(sa.func.coalesce(_ITEM.variant_id, 0), sa.Text)
+)
+"""How an alert about the item names it."""
+
 STATES: dict[str, sa.ColumnElement[bool]] = {
     "waiting": _ITEM.dirty_since.is_not(None),
     "differing": sa.or_(
@@ -32,6 +41,13 @@ STATES: dict[str, sa.ColumnElement[bool]] = {
     "pinned": sa.cast(_ITEM.pinned_fields, sa.Text).not_in(["null", "{}"]),
     "excluded": _EXCLUDED,
     "removed": _ITEM.state == "removed",
+    "low": sa.exists().where(
+        alerts.c.kind == "low_stock",
+        alerts.c.cleared_at.is_(None),
+        sa.or_(
+            alerts.c.subject == _SUBJECT, sa.cast(alerts.c.members, sa.Text).contains('"' + _SUBJECT + '"')
+        ),
+    ),
 }
 """Filters of the list of items."""
 
@@ -54,7 +70,13 @@ MOST_CANDIDATES = 300
 
 
 def list_items(
-    connection: sa.Connection, *, text: str = "", state: str | None = None, after: int = 0, limit: int = 50
+    connection: sa.Connection,
+    *,
+    text: str = "",
+    state: str | None = None,
+    after: int = 0,
+    skip: int | None = None,
+    limit: int = 50,
 ) -> list[dict[str, Any]]:
     """Items behind an id: what the shop has, what 4Seller confirmed, what it showed last.
 
@@ -63,26 +85,35 @@ def list_items(
         text: words that SKU, name or variant hold, in any order; empty for all.
         state: one of `STATES`; None for all.
         after: the id of the last item of the page before.
+        skip: how many to leave out, those with the most money on hand first; None for the order of their ids.
         limit: the most to return.
     """
+    stake = sa.func.coalesce(sa.cast(products.c.price, sa.Float) * ON_HAND, 0.0)
     query = sa.select(
         *(_ITEM[name] for name in SHOWN),
         SKU,
         products.c.name,
         product_variants.c.variant_value.label("variant"),
         ON_HAND.label("on_hand"),
+        products.c.image_url,
+        stake.label("stake"),
     )
     query = query.select_from(WITH_ITEMS).where(_ITEM.id > after, *_holding(text))
     if state is not None:
         query = query.where(STATES[state])
+    if skip is not None:
+        query = query.order_by(stake.desc()).offset(skip)
     found = connection.execute(query.order_by(_ITEM.id).limit(limit)).mappings()
     return [dict(row) for row in found]
 
 
 def suggest_items(
-    connection: sa.Connection, title: str, sku: str = "", most: int = 3
+    connection: sa.Connection, title: str, sku: str = "", most: int = 3, *, in_stock: bool = False
 ) -> list[dict[str, Any]]:
-    """The items whose names are nearest to a title, or whose SKU is nearest to a SKU; the best first."""
+    """The items whose names are nearest to a title, or whose SKU is nearest to a SKU; the best first.
+
+    `in_stock` leaves out the item of that SKU itself and those without stock.
+    """
     words = sorted({word.lower() for word in re.findall(r"\w{3,}", title)}, key=len, reverse=True)[:5]
     parts = [
         sa.case((sa.func.lower(products.c.name).contains(word, autoescape=True), 1), else_=0)
@@ -101,6 +132,8 @@ def suggest_items(
         ON_HAND.label("on_hand"),
     ).select_from(WITH_ITEMS)
     query = query.where(score > 0, SKU.is_not(None), _ITEM.state != "removed")
+    if in_stock:
+        query = query.where(ON_HAND > 0, SKU.not_in([sku]))
     rows = connection.execute(query.order_by(score.desc(), _ITEM.id).limit(MOST_CANDIDATES)).mappings()
     found = [dict(row) | {"likeness": round(_likeness(row, title, sku))} for row in rows]
     return sorted(found, key=lambda row: -row["likeness"])[:most]

@@ -61,6 +61,25 @@ def keep_before(database: Database, mapping_id: int, run_id: str | None, before:
         connection.execute(changed.values(before=before, action=adopted))
 
 
+def recent_runs(connection: sa.Connection, limit: int = 10) -> list[dict[str, Any]]:
+    """The newest runs that wrote listings, what each wrote, and how much of that is undone; writes of quantities alone
+    are none."""
+    count = sa.func.count
+    query = (
+        sa.select(
+            _TABLE.run_id,
+            sa.func.max(_TABLE.at, type_=_TABLE.at.type).label("at"),
+            count(_TABLE.mapping_id.distinct()).label("items"),
+            count(_TABLE.undone_at).label("undone"),
+            sa.func.min(_TABLE.sku).label("sku"),
+        )
+        .where(_TABLE.action != "quantity", _TABLE.run_id.is_not(None))
+        .group_by(_TABLE.run_id)
+        .order_by(sa.func.max(_TABLE.id).desc())
+    )
+    return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+
 def of_run_or_plan(name: str) -> sa.ColumnElement[bool]:
     """The writes of a run, by its id or its beginning, or of all runs of a plan, by its hash."""
     plans = sa.select(sync_logs.c.run_id).where(

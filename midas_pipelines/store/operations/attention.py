@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.store.gateway.keys import expiring_keys
 from midas_pipelines.store.items.conflicts import OPEN
 from midas_pipelines.store.operations.backlog import QUARANTINED_WEBHOOK
 from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
@@ -22,6 +23,7 @@ from midas_pipelines.store.schema.tables import (
     marketplace_order_lines,
     marketplace_orders,
 )
+from midas_pipelines.storefront.types import utc_now
 
 CAUSES = {
     "channel_down": "4Seller does not answer",
@@ -37,6 +39,7 @@ CAUSES = {
     "quarantined_webhook": "Events of 4Seller that could not be applied",
     "order_to_look_at": "Orders to look at",
     "low_stock": "Items that run out",
+    "expiring_key": "Keys that end within 30 days",
     "alert": "Other alerts",
 }
 """What may need a person, the worst first, in words."""
@@ -44,7 +47,7 @@ CAUSES = {
 _BY_EXCEPTION = {"conflict": "order_conflict", "refused": "refused", "unmapped": "", "oversold": ""}
 """Exceptions of orders with a cause of their own; unmapped and oversold are counted by their lines."""
 _BY_ALERT = {"channel_down": "channel_down", "brake": "brake", "low_stock": "low_stock"}
-_COUNTED_ELSEWHERE = {"conflict", "oversold", "order_conflict", "order_quarantined", "unknown_status"}
+_COUNTED_ELSEWHERE = {"key", "conflict", "oversold", "order_conflict", "order_quarantined", "unknown_status"}
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,15 @@ def _all(connection: sa.Connection) -> Iterator[Counted]:
     yield ("quarantined_item", *connection.execute(items).one())
     aside = sa.select(sa.func.count(), _oldest(marketplace_webhooks.c.received_at)).where(QUARANTINED_WEBHOOK)
     yield ("quarantined_webhook", *connection.execute(aside).one())
+    yield "expiring_key", len(expiring_keys(connection, 30)), None
     yield from _alerts(connection)
 
 
 def _alerts(connection: sa.Connection) -> Iterator[Counted]:
     table = alerts.c
-    query = sa.select(table.kind, table.members, table.created_at).where(table.cleared_at.is_(None))
+    query = sa.select(table.kind, table.members, table.created_at).where(
+        table.cleared_at.is_(None), sa.or_(table.snoozed_until.is_(None), table.snoozed_until < utc_now())
+    )
     for kind, members, since in connection.execute(query).all():
         if kind not in _COUNTED_ELSEWHERE:
             yield _BY_ALERT.get(kind, "alert"), len(members or [0]), since

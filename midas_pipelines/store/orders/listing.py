@@ -42,6 +42,7 @@ UNMAPPED = sa.and_(
 )
 """A line without an item; the condition on `exception` uses its small index."""
 
+LINE_ID = _LINE.id
 OVERSOLD = _LINE.backordered > sa.literal_column("0")
 
 
@@ -66,11 +67,12 @@ def list_orders(
     *,
     before: int | None = None,
     after: int | None = None,
+    skip: int | None = None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Orders that fit, with the shop's number and status: the newest first, or the oldest behind the row `after`.
 
-    `before` leaves out that row and all newer ones.
+    `before` leaves out that row and all newer ones. With `skip`, those with the most money at stake first, but for so many.
     """
     shop = (orders.c.order_number, orders.c.status.label("shop_status"))
     query = sa.select(*(_ORDER[name] for name in SHOWN), *shop)
@@ -90,6 +92,9 @@ def list_orders(
         query = query.where(_ORDER.id < before)
     if after is not None:
         query = query.where(_ORDER.id > after)
+    if skip is not None:
+        stake = sa.func.coalesce(sa.cast(_ORDER.total, sa.Float), 0.0)
+        query = query.add_columns(stake.label("stake")).order_by(stake.desc()).offset(skip)
     query = query.order_by(_ORDER.id.desc() if after is None else _ORDER.id).limit(limit)
     return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -102,9 +107,14 @@ def _has_exception(name: str) -> sa.ColumnElement[bool]:
 
 
 def waiting_lines(
-    connection: sa.Connection, which: sa.ColumnElement[bool], *, after: int = 0, limit: int = 50
+    connection: sa.Connection, which: sa.ColumnElement[bool], *, skip: int = 0, limit: int = 50
 ) -> list[dict[str, Any]]:
-    """Lines that are `UNMAPPED` or `OVERSOLD`, behind an id, each with its order and its item's stock."""
+    """Lines that are `UNMAPPED` or `OVERSOLD`, the most money at stake first, each with its order and its item's stock.
+
+    `skip` leaves out so many of the first.
+    """
+    units = sa.case((_LINE.backordered > 0, _LINE.backordered), else_=_LINE.quantity)
+    stake = sa.func.coalesce(sa.cast(_LINE.price, sa.Float) * units, 0.0)
     item = sa.and_(
         mappings.c.product_id == _LINE.product_id,
         sa.func.coalesce(mappings.c.variant_id, 0) == sa.func.coalesce(_LINE.variant_id, 0),
@@ -122,6 +132,8 @@ def waiting_lines(
         SKU,
         products.c.name,
         ON_HAND.label("on_hand"),
+        stake.label("stake"),
     ).select_from(joined)
-    found = connection.execute(query.where(which, _LINE.id > after).order_by(_LINE.id).limit(limit))
+    query = query.where(which).order_by(stake.desc(), _LINE.id)
+    found = connection.execute(query.offset(skip).limit(limit))
     return [dict(row) for row in found.mappings()]

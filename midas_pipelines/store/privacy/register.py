@@ -134,9 +134,10 @@ TABLES: dict[str, TableEntry] = {
         "processed_at outcome",
         {"payload": _sealed("the whole order as an event brought it"), "reason": _REASON}),
     "alerts": TableEntry(
-        "id kind created_at cleared_at sent_at sent_to attempts next_attempt_at reason", {
+        "id kind created_at cleared_at sent_at sent_to attempts next_attempt_at reason snoozed_until", {
             "subject": _alert("an order's number or status word"),
             "members": _alert("several such subjects"), "text": _alert("a sentence about an order"),
+            "taken_by": _staff("who sees to it"),
         }),
     "fourseller_api_errors": TableEntry(
         "id endpoint status attempt run_id created_at",
@@ -174,7 +175,7 @@ TABLES: dict[str, TableEntry] = {
         }),
     "midas_proofs": TableEntry("id name at passed detail", {"by": _staff("the person who checked")}),
     "midas_console_sessions": TableEntry(
-        "id token_hash kind role key_id notice request created_at seen_at valid_until",
+        "id token_hash kind role key_id notice request created_at seen_at valid_until recheck_at",
         {"name": _staff("who is signed in to the console")}),
     "midas_console_plans": TableEntry(
         "hash made_at steps created_at approved_at result",

@@ -24,6 +24,8 @@ alerts = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("reason", Words()),  # why the last attempt failed, without any address
+    sa.Column("taken_by", Words(100)),  # the person who sees to it
+    sa.Column("snoozed_until", UtcDateTime),  # until then it is not shown as open
 )
 _OPEN = alerts.c.cleared_at.is_(None)
 _UNSENT = sa.and_(alerts.c.sent_at.is_(None), alerts.c.cleared_at.is_(None))

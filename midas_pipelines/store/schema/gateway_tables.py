@@ -102,6 +102,7 @@ console_sessions = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("seen_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("valid_until", UtcDateTime, nullable=False),
+    sa.Column("recheck_at", UtcDateTime),  # of OpenID Connect: from then on the provider is asked again
 )
 
 # Plans made in the console: a person reads one and approves it by its hash. `steps` are as the file of a plan has them.

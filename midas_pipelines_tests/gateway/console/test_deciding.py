@@ -97,6 +97,9 @@ def test_several_conflicts_are_previewed_before_they_are_decided(operator: Visit
     page = operator.see("/decide/conflicts?take=marketplace&" + "&".join(f"id={one}" for one in found))
     assert "4Seller keeps 7.77: the price is pinned" in page
     assert f"{len(found)} conflicts" in operator.click("/decide/conflicts", id=found, take="marketplace")
+    assert f"{len(found)} conflicts open again" in operator.click("/decide/conflicts/undo", id=found)
+    again = "SELECT field FROM sync_conflicts WHERE resolved_at IS NULL ORDER BY field"
+    assert [row.field for row in rows(world.database, again)] == ["content", "price"]
 
 
 def test_a_viewer_sees_no_button_and_is_refused(visitor: Visitor) -> None:
@@ -120,7 +123,7 @@ def test_an_unmapped_line_gets_the_suggested_item_for_good(operator: Visitor) ->
     world.import_orders()
     page = operator.see("/decide?cause=unmapped")
     assert "<script>alert" not in page
-    line = re.search(r"/decide/lines/(\d+)", page)
+    line = re.search(r"/decide/choose/map/(\d+)", page)
     assert line is not None
     choice = operator.see(line[0])
     assert "<script>alert" not in choice
@@ -164,6 +167,57 @@ def test_a_product_that_is_no_item_is_deleted_or_left(operator: Visitor) -> None
     operator.click("/decide/conflicts", id=found["STRANGE-2"], take="marketplace")
     assert {one["sku"] for one in world.sandbox.state.products.values()} == {"STRANGE-2"}
     assert "Nothing of this waits" in operator.see("/decide?cause=orphan")
+
+
+def test_a_product_that_is_no_item_is_adopted_by_one(operator: Visitor) -> None:
+    world = operator.world
+    made = world.sandbox.state.create({"sku": "OTHER", "title": "Screen Sample Phone", "price": "9.00"})
+    asyncio.run(reconcile(world.sync_context()))
+    add_product(
+        world.database, sku="SCREEN-1", name="Screen for Sample Phone", stock_quantity=3, price="10.00"
+    )
+    number = value(world.database, "SELECT id FROM sync_conflicts WHERE field = 'unknown'")
+    assert "SCREEN-1" in operator.see(f"/decide/choose/adopt/{number}")
+    assert "is SCREEN-1 from now on" in operator.click(f"/decide/adopt/{number}", sku="SCREEN-1")
+    world.full()
+    assert {one["id"] for one in world.sandbox.state.products.values()} == {made["id"]}
+    assert shown(world) == (Decimal("10.00"), 3)
+    assert value(world.database, "SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL") == 0
+
+
+def test_an_oversold_line_is_served_by_a_substitute(operator: Visitor) -> None:
+    world = operator.world
+    add_product(world.database, sku="SCREEN-1", name="Screen black", stock_quantity=0)
+    add_product(world.database, sku="SCREEN-2", name="Screen white", stock_quantity=3)
+    add_product(world.database, sku="SCREEN-3", name="Screen grey", stock_quantity=1)
+    order = world.place(("SCREEN-1", 2))
+    world.import_orders()
+    page = operator.see("/decide?cause=oversold")
+    choice = re.search(r"/decide/choose/substitute/\d+", page)
+    assert choice is not None
+    offered = operator.see(choice[0])
+    assert "SCREEN-2" in offered
+    assert 'value="SCREEN-1"' not in offered
+    assert "fewer than 2" in operator.click(f"/orders/{order}/substitute", line=1, sku="SCREEN-3")
+    assert "served by SCREEN-2" in operator.click(f"/orders/{order}/substitute", line=1, sku="SCREEN-2")
+    left = {
+        row.sku: row.stock_quantity
+        for row in rows(world.database, "SELECT sku, stock_quantity FROM products")
+    }
+    assert left == {"SCREEN-1": 0, "SCREEN-2": 1, "SCREEN-3": 1}
+    assert value(world.database, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 0
+    assert value(world.database, "SELECT exception FROM marketplace_orders") is None
+    assert_ledger_explains(world.database)
+
+
+def test_the_most_money_at_stake_comes_first(operator: Visitor) -> None:
+    world = operator.world
+    for sku, price in (("CHEAP", "2.00"), ("DEAR", "90.00")):
+        add_product(world.database, sku=sku, price=price, stock_quantity=0)
+        world.place(items=[{"sku": sku, "quantity": 2, "price": price}])
+    world.import_orders()
+    page = operator.see("/decide?cause=oversold")
+    assert page.index("180.00 USD") < page.index("4.00 USD")
 
 
 def test_items_of_one_reason_are_retried_together(operator: Visitor) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from midas_pipelines.settings import Settings
 from midas_pipelines_tests.gateway.console.provider import Provider, running_provider
 from midas_pipelines_tests.gateway.console.visitor import Visitor, visitor_of
-from midas_pipelines_tests.shop import rows
+from midas_pipelines_tests.shop import rows, run, value
 from midas_pipelines_tests.sync.world import World
 
 
@@ -53,6 +53,30 @@ def test_a_person_signs_in_with_a_role_and_a_code_works_once(visitor: Visitor, p
     actors = [row.actor for row in rows(visitor.world.database, "SELECT actor FROM gateway_audit")]
     assert any("Kim Sample" in actor for actor in actors)
     assert visitor.client.get(back).status_code == 403
+
+
+@pytest.mark.both_databases
+def test_a_role_that_is_taken_away_ends_at_the_next_look(visitor: Visitor, provider: Provider) -> None:
+    sign_in(visitor, provider)
+    visitor.see("/items?q=x")
+    ends = value(visitor.world.database, "SELECT valid_until FROM midas_console_sessions")
+    again = "UPDATE midas_console_sessions SET recheck_at = '2026-01-01 00:00:00.000000+00:00'"
+    run(visitor.world.database, again)
+    asked = visitor.client.get("/items?q=x").headers["location"]
+    assert asked == "/sign-in/oidc?next=/items%3Fq%3Dx"
+    begun = visitor.client.get(asked)
+    assert (
+        visitor.client.get(provider.authorize(begun.headers["location"])).headers["location"] == "/items?q=x"
+    )
+    visitor.see("/items?q=x")
+    assert value(visitor.world.database, "SELECT valid_until FROM midas_console_sessions") == ends
+    run(visitor.world.database, again)
+    provider.claims["groups"] = []
+    begun = visitor.client.get("/sign-in/oidc")
+    assert visitor.client.get(provider.authorize(begun.headers["location"])).status_code == 403
+    visitor.see("/items?q=x", status=303)
+    answer = visitor.client.post("/rules", data={"csrf": visitor.csrf}, headers={"referer": "http://x/rules"})
+    assert answer.headers["location"] == "/sign-in/oidc?next=/rules"
 
 
 @pytest.mark.parametrize(

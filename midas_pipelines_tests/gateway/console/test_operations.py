@@ -86,8 +86,16 @@ def test_alerts_are_grouped_and_closed(operator: Visitor, monkeypatch: pytest.Mo
     assert page.count('<a href="/stock">Where it is settled</a>') == 2
     number = re.search(r'name="alert" value="(\d+)"', page)
     assert number is not None
-    assert operator.click("/alerts/close", alert=number[1]) == "The alert is closed."
-    assert operator.click("/alerts/close", alert=number[1]) == "This alert was closed before."
+    assert operator.click("/alerts/mark", alert=number[1], what="take") == "Alex Sample sees to it."
+    assert "Give back" in operator.see("/alerts")
+    assert operator.see("/").count("Items that run out") == 1
+    for other in rows(operator.world.database, "SELECT id FROM alerts"):
+        operator.click("/alerts/mark", alert=other.id, what="snooze")
+    assert "No alert is open" in operator.see("/alerts")
+    assert "Items that run out" not in operator.see("/")
+    assert operator.see("/alerts?state=snoozed").count("Show again") == 2
+    assert operator.click("/alerts/mark", alert=number[1], what="close") == "The alert is closed."
+    assert operator.click("/alerts/mark", alert=number[1], what="close") == "This alert was closed before."
     assert value(operator.world.database, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 1
     wrong = operator.client.post("/alerts/test", data={"csrf": operator.csrf, "back": "/alerts"})
     assert wrong.headers["location"] == "/alerts"
@@ -142,6 +150,10 @@ def test_stock_shows_first_what_runs_out_first(operator: Visitor) -> None:
     world.full()
     world.place(("SLOW", 5), ("FAST", 6), ("=SUM(A1)", 7))
     world.import_orders()
+    key = {"Authorization": f"Bearer {operator.key(Role.VIEWER)}"}
+    told = operator.client.get("/api/marketplace/stock", headers=key).json()
+    assert [row["sku"] for row in told["data"]] == ["FAST", "=SUM(A1)", "SLOW"]
+    assert told["movers"][0] == {"sku": "=SUM(A1)", "sold": 7, "on_hand": 43}
     page = operator.see("/stock")
     places = [page.index(f">{sku}</a>") for sku in ("FAST", "=SUM(A1)", "SLOW")]
     assert places == sorted(places)

@@ -10,7 +10,9 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
+from midas_pipelines.notify.alerts import raise_alerts
 from midas_pipelines.store.gateway.keys import Role
+from midas_pipelines.store.operations.shadow import ShadowRow, record_shadow_writes
 from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import add_product, rows, value
 from midas_pipelines_tests.sync.world import World
@@ -37,7 +39,7 @@ def test_an_order_is_found_shipped_and_returned(operator: Visitor, sold: str) ->
     assert operator.client.get(f"/orders?q={sold}").headers["location"] == f"/orders/{sold}"
     page = operator.see(f"/orders/{sold}")
     assert MARKUP not in page
-    assert "Ship all that is left" in page
+    assert "all that is left" in page
     assert "does not look like" in operator.see("/orders/check-number?carrier=UPS&number=123")
     assert "does not look like" in operator.click(
         f"/orders/{sold}/ship", carrier="UPS", number="123", back=f"/orders/{sold}"
@@ -50,6 +52,18 @@ def test_an_order_is_found_shipped_and_returned(operator: Visitor, sold: str) ->
     assert "1 units" in operator.click(f"/orders/{sold}/return", line=1, units=1)
     assert value(world.database, "SELECT stock_quantity FROM products") == 8
     assert "Alex Sample: console ship" in operator.see(f"/orders/{sold}")
+
+
+def test_one_line_of_several_is_shipped(operator: Visitor, sold: str) -> None:
+    world = operator.world
+    add_product(world.database, sku="B-1", stock_quantity=9)
+    order = world.place(("A/1 é", 1), ("B-1", 3))
+    world.import_orders()
+    number = {"carrier": "UPS", "number": "1Z999AA10123456784"}
+    operator.click(f"/orders/{order}/ship", line=2, units="", **number)
+    page = operator.see(f"/orders/{order}")
+    assert ">line 1: A/1 é, 1 left<" in page
+    assert "line 2: B-1" not in page
 
 
 def test_a_buyer_is_shown_to_operators_with_a_trace_and_erased_by_admins(
@@ -83,6 +97,10 @@ def test_items_are_searched_filtered_and_told_whole(operator: Visitor, sold: str
     assert "OTHER" not in operator.see("/items?q=screen")
     assert "No item is like that" in operator.see("/items?q=screen+battery")
     assert "OTHER" in operator.see("/items?state=waiting")
+    with world.database.writing() as connection:
+        raise_alerts(connection, kind="low_stock", texts={"item:2:0": "OTHER is low.", "item:9:0": "Gone."})
+    assert "OTHER" in operator.see("/items?state=low")
+    assert "A/1 é" not in operator.see("/items?state=low")
     for state in ("differing", "failing", "pinned", "excluded", "removed"):
         assert "OTHER" not in operator.see(f"/items?state={state}")
     address = "/items/A%2F1%20%C3%A9"
@@ -132,8 +150,44 @@ def test_a_plan_is_read_and_approved_by_its_hash_and_undone(operator: Visitor) -
     assert result == "1 updated"
     assert world.shown["SCREEN-1"][1] == Decimal("19.00")
     assert "approved before" in operator.click(f"/plan/{digest}/approve", typed=digest[:6])
-    assert "1 listings put back" in operator.click(f"/plan/{digest}/undo")
+    assert "1 listings put back" in operator.click("/plan/undo", name=digest)
     assert world.shown["SCREEN-1"][1] == Decimal("10.00")
+
+
+def test_a_plan_is_sent_without_the_ticked_rows_and_a_run_is_undone(operator: Visitor) -> None:
+    world = operator.world
+    items = {sku: add_product(world.database, sku=sku, price="10.00", stock_quantity=1) for sku in "AB"}
+    world.full()
+    for item in items.values():
+        world.set(item, price=Decimal("12.00"))
+    operator.click("/plan", scope="changed")
+    digest = value(world.database, "SELECT hash FROM midas_console_plans")
+    tick = re.search(
+        r'name="leave" value="(\d+)" form="approve" aria-label="leave A out"', operator.see(f"/plan/{digest}")
+    )
+    assert tick is not None
+    operator.click(f"/plan/{digest}/approve", typed=digest[:6], leave=tick[1])
+    operator.client.wait(lambda: world.shown["B"][1] == Decimal("12.00"))
+    assert world.shown["A"][1] == Decimal("10.00")
+    operator.client.wait(lambda: value(world.database, "SELECT max(result) FROM midas_console_plans"))
+    run_id = re.search(r'name="name" value="([^"]{8,})"', operator.see("/plan"))
+    assert run_id is not None
+    assert "1 listings put back" in operator.click("/plan/undo", name=run_id[1])
+    assert world.shown["B"][1] == Decimal("10.00")
+
+
+def test_a_failed_wave_is_planned_again_and_shadow_mode_is_compared(operator: Visitor) -> None:
+    database = operator.world.database
+    add_product(database, sku="A-1", stock_quantity=5, price="10.00")
+    with database.writing() as connection:
+        raise_alerts(connection, kind="canary", texts={"canary": "Wave 1 of the changes failed."})
+    record_shadow_writes(database, [ShadowRow("listing", "A-1", "create", {"price": "10.00"})], None)
+    page = operator.see("/plan")
+    assert "Wave 1 of the changes failed." in page
+    assert "try the waves again" in page
+    answer = operator.client.post("/plan/shadow", data={"csrf": operator.csrf})
+    assert "1 writes were kept back: 0 agree with what is there, 1 differ." in answer.text
+    assert "no listing" in answer.text
 
 
 def test_a_plan_that_is_out_of_date_sends_nothing(operator: Visitor) -> None:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from midas_pipelines.store.gateway.keys import Role, create_key
 from midas_pipelines.store.operations.attention import CAUSES, needs_a_person
-from midas_pipelines.store.operations.sync_metrics import by_hour
+from midas_pipelines.store.operations.sync_metrics import by_hour, percentile
 from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import add_product, run
 
@@ -39,6 +40,22 @@ def test_an_empty_shop_needs_nobody_and_a_troubled_one_says_why(operator: Visito
         assert CAUSES[cause] in page
     assert "amazon" in page
     assert " USD<" in page
+
+
+def test_percentiles_come_from_what_took_how_long() -> None:
+    took = {0.1: 98, 0.5: 1, 10.0: 1}
+    assert (percentile(took, 0.5), percentile(took, 0.99), percentile({}, 0.5)) == (
+        pytest.approx(0.051, 0.01),
+        0.5,
+        0.0,
+    )
+
+
+def test_keys_that_end_soon_have_a_tile(operator: Visitor) -> None:
+    assert "Keys that end" not in operator.see("/")
+    with operator.world.database.writing() as connection:
+        create_key(connection, name="shop", role=Role.OPERATOR, days=5)
+    assert "Keys that end within 30 days" in operator.see("/")
 
 
 def test_sums_by_the_hour_end_with_this_one() -> None:

@@ -37,6 +37,7 @@ from midas_pipelines.sync.orders.stock.backorders import (
     allocate_backorder,
     allocate_backorders,
     clear_old_alerts,
+    clear_oversold_alert,
     mark_backordered,
     orders_backordered,
 )
@@ -100,6 +101,29 @@ def map_line(
     if line.product_id is not None and (line.product_id, line.variant_id) != item:
         raise CannotMap(f"Line {number} is mapped to another item already; nothing was changed.")
     return _map(database, order_row, number, item, order_context, source="operator", remember=remember)
+
+
+def substitute_item(
+    database: Database, order_row: int, number: int, item: ItemKey, order_context: OrderContext
+) -> None:
+    """Serves a line that waits for all of its units from another item, which has to have them.
+
+    Raises:
+        CannotMap: the line does not wait so, or the item has too few; nothing was changed.
+    """
+    with database.writing() as connection:
+        waiting = orders_backordered(connection, [item])
+        held = {row.id: row for row in lock_rows(connection, {order_row, *waiting})}
+        order = StoredOrder(connection, held[order_row], order_context)
+        line = next((one for one in order.lines() if one.line == number), None)
+        if line is None or not line.backordered or line.allocated:
+            raise CannotMap(f"Line {number} does not wait for all of its units; nothing was changed.")
+        own = backordered_only(line.exception, 0)
+        set_line(connection, line.id, product_id=None, variant_id=None, backordered=0, exception=own)
+        _tie(order, number, item, "operator")
+        if any(one.backordered for one in order.lines() if one.line == number):
+            raise CannotMap(f"The other item has fewer than {line.quantity} units; nothing was changed.")
+        clear_oversold_alert(connection, [(line.product_id, line.variant_id)])
 
 
 def _map(
