@@ -244,8 +244,8 @@ def mapping_ids(context: SyncContext, skus: Sequence[str]) -> list[int]:
         with context.database.writing() as connection:
             ensure_items(connection)  # the triggers may have missed one; finding it reads every item
             found = connection.execute(query).all()
-    unknown = [sku for sku in wanted if sku not in {row.sku for row in found}]
-    if unknown:
+    known = {row.sku for row in found}
+    if unknown := [sku for sku in wanted if sku not in known]:
         raise UnknownSku(f"No item of the shop has the SKU {', '.join(unknown)}: check the spelling.")
     return sorted({row.id for row in found})
 

@@ -12,9 +12,8 @@ from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.cli.terminal import say
-from midas_pipelines.errors import WrongInput
 from midas_pipelines.sync.connect.accept import confirm_matches, read_pairs
-from midas_pipelines.sync.connect.preview import SURE, make_preview
+from midas_pipelines.sync.connect.preview import SURE, counts, make_preview, write_csv
 from midas_pipelines.sync.context import SyncContext
 
 SHOWN = ("result", "sku", "listing_id", "score", "price", "quantity", "content", "note")
@@ -40,22 +39,16 @@ def connect(ctx: click.Context, path: Path | None, most: int, as_json: bool) -> 
     if ctx.invoked_subcommand is not None:
         return
     with shop_database() as (settings, database):
-        preview = asyncio.run(make_preview(SyncContext(settings, database)))
+        found = asyncio.run(make_preview(SyncContext(settings, database)))
     if path is not None:
-        try:
-            preview.write_csv(path)
-        except OSError as failed:
-            raise WrongInput(f"The report cannot be written to {path}: {failed.strerror}.") from None
-    counts = preview.counts()
+        write_csv(found, path)
     if as_json:
-        print_json({"counts": counts, "rows": [asdict(row) for row in preview.rows]})
+        print_json({"counts": counts(found), "rows": [asdict(row) for row in found]})
         return
-    rows = [{name: getattr(row, name) for name in SHOWN} for row in preview.rows[:most]]
+    rows = [{name: getattr(row, name) for name in SHOWN} for row in found[:most]]
     if rows:
-        print_table(
-            "What the first sync would change, the worst first", rows, len(preview.rows), "--csv writes all"
-        )
-    say(", ".join(f"{count} {result}" for result, count in counts.items()) or "Both sides are empty.")
+        print_table("What the first sync would change, the worst first", rows, len(found), "--csv writes all")
+    say(", ".join(f"{count} {result}" for result, count in counts(found).items()) or "Both sides are empty.")
     say("Nothing was written. Confirm with `midas connect accept`; then the first sync may run.")
 
 
@@ -74,7 +67,7 @@ def match(sku: str, listing_id: str) -> None:
 @click.option(
     "--csv",
     "path",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    type=CSV,
     help="Take the matches of this file, as `midas connect --csv` wrote it or as a person corrected it.",
 )
 @click.option("--titles", is_flag=True, help="Of the file, take the matches by title too.")
@@ -86,7 +79,7 @@ def accept(path: Path | None, titles: bool) -> None:
         if path is not None:
             pairs = read_pairs(path, results)
         else:
-            preview = asyncio.run(make_preview(context))
-            pairs = [(row.sku, row.listing_id) for row in preview.rows if row.result in SURE]
+            found = asyncio.run(make_preview(context))
+            pairs = [(row.sku, row.listing_id) for row in found if row.result in SURE]
         tied = asyncio.run(confirm_matches(context, pairs, accept=True))
     say(f"{tied} items are tied to their listings. The first sync may run: `midas sync products --full`.")

@@ -12,9 +12,9 @@ from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.cli.terminal import say
 from midas_pipelines.sync.explain import explain_item as explanation_of
 from midas_pipelines.sync.explain import lineage
-from midas_pipelines.sync.snapshots.at import explain_at, lines_at
-from midas_pipelines.sync.snapshots.changes import diff as diff_of
 from midas_pipelines.sync.snapshots.files import Snapshots, today
+from midas_pipelines.sync.snapshots.time_travel import diff as diff_of
+from midas_pipelines.sync.snapshots.time_travel import explain_at, lines_at
 
 DAY = click.DateTime(["%Y-%m-%d"])
 

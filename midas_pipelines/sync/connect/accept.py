@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import kept_by_policy
 from midas_pipelines.sync.listings.plan import Planner
+from midas_pipelines.sync.listings.scan import CHUNK
 from midas_pipelines.sync.product_sync import mapping_ids
 from midas_pipelines.sync.threads import in_thread
 
@@ -47,64 +49,65 @@ async def confirm_matches(context: SyncContext, pairs: Sequence[Pair], *, accept
 
 
 def _tie_all(context: SyncContext, pairs: Sequence[Pair], products: dict[str, Product], accept: bool) -> int:
-    _require_once(pairs)
-    ids = mapping_ids(context, [sku for sku, _ in pairs]) if pairs else []
-    limit = context.settings.title_limit
+    for place, what in enumerate(("SKU", "listing")):
+        most = Counter(pair[place] for pair in pairs).most_common(1)
+        if most and most[0][1] > 1:
+            raise WrongInput(
+                f"The {what} {most[0][0]} is matched twice: keep one of them. Nothing was changed."
+            )
+    parts = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
+    ids = [mapping_ids(context, [sku for sku, _ in part]) for part in parts]
     with context.database.writing() as connection:
-        rows = [
-            Mapping(*row) for row in connection.execute(sa.select(*COLUMNS).where(mappings.c.id.in_(ids)))
-        ]
-        planner = Planner(connection, [row.key for row in rows], limit)
-        by_sku: dict[str | None, list[Mapping]] = {}
-        for row in rows:
-            item = planner.item(row)
-            by_sku.setdefault(item.sku if item is not None else row.sku, []).append(row)
         tied = 0
-        for sku, product_id in pairs:
-            product = products.get(product_id)
-            if product is None:
-                raise WrongInput(f"4Seller has no listing {product_id}: see the ids in `midas connect`.")
-            tied += _tie(connection, sku, by_sku.get(sku, []), product, planner)
+        for part, found in zip(parts, ids, strict=True):
+            tied += _tie_part(connection, context.settings.title_limit, part, found, products)
         if accept:
             note_connected(connection)
     return tied
 
 
-def _require_once(pairs: Sequence[Pair]) -> None:
-    for place, what in ((0, "SKU"), (1, "listing")):
-        named = [pair[place] for pair in pairs]
-        twice = (
-            next((one for one in named if named.count(one) > 1), None)
-            if len(set(named)) < len(named)
-            else None
-        )
-        if twice is not None:
-            raise WrongInput(f"The {what} {twice} is matched twice: keep one of them. Nothing was changed.")
-
-
-def _tie(
-    connection: sa.Connection, sku: str, rows: list[Mapping], product: Product, planner: Planner
-) -> bool:
-    if len(rows) != 1:
-        raise WrongInput(f"{len(rows)} items of the shop have the SKU {sku}: give each one of its own.")
-    (row,) = rows
-    if row.fourseller_product_id == product.id:
-        return False
-    other = connection.scalar(
-        sa.select(mappings.c.sku).where(
-            mappings.c.fourseller_product_id == product.id, mappings.c.id != row.id
-        )
-    )
-    if row.fourseller_product_id is not None or other is not None:
-        raise WrongInput(
-            f"{sku if other is None else other} is tied to {row.fourseller_product_id or product.id} already. "
-            "Nothing was changed."
-        )
-    values: dict[str, Any] = {"fourseller_product_id": product.id, "sku": sku, "creating_since": None}
-    pins = kept_by_policy(planner.plan(row), product)
-    free = sa.update(mappings).where(mappings.c.id == row.id)
-    connection.execute(free.values(values | CHANGED | {"pinned_fields": pins, "next_attempt_at": None}))
-    return True
+def _tie_part(
+    connection: sa.Connection,
+    title_limit: int,
+    pairs: Sequence[Pair],
+    ids: list[int],
+    products: dict[str, Product],
+) -> int:
+    rows = [Mapping(*row) for row in connection.execute(sa.select(*COLUMNS).where(mappings.c.id.in_(ids)))]
+    planner = Planner(connection, [row.key for row in rows], title_limit)
+    by_sku: dict[str | None, list[Mapping]] = {}
+    for row in rows:
+        item = planner.item(row)
+        by_sku.setdefault(item.sku if item is not None else row.sku, []).append(row)
+    product_id = mappings.c.fourseller_product_id
+    named = sa.select(product_id, mappings.c.sku).where(product_id.in_([listing for _, listing in pairs]))
+    taken = dict(connection.execute(named).tuples().all())
+    new = []
+    for sku, listing in pairs:
+        if listing not in products:
+            raise WrongInput(f"4Seller has no listing {listing}: see the ids in `midas connect`.")
+        found = by_sku.get(sku, [])
+        if len(found) != 1:
+            raise WrongInput(f"{len(found)} items of the shop have the SKU {sku}: give each one of its own.")
+        (row,) = found
+        if row.fourseller_product_id == listing:
+            continue
+        if row.fourseller_product_id is not None or listing in taken:
+            tied = f"{taken.get(listing) or sku} is tied to {row.fourseller_product_id or listing} already."
+            raise WrongInput(f"{tied} Nothing was changed.")
+        pins = kept_by_policy(planner.plan(row), products[listing])
+        new.append({"row": row.id, "new_listing": listing, "new_sku": sku, "new_pins": pins})
+    if new:
+        values: dict[str, Any] = {
+            "fourseller_product_id": sa.bindparam("new_listing"),
+            "sku": sa.bindparam("new_sku"),
+            "pinned_fields": sa.bindparam("new_pins"),
+            "creating_since": None,
+            "next_attempt_at": None,
+        }
+        free = sa.update(mappings).where(mappings.c.id == sa.bindparam("row"))
+        connection.execute(free.values(values | CHANGED), new)
+    return len(new)
 
 
 def read_pairs(path: Path, results: Iterable[str]) -> list[Pair]:

@@ -57,21 +57,23 @@ class Matched:
 def match_listings(items: Sequence[Sought], products: Sequence[Product]) -> Matched:
     """Pairs items and listings, the surest way first; one that several would fit is left for a person."""
     shown = Counter(product.sku for product in products if product.sku)
-    doubled = [product for product in products if product.sku and shown[product.sku] > 1]
-    pairs: list[Match] = []
-    left_items, left_products = list(items), [one for one in products if shown[one.sku or ""] <= 1]
+    here = {item.mapping_id: item for item in items}
+    there = {product.id: product for product in products if shown[product.sku or ""] <= 1}
     ways: list[tuple[str, Callable[[Sought], Hashable], Callable[[Product], Hashable]]] = [
         ("sku", lambda item: item.sku, lambda product: product.sku),
         ("spelling", lambda item: _letters(item.sku), lambda product: _letters(product.sku)),
         ("barcode", lambda item: _barcode(item.sku), _shown_barcode),
+        ("title", lambda item: _words(item.title), lambda product: _words(product.title or "") or None),
     ]
-    for how, of_item, of_product in ways:
-        found = _alike(left_items, left_products, how, of_item, of_product)
+    pairs: list[Match] = []
+    for way in (*ways, None):
+        mine, theirs = list(here.values()), list(there.values())
+        found = _by_title(mine, theirs) if way is None else _alike(mine, theirs, *way)
         pairs += found
-        left_items, left_products = _without(found, left_items, left_products)
-    found = _by_title(left_items, left_products)
-    left_items, left_products = _without(found, left_items, left_products)
-    return Matched(pairs + found, left_items, left_products, doubled)
+        for one in found:
+            del here[one.item.mapping_id], there[one.product.id]
+    doubled = [product for product in products if shown[product.sku or ""] > 1]
+    return Matched(pairs, list(here.values()), list(there.values()), doubled)
 
 
 def _letters(sku: str | None) -> str | None:
@@ -108,16 +110,6 @@ def _alike(
         Match(mine[0], there[key][0], how)
         for key, mine in here.items()
         if key is not None and len(mine) == 1 and len(there.get(key, ())) == 1
-    ]
-
-
-def _without(
-    found: Sequence[Match], items: Sequence[Sought], products: Sequence[Product]
-) -> tuple[list[Sought], list[Product]]:
-    taken = {one.item.mapping_id for one in found}
-    ids = {one.product.id for one in found}
-    return [one for one in items if one.mapping_id not in taken], [
-        one for one in products if one.id not in ids
     ]
 
 

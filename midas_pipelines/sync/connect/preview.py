@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.database import Database
-from midas_pipelines.sync.connect.match import Match, Matched, Sought, match_listings
+from midas_pipelines.sync.connect.match import Match, Sought, match_listings
 from midas_pipelines.sync.context import ChannelDown, SyncContext
 from midas_pipelines.sync.listings.content import content
 from midas_pipelines.sync.listings.diff import filled, shown_quantity
@@ -40,33 +42,30 @@ class PreviewRow:
     worst: float = 0.0
 
 
-@dataclass
-class Preview:
-    """All rows, the worst change first."""
+def counts(rows: Sequence[PreviewRow]) -> dict[str, int]:
+    """How many rows each result has."""
+    return dict(Counter(row.result for row in rows))
 
-    rows: list[PreviewRow] = field(default_factory=list)
 
-    def counts(self) -> dict[str, int]:
-        """How many rows each result has."""
-        counted: dict[str, int] = {}
-        for row in self.rows:
-            counted[row.result] = counted.get(row.result, 0) + 1
-        return counted
+def write_csv(rows: Sequence[PreviewRow], path: Path) -> None:
+    """Writes all rows, to be corrected and read again by `midas connect accept --csv`.
 
-    def write_csv(self, path: Path) -> None:
-        """Writes it as CSV, to be corrected and read again by `midas connect accept --csv`."""
+    A text that a spreadsheet would take for a formula begins with an apostrophe there. Raises WrongInput where the
+    file cannot be written.
+    """
+    try:
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [one.name for one in fields(PreviewRow)])
-            writer.writeheader()
-            writer.writerows({name: _cell(value) for name, value in asdict(row).items()} for row in self.rows)
+            writer = csv.writer(file)
+            writer.writerow([one.name for one in fields(PreviewRow)])
+            for row in rows:
+                cells = asdict(row).values()
+                formula = ("=", "+", "-", "@")
+                writer.writerow([f"'{cell}" if str(cell).startswith(formula) else cell for cell in cells])
+    except OSError as failed:
+        raise WrongInput(f"The report cannot be written to {path}: {failed.strerror}.") from None
 
 
-def _cell(value: object) -> object:
-    """A text that a spreadsheet does not take for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
-
-
-async def make_preview(context: SyncContext) -> Preview:
+async def make_preview(context: SyncContext) -> list[PreviewRow]:
     """Reads the shop and every listing, and matches them.
 
     Raises:
@@ -77,13 +76,12 @@ async def make_preview(context: SyncContext) -> Preview:
         listing = await client.listing()
     if not listing.complete:
         raise ChannelDown(f"4Seller's list is not complete: {listing.reason}. Try again later.")
-    return await in_thread(
-        build_preview, context.database, list(listing.products), context.settings.title_limit
-    )
+    products, limit = list(listing.products), context.settings.title_limit
+    return await in_thread(build_preview, context.database, products, limit)
 
 
-def build_preview(database: Database, products: list[Product], title_limit: int) -> Preview:
-    """The preview of these listings; reads the database and nothing else."""
+def build_preview(database: Database, products: list[Product], title_limit: int) -> list[PreviewRow]:
+    """The preview of these listings, the worst change first; reads the database and nothing else."""
     wanted: dict[int, Change] = {}
     unlistable: list[PreviewRow] = []
     for part in chunks(database, title_limit=title_limit):
@@ -93,15 +91,28 @@ def build_preview(database: Database, products: list[Product], title_limit: int)
                 unlistable.append(row)
             elif change.draft is not None:
                 wanted[change.mapping.id] = change
-    tied = {
-        one.mapping.fourseller_product_id: one for one in wanted.values() if one.mapping.fourseller_product_id
-    }
+    tied = {change.mapping.fourseller_product_id: change for change in wanted.values()}
     free = [product for product in products if product.id not in tied]
     items = [_sought(change) for change in wanted.values() if change.mapping.fourseller_product_id is None]
     matched = match_listings(items, free)
-    pairs = [*matched.pairs, *_tied_pairs(products, tied)]
-    rows = [_pair_row(one, wanted[one.item.mapping_id]) for one in pairs]
-    return Preview(sorted(rows, key=lambda row: -row.worst) + _unmatched(matched) + unlistable)
+    pairs = [Match(_sought(tied[one.id]), one, "tied") for one in products if one.id in tied]
+    rows = [_pair_row(one, wanted[one.item.mapping_id]) for one in (*matched.pairs, *pairs)]
+    rows.sort(key=lambda row: -row.worst)
+    only_here = "It would be listed."
+    rows += [PreviewRow("only here", one.sku, title=one.title, note=only_here) for one in matched.only_here]
+    notes = {
+        "only there": (matched.only_there, "It stays as it is."),
+        "doubled": (
+            matched.doubled,
+            "Another listing has its SKU: delete one at 4Seller, or match one of them.",
+        ),
+    }
+    for result, (listings, note) in notes.items():
+        rows += [
+            PreviewRow(result, "", one.id, one.sku or "", listing_title=(one.title or "")[:200], note=note)
+            for one in listings
+        ]
+    return rows + unlistable
 
 
 def _sought(change: Change) -> Sought:
@@ -109,43 +120,17 @@ def _sought(change: Change) -> Sought:
     return Sought(change.mapping.id, change.draft.sku, change.draft.title)
 
 
-def _tied_pairs(products: Iterable[Product], tied: dict[str, Change]) -> list[Match]:
-    return [Match(_sought(tied[one.id]), one, "tied") for one in products if one.id in tied]
-
-
-def _unmatched(matched: Matched) -> list[PreviewRow]:
-    here = [
-        PreviewRow("only here", one.sku, title=one.title, note="It would be listed.")
-        for one in matched.only_here
-    ]
-    there = [_listing_row("only there", one, "It stays as it is.") for one in matched.only_there]
-    note = "Another listing has its SKU: delete one at 4Seller, or match one of them."
-    return here + there + [_listing_row("doubled", one, note) for one in matched.doubled]
-
-
-def _listing_row(result: str, product: Product, note: str) -> PreviewRow:
-    return PreviewRow(
-        result,
-        sku="",
-        listing_id=product.id,
-        listing_sku=product.sku or "",
-        listing_title=(product.title or "")[:200],
-        note=note,
-    )
-
-
 def _pair_row(pair: Match, change: Change) -> PreviewRow:
     """What the first sync would change in a listing; what a policy keeps is no change."""
     draft, product = change.draft, pair.product
     assert draft is not None
-    kept = change.guarded & {"price", "content"}
+    kept = sorted(change.guarded & {"price", "content"})
     price, moved = _moved(product.price, None if "price" in kept else draft.price)
     quantity, fallen = _moved(shown_quantity(product), change.quantity)
-    shown = content(filled(product, draft))
-    new = content(draft)
-    differing = sorted(
-        name for name in {*shown, *new} - {"price"} if str(shown.get(name)) != str(new.get(name))
-    )
+    old, new = content(filled(product, draft)), content(draft)
+    names = sorted({*old, *new} - {"price"})
+    differing = [name for name in names if str(old.get(name)) != str(new.get(name))]
+    note = f"The listing's {' and '.join(kept)} is kept by policy." if kept else ""
     return PreviewRow(
         pair.how,
         draft.sku,
@@ -157,13 +142,9 @@ def _pair_row(pair: Match, change: Change) -> PreviewRow:
         price=price,
         quantity=quantity,
         content="" if "content" in kept else ", ".join(differing),
-        note="A person has to confirm it." if pair.how == "title" else _kept_note(kept),
+        note="A person has to confirm it." if pair.how == "title" else note,
         worst=round(moved * 100 + (50 if quantity and not change.quantity else min(fallen, 1) * 10), 2),
     )
-
-
-def _kept_note(kept: frozenset[str]) -> str:
-    return f"The listing's {' and '.join(sorted(kept))} is kept by policy." if kept else ""
 
 
 def _moved(shown: Decimal | int | None, wanted: Decimal | int | None) -> tuple[str, float]:
@@ -172,6 +153,5 @@ def _moved(shown: Decimal | int | None, wanted: Decimal | int | None) -> tuple[s
         return "", 0.0
     if shown is None:
         return f"unknown -> {wanted}", 0.0
-    return f"{shown} -> {wanted}", float(
-        abs(Decimal(wanted) - Decimal(shown)) / max(abs(Decimal(shown)), Decimal(1))
-    )
+    share = abs(Decimal(wanted) - Decimal(shown)) / max(abs(Decimal(shown)), Decimal(1))
+    return f"{shown} -> {wanted}", float(share)

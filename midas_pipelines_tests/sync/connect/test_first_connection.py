@@ -13,7 +13,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.errors import NotConnected
 from midas_pipelines.store.schema.tables import cursors
 from midas_pipelines.sync.connect.accept import confirm_matches, read_pairs
-from midas_pipelines.sync.connect.preview import make_preview
+from midas_pipelines.sync.connect.preview import counts, make_preview, write_csv
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.shop import add_product
@@ -55,9 +55,9 @@ def test_an_account_without_listings_needs_no_word(world: World) -> None:
 
 def test_the_preview_shows_the_worst_first_and_writes_nothing(stranger: World) -> None:
     def look() -> None:
-        preview = asyncio.run(make_preview(stranger.sync_context()))
-        assert preview.counts() == {"sku": 1, "spelling": 1}
-        worst = preview.rows[0]
+        rows = asyncio.run(make_preview(stranger.sync_context()))
+        assert counts(rows) == {"sku": 1, "spelling": 1}
+        worst = rows[0]
         assert (worst.sku, worst.price, worst.quantity) == ("SCR-1", "10.00 -> 20.00", "7 -> 0")
 
     assert stranger.writes(look) == 0
@@ -65,7 +65,7 @@ def test_the_preview_shows_the_worst_first_and_writes_nothing(stranger: World) -
 
 def test_matches_come_back_from_the_csv(stranger: World, tmp_path: Path) -> None:
     path = tmp_path / "connect.csv"
-    asyncio.run(make_preview(stranger.sync_context())).write_csv(path)
+    write_csv(asyncio.run(make_preview(stranger.sync_context())), path)
     pairs = read_pairs(path, ("sku", "spelling"))
     assert asyncio.run(confirm_matches(stranger.sync_context(), pairs, accept=True)) == 2
     ids = set(stranger.sandbox.state.products)
