@@ -8,11 +8,13 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.store.gateway import webhooks
+from midas_pipelines.sync.orders.intake.read import import_order_webhooks
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, sale, signed
 from midas_pipelines_tests.shop import add_product, rows, value
@@ -223,6 +225,32 @@ def test_our_own_push_echoed_back_changes_nothing(gateway: Gateway) -> None:
     gateway.settled()
     assert outcomes(gateway) == ["applied", "applied"]
     assert gateway.world.calls() == before
+
+
+def test_one_order_that_cannot_be_applied_costs_the_others_of_its_batch_next_to_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def fails_for_one(context: Any, events: list[dict[str, Any]], vault: Any) -> Any:
+        sizes.append(len(events))
+        if any(event["id"] == "BAD" for event in events):
+            raise RuntimeError("no one foresaw this")
+        return import_order_webhooks(context, events, vault)
+
+    monkeypatch.setattr("midas_pipelines.gateway.worker.webhook_worker.import_order_webhooks", fails_for_one)
+    door = start(with_worker=False)
+    database = door.world.database
+    product = add_product(database, sku="W-1", stock_quantity=99)
+    for number in range(32):
+        door.tell("order.created", sale("W-1", id="BAD" if number == 20 else f"A-{number}"))
+    start()
+    door.wait(lambda: outcomes(door).count("applied") == 31, "the others")
+    assert value(database, STOCK, id=product) == 99 - 31 * 2
+    assert sizes[0] == 32
+    assert len(sizes) <= 11 + 2  # two for each halving, and what is tried again meanwhile
+    waiting = rows(database, "SELECT attempts, reason FROM marketplace_webhooks WHERE outcome IS NULL")
+    assert [row.reason for row in waiting] == ["RuntimeError while it was applied."]
 
 
 def test_a_change_made_on_the_channel_is_set_right_and_is_a_conflict(gateway: Gateway) -> None:

@@ -206,7 +206,7 @@ class WebhookWorker:
         return finished + await in_thread(self._import, opened)
 
     def _import(self, ready: list[Opened]) -> list[FinishedWebhook]:
-        """Imports all at once; when that fails, each alone, so that only a bad one waits."""
+        """Imports all at once; when that fails, each half, so that in the end only a bad one waits."""
         if not ready:
             return []
         try:
@@ -216,7 +216,8 @@ class WebhookWorker:
             if len(ready) == 1 or isinstance(failed, sa.exc.SQLAlchemyError):
                 log.warning("%d webhooks failed: %s", len(ready), _kind(failed))
                 return [_again(webhook, failed) for webhook, _ in ready]
-        return [finished for one in ready for finished in self._import([one])]
+        middle = len(ready) // 2
+        return self._import(ready[:middle]) + self._import(ready[middle:])
 
     # products
 
