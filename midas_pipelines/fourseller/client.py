@@ -113,14 +113,12 @@ class FourSeller:
     async def find_by_sku(self, sku: str) -> list[Product]:
         """Every product with this SKU, however 4Seller spells it; a row that cannot be read is an error, because it could
         be the one."""
-        read = [
-            page async for page in self._pages("/products", pages.read_product, (("sku", sku),), item=sku)
-        ]
-        for page in read:
+        found: dict[str, Product] = {}
+        async for page in self._pages("/products", pages.read_product, (("sku", sku),), item=sku):
             if page.rejected:
                 raise pages.broken_row(page.rejected[0], item=sku)
-        rows = [one for page in read for one in page.data if one.sku and folded(one.sku) == folded(sku)]
-        return list({one.id: one for one in rows}.values())
+            found |= {one.id: one for one in page.data if one.sku and folded(one.sku) == folded(sku)}
+        return list(found.values())
 
     async def product(self, product_id: str) -> Product:
         """One product. Raises NotFound."""
@@ -165,12 +163,7 @@ class FourSeller:
         try:
             async for page in self._pages("/products", pages.read_listed_row):
                 read.add(page)
-        except (
-            Unavailable,
-            RateLimited,
-            ContractBroken,
-            BadItem,
-        ) as failed:  # also an offset that is refused
+        except (Unavailable, RateLimited, ContractBroken, BadItem) as failed:  # BadItem: a refused offset
             if not read.pages:
                 raise
             return read.end(str(failed))
@@ -259,7 +252,7 @@ class FourSeller:
                 self.clock_ahead = (answer.date - datetime.now(UTC)).total_seconds()
             return answer
         finally:
-            self._meter.end(began, write=call.method != "GET")
+            self._meter.end(began, write=call.writes)
 
     async def _turn(self, budget: Budget) -> None:
         """Waits for the pace: as long as it takes before the first request, within the deadline after it."""

@@ -33,7 +33,7 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row])
     if not rows:
         return
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_insert_sql(table, tuple(rows[0])), (as_json(rows),))
+        connection.exec_driver_sql(_insert_sql(table, tuple(rows[0])), (to_json(rows),))
     else:
         connection.execute(sa.insert(table), [dict(row) for row in rows])
 
@@ -59,7 +59,7 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], 
         return set()
     if connection.dialect.name == "postgresql":
         statement = f"{_insert_sql(table, tuple(rows[0]))} ON CONFLICT DO NOTHING RETURNING {key}"
-        return set(connection.exec_driver_sql(statement, (as_json(rows),)).scalars().all())
+        return set(connection.exec_driver_sql(statement, (to_json(rows),)).scalars().all())
     statement_ = insert(connection, table).on_conflict_do_nothing().returning(table.c[key])
     return set(connection.execute(statement_, [dict(row) for row in rows]).scalars())
 
@@ -70,7 +70,7 @@ def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row],
         return
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_update_sql(table, names, key), (as_json(rows),))
+        connection.exec_driver_sql(_update_sql(table, names, key), (to_json(rows),))
         return
     values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names if name != key}
     statement = sa.update(table).where(table.c[key] == sa.bindparam("row_key")).values(values)
@@ -122,11 +122,6 @@ def any_of(
     return column.in_(sa.select(listed_json.c.value))
 
 
-def as_json(rows: Sequence[Row]) -> str:
-    """The rows as PostgreSQL reads them back: amounts and moments as text."""
-    return to_json(rows)
-
-
 @lru_cache(maxsize=200)
 def _insert_sql(table: sa.Table, names: tuple[str, ...]) -> str:
     listed = ", ".join(names)
@@ -143,12 +138,8 @@ def _update_sql(table: sa.Table, names: tuple[str, ...], key: str) -> str:
 
 
 def _recordset(table: sa.Table, names: tuple[str, ...]) -> str:
-    types = {name: _column_type(table.c[name]) for name in names}
+    types = {name: str(table.c[name].type.compile(dialect=_POSTGRESQL)) for name in names}
     columns = ", ".join(f"{name} {kind}" for name, kind in types.items())
     # Objects within a row are read over again for each JSONB column, unless the whole is JSONB: half the time then.
     reading = "jsonb_to_recordset" if "JSONB" in types.values() else "json_to_recordset"
     return f"{reading}(%s) AS given({columns})"
-
-
-def _column_type(column: sa.Column[Any]) -> str:
-    return str(column.type.compile(dialect=_POSTGRESQL))

@@ -22,23 +22,8 @@ CATALOGUE_SIZE = 556
 """Items midastechnical.com sells, and so the size of the sample shop."""
 
 MODELS = {
-    "Apple": (
-        "iPhone 11",
-        "iPhone 12",
-        "iPhone 12 Pro",
-        "iPhone 13",
-        "iPhone 14",
-        "iPhone 14 Pro Max",
-        "iPad Air 4",
-    ),
-    "Samsung": (
-        "Galaxy S20 FE",
-        "Galaxy S21",
-        "Galaxy S22 Ultra",
-        "Galaxy A13",
-        "Galaxy A52",
-        "Galaxy Note 20",
-    ),
+    "Apple": ("iPhone 11", "iPhone 12", "iPhone 12 Pro", "iPhone 13", "iPhone 14 Pro Max", "iPad Air 4"),
+    "Samsung": ("Galaxy S20 FE", "Galaxy S21", "Galaxy S22 Ultra", "Galaxy A13", "Galaxy Note 20"),
     "LG": ("K40", "K51", "Q60", "Q70", "Stylo 5", "Stylo 6", "V60 ThinQ"),
     "Motorola": ("Moto G7", "Moto G Power", "Moto G Stylus", "Edge 20", "One 5G Ace"),
     "Google": ("Pixel 4a", "Pixel 5", "Pixel 6", "Pixel 6 Pro", "Pixel 7"),
@@ -56,10 +41,9 @@ COLOURS = ("Black", "White", "Blue", "Green")
 
 def create_shop_tables(connection: sa.Connection) -> bool:
     """Creates the shop's tables where they are missing; True when it did."""
-    if not missing_tables(connection):
-        return False
+    missing = bool(missing_tables(connection))
     shop.create_all(connection)
-    return True
+    return missing
 
 
 def seed_shop(connection: sa.Connection, *, items: int = CATALOGUE_SIZE, seed: int = 1) -> int:

@@ -122,15 +122,7 @@ order_status_history = sa.Table(
     _moment("created_at"),
 )
 
-NEEDED = (
-    "categories",
-    "products",
-    "product_images",
-    "product_variants",
-    "orders",
-    "order_items",
-    "order_status_history",
-)
+NEEDED = tuple(shop.tables)
 """The tables without which the integration cannot work."""
 
 

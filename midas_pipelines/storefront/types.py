@@ -38,13 +38,14 @@ class Money(sa.types.TypeDecorator[Decimal]):
     A value that is not a number is read as NaN: one such row must not stop the reading of the others.
     """
 
-    impl = sa.Numeric(10, 2)
+    impl = sa.Numeric
     cache_ok = True
+    digits = (10, 2)
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         if dialect.name == "sqlite":
             return dialect.type_descriptor(_SqliteNumber())
-        return dialect.type_descriptor(sa.Numeric(10, 2))
+        return dialect.type_descriptor(sa.Numeric(*self.digits))
 
     def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> Any:
         if value is None or dialect.name != "sqlite":
@@ -69,11 +70,7 @@ class Amount(Money):
     """
 
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        if dialect.name == "sqlite":
-            return dialect.type_descriptor(_SqliteNumber())
-        return dialect.type_descriptor(sa.Numeric(18, 4))
+    digits = (18, 4)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
         if value is None:

@@ -11,7 +11,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,7 @@ import httpx
 if TYPE_CHECKING:
     import aiohttp
 
-IDLE_SECONDS = (
-    4.0  # shorter than servers keep an idle connection (5 s is usual), so that none is found just closed
-)
+IDLE_SECONDS = 4.0  # shorter than servers keep a connection (5 s is usual), so that none is found just closed
 CONNECT_SECONDS = 5.0
 LARGEST_ANSWER = 16_000_000
 """Bytes of a body, as it comes and decompressed: a hundred products with long descriptions need a tenth of it."""
@@ -115,9 +113,6 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-READS = frozenset({"GET"})
-
-
 @dataclass(frozen=True, slots=True)
 class Call:
     """What to send: `template` names the endpoint in records, `path` is the real path.
@@ -143,7 +138,7 @@ class Call:
     @property
     def writes(self) -> bool:
         """Whether the call may change something."""
-        return self.method not in READS
+        return self.method != "GET"
 
     @property
     def subject(self) -> str:
@@ -178,10 +173,7 @@ def as_time(moment: datetime) -> str:
     return moment.isoformat()
 
 
-TOO_MANY_REQUESTS = 429
-
-
-@dataclass(frozen=True)
+@dataclass
 class CallSums:
     """Sums over calls as they were sent, each attempt counted; a call lasts from its sending to its answer.
 
@@ -205,8 +197,7 @@ class CallSums:
 
     def since(self, earlier: CallSums) -> CallSums:
         """The difference to `earlier`, a reading of the same meter."""
-        before = asdict(earlier)
-        return CallSums(**{name: value - before[name] for name, value in asdict(self).items()})
+        return CallSums(*(now - before for now, before in zip(astuple(self), astuple(earlier), strict=True)))
 
     def as_counts(self) -> dict[str, int | float]:
         """The sums by name, for storing; seconds to the tenth of a millisecond."""
@@ -214,20 +205,13 @@ class CallSums:
 
 
 class CallMeter:
-    """Adds up the calls of one event loop."""
+    """Adds up the calls of one event loop; `sent` counts those that have begun."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._under_way = 0
+        self._under_way = self.sent = 0
         self._busy_since = 0.0
-        self._busy = 0.0
-        self.sent = 0
-        self._requests = 0
-        self._failed = 0
-        self._limited = 0
-        self._writes = 0
-        self._seconds = 0.0
-        self._write_seconds = 0.0
+        self._sums = CallSums()
 
     def begin(self) -> float:
         """Counts a call that is sent now; returns the start time for `end`."""
@@ -240,30 +224,22 @@ class CallMeter:
 
     def end(self, began: float, *, write: bool) -> None:
         """Counts the time of a finished call, answered or not."""
-        now = self._clock()
+        now, sums = self._clock(), self._sums
         self._under_way -= 1
         if not self._under_way:
-            self._busy += now - self._busy_since
-        self._requests += 1
-        self._seconds += now - began
+            sums.busy_seconds += now - self._busy_since
+        sums.requests += 1
+        sums.seconds += now - began
         if write:
-            self._writes += 1
-            self._write_seconds += now - began
+            sums.writes += 1
+            sums.write_seconds += now - began
 
     def failed(self, status: int | None) -> None:
         """Counts the call that just finished as failed with that status; None where there was no answer."""
-        self._failed += 1
-        self._limited += status == TOO_MANY_REQUESTS
+        self._sums.failed += 1
+        self._sums.limited += status == 429
 
     def read(self) -> CallSums:
         """The sums up to this moment."""
-        busy = self._busy + (self._clock() - self._busy_since if self._under_way else 0.0)
-        return CallSums(
-            self._requests,
-            self._failed,
-            self._limited,
-            self._writes,
-            self._seconds,
-            self._write_seconds,
-            busy,
-        )
+        under_way = self._clock() - self._busy_since if self._under_way else 0.0
+        return replace(self._sums, busy_seconds=self._sums.busy_seconds + under_way)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 EVERY_SECONDS = 1.0
 APART_SECONDS = 60.0
@@ -25,17 +25,6 @@ BY_DAY = {"imported_orders"}
 """Assets with a partition for each day: what the gateway did is reported for today."""
 
 log = logging.getLogger(__name__)
-
-
-def _today() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%d}"
-
-
-class AssetHistory(Protocol):
-    """Where events go: a `DagsterInstance`."""
-
-    def report_runless_asset_event(self, asset_event: Any) -> None:
-        """Takes one event."""
 
 
 @dataclass
@@ -67,9 +56,14 @@ def due(reported_at: Mapping[str, float], waiting: Mapping[str, object], now: fl
 
 
 class DagsterEvents:
-    """Sums changes and reports them from `start` to `stop`; `note` never blocks and never raises."""
+    """Sums changes and reports them from `start` to `stop`; `note` never blocks and never raises.
 
-    def __init__(self, home: str | None, history: AssetHistory | None = None) -> None:
+    Args:
+        home: where Dagster's settings are; None where there is no Dagster.
+        history: a `DagsterInstance` in place of that of `home`.
+    """
+
+    def __init__(self, home: str | None, history: Any = None) -> None:
         self._home = home
         self._history = history
         self._sums: dict[str, Sum] = {}
@@ -141,8 +135,6 @@ class DagsterEvents:
 
         if self._history is None:
             self._history = dg.DagsterInstance.from_config(str(self._home))
-        self._history.report_runless_asset_event(
-            dg.AssetMaterialization(
-                asset, metadata=found.metadata(), partition=_today() if asset in BY_DAY else None
-            )
-        )
+        today = f"{datetime.now(UTC):%Y-%m-%d}" if asset in BY_DAY else None
+        event = dg.AssetMaterialization(asset, metadata=found.metadata(), partition=today)
+        self._history.report_runless_asset_event(event)
