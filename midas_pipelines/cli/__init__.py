@@ -9,7 +9,7 @@ import sys
 import click
 
 from midas_pipelines.cli.local.beside import join_workplace
-from midas_pipelines.cli.terminal import say
+from midas_pipelines.cli.printing import say
 from midas_pipelines.errors import ExpectedError
 
 COMMANDS = {

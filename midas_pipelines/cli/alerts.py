@@ -8,8 +8,7 @@ import click
 
 from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table
-from midas_pipelines.cli.terminal import say
+from midas_pipelines.cli.printing import json_option, print_json, print_table, say
 from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.notify.delivery import deliver
 from midas_pipelines.notify.targets import read_targets, require_understood

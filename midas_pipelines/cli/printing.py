@@ -1,4 +1,4 @@
-"""What commands print: one JSON object for programs, a table for people."""
+"""What commands print: one JSON object for programs, a table and sentences for people, safe for a terminal."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from decimal import Decimal
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from midas_pipelines.cli.terminal import clean, say
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."
 )
+
+
+def clean(text: str) -> str:
+    """The text on one line, with a space for each character that moves the cursor, colours, or turns the writing around."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Prints one line, whatever the names, ids and reasons in it hold."""
+    click.echo(clean(text), err=err)
 
 
 def print_json(record: Mapping[str, Any]) -> None:
@@ -59,25 +64,26 @@ def print_table(
         total: how many there are in all.
         more: how to see the rest.
     """
-    table = Table(title=_cell(title), title_justify="left", title_style="bold")
+    from rich.console import Console  # here, so that a sentence needs none of it
+    from rich.table import Table
+    from rich.text import Text
+
+    def cell(value: object) -> Text:
+        """The value as it is: brackets are no markup, and nothing in it moves the terminal's cursor."""
+        return Text(clean(str(value)))
+
+    table = Table(title=cell(title), title_justify="left", title_style="bold")
     for name in rows[0] if rows else ():
         number = all(isinstance(row.get(name), int | float | Decimal) for row in rows)
-        table.add_column(
-            _cell(name.replace("_", " ")), justify="right" if number else "left", overflow="fold"
-        )
+        table.add_column(cell(name.replace("_", " ")), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else _cell(value) for value in row.values()))
+        table.add_row(*("" if value is None else cell(value) for value in row.values()))
     console = Console()
     if not console.is_terminal:
         console.width = 120  # a file or a pipe has no width of its own
     console.print(table)
     if total is not None and total > len(rows):
         say(f"Showing {len(rows)} of {total}; {more}.")
-
-
-def _cell(value: object) -> Text:
-    """The value as it is: brackets are no markup, and nothing in it moves the terminal's cursor."""
-    return Text(clean(str(value)))
 
 
 def print_counts(what: str, shown: Mapping[str, Any]) -> None:

@@ -7,8 +7,7 @@ from dataclasses import asdict
 import click
 
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table
-from midas_pipelines.cli.terminal import say
+from midas_pipelines.cli.printing import json_option, print_json, print_table, say
 from midas_pipelines.lib.timetable import Entry, timetable
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.operations.backlog import overview

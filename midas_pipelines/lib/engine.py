@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from midas_pipelines.notify.alerts import (
+        DAGSTER,
+        GATEWAY,
         RUN_FAILED,
+        beat,
         match_alerts,
         open_subjects,
         report_failure,
         report_recovery,
+        report_stuck_items,
     )
     from midas_pipelines.notify.delivery import Delivered, deliver, something_due
-    from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat, report_stuck_items
     from midas_pipelines.notify.targets import read_targets
     from midas_pipelines.recovery.backup import create_backup
     from midas_pipelines.recovery.compliance import compliance_rows, read_facts

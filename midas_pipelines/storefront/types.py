@@ -38,7 +38,7 @@ class Money(sa.types.TypeDecorator[Decimal]):
     A value that is not a number is read as NaN: one such row must not stop the reading of the others.
     """
 
-    impl = sa.Numeric
+    impl = sa.Numeric(10, 2)
     cache_ok = True
     digits = (10, 2)
 

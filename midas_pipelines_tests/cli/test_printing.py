@@ -12,8 +12,7 @@ from click.testing import CliRunner
 
 from midas_pipelines.cli import cli
 from midas_pipelines.cli.orders.reading import orders
-from midas_pipelines.cli.printing import print_json, print_table
-from midas_pipelines.cli.terminal import clean, say
+from midas_pipelines.cli.printing import clean, print_json, print_table, say
 from midas_pipelines.errors import WrongInput
 
 TITLES = [

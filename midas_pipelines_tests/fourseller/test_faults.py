@@ -79,7 +79,7 @@ def test_a_write_that_comes_to_the_same_is_tried_again(
 ) -> None:
     product_id = make(sandbox)
     result(sandbox, kind, kind)
-    use(channel(sandbox.url, deadline_seconds=5), lambda c: act(c, product_id))
+    use(channel(sandbox.url, deadline_seconds=2), lambda c: act(c, product_id))
     left = sandbox.app.state.products.get(product_id)
     assert left is None or left["title"] == "New" or left["inventory"]["quantity"] == 9
 

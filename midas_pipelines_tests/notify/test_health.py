@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat, report_stuck_items
+from midas_pipelines.notify.alerts import DAGSTER, GATEWAY, beat, report_stuck_items
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import advance_cursor
 from midas_pipelines_tests.shop import add_product, rows, run, value

@@ -11,8 +11,7 @@ import click
 
 from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table
-from midas_pipelines.cli.terminal import say
+from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table, say
 from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.approved_plan import make_plan, read_plan

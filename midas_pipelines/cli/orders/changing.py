@@ -21,8 +21,7 @@ from midas_pipelines.cli.orders.reading import (
     orders,
     parse_lines,
 )
-from midas_pipelines.cli.printing import json_option, print_json, print_result
-from midas_pipelines.cli.terminal import clean, say
+from midas_pipelines.cli.printing import clean, json_option, print_json, print_result, say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext

@@ -10,8 +10,7 @@ import click
 
 from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table
-from midas_pipelines.cli.terminal import say
+from midas_pipelines.cli.printing import json_option, print_json, print_table, say
 from midas_pipelines.sync.connect.accept import confirm_matches, read_pairs
 from midas_pipelines.sync.connect.preview import SURE, counts, make_preview, write_csv
 from midas_pipelines.sync.context import SyncContext

@@ -12,8 +12,7 @@ import yaml
 
 from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table
-from midas_pipelines.cli.terminal import say
+from midas_pipelines.cli.printing import json_option, print_json, print_table, say
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.conformance import RESERVED_SKU, Tried, run_conformance
 from midas_pipelines.fourseller.contract_watch import ContractWatch

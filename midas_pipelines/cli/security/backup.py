@@ -11,8 +11,7 @@ from pyrage import x25519
 
 from midas_pipelines.cli.audited import Changing, actor, command_entry
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_result, print_rows
-from midas_pipelines.cli.terminal import say
+from midas_pipelines.cli.printing import json_option, print_result, print_rows, say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.recovery.backup import create_backup, verify_backup
 from midas_pipelines.recovery.drill import run_drill

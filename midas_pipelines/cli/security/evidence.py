@@ -11,8 +11,7 @@ import click
 
 from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_result, print_table
-from midas_pipelines.cli.terminal import say
+from midas_pipelines.cli.printing import json_option, print_json, print_result, print_table, say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.recovery import incident as incidents
 from midas_pipelines.recovery.compliance import (

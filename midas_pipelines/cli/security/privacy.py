@@ -9,8 +9,7 @@ import click
 
 from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_result, print_table
-from midas_pipelines.cli.terminal import say
+from midas_pipelines.cli.printing import json_option, print_json, print_result, print_table, say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.privacy.register import TABLES, register_page
 from midas_pipelines.sync.context import SyncContext

@@ -17,8 +17,8 @@ from midas_pipelines.cli.printing import (
     print_result,
     print_rows,
     print_table,
+    say,
 )
-from midas_pipelines.cli.terminal import say
 from midas_pipelines.store.items.conflicts import open_conflicts, read_conflict, recent_conflicts
 from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.sync.context import SyncContext

@@ -8,8 +8,7 @@ from datetime import datetime
 import click
 
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json
-from midas_pipelines.cli.terminal import say
+from midas_pipelines.cli.printing import json_option, print_json, say
 from midas_pipelines.sync.explain import explain_item as explanation_of
 from midas_pipelines.sync.explain import lineage
 from midas_pipelines.sync.snapshots.files import Snapshots, today

@@ -11,8 +11,7 @@ import click
 
 from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table
-from midas_pipelines.cli.terminal import say
+from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
 from midas_pipelines.store.stock.rule_changes import list_rules, rules_history
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES
 from midas_pipelines.sync.rules.edit import CHANNELS, clear_rule, explain_rule, find_scope, set_rule

@@ -18,7 +18,7 @@ from midas_pipelines.gateway.metrics import Metrics
 from midas_pipelines.gateway.worker.dagster_events import DagsterEvents
 from midas_pipelines.gateway.worker.supervisor import Supervisor, WorkerStats
 from midas_pipelines.gateway.worker.webhook_worker import WebhookWorker
-from midas_pipelines.notify.health import DAGSTER, GATEWAY, beat
+from midas_pipelines.notify.alerts import DAGSTER, GATEWAY, beat
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.notifications import Notifications
 from midas_pipelines.store.gateway.webhooks import FinishedWebhook

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from standardwebhooks import Webhook
 
 from midas_pipelines.lib.doctor.sides import Finding, ok, warning, wrong
-from midas_pipelines.notify.health import DAGSTER, GONE
+from midas_pipelines.notify.alerts import DAGSTER, GONE
 from midas_pipelines.notify.mail import MailError, SmtpConnection
 from midas_pipelines.notify.targets import read_targets, require_understood
 from midas_pipelines.settings import Settings, SettingsError
