@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,6 +21,7 @@ DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "docker-compose.yaml").read_text())
 VALUES = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())
 NETWORK = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "network.yaml").read_text()))
+INGRESS = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "ingress.yaml").read_text()))
 GATEWAY = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "gateway.yaml").read_text()))
 
 
@@ -162,8 +164,20 @@ def test_kubernetes_runs_each_run_as_a_job_with_the_same_code_and_secrets() -> N
     assert deployment["envConfigMaps"] == [{"name": SETTINGS["metadata"]["name"]}]
     assert "env" not in deployment
     assert deployment["includeConfigInLaunchedRuns"] == {"enabled": True}
-    assert VALUES["ingress"]["dagsterWebserver"]["tls"]["enabled"] is True
-    assert any("auth-url" in name for name in VALUES["ingress"]["annotations"])
+    assert VALUES["ingress"] == {"enabled": False}  # ours asks for a sign-in
+
+
+@pytest.mark.parametrize(
+    ("number", "server", "role"), [(0, "", "?allowed_groups=midas-operators"), (1, "-read-only", "")]
+)
+def test_only_operators_reach_the_webserver_that_launches_runs(number: int, server: str, role: str) -> None:
+    part = INGRESS[number]
+    (rule,) = part["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert path["backend"]["service"]["name"] == f"midas-dagster-webserver{server}"
+    assert part["spec"]["tls"][0]["hosts"] == [rule["host"]]
+    asked = part["metadata"]["annotations"]["nginx.ingress.kubernetes.io/auth-url"]
+    assert asked == f"https://oauth2.example.com/oauth2/auth{role}"
 
 
 def test_kubernetes_is_told_each_setting_once() -> None:
@@ -200,7 +214,7 @@ def test_kubernetes_keeps_dagster_as_the_other_deployments_do() -> None:
     assert VALUES["additionalInstanceConfig"]["freshness"] == ours["freshness"]
 
 
-@pytest.mark.parametrize("part", [*GATEWAY, SETTINGS, *NETWORK], ids=lambda part: part["kind"])
+@pytest.mark.parametrize("part", [*GATEWAY, SETTINGS, *NETWORK, *INGRESS], ids=lambda part: part["kind"])
 def test_kubernetes_knows_what_is_asked_of_it(part: dict[str, Any]) -> None:
     for version in ("1.31", "1.37"):
         kubernetes_validate.validate(part, version, strict=True)
@@ -264,3 +278,32 @@ def test_what_runs_work_is_seen_to_be_dead() -> None:
         assert COMPOSE["services"][name]["healthcheck"]["test"]
     (gateway,) = GATEWAY[0]["spec"]["template"]["spec"]["containers"]
     assert gateway["livenessProbe"]["httpGet"]["path"] == "/healthz"
+
+
+SAFE = {"name": "a", "version": "1", "vulns": []}
+FAULTY = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1"}]}
+UNKNOWN = {"name": "c", "skip_reason": "Dependency not found on PyPI"}
+
+
+@pytest.mark.parametrize(
+    ("found", "says", "failed"),
+    [
+        ([UNKNOWN, UNKNOWN], ["NOT AUDITED: the index knows none of the 2 locked packages."], 0),
+        ([], ["NOT AUDITED: the index knows none of the 0 locked packages."], 0),
+        ([SAFE], ["1 packages audited, 0 known faults."], 0),
+        (
+            [SAFE, FAULTY, UNKNOWN],
+            [
+                "b 2 has the known fault PYSEC-1: renew it with `make lock`.",
+                "2 packages audited, 1 known faults.",
+                "NOT AUDITED, for the index does not know them: c.",
+            ],
+            1,
+        ),
+    ],
+)
+def test_what_no_index_knows_does_not_count_as_audited(
+    found: list[dict[str, Any]], says: list[str], failed: int
+) -> None:
+    path = DEPLOY.parent / "scripts" / "supply_chain.py"
+    assert runpy.run_path(str(path))["judged"](found) == (says, failed)

@@ -1,7 +1,7 @@
 """What we ship: known faults of the locked versions, the bill of materials (CycloneDX), and a list of licences.
 
 `python scripts/supply_chain.py` writes `build/sbom.cdx.json` and `build/licenses.csv`, and exits 1 when a locked version
-has a known fault. Where the index of faults cannot be reached it says so, and passes.
+has a known fault. Where the index of faults cannot be reached, or knows no package, it says NOT AUDITED and passes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
@@ -26,8 +27,8 @@ def locked() -> list[str]:
 
 
 def audit() -> int:
-    """Prints the known faults of the locked versions; 1 where there are some."""
-    options = (
+    """Prints the known faults of the locked versions; 1 where there are some, or where pip-audit itself fails."""
+    options = [
         "--require-hashes",
         "--disable-pip",
         "--progress-spinner",
@@ -36,29 +37,39 @@ def audit() -> int:
         "5",
         "-f",
         "json",
-    )
+    ]
     try:
         done = run("pip-audit", "-r", LOCK, *options)
         found = json.loads(done.stdout)["dependencies"]
     except subprocess.TimeoutExpired:
-        print(f"The index of known faults did not answer within {SECONDS} s: the lock was NOT audited.")
+        print(f"NOT AUDITED: the index of known faults did not answer within {SECONDS} s.")
         return 0
     except (ValueError, KeyError):
         if "ServiceError" in done.stderr or "onnection" in done.stderr:
-            print("Offline: the index of known faults does not answer, so the lock was NOT audited.")
+            print("NOT AUDITED: offline, the index of known faults does not answer.")
             return 0
-        print(f"pip-audit failed:\n{done.stderr}")
+        print(f"NOT AUDITED: pip-audit failed:\n{done.stderr}")
         return 1
-    skipped = [one["name"] for one in found if "skip_reason" in one]
-    faults = [(one["name"], one["version"], fault["id"]) for one in found for fault in one.get("vulns", [])]
-    for name, version, fault in faults:
-        print(f"{name} {version} has the known fault {fault}: renew it with `make lock`.")
-    print(
-        f"{len(found) - len(skipped)} packages audited, {len(skipped)} not known to the index, {len(faults)} faults."
-    )
-    if len(skipped) == len(found):
-        print("The index knows none of them: the lock was NOT audited.")
-    return 1 if faults else 0
+    lines, failed = judged(found)
+    print("\n".join(lines))
+    return failed
+
+
+def judged(found: list[dict[str, Any]]) -> tuple[list[str], int]:
+    """What to print of pip-audit's answer, and 1 where a version has a known fault. Pure."""
+    unknown = [one["name"] for one in found if "skip_reason" in one]
+    lines = [
+        f"{one['name']} {one['version']} has the known fault {fault['id']}: renew it with `make lock`."
+        for one in found
+        for fault in one.get("vulns", [])
+    ]
+    failed = int(bool(lines))
+    if len(unknown) == len(found):
+        return [f"NOT AUDITED: the index knows none of the {len(found)} locked packages."], 0
+    lines.append(f"{len(found) - len(unknown)} packages audited, {len(lines)} known faults.")
+    if unknown:
+        lines.append(f"NOT AUDITED, for the index does not know them: {', '.join(unknown)}.")
+    return lines, failed
 
 
 def write_bill() -> int:

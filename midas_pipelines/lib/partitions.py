@@ -58,6 +58,10 @@ def ops_config(workflow: str, ops: Mapping[str, Any] | None = None) -> dict[str,
     return {"ops": {asset: {"config": config} for asset, config in merged.items()}} if merged else {}
 
 
+DRIVER_TAG, COMMAND_LINE = "midas/driver", "command line"
+"""The tag that says what launched a run, and its value for runs of `midas sync`, which name who in the audit log."""
+
+
 def run_tags(workflow: str) -> dict[str, str]:
     """The tags of a run over everything, for a schedule, a sensor and the command line alike."""
     return every_shard() if workflow in SHARDED else {}

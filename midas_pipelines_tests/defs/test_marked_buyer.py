@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from pyrage import x25519
 
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.lib.partitions import run_tags
+from midas_pipelines.recovery.backup import create_backup, open_part
+from midas_pipelines.recovery.places import find_backup
+from midas_pipelines.recovery.sealing import identities
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines.store.privacy.register import TABLES
+from midas_pipelines_tests.gateway.console.visitor import Visitor, visitor_of
 from midas_pipelines_tests.gateway.running import Gateway, running_gateway
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import add_product, rows, run
@@ -59,6 +67,34 @@ def in_files(folder: Path) -> list[str]:
     return [path.name for path in files if WORD.encode() in path.read_bytes().lower()]
 
 
+def in_backup(world: World) -> list[str]:
+    """The parts of a new backup in which the word can be read by who has its key; no file shows it in clear."""
+    create_backup(world.settings, world.database, "ann")
+    assert in_files(Path(str(world.settings.backup_to))) == []
+    folder, manifest = find_backup(world.settings, None)
+    found = []
+    for part in manifest.parts:
+        plain = io.BytesIO()
+        open_part(folder, part, plain.write, identities(world.settings.backup_identity_file))
+        found += [part.name] if WORD.encode() in plain.getvalue().lower() else []
+    return found
+
+
+def on_pages(visitor: Visitor, *signs: str) -> tuple[int, set[str]]:
+    """How many pages of the console there are, and the kinds of those on which one of the signs can be read."""
+    left, seen, found = ["/"], {"/sign-out", "/docs", "/openapi.json"}, set()
+    while left:
+        path = left.pop()
+        if path in seen or path.startswith(("/static", "/sign-in")):
+            continue
+        seen.add(path)
+        page = visitor.client.get(path).text
+        left += [unescape(link) for link in re.findall(r'href="(/[^"#]*)', page)]
+        if any(sign in page.lower() for sign in signs):
+            found.add(path.split("/")[1])
+    return len(seen), found
+
+
 def live(world: World, gateway: Gateway, box: Mailbox) -> list[str]:
     """Imports, edits, shipping, mail, webhooks, conflicts and failures; the orders of the buyer."""
     state = world.sandbox.state
@@ -99,7 +135,16 @@ def test_a_marked_buyer_is_where_the_register_says_and_after_an_erasure_nowhere(
     home.mkdir()
     monkeypatch.setenv("MIDAS_MAIL_FROM", "Midas <orders@shop.example>")
     add_product(world.database, sku="A", stock_quantity=10)
+    identity = x25519.Identity.generate()
+    (tmp_path / "identity").write_text(str(identity))
+    world.changes |= {
+        "backup_to": str(tmp_path / "backups"),
+        "backup_recipients": str(identity.to_public()),
+        "backup_identity_file": tmp_path / "identity",
+        "dagster_home": str(home),
+    }
     with (
+        visitor_of(world) as visitor,
         Mailbox() as box,
         dg.DagsterInstance.local_temp(str(home)) as instance,
         running_gateway(
@@ -126,6 +171,11 @@ def test_a_marked_buyer_is_where_the_register_says_and_after_an_erasure_nowhere(
             if not one.sealed
         }
         assert found - known == set()
+        visitor.sign_in(Role.ADMIN)
+        pages, shown_on = on_pages(visitor, "personname", "home.example", "zyxwvu street", "zyxwvuville")
+        assert pages > 20
+        assert shown_on == set()  # not even on the page of the order
+        assert in_backup(world) == ["shop.sqlite.gz.age"]
         run(world.database, "UPDATE order_status_history SET created_at = '2020-01-01 00:00:00+00:00'")
         run(world.database, "UPDATE marketplace_webhooks SET received_at = '2020-01-01 00:00:00+00:00'")
         run(
@@ -141,6 +191,8 @@ def test_a_marked_buyer_is_where_the_register_says_and_after_an_erasure_nowhere(
         assert places(world) == set()
         work("order_import")
         assert places(world) == set()
+        assert on_pages(visitor, WORD)[1] == set()
+        assert in_backup(world) == []
     assert in_files(home) == []
     shown = capfd.readouterr()
     assert WORD not in (metrics + caplog.text + shown.out + shown.err).lower()

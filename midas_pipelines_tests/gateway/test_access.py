@@ -7,11 +7,11 @@ from unittest.mock import Mock
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.gateway.api import callers
 from midas_pipelines.gateway.api.auth import PREFIX, ROLES
 from midas_pipelines.gateway.api.callers import MOST_ROWS, Refusals
 from midas_pipelines.gateway.server import require_keys
 from midas_pipelines.settings import SettingsError
+from midas_pipelines.store.gateway import keys
 from midas_pipelines.store.gateway.keys import (
     Role,
     expiring_keys,
@@ -24,7 +24,7 @@ from midas_pipelines.store.schema.gateway_tables import gateway_keys
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown
 from midas_pipelines_tests.gateway.conftest import Start
-from midas_pipelines_tests.gateway.running import Gateway
+from midas_pipelines_tests.gateway.running import Gateway, running_gateway
 from midas_pipelines_tests.shop import add_product, rows, run, value
 
 pytestmark = pytest.mark.both_databases
@@ -42,7 +42,7 @@ def test_the_table_names_every_endpoint_and_nothing_else(door: Gateway) -> None:
 def test_every_endpoint_with_every_role_no_key_and_a_revoked_key(
     door: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callers, "MOST_FAILURES", 1000)
+    monkeypatch.setattr(keys, "MOST_FAILURES", 1000)
     held = {role: door.key(role) for role in Role}
     revoked = door.key(Role.ADMIN)
     with door.world.database.writing() as connection:
@@ -80,6 +80,8 @@ def test_ten_wrong_keys_lock_out_the_key_id_and_the_address_ever_longer(door: Ga
     alerts = {
         row.subject for row in rows(door.world.database, "SELECT subject FROM alerts WHERE kind = 'lockout'")
     }
+    with running_gateway(door.world) as other_process:  # the count is in the database
+        assert other_process.call("GET", "status", fresh).status_code == 429
     assert alerts == {"address 127.0.0.1", *(f"key {key.split('_')[1]}" for key in (held, fresh))}
 
 

@@ -20,9 +20,10 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import status_code_conformance as conforms
 
 from midas_pipelines.gateway import server
-from midas_pipelines.gateway.api import callers, limits
+from midas_pipelines.gateway.api import limits
 from midas_pipelines.gateway.api.auth import PREFIX, ROLES
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway import keys
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.conftest import create_upgraded_shop
 from midas_pipelines_tests.copies import SqliteCopies, connect
@@ -44,7 +45,7 @@ HOW: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def attacked(sqlite_copies: SqliteCopies, background_sandbox: Any) -> Iterator[Gateway]:  # noqa: F811
     """One gateway for all attacks, with an item and an order in it; after them all it still has to work."""
-    unlocked = patch.object(callers, "MOST_FAILURES", 1_000_000)  # the attack expects 401 of each wrong key
+    unlocked = patch.object(keys, "MOST_FAILURES", 1_000_000)  # the attack expects 401 of each wrong key
     with unlocked, connect(sqlite_copies.fresh(create_upgraded_shop)) as database:
         world = World(database, background_sandbox)
         add_product(database, sku="A-1")

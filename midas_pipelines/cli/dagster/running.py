@@ -12,15 +12,19 @@ from midas_pipelines.cli.opening import DATABASE_MODULES, database_sentence
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.health import in_words
 from midas_pipelines.defs.resources import expected_in
-from midas_pipelines.lib.partitions import ops_config, run_tags
+from midas_pipelines.lib.partitions import COMMAND_LINE, DRIVER_TAG, ops_config, run_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's own event log belongs in its UI; a command prints its result alone."""
 
 LOCATION = "midas_pipelines"
 """The code location's one name, as `workspace.yaml` has it."""
-PLACE = {"dagster/code_location": LOCATION, ".dagster/repository": f"__repository__@{LOCATION}"}
-"""Tags by which Dagster's page of a job finds the runs that were executed here."""
+PLACE = {
+    "dagster/code_location": LOCATION,
+    ".dagster/repository": f"__repository__@{LOCATION}",
+    DRIVER_TAG: COMMAND_LINE,
+}
+"""Tags by which Dagster's page of a job finds the runs that were executed here, and what launched them."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Listings: the shop's items on 4Seller, and what a sync would do to them."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,15 @@ from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import brake_result, brake_spec
 from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, links, numbers, table
-from midas_pipelines.lib.partitions import SHARDS, chosen_shards, has_partitions, shard_metadata, shards_of
+from midas_pipelines.lib.partitions import (
+    COMMAND_LINE,
+    DRIVER_TAG,
+    SHARDS,
+    chosen_shards,
+    has_partitions,
+    shard_metadata,
+    shards_of,
+)
 from midas_pipelines.lib.snapshot_io import run_set
 from midas_pipelines.store.items.shards import Shards
 
@@ -69,14 +78,29 @@ def fourseller_listings(
         if not (config.changed_only or config.skus or config.apply_plan):
             listed = engine.listing_of(sync, run_set(context))
             return _synced(context, sync, FULL, shards=shards_of(context), listed=listed)
+        plan = engine.read_plan(Path(config.apply_plan)) if config.apply_plan else None
+        if plan is not None:
+            _note_approval(context.run.tags, sync, plan)
         return _synced(
             context,
             sync,
             ", ".join(config.skus) or "incremental",
             skus=config.skus,
-            agreed=engine.read_plan(Path(config.apply_plan)) if config.apply_plan else None,
+            agreed=plan,
             ignore_delays=config.ignore_delays,
         )
+
+
+def _note_approval(tags: Mapping[str, str], sync: "engine.SyncContext", plan: "engine.ApprovedPlan") -> None:
+    """Writes into the audit log who applies the plan, unless a command did: the run's tag `user`, else what launched it."""
+    if tags.get(DRIVER_TAG) == COMMAND_LINE:
+        return
+    actor = tags.get("user") or tags.get(DRIVER_TAG) or "Dagster, no sign-in"
+    entry = engine.audit.AuditEntry(
+        actor, "Dagster apply_plan", target=sync.run_id, detail={"plan": plan.hash}
+    )
+    with sync.database.writing() as connection:
+        engine.audit.note_asked(connection, entry)
 
 
 def _synced(

@@ -13,14 +13,23 @@ from pydantic import BaseModel
 
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.fourseller.http.answers import read_json
-from midas_pipelines.gateway.api.callers import Callers
+from midas_pipelines.gateway.api.callers import Callers, network
 from midas_pipelines.gateway.api.limits import address_of_caller, key_of
 from midas_pipelines.gateway.api.problems import status_of
 from midas_pipelines.gateway.api.repeated import once
 from midas_pipelines.notify.alerts import LOCKOUT, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered, note_asked
-from midas_pipelines.store.gateway.keys import MOST_FAILURES, Caller, Role, find_caller, note_key_used
+from midas_pipelines.store.gateway.keys import (
+    MOST_FAILURES,
+    Caller,
+    Role,
+    count_wrong_key,
+    find_caller,
+    id_of,
+    locked_seconds,
+    note_key_used,
+)
 
 PREFIX = "/api/marketplace"
 PERSONS = f"{PREFIX}/privacy/requests"
@@ -110,17 +119,15 @@ async def admit_key(request: Request, key: str, path: str) -> Caller:
     database: Database = request.app.state.service.database
     callers: Callers = request.app.state.callers
     address = address_of_caller(request.scope)
-    _require_unlocked(callers.locked(key))
-    try:
-        caller = await asyncio.to_thread(_admit, database, key)
-    except CallRefused:
-        wait = callers.address_locked(address)
-        if locked := callers.refused(address, key):
-            await asyncio.to_thread(_report_lockout, database, locked)
+    caller = await asyncio.to_thread(_find, database, key, callers.knows(key))
+    if caller is None:
+        callers.refused(address, key)
+        wait = await asyncio.to_thread(_count_wrong_key, database, address, key)
         request.app.state.service.metrics.refused.labels("key").inc()
         await _note_refused(request, path, Caller("none", "no valid key", Role.VIEWER), 429 if wait else 401)
         _require_unlocked(wait)
-        raise
+        detail = "A valid API key is needed, as `Authorization: Bearer …`: make one with `midas keys create`."
+        raise CallRefused(401, detail, {"WWW-Authenticate": "Bearer"})
     callers.admitted(key, caller.key_id)
     if callers.use_is_due(caller.key_id):
         await asyncio.to_thread(_note_used, database, caller.key_id)
@@ -134,11 +141,18 @@ def _require_unlocked(seconds: float) -> None:
         raise CallRefused(429, detail, {"Retry-After": str(max(1, round(seconds)))})
 
 
-def _report_lockout(database: Database, subjects: list[str]) -> None:
+def _count_wrong_key(database: Database, address: str, key: str) -> float:
+    """Counts a wrong key, and alerts staff to what it locks out; the seconds for which its address was locked before."""
+    subject = f"address {network(address)}"
+    if not key:
+        with database.reading() as connection:
+            return locked_seconds(connection, subject)
     with database.writing() as connection:
-        for subject in subjects:
-            text = f"The gateway locked out the {subject} after {MOST_FAILURES} wrong keys: see `midas audit list`."
-            raise_alert(connection, kind=LOCKOUT, subject=subject, text=text)
+        wait = locked_seconds(connection, subject)
+        for locked in count_wrong_key(connection, (subject, f"key {id_of(key)}")):
+            text = f"The gateway locked out the {locked} after {MOST_FAILURES} wrong keys: see `midas audit list`."
+            raise_alert(connection, kind=LOCKOUT, subject=locked, text=text)
+    return wait
 
 
 def _note_used(database: Database, key_id: str) -> None:
@@ -150,14 +164,11 @@ async def _note_refused(request: Request, path: str, caller: Caller, status: int
     await request.app.state.refusals.note(audit_entry(request, path, caller), status)
 
 
-def _admit(database: Database, key: str) -> Caller:
-    """The caller of that key. Raises CallRefused without a valid key."""
+def _find(database: Database, key: str, known: bool) -> Caller | None:
+    """The caller of that key. Raises CallRefused while its id is locked out for who is not known with it."""
     with database.reading() as connection:
-        caller = find_caller(connection, key)
-    if caller is None:
-        detail = "A valid API key is needed, as `Authorization: Bearer …`: make one with `midas keys create`."
-        raise CallRefused(401, detail, {"WWW-Authenticate": "Bearer"})
-    return caller
+        _require_unlocked(0.0 if known else locked_seconds(connection, f"key {id_of(key)}"))
+        return find_caller(connection, key)
 
 
 def audit_entry(

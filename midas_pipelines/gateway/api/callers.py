@@ -14,14 +14,11 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditEntry, note_refused
-from midas_pipelines.store.gateway.keys import MOST_FAILURES, USED_SECONDS, id_of
+from midas_pipelines.store.gateway.keys import USED_SECONDS
 
 MOST_CALLERS = 10_000
 FAILURE_COST = 10.0
 """Calls that a refused key or signature counts for."""
-
-LOCK_SECONDS, LONGEST_LOCK_SECONDS = 60.0, 3600.0
-"""How long the tenth failure locks; each further one locks for twice as long."""
 
 LOG_SECONDS = 10.0
 WINDOW_SECONDS = 60.0
@@ -60,34 +57,6 @@ class Rate:
             self._buckets.popitem(last=False)
 
 
-class Lockout:
-    """Locks a key id or an address out after ten wrong keys; what was quiet for the longest lock begins from none."""
-
-    def __init__(self) -> None:
-        self._failures: OrderedDict[str, tuple[int, float, float]] = (
-            OrderedDict()
-        )  # number, when, locked until
-
-    def wait(self, subject: str, now: float) -> float:
-        """The seconds for which the subject is locked still; 0 when it is not."""
-        return max(0.0, self._failures.get(subject, (0, now, now))[2] - now)
-
-    def failed(self, subject: str, now: float) -> bool:
-        """Counts a failure; True when this one locks the subject."""
-        number, at, until = self._failures.pop(subject, (0, now, now))
-        number = 1 if now - at > LONGEST_LOCK_SECONDS else number + 1
-        if number >= MOST_FAILURES:
-            until = now + min(LONGEST_LOCK_SECONDS, LOCK_SECONDS * 2 ** min(number - MOST_FAILURES, 10))
-        self._failures[subject] = (number, now, until)
-        if len(self._failures) > MOST_CALLERS:
-            self._failures.popitem(last=False)
-        return number == MOST_FAILURES
-
-    def passed(self, subject: str) -> None:
-        """Forgets the failures of a subject that had the right key."""
-        self._failures.pop(subject, None)
-
-
 class Callers:
     """The rates of one process. `keys` are recognized by their hash once they were found valid."""
 
@@ -95,7 +64,6 @@ class Callers:
         self._calls = Rate(per_second)
         self._unsigned = Rate(per_second)
         self._known: OrderedDict[str, str] = OrderedDict()
-        self._lockout = Lockout()
         self._used: dict[str, float] = {}
 
     def take(self, address: str, key: str) -> float:
@@ -104,14 +72,9 @@ class Callers:
         caller = f"address {network(address)}" if key_id is None else f"key {key_id}"
         return self._calls.take(caller, time.monotonic())
 
-    def locked(self, key: str) -> float:
-        """The seconds for which this key's id is locked for who was not admitted with it before; 0 when it is not."""
-        known = _hash(key) in self._known
-        return 0.0 if known else self._lockout.wait(f"key {id_of(key)}", time.monotonic())
-
-    def address_locked(self, address: str) -> float:
-        """The seconds for which wrong keys of this address are locked out; a right one is taken."""
-        return self._lockout.wait(f"address {network(address)}", time.monotonic())
+    def knows(self, key: str) -> bool:
+        """Whether this very key was found valid here: then wrong keys with its id do not lock its holder out."""
+        return _hash(key) in self._known
 
     def use_is_due(self, key_id: str) -> bool:
         """Whether the key's last use is to be recorded: once an hour."""
@@ -123,18 +86,14 @@ class Callers:
 
     def admitted(self, key: str, key_id: str) -> None:
         """Records that a key is valid: from now on it has its own rate."""
-        self._lockout.passed(f"key {key_id}")
         self._known[_hash(key)] = key_id
         if len(self._known) > MOST_CALLERS:
             self._known.popitem(last=False)
 
-    def refused(self, address: str, key: str) -> list[str]:
-        """Records that a key is not valid: its address is charged. Returns what this failure locks out."""
+    def refused(self, address: str, key: str) -> None:
+        """Records that a key is not valid: its address is charged."""
         self._known.pop(_hash(key), None)
-        now, address = time.monotonic(), f"address {network(address)}"
-        self._calls.charge(address, FAILURE_COST, now)
-        subjects = (address, f"key {id_of(key)}") if key else ()
-        return [subject for subject in subjects if self._lockout.failed(subject, now)]
+        self._calls.charge(f"address {network(address)}", FAILURE_COST, time.monotonic())
 
     def unsigned(self, address: str) -> float:
         """Counts a webhook that 4Seller did not sign; returns the seconds to wait once its address sent too many of them."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import sqlalchemy as sa
@@ -119,11 +118,10 @@ def mail_lines(settings: Settings) -> Iterator[Finding]:
 
 def dagster_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
     """Dagster's home and storage, and whether its schedules run."""
-    home = settings.dagster_home
-    if not home:
+    if not settings.dagster_home:
         step = "Set DAGSTER_HOME and run `midas instance prepare`; syncs by hand work without."
         yield warning("Dagster", "DAGSTER_HOME is not set: runs leave no history.", step)
-    elif not (Path(home) / "dagster.yaml").exists():
+    elif not (settings.home() / "dagster.yaml").exists():
         yield wrong("Dagster", "There is no dagster.yaml in DAGSTER_HOME.", "Run `midas instance prepare`.")
     else:
         yield _storage()
@@ -152,7 +150,7 @@ def _storage() -> Finding:
 
 def place_lines(settings: Settings) -> Iterator[Finding]:
     """Disk, encryption key and modes that hold writes back."""
-    home = Path(settings.dagster_home or ".")
+    home = settings.home()
     free = shutil.disk_usage(home if home.is_dir() else ".").free
     if free < LEAST_FREE:
         yield warning("disk", f"{free / 1e9:.1f} GB are free.", "Free some: history and databases grow.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.store.schema.gateway_tables import gateway_keys
+from midas_pipelines.store.schema.gateway_tables import gateway_keys, gateway_lockouts
+from midas_pipelines.storefront.bulk import insert
 from midas_pipelines.storefront.types import utc_now
 
 PREFIX = "midas"
@@ -20,10 +22,14 @@ KEY_DAYS = 365
 MOST_FAILURES = 10
 """Wrong keys after which the gateway locks a key id or an address out."""
 
+LOCK_SECONDS, LONGEST_LOCK_SECONDS = 60, 3600
+"""How long the tenth wrong key locks; each further one locks for twice as long. What was quiet for the longest starts from none."""
+
 USED_SECONDS = 3600
 """How old the record of a key's last use may be."""
 
 table = gateway_keys.c
+_LOCKED = gateway_lockouts.c
 
 
 class Role(StrEnum):
@@ -81,10 +87,39 @@ def id_of(key: str) -> str:
 
 
 def note_key_used(connection: sa.Connection, key_id: str) -> None:
-    """Records that the key is in use, unless that was recorded within the hour."""
+    """Records that the key is in use, unless that was recorded within the hour, and forgets wrong keys with its id."""
+    connection.execute(sa.delete(gateway_lockouts).where(_LOCKED.subject == f"key {key_id}"))
     old = sa.or_(table.last_used_at.is_(None), table.last_used_at < utc_now(-USED_SECONDS))
     used = sa.update(gateway_keys).where(table.key_id == key_id, old)
     connection.execute(used.values(last_used_at=utc_now()))
+
+
+def locked_seconds(connection: sa.Connection, subject: str) -> float:
+    """How long wrong keys have locked a subject out, such as `key ID` or `address IP`; 0 when they have not."""
+    query = sa.select(_LOCKED.locked_until, utc_now().label("now")).where(_LOCKED.subject == subject)
+    row = connection.execute(query).first()
+    if row is None or row.locked_until is None:
+        return 0.0
+    return float(max(0.0, (row.locked_until - row.now).total_seconds()))
+
+
+def count_wrong_key(connection: sa.Connection, subjects: Iterable[str]) -> list[str]:
+    """Counts a wrong key against each subject; returns those that this one locks out."""
+    connection.execute(sa.delete(gateway_lockouts).where(_LOCKED.failed_at < utc_now(-LONGEST_LOCK_SECONDS)))
+    locked = []
+    for subject in sorted(subjects):
+        first = {"subject": subject, "failures": 1, "failed_at": utc_now()}
+        again = {"failures": _LOCKED.failures + 1, "failed_at": utc_now()}
+        counted = insert(connection, gateway_lockouts).values(first)
+        counted = counted.on_conflict_do_update(index_elements=["subject"], set_=again)
+        failures = connection.execute(counted.returning(_LOCKED.failures)).scalar_one()
+        if failures >= MOST_FAILURES:
+            seconds = min(LONGEST_LOCK_SECONDS, LOCK_SECONDS * 2 ** min(failures - MOST_FAILURES, 10))
+            lock = sa.update(gateway_lockouts).where(_LOCKED.subject == subject)
+            connection.execute(lock.values(locked_until=utc_now(seconds)))
+        if failures == MOST_FAILURES:
+            locked.append(subject)
+    return locked
 
 
 def expiring_keys(connection: sa.Connection, days: int) -> dict[str, str]:

@@ -166,6 +166,9 @@ TABLES: dict[str, TableEntry] = {
     "gateway_keys": TableEntry(
         "id key_id role secret_hash created_at valid_until revoked_at last_used_at",
         {"name": _staff("whose key it is")}),
+    "gateway_lockouts": TableEntry(
+        "failures failed_at locked_until",
+        {"subject": _staff("the network address of a caller with wrong keys, for an hour")}),
     "gateway_audit": TableEntry(
         "id at event role action status request_id previous hash", {
             "actor": _staff("the key or the person that acted", End.AUDIT),

@@ -86,6 +86,16 @@ gateway_audit_head = sa.Table(
     sa.Column("last_hash", sa.String(64), nullable=False),
 )
 
+# Wrong keys of the last hour, by key id and by address: after ten of them the subject is locked out, in every process.
+gateway_lockouts = sa.Table(
+    "gateway_lockouts",
+    store,
+    sa.Column("subject", sa.String(100), primary_key=True),  # such as `key ID` or `address 192.0.2.1`
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("failed_at", UtcDateTime, nullable=False),
+    sa.Column("locked_until", UtcDateTime),
+)
+
 # Who is signed in to the console, one-time links into it, and sign-ins by OpenID Connect that are under way. Holds the
 # name under which a person signed in; nothing else about a person.
 console_sessions = sa.Table(

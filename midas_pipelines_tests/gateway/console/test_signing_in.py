@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from midas_pipelines.gateway.api.callers import MOST_FAILURES
 from midas_pipelines.gateway.console.web import COOKIE, local_path
+from midas_pipelines.store.gateway import keys
 from midas_pipelines.store.gateway.console_sessions import make_link
 from midas_pipelines.store.gateway.keys import Caller, Role, revoke_key
 from midas_pipelines_tests.gateway.console.visitor import Visitor
@@ -74,7 +74,7 @@ def test_signing_out_ends_the_session_itself(operator: Visitor) -> None:
 
 
 def test_wrong_keys_lock_their_address_out(visitor: Visitor) -> None:
-    for _ in range(MOST_FAILURES):
+    for _ in range(keys.MOST_FAILURES):
         assert visitor.sign_in(key="midas_x_wrong").status_code == 401
     answer = visitor.sign_in(key="midas_x_wrong")
     assert answer.status_code == 429
