@@ -33,7 +33,7 @@ def status(as_json: bool) -> None:
     say(
         f"Items: {', '.join(f'{count} {state}' for state, count in seen.items.items()) or 'none'}; {waiting}."
     )
-    say(f"Orders: {seen.orders} imported, {seen.order_exceptions} need a person.")
+    say(f"Orders: {seen.orders} imported in the last 24 hours, {seen.order_exceptions} need a person.")
     say(f"Open: {seen.conflicts} conflicts, {seen.alerts} alerts.")
     say(f"Failed calls in the last 24 hours: {seen.failed_calls}.")
     clocks = ", ".join(f"{whose} {ahead:+.1f} s" for whose, ahead in seen.clocks.items())

@@ -191,7 +191,9 @@ class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL funct
 
 @compiles(utc_now, "postgresql")
 def _utc_now_postgresql(element: utc_now, compiler: SQLCompiler, **_: Any) -> str:
-    return f"(clock_timestamp() + interval '{element.offset_seconds} seconds')"
+    # a moment that has passed is what columns are compared with, and an index serves only a clock that stops meanwhile
+    clock = "statement_timestamp()" if element.offset_seconds < 0 else "clock_timestamp()"
+    return f"({clock} + interval '{element.offset_seconds} seconds')"
 
 
 @compiles(utc_now, "sqlite")

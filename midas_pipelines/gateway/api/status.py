@@ -65,7 +65,7 @@ class StatusReport(BaseModel):
     channels: list[Channel]
     items: BacklogReport
     webhooks: BacklogReport
-    orders: int
+    orders: int = Field(description="Imported in the last 24 hours.")
     order_exceptions: int
     consistency: float | None = Field(
         description="The share of items shown as the shop has them, last read back."

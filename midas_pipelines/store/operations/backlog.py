@@ -52,7 +52,7 @@ class Overview(Backlog):
 
     items: dict[str, int] = field(default_factory=dict)
     pushes_stopped: str | None = None  # why, while they are
-    orders: int = 0
+    orders: int = 0  # imported in the last 24 hours
     consistency: float | None = None  # the share of items that 4Seller showed as the shop has them
     consistency_at: datetime | None = None
     failed_calls: int = 0  # in the last 24 hours
@@ -83,7 +83,7 @@ def overview(database: Database) -> Overview:
     """Reads the backlog, and what is in sync."""
     states = sa.select(_ITEM.state, sa.func.count()).group_by(_ITEM.state).order_by(_ITEM.state)
     counts = sa.select(
-        _count(marketplace_orders, _ORDER.local_order_id.is_not(None)),
+        _count(marketplace_orders, _ORDER.imported_at > utc_now(-86_400), _ORDER.local_order_id.is_not(None)),
         _count(api_errors, api_errors.c.created_at > utc_now(-86_400)),
         _count(mappings, ITEM_WAITS),
     )
@@ -153,18 +153,11 @@ def dropped_webhooks(database: Database, older_than_seconds: int) -> list[dict[s
     Each must end applied, superseded, or quarantined with its reason.
     """
     overdue = sa.and_(_WEBHOOK.processed_at.is_(None), _WEBHOOK.received_at < utc_now(-older_than_seconds))
-    unsaid = sa.and_(_WEBHOOK.processed_at.is_not(None), _WEBHOOK.outcome.is_(None))
     unreasoned = sa.and_(QUARANTINED_WEBHOOK, sa.func.coalesce(_WEBHOOK.reason, "") == "")
-    problem = sa.case(
-        (overdue, "it waits still"),
-        (unsaid, "it ended without an outcome"),
-        else_="it was set aside without a reason",
-    )
+    problem = sa.case((overdue, "it waits still"), else_="it was set aside without a reason")
     query = sa.select(
         _WEBHOOK.webhook_id.label("webhook"), _WEBHOOK.type, _WEBHOOK.received_at, problem.label("problem")
     )
     with database.reading() as connection:
-        found = connection.execute(
-            query.where(sa.or_(overdue, unsaid, unreasoned)).order_by(_WEBHOOK.received_at)
-        )
+        found = connection.execute(query.where(sa.or_(overdue, unreasoned)).order_by(_WEBHOOK.received_at))
         return [dict(row) for row in found.mappings()]

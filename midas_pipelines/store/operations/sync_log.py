@@ -165,8 +165,14 @@ def running_syncs(connection: sa.Connection, quiet_seconds: int = 600) -> list[R
 
 
 def last_syncs(database: Database) -> list[dict[str, Any]]:
-    """The newest row of each kind."""
-    newest = sa.select(sa.func.max(sync_logs.c.id)).group_by(sync_logs.c.kind)
-    query = sa.select(sync_logs).where(sync_logs.c.id.in_(newest)).order_by(sync_logs.c.kind)
+    """The newest row of each kind, found by the index from kind to kind."""
+    first = sa.select(sa.func.min(sync_logs.c.kind).label("kind")).cte("kinds", recursive=True)
+    following = sa.select(sa.func.min(sync_logs.c.kind)).where(sync_logs.c.kind > first.c.kind)
+    kinds = first.union_all(sa.select(following.scalar_subquery()).where(first.c.kind.is_not(None)))
+    newest = sa.select(sync_logs.c.id).where(sync_logs.c.kind == kinds.c.kind)
+    newest = newest.order_by(sync_logs.c.kind.desc(), sync_logs.c.id.desc()).limit(1)
+    ids = sa.select(newest.scalar_subquery()).select_from(kinds).where(kinds.c.kind.is_not(None))
     with database.reading() as connection:
+        found = connection.scalars(ids).all()
+        query = sa.select(sync_logs).where(sync_logs.c.id.in_(found)).order_by(sync_logs.c.kind)
         return [dict(row) for row in connection.execute(query).mappings()]

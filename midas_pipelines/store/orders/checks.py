@@ -27,6 +27,7 @@ from midas_pipelines.storefront.schema import order_items, orders
 from midas_pipelines.storefront.types import MINOR_UNITS, utc_now
 
 DAY, HOUR = 86_400, 3600
+LARGEST_ID = 2**62
 MISMATCH, DELETED = "total_mismatch", "deleted"
 HALF_A_CENT = 0.00501
 """The finest difference that can mean anything, and what SQLite adds to it: money is floating point there."""
@@ -126,13 +127,40 @@ def _placed(holds: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]) ->
     return sa.or_(holds(_ORDERS.placed_at), sa.and_(_ORDERS.placed_at.is_(None), holds(_ORDERS.imported_at)))
 
 
-def _looked_at(days: int | None, margin: int = 0) -> sa.ColumnElement[bool]:
-    """The orders that a check looks at; `margin` seconds more."""
+@dataclass(frozen=True)
+class _Looked:
+    """The orders that a check looks at: those from a row on, and older ones of which something was logged since."""
+
+    first: int | None = None  # None for all orders
+    first_local: int | None = None
+    older: tuple[int, ...] = ()
+
+    def at(self, order_row: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+        """Whether our row of an order is one of them."""
+        if self.first is None:
+            return sa.true()
+        return sa.or_(order_row >= self.first, order_row.in_(self.older))
+
+
+def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked:
+    """The orders of the last days; `margin` seconds more. Read before, so that the plan of the check knows how few."""
     if days is None:
-        return sa.true()
-    logged = sa.select(_ORDERS.id).join(order_processing_logs, _ITS_LOG)
-    logged = logged.where(_LOGS.created_at >= utc_now(-days * DAY - margin))
-    return _ORDERS.id.in_(logged.union(sa.select(_ORDERS.id).where(NEEDS_A_PERSON)))
+        return _Looked()
+    since = utc_now(-days * DAY - margin)
+    query = sa.select(_ORDERS.id, _ORDERS.local_order_id).where(_ORDERS.imported_at >= since)
+    later = sa.and_(_LOGS.created_at >= since, _LOGS.step != "imported")
+    logged = sa.select(_LOGS.channel, _LOGS.marketplace_order_id).where(later).distinct().subquery()
+    same = sa.and_(
+        logged.c.channel == _ORDERS.channel, logged.c.marketplace_order_id == _ORDERS.marketplace_order_id
+    )
+    each = sa.select(sa.select(_ORDERS.id).where(same).scalar_subquery()).select_from(logged)  # by its index
+    with database.reading() as connection:
+        oldest = connection.execute(query.order_by(_ORDERS.imported_at, _ORDERS.id).limit(1)).first()
+        first, local = (oldest.id, oldest.local_order_id) if oldest else (LARGEST_ID, None)
+        flawed = connection.scalars(sa.select(_ORDERS.id).where(NEEDS_A_PERSON, _ORDERS.id < first)).all()
+        touched = [row for row in connection.scalars(each) if row is not None and row < first]
+    older = {*flawed, *touched}
+    return _Looked(first, local, tuple(sorted(older)))
 
 
 def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[str, Any]]:
@@ -142,6 +170,7 @@ def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[
     each item whose price has finer parts than cents may be half a cent away. What the marketplace itself added up
     otherwise is none once a person has dismissed it.
     """
+    looked = _looked_at(database, days)
     fine = sa.case((_LINES.price != sa.func.round(_LINES.price, 2), 1), else_=0)
     lines = (
         sa.select(
@@ -151,7 +180,7 @@ def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[
         )
         .join(marketplace_orders, _ORDERS.id == _LINES.order_id)
         .join(order_items, _ITEM_OF_LINE)
-        .where(_looked_at(days))
+        .where(looked.at(_LINES.order_id))
         .group_by(_LINES.order_id)
         .subquery("lines")
     )
@@ -176,7 +205,7 @@ def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[
         )
         .join(orders, orders.c.id == _ORDERS.local_order_id)
         .outerjoin(lines, lines.c.order_id == _ORDERS.id)
-        .where(_looked_at(days), wrong)
+        .where(looked.at(_ORDERS.id), wrong)
     )
     return _rows(database, query.order_by(_ORDERS.id.desc()))
 
@@ -193,6 +222,7 @@ def unpaired_orders(database: Database, days: int | None = None) -> list[dict[st
     A shop order of ours that no marketplace order explains, or an imported one whose shop order is gone, unless a person
     has dismissed that.
     """
+    looked = _looked_at(database, days)
     stray = (
         sa.select(
             sa.null().label("order"),
@@ -202,11 +232,8 @@ def unpaired_orders(database: Database, days: int | None = None) -> list[dict[st
         .outerjoin(marketplace_orders, _ORDERS.local_order_id == orders.c.id)
         .where(orders.c.order_number.startswith("4S-"), _ORDERS.id.is_(None))
     )
-    if days is not None:
-        first = sa.select(sa.func.min(_ORDERS.local_order_id)).where(
-            _ORDERS.imported_at >= utc_now(-days * DAY)
-        )
-        stray = stray.where(orders.c.id >= first.scalar_subquery())
+    if looked.first_local is not None:
+        stray = stray.where(orders.c.id >= looked.first_local)
     lost = (
         sa.select(
             _ORDER,
@@ -215,7 +242,7 @@ def unpaired_orders(database: Database, days: int | None = None) -> list[dict[st
         )
         .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
         .where(
-            _looked_at(days),
+            looked.at(_ORDERS.id),
             _ORDERS.outcome == "imported",
             orders.c.id.is_(None),
             sa.not_(_dismissed(DELETED)),
@@ -224,67 +251,67 @@ def unpaired_orders(database: Database, days: int | None = None) -> list[dict[st
     return _rows(database, stray.union_all(lost))
 
 
+_HELD = _LINES.allocated - _LINES.released
+_JOINED = marketplace_order_lines.join(marketplace_orders, _ORDERS.id == _LINES.order_id)
+_LINE = (_ORDER, _LINES.line, _LINES.sku, _LINES.quantity.label("sold"), _HELD.label("line_holds"))
+
+
 def unexplained_deductions(database: Database, days: int | None = None) -> list[dict[str, Any]]:
     """Order lines that hold other units than the ledger says they took, than were sold, or than the shop's line says; and
     ledger rows of a line that is not there."""
+    looked = _looked_at(
+        database, days, margin=HOUR
+    )  # the order of each row of the ledger below is among them
     name = sa.literal("fourseller:") + _ORDERS.marketplace_order_id + ":" + sa.cast(_LINES.line, sa.Text)
     if database.is_postgresql:
         name = sa.collate(name, "C")  # as the column is
-    its_rows = sa.and_(
-        _LEDGER.reference >= name,
-        _LEDGER.reference < name + ",",
-        _line_named() == name,  # "," comes after "+"
+    lines = sa.select(*_LINE, _ORDERS.id, name.label("name")).select_from(_JOINED)
+    # materialized: else what the planner guesses of the ledger hides how the lines are best read
+    held = (
+        lines.where(looked.at(_LINES.order_id)).cte("held").prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    ledger = sa.select(sa.func.coalesce(sa.func.sum(-_LEDGER.delta), 0)).where(its_rows)
-    booked = ledger.correlate(marketplace_orders, marketplace_order_lines).scalar_subquery()
-    has = _LINES.allocated - _LINES.released
+    its_rows = (
+        _LEDGER.reference >= held.c.name,
+        _LEDGER.reference < held.c.name + ",",
+    )  # "," comes after "+"
+    ledger = sa.select(sa.func.coalesce(sa.func.sum(-_LEDGER.delta), 0))
+    booked = ledger.where(*its_rows, _line_named() == held.c.name).correlate(held).scalar_subquery()
+    shown = [held.c[column] for column in ("order", "line", "sku", "sold", "line_holds")]
+    why = sa.literal("the ledger has other units").label("problem")
+    uneven = sa.select(*shown, booked.label("ledger_says"), why).where(booked != held.c.line_holds)
+    line, units = _line_named(), sa.func.sum(-_LEDGER.delta)
+    strays = sa.select(line.label("line"), units.label("units")).where(
+        _LEDGER.reference.startswith("fourseller:"), line.not_in(sa.select(held.c.name))
+    )
+    if days is not None:
+        strays = strays.where(_LEDGER.created_at >= utc_now(-days * DAY))
+    found = _rows(database, uneven.order_by(held.c.id.desc(), held.c.line)) + _odd_lines(database, looked)
+    for row in _rows(database, strays.group_by(line).having(units != 0)):
+        order_id, _, number = row["line"].removeprefix("fourseller:").rpartition(":")
+        problem = "the ledger knows of a line that is not there"
+        found.append({"order": order_id, "line": number, "ledger_says": row["units"], "problem": problem})
+    return found
+
+
+def _odd_lines(database: Database, looked: _Looked) -> list[dict[str, Any]]:
+    """Order lines that hold other units than were sold, or than the shop's line says."""
     live = sa.and_(
         _ORDERS.status.not_in(["cancelled", "refunded"]),
         sa.func.coalesce(_ORDERS.resolution, "") != "cancelled",
         _LINES.product_id.is_not(None),
         _LINES.quantity > 0,
     )
-    wrong = [
-        (has != booked, "the ledger has other units"),
-        (
-            sa.and_(live, has + _LINES.backordered + _LINES.returned != _LINES.quantity),
-            "it holds and is backordered other units than were sold",
-        ),
-        (
-            sa.and_(order_items.c.quantity != _LINES.quantity, _LINES.quantity > 0),
-            "the shop's line has others",
-        ),
-    ]
-    joined = marketplace_order_lines.join(marketplace_orders, _ORDERS.id == _LINES.order_id)
-    lines = (
-        sa.select(
-            _ORDER,
-            _LINES.line,
-            _LINES.sku,
-            _LINES.quantity.label("sold"),
-            has.label("line_holds"),
-            booked.label("ledger_says"),
-            order_items.c.quantity.label("shop_says"),
-            sa.case(*wrong).label("problem"),
-        )
-        .select_from(joined.outerjoin(order_items, _ITEM_OF_LINE))
-        .where(_looked_at(days), sa.or_(*(condition for condition, _ in wrong)))
-        .order_by(_ORDERS.id.desc(), _LINES.line)
+    unsold = sa.and_(live, _HELD + _LINES.backordered + _LINES.returned != _LINES.quantity)
+    differs = sa.and_(order_items.c.quantity != _LINES.quantity, _LINES.quantity > 0)
+    why = sa.case(
+        (unsold, "it holds and is backordered other units than were sold"), else_="the shop's line has others"
     )
-    line = _line_named()
-    units = sa.func.sum(-_LEDGER.delta)
-    known = sa.select(name).select_from(joined).where(_looked_at(days, margin=HOUR))
-    strays = sa.select(line.label("line"), units.label("units")).where(
-        _LEDGER.reference.startswith("fourseller:"), line.not_in(known)
+    query = (
+        sa.select(*_LINE, order_items.c.quantity.label("shop_says"), why.label("problem"))
+        .select_from(_JOINED.outerjoin(order_items, _ITEM_OF_LINE))
+        .where(looked.at(_LINES.order_id), sa.or_(unsold, differs))
     )
-    if days is not None:
-        strays = strays.where(_LEDGER.created_at >= utc_now(-days * DAY))
-    found = _rows(database, lines)
-    for row in _rows(database, strays.group_by(line).having(units != 0)):
-        order_id, _, number = row["line"].removeprefix("fourseller:").rpartition(":")
-        problem = "the ledger knows of a line that is not there"
-        found.append({"order": order_id, "line": number, "ledger_says": row["units"], "problem": problem})
-    return found
+    return _rows(database, query.order_by(_ORDERS.id.desc(), _LINES.line))
 
 
 def _line_named() -> sa.ColumnElement[str]:
@@ -328,7 +355,7 @@ def statuses_gone_back(
     query = (
         sa.select(_ORDER, _ORDERS.status.label("status"), _LOGS.step.label("had_reached"))
         .join(order_processing_logs, _ITS_LOG)
-        .where(_looked_at(days), gone_back, ~settled)
+        .where(_looked_at(database, days).at(_ORDERS.id), gone_back, ~settled)
         .distinct()
         .order_by(_ORDERS.marketplace_order_id.desc())
     )

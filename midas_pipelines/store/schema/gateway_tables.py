@@ -26,6 +26,7 @@ marketplace_webhooks = sa.Table(
     sa.Column("processed_at", UtcDateTime),
     sa.Column("outcome", sa.String(20)),  # applied|superseded|quarantined
     sa.Column("reason", Words()),
+    sa.CheckConstraint("processed_at IS NULL OR outcome IS NOT NULL", name="marketplace_webhooks_ends"),
 )
 _PENDING = marketplace_webhooks.c.processed_at.is_(None)
 sa.Index(

@@ -121,7 +121,7 @@ inventory_changes = sa.Table(
 )
 LEDGER_KEY = sa.func.coalesce(inventory_changes.c.variant_id, 0)
 sa.Index("inventory_changes_item", inventory_changes.c.product_id, LEDGER_KEY, inventory_changes.c.id)
-sa.Index("inventory_changes_when", inventory_changes.c.created_at, postgresql_using="brin")
+sa.Index("inventory_changes_when", inventory_changes.c.created_at)
 
 marketplace_orders = sa.Table(
     "marketplace_orders",
@@ -250,7 +250,7 @@ order_processing_logs = sa.Table(
 sa.Index(
     "order_processing_logs_order", order_processing_logs.c.marketplace_order_id, order_processing_logs.c.id
 )
-sa.Index("order_processing_logs_when", order_processing_logs.c.created_at, postgresql_using="brin")
+sa.Index("order_processing_logs_when", order_processing_logs.c.created_at)
 
 sync_logs = sa.Table(
     "fourseller_sync_logs",

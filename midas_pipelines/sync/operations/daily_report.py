@@ -67,7 +67,9 @@ def compose(day: str, stock: LowStockReport, seen: Overview, sums: Mapping[str, 
             f"average, {sums['slowest_seconds']:.1f} s at most."
         )
     states = ", ".join(f"{count} {state}" for state, count in seen.items.items()) or "none"
-    lines.append(f"Now: items {states}; {seen.dirty} wait to be pushed. {seen.orders} orders are imported.")
+    lines.append(
+        f"Now: items {states}; {seen.dirty} wait to be pushed. {seen.orders} orders were imported in 24 hours."
+    )
     if seen.consistency is not None:
         lines.append(f"4Seller showed {seen.consistency:.2%} of the items as they should be.")
     lines += _listed("Runs out first", [_low(row) for row in stock.low], stock.low_items, "midas stock low")

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.schema import orders
+from midas_pipelines.sync.orders.model.lines import CHANNEL
 
 LARGEST_LOCAL_ID, LOCAL_ID_DIGITS = 2**31 - 1, 10
 _TABLE = marketplace_orders.c
@@ -29,13 +30,17 @@ def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
         NoSuchOrder: no order has it, or several that each have an order number too.
     """
     name = text.strip()
-    which = [_TABLE.marketplace_order_id.in_([text, name]), orders.c.order_number == name]
+    row = sa.select(_TABLE.id)
+    which = [  # one after the other, so that each finds its index
+        row.where(_TABLE.channel == CHANNEL, _TABLE.marketplace_order_id.in_([text, name])),
+        row.join(orders, orders.c.id == _TABLE.local_order_id).where(orders.c.order_number == name),
+    ]
     if name.isascii() and name.isdigit() and len(name) <= LOCAL_ID_DIGITS and int(name) <= LARGEST_LOCAL_ID:
-        which.append(_TABLE.local_order_id == int(name))
+        which.append(row.where(_TABLE.local_order_id == int(name)))
     query = (
         sa.select(marketplace_orders, orders.c.order_number, orders.c.status.label("shop_status"))
         .select_from(marketplace_orders.outerjoin(orders, orders.c.id == _TABLE.local_order_id))
-        .where(sa.or_(*which))
+        .where(_TABLE.id.in_(sa.union(*which)))
         .order_by(_TABLE.id)
         .limit(4)
     )

@@ -307,3 +307,25 @@ def test_the_work_that_is_open_is_counted(world: World, sold: list[str]) -> None
     assert count(world) == value(world.database, "SELECT count(*) FROM orders") == 4
     add_order(world.database)  # the shop's own
     assert (count(world), failed(world)) == (4, {})
+
+
+def test_a_check_of_days_looks_at_what_changed_and_at_what_waits_for_a_person(
+    world: World, sold: list[str]
+) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=40)
+    moved = {"marketplace_orders": "imported_at", "inventory_changes": "created_at"}
+    for table, column in (*moved.items(), ("order_processing_logs", "created_at")):
+        amend(world.database, f"UPDATE {table} SET {column} = '{long_ago:%Y-%m-%d %H:%M:%S}.000000+00:00'")
+    run(world.database, "UPDATE order_items SET total_price = total_price + 1, quantity = 9")
+    run(world.database, "UPDATE marketplace_orders SET exception = NULL")
+
+    def found() -> list[set[str]]:
+        checks = (unbalanced_orders, unexplained_deductions)
+        return [{_named(row) for row in check(world.database, 30)} for check in checks]
+
+    assert found() == [set(), set()]
+    run(world.database, "UPDATE marketplace_orders SET exception = 'edited' WHERE id = 1")
+    with world.database.writing() as connection:
+        lock_order(connection, 2).log("shipped", "Later.")
+    assert found() == [{sold[0], sold[1]}, {sold[0], sold[1]}]
+    assert failed(world)["total"] == set(sold)
