@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.sync_log import note_work
@@ -63,18 +61,6 @@ def test_imported_orders_are_no_writes_at_4seller() -> None:
 
 def test_rows_without_sums_of_calls_count_neither_as_failed_nor_as_good() -> None:
     assert sum_up([SyncRow("products", "failed", requests=1000, seconds=1.0), MINUTE])["error_rate"] == 0.01
-
-
-CALLS = st.integers(0, 50).flatmap(lambda failed: st.tuples(st.integers(failed, 1000), st.just(failed)))
-
-
-@given(st.lists(CALLS))
-def test_no_more_calls_failed_than_were_sent(calls: list[tuple[int, int]]) -> None:
-    rows = [
-        SyncRow("products", "done", sent, 1.0, {"calls": {"requests": sent, "failed": failed}})
-        for sent, failed in calls
-    ]
-    assert 0.0 <= sum_up(rows)["error_rate"] <= 1.0
 
 
 @pytest.mark.parametrize(("days", "grown"), [(1, 0), (11, 30), (400, 10)])
