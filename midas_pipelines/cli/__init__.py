@@ -13,7 +13,7 @@ from midas_pipelines.cli.printing import say
 from midas_pipelines.errors import ExpectedError
 
 COMMANDS = {
-    "alerts": ("alerts", "List staff alerts, and send those that are due."),
+    "alerts": ("messages", "List staff alerts, and send those that are due."),
     "audit": ("security.evidence", "Show who changed what, and verify that log."),
     "backup": ("security.backup", "Make, verify, restore and drill backups."),
     "compliance": ("security.evidence", "Compare what marketplaces and the law ask with what runs here."),
@@ -36,7 +36,7 @@ COMMANDS = {
     "reconcile": ("stock.conflicts", "Read back what 4Seller shows, and resolve differences."),
     "rules": ("stock.rules", "Set rules for what a channel shows of the shop's stock."),
     "sandbox": ("local.sandbox", "Run a 4Seller of your own, for development."),
-    "settings": ("settings", "Show every setting, its value and its default."),
+    "settings": ("status", "Show every setting, its value and its default."),
     "shadow": ("safety.commands", "Show what shadow mode kept back, and where it differs."),
     "status": ("status", "Show what is in sync, what waits and what needs a person."),
     "step-worker": ("dagster.instance", "Execute steps for the Celery executor."),
@@ -44,7 +44,7 @@ COMMANDS = {
     "store": ("local.store", "Make a sample shop."),
     "sync": ("dagster.sync", "Sync products, stock and orders now."),
     "undo": ("safety.commands", "Put back what a run wrote to 4Seller."),
-    "webhooks": ("webhooks", "List and replay the events that 4Seller sent."),
+    "webhooks": ("messages", "List and replay the events that 4Seller sent."),
     "worker": ("gateway", "Process webhooks and changes, without serving HTTP."),
     "workflows": ("status", "List the automatic workflows and how often they run."),
 }

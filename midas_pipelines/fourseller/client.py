@@ -28,7 +28,7 @@ from midas_pipelines.fourseller.http.rate_limit import AdaptivePace, Budget, Pac
 from midas_pipelines.fourseller.http.wire import Wire, ascii_value, segment
 from midas_pipelines.fourseller.listed import ListedRow
 from midas_pipelines.fourseller.models import InventoryLevel, Order, Product, ProductDraft, Tracking
-from midas_pipelines.fourseller.pages import Listing, ListingRead, OrderPage, Page, ProductPage
+from midas_pipelines.fourseller.pages import Listing, ListingRead, OrderPage, Page
 from midas_pipelines.fourseller.reading import SMALLEST_PAGE, read_ahead
 from midas_pipelines.text import folded
 
@@ -53,7 +53,7 @@ class FourSeller:
         seller_id: str,
         in_flight: int = 50,
         pace: Pace | None = None,
-        on_failed_call: Callable[[FailedCall], None] | None = None,
+        on_failed_call: Callable[[FailedCall], None] = lambda _: None,
         transport: httpx.AsyncBaseTransport | None = None,
         deadline_seconds: float = 30.0,
         may_write: Callable[[], bool] = lambda: True,
@@ -151,9 +151,9 @@ class FourSeller:
 
     # pages
 
-    async def product_pages(self, *, updated_from: datetime | None = None) -> AsyncIterator[ProductPage]:
+    async def product_pages(self) -> AsyncIterator[Page[Product]]:
         """Every page of products in the channel's order, prefetched."""
-        async for page in self._pages("/products", pages.read_product, _since(updated_from=updated_from)):
+        async for page in self._pages("/products", pages.read_product):
             yield page
 
     async def listing(self) -> Listing:
@@ -179,10 +179,11 @@ class FourSeller:
     ) -> AsyncIterator[OrderPage]:
         """Pages of orders in the channel's order, prefetched; an order that cannot be read is in
         `rejected`. A page that cannot be fetched raises, so that no cursor moves past it."""
-        query = _since(updated_from=updated_from, date_from=date_from, date_to=date_to)
+        times = {"updated_from": updated_from, "date_from": date_from, "date_to": date_to}
+        query = [(name, as_time(moment)) for name, moment in times.items() if moment]
         if status:
-            query = (*query, ("status", status))
-        async for page in self._pages("/orders", pages.read_order, query):
+            query.append(("status", status))
+        async for page in self._pages("/orders", pages.read_order, tuple(query)):
             yield page
 
     # orders
@@ -247,7 +248,10 @@ class FourSeller:
         try:
             answer = await self._wire.send(call, seconds)
             self._watch(call, answer, time.perf_counter() - began)
-            self.key_accepted = _shows_key(answer.status, self.key_accepted)
+            if answer.status in (401, 403):
+                self.key_accepted = False
+            elif 200 <= answer.status < 300 or answer.status in (404, 409, 422):
+                self.key_accepted = True
             if answer.date is not None:
                 self.clock_ahead = (answer.date - datetime.now(UTC)).total_seconds()
             return answer
@@ -278,26 +282,17 @@ class FourSeller:
             await self._pace.blocked(error.asked_seconds)
         elif error.status is not None:
             await self._pace.succeeded()
-        if self._on_failed_call is not None:
-            self._on_failed_call(
-                FailedCall(
-                    endpoint=budget.call.endpoint,
-                    status=error.status,
-                    code=error.code,
-                    attempt=budget.sent,
-                    message=str(error),
-                    item=budget.call.item,
-                    at=datetime.now(UTC),
-                    pause_seconds=error.asked_seconds if isinstance(error, RateLimited) else 0.0,
-                )
-            )
-
-
-def _shows_key(status: int, before: bool | None) -> bool | None:
-    """Whether the key is valid, as far as an answer shows it."""
-    if status in (401, 403):
-        return False
-    return True if 200 <= status < 300 or status in (404, 409, 422) else before
+        failed = FailedCall(
+            endpoint=budget.call.endpoint,
+            status=error.status,
+            code=error.code,
+            attempt=budget.sent,
+            message=str(error),
+            item=budget.call.item,
+            at=datetime.now(UTC),
+            pause_seconds=error.asked_seconds if isinstance(error, RateLimited) else 0.0,
+        )
+        self._on_failed_call(failed)
 
 
 def _of_product(method: str, product_id: str, below: str = "", *, body: bytes | None = None) -> Call:
@@ -307,7 +302,3 @@ def _of_product(method: str, product_id: str, below: str = "", *, body: bytes | 
 
 def _of_order(method: str, order_id: str, *, body: bytes | None = None) -> Call:
     return Call(method, "/orders/{id}", f"/orders/{segment(order_id)}", item=order_id, body=body)
-
-
-def _since(**times: datetime | None) -> tuple[tuple[str, str], ...]:
-    return tuple((name, as_time(moment)) for name, moment in times.items() if moment)

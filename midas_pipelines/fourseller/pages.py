@@ -49,8 +49,6 @@ class Page(Generic[Row]):
         return len(self.data) + len(self.rejected)
 
 
-ProductPage = Page[Product]
-ListedPage = Page[ListedRow]
 OrderPage = Page[Order]
 
 
@@ -158,7 +156,7 @@ class ListingRead:
         self._rejected: list[Rejected] = []
         self._totals: dict[int, None] = {}  # as declared, in order
 
-    def add(self, page: ListedPage) -> None:
+    def add(self, page: Page[ListedRow]) -> None:
         """Takes the next page."""
         self.pages += 1
         self._rows += page.rows

@@ -164,7 +164,7 @@ class State:
         placed = {"status": "pending", "created_at": now, "updated_at": now, **order, "id": order_id}
         if placed["status"] not in TAKES_NO_STOCK:
             self._move_stock(placed, -1)
-        return self._noted_order("order.created", placed)
+        return self._changed("order.created", placed)
 
     def order(self, order_id: str) -> Json:
         """One order. Raises Refused (404)."""
@@ -191,7 +191,7 @@ class State:
         cancelled = changed.get("status") == "cancelled" and order.get("status") != "cancelled"
         if cancelled and order.get("status") not in TAKES_NO_STOCK:
             self._move_stock(order, +1)
-        return self._noted_order("order.cancelled" if cancelled else "order.updated", changed)
+        return self._changed("order.cancelled" if cancelled else "order.updated", changed)
 
     def find_orders(
         self,
@@ -232,17 +232,15 @@ class State:
             return self.products[product_id]
         return next(iter(self.with_sku(line.get("sku") or "")), None)
 
-    def _changed(self, event: str, product: Json) -> Json:
-        self.keep(product)
-        self._note("product", product["id"], product)
-        self._tell(event, product)
-        return product
-
-    def _noted_order(self, event: str, order: Json) -> Json:
-        self.orders[order["id"]] = order
-        self._note("order", order["id"], order)
-        self._tell(event, order)
-        return order
+    def _changed(self, event: str, row: Json) -> Json:
+        kind = "order" if event.startswith("order.") else "product"
+        if kind == "order":
+            self.orders[row["id"]] = row
+        else:
+            self.keep(row)
+        self._note(kind, row["id"], row)
+        self._tell(event, row)
+        return row
 
     def keep(self, product: Json) -> None:
         """Puts the product in the place of the one with its id."""

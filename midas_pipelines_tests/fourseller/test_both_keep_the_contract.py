@@ -20,7 +20,7 @@ from midas_pipelines_tests.fourseller.channel import channel, draft, every, use
 from midas_pipelines_tests.fourseller.mock import Mock, answer_schema, check_request
 
 HOW = settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     derandomize=True,
     database=None,
@@ -54,7 +54,7 @@ CALLS: list[Any] = [
 
 
 @given(data=st.data(), product=DRAFTS, call=st.sampled_from(CALLS))
-@settings(HOW, max_examples=60)
+@settings(HOW, max_examples=30)
 def test_the_client_sends_and_accepts_what_the_document_allows(
     data: st.DataObject, product: ProductDraft, call: Any
 ) -> None:

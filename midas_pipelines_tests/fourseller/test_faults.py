@@ -34,8 +34,8 @@ def make(sandbox: BackgroundSandbox, sku: str = "SCR-1") -> str:
 
 
 def client_of(sandbox: BackgroundSandbox, failed: list[FailedCall] | None = None) -> FourSeller:
-    note = None if failed is None else failed.append
-    return channel(sandbox.url, deadline_seconds=1, on_failed_call=note)
+    kept: list[FailedCall] = [] if failed is None else failed
+    return channel(sandbox.url, deadline_seconds=1, on_failed_call=kept.append)
 
 
 @pytest.mark.parametrize("kind", LOSSES)
@@ -57,7 +57,7 @@ def test_a_read_is_tried_again(
     result(sandbox, kind)
     failed: list[FailedCall] = []
     monkeypatch.setattr(sandbox.app.faults, "coin", lambda: False)  # Retry-After in seconds: a date rounds up
-    patience = 30 if kind == "slow" else 2.5
+    patience = 30 if kind in ("slow", "429") else 2.5
     client = channel(sandbox.url, deadline_seconds=patience, on_failed_call=failed.append)
     assert use(client, lambda c: c.product(product_id)).sku == "SCR-1"
     assert client.requests == (1 if kind == "slow" else 2)
