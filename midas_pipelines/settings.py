@@ -35,16 +35,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.mail_address import read_sender
 from midas_pipelines.transport_security import PLAIN, is_this_machine, is_unverified
-from midas_pipelines.workflows import WORKFLOWS
+from midas_pipelines.workflows import SHADOWED, WORKFLOWS, writes_of
 
 if TYPE_CHECKING:  # the settings are read before, and often without, the database
     from sqlalchemy.engine import URL
 
 ITEM_PAGE_NAMES = {"sku", "slug", "product_id", "fourseller_id"}
 ORDER_PAGE_NAMES = {"order", "number", "order_id"}
-
-SHADOWED = ("incremental_sync", "inventory_push", "order_import", "status_sync")
-"""The workflows that MIDAS_SHADOW may name, by what they write: listings, quantities, the shop's orders, statuses."""
 
 Minutes = Annotated[int, Field(ge=1, le=60)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
@@ -257,8 +254,8 @@ class Settings(BaseSettings):
     state_folder: Path = Path("~/.local/state/midas")
     """Where an installation without DAGSTER_HOME keeps what must not be lost."""
     shadow: str = ""
-    """true: everything runs, and nothing is written to 4Seller or to the shop's orders and stock; or only those of
-    these workflows, comma separated: incremental_sync (listings), inventory_push, order_import, status_sync."""
+    """true: everything runs, and nothing is written to 4Seller or to the shop's orders and stock; or names of
+    workflows, comma separated: what one of them writes is kept back, whoever writes it (docs/safety.md)."""
     canary_items: int = Field(100, ge=1)
     """Listings that a sync may change at once; more go in waves of 1 %, 10 % and all, each read back."""
     canary_price_percent: int = Field(50, ge=1, le=1000)
@@ -563,7 +560,7 @@ class Settings(BaseSettings):
             role=role,
             statement_seconds=STATEMENT_SECONDS[role],
             pool_seconds=5.0 if role == "gateway" else 30.0,
-            shadow=self.shadows("order_import"),
+            shadow=self.shadows("order"),
         )
 
     def erase_after(self, sales_channel: str | None) -> int | None:
@@ -599,9 +596,9 @@ class Settings(BaseSettings):
         """Whether that workflow is left off, be the others on or not."""
         return workflow in _listed(self.paused)
 
-    def shadows(self, workflow: str) -> bool:
-        """Whether nothing that this workflow decides is written."""
-        return workflow in _listed(self.shadow)
+    def shadows(self, kind: str) -> bool:
+        """Whether writes of that kind (listing, quantity, status, order) are kept back."""
+        return kind in writes_of(self.shadow)
 
     def channel(self) -> ChannelAccess:
         """Where 4Seller is and who we are there; raises `SettingsError` naming what is not set."""

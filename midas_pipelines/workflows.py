@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 
@@ -30,6 +31,7 @@ class Workflow:
         makes: the assets that its job makes.
         config: what its run gives each of its assets.
         starts: of a sensor, the workflows that it starts; it is off while all of them are.
+        writes: what MIDAS_SHADOW with its name keeps back: listing, quantity and status at 4Seller, the shop's order.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Workflow:
     makes: tuple[str, ...] = ()
     config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     starts: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
 
 
 WORKFLOWS = (
@@ -59,6 +62,7 @@ WORKFLOWS = (
         kind="products",
         makes=("fourseller_listings",),
         config={"fourseller_listings": {"changed_only": True}},
+        writes=("listing",),
     ),
     Workflow(
         "full_sync",
@@ -68,6 +72,7 @@ WORKFLOWS = (
         at_once="shards_at_once",
         note="MIDAS_PRODUCTS_BATCH is shared with incremental_sync",
         makes=("catalog_snapshot", "listing_snapshot", "fourseller_listings"),
+        writes=("listing",),
     ),
     Workflow(
         "inventory_push",
@@ -76,6 +81,7 @@ WORKFLOWS = (
         batch="inventory_batch",
         kind="inventory",
         makes=("inventory_levels",),
+        writes=("quantity",),
     ),
     Workflow(
         "order_import",
@@ -84,6 +90,7 @@ WORKFLOWS = (
         batch="orders_batch",
         kind="orders",
         makes=("imported_orders",),
+        writes=("order",),
     ),
     Workflow(
         "status_sync",
@@ -92,6 +99,7 @@ WORKFLOWS = (
         batch="status_batch",
         kind="status",
         makes=("order_statuses",),
+        writes=("status",),
     ),
     Workflow(
         "consistency_check",
@@ -99,6 +107,7 @@ WORKFLOWS = (
         interval="reconcile_interval",
         kind="reconcile",
         makes=("catalog_snapshot", "listing_snapshot", "listing_observation"),
+        writes=("listing", "quantity"),
     ),
     Workflow(
         "stock_watch",
@@ -192,3 +201,17 @@ WORKFLOWS = (
         also=("smtp_url",),
     ),
 )
+
+
+@cache
+def writes_of(names: str) -> frozenset[str]:
+    """What workflows write, given comma separated, with those that they start."""
+    table = {workflow.name: workflow for workflow in WORKFLOWS}
+    named = [table[name.strip()] for name in names.split(",") if name.strip()]
+    return frozenset(
+        kind for one in named for row in (one, *map(table.get, one.starts)) if row for kind in row.writes
+    )
+
+
+SHADOWED = tuple(workflow.name for workflow in WORKFLOWS if writes_of(workflow.name))
+"""The workflows that MIDAS_SHADOW may name."""

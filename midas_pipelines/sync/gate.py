@@ -22,14 +22,6 @@ from midas_pipelines.store.operations.cursors import (
 from midas_pipelines.store.operations.shadow import ShadowRow, record_shadow_writes
 from midas_pipelines.sync.threads import in_thread
 
-WORKFLOW_OF = {
-    "listing": "incremental_sync",
-    "quantity": "inventory_push",
-    "status": "status_sync",
-    "order": "order_import",
-}
-"""By kind of write, the workflow that MIDAS_SHADOW names it by."""
-
 NEEDS_KEY, SUBJECT = "needs_new_key", "fourseller"
 MOMENTS = ("timestamp", "updated_at")
 MOST_KEPT = 5000
@@ -69,7 +61,7 @@ class Gate:
             NotConnected: the first connection was not accepted.
         """
         kind = _kind_of(call)
-        if self._settings.shadows(WORKFLOW_OF[kind]):
+        if self._settings.shadows(kind):
             self.keep(_row_of(call, kind))
             raise ShadowWrite(f"{call.subject}: {SHADOWED}", item=call.item)
         if kind != "status" and not self.connected:
@@ -87,7 +79,7 @@ class Gate:
             NotConnected: the account has listings, and `midas connect accept` was not run.
             FourSellerError: the account could not be looked at.
         """
-        if self.connected or self._settings.shadows("incremental_sync"):
+        if self.connected or self._settings.shadows("listing"):
             return
         if not await in_thread(is_connected, self._database):
             page = await anext(client.product_pages())

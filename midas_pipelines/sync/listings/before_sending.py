@@ -23,7 +23,7 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.gate import SHADOWED, WORKFLOW_OF
+from midas_pipelines.sync.gate import SHADOWED
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 
 REPLACES = (Action.UPDATE, Action.DELETE)
@@ -32,7 +32,7 @@ REPLACES = (Action.UPDATE, Action.DELETE)
 def in_shadow(change: Change, context: SyncContext) -> Change:
     """The change, or a wait where shadow mode keeps its kind from leaving; what it would send is recorded."""
     kind = "quantity" if change.action is Action.QUANTITY else "listing"
-    if not change.writes or not context.settings.shadows(WORKFLOW_OF[kind]):
+    if not change.writes or not context.settings.shadows(kind):
         return change
     content = {} if change.draft is None else change.draft.model_dump(mode="json", exclude_none=True)
     if kind == "quantity":

@@ -129,5 +129,5 @@ def _outcome(context: SyncContext, settling: ReadBack, *, gone: bool) -> EventRe
     if settling.report.equal or not settling.report.scanned:  # the shop does not sell it, or cannot list it
         return EventResult.ECHO
     if not settling.report.discrepancies:  # in shadow mode its change is never sent, so nothing is waited for
-        return EventResult.ECHO if context.settings.shadows("incremental_sync") else EventResult.FRESH
+        return EventResult.ECHO if context.settings.shadows("listing") else EventResult.FRESH
     return EventResult.GONE if gone else EventResult.DIFFERS

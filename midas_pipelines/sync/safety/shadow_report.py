@@ -10,16 +10,16 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import NotFound
-from midas_pipelines.fourseller.models import Order, Product
+from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.operations.shadow import newest_shadow_writes
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.diff import shown_quantity
-from midas_pipelines.sync.threads import in_thread
 from midas_pipelines.text import folded
 
 ALERT = "shadow_report"
+NOT_IMPORTED = "no order in the shop"
 MOST_ORDERS = 200
 """Orders that are asked for one by one."""
 
@@ -49,74 +49,63 @@ async def compare_shadow(context: SyncContext, *, tell: bool = False) -> ShadowR
 
     Raises FourSellerError where 4Seller cannot be read.
     """
-    rows = await in_thread(_read, context)
+    with context.database.reading() as connection:
+        rows = newest_shadow_writes(connection)
     report = ShadowReport(kept=len(rows))
-    if rows:
-        async with context.channel() as client:
-            await _compare(context, client, rows, report)
-    if tell and rows:
-        await in_thread(_tell, context, report)
+    if not rows:
+        return report
+    async with context.channel() as client:
+        products: dict[str, Product] = {}
+        if any(row["kind"] in ("listing", "quantity") for row in rows):
+            for product in (await client.listing()).products:
+                products |= {product.id: product, folded(product.sku or ""): product}
+        statuses = [row["subject"] for row in rows if row["kind"] == "status"][:MOST_ORDERS]
+        shown = {order_id: await _status(client, order_id) for order_id in statuses}
+    for row in rows:
+        subject = row["subject"]
+        if row["kind"] == "order":
+            theirs = _shop_order(context, subject)
+            ours = "it would be imported" if theirs == NOT_IMPORTED else theirs
+        elif row["kind"] == "status":
+            theirs = shown.get(subject, "not asked: there are too many")
+            ours = str((row["content"] or {}).get("status") or theirs)  # a shipment alone says no status
+        else:
+            ours, theirs = _sides(row, products.get(subject) or products.get(folded(subject)))
+        report.agree += ours == theirs
+        if ours != theirs:
+            when = f"{row['last_at']:%Y-%m-%d %H:%M}"
+            kind = row["kind"]
+            report.differ.append(
+                {"kind": kind, "subject": subject, "ours": ours, "theirs": theirs, "when": when}
+            )
+    if tell:
+        with context.database.writing() as connection:
+            day = f"{context.database.now():%Y-%m-%d}"
+            raise_alert(connection, kind=ALERT, subject=day, text=report.words)
     return report
 
 
-def _read(context: SyncContext) -> list[dict[str, Any]]:
-    with context.database.reading() as connection:
-        return newest_shadow_writes(connection)
-
-
-async def _compare(
-    context: SyncContext, client: FourSeller, rows: list[dict[str, Any]], report: ShadowReport
-) -> None:
-    products: dict[str, Product] = {}
-    if any(row["kind"] in ("listing", "quantity") for row in rows):
-        for product in (await client.listing()).products:
-            products |= {product.id: product, folded(product.sku or ""): product}
-    asked = 0
-    for row in rows:
-        if row["kind"] == "order":
-            theirs = await in_thread(_shop_order, context, row["subject"])
-            _note(report, row, "it would be imported", theirs, same=theirs != NOT_IMPORTED)
-        elif row["kind"] == "status" and asked < MOST_ORDERS:
-            asked += 1
-            wanted = str(row["content"].get("status"))
-            shown = await _status(client, row["subject"])
-            _note(report, row, wanted, shown, same=shown == wanted)
-        elif row["kind"] in ("listing", "quantity"):
-            found = products.get(row["subject"]) or products.get(folded(row["subject"]))
-            _note_listing(report, row, found)
-
-
-def _note_listing(report: ShadowReport, row: dict[str, Any], product: Product | None) -> None:
+def _sides(row: dict[str, Any], product: Product | None) -> tuple[str, str]:
+    """What we would have written of a listing, and what 4Seller shows; of a listing that is there, what differs."""
     content = row["content"] or {}
-    if row["call"] in ("delete", "DELETE /products/{id}"):
-        _note(
-            report, row, "no listing", "no listing" if product is None else "a listing", same=product is None
-        )
-        return
-    if product is None:
-        _note(report, row, "a listing", "no listing", same=False)
-        return
-    ours: dict[str, object] = {
-        "quantity": content.get("quantity", (content.get("inventory") or {}).get("quantity"))
-    }
-    theirs: dict[str, object] = {"quantity": shown_quantity(product)}
+    wanted = "no listing" if row["call"] in ("delete", "DELETE /products/{id}") else "a listing"
+    if product is None or wanted == "no listing":
+        return wanted, "no listing" if product is None else "a listing"
+    quantity = content.get("quantity", (content.get("inventory") or {}).get("quantity"))
+    pairs: dict[str, tuple[object, object]] = {"quantity": (quantity, shown_quantity(product))}
     if row["kind"] == "listing":
-        ours |= {"price": Decimal(str(content["price"])), "title": content.get("title")}
-        theirs |= {"price": product.price, "title": product.title}
-    names = [name for name in ours if ours[name] != theirs[name]]
-    said = [", ".join(f"{name} {side[name]}" for name in names) for side in (ours, theirs)]
-    _note(report, row, said[0], said[1], same=not names)
+        pairs["price"] = (Decimal(str(content["price"])), product.price)
+        pairs["title"] = (content.get("title"), product.title)
+    moved = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    ours, theirs = (", ".join(f"{name} {pair[side]}" for name, pair in moved.items()) for side in (0, 1))
+    return ours, theirs
 
 
 async def _status(client: FourSeller, order_id: str) -> str:
     try:
-        order: Order = await client.order(order_id)
+        return (await client.order(order_id)).state.status.value
     except NotFound:
         return "no order"
-    return order.state.status.value
-
-
-NOT_IMPORTED = "no order in the shop"
 
 
 def _shop_order(context: SyncContext, order_id: str) -> str:
@@ -125,19 +114,3 @@ def _shop_order(context: SyncContext, order_id: str) -> str:
     with context.database.reading() as connection:
         found = connection.scalar(sa.select(orders.c.id).where(named).limit(1))
     return NOT_IMPORTED if found is None else f"order {found} of the shop"
-
-
-def _note(report: ShadowReport, row: dict[str, Any], ours: str, theirs: str, *, same: bool) -> None:
-    if same:
-        report.agree += 1
-        return
-    when = f"{row['last_at']:%Y-%m-%d %H:%M}"
-    report.differ.append(
-        {"kind": row["kind"], "subject": row["subject"], "ours": ours, "theirs": theirs, "when": when}
-    )
-
-
-def _tell(context: SyncContext, report: ShadowReport) -> None:
-    with context.database.writing() as connection:
-        day = f"{context.database.now():%Y-%m-%d}"
-        raise_alert(connection, kind=ALERT, subject=day, text=report.words)

@@ -117,23 +117,19 @@ async def undo_writes(
 
 
 def _claim(context: SyncContext, ids: list[int]) -> dict[int, Mapping]:
+    lease, worker, most = context.settings.lease_seconds, context.worker, len(ids) or 1
     with context.database.writing() as connection:
         mark_dirty(connection, ids, next_attempt_at=None)
-        claimed = claim(
-            connection,
-            worker=context.worker,
-            lease_seconds=context.settings.lease_seconds,
-            limit=len(ids) or 1,
-            ids=ids,
-            ignore_delays=True,
-        )
-    return {one.id: one for one in claimed}
+        held = claim(connection, worker=worker, lease_seconds=lease, limit=most, ids=ids, ignore_delays=True)
+    return {one.id: one for one in held}
 
 
 def _release(context: SyncContext) -> None:
-    with context.database.writing() as connection:
-        release_claims(connection, context.worker)
-    context.heartbeat.end()
+    try:
+        with context.database.writing() as connection:
+            release_claims(connection, context.worker)
+    finally:
+        context.heartbeat.end()
 
 
 @dataclass
@@ -276,7 +272,7 @@ def _acked(draft: ProductDraft) -> dict[str, Any]:
 
 def _changed(before: Listing, after: Listing) -> list[str]:
     """The fields that were changed."""
-    was, became = _product(before), _product(after)
+    was, became = (Product.model_validate({**listing, "id": "kept"}) for listing in (before, after))
     changed = {
         "price": "price" in after and was.price != became.price,
         "content": "title" in after and _words(was) != _words(became),
@@ -287,17 +283,13 @@ def _changed(before: Listing, after: Listing) -> list[str]:
 
 def _shows(shown: Product, after: Listing, name: str) -> bool:
     """Whether 4Seller shows the field as it was written."""
-    wrote = _product(after)
+    wrote = Product.model_validate({**after, "id": "kept"})
     if name == "price":
         return shown.price == wrote.price
     if name == "quantity":
         return shown_quantity(shown) == shown_quantity(wrote)
     draft = ProductDraft.model_validate(after)
     return _words(shown) == _words(wrote) or alike(draft, filled(shown, draft))
-
-
-def _product(listing: Listing) -> Product:
-    return Product.model_validate({**listing, "id": "kept"})
 
 
 def _words(product: Product) -> dict[str, Any]:

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
+import sqlalchemy as sa
 
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
+from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.status.status_sync import sync_statuses
 from midas_pipelines.sync.product_sync import Mode, push_inventory, sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
+from midas_pipelines.sync.safety.shadow_report import compare_shadow
 from midas_pipelines_tests.shop import add_product, assert_ledger_explains, rows, value
 from midas_pipelines_tests.sync.world import World
 
@@ -77,10 +81,49 @@ def test_nothing_is_written_and_afterwards_all_goes_on(world: World, shadow: Syn
     assert_ledger_explains(world.database)
 
 
-def test_one_workflow_alone(world: World, shadow: SyncContext) -> None:
+@pytest.mark.parametrize(
+    ("named", "kept"),
+    [
+        ("inventory_push", {"quantity"}),
+        ("full_sync", {"listing"}),
+        ("consistency_check", {"listing", "quantity"}),
+        ("stale_work", {"listing", "quantity", "order"}),
+        ("status_sync", {"status"}),
+        ("true", {"listing", "quantity", "order", "status"}),
+    ],
+)
+def test_one_workflow_alone(
+    world: World, shadow: SyncContext, monkeypatch: pytest.MonkeyPatch, named: str, kept: set[str]
+) -> None:
+    monkeypatch.setenv("MIDAS_SHADOW", named)
+    settings = world.settings.model_copy(update={"shadow": load_settings().shadow})
+    add_product(world.database, sku="NEW-1")
     world.set(1, stock_quantity=4)
-    settings = world.settings.model_copy(update={"shadow": "inventory_push"})
-    context = SyncContext(settings, world.database)
-    assert world.writes(lambda: asyncio.run(push_inventory(context))) == 0
+    with world.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE orders SET status = 'processing'")
+    world.place(("SCR-1", 2), id="NEW")
+    with Database(settings.database(), settings.limits("bulk")) as database:
+        every_workflow(SyncContext(settings, database))
+    written = {
+        "listing": "NEW-1" in world.listed,
+        "quantity": world.shown["SCR-1"][2] != 8 - 2,
+        "order": value(world.database, "SELECT count(*) FROM orders") == 2,
+        "status": world.sandbox.state.orders["OLD"]["status"] == "processing",
+    }
+    assert {kind for kind, is_written in written.items() if not is_written} == kept
+
+
+def test_the_report_compares_with_what_another_connector_did(world: World, shadow: SyncContext) -> None:
     world.set(1, price=Decimal("12.00"))
-    assert world.writes(lambda: asyncio.run(sync_products(context))) == 1
+    order = world.place(("SCR-1", 1), id="NEW")
+    asyncio.run(sync_products(shadow))
+    asyncio.run(import_orders(shadow))
+    found = {row["kind"]: (row["ours"], row["theirs"]) for row in asyncio.run(compare_shadow(shadow)).differ}
+    assert found["listing"] == ("quantity 8, price 12.00", "quantity 7, price 10.00")
+    assert found["order"] == ("it would be imported", "no order in the shop")
+    for product in world.sandbox.state.products.values():
+        product |= {"price": "12.00", "inventory": {"quantity": 8}}
+    with world.database.writing() as connection:
+        connection.execute(sa.update(orders).values(notes=order))
+    report = asyncio.run(compare_shadow(shadow))
+    assert (report.kept, report.agree, report.differ) == (2, 2, [])

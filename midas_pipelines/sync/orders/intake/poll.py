@@ -93,7 +93,7 @@ def _move_cursors(
             raise_alert(connection, kind=INCOMPLETE, subject="fourseller", text=_lacking(report))
         elif intake.read_all:
             clear_alert(connection, kind=INCOMPLETE, subject="fourseller")
-    if context.settings.shadows("order_import"):  # nothing was kept: all of it is read again afterwards
+    if context.settings.shadows("order"):  # nothing was kept: all of it is read again afterwards
         return
     if report.postponed or not (intake.read_all or report.incomplete):
         return
