@@ -22,7 +22,6 @@ from midas_pipelines.sync.privacy.due import overdue_buyers
 from midas_pipelines.sync.privacy.requests import late_requests
 
 LOCAL = (None, "", "localhost", "127.0.0.1", "::1")
-VERIFIED = "verify-full"
 
 
 class ComplianceVerdict(StrEnum):
@@ -59,6 +58,11 @@ class Facts:
 
 Judged = tuple[bool | None, str]
 """Whether it passes, None where it is not ours to see, and why."""
+VERDICTS = {
+    True: ComplianceVerdict.PASS,
+    False: ComplianceVerdict.FAIL,
+    None: ComplianceVerdict.NOT_OURS,
+}
 
 
 def read_facts(settings: Settings, database: Database) -> Facts:
@@ -73,18 +77,11 @@ def read_facts(settings: Settings, database: Database) -> Facts:
 
 def compliance_rows(facts: Facts) -> list[ComplianceRow]:
     """Every row, judged. Pure."""
-    rows = []
-    for name, (asked, by) in FIGURES.items():
-        passed, reason = JUDGES[name](facts)
-        verdict = (
-            ComplianceVerdict.NOT_OURS
-            if passed is None
-            else ComplianceVerdict.PASS
-            if passed
-            else ComplianceVerdict.FAIL
-        )
-        rows.append(ComplianceRow(name, asked, by, verdict, reason))
-    return rows
+    judged = {name: JUDGES[name](facts) for name in FIGURES}
+    return [
+        ComplianceRow(name, *FIGURES[name], VERDICTS[passed], reason)
+        for name, (passed, reason) in judged.items()
+    ]
 
 
 def compliance_page(rows: list[ComplianceRow]) -> str:
@@ -93,6 +90,10 @@ def compliance_page(rows: list[ComplianceRow]) -> str:
     lines += ["| | what is asked | by | here |", "|---|---|---|---|"]
     lines += [f"| {row.verdict} | {row.asked} | {row.by} | {row.reason} |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _holds(passed: bool, so: str, otherwise: str) -> Judged:
+    return passed, so if passed else otherwise
 
 
 def _proof(name: str, days: float, how: str) -> Callable[[Facts], Judged]:
@@ -105,9 +106,8 @@ def _proof(name: str, days: float, how: str) -> Callable[[Facts], Judged]:
         at = f"{found.at:%Y-%m-%d}"
         if not found.passed:
             return False, f"The last one, on {at}, failed: {how}."
-        if facts.now - found.at > timedelta(days=days):
-            return False, f"The last one was on {at}: {how}."
-        return True, f"Done on {at} by {found.by}."
+        fresh = facts.now - found.at <= timedelta(days=days)
+        return _holds(fresh, f"Done on {at} by {found.by}.", f"The last one was on {at}: {how}.")
 
     return judge
 
@@ -124,90 +124,73 @@ def _retention(facts: Facts) -> Judged:
     days = facts.settings.erase_after(None)
     if days is None or days > 30:
         return False, f"MIDAS_ERASE_BUYERS_AFTER_DAYS is {days or 'never'}: set 30 or fewer."
-    if facts.overdue:
-        return False, f"{facts.overdue} buyers are overdue: `midas privacy erase-due`."
-    return True, f"Buyers are erased {days} days after delivery; none is overdue."
-
-
-def _requests(facts: Facts) -> Judged:
-    return not facts.late, f"{facts.late} requests are late." if facts.late else "No request is late."
+    overdue = f"{facts.overdue} buyers are overdue: `midas privacy erase-due`."
+    return _holds(
+        not facts.overdue, f"Buyers are erased {days} days after delivery; none is overdue.", overdue
+    )
 
 
 def _database_tls(facts: Facts) -> Judged:
-    addresses = [facts.settings.database(), facts.settings.dagster_database()]
-    for url in addresses:
-        if (
+    for url in (facts.settings.database(), facts.settings.dagster_database()):
+        here = (
             url is None
             or url.get_backend_name() == "sqlite"
             or (url.host in LOCAL and "host" not in url.query)
-        ):
-            continue
-        if url.query.get("sslmode") != VERIFIED:
-            return False, f"The database on {url.host} is not asked for sslmode={VERIFIED}."
-    return True, f"Databases are on this machine or reached with sslmode={VERIFIED}."
+        )
+        if url is not None and not here and url.query.get("sslmode") != "verify-full":
+            return False, f"The database on {url.host} is not asked for sslmode=verify-full."
+    return True, "Databases are on this machine or reached with sslmode=verify-full."
 
 
 def _keys_age(facts: Facts) -> Judged:
     old = [key["key_id"] for key in facts.keys if (facts.now - key["created_at"]).days > 365]
-    if old:
-        return False, f"Older than a year: {', '.join(old)}: `midas keys rotate`."
-    return True, f"{len(facts.keys)} valid keys, none older than a year."
+    fine = f"{len(facts.keys)} valid keys, none older than a year."
+    return _holds(not old, fine, f"Older than a year: {', '.join(old)}: `midas keys rotate`.")
 
 
 def _audit_whole(facts: Facts) -> Judged:
     if facts.audit.problems:
         return False, f"{facts.audit.problems[0]} See `midas audit verify`."
-    return (
-        True,
-        f"The chain of {facts.audit.rows} rows is whole; rows are kept for {facts.settings.keep_audit_days} days.",
-    )
-
-
-def _lockout(_: Facts) -> Judged:
-    return MOST_FAILURES <= 10, f"The gateway locks out after {MOST_FAILURES} wrong keys."
-
-
-def _alerts(facts: Facts) -> Judged:
-    told = facts.settings.notify_urls is not None
-    return told, "Alerts go to staff." if told else "MIDAS_NOTIFY_URLS is not set: alerts reach no person."
-
-
-def _contact(facts: Facts) -> Judged:
-    contact = facts.settings.incident_contact
-    return bool(contact), f"It is {contact}." if contact else "MIDAS_INCIDENT_CONTACT is not set."
+    days = facts.settings.keep_audit_days
+    return True, f"The chain of {facts.audit.rows} rows is whole; rows are kept for {days} days."
 
 
 def _backup_age(facts: Facts) -> Judged:
-    days = facts.settings.longest_backup_days()
-    promise = facts.settings.erase_after(None)
-    if promise is not None and days > promise:
-        return False, f"Backups are kept for {days} days, buyers for {promise}."
-    return True, f"Backups are removed after {days} days."
-
-
-def _purpose(facts: Facts) -> Judged:
-    mails = any("amazon" in name.lower() for name in facts.settings.mail_channels_on)
-    if mails:
-        return False, "MIDAS_MAIL_CHANNELS_ON names amazon: its buyers may not be written to."
-    return True, "Mail is about an order alone, and none goes to buyers of Amazon."
+    days, promise = facts.settings.longest_backup_days(), facts.settings.erase_after(None)
+    kept = f"Backups are kept for {days} days, buyers for {promise}."
+    return _holds(promise is None or days <= promise, f"Backups are removed after {days} days.", kept)
 
 
 JUDGES: dict[str, Callable[[Facts], Judged]] = {
     "pii_retention": _retention,
-    "requests_in_time": _requests,
-    "purpose": _purpose,
+    "requests_in_time": lambda facts: _holds(
+        not facts.late, "No request is late.", f"{facts.late} requests are late."
+    ),
+    "purpose": lambda facts: _holds(
+        not any("amazon" in name.lower() for name in facts.settings.mail_channels_on),
+        "Mail is about an order alone, and none goes to buyers of Amazon.",
+        "MIDAS_MAIL_CHANNELS_ON names amazon: its buyers may not be written to.",
+    ),
     "payloads_encrypted": lambda _: (True, "What marketplaces sent is sealed with AES-256-GCM."),
     "disks_encrypted": _outside("Encrypt the volume of the database."),
     "database_tls": _database_tls,
     "passwords": _outside("The identity provider before Dagster and the console decides."),
     "session_lock": _outside("The identity provider decides."),
-    "lockout": _lockout,
+    "lockout": lambda _: (MOST_FAILURES <= 10, f"The gateway locks out after {MOST_FAILURES} wrong keys."),
     "access_review": _proof("key_review", 90, "`midas keys review`"),
     "key_rotation": _keys_age,
     "audit_log": _audit_whole,
     "log_review": _recorded("log_review", 14),
-    "alerts": _alerts,
-    "incident_contact": _contact,
+    "alerts": lambda facts: _holds(
+        facts.settings.notify_urls is not None,
+        "Alerts go to staff.",
+        "MIDAS_NOTIFY_URLS is not set: alerts reach no person.",
+    ),
+    "incident_contact": lambda facts: _holds(
+        bool(facts.settings.incident_contact),
+        f"It is {facts.settings.incident_contact}.",
+        "MIDAS_INCIDENT_CONTACT is not set.",
+    ),
     "incident_plan": _recorded("incident_plan", 183),
     "scan": _recorded("scan", 30),
     "penetration_test": _recorded("penetration_test", 365),

@@ -9,9 +9,9 @@ import click
 
 from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_result, print_table, say
+from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.store.privacy.register import TABLES, register_page
+from midas_pipelines.store.privacy.register import register_page, register_rows
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks
 from midas_pipelines.sync.privacy.requests import PrivacyAnswer, answer_request, list_requests, note_sent
@@ -33,22 +33,7 @@ def register(markdown: bool, as_json: bool) -> None:
     if markdown:
         click.echo(register_page(), nl=False)
         return
-    rows = [
-        {
-            "table": table,
-            "column": column,
-            "what": one.what,
-            "why": one.purpose.value,
-            "sealed": one.sealed,
-            "ends": one.end.value,
-        }
-        for table, entry in TABLES.items()
-        for column, one in entry.personal.items()
-    ]
-    if as_json:
-        print_json({"register": rows})
-    else:
-        print_table("Personal data", rows)
+    print_rows(as_json, "register", register_rows(), title="Personal data", none="No column holds any.")
 
 
 @privacy.command("due")

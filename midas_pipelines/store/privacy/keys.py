@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -105,12 +106,11 @@ class KeyRing:
 
     def find(self, key_id: str) -> MasterKey:
         """The key of that id. Raises KeyError."""
-        for fresh in (False, True):
-            if fresh:
-                self._read_at = self
+        for _ in range(2):
             for key in self.all():
                 if key.key_id == key_id:
                     return key
+            self._read_at = self  # read again
         raise KeyError(key_id)
 
 
@@ -201,11 +201,10 @@ def _in_file(path: Path) -> Sequence[MasterKey]:
 
 
 def _changed_at(path: Path) -> object:
-    try:
+    with suppress(OSError):
         found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino
+        return found.st_mtime_ns, found.st_ino
+    return None
 
 
 def _write(path: Path, text: str, *, new: bool = False) -> None:
@@ -216,12 +215,10 @@ def _write(path: Path, text: str, *, new: bool = False) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        if new and not path.exists():
-            try:
-                os.link(made, path)
-            except FileExistsError:
-                return
-        elif not new:
+        if not new:
             os.replace(made, path)
+            return
+        with suppress(FileExistsError):
+            os.link(made, path)
     finally:
         Path(made).unlink(missing_ok=True)

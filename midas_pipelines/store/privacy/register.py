@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Purpose(StrEnum):
@@ -242,6 +243,16 @@ def ending(table: str, end: End) -> frozenset[str]:
     return frozenset(name for name, place in TABLES[table].personal.items() if place.end is end)
 
 
+def register_rows() -> list[dict[str, Any]]:
+    """Each column that may hold personal data, as a row for a program."""
+    return [
+        {"table": table, "column": column, "what": one.what, "why": one.purpose.value, "sealed": one.sealed}
+        | {"ends": one.end.value}
+        for table, entry in TABLES.items()
+        for column, one in entry.personal.items()
+    ]
+
+
 _HEAD = """# Personal data
 
 Printed from the register in code (`midas_pipelines/store/privacy/register.py`) by `midas privacy register --markdown`. A
@@ -277,10 +288,10 @@ Fill in what only you know, and keep the page with your records.
 def register_page() -> str:
     """The page docs/personal-data.md."""
     lines = [_HEAD]
-    for table, entry in TABLES.items():
-        for column, one in entry.personal.items():
-            why, sealed = one.purpose.partition(" (")[0], "yes" if one.sealed else ""
-            lines.append(f"| `{table}` | `{column}` | {one.what} | {why} | {sealed} | {one.end.value} |")
+    for row in register_rows():
+        why, sealed = row["why"].partition(" (")[0], "yes" if row["sealed"] else ""
+        named = f"| `{row['table']}` | `{row['column']}` | {row['what']}"
+        lines.append(f"{named} | {why} | {sealed} | {row['ends']} |")
     lines.append(_CLOCK)
     lines += [f"| {' | '.join(place)} |" for place in OTHER_PLACES]
     lines += [_RECORD, "| purpose | data | ends |", "|---|---|---|"]

@@ -240,14 +240,8 @@ def unerased_buyers(database: Database, settings: Settings) -> Iterator[Unerased
         held = active_holds(connection)
         for row in connection.execution_options(yield_per=1000).execute(query):
             known = OrderTimes(
-                at_market=row.status,
-                in_shop=row.in_shop,
-                delivered_at=row.delivered,
-                ended_at=row.ended,
-                shipped_at=row.shipped,
-                reported_at=row.source_updated_at,
-                imported_at=row.imported_at,
-                content_at=row.content_at,
+                *(row.status, row.in_shop, row.delivered, row.ended, row.shipped),
+                *(row.source_updated_at, row.imported_at, row.content_at),
             )
             days = settings.erase_after(row.sales_channel)
             yield UnerasedBuyer(row.id, row.marketplace_order_id, due_at(known, days, now), held.get(row.id))

@@ -13,7 +13,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.webhooks import ORDER, empty_events
 from midas_pipelines.store.orders.payload_vault import PayloadUnreadable, Vault, vault_of
-from midas_pipelines.store.privacy.register import RECIPIENTS, TABLES
+from midas_pipelines.store.privacy.register import RECIPIENTS, register_rows
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.privacy_tables import buyer_holds, privacy_requests
 from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
@@ -160,11 +160,7 @@ def export_person(
     return {
         "orders": [_order(connection, settings, vault, row) for row in found.orders],
         "events": [_opened(vault, row) for row in connection.execute(events).mappings()],
-        "fields": [
-            {"table": table, "field": name, "what": one.what, "why": one.purpose.value, "ends": one.end.value}
-            for table, entry in TABLES.items()
-            for name, one in entry.personal.items()
-        ],
+        "fields": register_rows(),
         "recipients": RECIPIENTS,
     }
 

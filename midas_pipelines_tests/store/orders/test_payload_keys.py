@@ -116,7 +116,7 @@ def test_a_rotation_rewraps_all_and_moves_the_digests_along(shop: Database, tmp_
     assert rewrap_payloads(shop, vault).rewrapped == 0
 
 
-@pytest.mark.parametrize("point", range(0, 30, 3))
+@pytest.mark.parametrize("point", [0, 5, 29])
 def test_a_rotation_that_dies_goes_on(shop: Database, monkeypatch: pytest.MonkeyPatch, point: int) -> None:
     old, new = new_key(), new_key()
     store(shop, Vault(fixed_ring(old)), *map(str, range(30)))
