@@ -47,7 +47,7 @@ def test_orders_are_imported_in_whole_pages_up_to_their_portion(
     importing: Callable[..., Any] = intake.import_batch
 
     def counted(context: Any, portion: Any, *given: Any, **options: Any) -> Any:
-        imported.append(len(portion.sales))
+        imported.append(len(portion))
         return importing(context, portion, *given, **options)
 
     monkeypatch.setattr(intake, "import_batch", counted)

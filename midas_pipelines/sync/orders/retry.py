@@ -16,7 +16,6 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.quarantine import clear_unknown_status, end_quarantine
 from midas_pipelines.sync.orders.customer_mail.send import UNSENT, put_back
 from midas_pipelines.sync.orders.intake.read import import_orders_read
-from midas_pipelines.sync.orders.intake.result import ImportCounts
 from midas_pipelines.sync.orders.lookup import find_order
 from midas_pipelines.sync.orders.model.lines import SEEN_BY_A_PERSON, OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
@@ -71,7 +70,7 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
                 "and `midas orders dismiss` it here."
             ) from None
     _take_back_dismissal(context, row)
-    result: ImportCounts = import_orders_read(_without_limit(context), [order], read_at=read_at)
+    result = import_orders_read(_without_limit(context), [order], read_at=read_at)
     opened = allocate_pending_lines(context.database, context.run_id)
     with context.database.writing() as connection:
         messages = _put_back(lock_order(connection, row.id), mail)

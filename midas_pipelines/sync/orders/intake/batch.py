@@ -10,13 +10,15 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy.exc import DBAPIError
 
+from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.shadow import ShadowRow, record_shadow_writes
@@ -31,13 +33,12 @@ from midas_pipelines.storefront.refusals import (
     was_overtaken,
 )
 from midas_pipelines.sync.orders.changes import quarantine
-from midas_pipelines.sync.orders.intake.result import ImportCounts, quarantined_order, skipped_as_old
-from midas_pipelines.sync.orders.intake.write import write_batch
-from midas_pipelines.sync.orders.model.merge import newest_states
+from midas_pipelines.sync.orders.intake.write import ImportCounts, write_batch
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import Content, Sale, in_codec
 
 MANY = 100
+STATUSES = list(OrderStatus)
 NO_SUCH_CHARACTER = ("22P05", "22021")
 CODECS = ("latin-1", "ascii")
 """Fallback encodings for a database that cannot store every character: the first that works is used."""
@@ -71,14 +72,51 @@ def import_sales(
         since: orders placed earlier are not imported; known orders are updated all the same.
         on_writing: called when most rows are made and the database begins to write them: the time to prepare more.
     """
-    batch = [
-        replace(sale, left_out=sale.left_out or skipped_as_old(sale, since)) if since else sale
-        for sale in newest_states(sales)
-    ]
-    result = ImportCounts(duplicates=len(sales) - len(batch))
-    with _collecting_later(len(batch)):
-        result.add(_Importer(database, OrderContext(run_id, vault, mail), on_writing).import_all(batch))
-    return result
+    if since:
+        sales = [replace(sale, left_out=sale.left_out or _skipped_as_old(sale, since)) for sale in sales]
+    with _collecting_later(len(sales)):
+        return _Importer(database, OrderContext(run_id, vault, mail), on_writing).import_all(sales)
+
+
+TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
+UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
+
+
+def too_old(placed_at: datetime | None, since: datetime | None) -> bool:
+    """Whether the date is known to be before the cut-off."""
+    return placed_at is not None and since is not None and placed_at < since
+
+
+def _skipped_as_old(sale: Sale, since: datetime) -> str | None:
+    """Why an unknown order is not imported, as a sentence; None when it is."""
+    if too_old(sale.placed_at or sale.updated_at, since):
+        return TOO_OLD
+    if sale.placed_at is not None or sale.read_at is not None:
+        return None
+    return None if "created_at" in sale.unreadable else UNDATED  # a poll cannot read it either
+
+
+def quarantined_order(order_id: str, *, new: bool) -> ImportCounts:
+    """The result of a quarantined order; `new` when it was not quarantined before."""
+    preview = [{"order": order_id, "channel": "", "total": "", "lines": "", "exception": "quarantined"}]
+    return ImportCounts(failed=int(new), duplicates=int(not new), preview=preview if new else [])
+
+
+def rounds(sales: Iterable[Sale]) -> list[list[Sale]]:
+    """The sales in batches that each have one message of an order, its oldest in the first; of one moment, the further
+    status is the later. Within a batch the first placed comes first."""
+    found: list[list[Sale]] = []
+    earlier: Counter[str] = Counter()
+    for sale in sorted(sales, key=lambda sale: (_updated(sale), STATUSES.index(sale.status))):
+        if earlier[sale.order_id] == len(found):
+            found.append([])
+        found[earlier[sale.order_id]].append(sale)
+        earlier[sale.order_id] += 1
+    return [sorted(batch, key=lambda sale: (sale.ordered_at, _updated(sale))) for batch in found]
+
+
+def _updated(sale: Sale) -> datetime:
+    return sale.updated_at or sale.ordered_at
 
 
 @contextmanager
@@ -107,17 +145,19 @@ class _Importer:
     )  # PostgreSQL, or a trigger, ended each of their transactions
     doubtful: list[tuple[Sale, Exception]] = field(default_factory=list)
 
-    def import_all(self, batch: Sequence[Sale]) -> ImportCounts:
-        """Imports the batch; retries sales whose rows are locked once, then leaves them to the caller.
+    def import_all(self, sales: Sequence[Sale]) -> ImportCounts:
+        """Imports the sales; retries those whose rows are locked once, then leaves them to the caller.
 
         Raises:
             Exception: nothing could be written, so no single sale is the cause.
         """
-        result = self._import_or_halve(batch)
-        if self.busy:
-            again, self.busy = sorted(self.busy, key=lambda sale: (sale.ordered_at, sale.order_id)), []
-            self.patient_until = time.monotonic() + PATIENT_SECONDS
-            result.add(self._import_or_halve(again))
+        result = ImportCounts()
+        for batch in rounds(sales):
+            result.add(self._import_or_halve(batch))
+        again, self.busy = self.busy, []
+        self.patient_until = time.monotonic() + PATIENT_SECONDS
+        for batch in rounds(again):
+            result.add(self._import_or_halve(batch))
         result.refused = {sale.order_id for sale in self.busy} & self.overtaken
         for sale, error in self.doubtful:
             if not self.written:
@@ -128,6 +168,7 @@ class _Importer:
             else:
                 result.add(self._quarantine(sale, error))
         result.postponed = {sale.order_id for sale in self.busy} | result.refused
+        result.left_out = {name: why for name, why in result.left_out.items() if name not in result.new}
         return result
 
     def _import_or_halve(self, batch: Sequence[Sale]) -> ImportCounts:

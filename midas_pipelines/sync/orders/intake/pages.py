@@ -14,8 +14,9 @@ from midas_pipelines.fourseller.errors import BadItem, BrokenListing
 from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.read import Batch, import_batch, read_batch
-from midas_pipelines.sync.orders.intake.result import ImportCounts
+from midas_pipelines.sync.orders.intake.read import Unreadable, import_batch, read_orders
+from midas_pipelines.sync.orders.intake.write import ImportCounts
+from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.sync_log import ProgressReporter, Say
 
 SOON = 500
@@ -78,7 +79,7 @@ class OrderPages:
         self._on_progress = on_progress
         self._read_at = read_at
         self._vault = vault_of(context.settings)
-        self._batch = Batch()
+        self._batch: list[Sale | Unreadable] = []
         self._running: asyncio.Task[ImportCounts] | None = None
         self._free = asyncio.Event()  # set while no batch is being turned into rows
         self._free.set()
@@ -105,25 +106,27 @@ class OrderPages:
         fresh = [order for order in page.data if order.id not in self._seen]
         self._seen.update(order.id for order in fresh)
         self._report.fetched += len(fresh) + len(page.rejected)
-        self._batch.add(read_batch(self._context, fresh, page.rejected, self._vault, self._read_at))
+        self._batch += read_orders(
+            self._context, fresh, self._vault, rejected=page.rejected, read_at=self._read_at
+        )
         dates = [order.updated_at for order in page.data if order.updated_at is not None]
         known = [date for date in dates if date <= self._read_at] + ([self.newest] if self.newest else [])
         self.newest = max(known, default=None)
         idle = self._running is None or self._running.done()
         full = self._context.settings.orders_batch
-        if len(self._batch.sales) >= (min(SOON, full) if idle else full):
+        if len(self._batch) >= (min(SOON, full) if idle else full):
             await self._start()
 
     async def finish(self) -> None:
         """Imports the remaining orders and waits for all imports."""
         self.next_listing()
-        if self._batch.sales or self._batch.unreadable:
+        if self._batch:
             await self._start()
         await self._end()
 
     async def _start(self) -> None:
         await self._end()
-        batch, self._batch = self._batch, Batch()
+        batch, self._batch = self._batch, []
         self._free.clear()
         loop = asyncio.get_running_loop()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,30 +18,9 @@ from midas_pipelines.store.orders.payload_vault import Vault, vault_of
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import quarantine
-from midas_pipelines.sync.orders.intake.batch import import_sales
-from midas_pipelines.sync.orders.intake.result import TOO_OLD, ImportCounts, quarantined_order, too_old
+from midas_pipelines.sync.orders.intake.batch import TOO_OLD, import_sales, quarantined_order, too_old
+from midas_pipelines.sync.orders.intake.write import ImportCounts
 from midas_pipelines.sync.orders.model.sale import Sale, read_sale, why_unreadable
-
-
-def import_orders_read(
-    context: SyncContext,
-    orders: Sequence[Order],
-    rejected: Sequence[Rejected] = (),
-    *,
-    vault: Vault | None = None,
-    read_at: datetime | None = None,
-) -> ImportCounts:
-    """Imports orders from a poll or a webhook in one transaction; quarantines bad ones.
-
-    Args:
-        engine: the shop's database and settings.
-        orders: as the client read them.
-        rejected: those it could not read.
-        vault: seals the payloads; made from the settings when it is not given.
-        read_at: before 4Seller was asked for them, by the database's clock; None for events.
-    """
-    vault = vault or vault_of(context.settings)
-    return import_batch(context, read_batch(context, orders, rejected, vault, read_at), vault)
 
 
 @dataclass(frozen=True)
@@ -54,61 +33,58 @@ class Unreadable:
     sale: Sale | None = None
 
 
-@dataclass
-class Batch:
-    """Orders to import, and orders that cannot be read."""
-
-    sales: list[Sale] = field(default_factory=list)
-    unreadable: list[Unreadable] = field(default_factory=list)
-
-    def add(self, other: Batch) -> None:
-        """Adds another batch."""
-        self.sales += other.sales
-        self.unreadable += other.unreadable
-
-    def leave(self, one: Unreadable, *, old: bool) -> None:
-        """Adds an unreadable order; of one before the cut-off only its status, in case it is known."""
-        if not old:
-            self.unreadable.append(one)
-        elif one.sale is not None:
-            self.sales.append(one.sale)
-
-
-def read_batch(
+def read_orders(
     context: SyncContext,
-    orders: Sequence[Order],
-    rejected: Sequence[Rejected],
+    orders: Iterable[Order],
     vault: Vault,
+    *,
+    rejected: Sequence[Rejected] = (),
     read_at: datetime | None = None,
-) -> Batch:
-    """Reads the orders into sealed sales; writes nothing, so it can run while an earlier batch is imported."""
-    batch = Batch()
+) -> list[Sale | Unreadable]:
+    """Reads the orders into sealed sales; writes nothing, so it can run while an earlier batch is imported.
+
+    Args:
+        context: has the cut-off. Of an unreadable order before it only the status is kept, in case it is known.
+        orders: as the client read them.
+        vault: seals the payloads.
+        rejected: those without an id, which get their digest as one.
+        read_at: before 4Seller was asked for them, by the database's clock; None for events.
+    """
+    found: list[Sale | Unreadable] = []
+    for row in rejected:
+        spelled = json.dumps(row.raw, sort_keys=True, default=str)
+        name = f"unreadable-{hashlib.sha256(spelled.encode()).hexdigest()[:16]}"
+        found.append(Unreadable(name, row.raw, row.reason))
     for order in orders:
         old = too_old(order.created_at, context.settings.orders_since)  # rarely written, so not sealed yet
+        sale, reason = None, why_unreadable(order)
         try:
             sale = read_sale(order, None if old else vault, read_at)
         except (ArithmeticError, ValueError) as error:  # must not stop other orders
-            batch.leave(
-                Unreadable(order.id, order.raw, f"It cannot be read: {type(error).__name__}."), old=old
-            )
-            continue
-        reason = why_unreadable(order)
-        if reason is None:
-            batch.sales.append(sale)
-        else:
-            known = replace(sale, left_out=reason)
-            batch.leave(Unreadable(order.id, order.raw, reason, known), old=old)
-    batch.unreadable += [rejected_order(row) for row in rejected]
-    return batch
+            reason = f"It cannot be read: {type(error).__name__}."
+        if sale is not None and reason is not None:
+            sale = replace(sale, left_out=reason)
+        if reason is not None and not old:
+            found.append(Unreadable(order.id, order.raw, reason, sale))
+        elif sale is not None:
+            found.append(sale)
+    return found
 
 
-def rejected_order(row: Rejected) -> Unreadable:
-    """An order without an id, stored under its digest."""
-    return Unreadable(f"unreadable-{_digest(row.raw)}", row.raw, row.reason)
+def import_orders_read(
+    context: SyncContext, orders: Sequence[Order], *, read_at: datetime | None = None
+) -> ImportCounts:
+    """Imports orders as `read_orders` reads them."""
+    vault = vault_of(context.settings)
+    return import_batch(context, read_orders(context, orders, vault, read_at=read_at), vault)
 
 
 def import_batch(
-    context: SyncContext, batch: Batch, vault: Vault, *, on_writing: Callable[[], None] = lambda: None
+    context: SyncContext,
+    batch: Iterable[Sale | Unreadable],
+    vault: Vault,
+    *,
+    on_writing: Callable[[], None] = lambda: None,
 ) -> ImportCounts:
     """Imports the sales in one transaction, and quarantines unreadable orders, each with its reason.
 
@@ -116,26 +92,25 @@ def import_batch(
     rows are made and the database begins to write them.
     """
     result = ImportCounts()
-    sales = list(batch.sales)
-    for one in batch.unreadable:
-        kept = quarantine.quarantine_order(
-            context.database, one.order_id, one.raw, one.reason, vault, context.run_id
-        )
-        if kept is not None:
+    sales = []
+    for one in batch:
+        if isinstance(one, Sale):
+            sales.append(one)
+        elif (kept := _quarantine(context, one, vault)) is not None:
             result.add(quarantined_order(one.order_id, new=kept == "new"))
         elif one.sale is not None:
             sales.append(one.sale)
     if sales:
-        mail, since = context.settings, context.settings.orders_since
-        run = context.run_id
-        result.add(
-            import_sales(context.database, sales, vault, run, mail=mail, since=since, on_writing=on_writing)
-        )
+        settings = context.settings
+        rules: dict[str, Any] = {"mail": settings, "since": settings.orders_since, "on_writing": on_writing}
+        result.add(import_sales(context.database, sales, vault, context.run_id, **rules))
     return result
 
 
-def _digest(raw: object) -> str:
-    return hashlib.sha256(json.dumps(raw, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def _quarantine(context: SyncContext, one: Unreadable, vault: Vault) -> str | None:
+    return quarantine.quarantine_order(
+        context.database, one.order_id, one.raw, one.reason, vault, context.run_id
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,91 +125,51 @@ class WebhookResult:
 def import_order_webhooks(
     context: SyncContext, orders: Sequence[dict[str, Any]], vault: Vault
 ) -> list[WebhookResult]:
-    """Imports orders from webhooks, in the order received; returns the result of each.
-
-    Of several states of one order, the newest content and the furthest status count: webhooks arrive late and clocks
-    differ, but a status that was reached is never reverted.
-    """
-    results: list[WebhookResult | None] = [None] * len(orders)
+    """Imports orders from webhooks, in any order; returns the result of each."""
+    results: dict[int, WebhookResult] = {}
     sales: dict[int, Sale] = {}
     for place, raw in enumerate(orders):
-        read = _read(context, raw, vault)
-        if isinstance(read, Unreadable):
-            results[place] = _keep(context, read, vault)
-            if read.sale is not None:
-                sales[place] = read.sale
-        elif read is None:
-            results[place] = WebhookResult("applied", TOO_OLD)
-        else:
-            sales[place] = read
-    known = _known(context, sales.values())
-    result = import_batch(context, Batch(list(sales.values())), vault)
-    unknown = [sale for sale in sales.values() if sale.status_word and not sale.known_status]
-    # A known status in the same batch is no reason to lose a later word.
-    result.add(import_batch(context, Batch(unknown), vault))
-    late = _late(sales, known)
+        for one in _read_webhook(context, raw, vault):
+            # One without an id is kept as a webhook only.
+            kept = isinstance(one, Unreadable) and (not raw.get("id") or _quarantine(context, one, vault))
+            sale = one if isinstance(one, Sale) else one.sale
+            if sale is not None and not kept:
+                sales[place] = sale
+            elif isinstance(one, Unreadable):
+                results[place] = WebhookResult("quarantined", one.reason)
+    newest = _newest_dates(context, sales.values())
+    result = import_batch(context, sales.values(), vault)
     for place, sale in sales.items():
         if sale.order_id in result.refused:
             ended = WebhookResult("refused", "The database refuses to write the order now.")
         elif sale.order_id in result.postponed:
             ended = WebhookResult("postponed", "The shop has locked an item or its order.")
-        elif place in late:
+        elif sale.updated_at is not None and sale.updated_at < newest[sale.order_id]:
             ended = WebhookResult("superseded", "A newer state of the order is known.")
         else:
             ended = WebhookResult("applied", result.left_out.get(sale.order_id))
-        results[place] = results[place] or ended
-    return [one or WebhookResult("applied") for one in results]
+        results[place] = ended
+    return [results.get(place) or WebhookResult("applied", TOO_OLD) for place in range(len(orders))]
 
 
-def _read(context: SyncContext, raw: dict[str, Any], vault: Vault) -> Sale | Unreadable | None:
-    """The order as a sealed sale, or why it cannot be read; None where it is not needed."""
+def _read_webhook(context: SyncContext, raw: dict[str, Any], vault: Vault) -> list[Sale | Unreadable]:
+    """The order as a sealed sale, or why it cannot be read; empty where it is not needed."""
     try:
-        order = read_order(raw)
+        return read_orders(context, [read_order(raw)], vault)
     except ContractBroken as broken:
-        return rejected_order(Rejected(broken.field, str(broken), raw))
-    batch = read_batch(context, [order], [], vault)
-    found: list[Sale | Unreadable] = [*batch.sales, *batch.unreadable]
-    return found[0] if found else None
+        return read_orders(context, [], vault, rejected=[Rejected(broken.field, str(broken), raw)])
 
 
-def _keep(context: SyncContext, one: Unreadable, vault: Vault) -> WebhookResult | None:
-    """Quarantines an unreadable order; None when it is known, and is updated as far as it can be read."""
-    kept: str | None = "event"  # one without an id is stored as a webhook only
-    if one.raw.get("id"):
-        kept = quarantine.quarantine_order(
-            context.database, one.order_id, one.raw, one.reason, vault, context.run_id
-        )
-    return WebhookResult("quarantined", one.reason) if kept or one.sale is None else None
-
-
-def _known(context: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime | None]:
-    """The orders that are imported already, each with 4Seller's `updated_at`."""
+def _newest_dates(context: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime]:
+    """4Seller's newest `updated_at` of each order, on record or in the batch."""
     table = marketplace_orders.c
-    ids = {sale.order_id for sale in sales}
     query = sa.select(table.marketplace_order_id, table.source_updated_at).where(
-        table.marketplace_order_id.in_(ids), table.outcome == "imported"
+        table.marketplace_order_id.in_({sale.order_id for sale in sales}), table.outcome == "imported"
     )
     with context.database.reading() as connection:
-        return {row.marketplace_order_id: row.source_updated_at for row in connection.execute(query)}
-
-
-def _late(sales: dict[int, Sale], known: dict[str, datetime | None]) -> set[int]:
-    """The indexes of sales that are older than another of the same order, in this batch or on record."""
-    newest: dict[str, int] = {}
-    late = set()
-    for place, sale in sales.items():
-        before = newest.get(sale.order_id)
-        if before is not None and _age(sale) < _age(sales[before]):
-            late.add(place)
-            continue
-        if before is not None:
-            late.add(before)
-        newest[sale.order_id] = place
-        recorded = known.get(sale.order_id)
-        if recorded is not None and sale.updated_at is not None and sale.updated_at < recorded:
-            late.add(place)
-    return late
-
-
-def _age(sale: Sale) -> float:
-    return (sale.updated_at or sale.ordered_at).timestamp()
+        dates = [tuple(row) for row in connection.execute(query)]
+    newest: dict[str, datetime] = {}
+    for order_id, date in [*dates, *((sale.order_id, sale.updated_at) for sale in sales)]:
+        if date is not None:
+            newest[order_id] = max(date, newest.get(order_id, date))
+    return newest

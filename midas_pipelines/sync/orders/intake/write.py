@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,18 +20,16 @@ from midas_pipelines.store.schema.tables import (
     marketplace_orders,
     order_processing_logs,
 )
-from midas_pipelines.store.stock.ledger import Stock, book_moves
+from midas_pipelines.store.stock.ledger import book_moves
 from midas_pipelines.storefront.bulk import any_of, insert_rows, reserve_ids, reserve_ids_of, update_rows
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.orders import insert_history, insert_order_items, insert_orders
 from midas_pipelines.storefront.refusals import RowsBusy, lock_stock
-from midas_pipelines.storefront.schema import order_items, orders
+from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.changes.erase import without_personal_data
 from midas_pipelines.sync.orders.changes.inbound import apply_update, items_held
 from midas_pipelines.sync.orders.changes.news import orders_with_news
 from midas_pipelines.sync.orders.customer_mail.queue import queue_received
-from midas_pipelines.sync.orders.intake.result import PREVIEW, ImportCounts
 from midas_pipelines.sync.orders.model import rows
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
@@ -51,6 +49,36 @@ from midas_pipelines.sync.orders.stock.backorders import (
     raise_oversold_alert,
 )
 from midas_pipelines.sync.orders.stock.pending_lines import lines_naming, tie_lines
+
+COUNTS = ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped")
+PREVIEW = 20
+
+
+@dataclass
+class ImportCounts:
+    """The result of importing a batch: counts of orders, and a preview of the first."""
+
+    imported: int = 0
+    duplicates: int = 0
+    exceptions: int = 0
+    failed: int = 0
+    moved_on: int = 0  # known orders whose status or content changed
+    mapped: int = 0  # lines that were unmapped and have an item now
+    left_out: dict[str, str] = field(default_factory=dict)  # unknown orders that are not imported, and why
+    postponed: set[str] = field(default_factory=set)  # their rows are locked: try again
+    refused: set[str] = field(default_factory=set)  # of those, the ones that no lock explains: ever later
+    preview: list[dict[str, str]] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)  # the ids of the imported orders
+
+    def add(self, other: ImportCounts) -> None:
+        """Adds the counts of another batch."""
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.postponed |= other.postponed
+        self.refused |= other.refused
+        self.left_out |= other.left_out
+        self.new += other.new
+        self.preview = (self.preview + other.preview)[:PREVIEW]
 
 
 def write_batch(
@@ -114,6 +142,8 @@ class _Sorted:
     behind: dict[int, Sale]  # known orders with news, by our row
     left_out: dict[str, str]  # unknown orders that are not to be imported, and why
     erased: set[str]  # quarantined orders whose buyer is erased
+    row_ids: dict[str, int] = field(default_factory=dict)  # of our rows of the new orders
+    local_ids: dict[str, int] = field(default_factory=dict)  # of the shop's
 
 
 def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
@@ -201,11 +231,15 @@ def _write(
     result: ImportCounts,
     on_writing: Callable[[], None],
 ) -> None:
+    """Writes the new orders; the stock is locked last, and allocated to the order placed first."""
     sales = batch.new
-    claims = _reserve(connection, batch, lines)
-    _write_orders(connection, batch, claims, order_context.vault, on_writing)
-    _take_stock(connection, lines, lock_stock(connection, selling))  # from here on the shop may wait for us
-    marked = _write_lines(connection, sales, lines, claims)
+    _reserve_ids(connection, batch, lines)
+    _write_orders(connection, batch, order_context.vault, on_writing)
+    stock = lock_stock(connection, selling)  # from here on the shop may wait for us
+    taking = [line for line in lines if line.wanted]
+    for line, delta in zip(taking, book_moves(connection, sale_moves(taking), stock), strict=True):
+        line.allocated = -delta  # what is missing is backordered
+    marked = _write_lines(connection, batch, lines)
     insert_rows(connection, order_processing_logs, rows.first_steps(sales, lines, order_context.run_id))
     raise_oversold_alert(connection, filter(None, (line.short for line in lines)))
     for sale in sales:
@@ -213,21 +247,14 @@ def _write(
             quarantine.alert_unknown_status(connection, sale.status_word, sale.order_id)
     for order_id in batch.quarantined:
         quarantine.end_quarantine(connection, order_id)
-    queue_received(
-        connection, [(claims[sale.order_id].row_id, sale) for sale in sales], order_context.settings
-    )
+    received = [(batch.row_ids[sale.order_id], sale) for sale in sales]
+    queue_received(connection, received, order_context.settings)
     result.exceptions = len(marked)
     result.new = [sale.order_id for sale in sales]
     result.preview = [rows.preview(sale, marked.get(sale.order_id)) for sale in sales[:PREVIEW]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    row_id: int  # of marketplace_orders
-    local_id: int  # of the shop's order
-
-
-def _reserve(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -> dict[str, _Claim]:
+def _reserve_ids(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -> None:
     """Reserves the ids of all rows, so that they can refer to one another before they are written."""
     fresh = [sale for sale in batch.new if sale.order_id not in batch.quarantined]
     wanted = {marketplace_orders: len(fresh), orders: len(batch.new), order_items: len(lines)}
@@ -239,63 +266,46 @@ def _reserve(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -
     for line, item_id in zip(lines, ids[order_items], strict=True):
         line.order_item_id = item_id
     ours = {sale.order_id: row_id for sale, row_id in zip(fresh, ids[marketplace_orders], strict=True)}
-    row_ids = batch.quarantined | ours
-    return {
-        sale.order_id: _Claim(row_ids[sale.order_id], local_id)
-        for sale, local_id in zip(batch.new, ids[orders], strict=True)
-    }
+    batch.row_ids = batch.quarantined | ours
+    batch.local_ids = {sale.order_id: local_id for sale, local_id in zip(batch.new, ids[orders], strict=True)}
 
 
 def _write_orders(
-    connection: sa.Connection,
-    batch: _Sorted,
-    claims: dict[str, _Claim],
-    vault: Vault,
-    on_writing: Callable[[], None],
+    connection: sa.Connection, batch: _Sorted, vault: Vault, on_writing: Callable[[], None]
 ) -> None:
     """Writes our rows and the shop's, ours sorted by id, so that two importers of the same orders do not deadlock."""
     made: list[rows.Row] = []
     renewed: list[rows.Row] = []
     for sale in sorted(batch.new, key=lambda sale: sale.order_id):
-        claim = claims[sale.order_id]
-        row = rows.marketplace_order(sale, claim.local_id, vault)
-        row["id"] = claim.row_id
+        row = rows.marketplace_order(sale, batch.local_ids[sale.order_id], vault)
+        row["id"] = batch.row_ids[sale.order_id]
         if sale.order_id in batch.quarantined:  # replace the quarantine record
             renewed.append(row | {"reason": None, "exception": None})
         else:
             made.append(row)
-    local = [(sale, claims[sale.order_id].local_id) for sale in batch.new]
+    local = [(sale, batch.local_ids[sale.order_id]) for sale in batch.new]
     shop_orders = [rows.shop_order(sale, local_id) for sale, local_id in local]
     on_writing()
     insert_rows(connection, marketplace_orders, made)
     update_rows(connection, marketplace_orders, renewed)
-    insert_orders(connection, shop_orders)
-    insert_history(connection, [rows.shop_history(sale, local_id) for sale, local_id in local])
+    insert_rows(connection, orders, shop_orders)
+    insert_rows(
+        connection, order_status_history, [rows.shop_history(sale, local_id) for sale, local_id in local]
+    )
 
 
-def _take_stock(connection: sa.Connection, lines: list[SoldLine], stock: Stock) -> None:
-    """Allocates stock, the oldest order first; what is missing is backordered."""
-    taking = [line for line in lines if line.wanted]
-    for line, delta in zip(taking, book_moves(connection, sale_moves(taking), stock), strict=True):
-        line.allocated = -delta
-
-
-def _write_lines(
-    connection: sa.Connection, sales: Sequence[Sale], lines: list[SoldLine], claims: dict[str, _Claim]
-) -> dict[str, str]:
+def _write_lines(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -> dict[str, str]:
     """Writes the lines, and the exceptions on the orders; returns the exceptions by order."""
-    shop_items = [rows.shop_item(line, claims[line.sale.order_id].local_id) for line in lines]
-    insert_order_items(connection, shop_items)
-    made = [rows.marketplace_line(line, claims[line.sale.order_id].row_id) for line in lines]
+    shop_items = [rows.shop_item(line, batch.local_ids[line.sale.order_id]) for line in lines]
+    insert_rows(connection, order_items, shop_items)
+    made = [rows.marketplace_line(line, batch.row_ids[line.sale.order_id]) for line in lines]
     insert_rows(connection, marketplace_order_lines, made)
-    found = {sale.order_id: {exception.value for exception in sale_exceptions(sale)} for sale in sales}
+    found = {sale.order_id: set(sale_exceptions(sale)) for sale in batch.new}
     for line in lines:
-        found[line.sale.order_id].update(exception.value for exception in line.exceptions)
+        found[line.sale.order_id].update(line.exceptions)
     marked = {
-        order_id: text
-        for order_id, exceptions in found.items()
-        if (text := exception_text(exceptions)) is not None
+        order_id: text for order_id, held in found.items() if (text := exception_text(held)) is not None
     }
-    marks = [{"id": claims[order_id].row_id, "exception": text} for order_id, text in marked.items()]
+    marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]
     update_rows(connection, marketplace_orders, marks)
     return marked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -73,7 +73,7 @@ def explain_line(
     return f"{named}the quantity is {quantity}; check the order on the marketplace."
 
 
-def exception_text(found: set[str]) -> str | None:
+def exception_text(found: Collection[str]) -> str | None:
     """The exceptions as the `exception` column holds them; None without any."""
     return ",".join(sorted(found)) or None
 
@@ -159,7 +159,7 @@ class SoldLine:
     @property
     def exception(self) -> str | None:
         """The exceptions as the column `exception` holds them."""
-        return exception_text({exception.value for exception in self.exceptions})
+        return exception_text(self.exceptions)
 
     def explain(self, exception: OrderException) -> str:
         """The exception in a sentence."""

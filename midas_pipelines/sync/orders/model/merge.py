@@ -1,84 +1,21 @@
-"""Several messages of one order as one: its newest content, its lines paired with ours, and what a message leaves out as it
-was before. Pure."""
+"""A later message of an order over what is known: its lines paired with ours, and what it leaves out as it was. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Address
-from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.sync.orders.model.amounts import ZERO, extras, sound
 from midas_pipelines.sync.orders.model.lines import OrderException, SoldLine, read_exceptions
 from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
-from midas_pipelines.sync.orders.model.state_machine import ORDER_OF_EVENTS, TABLE, StatusDecision
-
-FIELDS_OF = {
-    "lines": ("lines", "lines_total"),
-    "amounts": ("total", "shipping_cost", "tax", "discount"),
-    "buyer": ("buyer",),
-    "address": ("ship_to",),
-}
-"""The fields of a `Sale` that belong to each part of its content."""
 
 NAMES = ("sku", "fourseller_product_id")
 """What a line says of itself."""
-
-
-def newest_states(sales: Sequence[Sale]) -> list[Sale]:
-    """One sale for each order, the first placed first, with the newest content and the furthest status.
-
-    Events arrive in any order, and clocks differ: a status that was reached is never reverted.
-    """
-    newest: dict[str, Sale] = {}
-    for sale in sorted(sales, key=_updated):
-        before = newest.get(sale.order_id)
-        newest[sale.order_id] = sale if before is None else _joined(before, sale)
-    return sorted(newest.values(), key=lambda sale: (sale.ordered_at, _updated(sale)))
-
-
-def _joined(earlier: Sale, later: Sale) -> Sale:
-    content = (
-        _over(earlier, later)
-        if later.unreadable_reason is None
-        else replace(earlier, unreadable_reason=later.unreadable_reason)
-    )
-    ahead = _further(earlier, later)
-    placed = min(filter(None, (earlier.placed_at, later.placed_at)), default=None)
-    return replace(
-        content,
-        status=ahead.status,
-        status_word=ahead.status_word,
-        known_status=ahead.known_status,
-        paid=earlier.paid or later.paid,
-        shipped_as=max(earlier.shipped_as, later.shipped_as, key=_rank),
-        currency=later.currency or earlier.currency,
-        sales_channel=later.sales_channel or earlier.sales_channel,
-        placed_at=placed,
-        ordered_at=placed or min(earlier.ordered_at, later.ordered_at),
-        updated_at=later.updated_at or earlier.updated_at,
-    )
-
-
-def _over(earlier: Sale, later: Sale) -> Sale:
-    """The later content, with parts of the earlier where it has none."""
-    content = later.content.over(earlier.content)
-    lacking = content.changed(later.content)
-    lines = lines_over(earlier.lines, later.lines) or earlier.lines
-    later = replace(amounts_over(earlier, later, sum_of(lines)), lines=lines)
-    kept: dict[str, Any] = {name: getattr(earlier, name) for part in lacking for name in FIELDS_OF[part]}
-    if lacking:
-        kept |= {"raw": earlier.raw, "sealed": earlier.sealed}
-    said = {
-        "buyer": said_over(earlier.buyer, later.buyer),
-        "ship_to": said_over(earlier.ship_to, later.ship_to),
-    }
-    return replace(later, **{**said, **kept}, content=content)
 
 
 def said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
@@ -88,19 +25,6 @@ def said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     if news.get("line1", known.get("line1")) != known.get("line1"):
         news = {name: said.get(name) for name in Address.model_fields} | news
     return known | news
-
-
-def lines_over(known: Sequence[SaleLine], said: Sequence[SaleLine]) -> tuple[SaleLine, ...]:
-    """The lines of a later message, each with what it leaves out as the same line of an earlier one has it."""
-    free, lines = list(known), []
-    for line in said:
-        alike = [one for one in free if agree(one, line)]
-        alike.sort(key=lambda one: (one.line != line.line, one.sku != line.sku))
-        if alike:
-            free.remove(alike[0])
-            line = line_over(alike[0], line, needs_review=alike[0].needs_review)
-        lines.append(line)
-    return tuple(lines)
 
 
 def line_over(known: Any, line: SaleLine, *, needs_review: bool) -> SaleLine:
@@ -148,21 +72,6 @@ def amounts_over(known: Any, sale: Sale, goods: Decimal) -> Sale:
     now = replace(given, tax=found.tax, discount=found.discount)
     before = replace(given, tax=known.tax or ZERO, discount=known.discount or ZERO)
     return before if before.adds_up and not now.adds_up else now
-
-
-def _further(earlier: Sale, later: Sale) -> Sale:
-    """The sale with the further status; one without a status word does not count."""
-    if not (earlier.status_word and later.status_word):
-        return later if later.status_word else earlier
-    return earlier if TABLE[later.status, earlier.status] is StatusDecision.FOLLOW else later
-
-
-def _rank(shipped_as: OrderStatus | None) -> int:
-    return 0 if shipped_as is None else ORDER_OF_EVENTS.index(shipped_as)
-
-
-def _updated(sale: Sale) -> datetime:
-    return sale.updated_at or sale.ordered_at
 
 
 @dataclass(frozen=True, slots=True)
