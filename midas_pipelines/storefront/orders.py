@@ -8,29 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.storefront.bulk import insert_rows, update_rows
+from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.refusals import lock
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.storefront.types import utc_now
-
-
-def insert_orders(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Inserts shop orders under the ids that they bring.
-
-    Raises:
-        sqlalchemy.exc.IntegrityError: an order number is taken.
-    """
-    insert_rows(connection, orders, rows)
-
-
-def insert_order_items(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Inserts order lines under the ids that they bring."""
-    insert_rows(connection, order_items, rows)
-
-
-def insert_history(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Adds each order's status to its history, as the shop's own code does."""
-    insert_rows(connection, order_status_history, rows)
 
 
 def update_order(connection: sa.Connection, order_id: int, **columns: Any) -> None:

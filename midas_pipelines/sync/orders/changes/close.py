@@ -8,7 +8,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.status import OrderStatus, read_status
 from midas_pipelines.notify.alerts import ENDED as ENDED_ALERT
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
-from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.storefront.orders import order_payment
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
@@ -94,7 +94,6 @@ def ship_refunded_order(order: StoredOrder, status: OrderStatus) -> bool:
 
 
 ALERT = "order_conflict"
-_ORDERS = marketplace_orders.c
 
 
 class NoConflict(WrongInput):

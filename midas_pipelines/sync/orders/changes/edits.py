@@ -12,12 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.bulk import insert_rows, reserve_ids
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import (
-    insert_order_items,
     order_address,
     update_order,
     update_order_items,
@@ -38,12 +37,12 @@ from midas_pipelines.sync.orders.model.lines import (
 )
 from midas_pipelines.sync.orders.model.merge import LinePairing, amounts_over, pair, said_over, shift
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
-from midas_pipelines.sync.orders.model.sale import Sale, missing_parts, read_content
+from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.model.state_machine import OPEN
 from midas_pipelines.sync.orders.stock.backorders import clear_oversold_alert, raise_oversold_alert
 from midas_pipelines.sync.orders.stock.units import has_shipped, on_order
 
-_ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
+_LINES = marketplace_order_lines.c
 AMOUNTS = ("total", "shipping_cost", "tax", "discount")
 _FOLLOWS_LINES: set[str] = {OrderException.UNMAPPED, OrderException.OVERSOLD, OrderException.QUANTITY}
 
@@ -59,15 +58,15 @@ def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str]) -> bool:
     shop = order.shop_status()
     open_still = OrderStatus(order.status) in OPEN and not has_shipped(order, shop)
     existing = order.lines()
-    first = not existing and "lines" in missing_parts(
-        order.content_hash
-    )  # then it is no edit, even after shipping
+    first = not existing and "lines" in order.content.missing  # then it is no edit, even after shipping
     if first:
-        sale = _with_order_status(sale, order, shipped=has_shipped(order, shop))
+        shipped_as = sale.shipped_as or (OrderStatus.SHIPPED if has_shipped(order, shop) else None)
+        # The order's status decides whether its lines take stock.
+        sale = replace(sale, status=OrderStatus(order.status), shipped_as=shipped_as)
     pairing = pair(match_lines(order.connection, [sale]), existing) if "lines" in parts else LinePairing()
     if {"lines", "amounts"} & parts:
         sale = amounts_over(order, sale, pairing.goods if "lines" in parts else order.lines_total or ZERO)
-    of_address = parts if open_still else parts & missing_parts(order.content_hash)
+    of_address = parts if open_still else parts & order.content.missing
     _change_address(order, sale, of_address)
     if pairing.changes and not (open_still or first):
         what = f"to {len(sale.lines)} lines, {sale.priced}, after goods have left"
@@ -82,12 +81,6 @@ def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str]) -> bool:
     return True
 
 
-def _with_order_status(sale: Sale, order: StoredOrder, *, shipped: bool) -> Sale:
-    """The sale with the status of its order, which decides whether its lines take stock."""
-    shipped_as = sale.shipped_as or (OrderStatus.SHIPPED if shipped else None)
-    return replace(sale, status=OrderStatus(order.status), shipped_as=shipped_as)
-
-
 def _with_what_belongs(order: StoredOrder, sale: Sale, parts: Collection[str]) -> frozenset[str]:
     """Adds lines to amounts and amounts to lines: one of them may come from an earlier edit that was not applied.
 
@@ -96,7 +89,7 @@ def _with_what_belongs(order: StoredOrder, sale: Sale, parts: Collection[str]) -
     if not {"lines", "amounts"} & set(parts):
         return frozenset(parts)
     reported = {part for part in ("lines", "amounts") if getattr(sale.content, part) is not None}
-    if "lines" in parts and read_content(order.content_hash).amounts is None:
+    if "lines" in parts and order.content.amounts is None:
         reported.add("amounts")
     return frozenset(parts) | reported
 
@@ -117,7 +110,15 @@ def _change_lines(order: StoredOrder, pairing: LinePairing, *, move_stock_too: b
     for sold, line in pairing.kept:
         _resize(order, sold, line, move_stock_too=move_stock_too)
     if order.local_order_id is not None:
-        kept = [_shop_line(sold) for sold, _ in pairing.kept]
+        kept = [
+            {
+                "id": sold.order_item_id,
+                "quantity": sold.line.quantity,
+                "price": to_cents(sold.line.price),
+                "total_price": to_cents(sold.line.total),
+            }
+            for sold, _ in pairing.kept
+        ]
         mapped = [
             {"id": sold.order_item_id, "product_id": sold.item[0], "variant_id": sold.item[1]}
             for sold, line in pairing.kept
@@ -179,21 +180,14 @@ def _resize(order: StoredOrder, sold: SoldLine, line: sa.Row[Any], *, move_stock
     set_line(order.connection, line.id, **values)
 
 
-def _shop_line(sold: SoldLine) -> dict[str, Any]:
-    return {
-        "id": sold.order_item_id,
-        "quantity": sold.line.quantity,
-        "price": to_cents(sold.line.price),
-        "total_price": to_cents(sold.line.total),
-    }
-
-
 def _add_lines(order: StoredOrder, lines: Sequence[SoldLine]) -> None:
     if order.local_order_id is not None:
         item_ids = reserve_ids(order.connection, order_items, len(lines))
         for line, item_id in zip(lines, item_ids, strict=True):
             line.order_item_id = item_id
-        insert_order_items(order.connection, [rows.shop_item(line, order.local_order_id) for line in lines])
+        insert_rows(
+            order.connection, order_items, [rows.shop_item(line, order.local_order_id) for line in lines]
+        )
     taking = [line for line in lines if line.wanted]
     for line, delta in zip(taking, move_stock(order.connection, sale_moves(taking)), strict=True):
         line.allocated = -delta
@@ -263,9 +257,9 @@ def _change_address(order: StoredOrder, sale: Sale, parts: Collection[str]) -> N
 
 
 def _note_content(order: StoredOrder, sale: Sale) -> None:
-    known = read_content(order.content_hash)
-    values: dict[str, Any] = {"content_hash": sale.content.over(known).written(), "content_at": utc_now()}
-    if sale.content == sale.content.over(known):  # the message has the whole order
+    whole = sale.content.over(order.content)
+    values: dict[str, Any] = {"content_hash": whole.written(), "content_at": utc_now()}
+    if sale.content == whole:  # the message has the whole order
         values["payload"] = sale.sealed or order.context.vault.seal(sale.raw)
     order.set(**values)
 
@@ -281,16 +275,12 @@ def update_exceptions(order: StoredOrder, sale: Sale, parts: Collection[str]) ->
         add = set().union(*(read_exceptions(found) for found in order.connection.scalars(of_lines)))
         drop = _FOLLOWS_LINES - add
     if {"lines", "amounts"} & set(parts):
-        existing = _as_on_record(sale, order.again())
+        now = order.again()  # a message may lack some amounts
+        amounts: dict[str, Any] = {name: getattr(now, name) or ZERO for name in ("lines_total", *AMOUNTS)}
+        existing = replace(sale, currency=now.currency or sale.currency, **amounts)
         if existing.adds_up:
             drop |= {OrderException.TOTAL}
         else:
             add |= {OrderException.TOTAL}
             order.log_once(OrderException.TOTAL, explain_sale(existing, OrderException.TOTAL))
     order.set_exceptions(add=add, drop=drop)
-
-
-def _as_on_record(sale: Sale, order: StoredOrder) -> Sale:
-    """The sale with the amounts of our row: a message may lack some."""
-    amounts: dict[str, Any] = {name: getattr(order, name) or ZERO for name in ("lines_total", *AMOUNTS)}
-    return replace(sale, currency=order.currency or sale.currency, **amounts)

@@ -31,7 +31,7 @@ from midas_pipelines.storefront.schema import order_status_history
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.quarantine import UNKNOWN_WORD, alert_unknown_status
 from midas_pipelines.sync.orders.customer_mail.send import match_mail_alerts
-from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, find_items
+from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, items_named
 from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.rows import (
     known_channel,
@@ -41,7 +41,7 @@ from midas_pipelines.sync.orders.model.rows import (
     payment_method,
     shop_notes,
 )
-from midas_pipelines.sync.orders.model.sale import Sale, read_content
+from midas_pipelines.sync.orders.model.sale import Sale
 
 _ORDERS = marketplace_orders.c
 IMPERSONAL_PARTS = ("lines", "amounts")
@@ -66,14 +66,15 @@ def erase_buyer(order: StoredOrder) -> None:
         "sales_channel": channel,
         "currency": currency,
         "status_word": word,
-        "content_hash": read_content(order.content_hash).only(IMPERSONAL_PARTS).written(),
+        "content_hash": order.content.only(IMPERSONAL_PARTS).written(),
     }
     order.set(erased_at=utc_now(), **_replaced("marketplace_orders", words))
     _name_lines(order)
     empty_finished(order.connection, name)
+    logs = order_processing_logs.c
     for table, mine in (
         (order_status_history, order_status_history.c.order_id == order.local_order_id),
-        (order_processing_logs, _logged(name)),
+        (order_processing_logs, sa.and_(logs.channel == CHANNEL, logs.marketplace_order_id == name)),
         (api_errors, api_errors.c.item == name),
         (order_shipments, order_shipments.c.order_id == order.local_order_id),
         (customer_mails, customer_mails.c.order_id == order.id),
@@ -96,10 +97,10 @@ def _replaced(table: str, words: dict[str, Any]) -> dict[str, Any]:
 
 def without_personal_data(connection: sa.Connection, sale: Sale) -> Sale:
     """The sale as it is stored once its buyer is erased; a SKU of the shop stays, whatever it looks like."""
-    ours = find_items(connection, sale.lines)
+    ours = items_named(connection, [line.named for line in sale.lines])
     lines = []
     for line in sale.lines:
-        sku = line.sku if (line.fourseller_product_id, line.sku) in ours else known_id(line.sku)
+        sku = line.sku if line.named in ours else known_id(line.sku)
         product_id, title = known_id(line.fourseller_product_id), sku or f"Line {line.line}"
         lines.append(replace(line, sku=sku, fourseller_product_id=product_id, title=title))
     return replace(
@@ -113,11 +114,6 @@ def without_personal_data(connection: sa.Connection, sale: Sale) -> Sale:
         content=sale.content.only(IMPERSONAL_PARTS),
         sealed=ERASED_PAYLOAD,
     )
-
-
-def _logged(name: str) -> sa.ColumnElement[bool]:
-    logs = order_processing_logs.c
-    return sa.and_(logs.channel == CHANNEL, logs.marketplace_order_id == name)
 
 
 def _name_lines(order: StoredOrder) -> None:

@@ -8,30 +8,13 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import is_refunded, set_paid
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.orders.changes.close import (
-    end_conflict,
-    end_order,
-    find_conflict,
-    refund_shop_order,
-    ship_refunded_order,
-    warn_packers,
-)
+from midas_pipelines.sync.orders.changes import close, news
 from midas_pipelines.sync.orders.changes.edits import apply_edit, raise_edit_conflict, update_exceptions
 from midas_pipelines.sync.orders.changes.erase import without_personal_data
-from midas_pipelines.sync.orders.changes.news import (
-    confirm_late,
-    edited_parts,
-    fill_late_address,
-    fill_missing_fields,
-    has_late_address,
-    later,
-    names_status,
-    new_content,
-)
 from midas_pipelines.sync.orders.changes.quarantine import alert_unknown_status, clear_unknown_status
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
@@ -49,7 +32,7 @@ from midas_pipelines.sync.orders.model.state_machine import (
 )
 from midas_pipelines.sync.orders.stock.units import has_shipped, shipments_on_record, shipped_after_end
 
-_ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
+_LINES = marketplace_order_lines.c
 
 
 def items_held(connection: sa.Connection, order_rows: Sequence[int]) -> list[ItemKey]:
@@ -69,21 +52,21 @@ def apply_update(order: StoredOrder, sale: Sale) -> bool:
     edited, before = False, order
     if sale.unreadable:
         order.log_once("unreadable", unread(sale))
-    parts = edited_parts(order, sale)
-    order = fill_missing_fields(order, sale)
+    parts = news.edited_parts(order, sale)
+    order = news.fill_missing_fields(order, sale)
     if sale.unreadable_reason is not None:
         raise_edit_conflict(order, sale.unreadable_reason)
     elif parts:
-        edited = apply_edit(order, replace(sale, content=new_content(order, sale)), parts)
+        edited = apply_edit(order, replace(sale, content=news.new_content(order, sale)), parts)
     if order.currency != before.currency:  # its smallest unit decides whether the total adds up
         update_exceptions(order, sale, ("amounts",))
-    moved = names_status(sale) and _follow_status(order, sale)
+    moved = sale.known_status and _follow_status(order, sale)
     _record_status_word(order, sale, moved=moved)
     filled = order is not before
-    if has_late_address(order, sale):
-        filled |= fill_late_address(order, sale)
+    if news.has_late_address(order, sale):
+        filled |= news.fill_late_address(order, sale)
     if filled or "buyer" in parts:
-        confirm_late(order)
+        news.confirm_late(order)
     return moved or edited or filled
 
 
@@ -94,46 +77,37 @@ def _follow_status(order: StoredOrder, sale: Sale) -> bool:
             return _advance(order, current, sale)
         case StatusDecision.CONFLICT:
             detail = f"4Seller reports {sale.status.value}, but the order is {current.value}: a person has to decide."
-            find_conflict(order, sale, "refused_transition", detail)
+            close.find_conflict(order, sale, "refused_transition", detail)
         case StatusDecision.PUSH if (
-            current is OrderStatus.CANCELLED and sale.status in OPEN and later(order, sale)
+            current is OrderStatus.CANCELLED and sale.status in OPEN and news.later(order, sale)
         ):
             detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: resolve it."
-            find_conflict(order, sale, "conflict", detail)
+            close.find_conflict(order, sale, "conflict", detail)
             order.set(status_word=sale.status_word)
         case StatusDecision.PUSH:
-            if later(order, sale) and order.has_step(UNANSWERED):
-                return _push_over(order, current, sale)
+            if news.later(order, sale) and order.has_step(UNANSWERED):
+                # Our call may have reached 4Seller after a newer one: the newer status is pushed again, once.
+                detail = f"4Seller went back from {current.value} to {sale.status.value}, as a late call of ours would: pushed again."
+                new = order.log_once("late", detail)
+                if new:
+                    order.set(status=sale.status.value, status_word=sale.status_word)
+                    _mark_for_push(order)
+                return new
             detail = f"4Seller reports {sale.status.value} again or late; the order stays {current.value}."
             order.log_once("late", detail)
             if current is OrderStatus.REFUNDED and sale.status in SHIPPED_STATES:
-                shipped = ship_refunded_order(order, sale.status)
+                shipped = close.ship_refunded_order(order, sale.status)
                 end_conflict_if_over(order, current, order.shop_status())
                 return shipped
         case _:
-            _agree_again(order, current, sale)
+            asked = order.disputed_at
+            if order.exception is None or sale.updated_at is None or (asked and sale.updated_at <= asked):
+                return False
+            shop = order.shop_status()
+            end_conflict_if_over(order, current, shop)
+            if decide(shop, current) is StatusDecision.PUSH:  # such as a cancellation that was withdrawn
+                _mark_for_push(order)
     return False
-
-
-def _push_over(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
-    """An unanswered call of ours may have reached 4Seller after a newer one: the newer status is pushed again, once."""
-    detail = f"4Seller went back from {current.value} to {sale.status.value}, as a late call of ours would: pushed again."
-    if order.log_once("late", detail):
-        order.set(status=sale.status.value, status_word=sale.status_word)
-        _mark_for_push(order)
-        return True
-    return False
-
-
-def _agree_again(order: StoredOrder, current: OrderStatus, sale: Sale) -> None:
-    """4Seller reports the current status again: a conflict may be over, and a refused push may be retried."""
-    after = sale.updated_at is not None and (order.disputed_at is None or sale.updated_at > order.disputed_at)
-    if order.exception is None or not after:
-        return
-    shop = order.shop_status()
-    end_conflict_if_over(order, current, shop)
-    if decide(shop, current) is StatusDecision.PUSH:  # such as a cancellation that was withdrawn
-        _mark_for_push(order)
 
 
 def end_conflict_if_over(order: StoredOrder, current: OrderStatus, shop: str | None) -> None:
@@ -144,12 +118,11 @@ def end_conflict_if_over(order: StoredOrder, current: OrderStatus, shop: str | N
         return
     shipped = has_shipped(order, shop)
     if decide(shop, current, shipped=shipped) is not StatusDecision.CONFLICT:
-        end_conflict(order)
+        close.end_conflict(order)
 
 
 def _mark_for_push(order: StoredOrder) -> None:
-    since = order.shop_status_since or utc_now()
-    order.mark_for_push(since)
+    order.mark_for_push(order.shop_status_since or utc_now())
 
 
 def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
@@ -163,11 +136,11 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
             "The marketplace cancelled the order, but the shop has shipped it: get the shipment back or have the "
             "cancellation withdrawn, then resolve the order."
         )
-        find_conflict(order, sale, "conflict", detail)
+        close.find_conflict(order, sale, "conflict", detail)
         order.set(status_word=sale.status_word)  # 4Seller's status until a person decides
         return False
     if sale.status in ENDED:
-        warn_packers(order, sale.status, shop)
+        close.warn_packers(order, sale.status, shop)
     # Our row first: the trigger on the shop's order then sees that 4Seller has this status already.
     order.set(status=sale.status.value, status_word=sale.status_word)
     note = _move_shop_order(order, sale, shop, reply, shipped=shipped)
@@ -175,24 +148,20 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
     order.log(sale.status.value, detail)
     if reply is StatusDecision.CONFLICT:
         detail = f"The shop has cancelled the order, and the marketplace reports {sale.status.value}: resolve the order."
-        find_conflict(order, sale, "conflict", detail)
+        close.find_conflict(order, sale, "conflict", detail)
     else:
         end_conflict_if_over(order, sale.status, order.shop_status())
     if sale.status in ENDED:
-        _end(order, current, sale, shop)
+        left = current in SHIPPED_STATES or shop in SHIPPED_STATES
+        close.end_order(
+            order, sale.status, all_shipped=left or (sale.shipped and not shipments_on_record(order))
+        )
+        order.mark_for_push(None)
     if sale.status is not OrderStatus.REFUNDED and is_refunded(order.connection, order.local_order_id):
         _mark_for_push(order)  # the shop's refund is still to be pushed
     if sale.status is OrderStatus.SHIPPED and not shipments_on_record(order):
         queue_mail(order, "shipped")
     return True
-
-
-def _end(order: StoredOrder, current: OrderStatus, sale: Sale, shop: str | None) -> None:
-    """Ends a cancelled or refunded order and releases its unshipped units."""
-    packed = shipments_on_record(order)
-    all_shipped = current in SHIPPED_STATES or shop in SHIPPED_STATES or (sale.shipped and not packed)
-    end_order(order, sale.status, all_shipped=all_shipped)
-    order.mark_for_push(None)
 
 
 def _move_shop_order(
@@ -204,7 +173,7 @@ def _move_shop_order(
         return note + "; the shop has deleted its order"
     if sale.status is OrderStatus.REFUNDED:
         shipped_as = (sale.shipped_as or OrderStatus.SHIPPED) if shipped else None
-        refund_shop_order(order, shop, shipped_as=shipped_as, notes=note)
+        close.refund_shop_order(order, shop, shipped_as=shipped_as, notes=note)
     elif reply is StatusDecision.FOLLOW:
         order.move(sale.status.value, note)
         order.set(shop_status_since=None, push_after=None)
@@ -220,7 +189,7 @@ def _record_status_word(order: StoredOrder, sale: Sale, *, moved: bool) -> None:
     known = order.source_updated_at
     if sale.updated_at is not None and (known is None or sale.updated_at > known):
         order.set(source_updated_at=sale.updated_at)
-    unknown = not sale.known_status and (sale.updated_at is None or later(order, sale))
+    unknown = not sale.known_status and (sale.updated_at is None or news.later(order, sale))
     if sale.status_word not in ("", order.status_word) and (moved or unknown or sale.status == order.status):
         order.set(status_word=sale.status_word)
         word = (OrderException.STATUS,)

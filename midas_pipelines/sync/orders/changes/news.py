@@ -11,11 +11,11 @@ from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.orders import date_order, describe_order, order_address, update_order
 from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
+from midas_pipelines.sync.orders.model import rows
 from midas_pipelines.sync.orders.model.lines import CHANNEL
 from midas_pipelines.sync.orders.model.merge import said_over
 from midas_pipelines.sync.orders.model.order_log import StoredOrder
-from midas_pipelines.sync.orders.model.rows import Row, payment_method, shop_notes
-from midas_pipelines.sync.orders.model.sale import Content, Sale, missing_parts, read_content
+from midas_pipelines.sync.orders.model.sale import Content, Sale
 from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN
 from midas_pipelines.sync.orders.stock.units import has_shipped
 
@@ -31,17 +31,16 @@ def orders_with_news(connection: sa.Connection, sales: Sequence[Sale]) -> dict[i
     query = sa.select(marketplace_orders).where(
         _ORDERS.channel == CHANNEL, mine, _ORDERS.outcome == "imported"
     )
-    rows = connection.execute(query).all()
     return {
         row.id: reported[row.marketplace_order_id]
-        for row in rows
+        for row in connection.execute(query).all()
         if _has_news(StoredOrder(connection, row), reported[row.marketplace_order_id])
     }
 
 
 def _has_news(order: StoredOrder, sale: Sale) -> bool:
     return (
-        (names_status(sale) and sale.status != order.status)
+        (sale.known_status and sale.status != order.status)
         or sale.unreadable_reason is not None
         or (bool(sale.status_word) and sale.status_word != (order.status_word or ""))
         or (sale.updated_at is not None and order.source_updated_at is None)
@@ -51,27 +50,22 @@ def _has_news(order: StoredOrder, sale: Sale) -> bool:
     )
 
 
-def names_status(sale: Sale) -> bool:
-    """Whether the sale reports a known status."""
-    return bool(sale.status_word) and sale.known_status
-
-
 def edited_parts(order: StoredOrder, sale: Sale) -> frozenset[str]:
     """The parts of the order that the sale changes."""
-    if not sale.content.changed(read_content(order.content_hash)):
+    if not sale.content.changed(order.content):
         return frozenset()
-    return new_content(order, sale).changed(read_content(order.content_hash))
+    return new_content(order, sale).changed(order.content)
 
 
 def has_late_address(order: StoredOrder, sale: Sale) -> bool:
     """Whether an older message has another buyer or address, parts of which the newer one may lack."""
-    other = sale.content.changed(read_content(order.content_hash))
+    other = sale.content.changed(order.content)
     return bool({"buyer", "address"} & other) and not later(order, sale)
 
 
 def new_content(order: StoredOrder, sale: Sale) -> Content:
     """The sale's content to apply: all of it where it is later, else the parts that no message has had."""
-    return sale.content if later(order, sale) else sale.content.only(missing_parts(order.content_hash))
+    return sale.content if later(order, sale) else sale.content.only(order.content.missing)
 
 
 def later(order: StoredOrder, sale: Sale) -> bool:
@@ -107,7 +101,14 @@ def fill_missing_fields(order: StoredOrder, sale: Sale) -> StoredOrder:
     order.log("learned", f"The marketplace has now reported: {named}.")
     now = order.again()
     if order.local_order_id is not None:
-        describe_order(order.connection, order.local_order_id, before=_words(order), now=_words(now))
+        before, after = (  # the columns of the shop's order that depend on these fields
+            {
+                "payment_method": rows.payment_method(one.sales_channel),
+                "notes": rows.shop_notes(one.marketplace_order_id, one.sales_channel, one.currency),
+            }
+            for one in (order, now)
+        )
+        describe_order(order.connection, order.local_order_id, before=before, now=after)
         if "placed_at" in reported:
             date_order(order.connection, order.local_order_id, now.placed_at)
     return now
@@ -129,14 +130,6 @@ def fill_late_address(order: StoredOrder, sale: Sale) -> bool:
     update_order(order.connection, order.local_order_id, shipping_address=address, billing_address=address)
     order.log("learned", "An older message has filled in the buyer or the address.")
     return True
-
-
-def _words(order: StoredOrder) -> Row:
-    """The columns of the shop's order that depend on these fields."""
-    return {
-        "payment_method": payment_method(order.sales_channel),
-        "notes": shop_notes(order.marketplace_order_id, order.sales_channel, order.currency),
-    }
 
 
 def confirm_late(order: StoredOrder) -> None:

@@ -39,23 +39,15 @@ def quarantine_order(
     }
     with database.writing() as connection:
         new = bool(insert_new(connection, marketplace_orders, [row], "id"))
-        if not new and not _renew(connection, name, reason, row["payload"]):
+        mine = (_ORDERS.channel == CHANNEL, _ORDERS.marketplace_order_id == name)
+        kept = sa.case((_ORDERS.erased_at.is_not(None), ERASED_PAYLOAD), else_=row["payload"])
+        renewed = sa.update(marketplace_orders).where(*mine, _ORDERS.outcome == "quarantined")
+        if not new and connection.execute(renewed.values(reason=reason, payload=kept)).rowcount == 0:
             return None
         OrderContext(run_id).log_once(connection, name, "failed", reason)
         text = f"Order {name} is quarantined. {reason} Retry it with `midas orders retry` when the cause is fixed, or dismiss it."
         raise_alert(connection, kind=QUARANTINED, subject=_subject(name), text=text)
     return "new" if new else "still"
-
-
-def _renew(connection: sa.Connection, name: str, reason: str, payload: str) -> bool:
-    """Updates the quarantined order, without the payload where its buyer is erased; False when it is no longer
-    quarantined."""
-    mine = sa.and_(
-        _ORDERS.channel == CHANNEL, _ORDERS.marketplace_order_id == name, _ORDERS.outcome == "quarantined"
-    )
-    kept = sa.case((_ORDERS.erased_at.is_not(None), ERASED_PAYLOAD), else_=payload)
-    statement = sa.update(marketplace_orders).where(mine).values(reason=reason, payload=kept)
-    return connection.execute(statement).rowcount > 0
 
 
 def end_quarantine(connection: sa.Connection, order_id: str) -> None:

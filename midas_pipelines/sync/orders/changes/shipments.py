@@ -119,10 +119,6 @@ def replace_shipment(
         order.set(push_after=None, push_attempts=0)
         if order.status not in ENDED:
             queue_mail(order, "shipped", shipment_id=shipment_id)
-    return _why_not_pushed(order)
-
-
-def _why_not_pushed(order: StoredOrder) -> str | None:
     if order.status in ENDED:
         return f"it is not pushed to 4Seller: the order is {order.status} there"
     if order.has(OrderException.CONFLICT):
@@ -160,25 +156,19 @@ def count_late_shipments(order: StoredOrder) -> None:
         try:
             with order.connection.begin_nested():
                 _count_recorded(order, parcel)
-        except CannotShip as problem:
-            _refuse(order, parcel.id, str(problem))
         except sa.exc.SQLAlchemyError:
             raise
         except Exception as unexpected:  # must not stop other orders
             why = (
                 f"The shop's shipment {parcel.id} cannot be read ({type(unexpected).__name__}): fix its rows."
             )
-            _refuse(order, parcel.id, why)
+            _set(order, parcel.id, reason=why)
+            if order.log_once("tracking_refused", why):
+                order.set_exceptions(add=(OrderException.REFUSED,))
 
 
 def _set(order: StoredOrder, shipment_id: int, **values: Any) -> None:
     order.connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id).values(values))
-
-
-def _refuse(order: StoredOrder, shipment_id: int, why: str) -> None:
-    _set(order, shipment_id, reason=why)
-    if order.log_once("tracking_refused", why):
-        order.set_exceptions(add=(OrderException.REFUSED,))
 
 
 def _count_recorded(order: StoredOrder, parcel: sa.Row[Any]) -> None:
@@ -297,7 +287,10 @@ def _book(
     contents = {str(line.order_item_id): wanted[line.line] for line in booked}
     _set(order, shipment_id, booked_at=utc_now(), contents=contents, reason=None)
     complete = all(left_to_ship(line) <= wanted.get(line.line, 0) and not line.backordered for line in lines)
-    _move(order, complete=complete)
+    current = order.shop_status()
+    ended = order.status in ENDED or current is None or current in (*SHIPPED_STATES, *ENDED)
+    if not ended and (complete or current == "pending"):  # the trigger on it marks the order to be pushed
+        order.move("shipped" if complete else "processing", "A shipment was recorded")
     inside = ", ".join(
         f"{wanted[line.line]} of {line.sku or line.title} (line {line.line})" for line in booked
     )
@@ -307,13 +300,3 @@ def _book(
     if booked and order.status not in ENDED:
         queue_mail(order, "shipped", shipment_id=shipment_id)
     return complete
-
-
-def _move(order: StoredOrder, *, complete: bool) -> None:
-    """Updates the shop's order from its shipments, whatever its status was; the trigger on it marks it to be pushed."""
-    current = order.shop_status()
-    if order.status in ENDED or current is None or current in (*SHIPPED_STATES, *ENDED):
-        return
-    wanted = "shipped" if complete else "processing"
-    if complete or current == "pending":
-        order.move(wanted, "A shipment was recorded")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -35,7 +36,7 @@ from midas_pipelines.storefront.refusals import (
 from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.intake.write import ImportCounts, write_batch
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.model.sale import Content, Sale, in_codec
+from midas_pipelines.sync.orders.model.sale import Content, Sale
 
 MANY = 100
 STATUSES = list(OrderStatus)
@@ -192,7 +193,7 @@ class _Importer:
                 raise
             if len(batch) == 1:
                 for codec in CODECS if _is_of_characters(error) else ():
-                    if (held := in_codec(batch[0], codec)) != batch[0]:
+                    if (held := _in_codec(batch[0], codec)) != batch[0]:
                         return self._import_or_halve([held])
                 return self._alone(batch[0], cause, error)
         middle = len(batch) // 2
@@ -251,6 +252,23 @@ class _Importer:
         by_id = {sale.order_id: sale for sale in sales}
         rows = [ShadowRow("order", one, "import", {"lines": len(by_id[one].lines)}) for one in result.new]
         record_shadow_writes(self.database, rows, self.order_context.run_id)
+
+
+def _in_codec(sale: Sale, codec: str) -> Sale:
+    """The sale with a question mark for each character that the codec lacks; in ids an escape, to keep them distinct."""
+
+    def held(value: Any, lacking: str = "replace") -> Any:
+        if isinstance(value, str):
+            return value.encode(codec, lacking).decode(codec)
+        if isinstance(value, dict):
+            return {held(name): held(part) for name, part in value.items()}
+        return [held(part) for part in value] if isinstance(value, list) else value
+
+    lines = tuple(replace(line, sku=held(line.sku), title=held(line.title)) for line in sale.lines)
+    texts = {name: held(getattr(sale, name)) for name in ("sales_channel", "status_word", "buyer", "ship_to")}
+    texts |= {"raw": held(sale.raw), "order_id": held(sale.order_id, "backslashreplace"), "lines": lines}
+    changed = replace(sale, **texts)
+    return sale if changed == sale else replace(changed, sealed=None)
 
 
 def _is_of_characters(error: Exception) -> bool:

@@ -20,7 +20,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.intake.batch import TOO_OLD, import_sales, quarantined_order, too_old
 from midas_pipelines.sync.orders.intake.write import ImportCounts
-from midas_pipelines.sync.orders.model.sale import Sale, read_sale, why_unreadable
+from midas_pipelines.sync.orders.model.sale import LONGEST_ID, Sale, read_sale
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,13 @@ def read_orders(
         elif sale is not None:
             found.append(sale)
     return found
+
+
+def why_unreadable(order: Order) -> str | None:
+    """Why an order cannot be imported, as a sentence; None when it can."""
+    if len(order.id) > LONGEST_ID:
+        return f"Its id is longer than {LONGEST_ID} characters."
+    return "Its lines cannot be read." if "items" in order.unreadable and not order.items else None
 
 
 def import_orders_read(

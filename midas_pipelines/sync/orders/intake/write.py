@@ -33,16 +33,15 @@ from midas_pipelines.sync.orders.customer_mail.queue import queue_received
 from midas_pipelines.sync.orders.model import rows
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
-    Named,
     SoldLine,
     exception_text,
-    find_items,
+    items_named,
     match_lines,
     sale_exceptions,
     sale_moves,
 )
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
-from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.sale import Named, Sale
 from midas_pipelines.sync.orders.stock.backorders import (
     allocate_backorder,
     orders_backordered,
@@ -104,7 +103,7 @@ def write_batch(
     lines = match_lines(connection, batch.new)
     selling = {line.item for line in lines if line.item is not None and line.wanted}
     with _naming_sales(batch, lines):
-        held = _lock(connection, batch, selling, {line.named for line in lines})
+        held = _lock(connection, batch, selling, {line.line.named for line in lines})
     moved = _follow_and_serve(connection, batch, held, order_context)
     result = ImportCounts(imported=len(batch.new), moved_on=moved, left_out=batch.left_out)
     result.duplicates = len(sales) - len(batch.new) - len(batch.left_out)
@@ -192,7 +191,9 @@ def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey], name
     unmapped = lines_naming(connection, named)
     touched = set(selling)
     if batch.behind:
-        edited = find_items(connection, (line for sale in batch.behind.values() for line in sale.lines))
+        edited = items_named(
+            connection, {line.named for sale in batch.behind.values() for line in sale.lines}
+        )
         touched |= set(edited.values()) | set(items_held(connection, list(batch.behind)))
     waiting = orders_backordered(connection, touched)
     mapping = {line.order_id for line in unmapped}

@@ -5,8 +5,7 @@ taxes, fees and discounts with which an order adds up to its total. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import combinations
 from typing import Any
@@ -35,23 +34,11 @@ def sound(amount: Decimal) -> Decimal | None:
     return None
 
 
-def in_minor_units(amount: Decimal, currency: str | None) -> Decimal:
-    """The amount rounded half-up to the smallest unit of its currency; to cents while that is unknown."""
-    return amount.quantize(Decimal(1).scaleb(-MINOR_UNITS.get(currency or "", 2)), ROUND_HALF_UP)
-
-
-def adds_up(
-    total: Decimal,
-    currency: str | None,
-    *,
-    goods: Decimal,
-    shipping: Decimal,
-    tax: Decimal,
-    discount: Decimal,
-) -> bool:
-    """Whether goods + shipping + tax - discount = total, to the smallest unit of the currency."""
-    expected = goods + shipping + tax - discount
-    return expected == total or in_minor_units(expected, currency) == in_minor_units(total, currency)
+def same_amount(amount: Decimal, other: Decimal, currency: str | None) -> bool:
+    """Whether two amounts are one when rounded half-up to the smallest unit of their currency; to cents while that is
+    unknown."""
+    unit = Decimal(1).scaleb(-MINOR_UNITS.get(currency or "", 2))
+    return amount == other or amount.quantize(unit, ROUND_HALF_UP) == other.quantize(unit, ROUND_HALF_UP)
 
 
 def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
@@ -115,14 +102,8 @@ READ_ELSEWHERE = (
 )
 MOST = 10
 """The most amounts to combine; the number of sums is two to that power."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extras:
-    """The taxes and fees added to the prices, and the discounts subtracted."""
-
-    tax: Decimal
-    discount: Decimal
+Extras = tuple[Decimal, Decimal]
+"""The taxes and fees added to the prices, and the discounts subtracted."""
 
 
 def extras(
@@ -138,41 +119,29 @@ def extras(
         shipping: what shipping costs.
     """
     included = _prices_include_tax(raw)
-    plain = Extras(Decimal("0.00") if included else extra(raw, TAX_FIELDS), extra(raw, DISCOUNT_FIELDS))
-    if total is None or _fits(total, currency, goods + shipping, plain):
+    plain = (ZERO if included else extra(raw, TAX_FIELDS), extra(raw, DISCOUNT_FIELDS))
+    if total is None or same_amount(goods + shipping + plain[0] - plain[1], total, currency):
         return plain
-    amounts = [one for kind, one in _named(raw) if not (included and kind == TAX)][:MOST]
+    amounts = [amount for kind, amount in _named(raw) if not (included and kind == TAX)][:MOST]
     for base in (goods, *_other_goods(raw)):
-        for chosen in _subsets(amounts):
-            parts = (base - goods, *chosen)
-            found = Extras(
-                sum((one for one in parts if one > 0), Decimal("0.00")),
-                -sum((one for one in parts if one < 0), Decimal("0.00")),
-            )
-            if _fits(total, currency, goods + shipping, found):
-                return found
+        for size in range(len(amounts), -1, -1):  # most named amounts count
+            for chosen in combinations(amounts, size):
+                parts = (base - goods, *chosen)
+                if same_amount(goods + shipping + sum(parts), total, currency):
+                    return (
+                        sum((one for one in parts if one > 0), ZERO),
+                        -sum((one for one in parts if one < 0), ZERO),
+                    )
     return plain
-
-
-def _fits(total: Decimal, currency: str | None, prices: Decimal, found: Extras) -> bool:
-    zero = Decimal(0)
-    return adds_up(total, currency, goods=prices, shipping=zero, tax=found.tax, discount=found.discount)
-
-
-def _subsets(amounts: Sequence[Decimal]) -> Iterator[tuple[Decimal, ...]]:
-    """Larger subsets first: most named amounts count."""
-    for size in range(len(amounts), -1, -1):
-        yield from combinations(amounts, size)
 
 
 def _prices_include_tax(raw: dict[str, Any]) -> bool:
     """Whether the order says, under any name, that its prices include tax."""
+    said = (words(name) for name, value in raw.items() if value in (True, "true", "True", "1", "yes"))
     return any(
-        value in (True, 1, "true", "True", "1", "yes")
-        and words(name) & {"tax", "taxe", "vat", "gst"}
-        and words(name) & {"included", "inclusive", "include", "incl", "including"}
-        for name, value in raw.items()
-        if not isinstance(value, dict | list)
+        one & {"tax", "taxe", "vat", "gst"}
+        and one & {"included", "inclusive", "include", "incl", "including"}
+        for one in said
     )
 
 
@@ -186,39 +155,30 @@ def _named(raw: dict[str, Any]) -> list[tuple[str, Decimal]]:
     ]
     of_lines: dict[tuple[str, str], list[Decimal]] = {}
     for item in _items(raw):
-        pieces = read_amount(item.get("quantity")) or Decimal(1)
-        for name, value in item.items():
-            if name in LINE_TOTALS or name in UNIT_PRICES:
-                continue
-            for kind, amount in _amounts_in(name, value, None):
+        for name in item.keys() - {*LINE_TOTALS, *UNIT_PRICES}:
+            for kind, amount in _amounts_in(name, item[name], None):
                 of_lines.setdefault((name, kind), []).append(amount)
-                of_lines.setdefault((f"{name} of each", kind), []).append(amount * pieces)
+                of_lines.setdefault((f"{name} of each", kind), []).append(amount * _pieces(item))
     sums = {(kind, sum(amounts, Decimal(0))) for (_, kind), amounts in of_lines.items()}
     return [one for one in (*found, *sorted(sums)) if one[1]]
 
 
 def _amounts_in(name: str, value: Any, above: str | None) -> list[tuple[str, Decimal]]:
     kind = _kind_of(name) or above
-    if words(name) & NO_AMOUNT and not isinstance(value, dict | list):
-        return []
-    if isinstance(value, list):
-        return _amounts_listed(value, kind)
-    if isinstance(value, dict) and (kind is None or _held(value) is None):
-        return [one for part, inside in value.items() for one in _amounts_in(part, inside, kind)]
+    if isinstance(value, list):  # its entries are summed by kind
+        sums: dict[str, Decimal] = {}
+        for entry in value:
+            said = " ".join(str(entry.get(key)) for key in DESCRIBED_BY) if isinstance(entry, dict) else ""
+            of_entry, amount = _kind_of(said) or kind, _held(entry)
+            if of_entry is not None and amount is not None:
+                sums[of_entry] = sums.get(of_entry, Decimal(0)) + amount
+        return [(kind, _signed(kind, amount)) for kind, amount in sums.items()]
     amount = _held(value)
-    return [] if kind is None or amount is None else [(kind, _signed(kind, amount))]
-
-
-def _amounts_listed(entries: list[Any], kind: str | None) -> list[tuple[str, Decimal]]:
-    """The entries of one list, summed by kind."""
-    sums: dict[str, Decimal] = {}
-    for entry in entries:
-        said = " ".join(str(entry.get(key)) for key in DESCRIBED_BY) if isinstance(entry, dict) else ""
-        of_entry = _kind_of(said) or kind
-        amount = _held(entry)
-        if of_entry is not None and amount is not None:
-            sums[of_entry] = sums.get(of_entry, Decimal(0)) + amount
-    return [(kind, _signed(kind, amount)) for kind, amount in sums.items()]
+    if isinstance(value, dict) and (kind is None or amount is None):
+        return [one for part, inside in value.items() for one in _amounts_in(part, inside, kind)]
+    if kind is None or amount is None or (words(name) & NO_AMOUNT and not isinstance(value, dict)):
+        return []
+    return [(kind, _signed(kind, amount))]
 
 
 def _kind_of(name: str) -> str | None:
@@ -242,17 +202,14 @@ def _other_goods(raw: dict[str, Any]) -> Iterator[Decimal]:
     items = _items(raw)
     for name in (*LINE_TOTALS, *UNIT_PRICES) if items else ():
         held = [_held(item.get(name)) for item in items]
-        pieces = [read_amount(item.get("quantity")) or Decimal(1) for item in items]
-        if all(one is not None for one in held):
-            each = name in UNIT_PRICES
-            yield sum(
-                (
-                    one * (count if each else 1)
-                    for one, count in zip(held, pieces, strict=True)
-                    if one is not None
-                ),
-                Decimal(0),
-            )
+        amounts = [one for one in held if one is not None]
+        if len(amounts) == len(items):
+            counts = [_pieces(item) if name in UNIT_PRICES else 1 for item in items]
+            yield sum((amount * count for amount, count in zip(amounts, counts, strict=True)), Decimal(0))
+
+
+def _pieces(item: dict[str, Any]) -> Decimal:
+    return read_amount(item.get("quantity")) or Decimal(1)
 
 
 def _items(raw: dict[str, Any]) -> list[dict[str, Any]]:

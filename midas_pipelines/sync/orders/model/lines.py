@@ -13,7 +13,7 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import StockMove
 from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey, items_by_sku, present_items
-from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
+from midas_pipelines.sync.orders.model.sale import Named, Sale, SaleLine
 
 
 class OrderException(StrEnum):
@@ -92,8 +92,6 @@ def backordered_only(exception: str | None, backordered: int) -> str | None:
 
 
 CHANNEL = "fourseller"
-Named = tuple[str | None, str | None]
-"""The identifiers of a line: 4Seller's product id, and the SKU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +121,6 @@ class SoldLine:
         """Sets the item that the line sold."""
         self.item = item
         self.wanted = max(0, self.line.quantity) if item is not None and self.sale.takes_stock else 0
-
-    @property
-    def named(self) -> Named:
-        """The line's own identifiers: 4Seller's product id, and the SKU."""
-        return (self.line.fourseller_product_id, self.line.sku)
 
     @property
     def backordered(self) -> int:
@@ -196,28 +189,21 @@ def sale_moves(lines: Iterable[SoldLine]) -> list[StockMove]:
 def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLine]:
     """Each line with the item it sold."""
     respelled: set[str] = set()
-    names = {(line.fourseller_product_id, line.sku) for sale in sales for line in sale.lines}
-    found = items_named(connection, names, respelled)
+    found = items_named(connection, {line.named for sale in sales for line in sale.lines}, respelled)
     sold = []
     for sale in sales:
         takes_stock = sale.takes_stock
         for line in sale.lines:
-            item = found.get((line.fourseller_product_id, line.sku))
+            item = found.get(line.named)
             wanted = max(0, line.quantity) if item is not None and takes_stock else 0
             sold.append(SoldLine(sale, line, item, wanted, line.line, respelled=line.sku in respelled))
     return sold
 
 
-def find_items(connection: sa.Connection, lines: Iterable[SaleLine]) -> dict[Named, ItemKey]:
-    """The items that lines name: by 4Seller's product id first, since a SKU may have been renamed."""
-    names = {(line.fourseller_product_id, line.sku) for line in lines}
-    return items_named(connection, names)
-
-
 def items_named(
     connection: sa.Connection, names: Iterable[Named], respelled: set[str] | None = None
 ) -> dict[Named, ItemKey]:
-    """The item behind each pair of product id and SKU that the shop knows.
+    """The items that lines name: by 4Seller's product id first, since a SKU may have been renamed.
 
     Args:
         names: the identifiers of lines.

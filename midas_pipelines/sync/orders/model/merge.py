@@ -65,11 +65,11 @@ def amounts_over(known: Any, sale: Sale, goods: Decimal) -> Sale:
     shipping = sale.shipping_cost if sale.says_shipping else known.shipping_cost or ZERO
     currency = sale.currency or known.currency
     total = None if sale.content.amounts is None else sale.total
-    found = extras(sale.raw, total=total, currency=currency, goods=goods, shipping=shipping)
+    tax, discount = extras(sale.raw, total=total, currency=currency, goods=goods, shipping=shipping)
     if total is None:
-        total = sound(goods + shipping + found.tax - found.discount) or ZERO
+        total = sound(goods + shipping + tax - discount) or ZERO
     given = replace(sale, currency=currency, lines_total=goods, shipping_cost=shipping, total=total)
-    now = replace(given, tax=found.tax, discount=found.discount)
+    now = replace(given, tax=tax, discount=discount)
     before = replace(given, tax=known.tax or ZERO, discount=known.discount or ZERO)
     return before if before.adds_up and not now.adds_up else now
 
@@ -149,7 +149,7 @@ def _same_words_and_place(sold: SoldLine, row: sa.Row[Any]) -> bool:
 
 
 def _same_words(sold: SoldLine, row: sa.Row[Any]) -> bool:
-    return sold.named == (row.fourseller_product_id, row.sku)
+    return sold.line.named == (row.fourseller_product_id, row.sku)
 
 
 def _same_item(sold: SoldLine, row: sa.Row[Any]) -> bool:

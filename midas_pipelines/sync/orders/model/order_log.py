@@ -25,6 +25,7 @@ from midas_pipelines.storefront.refusals import lock
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.model.lines import exception_text, read_exceptions
 from midas_pipelines.sync.orders.model.rows import log_row
+from midas_pipelines.sync.orders.model.sale import Content, read_content
 
 NO_VAULT = Vault(KeyRing(list))
 """The vault of those who seal nothing: it has no key."""
@@ -80,6 +81,11 @@ class StoredOrder:
     def subject(self) -> str:
         """What its alerts are about."""
         return f"order:{self.marketplace_order_id}"[:200]
+
+    @property
+    def content(self) -> Content:
+        """The digests of what it holds."""
+        return read_content(self.content_hash)
 
     def again(self) -> StoredOrder:
         """The order with our row as it is now."""

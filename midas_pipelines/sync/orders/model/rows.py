@@ -170,19 +170,28 @@ def log_row(order_id: str, step: str, detail: str, run_id: str | None) -> Row:
 
 def first_steps(sales: Sequence[Sale], lines: Sequence[SoldLine], run_id: str | None) -> list[Row]:
     """The order log of imported orders: what was imported and allocated, and what needs a person."""
-    steps = [log_row(sale.order_id, "imported", summary(sale), run_id) for sale in sales]
-    taken: dict[str, list[SoldLine]] = {}
+    steps = []
+    for sale in sales:
+        placed = f"{sale.placed_at:%Y-%m-%d %H:%M} UTC" if sale.placed_at else "an unknown date"
+        imported = (
+            f"{sale.sales_channel or 'Marketplace'} order of {placed}, {sale.status_word or 'no status'}, "
+            f"{len(sale.lines)} lines, {sale.priced}, as {sale.order_number}."
+        )
+        steps.append(log_row(sale.order_id, "imported", imported, run_id))
+    taken: dict[str, list[str]] = {}
     remarks: list[Row] = []
     for line in lines:
         order_id = line.sale.order_id
         if line.allocated:
-            taken.setdefault(order_id, []).append(line)
+            named = f"{line.line.sku or line.line.title} (line {line.number})"
+            taken.setdefault(order_id, []).append(f"{line.allocated} of {named}")
         if line.respelled and line.item is not None:
             remark = f"Line {line.number}: {line.line.sku} is another spelling of the SKU of product {line.item[0]}."
             remarks.append(log_row(order_id, "mapped", remark, run_id))
         for exception in line.exceptions:
             remarks.append(log_row(order_id, exception.value, line.explain(exception), run_id))
-    steps += [log_row(order_id, "deducted", deduction(found), run_id) for order_id, found in taken.items()]
+    for order_id, parts in taken.items():
+        steps.append(log_row(order_id, "deducted", f"Took {', '.join(parts)} from stock.", run_id))
     steps += remarks
     for sale in sales:
         if sale.unreadable:
@@ -207,29 +216,9 @@ def origin(order_id: str, sales_channel: str | None) -> str:
     return f"{sales_channel or 'marketplace'} order {order_id} through 4Seller"
 
 
-def summary(sale: Sale) -> str:
-    """The order in one sentence, without the buyer."""
-    placed = f"{sale.placed_at:%Y-%m-%d %H:%M} UTC" if sale.placed_at else "an unknown date"
-    return (
-        f"{sale.sales_channel or 'Marketplace'} order of {placed}, "
-        f"{sale.status_word or 'no status'}, {len(sale.lines)} lines, {sale.priced}, "
-        f"as {sale.order_number}."
-    )
-
-
 def unread(sale: Sale) -> str:
     """The fields of the order that could not be read, in one sentence."""
     return f"4Seller sent {', '.join(sale.unreadable)} in a form that cannot be read: counted as missing."
-
-
-def deduction(lines: list[SoldLine]) -> str:
-    """The stock allocated to an order's lines, in one sentence."""
-    parts = (
-        f"{line.allocated} of {line.line.sku or line.line.title} (line {line.number})"
-        for line in lines
-        if line.allocated
-    )
-    return f"Took {', '.join(parts)} from stock."
 
 
 def preview(sale: Sale, exception: str | None) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from midas_pipelines.fourseller.models import Order, OrderItem
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.orders.payload_vault import Vault
-from midas_pipelines.sync.orders.model.amounts import ZERO, adds_up, extras, sound
+from midas_pipelines.sync.orders.model.amounts import ZERO, extras, same_amount, sound
 from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, local_status
 from midas_pipelines.text import to_json, writable_in
 
@@ -45,6 +45,11 @@ class Content:
         """Only these parts."""
         return Content(*(getattr(self, part) if part in parts else None for part in PARTS))
 
+    @property
+    def missing(self) -> frozenset[str]:
+        """The parts that no message has had."""
+        return frozenset(part for part in PARTS if getattr(self, part) is None)
+
     def over(self, known: Content) -> Content:
         """These parts, and those of `known` where they are missing."""
         return Content(*(getattr(self, part) or getattr(known, part) for part in PARTS))
@@ -54,19 +59,10 @@ PARTS = tuple(field.name for field in fields(Content))
 
 
 def read_content(written: str | None) -> Content:
-    """The digests of a `content_hash`; empty for one in another form."""
-    parts = (written or "").split(".")
-    if len(parts) != len(PARTS):
-        return Content()
-    return Content(*(None if part == ABSENT else part for part in parts))
-
-
-def missing_parts(written: str | None) -> frozenset[str]:
-    """The parts that a `content_hash` lacks, since no message has had them; none for one in another form."""
-    parts = (written or "").split(".")
-    if len(parts) != len(PARTS):
-        return frozenset()
-    return frozenset(name for name, part in zip(PARTS, parts, strict=True) if part == ABSENT)
+    """The digests of a `content_hash`; empty for an order that has none."""
+    return Content(
+        *(None if part == ABSENT else part for part in (written or Content().written()).split("."))
+    )
 
 
 def digest(part: Any) -> str:
@@ -95,6 +91,10 @@ LONGEST_NAME = 200
 MAY_BE_LONGER = {"title": 255, "sku": 255, "product_id": 100, "channel": 50, "word": 50}
 
 
+Named = tuple[str | None, str | None]
+"""The identifiers of a line: 4Seller's product id, and the SKU."""
+
+
 @dataclass(frozen=True, slots=True)
 class SaleLine:
     """One line as sold. `quantity` is as received, 1 where it was missing; `needs_review` marks a missing or invalid one."""
@@ -108,6 +108,11 @@ class SaleLine:
     needs_review: bool
     total: Decimal  # price times quantity, exact; a quantity below one counts for nothing
     unsaid: frozenset[str] = frozenset()  # which of title, quantity and price were missing
+
+    @property
+    def named(self) -> Named:
+        """The line's own identifiers."""
+        return (self.fourseller_product_id, self.sku)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +134,7 @@ class Sale:
     placed_at: datetime | None
     ordered_at: datetime  # `placed_at`, or the best substitute
     updated_at: datetime | None
-    shipped_as: (
-        OrderStatus | None
-    )  # the furthest status that says it left; a tracking number proves only a label
+    shipped_as: OrderStatus | None  # the status that says it left; a tracking number proves only a label
     buyer: dict[str, Any]
     ship_to: dict[str, Any]
     raw: dict[str, Any]
@@ -140,23 +143,15 @@ class Sale:
     sealed: str | None = None  # `raw`, where it was sealed when it was read
     read_at: datetime | None = None  # before 4Seller was asked, by the database's clock; None for an event
     unreadable_reason: str | None = None  # why its content could not be read, though its status could
-    left_out: str | None = (
-        None  # why it is not imported, as a sentence; a known order is updated all the same
-    )
+    left_out: str | None = None  # why it is not imported, in words; a known order is updated all the same
     says_shipping: bool = True  # whether its shipping cost was there
     unreadable: tuple[str, ...] = ()  # fields that could not be read and count as missing
 
     @property
     def adds_up(self) -> bool:
         """Whether lines + shipping + tax - discount = total >= 0, to the smallest unit of the currency."""
-        return self.total >= 0 and adds_up(
-            self.total,
-            self.currency,
-            goods=self.lines_total,
-            shipping=self.shipping_cost,
-            tax=self.tax,
-            discount=self.discount,
-        )
+        expected = self.lines_total + self.shipping_cost + self.tax - self.discount
+        return self.total >= 0 and same_amount(expected, self.total, self.currency)
 
     @property
     def priced(self) -> str:
@@ -195,13 +190,6 @@ class Sale:
         return self.status is not OrderStatus.REFUNDED or self.shipped
 
 
-def why_unreadable(order: Order) -> str | None:
-    """Why an order cannot be imported, as a sentence; None when it can."""
-    if len(order.id) > LONGEST_ID:
-        return f"Its id is longer than {LONGEST_ID} characters."
-    return "Its lines cannot be read." if "items" in order.unreadable and not order.items else None
-
-
 def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None = None) -> Sale:
     """Reads an order into a sale; a value that the shop's tables cannot hold counts as missing.
 
@@ -227,8 +215,10 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
     goods = held(sum((line.total for line in lines), Decimal(0)), "price") or ZERO
     given = held(order.total, "total")
     currency = storable(order.currency or "").strip().upper()[:10] or None
-    found = extras(came, total=given if lines else None, currency=currency, goods=goods, shipping=shipping)
-    total = (sound(goods + shipping + found.tax - found.discount) or ZERO) if given is None else given
+    tax, discount = extras(
+        came, total=given if lines else None, currency=currency, goods=goods, shipping=shipping
+    )
+    total = (sound(goods + shipping + tax - discount) or ZERO) if given is None else given
     raw = came if clean else writable_in(came)
     buyer, ship_to = _fields(order.customer, clean), _fields(order.shipping_address, clean)
     return Sale(
@@ -241,8 +231,8 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         currency=currency,
         total=total,
         shipping_cost=shipping,
-        tax=found.tax,
-        discount=found.discount,
+        tax=tax,
+        discount=discount,
         lines=lines,
         placed_at=order.created_at,
         ordered_at=order.created_at or order.updated_at or datetime.now(UTC),
@@ -257,7 +247,7 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
                 (one.sku or "", one.fourseller_product_id or "", one.quantity, str(one.price))
                 for one in lines
             ),
-            amounts=digest((total, shipping, found.tax, found.discount)) if given is not None else None,
+            amounts=digest((total, shipping, tax, discount)) if given is not None else None,
             buyer=digest_of_fields(buyer),
             address=digest_of_fields(ship_to),
         ),
@@ -266,23 +256,6 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         unreadable=tuple(dict.fromkeys(unreadable)),
         says_shipping=said_shipping is not None,
     )
-
-
-def in_codec(sale: Sale, codec: str) -> Sale:
-    """The sale with a question mark for each character that the codec lacks; in ids an escape, to keep them distinct."""
-
-    def held(value: Any, lacking: str = "replace") -> Any:
-        if isinstance(value, str):
-            return value.encode(codec, lacking).decode(codec)
-        if isinstance(value, dict):
-            return {held(name): held(part) for name, part in value.items()}
-        return [held(part) for part in value] if isinstance(value, list) else value
-
-    lines = tuple(replace(line, sku=held(line.sku), title=held(line.title)) for line in sale.lines)
-    texts = {name: held(getattr(sale, name)) for name in ("sales_channel", "status_word", "buyer", "ship_to")}
-    texts |= {"raw": held(sale.raw), "order_id": held(sale.order_id, "backslashreplace"), "lines": lines}
-    changed = replace(sale, **texts)
-    return sale if changed == sale else replace(changed, sealed=None)
 
 
 def _line(

@@ -21,7 +21,6 @@ from midas_pipelines.storefront.orders import update_order_items
 from midas_pipelines.storefront.refusals import set_aside
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
-    Named,
     OrderException,
     backordered_only,
     exception_text,
@@ -30,6 +29,7 @@ from midas_pipelines.sync.orders.model.lines import (
     read_exceptions,
 )
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows, set_line
+from midas_pipelines.sync.orders.model.sale import Named
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 from midas_pipelines.sync.orders.stock.allocate import allocate_units
 from midas_pipelines.sync.orders.stock.backorders import (

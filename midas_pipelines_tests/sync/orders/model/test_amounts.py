@@ -16,7 +16,6 @@ from midas_pipelines.sync.orders.model.amounts import (
     LARGEST_AMOUNT,
     TAX_FIELDS,
     extra,
-    in_minor_units,
     sound,
 )
 from midas_pipelines.sync.orders.model.sale import read_sale
@@ -197,14 +196,6 @@ def test_any_amount_fits_the_tables_or_is_none(amount: Decimal) -> None:
         assert abs(kept) < LARGEST_AMOUNT
         assert abs(kept - amount) <= Decimal("0.00005")
         assert -4 <= int(kept.as_tuple().exponent) <= -2
-
-
-@pytest.mark.parametrize(
-    ("currency", "amount", "kept"),
-    [("USD", "1.005", "1.01"), ("JPY", "1.5", "2"), ("KWD", "1.2345", "1.235"), ("XXX", "1.004", "1.00")],
-)
-def test_the_smallest_unit_of_a_currency(currency: str, amount: str, kept: str) -> None:
-    assert in_minor_units(Decimal(amount), currency) == Decimal(kept)
 
 
 def test_what_the_contract_does_not_have_is_kept_for_the_person_who_looks(world: World) -> None:

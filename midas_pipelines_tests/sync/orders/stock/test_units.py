@@ -132,11 +132,6 @@ def test_digests_are_read_as_they_were_written(parts: tuple[str | None, ...]) ->
     assert len(content.written()) <= 64
 
 
-@pytest.mark.parametrize("written", [None, "", "x", "a.b.c", "a.b.c.d.e", "f" * 64])
-def test_of_a_digest_in_another_form_nothing_is_known(written: str | None) -> None:
-    assert read_content(written) == Content()
-
-
 LINES = [("A", "", 1, "10.00"), ("B", "P-1", 2, "5.00"), ("", "", 1, "0.00")]
 
 
