@@ -1,13 +1,14 @@
 """Bulk statements: one for a table and a batch, on both databases.
 
-PostgreSQL takes the rows as one JSON text (`json_to_recordset`): a single parameter whatever the number of rows, and
-an ordinary INSERT or UPDATE, so that the shop's triggers, defaults and row security hold as ever. SQLite prepares the
-statement once and runs it for each row, which costs it no round trip.
+PostgreSQL takes each column as one text, which it splits (`string_to_array`, `unnest`): a parameter for a column
+whatever the number of rows, and an ordinary INSERT or UPDATE, so that the shop's triggers, defaults and row security hold
+as ever. SQLite prepares the statement once and runs it for each row, which costs it no round trip.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,9 +19,11 @@ from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
-from midas_pipelines.text import to_json
+from midas_pipelines.text import to_json, writable
 
 Row = Mapping[str, Any]
+BETWEEN, NOTHING = f"\x1e{secrets.token_hex(4)}", f"\x1d{secrets.token_hex(4)}"
+"""What separates the values of a column, and stands for NULL: no text from outside can know them."""
 _POSTGRESQL = postgresql_dialect()  # type: ignore[no-untyped-call]
 
 
@@ -33,7 +36,7 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row])
     if not rows:
         return
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_insert_sql(table, tuple(rows[0])), (to_json(rows),))
+        connection.exec_driver_sql(_insert_sql(table, tuple(rows[0])), _columns(table, rows))
     else:
         connection.execute(sa.insert(table), [dict(row) for row in rows])
 
@@ -59,7 +62,7 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], 
         return set()
     if connection.dialect.name == "postgresql":
         statement = f"{_insert_sql(table, tuple(rows[0]))} ON CONFLICT DO NOTHING RETURNING {key}"
-        return set(connection.exec_driver_sql(statement, (to_json(rows),)).scalars().all())
+        return set(connection.exec_driver_sql(statement, _columns(table, rows)).scalars().all())
     statement_ = insert(connection, table).on_conflict_do_nothing().returning(table.c[key])
     return set(connection.execute(statement_, [dict(row) for row in rows]).scalars())
 
@@ -70,7 +73,7 @@ def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row],
         return
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_update_sql(table, names, key), (to_json(rows),))
+        connection.exec_driver_sql(_update_sql(table, names, key), _columns(table, rows))
         return
     values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names if name != key}
     statement = sa.update(table).where(table.c[key] == sa.bindparam("row_key")).values(values)
@@ -122,24 +125,35 @@ def any_of(
     return column.in_(sa.select(listed_json.c.value))
 
 
+def _columns(table: sa.Table, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Each column of the rows as one text, in characters that every database holds; a separator precedes each value."""
+    columns = []
+    for name in rows[0]:
+        if isinstance(table.c[name].type, sa.JSON):
+            texts = [NOTHING if row[name] is None else to_json(row[name]) for row in rows]
+        else:
+            texts = [NOTHING if (value := row[name]) is None else str(value) for row in rows]
+        columns.append(writable(BETWEEN.join(["", *texts])))
+    return tuple(columns)
+
+
 @lru_cache(maxsize=200)
 def _insert_sql(table: sa.Table, names: tuple[str, ...]) -> str:
     listed = ", ".join(names)
-    return f"INSERT INTO {table.name} ({listed}) SELECT {listed} FROM {_recordset(table, names)}"
+    return f"INSERT INTO {table.name} ({listed}) SELECT {listed} FROM {_given(table, names)}"
 
 
 @lru_cache(maxsize=200)
 def _update_sql(table: sa.Table, names: tuple[str, ...], key: str) -> str:
     changes = ", ".join(f"{name} = given.{name}" for name in names if name != key)
-    return (
-        f"UPDATE {table.name} SET {changes} FROM {_recordset(table, names)} "
-        f"WHERE {table.name}.{key} = given.{key}"
-    )
+    return f"UPDATE {table.name} SET {changes} FROM {_given(table, names)} WHERE {table.name}.{key} = given.{key}"
 
 
-def _recordset(table: sa.Table, names: tuple[str, ...]) -> str:
-    types = {name: str(table.c[name].type.compile(dialect=_POSTGRESQL)) for name in names}
-    columns = ", ".join(f"{name} {kind}" for name, kind in types.items())
-    # Objects within a row are read over again for each JSONB column, unless the whole is JSONB: half the time then.
-    reading = "jsonb_to_recordset" if "JSONB" in types.values() else "json_to_recordset"
-    return f"{reading}(%s) AS given({columns})"
+def _given(table: sa.Table, names: tuple[str, ...]) -> str:
+    typed = ", ".join(f"CAST({name} AS {_column_type(table.c[name])}) AS {name}" for name in names)
+    parts = ", ".join(f"(string_to_array(%s, '{BETWEEN}', '{NOTHING}'))[2:]" for _ in names)
+    return f"(SELECT {typed} FROM unnest({parts}) AS texts({', '.join(names)})) AS given"
+
+
+def _column_type(column: sa.Column[Any]) -> str:
+    return str(column.type.compile(dialect=_POSTGRESQL))

@@ -24,8 +24,6 @@ _ORDERS = marketplace_orders.c
 
 def orders_with_news(connection: sa.Connection, sales: Sequence[Sale]) -> dict[int, Sale]:
     """The sales that change a known order, by our row; locks nothing."""
-    if not sales:
-        return {}
     reported = {sale.order_id: sale for sale in sales}
     mine = any_of(connection, _ORDERS.marketplace_order_id, list(reported))
     query = sa.select(marketplace_orders).where(

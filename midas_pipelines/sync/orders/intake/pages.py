@@ -15,7 +15,7 @@ from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.read import Unreadable, import_batch, read_orders
-from midas_pipelines.sync.orders.intake.write import ImportCounts
+from midas_pipelines.sync.orders.intake.write import COUNTS, ImportCounts
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.sync_log import ProgressReporter, Say
 
@@ -44,7 +44,7 @@ class OrderReport:
 
     def add(self, result: ImportCounts) -> None:
         """Adds the counts of a batch."""
-        for name in ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped"):
+        for name in COUNTS:
             setattr(self, name, getattr(self, name) + getattr(result, name))
         self.postponed += len(result.postponed)
         self.preview = (self.preview + result.preview)[:20]

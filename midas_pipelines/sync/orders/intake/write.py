@@ -164,10 +164,11 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
         if sale.order_id in wanted and (sale.order_id not in present or sale.order_id in quarantined)
     ]
     known = [sale for sale in sales if sale.order_id in present and sale.order_id not in quarantined]
+    behind = orders_with_news(connection, known) if known else {}
     left_out = {
         sale.order_id: sale.left_out for sale in sales if sale.left_out and sale.order_id not in present
     }
-    return _Sorted(new, quarantined, orders_with_news(connection, known), left_out, erased)
+    return _Sorted(new, quarantined, behind, left_out, erased)
 
 
 @dataclass(frozen=True, slots=True)

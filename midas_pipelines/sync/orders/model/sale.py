@@ -59,10 +59,11 @@ PARTS = tuple(field.name for field in fields(Content))
 
 
 def read_content(written: str | None) -> Content:
-    """The digests of a `content_hash`; empty for an order that has none."""
-    return Content(
-        *(None if part == ABSENT else part for part in (written or Content().written()).split("."))
-    )
+    """The digests of a `content_hash`; empty for one in another form."""
+    parts = (written or "").split(".")
+    if len(parts) != len(PARTS):
+        return Content()
+    return Content(*(None if part == ABSENT else part for part in parts))
 
 
 def digest(part: Any) -> str:
