@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.privacy.keys import KeyRing, MasterKey, key_ring
+from midas_pipelines.store.privacy.keys import KeyRing, key_ring
 from midas_pipelines.store.privacy.persons import digests
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import marketplace_orders
@@ -55,9 +55,10 @@ class Vault:
             personal: False for what surely names no buyer, so that nobody is found by it.
             spelled: the payload as JSON, where the caller has it already.
         """
-        data_key = os.urandom(32)
-        body = _encrypt(AESGCM(data_key), (spelled or to_json(payload)).encode())
-        return self._written(self.ring.newest(), payload if personal else None, data_key, body)
+        fresh = os.urandom(32 + 2 * NONCE_BYTES)  # one call of the system
+        data_key, nonces = fresh[:32], (fresh[32:-NONCE_BYTES], fresh[-NONCE_BYTES:])
+        body = _encrypt(AESGCM(data_key), (spelled or to_json(payload)).encode(), nonces[0])
+        return self._written(payload if personal else None, data_key, body, nonces[1])
 
     def open(self, sealed: str) -> Any:
         """The payload again. Raises PayloadUnreadable."""
@@ -68,11 +69,12 @@ class Vault:
     def rewrap(self, sealed: str) -> str:
         """The same payload under the newest key. Raises PayloadUnreadable."""
         payload, data_key, body, indexed = self._opened(sealed)
-        return self._written(self.ring.newest(), payload if indexed else None, data_key, body)
+        return self._written(payload if indexed else None, data_key, body, os.urandom(NONCE_BYTES))
 
-    def _written(self, key: MasterKey, payload: Any, data_key: bytes, body: str) -> str:
+    def _written(self, payload: Any, data_key: bytes, body: str, nonce: bytes) -> str:
+        key = self.ring.newest()
         index = ".".join(["", *digests(payload, key.indexing), ""])
-        return f"{SEALED}{key.key_id}:{index}:{_encrypt(key.wrapping, data_key)}:{body}"
+        return f"{SEALED}{key.key_id}:{index}:{_encrypt(key.wrapping, data_key, nonce)}:{body}"
 
     def _opened(self, sealed: str) -> tuple[Any, bytes, str, bool]:
         """The payload, its data key, its sealed text, and whether it has digests."""
@@ -96,8 +98,7 @@ def vault_of(settings: Settings) -> Vault:
     return Vault(key_ring(settings))
 
 
-def _encrypt(cipher: AESGCM, data: bytes) -> str:
-    nonce = os.urandom(NONCE_BYTES)
+def _encrypt(cipher: AESGCM, data: bytes, nonce: bytes) -> str:
     return urlsafe_b64encode(nonce + cipher.encrypt(nonce, data, None)).decode()
 
 

@@ -6,10 +6,10 @@ rotated and erased with it: a blind index.
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 KINDS = ("email", "phone", "name", "account")
@@ -18,22 +18,7 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _PHONE = frozenset({"phone", "tel", "telephone", "mobile", "cell", "fax"})
 _NAME = frozenset({"name", "fullname", "recipient", "addressee", "buyer", "contact"})
 _OF_THINGS = frozenset(
-    [
-        "company",
-        "product",
-        "item",
-        "sku",
-        "brand",
-        "carrier",
-        "file",
-        "country",
-        "state",
-        "city",
-        "method",
-        "shop",
-        "store",
-        "channel",
-    ]
+    "company product item sku brand carrier file country state city method shop store channel".split()
 )
 _ACCOUNT = frozenset({"username", "userid", "buyerid", "customerid", "nickname", "eiastoken"})
 PHONE_DIGITS = 9
@@ -53,7 +38,9 @@ def normal(kind: str, text: str) -> str:
 def digest_of(kind: str, text: str, key: bytes) -> str | None:
     """The digest of what a person gives to be found by; None where nothing is left to compare."""
     found = normal(kind, text)
-    return f"{kind[0]}{hmac.digest(key, f'{kind}:{found}'.encode(), 'sha256').hex()[:24]}" if found else None
+    if not found:
+        return None
+    return kind[0] + hashlib.blake2b(f"{kind}:{found}".encode(), key=key, digest_size=12).hexdigest()
 
 
 def digests(payload: Any, key: bytes) -> list[str]:
@@ -62,67 +49,45 @@ def digests(payload: Any, key: bytes) -> list[str]:
     return sorted(one for one in found if one is not None)
 
 
-def identifiers(payload: Any) -> Iterator[tuple[str, str]]:
+def identifiers(payload: Any) -> list[tuple[str, str]]:
     """What a person may be found by, as (kind, text): by the name of the field, and e-mail addresses in any text."""
+    found: list[tuple[str, str]] = []
     parts: list[tuple[str, Any]] = [("", payload)]
     while parts:
         name, value = parts.pop()
         if isinstance(value, dict):
             parts += [(str(key), part) for key, part in value.items()]
-            first, last = (value.get(f"{one}_name") or value.get(f"{one}Name") for one in ("first", "last"))
+            first = value.get("first_name") or value.get("firstName")
+            last = value.get("last_name") or value.get("lastName")
             if first and last:
-                yield "name", f"{first} {last}"
+                found.append(("name", f"{first} {last}"))
         elif isinstance(value, list):
             parts += [(name, part) for part in value]
         elif isinstance(value, str | int) and not isinstance(value, bool):
-            yield from _of_field(name, str(value))
+            text = str(value)
+            if "@" in text:
+                found += [("email", address) for address in EMAIL.findall(text)]
+            found += [(kind, text) for kind in _kinds_of(name)]
+    return found
 
 
-def _of_field(name: str, text: str) -> Iterator[tuple[str, str]]:
+@lru_cache(maxsize=2000)
+def _kinds_of(name: str) -> tuple[str, ...]:
+    """What a field of this name holds of a person, beside e-mail addresses."""
     words = [word.lower() for word in _WORD.findall(name)]
-    for address in EMAIL.findall(text):
-        yield "email", address
-    if not _PHONE.isdisjoint(words):
-        yield "phone", text
+    phone = () if _PHONE.isdisjoint(words) else ("phone",)
     if "".join(words) in _ACCOUNT:
-        yield "account", text
-    elif not _NAME.isdisjoint(words) and _OF_THINGS.isdisjoint(words):
-        yield "name", text
+        return (*phone, "account")
+    named = not _NAME.isdisjoint(words) and _OF_THINGS.isdisjoint(words)
+    return (*phone, "name") if named else phone
 
 
 SHOWN = frozenset(
-    [
-        "type",
-        "timestamp",
-        "id",
-        "sku",
-        "product_id",
-        "order_id",
-        "title",
-        "description",
-        "status",
-        "currency",
-        "price",
-        "total",
-        "shipping_cost",
-        "tax",
-        "discount",
-        "quantity",
-        "track_quantity",
-        "created_at",
-        "updated_at",
-        "sales_channel",
-        "carrier",
-        "category",
-        "brand",
-        "condition",
-        "weight",
-        "dimensions",
-        "color",
-        "size",
-        "country",
-        "forgotten",
-    ]
+    (
+        "type timestamp id sku product_id order_id title description status currency price total shipping_cost tax discount "
+        "quantity track_quantity created_at updated_at sales_channel carrier category brand condition weight dimensions "
+        "color size country forgotten"
+    ).split()
 )
 """Fields of the contract without personal data."""
 

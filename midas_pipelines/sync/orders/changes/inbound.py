@@ -192,13 +192,12 @@ def _record_status_word(order: StoredOrder, sale: Sale, *, moved: bool) -> None:
     unknown = not sale.known_status and (sale.updated_at is None or news.later(order, sale))
     if sale.status_word not in ("", order.status_word) and (moved or unknown or sale.status == order.status):
         order.set(status_word=sale.status_word)
-        word = (OrderException.STATUS,)
-        if sale.known_status:
-            order.set_exceptions(drop=word)
-            clear_unknown_status(order.connection, order.status_word)
-        else:
-            order.set_exceptions(add=word)
+        if not sale.known_status:
+            order.set_exceptions(add=(OrderException.STATUS,))
             alert_unknown_status(order.connection, sale.status_word, sale.order_id)
+        elif order.has(OrderException.STATUS):
+            order.set_exceptions(drop=(OrderException.STATUS,))
+            clear_unknown_status(order.connection, order.status_word)
         if not moved:
             detail = f"4Seller calls it {sale.status_word} now."
             order.log("status_word", detail)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import ContractBroken
-from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.items.claims import allow_pushes
 from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.pages import Narrowing, OrderPages, OrderReport
+from midas_pipelines.sync.orders.intake.pages import Asked, Narrowing, OrderPages, OrderReport
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 from midas_pipelines.sync.sync_log import logged_sync
 
@@ -67,9 +65,13 @@ async def import_orders(
             started = context.database.now()
             since, looks_back = _since(context, started) if window.polls else (None, False)
             intake = OrderPages(context, report, on_progress, read_at=started)
+            asked: list[Asked] = [{"date_from": window.placed_from, "date_to": window.placed_to}]
+            if since is not None:  # an order may lack one date, or change without updating it
+                asked = [{"updated_from": since}, {"date_from": since}]
             try:
-                async for page in _pages(client, window, since, intake):
-                    await intake.add(page)
+                for question in asked:
+                    async for page in Narrowing(client, intake).pages(**question):
+                        await intake.add(page)
             finally:
                 await intake.finish()
             report.incomplete = intake.incomplete
@@ -114,22 +116,6 @@ def _lacking(report: OrderReport) -> str:
         f"{report.incomplete} Compare them with the marketplace: what a list lacks comes with its webhook, or once it "
         "is listed."
     )
-
-
-async def _pages(
-    client: FourSeller, window: Window, since: datetime | None, intake: OrderPages
-) -> AsyncIterator[OrderPage]:
-    """The pages to import. A poll queries by change date and by order date: an order may lack one date, or change
-    without updating it."""
-    if since is None:
-        asked: list[dict[str, datetime | None]] = [
-            {"date_from": window.placed_from, "date_to": window.placed_to}
-        ]
-    else:
-        asked = [{"updated_from": since}, {"date_from": since}]
-    for question in asked:
-        async for page in Narrowing(client, intake).pages(**question):
-            yield page
 
 
 def _since(context: SyncContext, now: datetime) -> tuple[datetime | None, bool]:
