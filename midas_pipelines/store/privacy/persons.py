@@ -18,7 +18,22 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _PHONE = frozenset({"phone", "tel", "telephone", "mobile", "cell", "fax"})
 _NAME = frozenset({"name", "fullname", "recipient", "addressee", "buyer", "contact"})
 _OF_THINGS = frozenset(
-    "company product item sku brand carrier file country state city method shop store channel".split()
+    [
+        "company",
+        "product",
+        "item",
+        "sku",
+        "brand",
+        "carrier",
+        "file",
+        "country",
+        "state",
+        "city",
+        "method",
+        "shop",
+        "store",
+        "channel",
+    ]
 )
 _ACCOUNT = frozenset({"username", "userid", "buyerid", "customerid", "nickname", "eiastoken"})
 PHONE_DIGITS = 9
@@ -83,11 +98,38 @@ def _kinds_of(name: str) -> tuple[str, ...]:
 
 
 SHOWN = frozenset(
-    (
-        "type timestamp id sku product_id order_id title description status currency price total shipping_cost tax discount "
-        "quantity track_quantity created_at updated_at sales_channel carrier category brand condition weight dimensions "
-        "color size country forgotten"
-    ).split()
+    [
+        "type",
+        "timestamp",
+        "id",
+        "sku",
+        "product_id",
+        "order_id",
+        "title",
+        "description",
+        "status",
+        "currency",
+        "price",
+        "total",
+        "shipping_cost",
+        "tax",
+        "discount",
+        "quantity",
+        "track_quantity",
+        "created_at",
+        "updated_at",
+        "sales_channel",
+        "carrier",
+        "category",
+        "brand",
+        "condition",
+        "weight",
+        "dimensions",
+        "color",
+        "size",
+        "country",
+        "forgotten",
+    ]
 )
 """Fields of the contract without personal data."""
 
