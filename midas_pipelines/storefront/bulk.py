@@ -150,10 +150,10 @@ def _update_sql(table: sa.Table, names: tuple[str, ...], key: str) -> str:
 
 
 def _given(table: sa.Table, names: tuple[str, ...]) -> str:
-    typed = ", ".join(f"CAST({name} AS {_column_type(table.c[name])}) AS {name}" for name in names)
+    kinds = {name: str(table.c[name].type.compile(dialect=_POSTGRESQL)) for name in names}
+    typed = ", ".join(  # a text stays one: a cast would cut what is too long for its column
+        name if kind.startswith(("VARCHAR", "TEXT")) else f"CAST({name} AS {kind}) AS {name}"
+        for name, kind in kinds.items()
+    )
     parts = ", ".join(f"(string_to_array(%s, '{BETWEEN}', '{NOTHING}'))[2:]" for _ in names)
     return f"(SELECT {typed} FROM unnest({parts}) AS texts({', '.join(names)})) AS given"
-
-
-def _column_type(column: sa.Column[Any]) -> str:
-    return str(column.type.compile(dialect=_POSTGRESQL))
