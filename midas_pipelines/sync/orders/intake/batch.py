@@ -197,7 +197,9 @@ class _Importer:
             if cause is Cause.DATABASE or (cause is Cause.SESSION and len(batch) == 1):
                 raise
             if len(batch) == 1:
-                for codec in CODECS if _is_of_characters(error) else ():
+                state = getattr(getattr(error, "orig", None), "sqlstate", None)
+                lacking = isinstance(error, UnicodeEncodeError) or state in NO_SUCH_CHARACTER
+                for codec in CODECS if lacking else ():
                     if (held := _in_codec(batch[0], codec)) != batch[0]:
                         return self._import_or_halve([held])
                 return self._alone(batch[0], cause, error)
@@ -274,9 +276,3 @@ def _in_codec(sale: Sale, codec: str) -> Sale:
     texts |= {"raw": held(sale.raw), "order_id": held(sale.order_id, "backslashreplace"), "lines": lines}
     changed = replace(sale, **texts)
     return sale if changed == sale else replace(changed, sealed=None)
-
-
-def _is_of_characters(error: Exception) -> bool:
-    """Whether the error is a character that the database's encoding lacks."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    return isinstance(error, UnicodeEncodeError) or state in NO_SUCH_CHARACTER

@@ -22,7 +22,6 @@ from midas_pipelines.store.schema.tables import (
 )
 from midas_pipelines.store.stock.ledger import book_moves
 from midas_pipelines.storefront.bulk import any_of, insert_rows, reserve_ids, reserve_ids_of, update_rows
-from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.refusals import RowsBusy, lock_stock
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.sync.orders.changes import quarantine
@@ -41,7 +40,7 @@ from midas_pipelines.sync.orders.model.lines import (
     sale_moves,
 )
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
-from midas_pipelines.sync.orders.model.sale import Named, Sale
+from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock.backorders import (
     allocate_backorder,
     orders_backordered,
@@ -101,18 +100,21 @@ def write_batch(
     """
     batch = _sort_out(connection, sales)
     lines = match_lines(connection, batch.new)
-    selling = {line.item for line in lines if line.item is not None and line.wanted}
     with _naming_sales(batch, lines):
-        held = _lock(connection, batch, selling, {line.line.named for line in lines})
-    moved = _follow_and_serve(connection, batch, held, order_context)
+        held, waiting, unmapped = _lock(connection, batch, lines)
+    allocate_backorder(connection, waiting, order_context)  # they come before new orders
+    known = [StoredOrder(connection, row, order_context) for row in held if row.id in batch.behind]
+    moved = sum([apply_update(order, batch.behind[order.id]) for order in known])
+    if moved:
+        allocate_backorder(connection, waiting, order_context)  # stock that a cancellation just released
     result = ImportCounts(imported=len(batch.new), moved_on=moved, left_out=batch.left_out)
     result.duplicates = len(sales) - len(batch.new) - len(batch.left_out)
-    result.mapped = tie_lines(connection, held.rows, held.unmapped, order_context)
+    result.mapped = tie_lines(connection, held, unmapped, order_context)
     if batch.new:
         ids = {sale.order_id for sale in batch.new}
         mine = [line for line in lines if line.sale.order_id in ids]
         with _naming_sales(batch, lines):
-            _write(connection, batch, mine, selling, order_context, result, on_writing)
+            _write(connection, batch, mine, order_context, result, on_writing)
     return result
 
 
@@ -171,26 +173,22 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
     return _Sorted(new, quarantined, behind, left_out, erased)
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """Our rows that the transaction holds, and which of them come before new orders."""
-
-    rows: Sequence[sa.Row[Any]]
-    waiting: set[int]  # those backordered for stock that it holds too
-    unmapped: Sequence[sa.Row[Any]]  # unmapped lines with the same identifiers as new ones
-
-
-def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey], named: set[Named]) -> _Held:
+def _lock(
+    connection: sa.Connection, batch: _Sorted, lines: Sequence[SoldLine]
+) -> tuple[Sequence[sa.Row[Any]], set[int], Sequence[sa.Row[Any]]]:
     """Locks the orders to write, then the stock of every item that they or the new orders may move.
 
     Args:
         connection: a writing transaction.
         batch: the sales to write.
-        selling: the items that new orders allocate.
-        named: the identifiers of the lines of new orders.
+        lines: of the new orders.
+
+    Returns:
+        Our rows that the transaction holds, the ids of those that wait for stock that it holds too, and the unmapped lines
+        with the same identifiers as new ones.
     """
-    unmapped = lines_naming(connection, named)
-    touched = set(selling)
+    unmapped = lines_naming(connection, {line.line.named for line in lines})
+    touched = {line.item for line in lines if line.item is not None and line.wanted}
     if batch.behind:
         edited = items_named(
             connection, {line.named for sale in batch.behind.values() for line in sale.lines}
@@ -198,37 +196,22 @@ def _lock(connection: sa.Connection, batch: _Sorted, selling: set[ItemKey], name
         touched |= set(edited.values()) | set(items_held(connection, list(batch.behind)))
     waiting = orders_backordered(connection, touched)
     mapping = {line.order_id for line in unmapped}
-    rows_ = lock_rows(connection, {*batch.behind, *waiting, *mapping, *batch.quarantined.values()})
-    if rows_:
+    held = lock_rows(connection, {*batch.behind, *waiting, *mapping, *batch.quarantined.values()})
+    if held:
         lock_stock(connection, touched)
     changed = {  # by another importer, or erased, since the batch was sorted out
         row.marketplace_order_id
-        for row in rows_
+        for row in held
         if row.outcome != "quarantined" or (row.erased_at and row.marketplace_order_id not in batch.erased)
     } & batch.quarantined.keys()
     batch.new = [sale for sale in batch.new if sale.order_id not in changed]
-    return _Held(rows_, waiting, unmapped)
-
-
-def _follow_and_serve(
-    connection: sa.Connection, batch: _Sorted, held: _Held, order_context: OrderContext
-) -> int:
-    """Updates known orders, and allocates backorders before new orders take stock; returns the orders updated."""
-    allocate_backorder(connection, held.waiting, order_context)
-    moved = 0
-    for row in held.rows:
-        if row.id in batch.behind:
-            moved += apply_update(StoredOrder(connection, row, order_context), batch.behind[row.id])
-    if moved:
-        allocate_backorder(connection, held.waiting, order_context)  # stock that a cancellation just released
-    return moved
+    return held, waiting, unmapped
 
 
 def _write(
     connection: sa.Connection,
     batch: _Sorted,
     lines: list[SoldLine],
-    selling: set[ItemKey],
     order_context: OrderContext,
     result: ImportCounts,
     on_writing: Callable[[], None],
@@ -237,8 +220,10 @@ def _write(
     sales = batch.new
     _reserve_ids(connection, batch, lines)
     _write_orders(connection, batch, order_context.vault, on_writing)
-    stock = lock_stock(connection, selling)  # from here on the shop may wait for us
     taking = [line for line in lines if line.wanted]
+    stock = lock_stock(
+        connection, {line.item for line in taking if line.item}
+    )  # from here on the shop may wait
     for line, delta in zip(taking, book_moves(connection, sale_moves(taking), stock), strict=True):
         line.allocated = -delta  # what is missing is backordered
     marked = _write_lines(connection, batch, lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -47,11 +47,6 @@ def agree(one: Any, other: Any) -> bool:
     """Whether two lines may be the same: what is missing contradicts nothing."""
     pairs = ((getattr(one, name), getattr(other, name)) for name in NAMES)
     return all(first is None or second is None or first == second for first, second in pairs)
-
-
-def sum_of(lines: Iterable[SaleLine]) -> Decimal:
-    """Price times quantity of all lines."""
-    return sound(sum((line.total for line in lines), Decimal(0))) or ZERO
 
 
 def amounts_over(known: Any, sale: Sale, goods: Decimal) -> Sale:
@@ -103,7 +98,8 @@ class LinePairing:
     @property
     def goods(self) -> Decimal:
         """What the lines of the edited order cost."""
-        return sum_of(sold.line for sold in [*(sold for sold, _ in self.kept), *self.added])
+        now = [*(sold for sold, _ in self.kept), *self.added]
+        return sound(sum((sold.line.total for sold in now), Decimal(0))) or ZERO
 
     @property
     def changes(self) -> bool:
