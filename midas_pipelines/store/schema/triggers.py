@@ -250,11 +250,12 @@ POSTGRESQL_TRIGGERS = {
 
 _PG_MARK = f"""
 CREATE OR REPLACE FUNCTION midas_mark_dirty(product integer, variant integer, whole boolean) RETURNS void
-LANGUAGE sql {{security}} AS $$
+LANGUAGE plpgsql {{security}} AS $$
+BEGIN  -- plpgsql keeps the plan of a statement for the session; a function of SQL is planned again at each call
   UPDATE {MAPPINGS} SET version = version + 1, dirty_since = coalesce(dirty_since, clock_timestamp()),
          next_attempt_at = NULL
   WHERE product_id = product AND (whole OR coalesce(variant_id, 0) = coalesce(variant, 0));
-$$"""
+END $$"""
 
 _PG_ENSURE = f"""
 CREATE OR REPLACE FUNCTION midas_ensure_item(product integer, variant integer) RETURNS void
