@@ -27,7 +27,7 @@ from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketpl
 from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.run import ReadListing, read_back
 from midas_pipelines.sync.safety.waves import changed_listings_of, push_waves
-from midas_pipelines.sync.sync_log import PushCounts, logged_sync
+from midas_pipelines.sync.sync_log import PushCounts, PushReport, logged_sync
 from midas_pipelines.sync.threads import in_thread
 
 
@@ -45,25 +45,15 @@ class UnknownSku(WrongInput):
 
 
 @dataclass
-class ProductReport:
-    """What a product sync did. Each scanned item is in exactly one of the counts from `created` to `quarantined`; `held` are those that the brake holds."""
+class ProductReport(PushReport):
+    """What a product sync did. Each scanned item is in exactly one of the counts but `adopted`; `held` are those of the brake."""
 
-    scanned: int = 0
     created: int = 0
     updated: int = 0
     deleted: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    held: int = 0
-    shadowed: int = 0
     quarantined: int = 0
     adopted: int = 0
-    requests: int = 0
-    seconds: float = 0.0
     push_seconds: float = 0.0
-    problems: list[dict[str, str]] = field(default_factory=list)
-    stopped: str | None = None  # why those held were not pushed: the brake
-    held_items: list[dict[str, str]] = field(default_factory=list)
     plan: list[dict[str, object]] = field(default_factory=list)  # only for a dry run
 
 
@@ -118,23 +108,22 @@ async def sync_products(
                 await _push(push, report, None)
                 return report
             await in_thread(serve_before_push, context.database, context.run_id)
-            known, judged_at, limit = None, None, context.settings.title_limit
+            known, scanned, unscanned = None, Scanned(), ids or []
             if full and ids is None:
+                with context.database.writing() as connection:
+                    ensure_items(connection)
                 settling = await read_back(context, client, shards, ReconcileReport(), listed)
+                clock.requests = settling.report.sale_requests + (
+                    listed.requests if listed is not None else 0
+                )
                 await in_thread(take_marketplace_quantities, context)
                 for kind, why in (("sales", settling.report.note), ("list", settling.listing.reason)):
                     if why:
                         report.problems.append({"sku": "", "result": kind, "reason": why})
-                clock.requests = settling.report.sale_requests + (
-                    listed.requests if listed is not None else 0
-                )
                 known = Known(settling.listing.products) if settling.listing.complete else None
-                judged_at = settling.read_at
-            scanned = (
-                scan(context.database, title_limit=limit, ids=ids, shards=shards, judged_at=judged_at)
-                if full
-                else None
-            )
+                scanned, unscanned = settling.scanned, settling.unscanned
+            if full:
+                scan(context.database, scanned, title_limit=context.settings.title_limit, ids=unscanned)
             push = Push(
                 context,
                 client,
@@ -142,9 +131,9 @@ async def sync_products(
                 ids=ids,
                 ignore_delays=full or ignore_delays,
                 shards=shards,
-                on_progress=clock.follow(scanned.to_push if scanned else None, on_progress),
+                on_progress=clock.follow(scanned.to_push if full else None, on_progress),
             )
-            await _push(push, report, scanned)
+            await _push(push, report, scanned if full else None)
             if known is not None:
                 await in_thread(close_pushed, context)
     return report
@@ -195,11 +184,9 @@ async def _push(push: Push, report: ProductReport, scanned: Scanned | None) -> N
 
 
 def _fill(report: ProductReport, tally: PushCounts, scanned: Scanned | None) -> None:
+    report.fill(tally)
     report.created, report.deleted, report.adopted = tally.created, tally.deleted, tally.adopted
-    report.updated, report.failed = tally.updated + tally.pushed, tally.failed + tally.released
-    report.problems += tally.problems
-    report.held, report.held_items, report.shadowed = tally.held, tally.held_items, tally.shadowed
-    report.scanned, report.unchanged, report.quarantined = tally.claimed, tally.unchanged, tally.quarantined
+    report.updated, report.quarantined = tally.updated + tally.pushed, tally.quarantined
     if scanned is not None:
         touched = (
             tally.created + report.updated + tally.deleted + report.failed + report.held + report.shadowed
@@ -251,20 +238,10 @@ def mapping_ids(context: SyncContext, skus: Sequence[str]) -> list[int]:
 
 
 @dataclass
-class InventoryReport:
+class InventoryReport(PushReport):
     """What an inventory push did; counts of items."""
 
-    scanned: int = 0
     pushed: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    held: int = 0
-    shadowed: int = 0
-    stopped: str | None = None  # why those held were not pushed: the brake
-    held_items: list[dict[str, str]] = field(default_factory=list)
-    requests: int = 0
-    seconds: float = 0.0
-    problems: list[dict[str, str]] = field(default_factory=list)
 
 
 async def push_inventory(
@@ -298,9 +275,6 @@ async def push_inventory(
             try:
                 await push.run()
             finally:
-                tally = push.tally
-                report.scanned, report.pushed, report.unchanged = tally.claimed, tally.pushed, tally.unchanged
-                report.failed, report.problems = tally.failed + tally.released, tally.problems
-                report.shadowed = tally.shadowed
-                report.held, report.held_items, report.stopped = tally.held, tally.held_items, push.stopped
+                report.fill(push.tally)
+                report.pushed, report.stopped = push.tally.pushed, push.stopped
     return report

@@ -94,6 +94,28 @@ class PushCounts:
             setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
+@dataclass
+class PushReport:
+    """What each kind of push reports: counts of items, calls, seconds, and examples."""
+
+    scanned: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    held: int = 0
+    shadowed: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    problems: list[dict[str, str]] = field(default_factory=list)
+    stopped: str | None = None  # why those held were not pushed: the brake
+    held_items: list[dict[str, str]] = field(default_factory=list)
+
+    def fill(self, tally: PushCounts) -> None:
+        """Takes over what a push counted."""
+        self.scanned, self.unchanged = tally.claimed, tally.unchanged
+        self.failed, self.problems = tally.failed + tally.released, self.problems + tally.problems
+        self.held, self.held_items, self.shadowed = tally.held, tally.held_items, tally.shadowed
+
+
 class Report(Protocol):
     """What every sync's report has beside its counts; a dataclass."""
 

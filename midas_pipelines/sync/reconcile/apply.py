@@ -27,7 +27,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext, hub_ahead
 from midas_pipelines.sync.listings.diff import form, hidden, shown_quantity, storable
 from midas_pipelines.sync.listings.plan import Action, Planner
-from midas_pipelines.sync.listings.scan import CHUNK, given_up
+from midas_pipelines.sync.listings.scan import CHUNK, Scanned, given_up, waits
 from midas_pipelines.sync.reconcile.decide import (
     NO_ITEM,
     Decision,
@@ -66,6 +66,9 @@ class ReadBack:
     staying: list[Mapping] = field(default_factory=list)  # to be taken off, and there after a deletion
     need_sales: dict[int, Product] = field(default_factory=dict)
     """Items whose quantity a sale may explain, and what was read of them: not counted, and nothing of them written."""
+    scanned: Scanned = field(default_factory=Scanned)
+    unscanned: list[int] = field(default_factory=list)
+    """Items that are to be compared with the shop again: they are not counted in `scanned`, or changed with this pass."""
 
     def __post_init__(self) -> None:
         self._shown: dict[str, Product] = {}  # of the items that are compared in full, of this chunk
@@ -94,6 +97,8 @@ class ReadBack:
             decisions = []
             for row in self._compare(connection, rows, free, planner):
                 decision = self._decide(row, row.id in free, planner)
+                if self.ids is None:
+                    self._scan(row, decision, row.id in free)
                 if decision.needs_sales:
                     self.need_sales[row.id] = self._shown[row.fourseller_product_id or ""]
                     continue
@@ -109,6 +114,15 @@ class ReadBack:
                     self.staying.append(row)
             self._write(connection, decisions, free, planner)
         return True
+
+    def _scan(self, row: Mapping, decision: Decision, free: bool) -> None:
+        """Counts the item with what it needs, where that will be the same after this pass."""
+        as_it_was = free and not (decision.values or decision.conflicts or row.pinned_fields)
+        marked = row.dirty or (decision.push and not given_up(row)) or not waits(decision.change)
+        if as_it_was and marked and not decision.needs_sales:
+            self.scanned.count(decision.change)
+        else:
+            self.unscanned.append(row.id)
 
     def leave_sales(self, why: str) -> None:
         """Leaves all of `need_sales` for the next read; its conflicts stay as they are."""
@@ -169,6 +183,8 @@ class ReadBack:
             and row.judged_key == judged_key(row, planner, self._stamps.get(row.fourseller_product_id or ""))
         }
         self.report.count_equal(len(same))
+        self.scanned.items += len(same)
+        self.scanned.unchanged += len(same)
         if same:
             dated = sa.update(mappings).where(any_of(connection, mappings.c.id, same))
             connection.execute(dated.values(observed_at=self.read_at))

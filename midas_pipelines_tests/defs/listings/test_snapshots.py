@@ -20,7 +20,7 @@ from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import load_settings
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots, today
 from midas_pipelines_tests.defs.conftest import Execute, evaluation, metadata
-from midas_pipelines_tests.shop import add_product
+from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.world import World
 
 EVERY = SHARDS.get_partition_keys()
@@ -55,6 +55,19 @@ def test_a_run_writes_a_file_a_day_that_pandas_reads(environment: World, execute
     assert frame[["sku", "price", "quantity"]].to_dict("records") == [
         {"sku": "A-1", "price": Decimal("10.0000"), "quantity": 7}
     ]
+
+
+@pytest.mark.parametrize(("job", "kind"), [("full_sync", "products"), ("consistency_check", "reconcile")])
+def test_a_sync_counts_the_pages_that_its_run_read_for_it(
+    environment: World, execute: Execute, job: str, kind: str
+) -> None:
+    add_product(environment.database)
+    environment.full()
+    environment.sandbox.calls.clear()
+    execute(job)
+    counted = "SELECT requests FROM fourseller_sync_logs WHERE kind = :kind ORDER BY id DESC LIMIT 1"
+    sent = sum(count for (method, _), count in environment.sandbox.calls.counts.items() if method == "GET")
+    assert value(environment.database, counted, kind=kind) == sent >= 1
 
 
 @pytest.mark.parametrize(("before", "passed"), [(None, True), (3, True), (4, False)])
