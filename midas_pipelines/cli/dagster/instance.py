@@ -103,6 +103,7 @@ def step_worker(concurrency: int, name: str | None) -> None:
     settings = load_settings()
     if settings.executor != "celery":
         raise SettingsError("MIDAS_EXECUTOR is not celery: no step would ever be handed to a worker.")
+    import midas_pipelines.definitions  # noqa: F401 - loaded once, before Celery forks the processes of its pool
     from midas_pipelines.lib.executors import make_celery  # with dagster, takes seconds to load
 
     app = make_celery(settings)
