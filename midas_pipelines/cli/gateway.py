@@ -10,6 +10,7 @@ from midas_pipelines.gateway.service import Service
 from midas_pipelines.notify.targets import require_understood
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.version import require_columns
 
 
 @click.command()
@@ -52,6 +53,7 @@ def _exit_with(problem: str | None) -> None:
 
 def _service(settings: Settings, database: Database, *, worker: bool) -> Service:
     require_understood(settings.notify_urls)
+    require_columns(database)
     if worker:
         settings.channel()  # fails early when something is not set
     try:

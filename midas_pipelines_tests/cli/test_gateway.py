@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from midas_pipelines.store.gateway.webhooks import NewWebhook, store_webhooks
 from midas_pipelines_tests.cli.conftest import Midas
-from midas_pipelines_tests.shop import rows, run
+from midas_pipelines_tests.shop import amend, rows, run
 from midas_pipelines_tests.sync.world import World
 
 
@@ -45,3 +45,12 @@ def test_the_gateway_says_why_it_does_not_start(midas: Midas, settings: dict[str
     wrong = midas("gateway", "--port", "0", **settings, FOURSELLER_WEBHOOK_SECRET="whsec_!")
     assert wrong.code == 2
     assert "whsec_!" not in wrong.errors
+
+
+def test_the_gateway_does_not_start_where_the_shop_dropped_a_column(
+    midas: Midas, settings: dict[str, str], world: World
+) -> None:
+    amend(world.database, "ALTER TABLE products DROP COLUMN weight")
+    ended = midas("gateway", **settings)
+    assert ended.code != 0
+    assert "products.weight should be NUMERIC(10, 2) and is no column." in ended.errors

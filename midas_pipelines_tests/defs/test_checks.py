@@ -139,7 +139,12 @@ def test_a_failed_check_names_the_worst_and_says_what_to_do(
 def test_no_sync_begins_where_the_shop_dropped_a_column(environment: World, execute: Execute) -> None:
     add_product(environment.database, sku="A-1")
     amend(environment.database, "ALTER TABLE products DROP COLUMN weight")
-    for job, asset in (("full_sync", "catalog_snapshot"), ("inventory_push", "inventory_levels")):
+    for job, asset in (
+        ("full_sync", "catalog_snapshot"),
+        ("inventory_push", "inventory_levels"),
+        ("order_import", "imported_orders"),
+        ("status_sync", "order_statuses"),
+    ):
         result = execute(job)
         (row,) = evaluation(result, "columns_as_expected").metadata["offenders"].records  # type: ignore[union-attr]
         assert row.data == {"column": "products.weight", "expected": "NUMERIC(10, 2)", "found": "no column"}

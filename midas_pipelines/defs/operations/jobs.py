@@ -23,8 +23,7 @@ COLUMNS = dg.AssetSelection.checks(columns_as_expected)
 ALSO = {
     "stock_watch": SHOP_CHECKS,
     "restore_drill": dg.AssetSelection.checks(newest_backup_restores),
-    "incremental_sync": COLUMNS,
-    "full_sync": COLUMNS,
+    **dict.fromkeys(("incremental_sync", "full_sync", "order_import", "status_sync"), COLUMNS),
     "inventory_push": COLUMNS | dg.AssetSelection.checks_for_assets("inventory_ledger"),
 }
 """The checks that a workflow runs beside those of its assets."""

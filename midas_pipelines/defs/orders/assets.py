@@ -145,7 +145,7 @@ def _counted(report: "engine.OrderReport") -> dict[str, int | float]:
     kinds={"python", "fourseller"},
     owners=OWNERS,
     tags=SHOP | FOURSELLER,
-    deps=[imported_orders],
+    deps=[imported_orders, storefront_products],
     pool="orders",
 )
 def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:

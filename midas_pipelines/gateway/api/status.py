@@ -19,7 +19,7 @@ from midas_pipelines.lib.timetable import next_run
 from midas_pipelines.store.gateway.audit import read_audit
 from midas_pipelines.store.operations.backlog import overview
 from midas_pipelines.store.operations.sync_log import last_syncs
-from midas_pipelines.store.schema.version import require_upgraded
+from midas_pipelines.store.schema.version import require_columns, require_upgraded
 from midas_pipelines.store.schema.version import version as database_version
 from midas_pipelines.workflows import WORKFLOWS
 
@@ -138,6 +138,7 @@ async def readyz(request: Request) -> dict[str, str]:
     try:
         async with asyncio.timeout(READY_SECONDS):
             await service.probe(require_upgraded)
+            await service.probe(require_columns)
     except TimeoutError:
         raise CallRefused(503, "The database does not answer.", retry) from None
     problem = service.supervisor.problem()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema import triggers
-from midas_pipelines.storefront.schema import missing_tables
+from midas_pipelines.storefront.schema import differing_columns, missing_tables
 
 VERSION_TABLE = "midas_alembic_version"
 """Our own, so that a shop that uses Alembic itself keeps its own history."""
@@ -63,6 +63,17 @@ def require_upgraded(database: Database) -> None:
         )
     if not at.ready:
         raise NotUpgraded("The database is not prepared for this version: run `midas db upgrade`.")
+
+
+def require_columns(database: Database) -> None:
+    """Raises `NotUpgraded` with the first column of the shop's tables that is missing or of another kind."""
+    with database.reading() as connection:
+        found = differing_columns(connection)
+    if found:
+        raise NotUpgraded(
+            f"The shop's tables have changed: {found[0]['column']} should be {found[0]['expected']} and is "
+            f"{found[0]['found']}. Put it back; `midas doctor` lists all."
+        )
 
 
 def read_version(connection: sa.Connection) -> Version:
