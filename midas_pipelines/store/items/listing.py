@@ -98,7 +98,7 @@ def list_items(
         products.c.image_url,
         stake.label("stake"),
     )
-    query = query.select_from(WITH_ITEMS).where(_ITEM.id > after, *_holding(text))
+    query = query.select_from(WITH_ITEMS).where(_ITEM.id > after, *_holding(connection, text))
     if state is not None:
         query = query.where(STATES[state])
     if skip is not None:
@@ -144,12 +144,16 @@ def _likeness(row: sa.RowMapping, title: str, sku: str) -> float:
     return max(fuzz.token_set_ratio(title.lower(), name.lower()), fuzz.ratio(sku.lower(), row["sku"].lower()))
 
 
-def _holding(text: str) -> list[sa.ColumnElement[bool]]:
-    places = (SKU, products.c.name, product_variants.c.variant_value)
-    return [
-        sa.or_(*(sa.func.lower(place).contains(word.lower(), autoescape=True) for place in places))
-        for word in text.replace("\x00", "").split()[:8]
-    ]
+def _holding(connection: sa.Connection, text: str) -> list[sa.ColumnElement[bool]]:
+    """A condition for each word, on SKU, name and variant as one text. The letters of ASCII are folded, which LIKE does by
+    itself on SQLite; on PostgreSQL `lower` is twice as fast without the rules of a language."""
+    whole: sa.ColumnElement[str] = sa.func.coalesce(SKU, "") + " " + sa.func.coalesce(products.c.name, "")
+    whole = whole + " " + sa.func.coalesce(product_variants.c.variant_value, "")
+    words = text.replace("\x00", "").split()[:8]
+    if connection.dialect.name == "postgresql":
+        whole = sa.func.lower(sa.collate(whole, "C"))
+        words = [re.sub("[A-Z]", lambda one: one[0].lower(), word) for word in words]
+    return [whole.contains(word, autoescape=True) for word in words]
 
 
 def stuck_items(database: Database) -> list[dict[str, Any]]:
