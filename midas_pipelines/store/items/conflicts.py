@@ -20,16 +20,13 @@ from midas_pipelines.storefront.types import utc_now
 OPEN = sync_conflicts.c.resolved_at.is_(None)
 
 
-_SHOP_PRICE = sa.cast(mappings.c.acked_price, sa.Float)
+_PRICE = sa.cast(products.c.price, sa.Float)
+_APART = sa.cast(sync_conflicts.c.fourseller_value, sa.Float) - sa.cast(sync_conflicts.c.shop_value, sa.Float)
 _STAKE = sa.func.coalesce(
     sa.case(
-        (sync_conflicts.c.field == "quantity", sa.func.abs(sync_conflicts.c.delta) * _SHOP_PRICE),
-        (
-            sync_conflicts.c.field == "price",
-            sa.func.abs(sa.cast(sync_conflicts.c.fourseller_value, sa.Float) - _SHOP_PRICE)
-            * mappings.c.acked_quantity,
-        ),
-        (sync_conflicts.c.field == "listing", mappings.c.acked_quantity * _SHOP_PRICE),
+        (sync_conflicts.c.field == "quantity", sa.func.abs(sync_conflicts.c.delta) * _PRICE),
+        (sync_conflicts.c.field == "price", sa.func.abs(_APART) * products.c.stock_quantity),
+        (sync_conflicts.c.field == "listing", products.c.stock_quantity * _PRICE),
     ),
     0.0,
 )

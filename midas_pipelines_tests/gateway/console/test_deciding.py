@@ -50,6 +50,7 @@ def test_a_conflict_shows_both_values_and_the_shops_side_is_pushed(operator: Vis
     page = operator.see("/decide?cause=conflict")
     assert "7.77" in page
     assert "10.00" in page
+    assert "20.07 USD" in page  # 9 units, each 2.23 apart
     conflict = value(world.database, "SELECT id FROM sync_conflicts WHERE resolved_at IS NULL")
     assert "counts for 1 conflict" in operator.click("/decide/conflicts", id=conflict, take="shop")
     world.incremental()
