@@ -85,7 +85,7 @@ async def _enter(request: Request, path: str, handler: Handler) -> Response:
         )
     if request.method == "GET":
         response = await handler(request)
-        if person.notice is not None:
+        if person.notice is not None and getattr(request.state, "takes_notice", False):
             await asyncio.to_thread(_note, request)
         return response
     form = await request.form()

@@ -73,11 +73,13 @@ def csrf_of(token: str) -> str:
 def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     """The template as a page for the person who is signed in."""
     person: Person | None = getattr(request.state, "person", None)
+    takes_notice = person is not None and "hx-request" not in request.headers
+    request.state.takes_notice = takes_notice
     is_admin = person is not None and person.role.covers(Role.ADMIN)
     shown = {
         "person": person,
         "csrf": csrf_of(request.cookies.get(COOKIE, "")),
-        "notice": person.notice if person else None,
+        "notice": person.notice if person is not None and takes_notice else None,
         "navigation": [link for link in NAVIGATION if is_admin or link[0] not in ADMINS_ONLY],
         "here": request.url.path,
         "query": request.url.query,

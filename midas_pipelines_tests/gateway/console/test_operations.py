@@ -77,6 +77,15 @@ def test_activity_is_filtered_and_paged(admin: Visitor) -> None:
     assert admin.see("/activity?who=alex&what=sign-in&event=answered&days=1").count("POST /sign-in") == 1
 
 
+def test_what_a_page_loads_does_not_take_its_notice(operator: Visitor) -> None:
+    operator.client.post("/machine-room/pause", data={"csrf": operator.csrf})
+    operator.client.get("/orders/check-number?carrier=UPS&number=1")
+    operator.client.get("/machine-room", headers={"hx-request": "true"})
+    operator.client.get("/stock.csv")
+    assert "until you let it again" in operator.see("/machine-room")
+    assert "until you let it again" not in operator.see("/machine-room")
+
+
 @pytest.mark.both_databases
 def test_alerts_are_grouped_and_closed(operator: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     with operator.world.database.writing() as connection:
