@@ -34,7 +34,7 @@ class ComplianceVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class ComplianceRow:
-    """One figure: what is asked, by whom, and how it stands here, with the reason."""
+    """One figure: what is asked, by whom, and the verdict here, with the reason."""
 
     name: str
     asked: str

@@ -52,6 +52,8 @@ FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid JOIN pg_namespace n ON n.oi
 WHERE n.nspname = current_schema() GROUP BY t.typname ORDER BY t.typname
 """
 PATIENT = {"lock_timeout": "5s", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+LEFT_OUT = (b"\\", b"SET transaction_timeout")
+"""What `pg_dump` writes for psql, and what servers before 17 do not know."""
 KEEP_PATH = "SELECT set_config('midas.path', current_setting('search_path'), false)"
 SAME_PATH = "SELECT set_config('search_path', current_setting('midas.path'), false)"
 """`pg_dump` empties the search path, by which our own statements find their tables."""
@@ -154,7 +156,7 @@ def _column(row: sa.Row[Any]) -> str:
 
 
 class Script:
-    """Runs a script of `dump` as it arrives, chunk by chunk; psql's own commands in it are left out."""
+    """Runs a script of `dump` as it arrives, chunk by chunk, but for lines that begin as in LEFT_OUT."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._driver = _driver(connection)
@@ -186,7 +188,7 @@ class Script:
                 self._copy = self._rows.enter_context(
                     self._rows.enter_context(self._driver.cursor()).copy(line)
                 )
-            elif not line.startswith(b"\\"):
+            elif not line.startswith(LEFT_OUT):
                 self._statements.append(line + b"\n")
         if rows:
             self._copy.write(b"".join(rows))

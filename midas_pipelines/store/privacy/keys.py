@@ -39,7 +39,7 @@ class MasterKey:
 
     @cached_property
     def key_id(self) -> str:
-        """Names the key without giving it away; stands before each payload."""
+        """Names the key without giving it away; each payload begins with it."""
         return hashlib.sha256(b"midas key id" + self.secret).hexdigest()[:8]
 
     @cached_property

@@ -151,7 +151,7 @@ def without_persons(payload: Any, *, field: str = "") -> Any:
 
 
 def _named(name: str, place: int) -> str:
-    """The field's name where it is one that a program gives, such as `postal_code`; a value may stand as a name."""
+    """The field's name where it is one that a program gives, such as `postal_code`; a value may be used as a name."""
     return (
         name
         if name.isascii() and name.isidentifier() and name.islower() and len(name) <= 30
