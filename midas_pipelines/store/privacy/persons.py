@@ -10,6 +10,7 @@ import hashlib
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 KINDS = ("email", "phone", "name", "account")
@@ -67,22 +68,28 @@ def digests(payload: Any, key: bytes) -> list[str]:
 def identifiers(payload: Any) -> list[tuple[str, str]]:
     """What a person may be found by, as (kind, text): by the name of the field, and e-mail addresses in any text."""
     found: list[tuple[str, str]] = []
-    parts: list[tuple[str, Any]] = [("", payload)]
+    parts: list[tuple[str, Any]] = [("", [payload])]
     while parts:
         name, value = parts.pop()
+        held = value.items() if isinstance(value, dict) else zip(repeat(name), value)
+        for key, part in held:
+            if isinstance(part, str):
+                text = part
+            elif isinstance(part, (dict, list)):
+                parts.append((key, part))
+                continue
+            elif isinstance(part, int) and not isinstance(part, bool):
+                text = str(part)
+            else:
+                continue
+            if "@" in text:
+                found += [("email", address) for address in EMAIL.findall(text)]
+            found += [(kind, text) for kind in _kinds_of(key)]
         if isinstance(value, dict):
-            parts += [(str(key), part) for key, part in value.items()]
             first = value.get("first_name") or value.get("firstName")
             last = value.get("last_name") or value.get("lastName")
             if first and last:
                 found.append(("name", f"{first} {last}"))
-        elif isinstance(value, list):
-            parts += [(name, part) for part in value]
-        elif isinstance(value, str | int) and not isinstance(value, bool):
-            text = str(value)
-            if "@" in text:
-                found += [("email", address) for address in EMAIL.findall(text)]
-            found += [(kind, text) for kind in _kinds_of(name)]
     return found
 
 
