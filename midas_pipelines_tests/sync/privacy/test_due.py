@@ -76,7 +76,7 @@ def test_the_law_keeps_a_buyer_until_the_hold_ends(world: World, old: list[str])
 
 
 def test_each_sales_channel_has_its_days_and_never_has_to_be_said(world: World, old: list[str]) -> None:
-    for order, channel in zip(old, ("Amazon.de", "TikTok Shop", "ebay"), strict=False):
+    for order, channel in zip(old, ("Amazon.de", "TikTok Shop", "ebay", "walmart"), strict=True):
         run(
             world.database,
             "UPDATE marketplace_orders SET sales_channel = :c WHERE marketplace_order_id = :o",
@@ -115,8 +115,8 @@ def test_old_events_of_no_known_order_are_emptied(world: World, old: list[str]) 
     ):
         run(
             world.database,
-            "INSERT INTO marketplace_webhooks (webhook_id, type, subject, payload, received_at, processed_at) "
-            "VALUES (:w, 't', :s, 'plain:1', :at, :at)",
+            "INSERT INTO marketplace_webhooks (webhook_id, type, subject, payload, received_at, processed_at, outcome) "
+            "VALUES (:w, 't', :s, 'plain:1', :at, :at, 'applied')",
             w=str(number),
             s=subject,
             at=LONG_AGO,
