@@ -51,9 +51,10 @@ if TYPE_CHECKING:
         unexplained_deductions,
         unpaired_orders,
     )
+    from midas_pipelines.store.orders.listing import OVERSOLD, waiting_lines
     from midas_pipelines.store.schema.version import require_upgraded
     from midas_pipelines.store.stock.checks import negative_stock, stock_totals, unexplained_stock
-    from midas_pipelines.store.stock.sales_velocity import oversold_lines, top_movers
+    from midas_pipelines.store.stock.sales_velocity import top_movers
     from midas_pipelines.storefront.schema import differing_columns
     from midas_pipelines.sync.context import SyncContext
     from midas_pipelines.sync.gate import NEEDS_KEY

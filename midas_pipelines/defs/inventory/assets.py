@@ -67,7 +67,13 @@ def inventory_levels(
             f"Quantities: {counts_in_words(report, 'scanned', 'pushed', 'unchanged', 'failed', 'held')}"
         )
         totals = engine.stock_totals(sync.database)
-        movers, oversold = engine.top_movers(sync.database), engine.oversold_lines(sync.database)
+        movers = engine.top_movers(sync.database)
+        with sync.database.reading() as connection:
+            lines = engine.waiting_lines(connection, engine.OVERSOLD, limit=20)
+        names = ("sku", "quantity", "allocated", "backordered")
+        oversold = [
+            {"order": row["marketplace_order_id"]} | {name: row[name] for name in names} for row in lines
+        ]
         where = links(sync, [*report.problems, *oversold, *movers])
     return dg.MaterializeResult(
         check_results=[brake_result(report)],
