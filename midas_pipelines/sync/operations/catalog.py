@@ -57,21 +57,20 @@ def availability_summary(database: Database) -> AvailabilitySummary:
             summary.out_of_stock += shown == 0
             summary.excluded += bool(rule.exclude)
             summary.ruled += rule is not NO_RULE
-        ruled = [_withheld(item, rule) for _, item, rule in chunk if rule is not NO_RULE]
+        ruled = [
+            {
+                "sku": item.sku or "",
+                "on_hand": item.on_hand,
+                "available": available(item.on_hand, rule),
+                "withheld": item.on_hand - available(item.on_hand, rule),
+                "rules": ", ".join(sorted(rule.origins)),
+            }
+            for _, item, rule in chunk
+            if rule is not NO_RULE
+        ]
         rows = sorted([*summary.withheld_most, *ruled], key=lambda row: -row["withheld"])
         summary.withheld_most = rows[:MOST_SHOWN]
     return summary
-
-
-def _withheld(item: ShopItem, rule: Rule) -> dict[str, Any]:
-    shown = available(item.on_hand, rule)
-    return {
-        "sku": item.sku or "",
-        "on_hand": item.on_hand,
-        "available": shown,
-        "withheld": item.on_hand - shown,
-        "rules": ", ".join(sorted(rule.origins)),
-    }
 
 
 def duplicate_skus(database: Database) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
 from midas_pipelines.store.operations.backlog import Overview, overview
@@ -72,7 +71,9 @@ def compose(day: str, stock: LowStockReport, seen: Overview, sums: Mapping[str, 
     )
     if seen.consistency is not None:
         lines.append(f"4Seller showed {seen.consistency:.2%} of the items as they should be.")
-    lines += _listed("Runs out first", [_low(row) for row in stock.low], stock.low_items, "midas stock low")
+    lasts = {row["sku"]: f", {row['days_left']:g} days" for row in stock.low if row["days_left"] is not None}
+    low = [f"{row['sku']}: {row['on_hand']} left{lasts.get(row['sku'], '')}" for row in stock.low]
+    lines += _listed("Runs out first", low, stock.low_items, "midas stock low")
     problems = [f"{row['sku'] or 'no SKU'}: {row['reason']}" for row in seen.waiting]
     lines += _listed("Cannot be pushed", problems, seen.waiting_total, "midas items list")
     return "\n".join(lines)
@@ -82,8 +83,3 @@ def _listed(title: str, lines: list[str], total: int, command: str) -> list[str]
     shown = [f"- {line}" for line in lines[:LINES]]
     more = [f"... and {total - LINES} more: `{command}`."] if total > LINES else []
     return [f"{title}:", *shown, *more] if shown else []
-
-
-def _low(row: Mapping[str, Any]) -> str:
-    lasts = f", {row['days_left']:g} days" if row["days_left"] is not None else ""
-    return f"{row['sku']}: {row['on_hand']} left{lasts}"

@@ -70,7 +70,9 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
                 "and `midas orders dismiss` it here."
             ) from None
     _take_back_dismissal(context, row)
-    result = import_orders_read(_without_limit(context), [order], read_at=read_at)
+    any_date = context.settings.model_copy(update={"orders_since": None})  # a person asked for this order
+    unlimited = replace(context, settings=any_date)
+    result = import_orders_read(unlimited, [order], read_at=read_at)
     opened = allocate_pending_lines(context.database, context.run_id)
     with context.database.writing() as connection:
         messages = _put_back(lock_order(connection, row.id), mail)
@@ -92,11 +94,6 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
         messages,
         unsent or 0,
     )
-
-
-def _without_limit(context: SyncContext) -> SyncContext:
-    """The context without the cut-off date: a person asked for this order, whenever it was placed."""
-    return replace(context, settings=context.settings.model_copy(update={"orders_since": None}))
 
 
 def _take_back_dismissal(context: SyncContext, order: sa.Row[Any]) -> None:

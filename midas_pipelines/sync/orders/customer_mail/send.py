@@ -68,11 +68,11 @@ def send_mails(database: Database, settings: Settings, run_id: str | None = None
         raise SettingsError("MIDAS_MAIL_FROM is not set: give the sender, as in Shop <orders@example.com>.")
     context, ends = OrderContext(run_id), time.monotonic() + ROUND_SECONDS
     died = MailError("The process that sent it died: it may have been sent.")
-    while (lost := _claim(database, lost=True)) is not None:
+    while (lost := _claim(database, "sending")) is not None:
         _record(database, lost, died, context, report)
     url, encrypted = settings.smtp_url.get_secret_value(), settings.mail_encrypted
     with SmtpConnection(url, settings.mail_from, encrypted=encrypted) as smtp:
-        while time.monotonic() < ends and (mail := _claim(database)) is not None:
+        while time.monotonic() < ends and (mail := _claim(database, "waiting")) is not None:
             error = _send(smtp, database, settings, mail)
             _record(database, mail, error, context, report)
             if error is not None and error.down:
@@ -82,18 +82,17 @@ def send_mails(database: Database, settings: Settings, run_id: str | None = None
 
 def mail_due(database: Database) -> bool:
     """Whether a message is due."""
-    due = RETRY.is_due(_MAILS.next_attempt_at, _MAILS.attempts)
     with database.reading() as connection:
-        return any(
-            connection.execute(_messages(state).where(due).limit(1)).first()
-            for state in ("waiting", "sending")
-        )
+        return connection.execute(_due("waiting", "sending")).first() is not None
 
 
-def _claim(database: Database, *, lost: bool = False) -> sa.Row[Any] | None:
-    """Claims the next message that is due; or one that was `lost`, since its sender died while it sent it."""
-    due = RETRY.is_due(_MAILS.next_attempt_at, _MAILS.attempts)
-    query = _messages("sending" if lost else "waiting").where(due).limit(1)
+def _due(*states: str) -> sa.Select[Any]:
+    return _messages(*states).where(RETRY.is_due(_MAILS.next_attempt_at, _MAILS.attempts)).limit(1)
+
+
+def _claim(database: Database, state: str) -> sa.Row[Any] | None:
+    """Claims the next message of this state that is due; one that is being sent is due once its sender has died."""
+    query = _due(state)
     with database.writing() as connection:
         mail = connection.execute(query.with_for_update(skip_locked=True, of=customer_mails)).first()
         if mail is not None:
@@ -137,9 +136,11 @@ def _record(
     database: Database, mail: sa.Row[Any], error: MailError | None, context: OrderContext, report: MailReport
 ) -> None:
     """Records that a claimed message was sent, waits for its next attempt, or will not be sent."""
-    state, reason = _state(mail, error), str(error) if error else None
+    again = error is not None and error.retry and datetime.now(UTC) - mail.created_at <= GIVE_UP_AFTER
+    dropped = isinstance(error, NotWanted)
+    state = "sent" if error is None else "dropped" if dropped else "waiting" if again else "failed"
     attempts = mail.attempts + 1
-    values = {"state": state, "attempts": attempts, "reason": reason}
+    values = {"state": state, "attempts": attempts, "reason": str(error) if error else None}
     if state == "sent":
         values["sent_at"] = utc_now()
     elif state == "waiting":
@@ -160,22 +161,13 @@ def _record(
         match_mail_alerts(connection)
 
 
-def _state(mail: sa.Row[Any], error: MailError | None) -> str:
-    """The state of a message after an attempt: sent, dropped, waiting or failed. Pure, but for the clock."""
-    if error is None:
-        return "sent"
-    if isinstance(error, NotWanted):
-        return "dropped"
-    again = error.retry and datetime.now(UTC) - mail.created_at <= GIVE_UP_AFTER
-    return "waiting" if again else "failed"
-
-
 def unsent_messages(database: Database) -> list[dict[str, Any]]:
     """Messages that have not gone out, or may not have, the oldest first."""
     names = ("order", "kind", "state", "attempts", "created_at", "reason")
     with database.reading() as connection:
-        found = connection.execute(_messages(*UNSENT)).mappings()
-        return [{name: row[name] for name in names} for row in found]
+        return [
+            {name: row[name] for name in names} for row in connection.execute(_messages(*UNSENT)).mappings()
+        ]
 
 
 def put_back(connection: sa.Connection, *, given_up: bool, order_row: int | None = None) -> int:
@@ -185,11 +177,9 @@ def put_back(connection: sa.Connection, *, given_up: bool, order_row: int | None
         given_up: also those that were given up, some of which may have been sent.
         order_row: our row of the only order meant; None for all.
     """
-    chosen = sa.update(customer_mails).where(
-        _MAILS.state.in_(["waiting", "failed"] if given_up else ["waiting"])
-    )
-    if order_row is not None:
-        chosen = chosen.where(_MAILS.order_id == order_row)
+    states = ["waiting", "failed"] if given_up else ["waiting"]
+    mine = sa.true() if order_row is None else _MAILS.order_id == order_row
+    chosen = sa.update(customer_mails).where(_MAILS.state.in_(states), mine)
     values = {"state": "waiting", "next_attempt_at": None, "attempts": 0, "created_at": utc_now()}
     count = connection.execute(chosen.values(values)).rowcount
     match_mail_alerts(connection)

@@ -24,7 +24,7 @@ from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrde
 from midas_pipelines.sync.orders.model.state_machine import TABLE, StatusDecision, decide, local_status
 from midas_pipelines.sync.orders.status.outbound import PendingUpdate, StatusUpdate, shown, why_not_pushed
 from midas_pipelines.sync.orders.status.recording import record_pushed
-from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses
+from midas_pipelines.sync.orders.status.status_sync import push_statuses
 from midas_pipelines.sync.orders.stock.units import has_shipped
 
 IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders resolve`."
@@ -68,7 +68,8 @@ async def change_status(
         return await _refund(context, row)
     await asyncio.to_thread(_move, context, row.id, goal, parcel, units)
     report = await push_statuses(context, only=row.id)
-    return await asyncio.to_thread(_result, context, row, _said(report))
+    problem = report.problems[0]["outcome"] if report.problems else None
+    return await asyncio.to_thread(_result, context, row, problem)
 
 
 def _find(context: SyncContext, order_id: str) -> sa.Row[Any]:
@@ -143,10 +144,6 @@ async def _refund(context: SyncContext, row: sa.Row[Any]) -> StatusChanged:
     except FourSellerError as failed:
         reason = str(failed)
     return await asyncio.to_thread(_result, context, row, reason)
-
-
-def _said(report: StatusSyncReport) -> str | None:
-    return report.problems[0]["outcome"] if report.problems else None
 
 
 def _result(context: SyncContext, row: sa.Row[Any], problem: str | None) -> StatusChanged:

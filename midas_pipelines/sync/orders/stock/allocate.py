@@ -95,9 +95,6 @@ def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
     return again
 
 
-_LINES = marketplace_order_lines.c
-
-
 def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) -> int:
     """Releases the units of an order that have not shipped, and drops its backorders. Idempotent.
 
@@ -111,7 +108,12 @@ def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) 
     lines = order.lines()
     units = {line.line: on_shelf(line, all_shipped=all_shipped) for line in lines}
     given = _give_back(order, lines, units, cause, source=CHANNEL)
-    _clear_backorders(order.connection, order.id, lines)
+    if owing := [line for line in lines if line.backordered]:
+        for line in owing:
+            without = backordered_only(line.exception, 0)
+            set_line(order.connection, line.id, backordered=0, exception=without)
+        mark_backordered(order.connection, order.id)
+        clear_oversold_alert(order.connection, {(line.product_id, line.variant_id) for line in owing})
     return given
 
 
@@ -172,16 +174,3 @@ def _give_back(
         outcome = f"{count} back in stock" if count else "nothing restocked, the shop no longer has the item"
         order.log("released", f"Line {line.line}, {line.sku}: {outcome}.")
     return sum(moved)
-
-
-def _clear_backorders(connection: sa.Connection, order_row: int, lines: Sequence[sa.Row[Any]]) -> None:
-    """Drops the order's backorders."""
-    owing = [line for line in lines if line.backordered]
-    if not owing:
-        return
-    changes = [
-        {"id": line.id, "backordered": 0, "exception": backordered_only(line.exception, 0)} for line in owing
-    ]
-    update_rows(connection, marketplace_order_lines, changes)
-    mark_backordered(connection, order_row)
-    clear_oversold_alert(connection, {(line.product_id, line.variant_id) for line in owing})

@@ -153,7 +153,6 @@ def mark_backordered(connection: sa.Connection, order_row: int) -> None:
 
 
 ALERT = "oversold"
-_LINES = marketplace_order_lines.c
 
 
 def raise_oversold_alert(connection: sa.Connection, found: Iterable[Short]) -> None:
@@ -165,7 +164,10 @@ def raise_oversold_alert(connection: sa.Connection, found: Iterable[Short]) -> N
             "Restock it, or cancel on the marketplace. `midas orders list --exception oversold` shows all."
         )
         raise_alert(connection, kind=ALERT, subject=subject(short.item), text=text)
-        push_again(connection, short.item)
+        product_id, variant_id = short.item
+        item = sa.and_(mappings.c.product_id == product_id, ITEM_KEY.in_([variant_id or 0]))
+        rows = list(connection.scalars(sa.select(mappings.c.id).where(item)))
+        mark_dirty(connection, rows, acked_quantity=None, next_attempt_at=None)  # not one being pushed now
 
 
 def clear_oversold_alert(connection: sa.Connection, items: Collection[ItemKey]) -> None:
@@ -184,7 +186,9 @@ def clear_old_alerts(database: Database) -> None:
         subjects = open_subjects(connection, ALERT)
     if subjects:
         with database.writing() as connection:
-            clear_oversold_alert(connection, {_item(one) for one in subjects})
+            named = [one.split(":") for one in subjects]
+            items = {(int(product), int(variant) or None) for _, product, variant in named}
+            clear_oversold_alert(connection, items)
 
 
 def _waits(connection: sa.Connection, item: ItemKey) -> bool:
@@ -197,20 +201,6 @@ def _waits(connection: sa.Connection, item: ItemKey) -> bool:
     return connection.execute(owing.limit(1)).first() is not None
 
 
-def push_again(connection: sa.Connection, item: ItemKey) -> None:
-    """Marks the item's quantity to be pushed again whatever 4Seller acknowledged; skips an item being pushed now."""
-    product_id, variant_id = item
-    query = sa.select(mappings.c.id).where(
-        mappings.c.product_id == product_id, ITEM_KEY.in_([variant_id or 0])
-    )
-    mark_dirty(connection, list(connection.scalars(query)), acked_quantity=None, next_attempt_at=None)
-
-
 def subject(item: ItemKey) -> str:
     """The alert's name for an item."""
     return f"item:{item[0]}:{item[1] or 0}"
-
-
-def _item(named: str) -> ItemKey:
-    _, product_id, variant_id = named.split(":")
-    return int(product_id), int(variant_id) or None
