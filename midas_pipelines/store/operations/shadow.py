@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,17 +39,7 @@ class ShadowRow:
 
 def record_shadow_writes(database: Database, rows: Iterable[ShadowRow], run_id: str | None) -> None:
     """Adds the rows; one that is known already counts once more."""
-    values = {
-        row.digest: {
-            "digest": row.digest,
-            "kind": row.kind,
-            "subject": row.subject,
-            "call": row.call,
-            "content": row.content,
-            "run_id": run_id,
-        }
-        for row in rows
-    }
+    values = {row.digest: asdict(row) | {"digest": row.digest, "run_id": run_id} for row in rows}
     if not values:
         return
     with database.writing() as connection:
