@@ -140,7 +140,7 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
 
 
 def _sold_out(sync: "engine.SyncContext") -> list[dict[str, Any]]:
-    low = engine.find_low_stock(sync).low
+    low = engine.check_low_stock(sync, alert=False).low
     return [row for row in low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
 
 

@@ -147,31 +147,23 @@ def _mark_scope(database: Database, scope: Scope) -> tuple[int, int]:
 
 
 def _blocks(database: Database, scope: Scope) -> Iterator[list[int]]:
+    which: sa.ColumnElement[bool] = sa.true()
+    if scope.product_id is not None:
+        variant = mappings.c.variant_id.is_not_distinct_from(scope.variant_id)
+        which = sa.and_(mappings.c.product_id == scope.product_id, variant)
+    elif scope.category_id is not None:
+        with database.reading() as connection:
+            below = categories_below(connection, scope.category_id)
+        which = mappings.c.product_id.in_(sa.select(products.c.id).where(products.c.category_id.in_(below)))
     after = 0
     while True:
+        query = sa.select(mappings.c.id).where(mappings.c.id > after, which)
         with database.reading() as connection:
-            query = sa.select(mappings.c.id).where(mappings.c.id > after, *_within(connection, scope))
             ids = list(connection.scalars(query.order_by(mappings.c.id).limit(BLOCK)))
         if not ids:
             return
         yield ids
         after = ids[-1]
-
-
-def _within(connection: sa.Connection, scope: Scope) -> list[sa.ColumnElement[bool]]:
-    if scope.product_id is not None:
-        return [scope_item(scope)]
-    if scope.category_id is None:
-        return []
-    below = categories_below(connection, scope.category_id)
-    return [mappings.c.product_id.in_(sa.select(products.c.id).where(products.c.category_id.in_(below)))]
-
-
-def scope_item(scope: Scope) -> sa.ColumnElement[bool]:
-    """The mapping row of an item's scope."""
-    variant = mappings.c.variant_id
-    same = variant.is_(None) if scope.variant_id is None else variant == scope.variant_id
-    return sa.and_(mappings.c.product_id == scope.product_id, same)
 
 
 def categories_below(connection: sa.Connection, category_id: int) -> set[int]:

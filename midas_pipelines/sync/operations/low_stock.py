@@ -77,23 +77,9 @@ class LowStockReport:
     low: list[dict[str, Any]] = field(default_factory=list)
 
 
-def check_low_stock(context: SyncContext) -> LowStockReport:
-    """Looks at every active item, raises an alert for each that has become low, clears those that have recovered."""
-    report, texts, over = _look(context)
-    if texts or over:
-        with context.database.writing() as connection:
-            report.raised = raise_alerts(connection, kind=ALERT, texts=texts)
-            report.cleared = clear_alerts(connection, kind=ALERT, subjects=over)
-    return report
-
-
-def find_low_stock(context: SyncContext) -> LowStockReport:
-    """The same report, read alone: no alert is raised or cleared."""
-    return _look(context)[0]
-
-
-def _look(context: SyncContext) -> tuple[LowStockReport, dict[str, str], list[str]]:
-    """The report, the text of each alert that is due by its subject, and the subjects that have recovered."""
+def check_low_stock(context: SyncContext, *, alert: bool = True) -> LowStockReport:
+    """Looks at every active item; raises an alert for each that has become low and clears those that have recovered,
+    unless `alert` is False."""
     report = LowStockReport()
     low: list[Level] = []
     fresh: list[Level] = []
@@ -109,8 +95,12 @@ def _look(context: SyncContext) -> tuple[LowStockReport, dict[str, str], list[st
         fresh += [level for level in found if level.subject not in alerted]
         over += [level.subject for level in levels if level.subject in alerted and level.recovered]
     report.low = [_row(level) for level in low]
-    texts = {level.subject: level.text for level in sorted(fresh, key=lambda level: level.urgency)}
-    return report, texts, over
+    if alert and (fresh or over):
+        texts = {level.subject: level.text for level in sorted(fresh, key=lambda level: level.urgency)}
+        with context.database.writing() as connection:
+            report.raised = raise_alerts(connection, kind=ALERT, texts=texts)
+            report.cleared = clear_alerts(connection, kind=ALERT, subjects=over)
+    return report
 
 
 def soonest_low(connection: sa.Connection, settings: Settings, limit: int) -> list[dict[str, Any]]:
