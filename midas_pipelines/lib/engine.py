@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from midas_pipelines.storefront.schema import differing_columns
     from midas_pipelines.sync.context import SyncContext
     from midas_pipelines.sync.gate import NEEDS_KEY
-    from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, read_plan
+    from midas_pipelines.sync.listings.scan import ApprovedPlan, read_plan
     from midas_pipelines.sync.operations import capacity
     from midas_pipelines.sync.operations.catalog import availability_summary, duplicate_skus
     from midas_pipelines.sync.operations.daily_report import write_report

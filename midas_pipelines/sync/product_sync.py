@@ -18,10 +18,17 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known
-from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, PlanStep, still_holds
 from midas_pipelines.sync.listings.plan import Action
 from midas_pipelines.sync.listings.push import Push
-from midas_pipelines.sync.listings.scan import Scanned, chunks, is_item, scan
+from midas_pipelines.sync.listings.scan import (
+    ApprovedPlan,
+    PlanStep,
+    Scanned,
+    chunks,
+    is_item,
+    scan,
+    still_holds,
+)
 from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
 from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from midas_pipelines.store.gateway.keys import Role
-from midas_pipelines.sync.listings.approved_plan import make_plan
+from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines.sync.realtime.debounce import RECENT_SECONDS
 from midas_pipelines_tests.gateway.conftest import Start

@@ -14,7 +14,7 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table, say
 from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.approved_plan import make_plan, read_plan
+from midas_pipelines.sync.listings.scan import make_plan, read_plan
 from midas_pipelines.sync.product_sync import mapping_ids
 
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)

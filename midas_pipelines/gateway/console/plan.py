@@ -26,7 +26,7 @@ from midas_pipelines.store.gateway.console_plans import (
 )
 from midas_pipelines.store.items.written import recent_runs
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, PlanStep, make_plan
+from midas_pipelines.sync.listings.scan import ApprovedPlan, PlanStep, make_plan
 from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines.sync.safety.shadow_report import ShadowReport, compare_shadow
 from midas_pipelines.sync.safety.undo import undo_run

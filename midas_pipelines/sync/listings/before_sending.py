@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
 from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, Mapping
 from midas_pipelines.store.items.written import keep_writes, last_content
 from midas_pipelines.store.operations.shadow import ShadowRow
@@ -25,6 +26,9 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.gate import SHADOWED
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
+
+SHADOW_SECONDS = 120.0
+"""When an item is planned again that shadow mode kept back, unless it changes before."""
 
 REPLACES = (Action.UPDATE, Action.DELETE)
 
@@ -237,3 +241,18 @@ def _row(change: Change, before: dict[str, Any] | None, run_id: str | None) -> d
         "after": after,
         "content_hash": change.content_hash if change.action in (Action.CREATE, Action.UPDATE) else None,
     }
+
+
+def without_sending(change: Change) -> PushOutcome:
+    """The outcome of a change that sends nothing."""
+    if change.action is Action.QUARANTINED:
+        return PushOutcome(change.mapping, PushResult.QUARANTINED, reason=change.reason, shared=change.shared)
+    if change.action is Action.WAIT:
+        later = SHADOW_SECONDS if change.reason == SHADOWED else None
+        return PushOutcome(
+            change.mapping, PushResult.RELEASED, reason=change.reason, settled=False, wait_seconds=later
+        )
+    if change.reason is not None:  # nothing to remove
+        return PushOutcome(change.mapping, PushResult.REMOVED, reason=change.reason)
+    finished = change.quantity is not None and change.content_hash == change.mapping.acked_hash
+    return PushOutcome(change.mapping, PushResult.UNCHANGED, finished=finished)

@@ -2,7 +2,7 @@
 
 A wrong import in the shop looks like any other change; ten thousand listings at zero are a lost day. The brake counts
 everything that waits, and in a long-running worker everything sent within a minute. All changes of a kind of harm above
-the limit wait while all others go on, until a person approves a plan (`approved_plan.py`) or the shop reverts them.
+the limit wait while all others go on, until a person approves a plan (`scan.py`) or the shop reverts them.
 
 A worker has no waves. So it also holds a burst of changed listings that a sync would send in waves (`safety/waves.py`),
 until one does.

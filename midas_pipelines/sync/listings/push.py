@@ -23,13 +23,17 @@ from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.stock.rule_changes import mark_rules_due
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown, SyncContext
-from midas_pipelines.sync.gate import SHADOWED
 from midas_pipelines.sync.listings.adopt import Known
-from midas_pipelines.sync.listings.approved_plan import PlanStep, only_approved
-from midas_pipelines.sync.listings.before_sending import REPLACES, claim_skus, in_shadow, keep_planned
+from midas_pipelines.sync.listings.before_sending import (
+    REPLACES,
+    claim_skus,
+    in_shadow,
+    keep_planned,
+    without_sending,
+)
 from midas_pipelines.sync.listings.brake import RollingBrake
 from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
-from midas_pipelines.sync.listings.scan import slices
+from midas_pipelines.sync.listings.scan import PlanStep, only_approved, slices
 from midas_pipelines.sync.listings.send import send
 from midas_pipelines.sync.sync_log import BRAKED, CANARY, PushCounts, channel_is_down
 from midas_pipelines.sync.threads import in_thread
@@ -39,9 +43,6 @@ CALL_SECONDS = 30
 
 MARGIN_SECONDS = 5
 """Seconds before the end of a claim when none of its calls is under way any more."""
-
-SHADOW_SECONDS = 120.0
-"""When an item is planned again that shadow mode kept back, unless it changes before."""
 
 CLAIM_TRIES = 5
 GATHER_SECONDS = 0.02
@@ -288,21 +289,6 @@ class Push:
         """Writes the outcomes; returns them as written, and those to be written later."""
         with self.context.database.writing() as connection:
             return acknowledge(connection, outcomes, most_attempts=self.context.settings.most_attempts)
-
-
-def without_sending(change: Change) -> PushOutcome:
-    """The outcome of a change that sends nothing."""
-    if change.action is Action.QUARANTINED:
-        return PushOutcome(change.mapping, PushResult.QUARANTINED, reason=change.reason, shared=change.shared)
-    if change.action is Action.WAIT:
-        later = SHADOW_SECONDS if change.reason == SHADOWED else None
-        return PushOutcome(
-            change.mapping, PushResult.RELEASED, reason=change.reason, settled=False, wait_seconds=later
-        )
-    if change.reason is not None:  # nothing to remove
-        return PushOutcome(change.mapping, PushResult.REMOVED, reason=change.reason)
-    finished = change.quantity is not None and change.content_hash == change.mapping.acked_hash
-    return PushOutcome(change.mapping, PushResult.UNCHANGED, finished=finished)
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

@@ -22,9 +22,10 @@ from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
 from midas_pipelines.store.items.claims import Claimable, read_claimable
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.gate import key_is_refused
+from midas_pipelines.sync.listings.before_sending import without_sending
 from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change
-from midas_pipelines.sync.listings.push import Push, without_sending
+from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
 from midas_pipelines.sync.realtime.debounce import CircuitBreaker, Debounce
 from midas_pipelines.sync.sync_log import BRAKED, end_outage

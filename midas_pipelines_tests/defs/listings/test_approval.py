@@ -9,7 +9,7 @@ import pytest
 
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
-from midas_pipelines.sync.listings.approved_plan import make_plan
+from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from midas_pipelines.sync.listings.approved_plan import ApprovedPlan, PlanRefused, make_plan, read_plan
+from midas_pipelines.sync.listings.scan import ApprovedPlan, PlanRefused, make_plan, read_plan
 from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.shop import HARM, add_product, run, value

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.sync.listings.approved_plan import make_plan
+from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines.sync.product_sync import Mode, sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.safety.undo import UndoReport, undo_run, undo_span

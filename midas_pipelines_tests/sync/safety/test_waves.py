@@ -10,8 +10,8 @@ import pytest
 from midas_pipelines.fourseller.models import ProductDraft
 from midas_pipelines.sandbox.state import Json
 from midas_pipelines.store.items.mappings import Mapping
-from midas_pipelines.sync.listings.approved_plan import make_plan
 from midas_pipelines.sync.listings.plan import Action, Change
+from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines.sync.safety.waves import cut_waves
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.world import World
