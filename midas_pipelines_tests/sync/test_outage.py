@@ -7,7 +7,7 @@ import time
 import pytest
 
 from midas_pipelines.notify.alerts import open_subjects
-from midas_pipelines.sandbox import breaking
+from midas_pipelines.sandbox import faults
 from midas_pipelines.sync.context import ChannelDown
 from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.world import World
@@ -64,7 +64,7 @@ def test_a_long_pause_raises_an_alert_and_holds_up_no_run(
         add_product(world.database)
     world.full()
     tomorrow = str(int(time.time()) + 86_400).encode()
-    monkeypatch.setattr(breaking, "retry_after", lambda _: [(b"retry-after", tomorrow)])
+    monkeypatch.setattr(faults, "retry_after", lambda _: [(b"retry-after", tomorrow)])
     world.sandbox.faults.script(["429"] * 99)
     run(world.database, "UPDATE products SET stock_quantity = 1")
     world.inventory()
