@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -21,48 +22,22 @@ class Metrics:
 
     def __init__(self, database: Database) -> None:
         self.registry = CollectorRegistry()
-        self.calls = Counter(
-            "midas_http_requests", "Calls answered", ["method", "route", "status"], registry=self.registry
+        counter = partial(Counter, registry=self.registry)
+        seconds = partial(Histogram, buckets=LATENCIES, registry=self.registry)
+        self.calls = counter("midas_http_requests", "Calls answered", ["method", "route", "status"])
+        self.call_seconds = seconds(
+            "midas_http_request_seconds", "From a call's arrival to its answer", ["method", "route"]
         )
-        self.call_seconds = Histogram(
-            "midas_http_request_seconds",
-            "From a call's arrival to its answer",
-            ["method", "route"],
-            buckets=LATENCIES,
-            registry=self.registry,
-        )
-        self.refused = Counter(
-            "midas_http_refused",
-            "Calls refused before they were read: key, headers, signature, timestamp, rate, shed",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.clocks = Gauge(
-            "midas_clock_ahead_seconds",
-            "How far a clock is ahead of this machine's: database, 4Seller",
-            ["clock"],
-            registry=self.registry,
-        )
-        self.received = Counter(
-            "midas_webhooks_received", "Webhooks accepted", ["new"], registry=self.registry
-        )
-        self.finished = Counter(
-            "midas_webhooks_finished", "Webhooks finished, by outcome", ["outcome"], registry=self.registry
-        )
-        self.webhook_seconds = Histogram(
-            "midas_webhook_seconds",
-            "From a webhook's arrival to its outcome",
-            buckets=LATENCIES,
-            registry=self.registry,
-        )
-        self.pushes = Counter(
-            "midas_pushes", "Items acknowledged, by result", ["result"], registry=self.registry
-        )
-        self.push_seconds = Histogram(
-            "midas_push_seconds",
-            "From a change in the shop to 4Seller's confirmation",
-            buckets=LATENCIES,
-            registry=self.registry,
+        refused = "Calls refused before they were read: key, headers, signature, timestamp, rate, shed"
+        self.refused = counter("midas_http_refused", refused, ["reason"])
+        ahead = "How far a clock is ahead of this machine's: database, 4Seller"
+        self.clocks = Gauge("midas_clock_ahead_seconds", ahead, ["clock"], registry=self.registry)
+        self.received = counter("midas_webhooks_received", "Webhooks accepted", ["new"])
+        self.finished = counter("midas_webhooks_finished", "Webhooks finished, by outcome", ["outcome"])
+        self.webhook_seconds = seconds("midas_webhook_seconds", "From a webhook's arrival to its outcome")
+        self.pushes = counter("midas_pushes", "Items acknowledged, by result", ["result"])
+        self.push_seconds = seconds(
+            "midas_push_seconds", "From a change in the shop to 4Seller's confirmation"
         )
         self.registry.register(_Backlogs(database))
 
