@@ -62,6 +62,10 @@ class Worker:
         supervisor: runs its tasks.
     """
 
+    _loop: asyncio.AbstractEventLoop  # these three from the beginning of `running`
+    _client: FourSeller
+    _work_log: WorkerStats
+
     def __init__(
         self,
         context: SyncContext,
@@ -75,11 +79,8 @@ class Worker:
         self._lineage = lineage
         self._import_sales = import_sales
         self._supervisor = supervisor
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._express: PushLoop | None = None
         self._applier: WebhookWorker | None = None
-        self._work_log: WorkerStats | None = None
-        self._client: FourSeller | None = None
 
     @property
     def trouble(self) -> str | None:
@@ -152,8 +153,7 @@ class Worker:
         while not self._supervisor.stopping:
             beat()
             wakes.ensure_running()
-            if self._work_log is not None:
-                self._work_log.close_minute()
+            self._work_log.close_minute()
             try:
                 await in_thread(self._keep_house, book)
             except sa.exc.SQLAlchemyError as failed:
@@ -163,11 +163,9 @@ class Worker:
     def _keep_house(self, book: ErrorBook) -> None:
         self._write_down(book)
         beat(self._context.database, GATEWAY, watched=DAGSTER)
-        fourseller_ahead = self._client.clock_ahead if self._client is not None else None
-        for whose, ahead in note_clocks(self._context.database, fourseller_ahead).items():
+        for whose, ahead in note_clocks(self._context.database, self._client.clock_ahead).items():
             self._metrics.clocks.labels(whose).set(ahead)
-        if self._client is not None:
-            self._context.keep_notes(self._client)
+        self._context.keep_notes(self._client)
         if free_dead_claims(self._context.database) + webhooks.free_dead(self._context.database):
             self._wake_from_thread("")
         if mark_rules_due(self._context.database):  # a rule has begun or ended
@@ -175,24 +173,18 @@ class Worker:
 
     def _write_down(self, book: ErrorBook) -> None:
         book.flush()
-        if self._work_log is not None:
-            self._work_log.write()
+        self._work_log.write()
 
     def _wake_from_thread(self, what: str) -> None:
-        express, applier = self._express, self._applier
-        assert self._loop is not None
-        assert express is not None
-        assert applier is not None
-        try:
-            self._loop.call_soon_threadsafe(express.wake if what == ITEMS else applier.wake)
-        except RuntimeError:  # the loop is closed: we are on the way out
-            return
+        woken = self._express if what == ITEMS else self._applier
+        if woken is not None:
+            with suppress(RuntimeError):  # the loop is closed: we are on the way out
+                self._loop.call_soon_threadsafe(woken.wake)
 
     def _pushed(self, outcome: PushOutcome, seconds: float) -> None:
         self._metrics.pushes.labels(outcome.result.value).inc()
         asset = ASSETS.get(outcome.result)
-        if self._work_log is not None:
-            self._work_log.note(outcome, seconds if asset is not None else None)
+        self._work_log.note(outcome, seconds if asset is not None else None)
         if asset is not None:
             self._metrics.push_seconds.observe(max(0.0, seconds))
             self._lineage.note(asset, "pushed", seconds)
