@@ -53,10 +53,9 @@ def page_of(kind: str, subject: str = "") -> str:
     """The path where an alert is settled: the order, the card or the list that it is about; else the alerts."""
     if subject.startswith("order:"):
         return f"/orders/{quote(subject.removeprefix('order:'), safe='')}"
-    page = PAGE_OF_KIND.get(kind, ALERTS)
-    return (
-        f"{page}#{quote(subject, safe=':')}" if kind == "conflict" and subject.startswith("item:") else page
-    )
+    if kind == "conflict" and subject.startswith("mapping:"):
+        return f"{PAGE_OF_KIND[kind]}&about={quote(subject, safe=':')}"
+    return PAGE_OF_KIND.get(kind, ALERTS)
 
 
 def in_console(text: str, console_url: str | None, *, markdown: bool = False, page: str | None = None) -> str:

@@ -63,7 +63,10 @@ document.addEventListener("change", (event) => {
   const all = event.target.closest("[data-all]");
   if (all) for (const box of document.querySelectorAll(`input[name="${all.dataset.all}"]`)) box.checked = all.checked;
 });
+function hide(image) { if (image.tagName === "IMG") image.classList.add("missing"); }
+document.addEventListener("error", (event) => hide(event.target), true);
 document.addEventListener("DOMContentLoaded", () => {
+  for (const image of document.images) if (image.complete && !image.naturalWidth) hide(image);
   if (matchMedia("(max-width: 700px)").matches) document.querySelector(".menu")?.removeAttribute("open");
   localize(document);
   listen();
