@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from midas_pipelines.defs.catalog.assets import storefront_products
-from midas_pipelines.defs.listings.snapshot import listing_snapshot
+from midas_pipelines.defs.listings.reconciliation import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine

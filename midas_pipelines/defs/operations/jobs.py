@@ -1,5 +1,7 @@
-"""The workflows as Dagster jobs with their schedules, from the table of workflows."""
+"""The workflows as Dagster jobs with their schedules, and the sensor that starts them for what the gateway left."""
 
+import json
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -9,11 +11,13 @@ from midas_pipelines.defs.inventory.assets import CHECKS
 from midas_pipelines.defs.operations.assets import newest_backup_restores
 from midas_pipelines.defs.operations.retention import buyer_erasure, retention
 from midas_pipelines.defs.orders import checks as order_checks
+from midas_pipelines.defs.resources import shop
 from midas_pipelines.installation import SETTINGS
+from midas_pipelines.lib import engine
 from midas_pipelines.lib.metadata import OWNERS
-from midas_pipelines.lib.partitions import ops_config
-from midas_pipelines.lib.schedules import described, schedule_of
-from midas_pipelines.settings import Settings
+from midas_pipelines.lib.partitions import ops_config, whole_run
+from midas_pipelines.lib.schedules import described, schedule_of, sensor_options, unless_running
+from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.workflows import WORKFLOWS, Workflow
 
 SHOP_CHECKS = dg.AssetSelection.checks(*CHECKS, *order_checks.CHECKS, order_checks.orders_are_fresh)
@@ -67,7 +71,54 @@ def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     return [schedule_of(settings, workflow) for workflow in WORKFLOWS if workflow.interval or workflow.hour]
 
 
+HEALED_BY = {"order": "order_import", "inventory": "consistency_check", "product": "consistency_check"}
+"""The workflow that makes up for an unprocessed webhook: it reads the current state, not the event."""
+STARTED = {"incremental_sync", *HEALED_BY.values()}
+
+
+@dg.sensor(jobs=[job for job in JOBS if job.name in STARTED], **sensor_options(SETTINGS, "stale_work"))
+def stale_work(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Starts one run of each workflow that makes up for waiting items or webhooks, once for the newest of them.
+
+    The cursor holds by workflow the newest for which a run was started.
+    """
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            return database
+        settings = load_settings()
+        seconds = settings.stale_work_seconds
+        items = engine.stale_items(database, seconds)
+        webhooks = engine.stale_webhooks(database, seconds)
+    started: dict[str, str] = json.loads(context.cursor or "{}")
+    requests, reasons = [], []
+    for workflow, newest in sorted(newest_by_workflow(items, webhooks).items()):
+        at = newest.isoformat()
+        if settings.is_paused(workflow):
+            reasons.append(f"Work is waiting for {workflow}, which MIDAS_PAUSED turns off.")
+        elif at <= started.get(workflow, ""):
+            reasons.append(
+                f"A run of {workflow} has already tried what is waiting; its schedule tries again."
+            )
+        elif isinstance(allowed := unless_running(context, workflow), dg.SkipReason):
+            reasons.append(str(allowed.skip_message))
+        else:
+            requests.append(whole_run(workflow, run_key=f"{workflow}:{at}"))
+            started[workflow] = at
+    if not requests:
+        return dg.SkipReason(" ".join(reasons) or f"Nothing has waited for longer than {seconds} s.")
+    return dg.SensorResult(requests, cursor=json.dumps(started))
+
+
+def newest_by_workflow(items: datetime | None, webhooks: dict[str, datetime]) -> dict[str, datetime]:
+    """When the newest work that waits for each workflow began to wait; skips what no workflow handles."""
+    newest = {} if items is None else {"incremental_sync": items}
+    for subject, moment in webhooks.items():
+        if workflow := HEALED_BY.get(subject):
+            newest[workflow] = max(moment, newest.get(workflow, moment))
+    return newest
+
+
 @dg.definitions
 def workflow_jobs() -> dg.Definitions:
-    """The job of each workflow, and its schedule where it has one."""
-    return dg.Definitions(jobs=JOBS, schedules=schedules(SETTINGS))
+    """The job of each workflow, its schedule where it has one, and the sensor."""
+    return dg.Definitions(jobs=JOBS, schedules=schedules(SETTINGS), sensors=[stale_work])

@@ -13,7 +13,7 @@ import pytest
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.catalog.assets import catalog_snapshot
-from midas_pipelines.defs.listings.snapshot import listing_snapshot
+from midas_pipelines.defs.listings.reconciliation import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.partitions import SHARDS
 from midas_pipelines.lib.snapshot_io import SnapshotIO

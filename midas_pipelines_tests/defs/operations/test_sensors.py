@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.operations.sensors import stale_work
+from midas_pipelines.defs.operations.jobs import stale_work
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines_tests.defs.conftest import tick
