@@ -89,6 +89,15 @@ def test_the_marketplaces_quantity_is_a_ledger_row_and_an_undo_takes_it_back(ope
     assert_ledger_explains(world.database)
 
 
+def test_a_program_decides_under_the_name_of_its_key(operator: Visitor) -> None:
+    edited(operator.world, price="7.77")
+    conflict = value(operator.world.database, "SELECT id FROM sync_conflicts WHERE resolved_at IS NULL")
+    key = {"Authorization": f"Bearer {operator.key(Role.OPERATOR, 'The shop')}"}
+    path = f"/api/marketplace/conflicts/{conflict}"
+    answer = operator.client.post(path, json={"take": "shop"}, headers=key)
+    assert (answer.status_code, answer.json()["resolved_by"]) == (200, "The shop")
+
+
 def test_several_conflicts_are_previewed_before_they_are_decided(operator: Visitor) -> None:
     world = operator.world
     edited(world, price="7.77", title="Edited there")
