@@ -39,17 +39,19 @@ if TYPE_CHECKING:
     from midas_pipelines.store.operations.page_urls import Names, item_names, order_names
     from midas_pipelines.store.operations.retention import delete_old
     from midas_pipelines.store.orders.checks import (
-        DayOfOrders,
-        days_with_new_orders,
-        last_import,
         needing_a_person,
-        open_orders,
-        orders_by_day,
         stale_orders,
         statuses_gone_back,
         unbalanced_orders,
         unexplained_deductions,
         unpaired_orders,
+    )
+    from midas_pipelines.store.orders.days import (
+        DayOfOrders,
+        days_with_new_orders,
+        last_import,
+        open_orders,
+        orders_by_day,
     )
     from midas_pipelines.store.orders.listing import OVERSOLD, waiting_lines
     from midas_pipelines.store.schema.version import require_upgraded

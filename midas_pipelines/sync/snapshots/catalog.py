@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import Mapping
-from midas_pipelines.store.orders.checks import last_import
+from midas_pipelines.store.orders.days import last_import
 from midas_pipelines.store.stock.rules import available
 from midas_pipelines.storefront.catalog import ShopItem
 from midas_pipelines.sync.context import SyncContext

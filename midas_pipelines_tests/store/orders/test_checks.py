@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 
 from midas_pipelines.store.orders.checks import (
-    last_import,
     needing_a_person,
-    open_orders,
-    orders_by_day,
     stale_orders,
     unbalanced_orders,
     unexplained_deductions,
     unpaired_orders,
 )
+from midas_pipelines.store.orders.days import last_import, open_orders, orders_by_day
 from midas_pipelines.sync.orders.intake.poll import Window
 from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines.sync.orders.retry import dismiss

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from midas_pipelines.sandbox.state import now_text
-from midas_pipelines.store.orders.checks import orders_by_day, stale_orders
+from midas_pipelines.store.orders.checks import stale_orders
+from midas_pipelines.store.orders.days import orders_by_day
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.customer_mail import letterbox
