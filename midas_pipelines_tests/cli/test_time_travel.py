@@ -69,10 +69,13 @@ def test_an_edit_on_4seller_is_named_as_one(
     day = yesterday(tmp_path)
     (product,) = world.sandbox.state.products.values()
     product["status"] = "paused"
+    for quantity in (4, 5):  # explains no change of anything else
+        world.set(1, stock_quantity=quantity)
     midas("reconcile", **settings)
     printed = midas("diff", "--from", f"{day}", **settings).output
     assert "A-1 changed: status active → paused" in printed
     assert "<- conflict 1: content" in printed
+    assert "<- ledger" not in printed
 
 
 def test_an_item_as_it_was_on_a_day(

@@ -220,6 +220,8 @@ class _Undo:
         fields = []
         for name in _changed(written.before, written.after):
             old = written.before.get("inventory", {}).get("quantity")
+            if _same(shown, written.before, name):
+                continue  # it was refused, or somebody put it back
             if not _shows(shown, written.after, name):
                 self.report.leave(written, name, "It was changed since.")
             elif name == "quantity" and (old is None or (available is not None and old > available)):
@@ -272,25 +274,24 @@ def _acked(draft: ProductDraft) -> dict[str, Any]:
 
 def _changed(before: Listing, after: Listing) -> list[str]:
     """The fields that were changed."""
-    was, became = (Product.model_validate({**listing, "id": "kept"}) for listing in (before, after))
-    changed = {
-        "price": "price" in after and was.price != became.price,
-        "content": "title" in after and _words(was) != _words(became),
-        "quantity": shown_quantity(was) != shown_quantity(became),
-    }
-    return [name for name, is_changed in changed.items() if is_changed]
+    became = Product.model_validate({**after, "id": "kept"})
+    written = {"price": "price" in after, "content": "title" in after, "quantity": True}
+    return [name for name in PARTS if written[name] and not _same(became, before, name)]
+
+
+def _same(shown: Product, listing: Listing, name: str) -> bool:
+    kept = Product.model_validate({**listing, "id": "kept"})
+    if name == "price":
+        return shown.price == kept.price
+    if name == "quantity":
+        return shown_quantity(shown) == shown_quantity(kept)
+    ours, theirs = content(kept), content(shown)
+    return all(ours.get(part) == theirs.get(part) for part in {*ours, *theirs} - {"price", "sku"})
 
 
 def _shows(shown: Product, after: Listing, name: str) -> bool:
     """Whether 4Seller shows the field as it was written."""
-    wrote = Product.model_validate({**after, "id": "kept"})
-    if name == "price":
-        return shown.price == wrote.price
-    if name == "quantity":
-        return shown_quantity(shown) == shown_quantity(wrote)
+    if _same(shown, after, name) or name != "content":
+        return _same(shown, after, name)
     draft = ProductDraft.model_validate(after)
-    return _words(shown) == _words(wrote) or alike(draft, filled(shown, draft))
-
-
-def _words(product: Product) -> dict[str, Any]:
-    return {name: value for name, value in content(product).items() if name not in ("price", "sku")}
+    return alike(draft, filled(shown, draft))

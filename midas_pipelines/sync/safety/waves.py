@@ -166,9 +166,10 @@ async def _roll_back(
     ours = [one for one in written if one.mapping_id in set(wave)]
     undone = await undo_writes(context, client, ours, pins=False)
     worst = "; ".join(list(failing.values())[:3])
+    missed = {row["sku"] for row in undone.left if row["field"] != "quantity"}  # quantities follow the shop
     reason = (
         f"Wave {number} of the changes failed: {len(failing)} of {len(wave)} listings ({worst}). {undone.put_back} are put "
-        f"back as they were, {len(undone.left)} could not be. The other changes of listings wait, quantities go on. Correct "
+        f"back as they were, {len(missed)} could not be. The other changes of listings wait, quantities go on. Correct "
         "the shop; or write the plan with `midas sync products --full --plan FILE`, and apply it in "
         "waves again with `midas sync products --apply FILE`."
     )

@@ -30,10 +30,17 @@ class Span:
 
 
 def causes(
-    connection: sa.Connection, product_id: int, variant_id: int | None, mapping_id: int, span: Span
+    connection: sa.Connection,
+    product_id: int,
+    variant_id: int | None,
+    mapping_id: int,
+    span: Span,
+    *,
+    stock: bool = True,
 ) -> list[str]:
-    """What is on record of the item in that span, in sentences, the newest of each kind first."""
-    ledger = ledger_rows(connection, (product_id, variant_id), span.start, span.end, most=MOST)
+    """What is on record of the item in that span, in sentences, the newest of each kind first; of its `stock` too."""
+    key = (product_id, variant_id)
+    ledger = ledger_rows(connection, key, span.start, span.end, most=MOST) if stock else []
     return [
         *(ledger_line(row) for row in ledger),
         *(_rule_line(row) for row in rules_of(connection, product_id, span)),

@@ -155,9 +155,16 @@ def diff(
             known = [shop.loc[[product_id]] for shop in (shop_after, shop_before) if product_id in shop.index]
             if known:
                 item = known[0].iloc[0]
-                variant = _plain(item.variant_id)
                 one.why.extend(_shop_changes(known))
-                one.why.extend(causes(connection, int(item.product_id), variant, int(item.mapping_id), span))
+                found_causes = causes(
+                    connection,
+                    int(item.product_id),
+                    _plain(item.variant_id),
+                    int(item.mapping_id),
+                    span,
+                    stock="quantity" in one.fields,
+                )
+                one.why.extend(found_causes)
             if not one.why:
                 one.why.append("Nothing of ours explains it: somebody changed it on 4Seller.")
             found.append(one)

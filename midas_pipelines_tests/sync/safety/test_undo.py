@@ -10,8 +10,10 @@ from decimal import Decimal
 import pytest
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.sandbox.state import Json
 from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines.sync.product_sync import Mode, sync_products
+from midas_pipelines.sync.reconcile.conflicts import release_pin
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.safety.undo import UndoReport, undo_run, undo_span
 from midas_pipelines_tests.shop import add_product, run
@@ -156,3 +158,27 @@ def test_an_applied_plan_is_undone_by_its_hash(listed: World) -> None:
     asyncio.run(sync_products(context, agreed=plan))
     assert undo(listed, plan.hash).put_back == 1
     assert listed.shown["S1"][1] == Decimal("10.00")
+
+
+@pytest.mark.both_databases
+def test_what_the_shop_changes_meanwhile_is_pushed_once_released(
+    listed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed.set(1, price=Decimal("99.00"))
+    listed.set(2, price=Decimal("99.00"))
+    sync(listed)
+    state = listed.sandbox.state
+    replace_product = state.replace
+
+    def meanwhile(key: str, draft: Json) -> Json:
+        listed.set(1, price=Decimal("11.00"), stock_quantity=2)
+        return replace_product(key, draft)
+
+    monkeypatch.setattr(state, "replace", meanwhile)
+    assert undo(listed).put_back == 2
+    monkeypatch.undo()
+    sync(listed, "the next run")
+    assert (listed.shown["S1"][1:], listed.shown["S2"][1:]) == ((Decimal("10.00"), 2), (Decimal("10.00"), 5))
+    release_pin(listed.sync_context(), 1, None)
+    sync(listed, "released")
+    assert listed.shown["S1"][1:] == (Decimal("11.00"), 2)

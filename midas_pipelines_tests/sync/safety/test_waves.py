@@ -125,3 +125,18 @@ def test_the_shop_that_reverts_ends_the_wait(large: World, monkeypatch: pytest.M
     large.full()
     assert large.shown == large.wanted
     assert rows(large.database, OPEN) == []
+
+
+def test_a_hub_that_refuses_one_in_five_stops_the_second_wave_and_the_rest_is_as_before(large: World) -> None:
+    for number in range(30, 100):
+        add_product(large.database, sku=f"S{number:02}")
+    large.full()
+    before = large.shown
+    renamed(large)
+    large.refuse(422, *(f"S{number:02}" for number in range(100) if number // 10 % 5 == 1))
+    report = large.incremental()
+    (alert,) = rows(large.database, "SELECT text FROM alerts WHERE cleared_at IS NULL AND kind = 'canary'")
+    assert "Wave 2 of the changes failed: 2 of 10 listings" in alert.text
+    assert "8 are put back as they were, 0 could not be" in alert.text
+    changed = [sku for sku, one in large.shown.items() if one[0] != before[sku][0]]
+    assert (report.quarantined, len(changed)) == (2, 1)  # the first wave went well
