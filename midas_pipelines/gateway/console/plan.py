@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from decimal import Decimal
+from threading import Lock
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -35,6 +36,8 @@ from midas_pipelines.sync.threads import in_own_loop, in_thread
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
 MOST_SHOWN = 200
+ONE_PLAN = Lock()
+"""Plans are made one at a time: each takes a thread and its share of the processor from webhooks."""
 
 
 @router.get("/plan")
@@ -84,7 +87,8 @@ async def undo(request: Request, name: Annotated[str, Form(min_length=8, max_len
 @router.post("/plan")
 def make_new_plan(request: Request, scope: Annotated[str, Form()] = "changed") -> Response:
     """Makes a plan of the changed items, or of all; reads only our database."""
-    plan = make_plan(clicked(request, "plan"), dirty_only=scope != "all")
+    with ONE_PLAN:
+        plan = make_plan(clicked(request, "plan"), dirty_only=scope != "all")
     with service_of(request).database.writing() as connection:
         _keep(connection, plan, person_of(request).name)
     return done(request, "This is what would be sent. Nothing has been sent yet.", f"/plan/{plan.hash}")
