@@ -79,7 +79,7 @@ async def undo_span(context: SyncContext, since: datetime, until: datetime) -> U
     """The same for all that was written in a span of time (UTC), by syncs and by the gateway's worker."""
     if until <= since:
         raise WrongInput(f"--until ({until:%Y-%m-%d %H:%M}) must be later than --since.")
-    written = f"written from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
+    written = f"that was written from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
     return await _undo(context, of_span(since, until), written)
 
 
@@ -87,7 +87,7 @@ async def _undo(context: SyncContext, which: sa.ColumnElement[bool], what: str) 
     with context.database.reading() as connection:
         found = written_by(connection, which)
     if not found:
-        raise WrongInput(f"Nothing is kept {what} and not undone yet: see MIDAS_KEEP_WRITES_DAYS.")
+        raise WrongInput(f"Nothing {what} is kept, or all of it is undone: see MIDAS_KEEP_WRITES_DAYS.")
     async with context.channel() as client:
         return await undo_writes(context, client, found, pins=True)
 

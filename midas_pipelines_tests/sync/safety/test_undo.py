@@ -54,7 +54,7 @@ def test_price_and_content_come_back_and_stay(listed: World) -> None:
     sync(listed, "a full run", Mode.FULL)
     assert listed.shown["S1"] == (title, Decimal("10.00"), 3)
     assert listed.shown["S2"] == before["S2"]
-    with pytest.raises(WrongInput, match="not undone yet"):
+    with pytest.raises(WrongInput, match="all of it is undone"):
         undo(listed)
 
 
@@ -117,7 +117,7 @@ def test_what_several_runs_wrote_in_a_span_of_time_is_undone(listed: World) -> N
         span = (day + timedelta(hours=hour) for hour in (since, until))
         return asyncio.run(undo_span(listed.sync_context(), *span))
 
-    with pytest.raises(WrongInput, match="Nothing is kept written from"):
+    with pytest.raises(WrongInput, match="Nothing that was written from"):
         undo_hours(15, 16)
     assert undo_hours(14, 15).put_back == 2
     assert listed.shown == before
