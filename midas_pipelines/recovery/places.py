@@ -122,8 +122,8 @@ def backups(place: UPath) -> list[tuple[UPath, Manifest]]:
     return sorted(found, key=lambda one: one[1].made_at, reverse=True)
 
 
-def find_backup(settings: Settings, name: str | None) -> tuple[UPath, Manifest]:
-    """The backup of that name, or the newest, as it was signed.
+def find_backup(settings: Settings, name: str | None, *, unsigned: bool = False) -> tuple[UPath, Manifest]:
+    """The backup of that name, or the newest, as it was signed; `unsigned` also takes one whose key is lost.
 
     Raises:
         Damaged: there is none, or its manifest is not what was written.
@@ -139,12 +139,13 @@ def find_backup(settings: Settings, name: str | None) -> tuple[UPath, Manifest]:
         key = key_ring(settings).find(key_id) if key_is_there(settings) else None
     except KeyError:
         key = None
-    if key is None:
+    if key is None and not unsigned:
         raise SettingsError(
             f"The backup {folder.name} is signed with the payload key {key_id[:8]!r}, which is missing here: set "
-            "MIDAS_PAYLOAD_KEY to the keys that you keep, or MIDAS_PAYLOAD_KEY_FILE to their file."
+            "MIDAS_PAYLOAD_KEY to the keys that you keep, or MIDAS_PAYLOAD_KEY_FILE to their file. If that key is lost, "
+            "`midas backup restore --unsigned` restores without the proof of who wrote the backup."
         )
-    if not hmac.compare_digest(manifest.signature.encode(), manifest.signed_with(key).encode()):
+    if key and not hmac.compare_digest(manifest.signature.encode(), manifest.signed_with(key).encode()):
         raise Damaged(f"The manifest of {folder.name} was changed: do not restore it. Take another backup.")
     return folder, manifest
 

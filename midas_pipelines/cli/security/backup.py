@@ -87,8 +87,14 @@ def verify(name: str | None, as_json: bool) -> None:
 @click.argument("name", required=False)
 @click.option("--replace", is_flag=True, help="Replace tables that have rows already.")
 @click.option("--history", is_flag=True, help="Also restore Dagster's storage, where it is empty.")
+@click.option(
+    "--unsigned",
+    is_flag=True,
+    help="Restore though the payload key is lost. Nothing proves then that the backup is yours: a person who can write to "
+    "MIDAS_BACKUP_TO can plant one, and its SQL runs as your database user.",
+)
 @json_option
-def restore(name: str | None, replace: bool, history: bool, as_json: bool) -> None:
+def restore(name: str | None, replace: bool, history: bool, unsigned: bool, as_json: bool) -> None:
     """Restore a backup, the newest without NAME, into the database of MIDAS_DATABASE_URL: all of it or nothing.
 
     Stop gateway and schedules first. Pushes stay stopped until `midas sync orders` has read every order since the
@@ -96,10 +102,12 @@ def restore(name: str | None, replace: bool, history: bool, as_json: bool) -> No
     """
     settings = load_settings()
     keys = identities(settings.backup_identity_file)
-    folder, manifest = find_backup(settings, name)
+    folder, manifest = find_backup(settings, name, unsigned=unsigned)
     done = restore_shop(folder, manifest, settings.database(), keys, replace=replace)
     with shop_database() as (settings, database), database.writing() as connection:
-        note_answered(connection, command_entry(settings, "backup restore", target=done.name))
+        note_answered(
+            connection, command_entry(settings, "backup restore", done.name, {"unsigned": unsigned})
+        )
     if history:
         stored = settings.dagster_database()
         restore_history(folder, manifest, keys, database=stored, home=settings.home())
