@@ -7,7 +7,7 @@ A check looks at the orders of which something was logged in the last `days`, an
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -84,9 +84,15 @@ def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[
 
     Both to the cent, the sum to the smallest unit of the currency where that is larger, as the import compares them;
     each item whose price has finer parts than cents may be half a cent away. What the marketplace itself added up
-    otherwise is none once a person has dismissed it.
+    otherwise is none once a person has dismissed it. An item that a person added to the shop's order counts too, also
+    one added within these days to an older order.
     """
     looked = _looked_at(database, days)
+    added = _added_items(database, looked)
+    if days is not None:
+        with database.reading() as connection:
+            changed = connection.scalars(sa.select(added.c.order_id)).all()
+        looked = replace(looked, older=(*looked.older, *changed))
     fine = sa.case((_LINES.price != sa.func.round(_LINES.price, 2), 1), else_=0)
     lines = (
         sa.select(
@@ -101,7 +107,8 @@ def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[
         .subquery("lines")
     )
     extras = _ORDERS.shipping_cost + _ORDERS.tax - _ORDERS.discount
-    total, expected = orders.c.total_amount, sa.func.coalesce(lines.c.goods, 0) + extras
+    goods = sa.func.coalesce(lines.c.goods, 0) + sa.func.coalesce(added.c.goods, 0)
+    total, expected = orders.c.total_amount, goods + extras
     tolerance = HALF_A_CENT * (1 + sa.func.coalesce(lines.c.fine, 0))
     digits = sa.case(MINOR_UNITS, value=_ORDERS.currency, else_=2)
     same = sa.func.round(expected, digits) == sa.func.round(total, digits)
@@ -121,9 +128,33 @@ def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[
         )
         .join(orders, orders.c.id == _ORDERS.local_order_id)
         .outerjoin(lines, lines.c.order_id == _ORDERS.id)
+        .outerjoin(added, added.c.order_id == _ORDERS.id)
         .where(looked.at(_ORDERS.id), wrong)
     )
     return _rows(database, query.order_by(_ORDERS.id.desc()))
+
+
+def _added_items(database: Database, looked: _Looked) -> sa.Subquery:
+    """The items in the shop's orders that no line of ours explains: their sum by our row of the order.
+
+    Ids of items rise: reads those after the items of the first order looked at, and of the one before it.
+    """
+    items, since = order_items.c, 0
+    if looked.first is not None:
+        before = sa.select(sa.func.max(_ORDERS.id)).where(_ORDERS.id < looked.first).scalar_subquery()
+        oldest = sa.select(sa.func.min(_LINES.order_item_id)).where(
+            _LINES.order_id.in_([looked.first, before])
+        )
+        with database.reading() as connection:
+            since = connection.scalar(oldest) or 0
+    explained = sa.exists().where(_LINES.order_id == _ORDERS.id, _LINES.order_item_id == items.id)
+    return (
+        sa.select(_ORDERS.id.label("order_id"), sa.func.sum(items.total_price).label("goods"))
+        .join(order_items, items.order_id == _ORDERS.local_order_id)
+        .where(items.id >= since, ~explained)
+        .group_by(_ORDERS.id)
+        .subquery("added")
+    )
 
 
 def _dismissed(word: str) -> sa.ColumnElement[bool]:

@@ -45,15 +45,21 @@ class Personal:
 
 @dataclass(frozen=True)
 class TableEntry:
-    """One table: its columns without personal data, separated by blanks, and those with some."""
+    """One table: its columns without personal data, separated by blanks, those with some, and when a row is deleted."""
 
     impersonal: str
     personal: dict[str, Personal] = field(default_factory=dict)
+    kept: str = ""
 
     @property
     def columns(self) -> set[str]:
         """Every column that the register knows."""
         return {*self.impersonal.split(), *self.personal}
+
+    def ends(self, one: Personal) -> str:
+        """How a column's data ends, in words: with its row at the latest, where rows are deleted in time."""
+        first = [] if self.kept and one.end is End.STAYS else [one.end.value]
+        return "; ".join([*first, f"deleted after {self.kept}"] if self.kept else first)
 
 
 _SALE = Personal("the number of the sale at the marketplace", Purpose.BOOKS, End.STAYS)
@@ -119,7 +125,8 @@ TABLES: dict[str, TableEntry] = {
         {"sku": _SAID, "fourseller_product_id": _SAID, "title": _SAID}),
     "order_processing_logs": TableEntry(
         "id channel step run_id created_at",
-        {"marketplace_order_id": _SALE, "detail": _REASON}),
+        {"marketplace_order_id": _SALE, "detail": _REASON},
+        "MIDAS_KEEP_ORDER_LOGS_DAYS, but not what a person decided"),
     "order_shipments": TableEntry(
         "id order_id carrier source shipped_at booked_at pushed_at attempts next_attempt_at contents", {
             "tracking_number": Personal("a parcel's number", Purpose.DELIVER, End.STAYS),
@@ -133,16 +140,17 @@ TABLES: dict[str, TableEntry] = {
     "marketplace_webhooks": TableEntry(
         "id webhook_id type subject received_at claimed_by claimed_until attempts next_attempt_at "
         "processed_at outcome",
-        {"payload": _sealed("the whole order as an event brought it"), "reason": _REASON}),
+        {"payload": _sealed("the whole order as an event brought it"), "reason": _REASON},
+        "MIDAS_KEEP_WEBHOOKS_DAYS, once applied or superseded"),
     "alerts": TableEntry(
         "id kind created_at cleared_at sent_at sent_to attempts next_attempt_at reason snoozed_until", {
             "subject": _alert("an order's number or status word"),
             "members": _alert("several such subjects"), "text": _alert("a sentence about an order"),
             "taken_by": _staff("who sees to it"),
-        }),
+        }, "MIDAS_KEEP_ALERTS_DAYS, once closed"),
     "fourseller_api_errors": TableEntry(
         "id endpoint status attempt run_id created_at",
-        {"item": _ORDER, "code": _REASON, "message": _REASON}),
+        {"item": _ORDER, "code": _REASON, "message": _REASON}, "MIDAS_KEEP_API_ERRORS_DAYS"),
     "buyer_holds": TableEntry(
         "id order_id held_until created_at released_at", {
             "because": Personal("which law keeps the buyer", Purpose.BOOKS, End.CLEARED),
@@ -162,7 +170,7 @@ TABLES: dict[str, TableEntry] = {
         }),
     "midas_repeated_calls": TableEntry(
         "digest body_digest begun_at status media_type",
-        {"body": Personal("an order's number, for 24 hours", Purpose.SUPPORT, End.STAYS)}),
+        {"body": Personal("an order's number", Purpose.SUPPORT, End.STAYS)}, "24 hours"),
     # ours, about people who work here
     "gateway_keys": TableEntry(
         "id key_id role secret_hash created_at valid_until revoked_at last_used_at",
@@ -247,7 +255,7 @@ def register_rows() -> list[dict[str, Any]]:
     """Each column that may hold personal data, as a row for a program."""
     return [
         {"table": table, "column": column, "what": one.what, "why": one.purpose.value, "sealed": one.sealed}
-        | {"ends": one.end.value}
+        | {"ends": entry.ends(one)}
         for table, entry in TABLES.items()
         for column, one in entry.personal.items()
     ]
@@ -305,5 +313,8 @@ def register_page() -> str:
 
 def _of(purpose: Purpose) -> tuple[list[str], list[str]]:
     """What is kept for a purpose, and how it ends; each once."""
-    mine = [one for entry in TABLES.values() for one in entry.personal.values() if one.purpose is purpose]
-    return list(dict.fromkeys(one.what for one in mine)), list(dict.fromkeys(one.end.value for one in mine))
+    mine = [
+        (one, entry) for entry in TABLES.values() for one in entry.personal.values() if one.purpose is purpose
+    ]
+    ends = (end for one, entry in mine for end in entry.ends(one).split("; "))
+    return list(dict.fromkeys(one.what for one, _ in mine)), list(dict.fromkeys(ends))
