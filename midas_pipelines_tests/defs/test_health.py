@@ -134,15 +134,16 @@ def test_an_asset_that_fails_has_one_alert_and_so_has_its_recovery(watch: Watch)
     assert watch.alerts() == FAILED
 
 
-def test_a_failure_while_the_database_is_away_turns_the_tick_red(watch: Watch) -> None:
+def test_a_failure_while_the_database_is_away_has_its_alert_once_it_is_back(watch: Watch) -> None:
     with watch.patch.context() as patch:
         patch.setenv("MIDAS_DATABASE_URL", UNREACHABLE)
         with pytest.raises(RuntimeError, match="does not answer"):
             watch.run("order_import", good=False)
         with pytest.raises(RuntimeError, match="does not answer"):
             tick(health_watch, watch.instance)
-    watch.run("order_import", good=False)
     assert watch.alerts() == FAILED
+    watch.run("order_import", good=True)
+    assert watch.alerts() == watch.alerts() == WELL
 
 
 def test_a_shard_that_succeeds_is_no_recovery_of_another(watch: Watch) -> None:

@@ -89,6 +89,7 @@ def _walk(place: Workplace, *, quiet: bool) -> list[DemoStep]:
             steps.append(_place_orders(sandbox.control_url))
             steps.append(workflow("Import the orders", "order_import", "orders"))
             steps.append(workflow("Push the new stock", "inventory_push", "inventory"))
+            steps.append(workflow("Sync order statuses", "status_sync", "status"))
             steps.append(workflow("Full sync, nothing changed", "full_sync", "products"))
             steps.append(workflow("Read back and check", "consistency_check", "reconcile"))
             steps.append(_report(say))
@@ -112,8 +113,8 @@ def _workflows(database: Database, say: Callable[[str], None]) -> Callable[[str,
     return workflow
 
 
-REPORTS = ("stock_watch", "performance", "daily_report", "compliance_report")
-"""The workflows that write nothing to 4Seller; the first runs the checks of the shop."""
+REPORTS = ("stock_watch", "performance", "daily_report", "backup", "compliance_report", "plan_sync")
+"""The jobs that write nothing to 4Seller; the first runs the checks of the shop."""
 
 
 def _report(say: Callable[[str], None]) -> DemoStep:

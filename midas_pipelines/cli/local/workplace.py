@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from pyrage import x25519
 
 from midas_pipelines.cli.dagster.instance import write_dagster_yaml
 from midas_pipelines.cli.local.beside import ENVIRONMENT, WORKPLACE, leave_environment
@@ -19,6 +20,7 @@ from midas_pipelines.settings import Settings, load_settings
 
 API_KEY = "sandbox-key"
 SELLER_ID = "sandbox-seller"
+BACKUP_KEY = "backup-key"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,12 @@ class Workplace:
     def payload_key(self) -> str:
         """What orders and webhooks are sealed with; made once."""
         return self._secret("payload-key", lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+
+    @property
+    def backup_key(self) -> str:
+        """What backups are encrypted to; made once."""
+        secret = self._secret(BACKUP_KEY, lambda: str(x25519.Identity.generate()))
+        return str(x25519.Identity.from_str(secret).to_public())
 
     def _secret(self, name: str, make: Callable[[], str]) -> str:
         path = self.root / name
@@ -99,6 +107,9 @@ class Workplace:
             "FOURSELLER_SELLER_ID": SELLER_ID,
             "FOURSELLER_WEBHOOK_SECRET": self.webhook_secret,
             "MIDAS_PAYLOAD_KEY": self.payload_key,
+            "MIDAS_BACKUP_TO": str((self.root / "backups").resolve()),
+            "MIDAS_BACKUP_RECIPIENTS": self.backup_key,
+            "MIDAS_BACKUP_IDENTITY_FILE": str((self.root / BACKUP_KEY).resolve()),
             "DAGSTER_HOME": str(self.dagster_home.resolve()),
         }
         leave_environment(self.root)

@@ -24,6 +24,9 @@ KEY_DAYS = 30
 OF_ASSETS = "__ASSET_JOB"
 """Dagster's own job for runs that name assets: a person's, or a backfill's."""
 MOST_NAMED = 10
+ALERT = "midas/alert"
+"""The tag of a failed run that says whether its alert is still owed."""
+OWED = {ALERT: "owed"}
 MADE = {workflow.name: workflow.makes for workflow in WORKFLOWS}
 
 
@@ -41,6 +44,8 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
             return database
         engine.beat(database, engine.DAGSTER, watched=engine.GATEWAY)
         engine.report_stuck_items(database)
+        for owed in context.instance.get_run_records(dg.RunsFilter(tags=OWED)):
+            report_run(context.instance, repository, database, owed.dagster_run)
         with database.writing() as connection:
             engine.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
             engine.match_alerts(
@@ -58,20 +63,35 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 @dg.run_failure_sensor(monitor_all_code_locations=True, **sensor_options(SETTINGS, "failure_alerts"))
 def failure_alerts(context: dg.RunFailureSensorContext) -> None:
-    """Raises an alert about the run, also one of the command line; a run that Dagster tries again is not reported."""
+    """Raises an alert about the run, also one of the command line; a run that Dagster tries again is not reported.
+
+    Where the shop's database is away the tick is red, and `health_watch` raises the alert once it is back.
+    """
     run = context.dagster_run
     if run.tags.get("dagster/will_retry") == "true" or context.repository_def is None:
         return
-    failures = _failures(context.instance, run)
-    partitions = _failed_partitions(context.instance, context.repository_def, run) or {run.job_name: []}
-    url = load_settings().dagster_url
-    texts = {name: _run_in_words(name, failed, failures, run, url) for name, failed in partitions.items()}
+    context.instance.add_run_tags(run.run_id, OWED)
     with shop() as database:
         if isinstance(database, dg.SkipReason):
-            raise dg.Failure(str(database.skip_message))  # the tick is red: the alert could not be written
-        with database.writing() as connection:
-            if not engine.open_subjects(connection, engine.NEEDS_KEY):
-                engine.report_failure(connection, texts)
+            raise dg.Failure(str(database.skip_message))
+        report_run(context.instance, context.repository_def, database, run)
+
+
+def report_run(
+    instance: dg.DagsterInstance,
+    repository: dg.RepositoryDefinition,
+    database: "engine.Database",
+    run: dg.DagsterRun,
+) -> None:
+    """Raises the alert about a failed run, and notes at the run that it did."""
+    failures = _failures(instance, run)
+    partitions = _failed_partitions(instance, repository, run) or {run.job_name: []}
+    url = load_settings().dagster_url
+    texts = {name: _run_in_words(name, failed, failures, run, url) for name, failed in partitions.items()}
+    with database.writing() as connection:
+        if not engine.open_subjects(connection, engine.NEEDS_KEY):
+            engine.report_failure(connection, texts)
+    instance.add_run_tags(run.run_id, {ALERT: "raised"})
 
 
 def works_again(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, name: str) -> bool:

@@ -83,12 +83,11 @@ async def sync_statuses(context: SyncContext) -> StatusSyncReport:
 
 
 async def push_statuses(
-    context: SyncContext, *, kind: str = "status", only: int | None = None, moved_on: int = 0
+    context: SyncContext, *, only: int | None = None, moved_on: int = 0
 ) -> StatusSyncReport:
     """Pushes every changed status and every new shipment of the shop to 4Seller.
 
     Args:
-        kind: the kind of its row in `fourseller_sync_logs`.
         only: our row of the one order to push at once; None for all that are due.
         moved_on: how many orders the marketplace updated just before, for the report.
 
@@ -96,7 +95,7 @@ async def push_statuses(
         BadCredentials: the key or the seller id is wrong.
     """
     report = StatusSyncReport(moved_on=moved_on)
-    with logged_sync(context, kind, "to 4Seller", report) as clock:
+    with logged_sync(context, "status", "to 4Seller", report) as clock:
         await asyncio.to_thread(count_shipments, context.database, order_context_of(context))
         async with context.channel() as client:
             clock.client = client
