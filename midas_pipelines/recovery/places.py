@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pydantic import TypeAdapter
 from upath import UPath
 
 from midas_pipelines.recovery.sealing import Damaged
@@ -114,11 +115,10 @@ def backups(place: UPath) -> list[tuple[UPath, Manifest]]:
     """Every whole backup, the newest first; their signatures are not looked at."""
     found = []
     for folder in _folders(place):
-        with suppress(OSError, ValueError, TypeError, KeyError):  # a half one, or no manifest of ours
-            said = json.loads((folder / MANIFEST).read_text())
-            found.append(
-                (folder, Manifest(**said | {"parts": [BackupPart(**part) for part in said["parts"]]}))
-            )
+        with suppress(OSError, ValueError):  # a half one, or no manifest of ours
+            manifest = TypeAdapter(Manifest).validate_json((folder / MANIFEST).read_text())
+            if manifest.moment == _begun(folder):  # not an older one under a newer name
+                found.append((folder, manifest))
     return sorted(found, key=lambda one: one[1].made_at, reverse=True)
 
 

@@ -26,7 +26,7 @@ from midas_pipelines.recovery.sealing import Damaged
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.claims import RESTORED, stop_pushes
 from midas_pipelines.store.migrate import upgrade_within
-from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.schema.gateway_tables import console_sessions, marketplace_webhooks
 from midas_pipelines.store.schema.shipment_tables import customer_mails
 from midas_pipelines.store.schema.tables import mappings, rate_limits, workers
 from midas_pipelines.storefront.types import utc_now
@@ -178,8 +178,8 @@ def _mark(connection: sa.Connection, manifest: Manifest) -> None:
     )
     dirty = {"dirty_since": sa.func.coalesce(mappings.c.dirty_since, utc_now())}
     connection.execute(sa.update(mappings).values(unknown | dirty))
-    connection.execute(sa.delete(workers))
-    connection.execute(sa.delete(rate_limits))
+    for table in (workers, rate_limits, console_sessions):  # a session may have been ended since
+        connection.execute(sa.delete(table))
     connection.execute(sa.update(marketplace_webhooks).values(claimed_by=None, claimed_until=None))
     unsent = customer_mails.c.state.in_(("waiting", "sending"))
     why = "Restored from a backup: it may have been sent since. Send it with `midas orders messages --send-again`."

@@ -14,6 +14,7 @@ from pyrage import x25519
 from midas_pipelines.recovery import postgres
 from midas_pipelines.recovery.backup import create_backup, verify_backup
 from midas_pipelines.recovery.drill import SCRATCH, broken_invariants, run_drill
+from midas_pipelines.recovery.incident import lock_system, unlock_system
 from midas_pipelines.recovery.places import backup_place, backups, find_backup
 from midas_pipelines.recovery.restore import NotEmpty, restore_shop
 from midas_pipelines.recovery.sealing import Damaged, identities
@@ -85,6 +86,8 @@ def test_a_backup_brings_back_every_row(
 def test_after_the_loss_of_machine_and_payload_key_every_order_is_there_once_and_nothing_is_sold_twice(
     safe: World, lost: Database
 ) -> None:
+    session = "('x', 'signed_in', '2099-01-01 00:00:00+00:00')"
+    run(safe.database, f"INSERT INTO midas_console_sessions (token_hash, kind, valid_until) VALUES {session}")
     create_backup(safe.settings, safe.database, "ann")
     safe.place(("A", 3), id="since-1")
     safe.place(("B", 9), id="since-2")
@@ -94,9 +97,12 @@ def test_after_the_loss_of_machine_and_payload_key_every_order_is_there_once_and
     safe.changes["payload_key"] = new_key()
     restore(safe, lost, unsigned=True)
     safe.database = lost
-    with lost.reading() as connection:
-        assert str(why_stopped(connection)).startswith("restored")
+    assert value(lost, "SELECT count(*) FROM midas_console_sessions") == 0
     assert str(overview(lost).pushes_stopped).startswith("restored")
+    with lost.writing() as connection:  # a lock meanwhile ends nothing but itself
+        lock_system(connection, because="the machine was lost", by="ann")
+        assert unlock_system(connection)
+        assert str(why_stopped(connection)).startswith("restored")
     safe.place(("B", 1), id="meanwhile")
     shown = {p["sku"]: p["inventory"]["quantity"] for p in safe.sandbox.state.products.values()}
     safe.full()
@@ -152,7 +158,25 @@ def test_a_changed_manifest_is_refused_and_so_is_one_of_an_unknown_key(safe: Wor
     assert sa.inspect(lost.engine).get_table_names() == []
 
 
-def test_nobody_is_named_in_clear(safe: World) -> None:
+def test_planted_manifests_hide_and_stop_no_backup(safe: World) -> None:
+    made = create_backup(safe.settings, safe.database, "ann")
+    folder, manifest = find_backup(safe.settings, None)
+    changes: list[dict[str, object]] = [
+        {},
+        {"made_at": "x"},
+        {"made_at": 5},
+        {"facts": None},
+        {"signature": 7},
+    ]
+    for year, change in enumerate(changes, 2090):  # the first is an older one under a newer name
+        planted = folder.parent / f"midas-{year}0101T000000.000000Z"
+        planted.mkdir()
+        (planted / "manifest.json").write_text(json.dumps(asdict(manifest) | change))
+    assert verify_backup(safe.settings, None)[0] == made.name
+    create_backup(safe.settings, safe.database, "ann")
+
+
+def test_no_person_is_named_in_clear(safe: World) -> None:
     run(safe.database, "UPDATE orders SET notes = 'Zyxwvu'")
     create_backup(safe.settings, safe.database, "ann")
     for file in Path(str(safe.settings.backup_to)).rglob("*"):

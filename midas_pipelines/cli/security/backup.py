@@ -116,6 +116,7 @@ def restore(name: str | None, replace: bool, history: bool, unsigned: bool, as_j
         asdict(done),
         f"Restored {done.name}, made at {done.made_at}: {done.tables} tables.",
         "Now run `midas sync orders`, then `midas sync products --full`. Nothing is pushed before the first.",
+        "Keys that were revoked since then are valid again: see `midas keys list`.",
     )
 
 

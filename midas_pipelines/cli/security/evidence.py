@@ -22,6 +22,7 @@ from midas_pipelines.recovery.compliance import (
     read_facts,
 )
 from midas_pipelines.store.gateway.audit import read_audit, verify_audit
+from midas_pipelines.store.items.claims import why_stopped
 from midas_pipelines.store.operations.proofs import record_proof
 
 SHOWN = ("at", "actor", "event", "action", "target", "detail", "status", "remote")
@@ -88,9 +89,12 @@ def lock(because: str, as_json: bool) -> None:
 def unlock(as_json: bool) -> None:
     """Allow pushes again. Revoked keys stay revoked: make new ones with `midas keys create`."""
     with shop_database() as (_, database), database.writing() as connection:
-        ended = incidents.unlock_system(connection)
-    allowed = "Pushes are allowed again. Make new keys with `midas keys create`."
-    print_result(as_json, {"unlocked": ended}, allowed if ended else "Nothing was locked.")
+        ended, why = incidents.unlock_system(connection), why_stopped(connection)
+    allowed = (
+        f"Nothing is pushed yet: {why}. Run `midas sync orders`." if why else "Pushes are allowed again."
+    )
+    said = f"{allowed} Make new keys with `midas keys create`."
+    print_result(as_json, {"unlocked": ended}, said if ended else "Nothing was locked.")
 
 
 @incident.command(cls=Changing)

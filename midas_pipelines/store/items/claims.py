@@ -278,24 +278,24 @@ def alive_workers() -> sa.Select[tuple[str]]:
     return sa.select(workers.c.name).where(holds)
 
 
-STOP = "pushes_stopped"
+STOP, RESTORE_STOP = "pushes_stopped", "pushes_stopped_by_restore"
 RESTORED = "restored from the backup of"
 """How the reason begins while orders since the backup have to be read."""
 
 
 def stop_pushes(connection: sa.Connection, reason: str) -> None:
-    """From this commit on nothing is pushed; orders are imported as ever."""
-    upsert(connection, cursors, {"name": STOP}, {"value": reason[:200], "moment": utc_now()})
+    """From this commit on nothing is pushed; orders are imported as ever. A restore's stop is not replaced by another."""
+    name = RESTORE_STOP if reason.startswith(RESTORED) else STOP
+    upsert(connection, cursors, {"name": name}, {"value": reason[:200], "moment": utc_now()})
 
 
 def allow_pushes(connection: sa.Connection, *, only_restored: bool = False) -> bool:
-    """Ends the stop, or only one that a restore began; True when there was one."""
-    ended = sa.delete(cursors).where(cursors.c.name == STOP)
-    if only_restored:
-        ended = ended.where(cursors.c.value.startswith(RESTORED))
-    return bool(connection.execute(ended).rowcount)
+    """Ends one stop, that of a restore after any other, or only that; True when there was one."""
+    ends = (sa.delete(cursors).where(cursors.c.name == name) for name in (STOP, RESTORE_STOP)[only_restored:])
+    return any(connection.execute(one).rowcount for one in ends)
 
 
 def why_stopped(connection: sa.Connection) -> str | None:
     """Why nothing is pushed at present; None where pushes are allowed."""
-    return connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == STOP))
+    stops = sa.select(cursors.c.value).where(cursors.c.name.in_((STOP, RESTORE_STOP)))
+    return connection.scalar(stops.order_by(cursors.c.name.desc()).limit(1))
