@@ -73,6 +73,7 @@ def _due() -> sa.Select[Any]:
     return (
         sa.select(alerts)
         .where(alerts.c.sent_at.is_(None), alerts.c.cleared_at.is_(None))
+        .where(sa.func.coalesce(alerts.c.snoozed_until <= utc_now(), sa.true()))
         .where(RETRY.is_due(alerts.c.next_attempt_at, alerts.c.attempts))
         .order_by(alerts.c.id)
     )

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from midas_pipelines.notify.alerts import (
     clear_alert,
     clear_alerts,
+    mark_alert,
     match_alerts,
     open_subjects,
     raise_alert,
@@ -18,6 +19,7 @@ from midas_pipelines.notify.alerts import (
 from midas_pipelines.notify.delivery import RETRY, deliver, something_due
 from midas_pipelines.notify.targets import Target, TargetFailed, read_targets
 from midas_pipelines.store.database import Database
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines_tests.notify.conftest import MailServer, WebhookReceiver
 from midas_pipelines_tests.shop import rows, run, value
 
@@ -73,6 +75,14 @@ def test_a_message_leads_to_the_console(shop: Database, webhook: WebhookReceiver
     tell(shop, "item:1:0", "A-1 is low: `midas stock low` shows all.")
     assert deliver(shop, [Target(webhook.url)], "https://midas.example").sent == 1
     assert webhook.bodies[0]["message"] == "A-1 is low: https://midas.example/stock shows all."
+
+
+def test_a_snoozed_alert_is_not_sent_until_then(shop: Database, webhook: WebhookReceiver) -> None:
+    tell(shop)
+    for hours, sent in ((1, 0), (-1, 1)):
+        with shop.writing() as connection:
+            mark_alert(connection, 1, snoozed_until=utc_now(3600 * hours))
+        assert (something_due(shop), deliver(shop, [Target(webhook.url)]).sent) == (bool(sent), sent)
 
 
 def test_a_hundred_alerts_are_a_few_messages(shop: Database, webhook: WebhookReceiver) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import time
 from collections.abc import Sequence
 from urllib.parse import quote
 
@@ -13,7 +14,8 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import URL
 from starlette.responses import Response
 
-from midas_pipelines.errors import CallRefused, ExpectedError
+from midas_pipelines.console_pages import in_console
+from midas_pipelines.errors import CallRefused, ExpectedError, WrongInput
 from midas_pipelines.gateway.api.auth import Handler, audit_entry, audited
 from midas_pipelines.gateway.api.problems import NO_DATABASE, no_database, status_of
 from midas_pipelines.gateway.console.web import (
@@ -30,9 +32,13 @@ from midas_pipelines.store.gateway.audit import kept
 from midas_pipelines.store.gateway.console_sessions import Person, find_person, mark_seen, set_notice
 from midas_pipelines.store.gateway.keys import Caller, Role
 from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.reconcile.conflicts import UNDO_TIME
 
 ADMIN_CLICKS = frozenset({"/orders/{order_id:path}/erase", "/webhooks/payload"})
 """Pages and clicks of admins alone, beside those whose path begins with one of `ADMINS_ONLY`."""
+
+UNDO_ONLY = frozenset({"/orders/{order_id:path}/undo", "/rules/undo"})
+"""Clicks that only take another one back, for ten minutes."""
 
 EVERYONE = frozenset({"/sign-out"})
 """Clicks that a viewer may make."""
@@ -91,7 +97,9 @@ async def _enter(request: Request, path: str, handler: Handler) -> Response:
     form = await request.form()
     require_form_token(request, str(form.get("csrf", "")), token)
     request.state.back = local_path(str(form.get("back", "/")))
-    given = {name: value for name, value in form.items() if name not in ("csrf", "back", "key")}
+    if path in UNDO_ONLY or "limit" in form:
+        require_in_time(str(form.get("limit", "")), token)
+    given = {name: value for name, value in form.items() if name not in ("csrf", "back", "key", "limit")}
     entry = audit_entry(request, path, caller, {"form": kept(given)} if given else None)
     return await audited(service.database, entry, handler, request)
 
@@ -103,6 +111,13 @@ def require_form_token(request: Request, given: str, token: str) -> None:
         raise CallRefused(
             403, "This form is out of date, or was not made by the console: open the page again."
         )
+
+
+def require_in_time(limit: str, token: str) -> None:
+    """Raises WrongInput for the form of an undo that was made more than ten minutes ago, or not by `done`."""
+    until, _, mark = limit.partition(":")
+    if not hmac.compare_digest(mark.encode(), csrf_of(until + token).encode()) or float(until) < time.time():
+        raise WrongInput("This was done more than ten minutes ago: change it on its own page instead.")
 
 
 def clicked(request: Request, what: str) -> SyncContext:
@@ -127,7 +142,14 @@ def done(
         undo: the path of the click that takes it back.
         fields: what the form of that click has.
     """
-    request.state.notice = {"level": "done", "text": text, "undo": undo, "fields": list(fields)}
+    until = f"{time.time() + UNDO_TIME.total_seconds():.0f}"
+    limit = f"{until}:{csrf_of(until + request.cookies[COOKIE])}"
+    request.state.notice = {
+        "level": "done",
+        "text": text,
+        "undo": undo,
+        "fields": [*fields, ("limit", limit)],
+    }
     return go_to(to or request.state.back)
 
 
@@ -157,7 +179,7 @@ def _failed(request: Request, error: Exception) -> Response:
         text = f"This cannot be read: {fields}. Correct it and try again."
     elif isinstance(error, NO_DATABASE):
         text = no_database(error)
-    back = getattr(request.state, "back", None)
+    text, back = in_console(text, "/"), getattr(request.state, "back", None)
     if back is not None and not isinstance(error, NO_DATABASE) and status != 403:
         request.state.notice = {"level": "wrong", "text": text, "undo": None}
         return go_to(back)

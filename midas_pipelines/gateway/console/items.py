@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
+from midas_pipelines.gateway.console.stock import last_rule_change, rule_changed
 from midas_pipelines.gateway.console.web import fragment, person_of, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import recent_conflicts
@@ -142,6 +143,7 @@ def release_one(request: Request, sku: str, field: Field) -> Response:
 def set_exclude(request: Request, sku: str, exclude: Field) -> Response:
     """Takes the item off 4Seller, or lets it be listed again."""
     out = exclude == "yes"
+    after = last_rule_change(request)
     set_rule(service_of(request).database, {"exclude": out}, sku=sku, by=person_of(request).actor)
     text = f"{sku} is never listed on 4Seller." if out else f"{sku} may be listed."
-    return done(request, text, undo=request.url.path, fields=[("exclude", "no" if out else "yes")])
+    return rule_changed(request, text, after, sku=sku)

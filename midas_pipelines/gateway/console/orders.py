@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -24,10 +24,11 @@ from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
-from midas_pipelines.sync.orders.retry import dismiss, retry_order
+from midas_pipelines.sync.orders.retry import dismiss, retry_order, undo_dismissal
 from midas_pipelines.sync.orders.status.status_change import change_status
 from midas_pipelines.sync.orders.stock.allocate import restock_units
 from midas_pipelines.sync.orders.stock.pending_lines import map_line, restock_line, substitute_item
+from midas_pipelines.sync.orders.stock.undo import undo_restock, unmap_line
 from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship
 from midas_pipelines.sync.orders.timeline import read_timeline
 from midas_pipelines.sync.privacy.due import erase_order
@@ -110,7 +111,7 @@ def map_to_item(
     if item is None:
         raise WrongInput(f"The shop has no item with the SKU {sku}.")
     map_line(database, row.id, line, item, _context(request, "map"), remember=bool(always))
-    return done(request, f"Line {line} of order {order_id} is {sku}.")
+    return _undoable(request, f"Line {line} of order {order_id} is {sku}.", "map", line=line, always=always)
 
 
 @router.post(ONE + "/substitute")
@@ -135,7 +136,8 @@ def restock_for(
     rest = f"order {order_id} has all of line {line}"
     if lacks:
         rest = f"line {line} of order {order_id} still lacks {lacks}"
-    return done(request, f"{units} units are in stock and allocated: {rest}.")
+    text = f"{units} units are in stock and allocated: {rest}."
+    return _undoable(request, text, "restock", line=line, once=once)
 
 
 @router.post(ONE + "/resolve")
@@ -165,7 +167,34 @@ def dismiss_exceptions(request: Request, order_id: str) -> Response:
     """Accepts the order as it is."""
     with _locked(request, order_id, "dismiss") as order:
         seen = dismiss(order)
-    return done(request, f"Order {order_id}: {', '.join(seen).replace('_', ' ')} dismissed.")
+    text = f"Order {order_id}: {', '.join(seen).replace('_', ' ')} dismissed."
+    return _undoable(request, text, "dismiss", seen=",".join(seen))
+
+
+def _undoable(request: Request, text: str, what: str, **fields: object) -> Response:
+    path = f"/orders/{quote(request.path_params['order_id'], safe='')}/undo"
+    return done(request, text, undo=path, fields=[("what", what), *fields.items()])
+
+
+@router.post(ONE + "/undo")
+def undo_click(
+    request: Request,
+    order_id: str,
+    what: Annotated[Literal["map", "restock", "dismiss"], Form()],
+    line: OneOrAll = None,
+    always: Annotated[str, Form()] = "",
+    once: Text = "",
+    seen: Text = "",
+) -> Response:
+    """Takes back the item of a line, stock that was booked for it, or a dismissal."""
+    with _locked(request, order_id, "undo") as order:
+        if what == "dismiss":
+            undo_dismissal(order, seen.split(","))
+        elif what == "map":
+            unmap_line(order, line or 0, forget=bool(always))
+        else:
+            undo_restock(order, line or 0, once=once)
+    return done(request, f"Order {order_id} is as it was before.")
 
 
 @router.post(ONE + "/ship")

@@ -11,11 +11,11 @@ from starlette.responses import Response
 from midas_pipelines.gateway.console.guard import ConsoleRoute, done
 from midas_pipelines.gateway.console.web import csv_file, person_of, render
 from midas_pipelines.gateway.service import service_of
-from midas_pipelines.store.stock.rule_changes import list_rules
+from midas_pipelines.store.stock.rule_changes import list_rules, newest_change
 from midas_pipelines.store.stock.rules import POLICIES
 from midas_pipelines.store.stock.sales_velocity import top_movers
 from midas_pipelines.sync.operations.low_stock import soonest_low
-from midas_pipelines.sync.rules.edit import clear_rule, set_rule
+from midas_pipelines.sync.rules.edit import clear_rule, set_rule, undo_rule
 from midas_pipelines.sync.rules.simulate import simulate
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
@@ -84,8 +84,10 @@ def set_(
         "minimum_price": Decimal(minimum_price) if minimum_price.strip() else None,
     }
     database, by = service_of(request).database, person_of(request).actor
+    after = last_rule_change(request)
     marked = set_rule(database, values, sku=sku or None, category=category or None, by=by)
-    return done(request, f"The rule is set; {marked} items are checked again now.")
+    text = f"The rule is set; {marked} items are checked again now."
+    return rule_changed(request, text, after, sku, category)
 
 
 @router.post("/rules/clear")
@@ -93,9 +95,37 @@ def clear(
     request: Request, sku: Annotated[str, Form()] = "", category: Annotated[str, Form()] = ""
 ) -> Response:
     """Removes the rules of exactly one scope."""
-    by = person_of(request).actor
+    by, after = person_of(request).actor, last_rule_change(request)
     gone = clear_rule(service_of(request).database, sku=sku or None, category=category or None, by=by)
-    return done(request, f"{gone} rules removed." if gone else "There was no rule of this scope.")
+    if not gone:
+        return done(request, "There was no rule of this scope.")
+    return rule_changed(request, f"{gone} rules removed.", after, sku, category)
+
+
+@router.post("/rules/undo")
+def undo_(
+    request: Request,
+    after: Annotated[int, Form()],
+    last: Annotated[int, Form()],
+    sku: Annotated[str, Form()] = "",
+    category: Annotated[str, Form()] = "",
+) -> Response:
+    """Puts the rules of one scope back as they were before a click."""
+    database, by = service_of(request).database, person_of(request).actor
+    undo_rule(database, after=after, last=last, sku=sku or None, category=category or None, by=by)
+    return done(request, "The rule is as it was before.")
+
+
+def rule_changed(request: Request, text: str, after: int, sku: str = "", category: str = "") -> Response:
+    """The end of a click that changed the rules of one scope behind that row of their history."""
+    fields = {"sku": sku, "category": category, "after": after, "last": last_rule_change(request)}
+    return done(request, text, undo="/rules/undo", fields=list(fields.items()))
+
+
+def last_rule_change(request: Request) -> int:
+    """The newest row of the history of rules."""
+    with service_of(request).database.reading() as connection:
+        return newest_change(connection)
 
 
 def _numbers(typed: dict[str, str]) -> dict[str, object]:

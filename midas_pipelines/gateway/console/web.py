@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from midas_pipelines.console_pages import in_console
 from midas_pipelines.store.gateway.console_sessions import Person
 from midas_pipelines.store.gateway.keys import Role
 
@@ -183,5 +184,6 @@ TEMPLATES.filters |= {
     "ago": ago,
     "money": money,
     "words": words,
+    "here": lambda text: in_console(text or "", "/"),
     "path": lambda text: quote(str(text), safe=""),
 }

@@ -38,7 +38,13 @@ NEEDS_A_PERSON = sa.or_(_ORDER.exception.is_not(None), ORDER_QUARANTINED)
 """The order has an exception or is quarantined; two small indexes serve it."""
 
 UNMAPPED = sa.and_(
-    _LINE.exception.is_not(None), _LINE.product_id.is_(None), _LINE.allocated == 0, _LINE.quantity > 0
+    _LINE.exception.is_not(None),
+    _LINE.product_id.is_(None),
+    sa.or_(
+        _LINE.allocated == 0,
+        sa.and_(_LINE.allocated == _LINE.released, _LINE.exception.contains("unmapped")),
+    ),
+    _LINE.quantity > 0,
 )
 """A line without an item; the condition on `exception` uses its small index."""
 

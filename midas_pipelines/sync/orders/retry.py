@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -119,6 +120,15 @@ def _put_back(order: StoredOrder, mail: bool) -> int:
         values["shop_status_since"] = sa.func.coalesce(table.shop_status_since, utc_now())
     order.connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
     return put_back(order.connection, given_up=mail, order_row=order.id)
+
+
+def undo_dismissal(order: StoredOrder, seen: Collection[str]) -> None:
+    """Shows these exceptions of a locked order again, or quarantines it again."""
+    if order.outcome == "dismissed":
+        order.set(outcome="quarantined")
+    else:
+        order.set_exceptions(add={one.value for one in SEEN_BY_A_PERSON}.intersection(seen))
+    order.log("undone", f"An operator took a dismissal back: {', '.join(seen)}.")
 
 
 def dismiss(order: StoredOrder) -> list[str]:

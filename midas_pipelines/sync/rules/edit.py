@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.stock.rule_changes import drop_rules, mark_rules_due, put_rule
+from midas_pipelines.store.stock.rule_changes import drop_rules, mark_rules_due, put_rule, restore_rules
 from midas_pipelines.store.stock.rules import (
     BEGINNING,
     FOURSELLER,
@@ -105,6 +105,18 @@ def clear_rule(
     if gone:
         mark_rules_due(database)
     return gone
+
+
+def undo_rule(
+    database: Database, *, after: int, last: int, sku: str | None, category: str | None, by: str
+) -> None:
+    """Takes back a change of the rules of exactly that scope, as `restore_rules`. Raises BadRule where they have changed
+    since."""
+    with database.writing() as connection:
+        scope = find_scope(connection, sku=sku, category=category)
+        if not restore_rules(connection, scope, after=after, last=last, by=by):
+            raise BadRule("The rule was changed again since, or put back: nothing was changed.")
+    mark_rules_due(database)
 
 
 def item_and_rule(connection: sa.Connection, sku: str, channel: str = FOURSELLER) -> tuple[ShopItem, Rule]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import html
 import re
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
+from midas_pipelines.gateway.console import guard
 from midas_pipelines.gateway.console.decide import CARDS, effects
 from midas_pipelines.gateway.console.today import ELSEWHERE
 from midas_pipelines.store.gateway.keys import Role
@@ -144,6 +146,22 @@ def test_an_unmapped_line_gets_the_suggested_item_for_good(operator: Visitor) ->
     assert value(world.database, "SELECT stock_quantity FROM products WHERE sku = 'BAT-12'") == 3
     assert value(world.database, "SELECT count(*) FROM midas_hub_skus") == 1
     assert "waits no more" in operator.client.get(line[0]).text
+    for sku in ("BAT-12", "SCR-12"):  # the first was wrong
+        operator.click(f"/orders/{order}/map", line=1, sku=sku, always="yes")
+        assert operator.undo() == f"Order {order} is as it was before."
+        assert "has no item" in operator.undo()
+        assert stock(world) == {"BAT-12": 5, "SCR-12": 5}
+        assert value(world.database, "SELECT count(*) FROM midas_hub_skus") == 0
+        assert line[0] in operator.see("/decide?cause=unmapped")
+    operator.click(f"/orders/{order}/map", line=1, sku="SCR-12")
+    assert stock(world) == {"BAT-12": 5, "SCR-12": 3}
+    assert value(world.database, "SELECT exception FROM marketplace_order_lines") is None
+    assert_ledger_explains(world.database)
+    exceptions = "SELECT exception FROM marketplace_orders"
+    operator.click(f"/orders/{order}/dismiss")
+    assert value(world.database, exceptions) is None
+    operator.undo()
+    assert value(world.database, exceptions) == "total_mismatch"
 
 
 @pytest.mark.parametrize(("first", "served"), [("", "old"), ("yes", "new")])
@@ -164,6 +182,41 @@ def test_stock_that_came_in_serves_the_oldest_order_or_the_chosen_one(
     )
     assert [row.id for row in waiting] == [order for name, order in orders.items() if name != served]
     assert_ledger_explains(world.database)
+
+
+def test_stock_that_did_not_come_in_is_taken_out_again(operator: Visitor) -> None:
+    world = operator.world
+    add_product(world.database, sku="SCREEN-1", stock_quantity=1)
+    order, other = world.place(("SCREEN-1", 3)), world.place(("SCREEN-1", 1))
+    world.import_orders()
+    for once in ("click-1", "click-2"):
+        operator.click(f"/orders/{order}/restock", line=1, units=2, once=once, first="yes")
+        assert operator.undo() == f"Order {order} is as it was before."
+        assert "taken out again before" in operator.undo()
+        assert stock(world) == {"SCREEN-1": 0}
+        assert operator.see("/decide?cause=oversold").count("lacks") == 2
+    operator.click(f"/orders/{other}/restock", line=1, units=1, once="click-3")  # which the older order gets
+    assert "Other orders have this stock" in operator.undo()
+    assert_ledger_explains(world.database)
+
+
+def stock(world: World) -> dict[str, int]:
+    found = rows(world.database, "SELECT sku, stock_quantity FROM products")
+    return {row.sku: row.stock_quantity for row in found}
+
+
+def test_a_click_is_undone_for_ten_minutes(operator: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_product(operator.world.database, sku="A", stock_quantity=9)
+    operator.click("/items/A/exclude", exclude="yes")
+    operator.undo_form = re.sub(
+        r'name="limit" value=".*?"', 'name="limit" value="9999999999:0"', operator.undo_form
+    )
+    assert "more than ten minutes ago" in operator.undo()  # no one makes their own
+    monkeypatch.setattr(guard, "UNDO_TIME", timedelta(seconds=-1))
+    operator.click("/items/A/exclude", exclude="yes")
+    assert "more than ten minutes ago" in operator.undo()
+    assert "more than ten minutes ago" in operator.click("/rules/undo", sku="A", after=0, last=99)
+    assert value(operator.world.database, "SELECT count(*) FROM channel_rules") == 1
 
 
 def test_a_product_that_is_no_item_is_deleted_or_left(operator: Visitor) -> None:
@@ -210,11 +263,7 @@ def test_an_oversold_line_is_served_by_a_substitute(operator: Visitor) -> None:
     assert 'value="SCREEN-1"' not in offered
     assert "fewer than 2" in operator.click(f"/orders/{order}/substitute", line=1, sku="SCREEN-3")
     assert "served by SCREEN-2" in operator.click(f"/orders/{order}/substitute", line=1, sku="SCREEN-2")
-    left = {
-        row.sku: row.stock_quantity
-        for row in rows(world.database, "SELECT sku, stock_quantity FROM products")
-    }
-    assert left == {"SCREEN-1": 0, "SCREEN-2": 1, "SCREEN-3": 1}
+    assert stock(world) == {"SCREEN-1": 0, "SCREEN-2": 1, "SCREEN-3": 1}
     assert value(world.database, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 0
     assert value(world.database, "SELECT exception FROM marketplace_orders") is None
     assert_ledger_explains(world.database)

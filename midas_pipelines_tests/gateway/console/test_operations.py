@@ -89,8 +89,10 @@ def test_what_a_page_loads_does_not_take_its_notice(operator: Visitor) -> None:
 @pytest.mark.both_databases
 def test_alerts_are_grouped_and_closed(operator: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     with operator.world.database.writing() as connection:
-        raise_alerts(connection, kind="low_stock", texts={"a": "A is low.", "b": "B is low."})
+        texts = {"a": "A is low: `midas stock low` shows all.", "b": "B is low."}
+        raise_alerts(connection, kind="low_stock", texts=texts)
     page = operator.see("/alerts")
+    assert "A is low: /stock shows all." in page
     assert page.count('id="group-') == 1
     assert page.count('<a href="/stock">Where it is settled</a>') == 2
     number = re.search(r'name="alert" value="(\d+)"', page)

@@ -130,6 +130,17 @@ def test_rules_are_tried_set_and_cleared(operator: Visitor) -> None:
     assert "at least 4.50 USD" in page
     assert "cannot be read: minimum_price" in operator.click("/rules", minimum_price="1e5")
     assert "1 rules removed" in operator.click("/rules/clear")
+    before = "SELECT buffer, exclude, policy, minimum_price FROM channel_rules"
+    assert operator.undo() == "The rule is as it was before."
+    assert "changed again since" in operator.undo()
+    (was,) = rows(operator.world.database, before)
+    operator.click("/rules", buffer="8", cap="1")
+    operator.undo()
+    assert rows(operator.world.database, before) == [was]
+    operator.click("/items/A/exclude", exclude="yes")
+    operator.undo()
+    assert rows(operator.world.database, before) == [was]
+    assert "withholds" not in operator.see("/rules")
 
 
 @pytest.mark.both_databases

@@ -89,8 +89,19 @@ class Visitor:
         answer = self.client.post(path, data={"csrf": self.csrf, **fields})
         assert answer.status_code == 303, (answer.status_code, answer.text[-2000:])
         page = self.see(answer.headers["location"])
-        found = re.search(r'role="status"><p>(.*?)</p>', page, re.DOTALL)
+        found = re.search(r'role="status"><p>(.*?)</p>(.*?)</div>', page, re.DOTALL)
+        self.undo_form = found[2] if found else ""
         return unescape(found[1]) if found else ""
+
+    def undo(self) -> str:
+        """Clicks the button beside the last notice, or once more; returns the next notice."""
+        form = self.undo_form
+        path = re.search(r'action="(.*?)"', form)
+        assert path is not None, "there is no such button"
+        fields = dict(re.findall(r'name="(.*?)" value="(.*?)"', form))
+        said = self.click(unescape(path[1]), **{name: unescape(one) for name, one in fields.items()})
+        self.undo_form = form
+        return said
 
     @property
     def csrf(self) -> str:

@@ -107,7 +107,7 @@ def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) 
     """
     lines = order.lines()
     units = {line.line: on_shelf(line, all_shipped=all_shipped) for line in lines}
-    given = _give_back(order, lines, units, cause, source=CHANNEL)
+    given = give_back(order, lines, units, cause, source=CHANNEL)
     if owing := [line for line in lines if line.backordered]:
         for line in owing:
             without = backordered_only(line.exception, 0)
@@ -137,10 +137,10 @@ def restock_units(
         if units is None
         else {number: min(away_units.get(number, 0), units[number]) for number in units}
     )
-    return _give_back(order, lines, wanted, cause, source="operator", had_shipped=True)
+    return give_back(order, lines, wanted, cause, source="operator", had_shipped=True)
 
 
-def _give_back(
+def give_back(
     order: StoredOrder,
     lines: Sequence[sa.Row[Any]],
     units: Mapping[int, int],
@@ -149,6 +149,7 @@ def _give_back(
     source: str,
     had_shipped: bool = False,
 ) -> int:
+    """Puts units of lines of a locked order back in stock, by line number; returns how many."""
     giving = [line for line in lines if units.get(line.line, 0) > 0 and line.product_id is not None]
     moves = [
         StockMove(

@@ -178,7 +178,10 @@ def tie_lines(
 def _tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: bool = False) -> bool:
     """Maps one line of a locked order to an item; False when it has one already."""
     query = sa.select(marketplace_order_lines).where(
-        _LINES.order_id == order.id, _LINES.line == number, _LINES.product_id.is_(None), _LINES.allocated == 0
+        _LINES.order_id == order.id,
+        _LINES.line == number,
+        _LINES.product_id.is_(None),
+        _LINES.allocated == _LINES.released,
     )
     line = order.connection.execute(query).first()
     if line is None:
