@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.operations.daily_report import write_report
     from midas_pipelines.sync.operations.formatting import plain
     from midas_pipelines.sync.operations.low_stock import LowStockReport, check_low_stock
-    from midas_pipelines.sync.orders.customer_mail.send import mail_due, send_mails
+    from midas_pipelines.sync.orders.customer_mail.send import mail_due, send_mails, unsent_messages
     from midas_pipelines.sync.orders.intake.pages import OrderReport, order_progress
     from midas_pipelines.sync.orders.intake.poll import Window, import_orders
     from midas_pipelines.sync.orders.model.state_machine import BACKWARD

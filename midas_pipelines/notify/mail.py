@@ -20,16 +20,12 @@ FAILURES: dict[type[Exception], str] = {
     smtplib.SMTPAuthenticationError: "refused the user or password of MIDAS_SMTP_URL",
     smtplib.SMTPNotSupportedError: "offers no encryption (STARTTLS), so nothing is sent",
 }
-"""What an error before the message means; any other: the server does not answer as it should."""
 
 
 class MailError(Exception):
     """The mail was not accepted; the text is a sentence without the customer's address.
 
-    Args:
-        why: the sentence.
-        retry: whether a later attempt may succeed, and cannot send it twice.
-        down: whether other mail would fail now too.
+    `retry`: a later attempt may succeed, and cannot send it twice. `down`: other mail would fail now too.
     """
 
     def __init__(self, why: str, *, retry: bool = False, down: bool = False) -> None:
@@ -51,15 +47,12 @@ class CustomerMail:
 class SmtpConnection:
     """A connection to the SMTP server, used as `with SmtpConnection(url, sender) as smtp`; opened by the first mail.
 
-    Args:
-        url: `smtp://user:password@host:587` (STARTTLS where offered) or `smtps://host:465`, as the settings checked it.
-        sender: such as `Shop <orders@example.com>`.
-        encrypted: sends nothing without STARTTLS.
+    `url` as the settings checked it: `smtp://user:password@host:587` (STARTTLS where offered; with `encrypted`, nothing is
+    sent without) or `smtps://host:465`.
     """
 
     def __init__(self, url: str, sender: str, *, encrypted: bool = False) -> None:
-        self._url, self._encrypted = urlsplit(url), encrypted
-        self._sender = sender
+        self._url, self._encrypted, self._sender = urlsplit(url), encrypted, sender
         self._smtp: smtplib.SMTP | None = None
 
     def __enter__(self) -> Self:
@@ -76,44 +69,34 @@ class SmtpConnection:
     def send(self, mail: CustomerMail) -> None:
         """Sends the mail. Raises MailError, after which the next mail opens a new connection."""
         to, message = compose(mail, self._sender)
+        handed_over = False
         try:
-            smtp = self._announce(to)
-            _require(_hand_over(smtp, message), "the message")
-        except MailError:
+            smtp = self._smtp or self._connect()
+            _require(smtp.mail(read_sender(self._sender).addr_spec)[0], "the sender", down=True)
+            _require(smtp.rcpt(to)[0], "the customer's address")
+            handed_over = True
+            _require(smtp.data(message)[0], "the message")
+        except Exception as error:
             self.__exit__()
-            raise
+            raise _in_words(error, handed_over) from None
 
     def check(self) -> None:
         """Connects and signs in. Raises MailError."""
-        self._announce(None)
-
-    def _announce(self, to: str | None) -> smtplib.SMTP:
-        """The connection, ready for the message; an error before that has sent nothing."""
         try:
-            smtp = self._smtp or self._connect()
-            if to is None:
-                return smtp
-            _require(smtp.mail(read_sender(self._sender).addr_spec), "the sender", down=True)
-            _require(smtp.rcpt(to), "the customer's address")
-        except MailError:
-            raise
-        except Exception as error:  # smtplib raises anything for an invalid host or password
-            what = FAILURES.get(type(error), "could not be reached or did not answer correctly")
-            why = f"The mail server {what} ({type(error).__name__})."
-            raise MailError(why, retry=True, down=True) from None
-        return smtp
+            self._connect()
+        except Exception as error:
+            raise _in_words(error) from None
 
     def _connect(self) -> smtplib.SMTP:
-        url, context = self._url, ssl.create_default_context()
-        if url.scheme == "smtps":
-            smtp: smtplib.SMTP = smtplib.SMTP_SSL(
-                url.hostname or "", url.port or 465, timeout=SECONDS, context=context
-            )
+        url, context, secure = self._url, ssl.create_default_context(), self._url.scheme == "smtps"
+        host, port = url.hostname or "", url.port or (465 if secure else 587)
+        if secure:
+            smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=SECONDS, context=context)
         else:
-            smtp = smtplib.SMTP(url.hostname or "", url.port or 587, timeout=SECONDS)
+            smtp = smtplib.SMTP(host, port, timeout=SECONDS)
         self._smtp = smtp
         smtp.ehlo_or_helo_if_needed()
-        if url.scheme == "smtp" and (self._encrypted or url.username or smtp.has_extn("starttls")):
+        if not secure and (self._encrypted or url.username or smtp.has_extn("starttls")):
             smtp.starttls(context=context)  # raises where it is not offered
             smtp.ehlo()
         if url.username:
@@ -122,10 +105,7 @@ class SmtpConnection:
 
 
 def compose(mail: CustomerMail, sender: str) -> tuple[str, bytes]:
-    """The customer's address in ASCII, and the mail with a text and an HTML part.
-
-    Raises MailError, without the address, when an address is invalid.
-    """
+    """The customer's address in ASCII, and the mail as text and HTML. Raises MailError, which does not quote an address."""
     message = EmailMessage()
     try:
         to, author = in_ascii(mail.to), read_sender(sender)
@@ -142,18 +122,20 @@ def compose(mail: CustomerMail, sender: str) -> tuple[str, bytes]:
         raise MailError("The customer's or the sender's address is invalid.") from None
 
 
-def _hand_over(smtp: smtplib.SMTP, message: bytes) -> tuple[int, bytes]:
-    """Sends the message itself and returns the answer. Raises MailError when the connection is lost meanwhile."""
-    try:
-        return smtp.data(message)
-    except smtplib.SMTPDataError as refused:  # before the message
-        return refused.smtp_code, b""
-    except (OSError, smtplib.SMTPException):
-        why = "The connection to the mail server was lost while sending: the message may have been sent."
-        raise MailError(why, down=True) from None
-
-
-def _require(answer: tuple[int, bytes], what: str, *, down: bool = False) -> None:
-    code = answer[0]
+def _require(code: int, what: str, *, down: bool = False) -> None:
     if not 200 <= code < 300:
         raise MailError(f"The mail server refused {what} ({code}).", retry=down or code < 500, down=down)
+
+
+def _in_words(error: Exception, handed_over: bool = False) -> MailError:
+    """What smtplib raised, which may be anything for an invalid host or password; only a lost message may have been sent."""
+    if isinstance(error, MailError):
+        return error
+    if isinstance(error, smtplib.SMTPDataError):  # before the message
+        code = error.smtp_code
+        return MailError(f"The mail server refused the message ({code}).", retry=code < 500)
+    if handed_over:
+        why = "The connection to the mail server was lost while sending: the message may have been sent."
+        return MailError(why, down=True)
+    what = FAILURES.get(type(error), "could not be reached or did not answer correctly")
+    return MailError(f"The mail server {what} ({type(error).__name__}).", retry=True, down=True)

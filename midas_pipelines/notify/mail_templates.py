@@ -23,17 +23,9 @@ OURS = Path(__file__).parent / "templates"
 def render_mail(
     kind: str, to: str, facts: Mapping[str, Any], *, folder: Path | None, key: str
 ) -> CustomerMail:
-    """Renders the mail of that kind.
+    """Renders the mail of that kind, of the shop's own templates in `folder` first; `key` is for the Message-ID.
 
-    Args:
-        kind: received, shipped or cancelled.
-        to: the customer's address.
-        facts: the variables of the templates; see docs/orders.md.
-        folder: the shop's own templates, which come first.
-        key: unique, for the Message-ID.
-
-    Raises:
-        MailError: a template is missing or wrong; names it and the line, without personal data.
+    Raises MailError: a template is missing or wrong; names it and the line, without personal data.
     """
     if folder is not None and not folder.is_dir():
         raise MailError("MIDAS_MAIL_TEMPLATES is not a folder: create it, or remove the setting.", retry=True)
@@ -48,13 +40,9 @@ def _fill_in(name: str, facts: Mapping[str, Any], folder: Path | None) -> str:
     try:
         return _environment(folder).get_template(name).render(facts)
     except Exception as error:  # a template may raise anything, with text that may quote the customer
-        where = name
-        if isinstance(error, jinja2.TemplateSyntaxError):
-            where = f"{error.name or name}, line {error.lineno},"
-        for frame in extract_tb(error.__traceback__):
-            path = Path(frame.filename)
-            if path.suffix in (".txt", ".html"):
-                where = f"{path.name}, line {frame.lineno},"
+        frames = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
+        lines = [f"{path.name}, line {line}," for path, line in frames if path.suffix in (".txt", ".html")]
+        where = lines[-1] if lines else name
         why = f"The mail template {where} is wrong: {type(error).__name__}."
         raise MailError(why, retry=True) from None
 

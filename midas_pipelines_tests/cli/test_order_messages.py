@@ -65,13 +65,13 @@ def test_a_message_that_was_given_up_is_listed_and_sent_again(
     world.changes |= {"smtp_url": settings["MIDAS_SMTP_URL"], "mail_from": settings["MIDAS_MAIL_FROM"]}
     (order,) = buy(world, "ann")
     box.answers = ["550 spam"]
-    assert send(world).states["failed"] == 1
+    assert send(world)["failed"] == 1
     (listed,) = as_json(do("messages", "--json"))["messages"]
     assert (listed["order"], listed["kind"], listed["state"]) == (order, "received", "failed")
     assert listed["reason"] == "The mail server refused the message (550)."
     assert "Messages not sent" in do("messages").output
     assert "1 messages are sent with the next round" in do("messages", "--send-again").output
-    assert (send(world).states["sent"], box.recipients) == (1, ["ann@home.example"])
+    assert (send(world)["sent"], box.recipients) == (1, ["ann@home.example"])
     assert do("messages").output == "Every message was sent.\n"
     assert as_json(do("messages", "--json")) == {"messages": [], "put_back": 0}
 

@@ -17,7 +17,7 @@ KINDS = ("received", "shipped", "cancelled")
 
 
 def line(title: str = "Screen", **changes: Any) -> dict[str, Any]:
-    return {"title": title, "sku": "A", "quantity": 2, "backordered": 0, "total": Decimal("20.00")} | changes
+    return {"title": title, "quantity": 2, "backordered": 0, "total": Decimal("20.00")} | changes
 
 
 def facts(**changes: Any) -> dict[str, Any]:
@@ -31,12 +31,12 @@ def facts(**changes: Any) -> dict[str, Any]:
     known: dict[str, Any] = {
         "shop": {"name": "Midas"},
         "customer": {"name": NAME, "email": EMAIL},
-        "order": {"number": "114-0839", "local_number": "4S-114-0839", "channel": "eBay"}
-        | {"placed": "2026-11-24", "currency": "USD", "digits": 2, "sent": False}
+        "order": {"number": "114-0839", "channel": "eBay"}
+        | {"placed": "2026-11-24", "currency": "USD", "digits": 2}
         | amounts,
         "lines": [line()],
         "shipment": {"carrier": "UPS", "number": "1Z9", "url": "https://ups.example/1Z9"}
-        | {"first": True, "complete": True},
+        | {"complete": True},
     }
     for name, value in changes.items():
         part, _, field = name.partition("__")
@@ -49,13 +49,11 @@ def write(kind: str = "received", folder: Path | None = None, **changes: Any) ->
 
 
 ONE_OF_TWO: dict[str, Any] = {"shipment__complete": False}
-THE_REST: dict[str, Any] = {"shipment__first": False}
 SAID: list[tuple[str, dict[str, Any], str, str]] = [
     ("received", {}, "We have your order 114-0839", "24.99 USD"),
     ("shipped", {}, "Your order 114-0839 is on its way", "https://ups.example/1Z9"),
-    ("shipped", ONE_OF_TWO, "A part of your order 114-0839 is on its way", "rest will follow"),
-    ("shipped", THE_REST, "The rest of your order 114-0839 is on its way", "est of your order has left"),
-    ("cancelled", {}, "Your order 114-0839 is cancelled", "our payment will be refunded through eBay"),
+    ("shipped", ONE_OF_TWO, "A part of your order 114-0839 is on its way", "rest ships separately"),
+    ("cancelled", {}, "Your order 114-0839 is cancelled", "Any refund comes through eBay"),
 ]
 
 
@@ -130,7 +128,7 @@ def test_nothing_that_a_buyer_writes_becomes_a_tag(kind: str) -> None:
         "shipment__number": EVIL,
         "shipment__url": f"https://x.example/{EVIL}",
     }
-    evil = write(kind, lines=[line(EVIL, sku=EVIL)], **words, **labels)
+    evil = write(kind, lines=[line(EVIL)], **words, **labels)
     assert Tags(evil.html).seen == harmless.seen
     assert Tags(evil.html).links == ([f"https://x.example/{EVIL}"] if harmless.links else [])
     assert (EVIL in evil.text, "49" in evil.text) == (True, False)

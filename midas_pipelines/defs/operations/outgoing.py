@@ -44,10 +44,14 @@ def alerts_due(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipRe
 def send_customer_mail(context: dg.OpExecutionContext, midas: MidasResource) -> None:
     """Sends each message that is due once; while the mail server is down, messages wait and nothing else fails."""
     with midas.sync_context(context) as sync:
-        report = engine.send_mails(sync.database, sync.settings, sync.run_id)
-    counts = {state: report.states[state] for state in ("sent", "waiting", "failed")}
+        states = engine.send_mails(sync.database, sync.settings, sync.run_id)
+        unsent = engine.unsent_messages(sync.database)[:20]
+    counts = {state: states[state] for state in ("sent", "waiting", "failed")}
     context.log.info(f"Messages: {', '.join(f'{count} {state}' for state, count in counts.items())}.")
-    context.add_output_metadata({**counts, "problems": table(report.problems[:20])})
+    problems = [
+        {name: str(row[name]) for name in ("order", "kind", "reason")} for row in unsent if row["reason"]
+    ]
+    context.add_output_metadata({**counts, "problems": table(problems)})
 
 
 customer_mail = op_job(SETTINGS, MAIL, send_customer_mail)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -37,30 +38,20 @@ def wants_mail(
 ) -> bool:
     """Whether this customer gets a message of that kind; no where an unknown channel or date could rule it out.
 
-    Args:
-        settings: of the shop; None sends nothing.
-        kind: received, shipped or cancelled; an old order, as on the first import, is not confirmed as received.
-        sales_channel: the marketplace of the order, if known.
-        email: the buyer's address.
-        placed_at: when the order was placed, if known.
+    Settings of None send nothing. An old order, as on the first import, is not confirmed as received.
     """
     if settings is None or settings.smtp_url is None or not email or "@" not in email:
         return False
     channel = (sales_channel or "").lower()
     on, off = (
-        [name.lower() for name in names] for names in (settings.mail_channels_on, settings.mail_channels_off)
+        {name.lower() for name in names} for names in (settings.mail_channels_on, settings.mail_channels_off)
     )
     if channel in off or (off and not channel):
         return False
     oldest = datetime.now(UTC) - timedelta(hours=settings.mail_newest_hours)
     if kind == "received" and (placed_at is None or placed_at < oldest):
         return False
-    return channel in on or not is_relay(email)
-
-
-def is_relay(email: str) -> bool:
-    """Whether the address is a marketplace's alias for a buyer."""
-    return RELAYS.fullmatch(email.rsplit("@", 1)[-1].strip().lower()) is not None
+    return channel in on or RELAYS.fullmatch(email.rsplit("@", 1)[-1].strip().lower()) is None
 
 
 _MAILS = customer_mails.c
@@ -69,12 +60,7 @@ _MAILS = customer_mails.c
 def queue_received(
     connection: sa.Connection, imported: Sequence[tuple[int, Sale]], settings: Settings | None
 ) -> None:
-    """Queues a confirmation for each new order whose customer gets one.
-
-    Args:
-        imported: our row ids, with the sales.
-        settings: of customer mail; None for none.
-    """
+    """Queues a confirmation for each new order, by our row id and sale, whose customer gets one."""
     due = [
         {"order_id": row_id, "kind": "received"}
         for row_id, sale in imported
@@ -85,25 +71,24 @@ def queue_received(
 
 
 def queue_mail(order: StoredOrder, kind: str, *, shipment_id: int | None = None) -> None:
-    """Queues one message, unless it was queued before.
-
-    Args:
-        kind: received, shipped or cancelled.
-        shipment_id: the shipment that it is about; a message that waits without one is about it from now on.
-    """
+    """Queues one message, unless it was queued before; one that waits without its shipment is about this one from now on."""
     settings = order.context.settings
     if settings is None or settings.smtp_url is None:
         return
-    address = order.connection.scalar(
-        sa.select(orders.c.shipping_address).where(orders.c.id == order.local_order_id)
-    )
-    email = address.get("email") if isinstance(address, dict) else None
+    email = buyer_address(order).get("email")
     if not wants_mail(settings, kind, order.sales_channel, email, order.placed_at):
         return
-    row = {"order_id": order.id, "kind": kind, "shipment_id": shipment_id}
     if shipment_id is not None:
         general = sa.and_(_MAILS.order_id == order.id, _MAILS.kind == kind, _MAILS.shipment_id.is_(None))
         waiting = sa.update(customer_mails).where(general, _MAILS.state == "waiting")
         if order.connection.execute(waiting.values(shipment_id=shipment_id)).rowcount:
             return
+    row = {"order_id": order.id, "kind": kind, "shipment_id": shipment_id}
     insert_new(order.connection, customer_mails, [row], key="order_id")
+
+
+def buyer_address(order: StoredOrder) -> dict[str, Any]:
+    """The shipping address in the shop's order; empty where there is none."""
+    query = sa.select(orders.c.shipping_address).where(orders.c.id == order.local_order_id)
+    address = order.connection.scalar(query)
+    return address if isinstance(address, dict) else {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from midas_pipelines.sync.orders.customer_mail.send import MailReport, send_mails
+from midas_pipelines.sync.orders.customer_mail.send import send_mails
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import rows, run
@@ -22,7 +23,7 @@ def buy(world: World, *names: str, units: int = 1, **fields: Any) -> list[str]:
     return placed
 
 
-def send(world: World) -> MailReport:
+def send(world: World) -> Counter[str]:
     """One round of mail."""
     return send_mails(world.database, world.settings)
 
