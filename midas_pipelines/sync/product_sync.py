@@ -170,16 +170,14 @@ async def _push(push: Push, report: ProductReport, scanned: Scanned | None) -> N
     """Pushes all of it, in waves where it changes many listings or prices by much, and fills the report."""
     context, started = push.context, time.perf_counter()
     try:
-        if context.settings.shadow:
+        if context.settings.shadows("listing"):
             await push.run()
             return
         changes = await in_thread(
             changed_listings_of, context.database, context.settings, push.ids, push.shards
         )
-        waves = await push_waves(push, changes, approved=push.agreed is not None)
+        waves = await push_waves(push, changes)
         push.held, report.stopped = waves.held, waves.reason
-        if waves.tally.claimed:  # the rest of the plan includes what a worker holds for these waves
-            push.ignore_delays = True
         try:
             await push.run()
         finally:

@@ -132,9 +132,18 @@ class Push:
         claims.free_dead_claims(self.context.database)
         mark_rules_due(self.context.database)
         if self.agreed is None and self.brake is None:
-            # All dirty items are counted before any is sent; what exceeds the brake waits while the rest goes on.
-            self.brake = RollingBrake(self.context.database, self.context.settings, self.known)
-            self.brake.weigh_all(time.monotonic())
+            self._weigh()
+
+    def _weigh(self) -> RollingBrake:
+        # All dirty items are counted before any is sent; what exceeds the brake waits while the rest goes on.
+        self.brake = RollingBrake(self.context.database, self.context.settings, self.known)
+        self.brake.weigh_all(time.monotonic())
+        return self.brake
+
+    def let_go(self, changes: Sequence[Change]) -> list[Change]:
+        """Those of the changes that the brake does not hold; weighs everything that waits."""
+        kept = self._weigh().hold(list(changes), time.monotonic())
+        return [one for one, left in zip(changes, kept, strict=True) if one is left]
 
     @property
     def stopped(self) -> str | None:

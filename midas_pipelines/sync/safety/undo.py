@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -41,6 +41,7 @@ from midas_pipelines.sync.listings.content import (
 )
 from midas_pipelines.sync.listings.diff import alike, filled, shown_quantity
 from midas_pipelines.sync.listings.plan import Planner
+from midas_pipelines.sync.listings.scan import slices
 from midas_pipelines.sync.threads import in_thread
 
 PARTS = {"price": ("price",), "content": CONTENT, "quantity": ("inventory",)}
@@ -100,23 +101,24 @@ async def undo_writes(
     undo = _Undo(context, client, pins)
     await in_thread(context.heartbeat.begin)
     try:
-        held = await in_thread(_claim, context, list(work))
-        for mapping_id in work.keys() - held.keys():
-            why = "It is being pushed, or is no item any more: try again."
-            undo.report.leave(work[mapping_id], "all", why)
         limit = asyncio.Semaphore(context.settings.in_flight)
 
         async def one(mapping: Mapping) -> None:
             async with limit:
                 await undo.item(mapping, work[mapping.id])
 
-        await asyncio.gather(*(one(mapping) for mapping in held.values()))
+        for part in slices(list(work)):  # each claim begins when its work does
+            held = await in_thread(_claim, context, part or [])
+            for mapping_id in set(part or []) - held.keys():
+                why = "It is being pushed, or is no item any more: try again."
+                undo.report.leave(work[mapping_id], "all", why)
+            await asyncio.gather(*(one(mapping) for mapping in held.values()))
     finally:
         await in_thread(_release, context)
     return undo.report
 
 
-def _claim(context: SyncContext, ids: list[int]) -> dict[int, Mapping]:
+def _claim(context: SyncContext, ids: Sequence[int]) -> dict[int, Mapping]:
     lease, worker, most = context.settings.lease_seconds, context.worker, len(ids) or 1
     with context.database.writing() as connection:
         mark_dirty(connection, ids, next_attempt_at=None)

@@ -1,6 +1,7 @@
 """Waves: a large plan goes to 1 % of its listings, then to 10 %, then to all; each wave is read back before the next.
 
-A wave that fails is put back as it was, and the rest of the plan waits until a person applies it, or the shop reverts it.
+Where one fails, all that the run sent of the plan is put back as it was, and the plan waits until a person applies it, or
+the shop reverts it.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from midas_pipelines.sync.sync_log import PushCounts
 from midas_pipelines.sync.threads import in_thread
 
 SUBJECT = "canary"
-SHARES = (1, 10)
-"""Percent of the plan in the first waves; the last one is the rest."""
+SHARES = (1, 10, 100)
+"""Percent of the plan in each wave; the last one is the rest."""
 
 FAILING_PERCENT = 10
 """A wave fails when more of it fail, or show something else than was sent; one alone only where the wave is one item."""
@@ -39,7 +40,7 @@ CHANGES = (Action.UPDATE, Action.DELETE)
 
 @dataclass
 class WaveReport:
-    """What the waves before the last one came to; `held` are the listings whose change waits, `reason` says why."""
+    """What the waves came to; `held` are the listings whose change waits, `reason` says why."""
 
     tally: PushCounts = field(default_factory=PushCounts)
     held: frozenset[int] = frozenset()
@@ -47,7 +48,7 @@ class WaveReport:
 
 
 def cut_waves(changes: Sequence[Change]) -> list[list[int]]:
-    """The waves before the last one, as mapping ids: spread evenly over categories and prices. Pure."""
+    """The waves, as mapping ids: each spread evenly over categories and prices. Pure."""
     left = sorted(changes, key=lambda one: (_category(one), _price(one), one.mapping.id))
     waves = []
     for percent in SHARES:
@@ -86,13 +87,12 @@ def changed_listings_of(
     return [one for part in parts for one in part if changes_listing(one)]
 
 
-async def push_waves(push: Push, changes: Sequence[Change], *, approved: bool) -> WaveReport:
-    """Sends the waves before the last one where the changes need them; the caller pushes the rest, without the `held`.
+async def push_waves(push: Push, changes: Sequence[Change]) -> WaveReport:
+    """Sends the changes in waves where they need them; the caller pushes all others, without the `held`.
 
     Args:
-        push: as the caller would push all of it.
+        push: as the caller would push all of it; a plan that a person approved is tried again after a failed wave.
         changes: the changes of listings among it.
-        approved: whether a person agreed to this very plan: then it is tried again after a failed wave.
 
     Raises:
         BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
@@ -102,17 +102,24 @@ async def push_waves(push: Push, changes: Sequence[Change], *, approved: bool) -
         await in_thread(_clear, context)
         return report
     everything = frozenset(one.mapping.id for one in changes)
-    if not approved and (reason := await in_thread(_open, context)) is not None:
-        return replace(report, held=everything, reason=reason)
-    for number, wave in enumerate(cut_waves(changes), start=1):
+    if push.agreed is None:
+        if (reason := await in_thread(_open, context)) is not None:
+            return replace(report, held=everything, reason=reason)
+        changes = await in_thread(push.let_go, changes)  # what the brake holds is no wave's failure
+        if not needs_waves(changes, context.settings):
+            return report
+    acked = {one.mapping.id: one.mapping.acked_version for one in changes}
+    for number, wave in enumerate(filter(None, cut_waves(changes)), start=1):
         part = replace(push, ids=wave, ignore_delays=True, tally=PushCounts())
         try:
             await part.run()
         finally:
             report.tally.add(part.tally)
-        failing = await _read_back(context, push.client, wave)
+        failing = await _read_back(context, push.client, {one: acked[one] for one in wave})
         if _fails(len(failing), len(wave)):
-            reason = await _roll_back(context, push.client, wave, number, failing)
+            failed = f"Wave {number} of the changes failed: {len(failing)} of {len(wave)} listings"
+            failed += f" ({'; '.join(failing[:3])})."
+            reason = await _roll_back(context, push.client, everything, failed)
             return replace(report, held=everything, reason=reason)
     await in_thread(_clear, context)
     return report
@@ -122,26 +129,26 @@ def _fails(failing: int, size: int) -> bool:
     return failing * 100 > FAILING_PERCENT * size and (failing > 1 or size == 1)
 
 
-async def _read_back(context: SyncContext, client: FourSeller, ids: list[int]) -> dict[int, str]:
-    """The items of a wave that are not as they should be, with why; a quantity may have been sold since."""
-    parts = await in_thread(
-        lambda: list(chunks(context.database, title_limit=context.settings.title_limit, ids=ids))
-    )
-    failing: dict[int, str] = {}
+async def _read_back(context: SyncContext, client: FourSeller, wave: dict[int, int]) -> list[str]:
+    """Which items of a wave are not as they should be, and why; by item, the version acknowledged before the wave."""
+    failing: list[str] = []
 
     async def look(change: Change) -> None:
-        why = await _why(client, change)
-        if why is not None:
-            failing[change.mapping.id] = f"{change.sku}: {why}"
+        if (why := await _why(client, change, wave[change.mapping.id])) is not None:
+            failing.append(f"{change.sku}: {why}")
 
-    await asyncio.gather(*(look(change) for part in parts for change in part))
+    parts = chunks(context.database, title_limit=context.settings.title_limit, ids=list(wave))
+    while part := await in_thread(next, parts, []):
+        await asyncio.gather(*map(look, part))
     return failing
 
 
-async def _why(client: FourSeller, change: Change) -> str | None:
+async def _why(client: FourSeller, change: Change, acked_before: int) -> str | None:
     mapping = change.mapping
-    if change.action in CHANGES or mapping.state == "quarantined":
+    if mapping.state == "quarantined":
         return mapping.reason or "it was not confirmed"
+    if change.action in CHANGES:  # or the shop changed it again since
+        return None if mapping.acked_version > acked_before else mapping.reason or "it was not confirmed"
     if mapping.fourseller_product_id is None or change.draft is None:
         return None  # taken off, as it should be: the push has looked
     try:
@@ -152,28 +159,33 @@ async def _why(client: FourSeller, change: Change) -> str | None:
         raise
     except FourSellerError as failed:
         return str(failed)
+    # A quantity may have been sold since.
     wrong = [one for one in differences(change, shown) if one.seen and one.field in ("price", "content")]
     return (
         "; ".join(f"4Seller shows the {one.field} {one.fourseller} for {one.shop}" for one in wrong) or None
     )
 
 
-async def _roll_back(
-    context: SyncContext, client: FourSeller, wave: list[int], number: int, failing: dict[int, str]
-) -> str:
+async def _roll_back(context: SyncContext, client: FourSeller, plan: frozenset[int], failed: str) -> str:
+    """Puts back what this run sent of the plan; returns what is reported to staff, who hear also where it ends early."""
     with context.database.reading() as connection:
-        written = written_by(connection, of_run(context.written_as))
-    ours = [one for one in written if one.mapping_id in set(wave)]
-    undone = await undo_writes(context, client, ours, pins=False)
-    worst = "; ".join(list(failing.values())[:3])
-    missed = {row["sku"] for row in undone.left if row["field"] != "quantity"}  # quantities follow the shop
-    reason = (
-        f"Wave {number} of the changes failed: {len(failing)} of {len(wave)} listings ({worst}). {undone.put_back} are put "
-        f"back as they were, {len(missed)} could not be. The other changes of listings wait, quantities go on. Correct "
-        "the shop; or write the plan with `midas sync products --full --plan FILE`, and apply it in "
-        "waves again with `midas sync products --apply FILE`."
-    )
-    await in_thread(_raise, context, reason)
+        ours = [one for one in written_by(connection, of_run(context.written_as)) if one.mapping_id in plan]
+    done = "It could not be put back: `midas undo` does that, by the run's id."
+    try:
+        undone = await undo_writes(context, client, ours, pins=False)
+        missed = {
+            row["sku"] for row in undone.left if row["field"] != "quantity"
+        }  # quantities follow the shop
+        done = (
+            f"{undone.put_back} listings, those of earlier waves too, are put back as they were, {len(missed)} could "
+            "not be."
+        )
+    finally:
+        reason = (
+            f"{failed} {done} The changes of listings wait, quantities go on. Correct the shop; or write the plan with "
+            "`midas sync products --full --plan FILE`, and apply it in waves again with `midas sync products --apply FILE`."
+        )
+        await in_thread(_raise, context, reason)
     return reason
 
 

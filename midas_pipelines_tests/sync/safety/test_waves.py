@@ -8,10 +8,12 @@ from decimal import Decimal
 import pytest
 
 from midas_pipelines.fourseller.models import ProductDraft
-from midas_pipelines.sandbox.state import Json
+from midas_pipelines.sandbox.state import Json, Refused
 from midas_pipelines.store.items.mappings import Mapping
+from midas_pipelines.sync.context import ChannelDown
 from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.listings.scan import make_plan
+from midas_pipelines.sync.safety import waves
 from midas_pipelines.sync.safety.waves import cut_waves
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.world import World
@@ -45,8 +47,8 @@ def change(number: int, category: str, price: int) -> Change:
 def test_waves_are_spread_over_categories_and_prices() -> None:
     changes = [change(n, "abcde"[n % 5], n) for n in range(1, 501)]
     by_id = {one.mapping.id: one for one in changes}
-    first, second = cut_waves(changes)
-    assert (len(first), len(second), len({*first, *second})) == (5, 50, 55)
+    first, second, last = cut_waves(changes)
+    assert (len(first), len(second), len({*first, *second, *last})) == (5, 50, 500)
     assert Counter(by_id[one].draft.category for one in first) == dict.fromkeys("abcde", 1)  # type: ignore[union-attr]
     assert set(Counter(by_id[one].draft.category for one in second).values()) == {10}  # type: ignore[union-attr]
     prices = [int(by_id[one].draft.price) for one in second]  # type: ignore[union-attr]
@@ -90,8 +92,7 @@ def test_a_wave_that_is_not_shown_as_sent_stops_the_plan_and_is_put_back(
     monkeypatch.setattr(state, "replace", spoil)
     renamed(large)
     report = large.incremental()
-    assert "Wave" in str(report.stopped)
-    assert Counter(one[0] == "Spoiled" for one in large.shown.values())[True] <= 1
+    assert "Wave 1 of the changes failed: 1 of 1 listings" in str(report.stopped)
     assert [one[2] for one in large.shown.values()] == [4] * 30  # quantities go on
     assert len([sku for sku in before if large.shown[sku][0] != before[sku][0]]) <= 1
     assert ("canary",) in rows(large.database, OPEN)
@@ -127,16 +128,71 @@ def test_the_shop_that_reverts_ends_the_wait(large: World, monkeypatch: pytest.M
     assert rows(large.database, OPEN) == []
 
 
-def test_a_hub_that_refuses_one_in_five_stops_the_second_wave_and_the_rest_is_as_before(large: World) -> None:
-    for number in range(30, 100):
-        add_product(large.database, sku=f"S{number:02}")
-    large.full()
-    before = large.shown
+@pytest.mark.parametrize(
+    ("accepted", "wave"), [(1, "2 of the changes failed: 3 of 3"), (4, "3 of the changes failed: 26 of 26")]
+)
+def test_a_wave_that_fails_puts_back_those_before_it_too(
+    large: World, monkeypatch: pytest.MonkeyPatch, accepted: int, wave: str
+) -> None:
+    before, state, taken = large.shown, large.sandbox.state, set[str]()
+    whole = state.replace
+
+    def spoil(key: str, draft: Json) -> Json:
+        if draft["title"].endswith("new") and key not in taken:
+            taken.add(key)
+            if len(taken) > accepted:
+                raise Refused(422, "refused_by_test", "The category is closed.")
+        return whole(key, draft)
+
+    monkeypatch.setattr(state, "replace", spoil)
     renamed(large)
-    large.refuse(422, *(f"S{number:02}" for number in range(100) if number // 10 % 5 == 1))
     report = large.incremental()
     (alert,) = rows(large.database, "SELECT text FROM alerts WHERE cleared_at IS NULL AND kind = 'canary'")
-    assert "Wave 2 of the changes failed: 2 of 10 listings" in alert.text
-    assert "8 are put back as they were, 0 could not be" in alert.text
-    changed = [sku for sku, one in large.shown.items() if one[0] != before[sku][0]]
-    assert (report.quarantined, len(changed)) == (2, 1)  # the first wave went well
+    assert f"Wave {wave} listings" in alert.text
+    assert (
+        f"{accepted} listings, those of earlier waves too, are put back as they were, 0 could not be"
+        in alert.text
+    )
+    assert {sku: one[0] for sku, one in large.shown.items()} == {sku: one[0] for sku, one in before.items()}
+    assert report.updated >= accepted
+
+
+def test_what_the_brake_holds_is_no_failed_wave(large: World) -> None:
+    large.changes["brake_percent"] = 20
+    run(large.database, "UPDATE products SET price = price * 1.2 WHERE id <= 12")
+    run(large.database, "UPDATE products SET name = name || ' new' WHERE id > 12")
+    report = large.incremental()
+    assert (report.updated, report.held, report.failed) == (18, 12, 0)
+    assert rows(large.database, OPEN) == [("brake",)]
+
+
+def test_a_listing_that_the_shop_changes_during_its_wave_has_not_failed(
+    large: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = large.sandbox.state.replace
+
+    def again(key: str, draft: Json) -> Json:
+        answer = whole(key, draft)
+        run(large.database, "UPDATE products SET name = name || ' again' WHERE sku = :sku", sku=draft["sku"])
+        return answer
+
+    renamed(large)
+    monkeypatch.setattr(large.sandbox.state, "replace", again)
+    assert large.incremental().stopped is None
+    assert large.dirty == 30
+    assert rows(large.database, OPEN) == []
+
+
+def test_a_roll_back_that_ends_early_is_reported_and_the_rest_waits(
+    large: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object, **__: object) -> None:
+        raise ChannelDown("4Seller is down.")
+
+    monkeypatch.setattr(waves, "undo_writes", refused)
+    renamed(large)
+    large.refuse(422, *(f"S{number:02}" for number in range(30)))
+    with pytest.raises(ChannelDown):
+        large.incremental()
+    (alert,) = rows(large.database, "SELECT text FROM alerts WHERE cleared_at IS NULL AND kind = 'canary'")
+    assert "It could not be put back: `midas undo`" in alert.text
