@@ -134,6 +134,7 @@ WORKFLOWS = (
         early=60,
         also=("erase_buyers_after_days",),
         note="an hour before it",
+        writes=("order",),
     ),
     Workflow(
         "retention",

@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import BULK, DatabaseLimits
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.text import to_json
@@ -36,6 +37,14 @@ SHOP_WRITE = re.compile(
 )
 """A statement that writes to the shop's orders or stock, which shadow mode keeps as they are."""
 SHOP_WRITTEN = "midas_shop_written"
+KEPT_BACK = (
+    "Shadow mode keeps the shop's orders and stock as they are, so nothing was changed: turn it off (MIDAS_SHADOW), then "
+    "try again."
+)
+
+
+class InShadow(ExpectedError):
+    """What a person asked for is kept back by shadow mode."""
 
 
 class Database:
@@ -51,16 +60,19 @@ class Database:
         self._reader = self.engine.execution_options(midas_reads_only=True, **one_moment)
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
+    def writing(self, *, asked: bool = False) -> Iterator[sa.Connection]:
         """One transaction, committed when the block ends well and rolled back when it raises.
 
-        In shadow mode one that wrote to the shop's orders or stock is rolled back as a whole at its end.
+        In shadow mode one that wrote to the shop's orders or stock is rolled back as a whole at its end: what a person
+        `asked` for raises InShadow then.
         """
         with self.engine.begin() as connection:
             connection.info.pop(SHOP_WRITTEN, None)
             yield connection
             if self.shadow and connection.info.pop(SHOP_WRITTEN, False):
                 connection.rollback()
+                if asked:
+                    raise InShadow(KEPT_BACK)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

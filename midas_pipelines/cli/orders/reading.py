@@ -63,7 +63,7 @@ def opened(order_id: str) -> Iterator[tuple[Settings, Database, sa.Row[Any]]]:
 @contextmanager
 def locked(order_id: str, command: str) -> Iterator[StoredOrder]:
     """The order, locked for a change by this command. Raises NoSuchOrder."""
-    with opened(order_id) as (settings, database, found), database.writing() as connection:
+    with opened(order_id) as (settings, database, found), database.writing(asked=True) as connection:
         context = OrderContext(by_hand(settings, command), settings=settings)
         yield lock_order(connection, found.id, context)
 

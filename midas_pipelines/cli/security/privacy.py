@@ -133,7 +133,7 @@ def erase_person(yes: bool, as_json: bool, **given: str | None) -> None:
         {**vars(answer), "done": answer.done},
         f"Request {answer.request}: {len(answer.erased)} orders erased, {answer.events} events emptied.",
         *answer.held.values(),
-        *(f"Order {order} is busy: try again." for order in answer.left),
+        *(f"Order {order} is busy, or shadow mode keeps it: try again." for order in answer.left),
         *(f"Inform {name}: {what}." for name, what in answer.notify.items()),
     )
     if not answer.done:

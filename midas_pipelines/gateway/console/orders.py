@@ -287,7 +287,7 @@ def _row(request: Request, order_id: str) -> sa.Row[Any]:
 def _locked(request: Request, order_id: str, what: str) -> Iterator[StoredOrder]:
     """The order, locked in a transaction that writes."""
     row = _row(request, order_id)
-    with service_of(request).database.writing() as connection:
+    with service_of(request).database.writing(asked=True) as connection:
         yield lock_order(connection, row.id, _context(request, what))
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.database import Database
+from midas_pipelines.store.database import Database, InShadow
 from midas_pipelines.store.gateway.webhooks import empty_orphans
 from midas_pipelines.store.schema.privacy_tables import buyer_holds
 from midas_pipelines.store.schema.shipment_tables import order_shipments
@@ -157,7 +157,7 @@ def erase_due_buyers(context: SyncContext, *, longest: float = LONGEST_SECONDS) 
             report.erased += _erase(context.database, one.row, order_context)
         except BuyerHeld:
             continue
-        except sa.exc.OperationalError:  # another session holds the order
+        except (sa.exc.OperationalError, InShadow):  # another session holds the order, or shadow mode is on
             report.busy += 1
     days = context.settings.erase_after(None)
     if days is not None:
@@ -176,7 +176,7 @@ def erase_order(database: Database, order_row: int, order_context: OrderContext)
         order_context: writes the order log.
 
     Raises:
-        BuyerHeld: the law keeps the buyer.
+        BuyerHeld, InShadow: the law keeps the buyer, or shadow mode does.
         RowsBusy: another session holds the order.
     """
     new = _erase(database, order_row, order_context)
@@ -185,7 +185,7 @@ def erase_order(database: Database, order_row: int, order_context: OrderContext)
 
 
 def _erase(database: Database, order_row: int, order_context: OrderContext) -> bool:
-    with database.writing() as connection:
+    with database.writing(asked=True) as connection:
         order = lock_order(connection, order_row, order_context)
         if (until := active_holds(connection, order_row).get(order_row)) is not None:
             raise BuyerHeld(

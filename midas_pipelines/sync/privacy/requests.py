@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.database import Database
+from midas_pipelines.store.database import Database, InShadow
 from midas_pipelines.store.gateway.webhooks import ORDER, empty_events
 from midas_pipelines.store.orders.payload_vault import PayloadUnreadable, Vault, vault_of
 from midas_pipelines.store.privacy.register import RECIPIENTS, register_rows
@@ -83,7 +83,7 @@ def answer_request(context: SyncContext, kind: str, subject: Subject, asked_by: 
                 answer.erased.append(row.marketplace_order_id)
             except BuyerHeld as held:
                 answer.held[row.marketplace_order_id] = str(held)
-            except sa.exc.OperationalError:  # another session holds the order
+            except (sa.exc.OperationalError, InShadow):  # another session holds it, or shadow mode is on
                 answer.left.append(row.marketplace_order_id)
         with context.database.writing() as connection:
             empty_events(connection, found.events)

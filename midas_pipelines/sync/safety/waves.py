@@ -138,7 +138,7 @@ async def _read_back(context: SyncContext, client: FourSeller, wave: dict[int, i
             failing.append(f"{change.sku}: {why}")
 
     parts = chunks(context.database, title_limit=context.settings.title_limit, ids=list(wave))
-    while part := await in_thread(next, parts, []):
+    while (part := await in_thread(next, parts, None)) is not None:
         await asyncio.gather(*map(look, part))
     return failing
 

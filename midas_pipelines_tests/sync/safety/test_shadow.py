@@ -9,16 +9,23 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.settings import load_settings
-from midas_pipelines.store.database import Database
+from midas_pipelines.store.database import Database, InShadow
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.before_sending import without_sending
+from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.orders.intake.poll import import_orders
+from midas_pipelines.sync.orders.status.status_change import change_status
 from midas_pipelines.sync.orders.status.status_sync import sync_statuses
+from midas_pipelines.sync.privacy.due import erase_due_buyers
+from midas_pipelines.sync.privacy.requests import answer_request
+from midas_pipelines.sync.privacy.search import Subject
 from midas_pipelines.sync.product_sync import Mode, push_inventory, sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.safety.shadow_report import compare_shadow
-from midas_pipelines_tests.shop import add_product, assert_ledger_explains, rows, value
+from midas_pipelines_tests.shop import add_product, assert_ledger_explains, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
 SHOP = (
@@ -89,6 +96,7 @@ def test_nothing_is_written_and_afterwards_all_goes_on(world: World, shadow: Syn
         ("consistency_check", {"listing", "quantity"}),
         ("stale_work", {"listing", "quantity", "order"}),
         ("status_sync", {"status"}),
+        ("buyer_erasure", {"order"}),
         ("true", {"listing", "quantity", "order", "status"}),
     ],
 )
@@ -111,6 +119,41 @@ def test_one_workflow_alone(
         "status": world.sandbox.state.orders["OLD"]["status"] == "processing",
     }
     assert {kind for kind, is_written in written.items() if not is_written} == kept
+
+
+@pytest.mark.both_databases
+def test_what_a_person_asks_for_is_not_reported_as_done(world: World, shadow: SyncContext) -> None:
+    before = rows(world.database, "SELECT * FROM orders")
+    with pytest.raises(InShadow, match="nothing was changed: turn it off"):
+        asyncio.run(change_status(shadow, "OLD", OrderStatus.SHIPPED))
+    answer = answer_request(shadow, "erase", Subject("order", "OLD"), "ada")
+    assert (answer.erased, answer.left, answer.done) == ([], ["OLD"], False)
+    run(
+        world.database, "UPDATE marketplace_orders SET status = 'delivered', source_updated_at = '2020-01-01'"
+    )
+    report = erase_due_buyers(shadow)
+    assert (report.erased, report.left) == (0, 1)
+    assert rows(world.database, "SELECT * FROM orders") == before
+
+
+@pytest.mark.both_databases
+def test_turned_off_while_a_run_in_shadow_mode_is_under_way(world: World, shadow: SyncContext) -> None:
+    world.set(1, price=Decimal("12.00"), stock_quantity=4)
+    add_product(world.database, sku="NEW-1")
+
+    async def both() -> None:
+        async with shadow.channel() as client:
+            push = Push(shadow, client)
+            shadow.heartbeat.begin()
+            changes = push.claim_batch()  # in shadow mode, and then it is turned off
+            assert (await sync_products(world.sync_context())).scanned == 0  # what is claimed is left alone
+            push.acknowledge([without_sending(change) for change in changes])
+            shadow.heartbeat.end()
+        await sync_products(world.sync_context(), ignore_delays=True)
+
+    asyncio.run(both())
+    assert world.shown == world.wanted
+    assert world.dirty == 0
 
 
 def test_the_report_compares_with_what_another_connector_did(world: World, shadow: SyncContext) -> None:

@@ -59,7 +59,7 @@ def record_shipment(
         CannotShip: the order is cancelled or in a conflict, or has too little left to ship; or the shipment is on record
             with other units.
     """
-    with database.writing() as connection:
+    with database.writing(asked=True) as connection:
         order = lock_order(connection, order_row, order_context)
         return ship_locked(order, parcel, units=units, source="operator")
 
@@ -101,7 +101,7 @@ def replace_shipment(
     Raises:
         CannotShip: no shipment of the order has that number, or another has the new one.
     """
-    with database.writing() as connection:
+    with database.writing(asked=True) as connection:
         order = lock_order(connection, order_row, order_context)
         count_late_shipments(order)
         old, name = _find_shipment(order, number), order.marketplace_order_id

@@ -89,7 +89,7 @@ def _move(
 ) -> None:
     """Updates the shop's order, shipment and status in one transaction; the trigger on it marks it to be pushed."""
     order_context = OrderContext(context.run_id, settings=context.settings)
-    with context.database.writing() as connection:
+    with context.database.writing(asked=True) as connection:
         order = lock_order(connection, order_row, order_context)
         if parcel is not None:
             shipped = ship_locked(order, parcel, units=units, source="gateway")
