@@ -18,24 +18,10 @@ EMAIL = re.compile(r"[^\s@<>\"',;:()]+@[^\s@<>\"',;:()]+")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _PHONE = frozenset({"phone", "tel", "telephone", "mobile", "cell", "fax"})
 _NAME = frozenset({"name", "fullname", "recipient", "addressee", "buyer", "contact"})
-_OF_THINGS = frozenset(
-    [
-        "company",
-        "product",
-        "item",
-        "sku",
-        "brand",
-        "carrier",
-        "file",
-        "country",
-        "state",
-        "city",
-        "method",
-        "shop",
-        "store",
-        "channel",
-    ]
-)
+_OF_THINGS = frozenset({
+    "company", "product", "item", "sku", "brand", "carrier", "file", "country", "state", "city", "method", "shop",
+    "store", "channel",
+})  # fmt: skip
 _ACCOUNT = frozenset({"username", "userid", "buyerid", "customerid", "nickname", "eiastoken"})
 PHONE_DIGITS = 9
 """Phones are compared by their last digits, since a country code may be there or not."""
@@ -104,40 +90,12 @@ def _kinds_of(name: str) -> tuple[str, ...]:
     return (*phone, "name") if named else phone
 
 
-SHOWN = frozenset(
-    [
-        "type",
-        "timestamp",
-        "id",
-        "sku",
-        "product_id",
-        "order_id",
-        "title",
-        "description",
-        "status",
-        "currency",
-        "price",
-        "total",
-        "shipping_cost",
-        "tax",
-        "discount",
-        "quantity",
-        "track_quantity",
-        "created_at",
-        "updated_at",
-        "sales_channel",
-        "carrier",
-        "category",
-        "brand",
-        "condition",
-        "weight",
-        "dimensions",
-        "color",
-        "size",
-        "country",
-        "forgotten",
-    ]
-)
+SHOWN = frozenset({
+    "type", "timestamp", "id", "sku", "product_id", "order_id", "title", "description", "status", "currency",
+    "price", "total", "shipping_cost", "tax", "discount", "quantity", "track_quantity", "created_at", "updated_at",
+    "sales_channel", "carrier", "category", "brand", "condition", "weight", "dimensions", "color", "size",
+    "country", "forgotten",
+})  # fmt: skip
 """Fields of the contract without personal data."""
 
 MASKED = "(hidden)"

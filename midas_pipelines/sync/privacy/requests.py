@@ -75,7 +75,6 @@ def answer_request(context: SyncContext, kind: str, subject: Subject, asked_by: 
         if kind == "export":
             answer.export = export_person(connection, context.settings, vault, found)
     if kind == "erase":
-        answer.notify = dict(RECIPIENTS) if names else {}
         order_context = OrderContext(context.run_id)
         for row in found.orders:
             try:
@@ -87,6 +86,7 @@ def answer_request(context: SyncContext, kind: str, subject: Subject, asked_by: 
                 answer.left.append(row.marketplace_order_id)
         with context.database.writing() as connection:
             empty_events(connection, found.events)
+        answer.notify = dict(RECIPIENTS) if answer.erased else {}
         context.database.overwrite_erased()
     _record(context.database, answer, {*(request.orders or ()), *names})
     return answer

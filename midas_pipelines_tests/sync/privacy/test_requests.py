@@ -133,6 +133,8 @@ def test_an_erasure_leaves_its_proof_and_no_name(world: World, sold: list[str]) 
     answer = ask(world, "erase", "email", "zyxwvu@home.example")
     assert (answer.erased, list(answer.held), answer.left, answer.events) == (sold[:1], sold[1:2], [], 1)
     assert ask(world, "find", "email", "zyxwvu@home.example").orders == sold[1:2]
+    assert "4Seller" in answer.notify
+    assert ask(world, "erase", "email", "zyxwvu@home.example").notify == {}  # the law keeps what is left
     with world.database.writing() as connection:
         requests.note_sent(connection, answer.request, to="4Seller", what="asked to erase it", by="anna")
     with world.database.reading() as connection:
