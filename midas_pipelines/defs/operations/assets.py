@@ -47,20 +47,13 @@ def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) ->
 def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """How long a full sync takes today, in 30 and in 90 days, and what to raise first, with the arithmetic shown.
 
-    Worst case: every item has to be written. Growth is that of the last 30 days; the pace that of the last day's large
-    pushes, or of the last 30 days' where it had none.
+    Worst case: every item has to be written. Growth is that of the last 30 days, the pace that of their large pushes.
     """
     with midas.sync_context(context) as sync:
-        day = rows = engine.sync_metrics.finished_syncs(sync.database)
-        in_flight = sync.settings.in_flight
-        if not any(engine.capacity.is_large(row, in_flight) for row in day):
-            rows = engine.sync_metrics.older_pushes(sync.database, engine.capacity.ROUNDS * in_flight) + day
-        stock = engine.sync_metrics.stock_measured(sync.database)
-        measured = engine.capacity.measure(rows, day, stock, sync.settings)
-    plan = engine.capacity.plan_capacity(measured)
+        measured = engine.capacity.measure(sync.database, sync.settings)
+    plan, horizons = engine.capacity.plan_capacity(measured), engine.capacity.HORIZONS
     seconds = {
-        f"full_sync_seconds_in_{days}_days": round(measured.full_sync_seconds(days), 1)
-        for days in engine.capacity.HORIZONS
+        f"full_sync_seconds_in_{days}_days": round(measured.full_sync_seconds(days), 1) for days in horizons
     }
     return dg.MaterializeResult(
         metadata={
@@ -68,7 +61,7 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
             "raise_first": plan.raise_first,
             "advice": plan.words,
             "calls_per_second": round(measured.sync_pace, 4),
-            "pace_from": measured.pace.source,
+            "pace_from": "pushes" if measured.pace.measured else "assumed",
             **seconds,
         }
     )

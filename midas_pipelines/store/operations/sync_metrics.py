@@ -137,14 +137,10 @@ def finished_syncs(database: Database, seconds: int = DAY) -> list[SyncRow]:
     return _rows(database, _ENDED.where(_ROW.started_at > utc_now(-seconds)).order_by(_ROW.id))
 
 
-def older_pushes(database: Database, requests: int, *, days: int = 30, most: int = 20) -> list[SyncRow]:
-    """The last syncs of products or quantities before the last day that made that many calls, oldest first."""
-    query = _ENDED.where(
-        _ROW.kind.in_(["products", "inventory"]),
-        _ROW.requests >= requests,
-        _ROW.started_at > utc_now(-days * DAY),
-        _ROW.started_at <= utc_now(-DAY),
-    )
+def large_pushes(database: Database, requests: int, *, days: int = 30, most: int = 20) -> list[SyncRow]:
+    """The last syncs of products or quantities that made that many calls, oldest first."""
+    recent = (_ROW.requests >= requests, _ROW.started_at > utc_now(-days * DAY))
+    query = _ENDED.where(_ROW.kind.in_(["products", "inventory"]), *recent)
     return _rows(database, query.order_by(_ROW.id.desc()).limit(most))[::-1]
 
 

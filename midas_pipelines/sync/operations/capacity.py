@@ -1,4 +1,4 @@
-"""The capacity plan: how long a full sync takes now and later, and what to raise first. Pure arithmetic, shown."""
+"""The capacity plan: how long a full sync takes now and later, and what to raise first, with the arithmetic shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 from midas_pipelines.fourseller.contract import PAGE_LIMIT
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.operations.sync_metrics import DAY, GATEWAY, StockMeasured, SyncRow
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations.sync_metrics import (
+    DAY,
+    GATEWAY,
+    StockMeasured,
+    SyncRow,
+    finished_syncs,
+    large_pushes,
+    stock_measured,
+)
 from midas_pipelines.sync.operations.formatting import counted, duration_in_words, number
 
 HORIZONS = {0: "today", 30: "in 30 days", 90: "in 90 days"}
@@ -30,11 +39,8 @@ ENOUGH_CALLS = 20
 FULL, USED = 0.7, 0.9
 """With this share of the slots, or of 4Seller's limit, in use that is what holds the pace."""
 
-MOST_OF_ONE = 600.0
-"""Calls a second that one worker reaches with quick answers (benchmarks: 556 items in 0.9 s)."""
-
 ASSUMED_SECONDS = 0.5
-"""What a call is taken to last while none was timed: slow for a web API, so that the plan promises too little."""
+"""What a call is taken to last while no large push was timed: slow for a web API, so that the plan promises too little."""
 
 MOST_IN_FLIGHT, MOST_WORKERS = 500, 1000
 """The most that the settings take."""
@@ -42,35 +48,25 @@ MOST_IN_FLIGHT, MOST_WORKERS = 500, 1000
 
 @dataclass(frozen=True)
 class CallRate:
-    """Calls a second, how they were worked out, and in a word from what."""
+    """Calls a second, how they were worked out in words, whether measured, and whether MIDAS_IN_FLIGHT is what holds them."""
 
     per_second: float
     words: str
-    source: str = ""  # pushes | latency | assumed
-    slots_full: bool = False  # whether MIDAS_IN_FLIGHT is what holds it
+    measured: bool = True
+    slots_full: bool = False
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the plan is worked out from.
-
-    Args:
-        stock: the catalog, its growth and its queue.
-        pushes_per_day: items written in the last day, by syncs and gateways.
-        pace: of one worker that pushes.
-        limit: what 4Seller takes from all workers together; infinite where no limit is known.
-        in_flight: requests under way at once in one worker.
-        workers: runs of a full sync at once.
-        interval_minutes: how often changes are pushed; None where a gateway pushes them at once.
-    """
+    """What the plan is worked out from; `limit` is infinite where none is known."""
 
     stock: StockMeasured
-    pushes_per_day: int
-    pace: CallRate
-    limit: CallRate
-    in_flight: int
-    workers: int = 1
-    interval_minutes: int | None = None
+    pushes_per_day: int  # items written in the last day, by syncs and gateways
+    pace: CallRate  # of one worker that pushes
+    limit: CallRate  # what 4Seller takes from all workers together
+    in_flight: int  # requests under way at once in one worker
+    workers: int = 1  # runs of a full sync at once
+    interval_minutes: int | None = None  # between pushes of changes; None where a gateway pushes at once
 
     @property
     def push_pace(self) -> float:
@@ -110,59 +106,36 @@ class CapacityPlan:
         return f"**What to raise first.** {self.words}\n\n| line | arithmetic |\n|---|---|\n{lines}"
 
 
-def is_large(row: SyncRow, in_flight: int) -> bool:
-    """Whether the row is a sync that wrote enough for its time to show the pace of pushing."""
-    sync = row.pushes and row.kind != GATEWAY and row.push_seconds > 0
-    return sync and row.calls("writes") >= ROUNDS * in_flight
-
-
-def measure(
-    rows: Sequence[SyncRow], day: Sequence[SyncRow], stock: StockMeasured, settings: Settings
-) -> Measured:
-    """What the plan rests on.
-
-    Args:
-        rows: what the pace is read from, oldest first: those of the day, or large pushes before it too.
-        day: the rows of the last day.
-        stock: the catalog and its queue.
-        settings: those in force.
-    """
-    spread, at_once = settings.spread_full_sync, any(row.kind == GATEWAY for row in day)
+def measure(database: Database, settings: Settings) -> Measured:
+    """Reads what the plan rests on: the last day, the catalog, and the last large pushes of 30 days."""
+    day, pushes = finished_syncs(database), large_pushes(database, ROUNDS * settings.in_flight)
+    at_once = any(row.kind == GATEWAY for row in day)
     return Measured(
-        stock=stock,
+        stock=stock_measured(database),
         pushes_per_day=sum(row.written for row in day),
-        pace=pace_of(rows, settings.in_flight),
-        limit=limit_of(rows, settings.rate_limit),
+        pace=pace_of(pushes, settings.in_flight),
+        limit=limit_of([*pushes, *day], settings.rate_limit),
         in_flight=settings.in_flight,
-        workers=min(settings.shards, settings.shards_at_once) if spread else 1,
+        workers=min(settings.shards, settings.shards_at_once) if settings.spread_full_sync else 1,
         interval_minutes=None if at_once else min(settings.inventory_interval, settings.products_interval),
     )
 
 
-def pace_of(rows: Sequence[SyncRow], in_flight: int) -> CallRate:
-    """One worker's pace from large pushes; without one from the latency of calls; without calls an assumption."""
-    if large := [row for row in rows if is_large(row, in_flight)]:
-        writes, took = (sum(row.calls(name) for row in large) for name in ("writes", "write_seconds"))
-        seconds = sum(row.push_seconds for row in large)
-        pace, under_way = writes / seconds, min(in_flight, took / seconds)
-        words = (
-            f"{writes:,.0f} writes / {number(seconds)} s of pushing in {counted(len(large), 'sync', 'syncs')} = "
-            f"{number(pace)} calls a second, with {number(under_way)} of {in_flight} requests under way"
-        )
-        return CallRate(pace, words, "pushes", under_way >= FULL * in_flight)
-    calls, took = (sum(row.calls(name) for row in rows) for name in ("requests", "seconds"))
-    timed = calls >= ENOUGH_CALLS and took > 0
-    latency, source = (took / calls, "latency") if timed else (ASSUMED_SECONDS, "assumed")
-    pace = min(in_flight / latency, MOST_OF_ONE)
-    why = (
-        "No large push: the best case, by latency"
-        if timed
-        else "Too few calls were timed: assumed, not measured"
-    )
+def pace_of(pushes: Sequence[SyncRow], in_flight: int) -> CallRate:
+    """One worker's pace from pushes that wrote enough for their time to show it; without one an assumption."""
+    large = [row for row in pushes if row.push_seconds > 0 and row.calls("writes") >= ROUNDS * in_flight]
+    if not large:
+        pace = in_flight / ASSUMED_SECONDS
+        calls = f"{in_flight} requests under way / {number(ASSUMED_SECONDS)} s a call = {number(pace)} calls a second"
+        return CallRate(pace, f"No large push: assumed, not measured: {calls}", False, True)
+    writes, took = (sum(row.calls(name) for row in large) for name in ("writes", "write_seconds"))
+    seconds = sum(row.push_seconds for row in large)
+    pace, under_way = writes / seconds, min(in_flight, took / seconds)
     words = (
-        f"{why}: {in_flight} requests under way / {number(latency)} s a call, {number(MOST_OF_ONE)} at most"
+        f"{writes:,.0f} writes / {number(seconds)} s of pushing in {counted(len(large), 'sync', 'syncs')} = "
+        f"{number(pace)} calls a second, with {number(under_way)} of {in_flight} requests under way"
     )
-    return CallRate(pace, f"{words} = {number(pace)} calls a second", source, pace < MOST_OF_ONE)
+    return CallRate(pace, words, slots_full=under_way >= FULL * in_flight)
 
 
 def limit_of(rows: Sequence[SyncRow], configured: float | None) -> CallRate:
@@ -172,9 +145,8 @@ def limit_of(rows: Sequence[SyncRow], configured: float | None) -> CallRate:
     if learned and learned[-1] > 0:
         known.append((learned[-1], "learned from 429 responses"))
     if not known:
-        return CallRate(
-            math.inf, "None is known: MIDAS_RATE_LIMIT is not set, and none was learned from 429 responses"
-        )
+        words = "None is known: MIDAS_RATE_LIMIT is not set, and none was learned from 429 responses"
+        return CallRate(math.inf, words)
     lowest, source = min(known)
     return CallRate(lowest, f"{number(lowest)} calls a second, {source}")
 
@@ -182,14 +154,11 @@ def limit_of(rows: Sequence[SyncRow], configured: float | None) -> CallRate:
 def plan_capacity(measured: Measured) -> CapacityPlan:
     """The first need that is not met, and the first of four rules that meets it."""
     arriving, waiting = measured.pushes_per_day / DAY, measured.stock.waiting
+    full_sync = measured.full_sync_seconds(LAST) * measured.sync_pace / HOUR
     needs = (
         ("The day's changes", arriving / MOST_SHARE, measured.push_pace),
         ("The backlog", waiting / HOUR + arriving if waiting else 0.0, measured.push_pace),
-        (
-            f"A full sync in {LAST} days",
-            measured.full_sync_seconds(LAST) * measured.sync_pace / HOUR,
-            measured.sync_pace,
-        ),
+        (f"A full sync in {LAST} days", full_sync, measured.sync_pace),
     )
     arithmetic = _arithmetic(measured)
     for what, asked, there in needs:
@@ -232,27 +201,16 @@ def _advice(measured: Measured, what: str, asked: float, there: float) -> tuple[
 
 
 def _arithmetic(measured: Measured) -> list[tuple[str, str]]:
-    stock, push_pace = measured.stock, measured.push_pace
-    arriving = measured.pushes_per_day / DAY
-    spare, pace = push_pace - arriving, number(push_pace)
-    clears = stock.waiting / spare if spare > 0 else math.inf if stock.waiting else 0.0
-    workers = counted(measured.workers, "worker", "workers")
-    one_worker = number(measured.pace.per_second)
+    stock, pushes, arriving = measured.stock, measured.pushes_per_day, measured.pushes_per_day / DAY
+    spare, pace, rate = measured.push_pace - arriving, number(measured.push_pace), number(arriving)
+    clears = duration_in_words(stock.waiting / spare if spare > 0 else math.inf if stock.waiting else 0.0)
+    workers = f"{number(measured.pace.per_second)} x {counted(measured.workers, 'worker', 'workers')}"
     lines = [
         ("one worker", measured.pace.words),
         ("4Seller's limit", measured.limit.words),
-        (
-            "changes",
-            f"{measured.pushes_per_day:,} pushes a day / 86,400 s = {number(arriving)} of {pace} calls a second",
-        ),
-        (
-            "backlog",
-            f"{stock.waiting:,} waiting / ({pace} - {number(arriving)}) = {duration_in_words(clears)}",
-        ),
-        (
-            "a full sync's pace",
-            f"{one_worker} x {workers}, within the limit = {number(measured.sync_pace)} calls a second",
-        ),
+        ("changes", f"{pushes:,} pushes a day / 86,400 s = {rate} of {pace} calls a second"),
+        ("backlog", f"{stock.waiting:,} waiting / ({pace} - {rate}) = {clears}"),
+        ("a full sync's pace", f"{workers}, within the limit = {number(measured.sync_pace)} calls a second"),
     ]
     new = stock.new_in_30_days
     for days, when in HORIZONS.items():
