@@ -67,6 +67,8 @@ SHOWN = [
     "fourseller_product_id",
 ]
 MOST_CANDIDATES = 300
+NEAR = 500
+"""How many ids a search tries before it looks up which of all items hold its words."""
 
 
 def list_items(
@@ -98,13 +100,21 @@ def list_items(
         products.c.image_url,
         stake.label("stake"),
     )
-    query = query.select_from(WITH_ITEMS).where(_ITEM.id > after, *_holding(connection, text))
+    query = query.select_from(WITH_ITEMS).where(_ITEM.id > after)
+    query = query.where(
+        *_held(connection, text, SKU.element, products.c.name, product_variants.c.variant_value)
+    )
     if state is not None:
         query = query.where(STATES[state])
     if skip is not None:
         query = query.order_by(stake.desc()).offset(skip)
-    found = connection.execute(query.order_by(_ITEM.id).limit(limit)).mappings()
-    return [dict(row) for row in found]
+    query = query.order_by(_ITEM.id).limit(limit)
+    if connection.dialect.name == "postgresql" and state is None and _words(text):
+        near = connection.execute(query.where(_ITEM.id <= after + NEAR)).mappings().all()
+        if len(near) == limit:  # a common word, which so many hold that they are not looked up first
+            return [dict(row) for row in near]
+        query = query.where(_may_hold(connection, text))
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def suggest_items(
@@ -144,16 +154,35 @@ def _likeness(row: sa.RowMapping, title: str, sku: str) -> float:
     return max(fuzz.token_set_ratio(title.lower(), name.lower()), fuzz.ratio(sku.lower(), row["sku"].lower()))
 
 
-def _holding(connection: sa.Connection, text: str) -> list[sa.ColumnElement[bool]]:
-    """A condition for each word, on SKU, name and variant as one text. The letters of ASCII are folded, which LIKE does by
-    itself on SQLite; on PostgreSQL `lower` is twice as fast without the rules of a language."""
-    whole: sa.ColumnElement[str] = sa.func.coalesce(SKU, "") + " " + sa.func.coalesce(products.c.name, "")
-    whole = whole + " " + sa.func.coalesce(product_variants.c.variant_value, "")
-    words = text.replace("\x00", "").split()[:8]
+def _words(text: str) -> list[str]:
+    return [re.sub("[A-Z]", lambda one: one[0].lower(), one) for one in text.replace("\x00", "").split()[:8]]
+
+
+def _held(connection: sa.Connection, text: str, *columns: Any) -> list[sa.ColumnElement[bool]]:
+    """A condition for each word, on the columns as one text. The letters of ASCII are folded, which LIKE does by itself on
+    SQLite; on PostgreSQL `lower` is twice as fast without the rules of a language."""
+    first, *others = (sa.func.coalesce(column, "") for column in columns)
+    whole: sa.ColumnElement[str] = sum((" " + one for one in others), first)
     if connection.dialect.name == "postgresql":
         whole = sa.func.lower(sa.collate(whole, "C"))
-        words = [re.sub("[A-Z]", lambda one: one[0].lower(), word) for word in words]
-    return [whole.contains(word, autoescape=True) for word in words]
+    return [whole.contains(word, autoescape=True) for word in _words(text)]
+
+
+def _may_hold(connection: sa.Connection, text: str) -> sa.ColumnElement[bool]:
+    """Which items may hold all the words, read table by table: PostgreSQL takes twice as long to join them all first."""
+    product, variant = products.c, product_variants.c
+    whole = sa.and_(*_held(connection, text, product.sku, product.name))
+    # Its SKU may then be its variant's, or the one held on 4Seller.
+    named = sa.and_(product.sku.is_(None), sa.or_(*_held(connection, text, product.name)))
+    of_variant = sa.or_(*_held(connection, text, variant.sku, variant.variant_value))
+    item = sa.select(mappings.c.id)
+    return _ITEM.id.in_(
+        sa.union(
+            item.where(_ITEM.product_id.in_(sa.select(product.id).where(sa.or_(whole, named)))),
+            item.where(_ITEM.variant_id.in_(sa.select(variant.id).where(of_variant))),
+            item.where(*_held(connection, text, _ITEM.sku)),
+        )
+    )
 
 
 def stuck_items(database: Database) -> list[dict[str, Any]]:
