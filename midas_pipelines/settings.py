@@ -5,46 +5,24 @@ Nothing below the edge (`defs`, `gateway`, `cli`) reads the environment: it is h
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from base64 import urlsafe_b64decode
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from difflib import get_close_matches
-from functools import cache
-from ipaddress import ip_network
 from pathlib import Path
-from string import Formatter
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from midas_pipelines import setting_checks as checks
 from midas_pipelines.errors import ExpectedError
-from midas_pipelines.mail_address import read_sender
-from midas_pipelines.transport_security import PLAIN, is_this_machine, is_unverified
-from midas_pipelines.workflows import SHADOWED, WORKFLOWS, writes_of
+from midas_pipelines.transport_security import is_this_machine
+from midas_pipelines.workflows import writes_of
 
 if TYPE_CHECKING:  # the settings are read before, and often without, the database
     from sqlalchemy.engine import URL
-
-ITEM_PAGE_NAMES = {"sku", "slug", "product_id", "fourseller_id"}
-ORDER_PAGE_NAMES = {"order", "number", "order_id"}
-
-Minutes = Annotated[int, Field(ge=1, le=60)]
-Batch = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class SettingsError(ExpectedError):
@@ -103,44 +81,48 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MIDAS_", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    fourseller_api_url: str = Field(
+    fourseller_api_url: checks.ApiUrl = Field(
         "https://api.4seller.com/v1", validation_alias=_as_named("FOURSELLER_API_URL")
     )
     """Where 4Seller's API is; plain http is accepted for this machine alone."""
-    fourseller_api_key: SecretStr | None = Field(None, validation_alias=_as_named("FOURSELLER_API_KEY"))
+    fourseller_api_key: checks.SecretHeader | None = Field(
+        None, validation_alias=_as_named("FOURSELLER_API_KEY")
+    )
     """The key of your 4Seller account; needed by every sync."""
-    fourseller_seller_id: str | None = Field(None, validation_alias=_as_named("FOURSELLER_SELLER_ID"))
+    fourseller_seller_id: checks.Header | None = Field(
+        None, validation_alias=_as_named("FOURSELLER_SELLER_ID")
+    )
     """The seller id of your 4Seller account; needed by every sync."""
-    plain_connections: Annotated[list[str], NoDecode] = []
+    plain_connections: checks.Connections = []
     """Connections to other hosts that may go without TLS whose certificate is verified: database, dagster, mail;
     comma separated. Only for a network that is yours alone."""
-    database_url: SecretStr | None = None
+    database_url: checks.DatabaseUrl | None = None
     """The shop's database: sqlite:///shop.db or postgresql://user:password@host/shop?sslmode=verify-full; always
     needed."""
 
-    products_interval: Minutes = 5
+    products_interval: checks.Minutes = 5
     """Minutes between two syncs of changed products."""
-    inventory_interval: Minutes = 1
+    inventory_interval: checks.Minutes = 1
     """Minutes between two pushes of changed quantities."""
-    orders_interval: Minutes = 2
+    orders_interval: checks.Minutes = 2
     """Minutes between two imports of new sales."""
-    status_interval: Minutes = 5
+    status_interval: checks.Minutes = 5
     """Minutes between two syncs of order statuses."""
-    stock_watch_interval: Minutes = 15
+    stock_watch_interval: checks.Minutes = 15
     """Minutes between two looks for low stock."""
-    performance_interval: Minutes = 15
+    performance_interval: checks.Minutes = 15
     """Minutes between two looks at how well syncs run."""
     report_hour: int = Field(7, ge=0, le=23)
     """Hour of the daily report to staff, with the capacity plan."""
     reconcile_interval: int = Field(60, ge=1, le=1440)
     """Minutes between two read-backs of everything 4Seller shows."""
-    timezone: str = "UTC"
+    timezone: checks.TimeZone = "UTC"
     """Where the hours of daily workflows are, such as Europe/Berlin. Days of orders and snapshots stay those of UTC."""
     full_sync_hour: int = Field(2, ge=0, le=23)
     """Hour of the nightly full sync."""
     schedules: bool = False
     """Schedules and sensors start switched on; `midas dev` sets it."""
-    paused: str = ""
+    paused: checks.Workflows = ""
     """Workflows that do not run automatically, comma separated, such as order_import; `midas workflows` names
     all."""
     shards: int = Field(16, ge=1, le=1000)
@@ -167,12 +149,12 @@ class Settings(BaseSettings):
     """How long an alert is kept after it is over."""
     actor: str | None = Field(None, max_length=80, pattern=r"^[\w.@:+-]+$")
     """Who runs the commands, as the audit log names them; unset, the user and host of the operating system."""
-    erase_buyers_after_days: str = "30"
+    erase_buyers_after_days: checks.Periods = "30"
     """Days after the delivery (or the end of the order) at which its buyer is erased; others for some sales
     channels, as in 30,ebay=60,shopify=never. Only the word never keeps buyers for ever."""
     keep_snapshots_days: int = Field(400, ge=1, le=3650)
     """How long the daily snapshots of shop and channel are kept, for `midas explain --at` and `midas diff`."""
-    snapshots: str | None = None
+    snapshots: checks.FolderOrBucket | None = None
     """Where those are kept: a folder, or s3://bucket/prefix with the access that AWS's own variables name;
     unset, the folder `snapshots` in DAGSTER_HOME, or in MIDAS_STATE_FOLDER without one."""
     stale_work_seconds: int = Field(60, ge=10, le=3600)
@@ -183,33 +165,33 @@ class Settings(BaseSettings):
     """For the celery executor: redis://... or sqla+postgresql+psycopg://..."""
     celery_backend: SecretStr | None = None
     """Where celery keeps results: redis://... or db+postgresql+psycopg://..."""
-    dagster_postgres_url: SecretStr | None = None
+    dagster_postgres_url: checks.DagsterPostgresUrl | None = None
     """The address postgresql://... of Dagster's own history; unset, SQLite files in DAGSTER_HOME."""
     code_url: str | None = None
     """Where the code can be read, such as https://host/owner/name/blob/main."""
 
-    shop_page: str | None = None
+    shop_page: checks.ItemPage | None = None
     """An item's page in the shop, for links in the UI, such as https://shop.example/products/{slug}; knows
     {slug}, {sku} and {product_id}."""
-    fourseller_page: str | None = None
+    fourseller_page: checks.ItemPage | None = None
     """An item's page at 4Seller; knows {fourseller_id} and {sku}."""
-    shop_order_page: str | None = None
+    shop_order_page: checks.OrderPage | None = None
     """An order's page in the shop's back office; knows {order_id}, {number} and {order}."""
-    fourseller_order_page: str | None = None
+    fourseller_order_page: checks.OrderPage | None = None
     """An order's page at 4Seller; knows {order}, the marketplace's number."""
 
     in_flight: int = Field(50, ge=1, le=500)
     """Requests to 4Seller under way at once, per process."""
     rate_limit: float | None = Field(None, gt=0, le=10_000)
     """Requests to 4Seller a second, all processes together; unset, it adapts."""
-    products_batch: Batch = 500
+    products_batch: checks.Batch = 500
     """Items that a product sync claims at once; never more than four times MIDAS_IN_FLIGHT."""
-    inventory_batch: Batch = 500
+    inventory_batch: checks.Batch = 500
     """Items that an inventory push claims at once; never more than four times MIDAS_IN_FLIGHT."""
-    orders_batch: Batch = 2000
+    orders_batch: checks.Batch = 2000
     """Orders imported in one transaction, in whole pages of 4Seller (100); the shop waits for their stock
     meanwhile."""
-    status_batch: Batch = 500
+    status_batch: checks.Batch = 500
     """Orders looked at together by the sync of statuses."""
     lease_seconds: int = Field(120, ge=60, le=3600)
     """How long a claim on an item holds."""
@@ -223,27 +205,27 @@ class Settings(BaseSettings):
     """How far before the watermark polling reads."""
     orders_look_back_hours: int = Field(48, ge=0, le=8760)
     """How far back the poll reads once an hour; 0 for never."""
-    orders_since: datetime | None = None
+    orders_since: checks.Moment | None = None
     """Orders created before this are not imported."""
     orders_age_limit_days: int = Field(14, ge=1, le=365)
     """Days after which an order that is still open fails a check."""
     orders_checked_days: int = Field(7, ge=1, le=3650)
     """The order checks look at the orders that changed in so many days; the drill of the backups looks at all."""
-    smtp_url: SecretStr | None = None
+    smtp_url: checks.SmtpUrl | None = None
     """Where mail to customers goes: smtp://user:password@host:587 (by STARTTLS) or smtps://...:465."""
-    mail_from: str = ""
+    mail_from: checks.Sender = ""
     """The sender, as in Midas Technical <orders@example.com>."""
     mail_shop_name: str = "our shop"
     """The shop's name in messages to customers."""
     mail_templates: Path | None = None
     """A folder with templates that replace ours."""
-    mail_channels_on: Annotated[list[str], NoDecode] = []
+    mail_channels_on: checks.Names = []
     """Sales channels whose customers are written to, relay address or not; comma separated."""
-    mail_channels_off: Annotated[list[str], NoDecode] = []
+    mail_channels_off: checks.Names = []
     """Sales channels whose customers are never written to; comma separated."""
     mail_newest_hours: int = Field(48, ge=1, le=8760)
     """An order placed longer ago is not confirmed any more."""
-    payload_key: SecretStr | None = None
+    payload_key: checks.PayloadKeys | None = None
     """Seals what marketplaces sent: 32 bytes as url-safe base64, or several such keys, newest first, comma
     separated. Unset, MIDAS_KEY_COMMAND prints them, or they are in a file."""
     key_command: str | None = None
@@ -253,7 +235,7 @@ class Settings(BaseSettings):
     one. It is made where it is missing, for its owner alone."""
     state_folder: Path = Path("~/.local/state/midas")
     """Where an installation without DAGSTER_HOME keeps what must not be lost."""
-    shadow: str = ""
+    shadow: checks.Shadowed = ""
     """true: everything runs, and nothing is written to 4Seller or to the shop's orders and stock; or names of
     workflows, comma separated: what one of them writes is kept back, whoever writes it (docs/safety.md)."""
     canary_items: int = Field(100, ge=1)
@@ -283,7 +265,7 @@ class Settings(BaseSettings):
     """The secret whsec_…; while it is changed two of them, newest first, comma separated."""
     dagster_home: str | None = Field(None, validation_alias=_as_named("DAGSTER_HOME"))
     """Dagster's folder; the gateway reports to the Dagster instance there."""
-    dagster_url: str | None = None
+    dagster_url: checks.DagsterAddress | None = None
     """A Dagster webserver, such as http://127.0.0.1:3000; big syncs are launched there."""
     backup_to: str | None = None
     """Where backups are written: a folder, or a bucket such as s3://backups/midas (needs the extra s3)."""
@@ -309,7 +291,7 @@ class Settings(BaseSettings):
     """Its port; 0 takes a free one."""
     gateway_rate: float = Field(50.0, gt=0)
     """Calls a second that one key, or one address without a key, may make."""
-    gateway_proxies: str = ""
+    gateway_proxies: checks.Networks = ""
     """Addresses or networks of proxies in front of the gateway, whose X-Forwarded-For is believed; comma
     separated."""
     console_url: str | None = None
@@ -340,203 +322,6 @@ class Settings(BaseSettings):
     notify_urls: SecretStr | None = None
     """Where alerts are sent: apprise addresses, separated by white space."""
 
-    @field_validator("timezone")
-    @classmethod
-    def _time_zone(cls, value: str) -> str:
-        try:
-            return ZoneInfo(value).key
-        except (KeyError, ValueError, OSError):  # a folder of zones, such as Europe, is an OSError
-            raise ValueError(
-                "must name a time zone, such as UTC, Europe/Berlin or America/New_York"
-            ) from None
-
-    @field_validator("gateway_proxies")
-    @classmethod
-    def _networks(cls, value: str) -> str:
-        try:
-            named = [str(ip_network(text)) for text in _listed(value)]
-        except ValueError:
-            raise ValueError("must name addresses or networks, such as 10.0.0.5,192.168.7.0/24") from None
-        return ",".join(named)
-
-    @field_validator("erase_buyers_after_days")
-    @classmethod
-    def _erase_periods(cls, value: str) -> str:
-        _read_periods(value)
-        return value
-
-    @field_validator("paused")
-    @classmethod
-    def _known_workflows(cls, value: str) -> str:
-        known = [workflow.name for workflow in WORKFLOWS]
-        unknown = [name for name in _listed(value) if name not in known]
-        if unknown:
-            raise ValueError(f"must name none but {', '.join(known)}; it names {', '.join(unknown)}")
-        return value
-
-    @field_validator("shadow")
-    @classmethod
-    def _shadowed(cls, value: str) -> str:
-        if value.strip().lower() in ("", "false", "0", "no", "off"):
-            return ""
-        if value.strip().lower() in ("true", "1", "yes", "on"):
-            return ",".join(SHADOWED)
-        if unknown := [name for name in _listed(value) if name not in SHADOWED]:
-            raise ValueError(
-                f"must be true, false or some of {', '.join(SHADOWED)}; it names {', '.join(unknown)}"
-            )
-        return value
-
-    @field_validator("fourseller_api_url")
-    @classmethod
-    def _http_url(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            well_formed = False
-        if not well_formed:
-            raise ValueError("must be an http(s) URL such as https://api.4seller.com/v1")
-        if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
-            raise ValueError("must begin with https:// (plain http is accepted for this machine alone)")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError(
-                "must hold no user, query or fragment; the key and the seller id have settings of their own"
-            )
-        return value.rstrip("/")
-
-    @field_validator("fourseller_api_key", "fourseller_seller_id")
-    @classmethod
-    def _header_value(cls, value: SecretStr | str | None) -> SecretStr | str | None:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if text is not None and not (text.isascii() and text.isprintable() and " " not in text):
-            raise ValueError(
-                "is not a key as 4Seller gives them: it holds a space or a character no HTTP header may carry"
-            )
-        return value
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
-        try:
-            parts = urlsplit(value.get_secret_value() if value is not None else "smtp://unset")
-            sound = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
-            sound = sound and not (parts.path.strip("/") or parts.query or parts.fragment)
-        except ValueError:  # whose text may quote the password
-            sound = False
-        if not sound:
-            raise ValueError(
-                "must be smtp://user:password@host:587 or smtps://user:password@host:465; write a special character of "
-                "the password as % and its code, such as %2F for a slash"
-            )
-        return value
-
-    @field_validator("plain_connections")
-    @classmethod
-    def _known_connections(cls, value: list[str]) -> list[str]:
-        if unknown := set(value) - set(PLAIN):
-            raise ValueError(f"must name none but {', '.join(PLAIN)}; it names {', '.join(sorted(unknown))}")
-        return value
-
-    @field_validator("mail_from")
-    @classmethod
-    def _sender(cls, value: str) -> str:
-        try:
-            if value:
-                read_sender(value)
-        except ValueError:
-            raise ValueError(
-                "must be a sender such as Midas Technical <orders@example.com>; put a name with a comma in quotes"
-            ) from None
-        return value
-
-    @field_validator("mail_channels_on", "mail_channels_off", "plain_connections", mode="before")
-    @classmethod
-    def _names(cls, value: object) -> object:
-        """Names with commas between, in quotes or not, or a JSON list of them."""
-        if not isinstance(value, str):
-            return value
-        text = value.strip()
-        if text.startswith("["):
-            try:
-                listed = json.loads(text)
-            except ValueError:
-                listed = text.strip("[]").split(",")
-        else:
-            listed = text.split(",")
-        names = (str(name).strip(" \t\r\n\"'") for name in listed)
-        return [name for name in names if name]
-
-    @field_validator("shop_page", "fourseller_page", "shop_order_page", "fourseller_order_page")
-    @classmethod
-    def _page(cls, value: str | None, info: ValidationInfo) -> str | None:
-        known = ORDER_PAGE_NAMES if "order" in str(info.field_name) else ITEM_PAGE_NAMES
-        try:
-            web = urlsplit(value or "http://unset")
-            sound = web.scheme in ("http", "https") and bool(web.hostname)
-            parts = [part for part in Formatter().parse(value or "") if part[1] is not None]
-            named = {name if not spec and not turned else "" for _, name, spec, turned in parts}
-        except ValueError:
-            sound, named = False, set()
-        if not sound or not named <= known:
-            braces = ", ".join("{" + name + "}" for name in sorted(known))
-            raise ValueError(f"must be an http(s) address, with none but {braces} in braces")
-        return value
-
-    @field_validator("snapshots")
-    @classmethod
-    def _folder_or_bucket(cls, value: str | None) -> str | None:
-        scheme, separator, rest = (value or "").partition("://")
-        if separator and (scheme != "s3" or not rest.strip("/")):
-            raise ValueError("must be a folder, or a bucket such as s3://bucket/midas")
-        return value
-
-    @field_validator("dagster_url")
-    @classmethod
-    def _web_address(cls, value: str | None) -> str | None:
-        parts = urlsplit(value or "")
-        if value is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError("must be the address of a Dagster webserver, such as http://127.0.0.1:3000")
-        return value.rstrip("/") if value else None
-
-    @field_validator("database_url")
-    @classmethod
-    def _database_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is not None:
-            backend = _check_database_url(value.get_secret_value())
-            if backend == "postgresql":
-                _require_verified(value, info, "database")
-        return value
-
-    @field_validator("dagster_postgres_url")
-    @classmethod
-    def _dagster_postgres_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        schemes = ("postgresql://", "postgresql+psycopg2://")
-        if value is not None and not value.get_secret_value().startswith(schemes):
-            raise ValueError("must begin with postgresql:// (Dagster reaches PostgreSQL by psycopg2)")
-        if value is not None:
-            _require_verified(value, info, "dagster")
-        return value
-
-    @field_validator("payload_key")
-    @classmethod
-    def _payload_keys(cls, value: SecretStr | None) -> SecretStr | None:
-        for key in value.get_secret_value().split(",") if value is not None else ():
-            try:
-                right = len(urlsafe_b64decode(key.strip())) == 32
-            except ValueError:
-                right = False
-            if not right:
-                raise ValueError(
-                    "must be one or more keys (32 url-safe base64-encoded bytes), comma separated"
-                )
-        return value
-
-    @field_validator("orders_since")
-    @classmethod
-    def _aware(cls, value: datetime | None) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
-
     def snapshots_place(self) -> str:
         """Where the daily snapshots are kept: a folder, or an address s3://..."""
         return self.snapshots or str(self.home() / "snapshots")
@@ -565,13 +350,15 @@ class Settings(BaseSettings):
 
     def erase_after(self, sales_channel: str | None) -> int | None:
         """After how many days the buyer of an order of that channel is erased; None for never."""
-        periods = _read_periods(self.erase_buyers_after_days)
+        periods = checks.read_periods(self.erase_buyers_after_days)
         words = re.findall(r"[a-z0-9]+", (sales_channel or "").lower())
         return next((periods[word] for word in words if word in periods), periods[""])
 
     def longest_backup_days(self) -> int:
         """Days after which a backup is removed: an erased buyer is not kept in one for longer than in the shop."""
-        periods = [days for days in _read_periods(self.erase_buyers_after_days).values() if days is not None]
+        periods = [
+            days for days in checks.read_periods(self.erase_buyers_after_days).values() if days is not None
+        ]
         return max(1, min([self.backup_keep_days, *periods]))
 
     def dagster_database(self) -> URL | None:
@@ -594,7 +381,7 @@ class Settings(BaseSettings):
 
     def is_paused(self, workflow: str) -> bool:
         """Whether that workflow is left off, be the others on or not."""
-        return workflow in _listed(self.paused)
+        return workflow in checks.comma_separated(self.paused)
 
     def shadows(self, kind: str) -> bool:
         """Whether writes of that kind (listing, quantity, status, order) are kept back."""
@@ -615,59 +402,11 @@ class Settings(BaseSettings):
         )
 
 
-@cache
-def _read_periods(text: str) -> dict[str, int | None]:
-    """Days by sales channel, under "" for all others; None for never. Raises ValueError."""
-    periods: dict[str, int | None] = {}
-    for part in text.split(","):
-        channel, equals, days = part.strip().lower().rpartition("=")
-        if not re.fullmatch(r"never|[0-9]{1,4}", days) or (
-            equals and not re.fullmatch(r"[a-z0-9]+", channel)
-        ):
-            break
-        periods[channel] = None if days == "never" else int(days)
-    else:
-        if "" in periods:
-            return periods
-    raise ValueError("must be days or the word never, as in 30 or 30,ebay=60,shopify=never")
-
-
-def _listed(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _require_verified(url: SecretStr, info: ValidationInfo, word: str) -> None:
-    """Raises ValueError, without the address, where it reaches another host unverified and no word allows that."""
-    if is_unverified(url.get_secret_value()) and word not in info.data.get("plain_connections", []):
-        raise ValueError(
-            "must end with ?sslmode=verify-full, since it names another host (add &sslrootcert=FILE for a certificate "
-            f"authority of your own); on a network that is yours alone set MIDAS_PLAIN_CONNECTIONS={word}"
-        )
-
-
-def _check_database_url(text: str) -> str:
-    """The backend that an address names. Raises ValueError without the address, which may hold a password."""
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        raise ValueError("is not a database URL such as sqlite:///midas.db") from None
-    if "://" not in text or not parts.scheme:
-        raise ValueError("is not a database URL such as sqlite:///midas.db")
-    if parts.scheme in ("postgresql", "postgres", "postgresql+psycopg"):
-        return "postgresql"
-    if parts.scheme not in ("sqlite", "sqlite+pysqlite"):
-        raise ValueError("must begin with sqlite:/// or postgresql://")
-    if parts.path in ("", "/", "/:memory:"):
-        raise ValueError("must name a file: several processes share the database")
-    return "sqlite"
-
-
 def _parse_database_url(text: str) -> URL:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
-    backend = _check_database_url(text)
+    backend = checks.backend_of(text)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):  # which may quote a part of the password: it is not passed on

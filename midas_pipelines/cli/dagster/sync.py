@@ -82,13 +82,8 @@ def products(
 @json_option
 def inventory(as_json: bool) -> None:
     """Push the quantities of items whose stock changed."""
-    _run(
-        "inventory_push",
-        {"inventory_levels": {"ignore_delays": True}},
-        "inventory",
-        INVENTORY_COUNTS,
-        as_json,
-    )
+    config = {"inventory_levels": {"ignore_delays": True}}
+    _run("inventory_push", config, "inventory", INVENTORY_COUNTS, as_json)
 
 
 @sync.command(cls=Changing)
@@ -105,18 +100,8 @@ def status(as_json: bool) -> None:
     _run("status_sync", None, "status", STATUS_COUNTS, as_json)
 
 
-PRODUCT_COUNTS = (
-    "scanned",
-    "created",
-    "updated",
-    "deleted",
-    "unchanged",
-    "failed",
-    "held",
-    "shadowed",
-    "quarantined",
-    "adopted",
-)
+CHANGES = ("created", "updated", "deleted", "unchanged")
+PRODUCT_COUNTS = ("scanned", *CHANGES, "failed", "held", "shadowed", "quarantined", "adopted")
 INVENTORY_COUNTS = ("scanned", "pushed", "unchanged", "failed", "held", "shadowed")
 ORDER_COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "postponed", "moved_on")
 STATUS_COUNTS = ("scanned", "pushed", "refused", "moved_on", "failed")

@@ -13,14 +13,12 @@ import click
 import httpx
 import sqlalchemy as sa
 
-from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, workplace_option
+from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, seed, workplace_option
 from midas_pipelines.cli.printing import json_option, print_json, print_table
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.store import migrate
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.sync_log import sync_of_run
-from midas_pipelines.storefront import sample
 from midas_pipelines.storefront.schema import product_variants, products
 
 LATENCY_MS = 20.0
@@ -81,7 +79,9 @@ def _walk(place: Workplace, *, quiet: bool) -> list[DemoStep]:
         settings = place.enter(sandbox.url)
         with Database(settings.database(), settings.limits("bulk")) as database:
             say("Seeding the shop, starting the sandbox and loading Dagster ...")
-            steps = [_seed(database)]
+            started = time.perf_counter()
+            items = f"{seed(database)} items, our tables and triggers"
+            steps = [DemoStep("Seed a shop", items, None, _since(started), "")]
             workflow = _workflows(database, say)
             steps.append(workflow("Full sync", "full_sync", "products"))
             steps.append(_change_products(database))
@@ -135,21 +135,8 @@ def _report(say: Callable[[str], None]) -> DemoStep:
     )
 
 
-SHOWN = [
-    "created",
-    "updated",
-    "deleted",
-    "unchanged",
-    "quarantined",
-    "failed",
-    "pushed",
-    "imported",
-    "exceptions",
-    "scanned",
-    "equal",
-    "discrepancies",
-    "consistency",
-]
+PRODUCTS = ("created", "updated", "deleted", "unchanged", "quarantined", "failed")
+SHOWN = (*PRODUCTS, "pushed", "imported", "exceptions", "scanned", "equal", "discrepancies", "consistency")
 
 
 def _summary(counts: dict[str, Any], checks: list[dict[str, Any]]) -> str:
@@ -162,15 +149,6 @@ def _summary(counts: dict[str, Any], checks: list[dict[str, Any]]) -> str:
             if not check["passed"]
         ]
     return ", ".join(parts)
-
-
-def _seed(database: Database) -> DemoStep:
-    started = time.perf_counter()
-    with database.writing() as connection:
-        sample.create_shop_tables(connection)
-        added = sample.seed_shop(connection)
-    migrate.upgrade(database)
-    return DemoStep("Seed a shop", f"{added} items, our tables and triggers", None, _since(started), "")
 
 
 def _change_products(database: Database) -> DemoStep:

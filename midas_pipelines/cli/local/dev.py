@@ -20,16 +20,14 @@ import httpx
 from midas_pipelines.cli.dagster.instance import limit_pools, shipped
 from midas_pipelines.cli.local.beside import WORKPLACE
 from midas_pipelines.cli.local.processes import Children
-from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, workplace_option
+from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, seed, workplace_option
 from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.store import migrate
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.console_sessions import make_link
 from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, revoke_key
-from midas_pipelines.storefront import sample
 
 READY_SECONDS = 120
 ORDERS_KEPT = timedelta(days=30)
@@ -116,7 +114,7 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
         }
         settings = place.enter(sandbox.url)
         with Database(settings.database(), settings.limits("bulk")) as database:
-            _seed(database)
+            seed(database)
             caller, key = _new_key(database)
             with database.writing() as connection:
                 link = make_link(connection, caller, minutes=LINK_MINUTES)
@@ -125,8 +123,9 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
             if line.state == "wrong":
                 click.echo(f"Doctor: {line.check} is wrong. {line.found} {line.next_step}", err=True)
         gateway_url = f"http://127.0.0.1:{gateway_port}"
+        gateway = [_script("midas"), "gateway", "--port", str(gateway_port)]
         parts = [
-            Part("The gateway", f"{gateway_url}/readyz", _gateway(gateway_port), place.root / "gateway.log"),
+            Part("The gateway", f"{gateway_url}/readyz", gateway, place.root / "gateway.log"),
             Part(
                 "Dagster", f"http://127.0.0.1:{port}/server_info", _dagster(port), place.root / "dagster.log"
             ),
@@ -175,13 +174,6 @@ async def _load_errors(url: str) -> list[str] | None:
         await dagster.close()
 
 
-def _seed(database: Database) -> None:
-    with database.writing() as connection:
-        sample.create_shop_tables(connection)
-        sample.seed_shop(connection)
-    migrate.upgrade(database)
-
-
 def _new_key(database: Database) -> tuple[Caller, str]:
     """A key for this start; the last start's ends."""
     with database.writing() as connection:
@@ -191,22 +183,14 @@ def _new_key(database: Database) -> tuple[Caller, str]:
         return create_key(connection, name=KEY_NAME, role=Role.ADMIN)
 
 
-def _gateway(port: int) -> list[str]:
-    return [
-        sys.executable,
-        "-c",
-        "from midas_pipelines.cli import main; main()",
-        "gateway",
-        "--port",
-        str(port),
-    ]
-
-
 def _dagster(port: int) -> list[str]:
-    # The workspace file names the code location as everywhere else. dagster's script is beside our python.
-    dagster = Path(sys.executable).parent / "dagster"
+    # the workspace file names the code location as everywhere else
     workspace = str(shipped("workspace.yaml"))
-    return [str(dagster), "dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
+    return [_script("dagster"), "dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
+
+
+def _script(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
 
 
 def _require_free(port: int, option: str) -> None:

@@ -17,6 +17,9 @@ from pyrage import x25519
 from midas_pipelines.cli.dagster.instance import write_dagster_yaml
 from midas_pipelines.cli.local.beside import ENVIRONMENT, WORKPLACE, leave_environment
 from midas_pipelines.settings import Settings, load_settings
+from midas_pipelines.store import migrate
+from midas_pipelines.store.database import Database
+from midas_pipelines.storefront import sample
 
 API_KEY = "sandbox-key"
 SELLER_ID = "sandbox-seller"
@@ -114,6 +117,15 @@ class Workplace:
         }
         leave_environment(self.root)
         return Settings()
+
+
+def seed(database: Database) -> int:
+    """Makes the sample shop, where it is not there yet, with our tables and triggers; returns how many items it added."""
+    with database.writing() as connection:
+        sample.create_shop_tables(connection)
+        added = sample.seed_shop(connection)
+    migrate.upgrade(database)
+    return added
 
 
 workplace_option = click.option(
