@@ -20,7 +20,7 @@ from midas_pipelines.notify.delivery import send_test
 from midas_pipelines.notify.targets import read_targets
 from midas_pipelines.store.operations.attention import Attention, needs_a_person
 from midas_pipelines.store.operations.sync_log import last_syncs
-from midas_pipelines.store.operations.sync_metrics import Trends, read_trends
+from midas_pipelines.store.operations.trends import Trends, read_trends
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.workflows import WORKFLOWS
 

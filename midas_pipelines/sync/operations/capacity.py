@@ -34,7 +34,7 @@ ROUNDS = 2
 """A push is large when it writes this many times what may be under way: then its slots were full for most of it."""
 
 ENOUGH_CALLS = 20
-"""Fewer calls than this say nothing about how long 4Seller takes to answer."""
+"""Fewer calls than this say nothing about 4Seller's limit."""
 
 FULL, USED = 0.7, 0.9
 """With this share of the slots, or of 4Seller's limit, in use that is what holds the pace."""
@@ -145,8 +145,7 @@ def limit_of(rows: Sequence[SyncRow], configured: float | None) -> CallRate:
     if learned and learned[-1] > 0:
         known.append((learned[-1], "learned from 429 responses"))
     if not known:
-        words = "None is known: MIDAS_RATE_LIMIT is not set, and none was learned from 429 responses"
-        return CallRate(math.inf, words)
+        return CallRate(math.inf, "MIDAS_RATE_LIMIT is not set, and none was learned from 429 responses")
     lowest, source = min(known)
     return CallRate(lowest, f"{number(lowest)} calls a second, {source}")
 
@@ -212,12 +211,10 @@ def _arithmetic(measured: Measured) -> list[tuple[str, str]]:
         ("backlog", f"{stock.waiting:,} waiting / ({pace} - {rate}) = {clears}"),
         ("a full sync's pace", f"{workers}, within the limit = {number(measured.sync_pace)} calls a second"),
     ]
-    new = stock.new_in_30_days
+    growth = f"{stock.items:,} {'-' if stock.new_in_30_days < 0 else '+'} {abs(stock.new_in_30_days):,}"
     for days, when in HORIZONS.items():
         items = measured.items(days)
-        grown = (
-            f"{stock.items:,} {'-' if new < 0 else '+'} {abs(new):,} x {days} / 30 days = {items:,} items; "
-        )
+        grown = f"{growth} x {days} / 30 days = {items:,} items; "
         takes = duration_in_words(measured.full_sync_seconds(days))
         calls = f"({items:,} writes + {measured.pages(days):,} pages) / {number(measured.sync_pace)} calls a second"
         lines.append((f"full sync {when}", f"{grown if days else ''}{calls} = {takes}"))
