@@ -72,7 +72,7 @@ class Manifest:
 
 
 def backup_place(settings: Settings) -> UPath:
-    """The folder or bucket of MIDAS_BACKUP_TO. Raises SettingsError."""
+    """The folder or bucket of MIDAS_BACKUP_TO. Raises SettingsError where there is none, or it does not answer."""
     if not settings.backup_to:
         raise SettingsError(
             "MIDAS_BACKUP_TO is not set: name a folder, or a bucket such as s3://backups/midas."
@@ -80,9 +80,14 @@ def backup_place(settings: Settings) -> UPath:
     options: dict[str, Any] = {}
     if settings.backup_to.startswith("s3://") and settings.backup_s3_url:
         options["endpoint_url"] = settings.backup_s3_url
-    place: UPath = UPath(settings.backup_to, **options)
-    if is_local(place):
-        os.makedirs(str(place), mode=0o700, exist_ok=True)
+    try:
+        place: UPath = UPath(settings.backup_to, **options)
+        if is_local(place):
+            os.makedirs(str(place), mode=0o700, exist_ok=True)
+        place.exists()
+    except Exception as failed:  # each kind of bucket has errors of its own
+        why = str(failed).partition("\n")[0] or type(failed).__name__
+        raise SettingsError(f"MIDAS_BACKUP_TO ({settings.backup_to}) cannot be opened: {why}.") from None
     return place
 
 

@@ -47,9 +47,12 @@ def identities(path: Path | None) -> list[Any]:
         )
     try:
         lines = path.expanduser().read_text().split()
-        return [x25519.Identity.from_str(line) for line in lines if line.startswith("AGE-SECRET-KEY-")]
+        keys = [x25519.Identity.from_str(line) for line in lines if line.startswith("AGE-SECRET-KEY-")]
     except (OSError, ValueError, pyrage.IdentityError):
-        raise SettingsError(f"The file {path} holds no key that begins with AGE-SECRET-KEY-.") from None
+        keys = []
+    if not keys:
+        raise SettingsError(f"The file {path} holds no key that begins with AGE-SECRET-KEY-.")
+    return keys
 
 
 class Counted:
