@@ -48,19 +48,8 @@ class PrivatePostgres:
             if not _open_to_all(INSTALLED):
                 self._installed = shutil.copytree(INSTALLED, self.folder / "pginstall")
         cluster = str(self.folder / "data")
-        self._run(
-            "initdb",
-            "-D",
-            cluster,
-            "-U",
-            "midas",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--no-sync",
-            "--locale=C.UTF-8",
-        )
+        options = ("-U", "midas", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C.UTF-8")
+        self._run("initdb", "-D", cluster, *options)
         self._start(cluster)
 
     def url(self, database: str) -> str:

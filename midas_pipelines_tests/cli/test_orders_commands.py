@@ -17,8 +17,6 @@ from midas_pipelines_tests.shop import add_product, amend, rows
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
-pytestmark = pytest.mark.both_databases
-
 Command = Callable[..., Result]
 NINES = "9" * 5000
 SHIP = ("ship", "{sold}", "--carrier", "ups", "--number", desk.UPS)

@@ -1,31 +1,16 @@
-from collections.abc import Iterator
-
 import pytest
 
 from midas_pipelines.fourseller.http import rate_limit
 from midas_pipelines.sandbox.background import BackgroundSandbox
-from midas_pipelines.sandbox.config import SandboxConfig
-
-
-@pytest.fixture(scope="session")
-def one_sandbox() -> Iterator[BackgroundSandbox]:
-    """One server for all tests, for starting and stopping one takes longer than most of them."""
-    with BackgroundSandbox(SandboxConfig(seed=1)) as running:
-        yield running
+from midas_pipelines_tests.sync.conftest import background_sandbox, emptied  # noqa: F401 - a fixture
 
 
 @pytest.fixture
-def sandbox(one_sandbox: BackgroundSandbox) -> BackgroundSandbox:
+def sandbox(background_sandbox: BackgroundSandbox) -> BackgroundSandbox:  # noqa: F811
     """An empty sandbox over real connections, in a thread of this process."""
-    app = one_sandbox.app
-    assert app is not None
-    app.state.clear()
-    app.calls.clear()
-    app.faults.set({})
-    app.habits.set()
-    app.faults.latency_ms, app.faults.slow_seconds = 0, 0.05
-    app.limit.set(None)
-    return one_sandbox
+    emptied(background_sandbox)
+    background_sandbox.app.faults.slow_seconds = 0.05  # type: ignore[union-attr]
+    return background_sandbox
 
 
 @pytest.fixture

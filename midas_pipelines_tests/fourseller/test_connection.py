@@ -50,7 +50,7 @@ def served(
         server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
         port = server.sockets[0].getsockname()[1]
         url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/v1"
-        async with channel(url, deadline_seconds=2) as client:
+        async with channel(url) as client:
             read = [(await client.product("P1")).sku for _ in range(times)]
         server.close()
         return read

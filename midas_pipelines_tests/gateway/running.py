@@ -26,7 +26,8 @@ from midas_pipelines_tests.sync.world import World
 
 SECRET = "whsec_" + "bWlkYXMtZ2F0ZXdheS1zZWNyZXQtMDEyMzQ1"
 HOOK = "/api/marketplace/webhooks"
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
+"""Longer than any wait on a busy machine; only a test that fails waits so long."""
 
 
 @dataclass
@@ -124,7 +125,7 @@ def running_gateway(world: World, *, with_worker: bool = True, **changes: Any) -
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    with httpx.Client(base_url=address_of(listening), timeout=20, trust_env=False) as client:
+    with httpx.Client(base_url=address_of(listening), timeout=WAIT_SECONDS, trust_env=False) as client:
         gateway = Gateway(world, service, address_of(listening), client)
         gateway.wait(lambda: server.started or not thread.is_alive(), "the gateway's start")
         assert server.started
@@ -132,7 +133,7 @@ def running_gateway(world: World, *, with_worker: bool = True, **changes: Any) -
             yield gateway
         finally:
             server.should_exit = True
-            thread.join(30)
+            thread.join(WAIT_SECONDS)
             assert not thread.is_alive()
 
 

@@ -14,8 +14,6 @@ from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
 from midas_pipelines_tests.shop import add_product, run, value
 
-pytestmark = pytest.mark.both_databases
-
 
 @pytest.fixture
 def operator(door: Gateway) -> str:
@@ -140,6 +138,7 @@ def test_a_running_sync_tells_how_far_it_has_come(door: Gateway, operator: str) 
     assert (state["last"]["outcome"], state["last"]["counts"]["created"]) == ("done", 1)
 
 
+@pytest.mark.both_databases
 def test_orders_are_imported_listed_page_by_page_and_told_whole(door: Gateway, operator: str) -> None:
     add_product(door.world.database, sku="A-1", stock_quantity=50)
     placed = [door.world.place(("A-1", 1)) for _ in range(5)] + [door.world.place(("NONE", 1))]

@@ -192,7 +192,7 @@ def test_a_sigkill_loses_nothing(world: World, start: Start, process: Callable[.
     assert value(world.database, "SELECT count(*) FROM orders") == 20
     assert set(shown(world).values()) == {49}
     child.send_signal(signal.SIGTERM)
-    assert child.wait(30) == 0
+    assert child.wait() == 0
 
 
 BROKEN = """
@@ -213,7 +213,7 @@ def test_a_process_whose_task_cannot_go_on_ends_with_1(
     process: Callable[..., Any], command: tuple[str, ...]
 ) -> None:
     child, _ = process(*command, before=BROKEN)
-    assert child.wait(30) == 1
+    assert child.wait() == 1
 
 
 HELD = "SELECT count(*) FROM fourseller_product_mappings WHERE claimed_by IS NOT NULL"
@@ -233,7 +233,7 @@ def test_a_worker_alone_brings_changes_to_the_channel_and_stops_gently(
     run(world.database, "UPDATE products SET stock_quantity = 3")
     door.wait(lambda: value(world.database, HELD), "a claim")
     child.send_signal(signal.SIGTERM)
-    assert child.wait(30) == 0
+    assert child.wait() == 0
     assert value(world.database, HELD) == 0
 
 
@@ -395,7 +395,7 @@ def test_each_minute_of_work_is_a_row_and_an_idle_one_is_none(
         add_product(gateway.world.database, stock_quantity=5)
         gateway.wait(lambda number=number: created(gateway.world) == number, "the row")
     time.sleep(0.5)
-    assert all(row[0]["scanned"] for row in logged(gateway.world))
+    assert all(row[0]["scanned"] or row[0]["calls"]["requests"] for row in logged(gateway.world))
 
 
 def test_calls_that_fail_are_in_the_row_with_those_that_do_not(world: World) -> None:

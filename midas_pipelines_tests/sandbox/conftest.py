@@ -4,31 +4,16 @@ import httpx
 import pytest
 
 from midas_pipelines.sandbox.background import BackgroundSandbox
-from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines_tests.sync.conftest import background_sandbox, emptied  # noqa: F401 - a fixture
 
 CREDENTIALS = {"Authorization": "Bearer sandbox-key", "X-Seller-ID": "sandbox-seller"}
 
 
-@pytest.fixture(scope="session")
-def one_sandbox() -> Iterator[BackgroundSandbox]:
-    """One server for all tests, for starting and stopping one takes longer than most of them."""
-    with BackgroundSandbox(SandboxConfig(seed=1)) as running:
-        yield running
-
-
 @pytest.fixture
-def sandbox(one_sandbox: BackgroundSandbox) -> BackgroundSandbox:
+def sandbox(background_sandbox: BackgroundSandbox) -> BackgroundSandbox:  # noqa: F811
     """An empty sandbox over real connections, in a thread of this process."""
-    app = one_sandbox.app
-    assert app is not None
-    app.webhooks.configure({"url": None, "secret": None, "duplicates": 0, "reorder": 0})
-    app.state.clear()
-    app.calls.clear()
-    app.faults.set({})
-    app.habits.set()
-    app.faults.latency_ms = 0
-    app.limit.set(None)
-    return one_sandbox
+    emptied(background_sandbox)
+    return background_sandbox
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 
 from midas_pipelines.fourseller.contract import document
@@ -25,14 +26,35 @@ def load() -> schemathesis.BaseSchema:
     return schema
 
 
-schema = load()
 HOW = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": QUIET}
 
 
-@schema.parametrize()
-@settings(max_examples=6, **HOW)
-def test_every_operation_keeps_the_contract(case: schemathesis.Case) -> None:
-    case.call_and_validate()
+@pytest.fixture(scope="module")
+def schema() -> schemathesis.BaseSchema:
+    return load()
+
+
+OPERATIONS = [
+    (method.upper(), path)
+    for path, item in document()["paths"].items()
+    for method in item
+    if method in ("get", "post", "put", "patch", "delete")
+]
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_every_operation_keeps_the_contract(
+    schema: schemathesis.BaseSchema, method: str, path: str, mode: GenerationMode
+) -> None:
+    """Made when it runs: `schema.parametrize` makes its cases in every process that collects the tests."""
+
+    @given(case=schema[path][method].as_strategy(generation_mode=mode))
+    @settings(max_examples=12, **HOW)
+    def call(case: schemathesis.Case) -> None:
+        case.call_and_validate()
+
+    call()
 
 
 def test_histories_keep_the_contract() -> None:

@@ -32,16 +32,18 @@ def world(
     world = World(shop, background_sandbox)
     with shop.writing() as connection:
         note_connected(connection)
-    state = emptied(world)
+    state = emptied(background_sandbox)
     for name in ("create", "replace"):
         monkeypatch.setattr(state, name, _guarded(world, getattr(State, name), state))
     yield world
-    emptied(world)
+    emptied(background_sandbox)
 
 
-def emptied(world: World) -> State:
+def emptied(background: BackgroundSandbox) -> State:
     """The sandbox as new: nothing on it, nothing wrong with it."""
-    sandbox = world.sandbox
+    sandbox = background.app
+    assert sandbox is not None
+    sandbox.webhooks.configure({"url": None, "secret": None, "duplicates": 0, "reorder": 0})
     sandbox.state.clear()
     sandbox.state.honour_idempotency_key, sandbox.state.unique_skus = True, False
     sandbox.faults.set({})

@@ -58,7 +58,7 @@ def explore(
             copies.drop(used.pop())
         used.append(copies.fresh(create_upgraded_shop))
         world = World(connect_again(used[0]), background)
-        emptied(world).honour_idempotency_key = False
+        emptied(world.background).honour_idempotency_key = False
         made = SyncMachine(world, life)
         monkeypatch.setattr(api, "page", made.page)
         return made

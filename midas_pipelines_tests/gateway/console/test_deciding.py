@@ -22,7 +22,6 @@ from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import add_product, assert_ledger_explains, rows, value
 from midas_pipelines_tests.sync.world import World
 
-pytestmark = pytest.mark.both_databases
 MARKUP = "<script>alert(1)</script>\"'&"
 
 
@@ -78,6 +77,7 @@ def test_the_marketplaces_price_is_pinned_and_an_undo_opens_the_conflict_again(o
     assert shown(world)[0] == Decimal("10.00")
 
 
+@pytest.mark.both_databases
 def test_the_marketplaces_quantity_is_a_ledger_row_and_an_undo_takes_it_back(operator: Visitor) -> None:
     world = operator.world
     edited(world, inventory={"quantity": 4})
