@@ -62,33 +62,21 @@ def chunked(*parts: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
-@pytest.mark.parametrize(
-    ("pieces", "connections"),
-    [
-        ([OK], 1),
-        ([OK[:10], OK[10:50], OK[50:]], 1),
-        ([b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunked(BODY[:5], BODY[5:])], 1),
-        ([b"HTTP/1.1 100 Continue\r\n\r\n", OK], 1),
-        ([b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + OK], 1),
-        ([b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 21\r\n\r\n" + BODY], 2),
-        ([b"HTTP/1.0 200 OK\r\ncontent-length: 21\r\n\r\n" + BODY], 2),
-        ([b"HTTP/1.1 200 OK\r\n\r\n", BODY, b""], 2),
-        ([OK, b""], 2),
-        ([OK + OK], 2),
-    ],
-    ids=[
-        "whole",
-        "pieces",
-        "chunked",
-        "continue",
-        "hints",
-        "close",
-        "1.0",
-        "until-eof",
-        "closed-after",
-        "two",
-    ],
-)
+WAYS = {
+    "whole": ([OK], 1),
+    "pieces": ([OK[:10], OK[10:50], OK[50:]], 1),
+    "chunked": ([b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunked(BODY[:5], BODY[5:])], 1),
+    "continue": ([b"HTTP/1.1 100 Continue\r\n\r\n", OK], 1),
+    "hints": ([b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + OK], 1),
+    "close": ([b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 21\r\n\r\n" + BODY], 2),
+    "1.0": ([b"HTTP/1.0 200 OK\r\ncontent-length: 21\r\n\r\n" + BODY], 2),
+    "until-eof": ([b"HTTP/1.1 200 OK\r\n\r\n", BODY, b""], 2),
+    "closed-after": ([OK, b""], 2),
+    "two": ([OK + OK], 2),
+}
+
+
+@pytest.mark.parametrize(("pieces", "connections"), WAYS.values(), ids=WAYS)
 def test_an_answer_may_be_written_in_many_ways(pieces: list[bytes], connections: int) -> None:
     read, used = served(lambda _: pieces)
     assert read == ["S", "S"]

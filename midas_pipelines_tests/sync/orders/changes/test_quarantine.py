@@ -14,8 +14,6 @@ from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, order_json
 from midas_pipelines_tests.sync.world import World
 
-pytestmark = pytest.mark.both_databases
-
 BOTH_WAYS = pytest.mark.parametrize("report", [paper.polled, paper.told])
 
 NO_LINES = {"items": "A"}
@@ -47,6 +45,7 @@ def no_more_than_99(world: World) -> None:
 # one that is new
 
 
+@pytest.mark.both_databases
 @BOTH_WAYS
 def test_each_is_kept_with_its_reason_and_stops_no_other(world: World, report: Report) -> None:
     product = add_product(world.database, sku="A", stock_quantity=9)
@@ -158,6 +157,7 @@ def test_known_orders_whose_lines_cannot_be_read_any_more_follow_their_status(
     desk.assert_whole(world)
 
 
+@pytest.mark.both_databases
 @BOTH_WAYS
 def test_a_known_order_whose_edit_the_shop_refuses_follows_its_status(world: World, report: Report) -> None:
     product = add_product(world.database, sku="A", stock_quantity=500)
@@ -181,6 +181,7 @@ LONG: dict[str, tuple[int, bool]] = {
 }
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("length", "imported"), LONG.values(), ids=LONG)
 def test_an_id_too_long_for_our_names_sets_that_order_aside(
     world: World, length: int, imported: bool
@@ -196,6 +197,7 @@ def test_an_id_too_long_for_our_names_sets_that_order_aside(
     assert found == [("imported" if imported else "quarantined",)]
 
 
+@pytest.mark.both_databases
 @BOTH_WAYS
 def test_two_ids_that_differ_at_their_far_end_are_two_orders(world: World, report: Report) -> None:
     report(world, *(order_json(order_id="J" * 200 + last) for last in "123"))
@@ -204,6 +206,7 @@ def test_two_ids_that_differ_at_their_far_end_are_two_orders(world: World, repor
     assert desk.alerts(world) == ["order_quarantined"] * 3
 
 
+@pytest.mark.both_databases
 def test_ids_that_only_look_alike_are_different_orders(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=50)
     names = ["X-1", "x-1", " X-1", "X-1 ", "X-\u00e9", "X-e\u0301", "X-1:1", "X-1+1", "X%", "X_1", "0"]

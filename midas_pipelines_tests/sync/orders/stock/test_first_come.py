@@ -20,8 +20,6 @@ from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, holdings, line, order_json, took
 from midas_pipelines_tests.sync.world import World
 
-pytestmark = pytest.mark.both_databases
-
 BOTH_WAYS = pytest.mark.parametrize("report", [paper.polled, paper.told])
 
 
@@ -42,6 +40,7 @@ def test_a_new_order_does_not_get_what_another_waits_for(world: World, report: R
     desk.assert_whole(world)
 
 
+@pytest.mark.both_databases
 @BOTH_WAYS
 @pytest.mark.parametrize("word", ["cancelled", "refunded"])
 def test_what_an_order_frees_goes_to_who_waits_and_not_to_the_new_one_beside_it(
@@ -147,6 +146,7 @@ def test_items_that_are_gone_keep_nobody_from_their_stock(world: World) -> None:
     assert (allocate_backorders(world.database), took(world, "LIVE")) == (1, [1])
 
 
+@pytest.mark.both_databases
 def test_more_lines_than_one_transaction_serves_are_all_served(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=0)
     paper.polled(world, sale("MANY", 1, day=1, items=[line("A", 2)] * 205, total="4100.00"))
@@ -155,6 +155,7 @@ def test_more_lines_than_one_transaction_serves_are_all_served(world: World) -> 
     desk.assert_whole(world)
 
 
+@pytest.mark.both_databases
 def test_unmapped_lines_beyond_the_first_five_hundred_are_mapped(world: World) -> None:
     paper.polled(
         world, sale("MANY", 1, day=1, items=[line("U", 1)] * 502), sale("LAST", 1, day=2, items=[line("L")])
@@ -164,6 +165,7 @@ def test_unmapped_lines_beyond_the_first_five_hundred_are_mapped(world: World) -
     assert desk.stock(world, product) == 4
 
 
+@pytest.mark.both_databases
 def test_whoever_has_some_has_all_or_nobody_after_them_has_any(world: World) -> None:
     chance = random.Random(4)
     parent = add_product(world.database)
