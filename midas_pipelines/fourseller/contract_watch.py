@@ -164,12 +164,8 @@ def _fields(schema: dict[str, Any], value: Any, place: str) -> Iterator[tuple[st
             yield "field", where, f"The contract does not know this field: {kind_of(inner)}.", inner
     for name in schema.get("x-expected", ()):
         if value.get(name) is None:
-            yield (
-                "missing",
-                f"{place}.{name}".lstrip("."),
-                "It is missing or null, and the sync reads it.",
-                None,
-            )
+            where = f"{place}.{name}".lstrip(".")
+            yield "missing", where, "It is missing or null, and the sync reads it.", None
 
 
 def _paging(query: dict[str, str], body: dict[str, Any]) -> Iterator[str]:

@@ -8,12 +8,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.lib.doctor.sides import Finding, channel_lines, ok, shop_lines, wrong
-from midas_pipelines.lib.doctor.surroundings import (
-    dagster_lines,
-    mail_lines,
-    place_lines,
-    webhook_lines,
-)
+from midas_pipelines.lib.doctor.surroundings import dagster_lines, mail_lines, place_lines, webhook_lines
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
 

@@ -125,10 +125,9 @@ def channel_lines(
 ) -> Iterator[Finding]:
     """The 4Seller account: TLS, key, clock and rate limit; `new_key` resumes pushes when 4Seller takes the key again."""
     access = settings.channel()
-    if access.url.startswith("https://"):
-        yield ok("TLS", "4Seller is reached by https, and its certificate is verified.")
-    else:
-        yield ok("TLS", "4Seller is a sandbox on this machine: no TLS is needed.")
+    reached = "4Seller is reached by https, and its certificate is verified."
+    local = "4Seller is a sandbox on this machine: no TLS is needed."
+    yield ok("TLS", reached if access.url.startswith("https://") else local)
     try:
         ahead = asyncio.run(_read_both(settings))
     except BadCredentials as refused:

@@ -59,8 +59,9 @@ def write_csv(rows: Sequence[PreviewRow], path: Path) -> None:
             writer.writerow([one.name for one in fields(PreviewRow)])
             for row in rows:
                 cells = asdict(row).values()
-                formula = ("=", "+", "-", "@")
-                writer.writerow([f"'{cell}" if str(cell).startswith(formula) else cell for cell in cells])
+                writer.writerow(
+                    [f"'{one}" if str(one).startswith(("=", "+", "-", "@")) else one for one in cells]
+                )
     except OSError as failed:
         raise WrongInput(f"The report cannot be written to {path}: {failed.strerror}.") from None
 
@@ -100,14 +101,12 @@ def build_preview(database: Database, products: list[Product], title_limit: int)
     rows.sort(key=lambda row: -row.worst)
     only_here = "It would be listed."
     rows += [PreviewRow("only here", one.sku, title=one.title, note=only_here) for one in matched.only_here]
-    notes = {
-        "only there": (matched.only_there, "It stays as it is."),
-        "doubled": (
-            matched.doubled,
-            "Another listing has its SKU: delete one at 4Seller, or match one of them.",
-        ),
-    }
-    for result, (listings, note) in notes.items():
+    twice = "Another listing has its SKU: delete one at 4Seller, or match one of them."
+    notes = (
+        ("only there", matched.only_there, "It stays as it is."),
+        ("doubled", matched.doubled, twice),
+    )
+    for result, listings, note in notes:
         rows += [
             PreviewRow(result, "", one.id, one.sku or "", listing_title=(one.title or "")[:200], note=note)
             for one in listings

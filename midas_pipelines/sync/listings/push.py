@@ -115,7 +115,7 @@ class Push:
         except ExceptionGroup as trouble:
             raise _first(trouble) from None
         finally:
-            await in_thread(self._end)
+            await in_thread(end_claims, self.context)
         if stopped is not None:
             raise stopped
         return self.tally
@@ -149,13 +149,6 @@ class Push:
     def stopped(self) -> str | None:
         """Why some of it was held back: the brake; None where nothing was."""
         return (self.brake.message or BRAKED) if self.brake is not None and self.tally.held else None
-
-    def _end(self) -> None:
-        try:
-            with self.context.database.writing() as connection:
-                claims.release_claims(connection, self.context.worker)
-        finally:
-            self.context.heartbeat.end()
 
     async def _claim_and_plan(self) -> None:
         for ids in slices(self.ids):
@@ -298,6 +291,15 @@ class Push:
         """Writes the outcomes; returns them as written, and those to be written later."""
         with self.context.database.writing() as connection:
             return acknowledge(connection, outcomes, most_attempts=self.context.settings.most_attempts)
+
+
+def end_claims(context: SyncContext) -> None:
+    """Releases every claim that this worker still holds, and ends its heartbeat."""
+    try:
+        with context.database.writing() as connection:
+            claims.release_claims(connection, context.worker)
+    finally:
+        context.heartbeat.end()
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

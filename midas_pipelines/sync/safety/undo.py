@@ -15,7 +15,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
 from midas_pipelines.fourseller.models import Product, ProductDraft
-from midas_pipelines.store.items.claims import claim, release_claims
+from midas_pipelines.store.items.claims import claim
 from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping, mark_dirty
 from midas_pipelines.store.items.written import (
     Listing,
@@ -41,6 +41,7 @@ from midas_pipelines.sync.listings.content import (
 )
 from midas_pipelines.sync.listings.diff import alike, filled, shown_quantity
 from midas_pipelines.sync.listings.plan import Planner
+from midas_pipelines.sync.listings.push import end_claims
 from midas_pipelines.sync.listings.scan import slices
 from midas_pipelines.sync.threads import in_thread
 
@@ -114,7 +115,7 @@ async def undo_writes(
                 undo.report.leave(work[mapping_id], "all", why)
             await asyncio.gather(*(one(mapping) for mapping in held.values()))
     finally:
-        await in_thread(_release, context)
+        await in_thread(end_claims, context)
     return undo.report
 
 
@@ -124,14 +125,6 @@ def _claim(context: SyncContext, ids: Sequence[int]) -> dict[int, Mapping]:
         mark_dirty(connection, ids, next_attempt_at=None)
         held = claim(connection, worker=worker, lease_seconds=lease, limit=most, ids=ids, ignore_delays=True)
     return {one.id: one for one in held}
-
-
-def _release(context: SyncContext) -> None:
-    try:
-        with context.database.writing() as connection:
-            release_claims(connection, context.worker)
-    finally:
-        context.heartbeat.end()
 
 
 @dataclass

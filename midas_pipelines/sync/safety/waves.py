@@ -36,6 +36,7 @@ FAILING_PERCENT = 10
 """A wave fails when more of it fail, or show something else than was sent; one alone only where the wave is one item."""
 
 CHANGES = (Action.UPDATE, Action.DELETE)
+WAITING = "A wave of these changes failed before, so they wait: `midas alerts list` says why and what to do."
 
 
 @dataclass
@@ -49,7 +50,7 @@ class WaveReport:
 
 def cut_waves(changes: Sequence[Change]) -> list[list[int]]:
     """The waves, as mapping ids: each spread evenly over categories and prices. Pure."""
-    left = sorted(changes, key=lambda one: (_category(one), _price(one), one.mapping.id))
+    left = sorted(changes, key=_kind)
     waves = []
     for percent in SHARES:
         size = min(len(left), math.ceil(len(changes) * percent / 100))
@@ -61,12 +62,10 @@ def cut_waves(changes: Sequence[Change]) -> list[list[int]]:
     return waves
 
 
-def _category(change: Change) -> str:
-    return (change.draft.category or "") if change.draft is not None else ""
-
-
-def _price(change: Change) -> float:
-    return float(change.draft.price if change.draft is not None else change.mapping.acked_price or 0)
+def _kind(change: Change) -> tuple[str, float, int]:
+    if (draft := change.draft) is None:
+        return "", float(change.mapping.acked_price or 0), change.mapping.id
+    return draft.category or "", float(draft.price), change.mapping.id
 
 
 def needs_waves(changes: Sequence[Change], settings: Settings) -> bool:
@@ -103,8 +102,8 @@ async def push_waves(push: Push, changes: Sequence[Change]) -> WaveReport:
         return report
     everything = frozenset(one.mapping.id for one in changes)
     if push.agreed is None:
-        if (reason := await in_thread(_open, context)) is not None:
-            return replace(report, held=everything, reason=reason)
+        if await in_thread(_has_failed, context):
+            return replace(report, held=everything, reason=WAITING)
         changes = await in_thread(push.let_go, changes)  # what the brake holds is no wave's failure
         if not needs_waves(changes, context.settings):
             return report
@@ -153,12 +152,10 @@ async def _why(client: FourSeller, change: Change, acked_before: int) -> str | N
         return None  # taken off, as it should be: the push has looked
     try:
         shown = await client.product(mapping.fourseller_product_id)
-    except NotFound:
-        return "4Seller no longer has it"
     except BadCredentials:
         raise
     except FourSellerError as failed:
-        return str(failed)
+        return "4Seller no longer has it" if isinstance(failed, NotFound) else str(failed)
     # A quantity may have been sold since.
     wrong = [one for one in differences(change, shown) if one.seen and one.field in ("price", "content")]
     return (
@@ -196,16 +193,11 @@ def _raise(context: SyncContext, reason: str) -> None:
 
 
 def _clear(context: SyncContext) -> None:
-    with context.database.reading() as connection:
-        if not open_subjects(connection, WAVE_ALERT):
-            return
-    with context.database.writing() as connection:
-        clear_alert(connection, kind=WAVE_ALERT, subject=SUBJECT)
+    if _has_failed(context):
+        with context.database.writing() as connection:
+            clear_alert(connection, kind=WAVE_ALERT, subject=SUBJECT)
 
 
-def _open(context: SyncContext) -> str | None:
-    """Why changes wait since a wave failed; None where none did."""
+def _has_failed(context: SyncContext) -> bool:
     with context.database.reading() as connection:
-        if open_subjects(connection, WAVE_ALERT):
-            return "A wave of these changes failed before, so they wait: `midas alerts list` says why and what to do."
-    return None
+        return bool(open_subjects(connection, WAVE_ALERT))
