@@ -125,7 +125,7 @@ def test_an_asset_that_fails_has_one_alert_and_so_has_its_recovery(watch: Watch)
     run_id = watch.run("order_import", good=False).run_id
     assert watch.alerts() == watch.alerts() == FAILED
     assert watch.text().startswith("The workflow order_import failed at imported_orders. ")
-    assert "is not set" in watch.text()
+    assert "FOURSELLER_API_KEY is not set: " in watch.text()
     assert watch.text().endswith(f" See https://dagster.example/runs/{run_id} in the Dagster UI.")
     watch.run("order_import", good=True)
     assert watch.alerts() == watch.alerts() == WELL

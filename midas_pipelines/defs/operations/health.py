@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from midas_pipelines.defs.resources import shop
+from midas_pipelines.defs.resources import expected_in, shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.schedules import renewals, sensor_options, windows
@@ -132,8 +132,7 @@ def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = entry.dagster_event
         if event is not None and event.step_key is not None:
-            data = event.step_failure_data.user_failure_data
-            found[event.step_key.replace("__", "/")] = (data.description if data is not None else None) or ""
+            found[event.step_key.replace("__", "/")] = (expected_in(event) or ("",))[0]
     return found
 
 
