@@ -102,10 +102,7 @@ def build_preview(database: Database, products: list[Product], title_limit: int)
     only_here = "It would be listed."
     rows += [PreviewRow("only here", one.sku, title=one.title, note=only_here) for one in matched.only_here]
     twice = "Another listing has its SKU: delete one at 4Seller, or match one of them."
-    notes = (
-        ("only there", matched.only_there, "It stays as it is."),
-        ("doubled", matched.doubled, twice),
-    )
+    notes = (("only there", matched.only_there, "It stays as it is."), ("doubled", matched.doubled, twice))
     for result, listings, note in notes:
         rows += [
             PreviewRow(result, "", one.id, one.sku or "", listing_title=(one.title or "")[:200], note=note)
