@@ -196,3 +196,10 @@ def test_a_roll_back_that_ends_early_is_reported_and_the_rest_waits(
         large.incremental()
     (alert,) = rows(large.database, "SELECT text FROM alerts WHERE cleared_at IS NULL AND kind = 'canary'")
     assert "It could not be put back: `midas undo`" in alert.text
+
+
+def test_shadow_mode_of_other_writes_leaves_the_waves_on(large: World) -> None:
+    large.changes["shadow"] = "status_sync"
+    renamed(large)
+    large.refuse(422, *(f"S{number:02}" for number in range(30)))
+    assert "Wave 1" in str(large.incremental().stopped)
