@@ -186,17 +186,18 @@ def test_who_is_not_let_in_leaves_one_row_a_minute(door: Gateway) -> None:
 
 def test_a_forged_webhook_leaves_a_row(door: Gateway) -> None:
     hook = {"webhook-id": "a", "webhook-timestamp": "1", "webhook-signature": "v1,x"}
+    assert door.call("GET", "status", "mk_00000000_wrong").status_code == 401
     for _ in range(3):
         assert door.call("POST", "webhooks", headers=hook, content=b"{}").status_code == 401
-    (row,) = rows(door.world.database, "SELECT status, action, actor FROM gateway_audit")
+    _, row = rows(door.world.database, "SELECT status, action, actor FROM gateway_audit ORDER BY id")
     assert (row.status, row.action) == (401, f"POST {PREFIX}/webhooks")
 
 
 def test_refusals_of_many_addresses_are_bounded_and_counted() -> None:
     refusals = Refusals(Mock())
-    first = [refusals.due(f"10.0.{n // 250}.{n % 250}", 401, 100.0) for n in range(2 * MOST_ROWS)]
+    first = [refusals.due(f"10.0.{n // 250}.{n % 250}", "", 401, 100.0) for n in range(2 * MOST_ROWS)]
     assert (first.count(0), first.count(None)) == (MOST_ROWS, MOST_ROWS)
-    assert [refusals.due("10.0.0.1", 401, at) for at in (101.0, 102.0, 161.0)] == [None, None, 2]
+    assert [refusals.due("10.0.0.1", "", 401, at) for at in (101.0, 102.0, 161.0)] == [None, None, 2]
 
 
 @pytest.mark.both_databases

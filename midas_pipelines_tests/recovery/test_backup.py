@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from pyrage import x25519
 
+from midas_pipelines.lib.doctor.surroundings import place_lines
 from midas_pipelines.recovery import postgres
 from midas_pipelines.recovery.backup import create_backup, verify_backup
 from midas_pipelines.recovery.drill import SCRATCH, broken_invariants, run_drill
@@ -97,6 +98,8 @@ def test_after_the_loss_of_machine_and_payload_key_every_order_is_there_once_and
     safe.changes["payload_key"] = new_key()
     restore(safe, lost, unsigned=True)
     safe.database = lost
+    found = {line.check: line for line in place_lines(safe.settings, lost)}["encryption key"]
+    assert (found.state, "sealed with a key that is missing" in found.found) == ("wrong", True)
     assert value(lost, "SELECT count(*) FROM midas_console_sessions") == 0
     assert str(overview(lost).pushes_stopped).startswith("restored")
     with lost.writing() as connection:  # a lock meanwhile ends nothing but itself

@@ -122,14 +122,15 @@ class Refusals:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._seen: dict[tuple[str, int], tuple[float, int]] = {}
+        self._seen: dict[tuple[str, str, int], tuple[float, int]] = {}
         self._window, self._rows = 0.0, 0
 
-    def due(self, address: str, status: int, now: float) -> int | None:
+    def due(self, address: str, actor: str, status: int, now: float) -> int | None:
         """How many refusals before this one got no row, or None when this one gets none either.
 
         Args:
             address: the caller's.
+            actor: what the row names; an unsigned webhook is not hidden by a wrong key from the same address.
             status: what was answered.
             now: in seconds.
         """
@@ -137,7 +138,7 @@ class Refusals:
             self._window, self._rows = now, 0
             if len(self._seen) > MOST_CALLERS:
                 self._seen.clear()
-        key = (network(address), status)
+        key = (network(address), actor, status)
         at, more = self._seen.get(key, (-WINDOW_SECONDS, 0))
         if now - at < WINDOW_SECONDS or self._rows >= MOST_ROWS:
             self._seen[key] = (at, more + 1)
@@ -148,7 +149,7 @@ class Refusals:
 
     async def note(self, entry: AuditEntry, status: int) -> None:
         """Writes the row if one is due; a database that does not take it changes nothing for the caller."""
-        more = self.due(entry.remote or "local", status, time.monotonic())
+        more = self.due(entry.remote or "local", entry.actor, status, time.monotonic())
         if more is None:
             return
         if more:

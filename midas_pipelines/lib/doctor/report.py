@@ -44,7 +44,7 @@ def _around(settings: Settings, database: Database | None, new_key: bool) -> lis
         ("webhooks", lambda: webhook_lines(settings, database), "Correct the setting."),
         ("alerts", lambda: mail_lines(settings), "Correct the setting."),
         ("Dagster", lambda: dagster_lines(settings, database), "Correct the setting."),
-        ("disk", lambda: place_lines(settings), "Correct the setting."),
+        ("disk", lambda: place_lines(settings, database), "Correct the setting."),
     ]
     return [line for probe in probes for line in _probed(*probe)]
 

@@ -17,6 +17,7 @@ from midas_pipelines.notify.targets import read_targets, require_understood
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import read_cursor
+from midas_pipelines.store.orders.payload_vault import payloads_by_key
 from midas_pipelines.store.privacy.keys import key_is_there, key_ring, key_source
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 
@@ -148,7 +149,24 @@ def _storage() -> Finding:
     return ok("Dagster", "Its home is prepared, and its storage answers.")
 
 
-def place_lines(settings: Settings) -> Iterator[Finding]:
+def _key(settings: Settings, database: Database | None) -> Finding:
+    """The key that seals buyers' payloads, and whether it opens those that are stored."""
+    source, there = key_source(settings), key_is_there(settings)
+    try:
+        keys = key_ring(settings).all() if there else ()
+    except SettingsError as failed:
+        return wrong("encryption key", str(failed), "Without the key no order can be stored.")
+    sealed = payloads_by_key(database) if database else {}
+    closed = {key_id: n for key_id, n in sealed.items() if key_id not in {key.key_id for key in keys}}
+    if closed:
+        found = f"{sum(closed.values())} payloads are sealed with a key that is missing: {', '.join(closed)}."
+        return wrong("encryption key", found, f"Put it back into {source}; without it they stay closed.")
+    if not keys:
+        return ok("encryption key", f"None yet: the first order makes {source}. Keep a copy of it then.")
+    return ok("encryption key", f"Payloads are sealed with the key {keys[0].key_id}, from {source}.")
+
+
+def place_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
     """Disk, encryption key and modes that hold writes back."""
     home = settings.home()
     free = shutil.disk_usage(home if home.is_dir() else ".").free
@@ -156,15 +174,7 @@ def place_lines(settings: Settings) -> Iterator[Finding]:
         yield warning("disk", f"{free / 1e9:.1f} GB are free.", "Free some: history and databases grow.")
     else:
         yield ok("disk", f"{free / 1e9:.0f} GB are free.")
-    source = key_source(settings)
-    if not key_is_there(settings):
-        yield ok("encryption key", f"None yet: the first order makes {source}. Keep a copy of it then.")
-    else:
-        try:
-            key_id = key_ring(settings).newest().key_id
-            yield ok("encryption key", f"Payloads are sealed with the key {key_id}, from {source}.")
-        except SettingsError as failed:
-            yield wrong("encryption key", str(failed), "Without the key no order can be stored.")
+    yield _key(settings, database)
     if settings.shadow:
         found = f"It is on for {settings.shadow}."
         yield warning("shadow mode", found, "`midas shadow` shows what is kept back.")
