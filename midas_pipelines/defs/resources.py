@@ -16,7 +16,6 @@ from midas_pipelines.lib import engine
 from midas_pipelines.lib.executors import executor
 from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import Settings, load_settings, variable_of
-from midas_pipelines.sync.operations.formatting import plain
 
 
 class MidasResource(dg.ConfigurableResource):
@@ -99,8 +98,7 @@ def failure_of(error: ExpectedError) -> dg.Failure:
         "reason": dg.MetadataValue.text(str(error)),
         "exit_code": dg.MetadataValue.int(error.exit_code),
     }
-    description = plain(str(error))  # the UI renders it
-    return dg.Failure(description, metadata=facts, allow_retries=False)
+    return dg.Failure(str(error), metadata=facts, allow_retries=False)
 
 
 def expected_in(event: dg.DagsterEvent) -> tuple[str, int] | None:
