@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
@@ -45,13 +46,12 @@ async def serve(size: int) -> None:
     """Serves on a free port of this machine, which is printed, until the process is ended."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            body = answer(head.split(b" ", 2)[1].decode(), size)
-            lines = (
-                f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            )
-            writer.write(lines.encode() + body)
-            await writer.drain()
+        with suppress(asyncio.IncompleteReadError):  # the client has closed the connection
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                body = answer(head.split(b" ", 2)[1].decode(), size)
+                lines = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+                writer.write(lines.encode() + body)
+                await writer.drain()
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201

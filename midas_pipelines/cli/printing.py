@@ -56,7 +56,7 @@ def print_table(
     total: int | None = None,
     more: str = "",
 ) -> None:
-    """Rows as a table, numbers to the right; says when there are more rows than it shows.
+    """Rows as a table, numbers to the right, no column that is empty; says when there are more rows than it shows.
 
     Args:
         title: of the table.
@@ -73,11 +73,12 @@ def print_table(
         return Text(clean(str(value)))
 
     table = Table(title=cell(title), title_justify="left", title_style="bold")
-    for name in rows[0] if rows else ():
+    names = [name for name in (rows[0] if rows else ()) if any(row.get(name) is not None for row in rows)]
+    for name in names:
         number = all(isinstance(row.get(name), int | float | Decimal) for row in rows)
         table.add_column(cell(name.replace("_", " ")), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else cell(value) for value in row.values()))
+        table.add_row(*("" if row.get(name) is None else cell(row[name]) for name in names))
     console = Console()
     if not console.is_terminal:
         console.width = 120  # a file or a pipe has no width of its own

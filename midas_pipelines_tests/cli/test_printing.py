@@ -103,3 +103,10 @@ def test_programs_get_one_object_with_moments_and_amounts_as_text(capsys: pytest
         "none": None,
         "rows": [{"x": "2026-01-02T03:04:05+00:00"}],
     }
+
+
+def test_a_column_that_is_empty_in_every_row_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("T", [{"a": 1, "empty": None, "b": None}, {"a": 0, "empty": None, "b": "x"}])
+    shown = capsys.readouterr().out
+    assert "empty" not in shown
+    assert "b" in shown
