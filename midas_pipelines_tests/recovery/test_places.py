@@ -23,6 +23,7 @@ from midas_pipelines_tests.sync.world import World
 def test_a_bucket_holds_backups_as_a_folder_does(
     safe: World, copies: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bucket = f"vault-{safe.database.engine.name}"  # the server keeps buckets as long as the process
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
@@ -30,9 +31,9 @@ def test_a_bucket_holds_backups_as_a_folder_does(
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.setenv(name, "test")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        safe.changes |= {"backup_to": "s3://vault/midas", "backup_s3_url": f"http://{host}:{port}"}
+        safe.changes |= {"backup_to": f"s3://{bucket}/midas", "backup_s3_url": f"http://{host}:{port}"}
         place = backup_place(safe.settings)
-        place.fs.mkdir("vault")
+        place.fs.mkdir(bucket)
         made = create_backup(safe.settings, safe.database, "ann")
         assert verify_backup(safe.settings, None)[0] == made.name
         folder, manifest = find_backup(safe.settings, made.name)
