@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from types import TracebackType
+from contextlib import suppress
 from typing import Any, Self, cast
 
 import uvicorn
@@ -17,7 +17,7 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from midas_pipelines.fourseller.contract import BASE_PATH
-from midas_pipelines.sandbox.app import Sandbox, create_app
+from midas_pipelines.sandbox.app import Sandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.faults import TRANSPORT
 
@@ -68,13 +68,18 @@ def server_of(sandbox: Sandbox) -> uvicorn.Server:
     )
 
 
-async def run(sandbox: Sandbox, server: uvicorn.Server, listening: socket.socket) -> None:
+def run(sandbox: Sandbox, server: uvicorn.Server, listening: socket.socket) -> None:
     """Serves until the server is asked to exit."""
-    await sandbox.start()
-    try:
-        await server.serve(sockets=[listening])
-    finally:
-        await sandbox.stop()
+
+    async def work() -> None:
+        await sandbox.start()
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            await sandbox.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
 
 
 def serve(config: SandboxConfig, host: str = "127.0.0.1", port: int = 8004) -> None:
@@ -82,12 +87,9 @@ def serve(config: SandboxConfig, host: str = "127.0.0.1", port: int = 8004) -> N
     listening = listen(host, port)
     sys.stdout.write(f"{root_of(listening)}{BASE_PATH}\n")
     sys.stdout.flush()
-    sandbox = create_app(config)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            runner.run(run(sandbox, server_of(sandbox), listening))
-        except KeyboardInterrupt:
-            return
+    sandbox = Sandbox(config)
+    with suppress(KeyboardInterrupt):
+        run(sandbox, server_of(sandbox), listening)
 
 
 class BackgroundSandbox:
@@ -137,61 +139,50 @@ class BackgroundSandbox:
     def __enter__(self) -> Self:
         if self._process:
             self._start_process()
-        else:
-            self._start_thread()
+            return self
+        listening = listen(self._host, self._port)
+        self.root = root_of(listening)
+        self.app = Sandbox(self.config)
+        self._server = server_of(self.app)
+        work = (self.app, self._server, listening)
+        self._thread = threading.Thread(target=run, args=work, name="sandbox", daemon=True)
+        self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join(STOP_SECONDS)
-        if self._child is not None:
-            self._end_child(self._child)
-
-    def _start_thread(self) -> None:
-        listening = listen(self._host, self._port)
-        self.root = root_of(listening)
-        self.app = app = create_app(self.config)
-        self._server = server = server_of(app)
-
-        def work() -> None:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(run(app, server, listening))
-
-        self._thread = threading.Thread(target=work, name="sandbox", daemon=True)
-        self._thread.start()
+        self._end_child()
 
     def _start_process(self) -> None:
         order = {"config": dataclasses.asdict(self.config), "host": self._host, "port": self._port}
-        self._child = subprocess.Popen(
+        self._child = child = subprocess.Popen(
             [sys.executable, "-m", "midas_pipelines.sandbox.background"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.write(json.dumps(order) + "\n")
-        self._child.stdin.flush()  # and left open: its end is how the child learns of ours
-        url = self._child.stdout.readline().strip()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps(order) + "\n")
+        child.stdin.flush()  # and left open: its end is how the child learns of ours
+        url = child.stdout.readline().strip()
         if not url:
-            self._end_child(self._child)
+            self._end_child()
             raise RuntimeError("the sandbox's process did not start; its output is above")
         self.root = url.removesuffix(BASE_PATH)
 
-    def _end_child(self, child: subprocess.Popen[str]) -> None:
-        child.terminate()
+    def _end_child(self) -> None:
+        if self._child is None:
+            return
+        self._child.terminate()
         try:
-            child.wait(STOP_SECONDS)
+            self._child.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._child = None
+            self._child.kill()
+        with self._child:  # closes the pipes and waits
+            self._child = None
 
 
 def die_with_parent(parent: int) -> None:
@@ -207,19 +198,10 @@ def die_with_parent(parent: int) -> None:
 def main() -> None:
     """The child: reads what to serve from standard input, and serves it."""
     parent = os.getppid()
-    order = json.loads(_first_line())
+    with open(0, "rb", buffering=0, closefd=False) as given:  # unbuffered: the watch sees what is left
+        order = json.loads(given.readline() or sys.exit(0))
     threading.Thread(target=die_with_parent, args=(parent,), daemon=True).start()
     serve(SandboxConfig(**order["config"]), order["host"], order["port"])
-
-
-def _first_line() -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):  # unbuffered, so that the watch on the pipe sees what is left
-        given = os.read(0, 1)
-        if not given:
-            sys.exit(0)
-        line += given
-    return line
 
 
 if __name__ == "__main__":

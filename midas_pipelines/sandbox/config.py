@@ -4,21 +4,10 @@ from dataclasses import dataclass, field
 
 from midas_pipelines.sandbox.habits import checked_habits
 
-FAULT_KINDS = (
-    "500",
-    "503",
-    "429",
-    "timeout",
-    "reset-before",
-    "reset-after-apply",
-    "slow",
-    "garbage",
-    "truncated",
-)
-
 # The kinds that `fault_rate` is divided among. Left out are 429 (a rate limit is its own knob, and one 429 rightly makes a
 # client pause everything) and timeout and slow (they measure patience, not recovery).
 MIX = ("500", "503", "reset-before", "reset-after-apply", "garbage", "truncated")
+FAULT_KINDS = (*MIX, "429", "timeout", "slow")
 
 
 @dataclass
@@ -48,11 +37,8 @@ class SandboxConfig:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        self.faults = checked_faults(self.faults)
-        if self.fault_rate:
-            for kind in MIX:
-                self.faults.setdefault(kind, self.fault_rate / len(MIX))
-        checked_faults(self.faults)
+        spread = {kind: self.fault_rate / len(MIX) for kind in MIX if self.fault_rate}
+        self.faults = checked_faults(spread | self.faults)
         self.habits = checked_habits(self.habits)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from inspect import isawaitable
@@ -31,13 +32,25 @@ TIMES = ("latency_ms", "jitter_ms", "slow_seconds", "timeout_seconds")
 def control_routes(sandbox: Sandbox) -> Starlette:
     """The router of the controls and the page. Each control takes the JSON body and the id of the path."""
     state, calls = sandbox.state, sandbox.calls
+
+    def reset() -> None:
+        """Deletes products, orders and calls, and ends faults and habits."""
+        calls.clear()
+        state.clear()
+        sandbox.faults.set({})
+        sandbox.habits.set()
+
+    async def try_webhook() -> Json:
+        """Sends a signed body that is no event, so that nothing is stored; the status that the address answers."""
+        return {"url": sandbox.webhooks.url, "status": await sandbox.webhooks.try_out()}
+
     table: list[tuple[str, str, Act]] = [
         ("GET", "/settings", lambda body, key: _settings(sandbox)),
         ("PUT", "/settings", lambda body, key: _set(sandbox, body)),
-        ("POST", "/webhooks/try", lambda body, key: _try_webhook(sandbox)),
+        ("POST", "/webhooks/try", lambda body, key: try_webhook()),
         ("GET", "/calls", lambda body, key: list(calls.last)),
-        ("GET", "/counts", lambda body, key: calls.by_method()),
-        ("POST", "/reset", lambda body, key: _reset(sandbox)),
+        ("GET", "/counts", lambda body, key: _by_method(calls.counts)),
+        ("POST", "/reset", lambda body, key: reset()),
         ("GET", "/products", lambda body, key: list(state.products.values())),
         ("POST", "/products", lambda body, key: state.create(body)),
         ("PUT", "/products/{id}", lambda body, key: state.edit(key, body)),
@@ -48,6 +61,14 @@ def control_routes(sandbox: Sandbox) -> Starlette:
     ]
     routes = [Route(f"/__sandbox{path}", _endpoint(act), methods=[method]) for method, path, act in table]
     return Starlette(routes=[*routes, Route("/", _page(sandbox))])
+
+
+def _by_method(counts: Counter[tuple[str, int]]) -> dict[str, dict[str, int]]:
+    """Counts as `{method: {status: count}}`."""
+    table: dict[str, dict[str, int]] = {}
+    for (method, status), count in sorted(counts.items()):
+        table.setdefault(method, {})[str(status)] = count
+    return table
 
 
 def _settings(sandbox: Sandbox) -> Json:
@@ -92,19 +113,6 @@ def _number(body: Json, name: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{name} should be a number, 0 or more")
     return float(value)
-
-
-async def _try_webhook(sandbox: Sandbox) -> Json:
-    """Sends a signed body that is no event, so that nothing is stored; the address and the status it answered."""
-    return {"url": sandbox.webhooks.url, "status": await sandbox.webhooks.try_out()}
-
-
-def _reset(sandbox: Sandbox) -> None:
-    """Deletes products, orders and calls, and ends faults and habits."""
-    sandbox.calls.clear()
-    sandbox.state.clear()
-    sandbox.faults.set({})
-    sandbox.habits.set()
 
 
 def _place(sandbox: Sandbox, body: Json) -> Json:

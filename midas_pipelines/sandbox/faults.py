@@ -16,11 +16,13 @@ import httpx
 from starlette.types import Scope, Send
 
 from midas_pipelines.sandbox.config import SandboxConfig, checked_faults
-from midas_pipelines.sandbox.habits.habit import Answer
+from midas_pipelines.sandbox.habit_table import Answer
 
 TRANSPORT = "midas.transport"  # where the server's protocol leaves the connection in the ASGI scope
 TURNS = 3  # loop iterations until the server notices a reset
 JSON = (b"content-type", b"application/json")
+LIMITED = b'{"error":{"code":"rate_limited","message":"Too many calls."}}'
+BROKEN = b'{"error":{"code":"unavailable","message":"Something broke."}}'
 GARBAGE = b"<html><body><h1>Bad gateway</h1></body></html>"
 Apply = Callable[[], Answer]
 
@@ -104,39 +106,32 @@ class RateLimit:
 
 async def meet(kind: str, faults: Faults, scope: Scope, send: Send, apply: Apply) -> int:
     """Answers a call the way `kind` of fault does; returns the status sent, 0 for none."""
-    if kind == "429":
-        headers = [JSON, *retry_after(faults.coin())]
-        return await reply(send, (429, _error("rate_limited", "Too many calls."), headers))
-    if kind in ("500", "503"):
-        if kind == "500" and faults.coin():
-            apply()  # invisible from outside
-        return await reply(send, (int(kind), _error("unavailable", "Something broke."), [JSON]))
-    if kind == "slow":
-        await asyncio.sleep(faults.slow_seconds)
-        return await reply(send, apply())
-    if kind == "garbage":
-        status, _, _ = apply()
-        return await reply(
-            send, (200 if status == 204 else status, GARBAGE, [(b"content-type", b"text/html")])
-        )
-    if kind == "truncated":
-        return await _send_half(scope, send, apply())
-    if kind == "timeout":
-        if faults.coin():
+    match kind:
+        case "429":  # a pause of one second, in either form HTTP knows (a date has whole seconds: up to two)
+            until = datetime.now(UTC) + timedelta(seconds=random.uniform(1.0, 1.9))
+            pause = format_datetime(until, usegmt=True).encode() if faults.coin() else b"1"
+            return await reply(send, (429, LIMITED, [JSON, (b"retry-after", pause)]))
+        case "500" | "503":
+            if kind == "500" and faults.coin():
+                apply()  # invisible from outside
+            return await reply(send, (int(kind), BROKEN, [JSON]))
+        case "slow":
+            await asyncio.sleep(faults.slow_seconds)
+            return await reply(send, apply())
+        case "garbage":
+            status, _, _ = apply()
+            headers = [(b"content-type", b"text/html")]
+            return await reply(send, (200 if status == 204 else status, GARBAGE, headers))
+        case "truncated":
+            await _send_half(send, apply())
+        case "timeout":
+            if faults.coin():
+                apply()
+            await asyncio.sleep(faults.timeout_seconds)
+        case "reset-after-apply":
             apply()
-        await asyncio.sleep(faults.timeout_seconds)
-    elif kind == "reset-after-apply":
-        apply()
     await cut(scope)
     return 0
-
-
-def retry_after(as_date: bool) -> list[tuple[bytes, bytes]]:
-    """A pause of one second, in either form HTTP knows (a date has whole seconds, so that one may say up to two)."""
-    if not as_date:
-        return [(b"retry-after", b"1")]
-    until = datetime.now(UTC) + timedelta(seconds=random.uniform(1.0, 1.9))
-    return [(b"retry-after", format_datetime(until, usegmt=True).encode())]
 
 
 async def cut(scope: Scope) -> None:
@@ -166,18 +161,11 @@ async def reply(send: Send, given: Answer) -> int:
     return status
 
 
-async def _send_half(scope: Scope, send: Send, given: Answer) -> int:
+async def _send_half(send: Send, given: Answer) -> None:
     status, whole, headers = given
     body = whole if isinstance(whole, bytes) else b"".join(whole)
-    announced = [*headers, (b"content-length", str(len(body) or 2).encode())]
-    await send(
-        {"type": "http.response.start", "status": 200 if status == 204 else status, "headers": announced}
-    )
+    headers = [*headers, (b"content-length", str(len(body) or 2).encode())]
+    status = 200 if status == 204 else status
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
     await asyncio.sleep(0.01)  # let the half leave before the reset overtakes it
-    await cut(scope)
-    return 0
-
-
-def _error(code: str, message: str) -> bytes:
-    return f'{{"error":{{"code":"{code}","message":"{message}"}}}}'.encode()

@@ -14,7 +14,7 @@ from midas_pipelines.fourseller import contract
 from midas_pipelines.sandbox.state import Refused
 
 METHODS = ("get", "put", "post", "delete", "patch")
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)\Z")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Parameter:
 
     def read(self, text: str) -> Any:
         """The value. Raises Refused (400) when it breaks the document."""
-        value: Any = int(text) if self.integer and len(text) < 20 and _INTEGER.match(text) else text
+        value: Any = int(text) if self.integer and _INTEGER.fullmatch(text) else text
         if not self.keeps(value):
             raise Refused(400, "bad_parameter", f"{self.name} is not what the contract allows.", self.name)
         return value
@@ -41,17 +41,16 @@ class Operation:
     name: str
     query: dict[str, Parameter]
     headers: dict[str, Parameter]
-    body: str | None  # the schema of the body
+    body: str  # the schema of the body; empty where it has none
 
     def read_query(self, raw: bytes) -> dict[str, Any]:
-        """The query's values, defaults filled in; parameters the document does not know
-        are refused, for they are a mistake of the client. Raises Refused (400)."""
+        """The query's values, defaults filled in. Raises Refused (400), also for a parameter that the document does not
+        know, which is a mistake of the client."""
         values = {name: parameter.default for name, parameter in self.query.items()}
-        if raw:
-            for name, text in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
-                if name not in self.query:
-                    raise Refused(400, "bad_parameter", "The contract knows no such parameter.", name[:100])
-                values[name] = self.query[name].read(text)
+        for name, text in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
+            if name not in self.query:
+                raise Refused(400, "bad_parameter", "The contract knows no such parameter.", name[:100])
+            values[name] = self.query[name].read(text)
         return values
 
     def read_body(self, raw: bytes, content_type: bytes) -> Any:
@@ -60,17 +59,26 @@ class Operation:
             raise Refused(415, "not_json", "The body must be application/json.")
         try:
             value = json.loads(raw, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
+            faults = contract.faults_of(self.body, value)
+        except (ValueError, RecursionError):  # also a lone surrogate, or nested beyond reason
             raise Refused(400, "not_json", "The body is not JSON.") from None
-        try:
-            kept = contract.validator(self.body or "").is_valid(value)
-        except ValueError:  # a lone surrogate, or nested beyond reason
-            raise Refused(400, "not_json", "The body holds what no JSON text may.") from None
-        if not kept:
-            faults = contract.faults_of(self.body or "", value)
+        if faults:
             details = {field: sentence[:200] for field, sentence in faults}
             raise Refused(422, "invalid", "The body breaks the contract.", details)
         return value
+
+
+def find_operation(path: str, method: str) -> tuple[Operation, str]:
+    """The operation for a path below the base, and the id in the path. Raises Refused (404, 405)."""
+    _, collection, *rest = path.split("/")
+    template = "/".join(["", collection, *(["{id}", *rest[1:]] if rest else [])])
+    allowed = _operations().get(template)
+    if allowed is None or (rest and not rest[0]):
+        raise Refused(404, "not_found", "There is no such address.")
+    if method not in allowed:
+        known = ", ".join(sorted(allowed)).encode()
+        raise Refused(405, "method", "The address does not know this method.", headers=[(b"allow", known)])
+    return allowed[method], rest[0] if rest else ""
 
 
 def _no_constant(name: str) -> Any:
@@ -78,31 +86,16 @@ def _no_constant(name: str) -> Any:
 
 
 @cache
-def operations() -> dict[str, dict[str, Operation]]:
+def _operations() -> dict[str, dict[str, Operation]]:
     """Operations by path template and upper-case method."""
-    paths = contract.document()["paths"]
     return {
         template: {
             method.upper(): _operation(item[method], item.get("parameters", []))
             for method in METHODS
             if method in item
         }
-        for template, item in paths.items()
+        for template, item in contract.document()["paths"].items()
     }
-
-
-def match(path: str) -> tuple[str, str]:
-    """The template a path (below the base) belongs to, and the id in it. Raises Refused (404)."""
-    parts = path.split("/")
-    if len(parts) == 2:
-        template, key = path, ""
-    elif len(parts) == 3:
-        template, key = f"/{parts[1]}/{{id}}", parts[2]
-    else:
-        template, key = f"/{parts[1]}/{{id}}/" + "/".join(parts[3:]), parts[2]
-    if template not in operations() or (len(parts) > 2 and not key):
-        raise Refused(404, "not_found", "There is no such address.")
-    return template, key
 
 
 def _operation(described: dict[str, Any], shared: list[Any]) -> Operation:
@@ -112,20 +105,15 @@ def _operation(described: dict[str, Any], shared: list[Any]) -> Operation:
         name=described["operationId"],
         query={one["name"]: _parameter(one) for one in parameters if one["in"] == "query"},
         headers={one["name"].lower(): _parameter(one) for one in parameters if one["in"] == "header"},
-        body=body["schema"]["$ref"].rsplit("/", 1)[1] if body else None,
+        body=body["schema"]["$ref"].rsplit("/", 1)[1] if body else "",
     )
 
 
 def _parameter(described: dict[str, Any]) -> Parameter:
     schema = described["schema"]
-    return Parameter(
-        name=described["name"],
-        integer=schema.get("type") == "integer",
-        default=schema.get("default"),
-        keeps=jsonschema_rs.Draft202012Validator(
-            {**schema, "components": contract.document()["components"]}, validate_formats=True
-        ).is_valid,
-    )
+    whole = {**schema, "components": contract.document()["components"]}
+    keeps = jsonschema_rs.Draft202012Validator(whole, validate_formats=True).is_valid
+    return Parameter(described["name"], schema.get("type") == "integer", schema.get("default"), keeps)
 
 
 def _resolved(part: dict[str, Any]) -> dict[str, Any]:

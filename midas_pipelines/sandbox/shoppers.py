@@ -2,8 +2,8 @@
 
 import asyncio
 import random
+from contextlib import suppress
 from decimal import Decimal
-from typing import Any
 
 from midas_pipelines.sandbox.state import Json, Refused, State
 
@@ -22,6 +22,7 @@ NAMES = (
 STREETS = ("1 Nowhere Lane", "22 Sample Street", "333 Placeholder Road", "4 Imaginary Avenue")
 CITIES = (("Faketown", "CA", "00000"), ("Mockville", "NY", "00001"), ("Testburgh", "TX", "00002"))
 CHANNELS = ("amazon", "ebay", "tiktok", "walmart", "shopify")
+SHIPPING = Decimal("4.99")
 UNPAID = ("unpaid", "on-hold")
 OPEN = ("pending", *UNPAID)
 
@@ -47,17 +48,27 @@ class Shoppers:
     def order(self, lines: list[Json] | None = None) -> Json:
         """An order by an invented person, of the lines given or of things in stock."""
         items = [self._line(line) for line in lines] if lines is not None else self._basket()
-        total = sum(
-            (Decimal(str(item.get("price") or 0)) * (item.get("quantity") or 0) for item in items), Decimal(0)
-        )
-        shipping = Decimal("4.99")
+        prices = [Decimal(str(item.get("price") or 0)) * (item.get("quantity") or 0) for item in items]
+        channel, number = self._random.choice(CHANNELS), self._random.randrange(1000)
+        name, (city, state, postal_code) = self._random.choice(NAMES), self._random.choice(CITIES)
         return {
             "currency": "USD",
-            "total": f"{total + shipping:.2f}",
-            "shipping_cost": f"{shipping:.2f}",
-            "sales_channel": self._random.choice(CHANNELS),
-            "customer": self._person(),
-            "shipping_address": self._address(),
+            "total": f"{sum(prices, SHIPPING):.2f}",
+            "shipping_cost": f"{SHIPPING:.2f}",
+            "sales_channel": channel,
+            "customer": {
+                "email": f"shopper{number}@example.com",
+                "name": name,
+                "phone": f"+1-555-0100-{number:03d}",
+            },
+            "shipping_address": {
+                "line1": self._random.choice(STREETS),
+                "line2": None,
+                "city": city,
+                "state": state,
+                "postal_code": postal_code,
+                "country": "US",
+            },
             "items": items,
         }
 
@@ -76,57 +87,24 @@ class Shoppers:
                 self._state.place({**order, "status": self._random.choice(("pending", "pending", "unpaid"))})
             return
         key = self._random.choice(open_orders)
-        try:
+        with suppress(Refused):
             self.pay(key) if drawn < 0.9 else self._state.move(key, "cancelled")
-        except Refused:
-            return
 
     def pay(self, order_id: str) -> Json:
         """Marks the order as paid: its status becomes pending."""
         order = self._state.order(order_id)
-        if order.get("status") not in UNPAID:
-            raise Refused(
-                409, "illegal_status", f"An order that is {order.get('status')} waits for no payment."
-            )
+        status = order.get("status")
+        if status not in UNPAID:
+            raise Refused(409, "illegal_status", f"An order that is {status} waits for no payment.")
         return self._state.edit_order(order_id, {"status": "pending"})
 
     def _basket(self) -> list[Json]:
-        stocked = [
-            one
-            for one in self._state.products.values()
-            if (one.get("inventory") or {}).get("quantity", 0) > 0
-        ]
+        products = self._state.products.values()
+        stocked = [one for one in products if (one.get("inventory") or {}).get("quantity", 0) > 0]
         chosen = self._random.sample(stocked, k=min(len(stocked), self._random.choice((1, 1, 1, 2, 3))))
         return [self._line({"product_id": one["id"]}) for one in chosen]
 
     def _line(self, line: Json) -> Json:
-        product = self._state.products.get(line.get("product_id") or "")
-        if product is None:
-            product = next(iter(self._state.with_sku(line.get("sku") or "")), {})
-        known: dict[str, Any] = {
-            "sku": product.get("sku"),
-            "product_id": product.get("id"),
-            "title": product.get("title"),
-            "quantity": 1,
-            "price": product.get("price"),
-        }
-        return {**known, **line}
-
-    def _person(self) -> Json:
-        number = self._random.randrange(1000)
-        return {
-            "email": f"shopper{number}@example.com",
-            "name": self._random.choice(NAMES),
-            "phone": f"+1-555-0100-{number:03d}",
-        }
-
-    def _address(self) -> Json:
-        city, state, postal_code = self._random.choice(CITIES)
-        return {
-            "line1": self._random.choice(STREETS),
-            "line2": None,
-            "city": city,
-            "state": state,
-            "postal_code": postal_code,
-            "country": "US",
-        }
+        product = self._state.sold(line) or {}
+        named = {name: product.get(name) for name in ("sku", "title", "price")}
+        return {**named, "product_id": product.get("id"), "quantity": 1, **line}

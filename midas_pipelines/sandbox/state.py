@@ -6,7 +6,7 @@ the listeners (webhooks).
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -23,9 +23,16 @@ CHANGED_BY_US = ("id", "created_at", "updated_at")
 class Refused(Exception):
     """A refused call: `status` and `code` as in the contract."""
 
-    def __init__(self, status: int, code: str, message: str, details: Any = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        details: Any = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.details = status, code, details
+        self.status, self.code, self.details, self.headers = status, code, details, headers
 
 
 class State:
@@ -103,7 +110,7 @@ class State:
         product["inventory"] = _stock(draft.get("inventory"), None)
         if key and self.honour_idempotency_key:
             self._keys[key] = product_id
-            self._note("key", key, product_id)
+            self._journal("key", key, product_id)
         return self._changed("product.updated", product)
 
     def replace(self, product_id: str, draft: Json) -> Json:
@@ -127,8 +134,9 @@ class State:
         """The product gone."""
         gone = self.product(product_id)
         self.drop(product_id)
-        self._note("product", product_id, None)
-        self._tell("product.deleted", gone)
+        self._journal("product", product_id, None)
+        for listener in self.listeners:
+            listener("product.deleted", gone)
 
     def set_quantity(self, product_id: str, quantity: int) -> Json:
         """The stock of a product, absolute."""
@@ -138,16 +146,12 @@ class State:
 
     def product(self, product_id: str) -> Json:
         """One product. Raises Refused (404)."""
-        if product_id not in self.products:
-            raise Refused(404, "not_found", "There is no such product.")
-        return self.products[product_id]
+        return _found(self.products, product_id, "product")
 
     def find(self, *, sku: str | None, updated_from: datetime | None) -> list[Json]:
         """The products that match, in the order of their creation."""
-        found = list(self.products.values()) if sku is None else self.with_sku(sku)
-        if updated_from is not None:
-            found = [row for row in found if moment(row["updated_at"]) >= updated_from]
-        return found
+        found = self.products.values() if sku is None else self.with_sku(sku)
+        return [row for row in found if _within(row["updated_at"], updated_from)]
 
     def with_sku(self, sku: str) -> list[Json]:
         """Every product with this SKU: more than one after a duplicate create."""
@@ -168,9 +172,7 @@ class State:
 
     def order(self, order_id: str) -> Json:
         """One order. Raises Refused (404)."""
-        if order_id not in self.orders:
-            raise Refused(404, "not_found", "There is no such order.")
-        return self.orders[order_id]
+        return _found(self.orders, order_id, "order")
 
     def move(self, order_id: str, status: str, tracking: Json | None = None) -> Json:
         """Changes an order's status. Raises Refused (409) for a transition that the contract does not allow."""
@@ -179,10 +181,8 @@ class State:
         known = current if current in next_statuses() else "pending"
         if status != known and status not in next_statuses()[known]:
             raise Refused(409, "illegal_status", f"An order that is {current} cannot become {status}.")
-        fields: Json = {"status": status}
-        if tracking is not None:
-            fields["tracking"] = tracking
-        return self.edit_order(order_id, fields)
+        tracked = {} if tracking is None else {"tracking": tracking}
+        return self.edit_order(order_id, {"status": status, **tracked})
 
     def edit_order(self, order_id: str, fields: Json) -> Json:
         """Changes any fields; a cancelled order releases its stock, once."""
@@ -219,27 +219,27 @@ class State:
 
     def _move_stock(self, order: Json, sign: int) -> None:
         for line in order.get("items") or []:
-            product = self._sold(line)
+            product = self.sold(line)
             quantity = line.get("quantity")
             if product is None or not isinstance(quantity, int):
                 continue
             left = (product.get("inventory") or {}).get("quantity", 0)
             self.set_quantity(product["id"], max(0, left + sign * quantity))
 
-    def _sold(self, line: Json) -> Json | None:
-        product_id = line.get("product_id")
-        if product_id in self.products:
-            return self.products[product_id]
-        return next(iter(self.with_sku(line.get("sku") or "")), None)
+    def sold(self, line: Json) -> Json | None:
+        """The product that a line of an order is about, by its id, else its SKU."""
+        known = self.products.get(line.get("product_id") or "")
+        return known or next(iter(self.with_sku(line.get("sku") or "")), None)
 
     def _changed(self, event: str, row: Json) -> Json:
-        kind = "order" if event.startswith("order.") else "product"
-        if kind == "order":
+        if event.startswith("order."):
             self.orders[row["id"]] = row
+            self._journal("order", row["id"], row)
         else:
             self.keep(row)
-        self._note(kind, row["id"], row)
-        self._tell(event, row)
+            self._journal("product", row["id"], row)
+        for listener in self.listeners:
+            listener(event, row)
         return row
 
     def keep(self, product: Json) -> None:
@@ -258,16 +258,12 @@ class State:
 
     def _number(self, kind: str, prefix: str) -> str:
         self._numbers[kind] += 1
-        self._note("number", kind, self._numbers[kind])
+        self._journal("number", kind, self._numbers[kind])
         return f"{'7' if self.number_ids else prefix}{self._numbers[kind]:06d}"
 
-    def _note(self, kind: str, key: str, value: Any) -> None:
+    def _journal(self, kind: str, key: str, value: Any) -> None:
         if self._file is not None:
             os.write(self._file, _line(kind, key, value))
-
-    def _tell(self, event: str, value: Json) -> None:
-        for listener in self.listeners:
-            listener(event, value)
 
 
 def now_text() -> str:
@@ -280,15 +276,16 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def page(rows: list[Json], limit: int, offset: int) -> Json:
-    """The rows as a page of the contract."""
-    return {"data": rows[offset : offset + limit], "total": len(rows), "limit": limit, "offset": offset}
-
-
 def level(product: Json) -> Json:
     """A product's stock as the inventory calls answer it."""
     quantity = (product.get("inventory") or {}).get("quantity", 0)
     return {"product_id": product["id"], "quantity": quantity, "updated_at": product["updated_at"]}
+
+
+def _found(rows: dict[str, Json], key: str, kind: str) -> Json:
+    if key not in rows:
+        raise Refused(404, "not_found", f"There is no such {kind}.")
+    return rows[key]
 
 
 def _within(text: Any, start: datetime | None = None, end: datetime | None = None) -> bool:

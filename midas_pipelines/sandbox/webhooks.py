@@ -5,7 +5,6 @@ import json
 import random
 import secrets
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -35,10 +34,8 @@ class Webhooks:
     """Sends the state's events to one address. Nothing is sent until both address and secret are set."""
 
     def __init__(self, config: SandboxConfig) -> None:
-        self.url = config.webhook_url
-        self.secret = config.webhook_secret
-        self.duplicates = config.webhook_duplicates
-        self.reorder = config.webhook_reorder
+        self.url, self.secret = config.webhook_url, config.webhook_secret
+        self.duplicates, self.reorder = config.webhook_duplicates, config.webhook_reorder
         self.retries = config.webhook_retries
         self.counts: Counter[str] = Counter()
         self._random = random.Random(config.seed)
@@ -56,7 +53,9 @@ class Webhooks:
             delivery.held_seconds = self._random.uniform(0, HELD_BACK)
         self.counts["events"] += 1
         for _ in range(2 if self._random.random() < self.duplicates else 1):
-            self._start(delivery)
+            task = asyncio.get_running_loop().create_task(self._deliver(delivery))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def try_out(self) -> int | None:
         """Sends a signed body that is no event; the status that it is answered, None where no answer comes."""
@@ -76,11 +75,6 @@ class Webhooks:
         """Deliveries neither accepted nor given up."""
         return len(self._tasks)
 
-    def _start(self, delivery: Delivery) -> None:
-        task = asyncio.get_running_loop().create_task(self._deliver(delivery))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _deliver(self, delivery: Delivery) -> None:
         await asyncio.sleep(delivery.held_seconds)
         for attempt in range(self.retries + 1):
@@ -94,26 +88,19 @@ class Webhooks:
 
     async def _post(self, delivery: Delivery) -> int | None:
         """The status that it is answered; None where no answer comes."""
-        with suppress(httpx.HTTPError):
-            headers = self._signed(delivery)
-            return (
-                await self._client().post(self.url or "", content=delivery.body, headers=headers)
-            ).status_code
-        return None
-
-    def _signed(self, delivery: Delivery) -> dict[str, str]:
         now = datetime.now(UTC)
-        return {
+        headers = {
             "content-type": "application/json",
             "webhook-id": delivery.id,
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": Webhook(self.secret or "").sign(delivery.id, now, delivery.body),
         }
-
-    def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            self._http = httpx.AsyncClient(timeout=10, trust_env=False)
-        return self._http
+        self._http = self._http or httpx.AsyncClient(timeout=10, trust_env=False)
+        try:
+            answer = await self._http.post(self.url or "", content=delivery.body, headers=headers)
+        except httpx.HTTPError:
+            return None
+        return answer.status_code
 
     def configure(self, given: dict[str, Any]) -> None:
         """Changes the given settings. Raises ValueError, with a sentence, for an invalid one."""
@@ -129,12 +116,5 @@ class Webhooks:
 
     def described(self) -> Json:
         """The settings, without the secret, and the counts."""
-        return {
-            "url": self.url,
-            "secret_set": bool(self.secret),
-            "duplicates": self.duplicates,
-            "reorder": self.reorder,
-            "retries": self.retries,
-            "waiting": self.waiting,
-            "counts": dict(self.counts),
-        }
+        shown = {name: getattr(self, name) for name in ("url", "duplicates", "reorder", "retries", "waiting")}
+        return {**shown, "secret_set": bool(self.secret), "counts": dict(self.counts)}

@@ -1,0 +1,197 @@
+"""Turns habits on, and has them act on calls.
+
+- At the start: `midas sandbox --habit small-pages=5 --habit ghosts`, `SandboxConfig(habits={"small-pages": 5})`;
+- at run time: `PUT /__sandbox/settings` with `{"habits": {"small-pages": 5}}` (`{}` ends all);
+- from a test, in one line: `sandbox.habits.set("ghosts", "small-pages=5")`; `sandbox.habits.set()` ends all.
+
+Turning on replaces the current habits and resets their memory ("the first N" counts from here).
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from midas_pipelines.sandbox.habit_table import (
+    ANSWER,
+    ASK,
+    CONTROL_CHARACTER,
+    HABITS,
+    HALF_CHARACTER,
+    LATE,
+    LISTS,
+    ORDER,
+    PAGE,
+    PRODUCT,
+    READS,
+    Answer,
+    Change,
+    HabitCall,
+    Reply,
+    Use,
+)
+from midas_pipelines.sandbox.state import Json, State
+
+Act = TypeVar("Act")
+
+KINDS: dict[str, Mapping[str, Change]] = {
+    "createProduct": PRODUCT,
+    "getProduct": PRODUCT,
+    "replaceProduct": PRODUCT,
+    "deleteProduct": PRODUCT,
+    "listProducts": PRODUCT,
+    "getOrder": ORDER,
+    "updateOrder": ORDER,
+    "listOrders": ORDER,
+}
+"""What the answer to a call shows, where that is rows."""
+SPOILED = {HALF_CHARACTER: b"\xe4\xbd", CONTROL_CHARACTER: b"\x01"}
+
+
+class LateState(State):
+    """A copy of the state that gets each change later, as a search index or a replica does.
+
+    Args:
+        source: the state that it copies.
+        seconds: how much later.
+        reads: after how many more lists.
+        ghosts: for how many seconds it keeps a deleted product (0: for ever; None: not at all).
+    """
+
+    def __init__(
+        self, source: State, *, seconds: float = 0, reads: float = 0, ghosts: float | None = None
+    ) -> None:
+        super().__init__()
+        self._seconds, self._list_reads, self._ghosts = seconds, reads, ghosts
+        self._reads = 0
+        self._waiting: deque[tuple[float, float, str, Json]] = deque()
+        self._leaving: list[tuple[float, str]] = []
+        for product in source.products.values():
+            self.keep(product)
+        self.orders.update(source.orders)
+        source.listeners.append(self.hear)
+
+    def hear(self, event: str, row: Json) -> None:
+        """Remembers a change for later."""
+        self._waiting.append((time.monotonic() + self._seconds, self._reads + self._list_reads, event, row))
+
+    def read(self) -> None:
+        """Applies the changes that are due; called before each list."""
+        now = time.monotonic()
+        while self._waiting and self._waiting[0][0] <= now and self._waiting[0][1] <= self._reads:
+            _, _, event, row = self._waiting.popleft()
+            if event.startswith("order."):
+                self.orders[row["id"]] = row
+            elif event != "product.deleted":
+                self.keep(row)
+            elif self._ghosts is None:
+                self.drop(row["id"])
+            elif self._ghosts:
+                self._leaving.append((now + self._ghosts, row["id"]))
+        for due, key in self._leaving:
+            if due <= now:
+                self.drop(key)
+        self._reads += 1
+
+
+def checked_habits(given: Mapping[str, float]) -> dict[str, float]:
+    """The habits as given. Raises ValueError, in a sentence, for an unknown name or a number below 0."""
+    for name, number in given.items():
+        if name not in HABITS:
+            raise ValueError(f"there is no habit {name!r}; known are {', '.join(HABITS)}")
+        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < 1e9:
+            raise ValueError(f"the number of {name} must be 0 or more")
+    return dict(given)
+
+
+def read_habit(text: str) -> tuple[str, float]:
+    """`NAME` or `NAME=N` as a name and its number. Raises ValueError for what is neither."""
+    name, equals, number = text.partition("=")
+    checked_habits({name: 0})
+    try:
+        return name, float(number) if equals else HABITS[name].number
+    except ValueError:
+        raise ValueError(f"{text!r} is not NAME=NUMBER, for example small-pages=5") from None
+
+
+class Habits:
+    """The habits that are on, and their effect on a call."""
+
+    def __init__(self, state: State, on: Mapping[str, float]) -> None:
+        self._state = state
+        self._late: LateState | None = None
+        self.replace(on)
+
+    def set(self, *habits: str) -> None:
+        """Has exactly these from now on, each as `NAME` or `NAME=N`. Raises ValueError."""
+        self.replace(dict(read_habit(text) for text in habits))
+
+    def replace(self, on: Mapping[str, float]) -> None:
+        """Has exactly these from now on, by their numbers. Raises ValueError."""
+        self.on = checked_habits(on)
+        self._uses = {name: Use(number, self._state) for name, number in self.on.items()}
+        self._state.number_ids = "number-ids" in self.on
+        if self._late is not None:
+            self._state.listeners.remove(self._late.hear)
+        late = {LATE[name]: number for name, number in self.on.items() if name in LATE}
+        self._late = LateState(self._state, **late) if late else None
+
+    def listed(self) -> State:
+        """The state that lists are read from."""
+        if self._late is None:
+            return self._state
+        self._late.read()
+        return self._late
+
+    def ask(self, call: HabitCall) -> Reply | None:
+        """The answer that a habit gives instead of running the call; it may change the call. Raises NoAnswer."""
+        for (calls, act), use in self._at(call, ASK):
+            reply: Reply | None = act(use) if not calls or call.name in calls else None
+            if reply is not None:
+                return reply
+        return None
+
+    def reply(self, call: HabitCall, reply: Reply) -> Reply:
+        """The reply as the habits change it."""
+        kind = KINDS.get(call.name)
+        if not self.on or kind is None or reply.status >= 300 or not isinstance(reply.value, dict):
+            return reply
+        if call.name not in LISTS:
+            reply.value = self._row(call, kind, reply.value)
+            return reply
+        reply.value = {**reply.value, "data": [self._row(call, kind, row) for row in reply.value["data"]]}
+        for act, use in self._at(call, PAGE):
+            act(reply.value, use)
+        return reply
+
+    def answer(self, call: HabitCall, answer: Answer) -> Answer:
+        """The bytes as the habits change them."""
+        status, body, headers = answer
+        if self.on and isinstance(body, bytes):
+            for mark, meant in SPOILED.items():
+                body = body.replace(f"\\u{ord(mark):04x}".encode(), meant)
+            answer = status, body, headers
+        for act, use in self._at(call, ANSWER if call.name in READS else {}):
+            answer = act(answer, use)
+        return answer
+
+    def for_webhook(self, event: str, row: Json) -> Json:
+        """The row as a webhook shows it."""
+        kind = ORDER if event.startswith("order.") else PRODUCT
+        return self._row(HabitCall(""), kind, row) if self.on else row
+
+    def _row(self, call: HabitCall, kind: Mapping[str, Change], row: Json) -> Json:
+        shown = copy.deepcopy(row)
+        for act, use in self._at(call, kind):
+            act(shown, use)
+        return shown
+
+    def _at(self, call: HabitCall, moment: Mapping[str, Act]) -> Iterator[tuple[Act, Use]]:
+        """What the habits that are on do at this moment of a call."""
+        for name, use in list(self._uses.items()):
+            if name in moment:
+                use.call = call
+                yield moment[name], use
