@@ -6,8 +6,8 @@ import click
 
 from midas_pipelines.sandbox.background import serve
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.sandbox.habits import read_habit
 from midas_pipelines.sandbox.habit_table import HABITS
+from midas_pipelines.sandbox.habits import read_habit
 
 
 @click.command()
