@@ -1,4 +1,4 @@
-"""Compares what 4Seller answers with the contract, in production too: a sample of the bodies, and all statuses and times.
+"""Compares what 4Seller answers with the contract, in production too: a sample of the bodies, and odd statuses.
 
 Nothing personal is kept: of an order's values only what kind they are; of a product's at most their first characters.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from midas_pipelines.fourseller.contract import PAGE_LIMIT, document, validator
@@ -44,43 +45,45 @@ class ContractFinding:
 
 @dataclass
 class ContractWatch:
-    """Watches the answers that one client gets; `sample` is of how many bodies one is compared, 0 for none."""
+    """Compares answers with the contract, and keeps what differs until it is taken."""
 
-    sample: int
     findings: dict[Place, ContractFinding] = field(default_factory=dict)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    """By call, the number of answers and the seconds that they took together."""
-    _bodies: dict[str, int] = field(default_factory=dict)
 
-    def note(self, call: Call, answer: Answer, seconds: float) -> None:
+    def compare(self, call: Call, answer: Answer) -> None:
         """Takes an answer; never raises for what is in it."""
-        sums = self.seconds.setdefault(call.endpoint, [0, 0.0])
-        sums[0] += 1
-        sums[1] += seconds
-        if not self.sample:
-            return
-        known = _operation(call)["responses"]
-        if answer.status < 500 and str(answer.status) not in known and answer.status not in KNOWN_STATUSES:
+        operation = document()["paths"][call.template][call.method.lower()]["responses"]
+        described = operation.get(str(answer.status))
+        if described is None and answer.status < 500 and answer.status not in KNOWN_STATUSES:
             what = f"It answers {answer.status}, which the contract does not name."
             self._add("status", call, str(answer.status), what)
-        number = self._bodies.get(call.endpoint, 0)
         if not 200 <= answer.status < 300 or not answer.body:
             return
-        self._bodies[call.endpoint] = number + 1
-        if number % self.sample == 0:
-            self._compare(call, answer)
+        try:
+            body = read_json(answer.body)
+        except ValueError:
+            self._add("type", call, "(body)", "It is not JSON.")
+            return
+        content = (described or operation.get("200") or {}).get("content", {}).get("application/json", {})
+        if not content:
+            return
+        schema = str(content["schema"]["$ref"]).rsplit("/", 1)[1]
+        personal = call.template.startswith("/orders")
+        for kind, place, what, value in chain(_faults(schema, body), _fields(content["schema"], body, "")):
+            self._add(kind, call, place, what, "" if kind == "missing" else _example(value, personal))
+        is_page = schema.endswith("Page") and isinstance(body, dict)
+        if schema in ("Order", "OrderPage"):
+            for row in (body.get("data") or ()) if is_page else [body]:
+                word = row.get("status") if isinstance(row, dict) else None
+                if isinstance(word, str) and word and not read_status(word).known:
+                    what = "An order's status has a word that is not known; the alert on the order quotes it."
+                    self._add("word", call, "status", what, kind_of(word))
+        for what in _paging(dict(call.query), body) if is_page else ():
+            self._add("paging", call, what.split(" ")[0], what)
 
     def take(self) -> list[ContractFinding]:
         """The findings since the last time."""
         found, self.findings = list(self.findings.values()), {}
         return found
-
-    def take_seconds(self, least: int) -> dict[str, list[float]]:
-        """The calls with at least so many answers since the last time."""
-        enough = {call: sums for call, sums in self.seconds.items() if sums[0] >= least}
-        for call in enough:
-            del self.seconds[call]
-        return enough
 
     def _add(self, kind: str, call: Call, place: str, what: str, example: str = "") -> None:
         key = (kind, call.endpoint, place)
@@ -89,67 +92,28 @@ class ContractWatch:
         elif len(self.findings) < MOST_FINDINGS:
             self.findings[key] = ContractFinding(kind, call.endpoint, place, what, example)
 
-    def _compare(self, call: Call, answer: Answer) -> None:
-        schema = _schema_of(call, answer.status)
-        try:
-            body = read_json(answer.body)
-        except ValueError:
-            self._add("type", call, "(body)", "It is not JSON.")
-            return
-        if schema is None:
-            return
-        personal = call.template.startswith("/orders")
-        for error in validator(schema).iter_errors(body):
-            value = error.instance
-            what = f"It is {kind_of(value)}, which the contract does not allow there."
-            place = _place(error.instance_path)
-            if error.message.endswith("is a required property"):
-                place, what = f"{place}.{error.message.split(' ')[0].strip(chr(34))}", "It is missing."
-                self._add("missing", call, place, what)
-            else:
-                self._add("type", call, place, what, _example(value, personal))
-        for kind, place, what, value in _fields({"$ref": f"#/components/schemas/{schema}"}, body, ""):
-            self._add(kind, call, place, what, "" if kind == "missing" else _example(value, personal))
-        if schema in ("Order", "OrderPage"):
-            self._words(call, body)
-        if schema.endswith("Page") and isinstance(body, dict):
-            for what in _paging(dict(call.query), body):
-                self._add("paging", call, what.split(" ")[0], what)
 
-    def _words(self, call: Call, body: Any) -> None:
-        rows = body.get("data") if isinstance(body, dict) and "data" in body else [body]
-        for row in rows if isinstance(rows, list) else []:
-            word = row.get("status") if isinstance(row, dict) else None
-            if isinstance(word, str) and word and not read_status(word).known:
-                what = "An order's status has a word that is not known; the alert on the order quotes it."
-                self._add("word", call, "status", what, kind_of(word))
+Found = tuple[str, str, str, Any]
+"""Kind, place, sentence and value."""
 
 
-def _operation(call: Call) -> dict[str, Any]:
-    found: dict[str, Any] = document()["paths"][call.template][call.method.lower()]
-    return found
+def _faults(schema: str, body: Any) -> Iterator[Found]:
+    """What the schema does not allow."""
+    for error in validator(schema).iter_errors(body):
+        path = (("[]" if isinstance(part, int) else f".{part}") for part in error.instance_path)
+        place = "".join(path).lstrip(".") or "(body)"
+        if error.message.endswith("is a required property"):
+            name = error.message.split(" ")[0].strip('"')
+            yield "missing", f"{place}.{name}", "It is missing.", None
+        else:
+            what = f"It is {kind_of(error.instance)}, which the contract does not allow there."
+            yield "type", place, what, error.instance
 
 
-def _schema_of(call: Call, status: int) -> str | None:
-    """The name of the schema of a good answer; None where it has no body."""
-    answers = _operation(call)["responses"]
-    described = answers.get(str(status)) or answers.get("200") or {}
-    content = described.get("content", {}).get("application/json", {})
-    return str(content["schema"]["$ref"]).rsplit("/", 1)[1] if content else None
-
-
-def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in schema or "anyOf" in schema:
-        if "anyOf" in schema:
-            schema = schema["anyOf"][0]
-            continue
-        schema = document()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-    return schema
-
-
-def _fields(schema: dict[str, Any], value: Any, place: str) -> Iterator[tuple[str, str, str, Any]]:
+def _fields(schema: dict[str, Any], value: Any, place: str) -> Iterator[Found]:
     """Fields that the contract does not know, and those that it expects and that are not there."""
-    schema = _resolved(schema)
+    while (inner := schema.get("anyOf", [None])[0]) or "$ref" in schema:
+        schema = inner or document()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
     if isinstance(value, list):
         for row in value[:LOOKED_AT]:
             yield from _fields(schema.get("items", {}), row, f"{place}[]")
@@ -182,11 +146,6 @@ def _paging(query: dict[str, str], body: dict[str, Any]) -> Iterator[str]:
             yield "data ends early: it has fewer rows than were asked for, and the total says that there are more."
     if body.get("offset") not in (None, offset):
         yield "offset is not the one that was asked for."
-
-
-def _place(path: Any) -> str:
-    found = "".join("[]" if isinstance(part, int) else f".{part}" for part in path)
-    return found.lstrip(".") or "(body)"
 
 
 def kind_of(value: Any) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from midas_pipelines.notify.targets import read_targets
     from midas_pipelines.recovery.backup import create_backup
     from midas_pipelines.recovery.compliance import compliance_rows, read_facts
-    from midas_pipelines.recovery.drill import run_drill
+    from midas_pipelines.recovery.restore import run_drill
     from midas_pipelines.store.database import Database, count_rows
     from midas_pipelines.store.gateway import audit, webhooks
     from midas_pipelines.store.gateway.keys import expiring_keys
@@ -83,10 +83,9 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.reconcile.report import ReconcileReport
     from midas_pipelines.sync.reconcile.run import reconcile
     from midas_pipelines.sync.safety.shadow_report import compare_shadow
-    from midas_pipelines.sync.snapshots.catalog import snapshot_catalog
     from midas_pipelines.sync.snapshots.consistency import differences, measure
     from midas_pipelines.sync.snapshots.files import Snapshots, Spool, place, today
-    from midas_pipelines.sync.snapshots.listing import listing_of, snapshot_listing
+    from midas_pipelines.sync.snapshots.take import listing_of, snapshot_catalog, snapshot_listing
     from midas_pipelines.sync.sync_log import report_progress
 
 else:

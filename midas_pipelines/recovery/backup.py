@@ -11,23 +11,23 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from datetime import UTC
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import sqlalchemy as sa
 from upath import UPath
 
-from midas_pipelines.recovery import postgres, sqlite
+from midas_pipelines.recovery import dumps
 from midas_pipelines.recovery.places import (
+    FORM,
     BackupPart,
     Manifest,
     backup_place,
     find_backup,
     is_local,
-    new_backup,
     thin_out,
     write_manifest,
 )
@@ -41,14 +41,15 @@ from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines.store.schema.version import VERSION_TABLE, read_version
 from midas_pipelines.storefront.types import utc_now
 
-SHOP, HISTORY, HOME = "shop.sql.gz.age", "dagster.sql.gz.age", "home.tar.gz.age"
-SHOP_FILE = "shop.sqlite.gz.age"
-"""The parts: the shop's database as a script or a file, Dagster's database, and the files of DAGSTER_HOME."""
+SHOP = {"postgresql": "shop.sql.gz.age", "sqlite": "shop.sqlite.gz.age"}
+HISTORY, HOME = "dagster.sql.gz.age", "home.tar.gz.age"
+"""The parts: the shop's database, Dagster's, and the files of DAGSTER_HOME."""
 
 OUR_TABLES = (*TABLES, VERSION_TABLE)
 """Our tables, and the shop's that we know."""
 
 LEFT_OUT = ("tmp", ".tmp", "logs", ".logs_queue", ".telemetry")
+JOURNALS = ("-wal", "-shm", "-journal")
 SECRETS = (".key", ".pem", ".env", FILE_NAME)
 """How names of files end, or begin, that hold keys and stay out."""
 
@@ -66,39 +67,30 @@ class Made:
 
 
 def create_backup(settings: Settings, database: Database, by: str) -> Made:
-    """Writes one backup to MIDAS_BACKUP_TO, then removes those that are too old.
-
-    Raises:
-        SettingsError: a setting is missing.
-        ExpectedError: `pg_dump` failed.
-    """
+    """Writes one backup to MIDAS_BACKUP_TO, then removes those that are too old. Raises SettingsError."""
     keys, place, signer = recipients(settings), backup_place(settings), key_ring(settings).newest()
     began = time.monotonic()
     with database.reading() as connection:
-        if database.is_postgresql:
-            postgres.be_patient(connection)
         moment = connection.execute(sa.select(utc_now())).scalar_one().astimezone(UTC)
-        folder = new_backup(place, moment)
-        kind = "postgresql" if database.is_postgresql else "sqlite"
+        folder = place / moment.strftime(FORM)
+        if is_local(place):
+            os.makedirs(str(folder), mode=0o700)
+        kind = database.engine.url.get_backend_name()
         manifest = Manifest(moment.isoformat(), kind, read_version(connection).current)
         present = set(sa.inspect(connection).get_table_names())
         names = [name for name in OUR_TABLES if name in present]
-        manifest.facts["rows"] = sum(
-            connection.scalar(sa.select(sa.func.count()).select_from(sa.table(name))) or 0 for name in names
-        )
+        counts = (sa.select(sa.func.count()).select_from(sa.table(name)) for name in names)
+        manifest.facts["rows"] = sum(connection.scalar(count) or 0 for count in counts)
         manifest.facts["audit_hash"] = verify_audit(connection).last_hash
         if database.is_postgresql:
-            manifest.tables[SHOP] = names
-            _write(folder, SHOP, postgres.dump(connection, names), manifest, keys)
+            _write_tables(folder, SHOP[kind], connection, names, manifest, keys)
         else:
-            with sqlite.snapshot(Path(str(database.engine.url.database)).absolute()) as copy:
-                _write(folder, SHOP_FILE, sqlite.chunks_of(copy), manifest, keys)
+            with dumps.snapshot(Path(str(database.engine.url.database)).absolute()) as copy:
+                _write(folder, SHOP[kind], dumps.chunks_of(copy), manifest, keys)
     if (url := settings.dagster_database()) is not None:
         with Database(url) as history, history.reading() as connection:
-            postgres.be_patient(connection)
-            names = [name for name in postgres.tables_of(connection) if name not in OUR_TABLES]
-            manifest.tables[HISTORY] = names
-            _write(folder, HISTORY, postgres.dump(connection, names), manifest, keys)
+            names = [name for name in dumps.tables_of(connection) if name not in OUR_TABLES]
+            _write_tables(folder, HISTORY, connection, names, manifest, keys)
     if settings.home().is_dir():
         _write(folder, HOME, _tar_of(settings.home(), settings), manifest, keys)
     size, seconds = sum(part.size for part in manifest.parts), round(time.monotonic() - began, 3)
@@ -114,8 +106,7 @@ def create_backup(settings: Settings, database: Database, by: str) -> Made:
 def verify_backup(settings: Settings, name: str | None) -> tuple[str, int]:
     """Opens every part of a backup, the newest without a name, and compares it with the manifest; name and bytes.
 
-    Raises:
-        Damaged: a part is missing, changed or cut short, or the manifest was changed.
+    Raises Damaged where a part is missing, changed or cut short, or the manifest was changed.
     """
     keys = identities(settings.backup_identity_file)
     folder, manifest = find_backup(settings, name)
@@ -133,6 +124,19 @@ def open_part(folder: UPath, part: BackupPart, take: Callable[[bytes], object], 
         raise Damaged(f"{folder.name} lacks the part {part.name}.") from None
     if (found.size, found.hash.hexdigest()) != (part.size, part.sha256):
         raise Damaged(f"{folder.name}/{part.name} is not what was written.")
+
+
+def _write_tables(
+    folder: UPath,
+    name: str,
+    connection: sa.Connection,
+    tables: list[str],
+    manifest: Manifest,
+    keys: list[Any],
+) -> None:
+    dumps.be_patient(connection)
+    manifest.tables[name] = tables
+    _write(folder, name, dumps.dump(connection, tables), manifest, keys)
 
 
 def _write(folder: UPath, name: str, chunks: Iterable[bytes], manifest: Manifest, keys: list[Any]) -> None:
@@ -155,27 +159,21 @@ def _tar_of(home: Path, settings: Settings) -> Iterator[bytes]:
             if not path.is_file() or path.is_symlink() or out & {whole, *whole.parents} or _left_out(inside):
                 continue
             start = spool.tell()
-            with path.open("rb") as file:
-                if file.read(15) == b"SQLite format 3":
-                    with sqlite.snapshot(whole) as copy:
-                        _add(tar, inside, copy)
-                else:
-                    file.seek(0)
-                    _add(tar, inside, file)
+            with ExitStack() as stack:
+                plain = stack.enter_context(path.open("rb"))
+                is_database = plain.peek(15).startswith(b"SQLite format 3")
+                file = stack.enter_context(dumps.snapshot(whole)) if is_database else plain
+                info = tarfile.TarInfo(str(inside))
+                info.size, info.mode = os.fstat(file.fileno()).st_size, 0o600
+                tar.addfile(info, file)
             spool.seek(start)
-            yield from sqlite.chunks_of(spool)
+            yield from dumps.chunks_of(spool)
             spool.seek(start)
             spool.truncate()
         yield b"\0" * 2 * tarfile.BLOCKSIZE
 
 
 def _left_out(inside: Path) -> bool:
-    journal = inside.name.endswith(("-wal", "-shm", "-journal")) or inside.name.startswith(sqlite.SCRATCH)
-    secret = inside.name.endswith(SECRETS) or inside.name.startswith(SECRETS)
-    return journal or secret or inside.parts[0] in LEFT_OUT
-
-
-def _add(tar: tarfile.TarFile, inside: Path, file: IO[bytes]) -> None:
-    info = tarfile.TarInfo(str(inside))
-    info.size, info.mode = os.fstat(file.fileno()).st_size, 0o600
-    tar.addfile(info, file)
+    name = inside.name
+    scratch = name.endswith(JOURNALS) or name.startswith(dumps.SCRATCH)
+    return scratch or name.endswith(SECRETS) or name.startswith(SECRETS) or inside.parts[0] in LEFT_OUT

@@ -22,6 +22,27 @@ from midas_pipelines.sync.privacy.due import overdue_buyers
 from midas_pipelines.sync.privacy.requests import late_requests
 
 LOCAL = (None, "", "localhost", "127.0.0.1", "::1")
+RECORDED = {"log_review": 14, "incident_plan": 183, "scan": 30, "penetration_test": 365}
+"""Proofs that a person records with `midas compliance record`, and the days that they hold."""
+PROOFS = {
+    "access_review": ("key_review", 90, "`midas keys review`"),
+    "backup": ("backup", 1.1, "`midas backup create`"),
+    "backup_drill": ("backup_drill", 31, "`midas backup drill`"),
+    **{
+        name: (name, days, f"do it, then `midas compliance record {name}`") for name, days in RECORDED.items()
+    },
+}
+"""Figures that a proof shows: its name, the days that it holds, and how to make one."""
+OUTSIDE = {
+    "disks_encrypted": "Encrypt the volume of the database.",
+    "passwords": "The identity provider before Dagster and the console decides.",
+    "session_lock": "The identity provider decides.",
+    "backup_elsewhere": "Choose a bucket in another region.",
+    "firewall": "Put one before the proxy.",
+    "books": "Orders are the shop's books; tax law decides.",
+    "account_deletion": "4Seller gets them; forward them as privacy requests.",
+}
+"""Figures that are not ours to see, and why."""
 
 
 class ComplianceVerdict(StrEnum):
@@ -45,7 +66,7 @@ class ComplianceRow:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the rows are judged by."""
+    """What the rows are judged by; `keys` are the valid ones, `overdue` and `late` count buyers and requests."""
 
     settings: Settings
     now: datetime
@@ -56,13 +77,7 @@ class Facts:
     late: int
 
 
-Judged = tuple[bool | None, str]
-"""Whether it passes, None where it is not ours to see, and why."""
-VERDICTS = {
-    True: ComplianceVerdict.PASS,
-    False: ComplianceVerdict.FAIL,
-    None: ComplianceVerdict.NOT_OURS,
-}
+Judged = tuple[bool, str]
 
 
 def read_facts(settings: Settings, database: Database) -> Facts:
@@ -77,11 +92,15 @@ def read_facts(settings: Settings, database: Database) -> Facts:
 
 def compliance_rows(facts: Facts) -> list[ComplianceRow]:
     """Every row, judged. Pure."""
-    judged = {name: JUDGES[name](facts) for name in FIGURES}
-    return [
-        ComplianceRow(name, *FIGURES[name], VERDICTS[passed], reason)
-        for name, (passed, reason) in judged.items()
-    ]
+    rows = []
+    for name, asked in FIGURES.items():
+        if name in OUTSIDE:
+            rows.append(ComplianceRow(name, *asked, ComplianceVerdict.NOT_OURS, OUTSIDE[name]))
+            continue
+        passed, reason = _proven(facts, *PROOFS[name]) if name in PROOFS else JUDGES[name](facts)
+        verdict = ComplianceVerdict.PASS if passed else ComplianceVerdict.FAIL
+        rows.append(ComplianceRow(name, *asked, verdict, reason))
+    return rows
 
 
 def compliance_page(rows: list[ComplianceRow]) -> str:
@@ -92,60 +111,42 @@ def compliance_page(rows: list[ComplianceRow]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _holds(passed: bool, so: str, otherwise: str) -> Judged:
-    return passed, so if passed else otherwise
-
-
-def _proof(name: str, days: float, how: str) -> Callable[[Facts], Judged]:
+def _proven(facts: Facts, name: str, days: float, how: str) -> Judged:
     """Whether the newest proof of that name passed and is at most so many days old."""
-
-    def judge(facts: Facts) -> Judged:
-        found = facts.proofs.get(name)
-        if found is None:
-            return False, f"There is no record yet: {how}."
-        at = f"{found.at:%Y-%m-%d}"
-        if not found.passed:
-            return False, f"The last one, on {at}, failed: {how}."
-        fresh = facts.now - found.at <= timedelta(days=days)
-        return _holds(fresh, f"Done on {at} by {found.by}.", f"The last one was on {at}: {how}.")
-
-    return judge
-
-
-def _recorded(name: str, days: int) -> Callable[[Facts], Judged]:
-    return _proof(name, days, f"do it, then `midas compliance record {name}`")
-
-
-def _outside(reason: str) -> Callable[[Facts], Judged]:
-    return lambda _: (None, reason)
+    if (found := facts.proofs.get(name)) is None:
+        return False, f"There is no record yet: {how}."
+    at = f"{found.at:%Y-%m-%d}"
+    if not found.passed:
+        return False, f"The last one, on {at}, failed: {how}."
+    if facts.now - found.at > timedelta(days=days):
+        return False, f"The last one was on {at}: {how}."
+    return True, f"Done on {at} by {found.by}."
 
 
 def _retention(facts: Facts) -> Judged:
     days = facts.settings.erase_after(None)
     if days is None or days > 30:
         return False, f"MIDAS_ERASE_BUYERS_AFTER_DAYS is {days or 'never'}: set 30 or fewer."
-    overdue = f"{facts.overdue} buyers are overdue: `midas privacy erase-due`."
-    return _holds(
-        not facts.overdue, f"Buyers are erased {days} days after delivery; none is overdue.", overdue
-    )
+    if facts.overdue:
+        return False, f"{facts.overdue} buyers are overdue: `midas privacy erase-due`."
+    return True, f"Buyers are erased {days} days after delivery; none is overdue."
 
 
 def _database_tls(facts: Facts) -> Judged:
     for url in (facts.settings.database(), facts.settings.dagster_database()):
-        here = (
-            url is None
-            or url.get_backend_name() == "sqlite"
-            or (url.host in LOCAL and "host" not in url.query)
-        )
-        if url is not None and not here and url.query.get("sslmode") != "verify-full":
+        if url is None or url.get_backend_name() == "sqlite":
+            continue
+        here = url.host in LOCAL and "host" not in url.query
+        if not here and url.query.get("sslmode") != "verify-full":
             return False, f"The database on {url.host} is not asked for sslmode=verify-full."
     return True, "Databases are on this machine or reached with sslmode=verify-full."
 
 
 def _keys_age(facts: Facts) -> Judged:
     old = [key["key_id"] for key in facts.keys if (facts.now - key["created_at"]).days > 365]
-    fine = f"{len(facts.keys)} valid keys, none older than a year."
-    return _holds(not old, fine, f"Older than a year: {', '.join(old)}: `midas keys rotate`.")
+    if old:
+        return False, f"Older than a year: {', '.join(old)}: `midas keys rotate`."
+    return True, f"{len(facts.keys)} valid keys, none older than a year."
 
 
 def _audit_whole(facts: Facts) -> Judged:
@@ -157,52 +158,39 @@ def _audit_whole(facts: Facts) -> Judged:
 
 def _backup_age(facts: Facts) -> Judged:
     days, promise = facts.settings.longest_backup_days(), facts.settings.erase_after(None)
-    kept = f"Backups are kept for {days} days, buyers for {promise}."
-    return _holds(promise is None or days <= promise, f"Backups are removed after {days} days.", kept)
+    if promise is None or days <= promise:
+        return True, f"Backups are removed after {days} days."
+    return False, f"Backups are kept for {days} days, buyers for {promise}."
+
+
+def _purpose(facts: Facts) -> Judged:
+    if any("amazon" in name.lower() for name in facts.settings.mail_channels_on):
+        return False, "MIDAS_MAIL_CHANNELS_ON names amazon: its buyers may not be written to."
+    return True, "Mail is about an order alone, and none goes to buyers of Amazon."
+
+
+def _alerts(facts: Facts) -> Judged:
+    if facts.settings.notify_urls is None:
+        return False, "MIDAS_NOTIFY_URLS is not set: alerts reach no person."
+    return True, "Alerts go to staff."
+
+
+def _contact(facts: Facts) -> Judged:
+    contact = facts.settings.incident_contact
+    return bool(contact), f"It is {contact}." if contact else "MIDAS_INCIDENT_CONTACT is not set."
 
 
 JUDGES: dict[str, Callable[[Facts], Judged]] = {
     "pii_retention": _retention,
-    "requests_in_time": lambda facts: _holds(
-        not facts.late, "No request is late.", f"{facts.late} requests are late."
-    ),
-    "purpose": lambda facts: _holds(
-        not any("amazon" in name.lower() for name in facts.settings.mail_channels_on),
-        "Mail is about an order alone, and none goes to buyers of Amazon.",
-        "MIDAS_MAIL_CHANNELS_ON names amazon: its buyers may not be written to.",
-    ),
+    "requests_in_time": lambda facts: (not facts.late, f"{facts.late or 'No'} requests are late."),
+    "purpose": _purpose,
     "payloads_encrypted": lambda _: (True, "What marketplaces sent is sealed with AES-256-GCM."),
-    "disks_encrypted": _outside("Encrypt the volume of the database."),
     "database_tls": _database_tls,
-    "passwords": _outside("The identity provider before Dagster and the console decides."),
-    "session_lock": _outside("The identity provider decides."),
     "lockout": lambda _: (MOST_FAILURES <= 10, f"The gateway locks out after {MOST_FAILURES} wrong keys."),
-    "access_review": _proof("key_review", 90, "`midas keys review`"),
     "key_rotation": _keys_age,
     "audit_log": _audit_whole,
-    "log_review": _recorded("log_review", 14),
-    "alerts": lambda facts: _holds(
-        facts.settings.notify_urls is not None,
-        "Alerts go to staff.",
-        "MIDAS_NOTIFY_URLS is not set: alerts reach no person.",
-    ),
-    "incident_contact": lambda facts: _holds(
-        bool(facts.settings.incident_contact),
-        f"It is {facts.settings.incident_contact}.",
-        "MIDAS_INCIDENT_CONTACT is not set.",
-    ),
-    "incident_plan": _recorded("incident_plan", 183),
-    "scan": _recorded("scan", 30),
-    "penetration_test": _recorded("penetration_test", 365),
-    "backup": _proof("backup", 1.1, "`midas backup create`"),
-    "backup_drill": _proof("backup_drill", 31, "`midas backup drill`"),
+    "alerts": _alerts,
+    "incident_contact": _contact,
     "backup_retention": _backup_age,
-    "backup_elsewhere": _outside("Choose a bucket in another region."),
-    "firewall": _outside("Put one before the proxy."),
-    "books": _outside("Orders are the shop's books; tax law decides."),
-    "account_deletion": _outside("4Seller gets them; forward them as privacy requests."),
 }
-"""How each figure is judged, by its name."""
-
-RECORDED = ("log_review", "incident_plan", "scan", "penetration_test")
-"""Proofs that a person records with `midas compliance record`."""
+"""How each of the other figures is judged: whether it passes, and why."""

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -17,7 +16,6 @@ from pydantic import SecretStr
 
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.recovery.sealing import recipients, seal
-from midas_pipelines.recovery.sqlite import chunks_of
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import verify_audit
@@ -29,14 +27,14 @@ from midas_pipelines.store.schema.proof_tables import proofs
 from midas_pipelines.store.schema.tables import api_errors, sync_logs
 
 KIND = "incident"
-MOMENTS = {
-    gateway_audit: gateway_audit.c.at,
-    api_errors: api_errors.c.created_at,
-    sync_logs: sync_logs.c.started_at,
-    alerts: alerts.c.created_at,
-    proofs: proofs.c.at,
-}
-"""The tables of the evidence, each with the column that dates its rows."""
+MOMENTS = (
+    gateway_audit.c.at,
+    api_errors.c.created_at,
+    sync_logs.c.started_at,
+    alerts.c.created_at,
+    proofs.c.at,
+)
+"""The columns that date the rows of the tables of the evidence."""
 
 
 def lock_system(connection: sa.Connection, *, because: str, by: str) -> int:
@@ -63,46 +61,39 @@ def collect(settings: Settings, database: Database, since: datetime, file: Path)
         SettingsError: MIDAS_BACKUP_RECIPIENTS is not set.
         FileExistsError: the file is there already.
     """
-    keys = recipients(settings)
-    documents = _documents(settings, database, since)
-    spool = io.BytesIO()
+    keys, documents = recipients(settings), _documents(settings, database, since)
+    chain: list[dict[str, str]] = []
+    before, spool = "", io.BytesIO()
     with tarfile.open(fileobj=spool, mode="w") as tar:
-        chain, before = [], ""
-        for name, rows in documents.items():
+        for name, rows in {**documents, "chain": chain}.items():
             body = json.dumps(rows, indent=1, default=str).encode()
             before = hashlib.sha256(before.encode() + body).hexdigest()
-            chain.append({"name": name, "sha256": hashlib.sha256(body).hexdigest(), "chain": before})
-            _add(tar, name, body)
-        _add(tar, "chain.json", json.dumps(chain, indent=1).encode())
-    spool.seek(0)
+            info = tarfile.TarInfo(f"{name}.json")
+            info.size, info.mode = len(body), 0o600
+            tar.addfile(info, io.BytesIO(body))
+            chain.append({"name": info.name, "sha256": hashlib.sha256(body).hexdigest(), "chain": before})
     with file.open("xb") as target:
         file.chmod(0o600)
-        seal(chunks_of(spool), target, keys)
-    return {name: len(rows) for name, rows in documents.items()}
+        seal([spool.getvalue()], target, keys)
+    return {f"{name}.json": len(rows) for name, rows in documents.items()}
 
 
 def _documents(settings: Settings, database: Database, since: datetime) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     with database.reading() as connection:
-        for table, moment in MOMENTS.items():
-            query = sa.select(table).where(moment >= since).order_by(table.c.id)
-            found[f"{table.name}.json"] = [dict(row) for row in connection.execute(query).mappings()]
-        found["keys.json"] = list_keys(connection)
+        for moment in MOMENTS:
+            query = sa.select(moment.table).where(moment >= since).order_by(moment.table.c.id)
+            found[moment.table.name] = [dict(row) for row in connection.execute(query).mappings()]
+        found["keys"] = list_keys(connection)
         state = verify_audit(connection)
-    found["audit.json"] = [{"rows": state.rows, "last_hash": state.last_hash, "problems": state.problems}]
-    found["settings.json"] = [dict(_masked(settings))]
-    found["versions.json"] = sorted(f"{one.name} {one.version}" for one in distributions())
-    found["collected.json"] = [{"at": datetime.now(UTC), "since": since}]
-    return found
-
-
-def _masked(settings: Settings) -> Iterator[tuple[str, str]]:
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        yield name, "(set)" if isinstance(value, SecretStr) else "" if value is None else str(value)
-
-
-def _add(tar: tarfile.TarFile, name: str, body: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(body), 0o600
-    tar.addfile(info, io.BytesIO(body))
+    shown = {
+        name: "(set)" if isinstance(value, SecretStr) else "" if value is None else str(value)
+        for name, value in settings
+    }
+    versions = sorted(f"{one.name} {one.version}" for one in distributions())
+    return found | {
+        "audit": [{"rows": state.rows, "last_hash": state.last_hash, "problems": state.problems}],
+        "settings": [shown],
+        "versions": versions,
+        "collected": [{"at": datetime.now(UTC), "since": since}],
+    }

@@ -77,11 +77,9 @@ def backup_place(settings: Settings) -> UPath:
         raise SettingsError(
             "MIDAS_BACKUP_TO is not set: name a folder, or a bucket such as s3://backups/midas."
         )
-    options: dict[str, Any] = {}
-    if settings.backup_to.startswith("s3://") and settings.backup_s3_url:
-        options["endpoint_url"] = settings.backup_s3_url
+    s3 = settings.backup_to.startswith("s3://") and settings.backup_s3_url
     try:
-        place: UPath = UPath(settings.backup_to, **options)
+        place: UPath = UPath(settings.backup_to, **({"endpoint_url": s3} if s3 else {}))
         if is_local(place):
             os.makedirs(str(place), mode=0o700, exist_ok=True)
         place.exists()
@@ -96,33 +94,23 @@ def is_local(place: UPath) -> bool:
     return place.protocol in ("", "file", "local")
 
 
-def new_backup(place: UPath, moment: datetime) -> UPath:
-    """The folder of a backup of that moment."""
-    folder = place / moment.strftime(FORM)
-    if is_local(place):
-        os.makedirs(str(folder), mode=0o700)
-    return folder
-
-
 def write_manifest(folder: UPath, manifest: Manifest, key: MasterKey) -> None:
     """Signs the manifest and makes the backup count: until now it was none."""
     manifest.signature = manifest.signed_with(key)
-    text = json.dumps(asdict(manifest), indent=1)
-    if is_local(folder):
-        temporary = folder / f"{MANIFEST}.tmp"
-        temporary.write_text(text)
-        os.replace(str(temporary), str(folder / MANIFEST))
-    else:  # an object appears whole or not at all
-        (folder / MANIFEST).write_text(text)
+    local = is_local(folder)  # an object of a bucket appears whole or not at all
+    written = folder / (f"{MANIFEST}.tmp" if local else MANIFEST)
+    written.write_text(json.dumps(asdict(manifest), indent=1))
+    if local:
+        os.replace(str(written), str(folder / MANIFEST))
 
 
 def backups(place: UPath) -> list[tuple[UPath, Manifest]]:
     """Every whole backup, the newest first; their signatures are not looked at."""
     found = []
-    for folder in _folders(place):
+    for begun, folder in _folders(place):
         with suppress(OSError, ValueError):  # a half one, or no manifest of ours
             manifest = TypeAdapter(Manifest).validate_json((folder / MANIFEST).read_text())
-            if manifest.moment == _begun(folder):  # not an older one under a newer name
+            if manifest.moment == begun:  # not an older one under a newer name
                 found.append((folder, manifest))
     return sorted(found, key=lambda one: one[1].made_at, reverse=True)
 
@@ -140,10 +128,9 @@ def find_backup(settings: Settings, name: str | None, *, unsigned: bool = False)
         raise Damaged(f"There is no backup {name or ''}".rstrip() + f" in {place}: see `midas backup list`.")
     folder, manifest = found
     key_id = manifest.signature.partition(":")[0]
-    try:
+    key = None
+    with suppress(KeyError):
         key = key_ring(settings).find(key_id) if key_is_there(settings) else None
-    except KeyError:
-        key = None
     if key is None and not unsigned:
         raise SettingsError(
             f"The backup {folder.name} is signed with the payload key {key_id[:8]!r}, which is missing here: set "
@@ -169,32 +156,26 @@ def kept(moments: list[datetime], now: datetime, days: int) -> set[datetime]:
 
 def thin_out(place: UPath, days: int) -> int:
     """Removes the backups that `kept` does not name, and those that were cut short; returns how many."""
-    now = datetime.now(UTC)
-    whole = {folder.name: manifest.moment for folder, manifest in backups(place)}
-    stay = kept(list(whole.values()), now, days)
-    doomed = []
-    for folder in _folders(place):
-        moment = whole.get(folder.name)
-        if moment not in stay if moment is not None else now - _begun(folder) > ABANDONED:
-            doomed.append(folder)
-    for folder in doomed:
+    now, removed = datetime.now(UTC), 0
+    whole = {folder.name for folder, _ in backups(place)}
+    folders = _folders(place)
+    stay = kept([begun for begun, folder in folders if folder.name in whole], now, days)
+    for begun, folder in folders:
+        if begun in stay if folder.name in whole else now - begun <= ABANDONED:
+            continue
+        removed += 1
         (folder / MANIFEST).unlink(missing_ok=True)  # first: half a backup counts as none
         for part in list(folder.iterdir()):
             part.unlink(missing_ok=True)
         with suppress(OSError, NotImplementedError):
             folder.rmdir()
-    return len(doomed)
+    return removed
 
 
-def _begun(folder: UPath) -> datetime:
-    """The moment in a backup's name. Raises ValueError where there is none."""
-    return datetime.strptime(folder.name, FORM).replace(tzinfo=UTC)
-
-
-def _folders(place: UPath) -> list[UPath]:
+def _folders(place: UPath) -> list[tuple[datetime, UPath]]:
+    """Folders with a backup's name, each with the moment in it."""
     found = []
     for folder in place.iterdir() if place.exists() else ():
         with suppress(ValueError):
-            _begun(folder)
-            found.append(folder)
+            found.append((datetime.strptime(folder.name, FORM).replace(tzinfo=UTC), folder))
     return found

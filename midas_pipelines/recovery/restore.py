@@ -1,17 +1,20 @@
-"""Restores a backup into an empty database, in one transaction, and marks what has to be caught up.
+"""Restores a backup into an empty database, in one transaction, and proves by drills that the newest one can be restored.
 
-Until orders were read again from before the backup, nothing is pushed: the stock of the backup counts sales that were
+After a restore nothing is pushed until orders were read again from before the backup: its stock counts sales that were
 made since as unsold.
 """
 
 from __future__ import annotations
 
-import os
 import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
@@ -19,31 +22,35 @@ from upath import UPath
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.notify.alerts import raise_alert
-from midas_pipelines.recovery import postgres, sqlite
-from midas_pipelines.recovery.backup import HISTORY, HOME, SHOP, SHOP_FILE, open_part
-from midas_pipelines.recovery.places import BackupPart, Manifest
-from midas_pipelines.recovery.sealing import Damaged
+from midas_pipelines.recovery import dumps
+from midas_pipelines.recovery.backup import HISTORY, HOME, SHOP, open_part
+from midas_pipelines.recovery.places import BackupPart, Manifest, find_backup
+from midas_pipelines.recovery.sealing import Damaged, identities
+from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway.audit import verify_audit
 from midas_pipelines.store.items.claims import RESTORED, stop_pushes
 from midas_pipelines.store.migrate import upgrade_within
+from midas_pipelines.store.operations.proofs import record_proof
+from midas_pipelines.store.orders import checks as orders
 from midas_pipelines.store.schema.gateway_tables import console_sessions, marketplace_webhooks
 from midas_pipelines.store.schema.shipment_tables import customer_mails
 from midas_pipelines.store.schema.tables import mappings, rate_limits, workers
+from midas_pipelines.store.schema.version import require_upgraded
+from midas_pipelines.store.stock import checks as stock
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.orders.model.state_machine import BACKWARD
+
+SCRATCH = "midas_drill_"
+UNKNOWN = (
+    *("claimed_by", "claimed_until", "acked_hash", "acked_quantity", "acked_price", "observed_hash"),
+    "next_attempt_at",
+)
+"""What is not known of a listing any more once a backup was restored."""
 
 
 class NotEmpty(WrongInput):
     """The place of a restore holds something already; nothing was changed."""
-
-
-@dataclass(frozen=True)
-class RestoredShop:
-    """What was restored."""
-
-    name: str
-    made_at: str
-    tables: int
-    size: int
 
 
 def restore_shop(
@@ -54,40 +61,38 @@ def restore_shop(
     *,
     replace: bool = False,
     drill: bool = False,
-) -> RestoredShop:
-    """Writes the shop's and our tables into a database: all of them or none.
+) -> int:
+    """Writes the shop's and our tables into a database of the same kind, all or none; returns how many there are.
 
-    Args:
-        folder, manifest: the backup.
-        target: a database of the same kind.
-        keys: that open it.
-        replace: tables with rows are replaced.
-        drill: the copy is only looked at: nothing in it is marked.
+    `replace` replaces tables with rows; a `drill` is only looked at, so nothing in it is marked to be caught up.
 
     Raises:
         NotEmpty: one of the tables has rows.
         Damaged: a part of the backup cannot be read.
     """
-    kind = "postgresql" if target.get_backend_name() == "postgresql" else "sqlite"
-    if kind != manifest.kind:
+    if target.get_backend_name() != manifest.kind:
         raise WrongInput(f"The backup is of {manifest.kind}: restore it into a database of that kind.")
-    part = manifest.part(SHOP if kind == "postgresql" else SHOP_FILE)
+    part = manifest.part(SHOP[manifest.kind])
     if part is None:
         raise Damaged(f"The backup {folder.name} holds no shop.")
-
-    def catch_up(connection: sa.Connection) -> int:
-        upgrade_within(connection)
-        if not drill:
-            _mark(connection, manifest)
-        return len(sa.inspect(connection).get_table_names())
-
-    if kind == "sqlite":
-        tables = _restore_file(folder, part, Path(str(target.database)), keys, replace, catch_up)
-    else:
+    if manifest.kind == "postgresql":
         with Database(target) as database, database.writing() as connection:
-            _run_script(connection, folder, part, manifest.tables[SHOP], keys, replace=replace)
-            tables = catch_up(connection)
-    return RestoredShop(folder.name, manifest.made_at, tables, part.size)
+            _run_script(connection, folder, part, manifest, keys, replace=replace)
+            return _catch_up(connection, manifest, drill)
+    file = Path(str(target.database)).absolute()
+    if file.exists() and file.stat().st_size and not replace:
+        raise NotEmpty(f"{file} exists already: give another file, or --replace.")
+    with dumps.scratch_file(file.parent) as scratch:
+        with scratch.open("wb") as spool:
+            open_part(folder, part, spool.write, keys)
+        with Database(target.set(database=str(scratch))) as database:
+            with database.writing() as connection:
+                if connection.scalar(sa.text("PRAGMA integrity_check")) != "ok":
+                    raise Damaged(f"{folder.name}/{part.name} is no whole database.")
+                tables = _catch_up(connection, manifest, drill)
+            database.overwrite_erased()
+        dumps.replace_file(scratch, file)
+    return tables
 
 
 def restore_history(
@@ -95,17 +100,16 @@ def restore_history(
 ) -> int:
     """Writes Dagster's storage: its tables into a database, its files into a folder, where each is empty; files written.
 
-    Raises:
-        NotEmpty: there is a history already.
+    Raises NotEmpty where there is a history already.
     """
     if (part := manifest.part(HISTORY)) is not None and database is not None:
         with Database(database) as history, history.writing() as connection:
-            _run_script(connection, folder, part, manifest.tables[HISTORY], keys)
+            _run_script(connection, folder, part, manifest, keys, replace=False)
     if (part := manifest.part(HOME)) is None:
         return 0
     if (home / "history").exists():
         raise NotEmpty(f"{home} holds a history of Dagster's already: move it away, or leave out --history.")
-    with sqlite.scratch_file(home) as scratch:
+    with dumps.scratch_file(home) as scratch:
         with scratch.open("wb") as spool:
             open_part(folder, part, spool.write, keys)
         with tarfile.open(scratch) as tar:
@@ -113,74 +117,140 @@ def restore_history(
             return len(tar.getnames())
 
 
-def _restore_file(
-    folder: UPath,
-    part: BackupPart,
-    target: Path,
-    keys: list[Any],
-    replace: bool,
-    catch_up: Callable[[sa.Connection], int],
-) -> int:
-    if target.exists() and target.stat().st_size and not replace:
-        raise NotEmpty(f"{target} exists already: give another file, or --replace.")
-    with sqlite.scratch_file(target.absolute().parent) as scratch:
-        with scratch.open("wb") as spool:
-            open_part(folder, part, spool.write, keys)
-            os.fsync(spool.fileno())
-        if not sqlite.is_whole(scratch):
-            raise Damaged(f"{folder.name}/{part.name} is no whole database.")
-        with Database(sa.URL.create("sqlite+pysqlite", database=str(scratch))) as database:
-            with database.writing() as connection:
-                tables = catch_up(connection)
-            database.overwrite_erased()
-        sqlite.copy_into(scratch, target)
-    return tables
-
-
 def _run_script(
     connection: sa.Connection,
     folder: UPath,
     part: BackupPart,
-    tables: list[str],
+    manifest: Manifest,
     keys: list[Any],
     *,
-    replace: bool = False,
+    replace: bool,
 ) -> None:
     """Makes the tables of a script and their rows again, in place of empty ones, or of any with `replace`."""
-    postgres.be_patient(connection)
-    present = sorted({*tables} & {*postgres.tables_of(connection)})
+    dumps.be_patient(connection)
+    present = sorted({*manifest.tables[part.name]} & {*dumps.tables_of(connection)})
     for name in () if replace else present:
-        if connection.execute(sa.text(f"SELECT 1 FROM {postgres.quoted(name)} LIMIT 1")).first() is not None:
+        if connection.execute(sa.text(f"SELECT 1 FROM {dumps.quoted(name)} LIMIT 1")).first() is not None:
             raise NotEmpty(
                 f"The table {name} has rows already: restore into an empty database, or give --replace."
             )
     if present:
-        connection.exec_driver_sql(f"DROP TABLE {', '.join(map(postgres.quoted, present))}")
-    with postgres.Script(connection) as script:
+        connection.exec_driver_sql(f"DROP TABLE {', '.join(map(dumps.quoted, present))}")
+    with dumps.Script(connection) as script:
         open_part(folder, part, script.write, keys)
 
 
-def _mark(connection: sa.Connection, manifest: Manifest) -> None:
-    """Marks what may have changed since the backup: all listings, and mails that may have been sent."""
+def _catch_up(connection: sa.Connection, manifest: Manifest, drill: bool) -> int:
+    """Upgrades our tables, and marks what may have changed since: all listings, and mails that may have been sent."""
+    upgrade_within(connection)
+    tables = len(sa.inspect(connection).get_table_names())
+    if drill:
+        return tables
     stop_pushes(connection, f"{RESTORED} {manifest.made_at}")
     text = f"The backup of {manifest.made_at} was restored: nothing is pushed until `midas sync orders` has read what came since."
     raise_alert(connection, kind="incident", subject="restore", text=text)
-    unknown = dict.fromkeys(
-        (
-            "claimed_by",
-            "claimed_until",
-            "acked_hash",
-            "acked_quantity",
-            "acked_price",
-            "observed_hash",
-            "next_attempt_at",
-        )
-    )
     dirty = {"dirty_since": sa.func.coalesce(mappings.c.dirty_since, utc_now())}
-    connection.execute(sa.update(mappings).values(unknown | dirty))
+    connection.execute(sa.update(mappings).values(dict.fromkeys(UNKNOWN) | dirty))
     for table in (workers, rate_limits, console_sessions):  # a session may have been ended since
         connection.execute(sa.delete(table))
     connection.execute(sa.update(marketplace_webhooks).values(claimed_by=None, claimed_until=None))
     unsent = customer_mails.c.state.in_(("waiting", "sending"))
     why = "Restored from a backup: it may have been sent since. Send it with `midas orders messages --send-again`."
     connection.execute(sa.update(customer_mails).where(unsent).values(state="failed", reason=why))
+    return tables
+
+
+@dataclass(frozen=True)
+class Drill:
+    """Result of a drill of the backup `name`.
+
+    Args:
+        rpo_seconds: its age: what would have been lost.
+        rto_seconds: from the decision to restore until the checks were done.
+        checked: how many invariants.
+        broken: offenders by invariant, only those that have some.
+    """
+
+    name: str
+    rpo_seconds: float
+    rto_seconds: float
+    checked: int
+    broken: dict[str, int]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the backup can be restored and every invariant holds on it."""
+        return not self.broken
+
+
+def run_drill(settings: Settings, database: Database, by: str) -> Drill:
+    """Restores the newest backup into a scratch database, checks it, drops it, and records the proof.
+
+    Raises:
+        SettingsError: a setting is missing.
+        Damaged: the backup cannot be read; the failure is recorded too.
+    """
+    keys = identities(settings.backup_identity_file)
+    began = time.monotonic()
+    try:
+        folder, manifest = find_backup(settings, None)
+        with scratch_database(database) as url:
+            restore_shop(folder, manifest, url, keys, drill=True)
+            with Database(url) as copy:
+                found = broken_invariants(copy)
+    except Exception as failed:
+        with database.writing() as connection:
+            why = {"error": type(failed).__name__}
+            record_proof(connection, "backup_drill", passed=False, by=by, detail=why)
+        raise
+    took = time.monotonic() - began
+    rpo = (datetime.now(UTC) - manifest.moment).total_seconds() - took
+    broken = {name: count for name, count in found.items() if count}
+    drill = Drill(folder.name, round(rpo, 1), round(took, 2), len(found), broken)
+    with database.writing() as connection:
+        record_proof(connection, "backup_drill", passed=drill.passed, by=by, detail=asdict(drill))
+    return drill
+
+
+def broken_invariants(database: Database) -> dict[str, int]:
+    """How many rows break each invariant that the database alone can show."""
+    require_upgraded(database)
+    with database.reading() as connection:
+        audit = verify_audit(connection).problems
+    offenders: dict[str, Sequence[Any]] = {
+        "audit_log_is_whole": audit,
+        "ledger_explains_stock": list(stock.unexplained_stock(database)),
+        "no_negative_stock": list(stock.negative_stock(database)),
+        "order_totals_add_up": orders.unbalanced_orders(database),
+        "one_shop_order_each": orders.unpaired_orders(database),
+        "deductions_equal_items": orders.unexplained_deductions(database),
+        "statuses_never_go_back": orders.statuses_gone_back(database, BACKWARD),
+    }
+    return {name: len(rows) for name, rows in offenders.items()}
+
+
+@contextmanager
+def scratch_database(database: Database) -> Iterator[URL]:
+    """A new database beside the shop's, dropped at the end; those that killed drills left are dropped first.
+
+    On PostgreSQL the role needs CREATEDB.
+    """
+    url = database.engine.url
+    if not database.is_postgresql:
+        with dumps.scratch_file(Path(str(url.database)).absolute().parent) as path:
+            yield url.set(database=str(path))
+        return
+    name = f"{SCRATCH}{uuid4().hex[:12]}"
+    server = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    unused = (
+        f"SELECT datname FROM pg_database d WHERE starts_with(datname, '{SCRATCH}') "
+        "AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.datname = d.datname)"
+    )
+    with server.connect() as connection:
+        for left in list(connection.scalars(sa.text(unused))):
+            connection.exec_driver_sql(f'DROP DATABASE IF EXISTS "{left}"')
+        connection.exec_driver_sql(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        try:
+            yield url.set(database=name)
+        finally:
+            connection.exec_driver_sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract_watch import ContractWatch
+from midas_pipelines.fourseller.http.answers import AnswerSample
 from midas_pipelines.fourseller.http.calls import FailedCall
 from midas_pipelines.fourseller.http.rate_limit import LONGEST_PAUSE
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
@@ -87,7 +88,12 @@ class SyncContext:
     @cached_property
     def watch(self) -> ContractWatch:
         """Compares what this context's clients are answered with the contract."""
-        return ContractWatch(self.settings.contract_sample)
+        return ContractWatch()
+
+    @cached_property
+    def answers(self) -> AnswerSample:
+        """Counts and times these answers, and has some of them compared."""
+        return AnswerSample(self.settings.contract_sample, lambda *given: self.watch.compare(*given))
 
     @asynccontextmanager
     async def channel(
@@ -147,7 +153,7 @@ class SyncContext:
                 on_failed_call=note,
                 may_write=lambda: self.heartbeat.held and not stopped,
                 guard=self.gate.check,
-                watch=self.watch.note,
+                watch=self.answers.note,
             ) as client:
                 try:
                     yield client
@@ -161,9 +167,11 @@ class SyncContext:
         try:
             note_clocks(self.database, client.clock_ahead)
             self.gate.flush()
-            found = [asdict(one) for one in self.watch.take()]
-            speed = compare_speed(self.database, self.watch.take_seconds(ENOUGH))
-            record_findings(self.database, found + speed)
+            found = [asdict(one) for one in self.watch.take()] if self.watch.findings else []
+            if timed := self.answers.take_seconds(ENOUGH):
+                found += compare_speed(self.database, timed)
+            if found:
+                record_findings(self.database, found)
             if key is False:
                 refuse_key(self.database, access)
             elif key:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.contract_watch import ContractWatch
-from midas_pipelines.fourseller.http.answers import Answer
+from midas_pipelines.fourseller.http.answers import Answer, AnswerSample
 from midas_pipelines.fourseller.http.calls import Call
 from midas_pipelines.fourseller.overlay import overlay
 
@@ -38,9 +38,9 @@ def page(rows: list[Any], **more: Any) -> dict[str, Any]:
 def watched(
     template: str, body: Any, status: int = 200, method: str = "GET", **query: str
 ) -> list[tuple[str, str]]:
-    watch = ContractWatch(sample=1)
+    watch = ContractWatch()
     call = Call(method, template, template, query=tuple(query.items()))
-    watch.note(call, Answer(status, json.dumps(body).encode()), 0.01)
+    watch.compare(call, Answer(status, json.dumps(body).encode()))
     found = watch.take()
     assert "Secret" not in str(found)
     return [(one.kind, one.place) for one in found]
@@ -76,14 +76,18 @@ def test_an_unknown_status_is_found_and_a_failing_server_is_none() -> None:
     assert watched("/products/{id}", {}, 503) == []
 
 
-def test_one_of_a_sample_is_compared_and_all_are_counted() -> None:
-    watch = ContractWatch(sample=10)
-    call = Call("GET", "/products/{id}", "/products/P1")
+@pytest.mark.parametrize(("method", "times"), [("GET", 4), ("PUT", 3)])
+def test_one_of_a_sample_is_compared_and_all_are_counted(method: str, times: int) -> None:
+    watch = ContractWatch()
+    answers = AnswerSample(10, watch.compare)
+    call = Call(method, "/products/{id}", "/products/P1")
     for _ in range(30):
-        watch.note(call, Answer(200, json.dumps(PRODUCT | {"vendor": 1}).encode()), 0.01)
+        answers.note(call, Answer(200, json.dumps(PRODUCT | {"vendor": 1}).encode()), 0.01)
     (found,) = watch.take()
-    assert found.times == 3
-    assert watch.take_seconds(20) == {"GET /products/{id}": [30, pytest.approx(0.3)]}
+    assert found.times == times
+    assert answers.take_seconds(20) == {f"{method} /products/{{id}}": [30, pytest.approx(0.3)]}
+    answers.note(call, Answer(418, b""), 0.01)
+    assert [one.kind for one in watch.take()] == ["status"]
 
 
 def test_findings_become_an_overlay_of_the_document() -> None:

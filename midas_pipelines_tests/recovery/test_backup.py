@@ -12,12 +12,16 @@ import sqlalchemy as sa
 from pyrage import x25519
 
 from midas_pipelines.lib.doctor.surroundings import place_lines
-from midas_pipelines.recovery import postgres
 from midas_pipelines.recovery.backup import create_backup, verify_backup
-from midas_pipelines.recovery.drill import SCRATCH, broken_invariants, run_drill
 from midas_pipelines.recovery.incident import lock_system, unlock_system
 from midas_pipelines.recovery.places import backup_place, backups, find_backup
-from midas_pipelines.recovery.restore import NotEmpty, restore_shop
+from midas_pipelines.recovery.restore import (
+    SCRATCH,
+    NotEmpty,
+    broken_invariants,
+    restore_shop,
+    run_drill,
+)
 from midas_pipelines.recovery.sealing import Damaged, identities
 from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.database import Database
@@ -26,7 +30,6 @@ from midas_pipelines.store.operations.backlog import overview
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies, connect
-from midas_pipelines_tests.postgres import INSTALLED
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
@@ -62,14 +65,7 @@ KEPT = (
 )
 
 
-@pytest.mark.parametrize("program", ["pginstall/bin/pg_dump", "pginstall18/bin/pg_dump", None])
-def test_a_backup_brings_back_every_row(
-    safe: World, lost: Database, monkeypatch: pytest.MonkeyPatch, program: str | None
-) -> None:
-    if program is not None and not safe.database.is_postgresql:
-        pytest.skip("SQLite's file is copied")
-    found = str(INSTALLED.parent / program) if program is not None else None
-    monkeypatch.setattr(postgres.shutil, "which", lambda _: found)
+def test_a_backup_brings_back_every_row(safe: World, lost: Database) -> None:
     made = create_backup(safe.settings, safe.database, "ann")
     assert verify_backup(safe.settings, None)[0] == made.name
     before = content(safe.database, *KEPT)

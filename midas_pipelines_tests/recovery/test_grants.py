@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.recovery.backup import create_backup
-from midas_pipelines.recovery.drill import broken_invariants
+from midas_pipelines.recovery.restore import broken_invariants
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditEntry, note_asked
 from midas_pipelines.store.gateway.keys import Role, create_key, find_caller

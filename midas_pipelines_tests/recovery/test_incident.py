@@ -16,6 +16,8 @@ from midas_pipelines.definitions import defs
 from midas_pipelines.recovery import incident
 from midas_pipelines.recovery.compliance import (
     JUDGES,
+    OUTSIDE,
+    PROOFS,
     RECORDED,
     ComplianceVerdict,
     compliance_page,
@@ -82,7 +84,7 @@ def test_evidence_is_packed_encrypted_and_chained_without_secrets(safe: World, t
 
 
 def test_each_figure_is_judged_and_proofs_make_it_pass(safe: World) -> None:
-    assert JUDGES.keys() == FIGURES.keys()
+    assert {*JUDGES, *PROOFS, *OUTSIDE} == FIGURES.keys()
     before = {row.name: row.verdict for row in compliance_rows(read_facts(safe.settings, safe.database))}
     proven = (*RECORDED, "access_review", "backup", "backup_drill")
     assert {before[name] for name in proven} == {ComplianceVerdict.FAIL}

@@ -17,8 +17,8 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.recovery.backup import verify_backup
-from midas_pipelines.recovery.drill import broken_invariants
 from midas_pipelines.recovery.places import backup_place, backups
+from midas_pipelines.recovery.restore import broken_invariants
 from midas_pipelines.store.orders.payload_vault import payloads_by_key, vault_of
 from midas_pipelines.store.privacy.keys import key_ring
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks

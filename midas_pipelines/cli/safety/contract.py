@@ -16,6 +16,7 @@ from midas_pipelines.cli.printing import json_option, print_json, print_table, s
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.conformance import RESERVED_SKU, Tried, run_conformance
 from midas_pipelines.fourseller.contract_watch import ContractWatch
+from midas_pipelines.fourseller.http.answers import AnswerSample
 from midas_pipelines.fourseller.overlay import overlay
 from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.store.operations.findings import read_findings
@@ -57,7 +58,7 @@ def try_account(as_json: bool) -> None:
     The first thing to run on a real account. In shadow mode only reads are tried. Exits 1 when a promise is not kept.
     """
     settings = load_settings()
-    watch = ContractWatch(sample=1)
+    watch = ContractWatch()
     tried = asyncio.run(_tried(settings, watch))
     found = [asdict(one) for one in watch.take()]
     broken = [one for one in tried if one.kept is False]
@@ -80,7 +81,7 @@ async def _tried(settings: Settings, watch: ContractWatch) -> list[Tried]:
         base_url=access.url,
         api_key=access.api_key,
         seller_id=access.seller_id,
-        watch=watch.note,
+        watch=AnswerSample(1, watch.compare).note,
         may_write=lambda: not settings.shadow,
     ) as client:
         return [one async for one in run_conformance(client, base_url=access.url, seller_id=access.seller_id)]

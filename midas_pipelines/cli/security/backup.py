@@ -14,9 +14,8 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_result, print_rows, say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.recovery.backup import create_backup, verify_backup
-from midas_pipelines.recovery.drill import run_drill
 from midas_pipelines.recovery.places import backup_place, backups, find_backup
-from midas_pipelines.recovery.restore import restore_history, restore_shop
+from midas_pipelines.recovery.restore import restore_history, restore_shop, run_drill
 from midas_pipelines.recovery.sealing import identities
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.gateway.audit import note_answered
@@ -61,12 +60,8 @@ def create(as_json: bool) -> None:
 def list_backups(as_json: bool) -> None:
     """List the whole backups, the newest first."""
     rows = [
-        {
-            "name": folder.name,
-            "made_at": manifest.made_at,
-            "kind": manifest.kind,
-            "parts": len(manifest.parts),
-        }
+        {"name": folder.name, "made_at": manifest.made_at, "kind": manifest.kind}
+        | {"parts": len(manifest.parts)}
         | {name: manifest.facts.get(name) for name in ("rows", "size", "seconds")}
         for folder, manifest in backups(backup_place(load_settings()))
     ]
@@ -103,18 +98,18 @@ def restore(name: str | None, replace: bool, history: bool, unsigned: bool, as_j
     settings = load_settings()
     keys = identities(settings.backup_identity_file)
     folder, manifest = find_backup(settings, name, unsigned=unsigned)
-    done = restore_shop(folder, manifest, settings.database(), keys, replace=replace)
+    tables = restore_shop(folder, manifest, settings.database(), keys, replace=replace)
     with shop_database() as (settings, database), database.writing() as connection:
-        note_answered(
-            connection, command_entry(settings, "backup restore", done.name, {"unsigned": unsigned})
-        )
+        entry = command_entry(settings, "backup restore", folder.name, {"unsigned": unsigned})
+        note_answered(connection, entry)
     if history:
         stored = settings.dagster_database()
         restore_history(folder, manifest, keys, database=stored, home=settings.home())
+    done = {"name": folder.name, "made_at": manifest.made_at, "tables": tables}
     print_result(
         as_json,
-        asdict(done),
-        f"Restored {done.name}, made at {done.made_at}: {done.tables} tables.",
+        done | {"size": manifest.parts[0].size},
+        f"Restored {folder.name}, made at {manifest.made_at}: {tables} tables.",
         "Now run `midas sync orders`, then `midas sync products --full`. Nothing is pushed before the first.",
         "Keys that were revoked since then are valid again: see `midas keys list`.",
     )

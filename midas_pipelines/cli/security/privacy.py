@@ -14,8 +14,13 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.privacy.register import register_page, register_rows
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks
-from midas_pipelines.sync.privacy.requests import PrivacyAnswer, answer_request, list_requests, note_sent
-from midas_pipelines.sync.privacy.search import Subject
+from midas_pipelines.sync.privacy.requests import (
+    PrivacyAnswer,
+    Subject,
+    answer_request,
+    list_requests,
+    note_sent,
+)
 
 
 @click.group()

@@ -227,16 +227,15 @@ def _check(name: str, field: str, report: "engine.ReconcileReport", where: Shown
 def consistent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Compares the two snapshots; what is on its way to 4Seller is not judged."""
     with context.resources.midas.sync_context(context) as sync:
-        measured = engine.measure(sync)
-        found = measured.consistency
+        found = engine.measure(sync)
         offenders = engine.differences(found, MOST_SHOWN)
         shown = links(sync, offenders)
     share = {} if found.share is None else {"consistency": found.share}
     return check_result(
         offenders,
         total=len(found.counterexamples),
-        passed=measured.unjudged is None and (found.share is None or found.share >= PROMISED_CONSISTENCY),
-        description=measured.unjudged,
+        passed=found.unjudged is None and (found.share is None or found.share >= PROMISED_CONSISTENCY),
+        description=found.unjudged,
         hint="`midas reconcile` compares again and resolves by policy; `midas conflicts list` shows what needs a person; "
         "`midas diff` shows what changed on 4Seller, and why.",
         links=shown,

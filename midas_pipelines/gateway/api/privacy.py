@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import service_of
-from midas_pipelines.sync.privacy.requests import answer_request, list_requests
-from midas_pipelines.sync.privacy.search import Subject
+from midas_pipelines.sync.privacy.requests import Subject, answer_request, list_requests
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["privacy"])
 

@@ -1,16 +1,39 @@
-"""All lines of the doctor's report, from the settings to the disk."""
+"""The doctor's report, from the settings to the disk, with the probes of the shop's database and the 4Seller account."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
-from midas_pipelines.lib.doctor.sides import Finding, channel_lines, ok, shop_lines, wrong
-from midas_pipelines.lib.doctor.surroundings import dagster_lines, mail_lines, place_lines, webhook_lines
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
+from midas_pipelines.lib.doctor.surroundings import (
+    Finding,
+    dagster_lines,
+    mail_lines,
+    ok,
+    place_lines,
+    warning,
+    webhook_lines,
+    wrong,
+)
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations.cursors import database_ahead, is_connected
+from midas_pipelines.store.schema.tables import api_errors
+from midas_pipelines.store.schema.version import version
+from midas_pipelines.storefront.schema import NEEDED, differing_columns
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.context import APART_SECONDS
+from midas_pipelines.sync.gate import accept_key, key_is_refused
+
+WRITTEN = ("products", "product_variants", "orders", "order_items", "order_status_history")
+MOST_LIMITED = 100
+"""Calls a day that may meet the rate limit."""
 
 
 def doctor_report(given: Settings | None = None, *, new_key: bool = False) -> list[Finding]:
@@ -38,15 +61,16 @@ def doctor_report(given: Settings | None = None, *, new_key: bool = False) -> li
 
 
 def _around(settings: Settings, database: Database | None, new_key: bool) -> list[Finding]:
-    keys = "Set FOURSELLER_API_KEY and FOURSELLER_SELLER_ID."
-    probes: list[tuple[str, Callable[[], Iterable[Finding]], str]] = [
-        ("4Seller", lambda: channel_lines(settings, database, new_key=new_key), keys),
-        ("webhooks", lambda: webhook_lines(settings, database), "Correct the setting."),
-        ("alerts", lambda: mail_lines(settings), "Correct the setting."),
-        ("Dagster", lambda: dagster_lines(settings, database), "Correct the setting."),
-        ("disk", lambda: place_lines(settings, database), "Correct the setting."),
+    """What is around the shop; `database` where it is ready for use."""
+    correct = "Correct the setting."
+    access = "Set FOURSELLER_API_KEY and FOURSELLER_SELLER_ID."
+    return [
+        *_probed("4Seller", lambda: channel_lines(settings, database, new_key=new_key), access),
+        *_probed("webhooks", lambda: webhook_lines(settings, database), correct),
+        *_probed("alerts", lambda: mail_lines(settings), correct),
+        *_probed("Dagster", lambda: dagster_lines(settings, database), correct),
+        *_probed("disk", lambda: place_lines(settings, database), correct),
     ]
-    return [line for probe in probes for line in _probed(*probe)]
 
 
 def _probed(check: str, probe: Callable[[], Iterable[Finding]], next_step: str) -> list[Finding]:
@@ -62,3 +86,120 @@ def _probed(check: str, probe: Callable[[], Iterable[Finding]], next_step: str) 
     except OSError as failed:
         lines.append(wrong(check, f"It failed: {failed.strerror or type(failed).__name__}.", next_step))
     return lines
+
+
+def shop_lines(database: Database) -> Iterator[Finding]:
+    """The shop's database: reachable, its tables, columns and rights, our tables, triggers, its clock."""
+    file, sample = database.engine.url.database, "or make a sample shop with `midas store seed`."
+    if not database.is_postgresql and not Path(file or "").exists():
+        step = f"Name the shop's file in MIDAS_DATABASE_URL, {sample}"
+        yield wrong("database", f"There is no file {file}.", step)
+        return
+    at = version(database)
+    yield ok("database", f"{'PostgreSQL' if database.is_postgresql else 'SQLite'} answers.")
+    if at.shop_tables_missing:
+        missing = f"There is no table {', '.join(at.shop_tables_missing)}."
+        yield wrong("shop's tables", missing, f"Name the shop's database in MIDAS_DATABASE_URL, {sample}")
+        return
+    with database.reading() as connection:
+        differing = differing_columns(connection)
+    if differing:
+        step = "Put them back in the shop's tables; docs/architecture.md says what the integration reads."
+        worst = ", ".join(f"{row['column']} ({row['found']})" for row in differing[:10])
+        yield wrong("shop's tables", f"Columns are missing or of another kind: {worst}.", step)
+    else:
+        yield ok("shop's tables", f"All {len(NEEDED)} tables have the columns that are needed.")
+    if lacking := _not_writable(database):
+        step = f"GRANT SELECT, INSERT, UPDATE ON {lacking} TO our user."
+        yield wrong("rights", f"Our user may not write {lacking}.", step)
+    else:
+        yield ok("rights", "Our user may read and write the shop's tables.")
+    upgrade = "Run `midas db upgrade`."
+    if at.current != at.newest:
+        yield wrong("our tables", f"They are at version {at.current or 'none'}, not {at.newest}.", upgrade)
+        return
+    yield ok("our tables", f"They are at version {at.newest}.")
+    if off := at.triggers_missing:
+        found = f"{len(off)} triggers are missing or off, such as {off[0]}: changes are not seen."
+        yield wrong("triggers", found, upgrade)
+    elif not at.triggers_fire:
+        step = "Run `ALTER DATABASE ... RESET session_replication_role`, or the same for the role."
+        yield wrong("triggers", "session_replication_role keeps triggers from firing.", step)
+    else:
+        yield ok("triggers", "They are in place and on.")
+    yield _clock("database", database_ahead(database))
+    if is_connected(database):
+        yield ok("first connection", "Listings may be written.")
+    else:
+        step = "Run `midas connect`; where 4Seller has listings, read it and run `midas connect accept`."
+        yield warning("first connection", "Nothing was synced yet.", step)
+
+
+def _not_writable(database: Database) -> str:
+    """The tables that our user may not write; nothing is changed."""
+    if not database.is_postgresql:
+        with database.writing():  # takes the write lock
+            return ""
+    query = sa.text("SELECT has_table_privilege(:name, 'INSERT') AND has_table_privilege(:name, 'UPDATE')")
+    with database.reading() as connection:
+        return ", ".join(name for name in WRITTEN if not connection.scalar(query, {"name": name}))
+
+
+def _clock(whose: str, ahead: float) -> Finding:
+    """A clock against this machine's, by the seconds that it is ahead."""
+    words = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this machine's."
+    if abs(ahead) < APART_SECONDS:
+        return ok(f"clock of {whose}", words)
+    step = "Set the clocks by NTP: at five minutes webhooks are refused."
+    return wrong(f"clock of {whose}", words, step)
+
+
+def channel_lines(
+    settings: Settings, database: Database | None, *, new_key: bool = False
+) -> Iterator[Finding]:
+    """The 4Seller account: TLS, key, clock and rate limit; `new_key` resumes pushes when 4Seller takes the key again."""
+    access = settings.channel()
+    reached = "4Seller is reached by https, and its certificate is verified."
+    local = "4Seller is a sandbox on this machine: no TLS is needed."
+    yield ok("TLS", reached if access.url.startswith("https://") else local)
+    try:
+        ahead = asyncio.run(_read_both(settings))
+    except BadCredentials as refused:
+        step = "Make a key at 4Seller, set FOURSELLER_API_KEY, then run `midas doctor --new-key`."
+        yield wrong("key and seller id", str(refused), step)
+        return
+    except FourSellerError as failed:
+        step = "See that FOURSELLER_API_URL is right and this machine reaches it."
+        yield wrong("4Seller", str(failed), step)
+        return
+    yield ok("key and seller id", "4Seller takes them, for products and for orders.")
+    if database is not None and new_key and accept_key(database, access):
+        yield ok("refused key", "4Seller takes the key again: pushes go on.")
+    elif database is not None and key_is_refused(database, access):
+        words = "It was refused before, and pushes wait."
+        yield warning("refused key", words, "Run `midas doctor --new-key`.")
+    if ahead is None:
+        words = "Its answers carry no date."
+        yield warning("clock of 4Seller", words, "Compare the two clocks by hand.")
+    else:
+        yield _clock("4Seller", ahead)
+    if database is None:
+        return
+    day = (api_errors.c.status == 429, api_errors.c.created_at > utc_now(-24 * 3600))
+    with database.reading() as connection:
+        met = connection.scalar(sa.select(sa.func.count()).where(*day)) or 0
+    set_to = f"MIDAS_RATE_LIMIT is {settings.rate_limit:g} a second" if settings.rate_limit else "it adapts"
+    words = f"{met} calls met it in 24 hours; {set_to}."
+    step = "Set MIDAS_RATE_LIMIT to what your account allows."
+    yield warning("rate limit", words, step) if met > MOST_LIMITED else ok("rate limit", words)
+
+
+async def _read_both(settings: Settings) -> float | None:
+    """Reads the first page of products and of orders; returns the seconds that 4Seller's clock is ahead."""
+    access = settings.channel()
+    async with FourSeller(
+        base_url=access.url, api_key=access.api_key, seller_id=access.seller_id, deadline_seconds=10
+    ) as client:
+        await anext(client.product_pages(), None)
+        await anext(client.order_pages(status="pending"), None)
+        return client.clock_ahead

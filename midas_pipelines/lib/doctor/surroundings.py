@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 import httpx
 import sqlalchemy as sa
 from standardwebhooks import Webhook
 
-from midas_pipelines.lib.doctor.sides import Finding, ok, warning, wrong
 from midas_pipelines.notify.alerts import DAGSTER, GONE
 from midas_pipelines.notify.mail import MailError, SmtpConnection
 from midas_pipelines.notify.targets import read_targets, require_understood
@@ -26,6 +27,31 @@ SECONDS = 5.0
 LEAST_FREE = 1_000_000_000  # bytes
 NO_EVENT = 400
 """The gateway's status for what is signed rightly and is no event: nothing is stored."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was checked, how it is, and what to do; `next_step` is empty where all is well."""
+
+    check: str
+    state: Literal["ok", "warning", "wrong"]
+    found: str
+    next_step: str = ""
+
+
+def ok(check: str, found: str) -> Finding:
+    """A line about something that is as it should be."""
+    return Finding(check, "ok", found)
+
+
+def warning(check: str, found: str, next_step: str) -> Finding:
+    """A line about something that works for now, or is not set."""
+    return Finding(check, "warning", found, next_step)
+
+
+def wrong(check: str, found: str, next_step: str) -> Finding:
+    """A line about something that keeps the system from working."""
+    return Finding(check, "wrong", found, next_step)
 
 
 def webhook_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:

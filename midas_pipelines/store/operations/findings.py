@@ -21,8 +21,6 @@ ENOUGH, SLOWER, LEAST_SECONDS = 20, 3.0, 0.2
 
 def record_findings(database: Database, findings: Sequence[Mapping[str, Any]]) -> None:
     """Adds findings, each with kind, call, place, what, example and times; a known one counts on."""
-    if not findings:
-        return
     rows = {_digest(one): {**one, "digest": _digest(one)} for one in findings}
     with database.writing() as connection:
         statement = insert(connection, contract_findings)

@@ -60,13 +60,19 @@ class OrderTimes:
     content_at: datetime | None = None
 
 
-def clock_start(times: OrderTimes, now: datetime) -> datetime:
-    """The moment from which the days are counted.
+def due_at(times: OrderTimes, days: int | None, now: datetime) -> datetime | None:
+    """When the buyer has to be erased; None for never.
 
-    The delivery; where none comes, the end of the order; where neither comes, its shipping; where nothing comes, its last
-    news and QUIET_DAYS. A status without a time counts from 4Seller's report of it, at the latest from the import. No time
-    that is still to come counts.
+    The days count from the delivery; where none comes, from the end of the order; where neither comes, from its shipping;
+    where nothing comes, from its last news and QUIET_DAYS. A status without a time counts from 4Seller's report of it, at
+    the latest from the import. No time that is still to come counts.
     """
+    if days is None:
+        return None
+
+    def past(*moments: datetime | None) -> list[datetime]:
+        return [moment for moment in moments if moment is not None and moment <= now]
+
     for known, words in (
         (times.delivered_at, {"delivered"}),
         (times.ended_at, {"cancelled", "refunded"}),
@@ -74,17 +80,9 @@ def clock_start(times: OrderTimes, now: datetime) -> datetime:
     ):
         reported = times.reported_at if times.at_market in words else None
         if known is not None or words & {times.at_market, times.in_shop}:
-            return min(_past(now, known, reported), default=times.imported_at)
-    return max(_past(now, times.imported_at, times.reported_at, times.content_at)) + timedelta(QUIET_DAYS)
-
-
-def due_at(times: OrderTimes, days: int | None, now: datetime) -> datetime | None:
-    """When the buyer has to be erased, `days` after the clock's start; None for never."""
-    return None if days is None else clock_start(times, now) + timedelta(days)
-
-
-def _past(now: datetime, *moments: datetime | None) -> list[datetime]:
-    return [moment for moment in moments if moment is not None and moment <= now]
+            return min(past(known, reported), default=times.imported_at) + timedelta(days)
+    news = past(times.imported_at, times.reported_at, times.content_at)
+    return max(news) + timedelta(QUIET_DAYS + days)
 
 
 def hold_buyer(connection: sa.Connection, order_row: int, *, until: datetime, because: str, by: str) -> None:
@@ -104,20 +102,12 @@ def hold_buyer(connection: sa.Connection, order_row: int, *, until: datetime, be
 
 def release_hold(connection: sa.Connection, order_row: int) -> bool:
     """Ends the hold of an order; False when there was none."""
-    mine = sa.and_(_HOLDS.order_id == order_row, *_active())
-    return connection.execute(sa.update(buyer_holds).where(mine).values(released_at=utc_now())).rowcount > 0
+    mine = sa.update(buyer_holds).where(_HOLDS.order_id == order_row, _held())
+    return connection.execute(mine.values(released_at=utc_now())).rowcount > 0
 
 
-def active_holds(connection: sa.Connection, order_row: int | None = None) -> dict[int, datetime]:
-    """Until when each held order is held, by our row; of one order where it is given."""
-    query = sa.select(_HOLDS.order_id, _HOLDS.held_until).where(*_active())
-    if order_row is not None:
-        query = query.where(_HOLDS.order_id == order_row)
-    return {row.order_id: row.held_until for row in connection.execute(query)}
-
-
-def _active() -> tuple[sa.ColumnElement[bool], ...]:
-    return _HOLDS.released_at.is_(None), _HOLDS.held_until > utc_now()
+def _held() -> sa.ColumnElement[bool]:
+    return sa.and_(_HOLDS.released_at.is_(None), _HOLDS.held_until > utc_now())
 
 
 class BuyerHeld(ExpectedError):
@@ -132,6 +122,10 @@ class UnerasedBuyer:
     order: str
     due: datetime | None
     held_until: datetime | None
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether the buyer has to be erased by then."""
+        return self.due is not None and self.due <= now and self.held_until is None
 
 
 @dataclass
@@ -148,7 +142,7 @@ def erase_due_buyers(context: SyncContext, *, longest: float = LONGEST_SECONDS) 
     """Erases every buyer that is due, each in a transaction of its own; a run that dies leaves the rest to the next."""
     report, ends = ErasureReport(), time.monotonic() + longest
     now = context.database.now()
-    due = [one for one in unerased_buyers(context.database, context.settings) if is_due(one, now)]
+    due = [one for one in unerased_buyers(context.database, context.settings) if one.is_due(now)]
     order_context = OrderContext(context.run_id)
     for one in due:
         if time.monotonic() > ends:
@@ -159,8 +153,7 @@ def erase_due_buyers(context: SyncContext, *, longest: float = LONGEST_SECONDS) 
             continue
         except (sa.exc.OperationalError, InShadow):  # another session holds the order, or shadow mode is on
             report.busy += 1
-    days = context.settings.erase_after(None)
-    if days is not None:
+    if (days := context.settings.erase_after(None)) is not None:
         report.events = empty_orphans(context.database, days=days)
     context.database.overwrite_erased()
     report.left = len(due) - report.erased
@@ -168,12 +161,7 @@ def erase_due_buyers(context: SyncContext, *, longest: float = LONGEST_SECONDS) 
 
 
 def erase_order(database: Database, order_row: int, order_context: OrderContext) -> bool:
-    """Erases the buyer of one order; False when that was done before.
-
-    Args:
-        database: the shop's.
-        order_row: our row of the order.
-        order_context: writes the order log.
+    """Erases the buyer of the order of that row of ours; False when that was done before.
 
     Raises:
         BuyerHeld, InShadow: the law keeps the buyer, or shadow mode does.
@@ -187,7 +175,8 @@ def erase_order(database: Database, order_row: int, order_context: OrderContext)
 def _erase(database: Database, order_row: int, order_context: OrderContext) -> bool:
     with database.writing(asked=True) as connection:
         order = lock_order(connection, order_row, order_context)
-        if (until := active_holds(connection, order_row).get(order_row)) is not None:
+        until = connection.scalar(sa.select(_HOLDS.held_until).where(_HOLDS.order_id == order_row, _held()))
+        if until is not None:
             raise BuyerHeld(
                 f"Order {order.marketplace_order_id} is held by law until {until:%Y-%m-%d}: `midas orders release` ends that."
             )
@@ -195,30 +184,28 @@ def _erase(database: Database, order_row: int, order_context: OrderContext) -> b
     return order.erased_at is None
 
 
-def is_due(one: UnerasedBuyer, now: datetime) -> bool:
-    """Whether the buyer has to be erased now."""
-    return one.due is not None and one.due <= now and one.held_until is None
-
-
 def overdue_buyers(database: Database, settings: Settings) -> list[dict[str, Any]]:
     """Orders whose buyer should have been erased more than GRACE ago, the oldest first."""
     now = database.now()
-    late = [one for one in unerased_buyers(database, settings) if is_due(one, now - GRACE)]
-    late.sort(key=lambda one: one.due or now)
-    return [{"order": one.order, "due": one.due} for one in late]
+    late = [one for one in unerased_buyers(database, settings) if one.is_due(now - GRACE)]
+    return [{"order": one.order, "due": one.due} for one in sorted(late, key=lambda one: one.due or now)]
 
 
 def unerased_buyers(database: Database, settings: Settings) -> Iterator[UnerasedBuyer]:
     """Every order whose buyer is kept, with the time at which that ends."""
-    moment = _HISTORY.created_at.type
+    moment, parcels = _HISTORY.created_at.type, order_shipments.c
 
-    def first(*words: str) -> sa.ColumnElement[datetime]:
-        return sa.func.min(sa.case((_HISTORY.status.in_(words), _HISTORY.created_at)), type_=moment)
+    def first(name: str, *words: str) -> sa.Label[datetime]:
+        when = sa.case((_HISTORY.status.in_(words), _HISTORY.created_at))
+        return sa.func.min(when, type_=moment).label(name)
 
-    words = {"delivered": ["delivered"], "ended": ["cancelled", "refunded"], "shipped": ["shipped"]}
-    times = sa.select(_HISTORY.order_id, *(first(*those).label(name) for name, those in words.items()))
+    times = sa.select(
+        _HISTORY.order_id,
+        first("delivered", "delivered"),
+        first("ended", "cancelled", "refunded"),
+        first("shipped", "shipped"),
+    )
     history = times.group_by(_HISTORY.order_id).subquery()
-    parcels = order_shipments.c
     parcel = sa.func.min(parcels.shipped_at, type_=moment).label("parcel")
     sent = sa.select(parcels.order_id, parcel).group_by(parcels.order_id).subquery()
     query = (
@@ -237,7 +224,8 @@ def unerased_buyers(database: Database, settings: Settings) -> Iterator[Unerased
     )
     now = database.now()
     with database.reading() as connection:
-        held = active_holds(connection)
+        holds = connection.execute(sa.select(_HOLDS.order_id, _HOLDS.held_until).where(_held()))
+        held = dict(holds.tuples().all())
         for row in connection.execution_options(yield_per=1000).execute(query):
             known = OrderTimes(
                 *(row.status, row.in_shop, row.delivered, row.ended, row.shipped),
@@ -265,7 +253,6 @@ def erasure_weeks(database: Database, settings: Settings) -> ErasureWeeks:
     counted: dict[str, Counter[str]] = {name: Counter() for name in ("due", "erased", "held")}
     for one in unerased_buyers(database, settings):
         if one.held_until is not None:
-            found.held += 1
             counted["held"][_week(one.held_until)] += 1
         elif one.due is None:
             found.never += 1
@@ -276,17 +263,14 @@ def erasure_weeks(database: Database, settings: Settings) -> ErasureWeeks:
     with database.reading() as connection:
         erased = sa.select(_ORDERS.erased_at).where(_ORDERS.erased_at.is_not(None))
         for moment in connection.scalars(erased.execution_options(yield_per=1000)):
-            found.erased += 1
             counted["erased"][_week(moment)] += 1
-    shown = (now + timedelta(weeks=number) for number in range(-WEEKS, WEEKS + 1))
-    found.weeks = [
-        {"week": week, **{name: counts[week] for name, counts in counted.items()}}
-        for week in map(_week, shown)
-    ]
+    found.held, found.erased = counted["held"].total(), counted["erased"].total()
+    for number in range(-WEEKS, WEEKS + 1):
+        week = _week(now + timedelta(weeks=number))
+        found.weeks.append({"week": week, **{name: counts[week] for name, counts in counted.items()}})
     return found
 
 
 def _week(moment: datetime) -> str:
     """The ISO week, as in 2026-W48."""
-    year, week, _ = moment.isocalendar()
-    return f"{year}-W{week:02}"
+    return f"{moment:%G-W%V}"

@@ -1,4 +1,7 @@
-"""What a person asks for: found, exported or erased. Each request has its 30 days, its proof, and what was sent to whom."""
+"""What a person asks for: found, exported or erased, though payloads are sealed.
+
+Each request has its 30 days, its proof, and what was sent to whom.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,11 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database, InShadow
 from midas_pipelines.store.gateway.webhooks import ORDER, empty_events
 from midas_pipelines.store.orders.payload_vault import PayloadUnreadable, Vault, vault_of
+from midas_pipelines.store.privacy.keys import KeyRing
+from midas_pipelines.store.privacy.persons import digest_of, identifiers, normal
 from midas_pipelines.store.privacy.register import RECIPIENTS, register_rows
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
-from midas_pipelines.store.schema.privacy_tables import buyer_holds, privacy_requests
+from midas_pipelines.store.schema.privacy_tables import buyer_holds, person_digests, privacy_requests
 from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import (
     marketplace_order_lines,
@@ -25,11 +30,35 @@ from midas_pipelines.store.schema.tables import (
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.privacy.due import BuyerHeld, erase_order
-from midas_pipelines.sync.privacy.search import FoundPerson, Subject, find_person
 
-_REQUESTS = privacy_requests.c
+INDEX_LENGTH = 1000
+"""Characters at the beginning of a sealed payload among which SQLite looks for its digests."""
+
+_REQUESTS, _ORDERS, _EVENTS = privacy_requests.c, marketplace_orders.c, marketplace_webhooks.c
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a person is found by. `text` is never stored, and not shown when this is printed."""
+
+    kind: str
+    text: str = field(repr=False)
+
+    def stored(self, ring: KeyRing) -> str:
+        """How a request names it: an order by its number, a person by a keyed digest."""
+        if self.kind == "order":
+            return f"order:{self.text}"[:100]
+        return f"{self.kind}:{self.digest(ring.newest().indexing)}"
+
+    def digest(self, key: bytes) -> str:
+        """The digest under that key. Raises WrongInput where there is nothing to compare."""
+        found = digest_of(self.kind, self.text, key)
+        if found is None:
+            raise WrongInput(f"The {self.kind} is empty: give it as the marketplace shows it.")
+        return found
 
 
 @dataclass
@@ -69,14 +98,20 @@ def answer_request(context: SyncContext, kind: str, subject: Subject, asked_by: 
     with context.database.writing() as connection:
         request = _open_request(connection, kind, subject.stored(vault.ring), asked_by)
     with context.database.reading() as connection:
-        found = find_person(connection, vault.ring, subject)
-        names = [row.marketplace_order_id for row in found.orders]
-        answer = PrivacyAnswer(request.id, kind, request.due_at, names, len(found.events))
+        found, events = _find_person(connection, vault.ring, subject)
+        names = [row.marketplace_order_id for row in found]
+        answer = PrivacyAnswer(request.id, kind, request.due_at, names, len(events))
         if kind == "export":
-            answer.export = export_person(connection, context.settings, vault, found)
+            brought = sa.select(marketplace_webhooks).where(_EVENTS.id.in_(events))
+            answer.export = {
+                "orders": [_order(connection, context.settings, vault, row) for row in found],
+                "events": _opened(connection, vault, brought),
+                "fields": register_rows(),
+                "recipients": RECIPIENTS,
+            }
     if kind == "erase":
         order_context = OrderContext(context.run_id)
-        for row in found.orders:
+        for row in found:
             try:
                 erase_order(context.database, row.id, order_context)
                 answer.erased.append(row.marketplace_order_id)
@@ -85,7 +120,7 @@ def answer_request(context: SyncContext, kind: str, subject: Subject, asked_by: 
             except (sa.exc.OperationalError, InShadow):  # another session holds it, or shadow mode is on
                 answer.left.append(row.marketplace_order_id)
         with context.database.writing() as connection:
-            empty_events(connection, found.events)
+            empty_events(connection, events)
         answer.notify = dict(RECIPIENTS) if answer.erased else {}
         context.database.overwrite_erased()
     _record(context.database, answer, {*(request.orders or ()), *names})
@@ -104,20 +139,13 @@ def _open_request(connection: sa.Connection, kind: str, subject: str, asked_by: 
     return connection.execute(sa.insert(privacy_requests).values(row).returning(privacy_requests)).one()
 
 
-def _record(database: Database, answer: PrivacyAnswer, orders: set[str]) -> None:
-    proof = {
-        "erased": answer.erased,
-        "held": answer.held,
-        "left": answer.left,
-        "events": answer.events,
-        "answered_at": datetime.now(UTC).isoformat(),
-    }
-    values: dict[str, Any] = {"orders": sorted(orders), "proof": proof}
-    if answer.done:
-        values["done_at"] = utc_now()
+def _record(database: Database, answer: PrivacyAnswer, names: set[str]) -> None:
+    proof = {name: getattr(answer, name) for name in ("erased", "held", "left", "events")}
+    proof["answered_at"] = datetime.now(UTC).isoformat()
+    done: dict[str, Any] = {"done_at": utc_now()} if answer.done else {}
     with database.writing() as connection:
         mine = sa.update(privacy_requests).where(_REQUESTS.id == answer.request)
-        connection.execute(mine.values(values))
+        connection.execute(mine.values(orders=sorted(names), proof=proof, **done))
 
 
 def note_sent(connection: sa.Connection, request: int, *, to: str, what: str, by: str) -> None:
@@ -145,58 +173,86 @@ def late_requests(database: Database) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(query.order_by(_REQUESTS.due_at)).mappings()]
 
 
-def export_person(
-    connection: sa.Connection, settings: Settings, vault: Vault, found: FoundPerson
-) -> dict[str, Any]:
-    """Everything that is kept of the person, opened.
+def _find_person(
+    connection: sa.Connection, ring: KeyRing, subject: Subject
+) -> tuple[list[sa.Row[Any]], list[int]]:
+    """Our rows of the orders of a person, and the ids of events that belong to no order on record.
 
-    Args:
-        connection: one consistent snapshot.
-        settings: for the periods.
-        vault: opens the payloads.
-        found: the person's orders and events.
+    Found by the digests of sealed payloads, and by the addresses in the shop's orders. Raises WrongInput where there is
+    nothing to compare.
     """
-    events = sa.select(marketplace_webhooks).where(marketplace_webhooks.c.id.in_(found.events))
-    return {
-        "orders": [_order(connection, settings, vault, row) for row in found.orders],
-        "events": [_opened(vault, row) for row in connection.execute(events).mappings()],
-        "fields": register_rows(),
-        "recipients": RECIPIENTS,
-    }
+    if subject.kind == "order":
+        try:
+            return [find_order(connection, subject.text)], []
+        except NoSuchOrder:
+            brought = sa.select(_EVENTS.id).where(_EVENTS.subject == f"{ORDER}{subject.text}")
+            return [], list(connection.scalars(brought))
+    digests = [subject.digest(key.indexing) for key in ring.all()]
+    named = sa.select(_EVENTS.id, _EVENTS.subject).where(_names(connection, _EVENTS.payload, digests))
+    events = {row.id: (row.subject or "").removeprefix(ORDER) for row in connection.execute(named)}
+    mine = sa.or_(
+        _names(connection, _ORDERS.payload, digests),
+        _ORDERS.marketplace_order_id.in_(set(events.values())),
+        _ORDERS.local_order_id.in_(_in_the_shop(connection, subject)),
+    )
+    query = sa.select(marketplace_orders).where(mine, _ORDERS.erased_at.is_(None)).order_by(_ORDERS.id)
+    found = list(connection.execute(query))
+    known = {row.marketplace_order_id for row in found}
+    return found, [event for event, order in events.items() if order not in known]
+
+
+def _names(connection: sa.Connection, payload: sa.Column[str], digests: list[str]) -> sa.ColumnElement[bool]:
+    if connection.dialect.name == "postgresql":
+        return person_digests(payload).overlap(digests)  # type: ignore[no-any-return]
+    start = sa.func.substr(payload, 1, INDEX_LENGTH)
+    return sa.or_(*(start.contains(f".{digest}.", autoescape=True) for digest in digests))
+
+
+def _in_the_shop(connection: sa.Connection, subject: Subject) -> list[int]:
+    """The shop's orders whose address names the person: the shop may have edited what the payload says."""
+    addresses = sa.select(orders.c.id, orders.c.shipping_address, orders.c.billing_address).join(
+        marketplace_orders, _ORDERS.local_order_id == orders.c.id
+    )
+    wanted, found = normal(subject.kind, subject.text), []
+    query = addresses.where(_ORDERS.erased_at.is_(None)).execution_options(yield_per=1000)
+    for row in connection.execute(query):
+        said = identifiers([row.shipping_address, row.billing_address])
+        if any(kind == subject.kind and normal(kind, text) == wanted for kind, text in said):
+            found.append(row.id)
+    return found
 
 
 def _order(connection: sa.Connection, settings: Settings, vault: Vault, row: sa.Row[Any]) -> dict[str, Any]:
-    name, local = row.marketplace_order_id, row.local_order_id
-    days = settings.erase_after(row.sales_channel)
-    parts = {
-        orders: orders.c.id == local,
-        order_items: order_items.c.order_id == local,
-        order_status_history: order_status_history.c.order_id == local,
-        marketplace_orders: marketplace_orders.c.id == row.id,
-        marketplace_order_lines: marketplace_order_lines.c.order_id == row.id,
-        order_processing_logs: order_processing_logs.c.marketplace_order_id == name,
-        order_shipments: order_shipments.c.order_id == local,
-        customer_mails: customer_mails.c.order_id == row.id,
-        marketplace_webhooks: marketplace_webhooks.c.subject == f"{ORDER}{name}",
-        buyer_holds: buyer_holds.c.order_id == row.id,
+    """Everything that is kept about one order, opened."""
+    name, local, days = row.marketplace_order_id, row.local_order_id, settings.erase_after(row.sales_channel)
+    mine = {
+        orders.c.id: local,
+        order_items.c.order_id: local,
+        order_status_history.c.order_id: local,
+        _ORDERS.id: row.id,
+        marketplace_order_lines.c.order_id: row.id,
+        order_processing_logs.c.marketplace_order_id: name,
+        order_shipments.c.order_id: local,
+        customer_mails.c.order_id: row.id,
+        _EVENTS.subject: f"{ORDER}{name}",
+        buyer_holds.c.order_id: row.id,
     }
     return {
         "order": name,
         "kept": "as long as the shop says" if days is None else f"{days} days after the delivery or the end",
         **{
-            table.name: [
-                _opened(vault, found) for found in connection.execute(sa.select(table).where(mine)).mappings()
-            ]
-            for table, mine in parts.items()
+            column.table.name: _opened(connection, vault, sa.select(column.table).where(column == value))
+            for column, value in mine.items()
         },
     }
 
 
-def _opened(vault: Vault, row: sa.RowMapping) -> dict[str, Any]:
-    found = dict(row)
-    if found.get("payload"):
-        try:
-            found["payload"] = vault.open(found["payload"])
-        except PayloadUnreadable as why:
-            found["payload"] = str(why)
+def _opened(connection: sa.Connection, vault: Vault, query: sa.Select[Any]) -> list[dict[str, Any]]:
+    found = [dict(row) for row in connection.execute(query).mappings()]
+    for row in found:
+        if row.get("payload"):
+            try:
+                row["payload"] = vault.open(row["payload"])
+            except PayloadUnreadable as why:
+                row["payload"] = str(why)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,16 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CATALOG_COLUMNS = [
-    "sku",
-    "title",
-    "mapping_id",
-    "fourseller_product_id",
-    "expected_price",
-    "expected_quantity",
-    "expected_content",
-    "accepted_content",
-    "is_waiting",
-    "acked_at",
+    *("sku", "title", "mapping_id", "fourseller_product_id", "expected_price", "expected_quantity"),
+    *("expected_content", "accepted_content", "is_waiting", "acked_at"),
 ]
 LISTING_COLUMNS = ["fourseller_product_id", "price", "quantity", "content", "updated_at"]
 FIELDS = ("listing", "price", "quantity", "content")
@@ -41,6 +33,7 @@ class Consistency:
     equal: int
     changing: int  # on their way to 4Seller when the snapshots were taken
     counterexamples: pd.DataFrame
+    unjudged: str | None = None  # why nothing can be concluded, in words
 
     @property
     def share(self) -> float | None:
@@ -78,30 +71,20 @@ def compare(
         & (both["content"] != both["expected_content"])
         & (both["content"] != both["accepted_content"]),
     }
+    others = differs["listing"] | differs["price"] | differs["content"]
+    is_equal = ~(others | differs["quantity"])
     by_others = ~(both["updated_at"] <= both["acked_at"])  # a push of ours dates the product too
     is_changing = both["is_waiting"] | (both["acked_at"] > read_at)
     is_changing |= by_others & (both["updated_at"] > taken_at)
-    others = differs["listing"] | differs["price"] | differs["content"]
-    is_equal = ~(others | differs["quantity"])
-    may_lag = ~others & (both["acked_at"] > read_at - grace)
-    is_changing = ~is_equal & (is_changing | may_lag)
+    is_changing |= ~others & (both["acked_at"] > read_at - grace)
     wrong = ~is_equal & ~is_changing
-    fields = both[["sku"]].assign(**differs)[list(FIELDS)][wrong]
-    counterexamples = both[wrong].assign(
-        fields=[", ".join(name for name in FIELDS if row[name]) for row in fields.to_dict("records")]
-    )
-    return Consistency(len(both), int(is_equal.sum()), int(is_changing.sum()), counterexamples)
+    fields = both[[]].assign(**differs)[wrong].to_dict("records")
+    counterexamples = both[wrong].assign(fields=[", ".join(n for n in FIELDS if row[n]) for row in fields])
+    changing = int((~is_equal & is_changing).sum())
+    return Consistency(len(both), int(is_equal.sum()), changing, counterexamples)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The consistency of the newest snapshots; `unjudged` is why nothing can be concluded from them, in words."""
-
-    consistency: Consistency
-    unjudged: str | None = None
-
-
-def measure(context: SyncContext) -> Verdict:
+def measure(context: SyncContext) -> Consistency:
     """Compares the newest snapshots. Raises NoSnapshot where one of the two was never made.
 
     Whatever 4Seller changed since orders were last imported may be a sale, and is not judged.
@@ -110,26 +93,21 @@ def measure(context: SyncContext) -> Verdict:
     days = {kind: (kept.days(kind) or [today()])[-1] for kind in (CATALOG, LISTING)}
     facts, listed = kept.facts(CATALOG, days[CATALOG]), kept.facts(LISTING, days[LISTING])
     moments = [facts["taken_at"], facts["orders_read_at"] or facts["taken_at"]]
-    taken_at = min(datetime.fromisoformat(one) for one in moments) + hub_ahead(context.database)
-    grace = timedelta(seconds=context.settings.read_back_grace_seconds)
     found = compare(
         kept.read(CATALOG, days[CATALOG], CATALOG_COLUMNS),
         kept.read(LISTING, days[LISTING], LISTING_COLUMNS),
-        taken_at=taken_at,
+        taken_at=min(datetime.fromisoformat(one) for one in moments) + hub_ahead(context.database),
         read_at=datetime.fromisoformat(listed["read_at"]),
-        grace=grace,
+        grace=timedelta(seconds=context.settings.read_back_grace_seconds),
     )
     if not listed["is_complete"]:
         why = str(listed["reason"]).rstrip(".")
-        return Verdict(
-            found,
-            f"4Seller's listings could not be read completely; nothing was concluded. The reason: {why}.",
-        )
+        why = f"4Seller's listings could not be read completely; nothing was concluded. The reason: {why}."
+        return replace(found, unjudged=why)
     if found.items and found.share is None:
-        return Verdict(
-            found, "Every item is waiting to be pushed, so none could be judged. Run a sync first."
-        )
-    return Verdict(found)
+        why = "Every item is waiting to be pushed, so none could be judged. Run a sync first."
+        return replace(found, unjudged=why)
+    return found
 
 
 def differences(found: Consistency, most: int) -> list[dict[str, str]]:

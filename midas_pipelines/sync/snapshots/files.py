@@ -7,11 +7,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
@@ -19,14 +20,12 @@ from midas_pipelines.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from upath import UPath
 
 CATALOG, LISTING = "catalog_snapshot", "listing_snapshot"
 SUFFIX = ".parquet"
 CHUNK = 5000
 """Rows of one row group: as many are in memory while a snapshot is written."""
-
 FACTS = b"midas"
 """The key under which a file holds what is true of all its rows."""
 
@@ -47,13 +46,7 @@ class Spool:
 
 
 def spool(schema: pa.Schema, rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> Spool:
-    """Writes the rows to a file of this machine, `CHUNK` at a time.
-
-    Args:
-        schema: the columns.
-        rows: read once, while they are written.
-        facts: what is true of all rows; read after the last one, so that it may be counted meanwhile.
-    """
+    """Writes the rows to a file of this machine, `CHUNK` at a time; `facts` are what is true of all of them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -69,27 +62,26 @@ def spool(schema: pa.Schema, rows: Iterable[Mapping[str, Any]], facts: Mapping[s
     except BaseException:
         path.unlink()
         raise
-    return Spool(path, written, dict(facts))
+    return Spool(path, written, facts)
 
 
 def place(spooled: Path, target: UPath) -> None:
-    """Puts a written file at its place; nobody ever reads half of one there."""
+    """Puts a written file at its place; a reader finds a whole one there, or none."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.protocol in ("", "file", "local"):
-        part = Path(str(target) + ".part")
+        part = Path(f"{target}.part")
         shutil.move(spooled, part)
         os.replace(part, str(target))
-        return
-    target.fs.put_file(str(spooled), target.path)
-    spooled.unlink()
+    else:
+        target.fs.put_file(str(spooled), target.path)
+        spooled.unlink()
 
 
 @dataclass(frozen=True)
 class Snapshots:
-    """The kept snapshots.
+    """The kept snapshots, in a folder or at an address such as s3://bucket/midas.
 
-    Args:
-        root: a folder or an address such as s3://bucket/midas.
+    What reads one raises NoSnapshot where there is none of that day, and names the nearest days that have one.
     """
 
     root: UPath
@@ -107,47 +99,41 @@ class Snapshots:
 
     def days(self, kind: str) -> list[date]:
         """The days of which a snapshot of that kind is kept, the oldest first."""
-        folder = self.root / kind
-        found = (_day(file.name) for file in folder.iterdir()) if folder.exists() else ()
-        return sorted(day for day in found if day is not None)
+        folder, found = self.root / kind, []
+        for file in folder.iterdir() if folder.exists() else ():
+            with suppress(ValueError):  # another program's file
+                if file.name.endswith(SUFFIX):
+                    found.append(date.fromisoformat(file.name.removesuffix(SUFFIX)))
+        return sorted(found)
 
     def read(self, kind: str, day: date, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The snapshot as a frame. Raises NoSnapshot, which names the nearest days that have one."""
+        """The snapshot as a frame."""
         import pandas as pd
 
-        try:
-            with self.path(kind, day).open("rb") as file:
-                return pd.read_parquet(file, columns=None if columns is None else list(columns))
-        except FileNotFoundError:
-            raise NoSnapshot(self._missing(kind, day)) from None
+        with self._open(kind, day) as file:
+            return pd.read_parquet(file, columns=None if columns is None else list(columns))
 
     def chunks(self, kind: str, day: date, columns: Sequence[str]) -> Iterator[Iterator[tuple[Any, ...]]]:
-        """The rows of a snapshot, `CHUNK` at a time, each as the values of these columns. Raises NoSnapshot."""
+        """The rows of a snapshot, `CHUNK` at a time, each as the values of these columns."""
         import pyarrow.parquet as pq
 
-        try:
-            with self.path(kind, day).open("rb") as file:
-                for batch in pq.ParquetFile(file).iter_batches(CHUNK, columns=list(columns)):
-                    yield zip(*(batch[name].to_pylist() for name in columns), strict=True)
-        except FileNotFoundError:
-            raise NoSnapshot(self._missing(kind, day)) from None
+        with self._open(kind, day) as file:
+            for batch in pq.ParquetFile(file).iter_batches(CHUNK, columns=list(columns)):
+                yield zip(*(batch[name].to_pylist() for name in columns), strict=True)
 
     def facts(self, kind: str, day: date) -> dict[str, Any]:
-        """What is true of all rows of the snapshot. Raises NoSnapshot."""
-        return dict(json.loads((self._footer(kind, day).metadata or {}).get(FACTS, b"{}")))
-
-    def rows(self, kind: str, day: date) -> int:
-        """How many rows that snapshot has. Raises NoSnapshot."""
-        return int(self._footer(kind, day).num_rows)
-
-    def _footer(self, kind: str, day: date) -> pq.FileMetaData:
+        """What is true of all rows of the snapshot."""
         import pyarrow.parquet as pq
 
-        try:
-            with self.path(kind, day).open("rb") as file:
-                return pq.ParquetFile(file).metadata
-        except FileNotFoundError:
-            raise NoSnapshot(self._missing(kind, day)) from None
+        with self._open(kind, day) as file:
+            return dict(json.loads((pq.read_metadata(file).metadata or {}).get(FACTS, b"{}")))
+
+    def rows(self, kind: str, day: date) -> int:
+        """How many rows that snapshot has."""
+        import pyarrow.parquet as pq
+
+        with self._open(kind, day) as file:
+            return int(pq.read_metadata(file).num_rows)
 
     def newest_of(self, kind: str, run_set: str) -> tuple[date, dict[str, Any]] | None:
         """The newest day and its facts, where that snapshot was made for this run or backfill."""
@@ -162,26 +148,21 @@ class Snapshots:
             self.path(kind, one).unlink()
         return len(old)
 
-    def _missing(self, kind: str, day: date) -> str:
-        kept = self.days(kind)
-        before = [one for one in kept if one < day][-1:]
-        after = [one for one in kept if one > day][:1]
-        nearest = " and ".join(f"{one:%Y-%m-%d}" for one in (*before, *after))
-        advice = (
-            f"the nearest days that have one: {nearest}."
-            if nearest
-            else "none is kept yet. `midas sync products --full` makes the first."
-        )
-        return f"There is no {kind} of {day:%Y-%m-%d} in {self.root}; {advice}"
+    @contextmanager
+    def _open(self, kind: str, day: date) -> Iterator[IO[bytes]]:
+        try:
+            file = self.path(kind, day).open("rb")
+        except FileNotFoundError:
+            kept = self.days(kind)
+            nearest = [one for one in kept if one < day][-1:] + [one for one in kept if one > day][:1]
+            advice = "none is kept yet. `midas sync products --full` makes the first."
+            if nearest:
+                advice = f"the nearest days that have one: {' and '.join(map(str, nearest))}."
+            raise NoSnapshot(f"There is no {kind} of {day} in {self.root}; {advice}") from None
+        with file:
+            yield file
 
 
 def today() -> date:
     """The day that a snapshot made now belongs to, in UTC."""
     return datetime.now(UTC).date()
-
-
-def _day(name: str) -> date | None:
-    try:
-        return date.fromisoformat(name.removesuffix(SUFFIX)) if name.endswith(SUFFIX) else None
-    except ValueError:
-        return None  # a file of somebody else's

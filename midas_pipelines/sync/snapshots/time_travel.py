@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.rule_tables import rule_history, sync_conflicts
+from midas_pipelines.storefront.schema import categories, products
 from midas_pipelines.sync.explain import ledger_rows
-from midas_pipelines.sync.snapshots.causes import Span, causes, ledger_line
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEDGER_ROWS = 5
-SHOWN = ["sku", "title", "price", "quantity", "status", "content"]
-FIELDS = ("price", "quantity", "status", "title", "content")
-SHOP = ["fourseller_product_id", "sku", "product_id", "variant_id", "mapping_id", "title", "price", "on_hand"]
+MOST = 20
+"""Rows of the ledger, rules and conflicts that are shown of one item."""
 KEY = "fourseller_product_id"
+FIELDS = ("price", "quantity", "status", "title", "content")
+SHOP = ("sku", "product_id", "variant_id", "mapping_id", "title", "price", "on_hand")
+SHOP_FIELDS = {"price": "price", "title": "title", "on_hand": "stock"}
+WHAT = {"both": "changed", "right_only": "added", "left_only": "removed"}
 
 
 class NotThatDay(WrongInput):
@@ -41,8 +47,7 @@ def explain_at(database: Database, kept: Snapshots, sku: str, day: date) -> dict
     facts: dict[str, Any] = {"sku": sku, "day": day, "note": None}
     try:
         listing = kept.read(LISTING, day)
-        by_id = _row(listing, "fourseller_product_id", (shop or {}).get("fourseller_product_id"))
-        listed = by_id or _row(listing, "sku", sku)
+        listed = _row(listing, KEY, (shop or {}).get(KEY)) or _row(listing, "sku", sku)
         facts["read_at"] = _moment(kept.facts(LISTING, day)["read_at"])
     except NoSnapshot as missing:
         facts["note"] = str(missing)
@@ -51,7 +56,17 @@ def explain_at(database: Database, kept: Snapshots, sku: str, day: date) -> dict
             f"Neither the shop nor 4Seller had the SKU {sku} on {day:%Y-%m-%d}: check the spelling."
         )
     facts |= {"shop": shop, "listed": listed, "taken_at": _moment(kept.facts(CATALOG, day)["taken_at"])}
-    return facts | {"because": _because(database, shop, day) if shop is not None else []}
+    if shop is None:
+        return facts | {"because": []}
+    start = datetime.combine(day, time(), UTC)
+    span = _Span(start, start + timedelta(days=1))
+    key = (int(shop["product_id"]), _plain(shop["variant_id"]))
+    with database.reading() as connection:
+        ledger = ledger_rows(connection, key, None, span.end, most=LEDGER_ROWS)
+        lines = [_ledger_line(row) for row in ledger] + _causes(
+            connection, key, int(shop["mapping_id"]), span
+        )
+    return facts | {"because": list(dict.fromkeys(lines))}
 
 
 def _row(frame: pd.DataFrame, column: str, value: object) -> dict[str, Any] | None:
@@ -60,32 +75,20 @@ def _row(frame: pd.DataFrame, column: str, value: object) -> dict[str, Any] | No
     return {str(name): cell for name, cell in rows[0].items()} if rows and value is not None else None
 
 
-def _because(database: Database, shop: dict[str, Any], day: date) -> list[str]:
-    """The last rows of the ledger up to that day's end, and the day's own rules and conflicts."""
-    start = datetime.combine(day, time(), UTC)
-    span = Span(start, start + timedelta(days=1))
-    variant = shop["variant_id"]
-    key = (int(shop["product_id"]), None if variant is None else int(variant))
-    with database.reading() as connection:
-        ledger = [ledger_line(row) for row in ledger_rows(connection, key, None, span.end, most=LEDGER_ROWS)]
-        others = causes(connection, *key, int(shop["mapping_id"]), span)
-    return [*ledger, *(line for line in others if line not in ledger)]
-
-
 def lines_at(facts: dict[str, Any]) -> list[str]:
     """The facts as lines of text, from what 4Seller showed down to the cause."""
     shop, listed = facts["shop"], facts["listed"]
     lines = [facts["note"]] if facts["note"] else []
+    read = f"read {facts['read_at']:%Y-%m-%d %H:%M:%S} UTC" if not facts["note"] else ""
     if listed is not None:
         what = "no readable price of it"
         if listed["price"] is not None:
             quantity = _plain(listed["quantity"])
             count = "an unknown quantity" if quantity is None else quantity
             what = f"{count} at {listed['price']:.2f} USD, “{listed['title']}” ({listed['status']})"
-        product = f"(product {listed[KEY]})"
-        lines.append(f"4Seller showed {what}, read {facts['read_at']:%Y-%m-%d %H:%M:%S} UTC {product}")
-    elif not facts["note"]:
-        lines.append(f"4Seller did not show it, read {facts['read_at']:%Y-%m-%d %H:%M:%S} UTC")
+        lines.append(f"4Seller showed {what}, {read} (product {listed[KEY]})")
+    elif read:
+        lines.append(f"4Seller did not show it, {read}")
     if shop is not None:
         price = "" if shop["expected_price"] is None else f" at {shop['expected_price']:.2f} USD"
         lines.append(
@@ -139,88 +142,148 @@ def diff(
     Raises:
         NoSnapshot: one of the days has no listing; names the nearest days that have one.
     """
-    before, after = (kept.read(LISTING, day, [KEY, *SHOWN]).set_index(KEY) for day in (start, end))
     facts = [kept.facts(LISTING, day) for day in (start, end)]
-    span = Span(_moment(facts[0]["read_at"]), _moment(facts[1]["read_at"]), facts[1]["run_id"])
-    shop_before, shop_after = (_shop(kept, day) for day in (start, end))
-    ids = differing(before, after)
+    span = _Span(_moment(facts[0]["read_at"]), _moment(facts[1]["read_at"]), facts[1]["run_id"])
+    moved = differing(_both(kept, LISTING, (start, end), ("sku", *FIELDS)))
+    both = moved.join(_both(kept, CATALOG, (start, end), SHOP).add_prefix("shop_"))
     if skus:
-        frames = (before, after, shop_before, shop_after)
-        named = {key for frame in frames for key in frame.index[frame["sku"].isin(list(skus))]}
-        ids = ids.intersection(sorted(named))
-    found = []
+        names = [f"{side}sku_{when}" for side in ("", "shop_") for when in ("old", "new")]
+        both = both[both[names].isin(list(skus)).any(axis=1)]
     with database.reading() as connection:
-        for product_id in ids[:most]:
-            one = _changed(str(product_id), before, after)
-            known = [shop.loc[[product_id]] for shop in (shop_after, shop_before) if product_id in shop.index]
-            if known:
-                item = known[0].iloc[0]
-                one.why.extend(_shop_changes(known))
-                found_causes = causes(
-                    connection,
-                    int(item.product_id),
-                    _plain(item.variant_id),
-                    int(item.mapping_id),
-                    span,
-                    stock="quantity" in one.fields,
-                )
-                one.why.extend(found_causes)
-            if not one.why:
-                one.why.append("Nothing of ours explains it: somebody changed it on 4Seller.")
-            found.append(one)
-    return Diff(span.start, span.end, len(ids), found)
+        shown = [_changed(connection, span, row) for row in both.head(most).reset_index().to_dict("records")]
+    return Diff(span.start, span.end, len(both), shown)
 
 
-def differing(before: pd.DataFrame, after: pd.DataFrame) -> pd.Index[Any]:
-    """The products that only one of the two listings has, or that differ in a field; by their ids, sorted. Pure."""
-    both = before.index.intersection(after.index)
-    old, new = before.loc[both, list(FIELDS)], after.loc[both, list(FIELDS)]
-    same = (old == new) | (old.isna() & new.isna())
-    hidden = old["content"].isna() | new["content"].isna()  # not shown is no change
-    same["content"] |= hidden
-    only_one = before.index.symmetric_difference(after.index)
-    return both[~same.all(axis=1)].union(only_one).sort_values()
+def _both(kept: Snapshots, kind: str, days: Iterable[date], columns: Sequence[str]) -> pd.DataFrame:
+    """A row for each product with the columns of both days; `found` says which days had it."""
+    import pandas as pd
+
+    frames = []
+    for day in days:
+        try:
+            frame = kept.read(kind, day, [KEY, *columns])
+        except NoSnapshot:
+            if kind == LISTING:
+                raise
+            frame = pd.DataFrame(columns=[KEY, *columns])
+        frames.append(frame.dropna(subset=[KEY]).drop_duplicates(KEY))
+    both = frames[0].merge(frames[1], on=KEY, how="outer", suffixes=("_old", "_new"), indicator="found")
+    return both.set_index(KEY).sort_index()
 
 
-def _changed(product_id: str, before: pd.DataFrame, after: pd.DataFrame) -> Changed:
-    old, new = (
-        {name: _plain(value) for name, value in frame.loc[product_id].items()}
-        if product_id in frame.index
-        else {}
-        for frame in (before, after)
-    )
-    names = FIELDS if old and new else ("price", "quantity")
-    moved = {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
-    if "content" in moved:
-        hidden = None in moved.pop("content")
-        if not hidden and "title" not in moved:
-            moved["content"] = ("one text", "another")
-    what = "changed" if old and new else "added" if new else "removed"
-    return Changed(str(new.get("sku") or old.get("sku") or ""), product_id, what, moved)
+def differing(both: pd.DataFrame) -> pd.DataFrame:
+    """The products that only one of the two days has, or that differ in a field. Pure."""
+    moved = both["found"] != "both"
+    for name in FIELDS:
+        old, new = both[f"{name}_old"], both[f"{name}_new"]
+        unknown = (old.isna() | new.isna()) if name == "content" else (old.isna() & new.isna())
+        moved |= (old != new) & ~unknown  # content that is not shown is no change
+    return both[moved]
 
 
-def _shop_changes(known: list[pd.DataFrame]) -> list[str]:
-    """What the shop itself says otherwise, by its own two snapshots, the newer one first."""
-    if len(known) == 1:
-        return []
-    new, old = (frame.iloc[0] for frame in known)
-    names = {"price": "price", "title": "title", "on_hand": "stock"}
+def _changed(connection: sa.Connection, span: _Span, row: dict[Any, Any]) -> Changed:
+    what = WHAT[row["found"]]
+    pairs = {name: _pair(row, name) for name in (FIELDS if what == "changed" else FIELDS[:2])}
+    fields = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if "content" in fields:
+        hidden = None in fields.pop("content")
+        if not hidden and "title" not in fields:
+            fields["content"] = ("one text", "another")
+    why: list[str] = []
+    mappings = _pair(row, "shop_mapping_id")
+    if None not in mappings:
+        shop = {word: _pair(row, f"shop_{name}") for name, word in SHOP_FIELDS.items()}
+        moved = ((word, *pair) for word, pair in shop.items() if pair[0] != pair[1])
+        why += [f"the shop's {word} went from {old} to {new}" for word, old, new in moved]
+    if mappings != (None, None):
+        newest = 0 if mappings[1] is None else 1
+        product, variant = (_pair(row, f"shop_{name}")[newest] for name in ("product_id", "variant_id"))
+        why += _causes(connection, (product, variant), mappings[newest], span, stock="quantity" in fields)
+    why = why or ["Nothing of ours explains it: somebody changed it on 4Seller."]
+    sku = _pair(row, "sku")
+    return Changed(str(sku[1] or sku[0] or ""), row[KEY], what, fields, why)
+
+
+def _pair(row: dict[Any, Any], name: str) -> tuple[Any, Any]:
+    return _plain(row[f"{name}_old"]), _plain(row[f"{name}_new"])
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A span of time, its end not included; `run_id` is the run whose read it ends with, which found conflicts in it."""
+
+    start: datetime
+    end: datetime
+    run_id: str | None = None
+
+
+def _causes(
+    connection: sa.Connection,
+    key: tuple[int, int | None],
+    mapping_id: int,
+    span: _Span,
+    *,
+    stock: bool = True,
+) -> list[str]:
+    """What is on record of the item in that span, in sentences, the newest of each kind first; of its `stock` too."""
+    ledger = ledger_rows(connection, key, span.start, span.end, most=MOST) if stock else []
+    rules, conflicts = _rules(key[0], span), _conflicts(mapping_id, span)
     return [
-        f"the shop's {word} went from {_plain(old[name])} to {_plain(new[name])}"
-        for name, word in names.items()
-        if _plain(old[name]) != _plain(new[name])
+        *map(_ledger_line, ledger),
+        *(_rule_line(row) for row in connection.execute(rules).mappings()),
+        *(_conflict_line(row, span) for row in connection.execute(conflicts).mappings()),
     ]
 
 
-def _shop(kept: Snapshots, day: date) -> pd.DataFrame:
-    """The shop's side of the listed items that day; empty where no snapshot is kept."""
-    import pandas as pd
+def _ledger_line(row: dict[str, Any]) -> str:
+    """A row of the ledger, with its cause down to the order."""
+    return (
+        f"ledger {row['id']}: {row['delta']:+d} → {row['quantity_after']}, {row['because']}, "
+        f"{row['created_at']:%Y-%m-%d %H:%M:%S} UTC"
+    )
 
-    try:
-        frame = kept.read(CATALOG, day, SHOP)
-    except NoSnapshot:
-        frame = pd.DataFrame(columns=SHOP)
-    return frame.dropna(subset=[KEY]).drop_duplicates(KEY).set_index(KEY)
+
+def _rules(product_id: int, span: _Span) -> sa.Select[Any]:
+    """Rules for the item, its categories or everything that were set, removed, began or ended in that span."""
+    rule = rule_history.c
+    own = sa.select(products.c.category_id.label("id")).where(products.c.id == product_id)
+    above = own.cte("above", recursive=True)
+    parents = sa.select(categories.c.parent_id).join(above, categories.c.id == above.c.id)
+    wide = sa.or_(rule.category_id.is_(None), rule.category_id.in_(sa.select(above.union(parents).c.id)))
+    of_item = sa.or_(rule.product_id == product_id, sa.and_(rule.product_id.is_(None), wide))
+    moments = (rule.changed_at, rule.valid_from, rule.valid_until)
+    moved = sa.or_(*(sa.and_(one >= span.start, one < span.end) for one in moments))
+    return sa.select(rule_history).where(of_item, moved).order_by(rule.id.desc()).limit(MOST)
+
+
+def _rule_line(row: sa.RowMapping) -> str:
+    said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in (row["said"] or {}).items())
+    narrow = [f"{name} {row[f'{name}_id']}" for name in ("product", "category") if row[f"{name}_id"]]
+    return (
+        f"rule for {[*narrow, 'everything'][0]} ({row['channel']}): {said or 'removed'}, set by {row['changed_by']}, "
+        f"{row['changed_at']:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def _conflicts(mapping_id: int, span: _Span) -> sa.Select[Any]:
+    conflict = sync_conflicts.c
+    open_then = sa.or_(conflict.resolved_at.is_(None), conflict.resolved_at >= span.start)
+    seen = sa.and_(conflict.found_at < span.end, open_then)
+    if span.run_id is not None:
+        seen = sa.or_(seen, conflict.run_id == span.run_id)
+    query = sa.select(sync_conflicts).where(conflict.mapping_id == mapping_id, seen)
+    return query.order_by(conflict.id.desc()).limit(MOST)
+
+
+def _conflict_line(row: sa.RowMapping, span: _Span) -> str:
+    ended, end = row["resolved_at"], "open then"
+    of_that_read = row["run_id"] is not None and row["run_id"] == span.run_id
+    if ended is not None and (ended < span.end or of_that_read):
+        end = f"resolved for the {row['resolution']} by {row['resolved_by']}, {ended:%Y-%m-%d %H:%M:%S} UTC"
+    return (
+        f"conflict {row['id']}: {row['field']} {row['shop_value']} in the shop, {row['fourseller_value']} on 4Seller, "
+        f"found {row['found_at']:%Y-%m-%d %H:%M:%S} UTC, {end}"
+    )
 
 
 def _moment(text: str) -> datetime:

@@ -13,10 +13,9 @@ from midas_pipelines.store.orders.payload_vault import rewrap_payloads, vault_of
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import marketplace_orders
-from midas_pipelines.sync.privacy import requests, search
+from midas_pipelines.sync.privacy import requests
 from midas_pipelines.sync.privacy.due import hold_buyer
-from midas_pipelines.sync.privacy.requests import PrivacyAnswer, answer_request
-from midas_pipelines.sync.privacy.search import Subject
+from midas_pipelines.sync.privacy.requests import PrivacyAnswer, Subject, answer_request
 from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
@@ -78,7 +77,7 @@ def test_a_person_is_found_by_an_index(world: World, sold: list[str]) -> None:
     with world.database.reading() as connection:
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # a few rows are faster read one by one
         for table in (marketplace_orders, marketplace_webhooks):
-            query = sa.select(table.c.id).where(search._names(connection, table.c.payload, ["e00"]))
+            query = sa.select(table.c.id).where(requests._names(connection, table.c.payload, ["e00"]))
             compiled = query.compile(connection, compile_kwargs={"literal_binds": True})
             plan = "\n".join(connection.scalars(sa.text(f"EXPLAIN {compiled}")))
             assert f"{table.name}_persons" in plan

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from midas_pipelines.fourseller.errors import BadCredentials, NeedsNewKey
-from midas_pipelines.lib.doctor.sides import channel_lines
+from midas_pipelines.lib.doctor.report import channel_lines
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.gate import accept_key, key_is_refused
 from midas_pipelines.sync.orders.intake.poll import import_orders

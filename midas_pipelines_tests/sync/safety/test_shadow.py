@@ -20,8 +20,7 @@ from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.status.status_change import change_status
 from midas_pipelines.sync.orders.status.status_sync import sync_statuses
 from midas_pipelines.sync.privacy.due import erase_due_buyers
-from midas_pipelines.sync.privacy.requests import answer_request
-from midas_pipelines.sync.privacy.search import Subject
+from midas_pipelines.sync.privacy.requests import Subject, answer_request
 from midas_pipelines.sync.product_sync import Mode, push_inventory, sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.safety.shadow_report import compare_shadow

@@ -1,0 +1,197 @@
+"""Takes the two snapshots: what the shop says and 4Seller should show, and what 4Seller shows.
+
+4Seller is read once; syncs and checks of the same run use that read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, product_of, stamp_of
+from midas_pipelines.fourseller.pages import Listing, listed, read_product
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.mappings import Mapping
+from midas_pipelines.store.orders.days import last_import
+from midas_pipelines.store.stock.rules import available
+from midas_pipelines.storefront.catalog import ShopItem
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.content import content_hash, title, unlistable
+from midas_pipelines.sync.listings.diff import form, hidden, is_confirmed, shown_quantity, storable
+from midas_pipelines.sync.listings.plan import Planner
+from midas_pipelines.sync.listings.scan import read_chunk
+from midas_pipelines.sync.reconcile.run import ReadListing, read_listing
+from midas_pipelines.sync.snapshots.files import LISTING, Snapshots, Spool, spool
+from midas_pipelines.sync.threads import in_thread
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PREVIEW = 10
+CATALOG_TYPES = {
+    "text": "sku title category brand state reason fourseller_product_id expected_content accepted_content",
+    "money": "price expected_price",
+    "whole": "on_hand available product_id variant_id mapping_id expected_quantity",
+    "truth": "is_waiting",
+    "moment": "acked_at",
+}
+LISTING_TYPES = {
+    "text": "fourseller_product_id sku title status content",
+    "money": "price",
+    "whole": "quantity",
+    "moment": "updated_at",
+    "bytes": "answer dated",
+}
+"""The columns by type; the pages of the two assets say what they hold."""
+
+
+def schema(types: dict[str, str]) -> pa.Schema:
+    """The columns of a snapshot."""
+    import pyarrow as pa
+
+    known = {
+        "text": pa.string(),
+        "money": pa.decimal128(18, 4),
+        "whole": pa.int64(),
+        "truth": pa.bool_(),
+        "moment": pa.timestamp("us", tz="UTC"),
+        "bytes": pa.binary(),
+    }
+    return pa.schema([(name, known[one]) for one, names in types.items() for name in names.split()])
+
+
+@dataclass
+class CatalogTotals:
+    """What was counted while the rows were read, and the first few rows for people to look at."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first: list[dict[str, Any]] = field(default_factory=list)
+    unlistable: list[dict[str, Any]] = field(default_factory=list)
+
+    def count(self, row: dict[str, Any]) -> None:
+        """Counts a row."""
+        refused = row["reason"] is not None
+        self.counts["units_on_hand"] += row["on_hand"]
+        self.counts["out_of_stock"] += row["available"] == 0
+        self.counts["cannot_be_listed"] += refused
+        for kept in (self.first, *([self.unlistable] if refused else [])):
+            if len(kept) < PREVIEW:
+                kept.append(row)
+
+
+def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, CatalogTotals]:
+    """Writes the catalog as it is now to a file of this machine, a few thousand rows in memory at a time.
+
+    `run_set` is the run, or the backfill, that it is made for.
+    """
+    totals = CatalogTotals()
+    rows = _catalog_rows(context.database, context.settings.title_limit, totals)
+    facts = {
+        "taken_at": datetime.now(UTC),
+        "orders_read_at": last_import(context.database),
+        "run_id": context.run_id,
+        "run_set": run_set,
+    }
+    return spool(schema(CATALOG_TYPES), rows, facts), totals
+
+
+def _catalog_rows(database: Database, title_limit: int, totals: CatalogTotals) -> Iterator[dict[str, Any]]:
+    """A row for each active item, read a thousand at a time; counted in `totals`."""
+    after = 0
+    while rows := read_chunk(database, after):
+        after = rows[-1].id
+        with database.reading() as connection:
+            planner = Planner(connection, [row.key for row in rows], title_limit)
+        for mapping in rows:
+            item = planner.item(mapping)
+            if item is not None and item.active:
+                found = _catalog_row(mapping, item, planner)
+                totals.count(found)
+                yield found
+
+
+def _catalog_row(mapping: Mapping, item: ShopItem, planner: Planner) -> dict[str, Any]:
+    change, quarantined = planner.plan(mapping), mapping.state == "quarantined"
+    row = {
+        **{name: getattr(item, name) for name in ("sku", "category", "brand", "price", "on_hand")},
+        "title": title(item),
+        "available": available(item.on_hand, planner.rule(mapping)),
+        "state": mapping.state,
+        "reason": unlistable(item, planner.title_limit) or (mapping.reason if quarantined else None),
+        "product_id": item.product_id,
+        "variant_id": item.variant_id,
+        "mapping_id": mapping.id,
+        "fourseller_product_id": mapping.fourseller_product_id,
+        "is_waiting": mapping.dirty,
+        "acked_at": mapping.acked_at,
+    }
+    if (draft := change.draft) is not None and not quarantined:  # else nothing is expected of 4Seller
+        row |= {
+            "expected_price": draft.price,
+            "expected_quantity": change.quantity,
+            "expected_content": content_hash(draft, None),
+            "accepted_content": mapping.observed_hash if is_confirmed(mapping, draft) else None,
+        }
+    return row
+
+
+async def snapshot_listing(context: SyncContext, run_set: str) -> Spool:
+    """Reads all that 4Seller shows into a file of this machine, for the syncs and checks of a run or backfill.
+
+    Raises:
+        BadCredentials, ChannelDown: not even the first page could be had.
+    """
+    async with context.channel() as client:
+        read_at, listing, _ = await read_listing(context, client)
+        requests = client.requests
+    facts = {
+        "read_at": read_at,
+        "run_id": context.run_id,
+        "requests": requests,
+        "run_set": run_set,
+        "is_complete": listing.complete,
+        "total": listing.total,
+        "gone": sorted(listing.gone),
+        "reason": listing.reason,
+    }
+    return await in_thread(spool, schema(LISTING_TYPES), _listing_rows(listing.products), facts)
+
+
+def _listing_rows(products: ListedProducts) -> Iterator[dict[str, Any]]:
+    """A row for each product; `answer` is what 4Seller sent, apart from the date of the last change."""
+    for row in products.rows():
+        product = product_of(row, read_product)
+        yield {
+            "fourseller_product_id": row.id,
+            "sku": row.sku,
+            "title": product.title,
+            "price": storable(product.price),
+            "quantity": shown_quantity(product),
+            "status": product.status,
+            "content": None if hidden(product) else form(product),
+            "updated_at": product.updated_at,
+            "answer": row.answer,
+            "dated": row.dated,
+        }
+
+
+def listing_of(context: SyncContext, run_set: str) -> ReadListing | None:
+    """What 4Seller shows, from the newest snapshot; None where that was read for another run or backfill."""
+    kept = Snapshots.of(context.settings)
+    found = kept.newest_of(LISTING, run_set)
+    if found is None:
+        return None
+    day, facts = found
+    products = listed()
+    for chunk in kept.chunks(LISTING, day, ["fourseller_product_id", "sku", "answer", "dated"]):
+        products.add(
+            ListedRow(key, sku, stamp_of(answer), answer, dated) for key, sku, answer, dated in chunk
+        )
+    listing = Listing(
+        products, facts["total"], facts["is_complete"], reason=facts["reason"], gone=frozenset(facts["gone"])
+    )
+    requests = facts["requests"] if facts["run_id"] == context.run_id else 0  # counted by one run alone
+    return ReadListing(datetime.fromisoformat(facts["read_at"]), listing, requests)
