@@ -35,7 +35,7 @@ SPARED, FIRST = 0.02, 0.5
 FORKING = """
 import json, os, sys
 import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite
-import midas_pipelines.cli.security.privacy, midas_pipelines.cli.security.keys, midas_pipelines.cli.security.backup
+import midas_pipelines.cli.security.privacy, midas_pipelines.cli.security.keys, midas_pipelines.cli.security.recovery
 from midas_pipelines.cli import main
 for line in sys.stdin:
     arguments, environment = json.loads(line)

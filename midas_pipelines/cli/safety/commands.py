@@ -1,4 +1,4 @@
-"""`midas doctor`, `midas shadow` and `midas undo`: is everything there, what would have been sent, and back again."""
+"""`midas doctor`, `shadow`, `undo` and `contract`: is everything there, what would be sent, back again, and 4Seller itself."""
 
 from __future__ import annotations
 
@@ -6,18 +6,29 @@ import asyncio
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 import click
+import yaml
 
 from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table, say
+from midas_pipelines.cli.printing import json_option, print_json, print_rows, print_table, say
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.conformance import RESERVED_SKU, Tried, run_conformance
+from midas_pipelines.fourseller.contract_watch import ContractWatch
+from midas_pipelines.fourseller.http.answers import AnswerSample
+from midas_pipelines.fourseller.overlay import overlay
 from midas_pipelines.lib.doctor.report import doctor_report
+from midas_pipelines.settings import load_settings
+from midas_pipelines.store.operations.findings import read_findings
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.safety.shadow_report import compare_shadow
 from midas_pipelines.sync.safety.undo import undo_run, undo_span
 
 MOMENT = click.DateTime(["%H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
+FOUND = ("kind", "call", "place", "what", "times", "first_at", "last_at", "example")
+KEPT = {True: "kept", False: "NOT KEPT", None: "not tried"}
 
 
 @click.command()
@@ -95,3 +106,67 @@ def _moment(given: datetime | None) -> datetime:
     if given is None:
         return now
     return (datetime.combine(now, given.time()) if given.year == 1900 else given).replace(tzinfo=UTC)
+
+
+@click.group()
+def contract() -> None:
+    """Show where 4Seller's answers differ from the contract (openapi.yaml), and try the account against it."""
+
+
+@contract.command(name="list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """List what was found in production: kind, place, count, first and last time. No personal data is kept."""
+    found = _findings()
+    rows = found if as_json else _without(found, "example")
+    none = "Everything that was looked at keeps the contract."
+    print_rows(as_json, "findings", rows, title="4Seller's answers against the contract", none=none)
+
+
+@contract.command(name="diff")
+def propose_change() -> None:
+    """Print the change to the contract's document that the findings propose, as an OpenAPI Overlay."""
+    click.echo(yaml.safe_dump(overlay(_findings()), sort_keys=False, allow_unicode=True), nl=False)
+
+
+@contract.command(name="test", cls=Changing)
+@json_option
+def try_account(as_json: bool) -> None:
+    """Try the configured account: create, read, set, list, page and delete one reserved SKU; orders are only read.
+
+    The first thing to run on a real account. In shadow mode only reads are tried. Exits 1 when a promise is not kept.
+    """
+    watch = ContractWatch()
+    tried = asyncio.run(_try(watch))
+    found = [asdict(one) for one in watch.take()]
+    broken = [one for one in tried if one.kept is False]
+    if as_json:
+        print_json({"kept": not broken, "tried": [asdict(one) for one in tried], "findings": found})
+    else:
+        rows = [{**asdict(one), "kept": KEPT[one.kept]} for one in tried]
+        print_table(f"The contract, tried with {RESERVED_SKU}", rows)
+        if found:
+            print_table("Answers that differ", _without(found, "example"))
+    sys.exit(1 if broken else 0)
+
+
+async def _try(watch: ContractWatch) -> list[Tried]:
+    settings = load_settings()
+    access = settings.channel()
+    async with FourSeller(
+        base_url=access.url,
+        api_key=access.api_key,
+        seller_id=access.seller_id,
+        watch=AnswerSample(1, watch.compare).note,
+        may_write=lambda: not settings.shadow,
+    ) as client:
+        return [one async for one in run_conformance(client, base_url=access.url, seller_id=access.seller_id)]
+
+
+def _findings() -> list[dict[str, Any]]:
+    with shop_database() as (_, database), database.reading() as connection:
+        return [{name: row[name] for name in FOUND} for row in read_findings(connection)]
+
+
+def _without(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
+    return [{name: cell for name, cell in row.items() if name != column} for row in rows]

@@ -14,14 +14,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import note_answered
-from midas_pipelines.store.gateway.keys import (
-    Caller,
-    Role,
-    create_key,
-    list_keys,
-    revoke_key,
-    rotate_key,
-)
+from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, revoke_key, rotate_key
 from midas_pipelines.store.operations.proofs import record_proof
 from midas_pipelines.store.orders.payload_vault import Vault, payloads_by_key, rewrap_payloads
 from midas_pipelines.store.privacy.keys import (
@@ -157,10 +150,8 @@ def payload(new: bool, as_json: bool) -> None:
         ring, counted = key_ring(settings), payloads_by_key(database)
         known = [key.key_id for key in ring.all()]
     state = dict.fromkeys(known, "older") | {known[0]: "newest"}
-    rows = [
-        {"key": key, "state": state.get(key, "missing"), "payloads": counted[key]}
-        for key in dict.fromkeys([*known, *counted])
-    ]
+    names = dict.fromkeys([*known, *counted])
+    rows = [{"key": key, "state": state.get(key, "missing"), "payloads": counted[key]} for key in names]
     if as_json:
         print_json({"source": key_source(settings), "keys": rows})
     else:
@@ -197,13 +188,11 @@ def rotate_payload(retire: bool, as_json: bool) -> None:
         if retired:
             keep_keys(path, kept)
     unreadable = sum(map(len, done.unreadable.values()))
-    said = [
-        f"{done.rewrapped} payloads are sealed under the key {kept[0].key_id}; {retired} older keys retired."
-    ]
+    kept_under = f"{done.rewrapped} payloads are sealed under the key {kept[0].key_id}"
+    said = [f"{kept_under}; {retired} older keys retired."]
     if unreadable:
-        said.append(
-            f"{unreadable} payloads open with no key here: `midas keys payload` shows which they need."
-        )
+        missing = f"{unreadable} payloads open with no key here"
+        said.append(f"{missing}: `midas keys payload` shows which they need.")
     result = {"rewrapped": done.rewrapped, "unreadable": done.unreadable, "retired": retired}
     print_result(as_json, result, *said)
     if unreadable:
