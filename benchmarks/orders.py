@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from benchmarks.measuring import Result, sample_shop
-from midas_pipelines.fourseller.pages import read_order, read_page
+from midas_pipelines.fourseller.models import read_order
+from midas_pipelines.fourseller.pages import read_page
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.checks import unbalanced_orders, unexplained_deductions

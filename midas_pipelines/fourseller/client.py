@@ -11,7 +11,6 @@ from typing import Any, Self, TypeVar, cast
 import httpx
 from pydantic import SecretStr
 
-from midas_pipelines.fourseller import pages
 from midas_pipelines.fourseller.contract import PAGE_LIMIT
 from midas_pipelines.fourseller.errors import (
     BadItem,
@@ -26,10 +25,18 @@ from midas_pipelines.fourseller.http import answers
 from midas_pipelines.fourseller.http.calls import Call, CallMeter, CallSums, FailedCall, as_json, as_time
 from midas_pipelines.fourseller.http.rate_limit import AdaptivePace, Budget, Pace, send_with_retries
 from midas_pipelines.fourseller.http.wire import Wire, ascii_value, segment
-from midas_pipelines.fourseller.listed import ListedRow
-from midas_pipelines.fourseller.models import InventoryLevel, Order, Product, ProductDraft, Tracking
-from midas_pipelines.fourseller.pages import Listing, ListingRead, OrderPage, Page
-from midas_pipelines.fourseller.reading import SMALLEST_PAGE, read_ahead
+from midas_pipelines.fourseller.listed import ListedRow, Listing, ListingRead, read_listed_row
+from midas_pipelines.fourseller.models import (
+    InventoryLevel,
+    Order,
+    Product,
+    ProductDraft,
+    Tracking,
+    read_level,
+    read_order,
+    read_product,
+)
+from midas_pipelines.fourseller.pages import SMALLEST_PAGE, OrderPage, Page, read_ahead, read_page
 from midas_pipelines.text import folded
 
 Read = TypeVar("Read")
@@ -108,30 +115,31 @@ class FourSeller:
         call = Call(
             "POST", "/products", "/products", item=draft.sku, body=draft.body(), headers=(key,), resend=False
         )
-        return await self._answer(call, pages.read_product)
+        return await self._answer(call, read_product)
 
     async def find_by_sku(self, sku: str) -> list[Product]:
         """Every product with this SKU, however 4Seller spells it; a row that cannot be read is an error, because it could
         be the one."""
         found: dict[str, Product] = {}
-        async for page in self._pages("/products", pages.read_product, (("sku", sku),), item=sku):
+        async for page in self._pages("/products", read_product, (("sku", sku),), item=sku):
             if page.rejected:
-                raise pages.broken_row(page.rejected[0], item=sku)
+                why = f"4Seller listed a product for {sku} that cannot be read: {page.rejected[0]}"
+                raise ContractBroken(why, field=f"data.{page.rejected[0].field}", item=sku)
             found |= {one.id: one for one in page.data if one.sku and folded(one.sku) == folded(sku)}
         return list(found.values())
 
     async def product(self, product_id: str) -> Product:
         """One product. Raises NotFound."""
-        return await self._answer(_of_product("GET", product_id), pages.read_product)
+        return await self._answer(_of_product("GET", product_id), read_product)
 
     async def product_row(self, product_id: str) -> ListedRow:
         """One product as a row of a listing. Raises NotFound."""
-        row = await self._answer(_of_product("GET", product_id), pages.read_listed_row)
+        row = await self._answer(_of_product("GET", product_id), read_listed_row)
         return row._replace(id=product_id)
 
     async def update_product(self, product_id: str, draft: ProductDraft) -> Product:
         """Replaces the whole product; idempotent, so sent again after a lost answer."""
-        return await self._answer(_of_product("PUT", product_id, body=draft.body()), pages.read_product)
+        return await self._answer(_of_product("PUT", product_id, body=draft.body()), read_product)
 
     async def delete_product(self, product_id: str) -> None:
         """Deletes a product; a missing one counts as deleted."""
@@ -143,17 +151,17 @@ class FourSeller:
     async def set_quantity(self, product_id: str, quantity: int, at: datetime) -> InventoryLevel:
         """Sets the quantity on sale, as it was `at` (aware); absolute, so sent again after a lost answer."""
         body = as_json({"quantity": quantity, "timestamp": as_time(at)})
-        return await self._answer(_of_product("PATCH", product_id, "/inventory", body=body), pages.read_level)
+        return await self._answer(_of_product("PATCH", product_id, "/inventory", body=body), read_level)
 
     async def quantity(self, product_id: str) -> InventoryLevel:
         """The quantity on sale. Raises NotFound."""
-        return await self._answer(_of_product("GET", product_id, "/inventory"), pages.read_level)
+        return await self._answer(_of_product("GET", product_id, "/inventory"), read_level)
 
     # pages
 
     async def product_pages(self) -> AsyncIterator[Page[Product]]:
         """Every page of products in the channel's order, prefetched."""
-        async for page in self._pages("/products", pages.read_product):
+        async for page in self._pages("/products", read_product):
             yield page
 
     async def listing(self) -> Listing:
@@ -161,7 +169,7 @@ class FourSeller:
         read before it, as not complete; bad credentials and a failing first page are raised."""
         read = ListingRead()
         try:
-            async for page in self._pages("/products", pages.read_listed_row):
+            async for page in self._pages("/products", read_listed_row):
                 read.add(page)
         except (Unavailable, RateLimited, ContractBroken, BadItem) as failed:  # BadItem: a refused offset
             if not read.pages:
@@ -183,14 +191,14 @@ class FourSeller:
         query = [(name, as_time(moment)) for name, moment in times.items() if moment]
         if status:
             query.append(("status", status))
-        async for page in self._pages("/orders", pages.read_order, tuple(query)):
+        async for page in self._pages("/orders", read_order, tuple(query)):
             yield page
 
     # orders
 
     async def order(self, order_id: str) -> Order:
         """One order. Raises NotFound."""
-        return await self._answer(_of_order("GET", order_id), pages.read_order)
+        return await self._answer(_of_order("GET", order_id), read_order)
 
     async def update_order(
         self, order_id: str, *, status: str, at: datetime, tracking: Tracking | None = None
@@ -199,7 +207,7 @@ class FourSeller:
         body: dict[str, Any] = {"status": status, "updated_at": as_time(at)}
         if tracking is not None:
             body["tracking"] = tracking.model_dump(exclude_none=True)
-        return await self._answer(_of_order("PATCH", order_id, body=as_json(body)), pages.read_order)
+        return await self._answer(_of_order("PATCH", order_id, body=as_json(body)), read_order)
 
     # how
 
@@ -213,7 +221,7 @@ class FourSeller:
         async def fetch(offset: int) -> Page[Row]:
             place = (("limit", str(PAGE_LIMIT)), ("offset", str(offset)))
             call = Call("GET", path, path, item=item, query=(*place, *query))
-            return await self._answer(call, lambda body: pages.read_page(body, read_row))
+            return await self._answer(call, lambda body: read_page(body, read_row))
 
         smallest = SMALLEST_PAGE if item is None else PAGE_LIMIT  # a look-up finds few
         async with aclosing(read_ahead(fetch, smallest=smallest)) as ahead:

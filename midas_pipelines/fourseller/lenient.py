@@ -14,10 +14,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BeforeValidator, ValidationInfo
 
+Number = TypeVar("Number", int, Decimal)
 LARGEST = 2**31 - 1  # what the contract lets a quantity be
 
 MISSING_WORDS = frozenset(["n/a", "null", "none", "nil", "undefined", "nan"])
@@ -43,10 +44,8 @@ ZONE = re.compile(r"\s*(?:UTC|GMT|Z)$|\s+(?=[+-]\d\d:?\d\d$)")
 UNIX = re.compile(r"\d{1,20}(\.\d+)?")
 MONTH = re.compile(r"\d ?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE)
 YEARS = range(2000, 2100)  # a moment outside is a default of some program (0001, 1900, 1970), or a misreading
-GUESSED = (
-    946_684_800,
-    2_208_988_800,
-)  # 2000 to 2040 in Unix seconds: a number outside is no moment, whatever it is
+GUESSED = (946_684_800, 2_208_988_800)
+"""2000 to 2040 in Unix seconds: a number outside is no moment, whatever it is."""
 
 
 def is_missing(text: str) -> bool:
@@ -72,15 +71,13 @@ def read_said(value: Any) -> str | None:
 def read_personal(value: Any) -> str | None:
     """A text about the buyer, in which a partly masked value (`J*** D***`) or one withheld (`[REDACTED]`) is missing too."""
     text = read_said(value)
-    return None if text is None or PARTLY_MASKED.search(text) or _is_withheld(text) else text
-
-
-def _is_withheld(text: str) -> bool:
+    if text is None or PARTLY_MASKED.search(text):
+        return None
     plain = (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
     if OTHER_THAN_A_TO_Z.search(plain):  # a digit, or a letter of another alphabet
-        return False
+        return text
     words = WORDS.findall(plain)
-    return WITHHELD.issuperset(words) or WITHHELD_ALONE.fullmatch(" ".join(words)) is not None
+    return None if WITHHELD.issuperset(words) or WITHHELD_ALONE.fullmatch(" ".join(words)) else text
 
 
 def read_id(value: Any) -> str | None:
@@ -122,13 +119,9 @@ def read_money(value: Any) -> Decimal | None:
     """An amount: a number, or a text with a currency and separators (`$1,010.00`, `1.010,00 EUR`, `12,50`)."""
     if isinstance(value, dict):  # {"amount": "10.00", "currency": "USD"}
         value = value.get("amount", value.get("value", value or None))
-    if isinstance(value, str | Decimal):
-        return None if is_missing(str(value)) else _amount_in(str(value))
-    text = read_text(value)
-    return None if text is None else Decimal(text)
-
-
-def _amount_in(text: str) -> Decimal:
+    text = str(value) if isinstance(value, str | Decimal) else read_text(value)
+    if text is None or is_missing(text):
+        return None
     try:
         amount = Decimal(text)
     except ArithmeticError:
@@ -162,10 +155,7 @@ def _with_point(number: str) -> str:
 
 def read_price(value: Any) -> Decimal | None:
     """A price of a product: an amount that is not negative."""
-    price = read_money(value)
-    if price is not None and price < 0:
-        raise ValueError("is below zero")
-    return price
+    return _not_negative(read_money(value))
 
 
 def read_whole(value: Any) -> int | None:
@@ -184,10 +174,13 @@ def read_whole(value: Any) -> int | None:
 
 def read_count(value: Any) -> int | None:
     """A quantity on sale: a whole number that is not negative."""
-    count = read_whole(value)
-    if count is not None and count < 0:
+    return _not_negative(read_whole(value))
+
+
+def _not_negative(number: Number | None) -> Number | None:
+    if number is not None and number < 0:
         raise ValueError("is below zero")
-    return count
+    return number
 
 
 def read_flag(value: Any) -> bool | None:
@@ -215,23 +208,16 @@ def read_time(value: Any) -> datetime | None:
             return _in_utc(datetime.fromisoformat(text))
         except ValueError:
             pass  # written in another way
-    return _in_utc(_odd_moment(text))
-
-
-def _odd_moment(text: str) -> datetime:
     if UNIX.fullmatch(text):
-        return _unix(float(text))
+        seconds = float(text) / 1000 if float(text) >= GUESSED[1] else float(text)
+        if not GUESSED[0] <= seconds < GUESSED[1]:
+            raise ValueError("is no moment")
+        return datetime.fromtimestamp(seconds, UTC)
     if MONTH.search(text):
-        return parsedate_to_datetime(text)
+        return _in_utc(parsedate_to_datetime(text))
     spelled = ZONE.sub(lambda zone: "+00:00" if zone[0].strip() else "", text.replace("/", "-"))
-    return datetime.fromisoformat(spelled.replace(":60", ":59"))  # a leap second counts as the one before it
-
-
-def _unix(number: float) -> datetime:
-    seconds = number / 1000 if number >= GUESSED[1] else number
-    if not GUESSED[0] <= seconds < GUESSED[1]:
-        raise ValueError("is no moment")
-    return datetime.fromtimestamp(seconds, UTC)
+    spelled = spelled.replace(":60", ":59")  # a leap second counts as the one before it
+    return _in_utc(datetime.fromisoformat(spelled))
 
 
 def _in_utc(moment: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""The products of a listing, kept on disk: a million of them take the memory of a few thousand.
+"""A listing: every product that 4Seller shows, kept on disk: a million of them take the memory of a few thousand.
 
 A row is kept as it came, and read into a `Product` when somebody asks for it, which is for few of them: by its `stamp`
 a product is known to be the one that was read before.
@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, NamedTuple
 
 import orjson
 
-from midas_pipelines.fourseller.models import Product
+from midas_pipelines.fourseller.models import Product, read_product
+from midas_pipelines.fourseller.pages import Page, Rejected
 
 PLAIN_ID = re.compile(r"[0-9A-MO-TVWYZa-mo-tvwyz][^\x00\ufffd\ud800-\udfff]*")
 """An id that is taken as it is; every other is read with care (`models.ProductId`)."""
@@ -26,17 +28,15 @@ CACHE_KB = 32_000
 DATED = "updated_at"
 """The field that may move though nothing else of a product changed."""
 
+COLUMNS = "id, sku, stamp, answer, dated"
 TABLE = """
 CREATE TABLE listed (place INTEGER PRIMARY KEY, id TEXT UNIQUE, sku TEXT, stamp BLOB, answer BLOB, dated BLOB,
   tied INTEGER DEFAULT 0)
 """
 ADD = (
-    "INSERT INTO listed (id, sku, stamp, answer, dated) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+    f"INSERT INTO listed ({COLUMNS}) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
     "sku = excluded.sku, stamp = excluded.stamp, answer = excluded.answer, dated = excluded.dated"
 )
-ROWS = "SELECT id, sku, stamp, answer, dated FROM listed"
-
-ReadProduct = Callable[[Any], Product]
 
 
 class ListedRow(NamedTuple):
@@ -49,17 +49,13 @@ class ListedRow(NamedTuple):
     dated: bytes
 
 
-def read_listed(row: Any, read: ReadProduct) -> ListedRow:
-    """The row of a page. Raises ContractBroken when it has no id.
-
-    Args:
-        row: as it came.
-        read: reads a product with care; used where id or SKU are not plainly what they should be.
-    """
+def read_listed_row(row: Any) -> ListedRow:
+    """The row of a page, read with care where id or SKU are not plainly what they should be. Raises ContractBroken when it
+    has no id."""
     plain = type(row) is dict
     product_id, sku = (row.get("id"), row.get("sku")) if plain else (None, None)
     if not (type(product_id) is str and PLAIN_ID.fullmatch(product_id) and (sku is None or type(sku) is str)):
-        product = read(row)
+        product = read_product(row)
         product_id, sku = product.id, product.sku
     answer = _written({name: value for name, value in row.items() if name != DATED} if plain else row)
     return ListedRow(product_id, sku, stamp_of(answer), answer, _written(row.get(DATED) if plain else None))
@@ -70,13 +66,12 @@ def stamp_of(answer: bytes) -> bytes:
     return blake2b(answer, digest_size=16).digest()
 
 
-def product_of(row: ListedRow, read: ReadProduct) -> Product:
+def product_of(row: ListedRow) -> Product:
     """The row as a product."""
-    value = _read(row.answer)
-    dated = _read(row.dated)
+    value, dated = _read(row.answer), _read(row.dated)
     if dated is not None:
         value[DATED] = dated
-    product = read(value)
+    product = read_product(value)
     return product if product.id == row.id else product.model_copy(update={"id": row.id})
 
 
@@ -100,88 +95,64 @@ class ListedProducts:
     Small listings stay in memory; larger ones go to a private file of SQLite's, which is gone when this is.
 
     Args:
-        read: reads a row into a product, or raises.
         products: some that were read before, such as the one that an event was about.
     """
 
-    def __init__(self, read: ReadProduct, products: Iterable[Product] = ()) -> None:
-        self._read = read
-        self._asked = {product.id: product for product in products}
+    def __init__(self, products: Iterable[Product] = ()) -> None:
         self._file = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._file.execute("PRAGMA journal_mode = OFF")
-        self._file.execute("PRAGMA synchronous = OFF")
-        self._file.execute(f"PRAGMA cache_size = -{CACHE_KB}")
+        for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KB}"):
+            self._file.execute(f"PRAGMA {setting}")
         self._file.execute(TABLE)
         self._file.execute("BEGIN")
-        self._tied: set[str] = set()  # of those asked for
+        self.add(read_listed_row(product.raw) for product in products)
 
     def add(self, rows: Iterable[ListedRow]) -> None:
         """Adds the rows of a page."""
         self._file.executemany(ADD, rows)
 
     def __len__(self) -> int:
-        (listed,) = self._file.execute("SELECT count(*) FROM listed").fetchone()
-        return int(listed) + len(self._asked)
+        return int(self._file.execute("SELECT count(*) FROM listed").fetchone()[0])
 
     def __iter__(self) -> Iterator[Product]:
-        yield from (product_of(row, self._read) for row in self.rows())
-        yield from self._asked.values()
+        yield from map(product_of, self.rows())
 
     def __contains__(self, product_id: object) -> bool:
         return isinstance(product_id, str) and bool(self.present([product_id]))
 
     def rows(self) -> Iterator[ListedRow]:
         """The rows of all pages, in order."""
-        return self._pages(f"{ROWS} WHERE place > ?")
-
-    def find(self, ids: Collection[str]) -> dict[str, ListedRow]:
-        """Those of the products that are in a page."""
-        found = self._among(f"{ROWS} WHERE id IN", ids)
-        return {row[0]: ListedRow(*row) for row in found}
+        return self._pages("true")
 
     def stamps(self, ids: Collection[str]) -> dict[str, bytes]:
-        """The stamps of those of the products that are in a page."""
+        """The stamps of those of the products that are listed."""
         return dict(self._among("SELECT id, stamp FROM listed WHERE id IN", ids))
 
     def products(self, ids: Collection[str]) -> dict[str, Product]:
         """Those of the products that are listed, read."""
-        found = {one: product_of(row, self._read) for one, row in self.find(ids).items()}
-        return found | {one: self._asked[one] for one in ids if one in self._asked}
+        found = self._among(f"SELECT {COLUMNS} FROM listed WHERE id IN", ids)
+        return {row[0]: product_of(ListedRow(*row)) for row in found}
 
     def present(self, ids: Collection[str]) -> set[str]:
         """Those of the ids that are listed."""
-        return {row[0] for row in self._among("SELECT id FROM listed WHERE id IN", ids)} | (
-            self._asked.keys() & set(ids)
-        )
+        return {row[0] for row in self._among("SELECT id FROM listed WHERE id IN", ids)}
 
     def shared_skus(self) -> dict[str, int]:
         """The SKUs that several products have, and how many."""
         query = "SELECT sku, count(*) FROM listed WHERE sku <> '' GROUP BY sku HAVING count(*) > 1"
-        found = dict(self._file.execute(query).fetchall())
-        for product in self._asked.values():
-            if product.sku:
-                (listed,) = self._file.execute(
-                    "SELECT count(*) FROM listed WHERE sku = ?", [product.sku]
-                ).fetchone()
-                found[product.sku] = found.get(product.sku, int(listed)) + 1
-        return {sku: count for sku, count in found.items() if count > 1}
+        return dict(self._file.execute(query).fetchall())
 
     def tie(self, ids: Collection[str]) -> None:
         """Marks products as those of items."""
-        self._tied |= self._asked.keys() & set(ids)
-        for part in _parts(ids):
-            self._file.execute(f"UPDATE listed SET tied = 1 WHERE id IN ({_marks(part)})", part)
+        for _ in self._among("UPDATE listed SET tied = 1 WHERE id IN", ids):
+            pass
 
     def untied(self) -> Iterator[Product]:
         """The products that are no item's."""
-        rows = self._pages(f"{ROWS} WHERE tied = 0 AND place > ?")
-        yield from (product_of(row, self._read) for row in rows)
-        yield from [product for one, product in self._asked.items() if one not in self._tied]
+        yield from map(product_of, self._pages("tied = 0"))
 
     def is_tied(self, product_id: str) -> bool:
         """Whether it is listed, and an item's."""
-        query = "SELECT 1 FROM listed WHERE id = ? AND tied = 1"
-        return product_id in self._tied or self._file.execute(query, [product_id]).fetchone() is not None
+        return any(self._among("SELECT 1 FROM listed WHERE tied = 1 AND id IN", [product_id]))
 
     def respellings(self, ids: Collection[str]) -> dict[str, str]:
         """Listed ids that differ from one of these in the case of letters alone, each with that one."""
@@ -195,27 +166,74 @@ class ListedProducts:
 
     def remove(self, product_id: str) -> None:
         """Removes a product."""
-        self._asked.pop(product_id, None)
         self._file.execute("DELETE FROM listed WHERE id = ?", [product_id])
 
-    def _pages(self, query: str) -> Iterator[ListedRow]:
-        """The rows of a query for those behind a place, some at a time, so that rows may be changed meanwhile."""
+    def _pages(self, which: str) -> Iterator[ListedRow]:
+        """The rows for which this is true, some at a time, so that rows may be changed meanwhile."""
+        query = (
+            f"SELECT place, {COLUMNS} FROM listed WHERE {which} AND place > ? ORDER BY place LIMIT {AT_ONCE}"
+        )
         after = 0
-        query = query.replace("SELECT id", "SELECT place, id") + f" ORDER BY place LIMIT {AT_ONCE}"
         while found := self._file.execute(query, [after]).fetchall():
             after = found[-1][0]
             yield from (ListedRow(*row[1:]) for row in found)
 
     def _among(self, query: str, ids: Collection[str]) -> Iterator[tuple[Any, ...]]:
-        for part in _parts(ids):
-            yield from self._file.execute(f"{query} ({_marks(part)})", part)
+        """Runs the query for these ids, some at a time."""
+        left = iter(ids)
+        while part := list(islice(left, AT_ONCE)):
+            yield from self._file.execute(f"{query} ({','.join('?' * len(part))})", part)
 
 
-def _parts(ids: Collection[str]) -> Iterator[list[str]]:
-    left = iter(ids)
-    while part := list(islice(left, AT_ONCE)):
-        yield part
+@dataclass(slots=True)
+class Listing:
+    """Every product the channel shows, read page by page.
+
+    `complete` is true only when every page was read, every row could be read, and the distinct ids are no fewer than
+    each page declared; an incomplete one must not delete, zero or clear anything. A product
+    that it lacks may still exist: only those in `gone` certainly do not.
+    """
+
+    products: ListedProducts
+    total: int
+    complete: bool
+    rejected: list[Rejected] = field(default_factory=list)
+    reason: str = ""  # why it is not complete, in words
+    gone: frozenset[str] = frozenset()  # looked up one by one, and answered 404
 
 
-def _marks(part: list[str]) -> str:
-    return ",".join("?" * len(part))
+class ListingRead:
+    """A listing while its pages come: `products` so far, and whether it can still be complete."""
+
+    def __init__(self) -> None:
+        self.products = ListedProducts()
+        self.pages = self._rows = 0
+        self._rejected: list[Rejected] = []
+        self._totals: dict[int, None] = {}  # as declared, in order
+
+    def add(self, page: Page[ListedRow]) -> None:
+        """Takes the next page."""
+        self.pages += 1
+        self._rows += page.rows
+        self.products.add(page.data)
+        self._rejected += page.rejected
+        if page.total is not None:
+            self._totals.setdefault(page.total)
+
+    def end(self, failed: str = "") -> Listing:
+        """The listing; `complete` only when nothing can be missing from it.
+
+        Args:
+            failed: why the reading ended before the last page, if it did.
+        """
+        totals, distinct = list(self._totals), len(self.products)
+        expected = max([self._rows, *totals])
+        reason = failed
+        if not reason and self._rejected:
+            count = len(self._rejected)
+            reason = f"{count} products could not be read, the first because of {self._rejected[0]}"
+        elif not reason and len(totals) > 1:
+            reason = f"the total moved from {totals[0]} to {totals[-1]} while it was read"
+        elif not reason and distinct != expected:
+            reason = f"{distinct} distinct products were read of {expected} declared"
+        return Listing(self.products, expected, not reason, self._rejected, reason)

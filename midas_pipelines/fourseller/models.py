@@ -3,14 +3,23 @@
 Answers are read field by field (`lenient.py`): only an `id` is required. Drafts are built strictly.
 """
 
-from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Self, TypeVar
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+)
 
 from midas_pipelines.fourseller import lenient as reading
+from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.lenient import lenient, lenient_rows
 from midas_pipelines.fourseller.status import StatusWord, read_status
 
@@ -120,32 +129,20 @@ class ProductDraft(_Draft):
 
 
 class _Whole(_Answer):
-    """A whole answer, with the names of its unreadable fields."""
+    """A whole answer, with the received JSON and the names of its unreadable fields."""
 
     _unreadable: tuple[str, ...] = PrivateAttr(default=())
+    _raw: Any = PrivateAttr(default=None)
 
     @property
     def unreadable(self) -> tuple[str, ...]:
         """The fields that could not be read and count as missing, each once."""
         return self._unreadable
 
-    def lacking(self, unreadable: Iterable[str]) -> Self:
-        """This answer, with the fields that could not be read."""
-        self._unreadable = tuple(dict.fromkeys(unreadable))
-        return self
-
-
-PARTS_WITH = {
-    "url": ("images",),
-    "alt": ("images",),
-    "weight": ("attributes", "shipping"),
-    "dimensions": ("attributes", "shipping"),
-    "color": ("attributes",),
-    "size": ("attributes",),
-    "quantity": ("inventory",),
-    "track_quantity": ("inventory",),
-}
-"""The parts of a product in which a field of this name may be."""
+    @property
+    def raw(self) -> Any:
+        """The JSON as it came: of an order it is personal data, never logged."""
+        return self._raw
 
 
 class Product(_Whole):
@@ -172,7 +169,16 @@ class Product(_Whole):
     @property
     def unseen(self) -> frozenset[str]:
         """The fields that could not be read fully: not seen, which is not the same as empty."""
-        return frozenset(part for name in self._unreadable for part in PARTS_WITH.get(name, (name,)))
+        parts: dict[str, type[BaseModel]] = {
+            "images": Image,
+            "attributes": Attributes,
+            "inventory": Inventory,
+            "shipping": Shipping,
+        }
+        found = set[str]()
+        for name in self.unreadable:  # of a part only the name of the field within is known
+            found |= {part for part, model in parts.items() if name in model.model_fields} or {name}
+        return frozenset(found)
 
 
 class InventoryLevel(_Answer):
@@ -237,19 +243,32 @@ class Order(_Whole):
     shipping_address: Part[Address] = None
     items: Lines[OrderItem] = Field(default_factory=list)
     tracking: Part[Tracking] = None
-    _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
-
-    @property
-    def raw(self) -> dict[str, Any]:
-        """The JSON as it came: personal data, never logged."""
-        return self._raw
-
-    def keeping(self, raw: dict[str, Any]) -> Self:
-        """This order, with its received JSON."""
-        self._raw = raw
-        return self
 
     @property
     def state(self) -> StatusWord:
         """The received status, the state it maps to, and whether it is known."""
         return read_status(self.status)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _read(model: type[Model], row: Any) -> Model:
+    """The row as `model`, each of its fields missing where it cannot be read. Raises ContractBroken naming a required
+    field, such as the id."""
+    unreadable: list[str] = []
+    try:
+        found = model.model_validate(row, context=unreadable)
+    except ValidationError as error:
+        place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+        name = str(place[0]) if place else "(body)"
+        reason = f"4Seller's answer breaks the contract in `{name}`: it is missing or cannot be used."
+        raise ContractBroken(reason, field=name) from None  # the cause would quote the value
+    if isinstance(found, _Whole):
+        found._unreadable, found._raw = tuple(dict.fromkeys(unreadable)), row
+    return found
+
+
+read_product = partial(_read, Product)
+read_order = partial(_read, Order)
+read_level = partial(_read, InventoryLevel)

@@ -1,20 +1,30 @@
-"""Pages of products and orders, read row by row so that one bad row never hides the others."""
+"""Pages of products and orders: read row by row, so that one bad row never hides the others, and several at once.
 
+Several pages are under way while one is used, and none is skipped.
+"""
+
+import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
-from midas_pipelines.fourseller.errors import ContractBroken
+from midas_pipelines.fourseller.contract import PAGE_LIMIT
+from midas_pipelines.fourseller.errors import BrokenListing, ContractBroken
 from midas_pipelines.fourseller.lenient import read_count
-from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, read_listed
-from midas_pipelines.fourseller.models import InventoryLevel, Order, Product
+from midas_pipelines.fourseller.models import Order
 
 MOST_ROWS = 10_000  # of a page: a hundred times what is asked for
+AHEAD = 12  # pages fetched at once; also bounds the memory of a long listing
+MOST_PAGES = 20_000  # a longer reading loops, whatever total is declared
+MOST_STALE = 3  # consecutive pages without a new row; one may come from rows that moved meanwhile
+SMALLEST_PAGE = 5
+"""A first page of fewer rows is not held for a full one; only then the declared total is believed."""
+BITS = 2**24
+"""Marks by which an id is known again: two of a million ids share one, but not all ids of three pages."""
+
 Row = TypeVar("Row")
-Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,62 +60,7 @@ class Page(Generic[Row]):
 
 
 OrderPage = Page[Order]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Every product the channel shows, read page by page.
-
-    `complete` is true only when every page was read, every row could be read, and the distinct ids are no fewer than
-    each page declared; an incomplete one must not delete, zero or clear anything. A product
-    that it lacks may still exist: only those in `gone` certainly do not.
-    """
-
-    products: ListedProducts
-    total: int
-    complete: bool
-    rejected: list[Rejected] = dataclasses.field(default_factory=list)
-    reason: str = ""  # why it is not complete, in words
-    gone: frozenset[str] = frozenset()  # looked up one by one, and answered 404
-
-
-def read_one(model: type[Model], row: Any, unreadable: list[str] | None = None) -> Model:
-    """The row as `model`, each of its fields missing where it cannot be read: their names are added to `unreadable`.
-    Raises ContractBroken naming a required field, such as the id."""
-    try:
-        return model.model_validate(row, context=[] if unreadable is None else unreadable)
-    except ValidationError as error:
-        place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
-        field_name = str(place[0]) if place else "(body)"
-        reason = f"4Seller's answer breaks the contract in `{field_name}`: it is missing or cannot be used."
-        raise ContractBroken(reason, field=field_name) from None  # the cause would quote the value
-
-
-def read_product(row: Any) -> Product:
-    """The row as a product. Raises ContractBroken when it has no id."""
-    unreadable: list[str] = []
-    return read_one(Product, row, unreadable).lacking(unreadable)
-
-
-def read_listed_row(row: Any) -> ListedRow:
-    """The row as it came, with its id. Raises ContractBroken when it has none."""
-    return read_listed(row, read_product)
-
-
-def listed(*products: Product) -> ListedProducts:
-    """A listing's products, so far these."""
-    return ListedProducts(read_product, products)
-
-
-def read_order(row: Any) -> Order:
-    """The row as an order that keeps its received JSON. Raises ContractBroken when it has no id."""
-    unreadable: list[str] = []
-    return read_one(Order, row, unreadable).lacking(unreadable).keeping(row)
-
-
-def read_level(row: Any) -> InventoryLevel:
-    """The row as a quantity on sale. Raises ContractBroken naming the field."""
-    return read_one(InventoryLevel, row)
+Fetch = Callable[[int], Awaitable[Page[Row]]]
 
 
 def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
@@ -137,52 +92,89 @@ def _count(value: Any) -> int | None:
         return None
 
 
-def broken_row(rejected: Rejected, *, item: str) -> ContractBroken:
-    """The error of a page where every row has to be readable."""
-    return ContractBroken(
-        f"4Seller listed a product for {item} that cannot be read: {rejected}",
-        field=f"data.{rejected.field}",
-        item=item,
-    )
+async def read_ahead(fetch: Fetch[Row], *, smallest: int = SMALLEST_PAGE) -> AsyncGenerator[Page[Row], None]:
+    """Yields every page in order of offset, as `fetch(offset)` gives them.
+
+    The declared total is a hint for reading ahead, and may be capped: only a page that is certainly not full, with
+    exactly as many rows declared, or an empty one ends the reading. `smallest` are the fewest rows of a full page. The
+    server's first page sets the step; a later page that is shorter is followed up from where it ended. Raises
+    BrokenListing for an empty page where rows were declared, and for pages that go on without an end.
+    """
+    progress = _Progress()
+    start, page = 0, await fetch(0)
+    step, offset, short = page.rows, page.rows, False
+    coming: deque[tuple[int, asyncio.Future[Page[Row]]]] = deque()
+    try:
+        while not progress.is_over(page, start, short=short):
+            yield page
+            progress.check()
+            if page.total == start + page.rows and page.rows < (step if start else smallest):
+                return
+            short = page.rows != min(PAGE_LIMIT, page.limit or PAGE_LIMIT)
+            if page.rows != step:
+                await _drop(coming)
+                offset = start + page.rows
+            while not coming or (offset < (page.total or 0) and len(coming) < AHEAD):
+                coming.append((offset, asyncio.ensure_future(fetch(offset))))
+                offset += step
+            start, task = coming.popleft()
+            page = await task
+        if not start:
+            yield page
+    finally:
+        await _drop(coming)
 
 
-class ListingRead:
-    """A listing while its pages come: `products` so far, and whether it can still be complete."""
+class _Progress:
+    """Whether pages still bring rows that were not read before."""
 
     def __init__(self) -> None:
-        self.products = listed()
-        self.pages = 0
-        self._rows = 0
-        self._rejected: list[Rejected] = []
-        self._totals: dict[int, None] = {}  # as declared, in order
+        self._seen = bytearray(BITS // 8)
+        self._pages = self._stale = self._rows = 0
 
-    def add(self, page: Page[ListedRow]) -> None:
-        """Takes the next page."""
-        self.pages += 1
-        self._rows += page.rows
-        self.products.add(page.data)
-        self._rejected += page.rejected
-        if page.total is not None:
-            self._totals.setdefault(page.total)
+    def is_over(self, page: Page[Any], start: int, *, short: bool) -> bool:
+        """Counts a page, and whether it is behind the last row: empty, or read again by a server that has no more than it
+        declared, or than the page before, which was `short`. Raises BrokenListing where there should be more."""
+        ids = [*(row.id for row in page.data), *(repr(row.raw) for row in page.rejected)]
+        new = sum(map(self._mark, ids))
+        self._pages, self._rows = self._pages + 1, self._rows + new
+        self._stale = 0 if new else self._stale + 1
+        total = page.total or 0
+        if not page.rows and start < total:
+            why = f"4Seller's page at offset {start} is empty though {total} rows are declared; try again later."
+            raise BrokenListing(why, field="data", rows=start)
+        if not page.rows:
+            return True
+        if new or (page.total is None and not short) or total > start:
+            return False
+        if total == self._rows or (short and 0 < total < self._rows):
+            return True
+        raise self._no_end("offset" if page.total is None else "total")
 
-    def end(self, failed: str = "") -> Listing:
-        """The listing; `complete` only when nothing can be missing from it.
+    def check(self) -> None:
+        """Raises BrokenListing when the reading comes to no end."""
+        if self._stale >= MOST_STALE or self._pages >= MOST_PAGES:
+            raise self._no_end("total")
 
-        Args:
-            failed: why the reading ended before the last page, if it did.
-        """
-        totals, distinct = list(self._totals), len(self.products)
-        expected = max([self._rows, *totals])
-        if failed:
-            reason = failed
-        elif self._rejected:
-            reason = (
-                f"{len(self._rejected)} products could not be read, the first because of {self._rejected[0]}"
-            )
-        elif len(totals) > 1:
-            reason = f"the total moved from {totals[0]} to {totals[-1]} while it was read"
-        elif distinct != expected:
-            reason = f"{distinct} distinct products were read of {expected} declared"
-        else:
-            reason = ""
-        return Listing(self.products, expected, not reason, self._rejected, reason)
+    def _no_end(self, name: str) -> BrokenListing:
+        """The error of pages that repeat; of `offset` where they are not full and declare nothing, so may be all."""
+        why = (
+            f"4Seller's pages come to no end: {self._pages} were read, and the last ones brought nothing new"
+        )
+        return BrokenListing(f"{why}; try again later.", field=name, rows=self._rows)
+
+    def _mark(self, one: str) -> bool:
+        """Marks an id; True when it was not marked before."""
+        place, bit = divmod(hash(one) % BITS, 8)
+        new = not self._seen[place] & 1 << bit
+        self._seen[place] |= 1 << bit
+        return new
+
+
+async def _drop(coming: deque[tuple[int, asyncio.Future[Page[Any]]]]) -> None:
+    """Cancels pending fetches and waits until they have ended."""
+    tasks = [task for _, task in coming]
+    coming.clear()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

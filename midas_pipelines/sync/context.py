@@ -18,9 +18,8 @@ import sqlalchemy as sa
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract_watch import ContractWatch
-from midas_pipelines.fourseller.http.answers import AnswerSample
+from midas_pipelines.fourseller.http.answers import LONGEST_PAUSE, AnswerSample
 from midas_pipelines.fourseller.http.calls import FailedCall
-from midas_pipelines.fourseller.http.rate_limit import LONGEST_PAUSE
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from midas_pipelines.fourseller import errors, pages
-from midas_pipelines.fourseller.models import Product, ProductDraft
+from midas_pipelines.fourseller import errors
+from midas_pipelines.fourseller.models import Product, ProductDraft, read_order, read_product
 from midas_pipelines.fourseller.status import WORDS, OrderStatus, read_status
 from midas_pipelines_tests.fourseller.channel import answering, channel, draft, every, use
 
@@ -89,7 +89,7 @@ def test_missing_and_null_optional_fields_are_fine() -> None:
 
 @pytest.mark.parametrize("price", ["12.50", 12.5])
 def test_money_is_exact(price: Any) -> None:
-    assert pages.read_product({"id": "P", "price": price}).price == Decimal("12.5")
+    assert read_product({"id": "P", "price": price}).price == Decimal("12.5")
     assert b'"price":"12.50"' in draft(price=Decimal("12.50")).body()
     assert b'"price":"100"' in draft(price=Decimal("1E+2")).body()
 
@@ -127,7 +127,7 @@ def test_one_unreadable_order_never_hides_the_others() -> None:
 
 
 def test_times_become_utc() -> None:
-    order = pages.read_order(
+    order = read_order(
         {"id": "A", "created_at": "2026-03-01T02:00:00+02:00", "updated_at": "2026-03-01T00:00:00"}
     )
     assert order.created_at == order.updated_at == NOW

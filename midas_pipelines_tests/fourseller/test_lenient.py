@@ -15,8 +15,7 @@ from midas_pipelines.fourseller.lenient import (
     read_time,
     read_whole,
 )
-from midas_pipelines.fourseller.models import Inventory
-from midas_pipelines.fourseller.pages import read_order, read_product
+from midas_pipelines.fourseller.models import Inventory, read_order, read_product
 
 UNREADABLE = object()
 

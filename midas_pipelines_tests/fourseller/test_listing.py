@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from midas_pipelines.fourseller import reading
+from midas_pipelines.fourseller import pages
 from midas_pipelines.fourseller.errors import ContractBroken, Unavailable
 from midas_pipelines_tests.fourseller.channel import channel, every, use
 
@@ -176,7 +176,7 @@ def test_pages_that_go_on_without_news_end_the_reading(turn: Turn) -> None:
 
 
 def test_pages_that_bring_news_for_ever_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MOST_PAGES", 50)
+    monkeypatch.setattr(pages, "MOST_PAGES", 50)
     endless = shelf(lambda _, page: page | {"total": 10**30}, count=10**9)
     client = channel(transport=endless)
     assert "come to no end" in use(client, lambda c: c.listing()).reason

@@ -13,7 +13,7 @@ from multiprocessing import SimpleQueue
 
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.pages import read_order
+from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.ledger import StockMove, move_stock

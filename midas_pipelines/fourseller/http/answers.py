@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import pydantic_core
@@ -25,7 +26,6 @@ from midas_pipelines.fourseller.errors import (
     Unavailable,
 )
 from midas_pipelines.fourseller.http.calls import Call
-from midas_pipelines.fourseller.http.rate_limit import LONGEST_PAUSE, seconds_asked
 from midas_pipelines.text import writable_in
 
 LONGEST_NUMBER = 400  # digits; Python refuses integers of thousands
@@ -44,16 +44,13 @@ def read_json(body: bytes) -> Any:
     if b"\\u0000" not in body:  # which no database stores
         with suppress(ValueError):
             return pydantic_core.from_json(body, allow_inf_nan=False)
-    text = ESCAPE.sub(_escape, body.decode("utf-8-sig", "replace"))
+    # a lone backslash, such as that of C:\parts, is meant as one
+    text = ESCAPE.sub(lambda found: found[0] if found[1] else "\\\\", body.decode("utf-8-sig", "replace"))
     try:
         value = json.loads(text, strict=False, parse_constant=lambda _: None, parse_int=_integer)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     return writable_in(value)
-
-
-def _escape(found: re.Match[str]) -> str:
-    return found[0] if found[1] else "\\\\"  # such as the backslash of C:\parts
 
 
 def _integer(digits: str) -> int | None:
@@ -74,7 +71,65 @@ class Answer:
 
 
 PAUSE_UNASKED = 1.0  # seconds to wait on a 429 that does not say how long
+LONGEST_PAUSE = 120.0
+"""Seconds after which a call tries again, however long a pause was asked for: the header may be wrong, or over early."""
+
+LONGEST = 24 * 3600.0  # a pause beyond a day is a mistake of the server
+OLDEST_DATE = 1e9  # a number from here on is a Unix time, in September 2001 or later
+UNITS = (1.0, 1e3, 1e6, 1e9)  # of a Unix time: seconds, milliseconds, microseconds, nanoseconds
 LONGEST_WORDS = 300  # characters of the server's own words that an error quotes
+
+ITEM = (BadItem, "4Seller refused {subject}: {words}. Correct the item, then retry it.")
+KEY = (
+    BadCredentials,
+    "4Seller refused the credentials ({status}): check FOURSELLER_API_KEY and FOURSELLER_SELLER_ID.",
+)
+REDIRECT = (  # following it would hand the key and the body to another address
+    BadCredentials,
+    "{subject} was answered with a redirect ({status}), which is never followed: set FOURSELLER_API_URL to the address "
+    "of the API itself.",
+)
+REFUSALS: dict[int, tuple[type[FourSellerError], str]] = {
+    **dict.fromkeys(range(300, 400), REDIRECT),
+    400: ITEM,
+    422: ITEM,
+    401: KEY,
+    403: KEY,
+    404: (NotFound, "4Seller does not have what {subject} is about."),
+    409: (Conflict, "4Seller refused {subject} as a conflict: {words}. Read it back first."),
+}
+"""What a status means, beside those of `sort`."""
+
+
+def seconds_asked(header: str | None, now: datetime) -> float | None:
+    """Seconds to wait from `now` by a Retry-After header; of a list its first entry that can be read.
+    None when there is no header or it is not readable."""
+    for text in (
+        [header, *header.split(",")] if header is not None else ()
+    ):  # whole first: a date has a comma in it
+        try:
+            seconds: float | None = float(text)
+        except ValueError:
+            until = date_of(text)
+            seconds = None if until is None else (until - now).total_seconds()
+        else:
+            unix = (float(text) / unit for unit in UNITS)
+            moment = next((one for one in unix if OLDEST_DATE <= one < 10 * OLDEST_DATE), None)
+            seconds = seconds if moment is None else moment - now.timestamp()
+        if seconds is not None and seconds == seconds:  # no NaN
+            return min(max(seconds, 0.0), LONGEST)
+    return None
+
+
+def date_of(text: str) -> datetime | None:
+    """The moment that a header names, as HTTP writes it or by ISO 8601; None when it names none."""
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = read(text.strip())
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (TypeError, ValueError, IndexError, OverflowError):
+            continue
+    return None
 
 
 EXPECTED = frozenset({200, 201, 204})
@@ -118,12 +173,18 @@ def sort(call: Call, answer: Answer) -> Any:
     """The JSON of a good answer (None when it is empty). Raises the error of the family that the answer means."""
     status, body = answer.status, answer.body
     if 200 <= status < 300:
-        return _parsed(call, status, body)
+        if not body and call.method == "DELETE":
+            return None
+        try:
+            return read_json(body)
+        except ValueError:
+            if call.method == "DELETE":
+                return None  # 200 without a JSON body is still "removed"
+            what = f"4Seller answered {status} with a body that is not JSON"
+            raise lost(call, what, status=status) from None
     if status >= 500 or status == 408:
         raise lost(call, f"4Seller answered {status}", status=status)
     code, words = _error_in(body)
-    if not call.template.startswith("/products"):
-        words = ""  # about an order they may name the buyer
     if status == 429:
         asked = seconds_asked(answer.retry_after, answer.date or datetime.now(UTC))
         asked = PAUSE_UNASKED if asked is None else asked
@@ -136,7 +197,14 @@ def sort(call: Call, answer: Answer) -> Any:
             item=call.item,
             code=code,
         )
-    raise _refusal(call, status, code, words)
+    if status not in REFUSALS:
+        what = f"4Seller answered {call.subject} with status {status}, which the contract does not know."
+        raise ContractBroken(what, field="status", item=call.item, status=status)
+    kind, sentence = REFUSALS[status]
+    if not words or not call.template.startswith("/products"):  # about an order they may name the buyer
+        words = "it gave no reason"
+    sentence = sentence.format(subject=call.subject, status=status, words=words)
+    raise kind(sentence, item=call.item, status=status, code=code)
 
 
 def read(call: Call, reader: Callable[[Any], Read], answer: Any) -> Read:
@@ -161,57 +229,6 @@ def lost(call: Call, what: str, *, status: int | None = None) -> FourSellerError
             status=status,
         )
     return Unavailable(f"{what} to {call.subject}; try again later.", item=call.item, status=status)
-
-
-def _parsed(call: Call, status: int, body: bytes) -> Any:
-    if not body and call.method == "DELETE":
-        return None
-    try:
-        return read_json(body)
-    except ValueError:
-        if call.method == "DELETE":
-            return None  # 200 without a JSON body is still "removed"
-        raise lost(call, f"4Seller answered {status} with a body that is not JSON", status=status) from None
-
-
-def _refusal(call: Call, status: int, code: str | None, words: str) -> FourSellerError:
-    if 300 <= status < 400:  # following it would hand the key and the body to another address
-        return BadCredentials(
-            f"{call.subject} was answered with a redirect ({status}), which is never followed: set FOURSELLER_API_URL "
-            "to the address of the API itself.",
-            item=call.item,
-            status=status,
-        )
-    if status in (400, 422):
-        return BadItem(
-            f"4Seller refused {call.subject}: {words or 'it gave no reason'}. Correct the item, then retry it.",
-            item=call.item,
-            status=status,
-            code=code,
-        )
-    if status in (401, 403):
-        return BadCredentials(
-            f"4Seller refused the credentials ({status}): check FOURSELLER_API_KEY and FOURSELLER_SELLER_ID.",
-            status=status,
-            code=code,
-        )
-    if status == 404:
-        return NotFound(
-            f"4Seller does not have what {call.subject} is about.", item=call.item, status=404, code=code
-        )
-    if status == 409:
-        return Conflict(
-            f"4Seller refused {call.subject} as a conflict: {words or 'it gave no reason'}. Read it back first.",
-            item=call.item,
-            status=status,
-            code=code,
-        )
-    return ContractBroken(
-        f"4Seller answered {call.subject} with status {status}, which the contract does not know.",
-        field="status",
-        item=call.item,
-        status=status,
-    )
 
 
 def _error_in(body: bytes) -> tuple[str | None, str]:

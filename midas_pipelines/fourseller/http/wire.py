@@ -11,9 +11,8 @@ import httpx
 from pydantic import SecretStr
 
 from midas_pipelines.fourseller.errors import BadItem, Unavailable
-from midas_pipelines.fourseller.http.answers import Answer, lost
+from midas_pipelines.fourseller.http.answers import Answer, date_of, lost
 from midas_pipelines.fourseller.http.calls import AiohttpTransport, Call, UnreadableAnswer
-from midas_pipelines.fourseller.http.rate_limit import date_of
 from midas_pipelines.fourseller.lenient import NO_ADDRESS
 
 SHORT_SECRET = 8  # letters; masking a shorter one would also mask ordinary words

@@ -20,8 +20,7 @@ from midas_pipelines.fourseller.errors import (
     Unavailable,
 )
 from midas_pipelines.fourseller.lenient import id_in
-from midas_pipelines.fourseller.models import Product
-from midas_pipelines.fourseller.pages import read_product
+from midas_pipelines.fourseller.models import Product, read_product
 from midas_pipelines.gateway.inbox import ORDER_TYPES, PRODUCT_TYPES
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.webhooks import (

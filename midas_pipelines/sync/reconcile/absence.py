@@ -13,8 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
-from midas_pipelines.fourseller.listed import ListedRow
-from midas_pipelines.fourseller.pages import Listing
+from midas_pipelines.fourseller.listed import ListedRow, Listing
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings

@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.listed import Listing
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.notify.alerts import raise_alerts
 from midas_pipelines.store.items.conflicts import (
     item_subject,

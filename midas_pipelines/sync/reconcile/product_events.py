@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import NotFound
+from midas_pipelines.fourseller.listed import ListedProducts, Listing
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.fourseller.pages import Listing, listed
 from midas_pipelines.store.gateway.webhooks import orders_wait
 from midas_pipelines.store.items.mappings import COLUMNS, Mapping
 from midas_pipelines.store.schema.tables import mappings
@@ -116,7 +116,7 @@ def _may_be_sold(mapping: Mapping, product: Product | None) -> bool:
 
 def _settle(context: SyncContext, mapping: Mapping, shown: Product | None, read_at: datetime) -> ReadBack:
     """Settles this one item as a reconciliation would: by its policy, its pins, and who pushed since it was asked."""
-    products = listed() if shown is None else listed(shown)
+    products = ListedProducts(() if shown is None else [shown])
     gone = frozenset[str]() if shown is not None else frozenset({str(mapping.fourseller_product_id)})
     listing = Listing(products=products, total=len(products), complete=True, gone=gone)
     settling = ReadBack(context, listing, read_at, ids=[mapping.id])

@@ -18,8 +18,8 @@ from midas_pipelines.fourseller.errors import (
     RateLimited,
     Unavailable,
 )
+from midas_pipelines.fourseller.listed import Listing
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.fourseller.pages import Listing
 from midas_pipelines.store.items.claims import free_dead_claims
 from midas_pipelines.store.items.conflicts import resolve_pushed, resolve_unseen
 from midas_pipelines.store.items.shards import Shards

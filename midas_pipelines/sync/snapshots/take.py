@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, product_of, stamp_of
-from midas_pipelines.fourseller.pages import Listing, listed, read_product
+from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, Listing, product_of, stamp_of
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.store.orders.days import last_import
@@ -163,7 +162,7 @@ async def snapshot_listing(context: SyncContext, run_set: str) -> Spool:
 def _listing_rows(products: ListedProducts) -> Iterator[dict[str, Any]]:
     """A row for each product; `answer` is what 4Seller sent, apart from the date of the last change."""
     for row in products.rows():
-        product = product_of(row, read_product)
+        product = product_of(row)
         yield {
             "fourseller_product_id": row.id,
             "sku": row.sku,
@@ -185,7 +184,7 @@ def listing_of(context: SyncContext, run_set: str) -> ReadListing | None:
     if found is None:
         return None
     day, facts = found
-    products = listed()
+    products = ListedProducts()
     for chunk in kept.chunks(LISTING, day, ["fourseller_product_id", "sku", "answer", "dated"]):
         products.add(
             ListedRow(key, sku, stamp_of(answer), answer, dated) for key, sku, answer, dated in chunk

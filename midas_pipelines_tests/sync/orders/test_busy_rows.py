@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.pages import read_order
+from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
 from midas_pipelines.storefront.refusals import Cause, blame, in_words

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.listed import ListedProducts, Listing
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.fourseller.pages import Listing, listed
 from midas_pipelines.sandbox.state import Refused
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.operations.cursors import keep_clock
@@ -287,7 +287,7 @@ def test_a_listing_cut_short_is_completed_by_id(
     async def cut_short(client: FourSeller) -> Listing:
         full = await whole(client)
         shown = [one for one in full.products if one.sku != "A-1"]
-        return replace(full, products=listed(*shown), complete=False, reason="A page failed.")
+        return replace(full, products=ListedProducts(shown), complete=False, reason="A page failed.")
 
     monkeypatch.setattr(FourSeller, "listing", cut_short)
     if deleted:

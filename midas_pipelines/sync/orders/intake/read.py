@@ -12,8 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.errors import ContractBroken
-from midas_pipelines.fourseller.models import Order
-from midas_pipelines.fourseller.pages import Rejected, read_order
+from midas_pipelines.fourseller.models import Order, read_order
+from midas_pipelines.fourseller.pages import Rejected
 from midas_pipelines.store.orders.payload_vault import Vault, vault_of
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.sync.context import SyncContext

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midas_pipelines.fourseller.pages import read_order
+from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.sync.orders.model.lines import SoldLine
 from midas_pipelines.sync.orders.model.merge import LinePairing, pair
 from midas_pipelines.sync.orders.model.sale import read_sale

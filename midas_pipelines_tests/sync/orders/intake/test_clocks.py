@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.fourseller.pages import read_order
+from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.sync.orders.intake.read import import_orders_read
 from midas_pipelines_tests.shop import add_product

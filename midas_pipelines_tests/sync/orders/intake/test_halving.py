@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.pages import read_order
+from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.gateway.inbox import BadEvent, Inbox
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.database import Database

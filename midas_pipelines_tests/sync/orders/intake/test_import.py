@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.errors import FourSellerError
-from midas_pipelines.fourseller.pages import read_order
+from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import read_cursor

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midas_pipelines.fourseller.pages import read_order
+from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.sandbox.state import State, now_text
 from midas_pipelines.sync.orders.intake.read import why_unreadable
 from midas_pipelines.sync.orders.model.sale import read_sale

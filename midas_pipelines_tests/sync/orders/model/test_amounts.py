@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midas_pipelines.fourseller.pages import read_order
+from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.store.orders.checks import unbalanced_orders
 from midas_pipelines.sync.orders.model.amounts import (
     DISCOUNT_FIELDS,
