@@ -55,17 +55,25 @@ if TYPE_CHECKING:
     )
     from midas_pipelines.store.orders.listing import OVERSOLD, waiting_lines
     from midas_pipelines.store.schema.version import require_upgraded
-    from midas_pipelines.store.stock.checks import negative_stock, stock_totals, unexplained_stock
-    from midas_pipelines.store.stock.sales_velocity import top_movers
+    from midas_pipelines.store.stock.levels import (
+        duplicate_skus,
+        negative_stock,
+        stock_totals,
+        top_movers,
+        unexplained_stock,
+    )
     from midas_pipelines.storefront.schema import differing_columns
     from midas_pipelines.sync.context import SyncContext
     from midas_pipelines.sync.gate import NEEDS_KEY
     from midas_pipelines.sync.listings.scan import ApprovedPlan, read_plan
     from midas_pipelines.sync.operations import capacity
-    from midas_pipelines.sync.operations.catalog import availability_summary, duplicate_skus
     from midas_pipelines.sync.operations.daily_report import write_report
     from midas_pipelines.sync.operations.formatting import plain
-    from midas_pipelines.sync.operations.low_stock import LowStockReport, check_low_stock
+    from midas_pipelines.sync.operations.stock_levels import (
+        LowStockReport,
+        availability_summary,
+        check_low_stock,
+    )
     from midas_pipelines.sync.orders.customer_mail.send import mail_due, send_mails, unsent_messages
     from midas_pipelines.sync.orders.intake.pages import OrderReport, order_progress
     from midas_pipelines.sync.orders.intake.poll import Window, import_orders

@@ -15,11 +15,11 @@ from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.store.items.conflicts import list_conflicts
 from midas_pipelines.store.items.listing import STATES, list_items
 from midas_pipelines.store.operations.attention import needs_a_person
+from midas_pipelines.store.stock.levels import top_movers
 from midas_pipelines.store.stock.rule_changes import list_rules
-from midas_pipelines.store.stock.sales_velocity import top_movers
 from midas_pipelines.sync.explain import explain_item
 from midas_pipelines.sync.listings.scan import make_plan
-from midas_pipelines.sync.operations.low_stock import soonest_low
+from midas_pipelines.sync.operations.stock_levels import soonest_low
 from midas_pipelines.sync.reconcile.conflicts import resolve
 from midas_pipelines.sync.threads import in_own_loop
 

@@ -11,10 +11,10 @@ from starlette.responses import Response
 from midas_pipelines.gateway.console.guard import ConsoleRoute, done
 from midas_pipelines.gateway.console.web import csv_file, person_of, render
 from midas_pipelines.gateway.service import service_of
+from midas_pipelines.store.stock.levels import top_movers
 from midas_pipelines.store.stock.rule_changes import list_rules, newest_change
 from midas_pipelines.store.stock.rules import POLICIES
-from midas_pipelines.store.stock.sales_velocity import top_movers
-from midas_pipelines.sync.operations.low_stock import soonest_low
+from midas_pipelines.sync.operations.stock_levels import soonest_low
 from midas_pipelines.sync.rules.edit import clear_rule, set_rule, undo_rule
 from midas_pipelines.sync.rules.simulate import simulate
 

@@ -10,7 +10,7 @@ from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_ale
 from midas_pipelines.store.operations.backlog import Overview, overview
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.operations.low_stock import LowStockReport, check_low_stock
+from midas_pipelines.sync.operations.stock_levels import LowStockReport, check_low_stock
 
 ALERT = "daily_report"
 LINES = 10

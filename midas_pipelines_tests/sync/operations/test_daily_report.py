@@ -12,7 +12,7 @@ from midas_pipelines.store.operations.backlog import Overview
 from midas_pipelines.store.operations.sync_metrics import GATEWAY, SyncRow, sum_up
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.operations.daily_report import compose, write_report
-from midas_pipelines.sync.operations.low_stock import LowStockReport
+from midas_pipelines.sync.operations.stock_levels import LowStockReport
 from midas_pipelines_tests.shop import add_product, rows
 
 SYNC = SyncRow("products", "done", 31, 2.0, {"updated": 1, "calls": {"requests": 31}})

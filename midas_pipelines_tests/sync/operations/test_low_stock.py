@@ -8,9 +8,9 @@ import pytest
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.stock.sales_velocity import top_movers
+from midas_pipelines.store.stock.levels import top_movers
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.operations.low_stock import Level, LowStockReport, check_low_stock
+from midas_pipelines.sync.operations.stock_levels import Level, LowStockReport, check_low_stock
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.shop import add_category, add_product, add_variant, run, value
 
