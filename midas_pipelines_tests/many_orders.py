@@ -10,10 +10,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.attention import needs_a_person
-from midas_pipelines.store.operations.backlog import dropped_webhooks, overview
-from midas_pipelines.store.operations.sync_metrics import finished_syncs, stock_measured
-from midas_pipelines.store.operations.trends import read_trends
+from midas_pipelines.store.operations.backlog import dropped_webhooks, needs_a_person, overview
+from midas_pipelines.store.operations.sync_metrics import finished_syncs, read_trends, stock_measured
 from midas_pipelines.store.orders import checks, days
 from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.sync.context import SyncContext

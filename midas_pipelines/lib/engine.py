@@ -33,11 +33,15 @@ if TYPE_CHECKING:
     from midas_pipelines.store.gateway.keys import expiring_keys
     from midas_pipelines.store.items.mappings import count_dirty, shard_totals
     from midas_pipelines.store.operations import sync_metrics
-    from midas_pipelines.store.operations.attention import needs_a_person
-    from midas_pipelines.store.operations.backlog import dropped_webhooks, stale_items, stale_webhooks
-    from midas_pipelines.store.operations.findings import read_findings
+    from midas_pipelines.store.operations.backlog import (
+        dropped_webhooks,
+        needs_a_person,
+        stale_items,
+        stale_webhooks,
+    )
     from midas_pipelines.store.operations.page_urls import Names, item_names, order_names
     from midas_pipelines.store.operations.retention import delete_old
+    from midas_pipelines.store.operations.sightings import read_findings
     from midas_pipelines.store.orders.checks import (
         needing_a_person,
         stale_orders,

@@ -35,7 +35,7 @@ from midas_pipelines.recovery.sealing import Damaged, identities, recipients, se
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import verify_audit
-from midas_pipelines.store.operations.proofs import record_proof
+from midas_pipelines.store.operations.cursors import record_proof
 from midas_pipelines.store.privacy.keys import FILE_NAME, key_file, key_ring
 from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines.store.schema.version import VERSION_TABLE, read_version

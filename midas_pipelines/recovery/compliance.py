@@ -17,7 +17,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditState, verify_audit
 from midas_pipelines.store.gateway.keys import MOST_FAILURES, list_keys
-from midas_pipelines.store.operations.proofs import last_proofs
+from midas_pipelines.store.operations.cursors import last_proofs
 from midas_pipelines.sync.privacy.due import overdue_buyers
 from midas_pipelines.sync.privacy.requests import late_requests
 

@@ -25,9 +25,13 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.claims import Heartbeat, why_stopped
 from midas_pipelines.store.operations.cursors import database_ahead, is_connected, keep_clock, read_clocks
-from midas_pipelines.store.operations.findings import ENOUGH, compare_speed, record_findings
 from midas_pipelines.store.operations.rate_limit import SharedPace
-from midas_pipelines.store.operations.shadow import follow_shadow_mode
+from midas_pipelines.store.operations.sightings import (
+    ENOUGH,
+    compare_speed,
+    follow_shadow_mode,
+    record_findings,
+)
 from midas_pipelines.store.operations.sync_log import ErrorBook
 from midas_pipelines.sync.gate import Gate, accept_key, refuse_key, require_key
 

@@ -19,7 +19,7 @@ from midas_pipelines.store.operations.cursors import (
     note_refused_key,
     take_trial,
 )
-from midas_pipelines.store.operations.shadow import ShadowRow, record_shadow_writes
+from midas_pipelines.store.operations.sightings import ShadowRow, record_shadow_writes
 from midas_pipelines.sync.threads import in_thread
 
 NEEDS_KEY, SUBJECT = "needs_new_key", "fourseller"

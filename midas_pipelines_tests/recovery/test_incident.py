@@ -28,7 +28,7 @@ from midas_pipelines.recovery.figures import FIGURES
 from midas_pipelines.recovery.sealing import identities, unseal
 from midas_pipelines.store.gateway.audit import AuditEntry, note_refused
 from midas_pipelines.store.gateway.keys import Role, any_valid_key, create_key
-from midas_pipelines.store.operations.proofs import record_proof
+from midas_pipelines.store.operations.cursors import record_proof
 from midas_pipelines_tests.shop import rows, value
 from midas_pipelines_tests.sync.world import World
 

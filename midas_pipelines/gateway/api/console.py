@@ -14,7 +14,7 @@ from midas_pipelines.gateway.service import service_of
 from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.store.items.conflicts import list_conflicts
 from midas_pipelines.store.items.listing import STATES, list_items
-from midas_pipelines.store.operations.attention import needs_a_person
+from midas_pipelines.store.operations.backlog import needs_a_person
 from midas_pipelines.store.stock.levels import top_movers
 from midas_pipelines.store.stock.rule_changes import list_rules
 from midas_pipelines.sync.explain import explain_item

@@ -15,7 +15,7 @@ from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.lib.settings_list import setting_rows
 from midas_pipelines.store.gateway.audit import AuditFilter, read_audit
 from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, revoke_key, rotate_key
-from midas_pipelines.store.operations.proofs import last_proofs, record_proof
+from midas_pipelines.store.operations.cursors import last_proofs, record_proof
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 

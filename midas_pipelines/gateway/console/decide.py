@@ -18,7 +18,7 @@ from midas_pipelines.gateway.console.web import person_of, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import list_conflicts, read_conflict, resolve_conflicts
 from midas_pipelines.store.items.listing import list_items, suggest_items
-from midas_pipelines.store.operations.attention import CAUSES, needs_a_person
+from midas_pipelines.store.operations.backlog import CAUSES, needs_a_person
 from midas_pipelines.store.orders.listing import (
     LINE_ID,
     OVERSOLD,

@@ -15,8 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from midas_pipelines.gateway.console.guard import ConsoleRoute
 from midas_pipelines.gateway.service import Service
-from midas_pipelines.store.operations.attention import CAUSES, needs_a_person
-from midas_pipelines.store.operations.backlog import read_backlog
+from midas_pipelines.store.operations.backlog import CAUSES, needs_a_person, read_backlog
 from midas_pipelines.store.operations.sync_log import running_syncs
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)

@@ -18,9 +18,9 @@ from midas_pipelines.lib.timetable import next_run
 from midas_pipelines.notify.alerts import mark_alert, recent_alerts
 from midas_pipelines.notify.delivery import send_test
 from midas_pipelines.notify.targets import read_targets
-from midas_pipelines.store.operations.attention import Attention, needs_a_person
+from midas_pipelines.store.operations.backlog import Attention, needs_a_person
 from midas_pipelines.store.operations.sync_log import last_syncs
-from midas_pipelines.store.operations.trends import Trends, read_trends
+from midas_pipelines.store.operations.sync_metrics import Trends, read_trends
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.workflows import WORKFLOWS
 

@@ -1,7 +1,8 @@
-"""What waits, and for how long: one reading for the console, the command line, `/status`, metrics and the daily report."""
+"""What waits, for how long, and what of it needs a person: one reading for console, command line, `/status` and report."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,25 +10,28 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway.keys import expiring_keys
 from midas_pipelines.store.items.claims import RETRY, why_stopped
 from midas_pipelines.store.items.conflicts import OPEN
 from midas_pipelines.store.items.listing import quarantined_items
 from midas_pipelines.store.operations.cursors import database_ahead, read_clocks
 from midas_pipelines.store.operations.sync_log import last_syncs
-from midas_pipelines.store.orders.listing import NEEDS_A_PERSON
+from midas_pipelines.store.orders.listing import NEEDS_A_PERSON, OVERSOLD, UNMAPPED
 from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import (
     ITEM_WAITS,
+    ORDER_QUARANTINED,
     api_errors,
     mappings,
+    marketplace_order_lines,
     marketplace_orders,
 )
 from midas_pipelines.storefront.types import utc_now
 
 MOST_SHOWN = 20
-_ITEM, _ORDER, _WEBHOOK = mappings.c, marketplace_orders.c, marketplace_webhooks.c
+_ITEM, _ORDER, _WEBHOOK, _ALERT = mappings.c, marketplace_orders.c, marketplace_webhooks.c, alerts.c
 QUARANTINED_WEBHOOK = _WEBHOOK.outcome == sa.literal_column("'quarantined'")
 
 
@@ -67,14 +71,14 @@ def read_backlog(connection: sa.Connection) -> Backlog:
     dirty, pending = _ITEM.dirty_since.is_not(None), _WEBHOOK.processed_at.is_(None)
     query = sa.select(
         _count(mappings, dirty),
-        _oldest(_ITEM.dirty_since, dirty),
+        sa.select(_oldest(_ITEM.dirty_since)).where(dirty).scalar_subquery(),
         _count(mappings, ITEM_WAITS, _ITEM.state == "quarantined"),
         _count(marketplace_webhooks, pending),
-        _oldest(_WEBHOOK.received_at, pending),
+        sa.select(_oldest(_WEBHOOK.received_at)).where(pending).scalar_subquery(),
         _count(marketplace_webhooks, QUARANTINED_WEBHOOK),
         _count(marketplace_orders, NEEDS_A_PERSON),
         _count(sync_conflicts, OPEN),
-        _count(alerts, alerts.c.cleared_at.is_(None)),
+        _count(alerts, _ALERT.cleared_at.is_(None)),
     )
     return Backlog(*connection.execute(query).one())
 
@@ -111,12 +115,12 @@ def overview(database: Database) -> Overview:
     )
 
 
-def _count(table: sa.Table, *which: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
+def _count(table: sa.FromClause, *which: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
     return sa.select(sa.func.count()).select_from(table).where(*which).scalar_subquery()
 
 
-def _oldest(column: sa.Column[Any], which: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
-    return sa.select(sa.func.min(column, type_=column.type)).where(which).scalar_subquery()
+def _oldest(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.func.min(column, type_=column.type)
 
 
 def stale_items(database: Database, older_than_seconds: int) -> datetime | None:
@@ -161,3 +165,84 @@ def dropped_webhooks(database: Database, older_than_seconds: int) -> list[dict[s
     with database.reading() as connection:
         found = connection.execute(query.where(sa.or_(overdue, unreasoned)).order_by(_WEBHOOK.received_at))
         return [dict(row) for row in found.mappings()]
+
+
+CAUSES = {
+    "channel_down": "4Seller does not answer",
+    "brake": "Changes that the brake holds",
+    "oversold": "Oversold: sold, and not in stock",
+    "order_conflict": "Cancelled on one side, shipped on the other",
+    "unmapped": "Sold, and no item of the shop",
+    "quarantined_order": "Orders that cannot be imported",
+    "refused": "Statuses that 4Seller refuses",
+    "conflict": "Shop and marketplace disagree",
+    "orphan": "Products on 4Seller that are no item of the shop",
+    "quarantined_item": "Items that cannot be listed, or keep failing",
+    "quarantined_webhook": "Events of 4Seller that could not be applied",
+    "order_to_look_at": "Orders to look at",
+    "low_stock": "Items that run out",
+    "expiring_key": "Keys that end within 30 days",
+    "alert": "Other alerts",
+}
+"""What may need a person, the worst first, in words."""
+
+_LINES = marketplace_order_lines.join(marketplace_orders, _ORDER.id == marketplace_order_lines.c.order_id)
+_ORPHAN = sync_conflicts.c.field == "unknown"
+_COUNTED: tuple[tuple[str, sa.FromClause, sa.ColumnElement[bool], sa.ColumnElement[Any]], ...] = (
+    ("oversold", _LINES, OVERSOLD, _ORDER.imported_at),
+    ("unmapped", _LINES, UNMAPPED, _ORDER.imported_at),
+    ("quarantined_order", marketplace_orders, ORDER_QUARANTINED, _ORDER.imported_at),
+    ("orphan", sync_conflicts, sa.and_(OPEN, _ORPHAN), sync_conflicts.c.found_at),
+    ("conflict", sync_conflicts, sa.and_(OPEN, ~_ORPHAN), sync_conflicts.c.found_at),
+    ("quarantined_item", mappings, ITEM_WAITS, _ITEM.dirty_since),
+    ("quarantined_webhook", marketplace_webhooks, QUARANTINED_WEBHOOK, _WEBHOOK.received_at),
+)
+"""Causes with rows of their own: from what they are counted, which rows, and since when one waits."""
+
+_BY_EXCEPTION = {"conflict": "order_conflict", "refused": "refused", "unmapped": "", "oversold": ""}
+"""Exceptions of orders with a cause of their own; unmapped and oversold are counted by their lines."""
+_COUNTED_ELSEWHERE = {"key", "conflict", "oversold", "order_conflict", "order_quarantined", "unknown_status"}
+"""Alerts about what has a cause of its own."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One cause: its name in `CAUSES`, how many of it wait, and since when the oldest."""
+
+    cause: str
+    count: int
+    oldest: datetime | None
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        return CAUSES[self.cause]
+
+
+def needs_a_person(connection: sa.Connection) -> list[Attention]:
+    """Everything that waits for a person, the worst cause first; no cause without a count."""
+    each = (
+        sa.select(sa.literal(cause), sa.func.count(), _oldest(since)).select_from(table).where(which)
+        for cause, table, which, since in _COUNTED
+    )
+    found: list[tuple[str, int, datetime | None]] = [
+        (cause, count, since) for cause, count, since in connection.execute(sa.union_all(*each))
+    ]
+    flawed = sa.select(_ORDER.exception, sa.func.count(), _oldest(_ORDER.imported_at))
+    flawed = flawed.where(_ORDER.exception.is_not(None)).group_by(_ORDER.exception)
+    for words, count, since in connection.execute(flawed):
+        found += [(_BY_EXCEPTION.get(word, "order_to_look_at"), count, since) for word in words.split(",")]
+    awake = sa.or_(_ALERT.snoozed_until.is_(None), _ALERT.snoozed_until < utc_now())
+    shown = sa.select(_ALERT.kind, _ALERT.members, _ALERT.created_at).where(
+        _ALERT.cleared_at.is_(None), awake
+    )
+    for kind, members, since in connection.execute(shown):
+        if kind not in _COUNTED_ELSEWHERE:
+            found.append((kind if kind in CAUSES else "alert", len(members or [0]), since))
+    found.append(("expiring_key", len(expiring_keys(connection, 30)), None))
+    counts, oldest = Counter[str](), dict[str, datetime]()
+    for cause, count, since in found:
+        counts[cause] += count
+        if since is not None:
+            oldest[cause] = min(since, oldest.get(cause, since))
+    return [Attention(cause, counts[cause], oldest.get(cause)) for cause in CAUSES if counts[cause]]

@@ -1,5 +1,5 @@
 """Facts about the whole installation, one row each: how far the incremental reads are, how far other clocks are ahead,
-whether this shop is connected to the listings of its account, and which key 4Seller refused.
+whether this shop is connected to the listings of its account, and which key 4Seller refused; and proofs of what was checked.
 
 A refusal belongs to the key: a process with another key works, and one with the old key waits.
 """
@@ -9,16 +9,21 @@ from __future__ import annotations
 import hashlib
 import time
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.settings import ChannelAccess
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.proof_tables import proofs
 from midas_pipelines.store.schema.tables import cursors, mappings
 from midas_pipelines.storefront.bulk import insert, insert_new, upsert
 from midas_pipelines.storefront.types import utc_now
 
-CLOCK = "clock: "
+CLOCK, CONNECTED, REFUSED = "clock: ", "connected", "refused key: "
+"""Names of rows; with a colon the start of several."""
+TRIAL_SECONDS = 900
+"""How often imports try a refused key."""
 
 
 def read_cursor(database: Database, name: str) -> datetime | None:
@@ -53,15 +58,12 @@ def read_clocks(connection: sa.Connection) -> dict[str, float]:
     return {row.name.removeprefix(CLOCK): float(row.value) for row in connection.execute(query)}
 
 
-CONNECTED = "connected"
-
-
 def is_connected(database: Database) -> bool:
     """Whether listings may be written: the first connection is accepted, or an item was synced before."""
-    noted = sa.select(cursors.c.name).where(cursors.c.name == CONNECTED)
-    synced = sa.select(mappings.c.id).where(mappings.c.acked_at.is_not(None)).limit(1)
+    noted = sa.exists().where(cursors.c.name == CONNECTED)
+    synced = sa.exists().where(mappings.c.acked_at.is_not(None))
     with database.reading() as connection:
-        return connection.scalar(noted) is not None or connection.scalar(synced) is not None
+        return bool(connection.scalar(sa.select(sa.or_(noted, synced))))
 
 
 def note_connected(connection: sa.Connection) -> None:
@@ -69,35 +71,44 @@ def note_connected(connection: sa.Connection) -> None:
     upsert(connection, cursors, {"name": CONNECTED}, {"moment": utc_now()})
 
 
-PREFIX = "refused key: "
-TRIAL_SECONDS = 900
-"""How often imports try a refused key."""
-
-
-def key_name(access: ChannelAccess) -> str:
-    """The row of a key: a short digest of address, key and seller id."""
+def _row_of(access: ChannelAccess) -> str:
+    """The row of a refused key: a short digest of address, key and seller id."""
     text = f"{access.url}\n{access.api_key.get_secret_value()}\n{access.seller_id}"
-    return PREFIX + hashlib.sha256(text.encode()).hexdigest()[:16]
+    return REFUSED + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def key_refused_at(connection: sa.Connection, access: ChannelAccess) -> datetime | None:
     """When this key was refused, or last tried in vain; None while 4Seller takes it."""
-    return connection.scalar(sa.select(cursors.c.moment).where(cursors.c.name == key_name(access)))
+    return connection.scalar(sa.select(cursors.c.moment).where(cursors.c.name == _row_of(access)))
 
 
 def note_refused_key(connection: sa.Connection, access: ChannelAccess) -> bool:
     """Records that 4Seller refused this key; True the first time."""
-    adding = insert(connection, cursors).values(name=key_name(access), moment=utc_now())
+    adding = insert(connection, cursors).values(name=_row_of(access), moment=utc_now())
     return connection.execute(adding.on_conflict_do_nothing().returning(cursors.c.name)).first() is not None
 
 
 def take_trial(database: Database, access: ChannelAccess) -> bool:
     """Whether this caller may try the refused key now: one in `TRIAL_SECONDS` may."""
-    due = sa.and_(cursors.c.name == key_name(access), cursors.c.moment < utc_now(-TRIAL_SECONDS))
+    due = sa.and_(cursors.c.name == _row_of(access), cursors.c.moment < utc_now(-TRIAL_SECONDS))
     with database.writing() as connection:
         return bool(connection.execute(sa.update(cursors).where(due).values(moment=utc_now())).rowcount)
 
 
-def forget_refused_key(connection: sa.Connection, access: ChannelAccess) -> bool:
-    """Ends the state of this key; True when it was refused."""
-    return bool(connection.execute(sa.delete(cursors).where(cursors.c.name == key_name(access))).rowcount)
+def forget_refused_key(connection: sa.Connection, access: ChannelAccess) -> None:
+    """Ends the state of this key."""
+    connection.execute(sa.delete(cursors).where(cursors.c.name == _row_of(access)))
+
+
+def record_proof(
+    connection: sa.Connection, name: str, *, passed: bool, by: str, detail: dict[str, Any] | None = None
+) -> None:
+    """Adds what was checked, and whether it passed. `detail` holds no personal data."""
+    connection.execute(sa.insert(proofs).values(name=name, passed=passed, by=by, detail=detail))
+
+
+def last_proofs(connection: sa.Connection) -> dict[str, sa.Row[Any]]:
+    """The newest proof of each name."""
+    newest = sa.select(sa.func.max(proofs.c.id)).group_by(proofs.c.name)
+    found = connection.execute(sa.select(proofs).where(proofs.c.id.in_(newest)))
+    return {row.name: row for row in found}

@@ -1,7 +1,8 @@
-"""Measurements of recent syncs and of the catalog: for performance, the console, the daily report and the capacity plan."""
+"""Measurements of recent syncs and of the catalog: for Dagster, the console, the daily report and the capacity plan."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,13 +12,23 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.backlog import read_backlog
-from midas_pipelines.store.schema.tables import LEDGER_KEY, inventory_changes, mappings, sync_logs
+from midas_pipelines.store.schema.tables import (
+    LEDGER_KEY,
+    inventory_changes,
+    mappings,
+    marketplace_order_lines,
+    marketplace_orders,
+    sync_logs,
+)
 from midas_pipelines.storefront.types import utc_now
 
 DAY = 86_400
+HOURS, CONSISTENCY_DAYS = 24, 30
 
 GATEWAY = "gateway"
 """The kind of the rows in which a gateway or worker sums up a minute of its work; every other row is a sync."""
+
+_LOG = sync_logs.c
 
 
 @dataclass(frozen=True)
@@ -59,18 +70,6 @@ class SyncRow:
     def push_seconds(self) -> float:
         """How long its push took; all of a sync that does nothing else."""
         return self.count("push_seconds") or self.seconds
-
-
-@dataclass(frozen=True)
-class StockMeasured:
-    """The catalog and its queue now, and the day's changes of quantities; counts, and seconds."""
-
-    items: int
-    new_in_30_days: int  # at the pace since the first day, on which everything was new
-    waiting: int
-    oldest_seconds: float  # how long the oldest item waits
-    changes: int
-    changed_items: int
 
 
 def sum_up(rows: Iterable[SyncRow]) -> dict[str, int | float]:
@@ -118,64 +117,145 @@ def by_kind(rows: Iterable[SyncRow]) -> list[dict[str, Any]]:
     return lines
 
 
-_ROW = sync_logs.c
-_ENDED = sa.select(_ROW.kind, _ROW.outcome, _ROW.requests, _ROW.seconds, _ROW.counts, _ROW.started_at).where(
-    _ROW.outcome != "running"
-)
+def _share(part: float, whole: float, digits: int = 4) -> float:
+    return round(part / whole, digits) if whole > 0 else 0.0
 
 
 def finished_syncs(database: Database, seconds: int = DAY) -> list[SyncRow]:
     """The recent syncs, and minutes of gateways, that have ended, oldest first."""
-    return _rows(database, _ENDED.where(_ROW.started_at > utc_now(-seconds)).order_by(_ROW.id))
+    return _ended(database, _LOG.started_at > utc_now(-seconds))
 
 
 def large_pushes(database: Database, requests: int, *, days: int = 30, most: int = 20) -> list[SyncRow]:
     """The last syncs of products or quantities that made that many calls, oldest first."""
-    recent = (_ROW.requests >= requests, _ROW.started_at > utc_now(-days * DAY))
-    query = _ENDED.where(_ROW.kind.in_(["products", "inventory"]), *recent)
-    return _rows(database, query.order_by(_ROW.id.desc()).limit(most))[::-1]
+    large = sa.and_(_LOG.kind.in_(["products", "inventory"]), _LOG.requests >= requests)
+    return _ended(database, large, _LOG.started_at > utc_now(-days * DAY), most=most)
 
 
-def _rows(database: Database, query: sa.Select[Any]) -> list[SyncRow]:
+def _ended(database: Database, *which: sa.ColumnElement[bool], most: int | None = None) -> list[SyncRow]:
+    query = sa.select(sync_logs).where(_LOG.outcome != "running", *which).order_by(_LOG.id.desc()).limit(most)
     with database.reading() as connection:
-        return [
-            SyncRow(
-                row.kind, row.outcome, row.requests or 0, row.seconds or 0.0, row.counts or {}, row.started_at
-            )
-            for row in connection.execute(query)
-        ]
+        rows = connection.execute(query).all()
+    return [
+        SyncRow(
+            row.kind, row.outcome, row.requests or 0, row.seconds or 0.0, row.counts or {}, row.started_at
+        )
+        for row in reversed(rows)
+    ]
+
+
+@dataclass(frozen=True)
+class StockMeasured:
+    """The catalog and its queue now, and the day's changes of quantities; counts, and seconds."""
+
+    items: int
+    new_in_30_days: int  # at the pace since the first day, on which everything was new
+    waiting: int
+    oldest_seconds: float  # how long the oldest item waits
+    changes: int
+    changed_items: int
 
 
 def stock_measured(database: Database) -> StockMeasured:
     """Counts the mappings, the queue by the database's own clock, and the day's ledger rows but opening quantities."""
-    table, count = mappings.c, sa.func.count()
-    ledger = inventory_changes.c
+    item, ledger = mappings.c, inventory_changes.c
+    first = sa.func.min(item.created_at, type_=item.created_at.type)
     recent = sa.and_(ledger.created_at > utc_now(-DAY), ledger.cause != "opening")
-    changed = sa.select(ledger.product_id, LEDGER_KEY).where(recent).distinct().subquery()
+    by_item = sa.select(sa.func.count().label("changes")).where(recent)
+    by_item = by_item.group_by(ledger.product_id, LEDGER_KEY).select_from(inventory_changes)
+    changed = by_item.subquery()
+    total = sa.func.coalesce(sa.func.sum(changed.c.changes), 0)
+    present = item.state != "removed"
     with database.reading() as connection:
-        backlog, now = read_backlog(connection), connection.execute(sa.select(utc_now())).scalar_one()
-        waits = now - (backlog.oldest_dirty or now)
-        return StockMeasured(
-            items=connection.scalar(sa.select(count).where(table.state != "removed")) or 0,
-            new_in_30_days=_growth(connection, now),
-            waiting=backlog.dirty,
-            oldest_seconds=round(max(0.0, waits.total_seconds()), 1),
-            changes=connection.scalar(sa.select(count).select_from(inventory_changes).where(recent)) or 0,
-            changed_items=connection.scalar(sa.select(count).select_from(changed)) or 0,
-        )
+        backlog = read_backlog(connection)
+        items, begun, now = connection.execute(
+            sa.select(sa.func.count().filter(present), first, utc_now())
+        ).one()
+        changes, changed_items = connection.execute(
+            sa.select(total, sa.func.count()).select_from(changed)
+        ).one()
+        grown = 0
+        if begun is not None and now - begun >= timedelta(days=2):
+            since = max(begun + timedelta(days=1), now - timedelta(days=30))
+            new = connection.scalar(sa.select(sa.func.count()).where(present, item.created_at > since)) or 0
+            grown = round(new * 30 * DAY / (now - since).total_seconds())
+    waits = now - (backlog.oldest_dirty or now)
+    oldest = round(max(0.0, waits.total_seconds()), 1)
+    return StockMeasured(items, grown, backlog.dirty, oldest, int(changes), changed_items)
 
 
-def _growth(connection: sa.Connection, now: datetime) -> int:
-    """New items in thirty days, from those that came after the first day of the installation."""
-    table = mappings.c
-    first = connection.scalar(sa.select(sa.func.min(table.created_at, type_=table.created_at.type)))
-    if first is None or now - first < timedelta(days=2):
-        return 0
-    since = max(first + timedelta(days=1), now - timedelta(days=30))
-    query = sa.select(sa.func.count()).where(table.state != "removed", table.created_at > since)
-    seconds: float = (now - since).total_seconds()
-    return round((connection.scalar(query) or 0) * 30 * DAY / seconds)
+@dataclass(frozen=True)
+class Trends:
+    """Sums of the last 24 hours; `orders` and `pushes` by the hour, the oldest first.
+
+    Args:
+        channels: orders, units and revenue by sales channel and currency.
+        consistency: the share of items shown as they should be, by read-back, over 30 days.
+        sums: of `sum_up`; how many changes gateways pushed.
+        p50, p99: seconds from a change in the shop to 4Seller's confirmation, of half and of 99 % of them.
+    """
+
+    channels: list[dict[str, Any]]
+    orders: list[int]
+    pushes: list[int]
+    consistency: list[float]
+    sums: Mapping[str, int | float]
+    p50: float
+    p99: float
 
 
-def _share(part: float, whole: float, digits: int = 4) -> float:
-    return round(part / whole, digits) if whole > 0 else 0.0
+def read_trends(database: Database, now: datetime) -> Trends:
+    """Reads all of it, by the small indexes on dates."""
+    since, rows = now - timedelta(hours=HOURS), finished_syncs(database)
+    took: Counter[float] = Counter()
+    for row in rows:
+        took.update({float(bound): n for bound, n in (row.counts.get("delivered_within") or {}).items()})
+    reconciled = sa.select(_LOG.counts).where(
+        _LOG.kind == "reconcile", _LOG.started_at > utc_now(-CONSISTENCY_DAYS * DAY)
+    )
+    order, line, count = marketplace_orders.c, marketplace_order_lines.c, sa.func.count().label("orders")
+    units = sa.select(sa.func.sum(line.quantity)).where(line.order_id == order.id).scalar_subquery()
+    channels = sa.select(
+        order.sales_channel,
+        order.currency,
+        count,
+        sa.func.sum(order.total, type_=order.total.type).label("revenue"),
+        sa.func.max(order.placed_at, type_=order.placed_at.type).label("newest"),
+        sa.func.coalesce(sa.func.sum(units), 0).label("units"),
+    )
+    channels = channels.where(order.placed_at > since).group_by(order.sales_channel, order.currency)
+    with database.reading() as connection:
+        placed = connection.scalars(sa.select(order.placed_at).where(order.placed_at > since)).all()
+        shares = [
+            (counts or {}).get("consistency") for counts in connection.scalars(reconciled.order_by(_LOG.id))
+        ]
+        by_channel = [dict(row) for row in connection.execute(channels.order_by(count.desc())).mappings()]
+    return Trends(
+        by_channel,
+        by_hour([(moment, 1) for moment in placed if moment], now),
+        by_hour([(row.started_at, row.written) for row in rows if row.started_at], now),
+        [share for share in shares if share is not None],
+        sum_up(rows),
+        percentile(took, 0.5),
+        percentile(took, 0.99),
+    )
+
+
+def percentile(took: Mapping[float, int], share: float) -> float:
+    """The seconds within which that share was done, by how many took up to each bound; between two, in proportion. Pure."""
+    wanted, before, low = share * sum(took.values()), 0, 0.0
+    for bound, number in sorted(took.items()):
+        if before + number >= wanted:
+            return low + (bound - low) * (wanted - before) / number if number else low
+        before, low = before + number, bound
+    return low
+
+
+def by_hour(found: Iterable[tuple[datetime, int]], now: datetime) -> list[int]:
+    """Sums over the last 24 hours, the oldest first. Pure."""
+    sums = [0] * HOURS
+    for moment, count in found:
+        back = int((now - moment).total_seconds() // 3600)
+        if 0 <= back < HOURS:
+            sums[HOURS - 1 - back] += count
+    return sums

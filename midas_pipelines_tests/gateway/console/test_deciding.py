@@ -14,7 +14,7 @@ from midas_pipelines.gateway.console import guard
 from midas_pipelines.gateway.console.decide import CARDS, effects
 from midas_pipelines.gateway.console.today import ELSEWHERE
 from midas_pipelines.store.gateway.keys import Role
-from midas_pipelines.store.operations.attention import CAUSES
+from midas_pipelines.store.operations.backlog import CAUSES
 from midas_pipelines.store.stock.rule_changes import put_rule
 from midas_pipelines.store.stock.rules import Scope
 from midas_pipelines.sync.reconcile.run import reconcile

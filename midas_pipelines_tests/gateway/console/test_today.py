@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from midas_pipelines.store.gateway.keys import Role, create_key
-from midas_pipelines.store.operations.attention import CAUSES, needs_a_person
-from midas_pipelines.store.operations.trends import by_hour, percentile
+from midas_pipelines.store.operations.backlog import CAUSES, needs_a_person
+from midas_pipelines.store.operations.sync_metrics import by_hour, percentile
 from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import add_product, run
 

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.shadow import ShadowRow, record_shadow_writes
+from midas_pipelines.store.operations.sightings import ShadowRow, record_shadow_writes
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.refusals import (
     MANY_DOUBTFUL,
