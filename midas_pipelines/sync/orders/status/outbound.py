@@ -80,27 +80,21 @@ def status_updates(
     other status.
     """
     if refund:
-        return [
-            *status_updates(current, goal if goal in SHIPPED_STATES else None, shipments),
-            StatusUpdate(OrderStatus.REFUNDED),
-        ]
+        shipped = goal if goal in SHIPPED_STATES else None
+        return [*status_updates(current, shipped, shipments), StatusUpdate(OrderStatus.REFUNDED)]
     moves = path(current, goal) if goal is not None else []
-    if not shipments:
-        return [StatusUpdate(move) for move in moves]
-    if OrderStatus.SHIPPED in moves:
-        before = [StatusUpdate(move) for move in moves[: moves.index(OrderStatus.SHIPPED)]]
-        after = [StatusUpdate(move) for move in moves[moves.index(OrderStatus.SHIPPED) + 1 :]]
-        early = [StatusUpdate(OrderStatus.PROCESSING, shipment) for shipment in shipments[:-1]]
-        return [*before, *early, StatusUpdate(OrderStatus.SHIPPED, shipments[-1]), *after]
+    calls = [StatusUpdate(move) for move in moves]
     reached = moves[-1] if moves else current
-    if reached in SHIPPED_STATES:
-        return [StatusUpdate(reached, shipment) for shipment in shipments]
-    if reached not in ORDER_OF_EVENTS:  # cancelled or refunded: takes no shipment
-        return [StatusUpdate(move) for move in moves]
-    return [
-        *(StatusUpdate(move) for move in moves[:-1]),
-        *(StatusUpdate(OrderStatus.PROCESSING, shipment) for shipment in shipments),
-    ]
+    if not shipments or reached not in ORDER_OF_EVENTS:  # cancelled or refunded: takes no shipment
+        return calls
+    if OrderStatus.SHIPPED in moves:
+        *early, last = shipments
+        place = moves.index(OrderStatus.SHIPPED)
+        with_goods = [StatusUpdate(OrderStatus.PROCESSING, shipment) for shipment in early]
+        calls[place : place + 1] = [*with_goods, StatusUpdate(OrderStatus.SHIPPED, last)]
+        return calls
+    status = reached if reached in SHIPPED_STATES else OrderStatus.PROCESSING
+    return [*calls[:-1], *(StatusUpdate(status, shipment) for shipment in shipments)]
 
 
 def shown(call: StatusUpdate, current: OrderStatus, answer: Order) -> StatusUpdate:
@@ -131,25 +125,26 @@ RETRY = Backoff(first=30, longest=3600, free=1)
 _ORDERS, _LINES, _SHIPMENTS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
 PUSHED_FIELDS = (_SHIPMENTS.carrier, _SHIPMENTS.tracking_number, _SHIPMENTS.tracking_url)
 """The columns of a shipment that are pushed to 4Seller."""
-_READ = (_SHIPMENTS.id, _SHIPMENTS.order_id, _SHIPMENTS.source, *PUSHED_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
 class PendingUpdate:
-    """An order with a status or shipments that 4Seller does not know yet."""
+    """An order with a status or shipments that 4Seller does not know yet: its row as read, and 4Seller's status now."""
 
-    row_id: int
-    order_id: str
+    row: sa.Row[Any]
     current: OrderStatus
-    shop_status: str | None
-    moved: bool  # the shop changed the status; else there are only shipments
-    shipped: bool = False  # goods of it have left
-    known: bool = False  # its lines account for shipped units
-    paid_back: bool = False  # the shop has refunded it
-    resolution: str | None = None  # what a person decided about its last conflict
-    flagged: bool = False  # it was refused before
     shipments: tuple[ShipmentToPush, ...] = ()
     invalid: tuple[tuple[sa.Row[Any], str], ...] = ()  # shipments with an invalid number, and why
+
+    @property
+    def moved(self) -> bool:
+        """Whether the shop changed the status; else there are only shipments."""
+        return self.row.shop_status_since is not None
+
+    @property
+    def flagged(self) -> bool:
+        """Whether it was refused before."""
+        return OrderException.REFUSED in read_exceptions(self.row.exception)
 
     @property
     def open(self) -> bool:
@@ -157,20 +152,30 @@ class PendingUpdate:
         return bool(self.moved or self.shipments or self.invalid)
 
     @property
+    def refund(self) -> bool:
+        """Whether the shop has refunded what 4Seller does not show as refunded."""
+        return bool(self.row.paid_back) and self.current is not OrderStatus.REFUNDED
+
+    @property
     def decision(self) -> StatusDecision:
         """Which side has to change."""
+        row = self.row
+        shipped, known = bool(row.shipped), bool(row.known)
         return decide(
-            self.shop_status,
-            self.current,
-            shipped=self.shipped,
-            in_time=self.known,
-            resolution=self.resolution,
+            row.shop_status, self.current, shipped=shipped, in_time=known, resolution=row.resolution
         )
 
     @property
     def goal(self) -> OrderStatus | None:
         """The shop's status as one of the contract's."""
-        return OrderStatus(self.shop_status) if self.shop_status in list(OrderStatus) else None
+        return OrderStatus(self.row.shop_status) if self.row.shop_status in list(OrderStatus) else None
+
+    @property
+    def objection(self) -> str | None:
+        """Why the shop's status is not pushed; None when it may be, or has not changed."""
+        if not self.moved or (self.refund and self.goal not in SHIPPED_STATES):  # the refund replaces it
+            return None
+        return why_not_pushed(self.decision, self.row.shop_status, self.current)
 
 
 def _is_due(
@@ -189,63 +194,37 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
         _LINES.order_id == _ORDERS.id, _LINES.allocated - _LINES.released + _LINES.returned > 0
     )
     flagged = _ORDERS.exception.contains(OrderException.REFUSED)
+    in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(OrderException.CONFLICT)
     query = (
         sa.select(
-            _ORDERS.id,
-            _ORDERS.marketplace_order_id,
-            _ORDERS.local_order_id,
-            _ORDERS.status,
-            _ORDERS.exception,
-            _ORDERS.shop_status_since,
+            marketplace_orders,
             orders.c.status.label("shop_status"),
-            _ORDERS.resolution,
             sa.exists().where(mine).label("shipped"),
-            sa.exists().where(accounted).label("known"),
+            sa.exists().where(accounted).label("known"),  # its lines account for shipped units
             (orders.c.payment_status == "refunded").label("paid_back"),
         )
         .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
         .where(_ORDERS.id > after, sa.or_(_ORDERS.shop_status_since.is_not(None), has_unpushed, flagged))
+        .where(~in_conflict)  # a person has to resolve it first
+        .where(_is_due(_ORDERS.push_after, _ORDERS.push_attempts) if only is None else _ORDERS.id == only)
         .order_by(_ORDERS.id)
         .limit(context.settings.status_batch)
     )
-    in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(OrderException.CONFLICT)
-    query = query.where(~in_conflict)  # a person has to resolve it first
-    if only is None:
-        query = query.where(_is_due(_ORDERS.push_after, _ORDERS.push_attempts))
-    else:
-        query = query.where(_ORDERS.id == only)
     with context.database.reading() as connection:
         if why_stopped(connection) is not None:
             return []
         found = connection.execute(query).all()
-        shipments = sa.select(*_READ).where(
-            _SHIPMENTS.order_id.in_([row.local_order_id for row in found]), unpushed
-        )
+        ids = [row.local_order_id for row in found if row.status not in ENDED]
+        shipments = sa.select(order_shipments).where(_SHIPMENTS.order_id.in_(ids), unpushed)
         rows = connection.execute(shipments.order_by(_SHIPMENTS.id)).all()
-    return [_as_update(row, [one for one in rows if one.order_id == row.local_order_id]) for row in found]
-
-
-def _as_update(row: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> PendingUpdate:
-    valid: list[ShipmentToPush] = []
-    invalid: list[tuple[sa.Row[Any], str]] = []
-    for one in rows if row.status not in ENDED else ():
-        try:
-            shipment, remark = recorded_tracking(one)
-        except BadTracking as bad:
-            invalid.append((one, str(bad)))
-        else:
-            valid.append(ShipmentToPush(one, shipment, remark))
-    return PendingUpdate(
-        row.id,
-        row.marketplace_order_id,
-        OrderStatus(row.status),
-        row.shop_status,
-        row.shop_status_since is not None,
-        bool(row.shipped),
-        bool(row.known),
-        bool(row.paid_back),
-        row.resolution,
-        OrderException.REFUSED in read_exceptions(row.exception),
-        tuple(valid),
-        tuple(invalid),
-    )
+    updates = []
+    for row in found:
+        valid, invalid = list[ShipmentToPush](), list[tuple[sa.Row[Any], str]]()
+        for one in rows:
+            if one.order_id == row.local_order_id:
+                try:
+                    valid.append(ShipmentToPush(one, *recorded_tracking(one)))
+                except BadTracking as bad:
+                    invalid.append((one, str(bad)))
+        updates.append(PendingUpdate(row, OrderStatus(row.status), tuple(valid), tuple(invalid)))
+    return updates

@@ -43,19 +43,19 @@ def order_context_of(context: SyncContext) -> OrderContext:
     return OrderContext(context.run_id, settings=context.settings)
 
 
-def record_pushed(context: SyncContext, order: PendingUpdate, call: StatusUpdate) -> None:
+def record_pushed(context: SyncContext, order_row: int, call: StatusUpdate) -> None:
     """Records one call that 4Seller confirmed, with its consequences."""
     with context.database.writing() as connection:
-        stored = lock_order(connection, order.row_id, order_context_of(context))
-        if TABLE[OrderStatus(stored.status), call.status] is StatusDecision.FOLLOW:
-            _record_status(stored, call.status)
+        order = lock_order(connection, order_row, order_context_of(context))
+        if TABLE[OrderStatus(order.status), call.status] is StatusDecision.FOLLOW:
+            _record_status(order, call.status)
         if call.shipment is None:
             return
-        remark = call.shipment.remark
+        remark, tracking = call.shipment.remark, call.shipment.tracking
         pushed = sa.update(order_shipments).where(_as_read(call.shipment.row))
         if connection.execute(pushed.values(pushed_at=utc_now(), reason=remark)).rowcount:
-            number = f"{call.shipment.tracking.carrier} {call.shipment.tracking.number}"
-            stored.log("tracking_pushed", f"4Seller knows the shipment {number}. {remark or ''}".rstrip())
+            detail = f"4Seller knows the shipment {tracking.carrier} {tracking.number}. {remark or ''}"
+            order.log("tracking_pushed", detail.rstrip())
 
 
 def _record_status(order: StoredOrder, status: OrderStatus) -> None:
@@ -79,68 +79,62 @@ def _as_read(shipment: sa.Row[Any]) -> sa.ColumnElement[bool]:
     return sa.and_(_SHIPMENTS.id == shipment.id, _SHIPMENTS.pushed_at.is_(None), *same)
 
 
-def close(context: SyncContext, order: PendingUpdate) -> None:
+def record_done(context: SyncContext, pending: PendingUpdate) -> None:
     """Marks the order as pushed, unless the shop has changed it again meanwhile."""
-    if not (order.moved or order.flagged):
-        return
     with context.database.writing() as connection:
-        stored = lock_order(connection, order.row_id)
-        decision = decide(stored.shop_status(), OrderStatus(stored.status), resolution=stored.resolution)
-        unpaid = stored.status != OrderStatus.REFUNDED and is_refunded(connection, stored.local_order_id)
+        order = lock_order(connection, pending.row.id)
+        decision = decide(order.shop_status(), OrderStatus(order.status), resolution=order.resolution)
+        unpaid = order.status != OrderStatus.REFUNDED and is_refunded(connection, order.local_order_id)
         if decision is not StatusDecision.AGREE or unpaid:
             return
-        stored.mark_for_push(None)
-        refused = sa.and_(_SHIPMENTS.order_id == stored.local_order_id, _SHIPMENTS.reason.is_not(None))
-        waiting = sa.select(_SHIPMENTS.id).where(refused, _SHIPMENTS.pushed_at.is_(None))
-        if connection.execute(waiting.limit(1)).first() is None:
-            stored.set_exceptions(drop=(OrderException.REFUSED,))
+        order.mark_for_push(None)
+        refused = sa.and_(_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.reason.is_not(None))
+        waiting = sa.exists().where(refused, _SHIPMENTS.pushed_at.is_(None))
+        if not connection.scalar(sa.select(waiting)):
+            order.set_exceptions(drop=(OrderException.REFUSED,))
 
 
-def record_objection(context: SyncContext, order: PendingUpdate, why: str) -> None:
+def record_objection(context: SyncContext, pending: PendingUpdate, why: str) -> None:
     """Records that the shop's status cannot be pushed: unmarks it and raises an exception."""
     with context.database.writing() as connection:
-        stored = lock_order(connection, order.row_id, order_context_of(context))
-        if stored.status != order.current:  # it has changed since it was read
+        order = lock_order(connection, pending.row.id, order_context_of(context))
+        if order.status != pending.current:  # it has changed since it was read
             return
-        conflict = order.decision is StatusDecision.CONFLICT
-        detail = f"The shop says {order.shop_status}, 4Seller has {order.current.value}: {why}."
-        if stored.shop_status() == order.shop_status:
-            stored.set(shop_status_since=None)
-        stored.log("conflict" if conflict else "refused_transition", f"{detail} A person has to decide.")
+        shop = pending.row.shop_status
+        detail = f"The shop says {shop}, 4Seller has {pending.current.value}: {why}."
+        if order.shop_status() == shop:
+            order.set(shop_status_since=None)
+        conflict = pending.decision is StatusDecision.CONFLICT
+        order.log("conflict" if conflict else "refused_transition", f"{detail} A person has to decide.")
         if conflict:
-            raise_conflict(stored, f"{detail} Resolve the order.")
+            raise_conflict(order, f"{detail} Resolve the order.")
         else:
-            stored.set_exceptions(add=(OrderException.REFUSED,))
+            order.set_exceptions(add=(OrderException.REFUSED,))
 
 
-def record_refusal(context: SyncContext, order: PendingUpdate, why: str) -> None:
+def record_refusal(context: SyncContext, pending: PendingUpdate, why: str) -> None:
     """Records that 4Seller refused the status: raises an exception and retries after a day."""
     with context.database.writing() as connection:
-        stored = lock_order(connection, order.row_id, order_context_of(context))
-        if stored.status != order.current:
+        order = lock_order(connection, pending.row.id, order_context_of(context))
+        if order.status != pending.current:
             return
-        stored.set(push_after=utc_now(A_DAY), push_attempts=0)
-        why = f"4Seller did not take the shop's {order.shop_status}: {why.rstrip('.')}. A person has to look."
-        if stored.log_once("refused_transition", why):
-            stored.set_exceptions(add=(OrderException.REFUSED,))
+        order.set(push_after=utc_now(A_DAY), push_attempts=0)
+        shop = pending.row.shop_status
+        why = f"4Seller did not take the shop's {shop}: {why.rstrip('.')}. A person has to look."
+        if order.log_once("refused_transition", why):
+            order.set_exceptions(add=(OrderException.REFUSED,))
 
 
 def record_bad_shipment(
-    context: SyncContext,
-    order: PendingUpdate,
-    shipment: sa.Row[Any],
-    why: str,
-    *,
-    wait: int = 0,
-    untaken: bool = False,
+    context: SyncContext, pending: PendingUpdate, why: str, shipment: sa.Row[Any], kind: str
 ) -> None:
     """Records a shipment that was not pushed.
 
     Args:
-        shipment: its row as read; one that we refused is checked again in the next run.
         why: in words.
-        wait: seconds after which one that 4Seller refused is tried again; no number of attempts shortens them.
-        untaken: 4Seller answered without an error and did not show it: it is pushed again with backoff.
+        shipment: its row as read.
+        kind: `invalid` (we refused it; checked again in the next run), `refused` (by 4Seller; tried again after a day) or
+            `untaken` (4Seller answered without an error and did not show it; tried again with backoff).
     """
     with context.database.writing() as connection:
         query = sa.select(_SHIPMENTS.reason, _SHIPMENTS.attempts).where(_SHIPMENTS.id == shipment.id)
@@ -148,39 +142,38 @@ def record_bad_shipment(
         if known is None:  # replaced meanwhile
             return
         attempts = known.attempts + 1
-        values: dict[str, Any] = {"reason": why, "attempts": 0 if wait else attempts}
-        wait = wait or (int(RETRY.seconds(attempts)) if untaken else 0)
-        values["next_attempt_at"] = utc_now(wait) if wait else None
+        waits = {"refused": A_DAY, "untaken": int(RETRY.seconds(attempts))}
+        values = {
+            "reason": why,
+            "attempts": 0 if kind == "refused" else attempts,
+            "next_attempt_at": utc_now(waits[kind]) if kind in waits else None,
+        }
         mine = sa.update(order_shipments).where(_as_read(shipment))
         if not connection.execute(mine.values(values)).rowcount:
             return
-        stored = _stored(connection, context, order)
-        stored.log_once("tracking_refused", why)
-        if attempts == PATIENCE if untaken else why != known.reason:  # else the exception was raised before
-            stored.set_exceptions(add=(OrderException.REFUSED,))
+        order = _stored(connection, context, pending)
+        order.log_once("tracking_refused", why)
+        if attempts == PATIENCE if kind == "untaken" else why != known.reason:  # else it was raised before
+            order.set_exceptions(add=(OrderException.REFUSED,))
 
 
-def record_failure(context: SyncContext, order: PendingUpdate, untaken: str | None = None) -> None:
+def record_failure(context: SyncContext, pending: PendingUpdate, untaken: str | None) -> None:
     """Schedules the next push of the order, with a delay that doubles each time.
 
     Args:
         untaken: what 4Seller answered without an error when it accepted nothing; None when it could not be reached.
     """
     with context.database.writing() as connection:
-        stored = _stored(connection, context, order)
-        attempts = (stored.push_attempts or 0) + 1
-        stored.set(push_attempts=attempts, push_after=utc_now(int(RETRY.seconds(attempts))))
-        if untaken is None:
-            stored.log_once(
-                UNANSWERED, "A call to 4Seller got no answer: it may have arrived, or arrive late."
-            )
-        else:
-            stored.log_once("not_taken", untaken)
-            if attempts == PATIENCE:
-                stored.set_exceptions(add=(OrderException.REFUSED,))
+        order = _stored(connection, context, pending)
+        attempts = (order.push_attempts or 0) + 1
+        order.set(push_attempts=attempts, push_after=utc_now(int(RETRY.seconds(attempts))))
+        unanswered = "A call to 4Seller got no answer: it may have arrived, or arrive late."
+        order.log_once("not_taken" if untaken else UNANSWERED, untaken or unanswered)
+        if untaken and attempts == PATIENCE:
+            order.set_exceptions(add=(OrderException.REFUSED,))
 
 
-def _stored(connection: sa.Connection, context: SyncContext, order: PendingUpdate) -> StoredOrder:
+def _stored(connection: sa.Connection, context: SyncContext, pending: PendingUpdate) -> StoredOrder:
     """The order, not locked: only what no one else writes is written."""
-    query = sa.select(marketplace_orders).where(marketplace_orders.c.id == order.row_id)
+    query = sa.select(marketplace_orders).where(marketplace_orders.c.id == pending.row.id)
     return StoredOrder(connection, connection.execute(query).one(), order_context_of(context))

@@ -14,16 +14,14 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.store.schema.tables import marketplace_orders
-from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.shipments import ship_locked
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
-from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
+from midas_pipelines.sync.orders.model.order_log import StoredOrder, lock_order
 from midas_pipelines.sync.orders.model.state_machine import TABLE, StatusDecision, decide, local_status
-from midas_pipelines.sync.orders.status.outbound import PendingUpdate, StatusUpdate, shown, why_not_pushed
-from midas_pipelines.sync.orders.status.recording import record_pushed
+from midas_pipelines.sync.orders.status.outbound import StatusUpdate, shown, why_not_pushed
+from midas_pipelines.sync.orders.status.recording import order_context_of, record_pushed
 from midas_pipelines.sync.orders.status.status_sync import push_statuses
 from midas_pipelines.sync.orders.stock.units import has_shipped
 
@@ -65,11 +63,17 @@ async def change_status(
     """
     row = await asyncio.to_thread(_find, context, order_id)
     if goal is OrderStatus.REFUNDED:
-        return await _refund(context, row)
-    await asyncio.to_thread(_move, context, row.id, goal, parcel, units)
-    report = await push_statuses(context, only=row.id)
-    problem = report.problems[0]["outcome"] if report.problems else None
-    return await asyncio.to_thread(_result, context, row, problem)
+        problem = await _refund(context, row)
+    else:
+        await asyncio.to_thread(_move, context, row.id, goal, parcel, units)
+        report = await push_statuses(context, only=row.id)
+        problem = report.problems[0]["outcome"] if report.problems else None
+    now = await asyncio.to_thread(_find, context, row.marketplace_order_id)
+    if OrderException.CONFLICT in read_exceptions(now.exception):
+        problem = IN_CONFLICT
+    pushed = now.shop_status_since is None and problem is None
+    reason = None if pushed else problem or "4Seller did not accept it; see the order log."
+    return StatusChanged(row.marketplace_order_id, now.shop_status or row.status, pushed, reason)
 
 
 def _find(context: SyncContext, order_id: str) -> sa.Row[Any]:
@@ -88,9 +92,8 @@ def _move(
     units: Mapping[int, int] | None,
 ) -> None:
     """Updates the shop's order, shipment and status in one transaction; the trigger on it marks it to be pushed."""
-    order_context = OrderContext(context.run_id, settings=context.settings)
     with context.database.writing(asked=True) as connection:
-        order = lock_order(connection, order_row, order_context)
+        order = lock_order(connection, order_row, order_context_of(context))
         if parcel is not None:
             shipped = ship_locked(order, parcel, units=units, source="gateway")
             if units is not None and goal is not None and not shipped.complete:
@@ -120,43 +123,20 @@ def _set(order: StoredOrder, goal: OrderStatus) -> None:
         order.move(local_status(goal), "Through the gateway")
 
 
-async def _refund(context: SyncContext, row: sa.Row[Any]) -> StatusChanged:
-    """Pushes a refund to 4Seller first; the shop's payment status is set when 4Seller shows it."""
-    if TABLE[OrderStatus(row.status), OrderStatus.REFUNDED] is not StatusDecision.FOLLOW:
+async def _refund(context: SyncContext, row: sa.Row[Any]) -> str | None:
+    """Pushes a refund to 4Seller first; the shop's payment status is set when 4Seller shows it. Returns what went wrong."""
+    current, call = OrderStatus(row.status), StatusUpdate(OrderStatus.REFUNDED)
+    if TABLE[current, call.status] is not StatusDecision.FOLLOW:
         raise IllegalMove(f"The order is {row.status} already.")
-    reason = None
-    before = PendingUpdate(
-        row.id, row.marketplace_order_id, OrderStatus(row.status), shop_status=None, moved=False
-    )
-    call = StatusUpdate(OrderStatus.REFUNDED)
+    name, now = row.marketplace_order_id, datetime.now(UTC)
     try:
         async with context.channel() as client:
-            now = datetime.now(UTC)
-            answer = await client.update_order(
-                row.marketplace_order_id, status=OrderStatus.REFUNDED.value, at=now
-            )
-        if shown(call, before.current, answer) == call:
-            await asyncio.to_thread(record_pushed, context, before, call)
-        else:
-            reason = "4Seller answered without an error but has not refunded it."
+            answer = await client.update_order(name, status=call.status.value, at=now)
     except BadCredentials:
         raise
     except FourSellerError as failed:
-        reason = str(failed)
-    return await asyncio.to_thread(_result, context, row, reason)
-
-
-def _result(context: SyncContext, row: sa.Row[Any], problem: str | None) -> StatusChanged:
-    table = marketplace_orders.c
-    query = (
-        sa.select(orders.c.status, table.shop_status_since, table.exception)
-        .select_from(marketplace_orders.outerjoin(orders, table.local_order_id == orders.c.id))
-        .where(table.id == row.id)
-    )
-    with context.database.reading() as connection:
-        now = connection.execute(query).one()
-    if OrderException.CONFLICT in read_exceptions(now.exception):
-        problem = IN_CONFLICT
-    pushed = now.shop_status_since is None and problem is None
-    reason = None if pushed else problem or "4Seller did not accept it; see the order log."
-    return StatusChanged(row.marketplace_order_id, now.status or row.status, pushed, reason)
+        return str(failed)
+    if shown(call, current, answer) != call:
+        return "4Seller answered without an error but has not refunded it."
+    await asyncio.to_thread(record_pushed, context, row.id, call)
+    return None
