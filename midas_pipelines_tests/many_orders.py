@@ -16,9 +16,8 @@ from midas_pipelines.store.orders import checks, days
 from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.operations.daily_report import write_report
-from midas_pipelines.sync.orders.lookup import find_order
+from midas_pipelines.sync.orders.lookup import find_order, read_timeline
 from midas_pipelines.sync.orders.model.state_machine import BACKWARD
-from midas_pipelines.sync.orders.timeline import read_timeline
 
 DAYS, ITEMS, MOVES = 730, 556, 5
 """The days that the orders spread over, the items, and the ledger rows for each order."""

@@ -27,10 +27,9 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import SHOWN, Filters, list_orders
-from midas_pipelines.sync.orders.lookup import find_order
+from midas_pipelines.sync.orders.lookup import find_order, read_timeline
 from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.status.status_change import change_status
-from midas_pipelines.sync.orders.timeline import read_timeline
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])
 

@@ -21,7 +21,7 @@ from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
-from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
+from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order, read_timeline
 from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.retry import dismiss, retry_order, undo_dismissal
@@ -30,7 +30,6 @@ from midas_pipelines.sync.orders.stock.allocate import restock_units
 from midas_pipelines.sync.orders.stock.pending_lines import map_line, restock_line, substitute_item
 from midas_pipelines.sync.orders.stock.undo import undo_restock, unmap_line
 from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship
-from midas_pipelines.sync.orders.timeline import read_timeline
 from midas_pipelines.sync.privacy.due import erase_order
 from midas_pipelines.sync.threads import in_own_loop
 

@@ -78,47 +78,40 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
     with context.database.writing() as connection:
         messages = _put_back(lock_order(connection, row.id), mail)
         now = connection.execute(sa.select(marketplace_orders).where(marketplace_orders.c.id == row.id)).one()
-        unsent = connection.scalar(
-            sa.select(sa.func.count()).where(
-                customer_mails.c.order_id == row.id, customer_mails.c.state.in_(UNSENT)
-            )
-        )
+        mine = sa.and_(customer_mails.c.order_id == row.id, customer_mails.c.state.in_(UNSENT))
+        unsent = connection.scalar(sa.select(sa.func.count()).where(mine)) or 0
     quarantined = now.outcome == "quarantined"
     return Retried(
-        order_id,
-        bool(result.imported),
-        bool(result.moved_on),
-        result.mapped + opened.mapped,
-        opened.allocated,
-        "quarantined" if quarantined else now.exception,
-        now.reason if quarantined else None,
-        messages,
-        unsent or 0,
+        order=order_id,
+        imported=bool(result.imported),
+        moved_on=bool(result.moved_on),
+        mapped=result.mapped + opened.mapped,
+        allocated=opened.allocated,
+        exception="quarantined" if quarantined else now.exception,
+        reason=now.reason if quarantined else None,
+        messages=messages,
+        unsent=unsent,
     )
 
 
 def _take_back_dismissal(context: SyncContext, order: sa.Row[Any]) -> None:
     """Quarantines a dismissed order again, so that the retry imports it."""
-    table = marketplace_orders.c
-    dismissed = sa.and_(table.id == order.id, table.outcome == "dismissed")
     with context.database.writing() as connection:
-        reopened = sa.update(marketplace_orders).where(dismissed).values(outcome="quarantined")
-        if connection.execute(reopened).rowcount:
-            detail = "An operator retried it: it is no longer dismissed."
-            OrderContext(context.run_id).log(connection, order.marketplace_order_id, "retried", detail)
+        stored = lock_order(connection, order.id, OrderContext(context.run_id))
+        if stored.outcome == "dismissed":
+            stored.set(outcome="quarantined")
+            stored.log("retried", "An operator retried it: it is no longer dismissed.")
 
 
 def _put_back(order: StoredOrder, mail: bool) -> int:
     """Makes waiting and refused pushes and messages due now; returns the number of messages."""
-    parcels = sa.update(order_shipments).where(
+    unpushed = sa.and_(
         order_shipments.c.order_id == order.local_order_id, order_shipments.c.pushed_at.is_(None)
     )
-    order.connection.execute(parcels.values(next_attempt_at=None))
-    table = marketplace_orders.c
-    values: dict[str, Any] = {"push_after": None, "push_attempts": 0}
-    if order.has(OrderException.REFUSED):
-        values["shop_status_since"] = sa.func.coalesce(table.shop_status_since, utc_now())
-    order.connection.execute(sa.update(marketplace_orders).where(table.id == order.id).values(values))
+    order.connection.execute(sa.update(order_shipments).where(unpushed).values(next_attempt_at=None))
+    order.set(push_after=None, push_attempts=0)
+    if order.has(OrderException.REFUSED) and order.shop_status_since is None:
+        order.set(shop_status_since=utc_now())
     return put_back(order.connection, given_up=mail, order_row=order.id)
 
 
@@ -140,8 +133,7 @@ def dismiss(order: StoredOrder) -> list[str]:
     name = order.marketplace_order_id
     if order.outcome == "quarantined":
         seen = ["quarantined"]
-        statement = sa.update(marketplace_orders).where(marketplace_orders.c.id == order.id)
-        order.connection.execute(statement.values(outcome="dismissed"))
+        order.set(outcome="dismissed")
         end_quarantine(order.connection, name)
     else:
         current = read_exceptions(order.exception)
@@ -152,10 +144,8 @@ def dismiss(order: StoredOrder) -> list[str]:
                 f"Order {name}: {rest} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
                 "`midas orders resolve`, an oversold one when stock comes back."
             )
-        order.set_exceptions(drop=tuple(seen))
+        order.set_exceptions(drop=seen)
         if OrderException.STATUS in seen:
             clear_unknown_status(order.connection, order.status_word)
-    order.context.log(
-        order.connection, name, "dismissed", f"An operator has looked at it: {', '.join(seen)}."
-    )
+    order.log("dismissed", f"An operator has looked at it: {', '.join(seen)}.")
     return seen

@@ -16,7 +16,7 @@ from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.shipments import ship_locked
-from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
+from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order, read_order
 from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, lock_order
 from midas_pipelines.sync.orders.model.state_machine import TABLE, StatusDecision, decide, local_status
@@ -61,14 +61,16 @@ async def change_status(
         NoSuchOrder, IllegalMove, CannotShip: nothing was changed.
         BadCredentials: the shop's order is changed; the next status sync pushes it.
     """
-    row = await asyncio.to_thread(_find, context, order_id)
+    row = await asyncio.to_thread(_read, context, order_id)
+    if row.outcome != "imported":
+        raise NoSuchOrder("The order is quarantined, not imported yet: `midas orders retry` it.")
     if goal is OrderStatus.REFUNDED:
         problem = await _refund(context, row)
     else:
         await asyncio.to_thread(_move, context, row.id, goal, parcel, units)
         report = await push_statuses(context, only=row.id)
         problem = report.problems[0]["outcome"] if report.problems else None
-    now = await asyncio.to_thread(_find, context, row.marketplace_order_id)
+    now = await asyncio.to_thread(_read, context, row.id)
     if OrderException.CONFLICT in read_exceptions(now.exception):
         problem = IN_CONFLICT
     pushed = now.shop_status_since is None and problem is None
@@ -76,12 +78,10 @@ async def change_status(
     return StatusChanged(row.marketplace_order_id, now.shop_status or row.status, pushed, reason)
 
 
-def _find(context: SyncContext, order_id: str) -> sa.Row[Any]:
+def _read(context: SyncContext, order: str | int) -> sa.Row[Any]:
+    """The order with this id, or in this row of ours."""
     with context.database.reading() as connection:
-        row = find_order(connection, order_id)
-    if row.outcome != "imported":
-        raise NoSuchOrder("The order is quarantined, not imported yet: `midas orders retry` it.")
-    return row
+        return find_order(connection, order) if isinstance(order, str) else read_order(connection, order)
 
 
 def _move(

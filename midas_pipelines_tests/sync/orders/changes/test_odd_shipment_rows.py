@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.sync.orders.lookup import find_order
-from midas_pipelines.sync.orders.timeline import read_timeline
+from midas_pipelines.sync.orders.lookup import find_order, read_timeline
 from midas_pipelines_tests.shop import run
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
