@@ -31,13 +31,13 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import verify_audit
 from midas_pipelines.store.items.claims import RESTORED, stop_pushes
 from midas_pipelines.store.migrate import upgrade_within
-from midas_pipelines.store.operations.proofs import record_proof
+from midas_pipelines.store.operations.cursors import record_proof
 from midas_pipelines.store.orders import checks as orders
 from midas_pipelines.store.schema.gateway_tables import console_sessions, marketplace_webhooks
 from midas_pipelines.store.schema.shipment_tables import customer_mails
 from midas_pipelines.store.schema.tables import mappings, rate_limits, workers
 from midas_pipelines.store.schema.version import require_upgraded
-from midas_pipelines.store.stock import checks as stock
+from midas_pipelines.store.stock import levels as stock
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.model.state_machine import BACKWARD
 

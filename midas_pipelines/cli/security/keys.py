@@ -15,7 +15,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import note_answered
 from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, revoke_key, rotate_key
-from midas_pipelines.store.operations.proofs import record_proof
+from midas_pipelines.store.operations.cursors import record_proof
 from midas_pipelines.store.orders.payload_vault import Vault, payloads_by_key, rewrap_payloads
 from midas_pipelines.store.privacy.keys import (
     add_key,

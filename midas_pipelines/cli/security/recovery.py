@@ -30,7 +30,7 @@ from midas_pipelines.recovery.sealing import identities
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.gateway.audit import note_answered, read_audit, verify_audit
 from midas_pipelines.store.items.claims import why_stopped
-from midas_pipelines.store.operations.proofs import record_proof
+from midas_pipelines.store.operations.cursors import record_proof
 
 AUDIT_COLUMNS = ("at", "actor", "event", "action", "target", "detail", "status", "remote")
 FILE = click.Path(dir_okay=False, path_type=Path)
