@@ -35,12 +35,11 @@ class ShadowReport:
     @property
     def words(self) -> str:
         """A sentence for staff."""
-        first = "; ".join(
-            f"{one['subject']}: {one['ours']}, but there is {one['theirs']}" for one in self.differ[:10]
-        )
+        said = [f"{one['subject']}: {one['ours']}, but there is {one['theirs']}" for one in self.differ[:10]]
+        first = f"{'; '.join(said)}. " if said else ""
         return (
             f"Shadow mode kept back {self.kept} writes: {self.agree} agree with what is there by now, {len(self.differ)} "
-            f"differ. {first}{'. ' if first else ''}`midas shadow` shows all."
+            f"differ. {first}`midas shadow` shows all."
         )
 
 
@@ -73,11 +72,8 @@ async def compare_shadow(context: SyncContext, *, tell: bool = False) -> ShadowR
             ours, theirs = _sides(row, products.get(subject) or products.get(folded(subject)))
         report.agree += ours == theirs
         if ours != theirs:
-            when = f"{row['last_at']:%Y-%m-%d %H:%M}"
-            kind = row["kind"]
-            report.differ.append(
-                {"kind": kind, "subject": subject, "ours": ours, "theirs": theirs, "when": when}
-            )
+            one = {"kind": row["kind"], "subject": subject, "ours": ours, "theirs": theirs}
+            report.differ.append(one | {"when": f"{row['last_at']:%Y-%m-%d %H:%M}"})
     if tell:
         with context.database.writing() as connection:
             day = f"{context.database.now():%Y-%m-%d}"

@@ -99,21 +99,20 @@ async def undo_writes(
 ) -> UndoReport:
     """Undoes these writes; `pins` keeps it so against the next sync."""
     work = {one.mapping_id: one for one in written}
-    undo = _Undo(context, client, pins)
+    undo, limit = _Undo(context, client, pins), asyncio.Semaphore(context.settings.in_flight)
+
+    async def one(mapping: Mapping) -> None:
+        async with limit:
+            await undo.item(mapping, work[mapping.id])
+
     await in_thread(context.heartbeat.begin)
     try:
-        limit = asyncio.Semaphore(context.settings.in_flight)
-
-        async def one(mapping: Mapping) -> None:
-            async with limit:
-                await undo.item(mapping, work[mapping.id])
-
         for part in slices(list(work)):  # each claim begins when its work does
             held = await in_thread(_claim, context, part or [])
             for mapping_id in set(part or []) - held.keys():
                 why = "It is being pushed, or is no item any more: try again."
                 undo.report.leave(work[mapping_id], "all", why)
-            await asyncio.gather(*(one(mapping) for mapping in held.values()))
+            await asyncio.gather(*map(one, held.values()))
     finally:
         await in_thread(end_claims, context)
     return undo.report
@@ -127,6 +126,10 @@ def _claim(context: SyncContext, ids: Sequence[int]) -> dict[int, Mapping]:
     return {one.id: one for one in held}
 
 
+class _Stays(Exception):
+    """What stays as it is, a field or "all" or "listing", and why."""
+
+
 @dataclass
 class _Undo:
     context: SyncContext
@@ -137,67 +140,58 @@ class _Undo:
     async def item(self, mapping: Mapping, written: Written) -> None:
         """Undoes what was written of one claimed item."""
         try:
-            values = await self._act(mapping, written)
-            if values is not None:
+            if (values := await self._act(mapping, written)) is not None:
                 await in_thread(self._record, mapping, written, values)
         except BadCredentials:
             raise
+        except _Stays as stays:
+            self.report.leave(written, *stays.args)
         except NotFound:
             self.report.leave(written, "listing", "4Seller no longer has it.")
         except FourSellerError as failed:
             self.report.leave(written, "all", str(failed))
 
     async def _act(self, mapping: Mapping, written: Written) -> dict[str, Any] | None:
-        """The values of the mapping once it is undone; None where nothing was."""
+        """The values of the mapping once it is undone; None where there was nothing to undo."""
         if written.actions[-1] == "delete":
             return None if written.actions[0] == "create" else await self._list_again(mapping, written)
         if mapping.fourseller_product_id is None:
-            self.report.leave(written, "listing", "It was taken off 4Seller since.")
-            return None
+            raise _Stays("listing", "It was taken off 4Seller since.")
         shown = await self.client.product(mapping.fourseller_product_id)
-        if written.actions[0] == "create":
-            return await self._remove(shown, written)
-        return await self._put_back(mapping, shown, written)
-
-    async def _remove(self, shown: Product, written: Written) -> dict[str, Any] | None:
+        if written.actions[0] != "create":
+            return await self._put_back(mapping, shown, written)
         if changed := [name for name in ("price", "content") if not _shows(shown, written.after, name)]:
             why = f"Its {' and '.join(changed)} was changed since: delete it at 4Seller."
-            self.report.leave(written, "listing", why)
-            return None
+            raise _Stays("listing", why)
         await remove(self.client, shown.id)
         self.report.removed += 1
         off = {"listing": {"value": None, "held": False}}
         return {**FORGOTTEN, "state": "removed", "sku": None, "pins": off}
 
-    async def _list_again(self, mapping: Mapping, written: Written) -> dict[str, Any] | None:
+    async def _list_again(self, mapping: Mapping, written: Written) -> dict[str, Any]:
         """Creates a listing that had been removed, with as many as the shop has: none where it sells it no more."""
         available = await in_thread(self._available, mapping)
-        parts = (written.before or {}) | {"inventory": {"quantity": available or 0}}
-        draft = _draft(parts, mapping)
+        draft = _draft((written.before or {}) | {"inventory": {"quantity": available or 0}}, mapping)
         if draft is None:
-            self.report.leave(written, "listing", "How it was before is not known: list it by a sync.")
-        elif mapping.fourseller_product_id or await self.client.find_by_sku(draft.sku):
-            self.report.leave(written, "listing", "4Seller lists its SKU again already.")
-        elif not await in_thread(self._reserve, mapping, draft.sku):
-            self.report.leave(written, "listing", "Another item has its SKU now.")
-        else:
-            key = f"midas-undo-{mapping.id}-{mapping.version}"
-            made = await self.client.create_product(draft, idempotency_key=key)
-            self.report.put_back += 1
-            pins = {"listing": LISTED_PIN, "price": pin(made, "price"), "content": pin(made, "content")}
-            again = {"fourseller_product_id": made.id, "state": "listed", "creating_since": None}
-            return again | _acked(draft) | {"reason": None, "pins": pins}
-        return None
+            raise _Stays("listing", "How it was before is not known: list it by a sync.")
+        if mapping.fourseller_product_id or await self.client.find_by_sku(draft.sku):
+            raise _Stays("listing", "4Seller lists its SKU again already.")
+        await in_thread(self._reserve, mapping, draft.sku)
+        key = f"midas-undo-{mapping.id}-{mapping.version}"
+        made = await self.client.create_product(draft, idempotency_key=key)
+        self.report.put_back += 1
+        pins = {"listing": LISTED_PIN, "price": pin(made, "price"), "content": pin(made, "content")}
+        again = {"fourseller_product_id": made.id, "state": "listed", "creating_since": None}
+        return again | _acked(draft) | {"reason": None, "pins": pins}
 
-    def _reserve(self, mapping: Mapping, sku: str) -> bool:
+    def _reserve(self, mapping: Mapping, sku: str) -> None:
         """Notes that it is about to be created, so that a sync looks it up should its answer be lost."""
         try:
             with self.context.database.writing() as connection:
                 begun = sa.update(mappings).where(mappings.c.id == mapping.id)
                 connection.execute(begun.values(sku=sku, creating_since=utc_now()))
         except sa.exc.IntegrityError:
-            return False
-        return True
+            raise _Stays("listing", "Another item has its SKU now.") from None
 
     def _available(self, mapping: Mapping) -> int | None:
         """What the shop may sell of the item now; None where it sells it no more."""
@@ -207,15 +201,13 @@ class _Undo:
 
     async def _put_back(self, mapping: Mapping, shown: Product, written: Written) -> dict[str, Any] | None:
         """Writes each field as it was that still shows what was written."""
-        if written.before is None:
-            self.report.leave(written, "all", "How it was before is not known.")
-            return None
+        if (before := written.before) is None:
+            raise _Stays("all", "How it was before is not known.")
         available = await in_thread(self._available, mapping)
         parts = shown.model_dump(mode="json", include={*CONTENT, "sku", "price", "inventory"})
-        fields = []
-        for name in _changed(written.before, written.after):
-            old = written.before.get("inventory", {}).get("quantity")
-            if _same(shown, written.before, name):
+        fields, old = [], before.get("inventory", {}).get("quantity")
+        for name in _changed(before, written.after):
+            if _same(shown, before, name):
                 continue  # it was refused, or somebody put it back
             if not _shows(shown, written.after, name):
                 self.report.leave(written, name, "It was changed since.")
@@ -224,20 +216,24 @@ class _Undo:
                 self.report.leave(written, name, why)
             else:
                 fields.append(name)
-                parts |= {part: written.before.get(part) for part in PARTS[name]}
-        draft = _draft(parts, mapping)
+                parts |= {part: before.get(part) for part in PARTS[name]}
         if not fields:
             return None
-        if draft is None:
-            self.report.leave(written, "all", "How it was before cannot be sent as a whole product.")
-            return None
+        if (draft := _draft(parts, mapping)) is None:
+            raise _Stays("all", "How it was before cannot be sent as a whole product.")
         if fields == ["quantity"]:
             level = await self.client.set_quantity(shown.id, draft_quantity(draft), datetime.now(UTC))
-            self.report.put_back += 1
-            return {"acked_quantity": level.quantity, "acked_hash": mapping.acked_hash, "pins": {}}
-        answer = await self.client.update_product(shown.id, draft)
+            done: dict[str, Any] = {
+                "acked_quantity": level.quantity,
+                "acked_hash": mapping.acked_hash,
+                "pins": {},
+            }
+        else:
+            answer = await self.client.update_product(shown.id, draft)
+            pins = {name: pin(answer, name) for name in fields if name != "quantity"}
+            done = _acked(draft) | {"pins": pins}
         self.report.put_back += 1
-        return _acked(draft) | {"pins": {name: pin(answer, name) for name in fields if name != "quantity"}}
+        return done
 
     def _record(self, mapping: Mapping, written: Written, values: dict[str, Any]) -> None:
         added = values.pop("pins")
@@ -250,8 +246,8 @@ class _Undo:
 
 def _draft(parts: Listing, mapping: Mapping) -> ProductDraft | None:
     """The whole product to send; None where these parts make none."""
-    given = {name: value for name, value in parts.items() if value is not None}
-    given = {"sku": mapping.sku} | given | {"metadata": identity(mapping.key)}
+    given = {"sku": mapping.sku} | {name: value for name, value in parts.items() if value is not None}
+    given["metadata"] = identity(mapping.key)
     try:
         return ProductDraft.model_validate(given)
     except ValidationError:
@@ -286,7 +282,7 @@ def _same(shown: Product, listing: Listing, name: str) -> bool:
 
 def _shows(shown: Product, after: Listing, name: str) -> bool:
     """Whether 4Seller shows the field as it was written."""
-    if _same(shown, after, name) or name != "content":
-        return _same(shown, after, name)
-    draft = ProductDraft.model_validate(after)
-    return alike(draft, filled(shown, draft))
+    if _same(shown, after, name):
+        return True
+    draft = ProductDraft.model_validate(after) if name == "content" else None
+    return draft is not None and alike(draft, filled(shown, draft))

@@ -54,9 +54,7 @@ def cut_waves(changes: Sequence[Change]) -> list[list[int]]:
     waves = []
     for percent in SHARES:
         size = min(len(left), math.ceil(len(changes) * percent / 100))
-        places = (
-            {place * len(left) // size + len(left) // (2 * size) for place in range(size)} if size else set()
-        )
+        places = {place * len(left) // size + len(left) // (2 * size) for place in range(size)}
         waves.append([one.mapping.id for place, one in enumerate(left) if place in places])
         left = [one for place, one in enumerate(left) if place not in places]
     return waves
@@ -115,17 +113,14 @@ async def push_waves(push: Push, changes: Sequence[Change]) -> WaveReport:
         finally:
             report.tally.add(part.tally)
         failing = await _read_back(context, push.client, {one: acked[one] for one in wave})
-        if _fails(len(failing), len(wave)):
-            failed = f"Wave {number} of the changes failed: {len(failing)} of {len(wave)} listings"
-            failed += f" ({'; '.join(failing[:3])})."
+        bad, size = len(failing), len(wave)
+        if bad * 100 > FAILING_PERCENT * size and (bad > 1 or size == 1):
+            why = "; ".join(failing[:3])
+            failed = f"Wave {number} of the changes failed: {bad} of {size} listings ({why})."
             reason = await _roll_back(context, push.client, everything, failed)
             return replace(report, held=everything, reason=reason)
     await in_thread(_clear, context)
     return report
-
-
-def _fails(failing: int, size: int) -> bool:
-    return failing * 100 > FAILING_PERCENT * size and (failing > 1 or size == 1)
 
 
 async def _read_back(context: SyncContext, client: FourSeller, wave: dict[int, int]) -> list[str]:
@@ -170,32 +165,26 @@ async def _roll_back(context: SyncContext, client: FourSeller, plan: frozenset[i
     done = "It could not be put back: `midas undo` does that, by the run's id."
     try:
         undone = await undo_writes(context, client, ours, pins=False)
-        missed = {
-            row["sku"] for row in undone.left if row["field"] != "quantity"
-        }  # quantities follow the shop
-        done = (
-            f"{undone.put_back} listings, those of earlier waves too, are put back as they were, {len(missed)} could "
-            "not be."
-        )
+        missed = {row["sku"] for row in undone.left if row["field"] != "quantity"}  # which follows the shop
+        back = f"{undone.put_back} listings, those of earlier waves too, are put back as they were"
+        done = f"{back}, {len(missed)} could not be."
     finally:
         reason = (
             f"{failed} {done} The changes of listings wait, quantities go on. Correct the shop; or write the plan with "
             "`midas sync products --full --plan FILE`, and apply it in waves again with `midas sync products --apply FILE`."
         )
-        await in_thread(_raise, context, reason)
+        await in_thread(_clear, context, reason)
     return reason
 
 
-def _raise(context: SyncContext, reason: str) -> None:
+def _clear(context: SyncContext, new: str | None = None) -> None:
+    """Clears the alert of a failed wave, and raises the `new` one."""
+    if new is None and not _has_failed(context):
+        return
     with context.database.writing() as connection:
         clear_alert(connection, kind=WAVE_ALERT, subject=SUBJECT)
-        raise_alert(connection, kind=WAVE_ALERT, subject=SUBJECT, text=reason)
-
-
-def _clear(context: SyncContext) -> None:
-    if _has_failed(context):
-        with context.database.writing() as connection:
-            clear_alert(connection, kind=WAVE_ALERT, subject=SUBJECT)
+        if new is not None:
+            raise_alert(connection, kind=WAVE_ALERT, subject=SUBJECT, text=new)
 
 
 def _has_failed(context: SyncContext) -> bool:
