@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
+from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.rules.edit import set_rule
-from midas_pipelines.sync.snapshots.files import today
+from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots, place, today
+from midas_pipelines.sync.snapshots.take import snapshot_catalog, snapshot_listing
 from midas_pipelines_tests.cli.conftest import Midas
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.world import World
 
+YESTERDAY = today() - timedelta(days=1)
 
-def yesterday(folder: Path) -> date:
-    """Moves today's snapshots a day back."""
-    day = today() - timedelta(days=1)
-    for file in (folder / "snapshots").glob("*/*.parquet"):
-        file.rename(file.with_name(f"{day}.parquet"))
-    return day
+
+def record(world: World, folder: Path, day: date | None = None) -> None:
+    """Takes both snapshots, as of `day` or today, and reconciles, as `midas reconcile` does in one run."""
+    kept, context = Snapshots(UPath(folder / "snapshots")), world.sync_context()
+    catalog, _ = snapshot_catalog(context, "x")
+    listing = asyncio.run(snapshot_listing(context, "x"))
+    for kind, taken in ((CATALOG, catalog), (LISTING, listing)):
+        place(taken.path, kept.path(kind, day or today()))
+    asyncio.run(reconcile(context))
 
 
 @pytest.mark.both_databases
@@ -30,8 +38,7 @@ def test_what_changed_between_two_days_comes_with_its_orders_rules_and_prices(
         add_product(world.database, sku=f"A-{number}", stock_quantity=9, price="10.00") for number in range(5)
     )
     world.full()
-    midas("reconcile", **settings)
-    day = yesterday(tmp_path)
+    record(world, tmp_path, YESTERDAY)
     order = world.place(("A-0", 2))
     world.import_orders()
     world.set(priced, price="12.50")
@@ -39,8 +46,8 @@ def test_what_changed_between_two_days_comes_with_its_orders_rules_and_prices(
     world.remove(removed)
     add_product(world.database, sku="B-1", stock_quantity=1)
     world.full()
-    midas("reconcile", **settings)
-    found = midas("diff", "--from", f"{day}", "--json", **settings).json
+    record(world, tmp_path)
+    found = midas("diff", "--from", f"{YESTERDAY}", "--json", **settings).json
     fields = {one["sku"]: (one["what"], one["fields"]) for one in found["changed"]}
     assert fields == {
         "A-0": ("changed", {"quantity": [9, 7]}),
@@ -54,7 +61,7 @@ def test_what_changed_between_two_days_comes_with_its_orders_rules_and_prices(
     assert f"order {order}, line 1" in why["A-0"]
     assert "the shop's price went from 10.00 to 12.50" in why["A-1"]
     assert f"rule for product {edited} (fourseller): buffer 4, set by" in why["A-2"]
-    printed = midas("diff", "--from", f"{day}", "--sku", "A-1", **settings).output
+    printed = midas("diff", "--from", f"{YESTERDAY}", "--sku", "A-1", **settings).output
     assert "1 products changed" in printed
     assert "A-1 changed: price 10.00 → 12.50" in printed
     assert "A-0" not in printed
@@ -65,14 +72,13 @@ def test_an_edit_on_4seller_is_named_as_one(
 ) -> None:
     add_product(world.database, sku="A-1")
     world.full()
-    midas("reconcile", **settings)
-    day = yesterday(tmp_path)
+    record(world, tmp_path, YESTERDAY)
     (product,) = world.sandbox.state.products.values()
     product["status"] = "paused"
     for quantity in (4, 5):  # explains no change of anything else
         world.set(1, stock_quantity=quantity)
-    midas("reconcile", **settings)
-    printed = midas("diff", "--from", f"{day}", **settings).output
+    record(world, tmp_path)
+    printed = midas("diff", "--from", f"{YESTERDAY}", **settings).output
     assert "A-1 changed: status active → paused" in printed
     assert "<- conflict 1: content" in printed
     assert "<- ledger" not in printed
@@ -83,14 +89,13 @@ def test_an_item_as_it_was_on_a_day(
 ) -> None:
     product = add_product(world.database, sku="A-1", stock_quantity=9, price="10.00", name="Screen")
     world.full()
-    midas("reconcile", **settings)
-    day = yesterday(tmp_path)
+    record(world, tmp_path, YESTERDAY)
     world.set(product, stock_quantity=1, price="99.00")
     world.full()
-    printed = midas("explain", "A-1", "--at", f"{day}", **settings).output
+    printed = midas("explain", "A-1", "--at", f"{YESTERDAY}", **settings).output
     assert "4Seller showed 9 at 10.00 USD, “Screen” (active)" in printed
     assert "9 on hand, 9 of them for 4Seller at 10.00" in printed
-    told = midas("explain", "NOPE", "--at", f"{day}", **settings)
+    told = midas("explain", "NOPE", "--at", f"{YESTERDAY}", **settings)
     assert (told.code, "had the SKU NOPE on" in told.errors) == (2, True)
 
 

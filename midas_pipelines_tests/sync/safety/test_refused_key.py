@@ -22,7 +22,7 @@ OPEN = "SELECT kind FROM alerts WHERE cleared_at IS NULL"
 def locked_out(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """4Seller refuses the key, and has done so once."""
     add_product(world.database, sku="SCR-1")
-    monkeypatch.setattr(world.sandbox._api, "_bearer", b"Bearer another")
+    monkeypatch.setattr(world.sandbox, "_bearer", b"Bearer another")
     with pytest.raises(BadCredentials):
         world.full()
     return world
@@ -48,7 +48,7 @@ def test_pushes_stop_and_imports_try_it_now_and_then(locked_out: World) -> None:
 @pytest.mark.parametrize("way", ["doctor", "import", "setting"])
 def test_a_key_that_works_resumes_all(locked_out: World, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     key = locked_out.background.config.api_key if way != "setting" else "the-new-key"
-    monkeypatch.setattr(locked_out.sandbox._api, "_bearer", f"Bearer {key}".encode())
+    monkeypatch.setattr(locked_out.sandbox, "_bearer", f"Bearer {key}".encode())
     settings = locked_out.settings
     if way == "doctor":
         found = list(channel_lines(settings, locked_out.database, new_key=True))
