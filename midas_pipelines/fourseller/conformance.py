@@ -42,90 +42,75 @@ async def run_conformance(client: FourSeller, *, base_url: str, seller_id: str) 
         client: with the account's key; without permission to write, only reads are tried.
         base_url, seller_id: of the account, to try a wrong key.
     """
-    yield await _try("A wrong key is refused", lambda: _wrong_key(base_url, seller_id))
-    yield await _try("Products are listed in pages", lambda: _pages(client))
-    suite = _ReservedProduct(client)
+    suite = _Suite(client, base_url, seller_id)
     try:
-        for promise, step in suite.steps():
-            yield await _try(promise, step)
+        for promise, step in suite.steps().items():
+            try:
+                yield Tried(promise, True, await step())
+            except NotSent as unsent:
+                yield Tried(promise, None, str(unsent))
+            except (Broken, FourSellerError) as failed:
+                yield Tried(promise, False, str(failed))
     finally:
         await suite.clean_up()
-    yield await _try("Orders are listed, and one is read by its id", lambda: _orders(client))
-    yield await _try("An unknown order is 404", lambda: _unknown(client.order("midas-no-such-order")))
 
 
-async def _try(promise: str, step: Callable[[], Awaitable[str]]) -> Tried:
-    try:
-        return Tried(promise, True, await step())
-    except NotSent as unsent:
-        return Tried(promise, None, str(unsent))
-    except (Broken, FourSellerError) as failed:
-        return Tried(promise, False, str(failed))
+class _Suite:
+    """The steps, in order; those on the reserved SKU build on the ones before."""
 
-
-async def _wrong_key(base_url: str, seller_id: str) -> str:
-    key = SecretStr("midas-wrong-key")
-    async with FourSeller(
-        base_url=base_url, api_key=key, seller_id=seller_id, deadline_seconds=10
-    ) as stranger:
-        try:
-            await stranger.product("1")
-        except BadCredentials as refused:
-            return f"It is answered {refused.status}."
-        except FourSellerError as failed:
-            raise Broken(f"It is not answered 401: {failed}") from None
-    raise Broken("A wrong key is accepted.")
-
-
-async def _pages(client: FourSeller) -> str:
-    listing = await client.listing()
-    if not listing.complete:
-        raise Broken(f"The list is not complete: {listing.reason}.")
-    return f"{len(listing.products)} products."
-
-
-async def _orders(client: FourSeller) -> str:
-    async for page in client.order_pages():
-        if not page.data:
-            return "There is no order to read."
-        one = await client.order(page.data[0].id)
-        if one.id != page.data[0].id:
-            raise Broken("Another order is answered than was asked for.")
-        return f"{page.total} orders; one was read."
-    return "There is no order to read."
-
-
-async def _unknown(call: Awaitable[object]) -> str:
-    with suppress(NotFound):
-        await call
-        raise Broken("It is answered as if it existed.")
-    return "It is 404."
-
-
-class _ReservedProduct:
-    """The steps on the reserved SKU; each builds on the one before."""
-
-    def __init__(self, client: FourSeller) -> None:
-        self._client = client
+    def __init__(self, client: FourSeller, base_url: str, seller_id: str) -> None:
+        self._client, self._base_url, self._seller_id = client, base_url, seller_id
         self._id: str | None = None
 
-    def steps(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
-        """Promise and step, in order."""
-        return [
-            ("A product is created", self._create),
-            ("It is read by its id", self._read),
-            ("It is found by its SKU", self._find),
-            ("Its quantity is set and read", self._set_quantity),
-            ("It is replaced", self._replace),
-            ("A list shows it", self._listed),
-            ("It is deleted, and then 404", self._delete),
-        ]
+    def steps(self) -> dict[str, Callable[[], Awaitable[str]]]:
+        """Each promise with what tries it."""
+        return {
+            "A wrong key is refused": self._wrong_key,
+            "Products are listed in pages": self._pages,
+            "A product is created": self._create,
+            "It is read by its id": self._read,
+            "It is found by its SKU": lambda: self._soon(lambda: self._client.find_by_sku(RESERVED_SKU)),
+            "Its quantity is set and read": self._set_quantity,
+            "It is replaced": self._replace,
+            "A list shows it": lambda: self._soon(self._listed),
+            "It is deleted, and then 404": self._delete,
+            "Orders are listed, and one is read by its id": self._orders,
+            "An unknown order is 404": lambda: _unknown(self._client.order("midas-no-such-order")),
+        }
 
     async def clean_up(self) -> None:
-        """Deletes what is left of it."""
+        """Deletes what is left of the reserved SKU."""
         with suppress(FourSellerError):
             for product in await self._client.find_by_sku(RESERVED_SKU):
                 await self._client.delete_product(product.id)
+
+    async def _wrong_key(self) -> str:
+        key = SecretStr("midas-wrong-key")
+        async with FourSeller(
+            base_url=self._base_url, api_key=key, seller_id=self._seller_id, deadline_seconds=10
+        ) as stranger:
+            try:
+                await stranger.product("1")
+            except BadCredentials as refused:
+                return f"It is answered {refused.status}."
+            except FourSellerError as failed:
+                raise Broken(f"It is not answered 401: {failed}") from None
+        raise Broken("A wrong key is accepted.")
+
+    async def _pages(self) -> str:
+        listing = await self._client.listing()
+        if not listing.complete:
+            raise Broken(f"The list is not complete: {listing.reason}.")
+        return f"{len(listing.products)} products."
+
+    async def _orders(self) -> str:
+        page = await anext(self._client.order_pages(), None)
+        if page is None or not page.data:
+            return "There is no order to read."
+        one = await self._client.order(page.data[0].id)
+        if one.id != page.data[0].id:
+            raise Broken("Another order is answered than was asked for.")
+        return f"{page.total} orders; one was read."
 
     @property
     def _key(self) -> str:
@@ -143,9 +128,6 @@ class _ReservedProduct:
     async def _read(self) -> str:
         return _compared(await self._client.product(self._key), FIRST)
 
-    async def _find(self) -> str:
-        return await self._soon(lambda: self._client.find_by_sku(RESERVED_SKU))
-
     async def _set_quantity(self) -> str:
         await self._client.set_quantity(self._key, 3, datetime.now(UTC))
         shown = (await self._client.quantity(self._key)).quantity
@@ -158,11 +140,8 @@ class _ReservedProduct:
         await self._client.update_product(self._key, draft)
         return _compared(await self._client.product(self._key), draft)
 
-    async def _listed(self) -> str:
-        async def read() -> list[Product]:
-            return list((await self._client.listing()).products)
-
-        return await self._soon(read)
+    async def _listed(self) -> list[Product]:
+        return list((await self._client.listing()).products)
 
     async def _delete(self) -> str:
         key = self._key
@@ -178,6 +157,13 @@ class _ReservedProduct:
                 raise Broken(f"It was not there after {LAG_SECONDS:.0f} seconds.")
             await asyncio.sleep(1.0)
         return f"It was there after {loop.time() - began:.0f} seconds."
+
+
+async def _unknown(call: Awaitable[object]) -> str:
+    with suppress(NotFound):
+        await call
+        raise Broken("It is answered as if it existed.")
+    return "It is 404."
 
 
 def _draft(title: str, price: str, quantity: int) -> ProductDraft:

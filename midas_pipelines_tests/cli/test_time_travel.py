@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -22,7 +23,7 @@ YESTERDAY = today() - timedelta(days=1)
 
 def record(world: World, folder: Path, day: date | None = None) -> None:
     """Takes both snapshots, as of `day` or today, and reconciles, as `midas reconcile` does in one run."""
-    kept, context = Snapshots(UPath(folder / "snapshots")), world.sync_context()
+    kept, context = Snapshots(UPath(folder / "snapshots")), replace(world.sync_context(), run_id=f"{day}")
     catalog, _ = snapshot_catalog(context, "x")
     listing = asyncio.run(snapshot_listing(context, "x"))
     for kind, taken in ((CATALOG, catalog), (LISTING, listing)):

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 import httpx
@@ -31,33 +32,24 @@ NO_EVENT = 400
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was checked, how it is, and what to do; `next_step` is empty where all is well."""
+    """One line: how it is, what was checked, and what to do; `next_step` is empty where all is well.
 
-    check: str
+    A warning works for now, or is not set; what is wrong keeps the system from working.
+    """
+
     state: Literal["ok", "warning", "wrong"]
+    check: str
     found: str
     next_step: str = ""
 
 
-def ok(check: str, found: str) -> Finding:
-    """A line about something that is as it should be."""
-    return Finding(check, "ok", found)
-
-
-def warning(check: str, found: str, next_step: str) -> Finding:
-    """A line about something that works for now, or is not set."""
-    return Finding(check, "warning", found, next_step)
-
-
-def wrong(check: str, found: str, next_step: str) -> Finding:
-    """A line about something that keeps the system from working."""
-    return Finding(check, "wrong", found, next_step)
+ok, warning, wrong = partial(Finding, "ok"), partial(Finding, "warning"), partial(Finding, "wrong")
 
 
 def webhook_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
     """Whether the gateway runs and takes what is signed, and whether 4Seller's events reach it; nothing is stored."""
     secret = settings.fourseller_webhook_secret
-    host = settings.gateway_host if settings.gateway_host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared with, never listened on
+    host = "127.0.0.1" if settings.gateway_host in ("0.0.0.0", "::") else settings.gateway_host  # noqa: S104 - compared with, never listened on
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.gateway_port}"
     if secret is None:
         step = "Set FOURSELLER_WEBHOOK_SECRET from your 4Seller account; until then orders come by polling."
@@ -175,6 +167,19 @@ def _storage() -> Finding:
     return ok("Dagster", "Its home is prepared, and its storage answers.")
 
 
+def place_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
+    """Disk, encryption key and modes that hold writes back."""
+    home = settings.home()
+    free = shutil.disk_usage(home if home.is_dir() else ".").free
+    found = f"{free / 1e9:.1f} GB are free."
+    little = free < LEAST_FREE
+    yield warning("disk", found, "Free some: history and databases grow.") if little else ok("disk", found)
+    yield _key(settings, database)
+    if settings.shadow:
+        found = f"It is on for {settings.shadow}."
+        yield warning("shadow mode", found, "`midas shadow` shows what is kept back.")
+
+
 def _key(settings: Settings, database: Database | None) -> Finding:
     """The key that seals buyers' payloads, and whether it opens those that are stored."""
     source, there = key_source(settings), key_is_there(settings)
@@ -190,17 +195,3 @@ def _key(settings: Settings, database: Database | None) -> Finding:
     if not keys:
         return ok("encryption key", f"None yet: the first order makes {source}. Keep a copy of it then.")
     return ok("encryption key", f"Payloads are sealed with the key {keys[0].key_id}, from {source}.")
-
-
-def place_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
-    """Disk, encryption key and modes that hold writes back."""
-    home = settings.home()
-    free = shutil.disk_usage(home if home.is_dir() else ".").free
-    if free < LEAST_FREE:
-        yield warning("disk", f"{free / 1e9:.1f} GB are free.", "Free some: history and databases grow.")
-    else:
-        yield ok("disk", f"{free / 1e9:.0f} GB are free.")
-    yield _key(settings, database)
-    if settings.shadow:
-        found = f"It is on for {settings.shadow}."
-        yield warning("shadow mode", found, "`midas shadow` shows what is kept back.")

@@ -45,17 +45,20 @@ class MasterKey:
     @cached_property
     def wrapping(self) -> AESGCM:
         """Seals the data keys."""
-        return AESGCM(hmac.digest(self.secret, b"midas wrapping", "sha256"))
+        return AESGCM(self._derived(b"midas wrapping"))
 
     @cached_property
     def indexing(self) -> bytes:
         """Keys the digests by which a person is found."""
-        return hmac.digest(self.secret, b"midas indexing", "sha256")
+        return self._derived(b"midas indexing")
 
-    @cached_property
+    @property
     def signing(self) -> bytes:
         """Signs the manifests of backups."""
-        return hmac.digest(self.secret, b"midas signing", "sha256")
+        return self._derived(b"midas signing")
+
+    def _derived(self, purpose: bytes) -> bytes:
+        return hmac.digest(self.secret, purpose, "sha256")
 
 
 def new_key() -> str:
@@ -65,15 +68,10 @@ def new_key() -> str:
 
 def read_keys(text: str) -> tuple[MasterKey, ...]:
     """The keys in a text, separated by commas or line ends. Raises ValueError, without the keys, where one is none."""
-    found = []
-    for part in text.replace("\n", ",").split(","):
-        if not part.strip():
-            continue
-        secret = urlsafe_b64decode(part.strip())
-        if len(secret) != 32:
-            raise ValueError("a key has 32 bytes")
-        found.append(MasterKey(secret))
-    return tuple(found)
+    found = [urlsafe_b64decode(part) for part in text.replace(",", " ").split()]
+    if any(len(secret) != 32 for secret in found):
+        raise ValueError("a key has 32 bytes")
+    return tuple(map(MasterKey, found))
 
 
 class KeyRing:
@@ -118,8 +116,7 @@ def key_ring(settings: Settings) -> KeyRing:
     """The keys that the settings name; a key file that does not exist is made."""
     if settings.payload_key is not None:
         return fixed_ring(settings.payload_key.get_secret_value())
-    if settings.key_command is not None:
-        command = settings.key_command
+    if (command := settings.key_command) is not None:
         return KeyRing(lambda: _printed_by(command))
     path = key_file(settings)
     return KeyRing(lambda: _in_file(path), lambda: _changed_at(path))
@@ -172,9 +169,8 @@ def _printed_by(command: str) -> Sequence[MasterKey]:
         )
         keys = read_keys(done.stdout)
     except (OSError, subprocess.SubprocessError) as failed:
-        raise SettingsError(
-            f"MIDAS_KEY_COMMAND failed ({type(failed).__name__}): run it by hand to see why."
-        ) from None
+        why = f"MIDAS_KEY_COMMAND failed ({type(failed).__name__}): run it by hand to see why."
+        raise SettingsError(why) from None
     except ValueError:
         keys = ()
     if not keys:
@@ -187,9 +183,7 @@ def _in_file(path: Path) -> Sequence[MasterKey]:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, new_key() + "\n", new=True)
-            log.warning(
-                "Made the payload key %s. Keep a copy: without it no stored payload can be read.", path
-            )
+            log.warning("Made the payload key %s. Keep a copy: no stored payload opens without it.", path)
         return read_keys(path.read_text())
     except OSError as failed:
         why = f"The payload key {path} cannot be read or made ({failed.strerror})"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 
@@ -69,21 +70,11 @@ _SAID = Personal("a word of the marketplace, which may be any text", Purpose.DEL
 _REASON = Personal("a sentence that may quote the order", Purpose.SUPPORT, End.CLEARED)
 
 
-def _sealed(what: str) -> Personal:
-    return Personal(what, Purpose.REPLAY, End.REPLACED, sealed=True)
-
-
-def _alert(what: str) -> Personal:
-    return Personal(what, Purpose.SUPPORT, End.REPLACED)
-
-
-def _right(what: str) -> Personal:
-    return Personal(what, Purpose.RIGHTS, End.REQUEST)
-
-
-def _staff(what: str, end: End = End.KEY) -> Personal:
-    return Personal(what, Purpose.SECURITY, end)
-
+_sealed = partial(Personal, purpose=Purpose.REPLAY, end=End.REPLACED, sealed=True)
+_alert = partial(Personal, purpose=Purpose.SUPPORT, end=End.REPLACED)
+_right = partial(Personal, purpose=Purpose.RIGHTS, end=End.REQUEST)
+_staff = partial(Personal, purpose=Purpose.SECURITY, end=End.KEY)
+_audit = partial(Personal, purpose=Purpose.SECURITY, end=End.AUDIT)
 
 TABLES: dict[str, TableEntry] = {
     # the shop's
@@ -154,7 +145,7 @@ TABLES: dict[str, TableEntry] = {
     "buyer_holds": TableEntry(
         "id order_id held_until created_at released_at", {
             "because": Personal("which law keeps the buyer", Purpose.BOOKS, End.CLEARED),
-            "held_by": _staff("the person who decided", End.AUDIT),
+            "held_by": _audit("the person who decided"),
         }),
     "privacy_requests": TableEntry(
         "id kind received_at due_at done_at", {
@@ -180,10 +171,10 @@ TABLES: dict[str, TableEntry] = {
         {"subject": _staff("the network address of a caller with wrong keys, for an hour")}),
     "gateway_audit": TableEntry(
         "id at event role action status request_id previous hash", {
-            "actor": _staff("the key or the person that acted", End.AUDIT),
-            "target": _staff("an order's number", End.AUDIT),
-            "detail": _staff("known fields of the call", End.AUDIT),
-            "remote": _staff("the network address of the caller", End.AUDIT),
+            "actor": _audit("the key or the person that acted"),
+            "target": _audit("an order's number"),
+            "detail": _audit("known fields of the call"),
+            "remote": _audit("the network address of the caller"),
         }),
     "midas_proofs": TableEntry("id name at passed detail", {"by": _staff("the person who checked")}),
     "midas_console_sessions": TableEntry(
@@ -226,7 +217,7 @@ TABLES: dict[str, TableEntry] = {
     "sync_conflicts": TableEntry(
         "id subject mapping_id sku fourseller_product_id field shop_value fourseller_value policy delta "
         "found_at seen_at resolved_at resolution pinned_before run_id",
-        {"resolved_by": _staff("the person who decided", End.AUDIT)}),
+        {"resolved_by": _audit("the person who decided")}),
 }  # fmt: skip
 
 OTHER_PLACES = (
@@ -295,8 +286,8 @@ Fill in what only you know, and keep the page with your records.
 
 def register_page() -> str:
     """The page docs/personal-data.md."""
-    lines = [_HEAD]
-    for row in register_rows():
+    rows, lines = register_rows(), [_HEAD]
+    for row in rows:
         why, sealed = row["why"].partition(" (")[0], "yes" if row["sealed"] else ""
         named = f"| `{row['table']}` | `{row['column']}` | {row['what']}"
         lines.append(f"{named} | {why} | {sealed} | {row['ends']} |")
@@ -304,17 +295,10 @@ def register_page() -> str:
     lines += [f"| {' | '.join(place)} |" for place in OTHER_PLACES]
     lines += [_RECORD, "| purpose | data | ends |", "|---|---|---|"]
     for purpose in Purpose:
-        data, ends = _of(purpose)
+        mine = [row for row in rows if row["why"] == purpose.value]
+        data = dict.fromkeys(row["what"] for row in mine)
+        ends = dict.fromkeys(end for row in mine for end in row["ends"].split("; "))
         lines.append(f"| {purpose.value} | {'; '.join(data)} | {'; '.join(ends)} |")
     lines += ["", "| recipient | what it gets |", "|---|---|"]
     lines += [f"| {name} | {what} |" for name, what in RECIPIENTS.items()]
     return "\n".join(lines) + "\n"
-
-
-def _of(purpose: Purpose) -> tuple[list[str], list[str]]:
-    """What is kept for a purpose, and how it ends; each once."""
-    mine = [
-        (one, entry) for entry in TABLES.values() for one in entry.personal.values() if one.purpose is purpose
-    ]
-    ends = (end for one, entry in mine for end in entry.ends(one).split("; "))
-    return list(dict.fromkeys(one.what for one, _ in mine)), list(dict.fromkeys(ends))
