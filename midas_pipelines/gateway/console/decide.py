@@ -28,7 +28,7 @@ from midas_pipelines.store.orders.listing import (
     waiting_lines,
 )
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
-from midas_pipelines.sync.connect.accept import confirm_matches
+from midas_pipelines.sync.connect.first_connection import confirm_matches
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.reconcile.conflicts import SIDES, close_alerts, resolve, undo_resolution
 from midas_pipelines.sync.threads import in_own_loop, in_thread

@@ -1,1 +1,0 @@
-"""Trying and changing safely: `midas doctor`, `connect`, `undo`."""
