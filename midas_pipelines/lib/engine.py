@@ -78,9 +78,8 @@ if TYPE_CHECKING:
         availability_summary,
         check_low_stock,
     )
-    from midas_pipelines.sync.orders.customer_mail.send import mail_due, send_mails, unsent_messages
-    from midas_pipelines.sync.orders.intake.pages import OrderReport, order_progress
-    from midas_pipelines.sync.orders.intake.poll import Window, import_orders
+    from midas_pipelines.sync.orders.customer_mail import mail_due, send_mails, unsent_messages
+    from midas_pipelines.sync.orders.intake.poll import OrderReport, Window, import_orders, order_progress
     from midas_pipelines.sync.orders.model.state_machine import BACKWARD
     from midas_pipelines.sync.orders.status.status_sync import push_statuses, sync_statuses
     from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks, overdue_buyers

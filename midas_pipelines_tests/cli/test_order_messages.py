@@ -14,7 +14,7 @@ from midas_pipelines.cli.orders import orders
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.orders import desk
-from midas_pipelines_tests.sync.orders.customer_mail.letterbox import buy, send
+from midas_pipelines_tests.sync.orders.letterbox import buy, send
 from midas_pipelines_tests.sync.world import World
 
 BUYER = {"name": "Zyxwvu Personname", "email": "zyxwvu@home.example"}

@@ -14,7 +14,7 @@ import pytest
 
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.store.gateway import webhooks
-from midas_pipelines.sync.orders.intake.read import import_order_webhooks
+from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, sale, signed
 from midas_pipelines_tests.shop import add_product, rows, value

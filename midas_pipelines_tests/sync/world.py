@@ -20,8 +20,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.schema import has_product_status, product_variants, products
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.pages import OrderReport
-from midas_pipelines.sync.orders.intake.poll import Window, import_orders
+from midas_pipelines.sync.orders.intake.poll import OrderReport, Window, import_orders
 from midas_pipelines.sync.product_sync import (
     InventoryReport,
     Mode,

@@ -18,7 +18,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.listing import QUARANTINED, Filters, list_orders
-from midas_pipelines.sync.orders.customer_mail.send import put_back, unsent_messages
+from midas_pipelines.sync.orders.customer_mail import put_back, unsent_messages
 from midas_pipelines.sync.orders.lookup import Timeline, find_order, read_timeline
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order

@@ -32,7 +32,7 @@ from midas_pipelines.store.gateway.webhooks import (
 from midas_pipelines.store.operations.cursors import key_refused_at
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.read import WebhookResult, import_order_webhooks
+from midas_pipelines.sync.orders.intake.batch import WebhookResult, import_order_webhooks
 from midas_pipelines.sync.reconcile.product_events import EventResult, handle_product_event
 from midas_pipelines.sync.threads import in_thread
 

@@ -57,21 +57,18 @@ def identifiers(payload: Any) -> list[tuple[str, str]]:
     parts: list[tuple[str, Any]] = [("", [payload])]
     while parts:
         name, value = parts.pop()
-        held = value.items() if isinstance(value, dict) else zip(repeat(name), value)
-        for key, part in held:
-            if isinstance(part, str):
-                text = part
-            elif isinstance(part, (dict, list)):
+        for key, part in value.items() if value.__class__ is dict else zip(repeat(name), value):
+            kind = part.__class__
+            if kind is str:
+                if "@" in part:
+                    found += [("email", address) for address in EMAIL.findall(part)]
+                for named in _kinds_of(key):
+                    found.append((named, part))
+            elif kind is dict or kind is list:
                 parts.append((key, part))
-                continue
-            elif isinstance(part, int) and not isinstance(part, bool):
-                text = str(part)
-            else:
-                continue
-            if "@" in text:
-                found += [("email", address) for address in EMAIL.findall(text)]
-            found += [(kind, text) for kind in _kinds_of(key)]
-        if isinstance(value, dict):
+            elif kind is int:
+                found += [(named, str(part)) for named in _kinds_of(key)]
+        if value.__class__ is dict:
             first = value.get("first_name") or value.get("firstName")
             last = value.get("last_name") or value.get("lastName")
             if first and last:

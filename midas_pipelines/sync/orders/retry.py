@@ -15,8 +15,8 @@ from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.quarantine import clear_unknown_status, end_quarantine
-from midas_pipelines.sync.orders.customer_mail.send import UNSENT, put_back
-from midas_pipelines.sync.orders.intake.read import import_orders_read
+from midas_pipelines.sync.orders.customer_mail import UNSENT, put_back
+from midas_pipelines.sync.orders.intake.batch import import_orders_read
 from midas_pipelines.sync.orders.lookup import find_order
 from midas_pipelines.sync.orders.model.lines import SEEN_BY_A_PERSON, OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order

@@ -16,7 +16,7 @@ from midas_pipelines.store.schema.shipment_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.changes.shipments import Shipped, record_shipment
-from midas_pipelines.sync.orders.intake.read import import_order_webhooks
+from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order

@@ -12,7 +12,7 @@ import pytest
 from midas_pipelines.cli.printing import print_json
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
-from midas_pipelines.sync.orders.customer_mail.send import send_mails
+from midas_pipelines.sync.orders.customer_mail import send_mails
 from midas_pipelines.sync.orders.lookup import Timeline, cause_in_words, find_order, read_timeline
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.stock import pending_lines
@@ -20,7 +20,7 @@ from midas_pipelines.sync.orders.stock.allocate import restock_units
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import add_product, add_variant, run
 from midas_pipelines_tests.sync.orders import desk
-from midas_pipelines_tests.sync.orders.customer_mail.letterbox import order_context
+from midas_pipelines_tests.sync.orders.letterbox import order_context
 from midas_pipelines_tests.sync.world import World
 
 RUN = "0f5e3a52-7b1c-4c55-9d1e-2f60a8f0c001"

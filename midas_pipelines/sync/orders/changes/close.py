@@ -11,7 +11,7 @@ from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.storefront.orders import order_payment
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
+from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale
@@ -21,12 +21,8 @@ from midas_pipelines.sync.orders.stock.units import is_fully_shipped, left_to_sh
 
 
 def end_order(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> None:
-    """Releases the units that have not shipped, and drops the exceptions of lines that will not ship.
-
-    Args:
-        status: cancelled or refunded.
-        all_shipped: whether everything has shipped, with or without a shipment on record.
-    """
+    """Releases the units of a cancelled or refunded order that have not shipped, and drops the exceptions of lines that
+    will not ship; `all_shipped` also where no shipment is on record."""
     if order.resolution != "cancelled":  # which has released the units already
         release_units(order, status.value, all_shipped=all_shipped)
     if not all_shipped:
@@ -38,12 +34,7 @@ def end_order(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> 
 
 
 def warn_packers(order: StoredOrder, status: OrderStatus, shop: str | None) -> None:
-    """Alerts staff that the marketplace ended an order that somebody may be packing.
-
-    Args:
-        status: cancelled or refunded.
-        shop: the status of the shop's order.
-    """
+    """Alerts staff that the marketplace ended an order that somebody may be packing; `shop` is the shop's status."""
     payment = order_payment(order.connection, order.local_order_id)
     if shop not in OPEN or payment == "refunded" or (shop == OrderStatus.PENDING and payment != "paid"):
         return
@@ -73,9 +64,6 @@ def ship_refunded_order(order: StoredOrder, status: OrderStatus) -> bool:
     """Takes the stock of a refunded order again, once, when a late report says that it had shipped; True when it did.
 
     Messages arrive in any order: the result is that of the report coming before the refund.
-
-    Args:
-        status: the late one, shipped or delivered.
     """
     if order.resolution == "cancelled":  # a person decided that the goods are here
         return False

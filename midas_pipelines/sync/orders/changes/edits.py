@@ -1,30 +1,28 @@
 """Applies edits of an imported order by the marketplace: lines, amounts, buyer, address.
 
-Edits are applied until goods have left; after that they raise an exception.
+Edits are applied until goods have left; after that they raise an exception. What a later message leaves out stays as it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.models import Address
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.bulk import insert_rows, reserve_ids
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.orders import (
-    order_address,
-    update_order,
-    update_order_items,
-)
+from midas_pipelines.storefront.orders import order_address, update_order, update_order_items
 from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.types import to_cents, utc_now
 from midas_pipelines.sync.orders.model import rows
-from midas_pipelines.sync.orders.model.amounts import ZERO
+from midas_pipelines.sync.orders.model.amounts import ZERO, extras, sound
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     OrderException,
@@ -35,16 +33,142 @@ from midas_pipelines.sync.orders.model.lines import (
     reference,
     sale_moves,
 )
-from midas_pipelines.sync.orders.model.merge import LinePairing, amounts_over, pair, said_over, shift
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
-from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
 from midas_pipelines.sync.orders.model.state_machine import OPEN
 from midas_pipelines.sync.orders.stock.backorders import clear_oversold_alert, raise_oversold_alert
 from midas_pipelines.sync.orders.stock.units import has_shipped, on_order
 
 _LINES = marketplace_order_lines.c
 AMOUNTS = ("total", "shipping_cost", "tax", "discount")
+NAMES = ("sku", "fourseller_product_id")
+"""What a line says of itself."""
 _FOLLOWS_LINES: set[str] = {OrderException.UNMAPPED, OrderException.OVERSOLD, OrderException.QUANTITY}
+
+
+@dataclass
+class LinePairing:
+    """The lines of an edited order, paired with ours."""
+
+    kept: list[tuple[SoldLine, sa.Row[Any]]] = field(default_factory=list)
+    added: list[SoldLine] = field(default_factory=list)
+    dropped: list[sa.Row[Any]] = field(default_factory=list)
+
+    @property
+    def now(self) -> list[SoldLine]:
+        """The lines of the edited order."""
+        return [*(sold for sold, _ in self.kept), *self.added]
+
+    def changes(self) -> list[str]:
+        """Each line with a different quantity, price or item than before, in words."""
+        found = []
+        for sold, row in self.kept:
+            line = sold.line
+            if (line.quantity, line.price) != (row.quantity, row.price):
+                found.append(
+                    f"line {row.line} from {row.quantity} at {row.price} to {line.quantity} at {line.price}"
+                )
+            if row.product_id is None and not row.allocated and sold.item is not None:
+                found.append(f"line {row.line} is {line.sku or line.title} now")
+        found += [f"line {row.line} ({row.sku or row.title}) is gone" for row in self.dropped]
+        for sold in self.added:
+            line = sold.line
+            named = line.sku or line.title
+            found.append(f"line {sold.number} is new: {line.quantity} of {named} at {line.price}")
+        return found
+
+
+def pair(sold: Sequence[SoldLine], existing: Sequence[sa.Row[Any]]) -> LinePairing:
+    """Pairs the lines of an edited order with ours: by identifiers, by item, then by position. Pure.
+
+    A line may have moved, or gained the SKU or the product id that it lacked; a line of another item is another line.
+    """
+    free = {row.line: row for row in existing}
+    found = LinePairing(added=list(sold))
+    for same in (_same_words_and_place, _same_words, _same_item, _same_place_and_part):
+        for line in list(found.added):
+            row = next((row for row in free.values() if same(line, row)), None)
+            if row is not None:
+                found.kept.append((line, free.pop(row.line)))
+                found.added.remove(line)
+    found.dropped = [
+        row for row in free.values() if row.quantity != 0 or row.allocated > row.released or row.backordered
+    ]
+    for line, row in found.kept:
+        line.number, line.order_item_id = row.line, row.order_item_id
+        line.line = _line_over(row, line.line)
+    last = max((row.line for row in existing), default=0)
+    for number, line in enumerate(found.added, start=last + 1):
+        line.number = number
+    return found
+
+
+def _same_words_and_place(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    return _same_words(sold, row) and sold.line.line == row.line
+
+
+def _same_words(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    return sold.line.named == (row.fourseller_product_id, row.sku)
+
+
+def _same_item(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    return row.product_id is not None and sold.item == (row.product_id, row.variant_id)
+
+
+def _same_place_and_part(sold: SoldLine, row: sa.Row[Any]) -> bool:
+    """Whether it is the same line with identifiers added: it names no other item than before."""
+    pairs = [(getattr(sold.line, name), getattr(row, name)) for name in NAMES]
+    agree = all(first is None or second is None or first == second for first, second in pairs)
+    return sold.line.line == row.line and agree and (row.product_id is None or sold.item is None)
+
+
+def _line_over(row: sa.Row[Any], line: SaleLine) -> SaleLine:
+    """The line of a later message with what it leaves out as it was in our row."""
+    kept = {name: getattr(row, name) for name in line.unsaid}
+    kept |= {name: getattr(row, name) for name in NAMES if getattr(line, name) is None}
+    if "quantity" in line.unsaid:
+        kept["needs_review"] = OrderException.QUANTITY in read_exceptions(row.exception)
+    whole = replace(line, **kept)
+    return replace(whole, total=sound(whole.price * max(0, whole.quantity)) or ZERO)
+
+
+def said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """A buyer or an address, updated from a later message: fields that it lacks stay, unless it has another street, which
+    makes it another address."""
+    news = {name: value for name, value in said.items() if value is not None}
+    if news.get("line1", known.get("line1")) != known.get("line1"):
+        news = {name: said.get(name) for name in Address.model_fields} | news
+    return known | news
+
+
+def _amounts_over(order: StoredOrder, sale: Sale, goods: Decimal) -> Sale:
+    """The sale of a later message with the amounts that it leaves out as they were; `goods` is what its lines cost."""
+    shipping = sale.shipping_cost if sale.says_shipping else order.shipping_cost or ZERO
+    currency = sale.currency or order.currency
+    total = None if sale.content.amounts is None else sale.total
+    tax, discount = extras(sale.raw, total=total, currency=currency, goods=goods, shipping=shipping)
+    if total is None:
+        total = sound(goods + shipping + tax - discount) or ZERO
+    given = replace(sale, currency=currency, lines_total=goods, shipping_cost=shipping, total=total)
+    now = replace(given, tax=tax, discount=discount)
+    before = replace(given, tax=order.tax or ZERO, discount=order.discount or ZERO)
+    return before if before.adds_up and not now.adds_up else now
+
+
+def shift(
+    *, wanted: int, allocated: int, released: int, backordered: int, shipped: int = 0
+) -> tuple[int, int]:
+    """How a line reaches `wanted` units: backordered units go first, then allocated ones, never shipped ones. Pure.
+
+    Returns:
+        The units to allocate (negative: to release), and the units less to backorder.
+    """
+    has = allocated - released
+    missing = wanted - has - backordered
+    if missing >= 0:
+        return missing, 0
+    less = min(backordered, -missing)
+    return -min(-missing - less, has - shipped), less
 
 
 def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str]) -> bool:
@@ -54,7 +178,11 @@ def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str]) -> bool:
         sale: the new state.
         parts: which of lines, amounts, buyer and address change.
     """
-    parts = _with_what_belongs(order, sale, parts)
+    parts = set(parts)
+    if {"lines", "amounts"} & parts:  # one of them may come from an earlier edit that was not applied
+        if "lines" in parts and order.content.amounts is None:  # then the total is that of the lines
+            parts.add("amounts")
+        parts |= {part for part in ("lines", "amounts") if getattr(sale.content, part) is not None}
     shop = order.shop_status()
     open_still = OrderStatus(order.status) in OPEN and not has_shipped(order, shop)
     existing = order.lines()
@@ -63,35 +191,26 @@ def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str]) -> bool:
         shipped_as = sale.shipped_as or (OrderStatus.SHIPPED if has_shipped(order, shop) else None)
         # The order's status decides whether its lines take stock.
         sale = replace(sale, status=OrderStatus(order.status), shipped_as=shipped_as)
-    pairing = pair(match_lines(order.connection, [sale]), existing) if "lines" in parts else LinePairing()
+    pairing = LinePairing()
+    goods = order.lines_total or ZERO
+    if "lines" in parts:
+        pairing = pair(match_lines(order.connection, [sale]), existing)
+        goods = sound(sum((sold.line.total for sold in pairing.now), Decimal(0))) or ZERO
     if {"lines", "amounts"} & parts:
-        sale = amounts_over(order, sale, pairing.goods if "lines" in parts else order.lines_total or ZERO)
-    of_address = parts if open_still else parts & order.content.missing
-    _change_address(order, sale, of_address)
-    if pairing.changes and not (open_still or first):
+        sale = _amounts_over(order, sale, goods)
+    changes = pairing.changes()
+    _change_address(order, sale, parts if open_still else parts & order.content.missing)
+    if changes and not (open_still or first):
         what = f"to {len(sale.lines)} lines, {sale.priced}, after goods have left"
         raise_edit_conflict(order, f"The marketplace changed the order {what}.")
-        _note_content(order, sale)
+        _record_content(order, sale)
         return False
     if "lines" in parts:
-        _change_lines(order, pairing, move_stock_too=open_still or first)
+        _change_lines(order, pairing, changes, move_stock_too=open_still or first)
     _change_amounts(order, sale, parts)
-    _note_content(order, sale)
+    _record_content(order, sale)
     update_exceptions(order, sale, parts)
     return True
-
-
-def _with_what_belongs(order: StoredOrder, sale: Sale, parts: Collection[str]) -> frozenset[str]:
-    """Adds lines to amounts and amounts to lines: one of them may come from an earlier edit that was not applied.
-
-    An order that never had a total gets that of its lines.
-    """
-    if not {"lines", "amounts"} & set(parts):
-        return frozenset(parts)
-    reported = {part for part in ("lines", "amounts") if getattr(sale.content, part) is not None}
-    if "lines" in parts and order.content.amounts is None:
-        reported.add("amounts")
-    return frozenset(parts) | reported
 
 
 def raise_edit_conflict(order: StoredOrder, why: str) -> None:
@@ -101,63 +220,39 @@ def raise_edit_conflict(order: StoredOrder, why: str) -> None:
         order.set_exceptions(add=(OrderException.EDITED,))
 
 
-def _change_lines(order: StoredOrder, pairing: LinePairing, *, move_stock_too: bool) -> None:
+def _change_lines(
+    order: StoredOrder, pairing: LinePairing, changes: Sequence[str], *, move_stock_too: bool
+) -> None:
     for line in pairing.dropped:
         _book(order, line, _item(line), wanted=0)
-    gone = [line.id for line in pairing.dropped]
-    values = {"quantity": 0, "exception": None}
-    order.connection.execute(sa.update(marketplace_order_lines).where(_LINES.id.in_(gone)).values(values))
+        set_line(order.connection, line.id, quantity=0, exception=None)
     for sold, line in pairing.kept:
         _resize(order, sold, line, move_stock_too=move_stock_too)
     if order.local_order_id is not None:
-        kept = [
-            {
-                "id": sold.order_item_id,
-                "quantity": sold.line.quantity,
-                "price": to_cents(sold.line.price),
-                "total_price": to_cents(sold.line.total),
-            }
-            for sold, _ in pairing.kept
-        ]
+        kept = [_shop_line(sold.line, sold.order_item_id) for sold, _ in pairing.kept]
+        kept += [_shop_line(line, line.order_item_id, dropped=True) for line in pairing.dropped]
         mapped = [
             {"id": sold.order_item_id, "product_id": sold.item[0], "variant_id": sold.item[1]}
             for sold, line in pairing.kept
             if sold.item and line.product_id is None
         ]
-        dropped = [
-            {"id": line.order_item_id, "quantity": 0, "total_price": "0.00"} for line in pairing.dropped
-        ]
-        for changes in (kept, mapped, dropped):
-            update_order_items(order.connection, order.local_order_id, changes)
+        update_order_items(order.connection, order.local_order_id, kept)
+        update_order_items(order.connection, order.local_order_id, mapped)
     _add_lines(order, pairing.added)
-    if pairing.changes:
-        order.log("edited", _describe_edit(pairing))
-    now = [*(sold for sold, _ in pairing.kept), *pairing.added]
-    for sold in now:
+    if changes:
+        order.log("edited", f"The marketplace changed the order: {'; '.join(changes)}.")
+    for sold in pairing.now:
         for exception in sold.exceptions:
             order.log_once(exception.value, sold.explain(exception))
-    raise_oversold_alert(order.connection, filter(None, (sold.short for sold in now)))
+    raise_oversold_alert(order.connection, filter(None, (sold.short for sold in pairing.now)))
     before = [line for line in [*pairing.dropped, *(line for _, line in pairing.kept)] if line.backordered]
     clear_oversold_alert(order.connection, {(line.product_id, line.variant_id) for line in before})
 
 
-def _describe_edit(pairing: LinePairing) -> str:
-    parts = [
-        f"line {row.line} from {row.quantity} at {row.price} to {sold.line.quantity} at {sold.line.price}"
-        for sold, row in pairing.kept
-        if (sold.line.quantity, sold.line.price) != (row.quantity, row.price)
-    ]
-    parts += [
-        f"line {row.line} is {sold.line.sku or sold.line.title} now"
-        for sold, row in pairing.kept
-        if row.product_id is None and not row.allocated and sold.item is not None
-    ]
-    parts += [f"line {row.line} ({row.sku or row.title}) is gone" for row in pairing.dropped]
-    parts += [
-        f"line {sold.number} is new: {sold.line.quantity} of {sold.line.sku or sold.line.title} at {sold.line.price}"
-        for sold in pairing.added
-    ]
-    return f"The marketplace changed the order: {'; '.join(parts)}."
+def _shop_line(line: Any, item_id: int, *, dropped: bool = False) -> rows.Row:
+    total = "0.00" if dropped else to_cents(line.total)
+    quantity = 0 if dropped else line.quantity
+    return {"id": item_id, "quantity": quantity, "price": to_cents(line.price), "total_price": total}
 
 
 def _resize(order: StoredOrder, sold: SoldLine, line: sa.Row[Any], *, move_stock_too: bool) -> None:
@@ -167,16 +262,9 @@ def _resize(order: StoredOrder, sold: SoldLine, line: sa.Row[Any], *, move_stock
         sold.wanted = sold.allocated = on_order(line)
     elif item is not None:
         sold.allocated = _book(order, line, item, wanted=sold.wanted)
-    values = {
-        "sku": sold.line.sku or line.sku,
-        "fourseller_product_id": sold.line.fourseller_product_id or line.fourseller_product_id,
-        "title": sold.line.title,
-        "quantity": sold.line.quantity,
-        "price": sold.line.price,
-        "product_id": item[0] if item else None,
-        "variant_id": item[1] if item else None,
-        "exception": sold.exception if move_stock_too else line.exception,
-    }
+    ours = rows.marketplace_line(sold, order.id)
+    values = {name: ours[name] for name in (*NAMES, "title", "quantity", "price", "product_id", "variant_id")}
+    values["exception"] = sold.exception if move_stock_too else line.exception
     set_line(order.connection, line.id, **values)
 
 
@@ -185,15 +273,13 @@ def _add_lines(order: StoredOrder, lines: Sequence[SoldLine]) -> None:
         item_ids = reserve_ids(order.connection, order_items, len(lines))
         for line, item_id in zip(lines, item_ids, strict=True):
             line.order_item_id = item_id
-        insert_rows(
-            order.connection, order_items, [rows.shop_item(line, order.local_order_id) for line in lines]
-        )
+        shop_items = [rows.shop_item(line, order.local_order_id) for line in lines]
+        insert_rows(order.connection, order_items, shop_items)
     taking = [line for line in lines if line.wanted]
     for line, delta in zip(taking, move_stock(order.connection, sale_moves(taking)), strict=True):
         line.allocated = -delta
-    insert_rows(
-        order.connection, marketplace_order_lines, [rows.marketplace_line(line, order.id) for line in lines]
-    )
+    ours = [rows.marketplace_line(line, order.id) for line in lines]
+    insert_rows(order.connection, marketplace_order_lines, ours)
 
 
 def _item(line: sa.Row[Any]) -> ItemKey | None:
@@ -202,36 +288,31 @@ def _item(line: sa.Row[Any]) -> ItemKey | None:
 
 def _book(order: StoredOrder, line: sa.Row[Any], item: ItemKey | None, *, wanted: int) -> int:
     """Moves the stock of one line to `wanted` units; returns the units it then holds."""
-    change = shift(
-        wanted=wanted,
-        allocated=line.allocated,
-        released=line.released,
-        backordered=line.backordered,
-        shipped=line.shipped,
-    )
+    names = ("allocated", "released", "backordered", "shipped")
+    take, less = shift(wanted=wanted, **{name: getattr(line, name) for name in names})
     moved = 0
-    if change.take and item is not None:
+    if take and item is not None:
         name = reference(order.marketplace_order_id, line.line, line.allocated + line.released)
-        moved = -move_stock(order.connection, [StockMove(item, -change.take, CHANNEL, "edited", name)])[0]
+        moved = -move_stock(order.connection, [StockMove(item, -take, CHANNEL, "edited", name)])[0]
     allocated, released = line.allocated + max(0, moved), line.released + max(0, -moved)
-    backordered = line.backordered - change.reduce_backorder + max(0, change.take - moved)
-    values = {"allocated": allocated, "released": released, "backordered": backordered}
-    set_line(order.connection, line.id, **values)
+    backordered = line.backordered - less + max(0, take - moved)
+    set_line(order.connection, line.id, allocated=allocated, released=released, backordered=backordered)
     return int(allocated - released)
 
 
 def _change_amounts(order: StoredOrder, sale: Sale, parts: Collection[str]) -> None:
     values: dict[str, Any] = {"lines_total": sale.lines_total} if "lines" in parts else {}
     if "amounts" in parts:
-        values |= {name: getattr(sale, name) for name in AMOUNTS}
+        amounts = {name: getattr(sale, name) for name in AMOUNTS}
+        values |= amounts
         changed = [
             f"{name.replace('_', ' ')} {getattr(order, name)} -> {value}"
-            for name, value in values.items()
-            if name in AMOUNTS and (getattr(order, name) or ZERO) != value
+            for name, value in amounts.items()
+            if (getattr(order, name) or ZERO) != value
         ]
         if changed:
-            amounts = f"{', '.join(changed)} {order.currency or ''}".rstrip()
-            order.log("edited", f"The marketplace changed the amounts: {amounts}.")
+            said = f"{', '.join(changed)} {order.currency or ''}".rstrip()
+            order.log("edited", f"The marketplace changed the amounts: {said}.")
         if changed and order.local_order_id is not None:
             total, shipping = to_cents(sale.total), to_cents(sale.shipping_cost)
             update_order(order.connection, order.local_order_id, total_amount=total, shipping_cost=shipping)
@@ -249,14 +330,13 @@ def _change_address(order: StoredOrder, sale: Sale, parts: Collection[str]) -> N
         return
     address = said_over(known, reported)
     if address != known:
-        update_order(
-            order.connection, order.local_order_id, shipping_address=address, billing_address=address
-        )
+        both = {"shipping_address": address, "billing_address": address}
+        update_order(order.connection, order.local_order_id, **both)
         what = " and ".join(part for part in ("buyer", "address") if part in parts)
         order.log("edited", f"The marketplace changed the {what}.")
 
 
-def _note_content(order: StoredOrder, sale: Sale) -> None:
+def _record_content(order: StoredOrder, sale: Sale) -> None:
     whole = sale.content.over(order.content)
     values: dict[str, Any] = {"content_hash": whole.written(), "content_at": utc_now()}
     if sale.content == whole:  # the message has the whole order
@@ -269,10 +349,7 @@ def update_exceptions(order: StoredOrder, sale: Sale, parts: Collection[str]) ->
     add: set[str] = set()
     drop: set[str] = set()
     if "lines" in parts:
-        of_lines = sa.select(_LINES.exception).where(
-            _LINES.order_id == order.id, _LINES.exception.is_not(None)
-        )
-        add = set().union(*(read_exceptions(found) for found in order.connection.scalars(of_lines)))
+        add = set().union(*(read_exceptions(line.exception) for line in order.lines()))
         drop = _FOLLOWS_LINES - add
     if {"lines", "amounts"} & set(parts):
         now = order.again()  # a message may lack some amounts

@@ -1,27 +1,35 @@
-"""Applies inbound updates to known orders: status changes, edits and missing fields."""
+"""Applies inbound updates to known orders: status changes, edits, and fields that earlier messages left out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-
-import sqlalchemy as sa
+from typing import Any
 
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.store.schema.tables import marketplace_order_lines
-from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.orders import is_refunded, set_paid
+from midas_pipelines.storefront.orders import (
+    date_order,
+    describe_order,
+    is_refunded,
+    order_address,
+    set_paid,
+    update_order,
+)
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.orders.changes import close, news
-from midas_pipelines.sync.orders.changes.edits import apply_edit, raise_edit_conflict, update_exceptions
+from midas_pipelines.sync.orders.changes import close
+from midas_pipelines.sync.orders.changes.edits import (
+    apply_edit,
+    raise_edit_conflict,
+    said_over,
+    update_exceptions,
+)
 from midas_pipelines.sync.orders.changes.erase import without_personal_data
 from midas_pipelines.sync.orders.changes.quarantine import alert_unknown_status, clear_unknown_status
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
-from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
+from midas_pipelines.sync.orders.customer_mail import queue_mail
+from midas_pipelines.sync.orders.model import rows
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import UNANSWERED, StoredOrder
-from midas_pipelines.sync.orders.model.rows import unread
-from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.sale import Content, Sale
 from midas_pipelines.sync.orders.model.state_machine import (
     ENDED,
     OPEN,
@@ -32,17 +40,52 @@ from midas_pipelines.sync.orders.model.state_machine import (
 )
 from midas_pipelines.sync.orders.stock.units import has_shipped, shipments_on_record, shipped_after_end
 
-_LINES = marketplace_order_lines.c
 
-
-def items_held(connection: sa.Connection, order_rows: Sequence[int]) -> list[ItemKey]:
-    """The items allocated to these orders, which may be released."""
-    if not order_rows:
-        return []
-    query = sa.select(_LINES.product_id, _LINES.variant_id).where(
-        _LINES.order_id.in_(order_rows), _LINES.allocated > _LINES.released, _LINES.product_id.is_not(None)
+def has_news(order: StoredOrder, sale: Sale) -> bool:
+    """Whether the sale changes the known order; locks nothing."""
+    known = order.source_updated_at
+    return (
+        (sale.known_status and sale.status != order.status)
+        or sale.status_word not in ("", order.status_word)
+        or sale.unreadable_reason is not None
+        or (sale.updated_at is not None and (known is None or sale.updated_at > known))
+        or bool(_edited_parts(order, sale) or _missing_fields(order, sale))
+        or _has_late_address(order, sale)
     )
-    return [(row.product_id, row.variant_id) for row in connection.execute(query)]
+
+
+def _later(order: StoredOrder, sale: Sale) -> bool:
+    """Whether the sale is later than the state on record.
+
+    A poll after that is later whatever its date: it reads what 4Seller has now. An event is judged by its date.
+    """
+    if sale.read_at is not None:
+        return bool(sale.read_at >= (order.content_at or order.imported_at))
+    known, given = order.source_updated_at, sale.updated_at
+    return known is None or (given is not None and given >= known)
+
+
+def _new_content(order: StoredOrder, sale: Sale) -> Content:
+    """The sale's content to apply: all of it where it is later, else the parts that no message has had."""
+    return sale.content if _later(order, sale) else sale.content.only(order.content.missing)
+
+
+def _edited_parts(order: StoredOrder, sale: Sale) -> frozenset[str]:
+    """The parts of the order that the sale changes."""
+    changed = sale.content.changed(order.content)
+    return changed and _new_content(order, sale).changed(order.content)
+
+
+def _has_late_address(order: StoredOrder, sale: Sale) -> bool:
+    """Whether an older message has another buyer or address, parts of which the newer one may lack."""
+    other = sale.content.changed(order.content)
+    return bool({"buyer", "address"} & other) and not _later(order, sale)
+
+
+def _missing_fields(order: StoredOrder, sale: Sale) -> dict[str, Any]:
+    """The empty columns of our row that the sale can fill."""
+    reported = {"currency": sale.currency, "sales_channel": sale.sales_channel, "placed_at": sale.placed_at}
+    return {name: value for name, value in reported.items() if value and getattr(order, name) is None}
 
 
 def apply_update(order: StoredOrder, sale: Sale) -> bool:
@@ -51,23 +94,63 @@ def apply_update(order: StoredOrder, sale: Sale) -> bool:
         sale = without_personal_data(order.connection, sale)
     edited, before = False, order
     if sale.unreadable:
-        order.log_once("unreadable", unread(sale))
-    parts = news.edited_parts(order, sale)
-    order = news.fill_missing_fields(order, sale)
+        order.log_once("unreadable", rows.unread(sale))
+    parts = _edited_parts(order, sale)
+    order = _fill_missing_fields(order, sale)
     if sale.unreadable_reason is not None:
         raise_edit_conflict(order, sale.unreadable_reason)
     elif parts:
-        edited = apply_edit(order, replace(sale, content=news.new_content(order, sale)), parts)
+        edited = apply_edit(order, replace(sale, content=_new_content(order, sale)), parts)
     if order.currency != before.currency:  # its smallest unit decides whether the total adds up
         update_exceptions(order, sale, ("amounts",))
     moved = sale.known_status and _follow_status(order, sale)
     _record_status_word(order, sale, moved=moved)
     filled = order is not before
-    if news.has_late_address(order, sale):
-        filled |= news.fill_late_address(order, sale)
-    if filled or "buyer" in parts:
-        news.confirm_late(order)
+    if _has_late_address(order, sale):
+        filled |= _fill_late_address(order, sale)
+    if (filled or "buyer" in parts) and order.context.sends_mail:  # the first message may have lacked these
+        now, shop = order.again(), order.shop_status()
+        if shop not in (None, *ENDED) and now.status in OPEN and not has_shipped(now, shop):
+            queue_mail(now, "received")
     return moved or edited or filled
+
+
+def _fill_missing_fields(order: StoredOrder, sale: Sale) -> StoredOrder:
+    """Fills in missing fields, which no message however old can contradict; returns the order with them."""
+    reported = _missing_fields(order, sale)
+    if not reported:
+        return order
+    order.set(**reported)
+    named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in reported.items())
+    order.log("learned", f"The marketplace has now reported: {named}.")
+    now = order.again()
+    if order.local_order_id is not None:
+        before, after = (  # the columns of the shop's order that depend on these fields
+            {
+                "payment_method": rows.payment_method(one.sales_channel),
+                "notes": rows.shop_notes(one.marketplace_order_id, one.sales_channel, one.currency),
+            }
+            for one in (order, now)
+        )
+        describe_order(order.connection, order.local_order_id, before=before, now=after)
+        if "placed_at" in reported:
+            date_order(order.connection, order.local_order_id, now.placed_at)
+    return now
+
+
+def _fill_late_address(order: StoredOrder, sale: Sale) -> bool:
+    """Fills in what the shop's order lacks of buyer and address from an older message, as if it had come first; True when
+    it had some of it."""
+    known = None if order.erased_at is not None else order_address(order.connection, order.local_order_id)
+    if known is None:
+        return False
+    whole = said_over(sale.buyer | sale.ship_to, known)
+    address = known | {name: value for name, value in whole.items() if value is not None}
+    if address == known:
+        return False
+    update_order(order.connection, order.local_order_id, shipping_address=address, billing_address=address)
+    order.log("learned", "An older message has filled in the buyer or the address.")
+    return True
 
 
 def _follow_status(order: StoredOrder, sale: Sale) -> bool:
@@ -79,13 +162,13 @@ def _follow_status(order: StoredOrder, sale: Sale) -> bool:
             detail = f"4Seller reports {sale.status.value}, but the order is {current.value}: a person has to decide."
             close.find_conflict(order, sale, "refused_transition", detail)
         case StatusDecision.PUSH if (
-            current is OrderStatus.CANCELLED and sale.status in OPEN and news.later(order, sale)
+            current is OrderStatus.CANCELLED and sale.status in OPEN and _later(order, sale)
         ):
             detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: resolve it."
             close.find_conflict(order, sale, "conflict", detail)
             order.set(status_word=sale.status_word)
         case StatusDecision.PUSH:
-            if news.later(order, sale) and order.has_step(UNANSWERED):
+            if _later(order, sale) and order.has_step(UNANSWERED):
                 # Our call may have reached 4Seller after a newer one: the newer status is pushed again, once.
                 detail = f"4Seller went back from {current.value} to {sale.status.value}, as a late call of ours would: pushed again."
                 new = order.log_once("late", detail)
@@ -97,27 +180,23 @@ def _follow_status(order: StoredOrder, sale: Sale) -> bool:
             order.log_once("late", detail)
             if current is OrderStatus.REFUNDED and sale.status in SHIPPED_STATES:
                 shipped = close.ship_refunded_order(order, sale.status)
-                end_conflict_if_over(order, current, order.shop_status())
+                _end_conflict_if_over(order, current, order.shop_status())
                 return shipped
         case _:
             asked = order.disputed_at
-            if order.exception is None or sale.updated_at is None or (asked and sale.updated_at <= asked):
-                return False
-            shop = order.shop_status()
-            end_conflict_if_over(order, current, shop)
-            if decide(shop, current) is StatusDecision.PUSH:  # such as a cancellation that was withdrawn
-                _mark_for_push(order)
+            if order.exception and sale.updated_at and not (asked and sale.updated_at <= asked):
+                shop = order.shop_status()
+                _end_conflict_if_over(order, current, shop)
+                if decide(shop, current) is StatusDecision.PUSH:  # such as a cancellation that was withdrawn
+                    _mark_for_push(order)
     return False
 
 
-def end_conflict_if_over(order: StoredOrder, current: OrderStatus, shop: str | None) -> None:
+def _end_conflict_if_over(order: StoredOrder, current: OrderStatus, shop: str | None) -> None:
     """Ends the order's conflict if the two sides no longer contradict each other."""
-    if not order.has(OrderException.CONFLICT):
+    if not order.has(OrderException.CONFLICT) or (current in ENDED and shipped_after_end(order, shop)):
         return
-    if current in ENDED and shipped_after_end(order, shop):
-        return
-    shipped = has_shipped(order, shop)
-    if decide(shop, current, shipped=shipped) is not StatusDecision.CONFLICT:
+    if decide(shop, current, shipped=has_shipped(order, shop)) is not StatusDecision.CONFLICT:
         close.end_conflict(order)
 
 
@@ -126,12 +205,13 @@ def _mark_for_push(order: StoredOrder) -> None:
 
 
 def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
+    """Follows the marketplace to a further status, unless a person has to decide; True when it did."""
     count_late_shipments(order)
-    shop = order.shop_status()
-    shipped = has_shipped(order, shop) or (sale.status is OrderStatus.REFUNDED and sale.shipped)
-    resolution = order.resolution if sale.status is OrderStatus.CANCELLED else None
-    reply = decide(shop, sale.status, shipped=shipped, resolution=resolution)
-    if reply is StatusDecision.CONFLICT and sale.status is OrderStatus.CANCELLED:
+    shop, status = order.shop_status(), sale.status
+    shipped = has_shipped(order, shop) or (status is OrderStatus.REFUNDED and sale.shipped)
+    resolution = order.resolution if status is OrderStatus.CANCELLED else None
+    reply = decide(shop, status, shipped=shipped, resolution=resolution)
+    if reply is StatusDecision.CONFLICT and status is OrderStatus.CANCELLED:
         detail = (
             "The marketplace cancelled the order, but the shop has shipped it: get the shipment back or have the "
             "cancellation withdrawn, then resolve the order."
@@ -139,48 +219,38 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
         close.find_conflict(order, sale, "conflict", detail)
         order.set(status_word=sale.status_word)  # 4Seller's status until a person decides
         return False
-    if sale.status in ENDED:
-        close.warn_packers(order, sale.status, shop)
+    if status in ENDED:
+        close.warn_packers(order, status, shop)
     # Our row first: the trigger on the shop's order then sees that 4Seller has this status already.
-    order.set(status=sale.status.value, status_word=sale.status_word)
-    note = _move_shop_order(order, sale, shop, reply, shipped=shipped)
-    detail = f"{current.value} -> {sale.status.value}. {note}."
-    order.log(sale.status.value, detail)
-    if reply is StatusDecision.CONFLICT:
-        detail = f"The shop has cancelled the order, and the marketplace reports {sale.status.value}: resolve the order."
-        close.find_conflict(order, sale, "conflict", detail)
-    else:
-        end_conflict_if_over(order, sale.status, order.shop_status())
-    if sale.status in ENDED:
-        left = current in SHIPPED_STATES or shop in SHIPPED_STATES
-        close.end_order(
-            order, sale.status, all_shipped=left or (sale.shipped and not shipments_on_record(order))
-        )
-        order.mark_for_push(None)
-    if sale.status is not OrderStatus.REFUNDED and is_refunded(order.connection, order.local_order_id):
-        _mark_for_push(order)  # the shop's refund is still to be pushed
-    if sale.status is OrderStatus.SHIPPED and not shipments_on_record(order):
-        queue_mail(order, "shipped")
-    return True
-
-
-def _move_shop_order(
-    order: StoredOrder, sale: Sale, shop: str | None, reply: StatusDecision, *, shipped: bool
-) -> str:
-    """Updates the shop's order, or marks its status to be pushed; returns the note for the order log."""
+    order.set(status=status.value, status_word=sale.status_word)
     note = f"4Seller: {sale.status_word}"
     if shop is None:
-        return note + "; the shop has deleted its order"
-    if sale.status is OrderStatus.REFUNDED:
+        note += "; the shop has deleted its order"
+    elif status is OrderStatus.REFUNDED:
         shipped_as = (sale.shipped_as or OrderStatus.SHIPPED) if shipped else None
         close.refund_shop_order(order, shop, shipped_as=shipped_as, notes=note)
     elif reply is StatusDecision.FOLLOW:
-        order.move(sale.status.value, note)
+        order.move(status.value, note)
         order.set(shop_status_since=None, push_after=None)
     elif reply is StatusDecision.PUSH:
         _mark_for_push(order)
-        return note + f"; the shop is further, at {shop}"
-    return note
+        note += f"; the shop is further, at {shop}"
+    order.log(status.value, f"{current.value} -> {status.value}. {note}.")
+    if reply is StatusDecision.CONFLICT:
+        detail = f"The shop has cancelled the order, and the marketplace reports {status.value}: resolve the order."
+        close.find_conflict(order, sale, "conflict", detail)
+    else:
+        _end_conflict_if_over(order, status, order.shop_status())
+    if status in ENDED:
+        left = current in SHIPPED_STATES or shop in SHIPPED_STATES
+        all_shipped = left or (sale.shipped and not shipments_on_record(order))
+        close.end_order(order, status, all_shipped=all_shipped)
+        order.mark_for_push(None)
+    if status is not OrderStatus.REFUNDED and is_refunded(order.connection, order.local_order_id):
+        _mark_for_push(order)  # the shop's refund is still to be pushed
+    if status is OrderStatus.SHIPPED and not shipments_on_record(order):
+        queue_mail(order, "shipped")
+    return True
 
 
 def _record_status_word(order: StoredOrder, sale: Sale, *, moved: bool) -> None:
@@ -189,7 +259,7 @@ def _record_status_word(order: StoredOrder, sale: Sale, *, moved: bool) -> None:
     known = order.source_updated_at
     if sale.updated_at is not None and (known is None or sale.updated_at > known):
         order.set(source_updated_at=sale.updated_at)
-    unknown = not sale.known_status and (sale.updated_at is None or news.later(order, sale))
+    unknown = not sale.known_status and (sale.updated_at is None or _later(order, sale))
     if sale.status_word not in ("", order.status_word) and (moved or unknown or sale.status == order.status):
         order.set(status_word=sale.status_word)
         if not sale.known_status:
@@ -199,7 +269,6 @@ def _record_status_word(order: StoredOrder, sale: Sale, *, moved: bool) -> None:
             order.set_exceptions(drop=(OrderException.STATUS,))
             clear_unknown_status(order.connection, order.status_word)
         if not moved:
-            detail = f"4Seller calls it {sale.status_word} now."
-            order.log("status_word", detail)
+            order.log("status_word", f"4Seller calls it {sale.status_word} now.")
     if sale.paid and sale.known_status and sale.status is not OrderStatus.REFUNDED:
         set_paid(order.connection, order.local_order_id)

@@ -13,7 +13,8 @@ from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.bulk import insert_new
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.model.sale import short_id, storable
+from midas_pipelines.sync.orders.model.sale import short_id
+from midas_pipelines.text import writable_in
 
 QUARANTINED, UNKNOWN_WORD = "order_quarantined", "unknown_status"
 _ORDERS = marketplace_orders.c
@@ -35,7 +36,7 @@ def quarantine_order(
         "status": "pending",
         "outcome": "quarantined",
         "reason": reason,
-        "payload": vault.seal(storable(raw)),
+        "payload": vault.seal(writable_in(raw)),
     }
     with database.writing() as connection:
         new = bool(insert_new(connection, marketplace_orders, [row], "id"))
@@ -46,13 +47,13 @@ def quarantine_order(
             return None
         OrderContext(run_id).log_once(connection, name, "failed", reason)
         text = f"Order {name} is quarantined. {reason} Retry it with `midas orders retry` when the cause is fixed, or dismiss it."
-        raise_alert(connection, kind=QUARANTINED, subject=_subject(name), text=text)
+        raise_alert(connection, kind=QUARANTINED, subject=f"order:{name}"[:200], text=text)
     return "new" if new else "still"
 
 
 def end_quarantine(connection: sa.Connection, order_id: str) -> None:
     """Clears the alert of an order that is imported or dismissed."""
-    clear_alert(connection, kind=QUARANTINED, subject=_subject(order_id))
+    clear_alert(connection, kind=QUARANTINED, subject=f"order:{order_id}"[:200])
 
 
 def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) -> None:
@@ -61,7 +62,7 @@ def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) ->
         f"Order {order_id}: 4Seller calls its status '{word}', which is unknown, so it counts as pending. "
         "Look at it on 4Seller; end it with `midas orders dismiss` when you have."
     )
-    raise_alert(connection, kind=UNKNOWN_WORD, subject=_of_word(word), text=text)
+    raise_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200], text=text)
 
 
 def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:
@@ -72,12 +73,4 @@ def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:
         _ORDERS.status_word == word,
     )
     if word is not None and connection.execute(unseen.limit(1)).first() is None:
-        clear_alert(connection, kind=UNKNOWN_WORD, subject=_of_word(word))
-
-
-def _of_word(word: str) -> str:
-    return f"word:{word}"[:200]
-
-
-def _subject(order_id: str) -> str:
-    return f"order:{order_id}"[:200]
+        clear_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200])

@@ -17,7 +17,7 @@ from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.refusals import set_aside
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.close import raise_conflict
-from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
+from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.carriers import bare_number
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
@@ -49,16 +49,7 @@ def record_shipment(
     *,
     units: Mapping[int, int] | None = None,
 ) -> Shipped:
-    """Records a shipment of an order by an operator, once however often it is reported.
-
-    Args:
-        parcel: as `carriers.tracking` makes it.
-        units: by line number; None for everything left to ship.
-
-    Raises:
-        CannotShip: the order is cancelled or in a conflict, or has too little left to ship; or the shipment is on record
-            with other units.
-    """
+    """As `ship_locked`, by an operator, in a transaction of its own."""
     with database.writing(asked=True) as connection:
         order = lock_order(connection, order_row, order_context)
         return ship_locked(order, parcel, units=units, source="operator")
@@ -67,7 +58,17 @@ def record_shipment(
 def ship_locked(
     order: StoredOrder, parcel: Tracking, *, units: Mapping[int, int] | None = None, source: str
 ) -> Shipped:
-    """Like `record_shipment`, within a transaction that holds the order; `source` is operator or gateway."""
+    """Records a shipment of a locked order, once however often it is reported.
+
+    Args:
+        parcel: as `carriers.tracking` makes it.
+        units: by line number; None for everything left to ship.
+        source: operator or gateway.
+
+    Raises:
+        CannotShip: the order is cancelled or in a conflict, or has too little left to ship; or the shipment is on record
+            with other units.
+    """
     count_late_shipments(order)
     lines = order.lines()
     known = _find_shipment(order, parcel.number)
@@ -80,7 +81,19 @@ def ship_locked(
             )
         return Shipped(new=False, complete=not any(left_to_ship(line) or line.backordered for line in lines))
     _require_shippable(order)
-    wanted = _checked(order, lines, units)
+    left = {line.line: left_to_ship(line) for line in lines}
+    wanted = {number: count for number, count in (left if units is None else units).items() if count}
+    name = order.marketplace_order_id
+    for number, count in wanted.items():
+        if count > left.get(number, 0):
+            raise CannotShip(
+                f"Line {number} of order {name} has {left.get(number, 0)} left to ship, not {count}."
+            )
+    if not wanted and lines:
+        raise CannotShip(
+            f"Order {name} has nothing left to ship: everything has shipped, or is backordered. "
+            "`--replaces NUMBER` corrects a shipment."
+        )
     shipment_id, label = _insert(order, parcel, source), f"{parcel.carrier} {parcel.number}"
     complete = _book(order, shipment_id, label, lines, wanted)
     return Shipped(new=True, complete=complete, units=sum(wanted.values()))
@@ -199,11 +212,9 @@ def _find_shipment(order: StoredOrder, number: str | None, *, but: int | None = 
     if not number:
         return None
     booked = sa.and_(_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_not(None))
-    rows = order.connection.execute(sa.select(order_shipments).where(booked)).all()
+    rows = order.connection.execute(sa.select(order_shipments).where(booked, _SHIPMENTS.id != (but or 0)))
     bare = bare_number(number)
-    return next(
-        (row for row in rows if row.id != but and bare_number(row.tracking_number or "") == bare), None
-    )
+    return next((row for row in rows.all() if bare_number(row.tracking_number or "") == bare), None)
 
 
 def _require_shippable(order: StoredOrder) -> None:
@@ -231,34 +242,11 @@ def _insert(order: StoredOrder, parcel: Tracking, source: str, **columns: Any) -
     return int(made.scalar_one())
 
 
-def _checked(
-    order: StoredOrder, lines: Sequence[sa.Row[Any]], units: Mapping[int, int] | None
-) -> dict[int, int]:
-    """The units that ship, by line number: those asked for, or all that are left. Raises CannotShip."""
-    left = {line.line: left_to_ship(line) for line in lines}
-    wanted = {number: count for number, count in (left if units is None else units).items() if count}
-    name = order.marketplace_order_id
-    for number, count in wanted.items():
-        if count > left.get(number, 0):
-            raise CannotShip(
-                f"Line {number} of order {name} has {left.get(number, 0)} left to ship, not {count}."
-            )
-    if not wanted and lines:
-        raise CannotShip(
-            f"Order {name} has nothing left to ship: everything has shipped, or is backordered. "
-            "`--replaces NUMBER` corrects a shipment."
-        )
-    return wanted
-
-
 def _recorded_units(
     order: StoredOrder, shipment_id: int, lines: Sequence[sa.Row[Any]]
 ) -> tuple[dict[int, int], str]:
-    """The units that the shop's own code recorded for the shipment, at most those left; all left where it recorded none.
-
-    Returns:
-        The units by line number, and which of the recorded units do not fit.
-    """
+    """The units by line number that the shop's own code recorded for the shipment, at most those left; all left where it
+    recorded none. And which of the recorded units do not fit, in words."""
     ended = order.status in ENDED  # its units are released: the resolution accounts for those shipped
     left = {
         line.order_item_id: max(0, line.quantity - line.shipped) if ended else left_to_ship(line)
@@ -287,9 +275,9 @@ def _book(
     contents = {str(line.order_item_id): wanted[line.line] for line in booked}
     _set(order, shipment_id, booked_at=utc_now(), contents=contents, reason=None)
     complete = all(left_to_ship(line) <= wanted.get(line.line, 0) and not line.backordered for line in lines)
-    current = order.shop_status()
-    ended = order.status in ENDED or current is None or current in (*SHIPPED_STATES, *ENDED)
-    if not ended and (complete or current == "pending"):  # the trigger on it marks the order to be pushed
+    current, ended = order.shop_status(), order.status in ENDED
+    moves = not ended and current not in (None, *SHIPPED_STATES, *ENDED)
+    if moves and (complete or current == "pending"):  # the trigger on it marks the order to be pushed
         order.move("shipped" if complete else "processing", "A shipment was recorded")
     inside = ", ".join(
         f"{wanted[line.line]} of {line.sku or line.title} (line {line.line})" for line in booked
@@ -297,6 +285,6 @@ def _book(
     # Not the status itself, which is logged when 4Seller has it: `statuses_gone_back` compares the two.
     step = "all_shipped" if complete else "partly_shipped"
     order.log(step, f"Shipment, {label}: {inside or 'no units'}.")
-    if booked and order.status not in ENDED:
+    if booked and not ended:
         queue_mail(order, "shipped", shipment_id=shipment_id)
     return complete

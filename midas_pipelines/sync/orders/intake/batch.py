@@ -1,13 +1,15 @@
-"""Imports marketplace sales once each: order, lines, stock deduction, ledger and log in one transaction.
+"""Imports orders from polls and webhooks, each once; quarantines those that cannot be read or written.
 
-Poll and webhook both use `import_sales`. A batch is one statement for each table (`write.py`); when the database refuses
-a sale, the batch is rolled back and halved until that sale is alone, so that only the bad one is quarantined. Sales whose
-rows are locked, or that fail as if the server were at fault, wait for the next round.
+A batch is one transaction (`write.py`). When the database refuses a sale, the batch is rolled back and halved until that
+sale is alone, so that only the bad one is quarantined. Sales whose rows are locked, or that fail as if the server were at
+fault, wait for the next round.
 """
 
 from __future__ import annotations
 
 import gc
+import hashlib
+import json
 import logging
 import sys
 import time
@@ -18,13 +20,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from midas_pipelines.fourseller.errors import ContractBroken
+from midas_pipelines.fourseller.models import Order, read_order
+from midas_pipelines.fourseller.pages import Rejected
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.sightings import ShadowRow, record_shadow_writes
-from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.orders.payload_vault import Vault, vault_of
+from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.refusals import (
     MANY_DOUBTFUL,
     NO_WAIT,
@@ -34,10 +41,11 @@ from midas_pipelines.storefront.refusals import (
     in_words,
     was_overtaken,
 )
-from midas_pipelines.sync.orders.changes import quarantine
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes.quarantine import quarantine_order
 from midas_pipelines.sync.orders.intake.write import ImportCounts, write_batch
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.model.sale import Content, Sale
+from midas_pipelines.sync.orders.model.sale import LONGEST_ID, Content, Sale, read_sale
 
 MANY = 100
 SWITCH_SECONDS = sys.getswitchinterval()
@@ -49,7 +57,172 @@ MOST_TRIES = 10
 PATIENT_SECONDS = 2.0
 """How long sales whose rows are locked are retried; then they are left to the next round."""
 
+TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
+UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An order that cannot be imported: the reason, and the sale as far as it can be read."""
+
+    order_id: str
+    raw: Any
+    reason: str
+    sale: Sale | None = None
+
+
+def read_orders(
+    context: SyncContext,
+    orders: Iterable[Order],
+    vault: Vault,
+    *,
+    rejected: Sequence[Rejected] = (),
+    read_at: datetime | None = None,
+) -> list[Sale | Unreadable]:
+    """Reads the orders into sealed sales; writes nothing, so it can run while an earlier batch is imported.
+
+    Args:
+        context: has the cut-off. Of an unreadable order before it only the status is kept, in case it is known.
+        orders: as the client read them.
+        vault: seals the payloads.
+        rejected: those without an id, which get their digest as one.
+        read_at: before 4Seller was asked for them, by the database's clock; None for events.
+    """
+    found: list[Sale | Unreadable] = []
+    for row in rejected:
+        spelled = json.dumps(row.raw, sort_keys=True, default=str)
+        name = f"unreadable-{hashlib.sha256(spelled.encode()).hexdigest()[:16]}"
+        found.append(Unreadable(name, row.raw, row.reason))
+    for order in orders:
+        old = _is_older(order.created_at, context.settings.orders_since)  # rarely written, so not sealed yet
+        sale, reason = None, why_unreadable(order)
+        try:
+            sale = read_sale(order, None if old else vault, read_at)
+        except (ArithmeticError, ValueError) as error:  # must not stop other orders
+            reason = f"It cannot be read: {type(error).__name__}."
+        if sale is not None and reason is not None:
+            sale = replace(sale, left_out=reason)
+        if reason is not None and not old:
+            found.append(Unreadable(order.id, order.raw, reason, sale))
+        elif sale is not None:
+            found.append(sale)
+    return found
+
+
+def why_unreadable(order: Order) -> str | None:
+    """Why an order cannot be imported, as a sentence; None when it can."""
+    if len(order.id) > LONGEST_ID:
+        return f"Its id is longer than {LONGEST_ID} characters."
+    return "Its lines cannot be read." if "items" in order.unreadable and not order.items else None
+
+
+def _is_older(moment: datetime | None, since: datetime | None) -> bool:
+    return moment is not None and since is not None and moment < since
+
+
+def import_orders_read(
+    context: SyncContext, orders: Sequence[Order], *, read_at: datetime | None = None
+) -> ImportCounts:
+    """Imports orders as `read_orders` reads them."""
+    vault = vault_of(context.settings)
+    return import_batch(context, read_orders(context, orders, vault, read_at=read_at), vault)
+
+
+def import_batch(
+    context: SyncContext,
+    batch: Iterable[Sale | Unreadable],
+    vault: Vault,
+    *,
+    on_writing: Callable[[], None] = lambda: None,
+) -> ImportCounts:
+    """Imports the sales, and quarantines unreadable orders; one that is known is updated as far as it can be read."""
+    result, sales = ImportCounts(), []
+    for one in batch:
+        if isinstance(one, Sale):
+            sales.append(one)
+        elif (kept := _quarantine_unreadable(context, one, vault)) is not None:
+            result.add(_quarantined(one.order_id, kept))
+        elif one.sale is not None:
+            sales.append(one.sale)
+    if sales:
+        settings = context.settings
+        rules: dict[str, Any] = {"mail": settings, "since": settings.orders_since, "on_writing": on_writing}
+        result.add(import_sales(context.database, sales, vault, context.run_id, **rules))
+    return result
+
+
+def _quarantine_unreadable(context: SyncContext, one: Unreadable, vault: Vault) -> str | None:
+    return quarantine_order(context.database, one.order_id, one.raw, one.reason, vault, context.run_id)
+
+
+def _quarantined(order_id: str, kept: str) -> ImportCounts:
+    """The result of a quarantined order; `kept` as `quarantine_order` returns it."""
+    if kept != "new":
+        return ImportCounts(duplicates=1)
+    preview = {"order": order_id, "channel": "", "total": "", "lines": "", "exception": "quarantined"}
+    return ImportCounts(failed=1, preview=[preview])
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookResult:
+    """The result of one order webhook: `ended` is applied, superseded, quarantined, postponed (retried soon),
+    or refused (retried ever later)."""
+
+    ended: str
+    reason: str | None = None
+
+
+def import_order_webhooks(
+    context: SyncContext, orders: Sequence[dict[str, Any]], vault: Vault
+) -> list[WebhookResult]:
+    """Imports orders from webhooks, in any order; returns the result of each."""
+    results: dict[int, WebhookResult] = {}
+    sales: dict[int, Sale] = {}
+    for place, raw in enumerate(orders):
+        try:
+            read = read_orders(context, [read_order(raw)], vault)
+        except ContractBroken as broken:
+            read = read_orders(context, [], vault, rejected=[Rejected(broken.field, str(broken), raw)])
+        for one in read:
+            if isinstance(one, Sale):
+                sales[place] = one
+                continue
+            # One without an id is kept as a webhook only.
+            kept = not raw.get("id") or _quarantine_unreadable(context, one, vault)
+            if one.sale is not None and not kept:
+                sales[place] = one.sale
+            else:
+                results[place] = WebhookResult("quarantined", one.reason)
+    newest = _newest_dates(context, sales.values())
+    result = import_batch(context, sales.values(), vault)
+    for place, sale in sales.items():
+        if sale.order_id in result.refused:
+            ended = WebhookResult("refused", "The database refuses to write the order now.")
+        elif sale.order_id in result.postponed:
+            ended = WebhookResult("postponed", "The shop has locked an item or its order.")
+        elif sale.updated_at is not None and sale.updated_at < newest[sale.order_id]:
+            ended = WebhookResult("superseded", "A newer state of the order is known.")
+        else:
+            ended = WebhookResult("applied", result.left_out.get(sale.order_id))
+        results[place] = ended
+    return [results.get(place) or WebhookResult("applied", TOO_OLD) for place in range(len(orders))]
+
+
+def _newest_dates(context: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime]:
+    """4Seller's newest `updated_at` of each order, on record or in the batch."""
+    table = marketplace_orders.c
+    query = sa.select(table.marketplace_order_id, table.source_updated_at).where(
+        table.marketplace_order_id.in_({sale.order_id for sale in sales}), table.outcome == "imported"
+    )
+    with context.database.reading() as connection:
+        dates = [tuple(row) for row in connection.execute(query)]
+    newest: dict[str, datetime] = {}
+    for order_id, date in [*dates, *((sale.order_id, sale.updated_at) for sale in sales)]:
+        if date is not None:
+            newest[order_id] = max(date, newest.get(order_id, date))
+    return newest
 
 
 def import_sales(
@@ -76,50 +249,17 @@ def import_sales(
         on_writing: called when most rows are made and the database begins to write them: the time to prepare more.
     """
     if since:
-        sales = [replace(sale, left_out=sale.left_out or _skipped_as_old(sale, since)) for sale in sales]
+        sales = [replace(sale, left_out=sale.left_out or _why_left_out(sale, since)) for sale in sales]
     with _in_haste(len(sales)):
         return _Importer(database, OrderContext(run_id, vault, mail), on_writing).import_all(sales)
 
 
-TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
-UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
-
-
-def too_old(placed_at: datetime | None, since: datetime | None) -> bool:
-    """Whether the date is known to be before the cut-off."""
-    return placed_at is not None and since is not None and placed_at < since
-
-
-def _skipped_as_old(sale: Sale, since: datetime) -> str | None:
+def _why_left_out(sale: Sale, since: datetime) -> str | None:
     """Why an unknown order is not imported, as a sentence; None when it is."""
-    if too_old(sale.placed_at or sale.updated_at, since):
+    if _is_older(sale.placed_at or sale.updated_at, since):
         return TOO_OLD
-    if sale.placed_at is not None or sale.read_at is not None:
-        return None
-    return None if "created_at" in sale.unreadable else UNDATED  # a poll cannot read it either
-
-
-def quarantined_order(order_id: str, *, new: bool) -> ImportCounts:
-    """The result of a quarantined order; `new` when it was not quarantined before."""
-    preview = [{"order": order_id, "channel": "", "total": "", "lines": "", "exception": "quarantined"}]
-    return ImportCounts(failed=int(new), duplicates=int(not new), preview=preview if new else [])
-
-
-def rounds(sales: Iterable[Sale]) -> list[list[Sale]]:
-    """The sales in batches that each have one message of an order, its oldest in the first; of one moment, the further
-    status is the later. Within a batch the first placed comes first."""
-    found: list[list[Sale]] = []
-    earlier: Counter[str] = Counter()
-    for sale in sorted(sales, key=lambda sale: (_updated(sale), STATUSES.index(sale.status))):
-        if earlier[sale.order_id] == len(found):
-            found.append([])
-        found[earlier[sale.order_id]].append(sale)
-        earlier[sale.order_id] += 1
-    return [sorted(batch, key=lambda sale: (sale.ordered_at, _updated(sale))) for batch in found]
-
-
-def _updated(sale: Sale) -> datetime:
-    return sale.updated_at or sale.ordered_at
+    decided = sale.placed_at is not None or sale.read_at is not None
+    return None if decided or "created_at" in sale.unreadable else UNDATED  # a poll cannot read it either
 
 
 @contextmanager
@@ -146,9 +286,7 @@ class _Importer:
     patient_until: float = 0.0  # when to stop waiting for locked rows
     written: int = 0  # sales written, or known before
     busy: list[Sale] = field(default_factory=list)  # they need locked rows
-    overtaken: set[str] = field(
-        default_factory=set
-    )  # PostgreSQL, or a trigger, ended each of their transactions
+    overtaken: set[str] = field(default_factory=set)  # their transaction was ended by PostgreSQL or a trigger
     doubtful: list[tuple[Sale, Exception]] = field(default_factory=list)
 
     def import_all(self, sales: Sequence[Sale]) -> ImportCounts:
@@ -158,11 +296,11 @@ class _Importer:
             Exception: nothing could be written, so no single sale is the cause.
         """
         result = ImportCounts()
-        for batch in rounds(sales):
+        for batch in _rounds(sales):
             result.add(self._import_or_halve(batch))
         again, self.busy = self.busy, []
         self.patient_until = time.monotonic() + PATIENT_SECONDS
-        for batch in rounds(again):
+        for batch in _rounds(again):
             result.add(self._import_or_halve(batch))
         result.refused = {sale.order_id for sale in self.busy} & self.overtaken
         for sale, error in self.doubtful:
@@ -182,9 +320,7 @@ class _Importer:
         if not batch:
             return ImportCounts()
         try:
-            result = self._import(batch)
-            self.written += len(batch)
-            return result
+            return self._import(batch)
         except RowsBusy as busy:
             self.busy += [sale for sale in batch if sale.order_id in busy.orders]
             if busy.orders:
@@ -197,11 +333,6 @@ class _Importer:
             if cause is Cause.DATABASE or (cause is Cause.SESSION and len(batch) == 1):
                 raise
             if len(batch) == 1:
-                state = getattr(getattr(error, "orig", None), "sqlstate", None)
-                lacking = isinstance(error, UnicodeEncodeError) or state in NO_SUCH_CHARACTER
-                for codec in CODECS if lacking else ():
-                    if (held := _in_codec(batch[0], codec)) != batch[0]:
-                        return self._import_or_halve([held])
                 return self._alone(batch[0], cause, error)
         middle = len(batch) // 2
         result = self._import_or_halve(batch[:middle])
@@ -209,56 +340,70 @@ class _Importer:
         return result
 
     def _alone(self, sale: Sale, cause: Cause, error: Exception) -> ImportCounts:
+        state = getattr(getattr(error, "orig", None), "sqlstate", None)
+        lacking = isinstance(error, UnicodeEncodeError) or state in NO_SUCH_CHARACTER
+        for codec in CODECS if lacking else ():
+            if (held := _in_codec(sale, codec)) != sale:
+                return self._import_or_halve([held])
+        if cause is Cause.ROW:
+            return self._quarantine(sale, error)
         if cause is Cause.BUSY:
             self.busy.append(sale)
             if isinstance(error, DBAPIError) and was_overtaken(error):
                 self.overtaken.add(sale.order_id)
-        elif cause is Cause.ROW:
-            return self._quarantine(sale, error)
-        else:
-            self.doubtful.append((sale, error))
-            if not self.written and len(self.doubtful) >= MANY_DOUBTFUL:
-                raise error
+            return ImportCounts()
+        self.doubtful.append((sale, error))
+        if not self.written and len(self.doubtful) >= MANY_DOUBTFUL:
+            raise error
         return ImportCounts()
 
     def _quarantine(self, sale: Sale, error: Exception) -> ImportCounts:
         """Quarantines a sale that the database refuses; a known order still gets its status."""
-        reason = (
-            f"The shop's tables refused it: {in_words(error, sale.raw)} Check its order number and amounts."
-        )
-        order_context = self.order_context
-        kept = quarantine.quarantine_order(
-            self.database, sale.order_id, sale.raw, reason, order_context.vault, order_context.run_id
-        )
+        why = in_words(error, sale.raw)
+        reason = f"The shop's tables refused it: {why} Check its order number and amounts."
+        vault, run_id = self.order_context.vault, self.order_context.run_id
+        kept = quarantine_order(self.database, sale.order_id, sale.raw, reason, vault, run_id)
         if kept is not None:
-            return quarantined_order(sale.order_id, new=kept == "new")
+            return _quarantined(sale.order_id, kept)
         if sale.unreadable_reason is not None:  # even the status cannot be written; the next poll retries
             return ImportCounts(failed=1)
         return self._import_or_halve([replace(sale, content=Content(), unreadable_reason=reason)])
 
     def _import(self, sales: Sequence[Sale]) -> ImportCounts:
         """Imports the sales in one transaction, retried when another importer was faster."""
-        for _ in range(MOST_TRIES - 1):
+        for tries in range(1, MOST_TRIES + 1):
             try:
-                return self._import_once(sales)
+                with self.database.writing() as connection:
+                    if time.monotonic() >= self.patient_until:  # locked sales are retried alone
+                        connection.execution_options(**{NO_WAIT: True})
+                    result = write_batch(connection, sales, self.order_context, self.on_writing)
+                break
             except DBAPIError as error:
-                if not was_overtaken(error):
+                if tries == MOST_TRIES or not was_overtaken(error):
                     raise
-        return self._import_once(sales)
-
-    def _import_once(self, sales: Sequence[Sale]) -> ImportCounts:
-        with self.database.writing() as connection:
-            if time.monotonic() >= self.patient_until:  # locked sales are retried alone
-                connection.execution_options(**{NO_WAIT: True})
-            result = write_batch(connection, sales, self.order_context, self.on_writing)
         if self.database.shadow:  # it was rolled back
-            self._record(sales, result)
+            lines = {sale.order_id: len(sale.lines) for sale in sales}
+            rows = [ShadowRow("order", one, "import", {"lines": lines[one]}) for one in result.new]
+            record_shadow_writes(self.database, rows, self.order_context.run_id)
+        self.written += len(sales)
         return result
 
-    def _record(self, sales: Sequence[Sale], result: ImportCounts) -> None:
-        by_id = {sale.order_id: sale for sale in sales}
-        rows = [ShadowRow("order", one, "import", {"lines": len(by_id[one].lines)}) for one in result.new]
-        record_shadow_writes(self.database, rows, self.order_context.run_id)
+
+def _rounds(sales: Iterable[Sale]) -> list[list[Sale]]:
+    """The sales in batches that each have one message of an order, its oldest in the first; of one moment, the further
+    status is the later. Within a batch the first placed comes first."""
+
+    def updated(sale: Sale) -> datetime:
+        return sale.updated_at or sale.ordered_at
+
+    found: list[list[Sale]] = []
+    earlier: Counter[str] = Counter()
+    for sale in sorted(sales, key=lambda sale: (updated(sale), STATUSES.index(sale.status))):
+        if earlier[sale.order_id] == len(found):
+            found.append([])
+        found[earlier[sale.order_id]].append(sale)
+        earlier[sale.order_id] += 1
+    return [sorted(batch, key=lambda sale: (sale.ordered_at, updated(sale))) for batch in found]
 
 
 def _in_codec(sale: Sale, codec: str) -> Sale:

@@ -6,8 +6,7 @@ process that freezes while it holds the stock is idle to PostgreSQL, which ends 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,9 +25,8 @@ from midas_pipelines.storefront.refusals import RowsBusy, lock_stock
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.changes.erase import without_personal_data
-from midas_pipelines.sync.orders.changes.inbound import apply_update, items_held
-from midas_pipelines.sync.orders.changes.news import orders_with_news
-from midas_pipelines.sync.orders.customer_mail.queue import queue_received
+from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
+from midas_pipelines.sync.orders.customer_mail import queue_received
 from midas_pipelines.sync.orders.model import rows
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
@@ -94,43 +92,35 @@ def write_batch(
         on_writing: called when most rows are made and the database begins to write them.
 
     Raises:
-        RowsBusy: another transaction holds rows that it needs.
+        RowsBusy: another transaction holds rows that it needs; it names the sales that need them, or none where only
+            halving the batch finds them.
         sqlalchemy.exc.DBAPIError: one of the sales cannot be written; or another importer was faster with one of them, by the
             constraint `marketplace_orders_once`.
     """
     batch = _sort_out(connection, sales)
-    lines = match_lines(connection, batch.new)
-    with _naming_sales(batch, lines):
-        held, waiting, unmapped = _lock(connection, batch, lines)
-    allocate_backorder(connection, waiting, order_context)  # they come before new orders
-    known = [StoredOrder(connection, row, order_context) for row in held if row.id in batch.behind]
-    moved = sum([apply_update(order, batch.behind[order.id]) for order in known])
-    if moved:
-        allocate_backorder(connection, waiting, order_context)  # stock that a cancellation just released
-    result = ImportCounts(imported=len(batch.new), moved_on=moved, left_out=batch.left_out)
-    result.duplicates = len(sales) - len(batch.new) - len(batch.left_out)
-    result.mapped = tie_lines(connection, held, unmapped, order_context)
-    if batch.new:
-        ids = {sale.order_id for sale in batch.new}
-        mine = [line for line in lines if line.sale.order_id in ids]
-        with _naming_sales(batch, lines):
-            _write(connection, batch, mine, order_context, result, on_writing)
-    return result
-
-
-@contextmanager
-def _naming_sales(batch: _Sorted, lines: list[SoldLine]) -> Iterator[None]:
-    """Names on `RowsBusy` the sales that need the locked rows; none where only halving the batch finds them."""
     try:
-        yield
+        held, waiting, unmapped = _lock(connection, batch)
+        allocate_backorder(connection, waiting, order_context)  # they come before new orders
+        known = [StoredOrder(connection, row, order_context) for row in held if row.id in batch.behind]
+        moved = sum([apply_update(order, batch.behind[order.id]) for order in known])
+        if moved:
+            allocate_backorder(connection, waiting, order_context)  # stock that a cancellation just released
+        result = ImportCounts(imported=len(batch.new), moved_on=moved, left_out=batch.left_out)
+        result.duplicates = len(sales) - len(batch.new) - len(batch.left_out)
+        result.mapped = tie_lines(connection, held, unmapped, order_context)
+        if batch.new:
+            _reserve_ids(connection, batch)
+            _write_orders(connection, batch, order_context.vault, on_writing)
+            _write_lines(connection, batch, order_context, result)
     except RowsBusy as busy:
         place = {"products": 0, "product_variants": 1}.get(busy.table)
         if busy.table == marketplace_orders.name:
             busy.orders = {sale.order_id for row, sale in batch.behind.items() if row in busy.ids}
         elif place is not None:
-            sold = (line for line in lines if line.item is not None and line.item[place] in busy.ids)
+            sold = (line for line in batch.lines if line.item is not None and line.item[place] in busy.ids)
             busy.orders = {line.sale.order_id for line in sold}
         raise
+    return result
 
 
 @dataclass
@@ -139,6 +129,7 @@ class _Sorted:
     retried, and finds it there."""
 
     new: list[Sale]  # to be imported
+    lines: list[SoldLine]  # theirs
     quarantined: dict[str, int]  # our rows of the new orders that were quarantined before
     behind: dict[int, Sale]  # known orders with news, by our row
     left_out: dict[str, str]  # unknown orders that are not to be imported, and why
@@ -150,50 +141,42 @@ class _Sorted:
 def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
     table = marketplace_orders.c
     mine = any_of(connection, table.marketplace_order_id, [sale.order_id for sale in sales])
-    query = sa.select(table.id, table.marketplace_order_id, table.outcome, table.erased_at)
-    query = query.where(table.channel == CHANNEL, mine)
+    query = sa.select(marketplace_orders).where(table.channel == CHANNEL, mine)
     present = {row.marketplace_order_id: row for row in connection.execute(query)}
-    wanted = {sale.order_id for sale in sales if sale.unreadable_reason is None and sale.left_out is None}
-    quarantined = {
-        order_id: row.id
-        for order_id, row in present.items()
-        if row.outcome == "quarantined" and order_id in wanted
-    }
-    erased = {order_id for order_id, row in present.items() if row.erased_at is not None}
-    new = [
-        without_personal_data(connection, sale) if sale.order_id in erased else sale
-        for sale in sales
-        if sale.order_id in wanted and (sale.order_id not in present or sale.order_id in quarantined)
-    ]
-    known = [sale for sale in sales if sale.order_id in present and sale.order_id not in quarantined]
-    behind = orders_with_news(connection, known) if known else {}
-    left_out = {
-        sale.order_id: sale.left_out for sale in sales if sale.left_out and sale.order_id not in present
-    }
-    return _Sorted(new, quarantined, behind, left_out, erased)
+    batch = _Sorted([], [], {}, {}, {}, {name for name, row in present.items() if row.erased_at is not None})
+    for sale in sales:
+        row, wanted = present.get(sale.order_id), sale.unreadable_reason is None and sale.left_out is None
+        if row is None and sale.left_out:
+            batch.left_out[sale.order_id] = sale.left_out
+        elif wanted and (row is None or row.outcome == "quarantined"):
+            if row is not None:
+                batch.quarantined[sale.order_id] = row.id
+            erased = sale.order_id in batch.erased
+            batch.new.append(without_personal_data(connection, sale) if erased else sale)
+        elif row is not None and row.outcome == "imported" and has_news(StoredOrder(connection, row), sale):
+            batch.behind[row.id] = sale
+    batch.lines = match_lines(connection, batch.new)
+    return batch
 
 
 def _lock(
-    connection: sa.Connection, batch: _Sorted, lines: Sequence[SoldLine]
+    connection: sa.Connection, batch: _Sorted
 ) -> tuple[Sequence[sa.Row[Any]], set[int], Sequence[sa.Row[Any]]]:
     """Locks the orders to write, then the stock of every item that they or the new orders may move.
-
-    Args:
-        connection: a writing transaction.
-        batch: the sales to write.
-        lines: of the new orders.
 
     Returns:
         Our rows that the transaction holds, the ids of those that wait for stock that it holds too, and the unmapped lines
         with the same identifiers as new ones.
     """
-    unmapped = lines_naming(connection, {line.line.named for line in lines})
-    touched = {line.item for line in lines if line.item is not None and line.wanted}
+    unmapped = lines_naming(connection, {line.line.named for line in batch.lines})
+    touched = {line.item for line in batch.lines if line.item is not None and line.wanted}
     if batch.behind:
-        edited = items_named(
-            connection, {line.named for sale in batch.behind.values() for line in sale.lines}
+        names = {line.named for sale in batch.behind.values() for line in sale.lines}
+        lines = marketplace_order_lines.c
+        allocated = sa.select(lines.product_id, lines.variant_id).where(
+            lines.order_id.in_(batch.behind), lines.allocated > lines.released, lines.product_id.is_not(None)
         )
-        touched |= set(edited.values()) | set(items_held(connection, list(batch.behind)))
+        touched |= {*items_named(connection, names).values(), *map(tuple, connection.execute(allocated))}
     waiting = orders_backordered(connection, touched)
     mapping = {line.order_id for line in unmapped}
     held = lock_rows(connection, {*batch.behind, *waiting, *mapping, *batch.quarantined.values()})
@@ -204,53 +187,22 @@ def _lock(
         for row in held
         if row.outcome != "quarantined" or (row.erased_at and row.marketplace_order_id not in batch.erased)
     } & batch.quarantined.keys()
-    batch.new = [sale for sale in batch.new if sale.order_id not in changed]
+    if changed:
+        batch.new = [sale for sale in batch.new if sale.order_id not in changed]
+        batch.lines = [line for line in batch.lines if line.sale.order_id not in changed]
     return held, waiting, unmapped
 
 
-def _write(
-    connection: sa.Connection,
-    batch: _Sorted,
-    lines: list[SoldLine],
-    order_context: OrderContext,
-    result: ImportCounts,
-    on_writing: Callable[[], None],
-) -> None:
-    """Writes the new orders; the stock is locked last, and allocated to the order placed first."""
-    sales = batch.new
-    _reserve_ids(connection, batch, lines)
-    _write_orders(connection, batch, order_context.vault, on_writing)
-    taking = [line for line in lines if line.wanted]
-    stock = lock_stock(
-        connection, {line.item for line in taking if line.item}
-    )  # from here on the shop may wait
-    for line, delta in zip(taking, book_moves(connection, sale_moves(taking), stock), strict=True):
-        line.allocated = -delta  # what is missing is backordered
-    marked = _write_lines(connection, batch, lines)
-    insert_rows(connection, order_processing_logs, rows.first_steps(sales, lines, order_context.run_id))
-    raise_oversold_alert(connection, filter(None, (line.short for line in lines)))
-    for sale in sales:
-        if not sale.known_status:
-            quarantine.alert_unknown_status(connection, sale.status_word, sale.order_id)
-    for order_id in batch.quarantined:
-        quarantine.end_quarantine(connection, order_id)
-    received = [(batch.row_ids[sale.order_id], sale) for sale in sales]
-    queue_received(connection, received, order_context.settings)
-    result.exceptions = len(marked)
-    result.new = [sale.order_id for sale in sales]
-    result.preview = [rows.preview(sale, marked.get(sale.order_id)) for sale in sales[:PREVIEW]]
-
-
-def _reserve_ids(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -> None:
+def _reserve_ids(connection: sa.Connection, batch: _Sorted) -> None:
     """Reserves the ids of all rows, so that they can refer to one another before they are written."""
     fresh = [sale for sale in batch.new if sale.order_id not in batch.quarantined]
-    wanted = {marketplace_orders: len(fresh), orders: len(batch.new), order_items: len(lines)}
+    wanted = {marketplace_orders: len(fresh), orders: len(batch.new), order_items: len(batch.lines)}
     ids = reserve_ids_of(connection, wanted)
     if connection.dialect.name != "postgresql":  # SQLite reuses the id of a deleted last order
         pointers = (marketplace_orders.c.local_order_id, order_shipments.c.order_id)
         known = [connection.scalar(sa.select(sa.func.max(column))) or 0 for column in pointers]
         ids[orders] = reserve_ids(connection, orders, len(batch.new), above=max(known))
-    for line, item_id in zip(lines, ids[order_items], strict=True):
+    for line, item_id in zip(batch.lines, ids[order_items], strict=True):
         line.order_item_id = item_id
     ours = {sale.order_id: row_id for sale, row_id in zip(fresh, ids[marketplace_orders], strict=True)}
     batch.row_ids = batch.quarantined | ours
@@ -276,23 +228,38 @@ def _write_orders(
     insert_rows(connection, marketplace_orders, made)
     update_rows(connection, marketplace_orders, renewed)
     insert_rows(connection, orders, shop_orders)
-    insert_rows(
-        connection, order_status_history, [rows.shop_history(sale, local_id) for sale, local_id in local]
-    )
+    history = [rows.shop_history(sale, local_id) for sale, local_id in local]
+    insert_rows(connection, order_status_history, history)
 
 
-def _write_lines(connection: sa.Connection, batch: _Sorted, lines: list[SoldLine]) -> dict[str, str]:
-    """Writes the lines, and the exceptions on the orders; returns the exceptions by order."""
+def _write_lines(
+    connection: sa.Connection, batch: _Sorted, order_context: OrderContext, result: ImportCounts
+) -> None:
+    """Locks the stock and allocates it to the order placed first; writes the lines, exceptions, log, alerts and mail."""
+    lines, sales = batch.lines, batch.new
+    taking = [line for line in lines if line.wanted]
+    stock = lock_stock(connection, {line.item for line in taking if line.item})  # now the shop may wait
+    for line, delta in zip(taking, book_moves(connection, sale_moves(taking), stock), strict=True):
+        line.allocated = -delta  # what is missing is backordered
     shop_items = [rows.shop_item(line, batch.local_ids[line.sale.order_id]) for line in lines]
     insert_rows(connection, order_items, shop_items)
     made = [rows.marketplace_line(line, batch.row_ids[line.sale.order_id]) for line in lines]
     insert_rows(connection, marketplace_order_lines, made)
-    found = {sale.order_id: set(sale_exceptions(sale)) for sale in batch.new}
+    found = {sale.order_id: set(sale_exceptions(sale)) for sale in sales}
     for line in lines:
         found[line.sale.order_id].update(line.exceptions)
-    marked = {
-        order_id: text for order_id, held in found.items() if (text := exception_text(held)) is not None
-    }
+    marked = {order_id: exception_text(held) for order_id, held in found.items() if held}
     marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]
     update_rows(connection, marketplace_orders, marks)
-    return marked
+    insert_rows(connection, order_processing_logs, rows.first_steps(sales, lines, order_context.run_id))
+    raise_oversold_alert(connection, filter(None, (line.short for line in lines)))
+    for sale in sales:
+        if not sale.known_status:
+            quarantine.alert_unknown_status(connection, sale.status_word, sale.order_id)
+    for order_id in batch.quarantined:
+        quarantine.end_quarantine(connection, order_id)
+    received = [(batch.row_ids[sale.order_id], sale) for sale in sales]
+    queue_received(connection, received, order_context.settings)
+    result.exceptions = len(marked)
+    result.new = [sale.order_id for sale in sales]
+    result.preview = [rows.preview(sale, marked.get(sale.order_id)) for sale in sales[:PREVIEW]]

@@ -21,6 +21,8 @@ ZERO = Decimal("0.00")
 TAX_FIELDS = ("tax", "tax_total", "total_tax", "sales_tax", "taxes")
 DISCOUNT_FIELDS = ("discount", "discount_total", "total_discount", "discounts")
 """Names that marketplaces use for amounts that are not in the contract."""
+PLAIN_FIELDS = frozenset((*TAX_FIELDS, *DISCOUNT_FIELDS))
+INCLUDED = ("included", "inclusive", "include", "incl", "including")
 
 
 def sound(amount: Decimal) -> Decimal | None:
@@ -37,8 +39,10 @@ def sound(amount: Decimal) -> Decimal | None:
 def same_amount(amount: Decimal, other: Decimal, currency: str | None) -> bool:
     """Whether two amounts are one when rounded half-up to the smallest unit of their currency; to cents while that is
     unknown."""
+    if amount == other:
+        return True
     unit = Decimal(1).scaleb(-MINOR_UNITS.get(currency or "", 2))
-    return amount == other or amount.quantize(unit, ROUND_HALF_UP) == other.quantize(unit, ROUND_HALF_UP)
+    return amount.quantize(unit, ROUND_HALF_UP) == other.quantize(unit, ROUND_HALF_UP)
 
 
 def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
@@ -48,12 +52,8 @@ def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
     """
     for name in names:
         value = raw.get(name)
-        if value is None:
-            continue
-        parts = value if isinstance(value, list) else [value]
-        amounts = [read_amount(part) for part in parts]
-        total = sound(sum(filter(None, amounts), Decimal(0)).copy_abs())
-        if total:
+        amounts = [read_amount(part) for part in (value if isinstance(value, list) else [value])]
+        if total := sound(sum(filter(None, amounts), Decimal(0)).copy_abs()):
             return total
     return ZERO
 
@@ -102,14 +102,13 @@ READ_ELSEWHERE = (
 )
 MOST = 10
 """The most amounts to combine; the number of sums is two to that power."""
-Extras = tuple[Decimal, Decimal]
-"""The taxes and fees added to the prices, and the discounts subtracted."""
 
 
 def extras(
     raw: dict[str, Any], *, total: Decimal | None, currency: str | None, goods: Decimal, shipping: Decimal
-) -> Extras:
-    """The taxes, fees and discounts with which the order adds up; those of the plain fields where nothing adds up.
+) -> tuple[Decimal, Decimal]:
+    """The taxes and fees added to the prices, and the discounts subtracted, with which the order adds up; those of the
+    plain fields where nothing adds up.
 
     Args:
         raw: the order as received.
@@ -118,12 +117,21 @@ def extras(
         goods: price times quantity of all lines.
         shipping: what shipping costs.
     """
-    included = _prices_include_tax(raw)
+    if total == goods + shipping and raw.keys().isdisjoint(PLAIN_FIELDS):
+        return ZERO, ZERO
+    included = any(
+        not said.isdisjoint(("tax", "taxe", "vat", "gst")) and not said.isdisjoint(INCLUDED)
+        for said in (
+            words(name) for name, value in raw.items() if value in (True, "true", "True", "1", "yes")
+        )
+    )
     plain = (ZERO if included else extra(raw, TAX_FIELDS), extra(raw, DISCOUNT_FIELDS))
     if total is None or same_amount(goods + shipping + plain[0] - plain[1], total, currency):
         return plain
-    amounts = [amount for kind, amount in _named(raw) if not (included and kind == TAX)][:MOST]
-    for base in (goods, *_other_goods(raw)):
+    items = raw.get("items")
+    items = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    amounts = [amount for kind, amount in _named(raw, items) if not (included and kind == TAX)][:MOST]
+    for base in (goods, *_other_goods(items)):
         for size in range(len(amounts), -1, -1):  # most named amounts count
             for chosen in combinations(amounts, size):
                 parts = (base - goods, *chosen)
@@ -135,26 +143,12 @@ def extras(
     return plain
 
 
-def _prices_include_tax(raw: dict[str, Any]) -> bool:
-    """Whether the order says, under any name, that its prices include tax."""
-    said = (words(name) for name, value in raw.items() if value in (True, "true", "True", "1", "yes"))
-    return any(
-        one & {"tax", "taxe", "vat", "gst"}
-        and one & {"included", "inclusive", "include", "incl", "including"}
-        for one in said
-    )
-
-
-def _named(raw: dict[str, Any]) -> list[tuple[str, Decimal]]:
-    """The named amounts of the order with their kinds; a discount is negative."""
-    found = [
-        one
-        for name, value in raw.items()
-        if name not in READ_ELSEWHERE
-        for one in _amounts_in(name, value, None)
-    ]
+def _named(raw: dict[str, Any], items: list[dict[str, Any]]) -> list[tuple[str, Decimal]]:
+    """The named amounts of the order and of its lines with their kinds; a discount is negative."""
+    fields = [(name, value) for name, value in raw.items() if name not in READ_ELSEWHERE]
+    found = [one for name, value in fields for one in _amounts_in(name, value, None)]
     of_lines: dict[tuple[str, str], list[Decimal]] = {}
-    for item in _items(raw):
+    for item in items:
         for name in item.keys() - {*LINE_TOTALS, *UNIT_PRICES}:
             for kind, amount in _amounts_in(name, item[name], None):
                 of_lines.setdefault((name, kind), []).append(amount)
@@ -165,20 +159,23 @@ def _named(raw: dict[str, Any]) -> list[tuple[str, Decimal]]:
 
 def _amounts_in(name: str, value: Any, above: str | None) -> list[tuple[str, Decimal]]:
     kind = _kind_of(name) or above
+    sums: dict[str, Decimal] = {}
     if isinstance(value, list):  # its entries are summed by kind
-        sums: dict[str, Decimal] = {}
         for entry in value:
             said = " ".join(str(entry.get(key)) for key in DESCRIBED_BY) if isinstance(entry, dict) else ""
             of_entry, amount = _kind_of(said) or kind, _held(entry)
             if of_entry is not None and amount is not None:
                 sums[of_entry] = sums.get(of_entry, Decimal(0)) + amount
-        return [(kind, _signed(kind, amount)) for kind, amount in sums.items()]
-    amount = _held(value)
-    if isinstance(value, dict) and (kind is None or amount is None):
-        return [one for part, inside in value.items() for one in _amounts_in(part, inside, kind)]
-    if kind is None or amount is None or (words(name) & NO_AMOUNT and not isinstance(value, dict)):
-        return []
-    return [(kind, _signed(kind, amount))]
+    else:
+        amount = _held(value)
+        if isinstance(value, dict) and (kind is None or amount is None):
+            return [one for part, inside in value.items() for one in _amounts_in(part, inside, kind)]
+        if kind and amount is not None and (isinstance(value, dict) or not words(name) & NO_AMOUNT):
+            sums[kind] = amount
+    return [
+        (kind, amount if kind == FEE else amount.copy_abs() if kind == TAX else -amount.copy_abs())
+        for kind, amount in sums.items()
+    ]
 
 
 def _kind_of(name: str) -> str | None:
@@ -193,25 +190,14 @@ def _held(value: Any) -> Decimal | None:
     return read_amount(value)
 
 
-def _signed(kind: str, amount: Decimal) -> Decimal:
-    return amount if kind == FEE else amount.copy_abs() if kind == TAX else -amount.copy_abs()
-
-
-def _other_goods(raw: dict[str, Any]) -> Iterator[Decimal]:
+def _other_goods(items: list[dict[str, Any]]) -> Iterator[Decimal]:
     """The total of the lines by other price fields, where every line has one."""
-    items = _items(raw)
     for name in (*LINE_TOTALS, *UNIT_PRICES) if items else ():
-        held = [_held(item.get(name)) for item in items]
-        amounts = [one for one in held if one is not None]
+        held = [(_held(item.get(name)), _pieces(item) if name in UNIT_PRICES else 1) for item in items]
+        amounts = [amount * count for amount, count in held if amount is not None]
         if len(amounts) == len(items):
-            counts = [_pieces(item) if name in UNIT_PRICES else 1 for item in items]
-            yield sum((amount * count for amount, count in zip(amounts, counts, strict=True)), Decimal(0))
+            yield sum(amounts, Decimal(0))
 
 
 def _pieces(item: dict[str, Any]) -> Decimal:
     return read_amount(item.get("quantity")) or Decimal(1)
-
-
-def _items(raw: dict[str, Any]) -> list[dict[str, Any]]:
-    items = raw.get("items")
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []

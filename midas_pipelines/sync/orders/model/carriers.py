@@ -18,50 +18,51 @@ LONGEST_NUMBER, LONGEST_PAGE = 100, 500
 """Characters; the contract's and our columns'."""
 
 
+S10 = "[A-Z]{2}[0-9]{9}[A-Z]{2}"
+"""The form of postal services (UPU standard S10)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """A carrier: its name, the address of its tracking page without the number, and the pattern of its numbers."""
+    """A carrier: its name, the address of its tracking page without the number, the pattern of its numbers, and its other
+    names, of which letters count."""
 
     name: str
     page: str
     numbers: str
+    also: tuple[str, ...] = ()
 
 
-S10 = "[A-Z]{2}[0-9]{9}[A-Z]{2}"
-"""The form of postal services (UPU standard S10)."""
-UPS = Carrier("UPS", "https://www.ups.com/track?tracknum=", "1Z[0-9A-Z]{15}[0-9]")
-USPS = Carrier(
-    "USPS",
-    "https://tools.usps.com/go/TrackConfirmAction?tLabels=",
-    f"(420[0-9]{{5}}([0-9]{{4}})?)?9[1-5][0-9]{{20}}([0-9]{{4}})?|[0-9]{{20}}|{S10}",
-)
-FEDEX = Carrier(
-    "FedEx",
-    "https://www.fedex.com/fedextrack/?trknbr=",
-    "[0-9]{12}|[0-9]{15}|[0-9]{18}|[0-9]{20}|9[26][0-9]{20}|[0-9]{34}",
-)
-DHL = Carrier(
-    "DHL",
-    "https://www.dhl.com/en/express/tracking.html?AWB=",
-    "[0-9]{10,11}|JJ?D[0-9A-Z]{9,28}|J[A-Z]GL[0-9]{10}|GM[0-9]{16,20}",
-)
-CARRIERS = {
-    "ups": UPS,
-    "unitedparcelservice": UPS,
-    "usps": USPS,
-    "uspostalservice": USPS,
-    "unitedstatespostalservice": USPS,
-    "fedex": FEDEX,
-    "federalexpress": FEDEX,
-    "dhl": DHL,
-    "dhlexpress": DHL,
-    "royalmail": Carrier("Royal Mail", "https://www.royalmail.com/track-your-item#/tracking-results/", S10),
-    "chinapost": Carrier("China Post", "https://www.17track.net/en/track?nums=", S10),
-    "canadapost": Carrier(
+_ALL = (
+    Carrier("UPS", "https://www.ups.com/track?tracknum=", "1Z[0-9A-Z]{15}[0-9]", ("United Parcel Service",)),
+    Carrier(
+        "USPS",
+        "https://tools.usps.com/go/TrackConfirmAction?tLabels=",
+        f"(420[0-9]{{5}}([0-9]{{4}})?)?9[1-5][0-9]{{20}}([0-9]{{4}})?|[0-9]{{20}}|{S10}",
+        ("US Postal Service", "United States Postal Service"),
+    ),
+    Carrier(
+        "FedEx",
+        "https://www.fedex.com/fedextrack/?trknbr=",
+        "[0-9]{12}|[0-9]{15}|[0-9]{18}|[0-9]{20}|9[26][0-9]{20}|[0-9]{34}",
+        ("Federal Express",),
+    ),
+    Carrier(
+        "DHL",
+        "https://www.dhl.com/en/express/tracking.html?AWB=",
+        "[0-9]{10,11}|JJ?D[0-9A-Z]{9,28}|J[A-Z]GL[0-9]{10}|GM[0-9]{16,20}",
+        ("DHL Express",),
+    ),
+    Carrier("Royal Mail", "https://www.royalmail.com/track-your-item#/tracking-results/", S10),
+    Carrier("China Post", "https://www.17track.net/en/track?nums=", S10),
+    Carrier(
         "Canada Post",
         "https://www.canadapost-postescanada.ca/track-reperage/en#/search?searchFor=",
         f"[0-9]{{16}}|{S10}",
     ),
+)
+CARRIERS = {
+    re.sub(r"[^a-z]", "", name.lower()): carrier for carrier in _ALL for name in (carrier.name, *carrier.also)
 }
 """By the letters of their names, in lower case."""
 

@@ -130,16 +130,14 @@ class SoldLine:
     @property
     def exceptions(self) -> tuple[OrderException, ...]:
         """The line's exceptions; none for a sale that takes no stock."""
-        if (self.item is not None and self.allocated == self.wanted and not self.line.needs_review) or (
-            not self.sale.takes_stock
-        ):
+        if self.item is not None and self.allocated == self.wanted and not self.line.needs_review:
             return ()
-        found = [OrderException.QUANTITY] if self.line.needs_review else []
-        if self.item is None and self.line.quantity > 0:
-            found.append(OrderException.UNMAPPED)
-        elif self.backordered > 0:
-            found.append(OrderException.OVERSOLD)
-        return tuple(found)
+        found = {
+            OrderException.QUANTITY: self.line.needs_review,
+            OrderException.UNMAPPED: self.item is None and self.line.quantity > 0,
+            OrderException.OVERSOLD: self.item is not None and self.backordered > 0,
+        }
+        return tuple(one for one, there in found.items() if there and self.sale.takes_stock)
 
     @property
     def short(self) -> Short | None:
@@ -156,15 +154,8 @@ class SoldLine:
 
     def explain(self, exception: OrderException) -> str:
         """The exception in a sentence."""
-        line = self.line
-        return explain_line(
-            self.number,
-            line.sku,
-            exception,
-            wanted=self.wanted,
-            allocated=self.allocated,
-            quantity=line.quantity,
-        )
+        line, units = self.line, {"wanted": self.wanted, "allocated": self.allocated}
+        return explain_line(self.number, line.sku, exception, **units, quantity=line.quantity)
 
 
 def reference(order_id: str, line: int, already: int = 0) -> str:
@@ -192,11 +183,10 @@ def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLi
     found = items_named(connection, {line.named for sale in sales for line in sale.lines}, respelled)
     sold = []
     for sale in sales:
-        takes_stock = sale.takes_stock
         for line in sale.lines:
-            item = found.get(line.named)
-            wanted = max(0, line.quantity) if item is not None and takes_stock else 0
-            sold.append(SoldLine(sale, line, item, wanted, line.line, respelled=line.sku in respelled))
+            one = SoldLine(sale, line, None, number=line.line, respelled=line.sku in respelled)
+            one.name(found.get(line.named))
+            sold.append(one)
     return sold
 
 
@@ -210,20 +200,10 @@ def items_named(
         respelled: gains the SKUs that were read as another spelling of an item's.
     """
     names = set(names)
-    product_ids = {product_id for product_id, _ in names if product_id}
-    by_id: dict[str, ItemKey] = {}
-    if product_ids:
-        table = mappings.c
-        query = sa.select(table.fourseller_product_id, table.product_id, table.variant_id)
-        query = query.where(any_of(connection, table.fourseller_product_id, product_ids))
-        tied = {
-            row.fourseller_product_id: (row.product_id, row.variant_id) for row in connection.execute(query)
-        }
-        present = present_items(connection, set(tied.values()))
-        by_id = {product_id: item for product_id, item in tied.items() if item in present}
+    by_id = _listed_as(connection, mappings.c.fourseller_product_id, {name[0] for name in names if name[0]})
     by_sku = items_by_sku(connection, {sku for _, sku in names if sku})
     found = {name: by_id.get(name[0] or "") or by_sku.get(name[1] or "") for name in names}
-    for search in (_items_listed_as, linked_items, respelled_items):
+    for search in (_listed_as_sku, linked_items, respelled_items):
         lost = {sku for (_, sku), item in found.items() if item is None and sku}
         if lost:
             named = search(connection, lost)
@@ -235,9 +215,17 @@ def items_named(
     return {name: item for name, item in found.items() if item is not None}
 
 
-def _items_listed_as(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
+def _listed_as_sku(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
     """The items that 4Seller lists under these SKUs, where the shop spells or names them differently."""
-    table = mappings.c
-    query = sa.select(table.sku, table.product_id, table.variant_id)
-    query = query.where(any_of(connection, table.sku, skus))
-    return {row.sku: (row.product_id, row.variant_id) for row in connection.execute(query)}
+    return _listed_as(connection, mappings.c.sku, skus)
+
+
+def _listed_as(connection: sa.Connection, column: sa.Column[str], values: set[str]) -> dict[str, ItemKey]:
+    """The items of the shop whose mapping has one of these values in the column."""
+    if not values:
+        return {}
+    query = sa.select(column, mappings.c.product_id, mappings.c.variant_id)
+    found = connection.execute(query.where(any_of(connection, column, values)))
+    named = {value: (product_id, variant_id) for value, product_id, variant_id in found}
+    present = present_items(connection, set(named.values()))
+    return {value: item for value, item in named.items() if item in present}

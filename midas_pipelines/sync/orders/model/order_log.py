@@ -38,17 +38,16 @@ UNANSWERED = "unanswered"
 
 @dataclass(frozen=True)
 class OrderContext:
-    """Context for writing to an order.
+    """Context for writing to an order."""
 
-    Args:
-        run_id: the run that writes; None for an event.
-        vault: seals payloads.
-        settings: of customer mail; None sends none.
-    """
+    run_id: str | None = None  # the run that writes; None for an event
+    vault: Vault = NO_VAULT  # seals payloads
+    settings: Settings | None = None  # of customer mail; None sends none
 
-    run_id: str | None = None
-    vault: Vault = NO_VAULT
-    settings: Settings | None = None
+    @property
+    def sends_mail(self) -> bool:
+        """Whether customers get mail at all."""
+        return self.settings is not None and self.settings.smtp_url is not None
 
     def log(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> None:
         """Adds one step to the order log."""
@@ -129,13 +128,8 @@ class StoredOrder:
         return order_status(self.connection, self.local_order_id)
 
     def move(self, status: str, notes: str, payment_status: str | None = None) -> None:
-        """Sets the status of the shop's order; the trigger on it marks ours to be pushed.
-
-        Args:
-            status: the shop's word.
-            notes: for the shop's status history.
-            payment_status: the shop's word; None leaves it.
-        """
+        """Sets the status of the shop's order, with notes for its history; the trigger on it marks ours to be pushed. A
+        payment status of None leaves it."""
         paid = {} if payment_status is None else {"payment_status": payment_status}
         set_order_status(self.connection, self.local_order_id, status=status, notes=notes, **paid)
 
@@ -164,11 +158,7 @@ def set_line(connection: sa.Connection, line_row: int, **values: Any) -> None:
 def lock_order(
     connection: sa.Connection, order_row: int, order_context: OrderContext | None = None
 ) -> StoredOrder:
-    """Locks an order's row, ours and the shop's, until the transaction ends.
-
-    Args:
-        order_context: for its order log; None for one without a run.
-    """
+    """Locks an order's row, ours and the shop's, until the transaction ends; a context of None has no run."""
     (row,) = lock_rows(connection, [order_row])
     return StoredOrder(connection, row, order_context or OrderContext())
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from midas_pipelines.fourseller.models import Order, OrderItem
+from midas_pipelines.fourseller.models import Order, OrderItem, read_order
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.sync.orders.model.amounts import ZERO, extras, same_amount, sound
 from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, local_status
-from midas_pipelines.text import to_json, writable_in
+from midas_pipelines.text import to_json, writable, writable_in
 
 DIGITS = 15
 ABSENT = "-"
@@ -42,7 +42,7 @@ class Content:
         )
 
     def only(self, parts: Collection[str]) -> Content:
-        """Only these parts."""
+        """These parts alone."""
         return Content(*(getattr(self, part) if part in parts else None for part in PARTS))
 
     @property
@@ -67,8 +67,8 @@ def read_content(written: str | None) -> Content:
 
 
 def digest(part: Any) -> str:
-    """A digest of a value's JSON."""
-    return hashlib.sha256(to_json(part).encode()).hexdigest()[:DIGITS]
+    """A digest of a value as Python spells it."""
+    return hashlib.sha256(repr(part).encode()).hexdigest()[:DIGITS]
 
 
 def digest_of_fields(part: dict[str, Any]) -> str | None:
@@ -79,7 +79,7 @@ def digest_of_fields(part: dict[str, Any]) -> str | None:
 
 def digest_of_lines(lines: Iterable[tuple[Any, ...]]) -> str | None:
     """A digest of lines whatever their order; None without any."""
-    listed = sorted(lines, key=repr)
+    listed = sorted(map(repr, lines))
     return digest(listed) if listed else None
 
 
@@ -89,7 +89,8 @@ LONGEST_ID = 170
 LONGEST_NAME = 200
 """Characters of the name under which an order is stored."""
 
-MAY_BE_LONGER = {"title": 255, "sku": 255, "product_id": 100, "channel": 50, "word": 50}
+LONGEST = {"title": 255, "sku": 255, "product_id": 100, "channel": 50, "word": 50}
+"""Characters of texts that are cut to their columns."""
 
 
 Named = tuple[str | None, str | None]
@@ -167,10 +168,9 @@ class Sale:
     @property
     def order_number(self) -> str:
         """The number of the shop's order: at most 50 characters, the same for the same marketplace order."""
-        number = f"4S-{self.order_id}"
-        return (
-            number if len(number) <= 50 else f"4S-{hashlib.sha256(self.order_id.encode()).hexdigest()[:40]}"
-        )
+        if len(self.order_id) <= 47:
+            return f"4S-{self.order_id}"
+        return f"4S-{hashlib.sha256(self.order_id.encode()).hexdigest()[:40]}"
 
     @property
     def shipped(self) -> bool:
@@ -199,10 +199,12 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         vault: seals the payload at once, which spares the import that work.
         read_at: before 4Seller was asked for it, by the database's clock; None for an event.
     """
-    state, came = order.state, order.raw
-    spelled = to_json(came)
-    clean = not _unstorable(spelled)  # then no part of it needs a look of its own
-    unreadable = list(order.unreadable)
+    raw = order.raw
+    spelled = to_json(raw)
+    if "\\ufffd" in spelled or "\ufffd" in spelled:  # it may have characters that no database holds
+        raw = writable_in(raw)
+        order, spelled = read_order(raw), to_json(raw)
+    state, unreadable = order.state, list(order.unreadable)
 
     def held(amount: Decimal | None, name: str) -> Decimal | None:
         found = None if amount is None else sound(amount)
@@ -210,23 +212,25 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
             unreadable.append(name)
         return found
 
-    lines = tuple(_line(number, item, held, clean) for number, item in enumerate(order.items, start=1))
+    lines = tuple([_line(number, item, held) for number, item in enumerate(order.items, start=1)])
     said_shipping = held(order.shipping_cost, "shipping_cost")
     shipping = said_shipping or ZERO
-    goods = held(sum((line.total for line in lines), Decimal(0)), "price") or ZERO
+    goods = held(sum([line.total for line in lines], Decimal(0)), "price") or ZERO
     given = held(order.total, "total")
-    currency = storable(order.currency or "").strip().upper()[:10] or None
+    currency = (order.currency or "").strip().upper()[:10] or None
     tax, discount = extras(
-        came, total=given if lines else None, currency=currency, goods=goods, shipping=shipping
+        raw, total=given if lines else None, currency=currency, goods=goods, shipping=shipping
     )
     total = (sound(goods + shipping + tax - discount) or ZERO) if given is None else given
-    raw = came if clean else writable_in(came)
-    buyer, ship_to = _fields(order.customer, clean), _fields(order.shipping_address, clean)
+    buyer, ship_to = (
+        {} if part is None else part.model_dump(mode="json")
+        for part in (order.customer, order.shipping_address)
+    )
     return Sale(
-        order_id=str(storable(order.id)),
-        sales_channel=_cut(order.sales_channel, "channel", clean) or None,
+        order_id=order.id,
+        sales_channel=(order.sales_channel or "")[: LONGEST["channel"]] or None,
         status=state.status,
-        status_word=_cut(state.word, "word", clean) or "",
+        status_word=state.word[: LONGEST["word"]],
         known_status=state.known,
         paid=not state.unpaid,
         currency=currency,
@@ -245,67 +249,44 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         lines_total=goods,
         content=Content(
             lines=digest_of_lines(
-                (one.sku or "", one.fourseller_product_id or "", one.quantity, str(one.price))
-                for one in lines
+                [(one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in lines]
             ),
-            amounts=digest((total, shipping, tax, discount)) if given is not None else None,
+            amounts=None if given is None else digest([str(one) for one in (total, shipping, tax, discount)]),
             buyer=digest_of_fields(buyer),
             address=digest_of_fields(ship_to),
         ),
-        sealed=vault.seal(raw, spelled=spelled if clean else None) if vault is not None else None,
+        sealed=None if vault is None else vault.seal(raw, spelled=spelled),
         read_at=read_at,
         unreadable=tuple(dict.fromkeys(unreadable)),
         says_shipping=said_shipping is not None,
     )
 
 
-def _line(
-    number: int, item: OrderItem, held: Callable[[Decimal | None, str], Decimal | None], clean: bool
-) -> SaleLine:
+def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], Decimal | None]) -> SaleLine:
     quantity = 1 if item.quantity is None else item.quantity
     said_price = held(item.price, "price")
     price = said_price or ZERO
     total = held(price * max(0, quantity), "price")
     if total is None:
         price = total = ZERO
-    sku = _cut(item.sku, "sku", clean) or ""
+    sku = (item.sku or "")[: LONGEST["sku"]].strip() or None
     said = {"title": item.title, "quantity": item.quantity, "price": said_price}
     return SaleLine(
         line=number,
-        sku=sku.strip() or None,
-        fourseller_product_id=_cut(item.product_id, "product_id", clean),
-        title=_cut(item.title, "title", clean) or sku or f"Line {number}",
+        sku=sku,
+        fourseller_product_id=item.product_id and item.product_id[: LONGEST["product_id"]],
+        title=(item.title or "")[: LONGEST["title"]] or sku or f"Line {number}",
         quantity=quantity,
         price=price,
         needs_review=item.quantity is None or item.quantity < 1,
         total=total,
-        unsaid=frozenset(name for name, value in said.items() if value is None),
+        unsaid=frozenset([name for name, value in said.items() if value is None]),
     )
-
-
-def _fields(part: Any, clean: bool) -> dict[str, Any]:
-    if part is None:
-        return {}
-    fields: dict[str, Any] = part.model_dump(mode="json")
-    return fields if clean else storable(fields)
-
-
-def _cut(text: str | None, field: str, clean: bool) -> str | None:
-    return None if text is None else (text if clean else str(storable(text)))[: MAY_BE_LONGER[field]]
-
-
-def storable(value: Any) -> Any:
-    """The value with U+FFFD for what a database cannot store."""
-    return writable_in(value) if isinstance(value, str) or _unstorable(to_json(value)) else value
 
 
 def short_id(order_id: str) -> str:
     """The id as the column holds it: one that is too long is cut, with a digest to keep it unique."""
-    name = str(storable(order_id))
+    name = writable(order_id)
     if len(name) <= LONGEST_NAME:
         return name
     return f"{name[:150]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-
-
-def _unstorable(spelled: str) -> bool:
-    return "\\ufffd" in spelled or "\ufffd" in spelled

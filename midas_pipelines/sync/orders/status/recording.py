@@ -13,7 +13,7 @@ from midas_pipelines.storefront.orders import is_refunded
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.close import end_order, raise_conflict, refund_shop_order
-from midas_pipelines.sync.orders.customer_mail.queue import queue_mail
+from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import UNANSWERED, OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.model.state_machine import (

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from midas_pipelines.sync.orders.model.merge import LineShift, shift
+from midas_pipelines.sync.orders.changes.edits import shift
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.allocate import restock_units
@@ -16,18 +16,18 @@ from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
 SHIFTS = [
-    ({"wanted": 3, "allocated": 3, "released": 0, "backordered": 0}, LineShift()),
-    ({"wanted": 5, "allocated": 3, "released": 0, "backordered": 0}, LineShift(take=2)),
-    ({"wanted": 1, "allocated": 3, "released": 0, "backordered": 0}, LineShift(take=-2)),
-    ({"wanted": 1, "allocated": 1, "released": 0, "backordered": 2}, LineShift(reduce_backorder=2)),
-    ({"wanted": 0, "allocated": 1, "released": 0, "backordered": 2}, LineShift(take=-1, reduce_backorder=2)),
-    ({"wanted": 2, "allocated": 3, "released": 2, "backordered": 0}, LineShift(take=1)),
-    ({"wanted": 0, "allocated": 3, "released": 0, "backordered": 0, "shipped": 2}, LineShift(take=-1)),
+    ({"wanted": 3, "allocated": 3, "released": 0, "backordered": 0}, (0, 0)),
+    ({"wanted": 5, "allocated": 3, "released": 0, "backordered": 0}, (2, 0)),
+    ({"wanted": 1, "allocated": 3, "released": 0, "backordered": 0}, (-2, 0)),
+    ({"wanted": 1, "allocated": 1, "released": 0, "backordered": 2}, (0, 2)),
+    ({"wanted": 0, "allocated": 1, "released": 0, "backordered": 2}, (-1, 2)),
+    ({"wanted": 2, "allocated": 3, "released": 2, "backordered": 0}, (1, 0)),
+    ({"wanted": 0, "allocated": 3, "released": 0, "backordered": 0, "shipped": 2}, (-1, 0)),
 ]
 
 
 @pytest.mark.parametrize(("line", "wanted"), SHIFTS)
-def test_what_an_edit_does_to_a_line(line: dict[str, int], wanted: LineShift) -> None:
+def test_what_an_edit_does_to_a_line(line: dict[str, int], wanted: tuple[int, int]) -> None:
     assert shift(**line) == wanted
 
 

@@ -24,8 +24,8 @@ from midas_pipelines.store.schema.tables import api_errors, store
 from midas_pipelines.storefront.schema import shop
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes.erase import erase_buyer
+from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines.sync.orders.intake.poll import Window
-from midas_pipelines.sync.orders.intake.read import import_order_webhooks
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.model.rows import known_channel
 from midas_pipelines.sync.orders.model.sale import short_id
@@ -35,7 +35,7 @@ from midas_pipelines_tests.gateway.running import running_gateway
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.sync.orders import desk
-from midas_pipelines_tests.sync.orders.customer_mail.letterbox import due_again, order_context, send, states
+from midas_pipelines_tests.sync.orders.letterbox import due_again, order_context, send, states
 from midas_pipelines_tests.sync.world import World
 
 pytestmark = pytest.mark.both_databases

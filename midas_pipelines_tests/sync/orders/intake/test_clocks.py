@@ -9,7 +9,7 @@ import pytest
 
 from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.sandbox.state import now_text
-from midas_pipelines.sync.orders.intake.read import import_orders_read
+from midas_pipelines.sync.orders.intake.batch import import_orders_read
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, order_json

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.sandbox.state import now_text
-from midas_pipelines.sync.orders.intake.read import import_order_webhooks
+from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, order_json

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.sandbox.state import now_text
-from midas_pipelines.sync.orders.intake.read import import_order_webhooks
+from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.stock.backorders import allocate_backorders
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines, map_known_lines, map_line

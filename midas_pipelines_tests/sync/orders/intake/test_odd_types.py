@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.sandbox.state import State, now_text
-from midas_pipelines.sync.orders.intake.read import why_unreadable
+from midas_pipelines.sync.orders.intake.batch import why_unreadable
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper

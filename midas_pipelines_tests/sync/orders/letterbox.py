@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from midas_pipelines.sync.orders.customer_mail.send import send_mails
+from midas_pipelines.sync.orders.customer_mail import send_mails
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import rows, run

@@ -13,14 +13,13 @@ import pytest
 
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.sync.orders.changes.shipments import replace_shipment
-from midas_pipelines.sync.orders.customer_mail.queue import wants_mail
-from midas_pipelines.sync.orders.customer_mail.send import put_back, unsent_messages
+from midas_pipelines.sync.orders.customer_mail import put_back, unsent_messages, wants_mail
 from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.retry import retry_order
 from midas_pipelines_tests.notify.smtp import DROP, Mailbox
 from midas_pipelines_tests.shop import rows, run, value
 from midas_pipelines_tests.sync.orders import desk
-from midas_pipelines_tests.sync.orders.customer_mail.letterbox import (
+from midas_pipelines_tests.sync.orders.letterbox import (
     aged,
     buy,
     due_again,

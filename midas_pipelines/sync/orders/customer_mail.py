@@ -1,9 +1,14 @@
-"""Writes and sends due customer mail, each message once, and logs the result."""
+"""Mail to customers: queued in the order's own transaction, sent afterwards, each message once.
+
+Messages are about what the shop does: received, shipped, cancelled. The marketplace itself writes about refunds, the carrier
+about deliveries.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,11 +23,13 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.backoff import Backoff
+from midas_pipelines.storefront.bulk import insert_new
+from midas_pipelines.storefront.orders import order_address
 from midas_pipelines.storefront.types import MINOR_UNITS, utc_now
-from midas_pipelines.sync.orders.customer_mail.queue import buyer_address, wants_mail
 from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
-from midas_pipelines.sync.orders.model.state_machine import ENDED
+from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN
 
 LEASE_SECONDS = 300
 RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)
@@ -30,11 +37,75 @@ GIVE_UP_AFTER = timedelta(days=3)
 """A message that could not be sent for this long is given up, with an alert."""
 UNSENT = ("waiting", "sending", "failed")
 """States of messages that the customer does not have, or may not have."""
+RELAYS = re.compile(
+    r"(.*\.)?(members\.ebay\.com|relay\.walmart\.com|scs\.tiktokw\.(us|eu)|scs2?\.tiktok\.com"
+    r"|chat-seller\.tiktok\.com|etsy\.com|mail\.mercadoli[bv]re\.com|allegromail\.pl|example\.invalid)"
+    r"|marketplace\.amazon\.(com|[a-z]{2}|com?\.[a-z]{2})"
+)
+"""Matches the domains of marketplaces' aliases for buyers: they confirm orders themselves and limit what sellers write."""
+CHANNEL_NAMES = {"ebay": "eBay", "tiktok": "TikTok Shop"}
+"""The marketplaces' own spelling, where capitalizing is not enough."""
+LONGEST_NAME, LONGEST_TITLE = 60, 160
+AN_ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
+"""Text that no real name contains: it would make the shop send somebody's advertising."""
+EXCLUDED = MailError("The order, its buyer or the mail settings exclude it now.")
+DIED = MailError("The process that sent it died: it may have been sent.")
 
 _MAILS, _ORDERS = customer_mails.c, marketplace_orders.c
 
-EXCLUDED = MailError("The order, its buyer or the mail settings exclude it now.")
-DIED = MailError("The process that sent it died: it may have been sent.")
+
+def wants_mail(
+    settings: Settings | None,
+    kind: str,
+    sales_channel: str | None,
+    email: str | None,
+    placed_at: datetime | None,
+) -> bool:
+    """Whether this customer gets a message of that kind; no where an unknown channel or date could rule it out.
+
+    Settings of None send nothing. An old order, as on the first import, is not confirmed as received.
+    """
+    if settings is None or settings.smtp_url is None or not email or "@" not in email:
+        return False
+    channel = (sales_channel or "").lower()
+    on, off = (
+        {name.lower() for name in names} for names in (settings.mail_channels_on, settings.mail_channels_off)
+    )
+    if channel in off or (off and not channel):
+        return False
+    oldest = datetime.now(UTC) - timedelta(hours=settings.mail_newest_hours)
+    if kind == "received" and (placed_at is None or placed_at < oldest):
+        return False
+    return channel in on or RELAYS.fullmatch(email.rsplit("@", 1)[-1].strip().lower()) is None
+
+
+def queue_received(
+    connection: sa.Connection, imported: Sequence[tuple[int, Sale]], settings: Settings | None
+) -> None:
+    """Queues a confirmation for each new order, by our row id and sale, whose customer gets one."""
+    due = [
+        {"order_id": row_id, "kind": "received"}
+        for row_id, sale in imported
+        if sale.status in OPEN
+        and wants_mail(settings, "received", sale.sales_channel, sale.address.get("email"), sale.placed_at)
+    ]
+    insert_new(connection, customer_mails, due, key="order_id")
+
+
+def queue_mail(order: StoredOrder, kind: str, *, shipment_id: int | None = None) -> None:
+    """Queues one message, unless it was queued before; one that waits without its shipment is about this one from now on."""
+    settings = order.context.settings
+    address = order_address(order.connection, order.local_order_id) if order.context.sends_mail else None
+    email = (address or {}).get("email")
+    if not wants_mail(settings, kind, order.sales_channel, email, order.placed_at):
+        return
+    if shipment_id is not None:
+        general = sa.and_(_MAILS.order_id == order.id, _MAILS.kind == kind, _MAILS.shipment_id.is_(None))
+        waiting = sa.update(customer_mails).where(general, _MAILS.state == "waiting")
+        if order.connection.execute(waiting.values(shipment_id=shipment_id)).rowcount:
+            return
+    row = {"order_id": order.id, "kind": kind, "shipment_id": shipment_id}
+    insert_new(order.connection, customer_mails, [row], key="order_id")
 
 
 def send_mails(database: Database, settings: Settings, run_id: str | None = None) -> Counter[str]:
@@ -168,21 +239,18 @@ def _messages(*states: str) -> sa.Select[Any]:
     return query.where(_MAILS.state.in_(states)).order_by(_MAILS.id)
 
 
-CHANNEL_NAMES = {"ebay": "eBay", "tiktok": "TikTok Shop"}
-"""The marketplaces' own spelling, where capitalizing is not enough."""
-LONGEST_NAME, LONGEST_TITLE = 60, 160
-AN_ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
-"""Text that no real name contains: it would make the shop send somebody's advertising."""
-
-
 def mail_context(order: StoredOrder, mail: sa.Row[Any], shop_name: str) -> dict[str, Any]:
     """The variables of a template, for a row of `customer_mails`."""
-    address = buyer_address(order)
+    address = order_address(order.connection, order.local_order_id) or {}
     name = _plain(str(address.get("name") or ""), LONGEST_NAME)
     channel, lines = order.sales_channel or "", order.lines()
     table = order_shipments
     shipment = order.connection.execute(sa.select(table).where(table.c.id == mail.shipment_id)).first()
     units: dict[str, int] = (shipment and shipment.contents) or {}
+    try:
+        tracking = recorded_tracking(shipment)[0] if shipment else Tracking()
+    except BadTracking:
+        tracking = Tracking(carrier=shipment and shipment.carrier)
     return {
         "shop": {"name": shop_name},
         "customer": {"name": "" if AN_ADDRESS.search(name) else name, "email": address.get("email") or ""},
@@ -208,16 +276,9 @@ def mail_context(order: StoredOrder, mail: sa.Row[Any], shop_name: str) -> dict[
         "shipment": {
             "complete": not units
             or all(units.get(str(line.order_item_id), 0) == line.quantity for line in lines),
-            **_tracking(shipment).model_dump(),
+            **tracking.model_dump(),
         },
     }
-
-
-def _tracking(shipment: sa.Row[Any] | None) -> Tracking:
-    try:
-        return Tracking() if shipment is None else recorded_tracking(shipment)[0]
-    except BadTracking:
-        return Tracking(carrier=shipment.carrier) if shipment is not None else Tracking()
 
 
 def _plain(text: str, longest: int) -> str:

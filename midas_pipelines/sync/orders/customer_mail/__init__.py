@@ -1,1 +1,0 @@
-"""Mail to customers: queued in the order's transaction, sent once."""
