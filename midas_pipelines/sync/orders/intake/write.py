@@ -258,8 +258,9 @@ def _write_lines(
             quarantine.alert_unknown_status(connection, sale.status_word, sale.order_id)
     for order_id in batch.quarantined:
         quarantine.end_quarantine(connection, order_id)
-    received = [(batch.row_ids[sale.order_id], sale) for sale in sales]
-    queue_received(connection, received, order_context.settings)
+    if order_context.sends_mail:
+        received = [(batch.row_ids[sale.order_id], sale) for sale in sales]
+        queue_received(connection, received, order_context.settings)
     result.exceptions = len(marked)
     result.new = [sale.order_id for sale in sales]
     result.preview = [rows.preview(sale, marked.get(sale.order_id)) for sale in sales[:PREVIEW]]
