@@ -54,7 +54,7 @@ def _nothing_to_do() -> Result:
         }
         from midas_pipelines.cli.dagster.running import QUIET
         from midas_pipelines.definitions import defs
-        from midas_pipelines.lib.partitions import ops_config, run_tags
+        from midas_pipelines.lib.partitions import run_tags
 
         @dg.asset
         def nothing() -> dg.MaterializeResult:
@@ -68,7 +68,7 @@ def _nothing_to_do() -> Result:
             def run(name: str) -> None:
                 job = defs.resolve_job_def(name)
                 assert job.execute_in_process(
-                    instance=instance, run_config=QUIET | ops_config(name), tags=run_tags(name)
+                    instance=instance, run_config=QUIET, tags=run_tags(name)
                 ).success
 
             def run_bare() -> None:

@@ -21,6 +21,7 @@ PAGE_OF_KIND = {
     "oversold": "/decide?cause=oversold",
     "run_failed": "/machine-room",
     "stray_product": "/decide?cause=orphan",
+    "unmapped": "/decide?cause=unmapped",
     "unknown_status": "/decide?cause=order_to_look_at",
 }
 _OF_ONE_ORDER = ("show", "retry", "dismiss", "resolve", "map", "ship", "return")

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -16,22 +17,36 @@ WHAT_TO_SET = (
 )
 
 
+BACKUPS = ("backups", "backup", "restore_drill")
+"""The asset and the jobs that are left out while MIDAS_BACKUP_TO is not set: they could never be made."""
+
+
 def load(settings: Settings) -> dg.Definitions:
     """What is in `defs/`, by these settings."""
     if settings.database_url is None and in_dagster_dev():
         logging.getLogger(__name__).warning(WHAT_TO_SET)
     found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    left_out = BACKUPS if settings.backup_to is None else ()
     # a module that imports an asset of another names it too
-    assets = list({id(asset): asset for asset in found.assets or []}.values())
+    assets = list({id(asset): asset for asset in found.assets or [] if _key(asset) not in left_out}.values())
     return dg.Definitions(
         assets=with_freshness(with_code(assets, settings), settings),
-        asset_checks=found.asset_checks,
-        jobs=found.jobs,
-        schedules=found.schedules,
+        asset_checks=[one for one in found.asset_checks or [] if _key(one) not in left_out],
+        jobs=[job for job in found.jobs or [] if job.name not in left_out],
+        schedules=[
+            one for one in found.schedules or [] if one.name.removesuffix("_schedule") not in left_out
+        ],
         sensors=found.sensors,
         resources=found.resources,
         executor=found.executor,
     )
+
+
+def _key(one: Any) -> str | None:
+    """The one asset that this makes or checks, by name; None where it is about several."""
+    keys = one.check_keys if isinstance(one, dg.AssetChecksDefinition) else getattr(one, "keys", ())
+    named = {getattr(key, "asset_key", key).to_user_string() for key in keys}
+    return named.pop() if len(named) == 1 else None
 
 
 defs = load(SETTINGS)

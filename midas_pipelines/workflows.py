@@ -5,10 +5,8 @@ It holds no values: an interval, an hour or a batch is the name of a setting. `l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,6 @@ class Workflow:
         note: what it shares with another one.
         kind: the kind of its rows in the sync log.
         makes: the assets that its job makes.
-        config: what its run gives each of its assets.
         starts: of a sensor, the workflows that it starts; it is off while all of them are.
         writes: what MIDAS_SHADOW with its name keeps back: listing, quantity and status at 4Seller, the shop's order.
     """
@@ -47,7 +44,6 @@ class Workflow:
     note: str = ""
     kind: str | None = None
     makes: tuple[str, ...] = ()
-    config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     starts: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
 
@@ -61,7 +57,6 @@ WORKFLOWS = (
         note="MIDAS_PRODUCTS_BATCH is shared with full_sync",
         kind="products",
         makes=("fourseller_listings",),
-        config={"fourseller_listings": {"changed_only": True}},
         writes=("listing",),
     ),
     Workflow(
@@ -111,7 +106,7 @@ WORKFLOWS = (
     ),
     Workflow(
         "stock_watch",
-        "Finds low stock and alerts staff, once per crossing; runs the checks that need only the shop, 4Seller away or not.",
+        "Finds low stock, and runs the checks that need only the shop, 4Seller away or not.",
         interval="stock_watch_interval",
         makes=("storefront/products", "inventory_ledger", "low_stock"),
     ),
@@ -123,9 +118,9 @@ WORKFLOWS = (
     ),
     Workflow(
         "daily_report",
-        "Writes the capacity plan and the day's report, and sends the report to staff.",
+        "Writes the capacity plan and the day's report for staff.",
         hour="report_hour",
-        makes=("fourseller_contract", "capacity_plan", "staff_report"),
+        makes=("capacity_plan", "staff_report"),
     ),
     Workflow(
         "buyer_erasure",
@@ -189,8 +184,8 @@ WORKFLOWS = (
     ),
     Workflow(
         "alert_delivery",
-        "Sends the alerts that are due to staff.",
-        looks="an alert is due",
+        "Raises the alerts about low stock, once per crossing, and the day's report; sends to staff what is due.",
+        looks="stock was looked at, a report was written or an alert is due",
         seconds=30,
         also=("notify_urls",),
     ),

@@ -67,7 +67,7 @@ def waiting(database: Database) -> object:
 def reported(database: Database) -> object:
     """The daily report."""
     url = database.engine.url.render_as_string(hide_password=False)
-    return write_report(SyncContext(Settings(database_url=url), database))  # type: ignore[arg-type]
+    return write_report(SyncContext(Settings(database_url=url), database), "2026-11-27")  # type: ignore[arg-type]
 
 
 CHECKED = Settings().orders_checked_days

@@ -40,7 +40,8 @@ def show_alerts(everything: bool, kind: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"alerts": found, "total": total})
     elif found:
-        print_table("Alerts", found, total, "--all shows every one, --kind those of one kind")
+        shown = [{name: cell for name, cell in row.items() if name != "subject"} for row in found]
+        print_table("Alerts (times in UTC)", shown, total, "--all shows every one, --kind those of one kind")
     else:
         say("No alert is open.")
 

@@ -69,8 +69,8 @@ def print_table(
     from rich.text import Text
 
     def cell(value: object) -> Text:
-        """The value as it is: brackets are no markup, and nothing in it moves the terminal's cursor."""
-        return Text(clean(str(value)))
+        """The value as it is, times in UTC: brackets are no markup, and nothing in it moves the terminal's cursor."""
+        return Text(clean(f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)))
 
     table = Table(title=cell(title), title_justify="left", title_style="bold")
     names = [name for name in (rows[0] if rows else ()) if any(row.get(name) is not None for row in rows)]

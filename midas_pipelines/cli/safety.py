@@ -23,7 +23,7 @@ from midas_pipelines.fourseller.http.answers import AnswerSample
 from midas_pipelines.fourseller.overlay import overlay
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.settings import load_settings
-from midas_pipelines.store.operations.sightings import read_findings
+from midas_pipelines.store.operations.sightings import FOUND, read_findings
 from midas_pipelines.sync.connect.first_connection import (
     SURE,
     confirm_matches,
@@ -36,7 +36,6 @@ from midas_pipelines.sync.safety.shadow_report import compare_shadow
 from midas_pipelines.sync.safety.undo import undo_run, undo_span
 
 MOMENT = click.DateTime(["%H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
-FOUND = ("kind", "call", "place", "what", "times", "first_at", "last_at", "example")
 PREVIEWED = ("result", "sku", "listing_id", "score", "price", "quantity", "content", "note")
 CSV = click.Path(dir_okay=False, path_type=Path)
 KEPT = {True: "kept", False: "NOT KEPT", None: "not tried"}

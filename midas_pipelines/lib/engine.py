@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         open_subjects,
         report_failure,
         report_recovery,
-        report_stuck_items,
+        report_stuck,
     )
     from midas_pipelines.notify.delivery import Delivered, deliver, something_due
     from midas_pipelines.notify.targets import read_targets
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
     from midas_pipelines.store.operations.page_urls import Names, item_names, order_names
     from midas_pipelines.store.operations.retention import delete_old
-    from midas_pipelines.store.operations.sightings import read_findings
+    from midas_pipelines.store.operations.sightings import recent_findings
     from midas_pipelines.store.orders.checks import (
         needing_a_person,
         stale_orders,
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.gate import NEEDS_KEY
     from midas_pipelines.sync.listings.scan import ApprovedPlan, read_plan
     from midas_pipelines.sync.operations import capacity
-    from midas_pipelines.sync.operations.daily_report import write_report
+    from midas_pipelines.sync.operations.daily_report import send_report, write_report
     from midas_pipelines.sync.operations.formatting import plain
     from midas_pipelines.sync.operations.stock_levels import (
         LowStockReport,

@@ -5,6 +5,7 @@ Where those pages are the settings say (MIDAS_SHOP_PAGE and the like); without t
 
 import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -31,9 +32,23 @@ def observed(key: Sequence[str], **options: Any) -> Callable[[Callable[..., dg.O
     return declare
 
 
-def numbers(report: object, *names: str) -> dict[str, int | float]:
-    """The named counts of a report; the UI plots them over time."""
-    return {name: getattr(report, name) for name in names}
+LIVE = dg.DataVersion("live")
+LIVE_TAG = {"dagster/data_version": LIVE.value}
+"""The version of all that is materialized: the engine compares states, so Dagster is to call nothing "Unsynced"."""
+
+
+def made(metadata: Mapping[str, Any], **more: Any) -> dg.MaterializeResult[Any]:
+    """What an asset returns; facts without a value are left out."""
+    shown = {name: fact for name, fact in metadata.items() if fact not in (None, "")}
+    return dg.MaterializeResult(metadata=shown, data_version=LIVE, **more)
+
+
+def numbers(report: object, *names: str, **renamed: str) -> dict[str, int | float]:
+    """The named counts of a report, `renamed` under other names; the UI plots them over time."""
+    return {
+        shown: getattr(report, name)
+        for shown, name in {**dict(zip(names, names, strict=True)), **renamed}.items()
+    }
 
 
 def counts_in_words(report: Any, *names: str) -> str:
@@ -61,6 +76,8 @@ def columns(**described: str) -> dict[str, dg.TableSchema]:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     return "" if value is None else str(value)
 
 
@@ -138,7 +155,8 @@ def links(context: "engine.SyncContext", rows: Iterable[Mapping[str, Any]]) -> S
 
 def _line(name: str, names: "engine.Names", pages: Mapping[str, str | None]) -> str:
     found = {where: _address(template, names) for where, template in pages.items() if template}
-    return f"- {plain(name)}: " + ", ".join(f"[{where}]({url})" for where, url in found.items() if url)
+    title = f" {plain(names['title'])}" if names.get("title") else ""
+    return f"- {plain(name)}{title}: " + ", ".join(f"[{where}]({url})" for where, url in found.items() if url)
 
 
 def _address(template: str, names: "engine.Names") -> str | None:

@@ -8,17 +8,12 @@ import dagster as dg
 
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
+from midas_pipelines.lib.metadata import LIVE_TAG
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.shards import Shards, range_tags, shard_names
-from midas_pipelines.workflows import WORKFLOWS
 
 SHARDS = dg.StaticPartitionsDefinition(shard_names(SETTINGS.shards))
 """Set by `MIDAS_SHARDS`. After a change the runs so far count for shards that are no more: backfill once."""
-
-
-def every_shard(count: int | None = None) -> dict[str, str]:
-    """The tags that make one run cover every shard."""
-    return range_tags(len(SHARDS.get_partition_keys()) if count is None else count)
 
 
 def has_partitions(context: dg.AssetExecutionContext) -> bool:
@@ -37,6 +32,29 @@ def shards_of(context: dg.AssetExecutionContext) -> Shards | None:
     return None if len(chosen) == len(every) else Shards({int(name) for name in chosen}, len(every))
 
 
+def shard_counts(
+    context: dg.AssetExecutionContext, sync: "engine.SyncContext", counts: Mapping[str, int | float]
+) -> Mapping[str, int | float]:
+    """Gives each shard of the run its own row count, for its plot, and returns the counts to show with the whole.
+
+    The counts of a run over several shards are an observation of the asset: shown with each shard, they would be its own.
+    """
+    asset, known = context.asset_key, SHARDS.get_partition_keys()
+    with sync.database.reading() as connection:
+        totals = engine.shard_totals(connection, len(known))
+    for name in chosen_shards(context):
+        found = totals.get(int(name), {})
+        own = {"dagster/partition_row_count": found.get("items", 0), "still_waiting": found.get("waiting", 0)}
+        if has_partitions(context):
+            context.add_asset_metadata(own, partition_key=name)
+        else:
+            context.log_event(dg.AssetMaterialization(asset, partition=name, metadata=own, tags=LIVE_TAG))
+    if not context.has_partition_key_range or len(context.partition_keys) == 1:
+        return counts
+    context.log_event(dg.AssetObservation(asset, metadata=counts))
+    return {}
+
+
 def shard_metadata(context: dg.AssetExecutionContext) -> str:
     """What the numbers of a run are about: Dagster shows them with each shard that the run was for."""
     every, chosen = SHARDS.get_partition_keys(), chosen_shards(context)
@@ -49,13 +67,9 @@ SHARDED = {"full_sync", "consistency_check"}
 """Workflows whose runs say which shards they are for."""
 
 
-def ops_config(workflow: str, ops: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The configuration of a workflow's run: what its row in the table gives each asset, and `ops` on top, by asset."""
-    rows = {row.name: row.config for row in WORKFLOWS}
-    given, more = rows.get(workflow, {}), ops or {}
-    assets = dict.fromkeys([*given, *more])
-    merged = {asset: {**given.get(asset, {}), **more.get(asset, {})} for asset in assets}
-    return {"ops": {asset: {"config": config} for asset, config in merged.items()}} if merged else {}
+def ops_config(ops: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The configuration of a run, by asset or op."""
+    return {"ops": {name: {"config": config} for name, config in ops.items()}} if ops else {}
 
 
 DRIVER_TAG, COMMAND_LINE = "midas/driver", "command line"
@@ -64,14 +78,12 @@ DRIVER_TAG, COMMAND_LINE = "midas/driver", "command line"
 
 def run_tags(workflow: str) -> dict[str, str]:
     """The tags of a run over everything, for a schedule, a sensor and the command line alike."""
-    return every_shard() if workflow in SHARDED else {}
+    return range_tags(len(SHARDS.get_partition_keys())) if workflow in SHARDED else {}
 
 
 def whole_run(workflow: str, run_key: str | None = None) -> dg.RunRequest:
     """A request for one run over everything; `run_key` keeps a sensor from asking twice for the same."""
-    return dg.RunRequest(
-        run_key=run_key, job_name=workflow, tags=run_tags(workflow), run_config=ops_config(workflow)
-    )
+    return dg.RunRequest(run_key=run_key, job_name=workflow, tags=run_tags(workflow))
 
 
 FIRST_DAY = "2024-01-01"

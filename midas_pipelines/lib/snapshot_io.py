@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from midas_pipelines.lib import engine
+from midas_pipelines.lib.metadata import made
 from midas_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
@@ -73,6 +74,4 @@ def already_made(
     kept = engine.Snapshots.of(sync.settings).newest_of(context.asset_key.path[-1], run_set(context))
     if kept is None:
         return None
-    return dg.MaterializeResult(
-        metadata={"day": f"{kept[0]:%Y-%m-%d}", "made_by_run": str(kept[1]["run_id"])}
-    )
+    return made({"day": f"{kept[0]:%Y-%m-%d}", "made_by_run": str(kept[1]["run_id"])})

@@ -16,7 +16,9 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.listing import stuck_items
 from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
+from midas_pipelines.store.orders.listing import UNMAPPED
 from midas_pipelines.store.schema.alert_tables import alerts
+from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.storefront.bulk import insert
 from midas_pipelines.storefront.types import utc_now
 
@@ -98,12 +100,16 @@ def match_alerts(
     known = open_subjects(connection, kind)
     for subject, text in texts.items():
         raise_alert(connection, kind=kind, subject=subject, text=text)
-    kept = texts.keys() & known
-    changed = sa.update(alerts).where(alerts.c.kind == kind, alerts.c.cleared_at.is_(None))
-    for subject in sorted(kept):
-        same = sa.and_(alerts.c.subject == subject, alerts.c.text != texts[subject])
-        connection.execute(changed.where(same).values(text=texts[subject]))
+    renew_alerts(connection, kind=kind, texts=texts)
     clear_alerts(connection, kind=kind, subjects=sorted(known - texts.keys() - set(unknown)))
+
+
+def renew_alerts(connection: sa.Connection, *, kind: str, texts: Mapping[str, str]) -> None:
+    """Gives the open alerts about these subjects their words of now; grouped ones keep theirs."""
+    mine = sa.and_(alerts.c.kind == kind, alerts.c.cleared_at.is_(None))
+    for row in connection.execute(sa.select(alerts.c.id, alerts.c.subject, alerts.c.text).where(mine)).all():
+        if (text := texts.get(row.subject, row.text)) != row.text:
+            connection.execute(sa.update(alerts).where(alerts.c.id == row.id).values(text=text))
 
 
 def report_failure(connection: sa.Connection, texts: Mapping[str, str]) -> None:
@@ -207,9 +213,14 @@ def beat(database: Database, me: str, *, watched: str) -> None:
         match_alerts(connection, kind=f"{watched}_gone", texts=texts)
 
 
-def report_stuck_items(database: Database) -> None:
-    """Updates the one alert about all items that are quarantined, or have failed for an hour."""
+def report_stuck(database: Database) -> None:
+    """Updates the one alert about all items that are quarantined or have failed for an hour, and that about all lines
+    that match no item: sales that would not be shipped."""
     lines = [f"{row['sku'] or row['name']}: {row['reason']}" for row in stuck_items(database)]
     text = f"Items that cannot be pushed to 4Seller: {worst(lines)}\n`midas items list` shows all."
     with database.writing() as connection:
         match_alerts(connection, kind="items_stuck", texts={"items": text} if lines else {})
+        lines_of = sa.select(sa.func.count()).select_from(marketplace_order_lines)
+        unmapped = connection.scalar(lines_of.where(UNMAPPED)) or 0
+        text = f"{unmapped} sold lines match no item of the shop: `midas orders list --exception unmapped` shows them."
+        match_alerts(connection, kind="unmapped", texts={"lines": text} if unmapped else {})

@@ -58,7 +58,7 @@ def execute(environment: World) -> Iterator[Execute]:
         ) -> dg.ExecuteInProcessResult:
             return defs.resolve_job_def(job).execute_in_process(
                 instance=instance,
-                run_config=QUIET | ops_config(job, ops),
+                run_config=QUIET | ops_config(ops),
                 partition_key=shard,
                 tags=None if shard else run_tags(job),
                 raise_on_error=False,

@@ -96,8 +96,9 @@ def test_what_4seller_shows_otherwise_fails_its_check_and_names_the_item(
         "consistent": False,
         "published_not_above_available": True,
         "one_product_per_sku": True,
+        "no_product_without_item": True,
     }
-    assert metadata(result, "listing_observation")["worst"].records[0].data["4Seller"] == "99.00"
+    assert metadata(result, "listing_observation")["differences"].records[0].data["4Seller"] == "99.00"
 
 
 def test_an_item_that_4seller_offers_beyond_what_is_there_fails_its_check_however_few_they_are(

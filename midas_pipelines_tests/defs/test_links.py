@@ -36,7 +36,7 @@ def test_a_discrepancy_leads_to_both_pages(environment: World, execute: Execute)
     listed["price"] = "99.00"
     told = metadata(execute("consistency_check"), "listing_observation")
     assert told["links"] == (
-        "- A 1\\/2: [console](https://midas.example/items/A%201%2F2), [shop](https://shop.example/products/screen%20%26%20glass?sku=A%201%2F2), "
+        f"- A 1\\/2 {listed['title']}: [console](https://midas.example/items/A%201%2F2), [shop](https://shop.example/products/screen%20%26%20glass?sku=A%201%2F2), "
         f"[4Seller](https://4seller.example/listing/{listed['id']})"
     )
 

@@ -14,12 +14,12 @@ from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.listings.reconciliation import listing_observation
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.lib.partitions import SHARDS, ops_config, shard_names
+from midas_pipelines.lib.partitions import SHARDS, shard_names
 from midas_pipelines.lib.schedules import schedule_of
 from midas_pipelines.lib.timetable import named
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START, Shards
-from midas_pipelines_tests.defs.conftest import Execute, metadata
+from midas_pipelines_tests.defs.conftest import Execute, metadata, observed
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
 
@@ -96,7 +96,7 @@ def test_a_shard_that_failed_stands_as_failed_whatever_else_is_pushed(
         def run(job: str, shard: str | None = None) -> bool:
             found = defs.resolve_job_def(job).execute_in_process(
                 instance=instance,
-                run_config=QUIET | ops_config(job),
+                run_config=QUIET,
                 partition_key=shard,
                 raise_on_error=False,
             )
@@ -120,6 +120,7 @@ def test_one_shard_is_read_back_alone(environment: World, execute: Execute) -> N
     told = [
         metadata(execute("consistency_check", shard=name), "listing_observation") for name in ("01", "02")
     ]
+    assert [one["dagster/partition_row_count"] for one in told] == [2, 1]
     assert [(one["scanned"], one["discrepancies"], one["listed"]) for one in told] == [(2, 2, 17), (1, 1, 17)]
     assert {one["scope"] for one in told} == {"this shard alone"}
 
@@ -138,7 +139,7 @@ def test_several_shards_are_read_back_in_one_run(environment: World) -> None:
         )
     events = result.asset_materializations_for_node("listing_observation")
     assert sorted(str(event.partition) for event in events) == ["03", "04", "05", "06"]
-    assert metadata(result, "listing_observation")["scanned"] == 4
+    assert observed(result, "listing_observation")["scanned"] == 4
     assert environment.calls()["GET"] <= 3  # one page of products, two questions for orders
 
 

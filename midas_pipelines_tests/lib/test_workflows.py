@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from midas_pipelines.definitions import defs
+from midas_pipelines.definitions import defs, load
 from midas_pipelines.lib.schedules import schedule_of
 from midas_pipelines.lib.timetable import entry, named, next_run, timetable
 from midas_pipelines.settings import Settings, SettingsError, load_settings
@@ -17,12 +17,14 @@ PUSH = named("inventory_push")
 
 
 def test_every_schedule_sensor_and_job_has_its_row_and_shows_it_in_the_ui() -> None:
-    repository = defs.get_repository_def()
+    assert "backup" not in {job.name for job in defs.get_repository_def().get_all_jobs()}  # it has no target
+    with_backups = load(Settings(backup_to="x"))
+    repository = with_backups.get_repository_def()
     started = [*repository.schedule_defs, *repository.sensor_defs]
     rows = {found.workflow: found for found in timetable(Settings())}
     names = [one.name.removesuffix("_schedule").removesuffix("_sensor") for one in started]
     assert sorted(names) == sorted(rows)
-    jobs = [defs.resolve_job_def(workflow.name) for workflow in WORKFLOWS if workflow.makes]
+    jobs = [with_backups.resolve_job_def(workflow.name) for workflow in WORKFLOWS if workflow.makes]
     for one, name in [*zip(started, names, strict=True), *((job, job.name) for job in jobs)]:
         assert rows[name].in_words in str(one.description), one.name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from midas_pipelines.notify.alerts import DAGSTER, GATEWAY, beat, report_stuck_items
+from midas_pipelines.notify.alerts import DAGSTER, GATEWAY, beat, report_stuck
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import advance_cursor
 from midas_pipelines_tests.shop import add_product, rows, run, value
@@ -37,10 +37,25 @@ def test_stuck_items_are_one_alert_that_ends_with_the_last(shop: Database) -> No
     for number in range(12):
         add_product(shop, sku=f"A-{number}")
     run(shop, "UPDATE fourseller_product_mappings SET state = 'quarantined', reason = 'No price.'")
-    report_stuck_items(shop)
-    report_stuck_items(shop)
+    report_stuck(shop)
+    report_stuck(shop)
     ((text,),) = rows(shop, "SELECT text FROM alerts")
     assert ("12 in all" in text, text.count("No price.")) == (True, 10)
     run(shop, "UPDATE fourseller_product_mappings SET state = 'new'")
-    report_stuck_items(shop)
+    report_stuck(shop)
     assert value(shop, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 0
+
+
+def test_lines_that_match_no_item_are_one_alert(shop: Database) -> None:
+    run(
+        shop,
+        "INSERT INTO marketplace_orders (channel, marketplace_order_id, status) VALUES ('fourseller', 'A', 'pending')",
+    )
+    run(
+        shop,
+        "INSERT INTO marketplace_order_lines (order_id, line, quantity, price, exception) "
+        "SELECT id, 1, 1, 9.99, 'unmapped' FROM marketplace_orders",
+    )
+    report_stuck(shop)
+    ((kind, text),) = rows(shop, "SELECT kind, text FROM alerts")
+    assert (kind, text.split()[0]) == ("unmapped", "1")

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from midas_pipelines.definitions import defs
+from midas_pipelines.definitions import load
 from midas_pipelines.recovery import incident
 from midas_pipelines.recovery.compliance import (
     JUDGES,
@@ -26,6 +26,7 @@ from midas_pipelines.recovery.compliance import (
 )
 from midas_pipelines.recovery.figures import FIGURES
 from midas_pipelines.recovery.sealing import identities, unseal
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.gateway.audit import AuditEntry, note_refused
 from midas_pipelines.store.gateway.keys import Role, any_valid_key, create_key
 from midas_pipelines.store.operations.cursors import record_proof
@@ -110,6 +111,7 @@ def test_dagster_backs_up_drills_and_reports(safe: World, monkeypatch: pytest.Mo
         monkeypatch.setenv(variable, found.get_secret_value() if isinstance(found, SecretStr) else str(found))
     for name in ("backup_to", "backup_recipients", "backup_identity_file"):
         monkeypatch.setenv(f"MIDAS_{name.upper()}", str(safe.changes[name]))
+    defs = load(load_settings())
     with dg.DagsterInstance.ephemeral() as instance:
         for job in ("backup", "restore_drill", "compliance_report"):
             done = defs.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=True)

@@ -54,7 +54,7 @@ def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
         ops: the configuration of its assets, by name.
     """
     job = defs.resolve_job_def(name)
-    run_config: dict[str, Any] = QUIET | ops_config(name, ops)
+    run_config: dict[str, Any] = QUIET | ops_config(ops)
     with _instance() as instance:
         result = job.execute_in_process(
             instance=instance, run_config=run_config, tags=run_tags(name) | PLACE, raise_on_error=False

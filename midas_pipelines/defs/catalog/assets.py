@@ -9,7 +9,7 @@ from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
-from midas_pipelines.lib.metadata import OWNERS, columns, observed, table
+from midas_pipelines.lib.metadata import OWNERS, columns, made, observed, table
 from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
 
 GROUP = "catalog"
@@ -52,7 +52,7 @@ def columns_as_expected(context: dg.AssetCheckExecutionContext, midas: MidasReso
 
 @dg.asset(
     group_name=GROUP,
-    kinds={"python", "parquet"},
+    kinds={"parquet"},
     owners=OWNERS,
     deps=[storefront_products],
     pool="catalog_snapshot",
@@ -87,19 +87,17 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
     """
     started = time.perf_counter()
     with midas.sync_context(context) as sync:
-        if (made := already_made(context, sync)) is not None:
-            return made
+        if (earlier := already_made(context, sync)) is not None:
+            return earlier
         spool, totals = engine.snapshot_catalog(sync, run_set(context))
-    return dg.MaterializeResult(
-        value=spool,
-        metadata=kept_at(
-            spool,
-            **totals.counts,
-            seconds=round(time.perf_counter() - started, 3),
-            preview=table(totals.first),
-            cannot_be_listed_preview=table(totals.unlistable),
-        ),
+    facts = kept_at(
+        spool,
+        **totals.counts,
+        seconds=round(time.perf_counter() - started, 3),
+        preview=table(totals.first),
+        cannot_be_listed_preview=table(totals.unlistable),
     )
+    return made(facts, value=spool)
 
 
 skus_unique = shop_check(

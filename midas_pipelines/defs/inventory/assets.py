@@ -16,11 +16,11 @@ from midas_pipelines.lib.check_results import WARN, brake_result, brake_spec, sh
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
     OWNERS,
-    PEOPLE,
     bars,
     columns,
     counts_in_words,
     links,
+    made,
     numbers,
     observed,
     table,
@@ -37,7 +37,7 @@ class InventoryConfig(dg.Config):
 
 @dg.asset(
     group_name=GROUP,
-    kinds={"python", "fourseller"},
+    kinds={DATABASE_KIND, "fourseller"},
     owners=OWNERS,
     tags=FOURSELLER,
     deps=[storefront_products, fourseller_listings, "inventory_ledger"],
@@ -75,9 +75,8 @@ def inventory_levels(
             {"order": row["marketplace_order_id"]} | {name: row[name] for name in names} for row in lines
         ]
         where = links(sync, [*report.problems, *oversold, *movers])
-    return dg.MaterializeResult(
-        check_results=[brake_result(report)],
-        metadata={
+    return made(
+        {
             "dagster/row_count": totals.items,
             **numbers(report, "scanned", "pushed", "unchanged", "failed", "held", "requests", "seconds"),
             **numbers(totals, "units", "out_of_stock"),
@@ -86,6 +85,7 @@ def inventory_levels(
             "oversold": table(oversold),
             **where,
         },
+        check_results=[brake_result(report)],
     )
 
 
@@ -112,11 +112,9 @@ def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg
     return dg.ObserveResult(metadata={"dagster/row_count": changes, **counts})
 
 
-@dg.asset(
-    group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PEOPLE, deps=[inventory_levels], pool="stock"
-)
+@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[inventory_levels], pool="stock")
 def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Items that are running out, by threshold and days of cover; each crossing is one alert to staff.
+    """Items that are running out, by threshold and days of cover. The job `alert_delivery` reports each crossing once.
 
     Beside them what the rules withhold from 4Seller: `units_available` of `units_on_hand`, and the items they touch most.
     """
@@ -125,22 +123,22 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
         levels = engine.availability_summary(sync.database)
         where = links(sync, [*report.low, *levels.withheld_most])
     plotted = [(row["sku"], float(row["on_hand"]), float(row["threshold"])) for row in report.low]
-    return dg.MaterializeResult(
-        metadata={
+    return made(
+        {
             "dagster/row_count": report.low_items,
             "checked": report.scanned,
-            **numbers(report, "low_items", "out_of_stock", "raised", "cleared"),
+            **numbers(report, "low_items", "out_of_stock"),
             "low": table(report.low),
             "plot": bars(plotted, "units on hand"),
-            **numbers(levels, "units_on_hand", "units_available", "excluded", "ruled"),
-            "withheld_most": table(levels.withheld_most),
+            **numbers(levels, "units_on_hand", "units_available", "excluded", with_rules="ruled"),
+            "most_withheld": table(levels.withheld_most),
             **where,
         }
     )
 
 
 def _sold_out(sync: "engine.SyncContext") -> list[dict[str, Any]]:
-    low = engine.check_low_stock(sync, alert=False).low
+    low = engine.check_low_stock(sync).low
     return [row for row in low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
 
 

@@ -11,23 +11,32 @@ from pydantic import Field
 from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.listings.reconciliation import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import brake_result, brake_spec
-from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, columns, counts_in_words, links, numbers, table
+from midas_pipelines.lib.metadata import (
+    FOURSELLER,
+    OWNERS,
+    columns,
+    counts_in_words,
+    links,
+    made,
+    numbers,
+    table,
+)
 from midas_pipelines.lib.partitions import (
     COMMAND_LINE,
     DRIVER_TAG,
     SHARDS,
-    chosen_shards,
-    has_partitions,
+    shard_counts,
     shard_metadata,
     shards_of,
 )
 from midas_pipelines.lib.snapshot_io import run_set
 from midas_pipelines.store.items.shards import Shards
 
-GROUP, FULL = "listings", "full"
+GROUP, FULL, CHANGED = "listings", "full", "incremental_sync"
 COUNTS = ("scanned", "created", "updated", "deleted", "unchanged", "adopted", "failed", "held", "quarantined")
 COLUMNS = columns(
     sku="string: held by one item, by constraint",
@@ -39,14 +48,11 @@ COLUMNS = columns(
 
 
 class ListingsConfig(dg.Config):
-    """Which items to push; without any of it every item of the run's shards is compared."""
+    """Which items to push; without any of it every item of the run's shards, or by `incremental_sync` what changed."""
 
-    changed_only: bool = Field(
-        default=False, description="Only items that changed since 4Seller confirmed them."
-    )
     skus: list[str] = Field(default=[], description='Only these items, changed or not: ["MD1-00019"].')
     ignore_delays: bool = Field(
-        default=False, description="With changed_only: also items that wait after a failure."
+        default=False, description="Of those that changed: also items that wait after a failure."
     )
     apply_plan: str = Field(
         default="", description="Path of an approved plan's file: only its changes are sent."
@@ -55,7 +61,7 @@ class ListingsConfig(dg.Config):
 
 @dg.asset(
     group_name=GROUP,
-    kinds={"python", "fourseller"},
+    kinds={DATABASE_KIND, "fourseller"},
     owners=OWNERS,
     tags=FOURSELLER,
     deps=[storefront_products, listing_snapshot],
@@ -75,7 +81,7 @@ def fourseller_listings(
     with its reason and never blocks another.
     """
     with midas.sync_context(context) as sync:
-        if not (config.changed_only or config.skus or config.apply_plan):
+        if not (context.run.job_name == CHANGED or config.skus or config.apply_plan):
             listed = engine.listing_of(sync, run_set(context))
             return _synced(context, sync, FULL, shards=shards_of(context), listed=listed)
         plan = engine.read_plan(Path(config.apply_plan)) if config.apply_plan else None
@@ -111,44 +117,16 @@ def _synced(
     shards: Shards | None = None,
     **wish: Any,
 ) -> dg.MaterializeResult:
-    """Runs one sync and logs its progress. The counts of a run over several shards are an observation of the asset."""
+    """Runs one sync and logs its progress."""
     mode = engine.Mode.FULL if scope == FULL else engine.Mode.INCREMENTAL
     progress = engine.report_progress(context.log.info, "items", lambda: waiting(sync, shards))
     report = asyncio.run(engine.sync_products(sync, mode, shards=shards, on_progress=progress, **wish))
-    summary = counts_in_words(report, *COUNTS)
-    context.log.info(f"Products, {scope}: {summary}")
+    context.log.info(f"Products, {scope}: {counts_in_words(report, *COUNTS)}")
+    counts: Mapping[str, int | float] = numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
     if scope == FULL:
-        _report_shards(context, sync)
-        scope = f"{scope}, {shard_metadata(context)}"
-    several = context.has_partition_key_range and len(context.partition_keys) > 1
-    if several:
-        context.log_event(dg.AssetObservation("fourseller_listings", metadata=_counted(report)))
-    return dg.MaterializeResult(
-        check_results=[brake_result(report)],
-        metadata={
-            **({} if several else _counted(report)),
-            "scope": scope,
-            "problems": table(report.problems),
-            **links(sync, report.problems),
-        },
-    )
-
-
-def _report_shards(context: dg.AssetExecutionContext, sync: "engine.SyncContext") -> None:
-    """Gives each shard its own counts, for its plot."""
-    with sync.database.reading() as connection:
-        totals = engine.shard_totals(connection, len(SHARDS.get_partition_keys()))
-    for name in chosen_shards(context):
-        found = totals.get(int(name), {})
-        own = {"dagster/partition_row_count": found.get("items", 0), "still_waiting": found.get("waiting", 0)}
-        if has_partitions(context):
-            context.add_asset_metadata(own, partition_key=name)
-        else:
-            context.log_event(dg.AssetMaterialization("fourseller_listings", partition=name, metadata=own))
-
-
-def _counted(report: "engine.ProductReport") -> dict[str, int | float]:
-    return numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
+        counts, scope = shard_counts(context, sync, counts), f"{scope}, {shard_metadata(context)}"
+    shown = {**counts, "scope": scope, "problems": table(report.problems), **links(sync, report.problems)}
+    return made(shown, check_results=[brake_result(report)])
 
 
 def waiting(sync: "engine.SyncContext", shards: Shards | None) -> int:
@@ -183,7 +161,4 @@ def sync_plan(
     counts = numbers(
         report, "scanned", "created", "updated", "deleted", "unchanged", "quarantined", "seconds"
     )
-    return dg.MaterializeResult(
-        value=report.plan,
-        metadata={**counts, "preview": table(report.plan[:20]), **where},
-    )
+    return made({**counts, "preview": table(report.plan[:20]), **where}, value=report.plan)

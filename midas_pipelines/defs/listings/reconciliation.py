@@ -2,13 +2,15 @@
 
 import asyncio
 import time
+from typing import NamedTuple
 
 import dagster as dg
 
 from midas_pipelines.defs.catalog.assets import catalog_snapshot
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.check_results import ERROR, MOST_SHOWN, WARN, check_result
+from midas_pipelines.lib.check_results import ERROR, MOST_SHOWN, WARN, check_result, shop_check
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
     OWNERS,
@@ -16,51 +18,73 @@ from midas_pipelines.lib.metadata import (
     columns,
     counts_in_words,
     links,
+    made,
     numbers,
     table,
 )
-from midas_pipelines.lib.partitions import SHARDS, shard_metadata, shards_of
+from midas_pipelines.lib.partitions import SHARDS, shard_counts, shard_metadata, shards_of
 from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
 
-PROMISED_CONSISTENCY = 0.999
+RECENT_DAYS = 7
+PROMISED = 0.999
 """The share of items that 4Seller shows as the shop has them."""
 
 READ_ONCE = dg.BackfillPolicy.single_run()
 """4Seller's listings can only be read whole: a backfill reads them once per unbroken range of shards."""
 
-CHECKS = {
-    "every_active_item_listed": ("listing", "Every active item that can be listed is on 4Seller."),
-    "prices_match": ("price", "At least 99.9 % of the prices on 4Seller are the shop's selling prices."),
-    "quantities_match": (
+
+class Expectation(NamedTuple):
+    """One check of a read-back: what it looks at in the report, and how a failure counts."""
+
+    looks_at: str  # a field of `differing`, or the list of offenders that no item may be in
+    says: str
+    hint: str
+    severity: dg.AssetCheckSeverity = ERROR
+    promised: float = PROMISED
+
+
+RULES = {
+    "every_active_item_listed": Expectation(
+        "listing",
+        "Every active item that can be listed is on 4Seller.",
+        "`midas items list` shows why one cannot be listed; `midas sync products --full` lists the rest.",
+        promised=1.0,
+    ),
+    "prices_match": Expectation(
+        "price",
+        "At least 99.9 % of the prices on 4Seller are the shop's selling prices.",
+        "`midas conflicts list` shows who changed a price; `midas conflicts resolve ID --take shop` puts the shop's back.",
+    ),
+    "quantities_match": Expectation(
         "quantity",
         "At least 99.9 % of the quantities on 4Seller are what the shop and its rules say.",
+        "`midas explain SKU` shows where a quantity comes from; `midas sync inventory` pushes what the shop says.",
     ),
-    "content_matches": (
+    "content_matches": Expectation(  # wrong text or images cost no sale
         "content",
         "At least 99.9 % of the listings show the shop's text, images and dimensions.",
+        "`midas conflicts list` shows what was edited on 4Seller; `midas conflicts pin SKU FIELD` keeps an edit.",
+        severity=WARN,
     ),
 }
-HINTS = {
-    "listing": "`midas items list` shows why one cannot be listed; `midas sync products --full` lists the rest.",
-    "price": "`midas conflicts list` shows who changed a price; `midas conflicts resolve ID --take shop` puts the shop's back.",
-    "quantity": "`midas explain SKU` shows where a quantity comes from; `midas sync inventory` pushes what the shop says.",
-    "content": "`midas conflicts list` shows what was edited on 4Seller; `midas conflicts pin SKU FIELD` keeps an edit.",
-}
-SEVERITY = {"content": WARN}
-"""Wrong text or images cost no sale; a wrong price or quantity does."""
-
 ABSOLUTE = {
-    "published_not_above_available": (
+    "published_not_above_available": Expectation(
         "above",
         "No item is offered on 4Seller in a greater quantity than the shop and its rules let it.",
         "It may be oversold: `midas sync inventory` pushes the available quantity; `midas explain SKU` shows where the "
         "quantity comes from, and `midas status` whether pushes get through.",
     ),
-    "one_product_per_sku": (
+    "one_product_per_sku": Expectation(
         "doubled",
         "No item has two products of its SKU on 4Seller.",
         "Buyers see the item twice, and only one of the two is kept up to date: `midas items list` names it; delete the other on "
         "4Seller.",
+    ),
+    "no_product_without_item": Expectation(
+        "orphans",
+        "Each product on 4Seller is an item of the shop; only a run for all shards looks.",
+        "`midas conflicts list` shows each: resolve it there, or give an item of the shop its SKU.",
+        severity=WARN,
     ),
 }
 """Checks that no item may fail."""
@@ -68,7 +92,7 @@ ABSOLUTE = {
 
 @dg.asset(
     group_name="listings",
-    kinds={"python", "fourseller", "parquet"},
+    kinds={"fourseller", "parquet"},
     owners=OWNERS,
     pool="listing_snapshot",
     io_manager_key="snapshots",
@@ -92,23 +116,30 @@ def listing_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
     """
     started = time.perf_counter()
     with midas.sync_context(context) as sync:
-        if (made := already_made(context, sync)) is not None:
-            return made
+        if (earlier := already_made(context, sync)) is not None:
+            return earlier
         spool = asyncio.run(engine.snapshot_listing(sync, run_set(context)))
     context.log.info(f"Read {spool.rows} products of 4Seller.")
-    return dg.MaterializeResult(
-        value=spool,
-        metadata=kept_at(
-            spool,
-            is_complete=bool(spool.facts["is_complete"]),
-            seconds=round(time.perf_counter() - started, 3),
-        ),
+    complete, seconds = bool(spool.facts["is_complete"]), round(time.perf_counter() - started, 3)
+    return made(kept_at(spool, is_complete=complete, seconds=seconds), value=spool)
+
+
+CHECKS = [
+    shop_check(
+        listing_snapshot,
+        "answers_keep_the_contract",
+        f"4Seller's answers of the last {RECENT_DAYS} days kept the contract: fields, words, types, statuses, paging.",
+        lambda sync: engine.recent_findings(sync.database, RECENT_DAYS),
+        counted=None,
+        severity=WARN,
+        hint="See `midas contract list`, and `midas contract diff` for the change to openapi.yaml.",
     )
+]
 
 
 @dg.asset(
     group_name="listings",
-    kinds={"python", "fourseller"},
+    kinds={DATABASE_KIND, "fourseller"},
     owners=OWNERS,
     tags=FOURSELLER,
     deps=[
@@ -120,60 +151,65 @@ def listing_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
     backfill_policy=READ_ONCE,
     pool="reconciliation",
     check_specs=[
-        dg.AssetCheckSpec(name, asset="listing_observation", description=description)
-        for name, (_, description) in CHECKS.items()
-    ]
-    + [
-        dg.AssetCheckSpec(name, asset="listing_observation", description=description)
-        for name, (_, description, _) in ABSOLUTE.items()
+        dg.AssetCheckSpec(name, asset="listing_observation", description=rule.says)
+        for name, rule in (RULES | ABSOLUTE).items()
     ],
 )
 def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Reads back what 4Seller shows, compares it with the shop, and resolves differences by policy.
 
     `consistency` is the share of items shown as the shop has them, and absent when none could be judged. Items that
-    changed and are not pushed yet are counted as `changing`; those for which 4Seller showed nothing readable, as
-    `not_seen`. A run for some shards judges only their items; only a run for all shards reports products that match no
-    item.
+    changed and are not pushed yet are counted as `pending`; those for which 4Seller showed nothing readable, as
+    `not_seen`. A run for some shards judges only their items; only a run for all shards finds `orphans`, products that
+    match no item.
     """
     with midas.sync_context(context) as sync:
         listed = engine.listing_of(sync, run_set(context))
         report = asyncio.run(engine.reconcile(sync, shards=shards_of(context), listed=listed))
         where = links(sync, report.worst)
+        counts = shard_counts(context, sync, _counted(report))
     summary = counts_in_words(
         report, "listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting"
     )
     context.log.info(f"Read back: {summary}")
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": report.listed,
-            **numbers(report, "scanned", "listed", "equal", "changing", "not_seen", "discrepancies"),
-            **numbers(report, "unknown", "settled", "waiting", "pushed", "requests", "seconds"),
-            **_judged(consistency=report.consistency),
+    return made(
+        {
+            **counts,
             "complete": report.complete,
             "scope": shard_metadata(context),
-            "stopped": report.stopped or "",
-            "note": report.note or "",
-            "worst": table(report.worst),
+            "stopped": report.stopped,
+            "note": report.note,
+            "differences": table(report.worst),
             **where,
         },
         check_results=[
-            *(_check(name, field, report, where) for name, (field, _) in CHECKS.items()),
-            *(_absolute(name, report, where) for name in ABSOLUTE),
+            *(_check(name, rule, report, where) for name, rule in RULES.items()),
+            *(_absolute(name, rule, report, where) for name, rule in ABSOLUTE.items()),
         ],
     )
 
 
-def _absolute(name: str, report: "engine.ReconcileReport", where: Shown) -> dg.AssetCheckResult:
-    found, _, hint = ABSOLUTE[name]
-    offenders = getattr(report, found)
+def _counted(report: "engine.ReconcileReport") -> dict[str, int | float]:
+    return {
+        **numbers(report, "listed", "scanned", matching="equal", pending="changing", not_seen="not_seen"),
+        **numbers(report, "discrepancies", orphans="unknown", resolved="settled", open_conflicts="waiting"),
+        **numbers(report, "pushed", "requests", "seconds"),
+        **_judged(consistency=report.consistency),
+    }
+
+
+def _absolute(
+    name: str, rule: Expectation, report: "engine.ReconcileReport", where: Shown
+) -> dg.AssetCheckResult:
+    offenders = getattr(report, rule.looks_at)
     return check_result(
         offenders,
         name=name,
-        severity=_severity(report, ERROR),
+        total=report.unknown if rule.looks_at == "orphans" else None,
+        severity=_severity(report, rule),
         passed=_unjudged(report) is None and not offenders,
         description=_unjudged(report),
-        hint=hint,
+        hint=rule.hint,
         checked=report.scanned,
         links=where if offenders else None,
     )
@@ -188,9 +224,9 @@ def _unjudged(report: "engine.ReconcileReport") -> str | None:
     return None
 
 
-def _severity(report: "engine.ReconcileReport", usual: dg.AssetCheckSeverity) -> dg.AssetCheckSeverity:
+def _severity(report: "engine.ReconcileReport", rule: Expectation) -> dg.AssetCheckSeverity:
     """Where nothing can be concluded, the check `consistent` alone says so to staff: one cause, one alert."""
-    return usual if _unjudged(report) is None else WARN
+    return rule.severity if _unjudged(report) is None else WARN
 
 
 def _judged(**shares: float | None) -> dict[str, float]:
@@ -198,20 +234,21 @@ def _judged(**shares: float | None) -> dict[str, float]:
     return {name: round(share, 6) for name, share in shares.items() if share is not None}
 
 
-def _check(name: str, field: str, report: "engine.ReconcileReport", where: Shown) -> dg.AssetCheckResult:
+def _check(
+    name: str, rule: Expectation, report: "engine.ReconcileReport", where: Shown
+) -> dg.AssetCheckResult:
     judged = report.equal + report.discrepancies
-    differing = report.differing.get(field, 0)
+    differing = report.differing.get(rule.looks_at, 0)
     share = 1 - (differing + report.not_seen) / (judged + report.not_seen) if judged else None
-    promised = 1.0 if field == "listing" else PROMISED_CONSISTENCY
-    offenders = [row for row in report.worst if row["field"] == field]
+    offenders = [row for row in report.worst if row["field"] == rule.looks_at]
     return check_result(
         offenders,
         name=name,
         total=differing,
-        severity=_severity(report, SEVERITY.get(field, ERROR)),
-        passed=_unjudged(report) is None and (share is None or share >= promised),
+        severity=_severity(report, rule),
+        passed=_unjudged(report) is None and (share is None or share >= rule.promised),
         description=_unjudged(report),
-        hint=HINTS[field],
+        hint=rule.hint,
         links=where if offenders else None,
         checked=judged,
         more={"not_seen": report.not_seen, **_judged(share=share)},
@@ -234,11 +271,11 @@ def consistent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     return check_result(
         offenders,
         total=len(found.counterexamples),
-        passed=found.unjudged is None and (found.share is None or found.share >= PROMISED_CONSISTENCY),
+        passed=found.unjudged is None and (found.share is None or found.share >= PROMISED),
         description=found.unjudged,
         hint="`midas reconcile` compares again and resolves by policy; `midas conflicts list` shows what needs a person; "
         "`midas diff` shows what changed on 4Seller, and why.",
         links=shown,
         checked=found.items,
-        more={"equal": found.equal, "changing": found.changing, **share},
+        more={"matching": found.equal, "pending": found.changing, **share},
     )

@@ -10,12 +10,10 @@ from midas_pipelines.defs.listings.assets import fourseller_listings
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, check_result
-from midas_pipelines.lib.metadata import FOURSELLER, OWNERS, PEOPLE, PERSONAL, numbers, table
+from midas_pipelines.lib.metadata import OWNERS, PERSONAL, made, numbers, table
 from midas_pipelines.recovery.figures import FIGURES
 
 GROUP, BY = "operations", "Dagster"
-RECENT_DAYS = 7
-SHOWN = ("kind", "call", "place", "what", "times", "first_at", "last_at")
 
 
 @dg.asset(
@@ -33,14 +31,9 @@ def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) ->
     with midas.sync_context(context) as sync:
         rows = engine.sync_metrics.finished_syncs(sync.database, seconds=3600)
         queue = engine.sync_metrics.stock_measured(sync.database)
-    return dg.MaterializeResult(
-        metadata={
-            **engine.sync_metrics.sum_up(rows),
-            "queue": queue.waiting,
-            "oldest_in_queue_seconds": queue.oldest_seconds,
-            "by_kind": table(engine.sync_metrics.by_kind(rows)),
-        }
-    )
+    waits = {"queue": queue.waiting, "oldest_in_queue_seconds": queue.oldest_seconds}
+    by_kind = table(engine.sync_metrics.by_kind(rows))
+    return made({**engine.sync_metrics.sum_up(rows), **waits, "by_kind": by_kind})
 
 
 @dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, pool="operations", deps=[sync_performance])
@@ -55,8 +48,8 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     seconds = {
         f"full_sync_seconds_in_{days}_days": round(measured.full_sync_seconds(days), 1) for days in horizons
     }
-    return dg.MaterializeResult(
-        metadata={
+    return made(
+        {
             "plan": dg.MetadataValue.md(plan.markdown),
             "raise_first": plan.raise_first,
             "advice": plan.words,
@@ -71,68 +64,31 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
-    tags=PEOPLE,
     pool="operations",
     deps=[sync_performance, capacity_plan, low_stock],
 )
 def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """One letter a day to staff: what was synced, what waits, what runs out, what needs a person.
+    """The day for staff: what was synced, what waits, what runs out, what needs a person. `alert_delivery` sends it once.
 
-    In shadow mode a second one: what was kept back, against what 4Seller and the shop show by now.
+    In shadow mode also what was kept back, against what 4Seller and the shop show by now.
     """
     shadowed: dict[str, Any] = {}
     with midas.sync_context(context) as sync:
-        report = engine.write_report(sync)
+        text, counts = engine.write_report(sync, f"{engine.today():%Y-%m-%d}")
         if sync.settings.shadow:
-            shadow = asyncio.run(engine.compare_shadow(sync, tell=True))
+            shadow = asyncio.run(engine.compare_shadow(sync))
             shadowed = {**numbers(shadow, "kept", "agree"), "differ": len(shadow.differ)}
-            shadowed["worst"] = table(shadow.differ[:20])
-    return dg.MaterializeResult(
-        metadata={
-            "report": dg.MetadataValue.md(engine.plain(report.text)),
-            "new": report.new,
-            **report.numbers,
-            **shadowed,
-        }
-    )
-
-
-@dg.asset(
-    group_name=GROUP,
-    kinds={"python", "api"},
-    owners=OWNERS,
-    tags=FOURSELLER,
-    pool="operations",
-    check_specs=[dg.AssetCheckSpec("answers_keep_the_contract", asset="fourseller_contract")],
-)
-def fourseller_contract(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Where 4Seller's answers differed from the contract: unknown fields and words, types, missing fields, statuses, paging.
-
-    Found in a sample of all answers in production. `midas contract diff` proposes the change to the contract.
-    """
-    with midas.sync_context(context) as sync, sync.database.reading() as connection:
-        found = engine.read_findings(connection)
-        recent = engine.read_findings(connection, days=RECENT_DAYS)
-    rows = [{name: str(row[name]) for name in SHOWN} for row in recent]
-    result = check_result(
-        rows,
-        name="answers_keep_the_contract",
-        severity=WARN,
-        hint="See `midas contract list`, and `midas contract diff` for the change to openapi.yaml.",
-    )
-    return dg.MaterializeResult(
-        check_results=[result],
-        metadata={"findings": len(found), "recent": len(rows), "worst": table(rows[:20])},
-    )
+            shadowed["shadow_differences"] = table(shadow.differ[:20])
+    return made({"report": dg.MetadataValue.md(engine.plain(text)), **counts, **shadowed})
 
 
 @dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PERSONAL, pool="operations")
 def backups(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Encrypted backups of our tables, the shop's tables that we use, and Dagster's storage; the newest one's figures."""
     with midas.sync_context(context) as sync:
-        made = engine.create_backup(sync.settings, sync.database, BY)
-    figures = numbers(made, "rows", "size", "parts", "seconds", "removed")
-    return dg.MaterializeResult(metadata={"name": made.name, **figures})
+        backup = engine.create_backup(sync.settings, sync.database, BY)
+    figures = numbers(backup, "rows", "size", "parts", "seconds", "removed")
+    return made({"name": backup.name, **figures})
 
 
 @dg.asset_check(asset=backups)
@@ -157,7 +113,6 @@ def newest_backup_restores(
     group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
-    deps=[backups],
     pool="operations",
     check_specs=[dg.AssetCheckSpec(name, asset="compliance") for name in FIGURES],
 )
@@ -170,8 +125,8 @@ def compliance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Ma
         {"verdict": row.verdict.value, "asked": row.asked, "by": row.by, "here": row.reason} for row in rows
     ]
     failed = [row for row in rows if row.verdict.value == "FAIL"]
-    return dg.MaterializeResult(
-        metadata={"passed": len(rows) - len(failed), "failed": len(failed), "rows": table(shown)},
+    return made(
+        {"passed": len(rows) - len(failed), "failed": len(failed), "rows": table(shown)},
         check_results=[
             check_result(
                 [{"asked": row.asked, "here": row.reason}] if row in failed else [],

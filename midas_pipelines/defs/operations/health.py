@@ -43,7 +43,7 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         if isinstance(database, dg.SkipReason):
             return database
         engine.beat(database, engine.DAGSTER, watched=engine.GATEWAY)
-        engine.report_stuck_items(database)
+        engine.report_stuck(database)
         for owed in context.instance.get_run_records(dg.RunsFilter(tags=OWED)):
             report_run(context.instance, repository, database, owed.dagster_run)
         with database.writing() as connection:

@@ -8,6 +8,7 @@ import dagster as dg
 
 from midas_pipelines.defs.catalog.assets import columns_as_expected
 from midas_pipelines.defs.inventory.assets import CHECKS
+from midas_pipelines.defs.listings.reconciliation import CHECKS as CONTRACT
 from midas_pipelines.defs.operations.assets import newest_backup_restores
 from midas_pipelines.defs.operations.retention import buyer_erasure, retention
 from midas_pipelines.defs.orders import checks as order_checks
@@ -15,12 +16,14 @@ from midas_pipelines.defs.resources import shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.metadata import OWNERS
-from midas_pipelines.lib.partitions import ops_config, whole_run
+from midas_pipelines.lib.partitions import whole_run
 from midas_pipelines.lib.schedules import described, schedule_of, sensor_options, unless_running
 from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.workflows import WORKFLOWS, Workflow
 
-SHOP_CHECKS = dg.AssetSelection.checks(*CHECKS, *order_checks.CHECKS, order_checks.orders_are_fresh)
+SHOP_CHECKS = dg.AssetSelection.checks(
+    *CHECKS, *CONTRACT, *order_checks.CHECKS, order_checks.orders_are_fresh
+)
 """Checks that read the shop's database alone: they run by themselves, also while 4Seller is away and their assets fail."""
 
 COLUMNS = dg.AssetSelection.checks(columns_as_expected)
@@ -45,7 +48,6 @@ def _job(workflow: Workflow) -> Any:
         workflow.name,
         selection=selection,
         owners=OWNERS,
-        config=ops_config(workflow.name) or None,
         tags={} if workflow.hour else {"dagster/priority": "1"},  # before the shards of a backfill
         description=described(SETTINGS, workflow),
     )

@@ -1,43 +1,77 @@
 """What goes out: alerts to staff and messages to customers, each a job and the sensor that starts it when one is due."""
 
+import asyncio
+import json
+
 import dagster as dg
+from pydantic import Field
 
 from midas_pipelines.defs.resources import MidasResource, shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import numbers, table
+from midas_pipelines.lib.metadata import PEOPLE, numbers, table
+from midas_pipelines.lib.partitions import ops_config
 from midas_pipelines.lib.schedules import op_job, sensor_options, unless_running
 from midas_pipelines.settings import load_settings
 
 ALERTS, MAIL = "alert_delivery", "customer_mail"
+HEARD_OF = ("low_stock", "staff_report")
+"""The assets whose news staff gets, as alerts."""
 
 
-@dg.op(pool="alerts")
-def deliver_alerts(context: dg.OpExecutionContext, midas: MidasResource) -> None:
-    """Delivers the alerts that are due to MIDAS_NOTIFY_URLS; while a target is down its alerts wait."""
+class AlertConfig(dg.Config):
+    """What alerts are raised about before all that are due are sent."""
+
+    made: list[str] = Field(
+        default=["low_stock"], description="The assets that were made: low_stock, staff_report."
+    )
+
+
+@dg.op(pool="alerts", tags=PEOPLE)
+def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: MidasResource) -> None:
+    """Raises the alerts about these assets, and delivers those that are due to MIDAS_NOTIFY_URLS; while a target is down
+    its alerts wait."""
+    counts: dict[str, int | float] = {}
     with midas.sync_context(context) as sync:
+        if "low_stock" in config.made:
+            counts = numbers(engine.check_low_stock(sync, alert=True), "raised", "cleared")
+        if "staff_report" in config.made:
+            counts["reports"] = int(engine.send_report(sync))
+            if sync.settings.shadow:
+                asyncio.run(engine.compare_shadow(sync, tell=True))
         targets = engine.read_targets(sync.settings.notify_urls)
         delivered = engine.deliver(sync.database, targets, sync.settings.console_url)
     problems = table([{"problem": text} for text in delivered.problems])
-    context.add_output_metadata({**numbers(delivered, "sent", "waiting"), "problems": problems})
+    context.add_output_metadata({**counts, **numbers(delivered, "sent", "waiting"), "problems": problems})
 
 
 alert_delivery = op_job(SETTINGS, ALERTS, deliver_alerts)
 
 
 @dg.sensor(job=alert_delivery, **sensor_options(SETTINGS, ALERTS))
-def alerts_due(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Starts the job when an alert is due."""
+def alerts_due(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Starts the job when an asset that staff hears of was made, or an alert is due.
+
+    The cursor holds when each of the assets was last made.
+    """
+    events = {name: context.instance.get_latest_materialization_event(dg.AssetKey(name)) for name in HEARD_OF}
+    made = {name: event.timestamp for name, event in events.items() if event is not None}
+    before = json.loads(context.cursor or "{}")
+    fresh = [name for name, at in made.items() if at != before.get(name)]
     with shop() as database:
         if isinstance(database, dg.SkipReason):
             return database
-        if not engine.read_targets(load_settings().notify_urls):
+        if not fresh and not engine.read_targets(load_settings().notify_urls):
             return dg.SkipReason(
                 "MIDAS_NOTIFY_URLS is not set: alerts stay in the outbox (`midas alerts list`)."
             )
-        if not engine.something_due(database):
+        if not fresh and not engine.something_due(database):
             return dg.SkipReason("No alert is due.")
-    return unless_running(context, ALERTS)
+    request = unless_running(context, ALERTS)
+    if isinstance(request, dg.SkipReason):
+        return request
+    asked = dg.RunRequest(run_config=ops_config({"deliver_alerts": {"made": fresh}}), job_name=ALERTS)
+    return dg.SensorResult([asked], cursor=json.dumps(made))
 
 
 @dg.op(pool="messages")

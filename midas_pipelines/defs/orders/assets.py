@@ -8,16 +8,19 @@ import dagster as dg
 
 from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
+    LIVE_TAG,
     OWNERS,
     PERSONAL,
     SHOP,
     columns,
     counts_in_words,
     links,
+    made,
     numbers,
     table,
 )
@@ -56,7 +59,7 @@ fourseller_orders = dg.AssetSpec(
 
 @dg.asset(
     group_name=GROUP,
-    kinds={"python", "fourseller"},
+    kinds={DATABASE_KIND, "fourseller"},
     owners=OWNERS,
     tags=SHOP | PERSONAL,
     deps=[fourseller_orders, storefront_products],
@@ -96,7 +99,7 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
     if len(days) > 1:
         context.log_event(dg.AssetObservation(DAYS, metadata=_counted(report)))
     counts = _counted(report) if len(days) == 1 else {}
-    return dg.MaterializeResult(metadata={**counts, "preview": table(report.preview), **where})
+    return made({**counts, "preview": table(report.preview), **where})
 
 
 def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
@@ -114,12 +117,14 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
         where = links(sync, report.preview)
     context.log.info(f"Orders: {counts_in_words(report, *COUNTS)}")
     for day in days:
-        context.log_event(dg.AssetMaterialization(DAYS, partition=day, metadata=sales_of(known, day)))
+        context.log_event(
+            dg.AssetMaterialization(DAYS, partition=day, metadata=sales_of(known, day), tags=LIVE_TAG)
+        )
     read = dg.AssetObservation(
         fourseller_orders.key, metadata=numbers(report, "fetched", "requests", "seconds")
     )
     context.log_event(read)
-    return dg.MaterializeResult(metadata={**_counted(report), "preview": table(report.preview), **where})
+    return made({**_counted(report), "preview": table(report.preview), **where})
 
 
 def _midnight(day: str) -> datetime:
@@ -136,13 +141,23 @@ def sales_of(known: "Mapping[str, engine.DayOfOrders]", day: str) -> dict[str, i
 
 def _counted(report: "engine.OrderReport") -> dict[str, int | float]:
     """What an import did; `already_known` are those of the overlap with the last one."""
-    counts = numbers(report, *COUNTS, "requests", "seconds")
-    return {{"duplicates": "already_known"}.get(name, name): count for name, count in counts.items()}
+    names = (
+        "fetched",
+        "imported",
+        "exceptions",
+        "failed",
+        "postponed",
+        "mapped",
+        "allocated",
+        "requests",
+        "seconds",
+    )
+    return numbers(report, *names, already_known="duplicates", updated="moved_on")
 
 
 @dg.asset(
     group_name=GROUP,
-    kinds={"python", "fourseller"},
+    kinds={DATABASE_KIND, "fourseller"},
     owners=OWNERS,
     tags=SHOP | FOURSELLER,
     deps=[imported_orders, storefront_products],
@@ -159,9 +174,13 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
         with sync.database.reading() as connection:
             waiting = engine.needs_a_person(connection)
     context.log.info(f"Statuses: {counts_in_words(report, *STATUS_COUNTS)}")
-    return dg.MaterializeResult(
-        metadata={
-            **numbers(report, *STATUS_COUNTS, "requests", "seconds"),
+    counts = numbers(
+        report, "scanned", "pushed", "refused", "failed", shipments="parcels", updated="moved_on"
+    )
+    return made(
+        {
+            **counts,
+            **numbers(report, "requests", "seconds"),
             "open_orders": open_orders,
             **{one.cause: one.count for one in waiting},
             "preview": table(report.preview[:20]),

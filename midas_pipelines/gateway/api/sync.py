@@ -215,7 +215,7 @@ async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response
         launched = await service.orchestrator.launch("full_sync", {}, range_tags(service.settings.shards))
     else:
         launched = await service.orchestrator.launch(
-            "incremental_sync", {"fourseller_listings": {"changed_only": True, "skus": skus}}
+            "incremental_sync", {"fourseller_listings": {"skus": skus}}
         )
     progress = f"{PREFIX}/sync/{kind}"
     launch = SyncLaunched(run_id=launched.run_id, url=launched.url, progress=progress)

@@ -39,9 +39,9 @@ class Sum:
         self.counts.update(other.counts)
         self.latencies = (self.latencies + other.latencies)[-KEPT_LATENCIES:]
 
-    def metadata(self) -> dict[str, int | float | str]:
+    def metadata(self) -> dict[str, int | float]:
         """Counts and latencies as the UI plots them."""
-        found: dict[str, int | float | str] = {"driver": "gateway", **self.counts}
+        found: dict[str, int | float] = dict(self.counts)
         if self.latencies:
             ordered = sorted(self.latencies)
             for name, share in (("p50_seconds", 0.5), ("p99_seconds", 0.99)):
@@ -136,5 +136,6 @@ class DagsterEvents:
         if self._history is None:
             self._history = dg.DagsterInstance.from_config(str(self._home))
         today = f"{datetime.now(UTC):%Y-%m-%d}" if asset in BY_DAY else None
-        event = dg.AssetMaterialization(asset, metadata=found.metadata(), partition=today)
+        tags = {"midas/driver": "gateway", "dagster/data_version": "live"}  # as `lib.metadata.LIVE_TAG`
+        event = dg.AssetMaterialization(asset, metadata=found.metadata(), partition=today, tags=tags)
         self._history.report_runless_asset_event(event)

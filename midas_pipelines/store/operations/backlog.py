@@ -201,7 +201,9 @@ _COUNTED: tuple[tuple[str, sa.FromClause, sa.ColumnElement[bool], sa.ColumnEleme
 
 _BY_EXCEPTION = {"conflict": "order_conflict", "refused": "refused", "unmapped": "", "oversold": ""}
 """Exceptions of orders with a cause of their own; unmapped and oversold are counted by their lines."""
-_COUNTED_ELSEWHERE = {"key", "conflict", "oversold", "order_conflict", "order_quarantined", "unknown_status"}
+_COUNTED_ELSEWHERE = {
+    *("key", "conflict", "oversold", "order_conflict", "order_quarantined", "unknown_status", "unmapped")
+}
 """Alerts about what has a cause of its own."""
 
 

@@ -15,10 +15,11 @@ Names = dict[str, str]
 
 
 def item_names(database: Database, skus: Collection[str]) -> dict[str, Names]:
-    """`sku`, `slug`, `product_id` (the shop's) and `fourseller_id` of each item that is known by one of those SKUs."""
+    """`sku`, `title`, `slug`, `product_id` (the shop's) and `fourseller_id` of each item that is known by one of those SKUs."""
     query = (
         sa.select(
             mappings.c.sku,
+            products.c.name.label("title"),
             products.c.slug,
             mappings.c.product_id,
             mappings.c.fourseller_product_id.label("fourseller_id"),

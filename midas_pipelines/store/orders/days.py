@@ -33,7 +33,7 @@ class DayOfOrders:
     def add(self, row: sa.Row[Any]) -> None:
         """Adds the orders of one channel in one currency."""
         self.orders += row.orders
-        named = row.channel.lower().replace(" ", "_")
+        named = (row.sales_channel or "").lower().replace(" ", "_")
         channel = named if named in PLOTTED_CHANNELS else "other"  # what a hub calls one may name a person
         currency = row.currency.lower() if len(row.currency or "") == 3 else "other"
         for name, value in (
@@ -63,7 +63,7 @@ def orders_by_day(
     units = sa.select(sa.func.sum(_LINES.quantity)).where(_LINES.order_id == _ORDERS.id).scalar_subquery()
     query = sa.select(
         day,
-        _ORDERS.channel,
+        _ORDERS.sales_channel,
         _ORDERS.currency,
         sa.func.count().label("orders"),
         sa.func.coalesce(sa.func.sum(units).filter(~cancelled), 0).label("units"),
@@ -71,7 +71,9 @@ def orders_by_day(
         sa.func.count().filter(cancelled).label("cancelled"),
         sa.func.count().filter(_ORDERS.exception.is_not(None)).label("exceptions"),
     )
-    query = query.where(_ORDERS.local_order_id.is_not(None)).group_by(day, _ORDERS.channel, _ORDERS.currency)
+    query = query.where(_ORDERS.local_order_id.is_not(None)).group_by(
+        day, _ORDERS.sales_channel, _ORDERS.currency
+    )
     if placed_from is not None:
         query = query.where(placed(lambda moment: moment >= placed_from))
     if placed_to is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
@@ -16,37 +15,32 @@ ALERT = "daily_report"
 LINES = 10
 
 
-@dataclass(frozen=True)
-class DailyReport:
-    """The letter, the numbers in it, and whether it is the first of its day."""
-
-    text: str
-    numbers: Mapping[str, int | float]
-    new: bool
-
-
-def write_report(context: SyncContext, today: datetime | None = None) -> DailyReport:
-    """Puts the day's report into the outbox, once a day; yesterday's is closed, sent or not.
-
-    Args:
-        context: settings, database and run.
-        today: the day it is of, in UTC; now where it is None.
-    """
-    day = (today or datetime.now(UTC)).astimezone(UTC).date().isoformat()
+def write_report(context: SyncContext, day: str) -> tuple[str, dict[str, int | float]]:
+    """The report of that day in words, and its numbers; sends nothing."""
     stock, seen = check_low_stock(context), overview(context.database)
     sums = sum_up(finished_syncs(context.database))
-    text = compose(day, stock, seen, sums)
-    with context.database.writing() as connection:
-        clear_alerts(connection, kind=ALERT, subjects=sorted(open_subjects(connection, ALERT) - {day}))
-        new = raise_alert(connection, kind=ALERT, subject=day, text=text)
-    now = {
+    now: dict[str, int | float] = {
         "waiting": seen.dirty,
         "items_need_a_person": seen.waiting_total,
         "orders_need_a_person": seen.order_exceptions,
         "conflicts": seen.conflicts,
         "alerts": seen.alerts,
     }
-    return DailyReport(text, sums | now, new)
+    return compose(day, stock, seen, sums), {**sums, **now}
+
+
+def send_report(context: SyncContext, today: datetime | None = None) -> bool:
+    """Puts the day's report into the outbox, once a day; yesterday's is closed, sent or not. Says whether it is the first.
+
+    Args:
+        context: settings, database and run.
+        today: a moment of the day it is of, in UTC; now where it is None.
+    """
+    day = (today or datetime.now(UTC)).astimezone(UTC).date().isoformat()
+    text, _ = write_report(context, day)
+    with context.database.writing() as connection:
+        clear_alerts(connection, kind=ALERT, subjects=sorted(open_subjects(connection, ALERT) - {day}))
+        return raise_alert(connection, kind=ALERT, subject=day, text=text)
 
 
 def compose(day: str, stock: LowStockReport, seen: Overview, sums: Mapping[str, int | float]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts
+from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts, renew_alerts
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.rule_tables import channel_rules
@@ -99,9 +99,9 @@ class LowStockReport:
     low: list[dict[str, Any]] = field(default_factory=list)
 
 
-def check_low_stock(context: SyncContext, *, alert: bool = True) -> LowStockReport:
-    """Finds the active items that are low; raises an alert for each that has become so and clears those that have
-    recovered, unless `alert` is False. The database picks those that may be low, so that the others cost nothing."""
+def check_low_stock(context: SyncContext, *, alert: bool = False) -> LowStockReport:
+    """Finds the active items that are low. With `alert` raises an alert for each that has become so, brings the words of
+    the others up to date, and clears those that have recovered. The database picks those that may be low, so that the others cost nothing."""
     levels: list[Level] = []
     with context.database.reading() as connection:
         alerted = open_subjects(connection, ALERT)
@@ -114,10 +114,11 @@ def check_low_stock(context: SyncContext, *, alert: bool = True) -> LowStockRepo
     low = [level for level in levels if level.low]
     shown = [level.as_row() for level in low[:MOST_SHOWN]]
     report = LowStockReport(totals.items, len(low), totals.out_of_stock, low=shown)
-    texts = {level.subject: level.text for level in low if level.subject not in alerted}
+    texts = {level.subject: level.text for level in low} if alert else {}
     over = [level.subject for level in levels if level.subject in alerted and level.recovered]
     if alert and (texts or over):
         with context.database.writing() as connection:
+            renew_alerts(connection, kind=ALERT, texts=texts)
             report.raised = raise_alerts(connection, kind=ALERT, texts=texts)
             report.cleared = clear_alerts(connection, kind=ALERT, subjects=over)
     return report

@@ -33,6 +33,7 @@ from midas_pipelines.sync.listings.brake import exceeds
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 from midas_pipelines.sync.listings.scan import CHUNK, given_up, slices
 from midas_pipelines.sync.reconcile.apply import ReadBack
+from midas_pipelines.sync.sync_log import PREVIEW
 from midas_pipelines.sync.threads import in_thread
 
 ALERT = "stray_product"
@@ -168,6 +169,10 @@ def _settle_orphans(settling: ReadBack) -> None:
             alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])
             wanted = [one for one in orphans if orphan_subject(one.id) not in alone]
             record_conflicts(connection, [_orphan_row(settling, one) for one in wanted])
+        settling.report.orphans += [
+            {"sku": one.sku or "", "4Seller": one.id, "title": one.title or ""}
+            for one in wanted[: PREVIEW - len(settling.report.orphans)]
+        ]
     if not settling.listing.complete:
         return
     conflict, products = sync_conflicts.c, settling.listing.products

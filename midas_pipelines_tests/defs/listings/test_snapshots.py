@@ -131,7 +131,7 @@ def test_the_figure_follows_from_the_two_files_and_names_who_differs(
     by_sku["A-2"]["title"] = "Another"
     del state[by_sku["A-3"]["id"]]
     found = evaluation(execute("consistency_check"), "consistent")
-    assert (found.passed, found.metadata["checked"].value, found.metadata["equal"].value) == (False, 4, 1)
+    assert (found.passed, found.metadata["checked"].value, found.metadata["matching"].value) == (False, 4, 1)
     assert found.metadata["consistency"].value == 0.25
     offenders = found.metadata["offenders"]
     assert isinstance(offenders, dg.TableMetadataValue)

@@ -65,7 +65,7 @@ def sell(world: World) -> None:
     """Three sales around the midnight between two days."""
     add_product(world.database, sku="A", stock_quantity=10)
     for moment in (f"{DAY}T00:00:00Z", f"{DAY}T23:59:59.999999Z", f"{NEXT}T00:00:00Z"):
-        world.place(("A", 1), created_at=moment)
+        world.place(("A", 1), created_at=moment, sales_channel="amazon")
 
 
 def test_a_day_is_read_whole_and_alone_and_again_changes_nothing(
@@ -74,6 +74,7 @@ def test_a_day_is_read_whole_and_alone_and_again_changes_nothing(
     sell(environment)
     first, again = backfill(instance, DAY), backfill(instance, DAY)
     assert (first["imported"], first["dagster/partition_row_count"], first["units"]) == (2, 2, 2)
+    assert first["orders_amazon"] == 2
     assert (again["imported"], again["already_known"]) == (0, 2)
     assert backfill(instance, NEXT)["imported"] == 1
     assert value(environment.database, "SELECT stock_quantity FROM products") == 7

@@ -11,7 +11,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.backlog import Overview
 from midas_pipelines.store.operations.sync_metrics import GATEWAY, SyncRow, sum_up
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.operations.daily_report import compose, write_report
+from midas_pipelines.sync.operations.daily_report import compose, send_report
 from midas_pipelines.sync.operations.stock_levels import LowStockReport
 from midas_pipelines_tests.shop import add_product, rows
 
@@ -55,6 +55,6 @@ def test_one_letter_a_day_and_yesterdays_is_closed(shop: Database) -> None:
     url = shop.engine.url.render_as_string(hide_password=False)
     context = SyncContext(Settings(database_url=url), shop)
     days = [datetime(2026, 11, day, 7, tzinfo=UTC) for day in (23, 23, 24)]
-    assert [write_report(context, day).new for day in days] == [True, False, True]
+    assert [send_report(context, day) for day in days] == [True, False, True]
     query = "SELECT subject FROM alerts WHERE kind = 'daily_report' AND cleared_at IS NULL"
     assert rows(shop, query) == [("2026-11-24",)]

@@ -17,7 +17,7 @@ from midas_pipelines_tests.shop import add_category, add_product, add_variant, r
 
 def watched(shop: Database, **changes: Any) -> LowStockReport:
     url = shop.engine.url.render_as_string(hide_password=False)
-    return check_low_stock(SyncContext(Settings(database_url=url, **changes), shop))
+    return check_low_stock(SyncContext(Settings(database_url=url, **changes), shop), alert=True)
 
 
 def stock(shop: Database, quantity: int) -> None:
@@ -47,6 +47,10 @@ def test_one_alert_per_crossing_and_none_while_it_hovers(shop: Database) -> None
         stock(shop, quantity)
         report = watched(shop)
         told.append((report.raised, report.cleared))
+        if quantity == 4:
+            assert "has 4 left" in value(
+                shop, "SELECT text FROM alerts"
+            )  # as it is now, not as it was raised
     assert told == [(0, 0), (1, 0), (0, 0), (0, 0), (0, 0), (0, 0), (0, 1), (1, 0)]
 
 
