@@ -49,7 +49,8 @@ def test_stuck_items_are_one_alert_that_ends_with_the_last(shop: Database) -> No
 def test_lines_that_match_no_item_are_one_alert(shop: Database) -> None:
     run(
         shop,
-        "INSERT INTO marketplace_orders (channel, marketplace_order_id, status) VALUES ('fourseller', 'A', 'pending')",
+        "INSERT INTO marketplace_orders (channel, marketplace_order_id, status, outcome) "
+        "VALUES ('fourseller', 'A', 'pending', 'imported')",
     )
     run(
         shop,

@@ -114,7 +114,7 @@ def read_findings(connection: sa.Connection, *, days: int | None = None) -> list
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-FOUND = ("kind", "call", "place", "what", "times", "first_at", "last_at")
+FOUND = ("kind", "call", "place", "what", "times", "first_at", "last_at", "example")
 """What people see of a finding."""
 
 
@@ -122,7 +122,7 @@ def recent_findings(database: Database, days: int) -> list[dict[str, str]]:
     """The findings of that many days, without examples."""
     with database.reading() as connection:
         found = read_findings(connection, days=days)
-    return [{name: str(row[name]) for name in FOUND} for row in found]
+    return [{name: str(row[name]) for name in FOUND[:-1]} for row in found]
 
 
 def compare_speed(database: Database, seconds: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
