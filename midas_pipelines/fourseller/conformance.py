@@ -36,11 +36,9 @@ class Broken(Exception):
 
 
 async def run_conformance(client: FourSeller, *, base_url: str, seller_id: str) -> AsyncIterator[Tried]:
-    """Tries each promise and cleans up. Sends writes for `RESERVED_SKU` alone.
+    """Tries each promise and cleans up. Sends writes for `RESERVED_SKU` alone, and none where the client may not write.
 
-    Args:
-        client: with the account's key; without permission to write, only reads are tried.
-        base_url, seller_id: of the account, to try a wrong key.
+    `base_url` and `seller_id` are the account's, to try a wrong key.
     """
     suite = _Suite(client, base_url, seller_id)
     try:

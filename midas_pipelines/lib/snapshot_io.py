@@ -52,8 +52,10 @@ class SnapshotIO(dg.ConfigurableIOManagerFactory[SnapshotFiles]):
 
     def create_io_manager(self, context: dg.InitResourceContext) -> SnapshotFiles:
         """The manager for one run."""
+        from upath import UPath
+
         _ = context
-        return SnapshotFiles(engine.Snapshots.of(load_settings()).root)
+        return SnapshotFiles(UPath(load_settings().snapshots_place()))
 
 
 def kept_at(spool: "engine.Spool", **facts: Any) -> dict[str, Any]:

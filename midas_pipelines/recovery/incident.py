@@ -55,11 +55,8 @@ def unlock_system(connection: sa.Connection) -> bool:
 def collect(settings: Settings, database: Database, since: datetime, file: Path) -> dict[str, int]:
     """Writes the evidence since that moment, compressed and encrypted as backups are; returns rows by name.
 
-    Each document's entry in `chain.json` carries the hash of the one before.
-
-    Raises:
-        SettingsError: MIDAS_BACKUP_RECIPIENTS is not set.
-        FileExistsError: the file is there already.
+    Each document's entry in `chain.json` carries the hash of the one before. Raises SettingsError without recipients,
+    FileExistsError where the file is there already.
     """
     keys, documents = recipients(settings), _documents(settings, database, since)
     chain: list[dict[str, str]] = []

@@ -38,22 +38,14 @@ class BackupPart:
 
 @dataclass
 class Manifest:
-    """What a backup holds. It names tables and numbers, no person.
+    """What a backup holds. It names tables and numbers, no person."""
 
-    Args:
-        made_at: the moment of the shop's snapshot, ISO, UTC.
-        kind: postgresql or sqlite.
-        revision: the version of our tables.
-        tables: the tables of each part that is a script for PostgreSQL.
-        facts: counts for a person: rows, seconds, hash of the audit log.
-    """
-
-    made_at: str
-    kind: str
-    revision: str | None
+    made_at: str  # the moment of the shop's snapshot, ISO, UTC
+    kind: str  # postgresql or sqlite
+    revision: str | None  # of our tables
     parts: list[BackupPart] = field(default_factory=list)
-    tables: dict[str, list[str]] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, list[str]] = field(default_factory=dict)  # of each part that is a script
+    facts: dict[str, Any] = field(default_factory=dict)  # for a person: rows, seconds, hash of the audit log
     signature: str = ""
 
     @property
@@ -118,9 +110,7 @@ def backups(place: UPath) -> list[tuple[UPath, Manifest]]:
 def find_backup(settings: Settings, name: str | None, *, unsigned: bool = False) -> tuple[UPath, Manifest]:
     """The backup of that name, or the newest, as it was signed; `unsigned` also takes one whose key is lost.
 
-    Raises:
-        Damaged: there is none, or its manifest is not what was written.
-        SettingsError: the payload key that signed it is missing here.
+    Raises Damaged where there is none or its manifest is not what was written, SettingsError without the signing key.
     """
     place = backup_place(settings)
     found = next((one for one in backups(place) if name in (None, one[0].name)), None)

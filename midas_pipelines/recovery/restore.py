@@ -66,9 +66,7 @@ def restore_shop(
 
     `replace` replaces tables with rows; a `drill` is only looked at, so nothing in it is marked to be caught up.
 
-    Raises:
-        NotEmpty: one of the tables has rows.
-        Damaged: a part of the backup cannot be read.
+    Raises NotEmpty where one of the tables has rows, Damaged where a part of the backup cannot be read.
     """
     if target.get_backend_name() != manifest.kind:
         raise WrongInput(f"The backup is of {manifest.kind}: restore it into a database of that kind.")
@@ -162,20 +160,13 @@ def _catch_up(connection: sa.Connection, manifest: Manifest, drill: bool) -> int
 
 @dataclass(frozen=True)
 class Drill:
-    """Result of a drill of the backup `name`.
-
-    Args:
-        rpo_seconds: its age: what would have been lost.
-        rto_seconds: from the decision to restore until the checks were done.
-        checked: how many invariants.
-        broken: offenders by invariant, only those that have some.
-    """
+    """Result of a drill of the backup `name`."""
 
     name: str
-    rpo_seconds: float
-    rto_seconds: float
-    checked: int
-    broken: dict[str, int]
+    rpo_seconds: float  # its age: what would have been lost
+    rto_seconds: float  # from the decision to restore until the checks were done
+    checked: int  # invariants
+    broken: dict[str, int]  # offenders by invariant, only those that have some
 
     @property
     def passed(self) -> bool:
@@ -186,9 +177,7 @@ class Drill:
 def run_drill(settings: Settings, database: Database, by: str) -> Drill:
     """Restores the newest backup into a scratch database, checks it, drops it, and records the proof.
 
-    Raises:
-        SettingsError: a setting is missing.
-        Damaged: the backup cannot be read; the failure is recorded too.
+    Raises SettingsError, and Damaged where the backup cannot be read; that failure is recorded too.
     """
     keys = identities(settings.backup_identity_file)
     began = time.monotonic()

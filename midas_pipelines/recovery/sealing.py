@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,33 +35,28 @@ def recipients(settings: Settings) -> list[Any]:
     try:
         return [x25519.Recipient.from_str(text) for text in texts]
     except pyrage.RecipientError:
-        raise SettingsError(
-            "MIDAS_BACKUP_RECIPIENTS must be keys such as age1..., comma separated."
-        ) from None
+        why = "MIDAS_BACKUP_RECIPIENTS must be keys such as age1..., comma separated."
+        raise SettingsError(why) from None
 
 
 def identities(path: Path | None) -> list[Any]:
     """The secret keys in a file that open backups. Raises SettingsError."""
     if path is None:
-        raise SettingsError(
-            "MIDAS_BACKUP_IDENTITY_FILE is not set: name the file with the secret key of the backups."
-        )
-    try:
+        unset = "MIDAS_BACKUP_IDENTITY_FILE is not set: name the file with the secret key of the backups."
+        raise SettingsError(unset)
+    with suppress(OSError, ValueError, pyrage.IdentityError):
         lines = path.expanduser().read_text().split()
         keys = [x25519.Identity.from_str(line) for line in lines if line.startswith("AGE-SECRET-KEY-")]
-    except (OSError, ValueError, pyrage.IdentityError):
-        keys = []
-    if not keys:
-        raise SettingsError(f"The file {path} holds no key that begins with AGE-SECRET-KEY-.")
-    return keys
+        if keys:
+            return keys
+    raise SettingsError(f"The file {path} holds no key that begins with AGE-SECRET-KEY-.")
 
 
 class Counted:
     """The size and SHA-256 of what passed."""
 
     def __init__(self) -> None:
-        self.size = 0
-        self.hash = hashlib.sha256()
+        self.size, self.hash = 0, hashlib.sha256()
 
     def add(self, chunk: bytes) -> bytes:
         """Counts a chunk, and hands it on."""
@@ -120,8 +116,7 @@ def seal(chunks: Iterable[bytes], target: Any, keys: list[Any]) -> Counted:
 def unseal(source: Any, take: Callable[[bytes], object], keys: list[Any], name: str) -> Counted:
     """Reads an open file and hands its plain chunks to `take`; returns what they were.
 
-    Raises:
-        Damaged: it is not for these keys, or was changed or cut short.
+    Raises Damaged where it is not for these keys, or was changed or cut short.
     """
     counted = Counted()
     try:

@@ -29,5 +29,5 @@ def safe(world: World, tmp_path: Path) -> World:  # noqa: F811
     world.full()
     world.place(("A", 2), id="before")
     world.import_orders()
-    world.full()
+    world.inventory()
     return world

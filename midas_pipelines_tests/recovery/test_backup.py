@@ -33,8 +33,6 @@ from midas_pipelines_tests.copies import Copies, connect
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
-pytestmark = pytest.mark.both_databases
-
 
 @pytest.fixture
 def lost(copies: Copies) -> Iterator[Database]:
@@ -65,6 +63,7 @@ KEPT = (
 )
 
 
+@pytest.mark.both_databases
 def test_a_backup_brings_back_every_row(safe: World, lost: Database) -> None:
     made = create_backup(safe.settings, safe.database, "ann")
     assert verify_backup(safe.settings, None)[0] == made.name
@@ -80,6 +79,7 @@ def test_a_backup_brings_back_every_row(safe: World, lost: Database) -> None:
     assert content(lost, *KEPT) == before
 
 
+@pytest.mark.both_databases
 def test_after_the_loss_of_machine_and_payload_key_every_order_is_there_once_and_nothing_is_sold_twice(
     safe: World, lost: Database
 ) -> None:
@@ -122,8 +122,14 @@ def test_after_the_loss_of_machine_and_payload_key_every_order_is_there_once_and
     assert listed == sorted(stock.items())
 
 
-def test_a_damaged_backup_is_found_and_a_half_one_is_none(safe: World, lost: Database) -> None:
+def test_a_damaged_backup_is_found_a_half_one_is_none_and_no_person_is_named_in_clear(
+    safe: World, lost: Database
+) -> None:
+    run(safe.database, "UPDATE orders SET notes = 'Zyxwvu'")
     made = create_backup(safe.settings, safe.database, "ann")
+    place = Path(str(safe.settings.backup_to))
+    assert not any(b"Zyxwvu" in file.read_bytes() for file in place.rglob("*") if file.is_file())
+    assert (place.stat().st_mode & 0o777) == 0o700
     folder, manifest = find_backup(safe.settings, made.name)
     part = folder / manifest.parts[0].name
     whole = part.read_bytes()
@@ -143,9 +149,24 @@ def test_a_damaged_backup_is_found_and_a_half_one_is_none(safe: World, lost: Dat
     assert backups(backup_place(safe.settings)) == []
 
 
-def test_a_changed_manifest_is_refused_and_so_is_one_of_an_unknown_key(safe: World, lost: Database) -> None:
-    create_backup(safe.settings, safe.database, "ann")
+PLANTED: tuple[dict[str, object], ...] = (
+    {},
+    {"made_at": "x"},
+    {"made_at": 5},
+    {"facts": None},
+    {"signature": 7},
+)
+"""Changes of a whole manifest under a newer name; the first is none."""
+
+
+def test_planted_manifests_hide_no_backup_and_a_changed_one_is_refused(safe: World, lost: Database) -> None:
+    made = create_backup(safe.settings, safe.database, "ann")
     folder, manifest = find_backup(safe.settings, None)
+    for year, change in enumerate(PLANTED, 2090):
+        planted = folder.parent / f"midas-{year}0101T000000.000000Z"
+        planted.mkdir()
+        (planted / "manifest.json").write_text(json.dumps(asdict(manifest) | change))
+    assert verify_backup(safe.settings, None)[0] == made.name
     for change in ({"revision": "other"}, {"parts": []}, {"signature": manifest.signature[:-1] + "x"}):
         (folder / "manifest.json").write_text(json.dumps(asdict(manifest) | change))
         with pytest.raises(Damaged, match="was changed"):
@@ -155,34 +176,10 @@ def test_a_changed_manifest_is_refused_and_so_is_one_of_an_unknown_key(safe: Wor
     with pytest.raises(SettingsError, match="--unsigned"):
         restore(safe, lost)
     assert sa.inspect(lost.engine).get_table_names() == []
-
-
-def test_planted_manifests_hide_and_stop_no_backup(safe: World) -> None:
-    made = create_backup(safe.settings, safe.database, "ann")
-    folder, manifest = find_backup(safe.settings, None)
-    changes: list[dict[str, object]] = [
-        {},
-        {"made_at": "x"},
-        {"made_at": 5},
-        {"facts": None},
-        {"signature": 7},
-    ]
-    for year, change in enumerate(changes, 2090):  # the first is an older one under a newer name
-        planted = folder.parent / f"midas-{year}0101T000000.000000Z"
-        planted.mkdir()
-        (planted / "manifest.json").write_text(json.dumps(asdict(manifest) | change))
-    assert verify_backup(safe.settings, None)[0] == made.name
     create_backup(safe.settings, safe.database, "ann")
 
 
-def test_no_person_is_named_in_clear(safe: World) -> None:
-    run(safe.database, "UPDATE orders SET notes = 'Zyxwvu'")
-    create_backup(safe.settings, safe.database, "ann")
-    for file in Path(str(safe.settings.backup_to)).rglob("*"):
-        assert file.is_dir() or b"Zyxwvu" not in file.read_bytes()
-    assert (Path(str(safe.settings.backup_to)).stat().st_mode & 0o777) == 0o700
-
-
+@pytest.mark.both_databases
 def test_a_drill_restores_checks_and_leaves_nothing(safe: World) -> None:
     create_backup(safe.settings, safe.database, "ann")
     drill = run_drill(safe.settings, safe.database, "ann")

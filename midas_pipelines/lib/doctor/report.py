@@ -37,11 +37,9 @@ MOST_LIMITED = 100
 
 
 def doctor_report(given: Settings | None = None, *, new_key: bool = False) -> list[Finding]:
-    """Checks everything that a start needs, and changes nothing but the state of a refused key.
+    """Checks everything that a start needs, by the `given` settings or those of this process.
 
-    Args:
-        given: the settings; None reads those of this process.
-        new_key: resumes pushes when 4Seller takes the key.
+    Changes nothing, but that `new_key` resumes pushes when 4Seller takes the key.
     """
     try:
         settings = given or load_settings()

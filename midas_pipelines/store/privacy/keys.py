@@ -75,12 +75,7 @@ def read_keys(text: str) -> tuple[MasterKey, ...]:
 
 
 class KeyRing:
-    """The keys of one source, read again when an unknown key is asked for, or the source says that it changed.
-
-    Args:
-        read: reads them, newest first.
-        stamp: changes whenever the source does.
-    """
+    """The keys of one source, newest first, read again when an unknown one is asked for, or the source's stamp changed."""
 
     def __init__(
         self, read: Callable[[], Sequence[MasterKey]], stamp: Callable[[], object] = lambda: None

@@ -71,12 +71,7 @@ def write_csv(rows: Sequence[PreviewRow], path: Path) -> None:
 
 
 async def make_preview(context: SyncContext) -> list[PreviewRow]:
-    """Reads the shop and every listing, and matches them.
-
-    Raises:
-        ChannelDown: the list could not be read whole.
-        FourSellerError: it could not be read.
-    """
+    """Reads the shop and every listing, and matches them. Raises ChannelDown where the list is not whole."""
     async with context.channel() as client:
         listing = await client.listing()
     if not listing.complete:
@@ -162,10 +157,7 @@ Pair = tuple[str, str]
 async def confirm_matches(context: SyncContext, pairs: Sequence[Pair], *, accept: bool) -> int:
     """Ties each item to its listing; returns how many were tied. Writes nothing to 4Seller.
 
-    Args:
-        context: settings and database.
-        pairs: what a person confirmed.
-        accept: whether the first sync may run from now on.
+    With `accept` the first sync may run from now on.
 
     Raises:
         WrongInput: a SKU or a listing does not exist, or one of them is tied already or named twice; nothing was changed.

@@ -38,26 +38,18 @@ _ORDERS, _HISTORY, _HOLDS = marketplace_orders.c, order_status_history.c, buyer_
 
 @dataclass(frozen=True, slots=True)
 class OrderTimes:
-    """What is known of an order's life; times in UTC, None where there is none.
-
-    Args:
-        at_market: its status at the marketplace, and in the shop.
-        delivered_at: when the shop's history first says so, and so are the next two.
-        ended_at: cancelled or refunded.
-        shipped_at: or its first shipment was recorded.
-        reported_at: 4Seller's date of its newest report, which brought the marketplace's status.
-        imported_at: when it was written here first.
-        content_at: when its content was last changed.
-    """
+    """What is known of an order's life: its statuses, and times in UTC, None where there is none."""
 
     at_market: str
     in_shop: str | None
-    delivered_at: datetime | None
-    ended_at: datetime | None
-    shipped_at: datetime | None
-    reported_at: datetime | None
+    delivered_at: datetime | None  # the shop's history says so first, as of the next two
+    ended_at: datetime | None  # cancelled or refunded
+    shipped_at: datetime | None  # or its first shipment was recorded
+    reported_at: (
+        datetime | None
+    )  # 4Seller's date of its newest report, which brought the marketplace's status
     imported_at: datetime
-    content_at: datetime | None = None
+    content_at: datetime | None = None  # when its content was last changed
 
 
 def due_at(times: OrderTimes, days: int | None, now: datetime) -> datetime | None:
@@ -86,15 +78,7 @@ def due_at(times: OrderTimes, days: int | None, now: datetime) -> datetime | Non
 
 
 def hold_buyer(connection: sa.Connection, order_row: int, *, until: datetime, because: str, by: str) -> None:
-    """Holds the buyer of an order, in place of an earlier hold.
-
-    Args:
-        connection: a writing transaction that has locked the order.
-        order_row: our row of it.
-        until: when the hold ends.
-        because: which law, in words.
-        by: who decided.
-    """
+    """Holds the buyer of the order of that row, in place of an earlier hold; the transaction has locked the order."""
     release_hold(connection, order_row)
     row = {"order_id": order_row, "held_until": until, "because": because, "held_by": by}
     connection.execute(sa.insert(buyer_holds).values(row))
@@ -163,9 +147,7 @@ def erase_due_buyers(context: SyncContext, *, longest: float = LONGEST_SECONDS) 
 def erase_order(database: Database, order_row: int, order_context: OrderContext) -> bool:
     """Erases the buyer of the order of that row of ours; False when that was done before.
 
-    Raises:
-        BuyerHeld, InShadow: the law keeps the buyer, or shadow mode does.
-        RowsBusy: another session holds the order.
+    Raises BuyerHeld where the law keeps the buyer, InShadow where shadow mode does, RowsBusy where another session does.
     """
     new = _erase(database, order_row, order_context)
     database.overwrite_erased()

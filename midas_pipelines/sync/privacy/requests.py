@@ -83,16 +83,9 @@ class PrivacyAnswer:
 
 
 def answer_request(context: SyncContext, kind: str, subject: Subject, asked_by: str) -> PrivacyAnswer:
-    """Records the request, does it, and records the proof. One that was cut short is taken up again by the same words.
+    """Records the request to find, export or erase, does it, and records the proof.
 
-    Args:
-        context: settings and database.
-        kind: find, export or erase.
-        subject: the person.
-        asked_by: who passes the request on.
-
-    Raises:
-        WrongInput: the subject is empty.
+    One that was cut short is taken up again by the same words. Raises WrongInput where the subject is empty.
     """
     vault = vault_of(context.settings)
     with context.database.writing() as connection:

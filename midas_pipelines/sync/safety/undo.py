@@ -65,12 +65,7 @@ class UndoReport:
 async def undo_run(context: SyncContext, name: str) -> UndoReport:
     """Undoes a run, or all runs of a plan, and pins what it puts back, so that the next sync leaves it.
 
-    Args:
-        context: settings and database.
-        name: a run's id or at least eight characters of its beginning, or a plan's hash.
-
-    Raises:
-        WrongInput: nothing of it is kept.
+    `name` is a run's id or its first eight characters at least, or a plan's hash. Raises WrongInput where none is kept.
     """
     if len(name) < 8:
         raise WrongInput("Give at least eight characters of the run's id or of the plan's hash.")

@@ -87,12 +87,8 @@ def changed_listings_of(
 async def push_waves(push: Push, changes: Sequence[Change]) -> WaveReport:
     """Sends the changes in waves where they need them; the caller pushes all others, without the `held`.
 
-    Args:
-        push: as the caller would push all of it; a plan that a person approved is tried again after a failed wave.
-        changes: the changes of listings among it.
-
-    Raises:
-        BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
+    A plan that a person approved is tried again after a failed wave. Raises BadCredentials or ChannelDown where it ended
+    early; what was not sent stays dirty.
     """
     context, report = push.context, WaveReport()
     if not needs_waves(changes, context.settings):

@@ -140,8 +140,7 @@ def _catalog_row(mapping: Mapping, item: ShopItem, planner: Planner) -> dict[str
 async def snapshot_listing(context: SyncContext, run_set: str) -> Spool:
     """Reads all that 4Seller shows into a file of this machine, for the syncs and checks of a run or backfill.
 
-    Raises:
-        BadCredentials, ChannelDown: not even the first page could be had.
+    Raises BadCredentials or ChannelDown where not even the first page could be had.
     """
     async with context.channel() as client:
         read_at, listing, _ = await read_listing(context, client)

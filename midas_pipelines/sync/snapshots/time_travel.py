@@ -38,9 +38,7 @@ class NotThatDay(WrongInput):
 def explain_at(database: Database, kept: Snapshots, sku: str, day: date) -> dict[str, Any]:
     """What both snapshots of that day hold of the SKU, and what was on record by then.
 
-    Raises:
-        NoSnapshot: no snapshot of that day is kept; names the nearest days.
-        NotThatDay: neither side had the SKU.
+    Raises NoSnapshot where none is kept of that day, NotThatDay where neither side had the SKU.
     """
     shop = _row(kept.read(CATALOG, day), "sku", sku)
     listed: dict[str, Any] | None = None
@@ -130,17 +128,9 @@ def diff(
     skus: Collection[str] = (),
     most: int = 50,
 ) -> Diff:
-    """Compares the listings of two days.
+    """Compares the listings of two days, of these SKUs or all; `most` products come with their causes.
 
-    Args:
-        database: the shop's, for the causes.
-        kept: the snapshots.
-        start, end: the days.
-        skus: only these; all otherwise.
-        most: how many products are returned with their causes.
-
-    Raises:
-        NoSnapshot: one of the days has no listing; names the nearest days that have one.
+    Raises NoSnapshot where one of the days has no listing; it names the nearest days that have one.
     """
     facts = [kept.facts(LISTING, day) for day in (start, end)]
     span = _Span(_moment(facts[0]["read_at"]), _moment(facts[1]["read_at"]), facts[1]["run_id"])

@@ -20,8 +20,6 @@ from midas_pipelines_tests.shop import rows, run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
-pytestmark = pytest.mark.both_databases
-
 LONG_AGO = datetime.now(UTC) - timedelta(days=40)
 
 
@@ -50,6 +48,7 @@ def kept(world: World) -> list[str]:
     return [order for order, address in found if "forgotten" not in json.dumps(address)]
 
 
+@pytest.mark.both_databases
 def test_what_is_due_is_erased_and_what_is_not_stays(world: World, old: list[str]) -> None:
     assert [row["order"] for row in overdue_buyers(world.database, world.settings)] == old[:3]
     assert erase(world).erased == 3
@@ -58,6 +57,7 @@ def test_what_is_due_is_erased_and_what_is_not_stays(world: World, old: list[str
     desk.assert_whole(world)
 
 
+@pytest.mark.both_databases
 def test_the_law_keeps_a_buyer_until_the_hold_ends(world: World, old: list[str]) -> None:
     row = desk.order(world, old[0]).id
     with world.database.writing() as connection:
@@ -109,6 +109,7 @@ def test_a_run_that_dies_leaves_the_rest_to_the_next(
     desk.assert_whole(world)
 
 
+@pytest.mark.both_databases
 def test_old_events_of_no_known_order_are_emptied(world: World, old: list[str]) -> None:
     for number, subject in enumerate(
         [f"order:{old[0]}", f"order:{old[3]}", "order:unknown", None, "product:1"]

@@ -21,8 +21,6 @@ from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.vaults import PAYLOAD_KEY, VAULT
 
-pytestmark = pytest.mark.both_databases
-
 PERSON = {
     "customer": {
         "name": "Zyxwvu Personname",
@@ -62,6 +60,7 @@ NAMED = [
 PARTS = [("email", "home.example"), ("name", "Zyxwvu"), ("phone", "0987"), ("account", "%")]
 
 
+@pytest.mark.both_databases
 def test_a_person_is_found_by_a_whole_name_and_not_by_a_part(world: World, sold: list[str]) -> None:
     for kind, text in NAMED:
         assert ask(world, "find", kind, text).orders == sold[:2], text
@@ -71,6 +70,7 @@ def test_a_person_is_found_by_a_whole_name_and_not_by_a_part(world: World, sold:
         ask(world, "find", "phone", "none")
 
 
+@pytest.mark.both_databases
 def test_a_person_is_found_by_an_index(world: World, sold: list[str]) -> None:
     if not world.database.is_postgresql:
         pytest.skip("SQLite has no index of several values of a row")
@@ -124,6 +124,7 @@ def test_the_copy_has_all_with_purposes_recipients_and_periods(world: World, sol
     assert first["kept"].startswith("30 days")
 
 
+@pytest.mark.both_databases
 def test_an_erasure_leaves_its_proof_and_no_name(world: World, sold: list[str]) -> None:
     event(world, "of none", None, PERSON)
     with world.database.writing() as connection:
