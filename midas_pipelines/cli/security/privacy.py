@@ -62,9 +62,8 @@ def due_weeks(as_json: bool) -> None:
 def erase_due(as_json: bool) -> None:
     """Erase every buyer whose time has come, as the workflow buyer_erasure does each night."""
     with shop_database() as (settings, database):
-        report = erase_due_buyers(
-            SyncContext(settings, database, run_id=f"{actor(settings)[:40]}: midas privacy erase-due")
-        )
+        by_hand = f"{actor(settings)[:40]}: midas privacy erase-due"
+        report = erase_due_buyers(SyncContext(settings, database, run_id=by_hand))
     said = f"{report.erased} buyers erased, {report.events} old events emptied, {report.left} left."
     print_result(as_json, vars(report), said)
 
@@ -107,10 +106,8 @@ def find(as_json: bool, **given: str | None) -> None:
     """Find the orders and events of a person, though what is stored is sealed."""
     answer = _answer("find", given)
     events = f", {answer.events} events of no known order" if answer.events else ""
-    said = (
-        f"Request {answer.request}: {len(answer.orders)} orders{events}. {', '.join(answer.orders)}".rstrip()
-    )
-    print_result(as_json, {**vars(answer), "done": answer.done}, said)
+    said = f"Request {answer.request}: {len(answer.orders)} orders{events}. {', '.join(answer.orders)}"
+    print_result(as_json, {**vars(answer), "done": answer.done}, said.rstrip())
 
 
 @privacy.command(cls=AboutPerson)

@@ -259,7 +259,6 @@ def _acked(draft: ProductDraft) -> dict[str, Any]:
 
 
 def _changed(before: Listing, after: Listing) -> list[str]:
-    """The fields that were changed."""
     became = Product.model_validate({**after, "id": "kept"})
     written = {"price": "price" in after, "content": "title" in after, "quantity": True}
     return [name for name in PARTS if written[name] and not _same(became, before, name)]

@@ -226,7 +226,6 @@ def _causes(
 
 
 def _ledger_line(row: dict[str, Any]) -> str:
-    """A row of the ledger, with its cause down to the order."""
     return (
         f"ledger {row['id']}: {row['delta']:+d} → {row['quantity_after']}, {row['because']}, "
         f"{row['created_at']:%Y-%m-%d %H:%M:%S} UTC"
