@@ -26,7 +26,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.webhooks import ORDER, NewWebhook
 from midas_pipelines.store.orders.payload_vault import Vault
-from midas_pipelines.storefront.refusals import blame
+from midas_pipelines.storefront.writing import blame
 from midas_pipelines.sync.orders.model.sale import short_id
 from midas_pipelines.sync.threads import in_thread
 

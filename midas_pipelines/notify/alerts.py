@@ -19,8 +19,9 @@ from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 from midas_pipelines.store.orders.listing import UNMAPPED
 from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.store.schema.tables import marketplace_order_lines
-from midas_pipelines.storefront.bulk import insert
+from midas_pipelines.storefront.writing import insert
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import insert
 
 MOST_ALONE = 10
 """The most alerts of one kind that are raised separately at once; more are grouped into one."""

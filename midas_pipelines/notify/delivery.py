@@ -16,8 +16,7 @@ from midas_pipelines.notify.alerts import NEWS
 from midas_pipelines.notify.targets import Target, TargetFailed
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.alert_tables import alerts
-from midas_pipelines.storefront.backoff import Backoff
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import Backoff, utc_now
 
 AT_ONCE = 50
 """The most alerts in one message; the rest follow in the next."""

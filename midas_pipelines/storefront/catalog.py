@@ -1,21 +1,33 @@
-"""Reading sellable items from the shop: a product without variants, or a variant."""
+"""Sellable items of the shop: a product without variants, or a variant; reading them, and locking their stock."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.schema import categories, product_images, product_variants, products
-from midas_pipelines.storefront.types import Money, to_cents
+from midas_pipelines.storefront.types import to_cents
+from midas_pipelines.storefront.writing import any_of, lock, update_rows
 
 LARGEST_STOCK = 2**31 - 1
 """The largest value of the shop's INTEGER column and of the contract's quantity."""
 
+OF_PRODUCT = [
+    "name",
+    "description",
+    "price",
+    "discount_percentage",
+    "image_url",
+    "weight",
+    "dimensions",
+    "brand",
+    "category_id",
+]
 ItemKey = tuple[int, int | None]
 """(product_id, variant_id); variant_id is None for a product sold without variants."""
 
@@ -65,67 +77,40 @@ def read_items(
         keys: any number; they go to the database as two lists of ids.
         has_status: whether `products.status` exists (`schema.has_product_status`).
     """
-    product_ids = {product for product, variant in keys if variant is None}
-    variant_ids = {variant for _, variant in keys if variant is not None}
-    rows: list[sa.Row[tuple[object, ...]]] = []
-    if product_ids:
-        rows += connection.execute(_products_query(has_status).where(products.c.id.in_(product_ids))).all()
-    if variant_ids:
-        rows += connection.execute(
-            _variants_query(has_status).where(product_variants.c.id.in_(variant_ids))
-        ).all()
+    product, variant, query = products.c, product_variants.c, _query(has_status)
+    rows: list[sa.Row[Any]] = []
+    if product_ids := {product_id for product_id, variant_id in keys if variant_id is None}:
+        rows += connection.execute(query.where(product.id.in_(product_ids), variant.id.is_(None)))
+    if variant_ids := {variant_id for _, variant_id in keys if variant_id is not None}:
+        rows += connection.execute(query.where(variant.id.in_(variant_ids)))
     images = _images(connection, {row.product_id for row in rows})
     return {(row.product_id, row.variant_id): _item(row, images.get(row.product_id, ())) for row in rows}
 
 
-def _product_columns(has_status: bool) -> list[sa.ColumnElement[Any]]:
-    return [
-        products.c.name,
-        products.c.description,
-        products.c.price,
-        products.c.discount_percentage,
-        products.c.image_url,
-        products.c.weight,
-        products.c.dimensions,
-        products.c.brand,
-        categories.c.name.label("category"),
-        products.c.category_id,
-        (products.c.status if has_status else sa.literal("active")).label("status"),
-    ]
-
-
-def _products_query(has_status: bool) -> sa.Select[tuple[object, ...]]:
-    return (
-        sa.select(
-            products.c.id.label("product_id"),
-            sa.cast(sa.null(), sa.Integer).label("variant_id"),
-            products.c.sku,
-            products.c.stock_quantity.label("on_hand"),
-            sa.cast(sa.null(), Money).label("price_adjustment"),
-            sa.null().label("variant_type"),
-            sa.null().label("variant_value"),
-            *_product_columns(has_status),
-        )
-        .select_from(products.outerjoin(categories, categories.c.id == products.c.category_id))
-        .where(~sa.exists().where(product_variants.c.product_id == products.c.id))
-    )
-
-
-def _variants_query(has_status: bool) -> sa.Select[tuple[object, ...]]:
+@cache
+def _query(has_status: bool) -> sa.Select[Any]:
+    """Products, each beside each of its variants, if any."""
+    product, variant = products.c, product_variants.c
     return sa.select(
-        products.c.id.label("product_id"),
-        product_variants.c.id.label("variant_id"),
-        product_variants.c.sku,
-        product_variants.c.stock_quantity.label("on_hand"),
-        product_variants.c.price_adjustment,
-        product_variants.c.variant_type,
-        product_variants.c.variant_value,
-        *_product_columns(has_status),
+        product.id.label("product_id"),
+        variant.id.label("variant_id"),
+        _own(product.sku, variant.sku),
+        _own(product.stock_quantity, variant.stock_quantity),
+        variant.price_adjustment,
+        variant.variant_type,
+        variant.variant_value,
+        *(product[name] for name in OF_PRODUCT),
+        categories.c.name.label("category"),
+        (product.status if has_status else sa.literal("active")).label("status"),
     ).select_from(
-        product_variants.join(products, products.c.id == product_variants.c.product_id).outerjoin(
-            categories, categories.c.id == products.c.category_id
+        products.outerjoin(product_variants, variant.product_id == product.id).outerjoin(
+            categories, categories.c.id == product.category_id
         )
     )
+
+
+def _own(of_product: sa.Column[Any], of_variant: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    return sa.case((product_variants.c.id.is_(None), of_product), else_=of_variant).label(of_product.name)
 
 
 def _images(connection: sa.Connection, product_ids: set[int]) -> dict[int, tuple[str, ...]]:
@@ -157,7 +142,7 @@ def _text(value: object) -> str:
 
 def _item(row: sa.Row[tuple[object, ...]], images: tuple[str, ...]) -> ShopItem:
     option = f"{row.variant_type}: {row.variant_value}" if row.variant_id is not None else None
-    whole = isinstance(row.on_hand, int) and abs(row.on_hand) <= LARGEST_STOCK
+    whole = isinstance(row.stock_quantity, int) and abs(row.stock_quantity) <= LARGEST_STOCK
     return ShopItem(
         product_id=row.product_id,
         variant_id=row.variant_id,
@@ -166,7 +151,7 @@ def _item(row: sa.Row[tuple[object, ...]], images: tuple[str, ...]) -> ShopItem:
         option=option,
         description=_text(row.description) or None,
         price=selling_price(row.price, row.price_adjustment, row.discount_percentage),
-        on_hand=row.on_hand if whole else 0,
+        on_hand=row.stock_quantity if whole else 0,
         stock_odd=not whole,
         category=row.category,
         brand=row.brand,
@@ -212,3 +197,33 @@ def present_items(connection: sa.Connection, keys: Collection[ItemKey]) -> set[I
         )
         found |= {(row.product_id, row.id) for row in connection.execute(by_variant)}
     return found & set(keys)
+
+
+def lock_stock(connection: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, int]:
+    """The stock on hand of these items, locked until the transaction ends; items that are gone are left out.
+
+    Locked as an UPDATE would (FOR NO KEY UPDATE): two sales of one item may both have written their order lines,
+    which hold the item's key, and must not wait for one another.
+
+    Raises:
+        RowsBusy: others hold some of them.
+    """
+    found: dict[ItemKey, int] = {}
+    product_ids = sorted(product for product, variant in keys if variant is None)
+    variant_ids = sorted(variant for _, variant in keys if variant is not None)
+    query = sa.select(products.c.id, products.c.stock_quantity)
+    for row in lock(connection, query, products.c.id, product_ids):
+        found[(row.id, None)] = row.stock_quantity
+    columns = product_variants.c
+    of_variants = sa.select(columns.id, columns.product_id, columns.stock_quantity)
+    for row in lock(connection, of_variants, columns.id, variant_ids):
+        found[(row.product_id, row.id)] = row.stock_quantity
+    return found
+
+
+def set_stock(connection: sa.Connection, quantities: Mapping[ItemKey, int]) -> None:
+    """Sets the stock on hand of items that `lock_stock` has locked; their ledger rows must be written before."""
+    plain = [{"id": p, "stock_quantity": q} for (p, v), q in quantities.items() if v is None]
+    variants = [{"id": v, "stock_quantity": q} for (_, v), q in quantities.items() if v is not None]
+    update_rows(connection, products, plain)
+    update_rows(connection, product_variants, variants)

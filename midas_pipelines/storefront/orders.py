@@ -8,10 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.storefront.bulk import update_rows
-from midas_pipelines.storefront.refusals import lock
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import lock, update_rows
 
 
 def update_order(connection: sa.Connection, order_id: int, **columns: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines.sync.product_sync import sync_products
-from midas_pipelines.sync.realtime.debounce import RECENT_SECONDS
+from midas_pipelines.sync.push_loop import RECENT_SECONDS
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
 from midas_pipelines_tests.shop import HARM, add_product, rows, run, value
@@ -123,7 +123,7 @@ def test_what_a_person_agreed_to_goes_through(stocked: Gateway) -> None:
 
 def test_what_is_taken_back_needs_nobody(stocked: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     world, before = stocked.world, stocked.world.shown
-    monkeypatch.setattr("midas_pipelines.sync.realtime.push_loop.HELD_SECONDS", 1)
+    monkeypatch.setattr("midas_pipelines.sync.push_loop.HELD_SECONDS", 1)
     prices = "UPDATE products SET price = price {} 1 WHERE id <= 12"
     run(world.database, prices.format("+"))
     stocked.wait(lambda: alarmed(stocked) and held(stocked) == 12, "the brake")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.gateway.worker import supervisor
 from midas_pipelines.gateway.worker.supervisor import Supervisor
-from midas_pipelines.storefront.backoff import Backoff
+from midas_pipelines.storefront.types import Backoff
 
 
 @pytest.mark.parametrize(

@@ -197,8 +197,8 @@ def test_a_sigkill_loses_nothing(world: World, start: Start, process: Callable[.
 
 BROKEN = """
 from midas_pipelines.gateway.worker import supervisor
-from midas_pipelines.storefront.backoff import Backoff
-from midas_pipelines.sync.realtime.push_loop import PushLoop
+from midas_pipelines.storefront.types import Backoff
+from midas_pipelines.sync.push_loop import PushLoop
 
 async def fail(_):
     raise ZeroDivisionError

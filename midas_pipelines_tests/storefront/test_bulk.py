@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.storefront.bulk import BETWEEN, NOTHING, insert_new, insert_rows, update_rows
 from midas_pipelines.storefront.schema import orders
+from midas_pipelines.storefront.writing import BETWEEN, NOTHING, insert_new, insert_rows, update_rows
 
 TEXTS = ["", " ", "a,b", "{NULL}", 'x"\\', "\x1e", "\x1d", "line\nline", "Ærø 部品", None]
 

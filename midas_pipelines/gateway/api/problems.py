@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from midas_pipelines.errors import ExpectedError
-from midas_pipelines.storefront.refusals import Cause, blame
+from midas_pipelines.storefront.writing import Cause, blame
 
 MEDIA_TYPE = "application/problem+json"
 MOST_SHOWN = 10

@@ -29,7 +29,7 @@ from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.store.schema.wake_triggers import ITEMS
 from midas_pipelines.store.stock.rule_changes import mark_rules_due
 from midas_pipelines.sync.context import SyncContext, note_clocks
-from midas_pipelines.sync.realtime.push_loop import PushLoop
+from midas_pipelines.sync.push_loop import PushLoop
 from midas_pipelines.sync.threads import in_thread, own_threads
 
 KEEP_SECONDS = 5.0

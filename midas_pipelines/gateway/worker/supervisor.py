@@ -22,7 +22,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.store.items.acknowledge import PushOutcome
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.operations.sync_metrics import GATEWAY
-from midas_pipelines.storefront.backoff import Backoff
+from midas_pipelines.storefront.types import Backoff
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.sync_log import PushCounts, calls_of
 

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.gateway_tables import gateway_audit, gateway_audit_head
-from midas_pipelines.storefront.bulk import insert
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import insert
 
 FIRST_HASH = "0" * 64
 MOST_KEPT = 50

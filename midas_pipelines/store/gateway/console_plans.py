@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema.gateway_tables import console_plans
-from midas_pipelines.storefront.bulk import insert
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import insert
 
 KEPT_SECONDS = 30 * 86_400
 table = console_plans.c

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.schema.gateway_tables import gateway_keys, gateway_lockouts
-from midas_pipelines.storefront.bulk import insert
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import insert
 
 PREFIX = "midas"
 KEY_DAYS = 365

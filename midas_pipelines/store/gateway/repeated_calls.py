@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.safety_tables import repeated_calls
-from midas_pipelines.storefront.bulk import insert
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import insert
 
 KEPT_SECONDS = 24 * 3600
 DEAD_SECONDS = 150

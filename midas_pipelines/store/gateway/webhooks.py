@@ -20,10 +20,8 @@ from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.store.stock.rules import FOURSELLER
-from midas_pipelines.storefront.backoff import Backoff
-from midas_pipelines.storefront.bulk import insert_new
-from midas_pipelines.storefront.refusals import write_each
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import Backoff, utc_now
+from midas_pipelines.storefront.writing import insert_new, write_each
 
 RETRY = Backoff(first=2, longest=1800)
 MOST_ATTEMPTS = 10

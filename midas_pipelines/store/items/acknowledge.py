@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from midas_pipelines.store.items.claims import LATE_SECONDS, RETRY
 from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.refusals import in_short, write_each
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import in_short, write_each
 
 KEPT = {
     "id",

@@ -30,10 +30,8 @@ from midas_pipelines.store.items.mappings import (
 )
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import cursors, mappings, workers
-from midas_pipelines.storefront.backoff import Backoff, is_due
-from midas_pipelines.storefront.bulk import upsert
-from midas_pipelines.storefront.refusals import write_each
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import Backoff, is_due, utc_now
+from midas_pipelines.storefront.writing import upsert, write_each
 
 log = logging.getLogger(__name__)
 
@@ -159,19 +157,6 @@ def _claimable(*, ignore_delays: bool = False) -> list[sa.ColumnElement[bool]]:
     if not ignore_delays:
         conditions.append(RETRY.is_due(mappings.c.next_attempt_at, mappings.c.attempts))
     return conditions
-
-
-def invalidate_ack(connection: sa.Connection, *, content: Sequence[int], quantity: Sequence[int]) -> None:
-    """Clears the acknowledged values that are about to be sent: all, or the quantity alone, of these mappings.
-
-    A write that is never acknowledged may have been applied. Were the old confirmation kept, an item that the shop
-    changes back meanwhile would seem to need no push.
-    """
-    for ids, values in (
-        (content, {"acked_hash": None, "acked_quantity": None}),
-        (quantity, {"acked_quantity": None}),
-    ):
-        set_rows(connection, ids, values)
 
 
 def release_claims(connection: sa.Connection, worker: str) -> int:

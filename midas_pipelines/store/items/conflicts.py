@@ -12,10 +12,9 @@ from midas_pipelines.store.items.mappings import MOST_AT_ONCE
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.bulk import insert
-from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.schema import products
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import insert, write_each
 
 OPEN = sync_conflicts.c.resolved_at.is_(None)
 

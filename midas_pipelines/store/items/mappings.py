@@ -12,11 +12,10 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import ITEM_KEY, SPELLING, hub_skus, mappings
-from midas_pipelines.storefront.bulk import any_of, insert, upsert
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import any_of, insert, upsert, write_each
 from midas_pipelines.text import spellings
 
 MOST_AT_ONCE = 5000

@@ -17,8 +17,8 @@ from midas_pipelines.settings import ChannelAccess
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.proof_tables import proofs
 from midas_pipelines.store.schema.tables import cursors, mappings
-from midas_pipelines.storefront.bulk import insert, insert_new, upsert
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import insert, insert_new, upsert
 
 CLOCK, CONNECTED, REFUSED = "clock: ", "connected", "refused key: "
 """Names of rows; with a colon the start of several."""

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import rate_limits
-from midas_pipelines.storefront.bulk import insert
+from midas_pipelines.storefront.writing import insert
 
 NAME = "fourseller"
 """The limit's row."""

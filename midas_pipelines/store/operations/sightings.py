@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.safety_tables import contract_findings, shadow_writes
 from midas_pipelines.store.schema.tables import cursors, mappings, marketplace_orders
-from midas_pipelines.storefront.bulk import insert, insert_new, upsert
-from midas_pipelines.storefront.refusals import write_each
+from midas_pipelines.storefront.writing import insert, insert_new, upsert
+from midas_pipelines.storefront.writing import write_each
 from midas_pipelines.storefront.types import utc_now
 
 SINCE = "shadow mode"

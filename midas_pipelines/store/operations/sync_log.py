@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import api_errors, sync_logs
-from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import write_each
 
 MOST_UNWRITTEN = 20_000
 """Failed calls kept while the database is away; more are lost."""

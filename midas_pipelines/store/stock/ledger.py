@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema.tables import inventory_changes
-from midas_pipelines.storefront.bulk import insert_rows
-from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.refusals import lock_stock, set_stock
+from midas_pipelines.storefront.catalog import ItemKey, lock_stock, set_stock
+from midas_pipelines.storefront.writing import insert_rows
 
 Stock = dict[ItemKey, int]
 """Units on hand of locked items."""

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
-from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, Mapping
+from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, Mapping, unlocked
 from midas_pipelines.store.items.written import keep_writes, last_content
 from midas_pipelines.store.operations.sightings import ShadowRow
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import update_rows, write_each
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.gate import SHADOWED
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
@@ -31,6 +31,7 @@ SHADOW_SECONDS = 120.0
 """When an item is planned again that shadow mode kept back, unless it changes before."""
 
 REPLACES = (Action.UPDATE, Action.DELETE)
+SENDS_SKU = (Action.CREATE, Action.UPDATE)
 
 
 def in_shadow(change: Change, context: SyncContext) -> Change:
@@ -46,11 +47,7 @@ def in_shadow(change: Change, context: SyncContext) -> Change:
 
 
 def claim_skus(
-    connection: sa.Connection,
-    changes: list[Change],
-    *,
-    title_limit: int,
-    lag_seconds: float = 0.0,
+    connection: sa.Connection, changes: list[Change], *, title_limit: int, lag_seconds: float = 0.0
 ) -> list[Change]:
     """The same changes, with their SKUs held by their mapping rows, or quarantined where another item has the SKU.
 
@@ -59,128 +56,102 @@ def claim_skus(
     keeps its SKU until that is done. Until `lag_seconds` after a create was sent it is only looked up, for
     4Seller's look-ups may lag as long behind it.
     """
-    if not any(change.action in (Action.CREATE, Action.UPDATE) for change in changes):
-        return changes
-    settle = {c.mapping.id for c in changes if _moves(c) and c.mapping.in_doubt and c.mapping.sku is not None}
-    changes = [replace(c, action=Action.SETTLE) if c.mapping.id in settle else c for c in changes]
-    moving = [change for change in changes if change.mapping.id not in settle and _moves(change)]
-    if moving:
-        grant = _read_grant(connection, changes, moving, title_limit)
-        for change in moving:
-            _decide(connection, grant, change)
-        if grant.taken:
-            _hold(connection, grant.taken)
-        changes = [grant.batch[change.mapping.id] for change in changes]
-    creates = {change.mapping.id for change in changes if change.action is Action.CREATE}
+    moving = [one for one in changes if one.action in SENDS_SKU and one.sku != one.mapping.sku]
+    settle = {one.mapping.id for one in moving if one.mapping.in_doubt and one.mapping.sku is not None}
+    changes = [replace(one, action=Action.SETTLE) if one.mapping.id in settle else one for one in changes]
+    if moving := [one for one in moving if one.mapping.id not in settle]:
+        changes = _SkuClaims(connection, changes, moving, title_limit).decide()
+    creates = {one.mapping.id for one in changes if one.action is Action.CREATE}
     early = creates - _note_creates(connection, creates, lag_seconds)
-    return [replace(c, action=Action.SETTLE) if c.mapping.id in early else c for c in changes]
+    return [replace(one, action=Action.SETTLE) if one.mapping.id in early else one for one in changes]
 
 
-def _moves(change: Change) -> bool:
-    """Whether it sends a SKU that its row does not hold."""
-    sends = change.action in (Action.CREATE, Action.UPDATE) and change.draft is not None
-    return sends and change.sku != change.mapping.sku
+class _SkuClaims:
+    """Assigns the SKUs that one batch asks for and its rows do not hold."""
 
+    def __init__(
+        self, connection: sa.Connection, changes: list[Change], moving: list[Change], title_limit: int
+    ) -> None:
+        self._connection = connection
+        self._batch = {one.mapping.id: one for one in changes}  # as decided so far
+        self._moving = {one.mapping.id: one for one in moving}
+        self._taken: dict[str, int] = {}  # SKU -> mapping id
+        held = sa.select(*COLUMNS).where(mappings.c.sku.in_([one.sku for one in moving]))
+        self._holders = {row.sku: Mapping(*row) for row in connection.execute(held)}
+        if self._holders:
+            self._planner = Planner(connection, [one.key for one in self._holders.values()], title_limit)
+            others = [one.id for one in self._holders.values() if one.id not in self._batch]
+            unclaimed = ~sa.func.coalesce(mappings.c.claimed_until >= utc_now(), sa.false())
+            self._free = set(unlocked(connection, others, unclaimed))
 
-@dataclass
-class _Grant:
-    """The state of assigning SKUs to one batch."""
+    def decide(self) -> list[Change]:
+        """All changes of the batch, those that move with their SKU held, quarantined or waiting."""
+        for change in self._moving.values():
+            self._decide(change, self._holders.get(change.sku or ""))
+        if held := [self._moving[row] for row in self._taken.values()]:
+            # Two items may swap their SKUs: all are released first, then each takes its own.
+            if leaving := [one.mapping.id for one in held if one.mapping.sku is not None]:
+                release = sa.update(mappings).where(mappings.c.id.in_(leaving))
+                self._connection.execute(release.values(sku=None))
+            rows = [{"id": one.mapping.id, "sku": one.sku} for one in held]
+            update_rows(self._connection, mappings, rows)
+        return list(self._batch.values())
 
-    batch: dict[int, Change]  # by mapping id, as decided so far
-    moving: frozenset[int]
-    holders: dict[str, Mapping]
-    planner: Planner  # of the holders
-    free: set[int]  # holders outside the batch that are not being pushed
-    taken: dict[str, int] = field(default_factory=dict)  # SKU -> mapping id
+    def _decide(self, change: Change, holder: Mapping | None) -> None:
+        """Gives the change its SKU, quarantines it or lets it wait; adapts the holder's change in this batch."""
+        sku, row = change.sku or "", change.mapping.id
+        stays = holder is not None and holder.id not in self._moving and self._keeps(holder)
+        if sku in self._taken or stays:
+            reason = f"Its SKU {sku} is another item's too: give each item in the shop a SKU of its own."
+            self._batch[row] = replace(change, action=Action.QUARANTINED, reason=reason, shared=True)
+        elif holder is not None and self._is_busy(change, holder):
+            reason = f"The item that had its SKU {sku} is being pushed; the next run goes on."
+            self._batch[row] = replace(change, action=Action.WAIT, reason=reason)
+        else:
+            self._taken[sku] = row
+            if holder is not None and holder.id not in self._moving:
+                self._batch[row] = self._inherit(change, holder)
 
+    def _keeps(self, holder: Mapping) -> bool:
+        item = self._planner.item(holder)
+        return item is not None and item.active and item.sku == holder.sku
 
-def _read_grant(
-    connection: sa.Connection, changes: list[Change], moving: list[Change], title_limit: int
-) -> _Grant:
-    batch = {change.mapping.id: change for change in changes}
-    held = sa.select(*COLUMNS).where(mappings.c.sku.in_([change.sku for change in moving]))
-    holders = {row.sku: Mapping(*row) for row in connection.execute(held)}
-    others = [holder.id for holder in holders.values() if holder.id not in batch]
-    claimed = sa.func.coalesce(mappings.c.claimed_until >= utc_now(), sa.false())
-    idle = sa.select(mappings.c.id).where(mappings.c.id.in_(others), ~claimed).order_by(mappings.c.id)
-    return _Grant(
-        batch=batch,
-        moving=frozenset(change.mapping.id for change in moving),
-        holders=holders,
-        planner=Planner(connection, [holder.key for holder in holders.values()], title_limit),
-        free=set(connection.scalars(idle.with_for_update(skip_locked=True))) if others else set(),
-    )
+    def _is_busy(self, change: Change, holder: Mapping) -> bool:
+        """Whether the holder is being pushed elsewhere, or still has to look up its create under the SKU."""
+        if holder.id not in self._batch and holder.id not in self._free:
+            return True
+        return holder.in_doubt and not self._hands_over(change, holder)
 
+    def _hands_over(self, change: Change, holder: Mapping) -> bool:
+        """Whether the new owner, which has no product yet, takes over the product that the holder no longer needs."""
+        return change.action is Action.CREATE and self._planner.plan(holder).draft is None
 
-def _decide(connection: sa.Connection, grant: _Grant, change: Change) -> None:
-    """Gives the change its SKU, quarantines it or lets it wait; adapts the holder's change in this batch."""
-    sku, row = change.sku or "", change.mapping.id
-    holder = grant.holders.get(sku)
-    item = grant.planner.item(holder) if holder is not None else None
-    keeps = item is not None and item.active and item.sku == sku
-    if sku in grant.taken or (holder is not None and holder.id not in grant.moving and keeps):
-        reason = f"Its SKU {sku} is another item's too: give each item in the shop a SKU of its own."
-        grant.batch[row] = replace(change, action=Action.QUARANTINED, reason=reason, shared=True)
-    elif holder is not None and _is_busy(grant, change, holder):
-        reason = f"The item that had its SKU {sku} is being pushed; the next run goes on."
-        grant.batch[row] = replace(change, action=Action.WAIT, reason=reason)
-    else:
-        grant.taken[sku] = row
-        if holder is not None and holder.id not in grant.moving:
-            grant.batch[row] = _inherit(connection, grant, change, holder)
+    def _inherit(self, change: Change, holder: Mapping) -> Change:
+        """Frees the SKU of its holder; hands the holder's 4Seller product on when that item is to be listed no more."""
+        freed: dict[str, object] = {"sku": None}
+        left = replace(holder, sku=None)
+        if handed := self._hands_over(change, holder):
+            freed |= FORGOTTEN | {"creating_since": None, "state": "removed"}
+            left = replace(left, fourseller_product_id=None, acked_quantity=None, creating_since=None)
+        if holder.id in self._batch:
+            self._batch[holder.id] = self._planner.plan(left)
+        else:
+            freed |= CHANGED
+        self._set(holder.id, freed)
+        if not handed:
+            return change
+        # The new owner also looks up a create of the holder whose answer was lost.
+        inherited: dict[str, Any] = {
+            "fourseller_product_id": holder.fourseller_product_id,
+            "creating_since": change.mapping.creating_since or holder.creating_since,
+        }
+        self._set(change.mapping.id, inherited)
+        heir = replace(change.mapping, sku=change.sku, **inherited)
+        action = change.action if heir.fourseller_product_id is None else Action.UPDATE
+        return replace(change, mapping=heir, action=action)
 
-
-def _is_busy(grant: _Grant, change: Change, holder: Mapping) -> bool:
-    """Whether the holder is being pushed elsewhere, or still has to look up its create under the SKU."""
-    if holder.id not in grant.batch and holder.id not in grant.free:
-        return True
-    return holder.in_doubt and not _hands_over(grant, change, holder)
-
-
-def _hands_over(grant: _Grant, change: Change, holder: Mapping) -> bool:
-    """Whether the new owner, which has no product yet, takes over the product that the holder no longer needs."""
-    return change.action is Action.CREATE and grant.planner.plan(holder).draft is None
-
-
-def _inherit(connection: sa.Connection, grant: _Grant, change: Change, holder: Mapping) -> Change:
-    """Frees the SKU of its holder; hands the holder's 4Seller product on when that item is to be listed no more."""
-    freed: dict[str, object] = {"sku": None}
-    left = replace(holder, sku=None)
-    heir = change.mapping
-    if _hands_over(grant, change, holder):
-        freed |= FORGOTTEN | {"creating_since": None, "state": "removed"}
-        left = replace(left, fourseller_product_id=None, acked_quantity=None, creating_since=None)
-        # The new owner now looks up a create of the holder whose answer was lost.
-        heir = replace(
-            heir,
-            sku=change.sku,
-            fourseller_product_id=holder.fourseller_product_id,
-            creating_since=heir.creating_since or holder.creating_since,
-        )
-    if holder.id in grant.batch:
-        grant.batch[holder.id] = grant.planner.plan(left)
-    else:
-        freed |= CHANGED
-    connection.execute(sa.update(mappings).where(mappings.c.id == holder.id).values(freed))
-    if heir is change.mapping:
-        return change
-    taken_over = {
-        "fourseller_product_id": heir.fourseller_product_id,
-        "creating_since": heir.creating_since,
-    }
-    connection.execute(sa.update(mappings).where(mappings.c.id == heir.id).values(taken_over))
-    takes_over = heir.fourseller_product_id is not None and change.action is Action.CREATE
-    return replace(change, mapping=heir, action=Action.UPDATE if takes_over else change.action)
-
-
-def _hold(connection: sa.Connection, taken: dict[str, int]) -> None:
-    # Two items may swap their SKUs: all are released first, then each takes its own.
-    connection.execute(sa.update(mappings).where(mappings.c.id.in_(taken.values())).values(sku=None))
-    statement = sa.update(mappings).where(mappings.c.id == sa.bindparam("row"))
-    connection.execute(
-        statement.values(sku=sa.bindparam("new_sku")),
-        [{"row": row, "new_sku": sku} for sku, row in taken.items()],
-    )
+    def _set(self, row: int, values: dict[str, object]) -> None:
+        self._connection.execute(sa.update(mappings).where(mappings.c.id == row).values(values))
 
 
 def _note_creates(connection: sa.Connection, creates: set[int], lag_seconds: float) -> set[int]:
@@ -208,39 +179,23 @@ def keep_planned(connection: sa.Connection, changes: Sequence[Change], run_id: s
     unread: set[int] = set()
     rows = []
     for change in sent:
-        before = _confirmed(change, content.get(change.mapping.id))
-        if before is None and change.action in REPLACES:
-            unread.add(change.mapping.id)
-        rows.append(_row(change, before, run_id))
+        mapping, before, after = change.mapping, None, dict[str, Any]()
+        confirmed = {"inventory": {"quantity": mapping.acked_quantity}}
+        if change.action is Action.QUANTITY:
+            before, after = confirmed, {"inventory": {"quantity": change.quantity}}
+        elif change.draft is not None:
+            after = change.draft.model_dump(mode="json", exclude_none=True, exclude={"metadata"})
+        if change.action in REPLACES:
+            sent_hash, last = content.get(mapping.id, (None, {}))
+            if sent_hash is None or sent_hash != mapping.acked_hash:
+                unread.add(mapping.id)
+            else:
+                before = last | confirmed
+        row = {"run_id": run_id, "mapping_id": mapping.id, "sku": change.sku, "action": change.action.value}
+        row |= {"before": before, "after": after}
+        rows.append(row | {"content_hash": change.content_hash if change.action in SENDS_SKU else None})
     keep_writes(connection, rows)
     return [replace(one, unread=one.mapping.id in unread) for one in changes] if unread else list(changes)
-
-
-def _confirmed(change: Change, last: tuple[str | None, dict[str, Any]] | None) -> dict[str, Any] | None:
-    """The listing as 4Seller last confirmed it; None where that is not known."""
-    mapping = change.mapping
-    if change.action is Action.QUANTITY:
-        return {"inventory": {"quantity": mapping.acked_quantity}}
-    if change.action not in REPLACES or last is None or last[0] != mapping.acked_hash or last[0] is None:
-        return None
-    return {**last[1], "inventory": {"quantity": mapping.acked_quantity}}
-
-
-def _row(change: Change, before: dict[str, Any] | None, run_id: str | None) -> dict[str, Any]:
-    after: dict[str, Any] = {}
-    if change.action is Action.QUANTITY:
-        after = {"inventory": {"quantity": change.quantity}}
-    elif change.draft is not None:
-        after = change.draft.model_dump(mode="json", exclude_none=True, exclude={"metadata"})
-    return {
-        "run_id": run_id,
-        "mapping_id": change.mapping.id,
-        "sku": change.sku,
-        "action": change.action.value,
-        "before": before,
-        "after": after,
-        "content_hash": change.content_hash if change.action in (Action.CREATE, Action.UPDATE) else None,
-    }
 
 
 def without_sending(change: Change) -> PushOutcome:

@@ -18,7 +18,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, ContractBroken, RateLimited, Unavailable
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, acknowledge
-from midas_pipelines.store.items.mappings import Mapping
+from midas_pipelines.store.items.mappings import Mapping, set_rows
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.stock.rule_changes import mark_rules_due
 from midas_pipelines.storefront.types import utc_now
@@ -95,9 +95,7 @@ class Push:
             # While 4Seller counts as down, one read is tried first, so that an outage costs the items no attempts.
             down = await in_thread(channel_is_down, self.context.database)
             if down and (still := await self._cannot_be_read()) is not None:
-                raise ChannelDown(
-                    f"4Seller is still down: {still} Nothing was tried; everything stays dirty."
-                )
+                raise ChannelDown(f"4Seller is still down: {still} Nothing was tried; all stays dirty.")
             if not self.quantities_only:
                 await self.context.gate.ensure_connected(self.client)
             await in_thread(self._begin)
@@ -166,35 +164,33 @@ class Push:
 
     def claim_batch(self, after: int = 0, ids: Sequence[int] | None = None) -> list[Change]:
         """Claims the next items behind a mapping's id, only of `ids` where given, and plans each."""
-        for tries in range(CLAIM_TRIES):
-            try:
-                return self._try_to_claim(after, ids)
-            except IntegrityError:  # another worker has just taken one of the SKUs
-                if tries == CLAIM_TRIES - 1:
-                    raise
-        return []
-
-    def _try_to_claim(self, after: int, ids: Sequence[int] | None) -> list[Change]:
         settings = self.context.settings
         batch = settings.inventory_batch if self.quantities_only else settings.products_batch
+        limit = min(batch, settings.in_flight * (1 if after == 0 else 4))  # the first soon
         until = time.monotonic() + settings.lease_seconds - MARGIN_SECONDS
-        with self.context.database.writing() as connection:
-            claimed = claims.claim(
-                connection,
-                worker=self.context.worker,
-                lease_seconds=settings.lease_seconds,
-                limit=min(batch, settings.in_flight * (1 if after == 0 else 4)),  # the first soon
-                after_id=after,
-                ids=ids,
-                listed_only=self.quantities_only,
-                ignore_delays=self.ignore_delays,
-                shards=self.shards,
-            )
-            if not claimed:
-                return []
-            read_at = connection.scalar(sa.select(utc_now()))
-            planned = self._plan(connection, claimed)
-            return [replace(change, read_at=read_at, send_until=until) for change in planned]
+        for left in reversed(range(CLAIM_TRIES)):
+            try:
+                with self.context.database.writing() as connection:
+                    claimed = claims.claim(
+                        connection,
+                        worker=self.context.worker,
+                        lease_seconds=settings.lease_seconds,
+                        limit=limit,
+                        after_id=after,
+                        ids=ids,
+                        listed_only=self.quantities_only,
+                        ignore_delays=self.ignore_delays,
+                        shards=self.shards,
+                    )
+                    if not claimed:
+                        return []
+                    read_at = connection.scalar(sa.select(utc_now()))
+                    planned = self._plan(connection, claimed)
+                    return [replace(change, read_at=read_at, send_until=until) for change in planned]
+            except IntegrityError:  # another worker has just taken one of the SKUs
+                if not left:
+                    raise
+        return []
 
     def _plan(self, connection: sa.Connection, claimed: list[Mapping]) -> list[Change]:
         limit = self.context.settings.title_limit
@@ -211,18 +207,15 @@ class Push:
         if self.context.settings.shadow:
             changes = [in_shadow(change, self.context) for change in changes]
         if not self.quantities_only:
-            changes = claim_skus(
-                connection,
-                changes,
-                title_limit=limit,
-                lag_seconds=self.context.settings.list_lag_seconds,
-            )
+            lag = self.context.settings.list_lag_seconds
+            changes = claim_skus(connection, changes, title_limit=limit, lag_seconds=lag)
         changes = keep_planned(connection, changes, self.context.written_as)
-        claims.invalidate_ack(
-            connection,
-            content=[change.mapping.id for change in changes if change.action in REPLACES],
-            quantity=[change.mapping.id for change in changes if change.action is Action.QUANTITY],
-        )
+        # A write that is never acknowledged may have been applied. Were the old confirmation kept, an item that the
+        # shop changes back meanwhile would seem to need no push.
+        quantities = [one.mapping.id for one in changes if one.action is Action.QUANTITY]
+        whole = [one.mapping.id for one in changes if one.action in REPLACES]
+        set_rows(connection, quantities, {"acked_quantity": None})
+        set_rows(connection, whole, {"acked_quantity": None, "acked_hash": None})
         return changes
 
     def _held(self, change: Change) -> Change:
@@ -234,8 +227,7 @@ class Push:
 
     async def _send_changes(self) -> None:
         while (work := await self._to_send.get()) is not None:
-            outcome = await self.send_in_time(work)
-            self._to_write.put_nowait(outcome)
+            self._to_write.put_nowait(outcome := await self.send_in_time(work))
             await self._watch(outcome)
 
     async def send_in_time(self, change: Change) -> PushOutcome:

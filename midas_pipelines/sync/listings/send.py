@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from midas_pipelines.fourseller import errors
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import (
-    Ambiguous,
-    BadCredentials,
-    BadItem,
-    Conflict,
-    FourSellerError,
-    NotFound,
-    NotSent,
-    RateLimited,
-    Unavailable,
-)
 from midas_pipelines.fourseller.http.rate_limit import noting_doubts
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
@@ -31,6 +21,7 @@ from midas_pipelines.sync.listings.diff import (
     keep_edits,
     not_taken,
     shown_form,
+    shown_quantity,
 )
 from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.threads import in_thread
@@ -45,256 +36,218 @@ SENDS_OF_A_CREATE = 3
 async def send(change: Change, client: FourSeller, context: SyncContext, known: Known | None) -> PushOutcome:
     """Sends one change. Raises only `BadCredentials`: with a bad key every other call would fail too."""
     with noting_doubts() as doubts:
-        outcome = await _send(change, client, context, known)
+        outcome = await _Sending(change, client, context, known).outcome()
     return replace(outcome, uncertain=True) if doubts else outcome
 
 
-async def _send(change: Change, client: FourSeller, context: SyncContext, known: Known | None) -> PushOutcome:
-    try:
-        match change.action:
-            case Action.CREATE:
-                return await _create(change, client, context, known)
-            case Action.UPDATE:
-                return await _update(change, client, context)
-            case Action.QUANTITY:
-                return await _set_quantity(change, client)
-            case Action.DELETE:
-                return await _delete(change, client, context)
-            case Action.SETTLE:
-                return await _settle(change, client, context, known)
-            case _:
-                raise AssertionError(f"{change.action} sends nothing")
-    except BadCredentials:
-        raise
-    except (RateLimited, NotSent) as unsent:
-        wait = unsent.retry_after_seconds if isinstance(unsent, RateLimited) else None
-        return _released(change, str(unsent), wait_seconds=wait)
-    except BadItem as refused:  # the result of an earlier create stays unknown
-        settled = change.action is not Action.CREATE
-        return PushOutcome(
-            change.mapping, PushResult.QUARANTINED, reason=str(refused), refused=True, settled=settled
-        )
-    except NotFound as missing:
-        return await _vanished(change, client, missing)
-    except FourSellerError as failed:
-        settled = not change.mapping.in_doubt and change.action is not Action.CREATE
-        unanswered = isinstance(failed, Unavailable | Ambiguous) and failed.status in (None, 502, 503, 504)
-        return PushOutcome(
-            change.mapping, PushResult.FAILED, reason=str(failed), settled=settled, unanswered=unanswered
-        )
+@dataclass(slots=True)
+class _Sending:
+    change: Change
+    client: FourSeller
+    context: SyncContext
+    known: Known | None
 
-
-async def _create(
-    change: Change, client: FourSeller, context: SyncContext, known: Known | None
-) -> PushOutcome:
-    """Adopts the product if 4Seller has it already, creates it otherwise; an unknown result is looked up first.
-
-    A look-up right after a lost answer proves nothing where look-ups lag: the create is then sent again by a later run.
-    """
-    assert change.draft is not None
-    lag = context.settings.list_lag_seconds
-    sends = 1 if lag else SENDS_OF_A_CREATE
-    uncertain = known is None or change.mapping.creating_since is not None
-    for sent in range(sends + 1):
-        for product in await adoptable(change, client, context, known, look=uncertain):
-            adopted = await _adopt(change, product, client, context)
-            if adopted is not None:
-                return adopted
-        if sent == sends:
-            break
+    async def outcome(self) -> PushOutcome:
+        change = self.change
+        settled = change.action is not Action.CREATE  # else its result stays unknown, whatever comes after
+        steps = {
+            Action.CREATE: self._create,
+            Action.UPDATE: self._update,
+            Action.QUANTITY: self._set_quantity,
+            Action.DELETE: self._delete,
+            Action.SETTLE: self._settle,
+        }
         try:
-            key = f"midas-{change.mapping.id}-{change.mapping.version}-{(change.content_hash or '')[:16]}"
-            product = await client.create_product(change.draft, idempotency_key=key)
-        except (Ambiguous, Conflict) as doubt:
-            uncertain, last = True, doubt
-            continue
-        late = change.mapping.creating_since is not None  # an earlier create may still add a second product
-        return replace(_listed(change, product.id, product, created=True), uncertain=late)
-    return PushOutcome(change.mapping, PushResult.FAILED, reason=str(last), settled=False, wait_seconds=lag)
-
-
-async def _settle(
-    change: Change, client: FourSeller, context: SyncContext, known: Known | None
-) -> PushOutcome:
-    """Maps the item to the product of its earlier create, if there is one; the next run goes on."""
-    found = await adoptable(change, client, context, known, look=True)
-    left = 0.0
-    since = change.mapping.creating_since
-    if not found and since is not None:
-        age = await in_thread(context.database.now) - since
-        left = max(0.0, context.settings.list_lag_seconds - age.total_seconds())
-    reason = "The answer to its create was lost; its result is looked up before anything else is sent."
-    product_id = found[0].id if found else None
-    return _released(
-        change, reason, fourseller_product_id=product_id, settled=left == 0, wait_seconds=left or None
-    )
-
-
-async def _adopt(
-    change: Change, product: Product, client: FourSeller, context: SyncContext
-) -> PushOutcome | None:
-    """Maps the item to a product that 4Seller lists; None where it is deleted and the list only lags behind."""
-    change = as_adopted(change, product)
-    quantity = product.inventory.quantity if product.inventory is not None else None
-    equal = content_hash(product) == change.content_hash and quantity == change.quantity
-    assert change.draft is not None
-    try:
-        if equal:
-            answer = await client.product(product.id)
-        else:
-            await _keep_read(context, change, product)
-            answer = await client.update_product(product.id, change.draft)
-    except NotFound:
-        return None
-    return _listed(change, product.id, answer, adopted=True, wrote=not equal)
-
-
-async def _update(change: Change, client: FourSeller, context: SyncContext) -> PushOutcome:
-    product_id = change.mapping.fourseller_product_id
-    assert product_id is not None
-    if change.mapping.creating_since is not None and change.mapping.recheck_at is None:
-        await _remove_doubles(change, client, context)
-    if change.unread or change.guarded - {"listing"}:
-        shown = await client.product(product_id)
-        if change.unread:
-            await _keep_read(context, change, shown)
-        change = keep_edits(change, shown) if change.guarded - {"listing"} else change
-    assert change.draft is not None
-    try:
-        answer = await client.update_product(product_id, change.draft)
-    except BadItem as refused:
-        if change.quantity is None or change.quantity == change.mapping.acked_quantity:
+            return await steps[change.action]()
+        except errors.BadCredentials:
             raise
-        # The old content stays on sale, so its quantity has to be correct.
-        if (other := await _send_quantity(change, client)) is not None:
-            return PushOutcome(change.mapping, PushResult.FAILED, reason=other)
-        return PushOutcome(
-            change.mapping,
-            PushResult.QUANTITY,
-            quantity=change.quantity,
-            reason=str(refused),
-            refused=True,
-            wrote=True,
+        except errors.RateLimited as limited:
+            return self._released(str(limited), wait_seconds=limited.retry_after_seconds)
+        except errors.NotSent as unsent:
+            return self._released(str(unsent))
+        except errors.BadItem as refused:
+            return self._end(PushResult.QUARANTINED, reason=str(refused), refused=True, settled=settled)
+        except errors.NotFound as missing:
+            return await self._vanished(missing)
+        except errors.FourSellerError as failed:
+            silent = isinstance(failed, errors.Unavailable | errors.Ambiguous)
+            unanswered = silent and failed.status in (None, 502, 503, 504)
+            settled = settled and not change.mapping.in_doubt
+            return self._failed(str(failed), settled=settled, unanswered=unanswered)
+
+    async def _create(self) -> PushOutcome:
+        """Adopts the product if 4Seller has it already, creates it otherwise; an unknown result is looked up first.
+
+        A look-up right after a lost answer proves nothing where look-ups lag: the create is then sent again by a later
+        run.
+        """
+        change, mapping, lag = self.change, self.change.mapping, self.context.settings.list_lag_seconds
+        assert change.draft is not None
+        sends = 1 if lag else SENDS_OF_A_CREATE
+        uncertain = self.known is None or mapping.creating_since is not None
+        for sent in range(sends + 1):
+            for product in await self._adoptable(self.known, look=uncertain):
+                if (adopted := await self._adopt(product)) is not None:
+                    return adopted
+            if sent == sends:
+                break
+            try:
+                key = f"midas-{mapping.id}-{mapping.version}-{(change.content_hash or '')[:16]}"
+                product = await self.client.create_product(change.draft, idempotency_key=key)
+            except (errors.Ambiguous, errors.Conflict) as doubt:
+                uncertain, last = True, str(doubt)
+                continue
+            late = mapping.creating_since is not None  # an earlier create may still add a second product
+            return replace(self._listed(product.id, product, created=True), uncertain=late)
+        return self._failed(last, settled=False, wait_seconds=lag)
+
+    async def _adoptable(self, known: Known | None = None, *, look: bool = True) -> list[Product]:
+        return await adoptable(self.change, self.client, self.context, known, look=look)
+
+    async def _settle(self) -> PushOutcome:
+        """Maps the item to the product of its earlier create, if there is one; the next run goes on."""
+        found, since, left = await self._adoptable(self.known), self.change.mapping.creating_since, 0.0
+        if not found and since is not None:
+            age = await in_thread(self.context.database.now) - since
+            left = max(0.0, self.context.settings.list_lag_seconds - age.total_seconds())
+        reason = "The answer to its create was lost; its result is looked up before anything else is sent."
+        product_id = found[0].id if found else None
+        return self._released(
+            reason, fourseller_product_id=product_id, settled=left == 0, wait_seconds=left or None
         )
-    return _listed(change, product_id, answer)
 
+    async def _adopt(self, product: Product) -> PushOutcome | None:
+        """Maps the item to a product that 4Seller lists; None where it is deleted and the list only lags behind."""
+        change = as_adopted(self.change, product)
+        assert change.draft is not None
+        equal = content_hash(product) == change.content_hash and shown_quantity(product) == change.quantity
+        try:
+            if equal:
+                answer = await self.client.product(product.id)
+            else:
+                await self._keep_read(product)
+                answer = await self.client.update_product(product.id, change.draft)
+        except errors.NotFound:
+            return None
+        return replace(self, change=change)._listed(product.id, answer, adopted=True, wrote=not equal)
 
-async def _remove_doubles(change: Change, client: FourSeller, context: SyncContext) -> None:
-    """Removes what an earlier create of the item made after a later one had succeeded."""
-    key = change.mapping.key
-    for double in await adoptable(change, client, context, None, look=True):
-        if double.id != change.mapping.fourseller_product_id and owner(double) == key:
-            await remove(client, double.id)
+    async def _update(self) -> PushOutcome:
+        change, mapping, product_id = self.change, self.change.mapping, self._product_id
+        if mapping.creating_since is not None and mapping.recheck_at is None:
+            for double in await self._adoptable():  # an earlier create may have come after a later one
+                if double.id != product_id and owner(double) == mapping.key:
+                    await remove(self.client, double.id)
+        kept = change.guarded - {"listing"}
+        if change.unread or kept:
+            shown = await self.client.product(product_id)
+            if change.unread:
+                await self._keep_read(shown)
+            if kept:
+                return await replace(self, change=keep_edits(change, shown))._put()
+        return await self._put()
 
+    async def _put(self) -> PushOutcome:
+        change = self.change
+        assert change.draft is not None
+        try:
+            answer = await self.client.update_product(self._product_id, change.draft)
+        except errors.BadItem as refused:
+            if change.quantity is None or change.quantity == change.mapping.acked_quantity:
+                raise
+            # The old content stays on sale, so its quantity has to be correct.
+            return await self._set_quantity(reason=str(refused), refused=True, finished=True)
+        return self._listed(self._product_id, answer)
 
-async def _set_quantity(change: Change, client: FourSeller) -> PushOutcome:
-    if (other := await _send_quantity(change, client)) is not None:
-        return PushOutcome(change.mapping, PushResult.FAILED, reason=other)
-    return PushOutcome(
-        change.mapping,
-        PushResult.QUANTITY,
-        quantity=change.quantity,
-        reason=change.reason,
-        wrote=True,
-        finished=change.reason is not None or change.content_hash == change.mapping.acked_hash,
-    )
+    async def _set_quantity(self, **more: Any) -> PushOutcome:
+        """Sets the quantity, with the moment it was read, so that 4Seller may refuse the older of two."""
+        change = self.change
+        assert change.quantity is not None
+        assert change.read_at is not None
+        level = await self.client.set_quantity(self._product_id, change.quantity, change.read_at)
+        if level.quantity not in (None, change.quantity):
+            shown = f"{level.quantity} for {change.quantity}"
+            return self._failed(
+                f"4Seller accepted the write but shows the quantity {shown}; it is sent again."
+            )
+        finished = change.reason is not None or change.content_hash == change.mapping.acked_hash
+        whole = {"reason": change.reason, "finished": finished} | more
+        return self._end(PushResult.QUANTITY, quantity=change.quantity, wrote=True, **whole)
 
-
-async def _send_quantity(change: Change, client: FourSeller) -> str | None:
-    """Sets the quantity, with the moment it was read, so that 4Seller may refuse the older of two; why it was not taken."""
-    product_id, quantity, read_at = change.mapping.fourseller_product_id, change.quantity, change.read_at
-    assert product_id is not None
-    assert quantity is not None
-    assert read_at is not None
-    shown = (await client.set_quantity(product_id, quantity, read_at)).quantity
-    if shown in (None, quantity):
-        return None
-    return f"4Seller accepted the write but shows the quantity {shown} for {quantity}; it is sent again."
-
-
-async def _delete(change: Change, client: FourSeller, context: SyncContext) -> PushOutcome:
-    product_id = change.mapping.fourseller_product_id
-    if product_id is None:  # a create with an unknown result: it may exist under its SKU
-        found = await adoptable(change, client, context, None, look=True)
-        product_id = found[0].id if len(found) == 1 else None
-    if product_id is not None:
-        if change.unread:
-            await _keep_read(context, change, await client.product(product_id))
-        await remove(client, product_id)
-    wrote = product_id is not None
-    return PushOutcome(
-        change.mapping, PushResult.REMOVED, reason=change.reason, wrote=wrote, aside=change.aside
-    )
-
-
-async def _keep_read(context: SyncContext, change: Change, product: Product) -> None:
-    """Keeps the product as how the listing was before the change, which is about to be sent."""
-    before = product.model_dump(mode="json", include=KEPT)
-    await in_thread(keep_before, context.database, change.mapping.id, context.written_as, before)
-
-
-def _listed(
-    change: Change,
-    product_id: str,
-    answer: Product,
-    *,
-    created: bool = False,
-    adopted: bool = False,
-    wrote: bool = True,
-) -> PushOutcome:
-    """Listed as the answer shows it; failed where it shows that something was not applied."""
-    assert change.draft is not None
-    why = unfit(mappings.c.fourseller_product_id, product_id)
-    if why is not None:
-        reason = (
-            f"4Seller gave it the id {product_id[:20]!a}..., which {why}. Look at the product on 4Seller."
-        )
-        return PushOutcome(change.mapping, PushResult.QUARANTINED, reason=reason, settled=False)
-    if (other := not_taken(change.draft, answer, change.mapping)) is not None:
-        held = None if content_taken(change.draft, answer, change.mapping) else change.mapping.acked_hash
-        return PushOutcome(
-            change.mapping,
-            PushResult.FAILED,
-            fourseller_product_id=product_id,
-            reason=other,
-            content_hash=held,
-        )
-    return PushOutcome(
-        change.mapping,
-        PushResult.LISTED,
-        fourseller_product_id=product_id,
-        content_hash=change.content_hash,
-        observed_hash=shown_form(change.draft, answer),
-        price=change.draft.price,
-        quantity=change.quantity,
-        created=created,
-        adopted=adopted,
-        wrote=wrote,
-        pinned_fields=change.mapping.pinned_fields if change.guarded else None,
-    )
-
-
-async def _vanished(change: Change, client: FourSeller, missing: NotFound) -> PushOutcome:
-    """A write met a 404: only when the product is not there by its id either may the next attempt list it again."""
-    product_id, reason = change.mapping.fourseller_product_id, str(missing)
-    try:
+    async def _delete(self) -> PushOutcome:
+        change, product_id = self.change, self.change.mapping.fourseller_product_id
+        if product_id is None:  # a create with an unknown result: it may exist under its SKU
+            found = await self._adoptable()
+            product_id = found[0].id if len(found) == 1 else None
         if product_id is not None:
-            await client.product(product_id)
-    except NotFound:
-        reason = "4Seller no longer has this product; the next run lists it again."
-        pins = None
-        if "listing" in change.guarded:  # a policy or a person decides about it
+            if change.unread:
+                await self._keep_read(await self.client.product(product_id))
+            await remove(self.client, product_id)
+        wrote = product_id is not None
+        return self._end(PushResult.REMOVED, reason=change.reason, wrote=wrote, aside=change.aside)
+
+    @property
+    def _product_id(self) -> str:
+        product_id = self.change.mapping.fourseller_product_id
+        assert product_id is not None
+        return product_id
+
+    async def _keep_read(self, product: Product) -> None:
+        """Keeps the product as how the listing was before the change, which is about to be sent."""
+        before = product.model_dump(mode="json", include=KEPT)
+        run, row = self.context.written_as, self.change.mapping.id
+        await in_thread(keep_before, self.context.database, row, run, before)
+
+    def _listed(self, product_id: str, answer: Product, *, wrote: bool = True, **more: Any) -> PushOutcome:
+        """Listed as the answer shows it; failed where it shows that something was not applied."""
+        change, mapping = self.change, self.change.mapping
+        assert change.draft is not None
+        if (why := unfit(mappings.c.fourseller_product_id, product_id)) is not None:
+            reason = (
+                f"4Seller gave it the id {product_id[:20]!a}..., which {why}. Look at the product on 4Seller."
+            )
+            return self._end(PushResult.QUARANTINED, reason=reason, settled=False)
+        if (other := not_taken(change.draft, answer, mapping)) is not None:
+            held = None if content_taken(change.draft, answer, mapping) else mapping.acked_hash
+            return self._failed(other, fourseller_product_id=product_id, content_hash=held)
+        return self._end(
+            PushResult.LISTED,
+            fourseller_product_id=product_id,
+            content_hash=change.content_hash,
+            observed_hash=shown_form(change.draft, answer),
+            price=change.draft.price,
+            quantity=change.quantity,
+            wrote=wrote,
+            pinned_fields=mapping.pinned_fields if change.guarded else None,
+            **more,
+        )
+
+    async def _vanished(self, missing: errors.NotFound) -> PushOutcome:
+        """A write met a 404: only when the product is not there by its id either may the next attempt list it again."""
+        change, reason = self.change, str(missing)
+        try:
+            if change.mapping.fourseller_product_id is not None:
+                await self.client.product(change.mapping.fourseller_product_id)
+        except errors.NotFound:
+            if "listing" not in change.guarded:
+                return self._released(
+                    "4Seller no longer has this product; the next run lists it again.", vanished=True
+                )
             reason = "4Seller no longer has this product; its policy does not list it again at once."
             pins = with_pins(change.mapping.pinned_fields, {"listing": {"value": None, "held": True}})
-        return _released(change, reason, vanished=True, pinned_fields=pins)
-    except BadCredentials:
-        raise
-    except FourSellerError as failed:
-        reason = str(failed)
-    settled = change.action is not Action.CREATE and not change.mapping.in_doubt
-    return PushOutcome(change.mapping, PushResult.FAILED, reason=reason, settled=settled)
+            return self._released(reason, vanished=True, pinned_fields=pins)
+        except errors.BadCredentials:
+            raise
+        except errors.FourSellerError as failed:
+            reason = str(failed)
+        settled = change.action is not Action.CREATE and not change.mapping.in_doubt
+        return self._failed(reason, settled=settled)
 
+    def _end(self, result: PushResult, **more: Any) -> PushOutcome:
+        return PushOutcome(self.change.mapping, result, **more)
 
-def _released(change: Change, reason: str, *, settled: bool = False, **more: Any) -> PushOutcome:
-    """Given back for a later run, at the cost of no attempt."""
-    return PushOutcome(change.mapping, PushResult.RELEASED, reason=reason, settled=settled, **more)
+    def _failed(self, reason: str, **more: Any) -> PushOutcome:
+        return self._end(PushResult.FAILED, reason=reason, **more)
+
+    def _released(self, reason: str, *, settled: bool = False, **more: Any) -> PushOutcome:
+        """Given back for a later run, at the cost of no attempt."""
+        return self._end(PushResult.RELEASED, reason=reason, settled=settled, **more)

@@ -27,7 +27,7 @@ from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
-from midas_pipelines.sync.realtime.debounce import CircuitBreaker, Debounce
+from midas_pipelines.sync.push_loop import CircuitBreaker, Debounce
 from midas_pipelines.sync.sync_log import BRAKED, end_outage
 from midas_pipelines.sync.threads import in_thread
 

@@ -21,9 +21,8 @@ from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, Mapping
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.bulk import any_of
-from midas_pipelines.storefront.refusals import write_each
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import any_of, write_each
 from midas_pipelines.sync.context import SyncContext, hub_ahead
 from midas_pipelines.sync.listings.diff import form, hidden, shown_quantity, storable
 from midas_pipelines.sync.listings.plan import Action, Planner
@@ -36,7 +35,7 @@ from midas_pipelines.sync.reconcile.decide import (
     judged_key,
     may_be_kept,
 )
-from midas_pipelines.sync.reconcile.report import ReconcileReport
+from midas_pipelines.sync.reconcile.apply import ReconcileReport
 
 ALERT = "conflict"
 

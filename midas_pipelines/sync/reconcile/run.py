@@ -28,10 +28,10 @@ from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.diff import shown_quantity
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.reconcile.absence import ask_for_missing, tie_all
+from midas_pipelines.sync.reconcile.run import ask_for_missing, tie_all
 from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.reconcile.conflicts import close_alerts, take_marketplace_quantities
-from midas_pipelines.sync.reconcile.report import ReconcileReport
+from midas_pipelines.sync.reconcile.apply import ReconcileReport
 from midas_pipelines.sync.reconcile.strays import settle_unknown
 from midas_pipelines.sync.sync_log import logged_sync
 from midas_pipelines.sync.threads import in_thread

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
-from midas_pipelines.storefront.refusals import Cause, blame, in_words
+from midas_pipelines.storefront.writing import Cause, blame, in_words
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks, import_sales
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, run, value

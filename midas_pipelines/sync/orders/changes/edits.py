@@ -16,11 +16,11 @@ from midas_pipelines.fourseller.models import Address
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
-from midas_pipelines.storefront.bulk import insert_rows, reserve_ids
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import order_address, update_order, update_order_items
 from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.types import to_cents, utc_now
+from midas_pipelines.storefront.writing import insert_rows, reserve_ids
 from midas_pipelines.sync.orders.model import rows
 from midas_pipelines.sync.orders.model.amounts import ZERO, extras, sound
 from midas_pipelines.sync.orders.model.lines import (

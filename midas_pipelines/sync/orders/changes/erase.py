@@ -25,10 +25,10 @@ from midas_pipelines.store.schema.tables import (
     marketplace_orders,
     order_processing_logs,
 )
-from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.orders import update_order, update_order_items
 from midas_pipelines.storefront.schema import order_status_history
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import update_rows
 from midas_pipelines.sync.orders.changes.quarantine import UNKNOWN_WORD, alert_unknown_status
 from midas_pipelines.sync.orders.customer_mail import match_mail_alerts
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, items_named

@@ -10,7 +10,7 @@ from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, Vault
 from midas_pipelines.store.schema.tables import marketplace_orders
-from midas_pipelines.storefront.bulk import insert_new
+from midas_pipelines.storefront.writing import insert_new
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import short_id

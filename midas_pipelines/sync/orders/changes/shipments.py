@@ -13,9 +13,8 @@ from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.shipment_tables import order_shipment_lines, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.bulk import update_rows
-from midas_pipelines.storefront.refusals import set_aside
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import set_aside, update_rows
 from midas_pipelines.sync.orders.changes.close import raise_conflict
 from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.carriers import bare_number

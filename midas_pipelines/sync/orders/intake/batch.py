@@ -32,7 +32,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.sightings import ShadowRow, record_shadow_writes
 from midas_pipelines.store.orders.payload_vault import Vault, vault_of
 from midas_pipelines.store.schema.tables import marketplace_orders
-from midas_pipelines.storefront.refusals import (
+from midas_pipelines.storefront.writing import (
     MANY_DOUBTFUL,
     NO_WAIT,
     Cause,

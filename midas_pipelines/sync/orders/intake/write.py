@@ -20,9 +20,16 @@ from midas_pipelines.store.schema.tables import (
     order_processing_logs,
 )
 from midas_pipelines.store.stock.ledger import book_moves
-from midas_pipelines.storefront.bulk import any_of, insert_rows, reserve_ids, reserve_ids_of, update_rows
-from midas_pipelines.storefront.refusals import RowsBusy, lock_stock
+from midas_pipelines.storefront.catalog import lock_stock
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
+from midas_pipelines.storefront.writing import (
+    RowsBusy,
+    any_of,
+    insert_rows,
+    reserve_ids,
+    reserve_ids_of,
+    update_rows,
+)
 from midas_pipelines.sync.orders.changes import quarantine
 from midas_pipelines.sync.orders.changes.erase import without_personal_data
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news

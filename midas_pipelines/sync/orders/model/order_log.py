@@ -21,8 +21,8 @@ from midas_pipelines.store.schema.tables import (
     order_processing_logs,
 )
 from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
-from midas_pipelines.storefront.refusals import lock
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import lock
 from midas_pipelines.sync.orders.model.lines import exception_text, read_exceptions
 from midas_pipelines.sync.orders.model.rows import log_row
 from midas_pipelines.sync.orders.model.sale import Content, read_content
@@ -166,7 +166,7 @@ def lock_order(
 def lock_rows(connection: sa.Connection, order_rows: Collection[int]) -> Sequence[sa.Row[Any]]:
     """Locks the rows of these orders, ours and the shop's, until the transaction ends; returns ours, by id.
 
-    Lock the stock of their items afterwards, with `storefront.refusals.lock_stock`.
+    Lock the stock of their items afterwards, with `storefront.writing.lock_stock`.
 
     Raises:
         RowsBusy: another transaction holds some of them.

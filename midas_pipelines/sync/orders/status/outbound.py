@@ -14,8 +14,8 @@ from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.items.claims import why_stopped
 from midas_pipelines.store.schema.shipment_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.backoff import Backoff, is_due
 from midas_pipelines.storefront.schema import orders
+from midas_pipelines.storefront.types import Backoff, is_due
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.model.carriers import BadTracking, bare_number, recorded_tracking
 from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions

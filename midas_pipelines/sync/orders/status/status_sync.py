@@ -20,7 +20,7 @@ from midas_pipelines.fourseller.errors import (
     NotSent,
 )
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.storefront.refusals import blame, in_words, set_aside
+from midas_pipelines.storefront.writing import blame, in_words, set_aside
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.shipments import count_shipments
 from midas_pipelines.sync.orders.intake.poll import import_orders

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
-from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.writing import update_rows
 from midas_pipelines.sync.orders.model.lines import CHANNEL, Short, backordered_only, reference
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
 from midas_pipelines.sync.orders.stock.backorders import (

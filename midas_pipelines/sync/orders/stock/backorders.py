@@ -17,10 +17,9 @@ from midas_pipelines.store.schema.tables import (
     marketplace_orders,
 )
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
-from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.refusals import NO_WAIT, blame
 from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.storefront.writing import NO_WAIT, any_of, blame
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     OrderException,

@@ -15,10 +15,9 @@ from midas_pipelines.store.items.mappings import link_sku
 from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
-from midas_pipelines.storefront.bulk import any_of
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import update_order_items
-from midas_pipelines.storefront.refusals import set_aside
+from midas_pipelines.storefront.writing import any_of, set_aside
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     OrderException,
