@@ -17,17 +17,7 @@ from midas_pipelines.storefront.writing import any_of, lock, update_rows
 LARGEST_STOCK = 2**31 - 1
 """The largest value of the shop's INTEGER column and of the contract's quantity."""
 
-OF_PRODUCT = [
-    "name",
-    "description",
-    "price",
-    "discount_percentage",
-    "image_url",
-    "weight",
-    "dimensions",
-    "brand",
-    "category_id",
-]
+OF_PRODUCT = ("name", "description", "price", "discount_percentage", "image_url", "weight", "dimensions")
 ItemKey = tuple[int, int | None]
 """(product_id, variant_id); variant_id is None for a product sold without variants."""
 
@@ -100,6 +90,8 @@ def _query(has_status: bool) -> sa.Select[Any]:
         variant.variant_type,
         variant.variant_value,
         *(product[name] for name in OF_PRODUCT),
+        product.brand,
+        product.category_id,
         categories.c.name.label("category"),
         (product.status if has_status else sa.literal("active")).label("status"),
     ).select_from(

@@ -30,8 +30,8 @@ from midas_pipelines.sync.listings.scan import (
     still_holds,
 )
 from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
-from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.apply import ReconcileReport
+from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.run import ReadListing, read_back
 from midas_pipelines.sync.safety.waves import changed_listings_of, push_waves
 from midas_pipelines.sync.sync_log import PushCounts, PushReport, logged_sync

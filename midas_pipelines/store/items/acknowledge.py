@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -18,22 +18,14 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import in_short, write_each
 
-KEPT = {
-    "id",
-    "product_id",
-    "variant_id",
-    "version",
-    "claim_number",
-    "pinned_fields",
-    "policy_override",
-    "judged_key",
-}
-WRITTEN = [
-    name
-    for name in (*Mapping.__slots__, "claimed_by", "claimed_until", "next_attempt_at")
-    if name not in KEPT
-]
+KEPT = {"id", "product_id", "variant_id", "version", "claim_number"}
+KEPT |= {"pinned_fields", "policy_override", "judged_key"}
+WRITTEN = [name for name in Mapping.__slots__ if name not in KEPT]
+WRITTEN += ["claimed_by", "claimed_until", "next_attempt_at"]
 """What an acknowledgement sets, beside pins; what an outcome does not change is written as it was."""
+
+CONFIRMING = ("listed", "quantity")
+"""Results that confirm the quantity."""
 
 _READ = sa.select(
     *(mappings.c[name] for name in ("id", "claim_number", "version", *WRITTEN)), utc_now().label("now")
@@ -98,18 +90,22 @@ def acknowledge(
     ids = [outcome.mapping.id for outcome in outcomes]
     locked = _READ.where(mappings.c.id.in_(ids)).order_by(mappings.c.id).with_for_update(skip_locked=True)
     rows = {row["id"]: row for row in connection.execute(locked).mappings()}
-    mine = []
-    for outcome in outcomes:
-        row = rows.get(outcome.mapping.id)
-        if row is not None and row["claim_number"] == outcome.mapping.claim_number:
-            mine.append(outcome)
-        elif row is not None and (outcome.wrote or outcome.uncertain):
-            _push_again(connection, outcome)
+    found = [outcome for outcome in outcomes if outcome.mapping.id in rows]
+    mine = [one for one in found if rows[one.mapping.id]["claim_number"] == one.mapping.claim_number]
+    for lost in found if len(mine) < len(found) else ():
+        if lost not in mine and (lost.wrote or lost.uncertain):
+            again: dict[str, Any] = {"recheck_at": utc_now(LATE_SECONDS if lost.uncertain else 0)}
+            if lost.created:
+                again["creating_since"] = utc_now()  # the SKU may have two products now
+            connection.execute(sa.update(mappings).where(mappings.c.id == lost.mapping.id).values(again))
 
     def write(part: Sequence[PushOutcome]) -> None:
         connection.execute(_WRITE, [_row(one, rows[one.mapping.id], most_attempts) for one in part])
         for one in part:
-            _write_pins(connection, one)
+            if one.pinned_fields is not None and (one.finished or one.vanished):
+                # A pin or release by a person in the meantime wins, having raised the version.
+                same = sa.and_(mappings.c.id == one.mapping.id, mappings.c.version == one.mapping.version)
+                connection.execute(sa.update(mappings).where(same).values(pinned_fields=one.pinned_fields))
 
     refused: dict[int, PushOutcome] = {}
 
@@ -118,22 +114,8 @@ def acknowledge(
         write([refused[bad.mapping.id]])
 
     write_each(connection, mine, write, quarantine)
-    written = [refused.get(one.mapping.id, one) for one in outcomes if one.mapping.id in rows]
+    written = [refused.get(one.mapping.id, one) for one in found]
     return written, [one for one in outcomes if one.mapping.id not in rows]
-
-
-def _push_again(connection: sa.Connection, lost: PushOutcome) -> None:
-    values: dict[str, object] = {"recheck_at": utc_now(LATE_SECONDS if lost.uncertain else 0)}
-    if lost.created:
-        values["creating_since"] = utc_now()  # the SKU may have two products now
-    connection.execute(sa.update(mappings).where(mappings.c.id == lost.mapping.id).values(values))
-
-
-def _write_pins(connection: sa.Connection, outcome: PushOutcome) -> None:
-    """Writes pins as just read; a pin or release by a person in the meantime wins, having raised the version."""
-    if outcome.pinned_fields is not None and (outcome.finished or outcome.vanished):
-        same = sa.and_(mappings.c.id == outcome.mapping.id, mappings.c.version == outcome.mapping.version)
-        connection.execute(sa.update(mappings).where(same).values(pinned_fields=outcome.pinned_fields))
 
 
 def _quarantined(connection: sa.Connection, bad: PushOutcome, why: Exception) -> PushOutcome:
@@ -157,17 +139,21 @@ def _quarantined(connection: sa.Connection, bad: PushOutcome, why: Exception) ->
 
 def _row(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> dict[str, object]:
     """The parameters of `_WRITE`: the row, which is locked, with what the outcome changes."""
-    now: datetime = row["now"]
+    now, mapping = row["now"], outcome.mapping
     values: dict[str, object] = {"claimed_by": None, "claimed_until": None}
+    tied = outcome.fourseller_product_id or mapping.fourseller_product_id
     if outcome.uncertain:
         values["recheck_at"] = now + timedelta(seconds=LATE_SECONDS)
-    elif outcome.settled and not _create_may_arrive(outcome):
-        values["creating_since"] = None
+    elif outcome.settled:
+        # An earlier create may still add a second product beside the item's.
+        late = mapping.recheck_at is not None and tied is not None
+        if not late or outcome.result is PushResult.REMOVED:
+            values["creating_since"] = None
     if outcome.result is PushResult.FAILED:
         values |= _failure(outcome, row, most_attempts)
     elif outcome.result is PushResult.RELEASED:
-        if outcome.wait_seconds and row["version"] == outcome.mapping.version:  # a change ends its wait
-            wait = RETRY.bounded(outcome.wait_seconds, outcome.mapping.attempts)
+        if outcome.wait_seconds and row["version"] == mapping.version:  # a change ends its wait
+            wait = RETRY.bounded(outcome.wait_seconds, mapping.attempts)
             values["next_attempt_at"] = now + timedelta(seconds=math.ceil(wait))
         if outcome.vanished:
             values |= FORGOTTEN
@@ -175,8 +161,7 @@ def _row(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> dict[s
         values |= _done(outcome, row)
     if outcome.fourseller_product_id is not None:  # it exists, whatever the result of the rest
         values["fourseller_product_id"] = outcome.fourseller_product_id
-    whole = {f"new_{name}": values.get(name, row[name]) for name in WRITTEN}
-    return whole | {"row": outcome.mapping.id}
+    return {f"new_{name}": values.get(name, row[name]) for name in WRITTEN} | {"row": mapping.id}
 
 
 def _dealt_with(outcome: PushOutcome, row: sa.RowMapping) -> dict[str, object]:
@@ -186,47 +171,29 @@ def _dealt_with(outcome: PushOutcome, row: sa.RowMapping) -> dict[str, object]:
     return {"acked_version": max(row["acked_version"], pushed), "dirty_since": dirty_since}
 
 
-def _create_may_arrive(outcome: PushOutcome) -> bool:
-    """Whether an earlier create may still add a second product beside the item's."""
-    tied = outcome.fourseller_product_id or outcome.mapping.fourseller_product_id
-    return (
-        outcome.mapping.recheck_at is not None
-        and tied is not None
-        and outcome.result is not PushResult.REMOVED
-    )
-
-
 def _done(outcome: PushOutcome, row: sa.RowMapping) -> dict[str, object]:
+    mapping, result = outcome.mapping, outcome.result
     values: dict[str, object] = {}
-    if outcome.result in (PushResult.LISTED, PushResult.QUANTITY):
+    if result in CONFIRMING:
         values |= {"acked_quantity": outcome.quantity, "acked_at": row["now"]}
     if not outcome.finished:  # the rest has yet to be sent, and goes on backing off where it failed before
         return values
-    attempts = outcome.mapping.attempts + 1 if outcome.refused else 0
+    attempts = mapping.attempts + 1 if outcome.refused else 0
     values |= _dealt_with(outcome, row) | {"next_attempt_at": None, "attempts": attempts}
-    if outcome.result in (PushResult.LISTED, PushResult.QUANTITY, PushResult.UNCHANGED):
-        values |= {"state": "listed", "reason": None} if outcome.reason is None else {"state": "quarantined"}
-    if outcome.result is PushResult.LISTED:
-        values |= {
-            "acked_hash": outcome.content_hash,
-            "acked_price": outcome.price,
-            "observed_hash": outcome.observed_hash,
-        }
-    if outcome.result is PushResult.REMOVED:
-        values |= FORGOTTEN | {
-            "state": "quarantined" if outcome.aside else "removed",
-            "reason": outcome.reason,
-            "sku": None,
-            "acked_at": row["now"],
-        }
-    if outcome.result is PushResult.QUARANTINED:
-        values |= {"state": "quarantined"}
-    if (
-        outcome.refused and not outcome.uncertain
-    ):  # certainly not applied: the earlier acknowledgement still holds
-        values["acked_hash"] = outcome.mapping.acked_hash
-        if outcome.result is PushResult.QUARANTINED:
-            values["acked_quantity"] = outcome.mapping.acked_quantity
+    if result is PushResult.QUARANTINED or outcome.reason is not None:
+        values["state"] = "quarantined"
+    else:
+        values |= {"state": "listed", "reason": None}
+    if result is PushResult.LISTED:
+        hashes = {"acked_hash": outcome.content_hash, "observed_hash": outcome.observed_hash}
+        values |= hashes | {"acked_price": outcome.price}
+    if result is PushResult.REMOVED:
+        gone = {"state": "quarantined" if outcome.aside else "removed", "sku": None, "acked_at": row["now"]}
+        values |= FORGOTTEN | gone | {"reason": outcome.reason}
+    if outcome.refused and not outcome.uncertain:  # surely not applied: the earlier acknowledgement holds
+        values["acked_hash"] = mapping.acked_hash
+        if result is PushResult.QUARANTINED:
+            values["acked_quantity"] = mapping.acked_quantity
     if outcome.reason is not None:
         values["reason"] = outcome.reason
     return values

@@ -162,11 +162,9 @@ def _claimable(*, ignore_delays: bool = False) -> list[sa.ColumnElement[bool]]:
 def release_claims(connection: sa.Connection, worker: str) -> int:
     """Ends every claim that `worker` still holds, without an attempt; returns how many."""
     # A claimed item is dirty until its claim ends: the small index on dirty items finds it.
-    query = sa.select(mappings.c.id).where(
-        mappings.c.dirty_since.is_not(None), mappings.c.claimed_by == worker
-    )
-    held = list(connection.scalars(query))
-    free = unlocked(connection, held, mappings.c.claimed_by == worker)
+    mine = mappings.c.claimed_by == worker
+    query = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_not(None), mine)
+    free = unlocked(connection, list(connection.scalars(query)), mine)
     set_rows(connection, free, ENDED)
     return len(free)
 
@@ -176,7 +174,6 @@ def free_dead_claims(database: Database) -> int:
 
     Returns how many items that were.
     """
-    # A claimed item is dirty until its claim ends: the small index on dirty items finds it.
     dead = sa.and_(
         mappings.c.dirty_since.is_not(None),
         mappings.c.claimed_by.is_not(None),

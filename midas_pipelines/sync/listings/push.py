@@ -285,11 +285,16 @@ class Push:
             return acknowledge(connection, outcomes, most_attempts=self.context.settings.most_attempts)
 
 
+def release_claims(context: SyncContext) -> None:
+    """Releases every claim that this worker still holds."""
+    with context.database.writing() as connection:
+        claims.release_claims(connection, context.worker)
+
+
 def end_claims(context: SyncContext) -> None:
-    """Releases every claim that this worker still holds, and ends its heartbeat."""
+    """Releases them, and ends the worker's heartbeat."""
     try:
-        with context.database.writing() as connection:
-            claims.release_claims(connection, context.worker)
+        release_claims(context)
     finally:
         context.heartbeat.end()
 

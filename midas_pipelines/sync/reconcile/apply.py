@@ -1,4 +1,7 @@
-"""Writing what a read-back means: observed columns, conflicts, pins, dirty marks; a thousand items a transaction."""
+"""One read-back: judges every item, counts it, and writes observed columns, conflicts, pins and dirty marks.
+
+A thousand items are judged and written in one transaction.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,123 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import any_of, write_each
 from midas_pipelines.sync.context import SyncContext, hub_ahead
-from midas_pipelines.sync.listings.diff import form, hidden, shown_quantity, storable
+from midas_pipelines.sync.listings.diff import Difference, form, hidden, shown_quantity, storable
 from midas_pipelines.sync.listings.plan import Action, Planner
 from midas_pipelines.sync.listings.scan import CHUNK, Scanned, given_up, waits
 from midas_pipelines.sync.reconcile.decide import (
+    CHANGING,
+    DIFFERING,
+    EQUAL,
     NO_ITEM,
+    NOT_SEEN,
     Decision,
     FoundConflict,
     decide,
     judged_key,
     may_be_kept,
 )
-from midas_pipelines.sync.reconcile.apply import ReconcileReport
+from midas_pipelines.sync.sync_log import PREVIEW
 
 ALERT = "conflict"
+HINTS = {
+    "manual": "Waits for a person: `midas conflicts list`.",
+    "marketplace_wins": "4Seller's word is taken, by policy.",
+    "source_wins": "Somebody changed it on 4Seller: the shop's word is pushed again, by policy.",
+}
+OVERDUE = "A push is overdue: it is sent now. See `midas status` when it stays."
+
+_WRITE_OBSERVED = (
+    sa.update(mappings)
+    .where(
+        mappings.c.id == sa.bindparam("row"),
+        sa.func.coalesce(mappings.c.acked_at < sa.bindparam("at"), sa.true()),  # else it shows a newer form
+    )
+    .values(
+        observed_hash=sa.bindparam("hash"),
+        observed_price=sa.bindparam("price"),
+        observed_quantity=sa.bindparam("quantity"),
+        observed_at=sa.bindparam("at"),
+        judged_key=sa.bindparam("key"),
+    )
+)
+
+
+@dataclass
+class ReconcileReport:
+    """What a reconciliation saw and did.
+
+    `consistency` is the share of items that 4Seller showed as they should be, of those that it showed or should have;
+    None when none could be judged.
+    """
+
+    scanned: int = 0
+    listed: int = 0  # products that 4Seller has, ours or not
+    equal: int = 0
+    changing: int = 0  # changed in the shop, or confirmed since the read; no discrepancy
+    not_seen: int = 0  # in no row that could be read, or in one without price or quantity
+    discrepancies: int = 0  # items
+    settled: int = 0  # conflicts
+    waiting: int = 0  # conflicts that are open still
+    differing: dict[str, int] = field(default_factory=dict)  # items by the field that differs
+    unknown: int = 0  # on 4Seller under no item's name
+    consistency: float | None = None
+    complete: bool = True
+    pushed: int = 0
+    failed: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    worst: list[dict[str, str]] = field(default_factory=list)
+    above: list[dict[str, str]] = field(default_factory=list)  # offered in a quantity that is not there
+    doubled: list[dict[str, str]] = field(default_factory=list)  # more than one product of their SKU
+    stopped: str | None = None  # why what the shop wins was not pushed: the brake
+    note: str | None = None  # why some quantities were not judged
+    sale_requests: int = 0  # those of the import of orders
+
+    def leave_open(self, items: int) -> None:
+        """Counts items that cannot be judged now."""
+        self.scanned += items
+        self.changing += items
+
+    def count_equal(self, items: int) -> None:
+        """Counts items that are as they should be."""
+        self.scanned += items
+        self.equal += items
+        self._judge()
+
+    def count(self, row: Mapping, decision: Decision, products: int) -> None:
+        """Counts an item, of whose SKU 4Seller shows that many products."""
+        self.scanned += 1
+        self.equal += decision.outcome == EQUAL
+        self.changing += decision.outcome == CHANGING
+        self.not_seen += decision.outcome == NOT_SEEN
+        if products > 1:
+            sku = row.sku or ""
+            self.doubled.append({"sku": sku, "expected": "1 product", "4Seller": f"{products} products"})
+        if decision.outcome == DIFFERING:
+            self.discrepancies += 1
+            for one in decision.differences:
+                self._show(row, decision, one)
+        self._judge()
+
+    def _show(self, row: Mapping, decision: Decision, one: Difference) -> None:
+        policies = {found.policy for found in decision.conflicts if found.difference.field == one.field}
+        hints = [hint for policy, hint in HINTS.items() if policy in policies]
+        shown = {
+            "sku": decision.change.sku or row.sku or "",
+            "field": one.field,
+            "shop": one.shop,
+            "4Seller": one.fourseller,
+            "hint": hints[0] if hints else OVERDUE,
+        }
+        self.differing[one.field] = self.differing.get(one.field, 0) + 1
+        if self.differing[one.field] <= PREVIEW:  # so that no kind crowds out another
+            self.worst.append(shown)
+        if one.field == "quantity" and one.seen and int(one.fourseller) > int(one.shop):
+            self.above.append(shown)
+
+    def _judge(self) -> None:
+        judged = self.equal + self.discrepancies
+        self.consistency = round(self.equal / (judged + self.not_seen), 6) if judged else None
 
 
 @dataclass
@@ -96,6 +202,7 @@ class ReadBack:
             decisions = []
             for row in self._compare(connection, rows, free, planner):
                 decision = self._decide(row, row.id in free, planner)
+                product = self._product(row)
                 if self.ids is None:
                     self._scan(row, decision, row.id in free)
                 if decision.needs_sales:
@@ -103,13 +210,9 @@ class ReadBack:
                     continue
                 decisions.append((row, decision))
                 if decision.outcome != NO_ITEM:
-                    shown = int(self._product(row) is not None)
+                    shown = int(product is not None)
                     self.report.count(row, decision, self._shared.get(row.sku or "", shown))
-                elif (
-                    row.attempts
-                    and decision.change.action is Action.DELETE
-                    and self._product(row) is not None
-                ):
+                elif row.attempts and decision.change.action is Action.DELETE and product is not None:
                     self.staying.append(row)
             self._write(connection, decisions, free, planner)
         return True
@@ -147,23 +250,17 @@ class ReadBack:
     ) -> tuple[dict[int, Mapping], list[Mapping]]:
         """The rows that are ours to settle, for which nobody holds them or confirmed them since, locked; and all of them."""
         columns = mappings.c
-        idle = (
-            sa.select(*COLUMNS)
-            .where(
-                any_of(connection, columns.id, ids),
-                sa.or_(columns.acked_at.is_(None), columns.acked_at < self.read_at),
-                sa.or_(columns.claimed_until.is_(None), columns.claimed_until < utc_now()),
-            )
-            .order_by(columns.id)
-            .with_for_update(skip_locked=True)
+        query = sa.select(*COLUMNS).order_by(columns.id)
+        idle = query.where(
+            any_of(connection, columns.id, ids),
+            sa.or_(columns.acked_at.is_(None), columns.acked_at < self.read_at),
+            sa.or_(columns.claimed_until.is_(None), columns.claimed_until < utc_now()),
         )
-        free = {row.id: Mapping(*row) for row in connection.execute(idle)}
+        free = {row.id: Mapping(*row) for row in connection.execute(idle.with_for_update(skip_locked=True))}
         busy = [one for one in ids if one not in free]
-        if not busy:
-            return free, list(free.values())
         self.busy |= {item_subject(one) for one in busy}
-        found = connection.execute(sa.select(*COLUMNS).where(any_of(connection, columns.id, busy)))
-        known = free | {row.id: Mapping(*row) for row in found}
+        held = connection.execute(query.where(any_of(connection, columns.id, busy))) if busy else ()
+        known = free | {row.id: Mapping(*row) for row in held}
         return free, [known[one] for one in ids if one in known]
 
     def _compare(
@@ -218,11 +315,7 @@ class ReadBack:
             if self._product(row) is not None or self._gone(row)
         ]
         write_each(connection, observed, lambda part: connection.execute(_WRITE_OBSERVED, part))
-        conflicts = [
-            self._conflict_row(row, decision, one)
-            for row, decision in decisions
-            for one in decision.conflicts
-        ]
+        conflicts = [self._row(row, found, one) for row, found in decisions for one in found.conflicts]
         record_conflicts(connection, conflicts)
         texts = {
             f"{row['subject']}:{row['field']}": (
@@ -267,13 +360,9 @@ class ReadBack:
         if planner is not None:
             stamp = self._stamps.get(product.id)
             values["key"] = judged_key(replace(row, observed_hash=shown), planner, stamp)
-        return values | {
-            "hash": shown,
-            "price": storable(product.price),
-            "quantity": shown_quantity(product),
-        }
+        return values | {"hash": shown, "price": storable(product.price), "quantity": shown_quantity(product)}
 
-    def _conflict_row(self, row: Mapping, decision: Decision, one: FoundConflict) -> dict[str, Any]:
+    def _row(self, row: Mapping, decision: Decision, one: FoundConflict) -> dict[str, Any]:
         return {
             "subject": item_subject(row.id),
             "mapping_id": row.id,
@@ -286,19 +375,3 @@ class ReadBack:
             "delta": one.delta,
             "run_id": self.context.run_id,
         }
-
-
-_WRITE_OBSERVED = (
-    sa.update(mappings)
-    .where(
-        mappings.c.id == sa.bindparam("row"),
-        sa.func.coalesce(mappings.c.acked_at < sa.bindparam("at"), sa.true()),  # else it shows a newer form
-    )
-    .values(
-        observed_hash=sa.bindparam("hash"),
-        observed_price=sa.bindparam("price"),
-        observed_quantity=sa.bindparam("quantity"),
-        observed_at=sa.bindparam("at"),
-        judged_key=sa.bindparam("key"),
-    )
-)

@@ -26,7 +26,7 @@ from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import remove
-from midas_pipelines.sync.listings.content import CONTENT, FIELDS, pin, with_pins, without_pins
+from midas_pipelines.sync.listings.content import CONTENT, FIELDS, Pins, pin, with_pins, without_pins
 
 ALERT = "conflict"
 SIDES = ("shop", "marketplace")
@@ -73,16 +73,11 @@ def _take_quantity(context: SyncContext, conflict: dict[str, Any], *, by: str) -
 
 
 def _close(
-    connection: sa.Connection,
-    conflict: dict[str, Any],
-    *,
-    resolution: str,
-    by: str,
-    before: dict[str, Any] | None = None,
+    connection: sa.Connection, conflict: dict[str, Any], *, before: Pins | None = None, **how: str
 ) -> None:
     """Settles it, or takes back the whole transaction where somebody settled it first: raises NoSuchConflict."""
     mine, kept = sync_conflicts.c.id == conflict["id"], {"pinned_before": before or sa.null()}
-    if not resolve_conflicts(connection, mine, resolution=resolution, by=by, **kept):
+    if not resolve_conflicts(connection, mine, **how, **kept):
         raise _no_longer_open(conflict["id"])
 
 
@@ -129,25 +124,23 @@ async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) ->
     elif take == "marketplace" and conflict["field"] == "quantity":
         _take_quantity(context, conflict, by=by)
     else:
-        _settle_field(context, conflict, take, by)
+        name = conflict["field"]
+        with context.database.writing() as connection:
+            row = mapping_of(connection, conflict["mapping_id"])
+            before = row.pinned_fields if row is not None else None
+            if row is not None:
+                kept = dict((before or {}).get(name) or {"value": None}) | {"held": False}
+                leave = take == "marketplace"
+                repin(
+                    connection,
+                    row,
+                    with_pins(before, {name: kept}) if leave else without_pins(before, [name]),
+                )
+            _close(connection, conflict, resolution=take, by=by, before=before)
     with context.database.writing() as connection:
         subject = f"{conflict['subject']}:{conflict['field']}"
         clear_alerts(connection, kind=ALERT, subjects=[subject])
         return read_conflict(connection, conflict_id) or {}
-
-
-def _settle_field(context: SyncContext, conflict: dict[str, Any], take: str, by: str) -> None:
-    name = conflict["field"]
-    with context.database.writing() as connection:
-        row = mapping_of(connection, conflict["mapping_id"])
-        if row is not None:
-            pins = without_pins(row.pinned_fields, [name])
-            if take == "marketplace":
-                kept = dict((row.pinned_fields or {}).get(name) or {"value": None})
-                pins = with_pins(row.pinned_fields, {name: kept | {"held": False}})
-            repin(connection, row, pins)
-        before = row.pinned_fields if row is not None else None
-        _close(connection, conflict, resolution=take, by=by, before=before)
 
 
 async def pin_field(context: SyncContext, mapping_id: int, name: str) -> Any:

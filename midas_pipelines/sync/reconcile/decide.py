@@ -120,65 +120,53 @@ def decide(
         if one.field == "quantity" and one.seen and (recent or (one.edited and not sales_in))
     ]
     found = [one for one in found if one not in excused]
-    verdict = _settle_fields(decided, change, product, found, planner.rule(mapping), set(held))
-    if verdict.push and not verdict.conflicts and on_its_way and verdict.outcome == DIFFERING:
-        verdict = replace(verdict, outcome=CHANGING)
-    believed = _believing(mapping, verdict, product)
-    return _left_open(believed, needs_sales=not recent) if excused else believed
+    conflicts, pins, push = _by_policy(decided, product, found, planner.rule(mapping), held)
+    outcome = EQUAL if not found else DIFFERING if any(one.seen for one in found) else NOT_SEEN
+    if push and not conflicts and on_its_way and outcome == DIFFERING:
+        outcome = CHANGING
+    # What 4Seller shows counts as confirmed, so that a push sends what is needed and no more.
+    values: dict[str, Any] = dict(seen(mapping, product))
+    if push and hidden(product) and any(one.field == "content" for one in found):
+        values["acked_hash"] = None  # what it hides may be as confirmed; what it shows is not
+    pinned = with_pins(decided.pinned_fields, pins) or None
+    if pinned != (mapping.pinned_fields or None):
+        values["pinned_fields"] = pinned
+    if excused:  # that quantity is not believed: the next read will show it again
+        values.pop("acked_quantity", None)
+        outcome = CHANGING if outcome == EQUAL else outcome
+    needs_sales = bool(excused) and not recent
+    return Decision(change, outcome, tuple(conflicts), tuple(found), push, values, needs_sales)
 
 
-def _left_open(verdict: Decision, *, needs_sales: bool) -> Decision:
-    """The same without believing the quantity, which the next read will show again."""
-    values = {name: value for name, value in verdict.values.items() if name != "acked_quantity"}
-    outcome = CHANGING if verdict.outcome == EQUAL else verdict.outcome
-    return replace(verdict, outcome=outcome, values=values, needs_sales=needs_sales)
-
-
-def _settle_fields(
-    mapping: Mapping, change: Change, product: Product, found: list[Difference], rule: Rule, held: set[str]
-) -> Decision:
+def _by_policy(
+    mapping: Mapping, product: Product, found: list[Difference], rule: Rule, held: list[str]
+) -> tuple[list[FoundConflict], dict[str, Any], bool]:
+    """The conflicts among the differences, the fields to be pinned, and whether the shop's side is to be pushed."""
     conflicts: list[FoundConflict] = []
     pins: dict[str, Any] = {}
     push = False
     for one in found:
-        policy = rule.policy(one.field, mapping.policy_override)
+        policy, is_quantity = rule.policy(one.field, mapping.policy_override), one.field == "quantity"
+        delta = None
+        if is_quantity:  # how many units 4Seller has more than we last put there
+            base = mapping.acked_quantity if mapping.acked_quantity is not None else int(one.shop)
+            delta = (shown_quantity(product) or 0) - base
         if not one.seen:  # pushed, should it be the quantity: `seen` forgets what was confirmed of it
-            push |= one.field == "quantity"
+            push |= is_quantity
         elif not one.edited and one.field not in held:  # the shop's own change, on its way or overdue
             push = True
         elif policy == "source_wins":
             conflicts.append(FoundConflict(one, policy))
             push = True
         elif policy == "manual":
-            conflicts.append(FoundConflict(one, policy, delta=_delta(mapping, product, one)))
+            conflicts.append(FoundConflict(one, policy, delta=delta))
             pins[one.field] = pin(product, one.field, held=True)
-        elif one.field == "quantity":
-            conflicts.append(FoundConflict(one, policy, delta=_delta(mapping, product, one)))
+        elif is_quantity:
+            conflicts.append(FoundConflict(one, policy, delta=delta))
         else:
             conflicts.append(FoundConflict(one, policy, resolution="marketplace"))
             pins[one.field] = pin(product, one.field)
-    outcome = EQUAL if not found else DIFFERING if any(one.seen for one in found) else NOT_SEEN
-    values = {"pinned_fields": with_pins(mapping.pinned_fields, pins) or None}
-    return Decision(change, outcome, tuple(conflicts), tuple(found), push, values)
-
-
-def _delta(mapping: Mapping, product: Product, one: Difference) -> int | None:
-    """How many units 4Seller has more than we last put there."""
-    if one.field != "quantity":
-        return None
-    base = mapping.acked_quantity if mapping.acked_quantity is not None else int(one.shop)
-    return (shown_quantity(product) or 0) - base
-
-
-def _believing(mapping: Mapping, verdict: Decision, product: Product) -> Decision:
-    """Takes what 4Seller shows for what it confirmed, so that a push sends what is needed and no more."""
-    pins_changed = verdict.values["pinned_fields"] != (mapping.pinned_fields or None)
-    values: dict[str, Any] = dict(seen(mapping, product))
-    if verdict.push and hidden(product) and any(one.field == "content" for one in verdict.differences):
-        values["acked_hash"] = None  # what it hides may be as confirmed; what it shows is not
-    if pins_changed:
-        values["pinned_fields"] = verdict.values["pinned_fields"]
-    return replace(verdict, values=values)
+    return conflicts, pins, push
 
 
 def _kept_off(mapping: Mapping, planner: Planner) -> Decision:
@@ -190,28 +178,24 @@ def _kept_off(mapping: Mapping, planner: Planner) -> Decision:
     policy = planner.rule(mapping).policy("listing", mapping.policy_override)
     if policy == "manual":
         return Decision(change, DIFFERING, (FoundConflict(gone, policy),), (gone,))
-    kept = without_pins(pins, ["listing"]) if policy == "source_wins" else with_pins(pins, {"listing": {}})
     push = policy == "source_wins"
+    kept = without_pins(pins, ["listing"]) if push else with_pins(pins, {"listing": {}})
     return Decision(change, DIFFERING, (), (gone,), push=push, values={"pinned_fields": kept})
 
 
 def _missing(mapping: Mapping, planner: Planner, *, gone: bool, free: bool, on_its_way: bool) -> Decision:
-    change = planner.plan(mapping)
-    if change.draft is None and change.action is not Action.DELETE:
-        return Decision(change, NO_ITEM)
+    change, listed = planner.plan(mapping), mapping.fourseller_product_id is not None
     if change.draft is None:  # to be taken off, and off already
-        return Decision(change, NO_ITEM, push=gone and free, values=FORGOTTEN if gone and free else {})
+        push = gone and free and change.action is Action.DELETE
+        return Decision(change, NO_ITEM, push=push, values=FORGOTTEN if push else {})
     if not gone:
-        return Decision(change, NOT_SEEN if mapping.fourseller_product_id else CHANGING)
-    missing = Difference("listing", "listed", "missing", edited=mapping.fourseller_product_id is not None)
-    if not missing.edited or not free:
-        never_listed = mapping.state != "listed"
-        outcome = CHANGING if (never_listed and on_its_way) or not free else DIFFERING
-        return Decision(change, outcome, (), (missing,), push=free)
+        return Decision(change, NOT_SEEN if listed else CHANGING)
+    missing = Difference("listing", "listed", "missing", edited=listed)
+    if not listed or not free:
+        waits = not free or (mapping.state != "listed" and on_its_way)
+        return Decision(change, CHANGING if waits else DIFFERING, (), (missing,), push=free)
     policy = planner.rule(mapping).policy("listing", mapping.policy_override)
-    conflict = FoundConflict(
-        missing, policy, resolution="marketplace" if policy == "marketplace_wins" else None
-    )
+    conflict = FoundConflict(missing, policy, "marketplace" if policy == "marketplace_wins" else None)
     values: dict[str, Any] = dict(FORGOTTEN)
     if policy != "source_wins":
         listing = {"listing": {"value": None, "held": policy == "manual"}}
@@ -233,16 +217,8 @@ DECIDING = (
 """The code that a comparison runs: a change of it makes every item be compared again."""
 
 _OF_ITEM = attrgetter(*ShopItem.__slots__)
-_OF_MAPPING = attrgetter(
-    "fourseller_product_id",
-    "sku",
-    "state",
-    "acked_hash",
-    "acked_price",
-    "acked_quantity",
-    "observed_hash",
-    "policy_override",
-)
+_ACKED = ("acked_hash", "acked_price", "acked_quantity", "observed_hash")
+_OF_MAPPING = attrgetter("fourseller_product_id", "sku", "state", "policy_override", *_ACKED)
 
 
 @cache

@@ -1,40 +1,49 @@
 """Reconciliation: reading back what 4Seller really shows, and settling by policy what differs from the shop.
 
-The listing is read page by page; then each item is judged (`decide.py`) and what the decision asks for is written, a
-thousand at a time (`apply.py`). Where a sale may explain a quantity, new sales are imported before that is judged.
+The listing is read page by page. A list proves presence, never absence: lists lag behind writes, end early and come back
+empty, so what they lack is asked for by id, and only a 404 for the very id makes a listed product missing. Then each item
+is judged (`decide.py`) and what the decision asks for is written, a thousand at a time (`apply.py`). Where a sale may
+explain a quantity, new sales are imported before that is judged.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import sqlalchemy as sa
+
+from midas_pipelines.fourseller import errors
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import (
-    BadCredentials,
-    ContractBroken,
-    FourSellerError,
-    RateLimited,
-    Unavailable,
-)
-from midas_pipelines.fourseller.listed import Listing
+from midas_pipelines.fourseller.listed import ListedRow, Listing
 from midas_pipelines.fourseller.models import Product
+from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.items.claims import free_dead_claims
 from midas_pipelines.store.items.conflicts import resolve_pushed, resolve_unseen
 from midas_pipelines.store.items.shards import Shards
+from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown, SyncContext
 from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.diff import shown_quantity
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.reconcile.run import ask_for_missing, tie_all
-from midas_pipelines.sync.reconcile.apply import ReadBack
+from midas_pipelines.sync.reconcile.apply import ReadBack, ReconcileReport
 from midas_pipelines.sync.reconcile.conflicts import close_alerts, take_marketplace_quantities
-from midas_pipelines.sync.reconcile.apply import ReconcileReport
 from midas_pipelines.sync.reconcile.strays import settle_unknown
 from midas_pipelines.sync.sync_log import logged_sync
 from midas_pipelines.sync.threads import in_thread
+
+FEW, FEW_PERCENT = 3, 1
+"""A list may lack so many of the known products, or that share of them, and still be believed."""
+
+FIRST, AT_ONCE = 100, 1000
+"""How many are asked for by id at first, and then at once."""
+READ_AT_ONCE = 10_000
+ALERT, SUBJECT = "listing", "short list"
 
 
 class ReadListing(NamedTuple):
@@ -98,17 +107,16 @@ async def read_back(
     """
     read_at, listing, _ = listed or await read_listing(context, client, shards)
     if shards is not None:  # else each is met in its turn
-        await in_thread(tie_all, context, listing)
+        await in_thread(_tie_all, context, listing)
     settling = ReadBack(context, listing, read_at, shards=shards, report=report)
     await in_thread(settling.judge_all)
     if settling.need_sales:
         try:
-            imported = await import_orders(context)
-            report.sale_requests = imported.requests
+            report.sale_requests = (await import_orders(context)).requests
             await settle_sold(client, settling)
-        except BadCredentials:
+        except errors.BadCredentials:
             raise
-        except FourSellerError as failed:
+        except errors.FourSellerError as failed:
             settling.leave_sales(f"New sales could not be imported, so they were not weighed: {failed}")
     await settle_unknown(client, settling)
     report.listed, report.complete = len(listing.products), listing.complete
@@ -120,20 +128,114 @@ async def read_listing(context: SyncContext, client: FourSeller, shards: Shards 
 
     Raises BadCredentials, or ChannelDown when not even the first page can be had.
     """
-    read_at = await in_thread(_database_now, context)
+    await in_thread(free_dead_claims, context.database)
+    # Acknowledgements are dated by the database's clock, and the two will be compared.
+    read_at = await in_thread(context.database.now)
     try:
         listing = await client.listing()
-    except (Unavailable, RateLimited, ContractBroken) as failed:
+    except (errors.Unavailable, errors.RateLimited, errors.ContractBroken) as failed:
         raise ChannelDown(f"4Seller's products could not be read: {failed} Nothing was changed.") from failed
-    return ReadListing(read_at, await ask_for_missing(context, client, listing, shards))
+    return ReadListing(read_at, await _ask_for_missing(context, client, listing, shards))
+
+
+async def _ask_for_missing(
+    context: SyncContext, client: FourSeller, listing: Listing, shards: Shards | None
+) -> Listing:
+    """The listing, with each known product that it lacked either found by id or among the `gone`.
+
+    A list that lacks more than a few is tried on some of them first: when 4Seller still has any of those, the list
+    is not believed, it counts as incomplete, and staff get an alert. Raises BadCredentials.
+    """
+    lacking, known, settled = await in_thread(_lacking, context, listing, shards)
+    few = max(FEW, known * FEW_PERCENT // 100)
+    gone: set[str] = set()
+    start, refuted = 0, False
+    while start < len(lacking) and not refuted:
+        part = lacking[start : start + (AT_ONCE if start else max(few, FIRST))]
+        start += len(part)
+        answers = await asyncio.gather(*(_ask(client, product_id) for product_id in part))
+        listing.products.add(answer for answer in answers if isinstance(answer, ListedRow))
+        gone |= {product_id for product_id, answer in zip(part, answers, strict=True) if answer is None}
+        refuted = len(lacking) > few and len(gone) < start
+    reason = listing.reason
+    if refuted:
+        reason = f"4Seller's list lacks {len(lacking)} of {known} products that it was known to have"
+    alarming = settled > few or 2 * len(lacking) > known  # no mere lag
+    await in_thread(_report, context, reason if refuted and alarming else None)
+    complete = listing.complete and not refuted
+    return replace(listing, complete=complete, reason=reason, gone=frozenset(gone))
+
+
+async def _ask(client: FourSeller, product_id: str) -> ListedRow | errors.FourSellerError | None:
+    """The product; None where 4Seller no longer has it; an error proves nothing."""
+    try:
+        return await client.product_row(product_id)
+    except errors.NotFound:
+        return None
+    except errors.BadCredentials:
+        raise
+    except errors.FourSellerError as failed:
+        return failed
+
+
+def _tie_all(context: SyncContext, listing: Listing) -> None:
+    """Marks the products of every item, of whatever shard."""
+    for rows in _known_products(context, None):
+        listing.products.tie([row[1] for row in rows])
+
+
+def _known_products(context: SyncContext, shards: Shards | None) -> Iterator[Sequence[sa.Row[Any]]]:
+    """The listed items of these shards: mapping, product, when it was confirmed, and whether that is before the lists' lag."""
+    columns, product_id = mappings.c, mappings.c.fourseller_product_id
+    settled = sa.func.coalesce(columns.acked_at < utc_now(-int(context.settings.list_lag_seconds)), sa.true())
+    query = sa.select(columns.id, product_id, columns.acked_at, settled).where(product_id.is_not(None))
+    query, after = query.order_by(columns.id).limit(READ_AT_ONCE), 0
+    if shards is not None:
+        query = query.where(shards.holds(columns.id))
+    with context.database.reading() as connection:
+        while rows := connection.execute(query.where(columns.id > after)).all():
+            after = rows[-1][0]
+            yield rows
+
+
+def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> tuple[list[str], int, int]:
+    """The known products of these shards that a list lacks, the longest confirmed first; how many are known; and how many
+    of the lacking were confirmed before the lists' lag."""
+    known, absent = 0, list[sa.Row[Any]]()
+    for rows in _known_products(context, shards):
+        known += len(rows)
+        present = listing.products.present([row[1] for row in rows])
+        absent += [row for row in rows if row[1] not in present]
+    absent.sort(key=lambda row: str(row[2] or ""))
+    lacking = [row[1] for row in absent]
+    # Some are only shown in other letters (`p7` for `P7`): they are listed by the ids that they are known by.
+    if shown := listing.products.respellings(lacking):
+        product_id = mappings.c.fourseller_product_id
+        with context.database.reading() as connection:
+            of_others = set(connection.scalars(sa.select(product_id).where(product_id.in_(shown))))
+        for one in shown.keys() - of_others:
+            listing.products.rename(one, shown[one])
+        respelled = {shown[one] for one in shown.keys() - of_others}
+        lacking = [one for one in lacking if one not in respelled]
+    return lacking, known, sum(bool(row[3]) for row in absent)
+
+
+def _report(context: SyncContext, reason: str | None) -> None:
+    with context.database.writing() as connection:
+        if reason is None:
+            clear_alert(connection, kind=ALERT, subject=SUBJECT)
+            return
+        text = (
+            f"{reason}. The list was not believed: nothing counts as missing and nothing was listed again. "
+            "Check on 4Seller's own pages whether they are there."
+        )
+        raise_alert(connection, kind=ALERT, subject=SUBJECT, text=text)
 
 
 async def settle_sold(client: FourSeller, settling: ReadBack) -> None:
     """Settles what `ReadBack.judge_all` left, once sales are imported: what 4Seller shows unchanged since is an edit.
 
-    An item that has moved on meanwhile is being bought; it counts as changing.
-
-    Raises BadCredentials.
+    An item that has moved on meanwhile is being bought; it counts as changing. Raises BadCredentials.
     """
     waiting = settling.need_sales
     still = await asyncio.gather(*(_still_shown(client, product) for product in waiting.values()))
@@ -146,17 +248,11 @@ async def settle_sold(client: FourSeller, settling: ReadBack) -> None:
 async def _still_shown(client: FourSeller, product: Product) -> bool:
     try:
         again = await client.product(product.id)
-    except BadCredentials:
+    except errors.BadCredentials:
         raise
-    except FourSellerError:
+    except errors.FourSellerError:
         return False
     return (shown_quantity(again), again.updated_at) == (shown_quantity(product), product.updated_at)
-
-
-def _database_now(context: SyncContext) -> datetime:
-    """The clock that acknowledgements are dated by: ours may differ from it, and the two will be compared."""
-    free_dead_claims(context.database)
-    return context.database.now()
 
 
 def _close(context: SyncContext, settling: ReadBack, report: ReconcileReport) -> None:

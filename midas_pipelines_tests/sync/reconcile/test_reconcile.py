@@ -21,9 +21,9 @@ from midas_pipelines.store.stock.levels import unexplained_stock
 from midas_pipelines.sync.context import hub_ahead
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.reconcile import apply
+from midas_pipelines.sync.reconcile.apply import ReconcileReport
 from midas_pipelines.sync.reconcile.conflicts import NoSuchConflict, pin_field, release_pin, resolve
 from midas_pipelines.sync.reconcile.product_events import EventResult, handle_product_event
-from midas_pipelines.sync.reconcile.apply import ReconcileReport
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines.sync.sync_log import PREVIEW

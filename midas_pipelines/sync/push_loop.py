@@ -1,7 +1,7 @@
-"""The express way: pushes each item as soon as it is ready, over one client that stays open, until it is stopped.
+"""The push loop: pushes each item as soon as it is ready, over one client that stays open, until it is stopped.
 
-Claiming, planning, sending and acknowledging are those of `push.py`; what differs is that nothing is set up for each
-pass, and that a 4Seller that is down is waited for rather than reported.
+Claiming, planning, sending and acknowledging are those of `listings/push.py`; what differs is that nothing is set up for
+each pass, that changes of a moment go together, and that a 4Seller that is down is waited for rather than reported.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
-from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
 from midas_pipelines.store.items.claims import Claimable, read_claimable
 from midas_pipelines.sync.context import SyncContext
@@ -25,9 +25,8 @@ from midas_pipelines.sync.gate import key_is_refused
 from midas_pipelines.sync.listings.before_sending import without_sending
 from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change
-from midas_pipelines.sync.listings.push import Push
+from midas_pipelines.sync.listings.push import Push, release_claims
 from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
-from midas_pipelines.sync.push_loop import CircuitBreaker, Debounce
 from midas_pipelines.sync.sync_log import BRAKED, end_outage
 from midas_pipelines.sync.threads import in_thread
 
@@ -52,7 +51,132 @@ LOCKED_SECONDS = 0.02
 log = logging.getLogger(__name__)
 
 OnPushed = Callable[[PushOutcome, float], None]
-"""Told of each item that was acknowledged, with the seconds since it became dirty."""
+"""Called for each item that was acknowledged, with the seconds since it became dirty."""
+
+RECENT_SECONDS = 1.0
+"""An item that changes less often than this is always pushed at once."""
+
+RESTLESS_SECONDS = 3.0
+"""So long an item that had been changing on and on is not taken for a quiet one."""
+
+FIRST_HOLD = (0.12, 2.0)
+NEXT_HOLDS = (0.8, 30.0)
+"""Seconds without a change after which a held item goes, and seconds since its last push after which it goes anyway."""
+
+
+@dataclass(slots=True)
+class _Known:
+    version: int
+    since: float  # when it was first seen at this version
+    streak: int  # pushes that came one upon the other
+    seen: float
+
+
+class Debounce:
+    """Remembers how items have been changing, by a clock in seconds."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Known] = {}
+
+    def sort(self, ready: list[Claimable], now: float) -> tuple[list[int], float | None]:
+        """The ids that may be pushed now, and the seconds until the next of the others may; None without others."""
+        waits = {
+            one.id: wait_seconds(one, (met := self._meet(one, now)).streak, now - met.since) for one in ready
+        }
+        if len(self._known) > 10_000:
+            recent = {key: one for key, one in self._known.items() if now - one.seen <= RESTLESS_SECONDS}
+            self._known = recent
+        later = [wait for wait in waits.values() if wait > 0]
+        return [item for item, wait in waits.items() if wait <= 0], min(later, default=None)
+
+    def started(self, ids: list[int], now: float) -> None:
+        """Says that these are being pushed."""
+        for known in (self._known[item] for item in ids if item in self._known):
+            known.streak += 1
+            known.seen = now
+
+    def _meet(self, item: Claimable, now: float) -> _Known:
+        known = self._known.get(item.id)
+        if known is None or now - known.seen > RECENT_SECONDS:
+            just_pushed = item.pushed_ago is not None and item.pushed_ago < RECENT_SECONDS
+            restless = known is not None and known.streak > 1 and now - known.seen <= RESTLESS_SECONDS
+            known = self._known[item.id] = _Known(item.version, now, int(just_pushed or restless), now)
+        if known.version != item.version:
+            known.version, known.since = item.version, now
+        known.seen = now
+        return known
+
+
+def wait_seconds(item: Claimable, streak: int, unchanged_for: float) -> float:
+    """How long an item waits that has been pushed `streak` times on end and has not changed for so long."""
+    if streak == 0 or item.pushed_ago is None or item.urgent:
+        return 0.0
+    quiet, longest = FIRST_HOLD if streak == 1 else NEXT_HOLDS
+    return max(0.0, min(quiet - unchanged_for, longest - item.pushed_ago))
+
+
+FEW = 2
+"""Items tried in one go while 4Seller counts as down."""
+
+SOON_DOWN = 5
+UNANSWERED = 3
+"""How many failures one without an answer counts for: it has failed three times already, and hardly by the item's fault."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 4.0
+"""Seconds between tries, doubling: short, so that pushing goes on within ten seconds of 4Seller's return."""
+
+REFUSED_PAUSE = 8.0
+OTHERS_FIRST = 1.5
+"""Pauses that an item waits which was tried in vain, so that the next try is another item's."""
+
+
+class CircuitBreaker:
+    """Counts failures in a row; `reason` says what is wrong, None while all is well. Times are on one clock, in seconds.
+
+    A quiet shop pushes one item now and then, so a worker must not wait for as many failures as a bulk run does.
+    """
+
+    def __init__(self, failures_in_a_row: int) -> None:
+        self._limit = min(SOON_DOWN, failures_in_a_row)
+        self._misses = 0
+        self._pause = FIRST_PAUSE
+        self._paused_until = 0.0
+        self.reason: str | None = None
+
+    def allowance(self, now: float) -> int:
+        """How many items may be tried now."""
+        if now < self._paused_until:
+            return 0
+        return FEW if self.reason is not None else 1_000_000
+
+    def tried(self, now: float) -> None:
+        """Says that items are on their way; while 4Seller is down the next ones go a pause later, answered or not."""
+        if self.reason is not None:
+            self._paused_until = max(self._paused_until, now + self._pause)
+            self._pause = min(LONGEST_PAUSE, self._pause * 2)
+
+    def refused(self, why: str, now: float) -> None:
+        """The access is refused, or a long pause is asked for: every call would fail."""
+        self.reason = why
+        self._misses = self._limit
+        self._paused_until = now + REFUSED_PAUSE
+
+    def judge(self, outcome: PushOutcome, now: float) -> PushOutcome:
+        """The outcome as it is to be written: what failed because 4Seller is down was not the item's fault."""
+        if outcome.result is PushResult.RELEASED:
+            if (outcome.wait_seconds or 0.0) <= REFUSED_PAUSE:
+                return outcome
+            self.refused(outcome.reason or "4Seller asks for a pause.", now)
+            return replace(outcome, wait_seconds=REFUSED_PAUSE)
+        if outcome.result is not PushResult.FAILED:
+            self._misses, self._pause, self._paused_until, self.reason = 0, FIRST_PAUSE, 0.0, None
+            return outcome
+        self._misses += UNANSWERED if outcome.unanswered else 1
+        if self._misses < self._limit:
+            return outcome
+        self.reason = outcome.reason
+        self._paused_until = max(self._paused_until, now + self._pause)
+        return replace(outcome, result=PushResult.RELEASED, wait_seconds=OTHERS_FIRST * self._pause)
 
 
 class PushLoop:
@@ -104,7 +228,9 @@ class PushLoop:
                 wait = await self._look()
                 if len(self._sending) > BUSY:
                     await asyncio.sleep(GATHER_SECONDS)
-                await self._nap(wait)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._woken.wait()
         finally:
             if self._sending:
                 _, unfinished = await asyncio.wait(self._sending, timeout=patience)
@@ -113,20 +239,12 @@ class PushLoop:
                 await asyncio.gather(*unfinished, return_exceptions=True)
             self._to_write.put_nowait(None)
             await writer
-            await in_thread(self._release)
-
-    async def _nap(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+            await in_thread(release_claims, self._context)
 
     async def _look(self) -> float:
         """Starts what may be pushed now; returns the seconds until it should look again, unless woken before."""
-        free = min(
-            self._context.settings.in_flight - len(self._sending), self.trouble.allowance(time.monotonic())
-        )
+        allowed = self.trouble.allowance(time.monotonic())
+        free = min(self._context.settings.in_flight - len(self._sending), allowed)
         if free <= 0 or not await self._may_push():
             return POLL_SECONDS
         try:
@@ -150,7 +268,9 @@ class PushLoop:
         now = time.monotonic()
         if now < self._looks_at:
             return self._allowed
-        self._allowed = await in_thread(self._key_is_good)
+        with suppress(sa.exc.SQLAlchemyError):  # what follows will say so
+            access = self._context.settings.channel()
+            self._allowed = not await in_thread(key_is_refused, self._context.database, access)
         self._looks_at = now + POLL_SECONDS
         if self._allowed and not self._context.gate.connected:
             self._looks_at = now + CONNECT_SECONDS
@@ -159,12 +279,6 @@ class PushLoop:
             except FourSellerError as failed:
                 self._allowed, self.trouble.reason = False, str(failed)
         return self._allowed
-
-    def _key_is_good(self) -> bool:
-        try:
-            return not key_is_refused(self._context.database, self._context.settings.channel())
-        except sa.exc.SQLAlchemyError:  # what follows will say so
-            return True
 
     def _ready(self) -> list[Claimable]:
         with self._context.database.reading() as connection:
@@ -241,10 +355,6 @@ class PushLoop:
             self._on_pushed(outcome, (now - (outcome.mapping.dirty_since or now)).total_seconds())
         self._woken.set()  # an item may have changed while it was pushed
         return waiting
-
-    def _release(self) -> None:
-        with self._context.database.writing() as connection:
-            claims.release_claims(connection, self._context.worker)
 
 
 def _spaced(outcome: PushOutcome) -> PushOutcome:
