@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import os
 import statistics
+import subprocess
+import sys
 
 import httpx
 
@@ -16,15 +20,20 @@ from midas_pipelines.sync.product_sync import Mode, ProductReport, sync_products
 
 LATENCY_MS = 50.0
 IN_FLIGHT = 50
-TRIES = 5
+TRIES = 7
+ITEMS = 3000
+PUSHING = ("plan", "send", "acknowledge")
+STAGES = ("read", "compare", "scan", *PUSHING)
+PROCESSOR_TARGET_MS = 1.0
 PAGES = math.ceil(CATALOGUE_SIZE / 100)
 LIMIT_SECONDS = math.ceil(CATALOGUE_SIZE / IN_FLIGHT) * LATENCY_MS / 1000
 """Twelve rounds of fifty: no client can be faster."""
 
 
 def measure() -> list[Result]:
-    """First sync on both databases, unchanged sync, faults of 1, 5 and 20 %."""
-    results = [_first("postgresql"), _first("sqlite"), _unchanged()]
+    """First sync on both databases, its processor time by stage, unchanged sync, faults of 1, 5 and 20 %."""
+    kinds = ("postgresql", "sqlite")
+    results = [_first(kind) for kind in kinds] + [_processor(kind) for kind in kinds] + [_unchanged()]
     return results + [_faulty(share) for share in (0.01, 0.05, 0.20)]
 
 
@@ -40,9 +49,31 @@ def _first(kind: str) -> Result:
     return Result(
         f"first full sync, {CATALOGUE_SIZE} items, {LATENCY_MS:.0f} ms API, {IN_FLIGHT} in flight, {kind}",
         f"{ratio:.2f} x limit, {max(writes) / CATALOGUE_SIZE:.2f} writes an item",
-        f"push phase <= 1.25 x {LIMIT_SECONDS:.1f} s, one write an item",
-        ratio <= 1.25 and max(writes) == CATALOGUE_SIZE,
+        f"push phase <= 1.2 x {LIMIT_SECONDS:.1f} s, one write an item",
+        ratio <= 1.2 and max(writes) == CATALOGUE_SIZE,
         "push seconds: " + ", ".join(f"{one:.2f}" for one in sorted(seconds)),
+    )
+
+
+def _processor(kind: str) -> Result:
+    """What a created item costs this machine's processor, our side alone; the time of loading libraries apart."""
+    with sample_shop(kind, ITEMS) as database, sandbox() as channel:
+        environment = os.environ | {
+            "MIDAS_DATABASE_URL": database.engine.url.render_as_string(hide_password=False),
+            "FOURSELLER_API_URL": channel.url,
+            "FOURSELLER_API_KEY": channel.config.api_key,
+            "FOURSELLER_SELLER_ID": channel.config.seller_id,
+        }
+        command = [sys.executable, "-m", "benchmarks.sync_once", "full"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    spent = {stage: 1000 * json.loads(done.stdout).get(stage, 0.0) / ITEMS for stage in STAGES}
+    pushing = sum(spent[stage] for stage in PUSHING)
+    return Result(
+        f"processor of a created item, {ITEMS:,} items, {kind}",
+        f"{pushing:.2f} ms to push it",
+        f"<= {PROCESSOR_TARGET_MS:.1f} ms: plan, send, acknowledge",
+        pushing <= PROCESSOR_TARGET_MS,
+        "ms by stage: " + ", ".join(f"{stage} {spent[stage]:.2f}" for stage in STAGES),
     )
 
 

@@ -111,7 +111,7 @@ class FourSeller:
     async def create_product(self, draft: ProductDraft, *, idempotency_key: str) -> Product:
         """Creates a product. Sent again only when it certainly was not applied: raises Ambiguous when the answer was
         lost or cannot be read, and the caller looks the SKU up before anything else."""
-        key = (b"Idempotency-Key", ascii_value(idempotency_key, "the idempotency key"))
+        key = ("Idempotency-Key", ascii_value(idempotency_key, "the idempotency key"))
         call = Call(
             "POST", "/products", "/products", item=draft.sku, body=draft.body(), headers=(key,), resend=False
         )

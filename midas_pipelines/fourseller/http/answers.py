@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import pydantic_core
@@ -121,6 +122,7 @@ def seconds_asked(header: str | None, now: datetime) -> float | None:
     return None
 
 
+@lru_cache(64)  # many answers of one second
 def date_of(text: str) -> datetime | None:
     """The moment that a header names, as HTTP writes it or by ISO 8601; None when it names none."""
     for read in (parsedate_to_datetime, datetime.fromisoformat):

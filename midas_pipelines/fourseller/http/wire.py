@@ -4,7 +4,6 @@ import asyncio
 import ipaddress
 import re
 import ssl
-from functools import lru_cache
 from urllib.parse import quote, unquote, urlencode
 
 import httpx
@@ -12,11 +11,10 @@ from pydantic import SecretStr
 
 from midas_pipelines.fourseller.errors import BadItem, Unavailable
 from midas_pipelines.fourseller.http.answers import Answer, date_of, lost
-from midas_pipelines.fourseller.http.calls import AiohttpTransport, Call, UnreadableAnswer
+from midas_pipelines.fourseller.http.calls import AiohttpTransport, Call, Received, UnreadableAnswer
 from midas_pipelines.fourseller.lenient import NO_ADDRESS
 
 SHORT_SECRET = 8  # letters; masking a shorter one would also mask ordinary words
-URLS = 256  # addresses that are kept parsed
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -32,21 +30,19 @@ class Wire:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._base = _checked(base_url)
-        key, seller = (
-            ascii_value(api_key.get_secret_value(), "the API key"),
-            ascii_value(seller_id, "the seller id"),
+        self._root = f"{self._base.scheme}://{self._base.netloc.decode()}"
+        key = ascii_value(api_key.get_secret_value(), "the API key")
+        seller = ascii_value(seller_id, "the seller id")
+        self._secrets = [secret.encode() for secret in (key, seller) if len(secret) >= SHORT_SECRET]
+        self._headers = (
+            ("Host", self._base.netloc.decode()),
+            ("Authorization", f"Bearer {key}"),
+            ("X-Seller-ID", seller),
+            ("Accept", "application/json"),
+            ("Accept-Encoding", "gzip"),
+            ("User-Agent", "midas-pipelines"),
         )
-        self._secrets = [secret for secret in (key, seller) if len(secret) >= SHORT_SECRET]
-        self._headers = [
-            (b"Host", self._base.netloc),
-            (b"Authorization", b"Bearer " + key),
-            (b"X-Seller-ID", seller),
-            (b"Accept", b"application/json"),
-            (b"Accept-Encoding", b"gzip"),
-            (b"User-Agent", b"midas-pipelines"),
-        ]
         self._transport = transport or _transport(self._base)
-        self._url = lru_cache(URLS)(self._to)  # parsing an address costs a tenth of a call
 
     def __repr__(self) -> str:
         return f"Wire({str(self._base)!r})"
@@ -63,11 +59,9 @@ class Wire:
     async def send(self, call: Call, seconds: float) -> Answer:
         """Sends one request and reads its answer. `seconds` bounds the whole attempt.
         Raises Unavailable when nothing was sent, Ambiguous (or Unavailable for a read) when the answer was lost."""
-        request = self._request(call)
         try:
             async with asyncio.timeout(seconds):
-                response = await self._transport.handle_async_request(request)
-                body = await _whole(response)
+                status, headers, body = await self._exchange(call)
         except NEVER_SENT as error:
             raise Unavailable(
                 f"4Seller could not be reached for {call.subject} ({type(error).__name__}); try again later.",
@@ -79,32 +73,27 @@ class Wire:
             raise lost(call, f"4Seller's answer cannot be read, {error},") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise lost(call, f"4Seller's answer was lost ({type(error).__name__})") from None
-        if response.status_code >= 400:  # an error may echo what it was sent, and errors are written down
+        if status >= 400:  # an error may echo what it was sent, and errors are written down
             for secret in self._secrets:
                 body = body.replace(secret, b"***")
-        date = date_of(response.headers.get("Date", ""))
-        return Answer(response.status_code, body, response.headers.get("Retry-After"), date)
+        return Answer(status, body, headers.get("Retry-After"), date_of(headers.get("Date", "")))
 
-    def _to(self, target: bytes) -> httpx.URL:
-        return self._base.copy_with(raw_path=target)
-
-    def _request(self, call: Call) -> httpx.Request:
-        target = self._base.raw_path + call.path.encode()
+    async def _exchange(self, call: Call) -> Received:
+        target = self._base.raw_path.decode() + call.path
         if call.query:
-            target += b"?" + urlencode(call.query).encode()
+            target += "?" + urlencode(call.query)
         headers = [*self._headers, *call.headers]
         if call.body is not None:
-            headers.append((b"Content-Type", b"application/json"))
-        return httpx.Request(call.method, self._url(target), headers=headers, content=call.body)
-
-
-async def _whole(response: httpx.Response) -> bytes:
-    """The body; always releases the connection."""
-    try:
-        return await response.aread()
-    except BaseException:
-        await response.aclose()
-        raise
+            headers.append(("Content-Type", "application/json"))
+        if isinstance(self._transport, AiohttpTransport):
+            return await self._transport.exchange(call.method, self._root + target, headers, call.body)
+        url = self._base.copy_with(raw_path=target.encode())
+        request = httpx.Request(call.method, url, headers=headers, content=call.body)
+        response = await self._transport.handle_async_request(request)
+        try:
+            return Received(response.status_code, response.headers, await response.aread())
+        finally:
+            await response.aclose()  # releases the connection
 
 
 def segment(value: str) -> str:
@@ -114,11 +103,11 @@ def segment(value: str) -> str:
     return quote(value, safe="")
 
 
-def ascii_value(value: str, what: str) -> bytes:
+def ascii_value(value: str, what: str) -> str:
     """A header's value. Raises ValueError, without quoting it, when it cannot be one."""
     if not value or not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError(f"{what} is empty or holds characters that no HTTP header may carry; set it again.")
-    return value.encode("ascii")
+    return value
 
 
 def _checked(base_url: str) -> httpx.URL:

@@ -179,7 +179,8 @@ def keep_planned(connection: sa.Connection, changes: Sequence[Change], run_id: s
     unread: set[int] = set()
     rows = []
     for change in sent:
-        mapping, before, after = change.mapping, None, dict[str, Any]()
+        mapping, after = change.mapping, dict[str, Any]()
+        before: dict[str, Any] | None = None
         confirmed = {"inventory": {"quantity": mapping.acked_quantity}}
         if change.action is Action.QUANTITY:
             before, after = confirmed, {"inventory": {"quantity": change.quantity}}
@@ -191,8 +192,8 @@ def keep_planned(connection: sa.Connection, changes: Sequence[Change], run_id: s
                 unread.add(mapping.id)
             else:
                 before = last | confirmed
-        row = {"run_id": run_id, "mapping_id": mapping.id, "sku": change.sku, "action": change.action.value}
-        row |= {"before": before, "after": after}
+        row: dict[str, Any] = {"run_id": run_id, "mapping_id": mapping.id, "sku": change.sku}
+        row |= {"action": change.action.value, "before": before, "after": after}
         rows.append(row | {"content_hash": change.content_hash if change.action in SENDS_SKU else None})
     keep_writes(connection, rows)
     return [replace(one, unread=one.mapping.id in unread) for one in changes] if unread else list(changes)

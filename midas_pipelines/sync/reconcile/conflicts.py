@@ -76,8 +76,8 @@ def _close(
     connection: sa.Connection, conflict: dict[str, Any], *, before: Pins | None = None, **how: str
 ) -> None:
     """Settles it, or takes back the whole transaction where somebody settled it first: raises NoSuchConflict."""
-    mine, kept = sync_conflicts.c.id == conflict["id"], {"pinned_before": before or sa.null()}
-    if not resolve_conflicts(connection, mine, **how, **kept):
+    mine = sync_conflicts.c.id == conflict["id"]
+    if not resolve_conflicts(connection, mine, pinned_before=before or sa.null(), **how):
         raise _no_longer_open(conflict["id"])
 
 
