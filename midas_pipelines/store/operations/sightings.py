@@ -14,9 +14,8 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.safety_tables import contract_findings, shadow_writes
 from midas_pipelines.store.schema.tables import cursors, mappings, marketplace_orders
-from midas_pipelines.storefront.writing import insert, insert_new, upsert
-from midas_pipelines.storefront.writing import write_each
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import insert, insert_new, upsert, write_each
 
 SINCE = "shadow mode"
 """The row of `midas_cursors` that says since when shadow mode is on."""

@@ -21,8 +21,8 @@ from midas_pipelines.store.stock.levels import (
     units_sold,
 )
 from midas_pipelines.store.stock.rules import NO_RULE, Rule, available, read_rules
-from midas_pipelines.storefront.writing import any_of
 from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.writing import any_of
 from midas_pipelines.sync.context import SyncContext
 
 ALERT = "low_stock"
