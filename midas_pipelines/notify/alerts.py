@@ -19,7 +19,6 @@ from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 from midas_pipelines.store.orders.listing import UNMAPPED
 from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.store.schema.tables import marketplace_order_lines
-from midas_pipelines.storefront.writing import insert
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert
 

@@ -22,10 +22,9 @@ from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
-from midas_pipelines.storefront.types import Backoff
-from midas_pipelines.storefront.writing import insert_new
 from midas_pipelines.storefront.orders import order_address
-from midas_pipelines.storefront.types import MINOR_UNITS, utc_now
+from midas_pipelines.storefront.types import MINOR_UNITS, Backoff, utc_now
+from midas_pipelines.storefront.writing import insert_new
 from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale

@@ -95,6 +95,7 @@ class ReconcileReport:
     worst: list[dict[str, str]] = field(default_factory=list)
     above: list[dict[str, str]] = field(default_factory=list)  # offered in a quantity that is not there
     doubled: list[dict[str, str]] = field(default_factory=list)  # more than one product of their SKU
+    orphans: list[dict[str, str]] = field(default_factory=list)  # the first of `unknown`, by name
     stopped: str | None = None  # why what the shop wins was not pushed: the brake
     note: str | None = None  # why some quantities were not judged
     sale_requests: int = 0  # those of the import of orders
