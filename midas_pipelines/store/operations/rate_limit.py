@@ -1,7 +1,7 @@
 """One rate limit for all processes: the generic cell rate algorithm on one row of the shop's database.
 
-The row holds when the next slot is free. A process takes as many slots as it has requests waiting, in one short
-transaction, and sends each request at its slot. Any 429 moves `blocked_until`, and all processes wait. In a
+The row holds when the next slot is free. A process takes slots for the requests that wait, in one short transaction, and
+sends each request at its slot; it holds few, because they are lost where it is killed. Any 429 moves `blocked_until`, and all processes wait. In a
 pause of more than two minutes `next_slot` is when one call of all processes tries; its answer ends the pause.
 
 A share of the rate is kept for what happens in real time: where bulk work has taken slots ahead, a real-time request
@@ -24,8 +24,8 @@ from midas_pipelines.storefront.writing import insert
 NAME = "fourseller"
 """The limit's row."""
 
-LONGEST_BLOCK_SECONDS = 0.25
-"""How far ahead slots are taken at most, so that a 429 met elsewhere soon holds here too."""
+LONGEST_HELD_SECONDS = 0.25
+"""The slots that a process holds at most, as seconds of the rate; so a 429 met elsewhere soon holds here too."""
 
 LONGEST_PAUSE = 120.0
 """Seconds after which one call tries again, however long a pause was asked for."""
@@ -51,7 +51,9 @@ class SharedPace:
         self._rate = rate
         self._real_time = real_time
         self._waiting = 0
+        self._most_held = max(1, int(rate * LONGEST_HELD_SECONDS))
         self._slots: deque[float] = deque()  # moments of this process's own clock
+        self._last: deque[float] = deque(maxlen=self._most_held)  # slots taken, whether due yet or not
         self._refill = asyncio.Lock()
         self._probing = False
 
@@ -62,19 +64,29 @@ class SharedPace:
             while not self._slots:
                 async with self._refill:
                     if not self._slots:
-                        taken = await asyncio.to_thread(self.reserve, self._waiting)
+                        await self._use_up_half()
+                        few = self._most_held - self._most_held // 2
+                        taken = await asyncio.to_thread(self.reserve, min(self._waiting, few))
                         if isinstance(taken, float):
                             return taken
                         self._slots.extend(taken)
+                        self._last.extend(taken)
             slot = self._slots.popleft()
         finally:
             self._waiting -= 1
         await asyncio.sleep(max(0.0, slot - time.monotonic()))
         return 0.0
 
+    async def _use_up_half(self) -> None:
+        """Waits until no more than half of the slots that may be held are still to come."""
+        half = self._most_held // 2
+        if len(self._last) > half:
+            await asyncio.sleep(max(0.0, self._last[-half - 1] - time.monotonic()))
+
     async def blocked(self, seconds: float) -> None:
         """4Seller answered 429 and asks for this pause: no process sends anything until it is over."""
         self._slots.clear()
+        self._last.clear()
         probed, self._probing = self._probing, False
         await asyncio.to_thread(self._block, seconds, probed)
 
@@ -86,7 +98,7 @@ class SharedPace:
 
     def reserve(self, wanted: int) -> list[float] | float:
         """Takes up to so many slots, and returns their moments; or the seconds until one call may try, in a long pause."""
-        count = max(1, min(wanted, int(self._rate * LONGEST_BLOCK_SECONDS)))
+        count = max(1, min(wanted, self._most_held))
         gap = 1.0 / self._rate
         with self._database.writing() as connection:
             row = connection.execute(self._locked()).first()

@@ -155,3 +155,16 @@ def test_real_time_waits_five_slots_at_most_however_far_ahead_bulk_work_is(shop:
 def test_real_time_alone_has_the_whole_rate(shop: Database) -> None:
     moments = _slots(SharedPace(shop, RATE, real_time=True), 40)
     assert moments[-1] - moments[0] == pytest.approx(39 / RATE, abs=1e-3)
+
+
+def test_a_process_holds_few_slots_which_are_lost_when_it_is_killed(shop: Database) -> None:
+    async def scenario() -> None:
+        pace = SharedPace(shop, 40.0)
+        calls = [asyncio.create_task(pace.take()) for _ in range(50)]
+        await asyncio.gather(*calls[:8])
+        assert value(shop, NEXT) - time.time() < 11 / 40  # ten, and the one that is next
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    asyncio.run(scenario())
