@@ -281,6 +281,7 @@ class FourSeller:
             f"{budget.call.subject} got no turn under the rate limit in time; try again in {wait:.0f} s.",
             retry_after_seconds=wait,
             item=budget.call.item,
+            status=429,
         )
 
     async def _note(self, budget: Budget, error: FourSellerError) -> None:
@@ -298,7 +299,7 @@ class FourSeller:
             message=str(error),
             item=budget.call.item,
             at=datetime.now(UTC),
-            pause_seconds=error.asked_seconds if isinstance(error, RateLimited) else 0.0,
+            pause_seconds=error.asked_seconds,
         )
         self._on_failed_call(failed)
 

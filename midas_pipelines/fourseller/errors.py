@@ -7,19 +7,38 @@ from midas_pipelines.errors import ExpectedError
 
 
 class FourSellerError(ExpectedError):
-    """The root of the family. `item` is the SKU or id the call was about, `status` the HTTP status if there was one,
-    `code` the server's own error code."""
+    """The root of the family; each attribute is empty where it does not apply.
+
+    Args:
+        message: what happened, to which item, what to do.
+        item: the SKU or id the call was about.
+        status: the HTTP status, if there was one.
+        code: the server's own error code.
+        field: where the answer breaks the contract.
+        rows: how many rows there were in a list that broke off.
+        retry_after_seconds: when to try again, two minutes at most.
+        asked_seconds: the pause that 4Seller asked for.
+    """
 
     http_status = 503
     retry_seconds: int | None = 30
 
     def __init__(
-        self, message: str, *, item: str | None = None, status: int | None = None, code: str | None = None
+        self,
+        message: str,
+        *,
+        item: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        field: str = "",
+        rows: int = 0,
+        retry_after_seconds: float = 0.0,
+        asked_seconds: float = 0.0,
     ) -> None:
         super().__init__(message)
-        self.item = item
-        self.status = status
-        self.code = code
+        self.item, self.status, self.code = item, status, code
+        self.field, self.rows = field, rows
+        self.retry_after_seconds, self.asked_seconds = retry_after_seconds, asked_seconds
 
 
 class BadItem(FourSellerError):
@@ -42,24 +61,7 @@ class Conflict(FourSellerError):
 
 
 class RateLimited(FourSellerError):
-    """4Seller asked for a pause longer than the call may take (429). Nothing was applied.
-
-    `retry_after_seconds` is when to try again, two minutes at most; `asked_seconds` the pause that 4Seller asked for.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after_seconds: float,
-        asked_seconds: float | None = None,
-        item: str | None = None,
-        status: int | None = 429,
-        code: str | None = None,
-    ) -> None:
-        super().__init__(message, item=item, status=status, code=code)
-        self.retry_after_seconds = retry_after_seconds
-        self.asked_seconds = retry_after_seconds if asked_seconds is None else asked_seconds
+    """4Seller asked for a pause longer than the call may take (429). Nothing was applied."""
 
 
 class Unavailable(FourSellerError):
@@ -95,19 +97,6 @@ class Ambiguous(FourSellerError):
 class ContractBroken(FourSellerError):
     """4Seller's answer breaks the contract; `field` names where."""
 
-    def __init__(
-        self, message: str, *, field: str, item: str | None = None, status: int | None = None
-    ) -> None:
-        super().__init__(message, item=item, status=status)
-        self.field = field
-
 
 class BrokenListing(ContractBroken):
-    """A list ended before its declared total, or its pages repeat; everything that it had was read.
-
-    `rows` is how many there were.
-    """
-
-    def __init__(self, message: str, *, field: str, rows: int) -> None:
-        super().__init__(message, field=field)
-        self.rows = rows
+    """A list ended before its declared total, or its pages repeat; everything that it had was read."""

@@ -35,11 +35,7 @@ class ProtocolWithTransport(HttpToolsProtocol):
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. From here on a caller may connect."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, port))
-    listening.listen(2048)
-    return listening
+    return socket.create_server((host, port), family=family, backlog=2048)
 
 
 def root_of(listening: socket.socket) -> str:
@@ -50,22 +46,19 @@ def root_of(listening: socket.socket) -> str:
 
 def server_of(sandbox: Sandbox) -> uvicorn.Server:
     """A quiet, fast server."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            sandbox,
-            loop="uvloop",
-            http=ProtocolWithTransport,
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_level="error",
-            server_header=False,
-            date_header=True,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=1,
-            backlog=2048,
-        )
+    config = uvicorn.Config(
+        sandbox,
+        loop="uvloop",
+        http=ProtocolWithTransport,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="error",
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
     )
+    return uvicorn.Server(config)
 
 
 def run(sandbox: Sandbox, server: uvicorn.Server, listening: socket.socket) -> None:

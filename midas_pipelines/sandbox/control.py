@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib import resources
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
@@ -87,29 +88,28 @@ def _settings(sandbox: Sandbox) -> Json:
 def _set(sandbox: Sandbox, body: Json) -> Json:
     """Sets what is given; `next_faults` are the kinds (or null) that the next calls meet, one after the other.
     Raises ValueError, in a sentence."""
-    unknown = body.keys() - _settings(sandbox).keys() - {"next_faults"}
-    if unknown:
+
+    def set_time(name: str, value: Any) -> None:
+        setattr(sandbox.faults, name, _number(name, value))
+
+    setters: dict[str, Callable[[Any], Any]] = {
+        "faults": sandbox.faults.set,
+        "next_faults": sandbox.faults.script,
+        "habits": sandbox.habits.replace,
+        **{name: partial(set_time, name) for name in TIMES},
+        "rate_limit": lambda rate: sandbox.limit.set(_number("rate_limit", rate or 0), body.get("burst")),
+        "burst": lambda _: None,  # with the rate
+        "shoppers_rate": lambda rate: sandbox.shoppers.set_rate(_number("shoppers_rate", rate)),
+        "webhooks": sandbox.webhooks.configure,
+    }
+    if unknown := body.keys() - setters.keys():
         raise ValueError(f"there is no setting {', '.join(sorted(unknown))}")
-    if "faults" in body:
-        sandbox.faults.set(body["faults"])
-    if "next_faults" in body:
-        sandbox.faults.script(body["next_faults"])
-    if "habits" in body:
-        sandbox.habits.replace(body["habits"])
-    for name in TIMES:
-        if name in body:
-            setattr(sandbox.faults, name, _number(body, name))
-    if "rate_limit" in body:
-        sandbox.limit.set(_number(body, "rate_limit") if body["rate_limit"] else None, body.get("burst"))
-    if "shoppers_rate" in body:
-        sandbox.shoppers.set_rate(_number(body, "shoppers_rate"))
-    if "webhooks" in body:
-        sandbox.webhooks.configure(body["webhooks"])
+    for name in filter(body.__contains__, setters):  # in this order: setting faults drops scripted ones
+        setters[name](body[name])
     return _settings(sandbox)
 
 
-def _number(body: Json, name: str) -> float:
-    value = body[name]
+def _number(name: str, value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{name} should be a number, 0 or more")
     return float(value)
@@ -157,8 +157,8 @@ def _page(sandbox: Sandbox) -> Callable[[Request], Awaitable[Response]]:
 
     async def show(request: Request) -> HTMLResponse:
         product_id, order_id = (request.query_params.get(name) for name in ("id", "order"))
-        products = _chosen(sandbox.state.products, product_id)
-        orders = _chosen(sandbox.state.orders, order_id)
+        products = [one for key, one in sandbox.state.products.items() if product_id in (None, key)]
+        orders = [one for key, one in sandbox.state.orders.items() if order_id in (None, key)]
         page = template.render(
             only=", ".join(one for one in (product_id, order_id) if one is not None),
             cards=_cards(sandbox),
@@ -174,10 +174,6 @@ def _page(sandbox: Sandbox) -> Callable[[Request], Awaitable[Response]]:
         return HTMLResponse(page, headers={"content-security-policy": POLICY})
 
     return show
-
-
-def _chosen(rows: dict[str, Any], key: str | None) -> list[Any]:
-    return list(rows.values()) if key is None else [rows[key]] if key in rows else []
 
 
 def _cards(sandbox: Sandbox) -> list[tuple[str, object, str]]:

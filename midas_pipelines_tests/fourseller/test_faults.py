@@ -33,15 +33,23 @@ def make(sandbox: BackgroundSandbox, sku: str = "SCR-1") -> str:
     return str(product["id"])
 
 
-def client_of(sandbox: BackgroundSandbox, failed: list[FailedCall] | None = None) -> FourSeller:
+def client_of(
+    sandbox: BackgroundSandbox,
+    failed: list[FailedCall] | None = None,
+    *,
+    kind: str = "timeout",
+    seconds: float = 1,
+) -> FourSeller:
+    """A client that waits so long only where the fault is that no answer comes."""
     kept: list[FailedCall] = [] if failed is None else failed
-    return channel(sandbox.url, deadline_seconds=1, on_failed_call=kept.append)
+    patience = seconds if kind == "timeout" else 30
+    return channel(sandbox.url, deadline_seconds=patience, on_failed_call=kept.append)
 
 
 @pytest.mark.parametrize("kind", LOSSES)
 def test_a_lost_create_is_never_sent_again(sandbox: BackgroundSandbox, kind: str) -> None:
     result(sandbox, kind)
-    client = client_of(sandbox)
+    client = client_of(sandbox, kind=kind)
     with pytest.raises(Ambiguous, match="look before sending it again"):
         use(client, lambda c: c.create_product(draft("SCR-7"), idempotency_key="k"))
     assert client.requests == 1
@@ -57,8 +65,7 @@ def test_a_read_is_tried_again(
     result(sandbox, kind)
     failed: list[FailedCall] = []
     monkeypatch.setattr(sandbox.app.faults, "coin", lambda: False)  # Retry-After in seconds: a date rounds up
-    patience = 30 if kind in ("slow", "429") else 2.5
-    client = channel(sandbox.url, deadline_seconds=patience, on_failed_call=failed.append)
+    client = client_of(sandbox, failed, kind=kind, seconds=3)
     assert use(client, lambda c: c.product(product_id)).sku == "SCR-1"
     assert client.requests == (1 if kind == "slow" else 2)
     assert [(one.attempt, one.item) for one in failed] == ([] if kind == "slow" else [(1, product_id)])
@@ -79,7 +86,7 @@ def test_a_write_that_comes_to_the_same_is_tried_again(
 ) -> None:
     product_id = make(sandbox)
     result(sandbox, kind, kind)
-    use(channel(sandbox.url, deadline_seconds=2), lambda c: act(c, product_id))
+    use(client_of(sandbox, kind=kind, seconds=2.5), lambda c: act(c, product_id))
     left = sandbox.app.state.products.get(product_id)
     assert left is None or left["title"] == "New" or left["inventory"]["quantity"] == 9
 
@@ -88,7 +95,7 @@ def test_a_write_that_comes_to_the_same_is_tried_again(
 def test_three_failed_reads_are_unavailable(sandbox: BackgroundSandbox, kind: str, error: type) -> None:
     result(sandbox, *[kind] * 9)
     failed: list[FailedCall] = []
-    client = client_of(sandbox, failed)
+    client = client_of(sandbox, failed, kind=kind)
     with pytest.raises(error):
         use(client, lambda c: c.product("P1"))
     assert client.requests == 3
@@ -100,7 +107,7 @@ def test_a_write_lost_three_times_stays_in_doubt(sandbox: BackgroundSandbox) -> 
     product_id = make(sandbox)
     result(sandbox, "500", "503", "reset-before")
     with pytest.raises(Ambiguous):
-        use(client_of(sandbox), lambda c: c.set_quantity(product_id, 2, NOW))
+        use(client_of(sandbox, kind="500"), lambda c: c.set_quantity(product_id, 2, NOW))
 
 
 def test_a_server_that_hangs_is_left_within_the_deadline(sandbox: BackgroundSandbox) -> None:
@@ -126,7 +133,7 @@ def test_half_failing_calls_leave_the_other_half_done(sandbox: BackgroundSandbox
         calls = (client.create_product(draft(f"S-{n}"), idempotency_key=f"k{n}") for n in range(40))
         results.extend(await asyncio.gather(*calls, return_exceptions=True))
 
-    use(client_of(sandbox), create_all)
+    use(client_of(sandbox, kind="503"), create_all)
     assert sum(isinstance(one, FourSellerError) for one in results) == 20
     assert len(sandbox.app.state.products) == 20
 

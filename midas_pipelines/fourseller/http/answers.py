@@ -197,6 +197,7 @@ def sort(call: Call, answer: Answer) -> Any:
             retry_after_seconds=pause,
             asked_seconds=asked,
             item=call.item,
+            status=status,
             code=code,
         )
     if status not in REFUSALS:

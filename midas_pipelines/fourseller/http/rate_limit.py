@@ -40,8 +40,7 @@ class AdaptivePace:
 
     In a pause of more than two minutes one call tries every two minutes, and its answer ends the pause or begins it again.
 
-    The rate grows by a step for each answered call, by a fifth of it near the rate that met the last 429 (as TCP's
-    cubic does), and the limit is lifted once it reaches `lift_at` requests a second.
+    The rate grows by a step for each answered call, and the limit is lifted at `lift_at` requests a second.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class AdaptivePace:
         self._lift_at = lift_at
         self._clock = clock
         self._rate: float | None = None
-        self._ceiling: float | None = None  # the paced rate that met the last 429
         self._next = 0.0  # when the next request may go
         self._blocked_until = 0.0
         self._probe_at = 0.0  # in a long pause: when one call tries
@@ -96,9 +94,9 @@ class AdaptivePace:
         now = self._clock()
         self._end_probe(now)
         if now >= self._blocked_until:  # the other 429s of the same burst are no news
-            self._ceiling = self._rate
-            lower = self._seen() / 2 if self._rate is None else self._rate * GENTLY
-            self._rate = max(self._floor, lower)
+            sent = self._sent
+            seen = (len(sent) - 1) / max(sent[-1] - sent[0], 0.05) if len(sent) >= FEW else UNKNOWN
+            self._rate = max(self._floor, seen / 2 if self._rate is None else self._rate * GENTLY)
         if now + seconds > self._blocked_until:
             self._blocked_until, self._probe_at = now + seconds, now + min(seconds, LONGEST_PAUSE)
         self._next = self._blocked_until  # waiting callers take a new turn after the pause
@@ -107,24 +105,12 @@ class AdaptivePace:
         """Lets the rate grow, and ends a long pause whose probe was answered."""
         self._end_probe(self._clock())
         if self._rate is not None:
-            self._rate += self._step / 5 if self._near_ceiling(self._rate) else self._step
-            if self._rate >= self._lift_at:
-                self._rate = None
+            self._rate = self._rate + self._step if self._rate < self._lift_at else None
 
     def _end_probe(self, now: float) -> None:
         if self._probing:
             self._probing = False
             self._blocked_until = self._next = now
-
-    def _near_ceiling(self, rate: float) -> bool:
-        """Whether the rate is near that of the last 429, where it grows slowly."""
-        return self._ceiling is not None and self._ceiling * GENTLY <= rate <= self._ceiling / GENTLY
-
-    def _seen(self) -> float:
-        """Requests a second sent recently."""
-        if len(self._sent) < FEW:
-            return UNKNOWN
-        return (len(self._sent) - 1) / max(self._sent[-1] - self._sent[0], 0.05)
 
 
 ATTEMPTS = 3
