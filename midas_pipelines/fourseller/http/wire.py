@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import re
 import ssl
+from contextlib import suppress
 from urllib.parse import quote, unquote, urlencode
 
 import httpx
@@ -43,9 +44,6 @@ class Wire:
             ("User-Agent", "midas-pipelines"),
         )
         self._transport = transport or _transport(self._base)
-
-    def __repr__(self) -> str:
-        return f"Wire({str(self._base)!r})"
 
     def open(self) -> None:
         """Loads what the first call would have to wait for."""
@@ -113,19 +111,18 @@ def ascii_value(value: str, what: str) -> str:
 def _checked(base_url: str) -> httpx.URL:
     """The base URL, without a slash at its end. Raises ValueError for one the key must not be sent to."""
     url = httpx.URL(base_url.rstrip("/"))
+    wrong = ""
     if url.scheme not in ("https", "http") or not url.host:
-        raise ValueError(
-            "FOURSELLER_API_URL must be an https:// address, such as https://api.4seller.com/v1."
+        wrong = "must be an https:// address, such as https://api.4seller.com/v1."
+    elif url.userinfo or url.query or url.fragment:
+        wrong = "must hold no user, query or fragment; keys have settings of their own."
+    elif url.scheme == "http" and not _is_loopback(url.host):
+        wrong = (
+            f"would send the API key in clear to {url.host}: use https://; http:// is for a sandbox on this machine "
+            "(localhost, 127.0.0.1, ::1)."
         )
-    if url.userinfo or url.query or url.fragment:
-        raise ValueError(
-            "FOURSELLER_API_URL must hold no user, query or fragment; keys have settings of their own."
-        )
-    if url.scheme == "http" and not _is_loopback(url.host):
-        raise ValueError(
-            f"FOURSELLER_API_URL would send the API key in clear to {url.host}: use https://; "
-            "http:// is for a sandbox on this machine (localhost, 127.0.0.1, ::1)."
-        )
+    if wrong:
+        raise ValueError(f"FOURSELLER_API_URL {wrong}")
     return url
 
 
@@ -139,9 +136,6 @@ def _transport(base: httpx.URL) -> httpx.AsyncBaseTransport:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
+    with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host == "localhost"
