@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from benchmarks.measuring import Result
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
 from midas_pipelines.store.schema.tables import mappings
@@ -64,13 +64,13 @@ def _products(url: str) -> list[str]:
 def _catalogue(server: PrivatePostgres, size: int, products: list[str]) -> str:
     """A database of that many items, all of them listed and confirmed."""
     admin = sa.create_engine(
-        Settings(database_url=server.url("postgres")).database(), isolation_level="AUTOCOMMIT"
+        load_settings(database_url=server.url("postgres")).database(), isolation_level="AUTOCOMMIT"
     )
     with admin.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE items_{size}")
     admin.dispose()
     url = server.url(f"items_{size}")
-    with Database(Settings(database_url=url).database()) as database:
+    with Database(load_settings(database_url=url).database()) as database:
         with database.writing() as connection:
             _fill_shop(connection, size)
         upgrade(database)
@@ -126,7 +126,7 @@ def _confirm_content(database: Database) -> list[int]:
 
 def _push(url: str, sandbox_url: str, size: int, number: int) -> dict[str, float]:
     """Changes the stock of a thousand items spread over the catalogue, and pushes from a fresh process."""
-    with Database(Settings(database_url=url).database()) as database, database.writing() as connection:
+    with Database(load_settings(database_url=url).database()) as database, database.writing() as connection:
         connection.exec_driver_sql(
             f"UPDATE products SET stock_quantity = {10 + number} WHERE mod(id, {size // DIRTY}) = 1"
         )

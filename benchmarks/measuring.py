@@ -11,7 +11,7 @@ from pathlib import Path
 
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
 from midas_pipelines.storefront import sample
@@ -46,7 +46,7 @@ def shop_url(kind: str) -> Iterator[str]:
 @contextmanager
 def sample_shop(kind: str, items: int = sample.CATALOGUE_SIZE) -> Iterator[Database]:
     """A seeded shop with our tables and triggers."""
-    with shop_url(kind) as url, Database(Settings(database_url=url).database()) as database:  # type: ignore[arg-type]
+    with shop_url(kind) as url, Database(load_settings(database_url=url).database()) as database:
         with database.writing() as connection:
             sample.create_shop_tables(connection)
             sample.seed_shop(connection, items=items)
@@ -62,7 +62,7 @@ def settings_of(database: Database, sandbox: BackgroundSandbox, **more: object) 
         "fourseller_api_key": sandbox.config.api_key,
         "fourseller_seller_id": sandbox.config.seller_id,
     }
-    return Settings(**(given | more))  # type: ignore[arg-type]
+    return load_settings(**(given | more))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from benchmarks.measuring import Result, sample_shop
 from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.fourseller.pages import read_page
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.checks import unbalanced_orders, unexplained_deductions
 from midas_pipelines.store.privacy.keys import new_key
@@ -67,13 +67,13 @@ def _result(ours: float, theirs: float | None) -> Result:
         f"{ratio:.2f} x dlt",
         target,
         ratio <= 1.0,
-        f"{ours:.2f} s, dlt {theirs:.2f} s; best of {ROUNDS}, up to {Settings().orders_batch} orders a transaction, payloads sealed",
+        f"{ours:.2f} s, dlt {theirs:.2f} s; best of {ROUNDS}, up to {load_settings().orders_batch} orders a transaction, payloads sealed",
     )
 
 
 def _import(database: Database, path: Path) -> float:
     """Seconds from the text of the JSON to the last commit, by the way that polling takes."""
-    settings = Settings(
+    settings = load_settings(
         database_url=database.engine.url.render_as_string(hide_password=False),  # type: ignore[arg-type]
         payload_key=SecretStr(new_key()),
     )

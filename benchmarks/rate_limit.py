@@ -12,7 +12,7 @@ import httpx
 
 from benchmarks.measuring import Result, sample_shop, sandbox, settings_of
 from midas_pipelines.sandbox.background import BackgroundSandbox
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.product_sync import sync_products
@@ -94,7 +94,7 @@ def _start(settings: Settings, processes: int) -> tuple[list[SpawnProcess], Any,
 def _push(given: dict[str, object], ready: Any, ends: Any) -> None:
     import aiohttp  # noqa: F401 - loading it is no part of a push
 
-    settings = Settings(**given)  # type: ignore[arg-type]
+    settings = load_settings(**given)
     with Database(settings.database()) as database:
         context = SyncContext(settings, database)
         ready.wait(60)

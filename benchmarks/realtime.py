@@ -33,7 +33,7 @@ from standardwebhooks import Webhook
 from benchmarks.measuring import Result
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
 from midas_pipelines.store.privacy.keys import new_key
@@ -111,7 +111,7 @@ def sqlite() -> Iterator[str]:
 def place(url: str) -> Iterator[Place]:
     """A shop of `ITEMS` items, a sandbox at 20 ms, and a gateway that has listed them all."""
     config = SandboxConfig(latency_ms=20.0)
-    with Database(Settings(database_url=url).database()) as database:
+    with Database(load_settings(database_url=url).database()) as database:
         _make_shop(database)
         with BackgroundSandbox(config, process=True) as sandbox, _gateway(url, sandbox) as port:
             found = Place(database, sandbox, port)

@@ -19,7 +19,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmarks.measuring import Result, shop_url
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
 from midas_pipelines.storefront.sample import create_shop_tables
@@ -58,7 +58,7 @@ def one_size(size: int) -> Measured:
 def _fill(url: str, size: int) -> None:
     """A shop of that many items, all listed and confirmed."""
     numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {size})"
-    with Database(Settings(database_url=url).database()) as database:  # type: ignore[arg-type]
+    with Database(load_settings(database_url=url).database()) as database:
         with database.writing() as connection:
             create_shop_tables(connection)
             connection.exec_driver_sql(
@@ -142,7 +142,7 @@ def picture(found: dict[int, Measured]) -> str:
 def many_orders(count: int) -> list[Result]:
     """How long each reading takes on that many orders: p95 of twenty, one after the other."""
     results = []
-    with shop_url("postgresql") as url, Database(Settings(database_url=url).database()) as database:  # type: ignore[arg-type]
+    with shop_url("postgresql") as url, Database(load_settings(database_url=url).database()) as database:
         with database.writing() as connection:
             create_shop_tables(connection)
         upgrade(database)

@@ -7,9 +7,8 @@ import dagster as dg
 
 from midas_pipelines.settings import load_settings
 
-warnings.filterwarnings(
-    "ignore", category=dg.BetaWarning
-)  # else each process prints one for each job with owners
+for _kind in (dg.BetaWarning, dg.PreviewWarning):  # else each process prints one for each job and each folder
+    warnings.filterwarnings("ignore", category=_kind)
 SETTINGS = load_settings()
 _URL = urlsplit(
     SETTINGS.database_url.get_secret_value() if SETTINGS.database_url is not None else "sqlite:///shop.db"

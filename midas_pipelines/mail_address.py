@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from email.headerregistry import Address
-from email.utils import parseaddr
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from email.headerregistry import Address
 
 LONGEST = 254
 """Characters of an address (RFC 5321), and of a sender's name, which is to fit on one line of a header."""
@@ -35,6 +37,9 @@ def read_sender(text: str) -> Address:
 
     Raises ValueError, without any part of the text, when it names none that a letter can have.
     """
+    from email.headerregistry import Address  # read for all settings, and few have a sender
+    from email.utils import parseaddr
+
     name, address = parseaddr(text)
     written = f"{name} <{address}>" if name else address
     try:

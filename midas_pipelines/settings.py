@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from midas_pipelines import setting_checks as checks
 from midas_pipelines.errors import ExpectedError
@@ -71,27 +70,16 @@ STATEMENT_SECONDS = {"bulk": BULK.statement_seconds, "gateway": 10.0, "worker": 
 """The longest statement of each role."""
 
 
-def _as_named(name: str) -> AliasChoices:
-    """The environment variable of a setting that does not begin with MIDAS_."""
-    return AliasChoices(name, name.lower())
-
-
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings of one installation; the docstring below each is its line in `docs/settings.md`."""
 
-    model_config = SettingsConfigDict(env_prefix="MIDAS_", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    fourseller_api_url: checks.ApiUrl = Field(
-        "https://api.4seller.com/v1", validation_alias=_as_named("FOURSELLER_API_URL")
-    )
+    fourseller_api_url: checks.ApiUrl = "https://api.4seller.com/v1"
     """Where 4Seller's API is; plain http is accepted for this machine alone."""
-    fourseller_api_key: checks.SecretHeader | None = Field(
-        None, validation_alias=_as_named("FOURSELLER_API_KEY")
-    )
+    fourseller_api_key: checks.SecretHeader | None = None
     """The key of your 4Seller account; needed by every sync."""
-    fourseller_seller_id: checks.Header | None = Field(
-        None, validation_alias=_as_named("FOURSELLER_SELLER_ID")
-    )
+    fourseller_seller_id: checks.Header | None = None
     """The seller id of your 4Seller account; needed by every sync."""
     plain_connections: checks.Connections = []
     """Connections to other hosts that may go without TLS whose certificate is verified: database, dagster, mail;
@@ -259,11 +247,9 @@ class Settings(BaseSettings):
     list_lag_seconds: float = Field(60.0, ge=0, le=3600)
     """How long 4Seller's lists and look-ups may lag behind a write; a create whose answer was lost is sent
     again no sooner."""
-    fourseller_webhook_secret: SecretStr | None = Field(
-        None, validation_alias=_as_named("FOURSELLER_WEBHOOK_SECRET")
-    )
+    fourseller_webhook_secret: SecretStr | None = None
     """The secret whsec_…; while it is changed two of them, newest first, comma separated."""
-    dagster_home: str | None = Field(None, validation_alias=_as_named("DAGSTER_HOME"))
+    dagster_home: str | None = None
     """Dagster's folder; the gateway reports to the Dagster instance there."""
     dagster_url: checks.DagsterAddress | None = None
     """A Dagster webserver, such as http://127.0.0.1:3000; big syncs are launched there."""
@@ -423,14 +409,28 @@ def load_settings(**given: Any) -> Settings:
     """
     if misspelt := unknown_names(os.environ):
         raise SettingsError(" ".join(misspelt))
+    found = {name.upper(): value for name, value in os.environ.items() if value}
+    named = {name: found[variable] for name, variable in VARIABLES.items() if variable in found}
     try:
-        return Settings(**given)
+        return Settings.model_validate(named | given)
     except ValidationError as error:
         raise SettingsError(
             " ".join(_sentence(item["loc"], item["msg"]) for item in error.errors())
         ) from None
 
 
+OWN_NAMES = (
+    "fourseller_api_url",
+    "fourseller_api_key",
+    "fourseller_seller_id",
+    "fourseller_webhook_secret",
+    "dagster_home",
+)
+"""Settings whose variables do not begin with MIDAS_."""
+VARIABLES = {
+    name: name.upper() if name in OWN_NAMES else f"MIDAS_{name.upper()}" for name in Settings.model_fields
+}
+"""The environment variable of each setting."""
 OTHER_NAMES = ("MIDAS_HOST", "MIDAS_VERSION")
 """What `deploy/` reads itself; they reach every service through its file of settings."""
 _OTHERS = re.compile(r"MIDAS_TEST_\w+|\w+_SERVICE_(HOST|PORT\w*)|\w+_PORT_\d+_\w+")
@@ -439,7 +439,7 @@ _OTHERS = re.compile(r"MIDAS_TEST_\w+|\w+_SERVICE_(HOST|PORT\w*)|\w+_PORT_\d+_\w
 
 def unknown_names(environment: Mapping[str, str]) -> list[str]:
     """A sentence for each variable that looks like a setting and is none, with the nearest name. Pure."""
-    known = [variable_of(name) for name in Settings.model_fields]
+    known = list(VARIABLES.values())
     sentences = []
     for given, value in sorted(environment.items()):
         name = given.upper()
@@ -455,18 +455,7 @@ def unknown_names(environment: Mapping[str, str]) -> list[str]:
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0]) if location else "a setting"
-    return f"{variable_of(name)} {_reworded(message)}."
-
-
-def variable_of(name: str) -> str:
-    """The environment variable of a setting; of what is none, its own name."""
-    field = Settings.model_fields.get(name)
-    alias = field.validation_alias if field is not None else name
-    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"{alias or 'MIDAS_' + name.upper()}"
-
-
-def _reworded(message: str) -> str:
-    text = message.removeprefix("Value error, ").rstrip(".")
-    if text.startswith("Input should be"):
-        return text.replace("Input should be", "must be", 1)
-    return text if text.startswith(("must", "is")) else f"is wrong: {text}"
+    text = message.removeprefix("Value error, ").rstrip(".").replace("Input should be", "must be", 1)
+    if not text.startswith(("must", "is")):
+        text = f"is wrong: {text}"
+    return f"{VARIABLES.get(name, name)} {text}."

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from midas_pipelines.settings import DatabaseLimits, Settings
+from midas_pipelines.settings import DatabaseLimits, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.postgres import fast_folder
 
@@ -27,7 +27,7 @@ Prepare = Callable[[Database], None]
 
 def connect(url: str) -> Database:
     """The database at a URL, as the program itself opens it, but SQLite waits for no disk."""
-    database = Database(Settings(database_url=url).database(), PATIENT)
+    database = Database(load_settings(database_url=url).database(), PATIENT)
     if not database.is_postgresql:
         sa.event.listen(
             database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF")
@@ -101,7 +101,7 @@ class PostgresCopies:
     """Databases on one server, under names that no other process gives."""
 
     def __init__(self, url: str) -> None:
-        self._url = Settings(database_url=url).database()
+        self._url = load_settings(database_url=url).database()
         self._server = sa.create_engine(self._url, isolation_level="AUTOCOMMIT")
         self._prefix = f"midas_test_{os.getpid()}_{uuid4().hex[:8]}"
         self._templates: dict[Prepare, str] = {}

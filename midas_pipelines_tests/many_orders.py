@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.backlog import dropped_webhooks, needs_a_person, overview
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, read_trends, stock_measured
@@ -67,10 +67,10 @@ def waiting(database: Database) -> object:
 def reported(database: Database) -> object:
     """The daily report."""
     url = database.engine.url.render_as_string(hide_password=False)
-    return write_report(SyncContext(Settings(database_url=url), database), "2026-11-27")  # type: ignore[arg-type]
+    return write_report(SyncContext(load_settings(database_url=url), database), "2026-11-27")
 
 
-CHECKED = Settings().orders_checked_days
+CHECKED = load_settings().orders_checked_days
 NOW = datetime.now(UTC)
 READINGS: dict[str, Reading] = {
     "orders list": listed(),

@@ -12,10 +12,9 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from pydantic import AliasChoices
 
 from midas_pipelines.cli import COMMANDS
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import VARIABLES, load_settings
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "docker-compose.yaml").read_text())
@@ -25,13 +24,7 @@ INGRESS = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "ingress.yaml").read_
 GATEWAY = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "gateway.yaml").read_text()))
 
 
-def variable(name: str) -> str:
-    """What a setting is called in the environment."""
-    alias = Settings.model_fields[name].validation_alias
-    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"MIDAS_{name.upper()}"
-
-
-KNOWN = {variable(name) for name in Settings.model_fields}
+KNOWN = set(VARIABLES.values())
 READ_SETTINGS = ["code", "gateway", "prepare", "step-worker"]
 """The services that read settings: runs are processes of `code`, which gives them its own."""
 SETTINGS = yaml.safe_load((DEPLOY / "kubernetes" / "settings.yaml").read_text())
@@ -182,11 +175,11 @@ def test_only_operators_reach_the_webserver_that_launches_runs(number: int, serv
 
 def test_kubernetes_is_told_each_setting_once() -> None:
     assert set(SETTINGS["data"]) <= KNOWN
-    Settings(
+    load_settings(
         **{
-            name: SETTINGS["data"][variable(name)]
-            for name in Settings.model_fields
-            if variable(name) in SETTINGS["data"]
+            name: SETTINGS["data"][variable]
+            for name, variable in VARIABLES.items()
+            if variable in SETTINGS["data"]
         }
     )
     longest = int(SETTINGS["data"]["MIDAS_LONGEST_RUN_MINUTES"]) * 60

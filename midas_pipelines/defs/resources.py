@@ -15,7 +15,7 @@ from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.executors import executor
 from midas_pipelines.lib.snapshot_io import SnapshotIO
-from midas_pipelines.settings import Settings, load_settings, variable_of
+from midas_pipelines.settings import VARIABLES, Settings, load_settings
 
 
 class MidasResource(dg.ConfigurableResource):
@@ -69,7 +69,7 @@ SECRETS = ("database_url", "fourseller_api_key")
 def resources() -> dg.Definitions:
     """The resources of every run, and where its steps are executed; secrets that are set are read where a run begins."""
     secrets: dict[str, Any] = {
-        name: dg.EnvVar(variable_of(name)) for name in SECRETS if getattr(SETTINGS, name) is not None
+        name: dg.EnvVar(VARIABLES[name]) for name in SECRETS if getattr(SETTINGS, name) is not None
     }
     return dg.Definitions(
         resources={"midas": MidasResource(**secrets), "snapshots": SnapshotIO()}, executor=executor(SETTINGS)

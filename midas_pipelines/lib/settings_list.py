@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from midas_pipelines.settings import Settings, variable_of
+from midas_pipelines.settings import VARIABLES, Settings
 
 SIGNS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
 
@@ -23,7 +23,7 @@ def setting_rows(now: Settings | None = None) -> list[dict[str, Any]]:
     rows = []
     for name, field in Settings.model_fields.items():
         row = {
-            "name": variable_of(name),
+            "name": VARIABLES[name],
             "default": "" if field.default in (None, PydanticUndefined) else str(field.default),
             "bounds": ", ".join(_bounds(field)),
             "what": _descriptions()[name],

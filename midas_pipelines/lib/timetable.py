@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from midas_pipelines.settings import Settings, variable_of
+from midas_pipelines.settings import VARIABLES, Settings
 from midas_pipelines.workflows import WORKFLOWS, Workflow
 
 CLAIMS_PER_CALL = 4
@@ -43,7 +43,7 @@ def timetable(settings: Settings) -> list[Entry]:
 def entry(settings: Settings, workflow: Workflow) -> Entry:
     """That workflow's entry."""
     names = (workflow.interval, workflow.hour, workflow.batch, workflow.at_once, *workflow.also)
-    set_by = ", ".join(variable_of(name) for name in names if name) or "none"
+    set_by = ", ".join(VARIABLES[name] for name in names if name) or "none"
     return Entry(
         workflow=workflow.name,
         on=is_on(settings, workflow),

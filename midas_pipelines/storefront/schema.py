@@ -10,12 +10,10 @@ from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
 
-from midas_pipelines.storefront.types import Money, UtcDateTime, utc_now
+from midas_pipelines.storefront.types import Json, Money, UtcDateTime, utc_now
 
 shop = sa.MetaData()
-Json = sa.JSON().with_variant(JSONB(), "postgresql")
 
 
 def _moment(name: str) -> sa.Column[datetime]:

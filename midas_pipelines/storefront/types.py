@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from functools import cache
 from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -25,7 +23,6 @@ MINOR_UNITS = {
     **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
 }
 """Digits after the point of currencies that do not have two, by ISO 4217."""
-_POSTGRESQL = postgresql_dialect()  # type: ignore[no-untyped-call]
 
 
 def to_cents(amount: Decimal) -> Decimal:
@@ -121,15 +118,23 @@ def unfit(column: sa.Column[Any], value: str | Decimal) -> str | None:
             return "holds a character that no database stores"
         return f"is longer than {longest} characters" if longest and len(value) > longest else None
     assert isinstance(column.type, Money)
-    most = _most(column.type)
+    precision, scale = column.type.digits
+    most = Decimal(10) ** (precision - scale)
     return None if abs(value) < most else f"is not below {most:,}"
 
 
-@cache
-def _most(money: Money) -> Decimal:
-    number = money.load_dialect_impl(_POSTGRESQL)
-    assert isinstance(number, sa.Numeric)
-    return Decimal(10) ** ((number.precision or 0) - (number.scale or 0))
+class Json(sa.types.TypeDecorator[Any]):
+    """JSON, as PostgreSQL indexes it; its dialect, which takes long to load, is left to whoever has that database."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name != "postgresql":
+            return super().load_dialect_impl(dialect)
+        from sqlalchemy.dialects.postgresql import JSONB
+
+        return dialect.type_descriptor(JSONB())
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):

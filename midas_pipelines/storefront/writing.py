@@ -19,20 +19,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
-from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
-from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
+from midas_pipelines.storefront.types import Json
 from midas_pipelines.text import to_json, writable
+
+if TYPE_CHECKING:  # each takes long to load, and one of the two is used
+    from sqlalchemy.dialects import postgresql, sqlite
 
 Row = Mapping[str, Any]
 BETWEEN, NOTHING = f"\x1e{secrets.token_hex(4)}", f"\x1d{secrets.token_hex(4)}"
 """What separates the values of a column, and stands for NULL: no text from outside can know them."""
-_POSTGRESQL = postgresql_dialect()  # type: ignore[no-untyped-call]
 
 
 def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
@@ -49,9 +48,15 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row])
         connection.execute(sa.insert(table), [dict(row) for row in rows])
 
 
-def insert(connection: sa.Connection, table: sa.Table) -> PostgresqlInsert | SqliteInsert:
+def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
     """The database's own INSERT, which knows ON CONFLICT."""
-    return PostgresqlInsert(table) if connection.dialect.name == "postgresql" else SqliteInsert(table)
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)
 
 
 def upsert(connection: sa.Connection, table: sa.Table, key: Row, values: Row) -> None:
@@ -125,7 +130,7 @@ def any_of(
 ) -> sa.ColumnElement[bool]:
     """Whether the column is one of the values, which go to the database as one parameter however many there are."""
     if connection.dialect.name == "postgresql":
-        listed = sa.bindparam(None, list(values), type_=ARRAY(column.type))
+        listed = sa.bindparam(None, list(values), type_=sa.ARRAY(column.type))
         return column == sa.any_(listed)
     listed_json = sa.func.json_each(json.dumps(list(values))).table_valued("value")
     return column.in_(sa.select(listed_json.c.value))
@@ -135,7 +140,7 @@ def _columns(table: sa.Table, rows: Sequence[Row]) -> tuple[str, ...]:
     """Each column of the rows as one text, in characters that every database holds; a separator precedes each value."""
     columns = []
     for name in rows[0]:
-        if isinstance(table.c[name].type, sa.JSON):
+        if isinstance(table.c[name].type, Json):
             texts = [NOTHING if row[name] is None else to_json(row[name]) for row in rows]
         else:
             texts = [NOTHING if (value := row[name]) is None else str(value) for row in rows]
@@ -156,7 +161,10 @@ def _update_sql(table: sa.Table, names: tuple[str, ...], key: str) -> str:
 
 
 def _given(table: sa.Table, names: tuple[str, ...]) -> str:
-    kinds = {name: str(table.c[name].type.compile(dialect=_POSTGRESQL)) for name in names}
+    from sqlalchemy.dialects import postgresql
+
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    kinds = {name: str(table.c[name].type.compile(dialect=dialect)) for name in names}
     typed = ", ".join(  # a text stays one: a cast would cut what is too long for its column
         name if kind.startswith(("VARCHAR", "TEXT")) else f"CAST({name} AS {kind}) AS {name}"
         for name, kind in kinds.items()

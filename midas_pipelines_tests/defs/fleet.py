@@ -15,7 +15,7 @@ import dagster as dg
 
 from midas_pipelines.cli.dagster.instance import write_dagster_yaml
 from midas_pipelines.lib.partitions import shard_names
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 
 MIDAS = "from midas_pipelines.cli import main; main()"
 LAUNCH = """
@@ -41,7 +41,7 @@ class Fleet:
 
     def __enter__(self) -> Fleet:
         os.environ |= self.environment
-        write_dagster_yaml(self.home, Settings())
+        write_dagster_yaml(self.home, load_settings())
         self.instance = dg.DagsterInstance.get()
         self.instance.event_log_storage.set_concurrency_slots("listings", 6)
         return self
@@ -80,7 +80,7 @@ class Fleet:
         """Asks for a run for each shard, as the UI does; the daemon launches them."""
         asked = {
             "assetSelection": [{"path": [asset]} for asset in assets],
-            "partitionNames": shard_names(Settings().shards),
+            "partitionNames": shard_names(load_settings().shards),
         }
         command = ["-m", "midas_pipelines.definitions", "-t", LAUNCH, "-v", json.dumps({"asked": asked})]
         subprocess.run(

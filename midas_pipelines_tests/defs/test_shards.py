@@ -17,7 +17,7 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.partitions import SHARDS, shard_names
 from midas_pipelines.lib.schedules import schedule_of
 from midas_pipelines.lib.timetable import named
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START, Shards
 from midas_pipelines_tests.defs.conftest import Execute, metadata, observed
 from midas_pipelines_tests.shop import add_product, rows
@@ -152,7 +152,7 @@ def test_a_sync_of_shards_says_so_in_its_log(environment: World) -> None:
 
 
 def test_the_nightly_full_sync_may_be_one_run_a_shard(tmp_path: Path) -> None:
-    settings = Settings(spread_full_sync=True)
+    settings = load_settings(spread_full_sync=True)
     schedule = schedule_of(settings, named("full_sync"))
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         context = dg.build_schedule_context(

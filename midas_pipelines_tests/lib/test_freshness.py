@@ -9,17 +9,17 @@ import pytest
 
 from midas_pipelines.definitions import defs
 from midas_pipelines.lib.schedules import WITHOUT_POLICY, policies, windows
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import Settings, load_settings
 
 
 @pytest.mark.parametrize(
     ("asset", "settings", "warn", "fail"),
     [
-        ("imported_orders", Settings(orders_interval=10), 22, 42),
-        ("sync_performance", Settings(), 32, 62),
-        ("sync_performance", Settings(performance_interval=30), 62, 122),
-        ("fourseller_listings", Settings(), 12, 22),
-        ("order_statuses", Settings(), 12, 22),
+        ("imported_orders", load_settings(orders_interval=10), 22, 42),
+        ("sync_performance", load_settings(), 32, 62),
+        ("sync_performance", load_settings(performance_interval=30), 62, 122),
+        ("fourseller_listings", load_settings(), 12, 22),
+        ("order_statuses", load_settings(), 12, 22),
     ],
 )
 def test_an_asset_warns_after_two_missed_renewals_and_fails_after_four(
@@ -31,7 +31,7 @@ def test_an_asset_warns_after_two_missed_renewals_and_fails_after_four(
 
 
 def test_what_a_paused_workflow_would_renew_is_never_late() -> None:
-    found = policies(Settings(paused="stock_watch, performance, daily_report, incremental_sync"))
+    found = policies(load_settings(paused="stock_watch, performance, daily_report, incremental_sync"))
     late = {"low_stock", "sync_performance", "staff_report"}
     assert not late & found.keys()
     assert found["fourseller_listings"] == dg.FreshnessPolicy.time_window(

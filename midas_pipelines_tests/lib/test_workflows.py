@@ -10,7 +10,7 @@ import pytest
 from midas_pipelines.definitions import defs, load
 from midas_pipelines.lib.schedules import schedule_of
 from midas_pipelines.lib.timetable import entry, named, next_run, timetable
-from midas_pipelines.settings import Settings, SettingsError, load_settings
+from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.workflows import WORKFLOWS
 
 PUSH = named("inventory_push")
@@ -18,10 +18,10 @@ PUSH = named("inventory_push")
 
 def test_every_schedule_sensor_and_job_has_its_row_and_shows_it_in_the_ui() -> None:
     assert "backup" not in {job.name for job in defs.get_repository_def().get_all_jobs()}  # it has no target
-    with_backups = load(Settings(backup_to="x"))
+    with_backups = load(load_settings(backup_to="x"))
     repository = with_backups.get_repository_def()
     started = [*repository.schedule_defs, *repository.sensor_defs]
-    rows = {found.workflow: found for found in timetable(Settings())}
+    rows = {found.workflow: found for found in timetable(load_settings())}
     names = [one.name.removesuffix("_schedule").removesuffix("_sensor") for one in started]
     assert sorted(names) == sorted(rows)
     jobs = [with_backups.resolve_job_def(workflow.name) for workflow in WORKFLOWS if workflow.makes]
@@ -32,7 +32,7 @@ def test_every_schedule_sensor_and_job_has_its_row_and_shows_it_in_the_ui() -> N
 @pytest.mark.parametrize("workflow", [one.name for one in WORKFLOWS])
 def test_each_is_left_off_by_its_name(workflow: str) -> None:
     ready = {"backup_to": "x", "backup_identity_file": "x"}
-    settings = Settings(schedules=True, paused=workflow, **ready)
+    settings = load_settings(schedules=True, paused=workflow, **ready)
     off = {found.workflow for found in timetable(settings) if not found.on}
     assert off == {workflow}
 
@@ -46,7 +46,7 @@ def test_each_is_left_off_by_its_name(workflow: str) -> None:
     ],
 )
 def test_stale_work_is_looked_after_while_anything_may_take_it_up(paused: str, on: bool) -> None:
-    assert entry(Settings(schedules=True, paused=paused), named("stale_work")).on is on
+    assert entry(load_settings(schedules=True, paused=paused), named("stale_work")).on is on
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_stale_work_is_looked_after_while_anything_may_take_it_up(paused: str, o
 )
 def test_the_next_run_is_the_schedules_next_tick(workflow: str, paused: str, at: str | None) -> None:
     now = datetime(2026, 11, 27, 9, 31, 5, tzinfo=UTC)
-    found = next_run(Settings(schedules=True, paused=paused), named(workflow), now)
+    found = next_run(load_settings(schedules=True, paused=paused), named(workflow), now)
     assert (found and f"{found:%Y-%m-%d %H:%M}") == at
-    assert next_run(Settings(), named(workflow), now) is None
+    assert next_run(load_settings(), named(workflow), now) is None
 
 
 def test_a_daily_run_keeps_its_hour_where_clocks_change() -> None:
-    there = Settings(schedules=True, timezone="Europe/Berlin")
+    there = load_settings(schedules=True, timezone="Europe/Berlin")
     assert entry(there, named("full_sync")).every == "daily at 02:00 Europe/Berlin"
     for now, at in ((datetime(2026, 11, 27, 9, tzinfo=UTC), 1), (datetime(2026, 7, 27, 9, tzinfo=UTC), 0)):
         assert next_run(there, named("full_sync"), now) == now.replace(day=28, hour=at)
@@ -88,11 +88,11 @@ def test_a_time_zone_that_does_not_exist_is_refused_with_a_sentence(
 
 def test_the_documentation_lists_every_row() -> None:
     page = (Path(__file__).parents[2] / "docs" / "dagster.md").read_text()
-    for found in timetable(Settings()):
+    for found in timetable(load_settings()):
         line = next((line for line in page.splitlines() if line.startswith(f"│ {found.workflow} ")), "")
         assert found.every[:20] in line, found.workflow
 
 
 def test_a_portion_is_never_more_than_a_push_claims() -> None:
-    assert entry(Settings(in_flight=10, inventory_batch=500), PUSH).batch == 40
-    assert entry(Settings(in_flight=10, inventory_batch=7), PUSH).batch == 7
+    assert entry(load_settings(in_flight=10, inventory_batch=500), PUSH).batch == 40
+    assert entry(load_settings(in_flight=10, inventory_batch=7), PUSH).batch == 7

@@ -13,7 +13,7 @@ from midas_pipelines.recovery.backup import create_backup, verify_backup
 from midas_pipelines.recovery.places import backup_place, backups, find_backup, kept, thin_out
 from midas_pipelines.recovery.restore import NotEmpty, restore_history, restore_shop
 from midas_pipelines.recovery.sealing import identities
-from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies, PostgresCopies, connect
 from midas_pipelines_tests.shop import rows, value
@@ -84,7 +84,7 @@ def test_dagsters_database_comes_back(safe: World, postgresql_copies: PostgresCo
     folder, manifest = find_backup(safe.settings, None)
     keys, other = (
         identities(safe.settings.backup_identity_file),
-        Settings(database_url=storages[1]).database(),
+        load_settings(database_url=storages[1]).database(),
     )
     restore_history(folder, manifest, keys, database=other, home=Path(str(safe.settings.backup_to)) / "home")
     with stored(storages[1]) as instance:
@@ -99,7 +99,7 @@ def test_dagsters_database_comes_back(safe: World, postgresql_copies: PostgresCo
 @pytest.mark.parametrize("place", [__file__, f"{__file__}/below", "nosuch://bucket"])
 def test_a_place_that_cannot_be_opened_and_a_file_without_a_key_are_wrong_settings(place: str) -> None:
     with pytest.raises(SettingsError, match="cannot be opened"):
-        backup_place(Settings(backup_to=place))
+        backup_place(load_settings(backup_to=place))
     with pytest.raises(SettingsError, match="holds no key"):
         identities(Path(__file__))
 

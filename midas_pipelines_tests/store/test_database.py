@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.copies import connect
 from midas_pipelines_tests.shop import add_product, rows, run
@@ -88,7 +88,7 @@ def test_an_error_does_not_say_what_a_trigger_quotes(postgresql_shop: Database, 
 def test_a_new_file_belongs_to_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
     with (
-        Database(Settings(database_url=f"sqlite:///{path}").database()) as made,
+        Database(load_settings(database_url=f"sqlite:///{path}").database()) as made,
         made.writing() as connection,
     ):
         connection.exec_driver_sql("CREATE TABLE note (id INTEGER)")

@@ -11,7 +11,7 @@ import pytest
 from midas_pipelines.fourseller.errors import BadCredentials
 from midas_pipelines.sandbox import api
 from midas_pipelines.sandbox.state import Json
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 from midas_pipelines.sync.context import ChannelDown, SyncContext
 from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value
@@ -109,7 +109,7 @@ def test_going_down_midway_keeps_what_was_done(world: World) -> None:
 def test_bad_credentials_stop_the_run_at_once_with_one_sentence(world: World) -> None:
     stock_up(world, 40)
     wrong = world.settings.model_dump() | {"fourseller_api_key": "wrong-key"}
-    context = SyncContext(Settings(**wrong), world.database)
+    context = SyncContext(load_settings(**wrong), world.database)
     with pytest.raises(BadCredentials, match="check FOURSELLER_API_KEY"):
         asyncio.run(sync_products(context))
     assert sum(world.calls().values()) <= 8  # one for each that was in flight

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from midas_pipelines.sandbox.app import Sandbox
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.state import Json, Refused
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.schema import has_product_status, product_variants, products
@@ -204,7 +204,7 @@ def _settings(given: dict[str, Any]) -> Settings:
     for known, settings in _known_settings:
         if known == given | environment:
             return settings
-    made = Settings(**given)
+    made = load_settings(**given)
     _known_settings[:] = [(given | environment, made), *_known_settings[:9]]
     return made
 

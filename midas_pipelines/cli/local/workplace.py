@@ -116,7 +116,7 @@ class Workplace:
             "DAGSTER_HOME": str(self.dagster_home.resolve()),
         }
         leave_environment(self.root)
-        return Settings()
+        return load_settings()
 
 
 def seed(database: Database) -> int:

@@ -56,11 +56,13 @@ def _job(workflow: Workflow) -> Any:
 JOBS: list[Any] = [
     *(_job(workflow) for workflow in WORKFLOWS if workflow.makes or workflow.name in ALSO),
     dg.define_asset_job(
-        "plan_sync", selection=["sync_plan"], description="Shows what a sync would do; sends nothing."
+        "plan_sync",
+        selection=dg.AssetSelection.assets("sync_plan"),
+        description="Shows what a sync would do; sends nothing.",
     ),
     dg.define_asset_job(
         "order_backfill",
-        selection=["imported_orders"],
+        selection=dg.AssetSelection.assets("imported_orders"),
         description="Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
     ),
     retention,

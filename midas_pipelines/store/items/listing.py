@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from rapidfuzz import fuzz
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import ON_HAND, SKU, WITH_ITEMS, mark_dirty
@@ -150,6 +149,8 @@ def suggest_items(
 
 
 def _likeness(row: sa.RowMapping, title: str, sku: str) -> float:
+    from rapidfuzz import fuzz  # each command reads this file, and few compare titles
+
     name = f"{row['name']} {row['variant'] or ''}"
     return max(fuzz.token_set_ratio(title.lower(), name.lower()), fuzz.ratio(sku.lower(), row["sku"].lower()))
 

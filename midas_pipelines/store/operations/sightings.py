@@ -15,7 +15,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.safety_tables import contract_findings, shadow_writes
 from midas_pipelines.store.schema.tables import cursors, mappings, marketplace_orders
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import insert, insert_new, upsert, write_each
+from midas_pipelines.storefront.writing import insert, upsert, write_each
 
 SINCE = "shadow mode"
 """The row of `midas_cursors` that says since when shadow mode is on."""
@@ -130,9 +130,8 @@ def compare_speed(database: Database, seconds: Mapping[str, Sequence[float]]) ->
     for call, (count, total) in seconds.items():
         mean, name = total / count, (SPEED + call)[:50]
         with database.writing() as connection:
-            insert_new(
-                connection, cursors, [{"name": name, "value": f"{mean:.4f}", "moment": utc_now()}], "name"
-            )
+            adding = insert(connection, cursors).values(name=name, value=f"{mean:.4f}", moment=utc_now())
+            connection.execute(adding.on_conflict_do_nothing())
             first = float(connection.scalars(sa.select(cursors.c.value).where(cursors.c.name == name)).one())
         if mean > max(first * SLOWER, first + LEAST_SECONDS):
             what = f"It takes {mean:.2f} s on average; at first it took {first:.2f} s."

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import BigId, marketplace_orders, store
-from midas_pipelines.storefront.schema import Json
-from midas_pipelines.storefront.types import UtcDateTime, Words, utc_now
+from midas_pipelines.storefront.types import Json, UtcDateTime, Words, utc_now
 
 # At most one hold of an order is in force: the one that is not released and has not ended.
 buyer_holds = sa.Table(
@@ -52,7 +50,7 @@ sa.Index(
 def person_digests(payload: sa.Column[Any]) -> sa.ColumnElement[Any]:
     """The keyed digests before a sealed payload (`store/orders/payload_vault.py`), on PostgreSQL."""
     index = sa.func.split_part(payload, sa.text("':'"), sa.text("3"))
-    return sa.func.string_to_array(index, sa.text("'.'"), type_=postgresql.ARRAY(sa.Text))
+    return sa.func.string_to_array(index, sa.text("'.'"), type_=sa.ARRAY(sa.Text))
 
 
 # A person is found by them. SQLite has no index of several values of a row: there the beginning of each payload is read.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema.tables import BigId, store
-from midas_pipelines.storefront.schema import Json
-from midas_pipelines.storefront.types import Money, UtcDateTime, Words, utc_now
+from midas_pipelines.storefront.types import Json, Money, UtcDateTime, Words, utc_now
 
 # One row per scope and start: a whole channel, a category (with those below it) or an item. An empty field says nothing.
 channel_rules = sa.Table(

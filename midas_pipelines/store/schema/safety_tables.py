@@ -8,8 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema.tables import BigId, store
-from midas_pipelines.storefront.schema import Json
-from midas_pipelines.storefront.types import UtcDateTime, Words, utc_now
+from midas_pipelines.storefront.types import Json, UtcDateTime, Words, utc_now
 
 # What shadow mode kept from leaving, one row for each different write of an item or order.
 shadow_writes = sa.Table(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema.tables import BigId, store
-from midas_pipelines.storefront.schema import Json
-from midas_pipelines.storefront.types import ReadableMoment, UtcDateTime, utc_now
+from midas_pipelines.storefront.types import Json, ReadableMoment, UtcDateTime, utc_now
 
 # One row per shipment. The shop's own code may insert here: the order, the carrier and the number are enough.
 order_shipments = sa.Table(

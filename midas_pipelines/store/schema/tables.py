@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from midas_pipelines.storefront.schema import Json
-from midas_pipelines.storefront.types import Amount, Money, UtcDateTime, Words, utc_now
+from midas_pipelines.storefront.types import Amount, Json, Money, UtcDateTime, Words, utc_now
 
 store = sa.MetaData()
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

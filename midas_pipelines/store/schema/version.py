@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema import triggers
-from midas_pipelines.storefront.schema import differing_columns, missing_tables
+from midas_pipelines.storefront.schema import NEEDED, differing_columns
 
 VERSION_TABLE = "midas_alembic_version"
 """Our own, so that a shop that uses Alembic itself keeps its own history."""
@@ -77,20 +77,18 @@ def require_columns(database: Database) -> None:
 
 
 def read_version(connection: sa.Connection) -> Version:
-    """The version of this connection's database."""
+    """The version of this connection's database, and whether new sessions of it fire ordinary triggers."""
+    present = set(sa.inspect(connection).get_table_names())
     current = None
-    if sa.inspect(connection).has_table(VERSION_TABLE):
+    if VERSION_TABLE in present:
         current = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
-    missing = missing_tables(connection)
+    missing = [name for name in NEEDED if name not in present]
     lacking = [] if missing or current is None else triggers.missing_triggers(connection)
-    return Version(current, newest_revision(), missing, lacking, _triggers_fire(connection))
-
-
-def _triggers_fire(connection: sa.Connection) -> bool:
-    """Whether new sessions of this database fire ordinary triggers."""
-    if connection.dialect.name != "postgresql":
-        return True
-    return bool(connection.scalar(sa.text("SELECT current_setting('session_replication_role') = 'origin'")))
+    fire = True
+    if connection.dialect.name == "postgresql":
+        query = "SELECT current_setting('session_replication_role') = 'origin'"
+        fire = bool(connection.exec_driver_sql(query).scalar())
+    return Version(current, newest_revision(), missing, lacking, fire)
 
 
 def newest_revision() -> str:

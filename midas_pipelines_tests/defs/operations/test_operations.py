@@ -15,7 +15,7 @@ from midas_pipelines.defs.operations.retention import retention
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.code_references import KEY, with_code
 from midas_pipelines.lib.executors import executor
-from midas_pipelines.settings import Settings, SettingsError, load_settings
+from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.schema.gateway_tables import gateway_audit, marketplace_webhooks
 from midas_pipelines.sync.snapshots.files import CATALOG, Snapshots
@@ -97,14 +97,14 @@ def test_the_report_is_shown_and_not_sent(environment: World) -> None:
 
 
 def test_every_asset_that_runs_has_a_link_to_its_code() -> None:
-    published = Settings(code_url="https://example.com/midas/blob/main")
+    published = load_settings(code_url="https://example.com/midas/blob/main")
     for definition in with_code(defs.resolve_asset_graph().assets_defs, published):
         for spec in definition.specs:
             assert (KEY in spec.metadata) == definition.is_executable, spec.key
 
 
 def test_a_link_leads_to_where_the_code_is_published() -> None:
-    settings = Settings(code_url="https://example.com/midas/blob/main")
+    settings = load_settings(code_url="https://example.com/midas/blob/main")
     (linked,) = with_code([inventory_levels], settings)
     (reference,) = linked.specs_by_key[inventory_levels.key].metadata[KEY].code_references
     assert reference.url.startswith(
@@ -117,7 +117,7 @@ def test_a_file_on_this_machine_is_named_in_dagster_dev_alone(
     loaded_by: str, linked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_IS_DEV_CLI", loaded_by)
-    (found,) = with_code([inventory_levels], Settings(code_url=None))
+    (found,) = with_code([inventory_levels], load_settings(code_url=None))
     told = found.specs_by_key[inventory_levels.key].metadata.get(KEY)
     assert (told is not None) == linked
     if linked:
@@ -163,11 +163,13 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
 
 @pytest.mark.parametrize("kind", ["in_process", "multiprocess"])
 def test_the_executor_is_the_one_of_the_settings(kind: str) -> None:
-    assert kind in executor(Settings(executor=kind)).name  # type: ignore[arg-type]
+    assert kind in executor(load_settings(executor=kind)).name
 
 
 def test_celery_has_to_be_told_its_broker() -> None:
     with pytest.raises(SettingsError, match="MIDAS_CELERY_BROKER"):
-        executor(Settings(executor="celery"))
-    chosen = executor(Settings(executor="celery", celery_broker="redis://h/0", celery_backend="redis://h/0"))  # type: ignore[arg-type]
+        executor(load_settings(executor="celery"))
+    chosen = executor(
+        load_settings(executor="celery", celery_broker="redis://h/0", celery_backend="redis://h/0")
+    )
     assert chosen.name == "celery"

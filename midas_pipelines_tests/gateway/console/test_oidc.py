@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 from joserfc.jwk import RSAKey
-from pydantic import ValidationError
 
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines_tests.gateway.console.provider import Provider, running_provider
 from midas_pipelines_tests.gateway.console.visitor import Visitor, visitor_of
 from midas_pipelines_tests.shop import rows, run, value
@@ -113,6 +112,6 @@ def test_a_token_of_another_key_and_an_answer_to_another_browser_are_refused(
 
 
 def test_an_issuer_needs_https() -> None:
-    with pytest.raises(ValidationError):
-        Settings(oidc_issuer="http://id.example")
-    assert Settings(oidc_issuer="https://id.example").oidc_issuer
+    with pytest.raises(SettingsError):
+        load_settings(oidc_issuer="http://id.example")
+    assert load_settings(oidc_issuer="https://id.example").oidc_issuer

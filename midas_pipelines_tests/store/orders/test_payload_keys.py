@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders import payload_vault
 from midas_pipelines.store.orders.payload_vault import (
@@ -62,7 +62,7 @@ def test_a_payload_shows_nothing_and_a_changed_one_is_refused() -> None:
 
 
 def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
-    settings = Settings(dagster_home=str(tmp_path / "home"))
+    settings = load_settings(dagster_home=str(tmp_path / "home"))
     vaults = [vault_of(settings) for _ in range(8)]
     threads = [threading.Thread(target=vault.ring.newest) for vault in vaults]
     for thread in threads:
@@ -88,7 +88,7 @@ def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
 )
 def test_a_command_gives_the_key(command: str, says: str | None) -> None:
     key = new_key()
-    ring = vault_of(Settings(key_command=command.format(key=key))).ring
+    ring = vault_of(load_settings(key_command=command.format(key=key))).ring
     if says is None:
         assert ring.newest().key_id == fixed_ring(key).newest().key_id
     else:
@@ -98,7 +98,7 @@ def test_a_command_gives_the_key(command: str, says: str | None) -> None:
 
 
 def test_a_rotation_rewraps_all_and_moves_the_digests_along(shop: Database, tmp_path: Path) -> None:
-    settings = Settings(dagster_home=str(tmp_path))
+    settings = load_settings(dagster_home=str(tmp_path))
     running, vault = vault_of(settings), vault_of(settings)
     old = running.ring.newest()
     store(shop, running, "1", "2", "3")
@@ -140,7 +140,7 @@ def test_a_rotation_that_dies_goes_on(shop: Database, monkeypatch: pytest.Monkey
 
 
 def test_a_rotation_under_load_loses_nothing(shop: Database, tmp_path: Path) -> None:
-    settings = Settings(dagster_home=str(tmp_path))
+    settings = load_settings(dagster_home=str(tmp_path))
     rotating, over = vault_of(settings), threading.Event()
     store(shop, rotating, "first")
     written: list[str] = []

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.backlog import Overview
 from midas_pipelines.store.operations.sync_metrics import GATEWAY, SyncRow, sum_up
@@ -53,7 +53,7 @@ def test_a_quiet_shop_without_a_gateway_has_a_short_letter() -> None:
 def test_one_letter_a_day_and_yesterdays_is_closed(shop: Database) -> None:
     add_product(shop, sku="A-1", stock_quantity=1)
     url = shop.engine.url.render_as_string(hide_password=False)
-    context = SyncContext(Settings(database_url=url), shop)
+    context = SyncContext(load_settings(database_url=url), shop)
     days = [datetime(2026, 11, day, 7, tzinfo=UTC) for day in (23, 23, 24)]
     assert [send_report(context, day) for day in days] == [True, False, True]
     query = "SELECT subject FROM alerts WHERE kind = 'daily_report' AND cleared_at IS NULL"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.levels import top_movers
 from midas_pipelines.sync.context import SyncContext
@@ -17,7 +17,7 @@ from midas_pipelines_tests.shop import add_category, add_product, add_variant, r
 
 def watched(shop: Database, **changes: Any) -> LowStockReport:
     url = shop.engine.url.render_as_string(hide_password=False)
-    return check_low_stock(SyncContext(Settings(database_url=url, **changes), shop), alert=True)
+    return check_low_stock(SyncContext(load_settings(database_url=url, **changes), shop), alert=True)
 
 
 def stock(shop: Database, quantity: int) -> None:

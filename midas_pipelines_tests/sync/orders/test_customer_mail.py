@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.sync.orders.changes.shipments import replace_shipment
 from midas_pipelines.sync.orders.customer_mail import put_back, unsent_messages, wants_mail
 from midas_pipelines.sync.orders.model.carriers import tracking
@@ -55,7 +55,7 @@ POLICY: list[tuple[str | None, str | None, float | None, dict[str, Any], bool]] 
 def test_the_policy_decides_who_gets_mail(
     channel: str | None, email: str | None, hours: float | None, changes: dict[str, Any], wanted: bool
 ) -> None:
-    settings = Settings(**({"smtp_url": NOWHERE} | changes))
+    settings = load_settings(**({"smtp_url": NOWHERE} | changes))
     placed_at = None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
     assert wants_mail(settings, "received", channel, email, placed_at) is wanted
     assert wants_mail(None, "received", channel, email, placed_at) is False
@@ -77,7 +77,7 @@ RELAYS = {
 
 
 def test_relay_addresses_of_marketplaces_are_known() -> None:
-    settings = Settings(smtp_url=NOWHERE)
+    settings = load_settings(smtp_url=NOWHERE)
     wanted = {domain: wants_mail(settings, "shipped", "ebay", f"x@{domain}", None) for domain in RELAYS}
     assert wanted == {domain: not relay for domain, relay in RELAYS.items()}
 

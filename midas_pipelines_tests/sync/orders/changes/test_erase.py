@@ -22,7 +22,7 @@ from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.guard_triggers import amending
 from midas_pipelines.store.schema.tables import api_errors, store
 from midas_pipelines.storefront.schema import shop
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import Json, utc_now
 from midas_pipelines.sync.orders.changes.erase import erase_buyer
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines.sync.orders.intake.poll import Window
@@ -127,7 +127,7 @@ def test_no_column_that_the_register_calls_personal_keeps_a_word(world: World, b
         for table in [*shop.sorted_tables, *store.sorted_tables]:
             for name in ending(table.name, End.CLEARED) | ending(table.name, End.REPLACED):
                 if (table.name, name) not in KEYED:
-                    marked = {"a": WORD} if isinstance(table.c[name].type, sa.JSON) else WORD
+                    marked = {"a": WORD} if isinstance(table.c[name].type, Json) else WORD
                     connection.execute(sa.update(table).values({name: marked}))
     personal = {name for name in TABLES if ending(name, End.CLEARED) | ending(name, End.REPLACED)}
     assert left_of_the_person(world) == personal
